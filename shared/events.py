@@ -1,0 +1,146 @@
+"""The words that services say to each other: one shape, and the name of everything that happens.
+
+An event is a CloudEvents 1.0 document in structured JSON mode. Its `type` is also the routing key
+on the topic exchange `sigma.events`, its `subject` the id of what changed, and its data carry that
+thing's `version`, so that a consumer can tell an old message from a new one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+SPEC_VERSION = "1.0"
+
+ENTITY_CREATED = "entity.created"
+ENTITY_UPDATED = "entity.updated"
+ENTITY_DELETED = "entity.deleted"
+ENTITY_TRANSITION = "entity.transition"
+
+SCHEMA_CREATED = "schema.created"
+SCHEMA_UPDATED = "schema.updated"
+SCHEMA_DELETED = "schema.deleted"
+ATTRIBUTE_CREATED = "schema.attribute.created"
+ATTRIBUTE_UPDATED = "schema.attribute.updated"
+ATTRIBUTE_DELETED = "schema.attribute.deleted"
+DIMENSION_CREATED = "schema.dimension.created"
+DIMENSION_UPDATED = "schema.dimension.updated"
+DIMENSION_DELETED = "schema.dimension.deleted"
+OPTION_LIST_CREATED = "schema.option-list.created"
+OPTION_LIST_UPDATED = "schema.option-list.updated"
+OPTION_LIST_DELETED = "schema.option-list.deleted"
+
+WORKFLOW_CREATED = "workflow.created"
+WORKFLOW_UPDATED = "workflow.updated"
+WORKFLOW_DELETED = "workflow.deleted"
+
+WORKSPACE_CREATED = "auth.workspace.created"
+WORKSPACE_UPDATED = "auth.workspace.updated"
+USER_CREATED = "auth.user.created"
+USER_UPDATED = "auth.user.updated"
+USER_DISABLED = "auth.user.disabled"
+ROLE_CREATED = "auth.role.created"
+ROLE_UPDATED = "auth.role.updated"
+ROLE_DELETED = "auth.role.deleted"
+KEY_CREATED = "auth.key.created"
+KEY_DEACTIVATED = "auth.key.deactivated"
+KEY_DELETED = "auth.key.deleted"
+AUTH_PULSE = "auth.pulse"
+
+STAGED_TYPES: tuple[str, ...] = (
+    ENTITY_CREATED,
+    ENTITY_UPDATED,
+    ENTITY_DELETED,
+    ENTITY_TRANSITION,
+    SCHEMA_CREATED,
+    SCHEMA_UPDATED,
+    SCHEMA_DELETED,
+    ATTRIBUTE_CREATED,
+    ATTRIBUTE_UPDATED,
+    ATTRIBUTE_DELETED,
+    DIMENSION_CREATED,
+    DIMENSION_UPDATED,
+    DIMENSION_DELETED,
+    OPTION_LIST_CREATED,
+    OPTION_LIST_UPDATED,
+    OPTION_LIST_DELETED,
+    WORKFLOW_CREATED,
+    WORKFLOW_UPDATED,
+    WORKFLOW_DELETED,
+    WORKSPACE_CREATED,
+    WORKSPACE_UPDATED,
+    USER_CREATED,
+    USER_UPDATED,
+    USER_DISABLED,
+    ROLE_CREATED,
+    ROLE_UPDATED,
+    ROLE_DELETED,
+    KEY_CREATED,
+    KEY_DEACTIVATED,
+    KEY_DELETED,
+)
+"""Every type that goes through an outbox; `auth.pulse` does not: it says that one is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `data` is JSON and holds the subject's `version`."""
+
+    type: str
+    source: str
+    workspace_id: str
+    subject: str
+    data: Mapping[str, Any]
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def version(self) -> int:
+        """The subject's version after this event; 0 where a subject has none."""
+        return int(self.data.get("version", 0))
+
+    def to_json(self) -> bytes:
+        """The CloudEvents document, as it is stored in the outbox and sent."""
+        return orjson.dumps(
+            {
+                "specversion": SPEC_VERSION,
+                "id": self.id,
+                "type": self.type,
+                "source": self.source,
+                "subject": self.subject,
+                "time": self.time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+                "datacontenttype": "application/json",
+                "workspaceid": self.workspace_id,
+                "data": self.data,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, document: bytes) -> Event:
+        """Read a message; `ValueError` when it is not one of ours, whatever it is."""
+        try:
+            told = orjson.loads(document)
+            if told["specversion"] != SPEC_VERSION or not isinstance(told["data"], dict):
+                raise ValueError("not a CloudEvents 1.0 document with an object as data")
+            return cls(
+                type=_text(told["type"]),
+                source=_text(told["source"]),
+                workspace_id=_text(told["workspaceid"]),
+                subject=_text(told["subject"]),
+                data=told["data"],
+                id=_text(told["id"]),
+                time=datetime.fromisoformat(told["time"]),
+            )
+        except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+            raise ValueError(f"not an event: {error!r}") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(type(value).__name__)
+    return value

@@ -1,0 +1,34 @@
+"""Makes ids that say what they name, and checks those that clients bring."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from shared.errors import ValidationError
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_RANDOM_LENGTH = 20
+
+
+def new_id(prefix: str) -> str:
+    """`ent` gives `ent-7k2m…`: 100 random bits, so two processes never need to agree."""
+    bits = secrets.randbits(5 * _RANDOM_LENGTH)
+    tail = [_ALPHABET[(bits >> shift) & 31] for shift in range(0, 5 * _RANDOM_LENGTH, 5)]
+    return f"{prefix}-{''.join(tail)}"
+
+
+def is_id(value: str) -> bool:
+    """Whether this has the form of an id."""
+    return _ID.fullmatch(value) is not None
+
+
+def check_id(value: str, field: str = "id") -> str:
+    """The id itself, or `ValidationError` naming `field`, the expected form and what came."""
+    if not is_id(value):
+        raise ValidationError.at(
+            f"/{field}", f"Field '{field}' must match pattern '{ID_PATTERN}', got '{value[:128]}'"
+        )
+    return value
