@@ -1,0 +1,1 @@
+"""This service's copy of the workflow definitions, for state lists and completeness."""

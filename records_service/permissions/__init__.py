@@ -1,0 +1,1 @@
+"""Decides which attributes a caller may write, read, or not even see."""

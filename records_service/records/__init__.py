@@ -1,0 +1,1 @@
+"""Records: values per scope, their validation, completeness and lifecycle."""

@@ -1,0 +1,368 @@
+"""Is this value one that its attribute allows?
+
+`compile_check` makes one function per attribute, once per version of the model: checking a record
+is then a loop over ready functions. Every check collects all that is wrong, in the contract's
+words. Customers write the patterns, so those run on RE2, whose time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import re2
+
+from records_service.attributes.model import Attribute, AttributeType, SubAttribute, Validation
+from records_service.dimensions.model import Dimension
+from records_service.option_lists.model import OptionList
+from records_service.records.scopes import Entries, scope_key
+from shared.errors import Violation
+
+ENTRIES_PER_ATTRIBUTE_MAX = 1_000
+TOLD_VALUE_LENGTH_MAX = 100
+
+Report = Callable[[str, str], None]
+"""Takes a JSON pointer and a message."""
+ValueCheck = Callable[[Any, str, Report], Any]
+"""Takes a value, its pointer and where to report; returns the value as it will be stored."""
+EntriesCheck = Callable[[Any, str, list[Violation]], Entries]
+"""Takes entries as sent, their pointer and the violations found so far; returns those to store."""
+
+
+def js_type(value: Any) -> str:
+    """The JSON name of a value's type, as messages print it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def told(value: Any) -> str:
+    """A value as a message shows it: short, and never more than a line."""
+    text = str(value)
+    return text if len(text) <= TOLD_VALUE_LENGTH_MAX else text[:TOLD_VALUE_LENGTH_MAX] + "…"
+
+
+def compile_check(
+    attribute: Attribute,
+    dimensions: Mapping[str, Dimension],
+    option_lists: Mapping[str, OptionList],
+) -> EntriesCheck:
+    """The function that checks what was sent for this attribute.
+
+    An entry whose value is null stands for no entry, and is left out of what is stored.
+    """
+    check_value = _value_check(
+        attribute.alias,
+        attribute.type,
+        attribute.validation,
+        attribute.multiple,
+        option_lists.get(attribute.option_list_id or ""),
+        attribute.attributes,
+        option_lists,
+    )
+    check_scope = _scope_check(attribute, dimensions)
+    alias = attribute.alias
+
+    def check(sent: Any, pointer: str, violations: list[Violation]) -> Entries:
+        if not isinstance(sent, list):
+            violations.append(
+                Violation(
+                    pointer,
+                    f"Values of '{alias}' must be an array of {{scope, value}} entries,"
+                    f" got {js_type(sent)}",
+                )
+            )
+            return []
+        if len(sent) > ENTRIES_PER_ATTRIBUTE_MAX:
+            violations.append(
+                Violation(
+                    pointer,
+                    f"Values of '{alias}' must have at most {ENTRIES_PER_ATTRIBUTE_MAX} entries,"
+                    f" got {len(sent)}",
+                )
+            )
+            return []
+
+        def report(where: str, message: str) -> None:
+            violations.append(Violation(where, message))
+
+        entries: Entries = []
+        scopes: set[tuple[tuple[str, str], ...]] = set()
+        for index, entry in enumerate(sent):
+            where = f"{pointer}/{index}"
+            if not isinstance(entry, dict) or "value" not in entry:
+                report(where, f"Entry {index} of '{alias}' must be an object {{scope, value}}")
+                continue
+            scope = entry.get("scope")
+            if scope:
+                scope = check_scope(scope, f"{where}/scope", report)
+            elif scope is None or scope == {}:
+                scope = {}
+            else:
+                report(f"{where}/scope", f"Scope of '{alias}' must be an object")
+                continue
+            if scope is None:
+                continue
+            key = scope_key(scope)
+            if key in scopes:
+                report(where, f"Attribute '{alias}' has two entries for one scope")
+                continue
+            scopes.add(key)
+            if entry["value"] is not None:
+                value = check_value(entry["value"], f"{where}/value", report)
+                entries.append({"scope": scope, "value": value})
+        return entries
+
+    return check
+
+
+def _scope_check(
+    attribute: Attribute, dimensions: Mapping[str, Dimension]
+) -> Callable[[Any, str, Report], dict[str, str] | None]:
+    segments = {
+        dimension_id: frozenset(segment.id for segment in dimensions[dimension_id].segments)
+        for dimension_id in attribute.dimension_ids
+        if dimension_id in dimensions
+    }
+    alias = attribute.alias
+
+    def check(scope: Any, pointer: str, report: Report) -> dict[str, str] | None:
+        if not isinstance(scope, dict):
+            report(pointer, f"Scope of '{alias}' must be an object, got {js_type(scope)}")
+            return None
+        for dimension_id, segment_id in scope.items():
+            if dimension_id not in dimensions:
+                report(pointer, f"Unknown dimension '{told(dimension_id)}' in a scope of '{alias}'")
+                return None
+            if dimension_id not in segments:
+                report(pointer, f"Attribute '{alias}' does not vary by dimension '{dimension_id}'")
+                return None
+            if not isinstance(segment_id, str) or segment_id not in segments[dimension_id]:
+                report(
+                    pointer, f"Unknown segment '{told(segment_id)}' of dimension '{dimension_id}'"
+                )
+                return None
+        # One order for equal scopes, so that they are equal as stored text too.
+        return {name: scope[name] for name in attribute.dimension_ids if name in scope}
+
+    return check
+
+
+def _value_check(
+    alias: str,
+    kind: AttributeType,
+    rules: Validation,
+    multiple: bool,
+    option_list: OptionList | None,
+    sub_attributes: tuple[SubAttribute, ...],
+    option_lists: Mapping[str, OptionList],
+) -> ValueCheck:
+    match kind:
+        case AttributeType.TEXT:
+            return _text_check(alias, rules)
+        case AttributeType.NUMBER:
+            return _number_check(alias, rules)
+        case AttributeType.BOOLEAN:
+            return _boolean_check(alias)
+        case AttributeType.DATETIME:
+            return _datetime_check(alias)
+        case AttributeType.MEDIA:
+            return _one_or_several(_media_check(alias), alias, multiple)
+        case AttributeType.OPTION:
+            return _one_or_several(_option_check(alias, option_list), alias, multiple)
+        case AttributeType.RELATION:
+            return _one_or_several(_relation_check(alias), alias, multiple)
+        case AttributeType.COMPLEX:
+            checks = {
+                sub.alias: _value_check(
+                    f"{alias}.{sub.alias}",
+                    sub.type,
+                    sub.validation,
+                    sub.multiple,
+                    option_lists.get(sub.option_list_id or ""),
+                    (),
+                    option_lists,
+                )
+                for sub in sub_attributes
+            }
+            required = tuple(sub.alias for sub in sub_attributes if sub.validation.required)
+            return _complex_check(alias, checks, required)
+
+
+def _wrong_type(alias: str, expected: str, value: Any) -> str:
+    return f"Attribute '{alias}' expects type '{expected}', got '{js_type(value)}'"
+
+
+def _text_check(alias: str, rules: Validation) -> ValueCheck:
+    longest = rules.max_length
+    pattern = None if rules.pattern is None else re2.compile(rules.pattern)
+
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if not isinstance(value, str):
+            report(pointer, _wrong_type(alias, "text", value))
+        elif longest is not None and len(value) > longest:
+            report(pointer, f"Value for '{alias}' exceeds maximum length {longest}")
+        elif pattern is not None and pattern.search(value) is None:
+            report(pointer, f"Value for '{alias}' does not match pattern '{rules.pattern}'")
+        return value
+
+    return check
+
+
+def _number_check(alias: str, rules: Validation) -> ValueCheck:
+    least, most = rules.min, rules.max
+
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            report(pointer, _wrong_type(alias, "number", value))
+        elif not math.isfinite(value):
+            report(pointer, f"Value for '{alias}' must be a finite number")
+        elif least is not None and value < least:
+            report(pointer, f"Value for '{alias}' must be at least {least:g}")
+        elif most is not None and value > most:
+            report(pointer, f"Value for '{alias}' must be at most {most:g}")
+        return value
+
+    return check
+
+
+def _boolean_check(alias: str) -> ValueCheck:
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if not isinstance(value, bool):
+            report(pointer, _wrong_type(alias, "boolean", value))
+        return value
+
+    return check
+
+
+def _datetime_check(alias: str) -> ValueCheck:
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if not isinstance(value, str):
+            report(pointer, _wrong_type(alias, "datetime", value))
+            return value
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            report(
+                pointer,
+                f"Value for '{alias}' must be an ISO 8601 date and time, got '{told(value)}'",
+            )
+        return value
+
+    return check
+
+
+def _media_check(alias: str) -> ValueCheck:
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        url = value.get("url") if isinstance(value, dict) else value
+        if not isinstance(url, str):
+            report(pointer, _wrong_type(alias, "media", value))
+        elif not _is_absolute_http(url):
+            report(
+                pointer,
+                f"Value for '{alias}' must be an absolute http or https URL, got '{told(url)}'",
+            )
+        elif isinstance(value, dict):
+            for name, part in value.items():
+                if name not in ("url", "alt", "mimeType"):
+                    report(f"{pointer}/{name}", f"Unknown field '{told(name)}' in '{alias}'")
+                elif not isinstance(part, str):
+                    report(f"{pointer}/{name}", _wrong_type(f"{alias}.{name}", "text", part))
+        return value
+
+    return check
+
+
+def _is_absolute_http(url: str) -> bool:
+    if any(character <= " " for character in url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
+    ids: dict[str, str] = {}
+    for option in option_list.values if option_list else ():
+        ids.setdefault(option.alias, option.id)
+    for option in option_list.values if option_list else ():
+        ids[option.id] = option.id
+    name = option_list.id if option_list else None
+
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if not isinstance(value, str):
+            report(pointer, _wrong_type(alias, "option", value))
+            return value
+        if value not in ids:
+            report(pointer, f"Value '{told(value)}' for '{alias}' is not in option list '{name}'")
+        return ids.get(value, value)
+
+    return check
+
+
+def _relation_check(alias: str) -> ValueCheck:
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if not isinstance(value, str):
+            report(pointer, _wrong_type(alias, "relation", value))
+        elif not value:
+            report(pointer, f"Value for '{alias}' must be the id of a record, got ''")
+        return value
+
+    return check
+
+
+def _one_or_several(check_one: ValueCheck, alias: str, multiple: bool) -> ValueCheck:
+    """A value that may be an array: always stored as one where the attribute allows several."""
+
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if not multiple:
+            if isinstance(value, list):
+                report(pointer, f"Attribute '{alias}' takes one value, got an array")
+                return value
+            return check_one(value, pointer, report)
+        several = value if isinstance(value, list) else [value]
+        stored = [check_one(one, f"{pointer}/{i}", report) for i, one in enumerate(several)]
+        if len({repr(one) for one in stored}) != len(stored):
+            report(pointer, f"Value for '{alias}' names one thing twice")
+        return stored
+
+    return check
+
+
+def _complex_check(
+    alias: str, checks: Mapping[str, ValueCheck], required: tuple[str, ...]
+) -> ValueCheck:
+    def check_object(value: Any, pointer: str, report: Report) -> Any:
+        if not isinstance(value, dict):
+            report(pointer, _wrong_type(alias, "complex", value))
+            return value
+        if not checks:
+            return value
+        for name in required:
+            if value.get(name) is None:
+                report(f"{pointer}/{name}", f"Field '{alias}.{name}' is required")
+        stored: dict[str, Any] = {}
+        for name, part in value.items():
+            if name not in checks:
+                report(f"{pointer}/{name}", f"Unknown attribute '{alias}.{told(name)}'")
+            elif part is not None:
+                stored[name] = checks[name](part, f"{pointer}/{name}", report)
+        return stored
+
+    def check(value: Any, pointer: str, report: Report) -> Any:
+        if isinstance(value, list):
+            return [check_object(one, f"{pointer}/{i}", report) for i, one in enumerate(value)]
+        return check_object(value, pointer, report)
+
+    return check
