@@ -1,0 +1,123 @@
+"""The history over HTTP: of one record for its readers, of the workspace for administrators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from records_service.audit import store
+from records_service.audit.model import AuditFilter, Entry, EntryPage
+from records_service.permissions.roles import role_of
+from records_service.permissions.rules import AttributePermission, Role, permission
+from records_service.records.seen import see
+from records_service.records.view import timestamp
+from shared.errors import NotFound, PermissionDenied
+from shared.identity import Permission
+from shared.postgres import DATABASE
+from shared.web import Page, Routes, identity_of, json_response, read_query
+
+routes = Routes(tag="Audit")
+
+
+@routes.get(
+    "/api/v1/records/{id}/audit",
+    permission=Permission.READ,
+    query=Page,
+    answers=EntryPage,
+    summary="Tell the history of a record",
+    errors=(NotFound,),
+)
+async def audit_of_record(request: web.Request) -> web.StreamResponse:
+    """Newest first; changes of attributes that are hidden from the caller are left out."""
+    identity = identity_of(request)
+    asked = read_query(request, Page)
+    role = await role_of(request)
+    seen = await see(request.app, identity.workspace_id, request.match_info["id"])
+    async with request.app[DATABASE].acquire() as conn:
+        entries, total = await store.page(
+            conn,
+            identity.workspace_id,
+            record_id=seen.record.id,
+            offset=asked.offset,
+            limit=asked.limit,
+        )
+    visible = seen.rules.access(role, seen.record.state_id).visible
+
+    def is_hidden(entry: Entry, attribute_id: str) -> bool:
+        if attribute_id in seen.rules.attributes:
+            return attribute_id not in visible
+        return _is_hidden_by_role(role, entry.schema_id, attribute_id)
+
+    return json_response(
+        {
+            "items": [
+                _shown(
+                    entry,
+                    [c for c in entry.changes if not is_hidden(entry, c["attributeId"])],
+                )
+                for entry in entries
+            ],
+            "total": total,
+            "offset": asked.offset,
+            "limit": asked.limit,
+        }
+    )
+
+
+@routes.get(
+    "/api/v1/audit",
+    permission=Permission.READ,
+    query=AuditFilter,
+    answers=EntryPage,
+    summary="Tell the history of the workspace",
+)
+async def audit_of_workspace(request: web.Request) -> web.StreamResponse:
+    """Newest first, also of records that were deleted; for administrators and API keys."""
+    identity = identity_of(request)
+    if not identity.unrestricted:
+        raise PermissionDenied
+    asked = read_query(request, AuditFilter)
+    async with request.app[DATABASE].acquire() as conn:
+        entries, total = await store.page(
+            conn,
+            identity.workspace_id,
+            record_id=asked.entity_id,
+            user_id=asked.user_id,
+            action=asked.action,
+            offset=asked.offset,
+            limit=asked.limit,
+        )
+    return json_response(
+        {
+            "items": [_shown(entry, entry.changes) for entry in entries],
+            "total": total,
+            "offset": asked.offset,
+            "limit": asked.limit,
+        }
+    )
+
+
+def _is_hidden_by_role(role: Role | None, schema_id: str, attribute_id: str) -> bool:
+    return permission(role, schema_id, attribute_id) is AttributePermission.HIDDEN
+
+
+def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "id": f"aud-{entry.id}",
+        "entityId": entry.record_id,
+        "action": entry.action,
+        "userId": entry.user_id,
+        "timestamp": timestamp(entry.at),
+        "changes": [
+            {name: change[name] for name in ("attribute", "scope", "oldValue", "newValue")}
+            for change in changes
+        ],
+    }
+    if entry.action == "transition":
+        shown |= {
+            "fromStateId": entry.from_state_id,
+            "toStateId": entry.to_state_id,
+            "comment": entry.comment,
+        }
+    return shown

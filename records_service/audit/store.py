@@ -1,0 +1,53 @@
+"""Reads the history; it is written by the statements that make it (records/store.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from records_service.audit.model import Entry
+from shared.postgres import Conn
+
+
+async def page(
+    conn: Conn,
+    workspace_id: str,
+    *,
+    record_id: str | None = None,
+    user_id: str | None = None,
+    action: str | None = None,
+    offset: int,
+    limit: int,
+) -> tuple[list[Entry], int]:
+    """Entries, newest first, and how many there are in all."""
+    where = ["workspace_id = $1"]
+    arguments: list[Any] = [workspace_id]
+    for column, value in (("record_id", record_id), ("user_id", user_id), ("action", action)):
+        if value is not None:
+            arguments.append(value)
+            where.append(f"{column} = ${len(arguments)}")
+    condition = " AND ".join(where)
+    rows = await conn.fetch(
+        f"""
+        SELECT a.id, a.record_id, a.schema_id, a.action, a.user_id, a.at, a.changes,
+               a.from_state_id, a.to_state_id, a.comment, counted.total
+          FROM (SELECT count(*) AS total FROM audit WHERE {condition}) counted
+          LEFT JOIN LATERAL (
+               SELECT id, record_id, schema_id, action, user_id, at, changes,
+                      from_state_id, to_state_id, comment
+                 FROM audit
+                WHERE {condition}
+                ORDER BY id DESC
+               OFFSET ${len(arguments) + 1} LIMIT ${len(arguments) + 2}
+          ) a ON true
+         ORDER BY a.id DESC
+        """,  # noqa: S608 - conditions are the fixed columns above, values are arguments
+        *arguments,
+        offset,
+        limit,
+    )
+    entries = [
+        Entry(**{name: row[name] for name in Entry.__dataclass_fields__})
+        for row in rows
+        if row["id"] is not None
+    ]
+    return entries, rows[0]["total"]

@@ -1,0 +1,47 @@
+"""Each change of this service's copy of a workflow, under the workspace's model lock.
+
+Whoever holds that lock keeps record writes waiting, so "no record is in this state" stays true until
+the commit, and whoever waited then sees the state retired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from records_service.lifecycles import store
+from records_service.schemas import model_lock
+from shared.errors import Conflict
+from shared.postgres import Conn, Database
+
+
+async def retire(
+    db: Database, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
+) -> None:
+    """Let no record enter these states; `Conflict` when one is in them."""
+    async with db.transaction() as conn:
+        await model_lock.take(conn, workspace_id)
+        used = await store.state_in_use(conn, workspace_id, workflow_id, state_ids)
+        if used is not None:
+            raise Conflict.in_use("State", used)
+        await store.retire(conn, workspace_id, workflow_id, state_ids)
+
+
+async def readmit(db: Database, workspace_id: str, workflow_id: str) -> None:
+    """Let records enter all states of the workflow again."""
+    async with db.transaction() as conn:
+        await model_lock.take(conn, workspace_id)
+        await store.retire(conn, workspace_id, workflow_id, [])
+
+
+async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> None:
+    """Take over a definition, unless it is old news."""
+    if await store.is_newer(conn, workspace_id, definition["id"], definition["version"]):
+        await model_lock.take(conn, workspace_id)
+        await store.keep(conn, workspace_id, definition)
+
+
+async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
+    """The workflow is gone."""
+    await model_lock.take(conn, workspace_id)
+    await store.forget(conn, workspace_id, workflow_id, version)

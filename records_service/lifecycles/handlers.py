@@ -1,0 +1,75 @@
+"""What workflow_service asks of this service: are states or schemas still using a workflow?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from records_service.lifecycles import commands, store
+from shared.postgres import DATABASE
+from shared.web import Routes, identity_of, json_response, no_content, read_body
+
+STATES_MAX = 1_000
+REFERENCES_MAX = 1_000
+
+routes = Routes(tag="Internal")
+
+
+class RetiringStates(BaseModel):
+    """States that a workflow is about to lose."""
+
+    states: Annotated[list[str], Field(min_length=1, max_length=STATES_MAX)]
+
+
+class Reference(BaseModel):
+    """A schema that is said to be bound to a workflow."""
+
+    workspace_id: str = Field(alias="workspaceId")
+    schema_id: str = Field(alias="schemaId")
+    workflow_id: str = Field(alias="workflowId")
+
+
+class References(BaseModel):
+    """References to compare with what the schemas say."""
+
+    references: Annotated[list[Reference], Field(max_length=REFERENCES_MAX)]
+
+
+@routes.internal_post("/internal/workflows/{id}/retire-states", body=RetiringStates)
+async def retire_states(request: web.Request) -> web.StreamResponse:
+    """204 when no record is in these states, and none will enter them; otherwise 409."""
+    asked = await read_body(request, RetiringStates)
+    await commands.retire(
+        request.app[DATABASE],
+        identity_of(request).workspace_id,
+        request.match_info["id"],
+        asked.states,
+    )
+    return no_content()
+
+
+@routes.internal_delete("/internal/workflows/{id}/retired-states")
+async def readmit_states(request: web.Request) -> web.StreamResponse:
+    """The workflow kept its states after all."""
+    await commands.readmit(
+        request.app[DATABASE], identity_of(request).workspace_id, request.match_info["id"]
+    )
+    return no_content()
+
+
+@routes.internal_post("/internal/workflow-references/check", body=References)
+async def check_references(request: web.Request) -> web.StreamResponse:
+    """Those references whose schema does not exist or is bound to another workflow."""
+    asked = await read_body(request, References)
+    async with request.app[DATABASE].acquire() as conn:
+        bound = await store.bound(
+            conn, [(r.workspace_id, r.schema_id, r.workflow_id) for r in asked.references]
+        )
+    stale = [
+        reference.model_dump(by_alias=True)
+        for reference in asked.references
+        if (reference.workspace_id, reference.schema_id, reference.workflow_id) not in bound
+    ]
+    return json_response({"stale": stale})

@@ -1,0 +1,110 @@
+"""Keeps this service's copy of the workflow definitions; the newest version wins.
+
+Every function here changes the model, so its caller holds the model lock of the workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.postgres import Conn
+
+
+async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> bool:
+    """Remember a definition unless a newer one is known; True when that changed anything.
+
+    States being retired stay so only until the definition that lacks them arrives.
+    """
+    kept: bool | None = await conn.fetchval(
+        """
+        INSERT INTO lifecycles AS known (workspace_id, workflow_id, version, definition)
+        VALUES ($1, $2, $3, $4)
+            ON CONFLICT (workspace_id, workflow_id)
+            DO UPDATE SET version = excluded.version,
+                          definition = excluded.definition,
+                          retired = '{}'
+                    WHERE known.version < excluded.version
+        RETURNING true
+        """,
+        workspace_id,
+        definition["id"],
+        definition["version"],
+        definition,
+    )
+    return bool(kept)
+
+
+async def is_newer(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> bool:
+    """Whether this version would be news here."""
+    known: int | None = await conn.fetchval(
+        "SELECT version FROM lifecycles WHERE workspace_id = $1 AND workflow_id = $2",
+        workspace_id,
+        workflow_id,
+    )
+    return known is None or known < version
+
+
+async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
+    """The workflow was deleted at this version."""
+    await conn.execute(
+        "DELETE FROM lifecycles WHERE workspace_id = $1 AND workflow_id = $2 AND version <= $3",
+        workspace_id,
+        workflow_id,
+        version,
+    )
+
+
+async def state_in_use(
+    conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
+) -> str | None:
+    """One of these states that a record of a schema with this workflow is in."""
+    state: str | None = await conn.fetchval(
+        """
+        SELECT r.state_id
+          FROM records r
+          JOIN schemas s ON s.workspace_id = r.workspace_id AND s.id = r.schema_id
+         WHERE r.workspace_id = $1
+           AND r.state_id = ANY($3::text[])
+           AND s.body->>'workflowId' = $2
+         LIMIT 1
+        """,
+        workspace_id,
+        workflow_id,
+        list(state_ids),
+    )
+    return state
+
+
+async def retire(
+    conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
+) -> None:
+    """Let no record enter these states from now on."""
+    await conn.execute(
+        """
+        UPDATE lifecycles SET retired = $3
+         WHERE workspace_id = $1 AND workflow_id = $2
+        """,
+        workspace_id,
+        workflow_id,
+        list(state_ids),
+    )
+
+
+async def bound(
+    conn: Conn, references: Sequence[tuple[str, str, str]]
+) -> set[tuple[str, str, str]]:
+    """Of these (workspace, schema, workflow), those that the schema itself says."""
+    rows = await conn.fetch(
+        """
+        SELECT asked.workspace_id, asked.schema_id, asked.workflow_id
+          FROM unnest($1::text[], $2::text[], $3::text[])
+               AS asked (workspace_id, schema_id, workflow_id)
+          JOIN schemas s ON s.workspace_id = asked.workspace_id AND s.id = asked.schema_id
+         WHERE s.body->>'workflowId' = asked.workflow_id
+        """,
+        [workspace_id for workspace_id, _, _ in references],
+        [schema_id for _, schema_id, _ in references],
+        [workflow_id for _, _, workflow_id in references],
+    )
+    return {(row["workspace_id"], row["schema_id"], row["workflow_id"]) for row in rows}

@@ -1,0 +1,81 @@
+"""Records, their unique values and counts, their history, and what other services own a copy of."""
+
+from shared import inbox, outbox
+from shared.migrations import run_sql
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    run_sql(
+        """
+        CREATE TABLE usage (
+            workspace_id text PRIMARY KEY,
+            records      bigint NOT NULL CONSTRAINT usage_is_not_negative CHECK (records >= 0)
+        );
+
+        CREATE TABLE records (
+            workspace_id text NOT NULL,
+            id           text NOT NULL,
+            schema_id    text NOT NULL,
+            state_id     text,
+            version      bigint NOT NULL,
+            values       jsonb NOT NULL,
+            created_at   timestamptz NOT NULL,
+            updated_at   timestamptz NOT NULL,
+            created_by   text NOT NULL,
+            updated_by   text NOT NULL,
+            CONSTRAINT records_id_taken PRIMARY KEY (workspace_id, id)
+        );
+        CREATE INDEX records_in_order ON records (workspace_id, created_at, id);
+        CREATE INDEX records_by_schema
+            ON records (workspace_id, schema_id, state_id, created_at, id);
+
+        CREATE TABLE unique_values (
+            workspace_id text NOT NULL,
+            attribute_id text NOT NULL,
+            scope        text NOT NULL,
+            value_hash   bytea NOT NULL,
+            record_id    text NOT NULL,
+            CONSTRAINT unique_value_taken
+                PRIMARY KEY (workspace_id, attribute_id, scope, value_hash)
+        );
+        CREATE INDEX unique_values_of_record ON unique_values (workspace_id, record_id);
+
+        CREATE TABLE audit (
+            workspace_id  text NOT NULL,
+            id            bigint GENERATED ALWAYS AS IDENTITY,
+            record_id     text NOT NULL,
+            schema_id     text NOT NULL,
+            action        text NOT NULL,
+            user_id       text NOT NULL,
+            at            timestamptz NOT NULL,
+            changes       jsonb NOT NULL,
+            from_state_id text,
+            to_state_id   text,
+            comment       text,
+            PRIMARY KEY (workspace_id, id)
+        );
+        CREATE INDEX audit_of_record ON audit (workspace_id, record_id, id);
+
+        CREATE TABLE lifecycles (
+            workspace_id text NOT NULL,
+            workflow_id  text NOT NULL,
+            version      bigint NOT NULL,
+            definition   jsonb NOT NULL,
+            retired      text[] NOT NULL DEFAULT '{}',
+            PRIMARY KEY (workspace_id, workflow_id)
+        );
+
+        CREATE TABLE roles (
+            workspace_id text NOT NULL,
+            id           text NOT NULL,
+            version      bigint NOT NULL,
+            document     jsonb NOT NULL,
+            PRIMARY KEY (workspace_id, id)
+        );
+        """
+    )
+    run_sql(outbox.SCHEMA)
+    run_sql(inbox.SCHEMA)

@@ -1,0 +1,85 @@
+"""Finds the role of a caller at the version that the gateway vouched for.
+
+The signed identity says which version of the role it was made for, so an older copy is never used:
+what a role was allowed a moment ago ends when the gateway hears of the change. A copy comes from
+memory, else from our table (which role events keep fresh), else from auth_service.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from aiohttp import web
+
+from records_service.permissions import store
+from records_service.permissions.rules import Role
+from shared.errors import NotFound, PermissionDenied
+from shared.identity import Identity
+from shared.postgres import DATABASE
+from shared.upstream import Upstream
+from shared.web import identity_of
+
+ROLES_REMEMBERED_MAX = 4_096
+
+AUTH_SERVICE = web.AppKey("auth_service", Upstream)
+
+
+class Roles:
+    """The roles this process has seen, newest version of each, least recently used go first."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], Role] = OrderedDict()
+
+    def get(self, identity: Identity) -> Role | None:
+        """The role if it is known at this version or a newer one."""
+        key = (identity.workspace_id, identity.role_id or "")
+        role = self._known.get(key)
+        if role is None or role.version < identity.role_version:
+            return None
+        self._known.move_to_end(key)
+        return role
+
+    def remember(self, identity: Identity, role: Role) -> None:
+        """Keep it for the next request."""
+        self._known[(identity.workspace_id, identity.role_id or "")] = role
+        if len(self._known) > ROLES_REMEMBERED_MAX:
+            self._known.popitem(last=False)
+
+
+ROLES = web.AppKey("roles", Roles)
+
+
+async def role_of(request: web.Request) -> Role | None:
+    """The caller's role, or None for a caller whom no attribute is hidden from.
+
+    Raises `PermissionDenied` when the role is gone, `ServiceUnavailable` when nobody can say what
+    it allows.
+    """
+    identity = identity_of(request)
+    if identity.unrestricted:
+        return None
+    role = request.app[ROLES].get(identity)
+    if role is None:
+        role = await _look_up(request, identity)
+        request.app[ROLES].remember(identity, role)
+    return role
+
+
+async def _look_up(request: web.Request, identity: Identity) -> Role:
+    if identity.role_id is None:
+        raise PermissionDenied
+    db = request.app[DATABASE]
+    async with db.acquire() as conn:
+        document = await store.find(conn, identity.workspace_id, identity.role_id)
+    if document is not None and document["version"] >= identity.role_version:
+        return Role.parse(document)
+    try:
+        document = await request.app[AUTH_SERVICE].request(
+            "GET", f"/internal/roles/{identity.role_id}", request=request
+        )
+    except NotFound:
+        raise PermissionDenied from None
+    role = Role.parse(document)
+    async with db.acquire() as conn:
+        await store.keep(conn, identity.workspace_id, role.id, role.version, document)
+    return role

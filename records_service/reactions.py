@@ -1,0 +1,59 @@
+"""What this service does when others tell that roles or workflows changed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from records_service.lifecycles import commands as lifecycles
+from records_service.permissions import store as roles
+from shared.events import (
+    ROLE_CREATED,
+    ROLE_DELETED,
+    ROLE_UPDATED,
+    WORKFLOW_CREATED,
+    WORKFLOW_DELETED,
+    WORKFLOW_UPDATED,
+    Event,
+)
+from shared.postgres import Conn
+
+Reaction = Callable[[Conn, Event], Awaitable[None]]
+
+
+async def keep_role(conn: Conn, event: Event) -> None:
+    """A role was made or changed."""
+    await roles.keep(
+        conn, event.workspace_id, event.subject, event.version, event.data["role"]
+    )
+
+
+async def forget_role(conn: Conn, event: Event) -> None:
+    """A role was deleted."""
+    await roles.forget(conn, event.workspace_id, event.subject, event.version)
+
+
+async def keep_workflow(conn: Conn, event: Event) -> None:
+    """A workflow was made or changed."""
+    await lifecycles.keep(conn, event.workspace_id, event.data["definition"])
+
+
+async def forget_workflow(conn: Conn, event: Event) -> None:
+    """A workflow was deleted."""
+    await lifecycles.forget(conn, event.workspace_id, event.subject, event.version)
+
+
+REACTIONS: Mapping[str, Reaction] = {
+    ROLE_CREATED: keep_role,
+    ROLE_UPDATED: keep_role,
+    ROLE_DELETED: forget_role,
+    WORKFLOW_CREATED: keep_workflow,
+    WORKFLOW_UPDATED: keep_workflow,
+    WORKFLOW_DELETED: forget_workflow,
+}
+
+
+async def react(conn: Conn, event: Event) -> None:
+    """Do what this service does about an event; nothing about those it has no use for."""
+    reaction = REACTIONS.get(event.type)
+    if reaction is not None:
+        await reaction(conn, event)

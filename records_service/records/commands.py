@@ -1,0 +1,416 @@
+"""Each write of a record: read, judge, and one statement that holds only if the judgement still does.
+
+Nothing is locked while values are checked. The statement names the versions of the model and of the
+record that were looked at; if either moved, the command starts again from what is there now. So two
+people who set two locales of one attribute both keep theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import asyncpg
+from aiohttp import web
+
+from records_service.attributes.model import Attribute
+from records_service.attributes.uniqueness import Claim, claims_of
+from records_service.permissions.rules import Role
+from records_service.records import lifecycle, store
+from records_service.records.changes import Change, differences, merged, with_value
+from records_service.records.model import Record, RecordChanges, RecordDraft, ValueChange
+from records_service.records.rules import RecordRules, rules_of
+from records_service.records.scopes import Values, related
+from records_service.records.seen import Seen, see
+from records_service.records.store import ModelMoved, RecordMoved, WorkspaceFull, Write
+from records_service.records.validation import told
+from records_service.schemas.blueprint import BLUEPRINTS
+from shared import outbox
+from shared.errors import (
+    Conflict,
+    LimitExceeded,
+    PermissionDenied,
+    PreconditionFailed,
+    ServiceUnavailable,
+    ValidationError,
+    Violation,
+)
+from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENTITY_UPDATED, Event
+from shared.identity import Identity
+from shared.ids import new_id
+from shared.postgres import DATABASE
+
+SOURCE = "/records_service"
+JUDGEMENTS_MAX = 100
+PAUSE_S = 0.002
+
+T = TypeVar("T")
+
+
+class UniqueValueMoved(Exception):
+    """A unique value was taken and is free again; try once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who writes, with what role (None: unrestricted), and which version they mean, if they say."""
+
+    identity: Identity
+    role: Role | None
+    if_match: frozenset[int] | None = None
+
+    def check_version(self, record: Record) -> None:
+        """Raise `PreconditionFailed` when `If-Match` names another version than the stored one."""
+        if self.if_match is not None and record.version not in self.if_match:
+            raise PreconditionFailed(
+                f"Entity '{record.id}' is at version {record.version},"
+                " which If-Match does not name"
+            )
+
+
+async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Seen:
+    """Store a new record in its workflow's first state.
+
+    Raises `NotFound` for the schema, `PermissionDenied`, `ValidationError`, `LimitExceeded`, or
+    `Conflict` for a taken id or unique value.
+    """
+    identity = caller.identity
+    record_id = draft.id or new_id("ent")
+
+    async def attempt() -> Seen:
+        blueprint = await app[BLUEPRINTS].get(app[DATABASE], identity.workspace_id)
+        rules = rules_of(blueprint, draft.schema_id)
+        state_id = rules.lifecycle.default_state_id if rules.lifecycle else None
+        state = rules.state_of(state_id)
+        if not rules.access(caller.role, state_id).writable:
+            raise PermissionDenied
+        values = merged({}, draft.values, rules, caller.role, state, is_new=True)
+        await _check_relations(app, identity.workspace_id, rules, {}, values)
+        now = _now()
+        record = Record(
+            workspace_id=identity.workspace_id,
+            id=record_id,
+            schema_id=rules.schema.id,
+            state_id=state_id,
+            version=1,
+            values=values,
+            created_at=now,
+            updated_at=now,
+            created_by=identity.id,
+            updated_by=identity.id,
+        )
+        changes = differences({}, values, rules)
+        write = _write("create", ENTITY_CREATED, identity, record, changes)
+        claims = _claims(rules, values)
+        async with app[DATABASE].acquire() as conn, _unique(app, record, rules, claims):
+            await store.insert(
+                conn,
+                record,
+                claims,
+                write,
+                model_version=blueprint.version,
+                record_limit=identity.record_limit,
+            )
+        return Seen(record, blueprint, rules, state)
+
+    try:
+        return await settled(app, attempt)
+    except WorkspaceFull:
+        raise LimitExceeded(f"Entity limit of {identity.record_limit} reached") from None
+
+
+async def change(
+    app: web.Application, caller: Caller, record_id: str, changes: RecordChanges
+) -> Seen:
+    """Replace the attributes that are named, keep all others; the record as it is afterwards."""
+
+    def new_values(seen: Seen) -> Values:
+        record = seen.record
+        if changes.schema_id is not None and changes.schema_id != record.schema_id:
+            raise ValidationError.at(
+                "/schemaId",
+                f"Field 'schemaId' cannot change: expected '{record.schema_id}',"
+                f" got '{told(changes.schema_id)}'",
+            )
+        if "lifecycle_state_id" in changes.model_fields_set and not _names_state(
+            seen, changes.lifecycle_state_id
+        ):
+            raise ValidationError.at(
+                "/lifecycleStateId",
+                "Field 'lifecycleStateId' changes only through a transition:"
+                f" expected '{record.state_id}', got '{told(changes.lifecycle_state_id)}'",
+            )
+        return merged(record.values, changes.values, seen.rules, caller.role, seen.state)
+
+    return await _rewrite(app, caller, record_id, new_values)
+
+
+async def set_value(
+    app: web.Application, caller: Caller, record_id: str, name: str, change_: ValueChange
+) -> Seen:
+    """Set or remove one attribute's value in one scope; the record as it is afterwards."""
+
+    def new_values(seen: Seen) -> Values:
+        return with_value(
+            seen.record.values,
+            name,
+            change_.scope,
+            change_.value,
+            seen.rules,
+            caller.role,
+            seen.state,
+        )
+
+    return await _rewrite(app, caller, record_id, new_values)
+
+
+async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
+    """Remove a record; its history stays.
+
+    The role must be able to write one attribute of the schema, and none may be hidden from it (Q22).
+    """
+    identity = caller.identity
+
+    async def attempt() -> None:
+        seen = await see(app, identity.workspace_id, record_id)
+        access = seen.rules.access(caller.role, seen.record.state_id)
+        if not (access.writable and access.sees_all):
+            raise PermissionDenied
+        caller.check_version(seen.record)
+        gone = replace(seen.record, version=seen.record.version + 1)
+        changes = differences(seen.record.values, {}, seen.rules)
+        write = _write("delete", ENTITY_DELETED, identity, gone, changes)
+        async with app[DATABASE].acquire() as conn:
+            await store.delete(conn, seen.record, write, model_version=seen.blueprint.version)
+
+    await settled(app, attempt)
+
+
+async def move(
+    app: web.Application,
+    caller: Caller,
+    record_id: str,
+    state_name: str,
+    comment: str | None,
+    decide: Callable[[Seen, str], Awaitable[None]],
+) -> Seen:
+    """Take a record to another lifecycle state, if `decide` raises nothing about it.
+
+    The decision is made about one version of the record, and only that version is moved.
+    """
+    identity = caller.identity
+
+    async def attempt() -> Seen:
+        seen = await see(app, identity.workspace_id, record_id)
+        caller.check_version(seen.record)
+        to_state_id = lifecycle.target(seen.rules, seen.record, state_name)
+        await decide(seen, to_state_id)
+        record = replace(
+            seen.record,
+            state_id=to_state_id,
+            version=seen.record.version + 1,
+            updated_at=_now(),
+            updated_by=identity.id,
+        )
+        write = _write(
+            "transition",
+            ENTITY_TRANSITION,
+            identity,
+            record,
+            [],
+            from_state_id=seen.record.state_id,
+            to_state_id=to_state_id,
+            comment=comment,
+        )
+        async with app[DATABASE].acquire() as conn:
+            await store.update(
+                conn, record, [], [], write, model_version=seen.blueprint.version
+            )
+        return replace(seen, record=record, state=seen.rules.state_of(to_state_id))
+
+    return await settled(app, attempt)
+
+
+async def _rewrite(
+    app: web.Application,
+    caller: Caller,
+    record_id: str,
+    new_values: Callable[[Seen], Values],
+) -> Seen:
+    identity = caller.identity
+
+    async def attempt() -> Seen:
+        seen = await see(app, identity.workspace_id, record_id)
+        caller.check_version(seen.record)
+        old = seen.record.values
+        values = new_values(seen)
+        changes = differences(old, values, seen.rules)
+        if not changes:
+            return seen
+        await _check_relations(app, identity.workspace_id, seen.rules, old, values)
+        record = replace(
+            seen.record,
+            values=values,
+            version=seen.record.version + 1,
+            updated_at=_now(),
+            updated_by=identity.id,
+        )
+        before, after = _claims(seen.rules, old), _claims(seen.rules, values)
+        claims = [claim for claim in after if claim not in before]
+        freed = [claim for claim in before if claim not in after]
+        write = _write("update", ENTITY_UPDATED, identity, record, changes)
+        async with app[DATABASE].acquire() as conn, _unique(app, record, seen.rules, claims):
+            await store.update(
+                conn, record, freed, claims, write, model_version=seen.blueprint.version
+            )
+        return replace(seen, record=record)
+
+    return await settled(app, attempt)
+
+
+async def settled(app: web.Application, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try until no other write gets in between, then wake the relay.
+
+    Each failed try means that another writer got through, so this ends; the pause, which grows a
+    little, keeps many writers of one record from trying in step.
+    """
+    for number in range(JUDGEMENTS_MAX):
+        try:
+            result = await attempt()
+        except (ModelMoved, RecordMoved, UniqueValueMoved, asyncpg.DeadlockDetectedError):
+            await asyncio.sleep(random.uniform(0, PAUSE_S * min(number, 8)))  # noqa: S311
+            continue
+        outbox.wake(app)
+        return result
+    raise ServiceUnavailable("The record is being changed too often at the moment")
+
+
+@asynccontextmanager
+async def _unique(
+    app: web.Application, record: Record, rules: RecordRules, claims: Sequence[Claim]
+) -> AsyncIterator[None]:
+    """Say which value was taken when the unique index refuses one."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "unique_value_taken":
+            raise
+        async with app[DATABASE].acquire() as conn:
+            claim = await store.taken(conn, record.workspace_id, claims)
+        if claim is None:
+            raise UniqueValueMoved from error
+        alias = rules.attributes[claim.attribute_id].alias
+        value = next(
+            one.value
+            for one in claims
+            if (one.attribute_id, one.scope, one.value_hash)
+            == (claim.attribute_id, claim.scope, claim.value_hash)
+        )
+        raise Conflict(
+            f"Value '{told(value)}' for attribute '{alias}' must be unique"
+        ) from error
+
+
+async def _check_relations(
+    app: web.Application, workspace_id: str, rules: RecordRules, old: Values, new: Values
+) -> None:
+    """Raise `ValidationError` for a newly named record that does not exist or is of another kind.
+
+    A record may go away later: its name then stays stored and is skipped when it is read (Q23).
+    """
+    named: dict[str, set[str]] = {}
+    for attribute_id in rules.relation_ids:
+        before = related(old.get(attribute_id, ()))
+        added = related(new.get(attribute_id, ())) - before
+        if added:
+            named[attribute_id] = added
+    if not named:
+        return
+    async with app[DATABASE].acquire() as conn:
+        found = await store.existing(conn, workspace_id, sorted(set().union(*named.values())))
+    violations = [
+        Violation(f"/values/{attribute.alias}", message)
+        for attribute_id, record_ids in named.items()
+        for attribute in [rules.attributes[attribute_id]]
+        for record_id in sorted(record_ids)
+        for message in [_relation_fault(attribute, record_id, found.get(record_id))]
+        if message
+    ]
+    if violations:
+        raise ValidationError.of(violations)
+
+
+def _relation_fault(attribute: Attribute, record_id: str, schema_id: str | None) -> str | None:
+    if schema_id is None:
+        return f"Value for '{attribute.alias}' names no record: '{told(record_id)}' not found"
+    if attribute.target_schema_id not in (None, schema_id):
+        return (
+            f"Value for '{attribute.alias}' must be a record of schema"
+            f" '{attribute.target_schema_id}', got '{record_id}' of '{schema_id}'"
+        )
+    return None
+
+
+def _claims(rules: RecordRules, values: Values) -> list[Claim]:
+    return [
+        claim
+        for attribute_id in rules.unique_ids
+        for claim in claims_of(rules.attributes[attribute_id], values.get(attribute_id, []))
+    ]
+
+
+def _write(
+    action: str,
+    event_type: str,
+    identity: Identity,
+    record: Record,
+    changes: list[Change],
+    *,
+    from_state_id: str | None = None,
+    to_state_id: str | None = None,
+    comment: str | None = None,
+) -> Write:
+    data: dict[str, Any] = {
+        "entityId": record.id,
+        "schemaId": record.schema_id,
+        "version": record.version,
+        "lifecycleStateId": record.state_id,
+        "userId": identity.id,
+        "changes": [change.to_json() for change in changes],
+    }
+    if action == "transition":
+        data |= {"fromStateId": from_state_id, "toStateId": to_state_id, "comment": comment}
+    at = _now()
+    return Write(
+        action=action,
+        user_id=identity.id,
+        at=at,
+        changes=changes,
+        event=Event(
+            type=event_type,
+            source=SOURCE,
+            workspace_id=record.workspace_id,
+            subject=record.id,
+            data=data,
+            time=at,
+        ),
+        from_state_id=from_state_id,
+        to_state_id=to_state_id,
+        comment=comment,
+    )
+
+
+def _names_state(seen: Seen, name: str | None) -> bool:
+    """Whether a client that sends the whole record back named the state the record is in."""
+    return name == seen.record.state_id or (seen.state is not None and name == seen.state.label)
+
+
+def _now() -> datetime:
+    """The clock in milliseconds, which is what the API shows."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -1,0 +1,360 @@
+"""Records over HTTP: who may, what was asked, one call, the answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from records_service.permissions.roles import role_of
+from records_service.records import commands, lifecycle, store
+from records_service.records.commands import Caller
+from records_service.records.completeness import Completeness
+from records_service.records.model import (
+    CompletenessAnswer,
+    CompletenessQuery,
+    Record,
+    RecordAnswer,
+    RecordChanges,
+    RecordDraft,
+    RecordFilter,
+    RecordPage,
+    TransitionAnswer,
+    TransitionRequest,
+    ValueChange,
+)
+from records_service.records.rules import RecordRules, rules_of
+from records_service.records.scopes import Scope
+from records_service.records.seen import Seen, see
+from records_service.records.validation import told
+from records_service.records.view import entity_tag, relations, shown
+from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
+from shared.errors import (
+    Conflict,
+    LimitExceeded,
+    NotFound,
+    PreconditionFailed,
+    TransitionError,
+    ValidationError,
+)
+from shared.identity import Permission
+from shared.postgres import DATABASE
+from shared.web import (
+    Routes,
+    identity_of,
+    json_response,
+    no_content,
+    read_body,
+    read_query,
+)
+
+routes = Routes(tag="Records")
+
+_VERSION_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
+
+
+@routes.get(
+    "/api/v1/records",
+    permission=Permission.READ,
+    query=RecordFilter,
+    answers=RecordPage,
+    summary="List records, oldest first",
+)
+async def list_records(request: web.Request) -> web.StreamResponse:
+    """One page, filtered by schema and lifecycle state (its id or alias)."""
+    identity = identity_of(request)
+    asked = read_query(request, RecordFilter)
+    role = await role_of(request)
+    db = request.app[DATABASE]
+    blueprint = await request.app[BLUEPRINTS].get(db, identity.workspace_id)
+    async with db.acquire() as conn:
+        records, total = await store.page(
+            conn,
+            identity.workspace_id,
+            schema_id=asked.schema_id,
+            state_ids=_state_ids(blueprint, asked.lifecycle_state_id),
+            offset=asked.offset,
+            limit=asked.limit,
+        )
+    ruled = [(record, rules_of(blueprint, record.schema_id)) for record in records]
+    gone = await _gone(request, ruled)
+    return json_response(
+        {
+            "items": [
+                shown(record, rules, rules.access(role, record.state_id), gone)
+                for record, rules in ruled
+            ],
+            "total": total,
+            "offset": asked.offset,
+            "limit": asked.limit,
+        }
+    )
+
+
+@routes.post(
+    "/api/v1/records",
+    permission=Permission.UPDATE_DATA,
+    body=RecordDraft,
+    answers=RecordAnswer,
+    status=201,
+    summary="Create a record",
+    errors=(NotFound, Conflict, LimitExceeded),
+)
+async def create_record(request: web.Request) -> web.StreamResponse:
+    """It starts in its workflow's default state."""
+    caller = await _caller(request)
+    draft = await read_body(request, RecordDraft)
+    seen = await commands.create(request.app, caller, draft)
+    return await _answer(
+        request, caller, seen, status=201, location=f"/api/v1/records/{seen.record.id}"
+    )
+
+
+@routes.get(
+    "/api/v1/records/{id}",
+    permission=Permission.READ,
+    answers=RecordAnswer,
+    summary="Get a record",
+    errors=(NotFound,),
+)
+async def get_record(request: web.Request) -> web.StreamResponse:
+    """The `ETag` is the version to name in `If-Match`."""
+    caller = await _caller(request)
+    return await _answer(request, caller, await _see(request))
+
+
+@routes.put(
+    "/api/v1/records/{id}",
+    permission=Permission.UPDATE_DATA,
+    body=RecordChanges,
+    answers=RecordAnswer,
+    summary="Change values of a record",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def change_record(request: web.Request) -> web.StreamResponse:
+    """Each attribute that is sent replaces all its entries; the others stay as they are."""
+    caller = await _caller(request)
+    changes = await read_body(request, RecordChanges)
+    seen = await commands.change(request.app, caller, request.match_info["id"], changes)
+    return await _answer(request, caller, seen)
+
+
+@routes.patch(
+    "/api/v1/records/{id}/values/{attr}",
+    permission=Permission.UPDATE_DATA,
+    body=ValueChange,
+    answers=RecordAnswer,
+    summary="Set one attribute in one scope",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def set_value(request: web.Request) -> web.StreamResponse:
+    """Other scopes of the attribute stay as they are; null removes the entry of this scope."""
+    caller = await _caller(request)
+    change = await read_body(request, ValueChange)
+    seen = await commands.set_value(
+        request.app, caller, request.match_info["id"], request.match_info["attr"], change
+    )
+    return await _answer(request, caller, seen)
+
+
+@routes.delete(
+    "/api/v1/records/{id}",
+    permission=Permission.DELETE_DATA,
+    summary="Delete a record",
+    errors=(NotFound, PreconditionFailed),
+)
+async def delete_record(request: web.Request) -> web.StreamResponse:
+    """Its audit trail stays; values of other records that name it are skipped from now on."""
+    caller = await _caller(request)
+    await commands.delete(request.app, caller, request.match_info["id"])
+    return no_content()
+
+
+@routes.post(
+    "/api/v1/records/{id}/transition",
+    permission=Permission.UPDATE_DATA,
+    body=TransitionRequest,
+    answers=RecordAnswer,
+    summary="Move a record to another lifecycle state",
+    errors=(NotFound, TransitionError, PreconditionFailed),
+)
+async def move_record(request: web.Request) -> web.StreamResponse:
+    """Checked in this order: the transition is defined, the role may, the score suffices."""
+    caller = await _caller(request)
+    asked = await read_body(request, TransitionRequest)
+
+    async def decide(seen: Seen, to_state_id: str) -> None:
+        await lifecycle.check_transition(request, seen, to_state_id)
+
+    seen = await commands.move(
+        request.app, caller, request.match_info["id"], asked.to_state_id, asked.comment, decide
+    )
+    return await _answer(request, caller, seen)
+
+
+@routes.get(
+    "/api/v1/records/{id}/transitions",
+    permission=Permission.READ,
+    answers=list[TransitionAnswer],
+    summary="List the transitions from the current state",
+    errors=(NotFound,),
+)
+async def list_transitions(request: web.Request) -> web.StreamResponse:
+    """Each with `allowed`, and with every reason when it is blocked."""
+    caller = await _caller(request)
+
+    async def attempt() -> web.StreamResponse:
+        seen = await _see(request)
+        found = await lifecycle.transitions(request, seen)
+        visible = set(seen.rules.access(caller.role, seen.record.state_id).visible.values())
+        return json_response([_transition(told_, visible) for told_ in found])
+
+    return await commands.settled(request.app, attempt)
+
+
+@routes.get(
+    "/api/v1/records/{id}/completeness",
+    permission=Permission.READ,
+    query=CompletenessQuery,
+    answers=CompletenessAnswer,
+    summary="Tell how complete a record is",
+    errors=(NotFound,),
+)
+async def get_completeness(request: web.Request) -> web.StreamResponse:
+    """Hidden attributes count, but are not named."""
+    caller = await _caller(request)
+    asked = read_query(request, CompletenessQuery)
+    seen = await _see(request)
+    rules, record = seen.rules, seen.record
+    scope = _asked_scope(asked.scope, seen.blueprint)
+    state_id = record.state_id
+    if asked.state_id is not None:
+        state = rules.lifecycle.state_named(asked.state_id) if rules.lifecycle else None
+        if state is None:
+            raise ValidationError.at(
+                "/stateId",
+                f"Unknown state '{told(asked.state_id)}' for schema '{rules.schema.id}'",
+            )
+        state_id = state.id
+    visible = rules.access(caller.role, record.state_id).visible
+    states = rules.lifecycle.states if rules.lifecycle else ()
+    asked_for = lifecycle.score(rules, record, state_id, scope)
+    return json_response(
+        {
+            "entityId": record.id,
+            "stateId": state_id,
+            "required": asked_for.required,
+            **_told_score(asked_for, visible),
+            "states": [
+                {"stateId": each, **_told_score(lifecycle.score(rules, record, each, scope), visible)}
+                for each in states
+            ],
+        }
+    )
+
+
+async def _caller(request: web.Request) -> Caller:
+    return Caller(identity_of(request), await role_of(request), _if_match(request))
+
+
+async def _see(request: web.Request) -> Seen:
+    return await see(request.app, identity_of(request).workspace_id, request.match_info["id"])
+
+
+async def _answer(
+    request: web.Request,
+    caller: Caller,
+    seen: Seen,
+    *,
+    status: int = 200,
+    location: str | None = None,
+) -> web.StreamResponse:
+    gone = await _gone(request, [(seen.record, seen.rules)])
+    access = seen.rules.access(caller.role, seen.record.state_id)
+    headers = {"ETag": entity_tag(seen.record)}
+    if location is not None:
+        headers["Location"] = location
+    return json_response(
+        shown(seen.record, seen.rules, access, gone), status=status, headers=headers
+    )
+
+
+async def _gone(
+    request: web.Request, records: Sequence[tuple[Record, RecordRules]]
+) -> frozenset[str]:
+    """Those of the related records that exist no more."""
+    named = {related for record, rules in records for related in relations(record, rules)}
+    if not named:
+        return frozenset()
+    workspace_id = records[0][0].workspace_id
+    async with request.app[DATABASE].acquire() as conn:
+        return frozenset(named - (await store.existing(conn, workspace_id, list(named))).keys())
+
+
+def _if_match(request: web.Request) -> frozenset[int] | None:
+    """The versions that `If-Match` names; None where any version will do."""
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return None
+    return frozenset(int(version) for version in _VERSION_TAG.findall(header))
+
+
+def _state_ids(blueprint: Blueprint, name: str | None) -> list[str] | None:
+    """The ids of all states with this id or alias, in whichever workflow (C13)."""
+    if name is None:
+        return None
+    named = (lifecycle_.state_named(name) for lifecycle_ in blueprint.lifecycles.values())
+    return sorted({name, *(state.id for state in named if state)})
+
+
+def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:
+    """The scope of a query string, or `ValidationError` naming what is wrong with it."""
+    if text is None:
+        return {}
+    expected = 'Field \'scope\' expects a JSON object such as {"dim-language": "seg-en"}'
+    try:
+        scope = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise ValidationError.at("/scope", f"{expected}, got '{told(text)}'") from None
+    if not isinstance(scope, dict):
+        raise ValidationError.at("/scope", f"{expected}, got '{told(text)}'")
+    for dimension_id, segment_id in scope.items():
+        dimension = blueprint.dimensions.get(dimension_id)
+        if dimension is None:
+            raise ValidationError.at("/scope", f"Unknown dimension '{told(dimension_id)}'")
+        if segment_id not in [segment.id for segment in dimension.segments]:
+            raise ValidationError.at(
+                "/scope", f"Unknown segment '{told(segment_id)}' of dimension '{dimension_id}'"
+            )
+    return scope
+
+
+def _told_score(found: Completeness, visible: Any) -> dict[str, Any]:
+    return {
+        "score": found.score,
+        "filled": [visible[i] for i in found.filled if i in visible],
+        "missing": [visible[i] for i in found.missing if i in visible],
+    }
+
+
+def _transition(told_: dict[str, Any], visible: set[str]) -> dict[str, Any]:
+    """A transition without the names of attributes that are hidden from the caller."""
+    reasons = [
+        {
+            **reason,
+            **(
+                {"missing": [alias for alias in reason["missing"] if alias in visible]}
+                if reason.get("missing") is not None
+                else {}
+            ),
+        }
+        for reason in told_.get("reasons") or ()
+    ]
+    return {
+        **told_,
+        "reason": reasons[0]["message"] if reasons else None,
+        "reasons": reasons,
+    }

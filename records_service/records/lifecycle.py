@@ -1,0 +1,121 @@
+"""Where may this record go from here, and what keeps it from going there?
+
+This service knows the record and its score; workflow_service knows who may take which step at which
+score, and decides. When the two look at different versions of a definition, workflow_service hands
+over its own, and the record is judged again by that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from records_service.lifecycles import store as lifecycles
+from records_service.records.completeness import Completeness, completeness
+from records_service.records.model import Record
+from records_service.records.rules import RecordRules
+from records_service.records.scopes import Scope, completed
+from records_service.records.seen import Seen
+from records_service.records.store import ModelMoved
+from records_service.schemas import model_lock
+from shared.errors import TransitionError, ValidationError
+from shared.postgres import DATABASE
+from shared.upstream import Upstream
+
+WORKFLOW_SERVICE = web.AppKey("workflow_service", Upstream)
+
+
+def target(rules: RecordRules, record: Record, state_name: str) -> str:
+    """The id of the state that a request names by id or alias (C13).
+
+    Raises `ValidationError` where the schema has no workflow. A name that no state has is left as
+    it is: workflow_service answers that there is no such transition.
+    """
+    if rules.lifecycle is None:
+        raise ValidationError(
+            f"Schema '{rules.schema.id}' has no workflow, so '{record.id}' has no state to change"
+        )
+    state = rules.lifecycle.state_named(state_name)
+    if state is not None and state.id in rules.lifecycle.retired:
+        current = rules.state_of(record.state_id)
+        raise TransitionError(
+            f"Transition from '{current.label if current else record.state_id}'"
+            f" to '{state.label}' is not allowed"
+        )
+    return state.id if state else state_name
+
+
+def score(
+    rules: RecordRules, record: Record, state_id: str | None, scope: Scope | None = None
+) -> Completeness:
+    """The record's completeness for a state, in a scope or the default one."""
+    return completeness(
+        rules.required_in(rules.state_of(state_id)),
+        rules.attributes,
+        record.values,
+        completed(scope or {}, rules.default_scope),
+    )
+
+
+async def check_transition(
+    request: web.Request, seen: Seen, to_state_id: str
+) -> None:
+    """Raise `TransitionError` as workflow_service words it, unless the step may be taken now.
+
+    Raises `ServiceUnavailable` when nobody can decide, and `ModelMoved` when the definition that
+    the score was computed from is not the one in force.
+    """
+    told = await _evaluate(request, seen, [to_state_id], to_state_id)
+    if told.get("allowed") is not True:
+        raise TransitionError("Transition is not allowed")
+
+
+async def transitions(request: web.Request, seen: Seen) -> list[dict[str, Any]]:
+    """Every transition from the current state, with all that blocks it."""
+    lifecycle = seen.rules.lifecycle
+    if lifecycle is None or seen.record.state_id is None:
+        return []
+    targets = lifecycle.targets.get(seen.record.state_id, ())
+    told = await _evaluate(request, seen, targets, None)
+    found: list[dict[str, Any]] = told["transitions"]
+    return found
+
+
+async def _evaluate(
+    request: web.Request,
+    seen: Seen,
+    targets: list[str] | tuple[str, ...],
+    to_state_id: str | None,
+) -> Mapping[str, Any]:
+    rules, record = seen.rules, seen.record
+    lifecycle = rules.lifecycle
+    assert lifecycle is not None
+    scores = {state_id: score(rules, record, state_id) for state_id in targets}
+    told: dict[str, Any] = await request.app[WORKFLOW_SERVICE].request(
+        "POST",
+        f"/internal/workflows/{lifecycle.workflow_id}/evaluate",
+        json={
+            "definitionVersion": lifecycle.version,
+            "fromStateId": record.state_id,
+            **({} if to_state_id is None else {"toStateId": to_state_id}),
+            "scores": {state_id: found.score for state_id, found in scores.items()},
+            "missing": {
+                state_id: [rules.attributes[i].alias for i in found.missing]
+                for state_id, found in scores.items()
+            },
+        },
+        request=request,
+    )
+    if told.get("stale"):
+        await _adopt(request.app, record.workspace_id, told["definition"])
+        raise ModelMoved
+    return told
+
+
+async def _adopt(app: web.Application, workspace_id: str, definition: dict[str, Any]) -> None:
+    """Take over a definition that has not come by event yet."""
+    async with app[DATABASE].transaction() as conn:
+        await model_lock.take(conn, workspace_id)
+        await lifecycles.keep(conn, workspace_id, definition)

@@ -1,0 +1,360 @@
+"""The SQL of records: a write is one statement, so it costs one round trip and is whole or nothing.
+
+Each write statement starts by locking the workspace's model row in share mode at the version that
+the values were checked against: if the model moved, nothing is written and the caller judges again.
+Every later part selects from the part before it, so row locks are taken in one order and the event's
+place in the outbox is drawn under the record's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from records_service.attributes.uniqueness import Claim
+from records_service.records.changes import Change
+from records_service.records.model import Record
+from shared import outbox
+from shared.errors import Conflict, NotFound
+from shared.events import Event
+from shared.postgres import Conn
+
+_COLUMNS = """
+    r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.values,
+    r.created_at, r.updated_at, r.created_by, r.updated_by
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What one write of a record leaves behind besides the record."""
+
+    action: str
+    user_id: str
+    at: datetime
+    changes: Sequence[Change]
+    event: Event
+    from_state_id: str | None = None
+    to_state_id: str | None = None
+    comment: str | None = None
+
+
+class ModelMoved(Exception):
+    """The model changed since the values were checked; look at it and judge again."""
+
+
+class RecordMoved(Exception):
+    """The record changed since it was read; read it and judge again."""
+
+
+class WorkspaceFull(Exception):
+    """There is no room for one more record."""
+
+
+async def get(conn: Conn, workspace_id: str, record_id: str) -> tuple[Record, int]:
+    """The record and the version of the workspace's model, or `NotFound`."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT {_COLUMNS}, m.version AS model_version
+          FROM records r
+          JOIN models m ON m.workspace_id = r.workspace_id
+         WHERE r.workspace_id = $1 AND r.id = $2
+        """,  # noqa: S608 - the columns are the constant above
+        workspace_id,
+        record_id,
+    )
+    if row is None:
+        raise NotFound.of("Entity", record_id)
+    return _record(row), row["model_version"]
+
+
+async def page(
+    conn: Conn,
+    workspace_id: str,
+    *,
+    schema_id: str | None,
+    state_ids: Sequence[str] | None,
+    offset: int,
+    limit: int,
+) -> tuple[list[Record], int]:
+    """Records in order of creation, and how many there are in all."""
+    where = ["r.workspace_id = $1"]
+    arguments: list[Any] = [workspace_id]
+    if schema_id is not None:
+        arguments.append(schema_id)
+        where.append(f"r.schema_id = ${len(arguments)}")
+    if state_ids is not None:
+        arguments.append(list(state_ids))
+        where.append(f"r.state_id = ANY(${len(arguments)}::text[])")
+    condition = " AND ".join(where)
+    rows = await conn.fetch(
+        f"""
+        SELECT {_COLUMNS}, counted.total
+          FROM (SELECT count(*) AS total FROM records r WHERE {condition}) counted
+          LEFT JOIN LATERAL (
+               SELECT * FROM records r
+                WHERE {condition}
+                ORDER BY r.created_at, r.id
+               OFFSET ${len(arguments) + 1} LIMIT ${len(arguments) + 2}
+          ) r ON true
+         ORDER BY r.created_at, r.id
+        """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
+        *arguments,
+        offset,
+        limit,
+    )
+    return [_record(row) for row in rows if row["id"] is not None], rows[0]["total"]
+
+
+async def existing(
+    conn: Conn, workspace_id: str, record_ids: Sequence[str]
+) -> dict[str, str]:
+    """Of these ids, those that are records, each with its schema."""
+    rows = await conn.fetch(
+        "SELECT id, schema_id FROM records WHERE workspace_id = $1 AND id = ANY($2::text[])",
+        workspace_id,
+        list(record_ids),
+    )
+    return {row["id"]: row["schema_id"] for row in rows}
+
+
+async def insert(
+    conn: Conn,
+    record: Record,
+    claims: Sequence[Claim],
+    write: Write,
+    *,
+    model_version: int,
+    record_limit: int,
+) -> None:
+    """Store a new record where there is room for it.
+
+    Two requests racing for the last place cannot both win: the counter's row lock makes the second
+    one look again. Raises `ModelMoved`, `WorkspaceFull`, or `Conflict` for a taken id; a taken
+    unique value stays `asyncpg.UniqueViolationError` for the caller, who knows the values.
+    """
+    try:
+        row = await conn.fetchrow(
+            """
+            WITH model AS (
+                SELECT version FROM models
+                 WHERE workspace_id = $1 AND version = $2
+                   FOR SHARE
+            ), room AS (
+                INSERT INTO usage AS u (workspace_id, records)
+                SELECT $1, 1 FROM model WHERE $3::bigint > 0
+                    ON CONFLICT (workspace_id)
+                    DO UPDATE SET records = u.records + 1
+                            WHERE u.records < $3
+                RETURNING records
+            ), record AS (
+                INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
+                                     created_at, updated_at, created_by, updated_by)
+                SELECT $1, $4, $5, $6, 1, $7, $8, $8, $9, $9 FROM room
+                RETURNING id
+            ), claimed AS (
+                INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
+                SELECT $1, c.attribute_id, c.scope, c.value_hash, record.id
+                  FROM record, unnest($10::text[], $11::text[], $12::bytea[])
+                               AS c (attribute_id, scope, value_hash)
+            ), audited AS (
+                INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at,
+                                   changes, to_state_id)
+                SELECT $1, record.id, $5, 'create', $9, $8, $13, $6 FROM record
+            ), staged AS (
+                INSERT INTO outbox (event_id, type, body)
+                SELECT $14, $15, $16 FROM record
+            )
+            SELECT EXISTS (SELECT FROM model) AS model_stands,
+                   EXISTS (SELECT FROM room) AS had_room
+            """,
+            record.workspace_id,
+            model_version,
+            record_limit,
+            record.id,
+            record.schema_id,
+            record.state_id,
+            record.values,
+            record.created_at,
+            record.created_by,
+            *_columns_of(claims),
+            [change.to_json() for change in write.changes],
+            *outbox.row(write.event),
+        )
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == "records_id_taken":
+            raise Conflict.taken("Entity", record.id) from error
+        raise
+    if not row["model_stands"]:
+        raise ModelMoved
+    if not row["had_room"]:
+        raise WorkspaceFull
+
+
+async def update(
+    conn: Conn,
+    record: Record,
+    freed: Sequence[Claim],
+    claims: Sequence[Claim],
+    write: Write,
+    *,
+    model_version: int,
+) -> None:
+    """Store the next version of a record, whose `version` is one more than the one read.
+
+    Raises `ModelMoved` or `RecordMoved` with nothing written; a taken unique value stays
+    `asyncpg.UniqueViolationError`.
+    """
+    row = await conn.fetchrow(
+        """
+        WITH model AS (
+            SELECT version FROM models
+             WHERE workspace_id = $1 AND version = $2
+               FOR SHARE
+        ), record AS (
+            UPDATE records r
+               SET values = $5, state_id = $6, version = $4, updated_at = $7, updated_by = $8
+              FROM model
+             WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4 - 1
+            RETURNING r.id, r.schema_id
+        ), freed AS (
+            DELETE FROM unique_values u
+             USING record, unnest($9::text[], $10::text[], $11::bytea[])
+                           AS f (attribute_id, scope, value_hash)
+             WHERE u.workspace_id = $1 AND u.attribute_id = f.attribute_id
+               AND u.scope = f.scope AND u.value_hash = f.value_hash
+               AND u.record_id = record.id
+        ), claimed AS (
+            INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
+            SELECT $1, c.attribute_id, c.scope, c.value_hash, record.id
+              FROM record, unnest($12::text[], $13::text[], $14::bytea[])
+                           AS c (attribute_id, scope, value_hash)
+        ), audited AS (
+            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
+                               from_state_id, to_state_id, comment)
+            SELECT $1, record.id, record.schema_id, $15, $8, $7, $16, $17, $18, $19 FROM record
+        ), staged AS (
+            INSERT INTO outbox (event_id, type, body)
+            SELECT $20, $21, $22 FROM record
+        )
+        SELECT EXISTS (SELECT FROM model) AS model_stands,
+               EXISTS (SELECT FROM record) AS record_stood
+        """,
+        record.workspace_id,
+        model_version,
+        record.id,
+        record.version,
+        record.values,
+        record.state_id,
+        record.updated_at,
+        record.updated_by,
+        *_columns_of(freed),
+        *_columns_of(claims),
+        write.action,
+        [change.to_json() for change in write.changes],
+        write.from_state_id,
+        write.to_state_id,
+        write.comment,
+        *outbox.row(write.event),
+    )
+    if not row["model_stands"]:
+        raise ModelMoved
+    if not row["record_stood"]:
+        raise RecordMoved
+
+
+async def delete(conn: Conn, record: Record, write: Write, *, model_version: int) -> None:
+    """Remove this version of a record, give its place and its unique values back.
+
+    Raises `ModelMoved` or `RecordMoved` with nothing written.
+    """
+    row = await conn.fetchrow(
+        """
+        WITH model AS (
+            SELECT version FROM models
+             WHERE workspace_id = $1 AND version = $2
+               FOR SHARE
+        ), record AS (
+            DELETE FROM records r
+             USING model
+             WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4
+            RETURNING r.id, r.schema_id, r.state_id
+        ), room AS (
+            UPDATE usage u SET records = u.records - 1
+              FROM record
+             WHERE u.workspace_id = $1
+        ), freed AS (
+            DELETE FROM unique_values u
+             USING record
+             WHERE u.workspace_id = $1 AND u.record_id = record.id
+        ), audited AS (
+            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
+                               from_state_id)
+            SELECT $1, record.id, record.schema_id, 'delete', $5, $6, $7, record.state_id
+              FROM record
+        ), staged AS (
+            INSERT INTO outbox (event_id, type, body)
+            SELECT $8, $9, $10 FROM record
+        )
+        SELECT EXISTS (SELECT FROM model) AS model_stands,
+               EXISTS (SELECT FROM record) AS record_stood
+        """,
+        record.workspace_id,
+        model_version,
+        record.id,
+        record.version,
+        write.user_id,
+        write.at,
+        [change.to_json() for change in write.changes],
+        *outbox.row(write.event),
+    )
+    if not row["model_stands"]:
+        raise ModelMoved
+    if not row["record_stood"]:
+        raise RecordMoved
+
+
+async def taken(conn: Conn, workspace_id: str, claims: Sequence[Claim]) -> Claim | None:
+    """The first of these unique values that some record holds."""
+    rows = await conn.fetch(
+        """
+        SELECT u.attribute_id, u.scope, u.value_hash
+          FROM unique_values u
+          JOIN unnest($2::text[], $3::text[], $4::bytea[]) AS c (attribute_id, scope, value_hash)
+         USING (attribute_id, scope, value_hash)
+         WHERE u.workspace_id = $1
+        """,
+        workspace_id,
+        *_columns_of(claims),
+    )
+    held = {(row["attribute_id"], row["scope"], row["value_hash"]) for row in rows}
+    return next((c for c in claims if (c.attribute_id, c.scope, c.value_hash) in held), None)
+
+
+def _columns_of(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[bytes]]:
+    """In one order everywhere, so that two writers never wait for each other in a circle."""
+    ordered = sorted(claims, key=lambda c: (c.attribute_id, c.scope, c.value_hash))
+    return (
+        [claim.attribute_id for claim in ordered],
+        [claim.scope for claim in ordered],
+        [claim.value_hash for claim in ordered],
+    )
+
+
+def _record(row: Any) -> Record:
+    return Record(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        schema_id=row["schema_id"],
+        state_id=row["state_id"],
+        version=row["version"],
+        values=row["values"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        created_by=row["created_by"],
+        updated_by=row["updated_by"],
+    )
