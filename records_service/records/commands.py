@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -27,7 +28,13 @@ from records_service.records.model import Record, RecordChanges, RecordDraft, Va
 from records_service.records.rules import RecordRules, rules_of
 from records_service.records.scopes import Values, related
 from records_service.records.seen import Seen, see
-from records_service.records.store import ModelMoved, RecordMoved, WorkspaceFull, Write
+from records_service.records.store import (
+    ModelMoved,
+    NoRoomInStripe,
+    RecordMoved,
+    WorkspaceFull,
+    Write,
+)
 from records_service.records.validation import told
 from records_service.schemas.blueprint import BLUEPRINTS
 from shared import outbox
@@ -107,21 +114,41 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
         changes = differences({}, values, rules)
         write = _write("create", ENTITY_CREATED, identity, record, changes)
         claims = _claims(rules, values)
-        async with app[DATABASE].acquire() as conn, _unique(app, record, rules, claims):
-            await store.insert(
-                conn,
-                record,
-                claims,
-                write,
-                model_version=blueprint.version,
-                record_limit=identity.record_limit,
-            )
+        async with _unique(app, record, rules, claims):
+            await _insert(app, identity, record, claims, write, blueprint.version)
         return Seen(record, blueprint, rules, state)
 
     try:
         return await settled(app, attempt)
     except WorkspaceFull:
         raise LimitExceeded(f"Entity limit of {identity.record_limit} reached") from None
+
+
+async def _insert(
+    app: web.Application,
+    identity: Identity,
+    record: Record,
+    claims: list[Claim],
+    write: Write,
+    model_version: int,
+) -> None:
+    db, stripe, limit = app[DATABASE], _stripe(), identity.record_limit
+    store_it = partial(
+        store.insert,
+        record=record,
+        claims=claims,
+        write=write,
+        model_version=model_version,
+        record_limit=limit,
+        stripe=stripe,
+    )
+    try:
+        async with db.acquire() as conn:
+            await store_it(conn)
+    except NoRoomInStripe:
+        async with db.transaction() as conn:
+            await store.make_room(conn, identity.workspace_id, limit, stripe)
+            await store_it(conn)
 
 
 async def change(
@@ -186,7 +213,13 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
         changes = differences(seen.record.values, {}, seen.rules)
         write = _write("delete", ENTITY_DELETED, identity, gone, changes)
         async with app[DATABASE].acquire() as conn:
-            await store.delete(conn, seen.record, write, model_version=seen.blueprint.version)
+            await store.delete(
+                conn,
+                seen.record,
+                write,
+                model_version=seen.blueprint.version,
+                stripe=_stripe(),
+            )
 
     await settled(app, attempt)
 
@@ -408,6 +441,11 @@ def _write(
 def _names_state(seen: Seen, name: str | None) -> bool:
     """Whether a client that sends the whole record back named the state the record is in."""
     return name == seen.record.state_id or (seen.state is not None and name == seen.state.label)
+
+
+def _stripe() -> int:
+    """Any stripe will do, if only not all writers choose the same."""
+    return random.randrange(store.STRIPES)  # noqa: S311
 
 
 def _now() -> datetime:

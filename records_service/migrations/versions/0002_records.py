@@ -11,9 +11,14 @@ def upgrade() -> None:
     run_sql(
         """
         CREATE TABLE usage (
-            workspace_id text PRIMARY KEY,
-            records      bigint NOT NULL CONSTRAINT usage_is_not_negative CHECK (records >= 0)
-        );
+            workspace_id text NOT NULL,
+            stripe       smallint NOT NULL,
+            records      bigint NOT NULL,
+            room         bigint NOT NULL,
+            record_limit bigint NOT NULL,
+            PRIMARY KEY (workspace_id, stripe),
+            CONSTRAINT usage_gives_no_more_than_it_has CHECK (room >= 0)
+        ) WITH (fillfactor = 50);
 
         CREATE TABLE records (
             workspace_id text NOT NULL,
