@@ -1,0 +1,323 @@
+"""Keeps news with the change it tells of, and carries it to the broker afterwards.
+
+`stage` writes events into the table `outbox` inside the transaction of the change: both are
+committed, or neither. A relay, one per database however many processes run, publishes what is
+committed and deletes a row only after the broker confirmed it. If it dies in between, the event is
+published again: consumers see everything at least once, and their inbox makes it once in effect.
+
+Order. Events of one subject are published in the order of their ids, the next only after the broker
+has the one before. Ids follow the order of commits of one subject because the row that an event
+tells of is locked when its id is drawn: stage after the change, or in one statement that takes the
+change as its source:
+
+    WITH changed AS (UPDATE records SET ... RETURNING id),
+         told AS (INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+                  SELECT news.* FROM changed,
+                         unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::json[]) AS news)
+    SELECT id FROM changed                          -- $5 to $9 are `*outbox.arrays([event])`
+
+There is no "last id seen": sequences commit out of order, and such a cursor steps over rows. What
+is in the table is unsent, and nothing else is.
+
+A message that no queue takes comes back. When `shared.topology` names a reader for its type, a
+queue has been removed: the topology is declared again and the event kept. When it names none,
+nobody asked for it; it counts as delivered to all zero readers, or the first `entity.created` of an
+installation without consumers would stop everything behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiohttp import web
+from prometheus_client import Counter, Gauge
+
+from shared import topology
+from shared.bus import BUS, Bus, NotConfirmed, Publisher, declare, on_every_connection
+from shared.errors import PayloadTooLarge, ServiceUnavailable
+from shared.events import Event
+from shared.postgres import DATABASE, Conn, Database, Record
+
+log = structlog.get_logger(__name__)
+
+SCHEMA: Final = """
+CREATE TABLE outbox (
+    id           bigint      GENERATED ALWAYS AS IDENTITY,
+    workspace_id text        NOT NULL,
+    type         text        NOT NULL,
+    subject      text        NOT NULL,
+    event_id     text        NOT NULL,
+    document     json        NOT NULL,
+    staged_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (workspace_id, id)
+) WITH (
+    -- Every row lives for milliseconds: without these the table is swept far too seldom.
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_insert_scale_factor = 0,
+    autovacuum_vacuum_insert_threshold = 10000
+);
+CREATE INDEX outbox_in_order ON outbox (id);
+"""
+"""For a service's first migration. `document` is the CloudEvents document as it will be sent."""
+
+EVENT_BYTES_MAX: Final = 15 << 20
+BATCH_SIZE: Final = 500
+POLL_S: Final = 0.1
+LINGER_S: Final = 0.005
+PULSE_EVERY_S: Final = 0.25
+PULSE_LIFE_S: Final = 1.0
+PULSE_LATE_S: Final = 0.2
+LEAD_RETRY_S: Final = 0.5
+MEASURE_EVERY_S: Final = 5.0
+COUNTED_MAX: Final = 10_000
+STOP_WAIT_S: Final = 5.0
+STATEMENT_TIMEOUT: Final = "30s"
+LOCK_KEY: Final = 0x5167_4D61_0075_7462
+
+OUTBOX_AGE: Final = Gauge("sigma_outbox_oldest_age_seconds", "Age of the oldest unsent event")
+OUTBOX_ROWS: Final = Gauge("sigma_outbox_rows", f"Unsent events, counted up to {COUNTED_MAX}")
+RELAYED: Final = Counter(
+    "sigma_outbox_events_total",
+    "Events taken out of the outbox, by what became of them",
+    ["outcome"],
+)
+
+
+async def stage(conn: Conn, *events: Event) -> None:
+    """Tell of a change in its own transaction, after the statement that made it."""
+    await conn.execute(
+        """INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+           SELECT *
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[])""",
+        *arrays(events),
+    )
+
+
+def arrays(
+    events: Iterable[Event],
+) -> tuple[list[str], list[str], list[str], list[str], list[bytes]]:
+    """Columns for `unnest`: workspace ids, types, subjects, event ids (text[]), documents (json[]).
+
+    Raises `PayloadTooLarge` for an event that a broker with default settings would not take.
+    """
+    rows = list(events)
+    documents = [event.to_json() for event in rows]
+    longest = max(map(len, documents), default=0)
+    if longest > EVENT_BYTES_MAX:
+        raise PayloadTooLarge(
+            f"The change is too large to be announced: {longest} bytes, at most {EVENT_BYTES_MAX}"
+        )
+    return (
+        [event.workspace_id for event in rows],
+        [event.type for event in rows],
+        [event.subject for event in rows],
+        [event.id for event in rows],
+        documents,
+    )
+
+
+def relay(
+    source: str, *, pulse: str | None = None
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Carry this database's outbox to the broker while the service runs.
+
+    With `pulse` (an event type), an event of that type is published every 250 ms while the outbox
+    is drained; `source` is what it says it comes from. See `Relay`.
+    """
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        carrier = Relay(app[DATABASE], app[BUS], source, pulse=pulse)
+        app[RELAY] = carrier
+        carrier.start()
+        yield
+        await carrier.stop()
+
+    return opened
+
+
+def wake(app: web.Application) -> None:
+    """Say that something was committed, so that it leaves now and not at the next look."""
+    carrier = app.get(RELAY)
+    if carrier is not None:
+        carrier.wake()
+
+
+class _Unread(NotConfirmed):
+    """A type that has a reader came back: somebody removed its queue."""
+
+
+class Relay:
+    """The one carrier of a database's outbox: one leads by a session's advisory lock, others wait.
+
+    The lock, the reading and the deleting share one connection, so whoever has lost the lock cannot
+    delete. A leader without a broker gives the lock up, so that a replica that has one can lead.
+
+    A pulse that carries the time T says: every event committed before T is confirmed by the broker,
+    and by the order of the channel lies before this pulse in every queue. T is taken before the
+    read that found nothing more than what has been confirmed since. A pulse that would be late is
+    not sent, one that waits too long in a queue expires.
+    """
+
+    def __init__(
+        self, database: Database, bus: Bus, source: str, *, pulse: str | None = None
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._source = source
+        self._pulse = pulse
+        self._pulsed_at_s = -PULSE_EVERY_S
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._leads = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the relay that publishes."""
+        return self._leads
+
+    def start(self) -> None:
+        """Begin to carry as soon as broker and database are there."""
+        self._tasks = [
+            asyncio.create_task(
+                on_every_connection(self._bus, "outbox relay", self._carry), name="outbox relay"
+            ),
+            asyncio.create_task(self._measure(), name="outbox metrics"),
+        ]
+
+    async def stop(self) -> None:
+        """Carry what is committed now, then let another lead."""
+        self._stopping = True
+        self.wake()
+        deadline = time.monotonic() + STOP_WAIT_S
+        while self._leads and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look now."""
+        self._woken.set()
+
+    async def _carry(self, connection: AbstractConnection) -> None:
+        """Wait for the lead, then publish until something breaks or the process stops."""
+        conn = await self._database.connect(statement_timeout=STATEMENT_TIMEOUT)
+        try:
+            # Asking is better than waiting in the lock: a waiting statement holds back VACUUM.
+            while not await conn.fetchval(  # noqa: ASYNC110
+                "SELECT pg_try_advisory_lock($1)", LOCK_KEY
+            ):
+                await asyncio.sleep(LEAD_RETRY_S)
+            publisher = await Publisher.open(connection)
+            try:
+                self._leads = True
+                log.info("outbox_relay_leads")
+                await self._lead(conn, publisher)
+            finally:
+                self._leads = False
+                await publisher.close()
+        except _Unread:
+            await declare(connection, self._bus.queues)
+            raise
+        finally:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await conn.close(timeout=1)
+
+    async def _lead(self, conn: Conn, publisher: Publisher) -> None:
+        while publisher.is_open:
+            stopping = self._stopping
+            read_at, read_at_s = datetime.now(UTC), time.monotonic()
+            rows = await conn.fetch(
+                """SELECT id, workspace_id, type, subject, event_id, document::text AS document
+                     FROM outbox
+                    ORDER BY id
+                    LIMIT $1""",
+                BATCH_SIZE,
+            )
+            if rows:
+                await self._publish(conn, publisher, rows)
+            if len(rows) == BATCH_SIZE:
+                continue
+            if stopping:
+                return
+            await self._publish_pulse(publisher, read_at, read_at_s)
+            await self._sleep()
+
+    async def _publish(self, conn: Conn, publisher: Publisher, rows: Sequence[Record]) -> None:
+        """Publish all at once, but one subject's events one by one; delete what is settled."""
+        by_subject: dict[tuple[str, str], list[Record]] = {}
+        for row in rows:
+            by_subject.setdefault((row["workspace_id"], row["subject"]), []).append(row)
+        settled: list[int] = []
+
+        async def publish_in_order(news: Sequence[Record]) -> None:
+            for row in news:
+                taken = await publisher.publish(
+                    row["type"], row["event_id"], row["document"].encode()
+                )
+                if not taken and topology.has_reader(row["type"], self._bus.queues):
+                    raise _Unread(f"no queue takes '{row['type']}'")
+                RELAYED.labels("confirmed" if taken else "unasked").inc()
+                settled.append(row["id"])
+
+        outcomes = await asyncio.gather(
+            *map(publish_in_order, by_subject.values()), return_exceptions=True
+        )
+        await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", settled)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _publish_pulse(
+        self, publisher: Publisher, read_at: datetime, read_at_s: float
+    ) -> None:
+        now_s = time.monotonic()
+        if self._pulse is None or now_s - self._pulsed_at_s < PULSE_EVERY_S:
+            return
+        if now_s - read_at_s > PULSE_LATE_S:
+            return
+        self._pulsed_at_s = now_s
+        pulse = Event(self._pulse, self._source, "*", "pulse", {}, time=read_at)
+        await publisher.publish(
+            pulse.type, pulse.id, pulse.to_json(), persistent=False, expires_s=PULSE_LIFE_S
+        )
+
+    async def _sleep(self) -> None:
+        """Until something was staged here, or it is time to look what others staged."""
+        try:
+            async with asyncio.timeout(POLL_S):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        self._woken.clear()
+        # Those who commit in the same moment travel together.
+        await asyncio.sleep(LINGER_S)
+
+    async def _measure(self) -> None:
+        """Say how far behind the outbox is, also where no relay can lead."""
+        while True:
+            with suppress(ServiceUnavailable, asyncpg.PostgresError):
+                row = await self._database.fetchrow(
+                    """SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS some) AS rows,
+                              coalesce(extract(epoch FROM clock_timestamp() - (
+                                  SELECT staged_at FROM outbox ORDER BY id LIMIT 1)), 0)::float8
+                              AS age_s""",
+                    COUNTED_MAX,
+                )
+                if row is not None:
+                    OUTBOX_ROWS.set(row["rows"])
+                    OUTBOX_AGE.set(row["age_s"])
+            await asyncio.sleep(MEASURE_EVERY_S)
+
+
+RELAY: Final = web.AppKey("outbox_relay", Relay)

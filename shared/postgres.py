@@ -1,0 +1,493 @@
+"""Lends PostgreSQL connections: few, warm, bounded in number and in waiting.
+
+asyncpg's own pool resets a connection each time it comes back, which is one more round trip and
+halves what a service can read. This one resets only a connection that was left in an unclear state
+(a transaction still open, a statement cancelled half-way), so a statement costs one round trip.
+
+The price is a rule: what a session remembers (`SET`, `LISTEN`, session advisory locks, temporary
+tables) must not outlive the transaction that needs it. Use `SET LOCAL`, or a connection of your own
+from `connect`.
+
+    async with db.acquire() as conn:        several statements, each its own transaction
+    async with db.transaction() as conn:    several statements, one transaction
+    await db.fetchrow(sql, *arguments)      one statement
+
+Where PostgreSQL is away, restarting, full or too slow, the caller gets `ServiceUnavailable`; the
+next request connects again. Every other database error stays what it is, and so becomes an internal
+error unless `translated` names its constraint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import asyncpg
+import orjson
+import structlog
+from aiohttp import web
+from asyncpg.transaction import Transaction
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.config import DatabaseConfig
+from shared.errors import ApiError, ServiceUnavailable
+
+log = structlog.get_logger(__name__)
+
+Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+Isolation: TypeAlias = Literal["read_committed", "repeatable_read", "serializable"]
+T = TypeVar("T")
+
+CONNECTIONS_MAX = 16
+ACQUIRE_WAIT_S = 2.0
+CONNECT_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 5.0
+IDLE_IN_TRANSACTION_TIMEOUT_S = 15.0
+CLIENT_TIMEOUT_S = STATEMENT_TIMEOUT_S + 2.0
+RESET_TIMEOUT_S = 2.0
+CLOSE_WAIT_S = 5.0
+STATEMENTS_CACHED = 512
+ATTEMPTS_MAX = 4
+
+_JSONB_VERSION = b"\x01"
+
+POOL_WAIT = Histogram(
+    "sigma_postgres_pool_wait_seconds",
+    "How long those waited for a connection that found none free",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2),
+)
+POOL_REFUSED = Counter(
+    "sigma_postgres_pool_refused_total", "Requests that got no connection in time"
+)
+POOL_CONNECTIONS = Gauge(
+    "sigma_postgres_pool_connections", "Connections by what they do", ["state"]
+)
+
+_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    TimeoutError,
+)
+_LOST: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_TRY_AGAIN: Final[tuple[type[Exception], ...]] = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+
+
+class Database:
+    """A bounded set of connections to one database, opened when they are first needed."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        acquire_wait_s: float = ACQUIRE_WAIT_S,
+        statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        application_name: str = "sigma",
+    ) -> None:
+        self.url: Final = url
+        self._connections_max = connections_max
+        self._acquire_wait_s = acquire_wait_s
+        self._statement_timeout_s = statement_timeout_s
+        self._lock_timeout_s = lock_timeout_s
+        self._application_name = application_name
+        self._idle: list[Conn] = []
+        self._lent: set[Conn] = set()
+        self._waiting: deque[asyncio.Future[Conn | None]] = deque()
+        self._open = 0
+        self._closed = False
+        self._resets: set[asyncio.Task[None]] = set()
+
+    def acquire(self) -> Lease:
+        """`async with db.acquire() as conn`: one connection for a few statements."""
+        return Lease(self)
+
+    def transaction(self, isolation: Isolation = "read_committed") -> TransactionLease:
+        """`async with db.transaction() as conn`: committed at the end, rolled back on an error."""
+        return TransactionLease(self, isolation)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
+        """The first row, or None."""
+        async with Lease(self) as conn:
+            return await conn.fetchrow(query, *arguments)
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Record]:
+        """All rows."""
+        async with Lease(self) as conn:
+            return await conn.fetch(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        """The first column of the first row, or None."""
+        async with Lease(self) as conn:
+            return await conn.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> str:
+        """The command tag, such as `UPDATE 1`."""
+        async with Lease(self) as conn:
+            return await conn.execute(query, *arguments)
+
+    async def connect(self, **settings: str) -> Conn:
+        """A connection outside the pool, the caller's to close; `settings` are the session's.
+
+        For what belongs to a session: the relay's advisory lock, a listener.
+        """
+        return await connect(
+            self.url,
+            {"application_name": self._application_name, **settings},
+        )
+
+    async def ready(self) -> None:
+        """Raise `ServiceUnavailable` unless PostgreSQL answers."""
+        await self.fetchval("SELECT 1")
+
+    async def close(self) -> None:
+        """Refuse new work, let what runs finish for a while, then end it."""
+        self._closed = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(ServiceUnavailable())
+        deadline = time.monotonic() + CLOSE_WAIT_S
+        # Looking now and then is enough here; an event would cost every lease a check.
+        while (self._lent or self._resets) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for conn in tuple(self._lent):
+            conn.terminate()
+        while self._idle:
+            conn = self._idle.pop()
+            try:
+                await conn.close(timeout=1)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                conn.terminate()
+
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """How many connections are lent and idle, and how many callers wait for one."""
+        waiting = sum(not waiting.done() for waiting in self._waiting)
+        return {"lent": len(self._lent), "idle": len(self._idle), "waiting": waiting}
+
+    async def take(self) -> Conn:
+        """A connection that must come back through `give_back`; prefer `acquire`."""
+        while self._idle:
+            conn = self._idle.pop()
+            if not conn.is_closed():
+                self._lent.add(conn)
+                return conn
+            self._open -= 1
+        if self._closed:
+            raise ServiceUnavailable
+        if self._open < self._connections_max:
+            self._open += 1
+            return await self._open_one()
+        conn_or_place = await self._wait()
+        return await self._open_one() if conn_or_place is None else conn_or_place
+
+    def give_back(self, conn: Conn, error: BaseException | None = None) -> None:
+        """Lend it on as it is, unless the error or its own state says that it is not clean."""
+        if conn.is_closed() or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            # Read-only means that the server we know has become a standby.
+            conn.terminate()
+            self._end(conn)
+        elif _is_unclear(conn, error):
+            reset = asyncio.get_running_loop().create_task(self._reset(conn))
+            self._resets.add(reset)
+            reset.add_done_callback(self._resets.discard)
+        else:
+            self._pass_on(conn)
+
+    async def _wait(self) -> Conn | None:
+        """A connection somebody gave back, or None: there is room to open one."""
+        waiting: asyncio.Future[Conn | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._acquire_wait_s):
+                return await waiting
+        except TimeoutError:
+            POOL_REFUSED.inc()
+            self._decline(waiting)
+            raise ServiceUnavailable from None
+        except asyncio.CancelledError:
+            self._decline(waiting)
+            raise
+        finally:
+            POOL_WAIT.observe(time.perf_counter() - began)
+
+    def _decline(self, waiting: asyncio.Future[Conn | None]) -> None:
+        """Whoever stops waiting in the moment of being served hands on what was served."""
+        if waiting.cancelled() or not waiting.done():
+            with suppress(ValueError):
+                self._waiting.remove(waiting)
+            return
+        if waiting.exception() is not None:
+            return
+        conn = waiting.result()
+        if conn is None:
+            self._open -= 1
+            self._offer_room()
+        else:
+            self.give_back(conn)
+
+    async def _open_one(self) -> Conn:
+        """Open a connection in a place that `_open` already counts."""
+        try:
+            conn = await connect(
+                self.url,
+                {
+                    "application_name": self._application_name,
+                    "statement_timeout": _milliseconds(self._statement_timeout_s),
+                    "lock_timeout": _milliseconds(self._lock_timeout_s),
+                },
+                client_timeout_s=self._statement_timeout_s + 2,
+            )
+        except BaseException:
+            self._open -= 1
+            self._offer_room()
+            raise
+        self._lent.add(conn)
+        return conn
+
+    async def _reset(self, conn: Conn) -> None:
+        """Roll back and forget what the session remembers; end the connection if that fails."""
+        try:
+            await conn.reset(timeout=RESET_TIMEOUT_S)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            conn.terminate()
+        if conn.is_closed():
+            self._end(conn)
+        else:
+            self._pass_on(conn)
+
+    def _pass_on(self, conn: Conn) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(conn)
+                return
+        self._lent.discard(conn)
+        self._idle.append(conn)
+
+    def _end(self, conn: Conn) -> None:
+        self._lent.discard(conn)
+        self._open -= 1
+        self._offer_room()
+
+    def _offer_room(self) -> None:
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                self._open += 1
+                waiting.set_result(None)
+                return
+
+
+class Lease:
+    """One connection, from `async with` to its end."""
+
+    __slots__ = ("_conn", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Conn:
+        self._conn = await self._database.take()
+        return self._conn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        conn = self._conn
+        away = error is not None and is_away(error, conn)
+        self._database.give_back(conn, error)
+        if away:
+            log.warning("postgres_away", error=repr(error))
+            raise ServiceUnavailable from error
+
+
+class TransactionLease:
+    """One connection and one transaction on it, from `async with` to its end."""
+
+    __slots__ = ("_isolation", "_lease", "_transaction")
+
+    def __init__(self, database: Database, isolation: Isolation) -> None:
+        self._lease = Lease(database)
+        self._isolation = isolation
+
+    async def __aenter__(self) -> Conn:
+        conn = await self._lease.__aenter__()
+        self._transaction: Transaction = conn.transaction(
+            isolation=None if self._isolation == "read_committed" else self._isolation
+        )
+        try:
+            await self._transaction.start()
+        except BaseException as error:
+            await self._lease.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return conn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            # A COMMIT that fails is an error of the block, told like any other.
+            await self._transaction.__aexit__(kind, error, trace)
+        except BaseException as failed:
+            told = error if error is not None else failed
+            await self._lease.__aexit__(type(told), told, told.__traceback__)
+            if error is None:
+                raise
+            return
+        await self._lease.__aexit__(kind, error, trace)
+
+
+async def connect(
+    url: str, settings: Mapping[str, str], *, client_timeout_s: float | None = None
+) -> Conn:
+    """One connection that speaks JSON; `ServiceUnavailable` when PostgreSQL cannot be reached."""
+    try:
+        conn = await asyncpg.connect(
+            url,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=client_timeout_s,
+            statement_cache_size=STATEMENTS_CACHED,
+            max_cached_statement_lifetime=0,
+            server_settings={
+                "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
+                # Compiling a plan costs more than any statement here runs.
+                "jit": "off",
+                # A client that vanished without a word gives up its locks within half a minute.
+                "tcp_keepalives_idle": "10",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "3",
+                **settings,
+            },
+        )
+        await speak_json(conn)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        log.warning("postgres_unreachable", error=repr(error))
+        raise ServiceUnavailable from error
+    return conn
+
+
+async def speak_json(conn: Conn) -> None:
+    """Turn json and jsonb into Python values and back; `bytes` and `orjson.Fragment` are JSON."""
+    await conn.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: _JSONB_VERSION + to_json(value),
+        decoder=lambda data: orjson.loads(memoryview(data)[1:]),
+    )
+    await conn.set_type_codec(
+        "json", schema="pg_catalog", format="binary", encoder=to_json, decoder=orjson.loads
+    )
+
+
+def to_json(value: Any) -> bytes:
+    """The JSON text of a value; `bytes` are taken to be JSON already."""
+    return value if isinstance(value, bytes) else orjson.dumps(value)
+
+
+def is_away(error: BaseException, conn: Conn) -> bool:
+    """Whether PostgreSQL failed the caller, and not the caller PostgreSQL."""
+    return isinstance(error, _AWAY) or (isinstance(error, _LOST) and conn.is_closed())
+
+
+@contextmanager
+def translated(
+    outcomes: Mapping[str, Callable[[asyncpg.IntegrityConstraintViolationError], ApiError]],
+) -> Iterator[None]:
+    """Say what a broken constraint means: `{"records_sku_taken": lambda error: Conflict(...)}`.
+
+    A constraint that is not named here stays an internal error: nobody thought of it.
+    """
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        meant = outcomes.get(error.constraint_name or "")
+        if meant is None:
+            raise
+        raise meant(error) from error
+
+
+async def retrying(
+    work: Callable[[], Awaitable[T]],
+    *,
+    attempts_max: int = ATTEMPTS_MAX,
+    also: Sequence[type[Exception]] = (),
+) -> T:
+    """Do the whole transaction again when PostgreSQL had to break it off (40001, 40P01).
+
+    `also` names the caller's own "look again" outcomes, for a compare-and-set that lost. Gives up
+    with `ServiceUnavailable`, because the request was fine and may well succeed later.
+    """
+    again: tuple[type[Exception], ...] = (*_TRY_AGAIN, *also)
+    for attempt in range(1, attempts_max + 1):
+        try:
+            return await work()
+        except again as error:
+            if attempt == attempts_max:
+                raise ServiceUnavailable from error
+            # Two that collided must not meet again in step.
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
+    raise AssertionError("unreachable: the loop returns or raises")
+
+
+DATABASE: Final = web.AppKey("database", Database)
+
+
+def postgres(
+    config: DatabaseConfig, *, application_name: str = "sigma"
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Lend `app[DATABASE]` while the service runs; it starts and answers 503 without PostgreSQL."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        database = Database(
+            config.database_url.get_secret_value(),
+            connections_max=config.database_connections_max,
+            application_name=application_name,
+        )
+        app[DATABASE] = database
+        for state in ("lent", "idle", "waiting"):
+            POOL_CONNECTIONS.labels(state).set_function(_counted(database, state))
+        yield
+        await database.close()
+
+    return opened
+
+
+def _counted(database: Database, state: str) -> Callable[[], float]:
+    return lambda: database.connections[state]
+
+
+def _is_unclear(conn: Conn, error: BaseException | None) -> bool:
+    """Whether a transaction may be open, or a cancelled statement still running."""
+    if conn.is_in_transaction():
+        return True
+    if error is not None and (isinstance(error, TimeoutError) or not isinstance(error, Exception)):
+        return True
+    # asyncpg has no public word for it; its own pool asks the same question here.
+    return bool(conn._protocol._is_cancelling())  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))

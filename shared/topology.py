@@ -1,0 +1,94 @@
+"""Who hears what: every exchange, queue and binding of the broker, as data.
+
+Every process declares all of it whenever it connects, so a queue exists before the service that
+reads it has ever been started, and no event is lost to the order in which things start.
+
+    sigma.events (topic)   <- every outbox, routing key = the event's type
+        ├── records_service    quorum ── refused or malformed ─> sigma.dead ─> records_service.dead
+        ├── workflow_service   quorum ── refused or malformed ─> sigma.dead ─> workflow_service.dead
+        └── one per gateway    exclusive, gone with its connection: `auth.#`
+
+The arguments are valid on RabbitMQ 3.10 to 4.x:
+
+- Quorum queues: the only replicated kind left in 4.x.
+- A message that was delivered and refused `DELIVERIES_MAX` times goes to the dead letters.
+- `at-least-once` dead-lettering, so that a broker that dies in between does not lose the message;
+  it asks for `reject-publish`, which without a length limit never refuses anything.
+- Queues have no length limit: a full one would make the broker refuse the event for every other
+  consumer as well. What bounds them is the broker's disk alarm, which leaves events in the outbox.
+- Dead letters are bounded, the oldest go first: they are for people to look at, not an archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+EVENTS: Final = "sigma.events"
+DEAD_LETTERS: Final = "sigma.dead"
+DELIVERIES_MAX: Final = 5
+DEAD_LETTERS_MAX: Final = 100_000
+
+RECORDS_QUEUE: Final = "records_service"
+WORKFLOW_QUEUE: Final = "workflow_service"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One durable queue, its dead letters, and the routing keys that it is bound to."""
+
+    name: str
+    bindings: tuple[str, ...]
+
+    @property
+    def dead(self) -> str:
+        """The name of the queue that holds what this one gave up on."""
+        return f"{self.name}.dead"
+
+    @property
+    def arguments(self) -> dict[str, str | int]:
+        """As they are declared. They cannot be changed on a queue that exists."""
+        return {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERIES_MAX,
+            "x-dead-letter-exchange": DEAD_LETTERS,
+            "x-dead-letter-routing-key": self.name,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+
+    @property
+    def dead_arguments(self) -> dict[str, str | int]:
+        """As `arguments`, for the dead letters."""
+        return {
+            "x-queue-type": "quorum",
+            "x-max-length": DEAD_LETTERS_MAX,
+            "x-overflow": "drop-head",
+        }
+
+
+QUEUES: Final = (
+    Queue(RECORDS_QUEUE, ("auth.role.*", "workflow.#")),
+    Queue(WORKFLOW_QUEUE, ("schema.created", "schema.updated", "schema.deleted")),
+)
+
+GATEWAY_BINDING: Final = "auth.#"
+
+
+def matches(binding: str, routing_key: str) -> bool:
+    """Whether a topic exchange would take this key to this binding (`*` one word, `#` any)."""
+    return _matches(binding.split("."), routing_key.split("."))
+
+
+def has_reader(event_type: str, queues: Iterable[Queue] = QUEUES) -> bool:
+    """Whether some durable queue must receive events of this type."""
+    return any(matches(binding, event_type) for queue in queues for binding in queue.bindings)
+
+
+def _matches(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_matches(pattern[1:], words[skip:]) for skip in range(len(words) + 1))
+    return bool(words) and pattern[0] in ("*", words[0]) and _matches(pattern[1:], words[1:])
