@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.errors import ValidationError
+from workflow_service.workflows.model import WorkflowDraft
+from workflow_service.workflows.soundness import (
+    check_roles_exist,
+    check_same_id,
+    keeping_ids,
+    removed_states,
+    role_ids,
+    sound,
+)
+
+
+def draft(**changes: Any) -> WorkflowDraft:
+    body = {
+        "alias": "lifecycle",
+        "name": "Lifecycle",
+        "defaultStateId": "state-draft",
+        "states": [
+            {"id": "state-draft", "alias": "draft"},
+            {"id": "state-review"},
+            {"id": "state-published", "alias": "live"},
+        ],
+        "transitions": [{"fromStateId": "state-draft", "toStateId": "state-review"}],
+    }
+    return WorkflowDraft.model_validate({**body, **changes})
+
+
+def wrong(**changes: Any) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as raised:
+        sound(draft(**changes))
+    return [(violation.pointer, violation.message) for violation in raised.value.violations]
+
+
+def test_states_named_by_alias_are_kept_by_id():
+    parts = sound(draft(defaultStateId="draft", transitions=[{"from": "review", "to": "live"}]))
+    assert parts.default_state_id == "state-draft"
+    assert [(step.from_state_id, step.to_state_id) for step in parts.transitions] == [
+        ("state-review", "state-published")
+    ]
+
+
+def test_a_state_id_is_used_once():
+    states = [{"id": "state-draft"}, {"id": "state-review"}, {"id": "state-review", "alias": "r"}]
+    assert wrong(states=states) == [
+        ("/states/2/id", "State id 'state-review' is used more than once")
+    ]
+
+
+def test_what_messages_call_a_state_is_used_once():
+    states = [{"id": "state-draft"}, {"id": "state-review"}, {"id": "state-x", "alias": "draft"}]
+    assert wrong(states=states) == [
+        ("/states/2/alias", "State alias 'draft' is used more than once")
+    ]
+
+
+def test_every_state_that_is_named_exists_and_all_are_told():
+    transitions = [
+        {"fromStateId": "state-draft", "toStateId": "state-gone"},
+        {"fromStateId": "lost", "toStateId": "state-draft"},
+    ]
+    assert wrong(defaultStateId="state-start", transitions=transitions) == [
+        ("/defaultStateId", "Field 'defaultStateId' names unknown state 'state-start'"),
+        (
+            "/transitions/0/toStateId",
+            "Field 'transitions.0.toStateId' names unknown state 'state-gone'",
+        ),
+        (
+            "/transitions/1/fromStateId",
+            "Field 'transitions.1.fromStateId' names unknown state 'lost'",
+        ),
+    ]
+
+
+def test_a_step_is_defined_once_however_its_ends_are_spelled():
+    transitions = [
+        {"fromStateId": "state-draft", "toStateId": "state-published"},
+        {"fromStateId": "state-published", "toStateId": "state-draft"},
+        {"fromStateId": "draft", "toStateId": "live"},
+    ]
+    assert wrong(transitions=transitions) == [
+        (
+            "/transitions/2",
+            "Transition from 'state-draft' to 'state-published' is defined more than once",
+        )
+    ]
+
+
+def test_a_transition_id_is_used_once():
+    transitions = [
+        {"id": "tr-a", "fromStateId": "state-draft", "toStateId": "state-review"},
+        {"id": "tr-a", "fromStateId": "state-review", "toStateId": "state-draft"},
+    ]
+    assert wrong(transitions=transitions) == [
+        ("/transitions/1/id", "Transition id 'tr-a' is used more than once")
+    ]
+
+
+def test_a_transition_without_id_keeps_the_one_it_had():
+    before = sound(draft()).transitions
+    again = draft(
+        transitions=[
+            {"fromStateId": "state-review", "toStateId": "state-draft"},
+            {"fromStateId": "state-draft", "toStateId": "state-review"},
+        ]
+    )
+    kept = keeping_ids(again, sound(again), before).transitions
+    assert kept[1].id == before[0].id
+    assert kept[0].id.startswith("tr-")
+    assert kept[0].id != before[0].id
+
+
+def test_a_known_id_that_was_sent_for_another_step_is_not_used_twice():
+    before = sound(draft()).transitions
+    again = draft(
+        transitions=[
+            {"id": before[0].id, "fromStateId": "state-review", "toStateId": "state-draft"},
+            {"fromStateId": "state-draft", "toStateId": "state-review"},
+        ]
+    )
+    kept = keeping_ids(again, sound(again), before).transitions
+    assert kept[0].id == before[0].id
+    assert kept[1].id != before[0].id
+
+
+def test_repeated_names_in_lists_count_once():
+    states = [{"id": "s", "hidden": ["a", "b", "a"], "required": ["c", "c"], "readOnly": None}]
+    state = sound(draft(defaultStateId="s", states=states, transitions=None)).states[0]
+    assert (state.hidden, state.required, state.read_only) == (["a", "b"], ["c"], [])
+
+
+def test_every_role_that_is_missing_is_told_where_it_is_named():
+    steps = sound(
+        draft(
+            transitions=[
+                {"from": "draft", "to": "live", "allowedRoleIds": ["role-a", "role-b"]},
+                {"from": "live", "to": "draft", "allowedRoleIds": ["role-b"]},
+            ]
+        )
+    ).transitions
+    assert role_ids(steps) == ["role-a", "role-b"]
+    check_roles_exist(steps, [])
+    with pytest.raises(ValidationError) as raised:
+        check_roles_exist(steps, ["role-b"])
+    assert raised.value.message == "Unknown role 'role-b'"
+    assert [violation.pointer for violation in raised.value.violations] == [
+        "/transitions/0/allowedRoleIds/1",
+        "/transitions/1/allowedRoleIds/0",
+    ]
+
+
+def test_the_removed_states_are_those_that_are_no_more():
+    before = sound(draft()).states
+    assert removed_states(before, before[1:]) == ["state-draft"]
+    assert removed_states(before[1:], before) == []
+
+
+def test_the_body_may_repeat_the_id_of_the_address_and_no_other():
+    check_same_id(None, "wf-a")
+    check_same_id("wf-a", "wf-a")
+    with pytest.raises(ValidationError) as raised:
+        check_same_id("wf-b", "wf-a")
+    assert raised.value.message == "Field 'id' must be 'wf-a', got 'wf-b'"

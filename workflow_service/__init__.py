@@ -1,0 +1,1 @@
+"""Defines lifecycles, and decides which steps a record may take in them."""

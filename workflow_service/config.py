@@ -1,0 +1,28 @@
+"""What workflow_service is configured with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
+
+from shared.config import DatabaseConfig
+from shared.identity import IdentitySigner
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _parses_as_signing_key(key: SecretStr) -> SecretStr:
+    IdentitySigner.parse(key.get_secret_value())
+    return key
+
+
+class Config(DatabaseConfig):
+    """`SIGMA_REFERENCE_*` say how often references to workflows are compared with the schemas."""
+
+    auth_url: AnyHttpUrl
+    records_url: AnyHttpUrl
+    identity_signing_key: Annotated[SecretStr, AfterValidator(_parses_as_signing_key)]
+    reference_compare_seconds: Seconds = 30
+    reference_pending_seconds: Seconds = 60
+    reference_confirmed_seconds: Seconds = 3_600

@@ -1,0 +1,1 @@
+"""Workflow definitions: their states and transitions, who refers to them, and their gates."""

@@ -1,0 +1,202 @@
+"""Changes of workflows. Each is one transaction: what changed, and the event that tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import structlog
+from aiohttp import web
+
+from shared import events, outbox
+from shared.errors import ApiError, Conflict, PreconditionFailed, ServiceUnavailable, UpstreamTimeout
+from shared.events import Event
+from shared.ids import new_id
+from shared.postgres import DATABASE, Database
+from workflow_service.workflows import references, store
+from workflow_service.workflows.model import Workflow, WorkflowDraft
+from workflow_service.workflows.neighbours import Neighbours, stale_references
+from workflow_service.workflows.soundness import (
+    Sound,
+    check_roles_exist,
+    check_same_id,
+    keeping_ids,
+    removed_states,
+    role_ids,
+    sound,
+)
+
+log = structlog.get_logger(__name__)
+
+SOURCE = "/workflow_service"
+REFERENCES_COMPARED_MAX = 500
+
+Versions: TypeAlias = frozenset[int] | None
+"""The versions that the caller will have changed; None: whichever it is."""
+
+
+async def create(
+    db: Database, neighbours: Neighbours, workspace_id: str, draft: WorkflowDraft
+) -> Workflow:
+    """Save a new workflow and the news of it."""
+    parts = sound(draft)
+    check_roles_exist(
+        parts.transitions, await neighbours.missing_roles(role_ids(parts.transitions))
+    )
+    now = datetime.now(UTC)
+    workflow = _drafted(draft, draft.id or new_id("wf"), parts, created_at=now, updated_at=now)
+    async with db.transaction() as conn:
+        stored = await store.insert(conn, workspace_id, workflow)
+        await outbox.stage(conn, _told(events.WORKFLOW_CREATED, workspace_id, stored))
+    return stored
+
+
+async def update(
+    db: Database,
+    neighbours: Neighbours,
+    workspace_id: str,
+    workflow_id: str,
+    draft: WorkflowDraft,
+    expected: Versions = None,
+) -> Workflow:
+    """Replace the whole definition. A state may only go when no record is in it.
+
+    Whoever revises a workflow holds its row until the commit, so states are retired in
+    records_service by one revision at a time, and taken back if that revision does not come about.
+    """
+    check_same_id(draft.id, workflow_id)
+    parts = sound(draft)
+    check_roles_exist(
+        parts.transitions, await neighbours.missing_roles(role_ids(parts.transitions))
+    )
+    retired_at: int | None = None
+    try:
+        async with db.transaction() as conn:
+            known = await store.get_locked(conn, workspace_id, workflow_id)
+            _check_version(known, expected)
+            removed = removed_states(known.states, parts.states)
+            if removed:
+                retired_at = known.version
+                await neighbours.retire_states(workflow_id, removed, known.version + 1)
+            workflow = _drafted(
+                draft,
+                workflow_id,
+                keeping_ids(draft, parts, known.transitions),
+                created_at=known.created_at,
+                updated_at=datetime.now(UTC),
+            )
+            stored = await store.update(conn, workspace_id, workflow)
+            await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
+    except BaseException:
+        if retired_at is not None:
+            await asyncio.shield(_readmit(db, neighbours, workspace_id, workflow_id, retired_at))
+        raise
+    return stored
+
+
+async def delete(
+    app: web.Application, workspace_id: str, workflow_id: str, expected: Versions = None
+) -> None:
+    """Remove a workflow that no schema is bound to."""
+    db = app[DATABASE]
+    try:
+        await _delete(db, workspace_id, workflow_id, expected)
+    except Conflict:
+        # The schemas may be gone already, with the news of it still on its way.
+        if not await _release_stale(app, workspace_id, workflow_id):
+            raise
+        await _delete(db, workspace_id, workflow_id, expected)
+
+
+async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: str) -> Workflow:
+    """A schema is about to be saved with this workflow: keep it from being deleted."""
+    async with db.transaction() as conn:
+        await references.register(conn, workspace_id, schema_id, workflow_id)
+        return await store.get(conn, workspace_id, workflow_id)
+
+
+async def _delete(db: Database, workspace_id: str, workflow_id: str, expected: Versions) -> None:
+    async with db.transaction() as conn:
+        if expected is not None:
+            _check_version(await store.get_locked(conn, workspace_id, workflow_id), expected)
+        gone = await store.delete(conn, workspace_id, workflow_id)
+        await outbox.stage(conn, _told(events.WORKFLOW_DELETED, workspace_id, gone))
+
+
+async def _release_stale(app: web.Application, workspace_id: str, workflow_id: str) -> bool:
+    """Whether references to this workflow fell away because no schema is bound by them."""
+    db = app[DATABASE]
+    async with db.acquire() as conn:
+        settled = await references.settled_of(
+            conn, workspace_id, workflow_id, REFERENCES_COMPARED_MAX
+        )
+    try:
+        stale = await stale_references(app, settled)
+    except (ServiceUnavailable, UpstreamTimeout):
+        # As far as anybody can say now, the workflow is in use.
+        return False
+    async with db.acquire() as conn:
+        return await references.release(conn, stale) > 0
+
+
+async def _readmit(
+    db: Database, neighbours: Neighbours, workspace_id: str, workflow_id: str, version: int
+) -> None:
+    """Take back what was retired for a revision of `version` that did not come about.
+
+    Under the row's lock and only while that version stands: a commit whose answer was lost has
+    come about, and a later revision retires states of its own.
+    """
+    try:
+        async with db.transaction() as conn:
+            known = await store.get_locked(conn, workspace_id, workflow_id)
+            if known.version == version:
+                await neighbours.readmit_states(workflow_id)
+    except ApiError as error:
+        # The next revision tells records_service all its states again.
+        log.warning("states_stay_retired", workflow_id=workflow_id, error=error.message)
+
+
+def _drafted(
+    draft: WorkflowDraft,
+    workflow_id: str,
+    parts: Sound,
+    *,
+    created_at: datetime,
+    updated_at: datetime,
+) -> Workflow:
+    return Workflow(
+        id=workflow_id,
+        alias=draft.alias,
+        name=draft.name,
+        description=draft.description,
+        default_state_id=parts.default_state_id,
+        states=list(parts.states),
+        transitions=list(parts.transitions),
+        created_at=created_at,
+        updated_at=updated_at,
+        version=0,
+    )
+
+
+def _check_version(workflow: Workflow, expected: Versions) -> None:
+    if expected is not None and workflow.version not in expected:
+        raise PreconditionFailed(
+            f"Workflow '{workflow.id}' is at version {workflow.version},"
+            " which If-Match does not name"
+        )
+
+
+def _told(event_type: str, workspace_id: str, workflow: Workflow) -> Event:
+    return Event(
+        type=event_type,
+        source=SOURCE,
+        workspace_id=workspace_id,
+        subject=workflow.id,
+        data={
+            "workflowId": workflow.id,
+            "version": workflow.version,
+            "definition": workflow.definition(),
+        },
+    )

@@ -1,0 +1,125 @@
+"""May this caller move a record from one state to another, and if not, why not?
+
+The order is fixed: is the step defined, may the role take it, is the record complete enough for the
+target state. A refused transition is told the first that fails, the listing tells all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.errors import TransitionError
+from shared.identity import ADMIN_ROLE, Identity
+from workflow_service.workflows.model import Transition, Workflow, label_of_id
+
+
+class Gate(StrEnum):
+    """What can keep a defined step from being taken."""
+
+    ROLE = "ROLE"
+    COMPLETENESS = "COMPLETENESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """One gate that is closed, and why. The last three are the completeness gate's."""
+
+    code: Gate
+    message: str
+    score: int | None = None
+    minimum: int | float | None = None
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a record has reached: per state id its score, and the attributes that would raise it."""
+
+    scores: Mapping[str, int]
+    missing: Mapping[str, Sequence[str]]
+
+
+def role_at_the_gate(identity: Identity) -> str:
+    """The role that decides: a person's own; an API key counts as `role-admin` (C1, Q25)."""
+    return ADMIN_ROLE if identity.kind == "api_key" else identity.role_id or ""
+
+
+def check_step(
+    workflow: Workflow, start: str, target: str, role_id: str, standing: Standing
+) -> None:
+    """Raise `TransitionError` with the first reason why this step may not be taken now."""
+    step = _step(workflow, start, target)
+    if step is None:
+        raise TransitionError(
+            f"Transition from '{_label(workflow, start)}' to '{_label(workflow, target)}'"
+            " is not allowed"
+        )
+    for gate in closed_gates(workflow, step, role_id, standing):
+        raise TransitionError(gate.message)
+
+
+def closed_gates(
+    workflow: Workflow, step: Transition, role_id: str, standing: Standing
+) -> tuple[Closed, ...]:
+    """Everything that keeps this role from taking this step; empty when nothing does."""
+    return tuple(
+        closed
+        for closed in (
+            _closed_to_role(workflow, step, role_id),
+            _closed_to_score(workflow, step, standing),
+        )
+        if closed is not None
+    )
+
+
+def steps_from(workflow: Workflow, start: str) -> tuple[Transition, ...]:
+    """Every transition that leaves this state, in the order of the definition."""
+    state = workflow.state_named(start)
+    state_id = state.id if state is not None else start
+    return tuple(step for step in workflow.transitions if step.from_state_id == state_id)
+
+
+def _step(workflow: Workflow, start: str, target: str) -> Transition | None:
+    state = workflow.state_named(target)
+    if state is None:
+        return None
+    return next(
+        (step for step in steps_from(workflow, start) if step.to_state_id == state.id), None
+    )
+
+
+def _closed_to_role(workflow: Workflow, step: Transition, role_id: str) -> Closed | None:
+    if not step.allowed_role_ids or role_id in step.allowed_role_ids:
+        return None
+    start, target = _label(workflow, step.from_state_id), _label(workflow, step.to_state_id)
+    return Closed(
+        Gate.ROLE, f"Role '{role_id}' is not allowed to transition from '{start}' to '{target}'"
+    )
+
+
+def _closed_to_score(workflow: Workflow, step: Transition, standing: Standing) -> Closed | None:
+    minimum = step.requires_completeness
+    # Whoever asks sends a score for every state; without one, nothing shows that it is reached.
+    score = standing.scores.get(step.to_state_id, 0)
+    if minimum is None or score >= minimum:
+        return None
+    return Closed(
+        Gate.COMPLETENESS,
+        f"Completeness score {score}% does not meet minimum {_percentage(minimum)}%"
+        f" for transition to '{_label(workflow, step.to_state_id)}'",
+        score=score,
+        minimum=minimum,
+        missing=tuple(standing.missing.get(step.to_state_id, ())),
+    )
+
+
+def _label(workflow: Workflow, name: str) -> str:
+    state = workflow.state_named(name)
+    return state.label if state is not None else label_of_id(name)
+
+
+def _percentage(value: float) -> str:
+    """80 and 80.0 are both `80`; 99.5 stays what it is."""
+    return str(int(value)) if value == int(value) else str(value)

@@ -1,0 +1,200 @@
+"""Workflows over HTTP: five routes for clients, two for the service that keeps the records."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from aiohttp import web
+
+from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed
+from shared.identity import Flag, Identity, Permission
+from shared.postgres import DATABASE
+from shared.web import Routes, identity_of, json_response, no_content, read_body
+from workflow_service.workflows import commands, gates, store
+from workflow_service.workflows.model import (
+    ReferenceDraft,
+    StepQuestion,
+    Transition,
+    Workflow,
+    WorkflowDraft,
+)
+from workflow_service.workflows.neighbours import Neighbours
+
+routes = Routes(tag="Workflows")
+
+_VERSION_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
+
+
+@routes.get(
+    "/api/v1/workflows",
+    permission=Permission.READ,
+    answers=list[Workflow],
+    summary="List workflows with states and transitions",
+)
+async def list_workflows(request: web.Request) -> web.StreamResponse:
+    """All of the workspace, oldest first."""
+    identity = identity_of(request)
+    async with request.app[DATABASE].acquire() as conn:
+        workflows = await store.all_of(conn, identity.workspace_id)
+    return json_response([workflow.public() for workflow in workflows])
+
+
+@routes.post(
+    "/api/v1/workflows",
+    permission=Permission.UPDATE_MODEL,
+    body=WorkflowDraft,
+    answers=Workflow,
+    status=201,
+    summary="Create a workflow",
+    errors=(Conflict,),
+)
+async def create_workflow(request: web.Request) -> web.StreamResponse:
+    """Needs `canManageSchemas`. Every state and role that it names must exist."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
+    draft = await read_body(request, WorkflowDraft)
+    workflow = await commands.create(
+        request.app[DATABASE], Neighbours(request, identity.token), identity.workspace_id, draft
+    )
+    return _answer(workflow, status=201, location=f"/api/v1/workflows/{workflow.id}")
+
+
+@routes.get(
+    "/api/v1/workflows/{id}",
+    permission=Permission.READ,
+    answers=Workflow,
+    summary="Get a workflow",
+    errors=(NotFound,),
+)
+async def get_workflow(request: web.Request) -> web.StreamResponse:
+    """The `ETag` is the version to name in `If-Match`."""
+    async with request.app[DATABASE].acquire() as conn:
+        workflow = await store.get(
+            conn, identity_of(request).workspace_id, request.match_info["id"]
+        )
+    return _answer(workflow)
+
+
+@routes.put(
+    "/api/v1/workflows/{id}",
+    permission=Permission.UPDATE_MODEL,
+    body=WorkflowDraft,
+    answers=Workflow,
+    summary="Replace a workflow",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def update_workflow(request: web.Request) -> web.StreamResponse:
+    """Takes the whole object. A state that records are in cannot be left out."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
+    draft = await read_body(request, WorkflowDraft)
+    workflow = await commands.update(
+        request.app[DATABASE],
+        Neighbours(request, identity.token),
+        identity.workspace_id,
+        request.match_info["id"],
+        draft,
+        _if_match(request),
+    )
+    return _answer(workflow)
+
+
+@routes.delete(
+    "/api/v1/workflows/{id}",
+    permission=Permission.DELETE_MODEL,
+    status=204,
+    summary="Delete a workflow",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def delete_workflow(request: web.Request) -> web.StreamResponse:
+    """Refused while a schema is bound to it."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
+    await commands.delete(
+        request.app, identity.workspace_id, request.match_info["id"], _if_match(request)
+    )
+    return no_content()
+
+
+@routes.internal_put("/internal/workflow-references/{schemaId}", body=ReferenceDraft)
+async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
+    """A schema is about to be saved with this workflow; the definition comes back."""
+    identity = _caller(request)
+    asked = await read_body(request, ReferenceDraft)
+    workflow = await commands.refer(
+        request.app[DATABASE],
+        identity.workspace_id,
+        request.match_info["schemaId"],
+        asked.workflow_id,
+    )
+    return json_response(workflow.definition())
+
+
+@routes.internal_post("/internal/workflows/{id}/evaluate", body=StepQuestion)
+async def evaluate(request: web.Request) -> web.StreamResponse:
+    """May the caller take this step, or, without a target, which steps and why not the others?
+
+    A score is worth something only for the definition it was computed from: for another version the
+    current definition comes back instead of a decision.
+    """
+    identity = _caller(request)
+    asked = await read_body(request, StepQuestion)
+    async with request.app[DATABASE].acquire() as conn:
+        workflow = await store.get(conn, identity.workspace_id, request.match_info["id"])
+    if workflow.version != asked.definition_version:
+        return json_response({"stale": True, "definition": workflow.definition()})
+    role_id = gates.role_at_the_gate(identity)
+    standing = gates.Standing(asked.scores, asked.missing)
+    if asked.to_state_id is not None:
+        gates.check_step(workflow, asked.from_state_id, asked.to_state_id, role_id, standing)
+        return json_response({"allowed": True})
+    return json_response(
+        {
+            "transitions": [
+                _step_answer(step, gates.closed_gates(workflow, step, role_id, standing))
+                for step in gates.steps_from(workflow, asked.from_state_id)
+            ]
+        }
+    )
+
+
+def _caller(request: web.Request) -> Identity:
+    """Whoever the record or schema is changed for; a service has no workspace of its own."""
+    identity = identity_of(request)
+    if identity.kind == "service":
+        raise PermissionDenied
+    return identity
+
+
+def _answer(
+    workflow: Workflow, *, status: int = 200, location: str | None = None
+) -> web.StreamResponse:
+    headers = {"ETag": f'"{workflow.version}"'}
+    if location is not None:
+        headers["Location"] = location
+    return json_response(workflow.public(), status=status, headers=headers)
+
+
+def _step_answer(step: Transition, closed: tuple[gates.Closed, ...]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"toStateId": step.to_state_id}
+    if step.name is not None:
+        answer["name"] = step.name
+    answer["allowed"] = not closed
+    answer["reasons"] = [_reason(gate) for gate in closed]
+    return answer
+
+
+def _reason(gate: gates.Closed) -> dict[str, Any]:
+    reason: dict[str, Any] = {"code": gate.code, "message": gate.message}
+    if gate.code is gates.Gate.COMPLETENESS:
+        reason |= {"score": gate.score, "minimum": gate.minimum, "missing": list(gate.missing)}
+    return reason
+
+
+def _if_match(request: web.Request) -> frozenset[int] | None:
+    """The versions that `If-Match` names; None where any version will do."""
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return None
+    return frozenset(int(version) for version in _VERSION_TAG.findall(header))

@@ -1,0 +1,79 @@
+"""What this service must ask of the others: are these roles there, are those states empty?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from shared.identity import IdentitySigner
+from shared.upstream import Upstream
+from workflow_service.workflows.references import Reference
+
+AUTH: Final = web.AppKey("auth_service", Upstream)
+RECORDS: Final = web.AppKey("records_service", Upstream)
+SIGNER: Final = web.AppKey("signer", IdentitySigner)
+
+
+class Neighbours:
+    """The other services, asked on behalf of one request: its caller, its deadline, its trace."""
+
+    def __init__(self, request: web.Request, token: str) -> None:
+        self._request = request
+        self._token = token
+
+    async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
+        """Those of the roles that the caller's workspace does not have."""
+        if not role_ids:
+            return []
+        told = await self._request.app[AUTH].request(
+            "POST", "/internal/roles/missing", json={"ids": role_ids}, request=self._request
+        )
+        missing: list[str] = told["missing"]
+        return missing
+
+    async def retire_states(self, workflow_id: str, state_ids: Sequence[str], version: int) -> None:
+        """From now on no record enters these states; `Conflict` when one is in them.
+
+        `version` is that of the definition which will lack them.
+        """
+        await self._request.app[RECORDS].request(
+            "POST",
+            f"/internal/workflows/{workflow_id}/retire-states",
+            json={"states": state_ids, "version": version},
+            request=self._request,
+        )
+
+    async def readmit_states(self, workflow_id: str) -> None:
+        """The definition did not change after all. Asked even when the request has no time left."""
+        await self._request.app[RECORDS].request(
+            "DELETE", f"/internal/workflows/{workflow_id}/retired-states", identity_token=self._token
+        )
+
+
+async def stale_references(
+    app: web.Application, references: Sequence[Reference]
+) -> list[Reference]:
+    """Those that no schema is bound by, as records_service knows it now."""
+    if not references:
+        return []
+    asked = {
+        (reference.workspace_id, reference.schema_id, reference.workflow_id): reference
+        for reference in references
+    }
+    told = await app[RECORDS].request(
+        "POST",
+        "/internal/workflow-references/check",
+        json={
+            "references": [
+                {"workspaceId": workspace_id, "schemaId": schema_id, "workflowId": workflow_id}
+                for workspace_id, schema_id, workflow_id in asked
+            ]
+        },
+        identity_token=app[SIGNER].sign_service(),
+    )
+    return [
+        asked[stale["workspaceId"], stale["schemaId"], stale["workflowId"]]
+        for stale in told["stale"]
+    ]

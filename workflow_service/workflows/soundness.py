@@ -1,0 +1,162 @@
+"""Does this definition hang together? States unique, every end known, no step twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from shared.errors import ValidationError, Violation
+from shared.ids import new_id
+from workflow_service.workflows.model import State, Transition, WorkflowDraft
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The parts of a draft that were checked, with every state named by its id."""
+
+    default_state_id: str
+    states: tuple[State, ...]
+    transitions: tuple[Transition, ...]
+
+
+def sound(draft: WorkflowDraft) -> Sound:
+    """The checked parts, or `ValidationError` with everything that is wrong."""
+    id_by_name = _ids_by_name(draft.states)
+    violations = [
+        *_repeated_states(draft.states),
+        *_unknown_states(draft, id_by_name),
+        *_repeated_transitions(draft, id_by_name),
+    ]
+    if violations:
+        raise ValidationError.of(violations)
+    return Sound(
+        default_state_id=id_by_name[draft.default_state_id],
+        states=tuple(_without_repetition(state) for state in draft.states),
+        transitions=tuple(
+            Transition(
+                id=step.id or new_id("tr"),
+                name=step.name,
+                from_state_id=id_by_name[step.from_state_id],
+                to_state_id=id_by_name[step.to_state_id],
+                allowed_role_ids=list(dict.fromkeys(step.allowed_role_ids)),
+                requires_completeness=step.requires_completeness,
+            )
+            for step in draft.transitions
+        ),
+    )
+
+
+def keeping_ids(draft: WorkflowDraft, parts: Sound, known: Iterable[Transition]) -> Sound:
+    """The parts with `known` ids for those transitions between the same states that sent none."""
+    sent_ids = {step.id for step in draft.transitions}
+    known_ids = {
+        (step.from_state_id, step.to_state_id): step.id
+        for step in known
+        if step.id not in sent_ids
+    }
+    kept = [
+        step
+        if step.id in sent_ids
+        else step.model_copy(
+            update={"id": known_ids.get((step.from_state_id, step.to_state_id), step.id)}
+        )
+        for step in parts.transitions
+    ]
+    return replace(parts, transitions=tuple(kept))
+
+
+def check_same_id(sent: str | None, workflow_id: str) -> None:
+    """Raise `ValidationError` when the body names another workflow than the address."""
+    if sent not in (None, workflow_id):
+        raise ValidationError.at("/id", f"Field 'id' must be '{workflow_id}', got '{sent}'")
+
+
+def role_ids(transitions: Iterable[Transition]) -> list[str]:
+    """Every role that some transition names, once, sorted."""
+    return sorted({role_id for step in transitions for role_id in step.allowed_role_ids})
+
+
+def check_roles_exist(transitions: Sequence[Transition], missing: Iterable[str]) -> None:
+    """Raise `ValidationError` naming each place with a role that does not exist."""
+    unknown = set(missing)
+    violations = [
+        Violation(f"/transitions/{place}/allowedRoleIds/{nth}", f"Unknown role '{role_id}'")
+        for place, step in enumerate(transitions)
+        for nth, role_id in enumerate(step.allowed_role_ids)
+        if role_id in unknown
+    ]
+    if violations:
+        raise ValidationError.of(violations)
+
+
+def removed_states(before: Iterable[State], after: Iterable[State]) -> list[str]:
+    """The ids that were there and are no more."""
+    kept = {state.id for state in after}
+    return [state.id for state in before if state.id not in kept]
+
+
+def _ids_by_name(states: Sequence[State]) -> dict[str, str]:
+    """Each label, and each id, to the id."""
+    by_label = {state.label: state.id for state in states}
+    return {**by_label, **{state.id: state.id for state in states}}
+
+
+def _repeated_states(states: Sequence[State]) -> Iterator[Violation]:
+    yield from _repeated(states, "id", lambda state: state.id)
+    # Messages print the label, so two states must not share one.
+    yield from _repeated(states, "alias", lambda state: state.label)
+
+
+def _repeated(
+    states: Sequence[State], field: str, read: Callable[[State], str]
+) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for place, state in enumerate(states):
+        value = read(state)
+        if value in seen:
+            yield Violation(
+                f"/states/{place}/{field}", f"State {field} '{value}' is used more than once"
+            )
+        seen.add(value)
+
+
+def _unknown_states(draft: WorkflowDraft, known: dict[str, str]) -> Iterator[Violation]:
+    named = [("defaultStateId", draft.default_state_id)]
+    for place, step in enumerate(draft.transitions):
+        named.append((f"transitions/{place}/fromStateId", step.from_state_id))
+        named.append((f"transitions/{place}/toStateId", step.to_state_id))
+    for field, name in named:
+        if name not in known:
+            told = field.replace("/", ".")
+            yield Violation(f"/{field}", f"Field '{told}' names unknown state '{name}'")
+
+
+def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterator[Violation]:
+    ids: set[str] = set()
+    ends: set[tuple[str, str]] = set()
+    for place, step in enumerate(draft.transitions):
+        if step.id is not None and step.id in ids:
+            yield Violation(
+                f"/transitions/{place}/id", f"Transition id '{step.id}' is used more than once"
+            )
+        elif step.id is not None:
+            ids.add(step.id)
+        start, end = known.get(step.from_state_id), known.get(step.to_state_id)
+        if start is None or end is None:
+            continue
+        if (start, end) in ends:
+            yield Violation(
+                f"/transitions/{place}",
+                f"Transition from '{start}' to '{end}' is defined more than once",
+            )
+        ends.add((start, end))
+
+
+def _without_repetition(state: State) -> State:
+    return state.model_copy(
+        update={
+            "hidden": list(dict.fromkeys(state.hidden)),
+            "required": list(dict.fromkeys(state.required)),
+            "read_only": list(dict.fromkeys(state.read_only)),
+        }
+    )

@@ -1,0 +1,151 @@
+"""The SQL of workflows. A workflow that is referred to cannot go: a foreign key says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from shared.errors import Conflict, NotFound
+from shared.postgres import Conn, Record, translated
+from workflow_service.workflows.model import Workflow
+
+KIND = "Workflow"
+
+
+async def get(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
+    """One workflow, or `NotFound`."""
+    row = await conn.fetchrow(
+        """SELECT id, alias, body, version, created_at, updated_at
+             FROM workflows
+            WHERE workspace_id = $1
+              AND id = $2""",
+        workspace_id,
+        workflow_id,
+    )
+    return _found(row, workflow_id)
+
+
+async def get_locked(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
+    """As `get`, and nobody else revises or deletes it until this transaction ends.
+
+    Reading and referring to it go on meanwhile.
+    """
+    row = await conn.fetchrow(
+        """SELECT id, alias, body, version, created_at, updated_at
+             FROM workflows
+            WHERE workspace_id = $1
+              AND id = $2
+              FOR NO KEY UPDATE""",
+        workspace_id,
+        workflow_id,
+    )
+    return _found(row, workflow_id)
+
+
+async def all_of(conn: Conn, workspace_id: str) -> list[Workflow]:
+    """The workspace's workflows, oldest first."""
+    rows = await conn.fetch(
+        """SELECT id, alias, body, version, created_at, updated_at
+             FROM workflows
+            WHERE workspace_id = $1
+            ORDER BY created_at, id""",
+        workspace_id,
+    )
+    return [_workflow(row) for row in rows]
+
+
+async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
+    """The new workflow as stored, or `Conflict` when its id or alias is taken.
+
+    An id that was used before goes on counting versions where it stopped, so that nobody takes the
+    new workflow for an old version of the deleted one.
+    """
+    with translated(
+        {
+            "workflows_id_taken": lambda _: Conflict.taken(KIND, workflow.id),
+            "workflows_alias_taken": lambda _: _alias_taken(workflow.alias),
+        }
+    ):
+        row = await conn.fetchrow(
+            """  WITH earlier AS (
+                      DELETE FROM deleted_workflows
+                       WHERE workspace_id = $1
+                         AND id = $2
+                   RETURNING version)
+               INSERT INTO workflows
+                      (workspace_id, id, alias, body, version, created_at, updated_at)
+               VALUES ($1, $2, $3, $4, coalesce((SELECT version FROM earlier), 0) + 1, $5, $6)
+            RETURNING id, alias, body, version, created_at, updated_at""",
+            workspace_id,
+            workflow.id,
+            workflow.alias,
+            workflow.body(),
+            workflow.created_at,
+            workflow.updated_at,
+        )
+    return _found(row, workflow.id)
+
+
+async def update(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
+    """The workflow as stored now, one version on; `Conflict` when its new alias is taken."""
+    with translated({"workflows_alias_taken": lambda _: _alias_taken(workflow.alias)}):
+        row = await conn.fetchrow(
+            """   UPDATE workflows
+                     SET alias = $3, body = $4, version = version + 1, updated_at = $5
+                   WHERE workspace_id = $1
+                     AND id = $2
+               RETURNING id, alias, body, version, created_at, updated_at""",
+            workspace_id,
+            workflow.id,
+            workflow.alias,
+            workflow.body(),
+            workflow.updated_at,
+        )
+    return _found(row, workflow.id)
+
+
+async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
+    """The last of it, one version on; `Conflict` while a schema refers to it.
+
+    A reference that is registered at the same time makes this statement wait: either the reference
+    is committed and this fails, or this is committed and the reference finds no workflow.
+    """
+    with translated({"workflow_is_referenced": lambda _: Conflict.in_use(KIND, workflow_id)}):
+        row = await conn.fetchrow(
+            """  WITH gone AS (
+                      DELETE FROM workflows
+                       WHERE workspace_id = $1
+                         AND id = $2
+                   RETURNING id, alias, body, version + 1 AS version, created_at, updated_at),
+                      remembered AS (
+                      INSERT INTO deleted_workflows (workspace_id, id, version)
+                      SELECT $1, id, version FROM gone
+                          ON CONFLICT (workspace_id, id) DO UPDATE SET version = excluded.version)
+               SELECT id, alias, body, version, created_at, updated_at FROM gone""",
+            workspace_id,
+            workflow_id,
+        )
+    return _found(row, workflow_id)
+
+
+def _found(row: Record | None, workflow_id: str) -> Workflow:
+    if row is None:
+        raise NotFound.of(KIND, workflow_id)
+    return _workflow(row)
+
+
+def _workflow(row: Record) -> Workflow:
+    return Workflow.model_validate(
+        {
+            **row["body"],
+            "id": row["id"],
+            "alias": row["alias"],
+            "createdAt": row["created_at"],
+            "updatedAt": row["updated_at"],
+            "version": row["version"],
+        }
+    )
+
+
+def _alias_taken(alias: str) -> Conflict:
+    return Conflict(f"{KIND} with alias '{alias}' already exists")
