@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 from records_service.lifecycles import commands as lifecycles
 from records_service.permissions import store as roles
+from shared.bus import Handler
 from shared.events import (
     ROLE_CREATED,
     ROLE_DELETED,
@@ -16,8 +17,6 @@ from shared.events import (
     Event,
 )
 from shared.postgres import Conn
-
-Reaction = Callable[[Conn, Event], Awaitable[None]]
 
 
 async def keep_role(conn: Conn, event: Event) -> None:
@@ -42,7 +41,7 @@ async def forget_workflow(conn: Conn, event: Event) -> None:
     await lifecycles.forget(conn, event.workspace_id, event.subject, event.version)
 
 
-REACTIONS: Mapping[str, Reaction] = {
+REACTIONS: Mapping[str, Handler] = {
     ROLE_CREATED: keep_role,
     ROLE_UPDATED: keep_role,
     ROLE_DELETED: forget_role,
@@ -51,9 +50,3 @@ REACTIONS: Mapping[str, Reaction] = {
     WORKFLOW_DELETED: forget_workflow,
 }
 
-
-async def react(conn: Conn, event: Event) -> None:
-    """Do what this service does about an event; nothing about those it has no use for."""
-    reaction = REACTIONS.get(event.type)
-    if reaction is not None:
-        await reaction(conn, event)

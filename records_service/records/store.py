@@ -173,8 +173,8 @@ async def insert(
                                    changes, to_state_id)
                 SELECT $1, record.id, $5, 'create', $9, $8, $13, $6 FROM record
             ), staged AS (
-                INSERT INTO outbox (event_id, type, body)
-                SELECT $14, $15, $16 FROM record
+                INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+                SELECT $1, $14, record.id, $15, $16 FROM record
             )
             SELECT EXISTS (SELECT FROM model) AS model_stands,
                    EXISTS (SELECT FROM room) AS had_room
@@ -190,7 +190,7 @@ async def insert(
             record.created_by,
             *_columns_of(claims),
             [change.to_json() for change in write.changes],
-            *outbox.row(write.event),
+            *_staged(write.event),
             stripe,
         )
     except asyncpg.UniqueViolationError as error:
@@ -286,8 +286,8 @@ async def update(
                                from_state_id, to_state_id, comment)
             SELECT $1, record.id, record.schema_id, $15, $8, $7, $16, $17, $18, $19 FROM record
         ), staged AS (
-            INSERT INTO outbox (event_id, type, body)
-            SELECT $20, $21, $22 FROM record
+            INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+            SELECT $1, $20, record.id, $21, $22 FROM record
         )
         SELECT EXISTS (SELECT FROM model) AS model_stands,
                EXISTS (SELECT FROM record) AS record_stood
@@ -307,7 +307,7 @@ async def update(
         write.from_state_id,
         write.to_state_id,
         write.comment,
-        *outbox.row(write.event),
+        *_staged(write.event),
     )
     if not row["model_stands"]:
         raise ModelMoved
@@ -349,8 +349,8 @@ async def delete(
             SELECT $1, record.id, record.schema_id, 'delete', $5, $6, $7, record.state_id
               FROM record
         ), staged AS (
-            INSERT INTO outbox (event_id, type, body)
-            SELECT $8, $9, $10 FROM record
+            INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+            SELECT $1, $8, record.id, $9, $10 FROM record
         )
         SELECT EXISTS (SELECT FROM model) AS model_stands,
                EXISTS (SELECT FROM record) AS record_stood
@@ -362,7 +362,7 @@ async def delete(
         write.user_id,
         write.at,
         [change.to_json() for change in write.changes],
-        *outbox.row(write.event),
+        *_staged(write.event),
         stripe,
     )
     if not row["model_stands"]:
@@ -386,6 +386,12 @@ async def taken(conn: Conn, workspace_id: str, claims: Sequence[Claim]) -> Claim
     )
     held = {(row["attribute_id"], row["scope"], row["value_hash"]) for row in rows}
     return next((c for c in claims if (c.attribute_id, c.scope, c.value_hash) in held), None)
+
+
+def _staged(event: Event) -> tuple[str, str, bytes]:
+    """Type, id and document of an event, as the outbox keeps them."""
+    _, types, _, ids, documents = outbox.arrays([event])
+    return types[0], ids[0], documents[0]
 
 
 def _columns_of(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[bytes]]:

@@ -1,0 +1,55 @@
+"""Puts records_service together."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from records_service.attributes.handlers import routes as attribute_routes
+from records_service.audit.handlers import routes as audit_routes
+from records_service.config import Config
+from records_service.dimensions.handlers import routes as dimension_routes
+from records_service.lifecycles.handlers import routes as lifecycle_routes
+from records_service.option_lists.handlers import routes as option_list_routes
+from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
+from records_service.reactions import REACTIONS
+from records_service.records.handlers import routes as record_routes
+from records_service.records.lifecycle import WORKFLOW_SERVICE
+from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
+from records_service.schemas.handlers import routes as schema_routes
+from shared import bus, outbox, topology
+from shared.launch import Role
+from shared.postgres import postgres
+from shared.upstream import upstream
+from shared.web import new_service
+
+ROUTES = (
+    schema_routes,
+    attribute_routes,
+    record_routes,
+    audit_routes,
+    dimension_routes,
+    option_list_routes,
+    lifecycle_routes,
+)
+
+
+def create_app(config: Config, role: Role = "all") -> web.Application:
+    """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
+    working = [
+        outbox.relay("/records_service"),
+        bus.consume(topology.RECORDS_EVENTS, bus.by_type(REACTIONS)),
+    ]
+    app = new_service(
+        config,
+        ROUTES,
+        [
+            postgres(config, application_name="records_service"),
+            bus.rabbitmq(config, "records_service"),
+            upstream(AUTH_SERVICE, config.auth_url, "auth_service"),
+            upstream(WORKFLOW_SERVICE, config.workflow_url, "workflow_service"),
+            *([] if role == "api" else working),
+        ],
+    )
+    app[BLUEPRINTS] = Blueprints()
+    app[ROLES] = Roles()
+    return app
