@@ -1,0 +1,82 @@
+"""A connection to a server that a test can cut, hold up and mend, without touching the server."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+_CHUNK = 64 * 1024
+
+
+class Wire:
+    """`async with Wire(url) as wire`: `wire.url` leads to the server, through a port of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._target = urlsplit(url)
+        self._open: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._refuses = False
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        credentials, at, _ = self._target.netloc.rpartition("@")
+        self.url = urlunsplit(self._target._replace(netloc=f"{credentials}{at}127.0.0.1:{port}"))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        self.cut()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Break every connection, and refuse new ones until `mend`."""
+        self._refuses = True
+        self._flowing.set()
+        for writer in tuple(self._open):
+            writer.transport.abort()
+
+    def hold(self) -> None:
+        """Keep connections open and carry nothing: what a vanished server looks like."""
+        self._flowing.clear()
+
+    def mend(self) -> None:
+        """Carry again, and accept new connections."""
+        self._refuses = False
+        self._flowing.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            writer.transport.abort()
+            return
+        far_reader, far_writer = await asyncio.open_connection(
+            self._target.hostname, self._target.port
+        )
+        self._open |= {writer, far_writer}
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            pump = asyncio.create_task(self._pump(source, sink))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await source.read(_CHUNK):
+                await self._flowing.wait()
+                sink.write(chunk)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            self._open.discard(sink)
+            sink.transport.abort()

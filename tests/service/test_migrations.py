@@ -1,0 +1,233 @@
+"""The migration step: whole or not at all, once, whoever else runs it, and it says what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from shared import migrations
+from shared.migrations import MigrationFailed, apply, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Service = Callable[..., str]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
+    """`service(first_sql, second_sql, ...)` makes an importable service with these revisions."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def made(*revisions: str, before: str = "", name: str = "") -> str:
+        package = name or f"service_{next(_numbers)}"
+        versions = tmp_path / package / "migrations" / "versions"
+        versions.mkdir(parents=True, exist_ok=True)
+        (tmp_path / package / "__init__.py").touch()
+        for number, sql in enumerate(revisions, start=1):
+            down = f'"{number - 1:04}"' if number > 1 else "None"
+            (versions / f"{number:04}_step_{number}.py").write_text(
+                "from shared.migrations import run_sql\n\n"
+                f'revision = "{number:04}"\ndown_revision = {down}\n{before}\n\n'
+                f"def upgrade() -> None:\n    run_sql({sql!r})\n"
+            )
+        return package
+
+    return made
+
+
+async def fetchval(url: str, query: str) -> object:
+    conn = await asyncpg.connect(url)
+    try:
+        return await conn.fetchval(query)
+    finally:
+        await conn.close()
+
+
+async def test_an_empty_database_gets_everything_in_order_and_hears_of_it(
+    service: Service, database_url: str
+):
+    name = service("CREATE TABLE a (x int)", "INSERT INTO a VALUES (1); INSERT INTO a VALUES (2)")
+    said: list[str] = []
+    assert await apply(name, database_url, said.append) == ["0001", "0002"]
+    assert said == ["0001 step 1", "0002 step 2", "at 0002"]
+    assert await fetchval(database_url, "SELECT array_agg(x) FROM a") == [1, 2]
+    assert await fetchval(database_url, "SELECT version_num FROM alembic_version") == "0002"
+
+
+async def test_the_second_run_does_nothing(service: Service, database_url: str):
+    name = service("CREATE TABLE a (x int)")
+    await apply(name, database_url)
+    said: list[str] = []
+    assert await apply(name, database_url, said.append) == []
+    assert said == ["at 0001: nothing to do"]
+
+
+async def test_only_what_is_missing_is_applied(service: Service, database_url: str):
+    name = service("CREATE TABLE a (x int)")
+    await apply(name, database_url)
+    service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)", name=name)
+    assert await apply(name, database_url) == ["0002"]
+
+
+async def test_two_at_once_apply_each_revision_once(service: Service, database_url: str):
+    name = service("CREATE TABLE a (x int); SELECT pg_sleep(0.2)", "INSERT INTO a VALUES (1)")
+    done = await asyncio.gather(*(apply(name, database_url) for _ in range(4)))
+    assert sorted(map(len, done)) == [0, 0, 0, 2]
+    assert await fetchval(database_url, "SELECT count(*) FROM a") == 1
+
+
+async def test_sql_is_executed_exactly_as_it_is_written(service: Service, database_url: str):
+    """Colons, per cent signs, dollars, braces and semicolons inside functions mean nothing here."""
+    name = service(
+        """CREATE TABLE a (x text DEFAULT ':name %s %(x)s {y} $1 \\');
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN NEW.x := NEW.x || '; -- '; RETURN NEW; END $$;
+        CREATE TRIGGER touch BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION touch();
+        INSERT INTO a DEFAULT VALUES; INSERT INTO a SELECT '{"a":1}'::jsonb->>'a';"""
+    )
+    await apply(name, database_url)
+    assert await fetchval(database_url, "SELECT array_agg(x) FROM a") == [
+        ":name %s %(x)s {y} $1 \\; -- ",
+        "1; -- ",
+    ]
+
+
+async def test_a_revision_that_fails_leaves_nothing_of_itself(service: Service, database_url: str):
+    name = service(
+        "CREATE TABLE a (x int)", "CREATE TABLE b (x int); INSERT INTO nowhere VALUES (1)"
+    )
+    with pytest.raises(MigrationFailed) as told:
+        await apply(name, database_url)
+    assert str(told.value) == (
+        'revision 0002 (step 2): relation "nowhere" does not exist. Nothing of it was applied'
+    )
+    assert await fetchval(database_url, "SELECT version_num FROM alembic_version") == "0001"
+    assert await fetchval(database_url, "SELECT to_regclass('b')") is None
+
+
+async def test_an_index_can_be_built_while_the_table_is_written(
+    service: Service, database_url: str
+):
+    name = service("CREATE TABLE a (x int)")
+    await apply(name, database_url)
+    service(
+        "CREATE TABLE a (x int)",
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS a_x ON a (x)",
+        name=name,
+        before="in_transaction = False",
+    )
+    assert await apply(name, database_url) == ["0002"]
+    assert await fetchval(database_url, "SELECT to_regclass('a_x')::text") == "a_x"
+
+
+async def test_a_lock_that_does_not_come_is_not_waited_for(
+    service: Service, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(migrations, "RETRY_PAUSE_S", 0.05)
+    name = service("CREATE TABLE a (x int)")
+    await apply(name, database_url)
+    service("CREATE TABLE a (x int)", "ALTER TABLE a ADD COLUMN y int", name=name)
+    holder = await asyncpg.connect(database_url)
+    await holder.execute("BEGIN; LOCK TABLE a")
+    with pytest.raises(MigrationFailed, match=r"0002.*lock timeout.*Nothing of it was"):
+        await apply(name, database_url)
+    monkeypatch.setattr(migrations, "ATTEMPTS_MAX", 1000)
+    later = asyncio.create_task(apply(name, database_url))
+    await asyncio.sleep(0.1)
+    await holder.execute("COMMIT")
+    assert await later == ["0002"]
+    await holder.close()
+
+
+async def test_older_code_leaves_a_newer_database_alone(service: Service, database_url: str):
+    newer = service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)")
+    await apply(newer, database_url)
+    older = service("CREATE TABLE a (x int)")
+    said: list[str] = []
+    assert await apply(older, database_url, said.append) == []
+    assert said == ["the database is at 0002, newer than this code (0001): nothing to do"]
+
+
+async def test_a_database_of_something_else_is_refused(service: Service, database_url: str):
+    name = service("CREATE TABLE a (x int)")
+    await apply(name, database_url)
+    conn = await asyncpg.connect(database_url)
+    await conn.execute("UPDATE alembic_version SET version_num = '0000-other'")
+    await conn.close()
+    with pytest.raises(MigrationFailed, match="a revision this code does not have"):
+        await apply(name, database_url)
+
+
+async def test_two_revisions_after_the_same_one_are_told_apart_before_anything_runs(
+    service: Service, database_url: str, tmp_path: Path
+):
+    name = service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)")
+    versions = tmp_path / name / "migrations" / "versions"
+    text = (versions / "0002_step_2.py").read_text()
+    (versions / "0003_rival.py").write_text(text.replace('revision = "0002"', 'revision = "0003"'))
+    with pytest.raises(MigrationFailed, match="in disorder"):
+        await apply(name, database_url)
+
+
+def run(name: str, *arguments: str, path: Path, **environment: str):
+    return subprocess.run(
+        [sys.executable, "-m", "shared.migrations", name, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_says_what_it_applied(service: Service, database_url: str, tmp_path: Path):
+    name = service("CREATE TABLE a (x int)")
+    done = run(name, "--database-url", database_url, path=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"{name}: 0001 step 1\n{name}: at 0001\n",
+        "",
+    )
+    again = run(name, path=tmp_path, SIGMA_DATABASE_URL=database_url)
+    assert (again.returncode, again.stdout) == (0, f"{name}: at 0001: nothing to do\n")
+
+
+def test_the_command_fails_aloud(service: Service, database_url: str, tmp_path: Path):
+    name = service("CREATE TABEL a (x int)")
+    done = run(name, "--database-url", database_url, path=tmp_path)
+    assert (done.returncode, done.stdout) == (1, f"{name}: 0001 step 1\n")
+    assert 'syntax error at or near "TABEL"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_service_that_is_not_there(capsys: pytest.CaptureFixture[str]):
+    assert main(["nobody", "--database-url", "postgresql://nobody@127.0.0.1:1/none"]) == 1
+    assert capsys.readouterr().err == "nobody: there is no service 'nobody'\n"
+
+
+def test_a_database_that_is_not_there(service: Service, capsys: pytest.CaptureFixture[str]):
+    name = service("CREATE TABLE a (x int)")
+    assert main([name, "--database-url", "postgresql://nobody:word@127.0.0.1:1/none"]) == 1
+    told = capsys.readouterr().err
+    assert "the database cannot be reached" in told
+    assert "word" not in told
+
+
+def test_a_database_that_is_not_named(
+    service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("SIGMA_DATABASE_URL", raising=False)
+    assert main([service("CREATE TABLE a (x int)")]) == 1
+    assert "SIGMA_DATABASE_URL is missing" in capsys.readouterr().err

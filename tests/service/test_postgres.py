@@ -1,0 +1,271 @@
+"""The pool: one round trip per statement, and never a connection in an unclear state."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import asyncpg
+import orjson
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from shared.config import DatabaseConfig
+from shared.errors import Conflict, ServiceUnavailable
+from shared.postgres import DATABASE, Database, postgres, retrying, translated
+from tests.kit.eventually import eventually
+from tests.kit.wire import Wire
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonb"])
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, True]}, [], "text", 7, "ø \N{SNOWMAN}", {"deep": {"er": {}}}]
+)
+async def test_json_goes_in_and_comes_out_as_it_was(db: Database, kind: str, value: object):
+    assert await db.fetchval(f"SELECT $1::{kind}", value) == value
+    # In an array a list would be taken for a further dimension, so there it goes in as text.
+    told = orjson.dumps(value)
+    assert await db.fetchval(f"SELECT $1::{kind}[]", [told, told]) == [value, value]
+
+
+async def test_json_that_is_already_text_is_not_encoded_again(db: Database):
+    row = await db.fetchrow("SELECT $1::jsonb, $2::jsonb", orjson.Fragment(b'{"a":1}'), b"[2]")
+    assert list(row) == [{"a": 1}, [2]]
+
+
+async def test_a_connection_is_used_again_without_a_reset(db: Database):
+    async with db.acquire() as conn:
+        first = conn.get_server_pid()
+        await conn.execute("SET application_name = 'kept'")
+    async with db.acquire() as conn:
+        assert conn.get_server_pid() == first
+        # A RESET ALL, as asyncpg's pool sends, would have cost a round trip and this setting.
+        assert await conn.fetchval("SHOW application_name") == "kept"
+
+
+async def test_a_transaction_is_committed_at_its_end_and_rolled_back_on_an_error(db: Database):
+    async with db.transaction() as conn:
+        await conn.execute("INSERT INTO effects (subject, version) VALUES ('kept', 1)")
+    with pytest.raises(ZeroDivisionError):
+        async with db.transaction() as conn:
+            await conn.execute("INSERT INTO effects (subject, version) VALUES ('lost', 1)")
+            raise ZeroDivisionError
+    assert [row["subject"] for row in await db.fetch("SELECT subject FROM effects")] == ["kept"]
+
+
+async def test_the_isolation_that_was_asked_for_is_the_isolation_of_the_transaction(db: Database):
+    async with db.transaction("repeatable_read") as conn:
+        assert await conn.fetchval("SHOW transaction_isolation") == "repeatable read"
+
+
+async def test_a_transaction_that_somebody_left_open_does_not_leak_to_the_next(database_url: str):
+    db = Database(database_url, connections_max=1)
+    await db.execute("CREATE TABLE t (a int)")
+    async with db.acquire() as conn:
+        await conn.execute("BEGIN")
+        await conn.execute("INSERT INTO t VALUES (1)")
+    async with db.acquire() as conn:
+        assert not conn.is_in_transaction()
+        assert await conn.fetchval("SELECT count(*) FROM t") == 0
+    await db.close()
+
+
+@pytest.mark.filterwarnings("ignore:Resetting connection with an active transaction")
+async def test_a_request_cut_off_anywhere_leaves_a_clean_pool(database_url: str):
+    """Cancelled anywhere, also inside BEGIN: no connection is lost, none is in a transaction."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    db = Database(database_url, connections_max=3, acquire_wait_s=5)
+    await db.execute("CREATE TABLE t (a int)")
+    dice = random.Random(7)
+
+    async def work() -> None:
+        async with db.transaction() as conn:
+            await conn.execute("INSERT INTO t VALUES (1)")
+            await conn.execute("SELECT pg_sleep(0.002)")
+            raise ZeroDivisionError
+
+    for _ in range(20):
+        tasks = [asyncio.create_task(work()) for _ in range(12)]
+        for task in tasks:
+            await asyncio.sleep(dice.uniform(0, 0.003))
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    async with db.acquire() as one, db.acquire() as two, db.acquire() as three:
+        for conn in (one, two, three):
+            assert not conn.is_in_transaction()
+            async with conn.transaction():
+                assert await conn.fetchval("SELECT count(*) FROM t") == 0
+    assert await eventually(lambda: db.connections == {"lent": 0, "idle": 3, "waiting": 0})
+    await db.close()
+
+
+async def test_a_deadline_caught_inside_the_block_leaves_a_clean_connection(database_url: str):
+    db = Database(database_url, connections_max=1)
+    async with db.acquire() as conn:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await conn.execute("SELECT pg_sleep(30)")
+    async with asyncio.timeout(5):
+        assert await db.fetchval("SELECT 1") == 1
+    await db.close()
+
+
+async def test_more_than_the_pool_holds_wait_and_then_are_told_to_come_back(database_url: str):
+    db = Database(database_url, connections_max=1, acquire_wait_s=0.2)
+    async with db.acquire():
+        with pytest.raises(ServiceUnavailable) as refused:
+            await db.fetchval("SELECT 1")
+        assert refused.value.headers["Retry-After"] == "1"
+        waiting = asyncio.create_task(db.fetchval("SELECT 2"))
+        await eventually(lambda: db.connections["waiting"] == 1)
+    assert await waiting == 2
+    await db.close()
+
+
+async def test_no_more_connections_are_opened_than_allowed(database_url: str):
+    db = Database(database_url, connections_max=3, acquire_wait_s=10)
+    await asyncio.gather(*(db.execute("SELECT pg_sleep(0.01)") for _ in range(60)))
+    assert db.connections == {"lent": 0, "idle": 3, "waiting": 0}
+    await db.close()
+
+
+async def test_a_waiter_that_gives_up_in_the_moment_it_is_served_passes_it_on(database_url: str):
+    db = Database(database_url, connections_max=1, acquire_wait_s=10)
+    async with db.acquire():
+        impatient = asyncio.create_task(db.fetchval("SELECT 1"))
+        patient = asyncio.create_task(db.fetchval("SELECT 2"))
+        await eventually(lambda: db.connections["waiting"] == 2)
+    impatient.cancel()  # Its future has been given the connection, but it has not run since.
+    async with asyncio.timeout(2):
+        assert await patient == 2
+    await db.close()
+
+
+async def test_a_session_that_the_server_ends_is_a_503_and_the_next_request_works(db: Database):
+    with pytest.raises(ServiceUnavailable):
+        await db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert await db.fetchval("SELECT 1") == 1
+
+
+async def test_a_database_that_goes_away_and_comes_back(database_url: str):
+    async with Wire(database_url) as wire:
+        db = Database(wire.url, connections_max=2)
+        assert await db.fetchval("SELECT 1") == 1
+        running = asyncio.create_task(db.execute("SELECT pg_sleep(30)"))
+        await eventually(lambda: db.connections["lent"] == 1)
+        wire.cut()
+        with pytest.raises(ServiceUnavailable):
+            await running
+        with pytest.raises(ServiceUnavailable):
+            await db.fetchval("SELECT 1")
+        with pytest.raises(ServiceUnavailable):
+            await db.ready()
+        wire.mend()
+        assert await db.fetchval("SELECT 1") == 1
+        await db.ready()
+        await db.close()
+
+
+async def test_a_connection_that_breaks_inside_a_transaction_is_a_503(database_url: str):
+    async with Wire(database_url) as wire:
+        db = Database(wire.url)
+        with pytest.raises(ServiceUnavailable):
+            async with db.transaction() as conn:
+                wire.cut()
+                await conn.execute("SELECT 1")
+        await db.close()
+
+
+async def test_a_database_that_falls_silent_is_a_503_in_bounded_time(database_url: str):
+    async with Wire(database_url) as wire:
+        db = Database(wire.url, connections_max=1, statement_timeout_s=0.1)
+        await db.fetchval("SELECT 1")
+        wire.hold()
+        with pytest.raises(ServiceUnavailable):
+            async with asyncio.timeout(8):
+                await db.fetchval("SELECT 1")
+        wire.mend()
+        assert await db.fetchval("SELECT 1") == 1
+        await db.close()
+
+
+async def test_a_statement_that_takes_too_long_is_a_503(database_url: str):
+    db = Database(database_url, statement_timeout_s=0.1)
+    with pytest.raises(ServiceUnavailable):
+        await db.execute("SELECT pg_sleep(5)")
+    assert await db.fetchval("SELECT 1") == 1
+    await db.close()
+
+
+async def test_a_lock_that_does_not_come_is_a_503(database_url: str):
+    db = Database(database_url, lock_timeout_s=0.1)
+    await db.execute("CREATE TABLE t (a int)")
+    async with db.transaction() as holder:
+        await holder.execute("LOCK TABLE t")
+        with pytest.raises(ServiceUnavailable):
+            await db.execute("INSERT INTO t VALUES (1)")
+    await db.close()
+
+
+async def test_a_constraint_that_is_named_becomes_its_meaning_and_others_stay(db: Database):
+    await db.execute(
+        "CREATE TABLE t (a int CONSTRAINT a_taken UNIQUE, b int CONSTRAINT b_low CHECK (b > 0))"
+    )
+    await db.execute("INSERT INTO t VALUES (1, 1)")
+    outcomes = {"a_taken": lambda _: Conflict.taken("Thing", "1")}
+    with pytest.raises(Conflict) as told, translated(outcomes):
+        await db.execute("INSERT INTO t VALUES (1, 1)")
+    assert told.value.message == "Thing with id '1' already exists"
+    with pytest.raises(asyncpg.CheckViolationError), translated(outcomes):
+        await db.execute("INSERT INTO t VALUES (2, 0)")
+
+
+async def test_transactions_that_cannot_be_serialized_are_done_again(db: Database):
+    await db.execute("INSERT INTO effects (subject, version) VALUES ('counter', 0)")
+
+    async def increment() -> None:
+        async with db.transaction("serializable") as conn:
+            seen = await conn.fetchval("SELECT version FROM effects WHERE subject = 'counter'")
+            await conn.execute(
+                "UPDATE effects SET version = $1 WHERE subject = 'counter'", seen + 1
+            )
+
+    await asyncio.gather(*(retrying(increment, attempts_max=50) for _ in range(8)))
+    assert await db.fetchval("SELECT version FROM effects") == 8
+
+
+async def test_what_never_succeeds_is_given_up_after_a_bound():
+    tried = 0
+
+    async def always_in_the_way() -> None:
+        nonlocal tried
+        tried += 1
+        raise asyncpg.DeadlockDetectedError
+
+    with pytest.raises(ServiceUnavailable):
+        await retrying(always_in_the_way, attempts_max=3)
+    assert tried == 3
+
+
+async def test_closing_lets_running_work_finish_and_refuses_new_work(database_url: str):
+    db = Database(database_url)
+    running = asyncio.create_task(db.fetchval("SELECT 1 FROM pg_sleep(0.3)"))
+    await eventually(lambda: db.connections["lent"] == 1)
+    await db.close()
+    assert await running == 1
+    with pytest.raises(ServiceUnavailable):
+        await db.fetchval("SELECT 1")
+
+
+async def test_a_service_starts_without_its_database():
+    config = DatabaseConfig.model_construct(
+        database_url=SecretStr("postgresql://nobody@127.0.0.1:1/none"), database_connections_max=1
+    )
+    app = web.Application()
+    app.cleanup_ctx.append(postgres(config))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    with pytest.raises(ServiceUnavailable):
+        await app[DATABASE].ready()
+    await runner.cleanup()
