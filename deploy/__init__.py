@@ -1,0 +1,1 @@
+"""How Sigma PIM is installed and started."""

@@ -1,0 +1,166 @@
+"""Finds the programs of PostgreSQL and RabbitMQ, and installs Debian's packages without them.
+
+    python -m deploy.local.binaries     makes sure of both; `make test` begins with it
+
+A server that the environment names (`SIGMA_POSTGRES_URL`, `SIGMA_AMQP_URL`) needs no programs here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.local.failure import StartFailed
+
+POSTGRES_URL = "SIGMA_POSTGRES_URL"
+AMQP_URL = "SIGMA_AMQP_URL"
+
+POSTGRES_MAJOR_MIN = 15
+_POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
+_RABBIT_FOLDERS = ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/*/sbin", "/opt/rabbitmq*/sbin")
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_SYSTEMD = Path("/run/systemd/system")
+
+
+def find_postgres() -> Path | None:
+    """The folder with `postgres` and `initdb` of the newest version that is new enough."""
+    on_path = shutil.which("postgres")
+    found = [Path(on_path).resolve().parent] if on_path else []
+    found += _folders(_POSTGRES_FOLDERS)
+    usable = {
+        folder: major
+        for folder in found
+        if (folder / "initdb").exists() and (major := _major(folder)) >= POSTGRES_MAJOR_MIN
+    }
+    return max(usable, key=lambda folder: usable[folder], default=None)
+
+
+def find_rabbit() -> Path | None:
+    """The folder with the `rabbitmq-server` that keeps its environment.
+
+    Debian's `/usr/sbin/rabbitmq-server` drops it; what stands beside it tells the two apart.
+    """
+    on_path = shutil.which("rabbitmq-server")
+    found = [Path(on_path).resolve().parent] if on_path else []
+    for folder in [*_folders(_RABBIT_FOLDERS), *found]:
+        if (folder / "rabbitmq-server").exists() and (folder / "rabbitmq-env").exists():
+            return folder
+    return None
+
+
+def ensure_postgres() -> Path:
+    """As `find_postgres`; installs it when it is missing, or says what to install."""
+    return find_postgres() or _installed("PostgreSQL", "postgresql", POSTGRES_URL, find_postgres)
+
+
+def ensure_rabbit() -> Path:
+    """As `find_rabbit`; installs it when it is missing, or says what to install."""
+    return find_rabbit() or _installed("RabbitMQ", "rabbitmq-server", AMQP_URL, find_rabbit)
+
+
+def _folders(patterns: tuple[str, ...]) -> list[Path]:
+    return [found for pattern in patterns for found in sorted(Path("/").glob(pattern[1:]))]
+
+
+def _major(folder: Path) -> int:
+    try:
+        said = subprocess.run(
+            [folder / "postgres", "--version"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    version = re.search(r"\d+", said)
+    return int(version.group()) if version else 0
+
+
+def _installed(part: str, package: str, variable: str, find: Callable[[], Path | None]) -> Path:
+    apt_get, as_root = shutil.which("apt-get"), _as_root()
+    advice = (
+        f"Install the package {package} ({part}), or name a running server in {variable}, "
+        "then start again."
+    )
+    if apt_get is None:
+        raise StartFailed(part, "it is not installed, and this machine has no apt-get", advice)
+    if as_root is None:
+        why = "it is not installed, and installing it takes root or sudo without a password"
+        raise StartFailed(part, why, advice)
+    print(f"{part} is not installed: apt-get install {package}", flush=True)
+    with _services_left_stopped(as_root):
+        _apt(part, advice, *as_root, apt_get, "-q", "update")
+        _apt(part, advice, *as_root, apt_get, "-q", "-y", "install", package)
+    folder = find()
+    if folder is None:
+        why = f"the package {package} of this system has no version that is new enough"
+        raise StartFailed(part, why, f"Name a running server in {variable}, then start again.")
+    if _SYSTEMD.exists():
+        # Installed for private instances: the packages' own ones need not come up at every boot.
+        unit = package if package != "postgresql" else "postgresql.service"
+        subprocess.run([*as_root, "systemctl", "disable", unit], check=False, capture_output=True)
+    return folder
+
+
+def _apt(part: str, advice: str, *command: str) -> None:
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    if command[0] == "sudo":
+        command = ("sudo", "-n", "DEBIAN_FRONTEND=noninteractive", *command[2:])
+    done = subprocess.run(
+        command,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-15:])
+        raise StartFailed(part, f"`{' '.join(command)}` failed:\n{last}", advice)
+
+
+def _as_root() -> list[str] | None:
+    """What a command starts with to be run by root; None when that takes a password."""
+    if os.geteuid() == 0:
+        return []
+    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], check=False).returncode == 0:
+        return ["sudo", "-n"]
+    return None
+
+
+@contextmanager
+def _services_left_stopped(as_root: list[str]) -> Iterator[None]:
+    """Debian's packages start a service when they are installed; nobody asked for that one.
+
+    The policy file is Debian's way to say so. One that is there already stays as it is.
+    """
+    if _POLICY.exists():
+        yield
+        return
+    script = f"printf '#!/bin/sh\\nexit 101\\n' > {_POLICY} && chmod 755 {_POLICY}"
+    subprocess.run([*as_root, "sh", "-c", script], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*as_root, "rm", "-f", str(_POLICY)], check=True)
+
+
+def main() -> int:
+    """Make sure of both servers' programs."""
+    try:
+        if not os.environ.get(POSTGRES_URL):
+            ensure_postgres()
+        if not os.environ.get(AMQP_URL):
+            ensure_rabbit()
+    except StartFailed as failure:
+        print(failure, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
