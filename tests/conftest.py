@@ -1,0 +1,110 @@
+"""The fixtures of tests/kit; its README says how to use them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from tests.kit.identities import Keyring
+from tests.kit.servers import Servers
+from tests.kit.service import Services
+from tests.kit.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """PostgreSQL and RabbitMQ, from the environment or private."""
+    opened = Servers()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def keyring() -> Keyring:
+    """The keys with which a test of one service acts as anybody."""
+    return Keyring("workflow_service")
+
+
+@pytest.fixture
+async def services(servers: Servers, keyring: Keyring) -> AsyncIterator[Services]:
+    """Runs the real app of one service in this process, on a migrated database of its own."""
+    async with Services(servers, keyring) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def running_stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The processes behind `stack`; tests use `stack`."""
+    opened = Stack(servers, tmp_path_factory.mktemp("stack"))
+    try:
+        opened.wait_ready()
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+async def stack(running_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+    """All four services as processes. What the test stops or kills is running again after it."""
+    async with aiohttp.ClientSession() as session:
+        with running_stack.lent(session):
+            yield running_stack
+            _show_logs(running_stack, request)
+
+
+@pytest.fixture(scope="session")
+def own_servers(servers: Servers) -> Iterator[Servers]:
+    """Servers that a test may stop and kill: never those of the environment."""
+    if servers.may_be_stopped:
+        yield servers
+        return
+    opened = Servers(own=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def running_frail_stack(
+    own_servers: Servers, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """The processes behind `frail_stack`."""
+    if own_servers is request.getfixturevalue("servers"):
+        yield request.getfixturevalue("running_stack")
+        return
+    opened = Stack(own_servers, tmp_path_factory.mktemp("frail-stack"))
+    try:
+        opened.wait_ready()
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+async def frail_stack(
+    running_frail_stack: Stack, request: pytest.FixtureRequest
+) -> AsyncIterator[Stack]:
+    """As `stack`, and the test may also stop `.servers.rabbit.private` and `.postgres.private`."""
+    async with aiohttp.ClientSession() as session:
+        with running_frail_stack.lent(session):
+            yield running_frail_stack
+            _show_logs(running_frail_stack, request)
+
+
+OUTCOME = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Remember how a test went, so that its fixtures can show the logs of a failure."""
+    report = yield
+    item.stash.setdefault(OUTCOME, {})[report.when] = report
+    return report
+
+
+def _show_logs(stack: Stack, request: pytest.FixtureRequest) -> None:
+    outcome = request.node.stash.get(OUTCOME, {}).get("call")
+    if outcome is not None and outcome.failed:
+        for process in stack.processes:
+            print(process.tail())  # noqa: T201  pytest shows it beside the failure

@@ -1,0 +1,52 @@
+"""Waits for what must come true soon, so that no test guesses how long something takes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+WITHIN_S = 10.0
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.25
+
+
+async def eventually(
+    check: Callable[[], T | Awaitable[T]], within_s: float = WITHIN_S, what: str = ""
+) -> T:
+    """The first truthy answer of `check`, asked again and again; `AssertionError` when time is up.
+
+    A failing `assert` inside `check` counts as "not yet"; its last message is the one shown.
+    """
+    ends = time.monotonic() + within_s
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        last: object
+        try:
+            answer = check()
+            if inspect.isawaitable(answer):
+                answer = await answer
+            if answer:
+                return answer
+            last = answer
+        except AssertionError as error:
+            last = error
+        if time.monotonic() >= ends:
+            raise AssertionError(f"{what or 'it'} did not come true in {within_s} s: {last}")
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+async def always(check: Callable[[], T | Awaitable[T]], during_s: float) -> None:
+    """Raise as soon as `check` is not true; for what must not happen while nobody is looking."""
+    ends = time.monotonic() + during_s
+    while time.monotonic() < ends:
+        answer = check()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        assert answer, "it stopped being true"
+        await asyncio.sleep(_FIRST_PAUSE_S)

@@ -1,0 +1,136 @@
+"""One service as a real process: started, waited for, stopped politely or killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.local.servers import free_port
+from tests.kit.servers import ROOT
+
+READY_WITHIN_S = 30.0
+STOPPED_WITHIN_S = 20.0
+_POLL_S = 0.02
+_LOG_SHOWN_LINES = 60
+
+
+class Process:
+    """`python -m <module>` on two ports of its own, with everything it says in one file."""
+
+    def __init__(self, name: str, folder: Path, *, module: str = "", role: str = "all") -> None:
+        self.name = name
+        self.port = free_port()
+        self.internal_port = free_port()
+        self.log = folder / f"{name}.log"
+        self._module = module or name
+        self._role = role
+        self._env: dict[str, str] = {}
+        self._running: subprocess.Popen[bytes] | None = None
+        self.changed = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def internal_url(self) -> str:
+        """Where `/healthz`, `/readyz` and `/metrics` are."""
+        return f"http://127.0.0.1:{self.internal_port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._running is not None, f"{self.name} was not started"
+        return self._running.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._running is not None and self._running.poll() is None
+
+    def configure(self, env: Mapping[str, str]) -> None:
+        """These settings and no others, from the next start on."""
+        self._env = {
+            **env,
+            "SIGMA_PORT": str(self.port),
+            "SIGMA_INTERNAL_PORT": str(self.internal_port),
+        }
+        self.changed = False
+
+    def start(self, **env: str) -> None:
+        """Start it, with more settings if given; `wait_ready` says when it serves."""
+        assert not self.alive, f"{self.name} runs already"
+        self._env.update(env)
+        self.changed = self.changed or bool(env)
+        command = [sys.executable, "-m", self._module, "--role", self._role]
+        if shutil.which("setpriv"):
+            # A test run that is killed takes its processes with it.
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        outside = {
+            name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")
+        }
+        with self.log.open("ab") as log:
+            self._running = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**outside, **self._env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        """Return when `/readyz` says so; fail with the end of the log when it does not in time."""
+        ends = time.monotonic() + within_s
+        while True:
+            assert self.alive, f"{self.name} ended on its own\n{self.tail()}"
+            if self.ready:
+                return
+            assert time.monotonic() < ends, f"{self.name} is not ready\n{self.tail()}"
+            time.sleep(_POLL_S)
+
+    @property
+    def ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.internal_url}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status; a process that ignores it fails the test and is killed."""
+        if self._running is None:
+            return 0
+        self.resume()
+        self._running.terminate()
+        try:
+            return self._running.wait(STOPPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not stop\n{self.tail()}") from None
+
+    def kill(self) -> None:
+        """SIGKILL: what was in its memory is gone."""
+        if self._running is not None:
+            self._running.kill()
+            self._running.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self.alive:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def tail(self, lines: int = _LOG_SHOWN_LINES) -> str:
+        """The end of what it said."""
+        said = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return f"--- {self.log}\n" + "\n".join(said[-lines:])

@@ -1,0 +1,189 @@
+"""PostgreSQL and RabbitMQ for one test run, and a fresh database or virtual host for whoever asks.
+
+The servers are those that the environment names (`SIGMA_POSTGRES_URL`, `SIGMA_AMQP_URL`), or
+private ones in a temporary folder that end with the run. A service's migrations run once; every
+test then gets a copy of that database, which takes some 50 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from deploy.local.servers import PrivatePostgres, PrivateRabbit
+
+T = TypeVar("T")
+ServerT = TypeVar("ServerT", "Postgres", "Rabbit")
+
+ROOT = Path(__file__).resolve().parents[2]
+RABBITMQCTL = "SIGMA_RABBITMQCTL"
+
+
+def run_now(work: Coroutine[Any, Any, T]) -> T:
+    """Await it from a fixture that is not async, whatever loop is running around it."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+class Postgres:
+    """One server, and the databases that this run made on it."""
+
+    def __init__(self, url: str, private: PrivatePostgres | None = None) -> None:
+        self.url = url
+        self.private = private
+        self._run = secrets.token_hex(4)
+        self._templates: dict[str, str] = {}
+        self._made: list[str] = []
+
+    def database(self, service: str) -> str:
+        """The address of a new database with this service's migrations applied, and no rows."""
+        return run_now(self.new_database(service))
+
+    async def new_database(self, service: str) -> str:
+        """As `database`, from a test or an async fixture."""
+        template = self._templates.get(service) or await self._migrated(service)
+        name = f"sigma_test_{self._run}_{service}_{secrets.token_hex(4)}"
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        self._made.append(name)
+        return self._address(name)
+
+    async def drop_database(self, url: str) -> None:
+        """Drop one of ours, whoever is still connected."""
+        name = urlsplit(url).path.lstrip("/")
+        self._made.remove(name)
+        await self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def close(self) -> None:
+        """Drop what this run made, or the whole server when it is our own."""
+        if self.private is not None:
+            self.private.stop()
+            return
+        for name in (*self._made, *self._templates.values()):
+            run_now(self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+    async def _migrated(self, service: str) -> str:
+        name = f"sigma_test_{self._run}_{service}"
+        await self._execute(f'CREATE DATABASE "{name}"')
+        self._templates[service] = name
+        command = [sys.executable, "-m", "shared.migrations", service]
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [*command, "--database-url", self._address(name)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"migrations of {service} failed\n{done.stdout}{done.stderr}"
+        return name
+
+    def _address(self, name: str) -> str:
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    async def _execute(self, statement: str) -> None:
+        conn = await asyncpg.connect(self.url)
+        try:
+            await conn.execute(statement)
+        finally:
+            await conn.close()
+
+
+class Rabbit:
+    """One broker, and the virtual hosts that this run made on it."""
+
+    def __init__(self, url: str, private: PrivateRabbit | None = None) -> None:
+        self.url = url
+        self.private = private
+
+    def vhost(self) -> str:
+        """The address of a new, empty virtual host.
+
+        On a broker of the environment it takes the command in `SIGMA_RABBITMQCTL`; without that,
+        the virtual host which the address names is used as it is.
+        """
+        name = f"sigma-test-{secrets.token_hex(4)}"
+        if self.private is not None:
+            return self.private.add_vhost(name)
+        if RABBITMQCTL in os.environ:
+            self._control("add_vhost", name)
+            user = urlsplit(self.url).username or "guest"
+            self._control("set_permissions", "-p", name, user, ".*", ".*", ".*")
+        else:
+            return self.url
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    def drop_vhost(self, url: str) -> None:
+        """Delete one of ours on a broker of the environment; a private broker ends with the run."""
+        if self.private is None and url != self.url:
+            self._control("delete_vhost", urlsplit(url).path.lstrip("/"))
+
+    def _control(self, *command: str) -> None:
+        control = shlex.split(os.environ[RABBITMQCTL])
+        subprocess.run([*control, *command], check=True, capture_output=True)
+
+    def close(self) -> None:
+        if self.private is not None:
+            self.private.stop()
+
+
+class Servers:
+    """Both servers, each opened when somebody first asks for it."""
+
+    def __init__(self, *, own: bool = False) -> None:
+        """`own`: private ones whatever the environment says, because a test will stop them."""
+        self._postgres_url = None if own else os.environ.get("SIGMA_POSTGRES_URL")
+        self._amqp_url = None if own else os.environ.get("SIGMA_AMQP_URL")
+        self._opened: list[Postgres | Rabbit] = []
+        self._folder: Path | None = None
+
+    @property
+    def may_be_stopped(self) -> bool:
+        """Whether both are ours alone."""
+        return self._postgres_url is None and self._amqp_url is None
+
+    @cached_property
+    def postgres(self) -> Postgres:
+        if self._postgres_url is not None:
+            return self._kept(Postgres(self._postgres_url))
+        server = PrivatePostgres(self._private_folder() / "postgres")
+        server.start()
+        return self._kept(Postgres(server.url, server))
+
+    @cached_property
+    def rabbit(self) -> Rabbit:
+        if self._amqp_url is not None:
+            return self._kept(Rabbit(self._amqp_url))
+        server = PrivateRabbit(self._private_folder() / "rabbit")
+        server.start()
+        return self._kept(Rabbit(server.url, server))
+
+    def close(self) -> None:
+        for server in reversed(self._opened):
+            server.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _kept(self, server: ServerT) -> ServerT:
+        self._opened.append(server)
+        return server
+
+    def _private_folder(self) -> Path:
+        if self._folder is None:
+            # The servers run as users of their own, who must be able to reach their folder.
+            self._folder = Path(tempfile.mkdtemp(prefix="sigma-servers-"))
+            self._folder.chmod(0o755)
+        return self._folder
