@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from random import getrandbits
 from typing import Annotated, Any, TypeVar, cast
 
 import orjson
@@ -27,7 +27,7 @@ from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, Field
 
-from shared import metrics
+from shared import logs, metrics
 from shared.config import ServiceConfig
 from shared.errors import (
     ApiError,
@@ -60,6 +60,9 @@ HELP = '</docs>; rel="help"'
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
+_RULED: dict[Any, tuple[Route, metrics.Timing]] = {}
+"""Handler -> its route, so that the edge finds the rules in one look-up."""
+_UNROUTED = metrics.timing("", "unknown")
 
 log = structlog.get_logger("http")
 
@@ -67,6 +70,10 @@ READINESS = web.AppKey("readiness", list[Ready])
 VERIFIER = web.AppKey("verifier", IdentityVerifier)
 CONFIG = web.AppKey("config", ServiceConfig)
 ROUTES = web.AppKey("routes", list["Route"])
+_RULED = web.AppKey("ruled", dict[Handler, "_Ruled"])
+IDENTITY = web.RequestKey("identity", Identity)
+REQUEST_ID = web.RequestKey("request_id", str)
+DEADLINE = web.RequestKey("deadline", float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,25 +185,27 @@ def new_service(
     app[READINESS] = []
     app[VERIFIER] = IdentityVerifier.parse(config.identity_keys)
     app[ROUTES] = [route for table in routes for route in table.table]
+    # A feature's handler serves one route in one application, so it is the key of its rules.
+    app[_RULED] = {route.handler: _Ruled(route) for route in app[ROUTES]}
     for route in app[ROUTES]:
-        app.router.add_route(route.method, route.path, _Ruled(route))
+        app.router.add_route(route.method, route.path, route.handler)
     app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
     return app
 
 
 def identity_of(request: web.Request) -> Identity:
     """Who asks. Always there on a route that is not open."""
-    return cast(Identity, request["identity"])
+    return request[IDENTITY]
 
 
 def request_id_of(request: web.Request) -> str:
     """The id that the answer and every log line of this request carry."""
-    return cast(str, request["request_id"])
+    return request[REQUEST_ID]
 
 
 def seconds_left(request: web.Request) -> float | None:
     """What is left of the caller's deadline, None where there is none."""
-    deadline = request.get("deadline")
+    deadline = request.get(DEADLINE)
     return None if deadline is None else deadline - time.monotonic()
 
 
@@ -281,57 +290,32 @@ def error_response(error: ApiError, request: web.BaseRequest) -> web.Response:
     )
 
 
-class _Ruled:
-    """A handler that carries its route, so that the edge finds both in one look-up."""
-
-    __slots__ = ("duration", "route", "statuses", "__name__", "__module__")
-
-    def __init__(self, route: Route) -> None:
-        self.route = route
-        self.__name__ = getattr(route.handler, "__name__", "handler")
-        self.__module__ = getattr(route.handler, "__module__", __name__)
-        self.duration = metrics.DURATION.labels(route.method, route.path)
-        self.statuses: dict[int, Any] = {}
-
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
-        return await self.route.handler(request)
-
-    def count(self, status: int, seconds: float) -> None:
-        self.duration.observe(seconds)
-        counter = self.statuses.get(status)
-        if counter is None:
-            counter = self.statuses[status] = metrics.REQUESTS.labels(
-                self.route.method, self.route.path, str(status)
-            )
-        counter.inc()
-
-
 @web.middleware
 async def _edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     began = time.perf_counter()
-    ruled = request.match_info.handler
-    route = ruled.route if isinstance(ruled, _Ruled) else None
-    request_id = request.headers.get(REQUEST_ID_HEADER, "")
-    if not _REQUEST_ID.fullmatch(request_id):
-        request_id = secrets.token_hex(16)
+    known = _RULED.get(request.match_info.handler)
+    route, timing = known if known is not None else (None, _UNROUTED)
+    request_id = request.headers.get(REQUEST_ID_HEADER)
+    if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+        request_id = f"{getrandbits(128):032x}"
     request["request_id"] = request_id
-    structlog.contextvars.bind_contextvars(request_id=request_id)
-    metrics.IN_FLIGHT.inc()
+    logs.REQUEST_ID.set(request_id)
+    timing.in_flight += 1
     try:
         response = await _answered(request, handler, route)
     finally:
-        metrics.IN_FLIGHT.dec()
+        timing.in_flight -= 1
     if not response.prepared:
         response.headers[REQUEST_ID_HEADER] = request_id
     seconds = time.perf_counter() - began
-    if isinstance(ruled, _Ruled):
-        ruled.count(response.status, seconds)
-    log.info(
-        "request",
-        method=request.method,
-        route=route.path if route else None,
-        status=response.status,
-        duration_ms=round(seconds * 1000, 2),
+    timing.observe(response.status, seconds)
+    logs.access(
+        request_id,
+        request.method,
+        route.path if route else None,
+        response.status,
+        seconds,
+        request.headers.get("traceparent"),
     )
     return response
 
@@ -373,7 +357,7 @@ def _admit(request: web.Request, route: Route | None) -> None:
     if token is None:
         raise Unauthorized("Missing authentication")
     identity = request.app[VERIFIER].verify(token)
-    request["identity"] = identity
+    request[IDENTITY] = identity
     if route is None:
         return
     if route.internal:
@@ -392,7 +376,7 @@ def _deadline(request: web.Request) -> float | None:
     if header is None or not header.isdecimal():
         return None
     left = min(int(header) / 1000, DEADLINE_S_MAX)
-    request["deadline"] = time.monotonic() + left
+    request[DEADLINE] = time.monotonic() + left
     return left
 
 
