@@ -1,4 +1,4 @@
-"""What this service does when a schema was saved or deleted: it settles who refers to a workflow."""
+"""What this service does when a schema was saved: settle which workflow it refers to."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def step(start: str, target: str, *roles: str, minimum: float | None = None) -> 
     )
 
 
-def refusal(of: Workflow, start: str, target: str, role: str = "role-editor", score: int = 0) -> str:
+def refusal(of: Workflow, start: str, target: str, role="role-editor", score=0) -> str:
     standing = Standing({f"state-{name}": score for name in ("draft", "review", "published")}, {})
     try:
         check_step(of, start, target, role, standing)

@@ -10,7 +10,13 @@ import structlog
 from aiohttp import web
 
 from shared import events, outbox
-from shared.errors import ApiError, Conflict, PreconditionFailed, ServiceUnavailable, UpstreamTimeout
+from shared.errors import (
+    ApiError,
+    Conflict,
+    PreconditionFailed,
+    ServiceUnavailable,
+    UpstreamTimeout,
+)
 from shared.events import Event
 from shared.ids import new_id
 from shared.postgres import DATABASE, Database
@@ -58,6 +64,7 @@ async def update(
     workspace_id: str,
     workflow_id: str,
     draft: WorkflowDraft,
+    *,
     expected: Versions = None,
 ) -> Workflow:
     """Replace the whole definition. A state may only go when no record is in it.

@@ -95,7 +95,7 @@ async def update_workflow(request: web.Request) -> web.StreamResponse:
         identity.workspace_id,
         request.match_info["id"],
         draft,
-        _if_match(request),
+        expected=_if_match(request),
     )
     return _answer(workflow)
 
@@ -103,7 +103,6 @@ async def update_workflow(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/workflows/{id}",
     permission=Permission.DELETE_MODEL,
-    status=204,
     summary="Delete a workflow",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
@@ -133,7 +132,7 @@ async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/workflows/{id}/evaluate", body=StepQuestion)
 async def evaluate(request: web.Request) -> web.StreamResponse:
-    """May the caller take this step, or, without a target, which steps and why not the others?
+    """May the caller take this step? Without a target: which steps, and why not the others.
 
     A score is worth something only for the definition it was computed from: for another version the
     current definition comes back instead of a decision.

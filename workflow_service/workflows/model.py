@@ -9,7 +9,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, field_serializer
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    field_serializer,
+)
 from pydantic.alias_generators import to_camel
 
 from shared.ids import ID_PATTERN
@@ -25,12 +33,16 @@ def _none_is_empty(value: object) -> object:
     return [] if value is None else value
 
 
+def _whole_as_int(number: float) -> int | float:
+    return int(number) if number.is_integer() else number
+
+
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 StateName = Annotated[str, Field(min_length=1, max_length=128)]
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 Color = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
-Percentage = Annotated[int, Field(ge=0, le=100)] | Annotated[float, Field(ge=0, le=100)]
+Percentage = Annotated[float, Field(ge=0, le=100), PlainSerializer(_whole_as_int)]
 AttributeNames = Annotated[
     list[Text], BeforeValidator(_none_is_empty), Field(max_length=ATTRIBUTES_MAX)
 ]
@@ -140,10 +152,8 @@ class Workflow(_Shape):
 
     def state_named(self, name: str) -> State | None:
         """The state with this id, or else with this alias, or None."""
-        return next(
-            (state for state in self.states if state.id == name),
-            next((state for state in self.states if state.label == name), None),
-        )
+        by_id = next((state for state in self.states if state.id == name), None)
+        return by_id or next((state for state in self.states if state.label == name), None)
 
 
 def label_of_id(state_id: str) -> str:
@@ -158,7 +168,7 @@ class ReferenceDraft(_Shape):
 
 
 class StepQuestion(_Shape):
-    """What records_service asks about a record: may it go there, or where may it go?"""
+    """What records_service asks about a record: may it go there? Where may it go at all."""
 
     definition_version: int
     from_state_id: str

@@ -1,4 +1,4 @@
-"""What this service must ask of the others: are these roles there, are those states empty?"""
+"""What this service must ask of the others: which roles exist, which states are empty."""
 
 from __future__ import annotations
 
@@ -47,9 +47,8 @@ class Neighbours:
 
     async def readmit_states(self, workflow_id: str) -> None:
         """The definition did not change after all. Asked even when the request has no time left."""
-        await self._request.app[RECORDS].request(
-            "DELETE", f"/internal/workflows/{workflow_id}/retired-states", identity_token=self._token
-        )
+        path = f"/internal/workflows/{workflow_id}/retired-states"
+        await self._request.app[RECORDS].request("DELETE", path, identity_token=self._token)
 
 
 async def stale_references(

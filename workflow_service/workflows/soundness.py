@@ -50,9 +50,7 @@ def keeping_ids(draft: WorkflowDraft, parts: Sound, known: Iterable[Transition])
     """The parts with `known` ids for those transitions between the same states that sent none."""
     sent_ids = {step.id for step in draft.transitions}
     known_ids = {
-        (step.from_state_id, step.to_state_id): step.id
-        for step in known
-        if step.id not in sent_ids
+        (step.from_state_id, step.to_state_id): step.id for step in known if step.id not in sent_ids
     }
     kept = [
         step

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-
 from shared.errors import Conflict, NotFound
 from shared.postgres import Conn, Record, translated
 from workflow_service.workflows.model import Workflow
