@@ -1,0 +1,45 @@
+"""Puts workflow_service together."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from shared import bus, outbox, topology
+from shared.identity import IdentitySigner
+from shared.launch import Role
+from shared.postgres import DATABASE, postgres
+from shared.upstream import upstream
+from shared.web import READINESS, new_service
+from workflow_service.config import Config
+from workflow_service.reactions import react
+from workflow_service.workflows import handlers
+from workflow_service.workflows.commands import SOURCE
+from workflow_service.workflows.comparison import comparing
+from workflow_service.workflows.neighbours import AUTH, RECORDS, SIGNER
+
+NAME = "workflow_service"
+ROUTES = (handlers.routes,)
+QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
+
+
+def create_app(config: Config, role: Role = "all") -> web.Application:
+    """Opened top to bottom, closed bottom to top: whoever works stops before what it uses."""
+    working = [outbox.relay(SOURCE), bus.consume(QUEUE, react), comparing(config)]
+    app = new_service(
+        config,
+        ROUTES,
+        [
+            postgres(config, application_name=NAME),
+            bus.rabbitmq(config, NAME),
+            upstream(AUTH, str(config.auth_url), "auth_service"),
+            upstream(RECORDS, str(config.records_url), "records_service"),
+            *([] if role == "api" else working),
+        ],
+    )
+    app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
+    app[READINESS].append(_database_answers)
+    return app
+
+
+async def _database_answers(app: web.Application) -> None:
+    await app[DATABASE].ready()
