@@ -25,11 +25,12 @@ keep something in memory (the gateways) and must know when they may have missed 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import aio_pika
 import asyncpg
@@ -70,6 +71,7 @@ PREFETCH: Final = 32
 WORKERS: Final = 4
 HANDLER_TIMEOUT_S: Final = 30.0
 STOP_WAIT_S: Final = 10.0
+CANCEL_AGAIN_S: Final = 0.5
 HOUSEKEEPING_S: Final = 5.0
 SWEEP_EVERY_S: Final = 3600.0
 
@@ -124,14 +126,15 @@ class Bus:
 
     def start(self) -> None:
         """Begin to connect, and return at once."""
+        for name in ("aiormq", "aio_pika"):
+            # They report each failed attempt as an error of theirs; it is told once, here.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._keeper = asyncio.create_task(self._keep_connected(), name="bus")
 
     async def stop(self) -> None:
         """Disconnect and stay so."""
         if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+            await end(self._keeper)
 
     async def _keep_connected(self) -> None:
         pause_s = BACKOFF_FIRST_S
@@ -309,6 +312,15 @@ async def on_every_connection(
         pause_s = min(2 * pause_s, BACKOFF_MAX_S)
 
 
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel until it is over: closing a channel can swallow a cancellation that meets it."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def by_type(reactions: Mapping[str, Handler]) -> Handler:
     """One handler from a table of them; a type that is not in the table is nobody's business."""
 
@@ -370,9 +382,7 @@ class Consumer:
         """Ask for no more, finish what was given, and go."""
         if self._reading is not None:
             await self._reading.finish()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def _read(self, connection: AbstractConnection) -> None:
         # A queue that an operator removed is made again, like any other part of the topology.
@@ -447,9 +457,7 @@ class _Reading:
             for task in ended:
                 task.result()
         finally:
-            for task in (*tasks, *self._paused):
-                task.cancel()
-            await asyncio.gather(*tasks, *self._paused, return_exceptions=True)
+            await end(*tasks, *self._paused)
             self._at_hand.clear()
             self._finished.set()
 
@@ -606,7 +614,6 @@ def subscribe(
         what = f"subscribe {binding}"
         listening = asyncio.create_task(on_every_connection(app[BUS], what, listen), name=what)
         yield
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        await end(listening)
 
     return opened

@@ -41,7 +41,7 @@ from aiohttp import web
 from prometheus_client import Counter, Gauge
 
 from shared import topology
-from shared.bus import BUS, Bus, NotConfirmed, Publisher, declare, on_every_connection
+from shared.bus import BUS, Bus, NotConfirmed, Publisher, declare, end, on_every_connection
 from shared.errors import PayloadTooLarge, ServiceUnavailable
 from shared.events import Event
 from shared.postgres import DATABASE, Conn, Database, Record
@@ -178,6 +178,7 @@ class Relay:
         self._woken = asyncio.Event()
         self._stopping = False
         self._leads = False
+        self._carried_all = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -198,12 +199,11 @@ class Relay:
         """Carry what is committed now, then let another lead."""
         self._stopping = True
         self.wake()
-        deadline = time.monotonic() + STOP_WAIT_S
-        while self._leads and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._leads:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_WAIT_S):
+                    await self._carried_all.wait()
+        await end(*self._tasks)
 
     def wake(self) -> None:
         """Look now."""
@@ -249,6 +249,7 @@ class Relay:
             if len(rows) == BATCH_SIZE:
                 continue
             if stopping:
+                self._carried_all.set()
                 return
             await self._publish_pulse(publisher, read_at, read_at_s)
             await self._sleep()
@@ -306,9 +307,9 @@ class Relay:
     async def _measure(self) -> None:
         """Say how far behind the outbox is, also where no relay can lead."""
         while True:
-            with suppress(ServiceUnavailable, asyncpg.PostgresError):
+            with suppress(ServiceUnavailable):
                 row = await self._database.fetchrow(
-                    """SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS some) AS rows,
+                    """SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS few) AS rows,
                               coalesce(extract(epoch FROM clock_timestamp() - (
                                   SELECT staged_at FROM outbox ORDER BY id LIMIT 1)), 0)::float8
                               AS age_s""",

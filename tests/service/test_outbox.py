@@ -1,0 +1,452 @@
+"""The outbox: nothing told that was not committed, nothing committed that is not told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from shared import outbox, topology
+from shared.bus import BUS, Bus, Consumer, Publisher, subscribe
+from shared.errors import PayloadTooLarge
+from shared.events import Event
+from shared.outbox import Relay
+from shared.postgres import DATABASE, Conn, Database
+from shared.topology import Queue
+from tests.kit.eventually import always, eventually
+from tests.kit.servers import Servers
+from tests.kit.wire import Wire
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def news(queue: Queue, subject: str = "ent-1", version: int = 1, **data: object) -> Event:
+    return Event(f"{queue.name}.made", "/test", "ws-1", subject, {"version": version, **data})
+
+
+@asynccontextmanager
+async def relaying(db: Database, bus: Bus, **options: str) -> AsyncIterator[Relay]:
+    relay = Relay(db, bus, "/test", **options)
+    relay.start()
+    try:
+        yield relay
+    finally:
+        await relay.stop()
+
+
+class Seen(list[Event]):
+    """Events in the order in which a consumer's effects were committed, one effect each."""
+
+    def of(self, subject: str) -> list[int]:
+        return [event.version for event in self if event.subject == subject]
+
+
+@asynccontextmanager
+async def consuming(db: Database, bus: Bus, queue: Queue) -> AsyncIterator[Seen]:
+    seen = Seen()
+
+    async def handle(conn: Conn, event: Event) -> None:
+        await conn.execute(
+            "INSERT INTO effects (subject, version) VALUES ($1, $2)", event.subject, event.version
+        )
+        seen.append(event)
+
+    consumer = Consumer(db, bus, queue, handle)
+    consumer.start()
+    try:
+        yield seen
+    finally:
+        await consumer.stop()
+
+
+async def effects(db: Database) -> int:
+    return await db.fetchval("SELECT count(*) FROM effects")
+
+
+async def unsent(db: Database) -> int:
+    return await db.fetchval("SELECT count(*) FROM outbox")
+
+
+async def test_what_is_rolled_back_is_not_told(db: Database, bus: Bus, queue: Queue):
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        with pytest.raises(ZeroDivisionError):
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue, "lost"))
+                raise ZeroDivisionError
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue, "kept"))
+        await eventually(lambda: seen)
+        assert [event.subject for event in seen] == ["kept"]
+        await eventually(lambda: _is(unsent(db), 0))
+
+
+async def test_an_event_arrives_as_it_was_staged(db: Database, bus: Bus, queue: Queue):
+    told = news(queue, changes=[{"oldValue": None, "newValue": "ø ☃ \u0000 \\u0000 1e400"}])
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        async with db.transaction() as conn:
+            await outbox.stage(conn, told)
+        await eventually(lambda: seen)
+    assert seen[0].to_json() == told.to_json()
+
+
+async def test_an_event_can_be_staged_in_the_statement_of_its_change(
+    db: Database, bus: Bus, queue: Queue
+):
+    statement = """
+        WITH changed AS (
+                 UPDATE effects SET version = version + 1
+                  WHERE subject = $1 AND version = $2 RETURNING id),
+             told AS (
+                 INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+                 SELECT news.*
+                   FROM changed,
+                        unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::json[]) AS news)
+        SELECT id FROM changed"""
+    await db.execute("INSERT INTO effects (subject, version) VALUES ('ent-1', 1)")
+    event = news(queue, version=2)
+    assert await db.fetchval(statement, "ent-1", 7, *outbox.arrays([event])) is None
+    assert await unsent(db) == 0
+    assert await db.fetchval(statement, "ent-1", 1, *outbox.arrays([event])) is not None
+    assert await unsent(db) == 1
+
+
+async def test_an_event_that_no_broker_would_take_is_refused_before_it_is_staged(queue: Queue):
+    with pytest.raises(PayloadTooLarge):
+        outbox.arrays([news(queue, text="x" * outbox.EVENT_BYTES_MAX)])
+
+
+async def test_events_of_one_subject_arrive_in_the_order_of_their_changes(
+    db: Database, bus: Bus, queue: Queue
+):
+    subjects = [f"ent-{number}" for number in range(7)]
+    async with relaying(db, bus) as relay, consuming(db, bus, queue) as seen:
+        for version in range(1, 41):
+            async with db.transaction() as conn:
+                await outbox.stage(conn, *(news(queue, subject, version) for subject in subjects))
+            relay.wake()
+        await eventually(lambda: len(seen) == 7 * 40)
+    for subject in subjects:
+        assert seen.of(subject) == list(range(1, 41))
+
+
+async def test_order_survives_a_broker_that_refuses_one_of_them(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """The second of three is refused once: the third must not overtake it."""
+    publish = Publisher.publish
+    refused: list[str] = []
+
+    async def publish_and_refuse_once(self, event_type, message_id, document, **options):
+        if b'"version":2' in document and not refused:
+            refused.append(message_id)
+            raise outbox.NotConfirmed("refused")
+        return await publish(self, event_type, message_id, document, **options)
+
+    monkeypatch.setattr(Publisher, "publish", publish_and_refuse_once)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, "ent-1", version) for version in (1, 2, 3)))
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        await eventually(lambda: len(seen) == 3)
+    assert refused
+    assert seen.of("ent-1") == [1, 2, 3]
+
+
+async def test_a_transaction_that_commits_after_a_later_one_is_not_stepped_over(
+    db: Database, bus: Bus, queue: Queue
+):
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        async with db.transaction() as slow:
+            await outbox.stage(slow, news(queue, "slow"))
+            async with db.transaction() as fast:
+                await outbox.stage(fast, news(queue, "fast"))
+            await eventually(lambda: seen.of("fast"))
+        await eventually(lambda: seen.of("slow"))
+
+
+DYING_RELAY = """
+import asyncio, os, signal, sys
+from shared.bus import Bus, Publisher
+from shared.outbox import Relay
+from shared.postgres import Database
+from shared.topology import Queue
+
+publish = Publisher.publish
+
+async def publish_and_die(self, *arguments, **options):
+    await publish(self, *arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Publisher.publish = publish_and_die
+
+async def main():
+    bus = Bus(sys.argv[2], "dying", [Queue(sys.argv[3], (sys.argv[3] + ".#",))])
+    bus.start()
+    Relay(Database(sys.argv[1]), bus, "/test").start()
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_relay_killed_between_publish_and_delete_tells_twice_with_one_effect(
+    db: Database, bus: Bus, queue: Queue, session_amqp_url: str
+):
+    async with db.transaction() as conn:
+        await outbox.stage(conn, news(queue))
+    died = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", DYING_RELAY, db.url, session_amqp_url, queue.name],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=30,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert await unsent(db) == 1
+    assert await waiting(bus, queue) == 1
+    async with relaying(db, bus):
+        await eventually(lambda: _is(unsent(db), 0))
+    assert await waiting(bus, queue) == 2
+    async with consuming(db, bus, queue) as seen:
+        await eventually(lambda: _is(waiting(bus, queue), 0))
+        await eventually(lambda: seen)
+    assert (len(seen), await effects(db)) == (1, 1)
+
+
+async def test_one_relay_leads_and_another_takes_over(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    async with relaying(db, bus) as first, relaying(db, bus) as second:
+        await eventually(lambda: first.leads or second.leads)
+        await always(lambda: first.leads != second.leads, 0.3)
+        leader, heir = (first, second) if first.leads else (second, first)
+        await leader.stop()
+        await eventually(lambda: heir.leads)
+        async with consuming(db, bus, queue) as seen:
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            await eventually(lambda: seen)
+
+
+async def test_a_leader_that_loses_its_session_is_followed_by_another(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    async with relaying(db, bus) as first, relaying(db, bus) as second:
+        await eventually(lambda: first.leads or second.leads)
+        leader, heir = (first, second) if first.leads else (second, first)
+        ended = await db.fetchval(
+            """SELECT bool_and(pg_terminate_backend(pid))
+                 FROM pg_locks
+                WHERE locktype = 'advisory' AND granted
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+        )
+        assert ended
+        await eventually(lambda: heir.leads and not leader.leads)
+        async with consuming(db, bus, queue) as seen:
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            await eventually(lambda: seen)
+
+
+async def test_a_broker_that_is_away_costs_no_event(
+    db: Database, queue: Queue, session_amqp_url: str
+):
+    """200 changes while it is away: every one succeeds, and each is told once in effect."""
+    async with Wire(session_amqp_url) as wire:
+        bus = Bus(wire.url, "test", [queue])
+        bus.start()
+        async with relaying(db, bus) as relay, consuming(db, bus, queue) as seen:
+            await eventually(lambda: relay.leads)
+            for version in range(1, 201):
+                if version == 20:
+                    wire.cut()
+                async with db.transaction() as conn:
+                    await outbox.stage(conn, news(queue, f"ent-{version % 10}", version))
+                relay.wake()
+            assert await unsent(db) >= 180
+            wire.mend()
+            await eventually(lambda: len(seen) >= 200, within_s=20)
+            await eventually(lambda: _is(unsent(db), 0))
+        await bus.stop()
+    assert sorted(event.version for event in seen) == list(range(1, 201))
+    assert await effects(db) == 200
+
+
+@pytest.mark.slow
+async def test_a_broker_that_is_restarted_has_forgotten_nothing(db: Database, own_servers: Servers):
+    """What it confirmed it still has, and what it did not confirm comes afterwards."""
+    own = Queue("restarted", ("restarted.#",))
+    bus = Bus(own_servers.rabbit.vhost(), "test", [own])
+    bus.start()
+    async with relaying(db, bus) as relay:
+        async with db.transaction() as conn:
+            await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100)))
+        await eventually(lambda: _is(unsent(db), 0))
+        await asyncio.to_thread(own_servers.rabbit.private.kill)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100, 200)))
+        relay.wake()
+        await asyncio.to_thread(own_servers.rabbit.private.start)
+        async with consuming(db, bus, own) as seen:
+            await eventually(lambda: len(seen) >= 200, within_s=30)
+    await bus.stop()
+    assert sorted(event.version for event in seen) == list(range(200))
+
+
+async def test_an_event_that_nobody_asked_for_does_not_hold_up_the_rest(
+    db: Database, bus: Bus, queue: Queue
+):
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        async with db.transaction() as conn:
+            await outbox.stage(
+                conn, Event("unheard.of", "/test", "ws-1", "ent-1", {}), news(queue, "after")
+            )
+        await eventually(lambda: seen)
+        await eventually(lambda: _is(unsent(db), 0))
+
+
+async def test_an_event_whose_queue_was_removed_is_kept_and_the_queue_made_again(
+    db: Database, bus: Bus, queue: Queue
+):
+    async with relaying(db, bus) as relay:
+        await eventually(lambda: relay.leads)
+        async with (await bus.connection()).channel() as channel:
+            await channel.queue_delete(queue.name)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue))
+        async with consuming(db, bus, queue) as seen:
+            await eventually(lambda: seen)
+        await eventually(lambda: _is(unsent(db), 0))
+
+
+async def test_stopping_tells_what_is_committed(db: Database, bus: Bus, queue: Queue):
+    relay = Relay(db, bus, "/test")
+    relay.start()
+    await eventually(lambda: relay.leads)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, f"ent-{n}") for n in range(1200)))
+    await relay.stop()
+    assert await unsent(db) == 0
+
+
+async def test_a_pulse_comes_after_everything_committed_before_its_time(
+    db: Database, bus: Bus, queue: Queue
+):
+    """Ten writers with transactions of random length; the listener hears events and pulses."""
+    pulse = f"{queue.name}.pulse"
+    heard: list[Event] = []
+    committed: dict[str, datetime] = {}
+    up = asyncio.Event()
+    app = web.Application()
+    app[BUS] = bus
+    app[DATABASE] = db
+    app.cleanup_ctx.append(
+        subscribe(f"{queue.name}.#", heard.append, on_up=up.set, on_down=up.clear)
+    )
+    app.cleanup_ctx.append(outbox.relay("/test", pulse=pulse))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await up.wait()
+    dice = random.Random(3)
+
+    async def write(writer: int) -> None:
+        for number in range(12):
+            event = news(queue, f"ent-{writer}", number)
+            async with db.transaction() as conn:
+                await outbox.stage(conn, event)
+                await asyncio.sleep(dice.uniform(0, 0.1))
+            committed[event.id] = datetime.now(UTC)
+            outbox.wake(app)
+
+    await asyncio.gather(*(write(writer) for writer in range(10)))
+    await eventually(lambda: len({event.id for event in heard}) > 120 and heard[-1].type == pulse)
+    await runner.cleanup()
+    pulses = [(place, event) for place, event in enumerate(heard) if event.type == pulse]
+    assert len(pulses) >= 3
+    for place, event in pulses:
+        before = {earlier.id for earlier in heard[:place]}
+        owed = {known for known, at in committed.items() if at < event.time}
+        assert owed <= before
+    assert set(committed) <= {event.id for event in heard}
+
+
+async def test_no_pulse_while_something_cannot_be_told(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    pulse = f"{queue.name}.pulse"
+    publish = Publisher.publish
+    refusing = True
+    pulses = 0
+
+    async def publish_or_refuse(self, event_type, message_id, document, **options):
+        nonlocal pulses
+        if event_type == pulse:
+            pulses += 1
+        elif refusing:
+            raise outbox.NotConfirmed("refused")
+        return await publish(self, event_type, message_id, document, **options)
+
+    monkeypatch.setattr(Publisher, "publish", publish_or_refuse)
+    async with relaying(db, bus, pulse=pulse):
+        await eventually(lambda: pulses)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue))
+        await asyncio.sleep(outbox.POLL_S * 2)
+        heard = pulses
+        await always(lambda: pulses == heard, 2 * outbox.PULSE_EVERY_S)
+        refusing = False
+        await eventually(lambda: pulses > heard)
+
+
+async def test_how_far_behind_it_is_can_be_read_without_a_broker(db: Database, queue: Queue):
+    bus = Bus("amqp://guest:guest@127.0.0.1:1/", "test", [queue])
+    bus.start()
+    await db.execute(
+        """INSERT INTO outbox (workspace_id, type, subject, event_id, document, staged_at)
+           SELECT 'ws-1', 't', 's', i::text, '{}', now() - interval '90 seconds'
+             FROM generate_series(1, 3) AS i"""
+    )
+    async with relaying(db, bus):
+        await eventually(lambda: outbox.OUTBOX_ROWS._value.get() == 3)
+        assert 90 <= outbox.OUTBOX_AGE._value.get() < 120
+    await bus.stop()
+
+
+@pytest.mark.parametrize(
+    ("binding", "routing_key", "taken"),
+    [
+        ("auth.#", "auth.role.created", True),
+        ("auth.#", "auth", True),
+        ("auth.role.*", "auth.role.created", True),
+        ("auth.role.*", "auth.user.created", False),
+        ("auth.role.*", "auth.role", False),
+        ("schema.created", "schema.created", True),
+        ("schema.created", "schema.attribute.created", False),
+        ("#.created", "schema.attribute.created", True),
+        ("*.created", "schema.attribute.created", False),
+    ],
+)
+def test_bindings_are_read_as_the_broker_reads_them(binding: str, routing_key: str, *, taken: bool):
+    assert topology.matches(binding, routing_key) is taken
+
+
+async def waiting(bus: Bus, queue: Queue) -> int:
+    async with (await bus.connection()).channel() as channel:
+        declared = await channel.declare_queue(queue.name, passive=True)
+        return declared.declaration_result.message_count
+
+
+async def _is(asked, expected: object) -> bool:
+    return await asked == expected
