@@ -389,7 +389,10 @@ async def connect(
 
 
 async def speak_json(conn: Conn) -> None:
-    """Turn json and jsonb into Python values and back; `bytes` and `orjson.Fragment` are JSON."""
+    """Turn json and jsonb into Python values and back; `bytes` and `orjson.Fragment` are JSON.
+
+    For `json[]` and `jsonb[]` pass `bytes`: asyncpg takes a list inside a list for a dimension.
+    """
     await conn.set_type_codec(
         "jsonb",
         schema="pg_catalog",
