@@ -1,9 +1,15 @@
-"""Writes one JSON object per line, each with the service and, inside a request, its id."""
+"""Writes one JSON object per line, each with the service and, inside a request, its id.
+
+What happens is logged through structlog. The one line per request is written directly: it is the
+same six fields each time, and on the fastest routes structlog would cost as much as the answer.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -11,11 +17,25 @@ import structlog
 
 from shared.config import ServiceConfig
 
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+class _AccessLog:
+    """Where the line of each request goes; nowhere until `start` says so."""
+
+    service = ""
+    on = False
+
+
+_ACCESS = _AccessLog()
+
 
 def start(config: ServiceConfig, service: str) -> None:
     """Send everything that is logged, by us or by libraries, to standard output."""
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
     as_text = config.log_format == "text"
+    _ACCESS.service = service
+    _ACCESS.on = level <= logging.INFO
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -47,9 +67,39 @@ def start(config: ServiceConfig, service: str) -> None:
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
 
 
+def access(
+    request_id: str,
+    method: str,
+    route: str | None,
+    status: int,
+    seconds: float,
+    traceparent: str | None,
+) -> None:
+    """The line of one answered request; the route's template stands for the path."""
+    if not _ACCESS.on:
+        return
+    line = {
+        "timestamp": datetime.now(UTC),
+        "level": "info",
+        "service": _ACCESS.service,
+        "event": "request",
+        "request_id": request_id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 2),
+    }
+    if traceparent is not None:
+        line["traceparent"] = traceparent
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
+
+
 def _naming(service: str) -> Any:
     def add(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         event["service"] = service
+        request_id = REQUEST_ID.get()
+        if request_id is not None:
+            event["request_id"] = request_id
         return event
 
     return add

@@ -60,8 +60,6 @@ HELP = '</docs>; rel="help"'
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
-_RULED: dict[Any, tuple[Route, metrics.Timing]] = {}
-"""Handler -> its route, so that the edge finds the rules in one look-up."""
 _UNROUTED = metrics.timing("", "unknown")
 
 log = structlog.get_logger("http")
@@ -70,7 +68,7 @@ READINESS = web.AppKey("readiness", list[Ready])
 VERIFIER = web.AppKey("verifier", IdentityVerifier)
 CONFIG = web.AppKey("config", ServiceConfig)
 ROUTES = web.AppKey("routes", list["Route"])
-_RULED = web.AppKey("ruled", dict[Handler, "_Ruled"])
+_RULED = web.AppKey("ruled", dict[Handler, tuple["Route", metrics.Timing]])
 IDENTITY = web.RequestKey("identity", Identity)
 REQUEST_ID = web.RequestKey("request_id", str)
 DEADLINE = web.RequestKey("deadline", float)
@@ -186,7 +184,9 @@ def new_service(
     app[VERIFIER] = IdentityVerifier.parse(config.identity_keys)
     app[ROUTES] = [route for table in routes for route in table.table]
     # A feature's handler serves one route in one application, so it is the key of its rules.
-    app[_RULED] = {route.handler: _Ruled(route) for route in app[ROUTES]}
+    app[_RULED] = {
+        route.handler: (route, metrics.timing(route.method, route.path)) for route in app[ROUTES]
+    }
     for route in app[ROUTES]:
         app.router.add_route(route.method, route.path, route.handler)
     app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
@@ -293,12 +293,12 @@ def error_response(error: ApiError, request: web.BaseRequest) -> web.Response:
 @web.middleware
 async def _edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     began = time.perf_counter()
-    known = _RULED.get(request.match_info.handler)
+    known = request.app[_RULED].get(request.match_info.handler)
     route, timing = known if known is not None else (None, _UNROUTED)
     request_id = request.headers.get(REQUEST_ID_HEADER)
     if request_id is None or not _REQUEST_ID.fullmatch(request_id):
         request_id = f"{getrandbits(128):032x}"
-    request["request_id"] = request_id
+    request[REQUEST_ID] = request_id
     logs.REQUEST_ID.set(request_id)
     timing.in_flight += 1
     try:
