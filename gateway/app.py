@@ -1,0 +1,196 @@
+"""Puts the gateway together: who asks, whether they may, and on to the service."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from gateway.authenticate import Authenticator, ask_auth_service
+from gateway.config import GatewayConfig
+from gateway.description import description_routes
+from gateway.forward import Body, forward
+from gateway.identities import Caller, Identities
+from gateway.limits import RateLimiter
+from gateway.routes import (
+    BASE,
+    METHODS,
+    PREFIXES,
+    Asks,
+    Prefix,
+    Service,
+    check_method,
+    permission_for,
+    prefix_of,
+    split_target,
+)
+from gateway.upstream_connection import UpstreamPool
+from shared.bus import rabbitmq, subscribe
+from shared.errors import MethodNotAllowed, NotFound, PermissionDenied, UpstreamTimeout
+from shared.identity import GATEWAY, Identity, IdentitySigner
+from shared.launch import Role
+from shared.tokens import TokenKeys
+from shared.topology import GATEWAY_BINDING
+from shared.upstream import Upstream, upstream
+from shared.web import (
+    REQUEST_ID_HEADER,
+    Context,
+    Route,
+    Routes,
+    json_response,
+    new_service,
+    request_id_of,
+)
+
+AUTH = web.AppKey("auth_service", Upstream)
+
+_BODY_PAUSE_S_MAX = 30.0
+_TOLD_LENGTH_MAX = 100
+
+
+class Gate:
+    """Everything one request needs on its way through."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        signer = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
+        self.config = config
+        self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
+        self.limiter = RateLimiter.of(config)
+        self.identities = Identities(ask_auth_service(self._question), signer)
+        self.pools = {
+            service: UpstreamPool(url, connections_max=config.upstream_connections_max)
+            for service, url in (
+                (Service.AUTH, config.auth_url),
+                (Service.RECORDS, config.records_url),
+                (Service.WORKFLOW, config.workflow_url),
+            )
+        }
+        self._self = Caller(Identity("service", GATEWAY, "*"), 0.0, signer)
+        self._auth: Upstream | None = None
+
+    async def _question(self, question: dict[str, str], request: web.Request | None) -> Any:
+        assert self._auth is not None
+        return await self._auth.request(
+            "POST",
+            "/internal/identities",
+            json=question,
+            request=request,
+            identity_token=self._self.token(time.monotonic()),
+        )
+
+    async def opened(self, app: web.Application) -> AsyncIterator[None]:
+        """Lend the connections while the gateway runs."""
+        self._auth = app[AUTH]
+        yield
+        for pool in self.pools.values():
+            await pool.close()
+
+    async def pass_on(self, request: web.Request) -> web.StreamResponse:
+        """One request: address, caller, permission, rate, and the way there and back."""
+        deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
+        path, query = split_target(request.raw_path)
+        prefix = prefix_of(path)
+        token, headers = None, {REQUEST_ID_HEADER: request_id_of(request)}
+        if prefix is None or prefix.asks is not Asks.NOTHING:
+            caller = await self._caller(request, deadline)
+            prefix = self._admitted(caller.identity, request.method, path, prefix)
+            if self.limiter is not None:
+                headers |= await self.limiter.count(caller.identity)
+            token = caller.token(time.monotonic())
+        else:
+            check_method(request.method)
+        return await forward(
+            request,
+            self.pools[prefix.service],
+            path + query,
+            body=Body(request, self.config.body_bytes_max, _BODY_PAUSE_S_MAX),
+            request_id=request_id_of(request),
+            deadline=deadline,
+            identity_token=token,
+            extra_headers=headers,
+        )
+
+    async def _caller(self, request: web.Request, deadline: float) -> Caller:
+        credential = self.authenticator.credential(request)
+        caller = self.identities.kept(credential)
+        if caller is None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    caller = await self.identities.of(credential, request)
+            except TimeoutError:
+                raise UpstreamTimeout from None
+        return caller
+
+    @staticmethod
+    def _admitted(identity: Identity, method: str, path: str, prefix: Prefix | None) -> Prefix:
+        """The prefix, if there is one and this caller may do this below it."""
+        if prefix is None:
+            raise NotFound(f"Route '{path[:_TOLD_LENGTH_MAX]}' not found")
+        check_method(method)
+        if prefix.asks is Asks.KEYS and identity.kind != "user":
+            raise PermissionDenied
+        permission = permission_for(method, path, prefix)
+        if permission is not None:
+            identity.require(permission)
+        return prefix
+
+
+GATE = web.AppKey("gate", Gate)
+
+health = Routes(tag="Health")
+
+
+@health.get("/healthz", answers=dict[str, str], summary="Whether the API is alive")
+async def healthz(_request: web.Request) -> web.StreamResponse:
+    """Needs no credentials and asks nobody: it says that the gateway itself runs."""
+    return json_response({"status": "ok"})
+
+
+async def _only_read(_request: web.Request) -> web.StreamResponse:
+    raise MethodNotAllowed("Only GET and HEAD are allowed here", headers={"Allow": "GET, HEAD"})
+
+
+def _also_head(table: Routes) -> Routes:
+    """The same addresses for HEAD, and 405 for every other method."""
+    rest = Routes(tag=table.tag)
+    for route in table.table:
+        rest.table.append(replace(route, method="HEAD"))
+        rest.table.append(replace(route, method="*", handler=_only_read))
+    return rest
+
+
+def _passing(gate: Gate) -> Routes:
+    """Everything else; a route per prefix and method, so that metrics tell them apart."""
+    table = Routes(tag="")
+    everywhere = [
+        (method, f"{BASE}{prefix}{{tail:(?:/.*)?}}") for prefix in PREFIXES for method in METHODS
+    ]
+    for method, path in (*everywhere, ("*", "/{tail:.*}")):
+        table.table.append(Route(method, path, gate.pass_on, tag="", permission=None, open=True))
+    return table
+
+
+def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
+    """Contexts open from first to last; what a request needs is there before the first one."""
+    del role  # The gateway has one.
+    gate = Gate(config)
+    answered_here = [health, description_routes()] if config.docs_enabled else [health]
+    contexts: list[Context] = [
+        upstream(AUTH, config.auth_url, Service.AUTH),
+        gate.opened,
+        rabbitmq(config, GATEWAY),
+        subscribe(
+            GATEWAY_BINDING,
+            gate.identities.hear,
+            on_up=gate.identities.connected,
+            on_down=gate.identities.disconnected,
+        ),
+    ]
+    tables = [*answered_here, *map(_also_head, answered_here), _passing(gate)]
+    app = new_service(config, tables, contexts)
+    app[GATE] = gate
+    return app

@@ -1,0 +1,127 @@
+"""Turns the credential of a request into a caller: two authenticators, asked in order.
+
+Each may say "not mine" (None). The first that finds its header decides, also when it refuses: a bad
+token is never made good by a key beside it. Three messages and no others:
+
+    Missing authentication     neither header
+    Invalid or expired token   `Authorization` that is no good token of a user who may log in
+    Invalid API key            `X-Sigma-ApiKey` that is no active key
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from gateway.identities import Credential
+from shared.errors import InternalError, ServiceUnavailable, Unauthorized
+from shared.identity import Flag, Identity, Permission
+from shared.tokens import Claims, TokenKeys
+
+log = structlog.get_logger("authenticate")
+
+API_KEY_HEADER: Final = "X-Sigma-ApiKey"
+_API_KEY_LENGTH_MAX: Final = 256
+_VERIFIED_MAX: Final = 10_000
+
+MISSING: Final = "Missing authentication"
+BAD_TOKEN: Final = "Invalid or expired token"  # noqa: S105 - a message, not a token
+BAD_KEY: Final = "Invalid API key"
+
+
+class Authenticator:
+    """Reads credentials; what they stand for is asked of `gateway.identities`."""
+
+    def __init__(self, keys: TokenKeys, now: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._now = now
+        # Checking a signature costs 30 us, and a client sends one token thousands of times.
+        self._verified: OrderedDict[str, Claims] = OrderedDict()
+
+    def credential(self, request: web.BaseRequest) -> Credential:
+        """What this request brings, or `Unauthorized`."""
+        found = self._bearer(request) or self._api_key(request)
+        if found is None:
+            raise Unauthorized(MISSING)
+        return found
+
+    def _bearer(self, request: web.BaseRequest) -> Credential | None:
+        sent = request.headers.getall(hdrs.AUTHORIZATION, None)
+        if sent is None:
+            return None
+        scheme, _, token = sent[0].partition(" ")
+        if len(sent) > 1 or scheme.lower() != "bearer":
+            raise Unauthorized(BAD_TOKEN)
+        claims = self._verify(token.strip())
+        return Credential(
+            user_id=claims.user_id, workspace_id=claims.workspace_id, role_id=claims.role_id
+        )
+
+    def _verify(self, token: str) -> Claims:
+        claims = self._verified.get(token)
+        if claims is not None:
+            if self._now() < claims.expires_at:
+                return claims
+            del self._verified[token]
+        claims = self._keys.verify(token)
+        self._verified[token] = claims
+        if len(self._verified) > _VERIFIED_MAX:
+            self._verified.popitem(last=False)
+        return claims
+
+    def _api_key(self, request: web.BaseRequest) -> Credential | None:
+        sent = request.headers.getall(API_KEY_HEADER, None)
+        if sent is None:
+            return None
+        key = sent[0].strip()
+        if len(sent) > 1 or not key or len(key) > _API_KEY_LENGTH_MAX or not key.isascii():
+            raise Unauthorized(BAD_KEY)
+        # The key itself goes no further than this line.
+        return Credential(key_hash=hashlib.sha256(key.encode("ascii")).hexdigest())
+
+
+def ask_auth_service(
+    post: Callable[[dict[str, str], web.Request | None], Awaitable[Any]],
+) -> Callable[[Credential, web.Request | None], Awaitable[Identity]]:
+    """`post` puts one question to `/internal/identities` and returns the parsed answer."""
+
+    async def ask(credential: Credential, request: web.Request | None) -> Identity:
+        try:
+            told = await post(credential.question(), request)
+        except Unauthorized as refusal:
+            if refusal.message == MISSING:
+                # It is us whom auth_service does not believe, and no fault of the caller.
+                log.exception("auth_service_refuses_this_gateway")
+                raise ServiceUnavailable from None
+            # Whatever made auth_service say so, the caller reads the documented words.
+            raise Unauthorized(BAD_KEY if credential.key_hash else BAD_TOKEN) from None
+        try:
+            return _identity(told)
+        except (KeyError, TypeError, ValueError):
+            log.exception("auth_service_answer_unreadable")
+            raise InternalError from None
+
+    return ask
+
+
+def _identity(told: Any) -> Identity:
+    kind = told["kind"]
+    if kind not in ("user", "api_key"):
+        raise ValueError(kind)
+    role_id = told.get("roleId")
+    return Identity(
+        kind=kind,
+        id=str(told["id"]),
+        workspace_id=str(told["workspaceId"]),
+        role_id=None if role_id is None else str(role_id),
+        role_version=int(told.get("roleVersion") or 0),
+        flags=frozenset(Flag(flag) for flag in told.get("flags", [])),
+        permissions=frozenset(Permission(one) for one in told.get("permissions", [])),
+        record_limit=int(told.get("recordLimit") or 0),
+    )

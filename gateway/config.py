@@ -1,0 +1,68 @@
+"""What the gateway is told by its environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from limits import parse
+from pydantic import AfterValidator, Field, SecretStr
+
+from shared.config import Port, ServiceConfig
+from shared.identity import GATEWAY, IdentitySigner
+from shared.tokens import TokenKeys
+
+
+def _parses_as_token_keys(secret: SecretStr) -> SecretStr:
+    TokenKeys.parse(secret.get_secret_value())
+    return secret
+
+
+def _signs_as_gateway(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    IdentitySigner.parse(text)
+    if text.partition("=")[0].strip() != GATEWAY:
+        raise ValueError(f"the issuer must be '{GATEWAY}'")
+    return secret
+
+
+def _is_base_address(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
+        raise ValueError("expected an address such as http://records:8082")
+    return text.rstrip("/")
+
+
+def _is_rate(text: str) -> str:
+    try:
+        parse(text)
+    except ValueError:
+        raise ValueError("expected a rate such as 1000/minute") from None
+    return text
+
+
+def _is_storage(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if text != "memory" and urlsplit(text).scheme not in ("redis", "rediss", "redis+unix"):
+        raise ValueError("expected 'memory' or an address such as redis://host:6379")
+    return secret
+
+
+BaseAddress = Annotated[str, AfterValidator(_is_base_address)]
+
+
+class GatewayConfig(ServiceConfig):
+    """Where the services are, whose tokens count, and what one request may take."""
+
+    port: Port = 8080
+    internal_port: Port = 9080
+    auth_url: BaseAddress
+    records_url: BaseAddress
+    workflow_url: BaseAddress
+    token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
+    identity_signing_key: Annotated[SecretStr, AfterValidator(_signs_as_gateway)]
+    docs_enabled: bool = True
+    request_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+    upstream_connections_max: Annotated[int, Field(ge=1, le=10_000)] = 128
+    rate_limit: Annotated[str, AfterValidator(_is_rate)] | None = None
+    rate_limit_storage: Annotated[SecretStr, AfterValidator(_is_storage)] = SecretStr("memory")

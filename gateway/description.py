@@ -1,0 +1,92 @@
+"""Serves the description of the API, and a page from which every endpoint can be tried.
+
+    /docs                 the page (Swagger UI, shipped in `static/`)
+    /docs/openapi.json    OpenAPI 3.1, written by `make openapi` from the routes of all services
+    /docs/<file>          what the page is made of
+
+Nothing comes from another address, and the page could not fetch it if it wanted to: see the policy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from shared.errors import NotFound
+from shared.web import Route, Routes
+
+OPENAPI_FILE: Final = Path(__file__).parent / "openapi.json"
+_STATIC: Final = Path(__file__).parent / "static"
+
+_FILES: Final = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "openapi.json": ("", "application/json"),
+    "start.js": ("start.js", "text/javascript; charset=utf-8"),
+    "page.css": ("page.css", "text/css; charset=utf-8"),
+    "swagger-ui-bundle.js": ("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+    "swagger-ui.css": ("swagger-ui.css", "text/css; charset=utf-8"),
+    "favicon-32x32.png": ("favicon-32x32.png", "image/png"),
+}
+
+# Swagger UI sets styles on elements; scripts come from files only, and calls go to this host only.
+_POLICY: Final = "; ".join(  # noqa: FLY002 - one rule a line
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    headers: dict[str, str]
+    etag: str
+
+
+def description_routes() -> Routes:
+    """The routes of the page; the files are read once, here."""
+    files = {name: _load(*where) for name, where in _FILES.items()}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        file = files.get(request.match_info.get("file", ""))
+        if file is None:
+            raise NotFound(f"Route '{request.path[:100]}' not found")
+        if file.etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+            return web.Response(status=304, headers={hdrs.ETAG: file.etag})
+        response = web.Response(body=file.body, headers=file.headers)
+        response.enable_compression()
+        return response
+
+    routes = Routes(tag="Description")
+    for path in ("/docs", "/docs/{file}"):
+        routes.table.append(Route("GET", path, answer, routes.tag, permission=None, open=True))
+    return routes
+
+
+def _load(name: str, content_type: str) -> _File:
+    path = _STATIC / name if name else OPENAPI_FILE
+    body = path.read_bytes()
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return _File(
+        body,
+        {
+            hdrs.CONTENT_TYPE: content_type,
+            hdrs.ETAG: etag,
+            hdrs.CACHE_CONTROL: "no-cache",
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+        },
+        etag,
+    )

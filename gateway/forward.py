@@ -1,0 +1,281 @@
+"""Carries a request to its service and the answer back, without reading either.
+
+    client head  -> our head       credentials, hop-by-hop and identity headers off; ours on
+    client body  -> same bytes     whole when small (a slow sender then holds no connection),
+                                   piece by piece when large, at the pace of the slower side
+    answer       -> same bytes     whole when small, piece by piece when large
+
+Once the head of an answer is out, what goes wrong aborts the client's connection: half a body must
+never look like a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage
+from multidict import CIMultiDict
+
+from gateway.upstream_connection import Answer, BodySource, UpstreamPool
+from shared.errors import ApiError, PayloadTooLarge, UpstreamTimeout, ValidationError
+
+log = structlog.get_logger()
+
+# A body up to this size is handed over in one piece.
+WHOLE_BODY_BYTES_MAX: Final = 1 << 16
+_WRITE_S_MAX: Final = 30.0
+_REPLAYABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_NOT_FORWARDED = _HOP_BY_HOP | {
+    b"authorization",
+    b"content-length",  # Bodies are framed anew.
+    b"cookie",
+    b"expect",  # Answered here.
+    b"forwarded",
+    b"host",
+    b"http2-settings",
+    b"x-forwarded-for",  # Sent on with the client's address appended.
+    b"x-request-id",
+}
+_OURS = b"x-sigma-"
+_NOT_RETURNED = frozenset(
+    {
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "proxy-authenticate",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-request-id",
+    }
+)
+_FORWARDED_FOR = re.compile(r"[0-9A-Za-z.:\[\]_, -]{0,1024}")
+
+
+def request_head(
+    request: web.BaseRequest,
+    target: str,
+    authority: bytes,
+    *,
+    framing: bytes,
+    request_id: str,
+    deadline_ms: int,
+    identity_token: str | None,
+) -> bytes:
+    """The head as the service gets it.
+
+    Without an identity the request goes to an open route, and the client's own `Authorization` with
+    it: the service that issues tokens checks it itself.
+    """
+    dropped = _NOT_FORWARDED
+    if hdrs.CONNECTION in request.headers:
+        named = b",".join(
+            value for name, value in request.raw_headers if name.lower() == b"connection"
+        )
+        dropped = dropped | {part.strip().lower().replace(b"_", b"-") for part in named.split(b",")}
+    lines = [
+        b"%s %s HTTP/1.1\r\nHost: %s\r\n"
+        % (request.method.encode("ascii"), target.encode("utf-8", "surrogateescape"), authority)
+    ]
+    for name, value in request.raw_headers:
+        # Some programs read `X_Sigma_Identity` and `X-Sigma-Identity` as one header. So do we.
+        plain = name.lower().replace(b"_", b"-")
+        if plain in dropped or plain.startswith(_OURS):
+            if not (plain == b"authorization" and identity_token is None):
+                continue
+            if plain != name.lower():
+                continue
+        lines.append(b"%s: %s\r\n" % (name, value))
+    lines.append(
+        b"X-Forwarded-For: %s\r\nX-Request-Id: %s\r\nX-Sigma-Deadline: %d\r\n"
+        % (_forwarded_for(request), request_id.encode("ascii"), deadline_ms)
+    )
+    if identity_token is not None:
+        lines.append(b"X-Sigma-Identity: %s\r\n" % identity_token.encode("ascii"))
+    lines.append(framing)
+    return b"".join(lines)
+
+
+def _forwarded_for(request: web.BaseRequest) -> bytes:
+    """The chain of addresses, ours to add: the peer that this gateway sees comes last."""
+    peer = request.remote or "unknown"
+    before = ", ".join(request.headers.getall("X-Forwarded-For", ()))
+    if before and _FORWARDED_FOR.fullmatch(before):
+        peer = f"{before}, {peer}"
+    return peer.encode("ascii", "replace")
+
+
+class Body:
+    """The request's body: how it is framed for the service, and where its bytes come from."""
+
+    def __init__(self, request: web.Request, bytes_max: int, idle_s_max: float) -> None:
+        self._request = request
+        self._bytes_max = bytes_max
+        self._idle_s_max = idle_s_max
+        self._length: int | None = request.content_length
+        if self._length is not None and self._length > bytes_max:
+            raise self._too_large()
+
+    async def ready(self) -> tuple[bytes, bytes | BodySource]:
+        """The framing headers with the empty line, and the body or its source."""
+        request = self._request
+        if not request.body_exists:
+            if request.method in ("POST", "PUT", "PATCH"):
+                return b"Content-Length: 0\r\n\r\n", b""
+            return b"\r\n", b""
+        small = self._length is not None and self._length <= WHOLE_BODY_BYTES_MAX
+        if small or request.content.is_eof():
+            parts = [part async for part in self._parts()]
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            return b"Content-Length: %d\r\n\r\n" % len(body), body
+        if self._length is not None:
+            return b"Content-Length: %d\r\n\r\n" % self._length, self._parts()
+        return b"Transfer-Encoding: chunked\r\n\r\n", self._chunks()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        content, seen = self._request.content, 0
+        while not content.at_eof():
+            try:
+                async with asyncio.timeout(self._idle_s_max):
+                    part = await content.readany()
+            except TimeoutError:
+                raise UpstreamTimeout("The request body did not come within the deadline") from None
+            except (BadHttpMessage, web.RequestPayloadError):
+                raise ValidationError("The request body is malformed") from None
+            seen += len(part)
+            if seen > self._bytes_max:
+                raise self._too_large()
+            if part:
+                yield part
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        async for part in self._parts():
+            yield b"%x\r\n%s\r\n" % (len(part), part)
+        yield b"0\r\n\r\n"
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"Request body exceeds {self._bytes_max} bytes")
+
+
+async def forward(
+    request: web.Request,
+    pool: UpstreamPool,
+    target: str,
+    *,
+    body: Body,
+    request_id: str,
+    deadline: float,
+    identity_token: str | None,
+    extra_headers: dict[str, str] | None = None,
+) -> web.StreamResponse:
+    """Ask the service and answer what it answers. `deadline` is a time of the event loop."""
+    framing, content = await body.ready()
+    left_s = deadline - asyncio.get_running_loop().time()
+    if left_s <= 0:
+        raise UpstreamTimeout
+    method = request.method
+    head = request_head(
+        request,
+        target,
+        pool.authority,
+        framing=framing,
+        request_id=request_id,
+        deadline_ms=max(1, int(left_s * 1000)),
+        identity_token=identity_token,
+    )
+    answer = await pool.send(
+        head,
+        content,
+        deadline=deadline,
+        # A conditional request that was acted on would find its own change the second time.
+        replayable=method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers,
+        bodyless=method == "HEAD",
+    )
+    return await _answer(request, answer, extra_headers)
+
+
+async def _answer(
+    request: web.Request, answer: Answer, extra_headers: dict[str, str] | None
+) -> web.StreamResponse:
+    headers = _returned(answer)
+    if extra_headers:
+        headers.update(extra_headers)
+    length = _length_of(answer)
+    if answer.whole:
+        payload = answer.take()
+    elif length is not None and length <= WHOLE_BODY_BYTES_MAX:
+        payload = await answer.read()
+    else:
+        return await _stream(request, answer, headers, length)
+    if request.method == "HEAD":
+        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+        response.content_length = length
+        return response
+    return web.Response(
+        status=answer.status,
+        reason=answer.reason,
+        headers=headers,
+        body=payload if payload or answer.status not in (204, 304) else None,
+    )
+
+
+def _returned(answer: Answer) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict()
+    dropped: frozenset[str] = _NOT_RETURNED
+    if hdrs.CONNECTION in answer.headers:
+        named = ",".join(answer.headers.getall(hdrs.CONNECTION))
+        dropped = dropped | {part.strip().lower() for part in named.split(",")}
+    for name, value in answer.headers.items():
+        plain = name.lower()
+        if plain not in dropped and not plain.startswith("x-sigma-"):
+            headers.add(name, value)
+    return headers
+
+
+def _length_of(answer: Answer) -> int | None:
+    told = answer.headers.get(hdrs.CONTENT_LENGTH)
+    return int(told) if told is not None and told.isascii() and told.isdigit() else None
+
+
+async def _stream(
+    request: web.Request, answer: Answer, headers: CIMultiDict[str], length: int | None
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+    response.content_length = length
+    try:
+        await response.prepare(request)
+        async for part in answer.parts():
+            async with asyncio.timeout(_WRITE_S_MAX):
+                await response.write(part)
+        await response.write_eof()
+    except (ApiError, OSError, TimeoutError) as error:
+        answer.close()
+        log.warning("answer cut off", path=request.path, reason=type(error).__name__)
+        if request.transport is not None:
+            request.transport.abort()
+    except BaseException:
+        answer.close()
+        raise
+    return response

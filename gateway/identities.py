@@ -1,0 +1,303 @@
+"""Remembers who is behind a credential, and forgets it the moment something about it changes.
+
+auth_service knows; asking it costs a request, so its answers are kept. Two things make that safe:
+
+- Every change of a key, user, role or workspace is an event that every gateway hears; it evicts.
+- auth_service sends a pulse while its outbox is drained: "everything committed before this has been
+  published". While pulses are heard an answer counts for 30 seconds. When none was heard for half a
+  second (broker away, relay stuck, auth_service gone) an answer counts for half a second from when
+  it was asked for. So a change acts within a second, with the broker or without.
+
+An answer that was asked for before an eviction may describe what was true before it. It still
+answers the requests that asked, but it is not kept, and who asks after the eviction asks anew.
+
+Look-ups are bounded, and those for keys that nobody has ever used successfully (somebody guessing)
+have a lane of their own, so that they cannot stand in the way of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+from prometheus_client import Counter
+
+from shared.errors import ApiError, ServiceUnavailable, Unauthorized
+from shared.events import AUTH_PULSE, Event
+from shared.identity import Identity, IdentitySigner
+
+LOOKUPS = Counter(
+    "sigma_identity_lookups_total", "Questions to auth_service by outcome", ["outcome"]
+)
+EVICTIONS = Counter("sigma_identity_evictions_total", "Events that made the gateway forget")
+
+LIFE_WITH_PULSE_S: Final = 30.0
+LIFE_WITHOUT_PULSE_S: Final = 0.5
+PULSE_SILENCE_S: Final = 0.5
+REFUSAL_LIFE_S: Final = 5.0
+# An identity is signed for 60 s; used for half of that, it never expires on its way.
+TOKEN_REUSE_S: Final = 30.0
+
+KEPT_MAX: Final = 20_000
+REFUSALS_KEPT_MAX: Final = 20_000
+LOOKUPS_AT_ONCE_MAX: Final = 16
+LOOKUPS_WAITING_MAX: Final = 1_000
+STRANGERS_AT_ONCE_MAX: Final = 8
+STRANGERS_WAITING_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What is asked about: an API key by its hash, or a user as a token names it."""
+
+    key_hash: str = ""
+    user_id: str = ""
+    workspace_id: str = ""
+    role_id: str = ""
+
+    def question(self) -> dict[str, str]:
+        """The body of `POST /internal/identities`."""
+        if self.key_hash:
+            return {"apiKeyHash": self.key_hash}
+        return {
+            "userId": self.user_id,
+            "workspaceId": self.workspace_id,
+            "roleId": self.role_id,
+        }
+
+
+@dataclass(slots=True)
+class Caller:
+    """An identity and its signed form: signing costs 35 us, so it is done twice a minute."""
+
+    identity: Identity
+    asked_at: float
+    _signer: IdentitySigner = field(repr=False)
+    _token: str = field(default="", repr=False)
+    _token_until: float = 0.0
+
+    def token(self, now: float) -> str:
+        """The signed identity, good for at least another half of its life."""
+        if now >= self._token_until:
+            self._token = self._signer.sign(self.identity)
+            self._token_until = now + TOKEN_REUSE_S
+        return self._token
+
+
+@dataclass(slots=True)
+class _Refusal:
+    message: str
+    asked_at: float
+
+
+class _Lane:
+    """So many at once, so many in line, and the next is told to come back later."""
+
+    def __init__(self, at_once_max: int, waiting_max: int) -> None:
+        self._free = asyncio.Semaphore(at_once_max)
+        self._left = at_once_max + waiting_max
+
+    async def __aenter__(self) -> None:
+        if not self._left:
+            raise ServiceUnavailable
+        self._left -= 1
+        try:
+            await self._free.acquire()
+        except BaseException:
+            self._left += 1
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._left += 1
+        self._free.release()
+
+
+_NEVER: Final = float("-inf")
+
+Ask = Callable[[Credential, web.Request | None], Awaitable[Identity]]
+
+
+class Identities:
+    """The cache. `ask` puts one question to auth_service."""
+
+    def __init__(
+        self, ask: Ask, signer: IdentitySigner, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ask = ask
+        self._signer = signer
+        self._now = now
+        self._callers: OrderedDict[Credential, Caller] = OrderedDict()
+        self._refusals: OrderedDict[Credential, _Refusal] = OrderedDict()
+        # The question under way about a credential, for those who may share its answer; and all
+        # that are under way.
+        self._flights: dict[Credential, asyncio.Task[Caller]] = {}
+        self._running: set[asyncio.Task[Caller]] = set()
+        self._lane = _Lane(LOOKUPS_AT_ONCE_MAX, LOOKUPS_WAITING_MAX)
+        self._strangers = _Lane(STRANGERS_AT_ONCE_MAX, STRANGERS_WAITING_MAX)
+        self._pulse_at = _NEVER
+        # Counts evictions: an answer is kept only if none happened since it was asked for.
+        self._generation = 0
+
+    def kept(self, credential: Credential) -> Caller | None:
+        """Who this is, if that is known and still counts; raises a refusal that still counts."""
+        now = self._now()
+        life_s = self._life_s(now)
+        caller = self._callers.get(credential)
+        if caller is not None and now - caller.asked_at < life_s:
+            return caller
+        refusal = self._refusals.get(credential)
+        if refusal is not None and now - refusal.asked_at < min(life_s, REFUSAL_LIFE_S):
+            raise Unauthorized(refusal.message)
+        return None
+
+    async def of(self, credential: Credential, request: web.Request | None = None) -> Caller:
+        """Who this is. Raises what auth_service answered, or that it is away.
+
+        `request` is the one on whose behalf auth_service is asked: the question carries its id.
+        """
+        caller = self.kept(credential)
+        if caller is not None:
+            return caller
+        flight = self._flights.get(credential)
+        if flight is None:
+            # A token was signed by auth_service and a known key was good before: only a key that
+            # was never seen to be good may be somebody guessing.
+            known = credential in self._callers or not credential.key_hash
+            flight = asyncio.create_task(
+                self._look_up(credential, request, self._lane if known else self._strangers)
+            )
+            self._flights[credential] = flight
+            self._running.add(flight)
+            flight.add_done_callback(self._landed)
+        try:
+            # The question belongs to all who wait for it: one who leaves does not withdraw it.
+            return await asyncio.shield(flight)
+        except ApiError as error:
+            # Each gets an error of its own, since a raised one collects its traceback.
+            raise copy.copy(error).with_traceback(None) from None
+
+    async def _look_up(
+        self, credential: Credential, request: web.Request | None, lane: _Lane
+    ) -> Caller:
+        try:
+            async with lane:
+                asked_at, generation = self._now(), self._generation
+                try:
+                    identity = await self._ask(credential, request)
+                except Unauthorized as error:
+                    LOOKUPS.labels("refused").inc()
+                    if generation == self._generation:
+                        self._callers.pop(credential, None)
+                        _keep(
+                            self._refusals,
+                            credential,
+                            _Refusal(error.message, asked_at),
+                            REFUSALS_KEPT_MAX,
+                        )
+                    raise
+                except ApiError:
+                    LOOKUPS.labels("failed").inc()
+                    raise
+                LOOKUPS.labels("known").inc()
+                caller = Caller(identity, asked_at, self._signer)
+                if generation == self._generation:
+                    self._refusals.pop(credential, None)
+                    _keep(self._callers, credential, caller, KEPT_MAX)
+                return caller
+        finally:
+            # An eviction has taken this flight off already, and another one may be in its place.
+            if self._flights.get(credential) is asyncio.current_task():
+                del self._flights[credential]
+
+    def _landed(self, flight: asyncio.Task[Caller]) -> None:
+        self._running.discard(flight)
+        if not flight.cancelled():
+            # Whoever waited has seen it; if all of them have left, nobody needs to.
+            flight.exception()
+
+    def _life_s(self, now: float) -> float:
+        heard = now - self._pulse_at < PULSE_SILENCE_S
+        return LIFE_WITH_PULSE_S if heard else LIFE_WITHOUT_PULSE_S
+
+    def hear(self, event: Event) -> None:
+        """An event of auth_service. Events are heard in the order in which they were published."""
+        if event.type == AUTH_PULSE:
+            self._pulse_at = self._now()
+            return
+        EVICTIONS.inc()
+        concerned = _concerned(event)
+        if concerned is None:
+            self.forget_all()
+            return
+        self._turn_page()
+        for credential, caller in self._callers.items():
+            if concerned(credential, caller.identity):
+                caller.asked_at = _NEVER
+        for credential in [one for one in self._refusals if concerned(one, None)]:
+            del self._refusals[credential]
+
+    def connected(self) -> None:
+        """Events are heard from now on; what was missed before, nobody knows."""
+        self._pulse_at = _NEVER
+        self.forget_all()
+
+    def disconnected(self) -> None:
+        """Events are missed from now on."""
+        self._pulse_at = _NEVER
+
+    def forget_all(self) -> None:
+        """Every answer is asked for again. That a key was good once is remembered, for its lane."""
+        self._turn_page()
+        self._refusals.clear()
+        for caller in self._callers.values():
+            caller.asked_at = _NEVER
+
+    def _turn_page(self) -> None:
+        self._generation += 1
+        self._flights.clear()
+
+
+def _keep(
+    kept: OrderedDict[Credential, Any], credential: Credential, value: Any, most: int
+) -> None:
+    kept[credential] = value
+    kept.move_to_end(credential)
+    if len(kept) > most:
+        kept.popitem(last=False)
+
+
+def _concerned(event: Event) -> Callable[[Credential, Identity | None], bool] | None:
+    """Which kept answers an event makes doubtful; None when it cannot be told, and all are."""
+    data: Mapping[str, Any] = event.data
+    workspace_id = event.workspace_id
+    what = event.type.split(".")[1]
+    if what == "key" and isinstance(data.get("keyHash"), str):
+        key_hash = data["keyHash"]
+        return lambda credential, _: credential.key_hash == key_hash
+    if what == "user" and isinstance(data.get("userId"), str):
+        user_id = data["userId"]
+        return lambda credential, _: credential.user_id == user_id
+    if what == "role" and isinstance(data.get("roleId"), str):
+        role_id = data["roleId"]
+        return lambda credential, identity: (
+            role_id
+            in (
+                credential.role_id,
+                identity.role_id if identity else None,
+            )
+        )
+    if what == "workspace":
+        return lambda credential, identity: (
+            workspace_id
+            in (
+                credential.workspace_id,
+                identity.workspace_id if identity else None,
+            )
+        )
+    return None

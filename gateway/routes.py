@@ -1,0 +1,133 @@
+"""Says which service answers an address, and what an API key must hold to ask it.
+
+The gateway knows prefixes and methods, not endpoints: a new endpoint below a known prefix needs no
+change here, unless its method says something else than it does. Those stand in `_EXCEPTIONS`. The
+service checks the permission of the very endpoint again.
+
+An address that two programs could read in two ways is refused before anything is decided, so that
+what was authorised here and what the service routes is one thing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from shared.errors import MethodNotAllowed, ValidationError
+from shared.identity import Permission
+
+BASE: Final = "/api/v1/"
+
+
+class Service(StrEnum):
+    """The three that the gateway forwards to."""
+
+    AUTH = "auth_service"
+    RECORDS = "records_service"
+    WORKFLOW = "workflow_service"
+
+
+class Asks(StrEnum):
+    """The class of a prefix: what reading, changing and deleting below it means."""
+
+    NOTHING = "nothing"
+    """Open: no credential is looked at."""
+    DATA = "data"
+    MODEL = "model"
+    KEYS = "keys"
+    """For people only: an API key is refused, whatever it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Everything below one word after `/api/v1/`."""
+
+    service: Service
+    asks: Asks
+
+
+PREFIXES: Final[Mapping[str, Prefix]] = {
+    "auth": Prefix(Service.AUTH, Asks.NOTHING),
+    "schemas": Prefix(Service.RECORDS, Asks.MODEL),
+    "attributes": Prefix(Service.RECORDS, Asks.MODEL),
+    "dimensions": Prefix(Service.RECORDS, Asks.MODEL),
+    "option-lists": Prefix(Service.RECORDS, Asks.MODEL),
+    "records": Prefix(Service.RECORDS, Asks.DATA),
+    "audit": Prefix(Service.RECORDS, Asks.DATA),
+    "workflows": Prefix(Service.WORKFLOW, Asks.MODEL),
+    "roles": Prefix(Service.AUTH, Asks.MODEL),
+    "api-keys": Prefix(Service.AUTH, Asks.KEYS),
+}
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHANGING = frozenset({"POST", "PUT", "PATCH"})
+METHODS: Final = (*sorted(_READING), *sorted(_CHANGING), "DELETE")
+
+_CHANGE = {Asks.DATA: Permission.UPDATE_DATA, Asks.MODEL: Permission.UPDATE_MODEL}
+_DELETE = {Asks.DATA: Permission.DELETE_DATA, Asks.MODEL: Permission.DELETE_MODEL}
+
+# A POST that only computes. `POST /records/:id/transition` needs no row: it changes data.
+_EXCEPTIONS: Final = (
+    ("POST", re.compile(r"/api/v1/dimensions/scope-matrix"), Permission.READ),
+    ("POST", re.compile(r"/api/v1/roles/[^/]+/resolve"), Permission.READ),
+)
+
+
+def prefix_of(path: str) -> Prefix | None:
+    """Where this path belongs; None when this version has nothing there."""
+    if not path.startswith(BASE):
+        return None
+    return PREFIXES.get(path[len(BASE) :].partition("/")[0])
+
+
+def permission_for(method: str, path: str, prefix: Prefix) -> Permission | None:
+    """What an API key must hold; None where keys are not asked for a permission."""
+    if prefix.asks in (Asks.NOTHING, Asks.KEYS):
+        return None
+    if method in _READING:
+        return Permission.READ
+    if method == "DELETE":
+        return _DELETE[prefix.asks]
+    for excepted, pattern, permission in _EXCEPTIONS:
+        if method == excepted and pattern.fullmatch(path):
+            return permission
+    return _CHANGE[prefix.asks]
+
+
+def check_method(method: str) -> None:
+    """Methods nobody here has are refused at once; the others are the service's to judge."""
+    if method not in METHODS:
+        raise MethodNotAllowed(
+            f"Method '{method[:32]}' is not allowed", headers={"Allow": ", ".join(METHODS)}
+        )
+
+
+_ABSOLUTE_FORM = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
+# What a path may be made of, and the reason for what is missing:
+# - an empty segment (`//`), `.` and `..`, also percent-encoded: one program resolves them, one not;
+# - `%2f` and `%5c`, a backslash, `;`: a separator for some programs and a letter for others;
+# - `%25`: what it hides would be decoded by whoever decodes twice;
+# - control characters, encoded or not, `#` and a percent sign that starts no escape.
+_SEGMENT = r"(?:[^\x00-\x20\x7f%/\\;#?]|%(?!2[eEfF5]|5[cC]|3[bB]|7[fF]|[01])[0-9A-Fa-f]{2}|%2[eE])+"
+_PATH = re.compile(rf"(?:/(?!(?:\.|%2[eE]){{1,2}}(?:/|$)){_SEGMENT})*/?")
+_QUERY = re.compile(r"[^\x00-\x20\x7f#]*")
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The path and the query of a request line (`?` included), or `ValidationError`.
+
+    What comes back is exactly what came: it is judged and forwarded as it stands.
+    """
+    if not target.startswith("/"):
+        absolute = _ABSOLUTE_FORM.match(target)
+        if absolute is None:
+            raise ValidationError("The address must start with '/'")
+        target = target[absolute.end() :] or "/"
+    path, mark, query = target.partition("?")
+    if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
+        raise ValidationError("The address holds characters or segments that are not allowed")
+    return path, mark + query
