@@ -25,9 +25,8 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +35,7 @@ import asyncpg
 
 from deploy.local.binaries import ensure_postgres, ensure_rabbit
 from deploy.local.failure import StartFailed, last_lines
+from deploy.local.guarded import Guarded, send
 
 T = TypeVar("T")
 
@@ -61,8 +61,7 @@ class PrivateServer(ABC):
         self.folder = folder.absolute()
         self._user: str | None = None
         self._memory: dict[str, Any] = {}
-        self._running: subprocess.Popen[bytes] | None = None
-        self._guards: list[subprocess.Popen[bytes]] = []
+        self._running: Guarded | None = None
         self._lock: int | None = None
 
     @property
@@ -78,7 +77,7 @@ class PrivateServer(ABC):
     @property
     def running(self) -> bool:
         """Whether the process is there."""
-        return self._running is not None and self._running.poll() is None
+        return self._running is not None and self._running.running
 
     @property
     def pid(self) -> int | None:
@@ -109,22 +108,14 @@ class PrivateServer(ABC):
         self._end(signal.SIGKILL)
 
     @abstractmethod
-    def _start(self) -> None: ...
+    def _start(self) -> None:
+        """Start the process in a folder that is ours; return when it does its work."""
 
     def _end(self, how: signal.Signals) -> None:
-        self._dismiss_guards()
-        if self._running is None:
-            self._leave_folder()
-            return
-        if self.running:
-            _signal(self._running.pid, how)
-            try:
-                self._running.wait(STOPPED_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                _signal(self._running.pid, signal.SIGKILL)
-                self._running.wait()
-        self._running = None
-        self._remember(pid=None)
+        if self._running is not None:
+            self._running.end(how, STOPPED_WITHIN_S)
+            self._running = None
+            self._remember(pid=None)
         self._leave_folder()
 
     def _settle_in(self) -> None:
@@ -167,11 +158,11 @@ class PrivateServer(ABC):
         pid = self._memory.get("pid")
         if pid is None or not _is_still(pid, str(self.folder)):
             return
-        _signal(pid, self.stop_signal)
+        send(pid, self.stop_signal)
         ends = time.monotonic() + STOPPED_WITHIN_S
         while _is_still(pid, str(self.folder)):
             if time.monotonic() > ends:
-                _signal(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
             time.sleep(_POLL_S)
 
     def _remember(self, **facts: Any) -> None:
@@ -208,41 +199,16 @@ class PrivateServer(ABC):
         uid, gid = self._user_ids()
         return {"cwd": "/", "user": uid, "group": gid, "extra_groups": []}
 
-    def _spawn(self, command: list[str], env: Mapping[str, str], *, guard: str) -> Any:
-        """Start a process in a session of its own: Ctrl-C reaches whoever started it, not this."""
-        with (self.folder / "output.log").open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                env=_plain_environment() | dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                **self._as_user(),
-            )
-        # Reads until this process is gone, however it went, then ends the server.
-        waiting = f'read -r _; kill -s {guard} "$1"'
-        self._guards.append(
-            subprocess.Popen(
-                ["sh", "-c", waiting, "guard", str(process.pid)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                cwd="/",
-            )
+    def _spawn(self, command: list[str], env: Mapping[str, str], *, guard: str) -> Guarded:
+        return Guarded(
+            command,
+            _plain_environment() | dict(env),
+            self.folder / "output.log",
+            guard=guard,
+            **self._as_user(),
         )
-        return process
 
-    def _dismiss_guards(self) -> None:
-        while self._guards:
-            guard = self._guards.pop()
-            guard.kill()
-            guard.wait()
-            if guard.stdin is not None:
-                guard.stdin.close()
-
-    def _wait_until(self, answers: Any) -> None:
+    def _wait_until(self, answers: Callable[[], None]) -> None:
         """Return when `answers` no longer raises; say why when the process ends or time is up."""
         ends = time.monotonic() + READY_WITHIN_S
         while True:
@@ -361,7 +327,7 @@ class PrivateRabbit(PrivateServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._port_mapper: subprocess.Popen[bytes] | None = None
+        self._port_mapper: Guarded | None = None
 
     @property
     def url(self) -> str:
@@ -459,11 +425,10 @@ class PrivateRabbit(PrivateServer):
     def _end(self, how: signal.Signals) -> None:
         super()._end(how)
         if self._port_mapper is not None:
-            self._port_mapper.kill()
-            self._port_mapper.wait()
+            self._port_mapper.end(signal.SIGTERM, STOPPED_WITHIN_S)
             self._port_mapper = None
-        elif epmd := shutil.which("epmd"):
-            command = [epmd, "-port", str(self._memory.get("port_mapper", 0)), "-kill"]
+        elif "port_mapper" in self._memory and (epmd := shutil.which("epmd")):
+            command = [epmd, "-port", str(self._memory["port_mapper"]), "-kill"]
             subprocess.run(command, check=False, capture_output=True)
 
     def _environment(self) -> dict[str, str]:
@@ -558,15 +523,6 @@ def _exists(user: str) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _signal(pid: int, how: signal.Signals) -> None:
-    """To a server; a deadly one to whatever it has started as well."""
-    with suppress(ProcessLookupError):
-        if how is signal.SIGKILL:
-            os.killpg(pid, how)
-        else:
-            os.kill(pid, how)
 
 
 def _short(folder: Path) -> str:
