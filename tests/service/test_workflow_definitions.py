@@ -1,13 +1,476 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.identity import Flag
 from tests.kit import identities
-from tests.kit.sigma import error
+from tests.kit.service import RunningService, Services
+from tests.kit.sigma import Caller, error
+from tests.kit.workspace import workflow_body
 from workflow_service.app import create_app
 from workflow_service.config import Config
 
+WORKSPACE = "ws-test"
 
-async def test_a_missing_workflow_is_told_by_name(services):
-    workflow = await services.start(create_app, Config)
-    editor = workflow.as_(identities.user(role="role-editor"))
-    answer = await editor.get("/workflows/wf-x")
-    assert answer.told == error(404, "NOT_FOUND", "Workflow 'wf-x' not found")
+
+class Neighbours:
+    """auth_service and records_service as these tests need them, and what they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+        self.roles = {"role-admin", "role-editor"}
+        self.states_in_use: set[str] = set()
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/internal/roles/missing", self._missing_roles)
+        app.router.add_post("/internal/workflows/{id}/retire-states", self._retire)
+        app.router.add_delete("/internal/workflows/{id}/retired-states", self._readmit)
+        return app
+
+    async def _heard(self, request: web.Request) -> Any:
+        body = await request.json() if request.can_read_body else None
+        assert request.headers["X-Sigma-Identity"]
+        self.asked.append((request.method, request.path, body))
+        return body
+
+    async def _missing_roles(self, request: web.Request) -> web.Response:
+        ids = (await self._heard(request))["ids"]
+        return web.json_response({"missing": [one for one in ids if one not in self.roles]})
+
+    async def _retire(self, request: web.Request) -> web.Response:
+        for state in (await self._heard(request))["states"]:
+            if state in self.states_in_use:
+                message = f"State '{state}' is in use and cannot be deleted"
+                return web.json_response({"error": "CONFLICT", "message": message}, status=409)
+        return web.Response(status=204)
+
+    async def _readmit(self, request: web.Request) -> web.Response:
+        await self._heard(request)
+        return web.Response(status=204)
+
+
+@pytest.fixture
+def neighbours() -> Neighbours:
+    return Neighbours()
+
+
+@pytest.fixture
+async def service(services: Services, neighbours: Neighbours) -> RunningService:
+    url = await services.serve(neighbours.app())
+    return await services.start(create_app, Config, auth_url=url, records_url=url)
+
+
+@pytest.fixture
+def admin(service: RunningService) -> Caller:
+    return service.as_(identities.admin())
+
+
+def lifecycle(**changes: Any) -> dict[str, Any]:
+    states = ("draft", "review", "published")
+    steps = [("draft", "review", {"requiresCompleteness": 80}), ("review", "published")]
+    return workflow_body("lifecycle", states, steps) | changes
+
+
+async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin: Caller):
+    sent = lifecycle(
+        description="How products grow up",
+        states=[
+            {"id": "state-draft", "name": "Draft", "alias": "draft", "color": "#22c55e"},
+            {"id": "state-live", "hidden": ["attr-cost"], "required": ["sku"], "readOnly": ["sku"]},
+        ],
+        transitions=[
+            {
+                "id": "tr-publish",
+                "name": "Publish",
+                "fromStateId": "state-draft",
+                "toStateId": "state-live",
+                "requiresCompleteness": 99.5,
+            },
+            {"from": "state-live", "to": "state-draft"},
+        ],
+    )
+    created = await admin.post("/workflows", sent)
+    body = created.body
+    assert created.status == 201
+    assert created.headers["ETag"] == '"1"'
+    assert created.headers["Location"] == "/api/v1/workflows/wf-lifecycle"
+    assert body == {
+        "id": "wf-lifecycle",
+        "alias": "lifecycle",
+        "name": "lifecycle",
+        "description": "How products grow up",
+        "defaultStateId": "state-draft",
+        "states": [
+            {
+                "id": "state-draft",
+                "name": "Draft",
+                "alias": "draft",
+                "color": "#22c55e",
+                "hidden": [],
+                "required": [],
+                "readOnly": [],
+            },
+            {
+                "id": "state-live",
+                "name": None,
+                "alias": None,
+                "color": None,
+                "hidden": ["attr-cost"],
+                "required": ["sku"],
+                "readOnly": ["sku"],
+            },
+        ],
+        "transitions": [
+            {
+                "id": "tr-publish",
+                "name": "Publish",
+                "fromStateId": "state-draft",
+                "toStateId": "state-live",
+                "allowedRoleIds": [],
+                "requiresCompleteness": 99.5,
+            },
+            {
+                "id": body["transitions"][1]["id"],
+                "name": None,
+                "fromStateId": "state-live",
+                "toStateId": "state-draft",
+                "allowedRoleIds": [],
+                "requiresCompleteness": None,
+            },
+        ],
+        "createdAt": body["createdAt"],
+        "updatedAt": body["createdAt"],
+    }
+    assert body["createdAt"].endswith("Z")
+    assert (await admin.get("/workflows/wf-lifecycle")).told == (200, body)
+    assert (await admin.get("/workflows")).told == (200, [body])
+
+
+async def test_whole_percentages_stay_whole_numbers(admin: Caller):
+    await admin.post("/workflows", lifecycle())
+    raw = (await admin.get("/workflows/wf-lifecycle")).body["transitions"][0]
+    assert repr(raw["requiresCompleteness"]) == "80"
+
+
+async def test_an_id_is_made_when_none_is_sent(admin: Caller):
+    sent = lifecycle()
+    del sent["id"]
+    body = (await admin.post("/workflows", sent)).ok()
+    assert body["id"].startswith("wf-")
+    assert (await admin.get(f"/workflows/{body['id']}")).status == 200
+
+
+async def test_ids_and_aliases_are_taken_once(admin: Caller):
+    await admin.post("/workflows", lifecycle())
+    assert (await admin.post("/workflows", lifecycle(alias="other"))).told == error(
+        409, "CONFLICT", "Workflow with id 'wf-lifecycle' already exists"
+    )
+    assert (await admin.post("/workflows", lifecycle(id="wf-other"))).told == error(
+        409, "CONFLICT", "Workflow with alias 'lifecycle' already exists"
+    )
+    await admin.post("/workflows", lifecycle(id="wf-other", alias="other"))
+    assert (await admin.put("/workflows/wf-other", lifecycle(id="wf-other"))).told == error(
+        409, "CONFLICT", "Workflow with alias 'lifecycle' already exists"
+    )
+
+
+async def test_another_workspace_sees_nothing_of_it(service: RunningService, admin: Caller):
+    await admin.post("/workflows", lifecycle())
+    other = service.as_(identities.admin(workspace="ws-other"))
+    missing = error(404, "NOT_FOUND", "Workflow 'wf-lifecycle' not found")
+    assert (await other.get("/workflows")).told == (200, [])
+    assert (await other.get("/workflows/wf-lifecycle")).told == missing
+    assert (await other.put("/workflows/wf-lifecycle", lifecycle())).told == missing
+    assert (await other.delete("/workflows/wf-lifecycle")).told == missing
+    assert (await other.post("/workflows", lifecycle())).status == 201
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alias": None}, "Field 'alias' expects type 'string', got 'null'"),
+        ({"name": 7}, "Field 'name' expects type 'string', got 'number'"),
+        ({"states": {}}, "Field 'states' expects type 'array', got 'object'"),
+        ({"states": []}, "Field 'states' must have a length of at least 1"),
+        ({"states": [{"name": "Draft"}]}, "Field 'states.0.id' is required"),
+        (
+            {"id": "Ä"},
+            "Field 'id' must match pattern '^[a-z0-9][a-z0-9._-]{0,127}$', got 'Ä'",
+        ),
+        (
+            {"states": [{"id": "state-draft", "color": "green"}]},
+            "Field 'states.0.color' must match pattern"
+            " '^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$', got 'green'",
+        ),
+        (
+            {"transitions": [{"fromStateId": "state-draft"}]},
+            "Field 'transitions.0.toStateId' is required",
+        ),
+        (
+            {"defaultStateId": "state-gone"},
+            "Field 'defaultStateId' names unknown state 'state-gone'",
+        ),
+    ],
+)
+async def test_what_is_wrong_is_told(admin: Caller, changes: dict[str, Any], message: str):
+    answer = await admin.post("/workflows", lifecycle(**changes))
+    assert answer.told == error(400, "VALIDATION_ERROR", message)
+
+
+@pytest.mark.parametrize(
+    ("minimum", "message"),
+    [
+        (-1, "must be at least 0.0, got -1"),
+        (100.5, "must be at most 100.0, got 100.5"),
+        ("80", "expects type 'number', got 'string'"),
+        (True, "expects type 'number', got 'boolean'"),
+    ],
+)
+async def test_a_minimum_is_a_percentage(admin: Caller, minimum: Any, message: str):
+    step = {"from": "draft", "to": "review", "requiresCompleteness": minimum}
+    answer = await admin.post("/workflows", lifecycle(transitions=[step]))
+    told = f"Field 'transitions.0.requiresCompleteness' {message}"
+    assert answer.told == error(400, "VALIDATION_ERROR", told)
+
+
+@pytest.mark.parametrize("field", ["alias", "name", "defaultStateId", "states"])
+async def test_required_fields_are_required(admin: Caller, field: str):
+    sent = lifecycle()
+    del sent[field]
+    expected = error(400, "VALIDATION_ERROR", f"Field '{field}' is required")
+    assert (await admin.post("/workflows", sent)).told == expected
+    await admin.post("/workflows", lifecycle())
+    assert (await admin.put("/workflows/wf-lifecycle", sent)).told == expected
+
+
+async def test_every_violation_is_told_to_who_asks_for_problems(admin: Caller):
+    answer = await admin.post(
+        "/workflows",
+        lifecycle(defaultStateId="x", transitions=[{"from": "draft", "to": "y"}]),
+        headers={"Accept": "application/problem+json"},
+    )
+    assert [(e["pointer"], e["detail"]) for e in answer.body["errors"]] == [
+        ("/defaultStateId", "Field 'defaultStateId' names unknown state 'x'"),
+        ("/transitions/0/toStateId", "Field 'transitions.0.toStateId' names unknown state 'y'"),
+    ]
+
+
+async def test_roles_at_a_gate_must_exist(admin: Caller, neighbours: Neighbours):
+    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor", "role-gone"]}
+    answer = await admin.post("/workflows", lifecycle(transitions=[step]))
+    assert answer.told == error(400, "VALIDATION_ERROR", "Unknown role 'role-gone'")
+    step["allowedRoleIds"] = ["role-editor"]
+    assert (await admin.post("/workflows", lifecycle(transitions=[step]))).status == 201
+    assert neighbours.asked == [
+        ("POST", "/internal/roles/missing", {"ids": ["role-editor", "role-gone"]}),
+        ("POST", "/internal/roles/missing", {"ids": ["role-editor"]}),
+    ]
+
+
+async def test_nobody_is_asked_about_no_roles(admin: Caller, neighbours: Neighbours):
+    assert (await admin.post("/workflows", lifecycle())).status == 201
+    assert neighbours.asked == []
+
+
+async def test_without_auth_service_roles_cannot_be_checked(services: Services):
+    service = await services.start(create_app, Config)
+    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
+    admin = service.as_(identities.admin())
+    answer = await admin.post("/workflows", lifecycle(transitions=[step]))
+    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    assert (await admin.get("/workflows")).told == (200, [])
+
+
+async def test_a_change_replaces_the_whole_object(admin: Caller):
+    before = (await admin.post("/workflows", lifecycle(description="old"))).ok()
+    changed = lifecycle(name="New name")
+    answer = await admin.put("/workflows/wf-lifecycle", changed)
+    assert answer.status == 200
+    assert answer.headers["ETag"] == '"2"'
+    assert answer.body == before | {
+        "name": "New name",
+        "description": None,
+        "updatedAt": answer.body["updatedAt"],
+    }
+    assert answer.body["updatedAt"] > before["updatedAt"]
+    assert (await admin.get("/workflows/wf-lifecycle")).told == (200, answer.body)
+
+
+async def test_the_whole_object_can_be_sent_back(admin: Caller):
+    before = (await admin.post("/workflows", lifecycle())).ok()
+    answer = await admin.put("/workflows/wf-lifecycle", before)
+    assert answer.body == before | {"updatedAt": answer.body["updatedAt"]}
+
+
+async def test_the_body_cannot_rename_the_workflow(admin: Caller):
+    await admin.post("/workflows", lifecycle())
+    assert (await admin.put("/workflows/wf-lifecycle", lifecycle(id="wf-new"))).told == error(
+        400, "VALIDATION_ERROR", "Field 'id' must be 'wf-lifecycle', got 'wf-new'"
+    )
+
+
+async def test_if_match_refuses_an_older_version(admin: Caller):
+    await admin.post("/workflows", lifecycle())
+    await admin.put("/workflows/wf-lifecycle", lifecycle(name="second"))
+    outdated = {"headers": {"If-Match": '"1"'}}
+    expected = error(
+        412,
+        "PRECONDITION_FAILED",
+        "Workflow 'wf-lifecycle' is at version 2, which If-Match does not name",
+    )
+    path = "/workflows/wf-lifecycle"
+    assert (await admin.put(path, lifecycle(name="third"), **outdated)).told == expected
+    assert (await admin.delete(path, **outdated)).told == expected
+    assert (await admin.get(path)).body["name"] == "second"
+    current = {"headers": {"If-Match": '"2"'}}
+    assert (await admin.put(path, lifecycle(name="third"), **current)).status == 200
+    assert (await admin.delete(path, headers={"If-Match": "*"})).status == 204
+
+
+async def test_a_state_that_records_are_in_stays(admin: Caller, neighbours: Neighbours):
+    await admin.post("/workflows", lifecycle())
+    neighbours.states_in_use = {"state-review"}
+    fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
+    answer = await admin.put("/workflows/wf-lifecycle", fewer)
+    assert answer.told == error(
+        409, "CONFLICT", "State 'state-review' is in use and cannot be deleted"
+    )
+    assert len((await admin.get("/workflows/wf-lifecycle")).body["states"]) == 3
+
+
+async def test_a_state_is_retired_before_it_goes(admin: Caller, neighbours: Neighbours):
+    await admin.post("/workflows", lifecycle())
+    fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
+    assert (await admin.put("/workflows/wf-lifecycle", fewer)).status == 200
+    assert neighbours.asked == [
+        (
+            "POST",
+            "/internal/workflows/wf-lifecycle/retire-states",
+            {"states": ["state-review"], "version": 2},
+        )
+    ]
+
+
+async def test_states_are_readmitted_when_the_change_fails(admin: Caller, neighbours: Neighbours):
+    await admin.post("/workflows", lifecycle())
+    await admin.post("/workflows", lifecycle(id="wf-other", alias="other"))
+    fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
+    answer = await admin.put("/workflows/wf-lifecycle", fewer | {"alias": "other"})
+    assert answer.told == error(409, "CONFLICT", "Workflow with alias 'other' already exists")
+    assert [(method, path) for method, path, _ in neighbours.asked] == [
+        ("POST", "/internal/workflows/wf-lifecycle/retire-states"),
+        ("DELETE", "/internal/workflows/wf-lifecycle/retired-states"),
+    ]
+
+
+async def test_without_records_service_no_state_goes(services: Services):
+    service = await services.start(create_app, Config)
+    admin = service.as_(identities.admin())
+    await admin.post("/workflows", lifecycle())
+    fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
+    answer = await admin.put("/workflows/wf-lifecycle", fewer)
+    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    assert (await admin.put("/workflows/wf-lifecycle", lifecycle(name="new"))).status == 200
+
+
+async def test_a_deleted_workflow_is_gone(admin: Caller):
+    await admin.post("/workflows", lifecycle())
+    assert (await admin.delete("/workflows/wf-lifecycle")).told == (204, None)
+    missing = error(404, "NOT_FOUND", "Workflow 'wf-lifecycle' not found")
+    assert (await admin.get("/workflows/wf-lifecycle")).told == missing
+    assert (await admin.delete("/workflows/wf-lifecycle")).told == missing
+
+
+async def test_every_change_is_told_with_the_whole_definition(
+    service: RunningService, admin: Caller
+):
+    created = (await admin.post("/workflows", lifecycle())).ok()
+    changed = (await admin.put("/workflows/wf-lifecycle", lifecycle(name="new"))).ok()
+    await admin.delete("/workflows/wf-lifecycle")
+    again = (await admin.post("/workflows", lifecycle())).ok()
+    told = [
+        (event.type, event.source, event.workspace_id, event.subject, event.data)
+        for event in await service.staged()
+    ]
+    assert told == [
+        (
+            f"workflow.{what}",
+            "/workflow_service",
+            WORKSPACE,
+            "wf-lifecycle",
+            {
+                "workflowId": "wf-lifecycle",
+                "version": version,
+                "definition": {**definition, "version": version},
+            },
+        )
+        for what, version, definition in [
+            ("created", 1, created),
+            ("updated", 2, changed),
+            ("deleted", 3, changed),
+            # An id that is used again goes on counting, so nobody takes it for old news.
+            ("created", 4, again),
+        ]
+    ]
+
+
+async def test_what_is_refused_is_not_told(service: RunningService, admin: Caller):
+    await admin.post("/workflows", lifecycle(defaultStateId="x"))
+    await admin.post("/workflows", lifecycle())
+    await admin.post("/workflows", lifecycle())
+    await admin.put("/workflows/wf-lifecycle", lifecycle(), headers={"If-Match": '"9"'})
+    await admin.delete("/workflows/wf-gone")
+    assert [event.type for event in await service.staged()] == ["workflow.created"]
+
+
+async def test_changing_takes_the_flag_and_reading_does_not(service: RunningService, admin: Caller):
+    await admin.post("/workflows", lifecycle())
+    denied = error(403, "PERMISSION_DENIED", "Permission denied")
+    editor = service.as_(identities.user(flags=set(Flag) - {Flag.MANAGE_SCHEMAS}))
+    assert (await editor.get("/workflows")).status == 200
+    assert (await editor.get("/workflows/wf-lifecycle")).status == 200
+    assert (await editor.post("/workflows", lifecycle(id="wf-b", alias="b"))).told == denied
+    assert (await editor.put("/workflows/wf-lifecycle", lifecycle())).told == denied
+    assert (await editor.delete("/workflows/wf-lifecycle")).told == denied
+    modeller = service.as_(identities.user(flags=[Flag.MANAGE_SCHEMAS]))
+    assert (await modeller.put("/workflows/wf-lifecycle", lifecycle())).status == 200
+    assert (await modeller.delete("/workflows/wf-lifecycle")).status == 204
+
+
+@pytest.mark.parametrize(
+    ("permission", "statuses"),
+    [
+        ("read", [200, 200, 403, 403, 403]),
+        ("update-model", [403, 403, 201, 200, 403]),
+        ("delete-model", [403, 403, 403, 403, 204]),
+        ("update-data", [403, 403, 403, 403, 403]),
+        ("delete-data", [403, 403, 403, 403, 403]),
+    ],
+)
+async def test_an_api_key_does_what_its_permissions_name(
+    service: RunningService, admin: Caller, permission: str, statuses: list[int]
+):
+    await admin.post("/workflows", lifecycle())
+    key = service.as_(identities.api_key(permissions=[permission]))
+    answers = [
+        await key.get("/workflows"),
+        await key.get("/workflows/wf-lifecycle"),
+        await key.post("/workflows", lifecycle(id="wf-b", alias="b")),
+        await key.put("/workflows/wf-lifecycle", lifecycle()),
+        await key.delete("/workflows/wf-lifecycle"),
+    ]
+    assert [answer.status for answer in answers] == statuses
+
+
+async def test_a_stranger_is_told_nothing(service: RunningService):
+    answer = await service.stranger().get("/workflows")
+    assert answer.told == error(401, "UNAUTHORIZED", "Missing authentication")
+
+
+async def test_a_service_cannot_act_as_a_client(service: RunningService):
+    answer = await service.as_service("workflow_service").get("/workflows")
+    assert answer.told == error(403, "PERMISSION_DENIED", "Permission denied")
