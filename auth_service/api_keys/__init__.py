@@ -1,0 +1,1 @@
+"""API keys: how programs come in, with five permissions to choose from."""

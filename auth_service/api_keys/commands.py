@@ -1,0 +1,68 @@
+"""Making and ending API keys: one transaction each, the news of it inside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from auth_service.api_keys import store
+from auth_service.api_keys.model import ApiKey, ApiKeyDraft
+from auth_service.api_keys.raw_keys import hash_of, new_key
+from auth_service.source import SOURCE
+from shared import events, outbox
+from shared.events import Event
+from shared.identity import Identity, Permission
+from shared.ids import new_id
+from shared.postgres import Database
+
+
+async def create(db: Database, actor: Identity, draft: ApiKeyDraft) -> tuple[ApiKey, str]:
+    """A new key, and the text of it, which nobody can find out later."""
+    text = new_key()
+    key = ApiKey(
+        workspace_id=actor.workspace_id,
+        id=draft.id or new_id("apikey"),
+        name=draft.name,
+        permissions=tuple(word for word in Permission if word in draft.permissions),
+        key_hash=hash_of(text),
+        active=True,
+        version=1,
+        created_by=actor.id,
+        created_at=datetime.now(UTC),
+        last_used_at=None,
+    )
+    async with db.transaction() as conn:
+        await store.insert(conn, key)
+        await outbox.stage(conn, _told(events.KEY_CREATED, key))
+    return key, text
+
+
+async def deactivate(db: Database, actor: Identity, key_id: str) -> ApiKey:
+    """The key opens nothing any more; doing it again changes nothing."""
+    async with db.transaction() as conn:
+        key = await store.get_locked(conn, actor.workspace_id, key_id)
+        if not key.active:
+            return key
+        ended = replace(key, active=False, version=key.version + 1)
+        await store.deactivate(conn, actor.workspace_id, key_id, ended.version)
+        await outbox.stage(conn, _told(events.KEY_DEACTIVATED, ended))
+    return ended
+
+
+async def delete(db: Database, actor: Identity, key_id: str) -> None:
+    """The key opens nothing any more, and is gone from the list."""
+    async with db.transaction() as conn:
+        key = await store.get_locked(conn, actor.workspace_id, key_id)
+        await store.delete(conn, actor.workspace_id, key_id)
+        gone = replace(key, active=False, version=key.version + 1)
+        await outbox.stage(conn, _told(events.KEY_DELETED, gone))
+
+
+def _told(event_type: str, key: ApiKey) -> Event:
+    return Event(
+        type=event_type,
+        source=SOURCE,
+        workspace_id=key.workspace_id,
+        subject=key.id,
+        data={"keyId": key.id, "version": key.version, "keyHash": key.key_hash.hex()},
+    )

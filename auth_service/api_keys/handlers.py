@@ -1,0 +1,89 @@
+"""API keys over HTTP. Only administrators, and only people: a key can make no keys."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from auth_service.api_keys import commands, store
+from auth_service.api_keys.model import ApiKeyAnswer, ApiKeyDraft, NewApiKeyAnswer
+from shared import outbox
+from shared.errors import Conflict, NotFound, PermissionDenied
+from shared.identity import Identity, Permission
+from shared.postgres import DATABASE
+from shared.web import Routes, identity_of, json_response, no_content, read_body
+
+routes = Routes(tag="API keys")
+
+
+@routes.get(
+    "/api/v1/api-keys",
+    permission=Permission.READ,
+    user_only=True,
+    answers=list[ApiKeyAnswer],
+    summary="List API keys",
+)
+async def list_api_keys(request: web.Request) -> web.StreamResponse:
+    """All of the workspace, oldest first, those that were deactivated too."""
+    identity = _administrator(request)
+    async with request.app[DATABASE].acquire() as conn:
+        keys = await store.all_of(conn, identity.workspace_id)
+    return json_response([key.public() for key in keys])
+
+
+@routes.post(
+    "/api/v1/api-keys",
+    permission=Permission.UPDATE_MODEL,
+    user_only=True,
+    body=ApiKeyDraft,
+    answers=NewApiKeyAnswer,
+    status=201,
+    summary="Create an API key",
+    errors=(Conflict,),
+)
+async def create_api_key(request: web.Request) -> web.StreamResponse:
+    """The answer holds the key, this once: only its SHA-256 is stored."""
+    identity = _administrator(request)
+    draft = await read_body(request, ApiKeyDraft)
+    key, text = await commands.create(request.app[DATABASE], identity, draft)
+    outbox.wake(request.app)
+    return json_response(
+        {**key.public(), "key": text}, status=201, headers={"Cache-Control": "no-store"}
+    )
+
+
+@routes.post(
+    "/api/v1/api-keys/{id}/deactivate",
+    permission=Permission.UPDATE_MODEL,
+    user_only=True,
+    answers=ApiKeyAnswer,
+    summary="Deactivate an API key",
+    errors=(NotFound,),
+)
+async def deactivate_api_key(request: web.Request) -> web.StreamResponse:
+    """Within a second no gateway takes it any more. Doing it again changes nothing."""
+    identity = _administrator(request)
+    key = await commands.deactivate(request.app[DATABASE], identity, request.match_info["id"])
+    outbox.wake(request.app)
+    return json_response(key.public())
+
+
+@routes.delete(
+    "/api/v1/api-keys/{id}",
+    permission=Permission.DELETE_MODEL,
+    user_only=True,
+    summary="Delete an API key",
+    errors=(NotFound,),
+)
+async def delete_api_key(request: web.Request) -> web.StreamResponse:
+    """Within a second no gateway takes it any more."""
+    identity = _administrator(request)
+    await commands.delete(request.app[DATABASE], identity, request.match_info["id"])
+    outbox.wake(request.app)
+    return no_content()
+
+
+def _administrator(request: web.Request) -> Identity:
+    identity = identity_of(request)
+    if not identity.is_admin:
+        raise PermissionDenied
+    return identity

@@ -1,0 +1,90 @@
+"""API keys in the database."""
+
+from __future__ import annotations
+
+from auth_service.api_keys.model import ApiKey
+from shared.errors import Conflict, NotFound
+from shared.identity import Permission
+from shared.postgres import Conn, Record, translated
+
+
+async def insert(conn: Conn, key: ApiKey) -> None:
+    """Raises `Conflict` when the id is taken."""
+    with translated({"api_keys_id_taken": lambda _: Conflict.taken("API key", key.id)}):
+        await conn.execute(
+            """INSERT INTO api_keys (workspace_id, id, name, permissions, key_hash, active, version,
+                                     created_by, created_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)""",
+            key.workspace_id,
+            key.id,
+            key.name,
+            list(key.permissions),
+            key.key_hash,
+            key.active,
+            key.version,
+            key.created_by,
+            key.created_at,
+        )
+
+
+async def all_of(conn: Conn, workspace_id: str) -> list[ApiKey]:
+    """Every key of the workspace, oldest first."""
+    rows = await conn.fetch(
+        """SELECT workspace_id, id, name, permissions, key_hash, active, version, created_by,
+                  created_at, last_used_at
+             FROM api_keys
+            WHERE workspace_id = $1
+            ORDER BY created_at, id""",
+        workspace_id,
+    )
+    return [_key(row) for row in rows]
+
+
+async def get_locked(conn: Conn, workspace_id: str, key_id: str) -> ApiKey:
+    """The key, which nobody else changes until the transaction ends. Raises `NotFound`."""
+    row = await conn.fetchrow(
+        """SELECT workspace_id, id, name, permissions, key_hash, active, version, created_by,
+                  created_at, last_used_at
+             FROM api_keys
+            WHERE workspace_id = $1 AND id = $2
+              FOR UPDATE""",
+        workspace_id,
+        key_id,
+    )
+    if row is None:
+        raise NotFound.of("API key", key_id)
+    return _key(row)
+
+
+async def deactivate(conn: Conn, workspace_id: str, key_id: str, version: int) -> None:
+    """From `version` on it opens nothing."""
+    await conn.execute(
+        """UPDATE api_keys
+              SET active = false, version = $3
+            WHERE workspace_id = $1 AND id = $2""",
+        workspace_id,
+        key_id,
+        version,
+    )
+
+
+async def delete(conn: Conn, workspace_id: str, key_id: str) -> None:
+    """As if it had never been."""
+    await conn.execute(
+        "DELETE FROM api_keys WHERE workspace_id = $1 AND id = $2", workspace_id, key_id
+    )
+
+
+def _key(row: Record) -> ApiKey:
+    return ApiKey(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        name=row["name"],
+        permissions=tuple(map(Permission, row["permissions"])),
+        key_hash=row["key_hash"],
+        active=row["active"],
+        version=row["version"],
+        created_by=row["created_by"],
+        created_at=row["created_at"],
+        last_used_at=row["last_used_at"],
+    )

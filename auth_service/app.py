@@ -1,0 +1,51 @@
+"""Puts auth_service together."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from auth_service.api_keys import handlers as api_keys
+from auth_service.config import Config
+from auth_service.identities import handlers as identities
+from auth_service.roles import handlers as roles
+from auth_service.sessions import handlers as sessions
+from auth_service.sessions.commands import TOKEN_KEYS
+from auth_service.sessions.hashing import hashing
+from auth_service.sessions.turns import TURNS, Turns
+from auth_service.source import SOURCE
+from shared import bus, outbox
+from shared.events import AUTH_PULSE
+from shared.launch import Role
+from shared.postgres import DATABASE, postgres
+from shared.tokens import TokenKeys
+from shared.upstream import upstream
+from shared.web import READINESS, new_service
+
+NAME: Final = "auth_service"
+ROUTES: Final = (sessions.routes, roles.routes, api_keys.routes, identities.routes)
+
+
+def create_app(config: Config, role: Role = "all") -> web.Application:
+    """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
+    app = new_service(
+        config,
+        ROUTES,
+        [
+            postgres(config, application_name=NAME),
+            hashing(config.hashing_threads, config.hashing_waiting_max),
+            upstream(roles.RECORDS, str(config.records_url), "records_service"),
+            bus.rabbitmq(config, NAME),
+            *([] if role == "api" else [outbox.relay(SOURCE, pulse=AUTH_PULSE)]),
+        ],
+    )
+    app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
+    app[TURNS] = Turns()
+    app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled
+    app[READINESS].append(_database_answers)
+    return app
+
+
+async def _database_answers(app: web.Application) -> None:
+    await app[DATABASE].ready()

@@ -1,0 +1,25 @@
+"""What auth_service is configured with."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
+
+from shared.config import DatabaseConfig
+from shared.tokens import TokenKeys
+
+
+def _parses_as_token_keys(keys: SecretStr) -> SecretStr:
+    TokenKeys.parse(keys.get_secret_value())
+    return keys
+
+
+class Config(DatabaseConfig):
+    """The keys that tokens are signed with, whom to ask about schemas, and how hard to hash."""
+
+    token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
+    records_url: AnyHttpUrl
+    quick_login_enabled: bool = False
+    hashing_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    hashing_waiting_max: Annotated[int, Field(ge=0, le=10_000)] = 64

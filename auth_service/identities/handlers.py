@@ -1,0 +1,33 @@
+"""What the gateway asks when it sees a credential for the first time in a while."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from auth_service.identities import store
+from auth_service.identities.model import IdentityQuestion, told
+from shared.errors import PermissionDenied
+from shared.identity import GATEWAY
+from shared.postgres import DATABASE
+from shared.web import Routes, identity_of, json_response, read_body
+
+routes = Routes(tag="Identities")
+
+
+@routes.internal_post("/internal/identities", body=IdentityQuestion)
+async def identify(request: web.Request) -> web.StreamResponse:
+    """Who that is now, and everything that the other services need to know about them.
+
+    For the gateway alone, because it has checked the credential: whoever else could ask here could
+    find out about anybody.
+    """
+    asker = identity_of(request)
+    if asker.kind != "service" or asker.id != GATEWAY:
+        raise PermissionDenied
+    asked = await read_body(request, IdentityQuestion)
+    async with request.app[DATABASE].acquire() as conn:
+        if asked.api_key_hash is not None:
+            identity = await store.of_key(conn, bytes.fromhex(asked.api_key_hash))
+        else:
+            identity = await store.of_user(conn, asked.workspace_id or "", asked.user_id or "")
+    return json_response(told(identity))

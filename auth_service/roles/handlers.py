@@ -1,0 +1,201 @@
+"""Roles over HTTP: six routes for clients, two for other services."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from auth_service.roles import commands, store
+from auth_service.roles.model import (
+    MissingRolesRequest,
+    ResolveAnswer,
+    ResolveRequest,
+    Role,
+    RoleAnswer,
+    RoleDraft,
+)
+from auth_service.roles.resolution import permissions
+from shared import outbox
+from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed
+from shared.identity import Flag, Identity, Permission
+from shared.postgres import DATABASE
+from shared.upstream import Upstream
+from shared.web import Routes, identity_of, json_response, no_content, read_body
+
+routes = Routes(tag="Roles")
+
+RECORDS: Final = web.AppKey("records_service", Upstream)
+
+_VERSION_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
+
+
+@routes.get(
+    "/api/v1/roles",
+    permission=Permission.READ,
+    answers=list[RoleAnswer],
+    summary="List roles",
+)
+async def list_roles(request: web.Request) -> web.StreamResponse:
+    """All of the workspace, oldest first."""
+    async with request.app[DATABASE].acquire() as conn:
+        roles = await store.all_of(conn, identity_of(request).workspace_id)
+    return json_response([role.public() for role in roles])
+
+
+@routes.post(
+    "/api/v1/roles",
+    permission=Permission.UPDATE_MODEL,
+    body=RoleDraft,
+    answers=RoleAnswer,
+    status=201,
+    summary="Create a role",
+    errors=(Conflict,),
+)
+async def create_role(request: web.Request) -> web.StreamResponse:
+    """Needs `canManageRoles`. Nobody can grant more than their own role allows."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_ROLES)
+    draft = await read_body(request, RoleDraft)
+    role = await commands.create(request.app[DATABASE], identity, draft)
+    outbox.wake(request.app)
+    return _answer(role, status=201, location=f"/api/v1/roles/{role.id}")
+
+
+@routes.get(
+    "/api/v1/roles/{id}",
+    permission=Permission.READ,
+    answers=RoleAnswer,
+    summary="Get a role",
+    errors=(NotFound,),
+)
+async def get_role(request: web.Request) -> web.StreamResponse:
+    """The `ETag` is the version to name in `If-Match`."""
+    async with request.app[DATABASE].acquire() as conn:
+        role = await store.get(conn, identity_of(request).workspace_id, request.match_info["id"])
+    return _answer(role)
+
+
+@routes.put(
+    "/api/v1/roles/{id}",
+    permission=Permission.UPDATE_MODEL,
+    body=RoleDraft,
+    answers=RoleAnswer,
+    summary="Replace a role",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def update_role(request: web.Request) -> web.StreamResponse:
+    """Takes the whole object: what is left out is false, empty or none.
+
+    Needs `canManageRoles`. Nobody can add more than their own role allows; only an administrator
+    can change `role-admin`, and only its name and description.
+    """
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_ROLES)
+    draft = await read_body(request, RoleDraft)
+    role = await commands.update(
+        request.app[DATABASE], identity, request.match_info["id"], draft, _if_match(request)
+    )
+    outbox.wake(request.app)
+    return _answer(role)
+
+
+@routes.delete(
+    "/api/v1/roles/{id}",
+    permission=Permission.DELETE_MODEL,
+    summary="Delete a role",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def delete_role(request: web.Request) -> web.StreamResponse:
+    """Needs `canManageRoles`. Refused while a user holds the role, and for `role-admin`."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_ROLES)
+    await commands.delete(
+        request.app[DATABASE], identity, request.match_info["id"], _if_match(request)
+    )
+    outbox.wake(request.app)
+    return no_content()
+
+
+@routes.post(
+    "/api/v1/roles/{id}/resolve",
+    permission=Permission.READ,
+    body=ResolveRequest,
+    answers=ResolveAnswer,
+    summary="Resolve a role's permissions on a schema's attributes",
+    errors=(NotFound,),
+)
+async def resolve_role(request: web.Request) -> web.StreamResponse:
+    """For one's own role, or with `canManageRoles` for any.
+
+    Without `attributeIds` for all attributes that the schema has.
+    """
+    identity = identity_of(request)
+    role_id = request.match_info["id"]
+    if identity.role_id != role_id:
+        identity.require_flag(Flag.MANAGE_ROLES)
+    asked = await read_body(request, ResolveRequest)
+    async with request.app[DATABASE].acquire() as conn:
+        role = await store.get(conn, identity.workspace_id, role_id)
+    attribute_ids = asked.attribute_ids
+    if attribute_ids is None:
+        attribute_ids = await _attributes_of(request, asked.schema_id)
+    return json_response(
+        {
+            "roleId": role.id,
+            "schemaId": asked.schema_id,
+            "permissions": permissions(role, asked.schema_id, attribute_ids),
+        }
+    )
+
+
+@routes.internal_get("/internal/roles/{id}")
+async def get_role_document(request: web.Request) -> web.StreamResponse:
+    """The whole role with its version, for a service that keeps a copy."""
+    identity = _caller(request)
+    async with request.app[DATABASE].acquire() as conn:
+        role = await store.get(conn, identity.workspace_id, request.match_info["id"])
+    return json_response(role.document())
+
+
+@routes.internal_post("/internal/roles/missing", body=MissingRolesRequest)
+async def find_missing_roles(request: web.Request) -> web.StreamResponse:
+    """Which of these roles the caller's workspace does not have."""
+    identity = _caller(request)
+    asked = await read_body(request, MissingRolesRequest)
+    async with request.app[DATABASE].acquire() as conn:
+        missing = await store.missing(conn, identity.workspace_id, asked.ids)
+    return json_response({"missing": missing})
+
+
+async def _attributes_of(request: web.Request, schema_id: str) -> list[str]:
+    """The ids of a schema's attributes; records_service owns them, and answers if there is none."""
+    attributes = await request.app[RECORDS].request(
+        "GET", f"/api/v1/schemas/{quote(schema_id, safe='')}/attributes", request=request
+    )
+    return [attribute["id"] for attribute in attributes]
+
+
+def _caller(request: web.Request) -> Identity:
+    """On whose behalf a service asks; a service has no workspace of its own."""
+    identity = identity_of(request)
+    if identity.kind == "service":
+        raise PermissionDenied
+    return identity
+
+
+def _if_match(request: web.Request) -> frozenset[int] | None:
+    """The versions that `If-Match` names; None where any version will do."""
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return None
+    return frozenset(int(version) for version in _VERSION_TAG.findall(header))
+
+
+def _answer(role: Role, *, status: int = 200, location: str | None = None) -> web.StreamResponse:
+    headers = {"ETag": f'"{role.version}"'}
+    if location is not None:
+        headers["Location"] = location
+    return json_response(role.public(), status=status, headers=headers)

@@ -1,0 +1,135 @@
+"""Roles in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from auth_service.roles.model import Role
+from shared.errors import Conflict, NotFound
+from shared.identity import Flag
+from shared.postgres import Conn, Record, translated
+
+
+async def next_version(conn: Conn, workspace_id: str, role_id: str) -> int:
+    """The version of the change that begins here; changes of one role wait here for each other."""
+    version: int = await conn.fetchval(
+        """INSERT INTO role_versions AS known (workspace_id, role_id, version)
+           VALUES ($1, $2, 1)
+               ON CONFLICT (workspace_id, role_id)
+               DO UPDATE SET version = known.version + 1
+        RETURNING known.version""",
+        workspace_id,
+        role_id,
+    )
+    return version
+
+
+async def insert(conn: Conn, role: Role) -> None:
+    """Raises `Conflict` when the id is taken."""
+    with translated({"roles_id_taken": lambda _: Conflict.taken("Role", role.id)}):
+        await conn.execute(
+            """INSERT INTO roles (workspace_id, id, name, description, flags, schema_permissions,
+                                  catalog_permissions, version, created_at, updated_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
+            role.workspace_id,
+            role.id,
+            role.name,
+            role.description,
+            sorted(role.flags),
+            list(role.schema_permissions),
+            list(role.catalog_permissions),
+            role.version,
+            role.created_at,
+            role.updated_at,
+        )
+
+
+async def update(conn: Conn, role: Role) -> None:
+    """Write everything that a revision can change."""
+    await conn.execute(
+        """UPDATE roles
+              SET name = $3, description = $4, flags = $5, schema_permissions = $6,
+                  catalog_permissions = $7, version = $8, updated_at = $9
+            WHERE workspace_id = $1 AND id = $2""",
+        role.workspace_id,
+        role.id,
+        role.name,
+        role.description,
+        sorted(role.flags),
+        list(role.schema_permissions),
+        list(role.catalog_permissions),
+        role.version,
+        role.updated_at,
+    )
+
+
+async def delete(conn: Conn, workspace_id: str, role_id: str) -> None:
+    """Raises `Conflict` while a user holds the role, also one who is being created now."""
+    with translated({"users_have_a_role": lambda _: Conflict.in_use("Role", role_id)}):
+        await conn.execute(
+            "DELETE FROM roles WHERE workspace_id = $1 AND id = $2", workspace_id, role_id
+        )
+
+
+async def get(conn: Conn, workspace_id: str, role_id: str) -> Role:
+    """Raises `NotFound`."""
+    role = await find(conn, workspace_id, role_id)
+    if role is None:
+        raise NotFound.of("Role", role_id)
+    return role
+
+
+async def find(conn: Conn, workspace_id: str, role_id: str) -> Role | None:
+    """The role, if there is one."""
+    row = await conn.fetchrow(
+        """SELECT workspace_id, id, name, description, flags, schema_permissions,
+                  catalog_permissions, version, created_at, updated_at
+             FROM roles
+            WHERE workspace_id = $1 AND id = $2""",
+        workspace_id,
+        role_id,
+    )
+    return None if row is None else _role(row)
+
+
+async def all_of(conn: Conn, workspace_id: str) -> list[Role]:
+    """Every role of the workspace, oldest first."""
+    rows = await conn.fetch(
+        """SELECT workspace_id, id, name, description, flags, schema_permissions,
+                  catalog_permissions, version, created_at, updated_at
+             FROM roles
+            WHERE workspace_id = $1
+            ORDER BY created_at, id""",
+        workspace_id,
+    )
+    return [_role(row) for row in rows]
+
+
+async def missing(conn: Conn, workspace_id: str, role_ids: Sequence[str]) -> list[str]:
+    """Those of the ids that no role has, each once, in the order of asking."""
+    rows = await conn.fetch(
+        """SELECT asked.id
+             FROM unnest($2::text[]) WITH ORDINALITY AS asked (id, position)
+            WHERE NOT EXISTS (SELECT FROM roles
+                               WHERE roles.workspace_id = $1 AND roles.id = asked.id)
+            GROUP BY asked.id
+            ORDER BY min(asked.position)""",
+        workspace_id,
+        list(role_ids),
+    )
+    return [row["id"] for row in rows]
+
+
+def _role(row: Record) -> Role:
+    return Role(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        name=row["name"],
+        description=row["description"],
+        flags=frozenset(map(Flag, row["flags"])),
+        schema_permissions=row["schema_permissions"],
+        catalog_permissions=row["catalog_permissions"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,96 @@
+"""The door over HTTP: logging in, staying in, and who may be offered a quick login."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from auth_service.sessions import commands
+from auth_service.sessions.commands import Session
+from auth_service.sessions.model import LoginRequest, RefreshRequest, SessionAnswer
+from auth_service.users import store as users
+from auth_service.users.model import TenantAnswer
+from shared.errors import RateLimited, Unauthorized, ValidationError, Violation
+from shared.postgres import DATABASE
+from shared.web import Routes, json_response, read_body
+
+routes = Routes(tag="Authentication")
+
+QUICK_LOGIN_ENABLED: Final = web.AppKey("quick_login_enabled", bool)
+
+
+@routes.post(
+    "/api/v1/auth/login",
+    body=LoginRequest,
+    answers=SessionAnswer,
+    summary="Log in",
+    errors=(Unauthorized, RateLimited),
+)
+async def log_in(request: web.Request) -> web.StreamResponse:
+    """E-mail address and password for a token of 24 hours.
+
+    After five failures in a row an address has to wait, longer each time; 429 says how long.
+    """
+    asked = await read_body(request, LoginRequest)
+    if not asked.email or not asked.password:
+        raise ValidationError(
+            "Email and password are required",
+            violations=[
+                Violation(f"/{name}", f"Field '{name}' is required")
+                for name in ("email", "password")
+                if not getattr(asked, name)
+            ],
+        )
+    return _answer(await commands.log_in(request.app, asked.email, asked.password))
+
+
+@routes.post(
+    "/api/v1/auth/refresh",
+    body=RefreshRequest,
+    answers=SessionAnswer,
+    summary="Exchange a token for a new one",
+    errors=(Unauthorized,),
+)
+async def refresh(request: web.Request) -> web.StreamResponse:
+    """The token comes as `Authorization: Bearer`, or as `token` in the body; it must still be good.
+
+    The user is read again: a changed role is in the new token, a disabled user gets none.
+    """
+    token = _bearer_token(request)
+    if token is None and request.can_read_body:
+        token = (await read_body(request, RefreshRequest)).token
+    if not token:
+        raise Unauthorized("Missing authentication")
+    return _answer(await commands.refresh(request.app, token))
+
+
+@routes.get(
+    "/api/v1/auth/tenants",
+    answers=list[TenantAnswer],
+    summary="List workspaces with their quick-login users",
+)
+async def list_tenants(request: web.Request) -> web.StreamResponse:
+    """For login screens of demo installations. Empty unless the operator switched it on."""
+    if not request.app[QUICK_LOGIN_ENABLED]:
+        return json_response([])
+    async with request.app[DATABASE].acquire() as conn:
+        return json_response(await users.tenants(conn))
+
+
+def _bearer_token(request: web.Request) -> str | None:
+    """The token of the header; a header of another kind is no reason to look elsewhere."""
+    header = request.headers.get(hdrs.AUTHORIZATION)
+    if header is None:
+        return None
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthorized("Invalid or expired token")
+    return token.strip()
+
+
+def _answer(session: Session) -> web.StreamResponse:
+    return json_response(
+        {"token": session.token, "user": session.user.public()},
+        headers={hdrs.CACHE_CONTROL: "no-store"},
+    )

@@ -1,0 +1,92 @@
+"""Making and changing users; only the administration command does.
+
+Every change is told to the gateways, which then ask anew who the user is: a disabled user is out,
+and a changed role acts, also with tokens that were handed out before.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from auth_service.source import SOURCE
+from auth_service.users import store
+from auth_service.users.addresses import check_address
+from auth_service.users.model import User
+from auth_service.workspaces import store as workspaces
+from shared import events, outbox
+from shared.events import Event
+from shared.postgres import Database
+
+
+async def create(
+    db: Database,
+    *,
+    workspace_id: str,
+    user_id: str,
+    email: str,
+    name: str,
+    role_id: str,
+    password_hash: str,
+    quick_login: bool,
+) -> User:
+    """Raises `Conflict` when id or address is taken, `NotFound` without the workspace or role."""
+    now = datetime.now(UTC)
+    user = User(
+        workspace_id=workspace_id,
+        id=user_id,
+        email=check_address(email),
+        name=name,
+        role_id=role_id,
+        active=True,
+        quick_login=quick_login,
+        version=1,
+        created_at=now,
+        updated_at=now,
+    )
+    async with db.transaction() as conn:
+        await workspaces.check_exists(conn, workspace_id)
+        await store.insert(conn, user, password_hash)
+        await outbox.stage(conn, _told(events.USER_CREATED, user))
+    return user
+
+
+async def disable(db: Database, workspace_id: str, user_id: str) -> User:
+    """No more logins, and no more use of the tokens that are out."""
+    async with db.transaction() as conn:
+        user = await store.set_active(conn, workspace_id, user_id, active=False)
+        await outbox.stage(conn, _told(events.USER_DISABLED, user))
+    return user
+
+
+async def enable(db: Database, workspace_id: str, user_id: str) -> User:
+    """The opposite of `disable`."""
+    async with db.transaction() as conn:
+        user = await store.set_active(conn, workspace_id, user_id, active=True)
+        await outbox.stage(conn, _told(events.USER_UPDATED, user))
+    return user
+
+
+async def set_password(db: Database, workspace_id: str, user_id: str, password_hash: str) -> User:
+    """From now on this password and no other; tokens that are out stay good to their end."""
+    async with db.transaction() as conn:
+        user = await store.set_password(conn, workspace_id, user_id, password_hash)
+        await outbox.stage(conn, _told(events.USER_UPDATED, user))
+    return user
+
+
+async def set_role(db: Database, workspace_id: str, user_id: str, role_id: str) -> User:
+    """Another role, which acts at once."""
+    async with db.transaction() as conn:
+        user = await store.set_role(conn, workspace_id, user_id, role_id)
+        await outbox.stage(conn, _told(events.USER_UPDATED, user))
+    return user
+
+
+def _told(event_type: str, user: User) -> Event:
+    return Event(
+        type=event_type,
+        source=SOURCE,
+        workspace_id=user.workspace_id,
+        subject=user.id,
+        data={"userId": user.id, "version": user.version, "roleId": user.role_id},
+    )

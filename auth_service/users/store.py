@@ -1,0 +1,180 @@
+"""Users in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from auth_service.users.addresses import normalised
+from auth_service.users.model import User
+from shared.errors import Conflict, NotFound
+from shared.postgres import Conn, Record, translated
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A user and what their password must hash to."""
+
+    user: User
+    password_hash: str = field(repr=False)
+
+
+async def insert(conn: Conn, user: User, password_hash: str) -> None:
+    """Raises `Conflict` when id or address is taken, `NotFound` when there is no such role."""
+    with translated(
+        {
+            "users_id_taken": lambda _: Conflict.taken("User", user.id),
+            "users_have_a_role": lambda _: NotFound.of("Role", user.role_id),
+        }
+    ):
+        await conn.execute(
+            """INSERT INTO users (workspace_id, id, email, name, role_id, password_hash, active,
+                                  quick_login, version, created_at, updated_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
+            user.workspace_id,
+            user.id,
+            user.email,
+            user.name,
+            user.role_id,
+            password_hash,
+            user.active,
+            user.quick_login,
+            user.version,
+            user.created_at,
+            user.updated_at,
+        )
+    with translated(
+        {"addresses_taken": lambda _: Conflict(f"E-mail address '{user.email}' is already taken")}
+    ):
+        await conn.execute(
+            "INSERT INTO addresses (address, workspace_id, user_id) VALUES ($1, $2, $3)",
+            normalised(user.email),
+            user.workspace_id,
+            user.id,
+        )
+
+
+async def find_login(conn: Conn, address: str) -> Login | None:
+    """Who logs in with this normalised address, also when disabled."""
+    row = await conn.fetchrow(
+        """SELECT u.workspace_id, u.id, u.email, u.name, u.role_id, u.active, u.quick_login,
+                  u.version, u.created_at, u.updated_at, u.password_hash
+             FROM addresses AS a
+             JOIN users AS u ON u.workspace_id = a.workspace_id AND u.id = a.user_id
+            WHERE a.address = $1""",
+        address,
+    )
+    return None if row is None else Login(_user(row), row["password_hash"])
+
+
+async def find(conn: Conn, workspace_id: str, user_id: str) -> User | None:
+    """The user, also when disabled."""
+    row = await conn.fetchrow(
+        """SELECT workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at
+             FROM users
+            WHERE workspace_id = $1 AND id = $2""",
+        workspace_id,
+        user_id,
+    )
+    return None if row is None else _user(row)
+
+
+async def set_active(conn: Conn, workspace_id: str, user_id: str, *, active: bool) -> User:
+    """Raises `NotFound`."""
+    row = await conn.fetchrow(
+        """UPDATE users
+              SET active = $3, version = version + 1, updated_at = clock_timestamp()
+            WHERE workspace_id = $1 AND id = $2
+        RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at""",
+        workspace_id,
+        user_id,
+        active,
+    )
+    return _found(row, user_id)
+
+
+async def set_password(conn: Conn, workspace_id: str, user_id: str, password_hash: str) -> User:
+    """Raises `NotFound`."""
+    row = await conn.fetchrow(
+        """UPDATE users
+              SET password_hash = $3, version = version + 1, updated_at = clock_timestamp()
+            WHERE workspace_id = $1 AND id = $2
+        RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at""",
+        workspace_id,
+        user_id,
+        password_hash,
+    )
+    return _found(row, user_id)
+
+
+async def set_role(conn: Conn, workspace_id: str, user_id: str, role_id: str) -> User:
+    """Raises `NotFound` for the user or the role."""
+    with translated({"users_have_a_role": lambda _: NotFound.of("Role", role_id)}):
+        row = await conn.fetchrow(
+            """UPDATE users
+                  SET role_id = $3, version = version + 1, updated_at = clock_timestamp()
+                WHERE workspace_id = $1 AND id = $2
+            RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
+                      created_at, updated_at""",
+            workspace_id,
+            user_id,
+            role_id,
+        )
+    return _found(row, user_id)
+
+
+async def rehash(conn: Conn, login: Login, password_hash: str) -> None:
+    """Keep the same password under another hash, unless it has been changed meanwhile."""
+    await conn.execute(
+        """UPDATE users
+              SET password_hash = $3
+            WHERE workspace_id = $1 AND id = $2 AND password_hash = $4""",
+        login.user.workspace_id,
+        login.user.id,
+        password_hash,
+        login.password_hash,
+    )
+
+
+async def tenants(conn: Conn) -> list[dict[str, Any]]:
+    """Every workspace with those of its users whom a login screen may offer."""
+    rows = await conn.fetch(
+        """SELECT w.workspace_id, w.name,
+                  coalesce(
+                      jsonb_agg(
+                          jsonb_build_object(
+                              'id', u.id, 'name', u.name, 'email', u.email, 'roleId', u.role_id)
+                          ORDER BY u.created_at, u.id)
+                          FILTER (WHERE u.id IS NOT NULL),
+                      '[]') AS users
+             FROM workspaces AS w
+             LEFT JOIN users AS u
+                    ON u.workspace_id = w.workspace_id AND u.quick_login AND u.active
+            GROUP BY w.workspace_id
+            ORDER BY w.created_at, w.workspace_id"""
+    )
+    return [{"id": row["workspace_id"], "name": row["name"], "users": row["users"]} for row in rows]
+
+
+def _found(row: Record | None, user_id: str) -> User:
+    if row is None:
+        raise NotFound.of("User", user_id)
+    return _user(row)
+
+
+def _user(row: Record) -> User:
+    return User(
+        workspace_id=row["workspace_id"],
+        id=row["id"],
+        email=row["email"],
+        name=row["name"],
+        role_id=row["role_id"],
+        active=row["active"],
+        quick_login=row["quick_login"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )

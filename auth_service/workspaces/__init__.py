@@ -1,0 +1,1 @@
+"""Workspaces: the tenants, each with its record limit."""
