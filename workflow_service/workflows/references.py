@@ -172,9 +172,9 @@ async def claim_due(
         """   WITH due AS (
                    SELECT workspace_id, workflow_id, schema_id
                      FROM workflow_references
-                    WHERE checked_at < now() - make_interval(secs => least($1, $2))
+                    WHERE checked_at < now() - make_interval(secs => least($1::float8, $2::float8))
                       AND checked_at < now() - make_interval(
-                              secs => CASE WHEN pending > 0 THEN $1 ELSE $2 END)
+                              secs => CASE WHEN pending > 0 THEN $1::float8 ELSE $2::float8 END)
                     ORDER BY checked_at
                     LIMIT $3
                       FOR UPDATE SKIP LOCKED)
