@@ -136,6 +136,8 @@ class Plan:
     filled_cells: int
     left: Counter[str] = field(default_factory=Counter)
     """What this version has no place for, told once: what it is -> how many."""
+    notes: tuple[str, ...] = ()
+    """What whoever moves should know besides."""
     problems: tuple[Problem, ...] = ()
     """What of the model was refused before anything was sent."""
     records_file: str = "products.csv"

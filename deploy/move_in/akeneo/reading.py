@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,6 @@ class Catalogue:
     family_variant_count: int = 0
     product_models: ProductModels = ProductModels()
     unread_files: tuple[str, ...] = ()
-    label_counts: Mapping[str, int] = field(default_factory=dict)
-    """File -> labels in it."""
 
     @property
     def locales(self) -> tuple[str, ...]:
@@ -206,13 +204,10 @@ def read_catalogue(folder: Path) -> Catalogue:
     absent = [name for name in _NEEDED if not (folder / name).is_file()]
     if absent:
         raise UnreadableCatalogue(f"{folder} lacks {', '.join(absent)}")
-    label_counts: dict[str, int] = {}
 
     def rows(name: str) -> list[Row]:
         path = folder / name
-        found = list(read_rows(path)) if path.is_file() else []
-        label_counts[name] = sum(len(row.labels()) for row in found)
-        return found
+        return list(read_rows(path)) if path.is_file() else []
 
     attributes = {key_of(row.get("code")): _attribute(row) for row in rows("attributes.csv")}
     options: dict[str, list[SourceOption]] = {}
@@ -249,7 +244,6 @@ def read_catalogue(folder: Path) -> Catalogue:
         unread_files=tuple(
             sorted(path.name for path in folder.iterdir() if path.name not in _READ)
         ),
-        label_counts=label_counts,
     )
     if not any(a.type == "pim_catalog_identifier" for a in attributes.values()):
         raise UnreadableCatalogue(f"{folder / 'attributes.csv'} has no identifier attribute")

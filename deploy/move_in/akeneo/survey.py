@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deploy.move_in.akeneo import cells
-from deploy.move_in.akeneo.columns import METRIC, Column, Role, identifier_of, understand
+from deploy.move_in.akeneo.columns import Column, Role, identifier_of, understand
+from deploy.move_in.akeneo.names import CHANNEL, CURRENCY, LOCALE
 from deploy.move_in.akeneo.reading import (
     PRODUCTS,
     Catalogue,
     Row,
+    SourceAttribute,
     UnreadableCatalogue,
     key_of,
     read_header,
@@ -34,12 +36,10 @@ class Survey:
     products: int = 0
     filled_cells: int = 0
     used: dict[str, Counter[str]] = field(
-        default_factory=lambda: {"locale": Counter(), "channel": Counter(), "currency": Counter()}
+        default_factory=lambda: {name: Counter() for name in (LOCALE, CHANNEL, CURRENCY)}
     )
     """How often each locale, channel and currency is filled."""
-    undeclared_codes: dict[str, dict[str, None]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
+    undeclared_codes: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     """Attribute -> codes of reference data, which have no file of their own."""
     units: dict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     """Measurement family -> units that products use."""
@@ -71,25 +71,33 @@ def _look_at(row: Row, columns: Sequence[Column], catalogue: Catalogue, found: S
         found.products_without_family += 1
     for column in columns:
         cell = row.get(column.name)
-        attribute = column.attribute
-        if not cell or attribute is None:
+        if not cell or column.attribute is None:
             continue
-        for name, code in (
-            ("locale", column.locale),
-            ("channel", column.channel),
-            ("currency", column.currency),
-        ):
-            if code:
-                found.used[name][code] += 1
-        key = key_of(attribute.code)
+        _count_scopes(column, found)
+        key = key_of(column.attribute.code)
         if not row.get("family"):
             found.without_family[key] = None
         elif family is not None and key not in known:
             found.outside_family[key_of(family.code)][key] = None
-        if shape_of(attribute) in (Shape.FOUND_OPTION, Shape.FOUND_OPTIONS):
-            found.undeclared_codes[key].update(dict.fromkeys(split_codes(cell)))
-        if attribute.type == METRIC:
-            unit = cell if column.role is Role.UNIT else cells.amount_and_unit(cell)[1]
-            if unit:
-                measured = key_of(attribute.settings.get("metric_family", ""))
-                found.units[measured][unit.strip()] = None
+        _note_codes(column, column.attribute, cell, found)
+
+
+def _count_scopes(column: Column, found: Survey) -> None:
+    if column.locale:
+        found.used[LOCALE][column.locale] += 1
+    if column.channel:
+        found.used[CHANNEL][column.channel] += 1
+    if column.currency:
+        found.used[CURRENCY][column.currency] += 1
+
+
+def _note_codes(column: Column, attribute: SourceAttribute, cell: str, found: Survey) -> None:
+    shape = shape_of(attribute)
+    if shape in (Shape.FOUND_OPTION, Shape.FOUND_OPTIONS):
+        codes = split_codes(cell)
+        found.undeclared_codes[key_of(attribute.code)].update(dict.fromkeys(codes))
+    elif shape is Shape.MEASURE:
+        unit = cell if column.role is Role.UNIT else cells.amount_and_unit(cell)[1]
+        if unit:
+            measured = key_of(attribute.settings.get("metric_family", ""))
+            found.units[measured][unit.strip()] = None
