@@ -21,8 +21,8 @@ _HASHER: Final = PasswordHasher(
 )
 # Of a password that nobody knows: what is compared where there is no user.
 _NOBODYS: Final = (
-    "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0IG9mIG91cnM$"
-    "QqrFKoBCtUT0Ifb1NxOYMKNnXWv5V0pbqQHoyXwZtIQ"
+    "$argon2id$v=19$m=19456,t=2,p=1$N1INYxPnUTe1tYQ5S3ddsw$"
+    "1RV6WuUlQi8U62flr4aVuKZP0nNzzd7yCwyNUPAuNto"
 )
 
 
