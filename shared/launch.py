@@ -1,38 +1,63 @@
 """Runs a service: two ports, one loop, and an end that lets nobody down.
 
 On SIGTERM the readiness probe turns 503 at once, so that no new traffic is sent here; the public
-port keeps accepting for `SIGMA_DRAIN_SECONDS`, because balancers take a moment to notice; then it
-closes, what is in flight is finished, and the process exits.
+port keeps accepting for `SIGMA_DRAIN_SECONDS`, because balancers take a moment to notice, and its
+answers close their connections; then it closes, what is in flight is finished, and the process
+exits with 0. A second signal cuts the first pause short.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
+import resource
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
 
 import structlog
 import uvloop
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shared import logs
+from shared import logs, tracing
 from shared.config import ConfigError, ServiceConfig, load
-from shared.errors import ApiError, ServiceUnavailable
-from shared.web import READINESS, error_response, json_response
+from shared.web import DRAINING, LIMITS, EdgeRunner, Limits
+from shared.web.probes import probes_of
 
 Role = Literal["api", "worker", "all"]
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
 
-FINISH_S = 30.0
-KEEPALIVE_S = 75.0
-
-DRAINING = web.AppKey("draining", asyncio.Event)
+FINISH_S_MAX: Final = 20.0
+BACKLOG: Final = 1024
+_PROBES = Limits(connections_max=256, body_bytes_max=1024)
+_FILES_BESIDE_CLIENTS: Final = 512
+_GC_THRESHOLDS: Final = (20_000, 20, 50)
 
 log = structlog.get_logger("launch")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where a service is reached; `port` is None when it serves no requests (`--role worker`)."""
+
+    app: web.Application
+    host: str
+    port: int | None
+    internal_port: int
+
+    @property
+    def url(self) -> str:
+        """The address of the public port."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def internal_url(self) -> str:
+        """The address of the probes."""
+        return f"http://{self.host}:{self.internal_port}"
 
 
 def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT]) -> None:
@@ -47,51 +72,76 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     logs.start(config, service)
-    uvloop.run(serve(create_app(config, role), config, role))
+    tracing.start(service)
+    _allow_files(config.connections_max)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_told_to_stop(create_app(config, role), config, role))
+    except OSError as error:
+        log.error("cannot_serve", error=str(error))  # noqa: TRY400 - the reason is the operator's
+        raise SystemExit(1) from None
+    finally:
+        tracing.stop()
+        logs.stop()
 
 
-async def serve(app: web.Application, config: ServiceConfig, role: Role = "all") -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
+@asynccontextmanager
+async def serving(
+    app: web.Application,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    internal_port: int = 0,
+    role: Role = "all",
+) -> AsyncIterator[Serving]:
+    """Serve until the block ends, then finish what is in flight."""
+    runner = EdgeRunner(app, app[LIMITS], shutdown_timeout=FINISH_S_MAX)
+    probes = EdgeRunner(probes_of(app), _PROBES, shutdown_timeout=1.0)
+    try:
+        await runner.setup()
+        await probes.setup()
+        inside = web.TCPSite(probes, host, internal_port)
+        await inside.start()
+        outside: web.TCPSite | None = None
+        if role != "worker":
+            outside = web.TCPSite(runner, host, port, backlog=BACKLOG)
+            await outside.start()
+        yield Serving(app, host, outside.port if outside else None, inside.port)
+    finally:
+        await runner.cleanup()
+        await probes.cleanup()
+
+
+async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role: Role) -> None:
+    stopping, hurrying = app[DRAINING], asyncio.Event()
+
+    def stop() -> None:
+        (hurrying if stopping.is_set() else stopping).set()
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=FINISH_S
-    )
-    await runner.setup()
-    probes = web.AppRunner(_probes(app, stop), access_log=None)
-    await probes.setup()
-    await web.TCPSite(probes, config.host, config.internal_port).start()
-    if role != "worker":
-        await web.TCPSite(runner, config.host, config.port, backlog=1024).start()
-    log.info("serving", port=config.port, internal_port=config.internal_port, role=role)
-    await stop.wait()
-    log.info("draining", seconds=config.drain_seconds)
-    await asyncio.sleep(config.drain_seconds)
-    await runner.cleanup()
-    await probes.cleanup()
+        asyncio.get_running_loop().add_signal_handler(name, stop)
+    async with serving(app, config.host, config.port, config.internal_port, role) as served:
+        _settle_memory()
+        log.info("serving", port=served.port, internal_port=served.internal_port, role=role)
+        await stopping.wait()
+        log.info("draining", seconds=config.drain_seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(config.drain_seconds):
+                await hurrying.wait()
     log.info("stopped")
 
 
-def _probes(app: web.Application, stop: asyncio.Event) -> web.Application:
-    async def healthz(_request: web.Request) -> web.Response:
-        return json_response({"status": "ok"})
+def _settle_memory() -> None:
+    """What start-up made stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
-    async def readyz(request: web.Request) -> web.Response:
-        try:
-            if stop.is_set():
-                raise ServiceUnavailable("Shutting down")
-            for ready in app[READINESS]:
-                await ready(app)
-        except ApiError as error:
-            return error_response(error, request)
-        return json_response({"status": "ready"})
 
-    async def scrape(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    probes = web.Application()
-    probes.router.add_get("/healthz", healthz)
-    probes.router.add_get("/readyz", readyz)
-    probes.router.add_get("/metrics", scrape)
-    return probes
+def _allow_files(connections_max: int) -> None:
+    """Each connection is an open file, and the usual soft limit of 1,024 is below our own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections_max + _FILES_BESIDE_CLIENTS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

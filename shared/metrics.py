@@ -1,20 +1,19 @@
 """What Prometheus is told about requests and the event loop.
 
-Requests are counted in plain numbers and turned into Prometheus' shapes when somebody scrapes:
-the library's own counters take a lock each, which a request would pay for four times.
+Requests are counted in plain Python numbers, because there is one thread, and told when they are
+asked for: a request pays for two look-ups and four additions instead of two locks.
 """
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from itertools import accumulate
+from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from prometheus_client import REGISTRY, Gauge
-from prometheus_client.core import (
+from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
@@ -22,71 +21,70 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-LOOP_LAG_EVERY_S = 0.5
+BOUNDS_S: Final = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+OTHER_METHOD: Final = "OTHER"
 
-LOOP_LAG = Gauge("sigma_loop_lag_seconds", "How late the event loop ran its last timer")
+LOOP_LAG: Final = Gauge("sigma_loop_lag_seconds", "How late the event loop ran its last timer")
+LOOP_LAG_EVERY_S: Final = 0.5
 
 
-class Timing:
-    """The answers of one route, by status and by time."""
+class RequestMeasures(Collector):
+    """How many requests, how long they took, how many are being answered now."""
 
-    __slots__ = ("buckets", "in_flight", "method", "route", "seconds", "statuses")
-
-    def __init__(self, method: str, route: str) -> None:
-        self.method = method
-        self.route = route
+    def __init__(self) -> None:
         self.in_flight = 0
-        self.seconds = 0.0
-        self.buckets = [0] * (len(BUCKETS_S) + 1)
-        self.statuses: Counter[int] = Counter()
+        self._counts: dict[tuple[str, str, int], int] = {}
+        self._buckets: dict[tuple[str, str], list[int]] = {}
+        self._sums: dict[tuple[str, str], float] = {}
 
-    def observe(self, status: int, seconds: float) -> None:
-        """One more answer."""
-        self.statuses[status] += 1
-        self.seconds += seconds
-        self.buckets[bisect_left(BUCKETS_S, seconds)] += 1
-
-
-_TIMINGS: dict[tuple[str, str], Timing] = {}
-
-
-def timing(method: str, route: str) -> Timing:
-    """The numbers of one route; the same for two applications in one process."""
-    return _TIMINGS.setdefault((method, route), Timing(method, route))
-
-
-class _Requests(Collector):
-    """Turns the numbers into metrics when somebody asks."""
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request was answered, or its client left (499)."""
+        if method not in hdrs.METH_ALL:
+            method = OTHER_METHOD
+        key = (method, route, status)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        place = (method, route)
+        buckets = self._buckets.get(place)
+        if buckets is None:
+            buckets = self._buckets[place] = [0] * (len(BOUNDS_S) + 1)
+            self._sums[place] = 0.0
+        buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self._sums[place] += seconds
 
     def collect(self) -> Iterator[Metric]:
-        counts = CounterMetricFamily(
+        """Tell everything that was counted."""
+        requests = CounterMetricFamily(
             "sigma_http_requests",
             "Answers by route and status",
-            labels=["method", "route", "status"],
+            labels=("method", "route", "status"),
         )
-        times = HistogramMetricFamily(
-            "sigma_http_request_seconds", "Time to answer by route", labels=["method", "route"]
+        for (method, route, status), count in self._counts.items():
+            requests.add_metric((method, route, str(status)), count)
+        durations = HistogramMetricFamily(
+            "sigma_http_request_seconds", "Time to answer, by route", labels=("method", "route")
         )
-        in_flight = GaugeMetricFamily(
-            "sigma_http_requests_in_flight",
-            "Requests being answered now by route",
-            labels=["method", "route"],
+        for (method, route), buckets in self._buckets.items():
+            below, cumulated = 0, []
+            for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), buckets, strict=True):
+                below += count
+                cumulated.append((bound, float(below)))
+            durations.add_metric((method, route), cumulated, self._sums[method, route])
+        yield requests
+        yield durations
+        yield GaugeMetricFamily(
+            "sigma_http_requests_in_flight", "Requests being answered now", self.in_flight
         )
-        bounds = [*map(str, BUCKETS_S), "+Inf"]
-        for one in list(_TIMINGS.values()):
-            labels = [one.method, one.route]
-            in_flight.add_metric(labels, one.in_flight)
-            for status, count in list(one.statuses.items()):
-                counts.add_metric([*labels, str(status)], count)
-            sums = list(accumulate(one.buckets))
-            times.add_metric(labels, list(zip(bounds, sums, strict=True)), one.seconds)
-        yield counts
-        yield times
-        yield in_flight
+
+    def describe(self) -> Iterator[Metric]:
+        """Names only, so that registering does not collect."""
+        return iter(())
 
 
-REGISTRY.register(_Requests())
+REQUESTS: Final = RequestMeasures()
+REGISTRY.register(REQUESTS)
 
 
 async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
@@ -99,6 +97,6 @@ async def loop_lag(_app: web.Application) -> AsyncIterator[None]:
             await asyncio.sleep(LOOP_LAG_EVERY_S)
             LOOP_LAG.set(max(0.0, loop.time() - due))
 
-    task = asyncio.create_task(measure())
+    task = asyncio.create_task(measure(), name="loop lag")
     yield
     task.cancel()

@@ -4,26 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import orjson
-from aiohttp import web
+import structlog
+from aiohttp import hdrs, web
+from prometheus_client import Counter
 
-from shared.errors import InternalError, ServiceUnavailable, UpstreamTimeout, from_envelope
+from shared import tracing
+from shared.errors import ApiError, InternalError, ServiceUnavailable, UpstreamTimeout, from_envelope
 from shared.identity import IDENTITY_HEADER
-from shared.web import DEADLINE_HEADER, REQUEST_ID_HEADER, request_id_of, seconds_left
+from shared.web.answering import JSON
+from shared.web.call import (
+    DEADLINE_HEADER,
+    REQUEST_ID_HEADER,
+    TRACE_HEADER,
+    request_id_of,
+    seconds_left,
+)
 
-ANSWER_BYTES_MAX = 32 << 20
-TIMEOUT_S = 10.0
-CONNECTIONS_MAX = 64
+TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 2.0
+CONNECTIONS_MAX: Final = 64
+IDLE_S_MAX: Final = 15.0
+"""Well below the idle time of our servers: a connection is not used while it is being closed."""
+ANSWER_BYTES_MAX: Final = 32 << 20
+_PASSED_ON: Final = (IDENTITY_HEADER, TRACE_HEADER, "tracestate")
+_ERRORS_BEGIN: Final = 400
+_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+ASKED: Final = Counter(
+    "sigma_upstream_requests_total", "Calls to other services, by outcome", ["name", "outcome"]
+)
+
+log = structlog.get_logger("upstream")
 
 
 class Upstream:
     """One other service."""
 
     def __init__(
-        self, base_url: str, name: str, session: aiohttp.ClientSession, timeout_s: float = TIMEOUT_S
+        self,
+        base_url: str,
+        name: str,
+        session: aiohttp.ClientSession | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._name = name
@@ -39,64 +65,126 @@ class Upstream:
         request: web.Request | None = None,
         identity_token: str | None = None,
     ) -> Any:
-        """The parsed answer, None for 204.
+        """The parsed answer, None when it is empty.
 
-        Passes on the caller's identity, request id, trace and what is left of the deadline. Raises
-        the error that the service answered; `ServiceUnavailable` when it cannot be reached,
-        `UpstreamTimeout` when it does not answer in time.
+        Passes on the caller's identity (or `identity_token` instead), request id, trace and what is
+        left of the deadline. Raises the error that the service answered; `ServiceUnavailable` when
+        it cannot be reached, `UpstreamTimeout` when it does not answer in time.
         """
-        headers = {"Accept": "application/json"}
         timeout_s = self._timeout_s
+        headers = {hdrs.ACCEPT: JSON}
         if request is not None:
             headers[REQUEST_ID_HEADER] = request_id_of(request)
-            for name in (IDENTITY_HEADER, "traceparent", "tracestate"):
+            for name in _PASSED_ON:
                 if name in request.headers:
                     headers[name] = request.headers[name]
-            left = seconds_left(request)
-            if left is not None:
-                timeout_s = min(timeout_s, left)
+            left_s = seconds_left(request)
+            if left_s is not None:
+                timeout_s = min(timeout_s, left_s)
         if identity_token is not None:
             headers[IDENTITY_HEADER] = identity_token
+        body = None
+        if json is not None:
+            body = orjson.dumps(json)
+            headers[hdrs.CONTENT_TYPE] = JSON
+        try:
+            with tracing.client_span(method, self._name, headers):
+                status, told, answer_headers = await self._ask(
+                    method, path, body, headers, timeout_s
+                )
+        except ApiError as error:
+            ASKED.labels(self._name, error.code).inc()
+            raise
+        return self._understood(status, told, answer_headers)
+
+    async def close(self) -> None:
+        """Close the connections that this object opened itself."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_s: float
+    ) -> tuple[int, bytes, Any]:
         if timeout_s <= 0:
             raise UpstreamTimeout
-        headers[DEADLINE_HEADER] = str(int(timeout_s * 1000))
-        data = None
-        if json is not None:
-            data = orjson.dumps(json)
-            headers["Content-Type"] = "application/json"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        if self._session is None:
+            self._session = new_session()
+        attempts = 2 if method in _REPEATABLE else 1
         try:
-            async with asyncio.timeout(timeout_s):
-                async with self._session.request(
-                    method, self._base_url + path, data=data, headers=headers
-                ) as answer:
-                    body = await answer.content.read(ANSWER_BYTES_MAX)
-                    status, told = answer.status, answer.headers
-        except TimeoutError:
+            async with asyncio.timeout_at(deadline):
+                while True:
+                    attempts -= 1
+                    left_ms = int((deadline - loop.time()) * 1000)
+                    headers[DEADLINE_HEADER] = str(max(1, left_ms))
+                    try:
+                        return await self._exchange(method, path, body, headers)
+                    except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                        # The other side closed an idle connection in the moment of its use.
+                        if attempts <= 0:
+                            raise
+        except TimeoutError as error:
+            if loop.time() < deadline:
+                # It was the connecting that took too long: nobody there has seen the request.
+                log.warning("upstream_unreachable", name=self._name, error=repr(error))
+                raise ServiceUnavailable from None
+            log.warning("upstream_too_slow", name=self._name, method=method, path=path)
             raise UpstreamTimeout from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ServiceUnavailable from error
+            log.warning("upstream_unreachable", name=self._name, error=repr(error))
+            raise ServiceUnavailable from None
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes, Any]:
+        assert self._session is not None
+        async with self._session.request(
+            method, self._base_url + path, data=body, headers=headers, allow_redirects=False
+        ) as answer:
+            told = bytearray()
+            async for part in answer.content.iter_any():
+                told += part
+                if len(told) > ANSWER_BYTES_MAX:
+                    log.error("upstream_answer_too_large", name=self._name, path=path)
+                    raise InternalError
+            return answer.status, bytes(told), answer.headers
+
+    def _understood(self, status: int, told: bytes, headers: Any) -> Any:
         try:
-            parsed = orjson.loads(body) if body else None
+            parsed = orjson.loads(told) if told else None
         except orjson.JSONDecodeError:
+            log.error("upstream_answer_not_json", name=self._name, status=status)  # noqa: TRY400
+            ASKED.labels(self._name, InternalError.code).inc()
             raise InternalError from None
-        if status >= 400:  # noqa: PLR2004 - where errors begin
-            raise from_envelope(status, parsed, told)
-        return parsed
+        if status < _ERRORS_BEGIN:
+            ASKED.labels(self._name, "OK").inc()
+            return parsed
+        error = from_envelope(status, parsed, headers)
+        ASKED.labels(self._name, error.code).inc()
+        raise error
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Connections to services: few, kept for a while, without cookies or a time-out of their own."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_MAX, keepalive_timeout=IDLE_S_MAX
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        trust_env=False,
+    )
 
 
 def upstream(
-    key: web.AppKey[Upstream], url: str, name: str
+    key: web.AppKey[Upstream], url: str, name: str, timeout_s: float = TIMEOUT_S
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Keep connections to another service under `app[key]` while this one runs."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=15)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=2),
-        ) as session:
-            app[key] = Upstream(url, name, session)
+        async with new_session() as session:
+            app[key] = Upstream(url, name, session, timeout_s)
             yield
 
     return opened

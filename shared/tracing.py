@@ -1,0 +1,91 @@
+"""OpenTelemetry spans, when an exporter is configured; nothing but one look at a flag otherwise.
+
+The trace itself travels either way: `traceparent` is passed on from caller to caller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from aiohttp import web
+
+ENDPOINT_VARIABLES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_SERVER_ERRORS: Final = 500
+
+enabled = False
+_tracer: Any = None
+_propagator: Any = None
+_provider: Any = None
+
+
+def start(service: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Begin to send spans, if the environment names where to (the standard OTEL_ variables)."""
+    global enabled, _tracer, _propagator, _provider  # noqa: PLW0603 - one process, one exporter
+    if not any(environment.get(name) for name in ENDPOINT_VARIABLES):
+        return
+    # Half a second of imports that only those pay who want spans.
+    from opentelemetry import trace  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415
+        TraceContextTextMapPropagator,
+    )
+
+    _provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(_provider)
+    _tracer = trace.get_tracer("sigma")
+    _propagator = TraceContextTextMapPropagator()
+    enabled = True
+
+
+def stop() -> None:
+    """Send what waits."""
+    global enabled  # noqa: PLW0603
+    if enabled:
+        enabled = False
+        _provider.shutdown()
+
+
+@contextmanager
+def server_span(request: web.Request, route: str) -> Iterator[Any]:
+    """A span around the answering of one request, a child of the caller's."""
+    from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+    with _tracer.start_as_current_span(
+        f"{request.method} {route}",
+        context=_propagator.extract(request.headers),
+        kind=SpanKind.SERVER,
+        attributes={"http.request.method": request.method, "url.path": request.path},
+    ) as span:
+        yield span
+
+
+def tell_status(span: Any, status: int, route: str) -> None:
+    """What became of it."""
+    from opentelemetry.trace import StatusCode  # noqa: PLC0415
+
+    span.set_attribute("http.response.status_code", status)
+    span.set_attribute("http.route", route)
+    if status >= _SERVER_ERRORS:
+        span.set_status(StatusCode.ERROR)
+
+
+@contextmanager
+def client_span(method: str, name: str, headers: MutableMapping[str, str]) -> Iterator[None]:
+    """A span around a call to another service, which the call's headers then name."""
+    if not enabled:
+        yield
+        return
+    from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+    with _tracer.start_as_current_span(f"{method} {name}", kind=SpanKind.CLIENT):
+        _propagator.inject(headers)
+        yield

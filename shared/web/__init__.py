@@ -1,0 +1,151 @@
+"""The HTTP edge of every service: routes with their rules, reading, answering, and every error.
+
+A feature declares its routes on a `Routes` table: who may (`permission`), what is read (`body`,
+`query`), what is answered, and which errors of its own it raises. The edge enforces the first, the
+description of the API is generated from all of it.
+
+    routes.py     what a route promises
+    edge.py       the middleware around every handler
+    protocol.py   the connection below it: time-outs, limits, what the parser refuses
+    reading.py    bodies and query strings; wording.py says what is wrong with them
+    answering.py  JSON and errors
+    call.py       what is known about the request at hand
+    probes.py     the application on the internal port
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Final, cast
+
+from aiohttp import hdrs, web
+from aiohttp.web_urldispatcher import AbstractRoute
+
+from shared import metrics
+from shared.config import ServiceConfig
+from shared.errors import PayloadTooLarge
+from shared.identity import IdentityVerifier
+from shared.web.answering import error_response, json_response, no_content
+from shared.web.call import (
+    DEADLINE_HEADER,
+    REQUEST_ID_HEADER,
+    TRACE_HEADER,
+    identity_of,
+    name_route,
+    request_id_of,
+    seconds_left,
+)
+from shared.web.edge import check_body_size, edge, name_answer
+from shared.web.protocol import EdgeRunner, Limits
+from shared.web.reading import Page, read_body, read_query
+from shared.web.routes import ANY_METHOD, Handler, Route, Routes
+from shared.web.wording import js_type
+
+Context = Callable[[web.Application], AsyncIterator[None]]
+Ready = Callable[[web.Application], Awaitable[None]]
+
+CONFIG: Final = web.AppKey("config", ServiceConfig)
+READINESS: Final = web.AppKey("readiness", list[Ready])
+"""Raise from one of these, and `/readyz` says 503."""
+ROUTES: Final = web.AppKey("routes", list[Route])
+LIMITS: Final = web.AppKey("limits", Limits)
+DRAINING: Final = web.AppKey("draining", asyncio.Event)
+"""Set while the service stops: answers close their connections."""
+
+
+def new_service(
+    config: ServiceConfig,
+    routes: Iterable[Routes],
+    contexts: Iterable[Context] = (),
+    probes: Iterable[Ready] = (),
+    limits: Limits | None = None,
+) -> web.Application:
+    """An application with these routes; contexts open from first to last, close from last to first.
+
+    Run it on an `EdgeRunner` (`shared.launch` does): the time-outs live in its connections.
+    """
+    limits = limits or Limits(
+        connections_max=config.connections_max, body_bytes_max=config.body_bytes_max
+    )
+    declared: dict[AbstractRoute, Route] = {}
+    draining = asyncio.Event()
+    app = web.Application(
+        middlewares=[
+            edge(
+                declared,
+                IdentityVerifier.parse(config.identity_keys),
+                limits.body_bytes_max,
+                draining,
+            )
+        ],
+        client_max_size=limits.body_bytes_max,
+        # A gateway hands a compressed body on as it is, and `read_body` bounds what comes out of it.
+        handler_args={"auto_decompress": False},
+    )
+    app[CONFIG] = config
+    app[LIMITS] = limits
+    app[DRAINING] = draining
+    app[READINESS] = list(probes)
+    app[ROUTES] = [route for table in routes for route in table.table]
+    for route in app[ROUTES]:
+        for each in _added(app, route):
+            declared[each] = route
+    app.on_response_prepare.append(name_answer)
+    app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
+    return app
+
+
+def _added(app: web.Application, route: Route) -> list[AbstractRoute]:
+    methods = [route.method, hdrs.METH_HEAD] if route.method == hdrs.METH_GET else [route.method]
+    return [
+        app.router.add_route(method, route.path, route.handler, expect_handler=_meet_expectation)
+        for method in methods
+    ]
+
+
+async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
+    """Ask for the body (`100 Continue`), unless it is one that will be refused."""
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    try:
+        check_body_size(request, request.client_max_size)
+    except PayloadTooLarge as error:
+        response = error_response(error, request)
+        response.force_close()
+        return response
+    if request.version >= (1, 1):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # It is no part of the answer, which has not begun.
+        request.writer.output_size = 0
+    return None
+
+
+__all__ = [
+    "ANY_METHOD",
+    "CONFIG",
+    "DEADLINE_HEADER",
+    "DRAINING",
+    "EdgeRunner",
+    "Handler",
+    "LIMITS",
+    "Limits",
+    "Page",
+    "READINESS",
+    "REQUEST_ID_HEADER",
+    "ROUTES",
+    "Route",
+    "Routes",
+    "TRACE_HEADER",
+    "error_response",
+    "identity_of",
+    "js_type",
+    "json_response",
+    "name_route",
+    "new_service",
+    "no_content",
+    "read_body",
+    "read_query",
+    "request_id_of",
+    "seconds_left",
+]

@@ -1,0 +1,87 @@
+"""Writes answers: JSON, nothing, or the two fields of an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+from aiohttp import hdrs, web
+from pydantic import BaseModel
+
+from shared.errors import ApiError
+
+JSON: Final = "application/json"
+PROBLEM: Final = "application/problem+json"
+HELP: Final = '</docs>; rel="help"'
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def json_response(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An answer in JSON: dataclasses, models, sets, `orjson.Fragment`; times in ISO ms with Z."""
+    told = {hdrs.CONTENT_TYPE: JSON} if headers is None else {hdrs.CONTENT_TYPE: JSON, **headers}
+    return web.Response(
+        body=orjson.dumps(value, default=_told_as, option=_OPTIONS), status=status, headers=told
+    )
+
+
+def no_content(headers: Mapping[str, str] | None = None) -> web.Response:
+    """204."""
+    return web.Response(status=204, headers=headers)
+
+
+def error_response(error: ApiError, request: web.BaseRequest) -> web.Response:
+    """The envelope; a problem document (RFC 9457) where `Accept` names that type."""
+    headers = {**error.headers, hdrs.LINK: HELP}
+    if _asks_for_problem(request.headers.get(hdrs.ACCEPT)):
+        headers[hdrs.CONTENT_TYPE] = PROBLEM
+        body = orjson.dumps(problem(error))
+    else:
+        headers[hdrs.CONTENT_TYPE] = JSON
+        body = orjson.dumps(error.envelope())
+    return web.Response(body=body, status=error.status, headers=headers)
+
+
+def problem(error: ApiError) -> dict[str, Any]:
+    """The error with every violation and where it is; both fields of the envelope are in it."""
+    return {
+        "type": f"/docs#{error.code.lower()}",
+        "title": error.meaning,
+        "status": error.status,
+        "detail": error.message,
+        **error.envelope(),
+        "errors": [
+            {"pointer": violation.pointer, "detail": violation.message}
+            for violation in error.violations
+        ],
+    }
+
+
+def _asks_for_problem(accept: str | None) -> bool:
+    if accept is None or PROBLEM not in accept.lower():
+        return False
+    for media_range in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        if name == PROBLEM:
+            return not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00") for p in parameters)
+    return False
+
+
+def _told_as(value: Any) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is not UTC:
+            value = value.astimezone(UTC)
+        return value.isoformat(timespec="milliseconds")[:-6] + "Z"
+    if isinstance(value, BaseModel):
+        return value.model_dump(by_alias=True)
+    if isinstance(value, (frozenset, set)):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,94 @@
+"""What the edge knows about the request at hand, for handlers and for calls to other services."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+
+from aiohttp import web
+
+from shared.errors import Unauthorized
+from shared.identity import Identity
+
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+DEADLINE_HEADER: Final = "X-Sigma-Deadline"
+TRACE_HEADER: Final = "traceparent"
+
+REQUEST_ID_LENGTH_MAX: Final = 128
+DEADLINE_S_MAX: Final = 600.0
+
+_TRACE_PARENT_LENGTH: Final = 55
+_DEADLINE_DIGITS_MAX: Final = 9
+
+
+class Call:
+    """One request, as the edge sees it."""
+
+    __slots__ = ("deadline", "identity", "request_id", "route", "trace_id")
+
+    def __init__(self, request_id: str, route: str) -> None:
+        self.request_id = request_id
+        self.route = route
+        self.identity: Identity | None = None
+        self.deadline: float | None = None
+        self.trace_id: str | None = None
+
+
+CALL: Final = web.RequestKey("call", Call)
+
+
+def identity_of(request: web.Request) -> Identity:
+    """Who asks. Always there on a route that is not open."""
+    identity = request[CALL].identity
+    if identity is None:
+        raise Unauthorized("Missing authentication")
+    return identity
+
+
+def request_id_of(request: web.Request) -> str:
+    """The id that the answer and every log line of this request carry."""
+    return request[CALL].request_id
+
+
+def seconds_left(request: web.Request) -> float | None:
+    """What is left until the caller stops waiting, None when it did not say."""
+    deadline = request[CALL].deadline
+    return None if deadline is None else deadline - asyncio.get_running_loop().time()
+
+
+def name_route(request: web.Request, route: str) -> None:
+    """What logs and metrics call this request, where one handler serves many addresses.
+
+    The caller sees to it that there are few such names.
+    """
+    request[CALL].route = route
+
+
+def request_id_from(header: str | None) -> str:
+    """The client's id when it is harmless in a log and a header, otherwise a new one."""
+    if (
+        header is not None
+        and 0 < len(header) <= REQUEST_ID_LENGTH_MAX
+        and header.isascii()
+        and header.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    ):
+        return header
+    # It names a request and keeps no secret, so it need not cost a system call.
+    return f"{random.getrandbits(128):032x}"  # noqa: S311
+
+
+def deadline_from(header: str) -> float | None:
+    """A time of the event loop; None when the header is not a number of milliseconds."""
+    if not (header.isascii() and header.isdecimal() and len(header) <= _DEADLINE_DIGITS_MAX):
+        return None
+    return asyncio.get_running_loop().time() + min(int(header) / 1000, DEADLINE_S_MAX)
+
+
+def trace_id_from(header: str) -> str | None:
+    """The trace that a W3C `traceparent` names, None when it is not of that form."""
+    parts = header.split("-")
+    if len(header) < _TRACE_PARENT_LENGTH or not header.isascii() or len(parts) < 4:  # noqa: PLR2004
+        return None
+    trace_id = parts[1]
+    return trace_id if len(trace_id) == 32 and trace_id.isalnum() else None  # noqa: PLR2004

@@ -1,0 +1,228 @@
+"""The one middleware around every handler.
+
+In this order: an id for the request, the signed identity, the permission, the size of the body, the
+deadline; then the handler; then its answer, or the envelope of whatever it raised, counted and
+logged. One function and no stack of middlewares, because every record that is read pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Final
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.web_urldispatcher import AbstractRoute
+
+from shared import logs, tracing
+from shared.errors import (
+    ApiError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PermissionDenied,
+    Unauthorized,
+    UpstreamTimeout,
+    ValidationError,
+)
+from shared.identity import IDENTITY_HEADER, Identity, IdentityVerifier
+from shared.metrics import REQUESTS
+from shared.web.answering import error_response
+from shared.web.call import (
+    CALL,
+    DEADLINE_HEADER,
+    REQUEST_ID_HEADER,
+    TRACE_HEADER,
+    Call,
+    deadline_from,
+    request_id_from,
+    trace_id_from,
+)
+from shared.web.routes import Handler, Route
+from shared.web.wording import shown
+
+SERVER: Final = "Sigma"
+NO_ROUTE: Final = "-"
+_CLIENT_GONE: Final = 499
+_REFUSED_STATUSES: Final = range(400, 500)
+
+log = structlog.get_logger("http")
+
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+
+def edge(
+    routes: Mapping[AbstractRoute, Route],
+    verifier: IdentityVerifier,
+    body_bytes_max: int,
+    draining: asyncio.Event,
+) -> Middleware:
+    """The middleware of one application; `routes` may still grow until it starts."""
+
+    @web.middleware
+    async def stand_around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = perf_counter()
+        headers = request.headers
+        route = routes.get(request.match_info.route)
+        call = Call(
+            request_id_from(headers.get(REQUEST_ID_HEADER)), NO_ROUTE if route is None else route.path
+        )
+        if TRACE_HEADER in headers:
+            call.trace_id = trace_id_from(headers[TRACE_HEADER])
+        request[CALL] = call
+        logs.enter(call.request_id, call.trace_id)
+        REQUESTS.in_flight += 1
+        status = _CLIENT_GONE
+        try:
+            if tracing.enabled:
+                response = await _traced(request, handler, route, call)
+            else:
+                response = await answered(request, handler, route, call)
+            status = response.status
+        finally:
+            REQUESTS.in_flight -= 1
+            seconds = perf_counter() - began
+            REQUESTS.count(request.method, call.route, status, seconds)
+            if logs.access is not None:
+                logs.access.add(request, call, status, seconds)
+        if draining.is_set():
+            response.force_close()
+        return response
+
+    async def answered(
+        request: web.Request, handler: Handler, route: Route | None, call: Call
+    ) -> web.StreamResponse:
+        try:
+            check_address(request)
+            if route is None or not route.open:
+                call.identity = authenticated(request, verifier)
+                if route is not None:
+                    check_access(call.identity, route)
+            if request.body_exists:
+                check_body_size(request, body_bytes_max)
+            if DEADLINE_HEADER not in request.headers or (route is not None and route.streams):
+                return await handler(request)
+            return await _within_deadline(request, handler, call)
+        except ApiError as error:
+            told = error
+        except web.HTTPException as error:
+            told = meaning(error, request, body_bytes_max)
+        except RequestPayloadError:
+            told = ValidationError("The request body is malformed")
+        except ConnectionError:
+            if request.transport is None:
+                raise
+            log.exception("unexpected_error", method=request.method, path=request.path)
+            told = InternalError()
+        except Exception:
+            log.exception("unexpected_error", method=request.method, path=request.path)
+            told = InternalError()
+        return _refused(request, told)
+
+    async def _traced(
+        request: web.Request, handler: Handler, route: Route | None, call: Call
+    ) -> web.StreamResponse:
+        with tracing.server_span(request, call.route) as span:
+            response = await answered(request, handler, route, call)
+            tracing.tell_status(span, response.status, call.route)
+            return response
+
+    return stand_around
+
+
+async def name_answer(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal `on_response_prepare`: what every answer carries, also one that is streamed."""
+    call = request.get(CALL)
+    response.headers[REQUEST_ID_HEADER] = (
+        request_id_from(request.headers.get(REQUEST_ID_HEADER)) if call is None else call.request_id
+    )
+    response.headers[hdrs.SERVER] = SERVER
+
+
+def check_address(request: web.Request) -> None:
+    """Refuse what no handler could put into a statement: NUL, and bytes that are no text."""
+    raw = request.raw_path
+    if "%00" in raw or not raw.isascii():
+        raise ValidationError("The address holds a NUL or an unencoded character")
+
+
+def authenticated(request: web.Request, verifier: IdentityVerifier) -> Identity:
+    """Who asks, or `Unauthorized`; a path that does not exist is told only to those who are known."""
+    token = request.headers.get(IDENTITY_HEADER)
+    if token is None:
+        raise Unauthorized("Missing authentication")
+    return verifier.verify(token)
+
+
+def check_access(identity: Identity, route: Route) -> None:
+    """The one place that decides whether this caller may use this route at all."""
+    if route.internal:
+        return
+    if identity.kind == "service" or (route.user_only and identity.kind != "user"):
+        raise PermissionDenied
+    if route.permission is not None:
+        identity.require(route.permission)
+
+
+def check_body_size(request: web.Request, bytes_max: int) -> None:
+    """Refuse a body that says itself that it is too large; one that does not say is counted."""
+    length = request.headers.get(hdrs.CONTENT_LENGTH)
+    if length is not None and int(length) > bytes_max:
+        raise PayloadTooLarge(f"Request body exceeds {bytes_max} bytes")
+
+
+def meaning(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) -> ApiError:
+    """What aiohttp found, in our words."""
+    if isinstance(error, web.HTTPNotFound):
+        return NotFound(f"Route {shown(request.path)} not found")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return MethodNotAllowed(
+            f"Method '{request.method}' is not allowed for {shown(request.path)},"
+            f" expected {allowed}",
+            headers={hdrs.ALLOW: allowed},
+        )
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return PayloadTooLarge(f"Request body exceeds {bytes_max} bytes")
+    if isinstance(error, web.HTTPExpectationFailed):
+        expected = request.headers.get(hdrs.EXPECT)
+        return ValidationError(f"Expect {shown(expected)} is not known, expected '100-continue'")
+    if error.status in _REFUSED_STATUSES:
+        return ValidationError("The request is malformed")
+    log.error("unexpected_http_exception", status=error.status, path=request.path)
+    return InternalError()
+
+
+async def _within_deadline(
+    request: web.Request, handler: Handler, call: Call
+) -> web.StreamResponse:
+    """Cancel the handler when the caller has stopped waiting; its transaction rolls back."""
+    call.deadline = deadline_from(request.headers[DEADLINE_HEADER])
+    if call.deadline is None:
+        return await handler(request)
+    try:
+        async with asyncio.timeout_at(call.deadline) as limit:
+            return await handler(request)
+    except TimeoutError:
+        if limit.expired():
+            raise UpstreamTimeout from None
+        raise
+
+
+def _refused(request: web.Request, error: ApiError) -> web.StreamResponse:
+    """The envelope, unless part of an answer is out: then half of it must not look like a whole."""
+    if request.writer.output_size > 0:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the answer was cut off")
+    response = error_response(error, request)
+    if request.body_exists and not request.content.is_eof():
+        # Nobody will read the rest; what follows on this connection would be taken for it.
+        response.force_close()
+    return response
+
+

@@ -1,0 +1,197 @@
+"""Reads what a client sent: a JSON body or a query string, as a model or as a clear refusal.
+
+Bodies are read strictly (`"1"` is no number, `true` is none either); a query string knows only text,
+so there `limit=50` is a number. What a model does not name is ignored. Texts with a NUL are refused
+here, because PostgreSQL stores none, and so are integers that JSON numbers elsewhere cannot hold.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import lru_cache
+from typing import Annotated, Any, Final, TypeVar, get_origin
+
+import orjson
+import pydantic
+from aiohttp import hdrs, web
+from pydantic import BaseModel, Field
+
+from shared.errors import (
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    ValidationError,
+)
+from shared.web.wording import field_at, pointer_to, refusal, shown
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+LIST_LIMIT_MAX: Final = 500
+LIST_LIMIT_DEFAULT: Final = 50
+OFFSET_MAX: Final = 2**53 - 1
+_INTEGER_MIN: Final = -(2**63)
+_INTEGER_MAX: Final = 2**64 - 1
+_LONG_INTEGER: Final = b"0" * 19
+_DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
+_GZIP_WINDOW_BITS: Final = 31
+
+
+class Page(BaseModel):
+    """Which part of a list is asked for."""
+
+    offset: Annotated[int, Field(ge=0, le=OFFSET_MAX)] = 0
+    limit: Annotated[int, Field(ge=1, le=LIST_LIMIT_MAX)] = LIST_LIMIT_DEFAULT
+
+
+async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
+    """The JSON body as a model.
+
+    Raises `UnsupportedMediaType` unless it is JSON in UTF-8, plain or in gzip, `PayloadTooLarge`, or
+    `ValidationError` with everything that is wrong with it.
+    """
+    if request.body_exists:
+        _check_media_type(request)
+    raw = await request.read()
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    if encoding is not None:
+        raw = _decoded(raw, encoding, request.client_max_size)
+    if not raw:
+        raise ValidationError.at("", "A JSON body is required")
+    return parse_body(raw, model)
+
+
+def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
+    """JSON text as a model, or `ValidationError`."""
+    # Twice read: orjson refuses what only some parsers take (NaN, 1e999, lone surrogates, a byte
+    # order mark), and says where; only pydantic's own reader is strict and still lets a text be a
+    # date or a member of an enumeration.
+    try:
+        sent = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ValidationError.at("", f"Malformed JSON: {error}") from None
+    if b"\\u0000" in raw:
+        _refuse(sent, _holds_nul, "holds a NUL character")
+    if _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO):
+        _refuse_long_integers(raw)
+    try:
+        return model.model_validate_json(raw, strict=True)
+    except pydantic.ValidationError as error:
+        if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
+            raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
+        raise refusal(error, sent) from None
+
+
+def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
+    """The query string as a model; parameters that it does not name are ignored."""
+    query = request.query
+    if not query:
+        sent: dict[str, Any] = {}
+    else:
+        lists = _list_parameters(model)
+        sent = {}
+        for name in query:
+            if name in sent:
+                continue
+            values = query.getall(name)
+            if name in lists:
+                sent[name] = values
+            elif len(values) > 1 and name in _parameters(model):
+                raise ValidationError.at(f"/{name}", f"Field '{name}' may be given only once")
+            else:
+                sent[name] = values[0]
+    try:
+        return model.model_validate(sent)
+    except pydantic.ValidationError as error:
+        raise refusal(error, sent) from None
+
+
+def _check_media_type(request: web.Request) -> None:
+    header = request.headers.get(hdrs.CONTENT_TYPE)
+    if header == "application/json":
+        return
+    if header is None:
+        raise UnsupportedMediaType("Expected Content-Type 'application/json', got none")
+    content_type = request.content_type
+    if content_type != "application/json" and not (
+        content_type.startswith("application/") and content_type.endswith("+json")
+    ):
+        raise UnsupportedMediaType(f"Expected Content-Type 'application/json', got {shown(header)}")
+    charset = request.charset
+    if charset is not None and charset.lower() not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType(f"Expected charset 'utf-8', got {shown(charset)}")
+
+
+def _decoded(raw: bytes, encoding: str, bytes_max: int) -> bytes:
+    """The body out of its gzip, which must not be larger than a plain one might be."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return raw
+        case "gzip" | "x-gzip":
+            pass
+        case _:
+            raise UnsupportedMediaType(f"Expected Content-Encoding 'gzip', got {shown(encoding)}")
+    plain = bytearray()
+    try:
+        while raw:
+            member = zlib.decompressobj(_GZIP_WINDOW_BITS)
+            plain += member.decompress(raw, bytes_max + 1 - len(plain))
+            if len(plain) > bytes_max:
+                raise PayloadTooLarge(f"Request body exceeds {bytes_max} bytes")
+            if not member.eof:
+                raise ValidationError.at("", "Malformed gzip: the body ends too early")
+            raw = member.unused_data
+    except zlib.error:
+        raise ValidationError.at("", "Malformed gzip") from None
+    return bytes(plain)
+
+
+@lru_cache(maxsize=256)
+def _parameters(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(
+        name for field, info in model.model_fields.items() for name in (field, info.alias) if name
+    )
+
+
+@lru_cache(maxsize=256)
+def _list_parameters(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(
+        name
+        for field, info in model.model_fields.items()
+        if (get_origin(info.annotation) or info.annotation) in (list, tuple, set, frozenset)
+        for name in (field, info.alias)
+        if name
+    )
+
+
+def _holds_nul(value: Any) -> bool:
+    return isinstance(value, str) and "\x00" in value
+
+
+def _is_long_integer(value: Any) -> bool:
+    return isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX
+
+
+def _refuse_long_integers(raw: bytes) -> None:
+    # orjson has made floating point numbers of them, so it cannot tell.
+    from pydantic_core import from_json  # noqa: PLC0415 - rarely needed
+
+    try:
+        sent = from_json(raw)
+    except ValueError:
+        raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
+    _refuse(sent, _is_long_integer, "is an integer of more than 64 bits")
+
+
+def _refuse(sent: Any, is_refused: Any, why: str) -> None:
+    """Raise for the first value or key, in the order of the document, that is refused."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), sent)]
+    while waiting:
+        path, value = waiting.pop()
+        if is_refused(value):
+            raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why}")
+        if isinstance(value, list):
+            waiting.extend(((*path, at), one) for at, one in reversed(tuple(enumerate(value))))
+        elif isinstance(value, dict):
+            for name in value:
+                if is_refused(name):
+                    raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why} in a name")
+            waiting.extend(((*path, name), one) for name, one in reversed(value.items()))

@@ -1,0 +1,110 @@
+"""The table in which a feature declares its routes, and what each of them promises.
+
+The edge enforces `permission`, `user_only` and `internal` before a handler runs; the description of
+the API is generated from all of it. A route is one of four kinds:
+
+    open       no identity is looked at: `permission` is None and it is neither of the next two
+    internal   for other services, and for those who act through them; not part of the description
+    user_only  for people: an API key is refused, whatever it holds
+    the rest   for people, and for API keys that hold `permission`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from pydantic import BaseModel
+
+from shared.errors import ApiError
+from shared.identity import Permission
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Declare = Callable[[Handler], Handler]
+
+ANY_METHOD: Final = hdrs.METH_ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route and everything that is promised about it."""
+
+    method: str
+    path: str
+    handler: Handler
+    tag: str
+    permission: Permission | None = None
+    open: bool = False
+    internal: bool = False
+    user_only: bool = False
+    streams: bool = False
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    answers: Any = None
+    status: int = 200
+    summary: str = ""
+    description: str = ""
+    errors: tuple[type[ApiError], ...] = ()
+
+
+@dataclass(slots=True)
+class Routes:
+    """The routes of one feature; `tag` groups them in the description. Rules are fields of `Route`."""
+
+    tag: str
+    table: list[Route] = field(default_factory=list)
+
+    def get(self, path: str, **rules: Any) -> Declare:
+        """Declare a GET route, which answers HEAD as well."""
+        return self._declare(hdrs.METH_GET, path, rules)
+
+    def post(self, path: str, **rules: Any) -> Declare:
+        """Declare a POST route."""
+        return self._declare(hdrs.METH_POST, path, rules)
+
+    def put(self, path: str, **rules: Any) -> Declare:
+        """Declare a PUT route."""
+        return self._declare(hdrs.METH_PUT, path, rules)
+
+    def patch(self, path: str, **rules: Any) -> Declare:
+        """Declare a PATCH route."""
+        return self._declare(hdrs.METH_PATCH, path, rules)
+
+    def delete(self, path: str, **rules: Any) -> Declare:
+        """Declare a DELETE route; unless `status` says otherwise it answers 204."""
+        return self._declare(hdrs.METH_DELETE, path, {"status": 204, **rules})
+
+    def internal_get(self, path: str, **rules: Any) -> Declare:
+        """Declare a GET route for other services."""
+        return self.get(path, internal=True, **rules)
+
+    def internal_post(self, path: str, **rules: Any) -> Declare:
+        """Declare a POST route for other services."""
+        return self.post(path, internal=True, **rules)
+
+    def internal_put(self, path: str, **rules: Any) -> Declare:
+        """Declare a PUT route for other services."""
+        return self.put(path, internal=True, **rules)
+
+    def internal_delete(self, path: str, **rules: Any) -> Declare:
+        """Declare a DELETE route for other services."""
+        return self.delete(path, internal=True, **rules)
+
+    def catch_all(self, path: str = "/{path:.*}") -> Declare:
+        """Declare an open route for every method that judges and streams by itself: a gateway's.
+
+        It is left out of the description, and the caller's deadline header means nothing to it.
+        """
+        return self._declare(ANY_METHOD, path, {"streams": True})
+
+    def _declare(self, method: str, path: str, rules: Mapping[str, Any]) -> Declare:
+        def declare(handler: Handler) -> Handler:
+            told = {"description": (handler.__doc__ or "").strip(), **rules}
+            guarded = any(told.get(rule) for rule in ("permission", "internal", "user_only"))
+            route = Route(method, path, handler, self.tag, **{"open": not guarded, **told})
+            self.table.append(route)
+            return handler
+
+        return declare

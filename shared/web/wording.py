@@ -1,0 +1,186 @@
+"""Says what is wrong with a request in the words of the contract, not in those of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import pydantic
+from pydantic_core import ErrorDetails
+
+from shared.errors import ValidationError, Violation
+
+TOLD_LENGTH_MAX: Final = 100
+TOLD_VIOLATIONS_MAX: Final = 100
+
+_EXPECTED_TYPES: Final[Mapping[str, str]] = {
+    "string_type": "string",
+    "string_sub_type": "string",
+    "string_unicode": "string",
+    "bytes_type": "string",
+    "int_type": "number",
+    "float_type": "number",
+    "decimal_type": "number",
+    "bool_type": "boolean",
+    "list_type": "array",
+    "tuple_type": "array",
+    "set_type": "array",
+    "frozen_set_type": "array",
+    "iterable_type": "array",
+    "dict_type": "object",
+    "mapping_type": "object",
+    "model_type": "object",
+    "model_attributes_type": "object",
+    "dataclass_type": "object",
+    "none_required": "null",
+}
+"""What was expected, by the name that pydantic gives to a value of the wrong JSON type."""
+
+_FORMS: Final[Mapping[str, str]] = {
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "float_parsing": "a number",
+    "decimal_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "datetime_type": "an ISO 8601 date and time",
+    "datetime_parsing": "an ISO 8601 date and time",
+    "datetime_from_date_parsing": "an ISO 8601 date and time",
+    "datetime_object_invalid": "an ISO 8601 date and time",
+    "timezone_aware": "an ISO 8601 date and time with its offset",
+    "date_type": "an ISO 8601 date",
+    "date_parsing": "an ISO 8601 date",
+    "date_from_datetime_parsing": "an ISO 8601 date",
+    "url_type": "an absolute URL",
+    "url_parsing": "an absolute URL",
+    "url_scheme": "an absolute URL",
+    "uuid_parsing": "a UUID",
+}
+"""The form that was expected of a value, where its JSON type alone does not say it."""
+
+_BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "greater_than_equal": lambda bound: f"at least {bound['ge']}",
+    "greater_than": lambda bound: f"more than {bound['gt']}",
+    "less_than_equal": lambda bound: f"at most {bound['le']}",
+    "less_than": lambda bound: f"less than {bound['lt']}",
+    "multiple_of": lambda bound: f"a multiple of {bound['multiple_of']}",
+}
+
+
+def js_type(value: Any) -> str:
+    """The JSON name of a value's type, as messages print it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, (list, tuple, set, frozenset)) else "object"
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: never longer than a line."""
+    if isinstance(value, bool):
+        text = "true" if value else "false"
+    elif value is None:
+        text = "null"
+    elif isinstance(value, (list, tuple, dict)):
+        return f"{js_type(value)} of {len(value)}"
+    else:
+        text = str(value)
+    return f"'{text if len(text) <= TOLD_LENGTH_MAX else text[:TOLD_LENGTH_MAX] + '…'}'"
+
+
+def pointer_to(path: Sequence[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of a place."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def field_at(path: Sequence[str | int]) -> str:
+    """`Field 'states.0.id'`, or `Body` for the whole."""
+    if not path:
+        return "Body"
+    name = ".".join(map(str, path))
+    return f"Field '{name if len(name) <= TOLD_LENGTH_MAX else name[:TOLD_LENGTH_MAX] + '…'}'"
+
+
+def refusal(error: pydantic.ValidationError, sent: Any) -> ValidationError:
+    """Everything that is wrong with `sent`, in the order in which the model names it."""
+    problems = error.errors(include_url=False)[:TOLD_VIOLATIONS_MAX]
+    found: dict[str, Violation] = {}
+    for (path, problem), others in _by_place(problems, sent):
+        violation = _violation(path, problem, others)
+        found.setdefault(violation.pointer, violation)
+    return ValidationError.of(found.values())
+
+
+def _by_place(
+    problems: Sequence[ErrorDetails], sent: Any
+) -> list[tuple[tuple[tuple[str | int, ...], ErrorDetails], list[ErrorDetails]]]:
+    """Problems in order, each with all those of the same place: a union reports every member."""
+    places: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+    for problem in problems:
+        places.setdefault(_path(problem, sent), []).append(problem)
+    return [((path, found[0]), found) for path, found in places.items()]
+
+
+def _path(problem: ErrorDetails, sent: Any) -> tuple[str | int, ...]:
+    """Where in the document it is; pydantic also names validators and union members on the way."""
+    path: list[str | int] = []
+    place = sent
+    for part in problem["loc"]:
+        if isinstance(place, dict) and part in place:
+            place = place[part]
+        elif isinstance(place, list) and isinstance(part, int) and part < len(place):
+            place = place[part]
+        elif problem["type"] != "missing" or part != problem["loc"][-1]:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _violation(
+    path: tuple[str | int, ...], problem: ErrorDetails, others: Sequence[ErrorDetails]
+) -> Violation:
+    return Violation(pointer_to(path), _message(field_at(path), problem, others))
+
+
+def _message(  # noqa: PLR0911 - one return per kind of violation
+    field: str, problem: ErrorDetails, others: Sequence[ErrorDetails]
+) -> str:
+    kind, value, context = problem["type"], problem["input"], problem.get("ctx") or {}
+    if kind == "missing":
+        return f"{field} is required"
+    if kind in _EXPECTED_TYPES:
+        expected = _EXPECTED_TYPES[kind]
+        members = [_EXPECTED_TYPES[each["type"]] for each in others if each["type"] in _EXPECTED_TYPES]
+        if len(members) > 1:
+            expected = "' or '".join(dict.fromkeys(members))
+        if js_type(value) == expected:
+            return f"{field} expects a whole number, got {shown(value)}"
+        return f"{field} expects type '{expected}', got '{js_type(value)}'"
+    if kind in _FORMS:
+        return f"{field} expects {_FORMS[kind]}, got {shown(value)}"
+    if kind in ("literal_error", "enum"):
+        return f"{field} must be one of {context['expected']}, got {shown(value)}"
+    if kind in _BOUNDS:
+        return f"{field} must be {_BOUNDS[kind](context)}, got {shown(value)}"
+    if kind == "string_pattern_mismatch":
+        return f"{field} must match pattern '{context['pattern']}', got {shown(value)}"
+    if kind == "string_too_long":
+        return f"{field} exceeds maximum length {context['max_length']}, got {len(value)}"
+    if kind == "string_too_short":
+        return f"{field} must have at least {context['min_length']} characters, got {len(value)}"
+    if kind == "too_long":
+        return f"{field} must have at most {context['max_length']} items, got {len(value)}"
+    if kind == "too_short":
+        return f"{field} must have at least {context['min_length']} items, got {len(value)}"
+    if kind == "extra_forbidden":
+        return f"{field} is not known"
+    if kind in ("value_error", "assertion_error"):
+        told = str(context["error"])
+        return told if "'" in told else f"{field}: {told}"
+    return f"{field} is not valid: {problem['msg']}"
