@@ -286,7 +286,11 @@ async def test_a_broker_that_is_away_costs_no_event(
 
 @pytest.mark.slow
 async def test_a_broker_that_is_restarted_has_forgotten_nothing(db: Database, own_servers: Servers):
-    """What it confirmed it still has, and what it did not confirm comes afterwards."""
+    """What it confirmed it still has, and what it did not confirm comes afterwards.
+
+    Stopped in order, not killed: a quorum queue of RabbitMQ 3.10 that is killed within seconds of
+    being made may never find a leader again, and this one has just been made.
+    """
     own = Queue("restarted", ("restarted.#",))
     bus = Bus(own_servers.rabbit.vhost(), "test", [own])
     bus.start()
@@ -294,7 +298,7 @@ async def test_a_broker_that_is_restarted_has_forgotten_nothing(db: Database, ow
         async with db.transaction() as conn:
             await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100)))
         await eventually(lambda: _is(unsent(db), 0))
-        await asyncio.to_thread(own_servers.rabbit.private.kill)
+        await asyncio.to_thread(own_servers.rabbit.private.stop)
         async with db.transaction() as conn:
             await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100, 200)))
         relay.wake()

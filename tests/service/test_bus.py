@@ -1,0 +1,472 @@
+"""Reading queues: every event once in effect, and one bad message harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import aio_pika
+import pytest
+from aiohttp import web
+
+from shared import bus as shared_bus
+from shared import topology
+from shared.bus import BUS, CONSUMED, Bus, Consumer, Publisher, by_type, consume, subscribe
+from shared.errors import ServiceUnavailable
+from shared.events import Event
+from shared.postgres import DATABASE, Conn, Database
+from shared.topology import Queue
+from tests.kit.eventually import always, eventually
+from tests.kit.wire import Wire
+
+Handle = Callable[[Conn, Event], Awaitable[None]]
+
+
+def news(queue: Queue, subject: str = "ent-1", version: int = 1) -> Event:
+    return Event(f"{queue.name}.made", "/test", "ws-1", subject, {"version": version})
+
+
+async def publish(bus: Bus, *events: Event) -> None:
+    publisher = await Publisher.open(await bus.connection())
+    for event in events:
+        assert await publisher.publish(event.type, event.id, event.to_json())
+    await publisher.close()
+
+
+@asynccontextmanager
+async def consuming(
+    db: Database, bus: Bus, queue: Queue, handle: Handle, **options: int
+) -> AsyncIterator[Consumer]:
+    consumer = Consumer(db, bus, queue, handle, **options)
+    consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def record(conn: Conn, event: Event) -> None:
+    """The simplest effect: a row."""
+    await conn.execute(
+        "INSERT INTO effects (subject, version) VALUES ($1, $2)", event.subject, event.version
+    )
+
+
+async def subjects(db: Database) -> list[str]:
+    return [row["subject"] for row in await db.fetch("SELECT subject FROM effects ORDER BY id")]
+
+
+async def waiting(bus: Bus, name: str) -> int:
+    async with (await bus.connection()).channel() as channel:
+        declared = await channel.declare_queue(name, passive=True)
+        return declared.declaration_result.message_count
+
+
+async def come_true(check: Callable[[], Awaitable[object]], expected: object) -> None:
+    async def asked() -> bool:
+        assert await check() == expected
+        return True
+
+    await eventually(asked, within_s=20)
+
+
+def outcome(queue: Queue, name: str) -> float:
+    return CONSUMED.labels(queue.name, name)._value.get()
+
+
+async def test_a_service_starts_and_stops_without_a_broker(db: Database, queue: Queue):
+    app = web.Application()
+    app[DATABASE] = db
+    app[BUS] = Bus("amqp://guest:guest@127.0.0.1:1/", "test", [queue])
+    app[BUS].start()
+    app.cleanup_ctx.append(consume(queue, record))
+    app.cleanup_ctx.append(subscribe("#", lambda _: None, on_up=lambda: None, on_down=lambda: None))
+    runner = web.AppRunner(app)
+    async with asyncio.timeout(5):
+        await runner.setup()
+        assert not app[BUS].is_up
+        await runner.cleanup()
+        await app[BUS].stop()
+
+
+async def test_an_event_is_handled_once_however_often_it_comes(
+    db: Database, bus: Bus, queue: Queue
+):
+    event = news(queue)
+    await bus.connection()
+    await publish(bus, event, event, event)
+    async with consuming(db, bus, queue, record):
+        await come_true(lambda: waiting(bus, queue.name), 0)
+        await eventually(lambda: outcome(queue, "repeated") == 2)
+    assert await subjects(db) == ["ent-1"]
+
+
+async def test_a_poison_message_ends_in_the_dead_letters_and_holds_up_nobody(
+    db: Database, bus: Bus, queue: Queue
+):
+    tried: Counter[str] = Counter()
+
+    async def handle(conn: Conn, event: Event) -> None:
+        tried[event.subject] += 1
+        await record(conn, event)
+        if event.subject == "poison":
+            raise ValueError("I cannot read this")
+
+    await bus.connection()
+    await publish(bus, news(queue, "poison"), *(news(queue, f"ent-{n}") for n in range(50)))
+    async with consuming(db, bus, queue, handle, prefetch=10, workers=2):
+        await come_true(lambda: _count(db), 50)
+        assert await waiting(bus, queue.dead) == 0, "the others did not wait for its last attempt"
+        await come_true(lambda: waiting(bus, queue.dead), 1)
+        await come_true(lambda: waiting(bus, queue.name), 0)
+    assert tried["poison"] == topology.DELIVERIES_MAX + 1
+    assert "poison" not in await subjects(db), "its effect was rolled back each time"
+
+
+async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
+    db: Database, bus: Bus, queue: Queue
+):
+    await bus.connection()
+    publisher = await Publisher.open(await bus.connection())
+    for number, body in enumerate([b"", b"\xff", b"{}", b"[]", b'{"specversion":"1.0","data":{}}']):
+        await publisher.publish(f"{queue.name}.odd", f"odd-{number}", body)
+    await publish(bus, news(queue, "good"))
+    async with consuming(db, bus, queue, record):
+        await come_true(lambda: waiting(bus, queue.dead), 5)
+        await come_true(lambda: subjects(db), ["good"])
+    assert outcome(queue, "failed") == 0
+
+
+async def test_an_outage_of_what_the_handler_needs_uses_up_no_deliveries(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shared_bus, "BACKOFF_MAX_S", 0.1)
+    tried = 0
+
+    async def handle(conn: Conn, event: Event) -> None:
+        nonlocal tried
+        tried += 1
+        if tried <= 3 * topology.DELIVERIES_MAX:
+            raise ServiceUnavailable
+        await record(conn, event)
+
+    await bus.connection()
+    await publish(bus, news(queue))
+    async with consuming(db, bus, queue, handle):
+        await come_true(lambda: subjects(db), ["ent-1"])
+    assert await waiting(bus, queue.dead) == 0
+
+
+async def test_a_database_that_goes_away_costs_no_event(
+    database_url: str, db: Database, bus: Bus, queue: Queue
+):
+    async with Wire(database_url) as wire:
+        frail = Database(wire.url)
+        await bus.connection()
+        async with consuming(frail, bus, queue, record):
+            await publish(bus, *(news(queue, f"ent-{n:03}") for n in range(30)))
+            await come_true(lambda: _some(db), True)
+            wire.cut()
+            await publish(bus, *(news(queue, f"ent-{n:03}") for n in range(30, 60)))
+            await eventually(lambda: outcome(queue, "waited") >= 10)
+            wire.mend()
+            await come_true(lambda: _count(db), 60)
+        await frail.close()
+    assert await waiting(bus, queue.dead) == 0
+
+
+async def test_events_of_one_subject_are_handled_in_order_and_others_meanwhile(
+    db: Database, bus: Bus, queue: Queue
+):
+    at_once = most_at_once = 0
+    seen: list[tuple[str, int]] = []
+
+    async def handle(conn: Conn, event: Event) -> None:
+        nonlocal at_once, most_at_once
+        at_once += 1
+        most_at_once = max(most_at_once, at_once)
+        await asyncio.sleep(0.002 if event.version % 2 else 0)
+        seen.append((event.subject, event.version))
+        at_once -= 1
+
+    names = [f"ent-{n}" for n in range(12)]
+    await bus.connection()
+    await publish(bus, *(news(queue, name, version) for version in range(20) for name in names))
+    async with consuming(db, bus, queue, handle, workers=4):
+        await eventually(lambda: len(seen) == 20 * len(names))
+    for name in names:
+        assert [version for subject, version in seen if subject == name] == list(range(20))
+    assert 1 < most_at_once <= 4
+
+
+async def test_no_more_is_taken_than_the_prefetch(db: Database, bus: Bus, queue: Queue):
+    stuck = asyncio.Event()
+
+    async def handle(conn: Conn, event: Event) -> None:
+        await stuck.wait()
+
+    await bus.connection()
+    await publish(bus, *(news(queue, f"ent-{n}") for n in range(20)))
+    async with consuming(db, bus, queue, handle, prefetch=5):
+        await come_true(lambda: waiting(bus, queue.name), 15)
+        await always(lambda: _is(waiting(bus, queue.name), 15), 0.2)
+        stuck.set()
+        await come_true(lambda: waiting(bus, queue.name), 0)
+
+
+async def test_a_connection_lost_in_the_middle_has_one_effect_per_event(
+    db: Database, queue: Queue, bus: Bus, session_amqp_url: str
+):
+    await bus.connection()
+    await publish(bus, *(news(queue, f"ent-{n:03}") for n in range(60)))
+
+    async def handle(conn: Conn, event: Event) -> None:
+        await record(conn, event)
+        await asyncio.sleep(0.01)
+
+    async with Wire(session_amqp_url) as wire:
+        frail = Bus(wire.url, "test", [queue])
+        frail.start()
+        async with consuming(db, frail, queue, handle):
+            for done in (10, 25):
+                await eventually(lambda: _at_least(db, done))  # noqa: B023  awaited in this turn
+                wire.cut()
+                await asyncio.sleep(0.05)
+                wire.mend()
+            await come_true(lambda: _count(db), 60)
+            await come_true(lambda: waiting(bus, queue.name), 0)
+        await frail.stop()
+    assert sorted(await subjects(db)) == [f"ent-{n:03}" for n in range(60)]
+
+
+async def test_stopping_finishes_what_is_at_hand(db: Database, bus: Bus, queue: Queue):
+    begun = asyncio.Event()
+
+    async def handle(conn: Conn, event: Event) -> None:
+        begun.set()
+        await asyncio.sleep(0.2)
+        await record(conn, event)
+
+    await bus.connection()
+    await publish(bus, *(news(queue, f"ent-{n}") for n in range(3)))
+    async with consuming(db, bus, queue, handle, workers=1):
+        await begun.wait()
+    assert await _count(db) == 3
+    assert await waiting(bus, queue.name) == 0
+
+
+async def test_a_queue_that_is_removed_is_made_again(db: Database, bus: Bus, queue: Queue):
+    async with consuming(db, bus, queue, record):
+        await bus.connection()
+        await publish(bus, news(queue, "before"))
+        await come_true(lambda: subjects(db), ["before"])
+        async with (await bus.connection()).channel() as channel:
+            await channel.queue_delete(queue.name)
+        publisher = await Publisher.open(await bus.connection())
+        after = news(queue, "after")
+
+        async def taken() -> bool:
+            return await publisher.publish(after.type, after.id, after.to_json())
+
+        await eventually(taken)
+        await come_true(lambda: subjects(db), ["before", "after"])
+        await publisher.close()
+
+
+async def test_a_queue_that_differs_from_the_topology_is_read_all_the_same(
+    db: Database, bus: Bus, queue: Queue, capsys: pytest.CaptureFixture[str]
+):
+    async with (await bus.connection()).channel() as channel:
+        await channel.queue_delete(queue.name)
+        old = await channel.declare_queue(queue.name, durable=True, arguments={})
+        await old.bind(topology.EVENTS, f"{queue.name}.#")
+    async with consuming(db, bus, queue, record):
+        await publish(bus, news(queue))
+        await come_true(lambda: subjects(db), ["ent-1"])
+    assert "queue_differs_from_topology" in capsys.readouterr().out
+
+
+async def test_the_broker_takes_the_whole_topology_twice(session_amqp_url: str):
+    for _ in range(2):
+        real = Bus(session_amqp_url, "test")
+        real.start()
+        connection = await real.connection()
+        async with connection.channel() as channel:
+            for queue in topology.QUEUES:
+                await channel.declare_queue(queue.name, passive=True)
+                await channel.declare_queue(queue.dead, passive=True)
+        await real.stop()
+
+
+async def test_a_publisher_says_whether_anybody_was_there(bus: Bus, queue: Queue):
+    publisher = await Publisher.open(await bus.connection())
+    heard, unheard = news(queue), Event("unheard.of", "/test", "ws-1", "ent-1", {})
+    for event, expected in ((heard, True), (unheard, False)):
+        same_id_at_once = (
+            publisher.publish(event.type, event.id, event.to_json()) for _ in range(5)
+        )
+        assert await asyncio.gather(*same_id_at_once) == [expected] * 5
+    await publisher.close()
+
+
+async def test_a_publish_into_silence_is_not_confirmed(
+    queue: Queue, session_amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shared_bus, "PUBLISH_TIMEOUT_S", 0.3)
+    async with Wire(session_amqp_url) as wire:
+        bus = Bus(wire.url, "test", [queue])
+        bus.start()
+        publisher = await Publisher.open(await bus.connection())
+        wire.hold()
+        with pytest.raises(shared_bus.NotConfirmed):
+            await publisher.publish(f"{queue.name}.made", "id-1", b"{}")
+        wire.cut()
+        await bus.stop()
+
+
+async def test_a_subscriber_knows_when_it_may_have_missed_something(
+    queue: Queue, bus: Bus, session_amqp_url: str
+):
+    story: list[str] = []
+
+    def listen(event: Event) -> None:
+        if event.subject == "bad":
+            raise ValueError("cannot take this")
+        story.append(event.subject)
+
+    async with Wire(session_amqp_url) as wire:
+        app = web.Application()
+        app[BUS] = Bus(wire.url, "test", [queue])
+        app[BUS].start()
+        app.cleanup_ctx.append(
+            subscribe(
+                f"{queue.name}.*",
+                listen,
+                on_up=lambda: story.append("up"),
+                on_down=lambda: story.append("down"),
+            )
+        )
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await eventually(lambda: story == ["up"])
+        await publish(bus, *(news(queue, f"{n}") for n in range(5)))
+        await eventually(lambda: story[1:] == ["0", "1", "2", "3", "4"])
+        story.clear()
+        wire.cut()
+        await eventually(lambda: story == ["down"])
+        await publish(bus, news(queue, "missed"))
+        wire.mend()
+        await eventually(lambda: story == ["down", "up"])
+        await publish(bus, news(queue, "heard"))
+        await eventually(lambda: story == ["down", "up", "heard"])
+        story.clear()
+        await publish(bus, news(queue, "bad"))
+        await eventually(lambda: story == ["down", "up"])
+        await runner.cleanup()
+        assert story == ["down", "up", "down"]
+        await app[BUS].stop()
+
+
+async def test_two_subscribers_hear_the_same(queue: Queue, bus: Bus):
+    heard: list[list[str]] = [[], []]
+    ups: list[int] = []
+    app = web.Application()
+    app[BUS] = bus
+    for mine in heard:
+        app.cleanup_ctx.append(
+            subscribe(
+                f"{queue.name}.#",
+                lambda event, mine=mine: mine.append(event.subject),
+                on_up=lambda: ups.append(1),
+                on_down=lambda: None,
+            )
+        )
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await eventually(lambda: len(ups) == 2)
+    await publish(bus, *(news(queue, f"{n}") for n in range(20)))
+    await eventually(lambda: heard == [[f"{n}" for n in range(20)]] * 2)
+    await runner.cleanup()
+
+
+async def test_a_table_of_reactions_ignores_what_it_does_not_name(
+    db: Database, bus: Bus, queue: Queue
+):
+    other = Event(f"{queue.name}.other", "/test", "ws-1", "other", {})
+    await bus.connection()
+    await publish(bus, other, news(queue, "mine"))
+    async with consuming(db, bus, queue, by_type({f"{queue.name}.made": record})):
+        await come_true(lambda: waiting(bus, queue.name), 0)
+        await come_true(lambda: subjects(db), ["mine"])
+
+
+async def test_lag_is_the_age_of_the_oldest_event_at_hand(db: Database, bus: Bus, queue: Queue):
+    stuck = asyncio.Event()
+
+    async def handle(conn: Conn, event: Event) -> None:
+        await stuck.wait()
+
+    old = Event(
+        f"{queue.name}.made",
+        "/test",
+        "ws-1",
+        "ent-1",
+        {},
+        time=datetime.now(UTC) - timedelta(minutes=5),
+    )
+    await bus.connection()
+    await publish(bus, old, news(queue, "ent-2"))
+    lag = shared_bus.CONSUMER_LAG.labels(queue.name)
+    async with consuming(db, bus, queue, handle):
+        await eventually(lambda: 300 <= lag.collect()[0].samples[0].value < 330)
+        stuck.set()
+        await eventually(lambda: lag.collect()[0].samples[0].value == 0)
+
+
+async def test_messages_that_wait_are_counted(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shared_bus, "HOUSEKEEPING_S", 0.05)
+    stuck = asyncio.Event()
+
+    async def handle(conn: Conn, event: Event) -> None:
+        await stuck.wait()
+
+    await bus.connection()
+    await publish(bus, *(news(queue, f"ent-{n}") for n in range(9)))
+    gauge = shared_bus.CONSUMER_WAITING.labels(queue.name)
+    async with consuming(db, bus, queue, handle, prefetch=2):
+        await eventually(lambda: gauge._value.get() == 7)
+        stuck.set()
+        await eventually(lambda: gauge._value.get() == 0)
+
+
+async def test_a_message_that_is_published_is_persistent(bus: Bus, queue: Queue):
+    await bus.connection()
+    event = news(queue)
+    await publish(bus, event)
+    async with (await bus.connection()).channel() as channel:
+        own = await channel.get_queue(queue.name)
+        message = await own.get(no_ack=True)
+    assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+    assert (message.message_id, message.content_type) == (event.id, "application/cloudevents+json")
+    assert message.body == event.to_json()
+
+
+async def _count(db: Database) -> int:
+    return await db.fetchval("SELECT count(*) FROM effects")
+
+
+async def _some(db: Database) -> bool:
+    return await _count(db) > 0
+
+
+async def _at_least(db: Database, count: int) -> bool:
+    return await _count(db) >= count
+
+
+async def _is(asked: Awaitable[object], expected: object) -> bool:
+    return await asked == expected
