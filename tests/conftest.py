@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-import aiohttp
 import pytest
 
 from tests.kit.identities import Keyring
@@ -48,10 +47,9 @@ def running_stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 async def stack(running_stack: Stack, request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
     """All four services as processes. What the test stops or kills is running again after it."""
-    async with aiohttp.ClientSession() as session:
-        with running_stack.lent(session):
-            yield running_stack
-            _show_logs(running_stack, request)
+    async with running_stack.lent():
+        yield running_stack
+        _show_logs(running_stack, request)
 
 
 @pytest.fixture(scope="session")
@@ -86,10 +84,9 @@ async def frail_stack(
     running_frail_stack: Stack, request: pytest.FixtureRequest
 ) -> AsyncIterator[Stack]:
     """As `stack`, and the test may also stop `.servers.rabbit.private` and `.postgres.private`."""
-    async with aiohttp.ClientSession() as session:
-        with running_frail_stack.lent(session):
-            yield running_frail_stack
-            _show_logs(running_frail_stack, request)
+    async with running_frail_stack.lent():
+        yield running_frail_stack
+        _show_logs(running_frail_stack, request)
 
 
 OUTCOME = pytest.StashKey[dict[str, pytest.TestReport]]()

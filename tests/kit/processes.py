@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -13,6 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.local.guarded import Guarded
 from deploy.local.servers import free_port
 from tests.kit.servers import ROOT
 
@@ -33,7 +32,7 @@ class Process:
         self._module = module or name
         self._role = role
         self._env: dict[str, str] = {}
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: Guarded | None = None
         self.changed = False
 
     @property
@@ -52,7 +51,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return self._running is not None and self._running.poll() is None
+        return self._running is not None and self._running.running
 
     def configure(self, env: Mapping[str, str]) -> None:
         """These settings and no others, from the next start on."""
@@ -68,23 +67,16 @@ class Process:
         assert not self.alive, f"{self.name} runs already"
         self._env.update(env)
         self.changed = self.changed or bool(env)
-        command = [sys.executable, "-m", self._module, "--role", self._role]
-        if shutil.which("setpriv"):
-            # A test run that is killed takes its processes with it.
-            command = ["setpriv", "--pdeathsig", "KILL", *command]
         outside = {
             name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")
         }
-        with self.log.open("ab") as log:
-            self._running = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**outside, **self._env},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._running = Guarded(
+            [sys.executable, "-m", self._module, "--role", self._role],
+            {**outside, **self._env},
+            self.log,
+            guard="KILL",
+            cwd=ROOT,
+        )
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
         """Return when `/readyz` says so; fail with the end of the log when it does not in time."""
@@ -105,22 +97,25 @@ class Process:
             return False
 
     def stop(self) -> int:
-        """SIGTERM, and the exit status; a process that ignores it fails the test and is killed."""
+        """SIGTERM, and the exit status; one that does not stop is killed and fails the test."""
         if self._running is None:
             return 0
         self.resume()
-        self._running.terminate()
-        try:
-            return self._running.wait(STOPPED_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise AssertionError(f"{self.name} did not stop\n{self.tail()}") from None
+        status = self._end(signal.SIGTERM)
+        assert status != -signal.SIGKILL, f"{self.name} did not stop\n{self.tail()}"
+        return status
 
     def kill(self) -> None:
         """SIGKILL: what was in its memory is gone."""
         if self._running is not None:
-            self._running.kill()
-            self._running.wait()
+            self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self._running is not None
+        self._running.end(how, STOPPED_WITHIN_S)
+        status = self._running.exit_code
+        self._running = None
+        return 0 if status is None else status
 
     def pause(self) -> None:
         """SIGSTOP: it keeps its connections and answers nothing."""

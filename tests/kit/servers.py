@@ -13,7 +13,6 @@ import secrets
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from deploy.local.servers import PrivatePostgres, PrivateRabbit
+from shared import migrations
 
 T = TypeVar("T")
 ServerT = TypeVar("ServerT", "Postgres", "Rabbit")
@@ -72,23 +72,16 @@ class Postgres:
         if self.private is not None:
             self.private.stop()
             return
-        for name in (*self._made, *self._templates.values()):
+        for name in self._made:
             run_now(self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
     async def _migrated(self, service: str) -> str:
         name = f"sigma_test_{self._run}_{service}"
         await self._execute(f'CREATE DATABASE "{name}"')
+        self._made.append(name)
+        # In a thread with a loop of its own: Alembic blocks for a moment while it reads revisions.
+        await asyncio.to_thread(asyncio.run, migrations.apply(service, self._address(name)))
         self._templates[service] = name
-        command = [sys.executable, "-m", "shared.migrations", service]
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [*command, "--database-url", self._address(name)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"migrations of {service} failed\n{done.stdout}{done.stderr}"
         return name
 
     def _address(self, name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from shared import launch
 from shared.config import ServiceConfig, load
 from shared.events import Event
 from shared.identity import Identity
@@ -28,13 +29,24 @@ NO_BROKER = "amqp://guest:guest@127.0.0.1:9/"
 
 @dataclass(frozen=True, slots=True)
 class RunningService:
-    """A service that answers at `url`."""
+    """A service that answers at `url`, its probes and metrics at `internal_url`."""
 
-    app: web.Application
+    serving: launch.Serving
     config: Any
-    url: str
     keyring: Keyring
     _session: aiohttp.ClientSession
+
+    @property
+    def app(self) -> web.Application:
+        return self.serving.app
+
+    @property
+    def url(self) -> str:
+        return self.serving.url
+
+    @property
+    def internal_url(self) -> str:
+        return self.serving.internal_url
 
     @property
     def database(self) -> Database:
@@ -90,7 +102,7 @@ class Services:
         self,
         create_app: Callable[[Any, Any], web.Application],
         config: type[ServiceConfig],
-        role: str = "api",
+        role: launch.Role = "api",
         **settings: Any,
     ) -> RunningService:
         """The service that `create_app` puts together; `settings` are fields of its config.
@@ -114,9 +126,10 @@ class Services:
             filled["identity_signing_key"] = self.keyring.signing_key(service)
         known = {name: value for name, value in filled.items() if name in config.model_fields}
         loaded = load(config, **{**known, **settings})
-        app = create_app(loaded, role)
-        url = await self.serve(app)
-        return RunningService(app, loaded, url, self.keyring, self._session)
+        serving = await self._exits.enter_async_context(
+            launch.serving(create_app(loaded, role), role=role)
+        )
+        return RunningService(serving, loaded, self.keyring, self._session)
 
     async def serve(self, app: web.Application) -> str:
         """Serve any app on a free port until the test ends: a neighbour that the test plays."""
@@ -125,4 +138,4 @@ class Services:
         self._exits.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return f"http://127.0.0.1:{site.port}"

@@ -7,14 +7,18 @@ import base64
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
+from auth_service.sessions.passwords import hashed
+from auth_service.users import commands as users
+from auth_service.workspaces import commands as workspaces
 from shared.identity import GATEWAY
+from shared.postgres import Database
 from tests.kit.identities import Keyring
 from tests.kit.processes import Process
 from tests.kit.servers import ROOT, Servers, run_now
@@ -42,7 +46,10 @@ class Stack:
         self._token_keys = f"test={base64.b64encode(secrets.token_bytes(32)).decode()}"
         self._processes: dict[str, Process] = {}
         self._extra: list[Process] = []
-        self._session: aiohttp.ClientSession | None = None
+        self.password = f"password-{secrets.token_hex(6)}"
+        self._password_hash = hashed(self.password)
+        self._session: aiohttp.ClientSession
+        self._auth_database: Database
         for name in SERVICES:
             self._processes[name] = Process(name, folder)
         for name, process in self._processes.items():
@@ -111,14 +118,27 @@ class Stack:
         return process
 
     async def workspace(self, record_limit: int = 500) -> Workspace:
-        """A new workspace with an administrator, made as an operator makes one."""
+        """A new workspace with an administrator, as the administration command makes them.
+
+        In this process: starting the command twice for each test would take longer than the test.
+        """
         workspace = Workspace(self, f"ws-{secrets.token_hex(6)}")
-        await self.administer(
-            "create-workspace",
-            *("--id", workspace.id, "--name", "Test", "--record-limit", str(record_limit)),
-        )
+        await workspaces.create(self._auth_database, workspace.id, "Test", record_limit)
         workspace.admin = await workspace.user("role-admin", user_id="user-admin")
         return workspace
+
+    async def create_user(self, workspace_id: str, user_id: str, email: str, role_id: str) -> None:
+        """A user whose password is `stack.password`."""
+        await users.create(
+            self._auth_database,
+            workspace_id=workspace_id,
+            user_id=user_id,
+            email=email,
+            name=user_id,
+            role_id=role_id,
+            password_hash=self._password_hash,
+            quick_login=False,
+        )
 
     async def administer(self, command: str, *arguments: str, stdin: str = "") -> str:
         """`python -m auth_service admin <command> ...`, and what it printed."""
@@ -137,18 +157,18 @@ class Stack:
 
     def caller(self, **headers: str) -> Caller:
         """Somebody at the gateway with these headers; nobody in particular without any."""
-        assert self._session is not None, "the stack is used outside of a test"
         return Caller(self._session, self.url, headers)
 
-    @contextmanager
-    def lent(self, session: aiohttp.ClientSession) -> Iterator[Stack]:
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Stack]:
         """To one test; afterwards everything runs again as before."""
-        self._session = session
+        self._auth_database = Database(self.databases[AUTH], connections_max=2)
         try:
-            yield self
+            async with aiohttp.ClientSession() as self._session:
+                yield self
         finally:
-            self._session = None
-            self._heal()
+            await self._auth_database.close()
+            await asyncio.to_thread(self._heal)
 
     def close(self) -> None:
         """Stop every process, all at once, and drop what they wrote."""

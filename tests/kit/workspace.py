@@ -27,7 +27,6 @@ class Workspace:
     def __init__(self, stack: Stack, workspace_id: str) -> None:
         self.stack = stack
         self.id = workspace_id
-        self.password = f"password-{secrets.token_hex(6)}"
 
     async def api_key(self, permissions: Iterable[str] = tuple(Permission)) -> Caller:
         """A caller with a new API key that holds these permissions, all five by default."""
@@ -39,19 +38,16 @@ class Workspace:
         """A caller who logged in as a new user with this role."""
         user_id = user_id or f"user-{secrets.token_hex(4)}"
         email = self.email(user_id)
-        await self.stack.administer(
-            "create-user",
-            *("--workspace", self.id, "--id", user_id, "--email", email, "--name", user_id),
-            *("--role", role, "--password-stdin"),
-            stdin=self.password,
-        )
+        await self.stack.create_user(self.id, user_id, email, role)
         return await self.log_in(email)
 
     def email(self, user_id: str) -> str:
+        """The address that `user` gave to this user."""
         return f"{user_id}@{self.id}.test"
 
     async def log_in(self, email: str) -> Caller:
-        credentials = {"email": email, "password": self.password}
+        """A caller with a fresh token."""
+        credentials = {"email": email, "password": self.stack.password}
         answer = (await self.stack.caller().post("/auth/login", credentials)).ok()
         return self.stack.caller(Authorization=f"Bearer {answer['token']}")
 
