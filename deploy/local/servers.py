@@ -128,7 +128,9 @@ class PrivateServer(ABC):
                 continue  # Made by somebody else, under a name that can be guessed.
             self._own(folder, 0o700)
             if self._reaches(folder):
-                self.folder = folder
+                if folder != self.folder:
+                    (self.folder / "data-is-in").write_text(f"{folder}\n")
+                    self.folder = folder
                 break
         else:
             why = f"the user {self._user} cannot reach {self.folder}"

@@ -1,0 +1,55 @@
+# What a person or a machine does with this repository. `make help` lists it.
+
+PORT ?= 8080
+ARGS ?=
+PACKAGES := gateway auth_service records_service workflow_service shared
+VENV := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format load bench openapi migrate clean lock environment environment-dev
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: environment ## the whole system with a demo workspace, until Ctrl-C (PORT=8080)
+	@$(VENV) -m deploy.local --port $(PORT)
+
+test: environment-dev ## every test, on servers of its own (ARGS="-k word")
+	@$(VENV) -m deploy.local.binaries
+	@$(VENV) -m pytest $(ARGS)
+
+check: environment-dev ## format, lint, types, import rules
+	$(VENV) -m ruff format --check .
+	$(VENV) -m ruff check .
+	$(VENV) -m mypy --strict $(PACKAGES) deploy
+	.venv/bin/lint-imports
+
+format: environment-dev ## write the format that check asks for
+	$(VENV) -m ruff format .
+	$(VENV) -m ruff check --fix .
+
+load: environment ## move a catalogue in: make load DATA=<folder> (ARGS=... are passed on)
+	@test -n "$(DATA)" || { echo 'Say which folder: make load DATA=<folder>'; exit 2; }
+	@$(VENV) -m deploy.move_in "$(DATA)" $(ARGS)
+
+bench: environment-dev ## measure speed, each number beside its floor
+	@$(VENV) -m deploy.local.binaries
+	@$(VENV) -m benchmarks $(ARGS)
+
+openapi: environment ## write gateway/openapi.json from the routes and models
+	@$(VENV) -m gateway.description
+
+migrate: environment ## apply missing migrations to the databases of a running make run
+	@$(VENV) -m deploy.local.migrate
+
+clean: ## remove the demo's data, keys and logs, and what tools left behind
+	@deploy/local/clean.sh
+
+lock: ## write the lock files anew from requirements.in and requirements-dev.in
+	@deploy/local/lock.sh
+
+environment:
+	@deploy/local/environment.sh requirements.lock
+
+environment-dev:
+	@deploy/local/environment.sh requirements-dev.lock

@@ -1,0 +1,34 @@
+"""Applies missing migrations to the databases of a `make run` that is running: `make migrate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from deploy.local.__main__ import FOLDER, ROOT
+from deploy.local.databases import ADDRESSES
+
+
+def main() -> int:
+    """1 when nothing runs, or a migration failed and said why."""
+    try:
+        addresses: dict[str, str] = json.loads((FOLDER / ADDRESSES).read_text())
+    except FileNotFoundError:
+        print("Nothing runs: start `make run`, which migrates by itself.", file=sys.stderr)
+        return 1
+    done = [
+        subprocess.run(
+            [sys.executable, "-m", "shared.migrations", service],
+            cwd=ROOT,
+            env=dict(os.environ) | {"SIGMA_DATABASE_URL": address},
+            check=False,
+        )
+        for service, address in addresses.items()
+    ]
+    return max(each.returncode for each in done)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What the four services are told by their environment when they run on one machine.
+
+Keys and passwords are made once, for this folder alone, and kept in a file that only its owner can
+read. Nothing here is a default that another installation could fall back to.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.identity import GATEWAY, public_key_of
+
+AUTH, RECORDS, WORKFLOW = "auth_service", "records_service", "workflow_service"
+DATABASES: Mapping[str, str] = {
+    AUTH: "sigma_auth",
+    RECORDS: "sigma_records",
+    WORKFLOW: "sigma_workflow",
+}
+SERVICES = (AUTH, RECORDS, WORKFLOW, GATEWAY)
+HOST = "127.0.0.1"
+PORT = 8080
+_INTERNAL = 1_000  # Probes and metrics stand that much above the port of the API.
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where each service listens: the gateway on the first port, the others behind it."""
+
+    first: int = PORT
+
+    def api(self, service: str) -> int:
+        """For requests."""
+        return self.first + (GATEWAY, AUTH, RECORDS, WORKFLOW).index(service)
+
+    def internal(self, service: str) -> int:
+        """For probes and metrics."""
+        return self.api(service) + _INTERNAL
+
+    def url(self, service: str) -> str:
+        """For other services, and for people."""
+        return f"http://{HOST}:{self.api(service)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets of this installation."""
+
+    tokens: str
+    signing: Mapping[str, str]
+    passwords: Mapping[str, str]
+
+    @classmethod
+    def kept_in(cls, file: Path) -> Keys:
+        """Those of the file; made and written when there is none."""
+        if not file.exists():
+            kept = {
+                "tokens": f"local={_secret()}",
+                "signing": {name: f"{name}={_secret()}" for name in (GATEWAY, WORKFLOW)},
+                "passwords": {name: secrets.token_urlsafe(24) for name in DATABASES.values()},
+            }
+            write_closed(file, json.dumps(kept, indent=1))
+        return cls(**json.loads(file.read_text()))
+
+    @property
+    def public(self) -> str:
+        """Who may sign identities, as every service is told."""
+        return ",".join(public_key_of(key) for key in self.signing.values())
+
+
+def environment(
+    service: str, keys: Keys, ports: Ports, databases: Mapping[str, str], amqp_url: str
+) -> dict[str, str]:
+    """Everything this service needs; settings that are only wished for come from the caller's own.
+
+    `SIGMA_LOG_LEVEL=debug make run` works, because what is not set here is passed on.
+    """
+    told = {
+        "SIGMA_HOST": HOST,
+        "SIGMA_PORT": str(ports.api(service)),
+        "SIGMA_INTERNAL_PORT": str(ports.internal(service)),
+        "SIGMA_AMQP_URL": amqp_url,
+        "SIGMA_IDENTITY_KEYS": keys.public,
+        "SIGMA_AUTH_URL": ports.url(AUTH),
+        "SIGMA_RECORDS_URL": ports.url(RECORDS),
+        "SIGMA_WORKFLOW_URL": ports.url(WORKFLOW),
+        "SIGMA_DRAIN_SECONDS": "0",
+    }
+    if service in databases:
+        told["SIGMA_DATABASE_URL"] = databases[service]
+    if service in keys.signing:
+        told["SIGMA_IDENTITY_SIGNING_KEY"] = keys.signing[service]
+    if service in (GATEWAY, AUTH):
+        told["SIGMA_TOKEN_KEYS"] = keys.tokens
+    return dict(os.environ) | told
+
+
+def _secret() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def write_closed(file: Path, text: str) -> None:
+    """Whole or not at all, and from the first moment for its owner only."""
+    unfinished = file.with_suffix(".new")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as written:
+        written.write(text)
+    unfinished.rename(file)
