@@ -13,8 +13,8 @@ from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records.handlers import routes as record_routes
-from records_service.records.lifecycle import WORKFLOW_SERVICE
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
+from records_service.schemas.commands import WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
 from shared import bus, outbox, topology
 from shared.launch import Role
@@ -37,7 +37,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
     working = [
         outbox.relay("/records_service"),
-        bus.consume(topology.RECORDS_EVENTS, bus.by_type(REACTIONS)),
+        bus.consume(topology.RECORDS, bus.by_type(REACTIONS)),
     ]
     app = new_service(
         config,

@@ -21,9 +21,7 @@ from shared.postgres import Conn
 
 async def keep_role(conn: Conn, event: Event) -> None:
     """A role was made or changed."""
-    await roles.keep(
-        conn, event.workspace_id, event.subject, event.version, event.data["role"]
-    )
+    await roles.keep(conn, event.workspace_id, event.subject, event.version, event.data["role"])
 
 
 async def forget_role(conn: Conn, event: Event) -> None:
@@ -49,4 +47,3 @@ REACTIONS: Mapping[str, Handler] = {
     WORKFLOW_UPDATED: keep_workflow,
     WORKFLOW_DELETED: forget_workflow,
 }
-

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from records_service.lifecycles import store
-from records_service.schemas import model_lock
+from records_service.parts.commands import take_lock
 from shared.errors import Conflict
 from shared.postgres import Conn, Database
 
@@ -20,7 +20,7 @@ async def retire(
 ) -> None:
     """Let no record enter these states; `Conflict` when one is in them."""
     async with db.transaction() as conn:
-        await model_lock.take(conn, workspace_id)
+        await take_lock(conn, workspace_id)
         used = await store.state_in_use(conn, workspace_id, workflow_id, state_ids)
         if used is not None:
             raise Conflict.in_use("State", used)
@@ -30,18 +30,18 @@ async def retire(
 async def readmit(db: Database, workspace_id: str, workflow_id: str) -> None:
     """Let records enter all states of the workflow again."""
     async with db.transaction() as conn:
-        await model_lock.take(conn, workspace_id)
+        await take_lock(conn, workspace_id)
         await store.retire(conn, workspace_id, workflow_id, [])
 
 
 async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> None:
     """Take over a definition, unless it is old news."""
     if await store.is_newer(conn, workspace_id, definition["id"], definition["version"]):
-        await model_lock.take(conn, workspace_id)
+        await take_lock(conn, workspace_id)
         await store.keep(conn, workspace_id, definition)
 
 
 async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
     """The workflow is gone."""
-    await model_lock.take(conn, workspace_id)
+    await take_lock(conn, workspace_id)
     await store.forget(conn, workspace_id, workflow_id, version)

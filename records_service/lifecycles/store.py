@@ -76,9 +76,7 @@ async def state_in_use(
     return state
 
 
-async def retire(
-    conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
-) -> None:
+async def retire(conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]) -> None:
     """Let no record enter these states from now on."""
     await conn.execute(
         """

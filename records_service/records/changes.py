@@ -65,9 +65,7 @@ def merged(
         else:
             seen.add(attribute_id)
             checked = (
-                []
-                if entries is None
-                else rules.checks[attribute_id](entries, pointer, violations)
+                [] if entries is None else rules.checks[attribute_id](entries, pointer, violations)
             )
             _replace(result, attribute_id, checked)
             violations.extend(_emptied(rules, attribute_id, old, result, pointer))
@@ -123,9 +121,7 @@ def differences(old: Values, new: Values, rules: RecordRules) -> list[Change]:
     ]
 
 
-def _changed_entries(
-    attribute_id: str, alias: str, old: Entries, new: Entries
-) -> Iterator[Change]:
+def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) -> Iterator[Change]:
     before = {scope_key(entry["scope"]): entry for entry in old}
     after = {scope_key(entry["scope"]): entry for entry in new}
     for key in {**before, **after}:
@@ -164,9 +160,7 @@ def _emptied(
     """A required attribute may be missing in a draft, but what it holds cannot be taken away."""
     attribute = rules.attributes[attribute_id]
     if attribute.validation.required and attribute_id in old and attribute_id not in new:
-        yield Violation(
-            pointer, f"Attribute '{attribute.alias}' is required and cannot be emptied"
-        )
+        yield Violation(pointer, f"Attribute '{attribute.alias}' is required and cannot be emptied")
 
 
 def _escaped(name: str) -> str:

@@ -75,8 +75,7 @@ class Caller:
         """Raise `PreconditionFailed` when `If-Match` names another version than the stored one."""
         if self.if_match is not None and record.version not in self.if_match:
             raise PreconditionFailed(
-                f"Entity '{record.id}' is at version {record.version},"
-                " which If-Match does not name"
+                f"Entity '{record.id}' is at version {record.version}, which If-Match does not name"
             )
 
 
@@ -261,9 +260,7 @@ async def move(
             comment=comment,
         )
         async with app[DATABASE].acquire() as conn:
-            await store.update(
-                conn, record, [], [], write, model_version=seen.blueprint.version
-            )
+            await store.update(conn, record, [], [], write, model_version=seen.blueprint.version)
         return replace(seen, record=record, state=seen.rules.state_of(to_state_id))
 
     return await settled(app, attempt)
@@ -344,9 +341,7 @@ async def _unique(
             if (one.attribute_id, one.scope, one.value_hash)
             == (claim.attribute_id, claim.scope, claim.value_hash)
         )
-        raise Conflict(
-            f"Value '{told(value)}' for attribute '{alias}' must be unique"
-        ) from error
+        raise Conflict(f"Value '{told(value)}' for attribute '{alias}' must be unique") from error
 
 
 async def _check_relations(

@@ -249,7 +249,10 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
             "required": asked_for.required,
             **_told_score(asked_for, visible),
             "states": [
-                {"stateId": each, **_told_score(lifecycle.score(rules, record, each, scope), visible)}
+                {
+                    "stateId": each,
+                    **_told_score(lifecycle.score(rules, record, each, scope), visible),
+                }
                 for each in states
             ],
         }

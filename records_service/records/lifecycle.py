@@ -19,12 +19,10 @@ from records_service.records.rules import RecordRules
 from records_service.records.scopes import Scope, completed
 from records_service.records.seen import Seen
 from records_service.records.store import ModelMoved
-from records_service.schemas import model_lock
+from records_service.parts.commands import take_lock
+from records_service.schemas.commands import WORKFLOW_SERVICE
 from shared.errors import TransitionError, ValidationError
 from shared.postgres import DATABASE
-from shared.upstream import Upstream
-
-WORKFLOW_SERVICE = web.AppKey("workflow_service", Upstream)
 
 
 def target(rules: RecordRules, record: Record, state_name: str) -> str:
@@ -59,9 +57,7 @@ def score(
     )
 
 
-async def check_transition(
-    request: web.Request, seen: Seen, to_state_id: str
-) -> None:
+async def check_transition(request: web.Request, seen: Seen, to_state_id: str) -> None:
     """Raise `TransitionError` as workflow_service words it, unless the step may be taken now.
 
     Raises `ServiceUnavailable` when nobody can decide, and `ModelMoved` when the definition that
@@ -117,5 +113,5 @@ async def _evaluate(
 async def _adopt(app: web.Application, workspace_id: str, definition: dict[str, Any]) -> None:
     """Take over a definition that has not come by event yet."""
     async with app[DATABASE].transaction() as conn:
-        await model_lock.take(conn, workspace_id)
+        await take_lock(conn, workspace_id)
         await lifecycles.keep(conn, workspace_id, definition)

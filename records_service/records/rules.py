@@ -139,9 +139,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
             attribute.id: compile_check(attribute, blueprint.dimensions, blueprint.option_lists)
             for attribute in attributes.values()
         },
-        relation_ids=tuple(
-            a.id for a in attributes.values() if a.type is AttributeType.RELATION
-        ),
+        relation_ids=tuple(a.id for a in attributes.values() if a.type is AttributeType.RELATION),
         unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
         lifecycle=blueprint.lifecycles.get(schema.workflow_id or ""),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},

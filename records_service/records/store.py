@@ -117,9 +117,7 @@ async def page(
     return [_record(row) for row in rows if row["id"] is not None], rows[0]["total"]
 
 
-async def existing(
-    conn: Conn, workspace_id: str, record_ids: Sequence[str]
-) -> dict[str, str]:
+async def existing(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> dict[str, str]:
     """Of these ids, those that are records, each with its schema."""
     rows = await conn.fetch(
         "SELECT id, schema_id FROM records WHERE workspace_id = $1 AND id = ANY($2::text[])",

@@ -11,7 +11,9 @@ from records_service.records.rules import Access, RecordRules
 from records_service.records.scopes import Entries, Values, related
 
 
-def shown(record: Record, rules: RecordRules, access: Access, gone: Container[str]) -> dict[str, Any]:
+def shown(
+    record: Record, rules: RecordRules, access: Access, gone: Container[str]
+) -> dict[str, Any]:
     """The public object; `gone` are related records that exist no more, which are skipped (Q23)."""
     return {
         "id": record.id,

@@ -1,0 +1,1 @@
+"""Attributes: what kind of value a product may have under one alias."""

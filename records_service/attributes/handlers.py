@@ -1,0 +1,97 @@
+"""Attributes over HTTP."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from records_service.attributes import commands
+from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
+from records_service.parts import store as parts
+from records_service.parts.model import answer, if_match
+from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.identity import Flag, Permission
+from shared.postgres import DATABASE
+from shared.web import Routes, identity_of, json_response, no_content, read_body
+
+routes = Routes(tag="Attributes")
+
+
+@routes.get(
+    "/api/v1/attributes",
+    permission=Permission.READ,
+    answers=list[AttributeAnswer],
+    summary="List attributes",
+)
+async def list_attributes(request: web.Request) -> web.StreamResponse:
+    """All of them, oldest first."""
+    async with request.app[DATABASE].acquire() as conn:
+        found = await parts.every(conn, ATTRIBUTE, identity_of(request).workspace_id)
+    return json_response([part.shown() for part in found])
+
+
+@routes.post(
+    "/api/v1/attributes",
+    permission=Permission.UPDATE_MODEL,
+    body=AttributeDraft,
+    answers=AttributeAnswer,
+    status=201,
+    summary="Create an attribute",
+    errors=(Conflict,),
+)
+async def create_attribute(request: web.Request) -> web.StreamResponse:
+    """Put it into a group of a schema to use it."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
+    draft = await read_body(request, AttributeDraft)
+    return answer(await commands.create(request.app, identity.workspace_id, draft), status=201)
+
+
+@routes.get(
+    "/api/v1/attributes/{id}",
+    permission=Permission.READ,
+    answers=AttributeAnswer,
+    summary="Get an attribute",
+    errors=(NotFound,),
+)
+async def get_attribute(request: web.Request) -> web.StreamResponse:
+    """Its definition, not its values."""
+    async with request.app[DATABASE].acquire() as conn:
+        part = await parts.get(
+            conn, ATTRIBUTE, identity_of(request).workspace_id, request.match_info["id"]
+        )
+    return answer(part)
+
+
+@routes.put(
+    "/api/v1/attributes/{id}",
+    permission=Permission.UPDATE_MODEL,
+    body=AttributeDraft,
+    answers=AttributeAnswer,
+    summary="Replace an attribute",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def replace_attribute(request: web.Request) -> web.StreamResponse:
+    """The full object; its type and dimensions stay once there are values."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
+    draft = await read_body(request, AttributeDraft)
+    part = await commands.replace(
+        request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
+    )
+    return answer(part)
+
+
+@routes.delete(
+    "/api/v1/attributes/{id}",
+    permission=Permission.DELETE_MODEL,
+    summary="Delete an attribute",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def delete_attribute(request: web.Request) -> web.StreamResponse:
+    """Refused while a schema or another attribute's guard refers to it."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
+    await commands.delete(
+        request.app, identity.workspace_id, request.match_info["id"], if_match(request)
+    )
+    return no_content()

@@ -1,0 +1,50 @@
+"""Which claims does a unique attribute make, so that no other record has its value?
+
+A value is unique in its workspace, per attribute and per equal scope (Q11). The claim is a hash of
+the value's canonical form, so that the index has rows of one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from records_service.attributes.model import Attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One reserved value; `value` is kept for the message, not stored."""
+
+    attribute_id: str
+    scope: str
+    value_hash: bytes
+    value: Any
+
+
+def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> list[Claim]:
+    """The claims of these entries; none for an attribute that is not unique."""
+    if not attribute.validation.unique:
+        return []
+    return [
+        Claim(
+            attribute_id=attribute.id,
+            scope=orjson.dumps(entry["scope"], option=orjson.OPT_SORT_KEYS).decode(),
+            value_hash=sha256(_canonical(entry["value"])).digest(),
+            value=entry["value"],
+        )
+        for entry in entries
+    ]
+
+
+def _canonical(value: Any) -> bytes:
+    """Equal for equal values: 1 and 1.0 are one number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int):
+        return str(value).encode()
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

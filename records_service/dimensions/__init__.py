@@ -1,0 +1,1 @@
+"""Dimensions: where values may differ, such as language and market."""

@@ -1,0 +1,59 @@
+"""Creates, replaces and deletes dimensions, each in one transaction with its event."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from records_service.dimensions import store
+from records_service.dimensions.model import DIMENSION, DimensionDraft
+from records_service.dimensions.segments import body_of, removed
+from records_service.parts import store as parts
+from records_service.parts.commands import changing_model, tell
+from records_service.parts.model import Part, check_version
+from shared.errors import Conflict
+from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
+from shared.ids import new_id
+
+
+async def create(app: web.Application, workspace_id: str, draft: DimensionDraft) -> Part:
+    """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
+    body = body_of(draft)
+    async with changing_model(app, workspace_id) as conn:
+        part = await parts.insert(
+            conn, DIMENSION, workspace_id, draft.id or new_id("dim"), draft.alias, body
+        )
+        await tell(conn, DIMENSION_CREATED, workspace_id, part)
+    return part
+
+
+async def replace(
+    app: web.Application,
+    workspace_id: str,
+    dimension_id: str,
+    draft: DimensionDraft,
+    expected: frozenset[int] | None,
+) -> Part:
+    """Raises `Conflict` when a segment that values use would go."""
+    body = body_of(draft)
+    async with changing_model(app, workspace_id) as conn:
+        old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
+        check_version(DIMENSION.title, old.id, old.version, expected)
+        used = await store.used_segment(conn, workspace_id, old.id, removed(old.body, body))
+        if used is not None:
+            raise Conflict.in_use("Segment", used)
+        part = await parts.replace(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
+        await tell(conn, DIMENSION_UPDATED, workspace_id, part)
+    return part
+
+
+async def delete(
+    app: web.Application, workspace_id: str, dimension_id: str, expected: frozenset[int] | None
+) -> None:
+    """Raises `Conflict` while an attribute varies by it."""
+    async with changing_model(app, workspace_id) as conn:
+        old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
+        check_version(DIMENSION.title, old.id, old.version, expected)
+        if await store.is_used(conn, workspace_id, old.id):
+            raise Conflict.in_use(DIMENSION.title, old.id)
+        await parts.delete(conn, DIMENSION, workspace_id, old.id)
+        await tell(conn, DIMENSION_DELETED, workspace_id, old)

@@ -1,0 +1,124 @@
+"""Dimensions over HTTP."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from records_service.dimensions import commands
+from records_service.dimensions.model import (
+    DIMENSION,
+    Dimension,
+    DimensionAnswer,
+    DimensionDraft,
+    ScopeMatrixRequest,
+)
+from records_service.dimensions.segments import scope_matrix
+from records_service.parts import store as parts
+from records_service.parts.model import answer, if_match
+from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.identity import Flag, Permission
+from shared.postgres import DATABASE
+from shared.web import Routes, identity_of, json_response, no_content, read_body
+
+routes = Routes(tag="Dimensions")
+
+
+@routes.get(
+    "/api/v1/dimensions",
+    permission=Permission.READ,
+    answers=list[DimensionAnswer],
+    summary="List dimensions with their segments",
+)
+async def list_dimensions(request: web.Request) -> web.StreamResponse:
+    """All of them, oldest first."""
+    async with request.app[DATABASE].acquire() as conn:
+        found = await parts.every(conn, DIMENSION, identity_of(request).workspace_id)
+    return json_response([part.shown() for part in found])
+
+
+@routes.post(
+    "/api/v1/dimensions",
+    permission=Permission.UPDATE_MODEL,
+    body=DimensionDraft,
+    answers=DimensionAnswer,
+    status=201,
+    summary="Create a dimension",
+    errors=(Conflict,),
+)
+async def create_dimension(request: web.Request) -> web.StreamResponse:
+    """At least one segment; one of them is the default."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_DIMENSIONS)
+    draft = await read_body(request, DimensionDraft)
+    return answer(await commands.create(request.app, identity.workspace_id, draft), status=201)
+
+
+@routes.post(
+    "/api/v1/dimensions/scope-matrix",
+    permission=Permission.READ,
+    body=ScopeMatrixRequest,
+    answers=list[dict[str, str]],
+    summary="Combine the segments of dimensions",
+    errors=(NotFound,),
+)
+async def combine_segments(request: web.Request) -> web.StreamResponse:
+    """The cartesian product as scopes; no dimension gives one empty scope."""
+    workspace_id = identity_of(request).workspace_id
+    asked = await read_body(request, ScopeMatrixRequest)
+    async with request.app[DATABASE].acquire() as conn:
+        chosen = [
+            Dimension.parse(await parts.get(conn, DIMENSION, workspace_id, dimension_id))
+            for dimension_id in dict.fromkeys(asked.dimension_ids)
+        ]
+    return json_response(scope_matrix(chosen))
+
+
+@routes.get(
+    "/api/v1/dimensions/{id}",
+    permission=Permission.READ,
+    answers=DimensionAnswer,
+    summary="Get a dimension",
+    errors=(NotFound,),
+)
+async def get_dimension(request: web.Request) -> web.StreamResponse:
+    """With its segments."""
+    async with request.app[DATABASE].acquire() as conn:
+        part = await parts.get(
+            conn, DIMENSION, identity_of(request).workspace_id, request.match_info["id"]
+        )
+    return answer(part)
+
+
+@routes.put(
+    "/api/v1/dimensions/{id}",
+    permission=Permission.UPDATE_MODEL,
+    body=DimensionDraft,
+    answers=DimensionAnswer,
+    summary="Replace a dimension",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def replace_dimension(request: web.Request) -> web.StreamResponse:
+    """The full object; a segment that stored values use cannot be left out."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_DIMENSIONS)
+    draft = await read_body(request, DimensionDraft)
+    part = await commands.replace(
+        request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
+    )
+    return answer(part)
+
+
+@routes.delete(
+    "/api/v1/dimensions/{id}",
+    permission=Permission.DELETE_MODEL,
+    summary="Delete a dimension",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def delete_dimension(request: web.Request) -> web.StreamResponse:
+    """Refused while an attribute varies by it."""
+    identity = identity_of(request)
+    identity.require_flag(Flag.MANAGE_DIMENSIONS)
+    await commands.delete(
+        request.app, identity.workspace_id, request.match_info["id"], if_match(request)
+    )
+    return no_content()

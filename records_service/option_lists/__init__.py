@@ -1,0 +1,1 @@
+"""Option lists: what an option attribute lets one choose from."""

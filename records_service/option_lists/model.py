@@ -1,0 +1,123 @@
+"""An option list, such as colours, and its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field
+
+from records_service.parts.model import NAME_LENGTH_MAX, Alias, Body, Id, Kind, Name, Part
+
+VALUES_MAX = 10_000
+
+OPTION_LIST = Kind("option_lists", "ol", "Option list")
+VALUE_TITLE = "Option value"
+
+
+@dataclass(frozen=True, slots=True)
+class OptionValue:
+    """One thing to choose."""
+
+    id: str
+    alias: str
+    label: str
+    sort_order: float
+    color: str | None
+    parent_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OptionList:
+    """What an option attribute lets one choose from, in order."""
+
+    id: str
+    alias: str
+    name: str
+    hierarchical: bool
+    values: tuple[OptionValue, ...]
+
+    @classmethod
+    def parse(cls, part: Part) -> Self:
+        """Read the stored form."""
+        return cls(
+            id=part.id,
+            alias=part.alias,
+            name=part.body["name"],
+            hierarchical=part.body["hierarchical"],
+            values=tuple(
+                OptionValue(
+                    id=value["id"],
+                    alias=value["alias"],
+                    label=value["label"],
+                    sort_order=value["sortOrder"],
+                    color=value.get("color"),
+                    parent_id=value.get("parentId"),
+                )
+                for value in part.body["values"]
+            ),
+        )
+
+
+class OptionValueDraft(Body):
+    """A value as it is sent; without `sortOrder` it goes to the end."""
+
+    id: Id | None = None
+    alias: Alias
+    label: Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
+    sort_order: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        default=None, alias="sortOrder"
+    )
+    color: Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")] | None = None
+    parent_id: str | None = Field(default=None, alias="parentId")
+
+    def stored(self, value_id: str, last: float) -> dict[str, Any]:
+        """The value as it is stored and answered; `last` is the end of the list."""
+        order = last + 1 if self.sort_order is None else self.sort_order
+        value: dict[str, Any] = {
+            "id": value_id,
+            "alias": self.alias,
+            "label": self.label,
+            "sortOrder": int(order) if order == int(order) else order,
+        }
+        if self.color is not None:
+            value["color"] = self.color
+        if self.parent_id is not None:
+            value["parentId"] = self.parent_id
+        return value
+
+
+class OptionListDraft(Body):
+    """A list as it is sent; PUT takes all of it, `values` included."""
+
+    id: Id | None = None
+    alias: Alias
+    name: Name
+    hierarchical: bool = False
+    values: Annotated[list[OptionValueDraft], Field(max_length=VALUES_MAX)] = Field(
+        default_factory=list
+    )
+
+
+class OptionValueAnswer(BaseModel):
+    """A value as it is answered."""
+
+    id: str
+    alias: str
+    label: str
+    sort_order: float = Field(alias="sortOrder")
+    color: str | None = None
+    parent_id: str | None = Field(default=None, alias="parentId")
+
+
+class OptionListAnswer(BaseModel):
+    """A list as it is answered, values in ascending `sortOrder`."""
+
+    id: str
+    alias: str
+    name: str
+    hierarchical: bool
+    values: list[OptionValueAnswer]
+    created_at: datetime = Field(alias="createdAt")
+    updated_at: datetime = Field(alias="updatedAt")

@@ -1,0 +1,1 @@
+"""What dimensions, option lists, attributes and schemas have in common: id, alias, version, body."""

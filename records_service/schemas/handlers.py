@@ -1,0 +1,107 @@
+"""Schemas over HTTP."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
+from records_service.parts import store as parts
+from records_service.parts.model import answer, if_match
+from records_service.schemas import commands
+from records_service.schemas.model import SCHEMA, Schema, SchemaAnswer, SchemaDraft
+from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.identity import Flag, Permission
+from shared.postgres import DATABASE
+from shared.web import Routes, identity_of, json_response, no_content, read_body
+
+routes = Routes(tag="Schemas")
+
+
+@routes.get(
+    "/api/v1/schemas",
+    permission=Permission.READ,
+    answers=list[SchemaAnswer],
+    summary="List schemas",
+)
+async def list_schemas(request: web.Request) -> web.StreamResponse:
+    """All of them, oldest first."""
+    async with request.app[DATABASE].acquire() as conn:
+        found = await parts.every(conn, SCHEMA, identity_of(request).workspace_id)
+    return json_response([part.shown() for part in found])
+
+
+@routes.post(
+    "/api/v1/schemas",
+    permission=Permission.UPDATE_MODEL,
+    body=SchemaDraft,
+    answers=SchemaAnswer,
+    status=201,
+    summary="Create a schema",
+    errors=(Conflict,),
+)
+async def create_schema(request: web.Request) -> web.StreamResponse:
+    """Its groups name attributes by id; each of them at most once."""
+    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
+    draft = await read_body(request, SchemaDraft)
+    return answer(await commands.create(request, draft), status=201)
+
+
+@routes.get(
+    "/api/v1/schemas/{id}",
+    permission=Permission.READ,
+    answers=SchemaAnswer,
+    summary="Get a schema",
+    errors=(NotFound,),
+)
+async def get_schema(request: web.Request) -> web.StreamResponse:
+    """With its groups."""
+    async with request.app[DATABASE].acquire() as conn:
+        part = await parts.get(
+            conn, SCHEMA, identity_of(request).workspace_id, request.match_info["id"]
+        )
+    return answer(part)
+
+
+@routes.put(
+    "/api/v1/schemas/{id}",
+    permission=Permission.UPDATE_MODEL,
+    body=SchemaDraft,
+    answers=SchemaAnswer,
+    summary="Replace a schema",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def replace_schema(request: web.Request) -> web.StreamResponse:
+    """The full object; values of attributes that leave the schema stay stored, unseen."""
+    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
+    draft = await read_body(request, SchemaDraft)
+    part = await commands.replace(request, request.match_info["id"], draft, if_match(request))
+    return answer(part)
+
+
+@routes.delete(
+    "/api/v1/schemas/{id}",
+    permission=Permission.DELETE_MODEL,
+    summary="Delete a schema",
+    errors=(NotFound, Conflict, PreconditionFailed),
+)
+async def delete_schema(request: web.Request) -> web.StreamResponse:
+    """Refused while a record has it or a relation points to it."""
+    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
+    await commands.delete(request, request.match_info["id"], if_match(request))
+    return no_content()
+
+
+@routes.get(
+    "/api/v1/schemas/{id}/attributes",
+    permission=Permission.READ,
+    answers=list[AttributeAnswer],
+    summary="List the attributes of a schema",
+    errors=(NotFound,),
+)
+async def list_attributes_of_schema(request: web.Request) -> web.StreamResponse:
+    """In the order of its groups."""
+    workspace_id = identity_of(request).workspace_id
+    async with request.app[DATABASE].acquire() as conn:
+        schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))
+        found = {part.id: part for part in await parts.every(conn, ATTRIBUTE, workspace_id)}
+    return json_response([found[i].shown() for i in schema.attribute_ids if i in found])
