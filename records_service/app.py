@@ -10,6 +10,7 @@ from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.lifecycles.handlers import routes as lifecycle_routes
 from records_service.option_lists.handlers import routes as option_list_routes
+from records_service.parts.commands import SOURCE
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records.handlers import routes as record_routes
@@ -18,10 +19,12 @@ from records_service.schemas.commands import WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
 from shared import bus, outbox, topology
 from shared.launch import Role
-from shared.postgres import postgres
+from shared.postgres import DATABASE, postgres
 from shared.upstream import upstream
-from shared.web import new_service
+from shared.web import READINESS, new_service
 
+NAME = "records_service"
+QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
 ROUTES = (
     schema_routes,
     attribute_routes,
@@ -36,15 +39,15 @@ ROUTES = (
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
     working = [
-        outbox.relay("/records_service"),
-        bus.consume(topology.RECORDS, bus.by_type(REACTIONS)),
+        outbox.relay(SOURCE),
+        bus.consume(QUEUE, bus.by_type(REACTIONS)),
     ]
     app = new_service(
         config,
         ROUTES,
         [
-            postgres(config, application_name="records_service"),
-            bus.rabbitmq(config, "records_service"),
+            postgres(config, application_name=NAME),
+            bus.rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, config.auth_url, "auth_service"),
             upstream(WORKFLOW_SERVICE, config.workflow_url, "workflow_service"),
             *([] if role == "api" else working),
@@ -52,4 +55,9 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     )
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
+    app[READINESS].append(_database_answers)
     return app
+
+
+async def _database_answers(app: web.Application) -> None:
+    await app[DATABASE].ready()

@@ -101,14 +101,14 @@ async def _check_references(conn: Conn, workspace_id: str, body: Mapping[str, An
 
 
 def _differs(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:
-    """Whether a field that stored values depend on would change; dimensions may change their order."""
+    """Whether a field that stored values depend on would change; the order of dimensions may."""
     if name == "dimensionIds":
         return set(old[name]) != set(new[name])
     return old.get(name) != new.get(name)
 
 
 async def _settle_claims(conn: Conn, workspace_id: str, old: Attribute, new: Attribute) -> None:
-    """Reserve the stored values of an attribute that becomes unique; free those of one that ends."""
+    """Reserve the stored values of an attribute that becomes unique, or free them again."""
     if old.validation.unique == new.validation.unique:
         return
     if not new.validation.unique:

@@ -28,8 +28,8 @@ _SEVERAL = (AttributeType.OPTION, AttributeType.RELATION, AttributeType.MEDIA)
 def body_of(draft: AttributeDraft) -> dict[str, Any]:
     """The attribute as it is stored and answered.
 
-    Raises `ValidationError` with everything that is wrong: a rule for another type (section 2.2), a
-    pattern that RE2 does not take, a bound below the other, a reference that the type does not have.
+    Raises `ValidationError` with everything that is wrong: a rule for another type (section 2.2),
+    a pattern that RE2 does not take, a bound below the other, a reference of another type.
     """
     violations = [
         *_rule_faults(draft.validation, draft.type, "/validation"),

@@ -1,7 +1,7 @@
 """Each change of this service's copy of a workflow, under the workspace's model lock.
 
-Whoever holds that lock keeps record writes waiting, so "no record is in this state" stays true until
-the commit, and whoever waited then sees the state retired.
+Whoever holds that lock keeps record writes waiting, so "no record is in this state" stays true
+until the commit, and whoever waited then sees the state retired.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What dimensions, option lists, attributes and schemas have in common: id, alias, version, body."""
+"""What dimensions, option lists, attributes and schemas share: id, alias, version, body."""

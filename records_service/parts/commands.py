@@ -1,4 +1,4 @@
-"""A change of the model is one transaction under the workspace's model lock, and tells of itself."""
+"""A change of the model is one transaction under the model lock, and tells of itself."""
 
 from __future__ import annotations
 

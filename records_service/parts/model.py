@@ -40,7 +40,7 @@ class Body(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What parts of one kind are called: their table, the prefix of their ids, their public name."""
+    """What parts of one kind are called: table, prefix of their ids, public name."""
 
     table: str
     prefix: str

@@ -1,4 +1,4 @@
-"""The SQL that is the same for every kind of part. Table names come from `Kind`, never from a caller."""
+"""The SQL that is the same for every kind of part; table names are constants of `Kind`."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ async def insert(
         )
     except asyncpg.UniqueViolationError as error:
         raise _conflict(error, kind, part_id, alias) from error
+    assert row is not None
     return Part(**row)
 
 

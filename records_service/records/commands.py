@@ -1,4 +1,4 @@
-"""Each write of a record: read, judge, and one statement that holds only if the judgement still does.
+"""Each write of a record: read, judge, and one statement that holds if the judgement still does.
 
 Nothing is locked while values are checked. The statement names the versions of the model and of the
 record that were looked at; if either moved, the command starts again from what is there now. So two
@@ -21,6 +21,7 @@ from aiohttp import web
 
 from records_service.attributes.model import Attribute
 from records_service.attributes.uniqueness import Claim, claims_of
+from records_service.parts.commands import SOURCE
 from records_service.permissions.rules import Role
 from records_service.records import lifecycle, store
 from records_service.records.changes import Change, differences, merged, with_value
@@ -52,7 +53,6 @@ from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import DATABASE
 
-SOURCE = "/records_service"
 JUDGEMENTS_MAX = 100
 PAUSE_S = 0.002
 
@@ -198,7 +198,7 @@ async def set_value(
 async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
     """Remove a record; its history stays.
 
-    The role must be able to write one attribute of the schema, and none may be hidden from it (Q22).
+    The role must be able to write one attribute of the schema; none may be hidden from it (Q22).
     """
     identity = caller.identity
 

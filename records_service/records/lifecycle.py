@@ -13,13 +13,13 @@ from typing import Any
 from aiohttp import web
 
 from records_service.lifecycles import store as lifecycles
+from records_service.parts.commands import take_lock
 from records_service.records.completeness import Completeness, completeness
 from records_service.records.model import Record
 from records_service.records.rules import RecordRules
 from records_service.records.scopes import Scope, completed
 from records_service.records.seen import Seen
 from records_service.records.store import ModelMoved
-from records_service.parts.commands import take_lock
 from records_service.schemas.commands import WORKFLOW_SERVICE
 from shared.errors import TransitionError, ValidationError
 from shared.postgres import DATABASE

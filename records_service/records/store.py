@@ -2,8 +2,8 @@
 
 Each write statement starts by locking the workspace's model row in share mode at the version that
 the values were checked against: if the model moved, nothing is written and the caller judges again.
-Every later part selects from the part before it, so row locks are taken in one order and the event's
-place in the outbox is drawn under the record's lock.
+Every later part selects from the part before it, so row locks are taken in one order, and the
+event's place in the outbox is drawn under the record's lock.
 """
 
 from __future__ import annotations
@@ -195,6 +195,7 @@ async def insert(
         if error.constraint_name == "records_id_taken":
             raise Conflict.taken("Entity", record.id) from error
         raise
+    assert row is not None
     if not row["model_stands"]:
         raise ModelMoved
     if not row["had_room"]:
@@ -307,6 +308,7 @@ async def update(
         write.comment,
         *_staged(write.event),
     )
+    assert row is not None
     if not row["model_stands"]:
         raise ModelMoved
     if not row["record_stood"]:
@@ -363,6 +365,7 @@ async def delete(
         *_staged(write.event),
         stripe,
     )
+    assert row is not None
     if not row["model_stands"]:
         raise ModelMoved
     if not row["record_stood"]:
