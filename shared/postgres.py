@@ -37,6 +37,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.config import DatabaseConfig
 from shared.errors import ApiError, ServiceUnavailable
+from shared.web import READINESS
 
 log = structlog.get_logger(__name__)
 
@@ -461,7 +462,10 @@ DATABASE: Final = web.AppKey("database", Database)
 def postgres(
     config: DatabaseConfig, *, application_name: str = "sigma"
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Lend `app[DATABASE]` while the service runs; it starts and answers 503 without PostgreSQL."""
+    """Lend `app[DATABASE]` while the service runs, and be ready while PostgreSQL answers.
+
+    A service starts without its database: it answers 503 until there is one.
+    """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         database = Database(
@@ -470,12 +474,18 @@ def postgres(
             application_name=application_name,
         )
         app[DATABASE] = database
+        if READINESS in app:
+            app[READINESS].append(_ready)
         for state in ("lent", "idle", "waiting"):
             POOL_CONNECTIONS.labels(state).set_function(_counted(database, state))
         yield
         await database.close()
 
     return opened
+
+
+async def _ready(app: web.Application) -> None:
+    await app[DATABASE].ready()
 
 
 def _counted(database: Database, state: str) -> Callable[[], float]:

@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from shared import outbox, topology
-from shared.bus import BUS, Bus, Consumer, Publisher, subscribe
+from shared.bus import BUS, Bus, Consumer, NotConfirmed, Publisher, subscribe
 from shared.errors import PayloadTooLarge
 from shared.events import Event
 from shared.outbox import Relay
@@ -70,11 +70,11 @@ async def consuming(db: Database, bus: Bus, queue: Queue) -> AsyncIterator[Seen]
 
 
 async def effects(db: Database) -> int:
-    return await db.fetchval("SELECT count(*) FROM effects")
+    return int(await db.fetchval("SELECT count(*) FROM effects"))
 
 
 async def unsent(db: Database) -> int:
-    return await db.fetchval("SELECT count(*) FROM outbox")
+    return int(await db.fetchval("SELECT count(*) FROM outbox"))
 
 
 async def test_what_is_rolled_back_is_not_told(db: Database, bus: Bus, queue: Queue):
@@ -149,7 +149,7 @@ async def test_order_survives_a_broker_that_refuses_one_of_them(
     async def publish_and_refuse_once(self, event_type, message_id, document, **options):
         if b'"version":2' in document and not refused:
             refused.append(message_id)
-            raise outbox.NotConfirmed("refused")
+            raise NotConfirmed("refused")
         return await publish(self, event_type, message_id, document, **options)
 
     monkeypatch.setattr(Publisher, "publish", publish_and_refuse_once)
@@ -292,17 +292,19 @@ async def test_a_broker_that_is_restarted_has_forgotten_nothing(db: Database, ow
     being made may never find a leader again, and this one has just been made.
     """
     own = Queue("restarted", ("restarted.#",))
+    broker = own_servers.rabbit.private
+    assert broker is not None
     bus = Bus(own_servers.rabbit.vhost(), "test", [own])
     bus.start()
     async with relaying(db, bus) as relay:
         async with db.transaction() as conn:
             await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100)))
         await eventually(lambda: _is(unsent(db), 0))
-        await asyncio.to_thread(own_servers.rabbit.private.stop)
+        await asyncio.to_thread(broker.stop)
         async with db.transaction() as conn:
             await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100, 200)))
         relay.wake()
-        await asyncio.to_thread(own_servers.rabbit.private.start)
+        await asyncio.to_thread(broker.start)
         async with consuming(db, bus, own) as seen:
             await eventually(lambda: len(seen) >= 200, within_s=30)
     await bus.stop()
@@ -399,7 +401,7 @@ async def test_no_pulse_while_something_cannot_be_told(
         if event_type == pulse:
             pulses += 1
         elif refusing:
-            raise outbox.NotConfirmed("refused")
+            raise NotConfirmed("refused")
         return await publish(self, event_type, message_id, document, **options)
 
     monkeypatch.setattr(Publisher, "publish", publish_or_refuse)
@@ -446,11 +448,11 @@ def test_bindings_are_read_as_the_broker_reads_them(binding: str, routing_key: s
     assert topology.matches(binding, routing_key) is taken
 
 
-async def waiting(bus: Bus, queue: Queue) -> int:
+async def waiting(bus: Bus, queue: Queue) -> int | None:
     async with (await bus.connection()).channel() as channel:
         declared = await channel.declare_queue(queue.name, passive=True)
         return declared.declaration_result.message_count
 
 
-async def _is(asked, expected: object) -> bool:
+async def _is(asked: Awaitable[object], expected: object) -> bool:
     return await asked == expected

@@ -31,6 +31,7 @@ async def test_json_goes_in_and_comes_out_as_it_was(db: Database, kind: str, val
 
 async def test_json_that_is_already_text_is_not_encoded_again(db: Database):
     row = await db.fetchrow("SELECT $1::jsonb, $2::jsonb", orjson.Fragment(b'{"a":1}'), b"[2]")
+    assert row is not None
     assert list(row) == [{"a": 1}, [2]]
 
 
