@@ -17,9 +17,6 @@ from gateway.forward import Body, forward
 from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
 from gateway.routes import (
-    BASE,
-    METHODS,
-    PREFIXES,
     Asks,
     Prefix,
     Service,
@@ -37,19 +34,17 @@ from shared.tokens import TokenKeys
 from shared.topology import GATEWAY_BINDING
 from shared.upstream import Upstream, upstream
 from shared.web import (
-    REQUEST_ID_HEADER,
+    ANY_METHOD,
     Context,
-    Route,
     Routes,
     json_response,
+    name_route,
     new_service,
     request_id_of,
 )
+from shared.web.wording import shown
 
 AUTH = web.AppKey("auth_service", Upstream)
-
-_BODY_PAUSE_S_MAX = 30.0
-_TOLD_LENGTH_MAX = 100
 
 
 class Gate:
@@ -94,12 +89,14 @@ class Gate:
         deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
         path, query = split_target(request.raw_path)
         prefix = prefix_of(path)
-        token, headers = None, {REQUEST_ID_HEADER: request_id_of(request)}
+        if prefix is not None:
+            name_route(request, prefix.name)
+        token, headers = None, {}
         if prefix is None or prefix.asks is not Asks.NOTHING:
             caller = await self._caller(request, deadline)
             prefix = self._admitted(caller.identity, request.method, path, prefix)
             if self.limiter is not None:
-                headers |= await self.limiter.count(caller.identity)
+                headers = await self.limiter.count(caller.identity)
             token = caller.token(time.monotonic())
         else:
             check_method(request.method)
@@ -107,11 +104,11 @@ class Gate:
             request,
             self.pools[prefix.service],
             path + query,
-            body=Body(request, self.config.body_bytes_max, _BODY_PAUSE_S_MAX),
+            body=Body(request, self.config.body_bytes_max),
             request_id=request_id_of(request),
             deadline=deadline,
             identity_token=token,
-            extra_headers=headers,
+            more_headers=headers,
         )
 
     async def _caller(self, request: web.Request, deadline: float) -> Caller:
@@ -129,7 +126,7 @@ class Gate:
     def _admitted(identity: Identity, method: str, path: str, prefix: Prefix | None) -> Prefix:
         """The prefix, if there is one and this caller may do this below it."""
         if prefix is None:
-            raise NotFound(f"Route '{path[:_TOLD_LENGTH_MAX]}' not found")
+            raise NotFound(f"Route {shown(path)} not found")
         check_method(method)
         if prefix.asks is Asks.KEYS and identity.kind != "user":
             raise PermissionDenied
@@ -154,24 +151,12 @@ async def _only_read(_request: web.Request) -> web.StreamResponse:
     raise MethodNotAllowed("Only GET and HEAD are allowed here", headers={"Allow": "GET, HEAD"})
 
 
-def _also_head(table: Routes) -> Routes:
-    """The same addresses for HEAD, and 405 for every other method."""
+def _nothing_else(table: Routes) -> Routes:
+    """405 for every other method at the same addresses, which would be passed on otherwise."""
     rest = Routes(tag=table.tag)
     for route in table.table:
-        rest.table.append(replace(route, method="HEAD"))
-        rest.table.append(replace(route, method="*", handler=_only_read))
+        rest.table.append(replace(route, method=ANY_METHOD, handler=_only_read))
     return rest
-
-
-def _passing(gate: Gate) -> Routes:
-    """Everything else; a route per prefix and method, so that metrics tell them apart."""
-    table = Routes(tag="")
-    everywhere = [
-        (method, f"{BASE}{prefix}{{tail:(?:/.*)?}}") for prefix in PREFIXES for method in METHODS
-    ]
-    for method, path in (*everywhere, ("*", "/{tail:.*}")):
-        table.table.append(Route(method, path, gate.pass_on, tag="", permission=None, open=True))
-    return table
 
 
 def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
@@ -190,7 +175,9 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
             on_down=gate.identities.disconnected,
         ),
     ]
-    tables = [*answered_here, *map(_also_head, answered_here), _passing(gate)]
+    everything_else = Routes(tag="")
+    everything_else.catch_all()(gate.pass_on)
+    tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
     app = new_service(config, tables, contexts)
     app[GATE] = gate
     return app

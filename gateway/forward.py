@@ -18,16 +18,16 @@ from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import BadHttpMessage
 from multidict import CIMultiDict
 
 from gateway.upstream_connection import Answer, BodySource, UpstreamPool
-from shared.errors import ApiError, PayloadTooLarge, UpstreamTimeout, ValidationError
+from shared.errors import ApiError, PayloadTooLarge, UpstreamTimeout
 
 log = structlog.get_logger()
 
 # A body up to this size is handed over in one piece.
 WHOLE_BODY_BYTES_MAX: Final = 1 << 16
+_METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _WRITE_S_MAX: Final = 30.0
 _REPLAYABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
@@ -128,21 +128,22 @@ def _forwarded_for(request: web.BaseRequest) -> bytes:
 
 
 class Body:
-    """The request's body: how it is framed for the service, and where its bytes come from."""
+    """The request's body: how it is framed for the service, and where its bytes come from.
 
-    def __init__(self, request: web.Request, bytes_max: int, idle_s_max: float) -> None:
+    The edge below watches that it comes in time, and has refused a length that is too large: then
+    reading it raises what the client is to be told. Chunks that came all at once are counted here.
+    """
+
+    def __init__(self, request: web.Request, bytes_max: int) -> None:
         self._request = request
         self._bytes_max = bytes_max
-        self._idle_s_max = idle_s_max
         self._length: int | None = request.content_length
-        if self._length is not None and self._length > bytes_max:
-            raise self._too_large()
 
     async def ready(self) -> tuple[bytes, bytes | BodySource]:
         """The framing headers with the empty line, and the body or its source."""
         request = self._request
         if not request.body_exists:
-            if request.method in ("POST", "PUT", "PATCH"):
+            if request.method in _METHODS_WITH_BODY:
                 return b"Content-Length: 0\r\n\r\n", b""
             return b"\r\n", b""
         small = self._length is not None and self._length <= WHOLE_BODY_BYTES_MAX
@@ -157,16 +158,10 @@ class Body:
     async def _parts(self) -> AsyncIterator[bytes]:
         content, seen = self._request.content, 0
         while not content.at_eof():
-            try:
-                async with asyncio.timeout(self._idle_s_max):
-                    part = await content.readany()
-            except TimeoutError:
-                raise UpstreamTimeout("The request body did not come within the deadline") from None
-            except (BadHttpMessage, web.RequestPayloadError):
-                raise ValidationError("The request body is malformed") from None
+            part = await content.readany()
             seen += len(part)
             if seen > self._bytes_max:
-                raise self._too_large()
+                raise PayloadTooLarge(f"Request body exceeds {self._bytes_max} bytes")
             if part:
                 yield part
 
@@ -174,9 +169,6 @@ class Body:
         async for part in self._parts():
             yield b"%x\r\n%s\r\n" % (len(part), part)
         yield b"0\r\n\r\n"
-
-    def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"Request body exceeds {self._bytes_max} bytes")
 
 
 async def forward(
@@ -188,7 +180,7 @@ async def forward(
     request_id: str,
     deadline: float,
     identity_token: str | None,
-    extra_headers: dict[str, str] | None = None,
+    more_headers: dict[str, str] | None = None,
 ) -> web.StreamResponse:
     """Ask the service and answer what it answers. `deadline` is a time of the event loop."""
     framing, content = await body.ready()
@@ -213,15 +205,15 @@ async def forward(
         replayable=method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers,
         bodyless=method == "HEAD",
     )
-    return await _answer(request, answer, extra_headers)
+    return await _answer(request, answer, more_headers)
 
 
 async def _answer(
-    request: web.Request, answer: Answer, extra_headers: dict[str, str] | None
+    request: web.Request, answer: Answer, more_headers: dict[str, str] | None
 ) -> web.StreamResponse:
     headers = _returned(answer)
-    if extra_headers:
-        headers.update(extra_headers)
+    if more_headers:
+        headers.update(more_headers)
     length = _length_of(answer)
     if answer.whole:
         payload = answer.take()

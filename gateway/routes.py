@@ -45,21 +45,25 @@ class Asks(StrEnum):
 class Prefix:
     """Everything below one word after `/api/v1/`."""
 
+    name: str
     service: Service
     asks: Asks
 
 
+_TABLE = (
+    ("auth", Service.AUTH, Asks.NOTHING),
+    ("schemas", Service.RECORDS, Asks.MODEL),
+    ("attributes", Service.RECORDS, Asks.MODEL),
+    ("dimensions", Service.RECORDS, Asks.MODEL),
+    ("option-lists", Service.RECORDS, Asks.MODEL),
+    ("records", Service.RECORDS, Asks.DATA),
+    ("audit", Service.RECORDS, Asks.DATA),
+    ("workflows", Service.WORKFLOW, Asks.MODEL),
+    ("roles", Service.AUTH, Asks.MODEL),
+    ("api-keys", Service.AUTH, Asks.KEYS),
+)
 PREFIXES: Final[Mapping[str, Prefix]] = {
-    "auth": Prefix(Service.AUTH, Asks.NOTHING),
-    "schemas": Prefix(Service.RECORDS, Asks.MODEL),
-    "attributes": Prefix(Service.RECORDS, Asks.MODEL),
-    "dimensions": Prefix(Service.RECORDS, Asks.MODEL),
-    "option-lists": Prefix(Service.RECORDS, Asks.MODEL),
-    "records": Prefix(Service.RECORDS, Asks.DATA),
-    "audit": Prefix(Service.RECORDS, Asks.DATA),
-    "workflows": Prefix(Service.WORKFLOW, Asks.MODEL),
-    "roles": Prefix(Service.AUTH, Asks.MODEL),
-    "api-keys": Prefix(Service.AUTH, Asks.KEYS),
+    word: Prefix(BASE + word, service, asks) for word, service, asks in _TABLE
 }
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -43,7 +43,7 @@ def test_a_prefix_leads_to_its_service_and_asks_for_its_class(name: str):
     path = f"/api/v1/{name}/some-id"
     prefix = prefix_of(path)
     assert prefix is not None
-    assert prefix.service == Service(service)
+    assert (prefix.name, prefix.service) == (f"/api/v1/{name}", Service(service))
     asked = {
         method: permission_for(method, path, prefix)
         for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
