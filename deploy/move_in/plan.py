@@ -52,6 +52,8 @@ class Problem:
             said.append(f"column {', '.join(self.columns)}:")
         elif self.attribute:
             said.append(f"attribute {self.attribute}:")
+        if self.value and self.value not in self.message:
+            said.append(f"'{self.value}'")
         said.append(self.message if not self.code else f"{self.code} {self.message}")
         return " ".join(said)
 

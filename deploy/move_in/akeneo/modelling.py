@@ -609,8 +609,6 @@ def _state(state_id: str, name: str, color: str, required: list[str]) -> dict[st
         "alias": name.lower(),
         "color": color,
         "required": required,
-        "hidden": [],
-        "readOnly": [],
     }
 
 
