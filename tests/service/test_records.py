@@ -1,0 +1,385 @@
+"""Records over HTTP and real PostgreSQL: what is stored, what is refused, what is told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from records_service.app import create_app
+from records_service.config import Config
+from tests.kit import identities
+from tests.kit.sigma import error
+
+NO_NEIGHBOUR = {"auth_url": "http://127.0.0.1:9", "workflow_url": "http://127.0.0.1:9"}
+
+
+@pytest.fixture
+async def service(services):
+    return await services.start(create_app, Config, **NO_NEIGHBOUR)
+
+
+@pytest.fixture
+async def admin(service):
+    caller = service.as_(identities.admin())
+    for body in (
+        {
+            "id": "dim-language",
+            "alias": "language",
+            "name": "Language",
+            "defaultSegmentId": "seg-en",
+            "segments": [
+                {"id": "seg-en", "alias": "en", "name": "English"},
+                {"id": "seg-da", "alias": "da", "name": "Danish"},
+            ],
+        },
+    ):
+        (await caller.post("/dimensions", body)).ok()
+    for body in (
+        {"id": "attr-name", "alias": "name", "name": "Name", "type": "text", "dimensionIds": ["dim-language"]},
+        {
+            "id": "attr-sku",
+            "alias": "sku",
+            "name": "SKU",
+            "type": "text",
+            "validation": {"unique": True, "required": True, "pattern": r"^[A-Z]{2}-\d{3}$"},
+        },
+        {"id": "attr-price", "alias": "price", "name": "Price", "type": "number", "validation": {"min": 0}},
+        {"id": "attr-related", "alias": "related", "name": "Related", "type": "relation", "multiple": True},
+    ):
+        (await caller.post("/attributes", body)).ok()
+    schema = {
+        "id": "schema-apparel",
+        "alias": "apparel",
+        "name": "Apparel",
+        "variantEnabled": False,
+        "attributeGroups": [
+            {
+                "id": "grp-all",
+                "name": "All",
+                "attributeIds": ["attr-name", "attr-sku", "attr-price", "attr-related"],
+            }
+        ],
+    }
+    (await caller.post("/schemas", schema)).ok()
+    return caller
+
+
+def everywhere(value):
+    return [{"scope": {}, "value": value}]
+
+
+async def create(caller, record_id, **values):
+    return (
+        await caller.post(
+            "/records",
+            {
+                "id": record_id,
+                "schemaId": "schema-apparel",
+                "values": {alias: everywhere(value) for alias, value in values.items()},
+            },
+        )
+    ).ok()
+
+
+async def test_a_record_is_answered_as_it_was_sent(admin):
+    created = await admin.post(
+        "/records",
+        {
+            "id": "ent-coastal-wb",
+            "schemaId": "schema-apparel",
+            "values": {
+                "name": [
+                    {"scope": {"dim-language": "seg-en"}, "value": "Coastal Windbreaker"},
+                    {"scope": {"dim-language": "seg-da"}, "value": "Kystvindjakke"},
+                ],
+                "sku": everywhere("CW-001"),
+            },
+        },
+    )
+    assert created.status == 201
+    assert created.headers["ETag"] == '"1"'
+    assert created.headers["Location"] == "/api/v1/records/ent-coastal-wb"
+    body = dict(created.body)
+    assert body.pop("createdAt") == body.pop("updatedAt")
+    assert body == {
+        "id": "ent-coastal-wb",
+        "schemaId": "schema-apparel",
+        "lifecycleStateId": None,
+        "createdBy": "user-admin",
+        "updatedBy": "user-admin",
+        "values": {
+            "name": [
+                {"scope": {"dim-language": "seg-en"}, "value": "Coastal Windbreaker"},
+                {"scope": {"dim-language": "seg-da"}, "value": "Kystvindjakke"},
+            ],
+            "sku": [{"scope": {}, "value": "CW-001"}],
+        },
+    }
+    read = await admin.get("/records/ent-coastal-wb")
+    assert (read.status, read.body) == (200, created.body)
+
+
+async def test_another_workspace_sees_nothing_of_it(service, admin):
+    await create(admin, "ent-a", sku="AB-123")
+    stranger = service.as_(identities.admin(workspace="ws-other"))
+    not_there = error(404, "NOT_FOUND", "Entity 'ent-a' not found")
+    assert (await stranger.get("/records/ent-a")).told == not_there
+    assert (await stranger.put("/records/ent-a", {"values": {}})).told == not_there
+    assert (
+        await stranger.patch("/records/ent-a/values/sku", {"value": "AB-124"})
+    ).told == not_there
+    assert (await stranger.delete("/records/ent-a")).told == not_there
+    assert (await stranger.get("/records/ent-a/audit")).told == not_there
+    assert (await stranger.get("/records/ent-a/completeness")).told == not_there
+    assert (await stranger.get("/records")).body["total"] == 0
+    assert (await stranger.get("/audit")).body["total"] == 0
+
+
+async def test_the_documented_refusals(admin):
+    await create(admin, "ent-a", sku="AB-123")
+
+    async def refused(values, **fields):
+        body = {"schemaId": "schema-apparel", "values": values, **fields}
+        return (await admin.post("/records", body)).told
+
+    assert await refused({"price": everywhere("12")}) == error(
+        400, "VALIDATION_ERROR", "Attribute 'price' expects type 'number', got 'string'"
+    )
+    assert await refused({"sku": everywhere("nope")}) == error(
+        400, "VALIDATION_ERROR", r"Value for 'sku' does not match pattern '^[A-Z]{2}-\d{3}$'"
+    )
+    assert await refused({"colour": everywhere("red")}) == error(
+        400, "VALIDATION_ERROR", "Unknown attribute 'colour'"
+    )
+    assert await refused({"sku": everywhere("AB-123")}) == error(
+        409, "CONFLICT", "Value 'AB-123' for attribute 'sku' must be unique"
+    )
+    assert await refused({}, id="ent-a") == error(
+        409, "CONFLICT", "Entity with id 'ent-a' already exists"
+    )
+    assert await refused({}, schemaId="schema-x") == error(
+        404, "NOT_FOUND", "Schema 'schema-x' not found"
+    )
+    assert (await admin.post("/records", {"values": {}})).told == error(
+        400, "VALIDATION_ERROR", "Field 'schemaId' is required"
+    )
+    assert await refused({"related": everywhere(["ent-none"])}) == error(
+        400, "VALIDATION_ERROR", "Value for 'related' names no record: 'ent-none' not found"
+    )
+    assert (await admin.get("/records")).body["total"] == 1
+
+
+async def test_fifty_creates_at_499_give_one_record(service, admin):
+    limited = service.as_(identities.admin())
+    for first in range(0, 499, 100):
+        await asyncio.gather(
+            *(create(limited, f"ent-{n}") for n in range(first, min(first + 100, 499)))
+        )
+    answers = await asyncio.gather(
+        *(limited.post("/records", {"schemaId": "schema-apparel"}) for _ in range(50))
+    )
+    assert sorted(answer.status for answer in answers) == [201] + [403] * 49
+    assert {answer.body["message"] for answer in answers if answer.status == 403} == {
+        "Entity limit of 500 reached"
+    }
+    assert (await limited.get("/records")).body["total"] == 500
+    (await limited.delete("/records/ent-0")).ok()
+    assert (await limited.post("/records", {"schemaId": "schema-apparel"})).status == 201
+    assert (await limited.post("/records", {"schemaId": "schema-apparel"})).status == 403
+
+
+async def test_fifty_creates_with_one_sku_give_one_record(admin):
+    answers = await asyncio.gather(
+        *(
+            admin.post(
+                "/records", {"schemaId": "schema-apparel", "values": {"sku": everywhere("AB-123")}}
+            )
+            for _ in range(50)
+        )
+    )
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 49
+    assert {answer.body["message"] for answer in answers if answer.status == 409} == {
+        "Value 'AB-123' for attribute 'sku' must be unique"
+    }
+
+
+async def test_two_people_who_set_two_locales_both_keep_theirs(admin):
+    await create(admin, "ent-a")
+
+    async def set_name(segment, value):
+        return (
+            await admin.patch(
+                "/records/ent-a/values/name",
+                {"scope": {"dim-language": segment}, "value": value},
+            )
+        ).ok()
+
+    for n in range(20):
+        await asyncio.gather(set_name("seg-en", f"coat {n}"), set_name("seg-da", f"frakke {n}"))
+        entries = (await admin.get("/records/ent-a")).body["values"]["name"]
+        assert sorted(entry["value"] for entry in entries) == [f"coat {n}", f"frakke {n}"]
+
+
+async def test_if_match_refuses_to_overwrite_what_was_not_seen(admin):
+    await create(admin, "ent-a", sku="AB-123")
+    first = await admin.put(
+        "/records/ent-a", {"values": {"price": everywhere(1)}}, headers={"If-Match": '"1"'}
+    )
+    assert (first.status, first.headers["ETag"]) == (200, '"2"')
+    late = await admin.put(
+        "/records/ent-a", {"values": {"price": everywhere(2)}}, headers={"If-Match": '"1"'}
+    )
+    assert late.told == error(
+        412,
+        "PRECONDITION_FAILED",
+        "Entity 'ent-a' is at version 2, which If-Match does not name",
+    )
+    gone = await admin.delete("/records/ent-a", headers={"If-Match": '"1"'})
+    assert gone.status == 412
+    assert (await admin.get("/records/ent-a")).body["values"]["price"] == everywhere(1)
+
+
+async def test_a_put_changes_what_it_names_and_keeps_the_rest(admin):
+    await create(admin, "ent-a", sku="AB-123", price=5)
+    changed = await admin.put("/records/ent-a", {"values": {"price": None}})
+    assert changed.body["values"] == {"sku": everywhere("AB-123")}
+    refused = await admin.put("/records/ent-a", {"values": {"sku": []}})
+    assert refused.told == error(
+        400, "VALIDATION_ERROR", "Attribute 'sku' is required and cannot be emptied"
+    )
+
+
+async def test_a_write_that_changes_nothing_leaves_no_trace(service, admin):
+    await create(admin, "ent-a", price=5)
+    staged = len(await service.staged())
+    same = await admin.put("/records/ent-a", {"values": {"price": everywhere(5)}})
+    assert (same.status, same.headers["ETag"]) == (200, '"1"')
+    assert len(await service.staged()) == staged
+    assert (await admin.get("/records/ent-a/audit")).body["total"] == 1
+
+
+async def test_a_freed_unique_value_can_be_taken_again(admin):
+    await create(admin, "ent-a", sku="AB-123")
+    (await admin.put("/records/ent-a", {"values": {"sku": everywhere("AB-124")}})).ok()
+    await create(admin, "ent-b", sku="AB-123")
+    (await admin.delete("/records/ent-a")).ok()
+    await create(admin, "ent-c", sku="AB-124")
+
+
+async def test_history_tells_old_and_new_values(admin):
+    await create(admin, "ent-a", sku="AB-123")
+    (await admin.put("/records/ent-a", {"values": {"price": everywhere(5)}})).ok()
+    (await admin.put("/records/ent-a", {"values": {"price": everywhere(6)}})).ok()
+    (await admin.delete("/records/ent-a")).ok()
+    history = (await admin.get("/audit?entityId=ent-a")).body
+    assert history["total"] == 4
+    assert [entry["action"] for entry in history["items"]] == [
+        "delete",
+        "update",
+        "update",
+        "create",
+    ]
+    assert history["items"][1]["changes"] == [
+        {"attribute": "price", "scope": {}, "oldValue": 5, "newValue": 6}
+    ]
+    assert history["items"][0]["changes"] == [
+        {"attribute": "sku", "scope": {}, "oldValue": "AB-123", "newValue": None},
+        {"attribute": "price", "scope": {}, "oldValue": 6, "newValue": None},
+    ]
+
+
+async def test_every_write_stages_its_event_with_the_version(service, admin):
+    before = len(await service.staged())
+    await create(admin, "ent-a", sku="AB-123")
+    (await admin.patch("/records/ent-a/values/price", {"value": 7})).ok()
+    (await admin.delete("/records/ent-a")).ok()
+    events = (await service.staged())[before:]
+    assert [(event.type, event.subject, event.version) for event in events] == [
+        ("entity.created", "ent-a", 1),
+        ("entity.updated", "ent-a", 2),
+        ("entity.deleted", "ent-a", 3),
+    ]
+    assert events[1].data["changes"] == [
+        {
+            "attribute": "price",
+            "attributeId": "attr-price",
+            "scope": {},
+            "oldValue": None,
+            "newValue": 7,
+        }
+    ]
+
+
+async def test_a_list_is_paged_in_order_of_creation(admin):
+    for n in range(5):
+        await create(admin, f"ent-{n}")
+    page = (await admin.get("/records?offset=1&limit=2&schemaId=schema-apparel")).body
+    assert [item["id"] for item in page["items"]] == ["ent-1", "ent-2"]
+    assert (page["total"], page["offset"], page["limit"]) == (5, 1, 2)
+    beyond = (await admin.get("/records?offset=9")).body
+    assert (beyond["items"], beyond["total"]) == ([], 5)
+    assert (await admin.get("/records?limit=501")).told == error(
+        400, "VALIDATION_ERROR", "Field 'limit' must be at most 500, got '501'"
+    )
+
+
+async def test_a_deleted_record_is_skipped_where_others_name_it(admin):
+    await create(admin, "ent-a")
+    await create(admin, "ent-b")
+    await create(admin, "ent-c", related=["ent-a", "ent-b"])
+    (await admin.delete("/records/ent-a")).ok()
+    assert (await admin.get("/records/ent-c")).body["values"]["related"] == everywhere(["ent-b"])
+    (await admin.delete("/records/ent-b")).ok()
+    assert "related" not in (await admin.get("/records/ent-c")).body["values"]
+
+
+async def test_completeness_counts_required_attributes(admin):
+    await create(admin, "ent-a", price=1)
+    assert (await admin.get("/records/ent-a/completeness")).body == {
+        "entityId": "ent-a",
+        "stateId": None,
+        "score": 0,
+        "required": 1,
+        "filled": [],
+        "missing": ["sku"],
+        "states": [],
+    }
+    assert (await admin.get("/records/ent-a/completeness?scope=%7B")).told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'scope' expects a JSON object such as {\"dim-language\": \"seg-en\"}, got '{'",
+    )
+
+
+async def test_renaming_an_attribute_shows_at_once_and_moves_no_value(admin):
+    await create(admin, "ent-a", price=5)
+    attribute = (await admin.get("/attributes/attr-price")).body
+    (await admin.put("/attributes/attr-price", {**attribute, "alias": "net-price"})).ok()
+    read = await admin.get("/records/ent-a")
+    assert (read.body["values"], read.headers["ETag"]) == ({"net-price": everywhere(5)}, '"1"')
+
+
+async def test_writes_and_changes_of_the_model_do_not_cross(admin):
+    """A write judged by an old model is judged again: no value of a type that is gone is stored."""
+    attribute = (await admin.get("/attributes/attr-price")).body
+    for n in range(10):
+        kind = "text" if n % 2 == 0 else "number"
+        change, *writes = await asyncio.gather(
+            admin.put("/attributes/attr-price", {**attribute, "type": kind, "validation": {}}),
+            *(
+                admin.post(
+                    "/records", {"schemaId": "schema-apparel", "values": {"price": everywhere(v)}}
+                )
+                for v in (1, "one", 2, "two")
+            ),
+        )
+        assert change.status in (200, 409)
+        now = (await admin.get("/attributes/attr-price")).body["type"]
+        page = (await admin.get("/records?limit=500")).body
+        expected = str if now == "text" else int
+        for item in page["items"]:
+            assert isinstance(item["values"]["price"][0]["value"], expected)
+        assert all(write.status in (201, 400) for write in writes)
+        for item in page["items"]:
+            (await admin.delete(f"/records/{item['id']}")).ok()
