@@ -90,10 +90,12 @@ def _installed(part: str, package: str, variable: str, find: Callable[[], Path |
     if as_root is None:
         why = "it is not installed, and installing it takes root or sudo without a password"
         raise StartFailed(part, why, advice)
-    print(f"{part} is not installed: apt-get install {package}", flush=True)
+    print(f"{part} is not installed: apt-get install {package} (a minute or two)", flush=True)
     with _services_left_stopped(as_root):
-        _apt(part, advice, *as_root, apt_get, "-q", "update")
-        _apt(part, advice, *as_root, apt_get, "-q", "-y", "install", package)
+        asked = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", apt_get, "-q", "-y"]
+        asked += ["-o", "DPkg::Lock::Timeout=300"]
+        _apt(part, advice, *asked, "update")
+        _apt(part, advice, *asked, "install", package)
     folder = find()
     if folder is None:
         why = f"the package {package} of this system has no version that is new enough"
@@ -106,12 +108,8 @@ def _installed(part: str, package: str, variable: str, find: Callable[[], Path |
 
 
 def _apt(part: str, advice: str, *command: str) -> None:
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    if command[0] == "sudo":
-        command = ("sudo", "-n", "DEBIAN_FRONTEND=noninteractive", *command[2:])
     done = subprocess.run(
         command,
-        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -127,9 +125,10 @@ def _as_root() -> list[str] | None:
     """What a command starts with to be run by root; None when that takes a password."""
     if os.geteuid() == 0:
         return []
-    if shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], check=False).returncode == 0:
-        return ["sudo", "-n"]
-    return None
+    if shutil.which("sudo") is None:
+        return None
+    asked = subprocess.run(["sudo", "-n", "true"], check=False, capture_output=True)
+    return ["sudo", "-n"] if asked.returncode == 0 else None
 
 
 @contextmanager

@@ -43,8 +43,15 @@ install_with_apt() {
     fi
     command -v apt-get >/dev/null || return 1
     say "Installing $* with apt-get"
-    $as_root apt-get -q update >/dev/null
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y install "$@" >/dev/null
+    said=$(mktemp)
+    if ! { $as_root apt-get -q update &&
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+            -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"; } >"$said" 2>&1; then
+        tail -n 15 "$said" >&2
+        rm -f "$said"
+        return 1
+    fi
+    rm -f "$said"
 }
 
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! is_new_enough .venv/bin/python; then
