@@ -1,0 +1,507 @@
+"""Logging in and staying in, on the real app and a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import argon2
+import jwt
+import pytest
+
+from auth_service.app import create_app
+from auth_service.config import Config
+from auth_service.sessions import commands, passwords, store
+from auth_service.sessions.commands import TOKEN_KEYS as KEYS
+from auth_service.sessions.delay import delay_s
+from auth_service.sessions.hashing import HASHING, HashingPool
+from auth_service.users import commands as users
+from auth_service.workspaces import commands as workspaces
+from shared.config import ConfigError
+from shared.tokens import Claims
+from tests.kit.eventually import eventually
+from tests.kit.service import RunningService, Services
+from tests.kit.sigma import Answer, error
+
+WS = "ws-test"
+TOKEN_KEYS = "test=" + "QUFB" * 11 + "QQ=="
+EMAIL, PASSWORD = "Eva@Sigma.io", "correct horse"
+
+REFUSED = error(401, "UNAUTHORIZED", "Invalid email or password")
+BAD_TOKEN = error(401, "UNAUTHORIZED", "Invalid or expired token")
+USER = {"id": "user-eva", "email": EMAIL, "name": "Eva", "roleId": "role-admin"}
+
+
+@pytest.fixture
+async def auth(services: Services) -> RunningService:
+    auth = await services.start(create_app, Config, token_keys=TOKEN_KEYS)
+    await workspaces.create(auth.database, WS, "Test", 500)
+    await add_user(auth)
+    return auth
+
+
+@pytest.fixture(scope="module")
+def password_hash() -> str:
+    return passwords.hashed(PASSWORD)
+
+
+@pytest.fixture(autouse=True)
+def _known_hash(password_hash: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HASH, "of_password", password_hash)
+
+
+HASH: dict[str, str] = {}
+
+
+async def add_user(auth: RunningService, user_id: str = "user-eva", **fields: Any) -> None:
+    await users.create(
+        auth.database,
+        **{
+            "workspace_id": WS,
+            "user_id": user_id,
+            "email": EMAIL,
+            "name": "Eva",
+            "role_id": "role-admin",
+            "password_hash": HASH["of_password"],
+            "quick_login": False,
+            **fields,
+        },
+    )
+
+
+async def log_in(auth: RunningService, email: str = EMAIL, password: str = PASSWORD) -> Answer:
+    return await auth.stranger().post("/auth/login", {"email": email, "password": password})
+
+
+async def unblock(auth: RunningService) -> None:
+    """As if everybody had waited long enough."""
+    await auth.database.execute("UPDATE login_attempts SET blocked_until = now()")
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str):
+    """How often a function is called meanwhile, and with what."""
+    calls: list[tuple[Any, ...]] = []
+    real: Callable[..., Any] = getattr(module, name)
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, counting)
+        yield calls
+
+
+# --- login
+
+
+async def test_who_knows_the_password_gets_a_token_and_is_told_who_they_are(auth):
+    answer = await log_in(auth)
+    assert answer.status == 200
+    assert set(answer.body) == {"token", "user"}
+    assert answer.body["user"] == USER
+    assert answer.headers["Cache-Control"] == "no-store"
+    claims = auth.app[KEYS].verify(answer.body["token"])
+    assert (claims.user_id, claims.workspace_id, claims.role_id) == ("user-eva", WS, "role-admin")
+    assert abs(claims.issued_at - time.time()) < 60
+    assert claims.expires_at - claims.issued_at == 24 * 60 * 60
+
+
+@pytest.mark.parametrize("email", ["eva@sigma.io", "EVA@SIGMA.IO", "  Eva@Sigma.io "])
+async def test_upper_and_lower_case_make_no_difference_in_an_address(auth, email):
+    assert (await log_in(auth, email)).body["user"] == USER
+
+
+async def test_every_token_is_its_own(auth):
+    one, other = (await log_in(auth)).body["token"], (await log_in(auth)).body["token"]
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"email": EMAIL},
+        {"password": PASSWORD},
+        {"email": "", "password": PASSWORD},
+        {"email": EMAIL, "password": ""},
+        {"email": None, "password": None},
+    ],
+)
+async def test_without_email_or_password_both_are_asked_for(auth, body):
+    assert (await auth.stranger().post("/auth/login", body)).told == error(
+        400, "VALIDATION_ERROR", "Email and password are required"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"email": 7, "password": "x"}, "Field 'email' expects type 'string', got 'number'"),
+        ({"email": "x", "password": {}}, "Field 'password' expects type 'string', got 'object'"),
+        ({"email": "x", "password": "x" * 1025}, "Field 'password' "),
+        ({"email": "x" * 321, "password": "x"}, "Field 'email' "),
+        ([], "Body expects type 'object', got 'array'"),
+    ],
+)
+async def test_fields_of_the_wrong_form_are_told(auth, body, message):
+    answer = await auth.stranger().post("/auth/login", body)
+    assert (answer.status, answer.body["error"]) == (400, "VALIDATION_ERROR")
+    assert answer.body["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [
+        (EMAIL, "wrong horse"),
+        (EMAIL, PASSWORD.upper()),
+        ("nobody@sigma.io", PASSWORD),
+        ("not an address", PASSWORD),
+        ("eva@sigma.io😀", PASSWORD),
+    ],
+)
+async def test_every_wrong_login_is_answered_alike(auth, email, password):
+    answer = await log_in(auth, email, password)
+    assert answer.told == REFUSED
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_disabled_user_is_answered_like_a_stranger_and_comes_back_when_enabled(auth):
+    await users.disable(auth.database, WS, "user-eva")
+    assert (await log_in(auth)).told == REFUSED
+    await users.enable(auth.database, WS, "user-eva")
+    assert (await log_in(auth)).status == 200
+
+
+async def test_a_new_password_counts_from_now_on(auth):
+    await users.set_password(auth.database, WS, "user-eva", passwords.hashed("battery staple"))
+    assert (await log_in(auth)).told == REFUSED
+    assert (await log_in(auth, password="battery staple")).status == 200
+
+
+async def test_whoever_it_is_one_hash_is_compared_and_the_same_statements_run(auth, monkeypatch):
+    """Equal times are proven by equal work: clocks are no witnesses on a busy machine."""
+    await add_user(auth, "user-gone", email="gone@sigma.io")
+    await users.disable(auth.database, WS, "user-gone")
+    work = []
+    for email, password in (
+        (EMAIL, "wrong"),
+        ("gone@sigma.io", PASSWORD),
+        ("gone@sigma.io", "wrong"),
+        ("nobody@sigma.io", "wrong"),
+    ):
+        with (
+            counted(monkeypatch, passwords._HASHER.__class__, "verify") as verified,
+            counted(monkeypatch, passwords._HASHER.__class__, "hash") as hashed,
+            counted(monkeypatch, auth.database.__class__, "acquire") as leases,
+            counted(monkeypatch, store, "claim_attempt") as claims,
+        ):
+            assert (await log_in(auth, email, password)).told == REFUSED
+        compared = argon2.extract_parameters(verified[0][1])
+        work.append((len(verified), len(hashed), len(leases), len(claims), compared))
+    assert work == [work[0]] * len(work)
+    assert work[0][:4] == (1, 0, 1, 1)
+
+
+async def test_a_hash_with_old_parameters_is_replaced_by_the_next_login(auth, monkeypatch):
+    weak = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    await users.set_password(auth.database, WS, "user-eva", weak)
+    hash_of = "SELECT password_hash FROM users WHERE workspace_id = $1 AND id = $2"
+    assert (await log_in(auth, password="wrong")).told == REFUSED
+    assert await auth.database.fetchval(hash_of, WS, "user-eva") == weak
+    assert (await log_in(auth)).status == 200
+    strong = await auth.database.fetchval(hash_of, WS, "user-eva")
+    assert strong != weak
+    assert not passwords.is_outdated(strong)
+    assert (await log_in(auth)).status == 200
+    assert await auth.database.fetchval(hash_of, WS, "user-eva") == strong
+
+
+# --- the delay
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fifth failure blocks for an hour: no test then depends on how fast it runs."""
+    monkeypatch.setattr(commands, "_DELAYS_S", [0, 0, 0, 0, 3600])
+
+
+async def test_every_failure_blocks_the_address_for_as_long_as_the_rule_says(auth):
+    for failures in range(1, 15):
+        await unblock(auth)
+        assert (await log_in(auth, password="wrong")).told == REFUSED
+        row = await auth.database.fetchrow(
+            """SELECT failures, extract(epoch FROM blocked_until - last_at)::float8 AS blocked_s
+                 FROM login_attempts"""
+        )
+        assert (row["failures"], round(row["blocked_s"])) == (failures, delay_s(failures))
+
+
+async def test_a_blocked_address_has_to_wait_with_the_right_password_too(
+    auth, patient, monkeypatch
+):
+    for _ in range(5):
+        assert (await log_in(auth, password="wrong")).told == REFUSED
+    for password in (PASSWORD, "wrong"):
+        with counted(monkeypatch, passwords, "matches") as compared:
+            answer = await log_in(auth, password=password)
+        assert compared == []
+        wait_s = int(answer.headers["Retry-After"])
+        assert 3000 < wait_s <= 3600
+        assert answer.told == error(
+            429, "RATE_LIMITED", f"Too many requests. Retry after {wait_s} seconds."
+        )
+    # Waiting it out is enough; being refused meanwhile was no failure.
+    assert await auth.database.fetchval("SELECT failures FROM login_attempts") == 5
+    await unblock(auth)
+    assert (await log_in(auth)).status == 200
+
+
+async def test_who_comes_in_begins_anew(auth):
+    for _ in range(5):
+        await log_in(auth, password="wrong")
+    await unblock(auth)
+    assert (await log_in(auth)).status == 200
+    assert await auth.database.fetchval("SELECT count(*) FROM login_attempts") == 0
+    for _ in range(5):
+        assert (await log_in(auth, password="wrong")).told == REFUSED
+
+
+async def test_failures_long_ago_are_forgotten(auth):
+    for _ in range(5):
+        await log_in(auth, password="wrong")
+    await auth.database.execute(
+        """UPDATE login_attempts
+              SET blocked_until = now() - interval '16 minutes',
+                  last_at = now() - interval '16 minutes'"""
+    )
+    assert (await log_in(auth, password="wrong")).told == REFUSED
+    assert await auth.database.fetchval("SELECT failures FROM login_attempts") == 1
+
+
+async def test_an_address_that_nobody_has_waits_like_any_other(auth, patient):
+    answers: dict[str, list[tuple[int, Any]]] = {}
+    for email in (EMAIL, "nobody@sigma.io", "no address at all"):
+        told = [await log_in(auth, email, "wrong") for _ in range(6)]
+        answers[email] = [(answer.status, answer.body["error"]) for answer in told]
+    assert list(answers.values()) == [answers[EMAIL]] * 3
+    assert [status for status, _ in answers[EMAIL]] == [401] * 5 + [429]
+
+
+async def test_one_address_in_many_spellings_is_one_address(auth, patient):
+    for email in ("eva@sigma.io", "EVA@sigma.io", " eva@SIGMA.io", "Eva@sigma.io", "eVa@sigma.io"):
+        assert (await log_in(auth, email, "wrong")).status == 401
+    assert (await log_in(auth)).status == 429
+
+
+async def test_the_wait_of_one_address_is_not_anothers(auth, patient):
+    for _ in range(6):
+        await log_in(auth, "nobody@sigma.io", "wrong")
+    assert (await log_in(auth)).status == 200
+
+
+async def test_fifty_guesses_at_once_are_five_guesses(auth, patient, monkeypatch):
+    with counted(monkeypatch, passwords, "matches") as compared:
+        answers = await asyncio.gather(*(log_in(auth, password=str(n)) for n in range(50)))
+    statuses = [answer.status for answer in answers]
+    assert (statuses.count(401), statuses.count(429)) == (5, 45)
+    assert len(compared) == 5
+
+
+async def test_fifty_guesses_at_two_replicas_are_five_guesses_too(
+    auth, services, patient, monkeypatch
+):
+    other = await services.start(
+        create_app,
+        Config,
+        token_keys=TOKEN_KEYS,
+        database_url=auth.config.database_url.get_secret_value(),
+    )
+    with counted(monkeypatch, passwords, "matches") as compared:
+        answers = await asyncio.gather(
+            *(log_in((auth, other)[n % 2], password=str(n)) for n in range(50))
+        )
+    statuses = [answer.status for answer in answers]
+    assert (statuses.count(401), statuses.count(429)) == (5, 45)
+    assert len(compared) == 5
+
+
+async def test_twelve_people_with_one_account_come_in_together(auth):
+    answers = await asyncio.gather(*(log_in(auth) for _ in range(12)))
+    assert [answer.status for answer in answers] == [200] * 12
+
+
+async def test_a_claim_counts_once_however_many_come_at_once(auth):
+    """The statement itself, without the turns that a process takes before it."""
+
+    async def claim() -> bool:
+        async with auth.database.acquire() as conn:
+            return await store.claim_attempt(conn, b"x" * 32, [0, 0, 0, 0, 3600], 900)
+
+    claimed = await asyncio.gather(*(claim() for _ in range(40)))
+    assert claimed.count(True) == 5
+
+
+async def test_attempts_that_are_long_forgotten_are_swept_away_by_others(auth):
+    await auth.database.execute(
+        """INSERT INTO login_attempts (address_digest, failures, blocked_until, last_at)
+           SELECT sha256(n::text::bytea), 9, now(), now() - interval '1 hour'
+             FROM generate_series(1, 20) AS n"""
+    )
+    for n in range(6):
+        await log_in(auth, f"nobody-{n}@sigma.io", "wrong")
+    remembered = await auth.database.fetchval("SELECT count(*) FROM login_attempts")
+    assert remembered == 6
+
+
+async def test_no_address_is_stored_where_attempts_are_counted(auth):
+    await log_in(auth, "Somebody@sigma.io", "hunter2")
+    row = await auth.database.fetchrow("SELECT l::text AS told FROM login_attempts AS l")
+    assert "somebody" not in row["told"].lower()
+    assert "hunter2" not in row["told"]
+
+
+async def test_when_too_many_want_to_log_in_the_rest_comes_back_later(services, monkeypatch):
+    auth = await services.start(
+        create_app, Config, token_keys=TOKEN_KEYS, hashing_threads=1, hashing_waiting_max=2
+    )
+    hold = asyncio.Event()
+    real = HashingPool.run
+
+    async def held(self: HashingPool, *work: Any, **more: Any) -> Any:
+        await hold.wait()
+        return await real(self, *work, **more)
+
+    monkeypatch.setattr(HashingPool, "run", held)
+    waiting = [asyncio.create_task(log_in(auth, f"{n}@sigma.io", "wrong")) for n in range(3)]
+    await eventually(lambda: auth.app[HASHING]._free == 0)
+    answer = await log_in(auth, "late@sigma.io", "wrong")
+    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Too many logins at the same time")
+    assert answer.headers["Retry-After"] == "1"
+    hold.set()
+    assert [answer.status for answer in await asyncio.gather(*waiting)] == [401] * 3
+    # The one who was sent away was not counted.
+    assert await auth.database.fetchval("SELECT count(*) FROM login_attempts") == 3
+    assert (await log_in(auth, "late@sigma.io", "wrong")).status == 401
+
+
+# --- refresh
+
+
+async def test_a_good_token_gives_the_next_one(auth):
+    token = (await log_in(auth)).body["token"]
+    answer = await auth.stranger().post(
+        "/auth/refresh", headers={"Authorization": f"Bearer {token}"}
+    )
+    assert answer.status == 200
+    assert answer.body["user"] == USER
+    assert answer.body["token"] != token
+    assert auth.app[KEYS].verify(answer.body["token"]).user_id == "user-eva"
+    # The old one stays good to its own end.
+    again = await auth.stranger().post(
+        "/auth/refresh", headers={"Authorization": f"bearer {token}"}
+    )
+    assert again.status == 200
+
+
+async def test_the_token_may_come_in_the_body(auth):
+    token = (await log_in(auth)).body["token"]
+    answer = await auth.stranger().post("/auth/refresh", {"token": token})
+    assert answer.body["user"] == USER
+
+
+async def test_the_header_is_the_one_that_counts(auth):
+    token = (await log_in(auth)).body["token"]
+    for header in ("Bearer nonsense", "Bearer ", f"Basic {token}"):
+        answer = await auth.stranger().post(
+            "/auth/refresh", {"token": token}, headers={"Authorization": header}
+        )
+        assert answer.status == 401
+    answer = await auth.stranger().post(
+        "/auth/refresh", {"token": "nonsense"}, headers={"Authorization": f"Bearer {token}"}
+    )
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"token": ""}, {"token": None}])
+async def test_without_a_token_there_is_no_refresh(auth, body):
+    missing = error(401, "UNAUTHORIZED", "Missing authentication")
+    assert (await auth.stranger().post("/auth/refresh", body)).told == missing
+    assert (await auth.stranger().post("/auth/refresh")).told == missing
+
+
+async def test_tokens_that_are_not_good_any_more_or_never_were_are_refused_alike(auth):
+    good = Claims.new("user-eva", WS, "role-admin", now=time.time())
+    keys = auth.app[KEYS]
+    expired = Claims.new("user-eva", WS, "role-admin", now=time.time() - 86_401)
+    stranger = Claims.new("user-none", WS, "role-admin", now=time.time())
+    foreign = Claims.new("user-eva", "ws-none", "role-admin", now=time.time())
+    forged = jwt.encode({"userId": "user-eva"}, "x" * 32, "HS256", headers={"kid": "test"})
+    assert (await auth.stranger().post("/auth/refresh", {"token": keys.sign(good)})).status == 200
+    for token in (*map(keys.sign, (expired, stranger, foreign)), forged, "x.y.z"):
+        assert (await auth.stranger().post("/auth/refresh", {"token": token})).told == BAD_TOKEN
+
+
+async def test_a_disabled_user_gets_no_next_token(auth):
+    token = (await log_in(auth)).body["token"]
+    await users.disable(auth.database, WS, "user-eva")
+    assert (await auth.stranger().post("/auth/refresh", {"token": token})).told == BAD_TOKEN
+
+
+async def test_a_changed_role_is_in_the_next_token(auth):
+    token = (await log_in(auth)).body["token"]
+    async with auth.database.transaction() as conn:
+        await conn.execute(
+            """INSERT INTO roles
+               SELECT workspace_id, 'role-editor', 'Editor', NULL, '{}', '[]', '[]', 1, now(), now()
+                 FROM roles WHERE id = 'role-admin'"""
+        )
+    await users.set_role(auth.database, WS, "user-eva", "role-editor")
+    answer = await auth.stranger().post("/auth/refresh", {"token": token})
+    assert answer.body["user"] == USER | {"roleId": "role-editor"}
+    assert auth.app[KEYS].verify(answer.body["token"]).role_id == "role-editor"
+
+
+# --- tenants
+
+
+async def test_nobody_is_told_who_is_here_unless_it_is_switched_on(auth, services):
+    await add_user(auth, "user-demo", email="demo@sigma.io", name="Demo", quick_login=True)
+    await add_user(auth, "user-off", email="off@sigma.io", name="Off", quick_login=True)
+    await users.disable(auth.database, WS, "user-off")
+    await workspaces.create(auth.database, "ws-empty", "Empty", 500)
+    assert (await auth.stranger().get("/auth/tenants")).told == (200, [])
+    demo = await services.start(
+        create_app,
+        Config,
+        token_keys=TOKEN_KEYS,
+        database_url=auth.config.database_url.get_secret_value(),
+        quick_login_enabled=True,
+    )
+    told = {
+        "id": "user-demo",
+        "name": "Demo",
+        "email": "demo@sigma.io",
+        "roleId": "role-admin",
+    }
+    assert (await demo.stranger().get("/auth/tenants")).told == (
+        200,
+        [
+            {"id": WS, "name": "Test", "users": [told]},
+            {"id": "ws-empty", "name": "Empty", "users": []},
+        ],
+    )
+
+
+# --- configuration and readiness
+
+
+async def test_token_keys_that_are_too_short_stop_the_start_without_being_shown(services):
+    with pytest.raises(ConfigError) as caught:
+        await services.start(create_app, Config, token_keys="test=c2VjcmV0")
+    assert "key 'test' has 6 bytes, expected at least 32" in str(caught.value)
+    assert "c2VjcmV0" not in str(caught.value)
