@@ -10,18 +10,18 @@ data, keys, logs. What this started, it ends; it touches nothing else.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import fcntl
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -33,7 +33,6 @@ from deploy.local.guarded import Guarded
 from deploy.local.progress import step
 from deploy.local.servers import PrivatePostgres, PrivateRabbit, PrivateServer
 from deploy.local.settings import (
-    DATABASES,
     HOST,
     PORT,
     SERVICES,
@@ -42,6 +41,7 @@ from deploy.local.settings import (
     environment,
     write_closed,
 )
+from shared import migrations
 from shared.identity import GATEWAY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,8 +73,7 @@ class System:
         with step("Databases"):
             addresses = databases.prepare(postgres_url, self.keys.passwords)
             write_closed(self.folder / databases.ADDRESSES, json.dumps(addresses))
-        for service in DATABASES:
-            self._migrate(service, addresses[service])
+        self._migrate(addresses)
         environments = {
             service: environment(service, self.keys, self.ports, addresses, amqp_url)
             | demo.SETTINGS.get(service, {})
@@ -156,21 +155,15 @@ class System:
             rabbit.url if rabbit else os.environ[AMQP_URL],
         )
 
-    def _migrate(self, service: str, address: str) -> None:
-        with step(f"{service.removesuffix('_service')} migrations") as told:
-            done = subprocess.run(
-                [sys.executable, "-m", "shared.migrations", service],
-                cwd=ROOT,
-                env=dict(os.environ) | {"SIGMA_DATABASE_URL": address},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            said = (done.stdout + done.stderr).strip()
-            if done.returncode != 0:
-                raise StartFailed(f"Migrations of {service}", said)
-            told.outcome = said.splitlines()[-1].removeprefix(f"{service}: ")
+    def _migrate(self, addresses: Mapping[str, str]) -> None:
+        applied = 0
+        with step("Migrations") as told:
+            for service, address in addresses.items():
+                try:
+                    applied += len(asyncio.run(migrations.apply(service, address)))
+                except migrations.MigrationFailed as error:
+                    raise StartFailed(f"Migrations of {service}", str(error)) from error
+            told.outcome = f"{applied} applied" if applied else "nothing to do"
 
     def _spawn(self, service: str, env: dict[str, str]) -> Guarded:
         log = self.logs / f"{service}.log"

@@ -171,7 +171,6 @@ ATTRIBUTES: tuple[Body, ...] = (
         "Composition",
         "complex",
         description="The fibres of the outer fabric, in percent",
-        multiple=True,
         attributes=[
             {"alias": "fibre", "name": "Fibre", "type": "text", "validation": {"required": True}},
             {
