@@ -202,7 +202,7 @@ class Database:
             # Read-only means that the server we know has become a standby.
             conn.terminate()
             self._end(conn)
-        elif _is_unclear(conn, error):
+        elif _is_unclear(conn):
             reset = asyncio.get_running_loop().create_task(self._reset(conn))
             self._resets.add(reset)
             reset.add_done_callback(self._resets.discard)
@@ -492,14 +492,10 @@ def _counted(database: Database, state: str) -> Callable[[], float]:
     return lambda: database.connections[state]
 
 
-def _is_unclear(conn: Conn, error: BaseException | None) -> bool:
-    """Whether a transaction may be open, or a cancelled statement still running."""
-    if conn.is_in_transaction():
-        return True
-    if error is not None and (isinstance(error, TimeoutError) or not isinstance(error, Exception)):
-        return True
-    # asyncpg has no public word for it; its own pool asks the same question here.
-    return bool(conn._protocol._is_cancelling())  # type: ignore[attr-defined]  # noqa: SLF001
+def _is_unclear(conn: Conn) -> bool:
+    """Whether a transaction is open, or a cancelled statement has not ended yet."""
+    # asyncpg has no public word for the second; its own pool asks the same question here.
+    return conn.is_in_transaction() or conn._protocol._is_cancelling()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _milliseconds(seconds: float) -> str:

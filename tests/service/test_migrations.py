@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Service = Callable[..., str]
 
+NEXT_CALL = "-- in the next call of run_sql"
 _numbers = itertools.count()
 
 
@@ -38,7 +39,8 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
             (versions / f"{number:04}_step_{number}.py").write_text(
                 "from shared.migrations import run_sql\n\n"
                 f'revision = "{number:04}"\ndown_revision = {down}\n{before}\n\n'
-                f"def upgrade() -> None:\n    run_sql({sql!r})\n"
+                "def upgrade() -> None:\n"
+                + "".join(f"    run_sql({piece!r})\n" for piece in sql.split(NEXT_CALL))
             )
         return package
 
@@ -103,9 +105,8 @@ async def test_sql_is_executed_exactly_as_it_is_written(service: Service, databa
 
 
 async def test_a_revision_that_fails_leaves_nothing_of_itself(service: Service, database_url: str):
-    name = service(
-        "CREATE TABLE a (x int)", "CREATE TABLE b (x int); INSERT INTO nowhere VALUES (1)"
-    )
+    failing = f"CREATE TABLE b (x int) {NEXT_CALL} INSERT INTO nowhere VALUES (1)"
+    name = service("CREATE TABLE a (x int)", failing)
     with pytest.raises(MigrationFailed) as told:
         await apply(name, database_url)
     assert str(told.value) == (

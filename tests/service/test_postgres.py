@@ -101,6 +101,32 @@ async def test_a_request_cut_off_anywhere_leaves_a_clean_pool(database_url: str)
     await db.close()
 
 
+@pytest.mark.filterwarnings("ignore:Resetting connection with an active transaction")
+async def test_a_transaction_whose_begin_was_cancelled_does_not_leak_to_the_next(database_url: str):
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with Wire(database_url) as wire:
+        db = Database(wire.url, connections_max=1)
+        await db.execute("CREATE TABLE t (a int)")
+        wire.hold()
+
+        async def begin() -> None:
+            async with db.transaction():
+                raise AssertionError("not reached")
+
+        cut_off = asyncio.create_task(begin())
+        await eventually(lambda: db.connections["lent"] == 1)
+        await asyncio.sleep(0)
+        cut_off.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cut_off
+        wire.mend()  # Now BEGIN arrives, and after it the request to cancel it.
+        await db.execute("INSERT INTO t VALUES (1)")
+        elsewhere = Database(database_url)
+        assert await elsewhere.fetchval("SELECT count(*) FROM t") == 1
+        await elsewhere.close()
+        await db.close()
+
+
 async def test_a_deadline_caught_inside_the_block_leaves_a_clean_connection(database_url: str):
     db = Database(database_url, connections_max=1)
     async with db.acquire() as conn:
