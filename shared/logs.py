@@ -1,9 +1,9 @@
 """Writes one JSON object per line, each with the service and, inside a request, its id and trace.
 
 The line that every request leaves is put together here and not by structlog, whose chain of
-processors costs several times as much. It names the method, the route and the path without its query
-string; it never holds a header, so no credential. Such lines wait up to 50 ms for others, so that a
-busy process makes one system call for many.
+processors costs several times as much. It names the method, the route and the path without its
+query string; it never holds a header, so no credential. Such lines wait up to 50 ms for others, so
+that a busy process makes one system call for many.
 """
 
 from __future__ import annotations

@@ -13,7 +13,13 @@ from aiohttp import hdrs, web
 from prometheus_client import Counter
 
 from shared import tracing
-from shared.errors import ApiError, InternalError, ServiceUnavailable, UpstreamTimeout, from_envelope
+from shared.errors import (
+    ApiError,
+    InternalError,
+    ServiceUnavailable,
+    UpstreamTimeout,
+    from_envelope,
+)
 from shared.identity import IDENTITY_HEADER
 from shared.web.answering import JSON
 from shared.web.call import (
@@ -72,7 +78,7 @@ class Upstream:
         it cannot be reached, `UpstreamTimeout` when it does not answer in time.
         """
         timeout_s = self._timeout_s
-        headers = {hdrs.ACCEPT: JSON}
+        headers: dict[str, str] = {hdrs.ACCEPT: JSON}
         if request is not None:
             headers[REQUEST_ID_HEADER] = request_id_of(request)
             for name in _PASSED_ON:
@@ -166,7 +172,7 @@ class Upstream:
 
 
 def new_session() -> aiohttp.ClientSession:
-    """Connections to services: few, kept for a while, without cookies or a time-out of their own."""
+    """Connections to services: few, kept for a while, without cookies or a total time-out."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_MAX, keepalive_timeout=IDLE_S_MAX

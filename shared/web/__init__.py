@@ -36,7 +36,7 @@ from shared.web.call import (
     request_id_of,
     seconds_left,
 )
-from shared.web.edge import check_body_size, edge, name_answer
+from shared.web.edge import Edge, check_body_size, name_answer
 from shared.web.protocol import EdgeRunner, Limits
 from shared.web.reading import Page, read_body, read_query
 from shared.web.routes import ANY_METHOD, Handler, Route, Routes
@@ -68,19 +68,12 @@ def new_service(
     limits = limits or Limits(
         connections_max=config.connections_max, body_bytes_max=config.body_bytes_max
     )
-    declared: dict[AbstractRoute, Route] = {}
     draining = asyncio.Event()
+    edge = Edge(IdentityVerifier.parse(config.identity_keys), limits.body_bytes_max, draining)
     app = web.Application(
-        middlewares=[
-            edge(
-                declared,
-                IdentityVerifier.parse(config.identity_keys),
-                limits.body_bytes_max,
-                draining,
-            )
-        ],
+        middlewares=[edge.middleware()],
         client_max_size=limits.body_bytes_max,
-        # A gateway hands a compressed body on as it is, and `read_body` bounds what comes out of it.
+        # A gateway hands a compressed body on as it is; `read_body` bounds what comes out of it.
         handler_args={"auto_decompress": False},
     )
     app[CONFIG] = config
@@ -90,7 +83,7 @@ def new_service(
     app[ROUTES] = [route for table in routes for route in table.table]
     for route in app[ROUTES]:
         for each in _added(app, route):
-            declared[each] = route
+            edge.routes[each] = route
     app.on_response_prepare.append(name_answer)
     app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
     return app
@@ -126,17 +119,17 @@ __all__ = [
     "CONFIG",
     "DEADLINE_HEADER",
     "DRAINING",
-    "EdgeRunner",
-    "Handler",
     "LIMITS",
-    "Limits",
-    "Page",
     "READINESS",
     "REQUEST_ID_HEADER",
     "ROUTES",
+    "TRACE_HEADER",
+    "EdgeRunner",
+    "Handler",
+    "Limits",
+    "Page",
     "Route",
     "Routes",
-    "TRACE_HEADER",
     "error_response",
     "identity_of",
     "js_type",

@@ -75,7 +75,7 @@ def request_id_from(header: str | None) -> str:
     ):
         return header
     # It names a request and keeps no secret, so it need not cost a system call.
-    return f"{random.getrandbits(128):032x}"  # noqa: S311
+    return f"{random.getrandbits(128):032x}"
 
 
 def deadline_from(header: str) -> float | None:

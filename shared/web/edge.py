@@ -8,12 +8,11 @@ logged. One function and no stack of middlewares, because every record that is r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_urldispatcher import AbstractRoute
 
@@ -52,86 +51,92 @@ _REFUSED_STATUSES: Final = range(400, 500)
 
 log = structlog.get_logger("http")
 
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+Middleware = Any
 
 
-def edge(
-    routes: Mapping[AbstractRoute, Route],
-    verifier: IdentityVerifier,
-    body_bytes_max: int,
-    draining: asyncio.Event,
-) -> Middleware:
-    """The middleware of one application; `routes` may still grow until it starts."""
+class Edge:
+    """What stands around the handlers of one application."""
 
-    @web.middleware
-    async def stand_around(request: web.Request, handler: Handler) -> web.StreamResponse:
-        began = perf_counter()
-        headers = request.headers
-        route = routes.get(request.match_info.route)
-        call = Call(
-            request_id_from(headers.get(REQUEST_ID_HEADER)), NO_ROUTE if route is None else route.path
-        )
-        if TRACE_HEADER in headers:
-            call.trace_id = trace_id_from(headers[TRACE_HEADER])
-        request[CALL] = call
-        logs.enter(call.request_id, call.trace_id)
-        REQUESTS.in_flight += 1
-        status = _CLIENT_GONE
-        try:
-            if tracing.enabled:
-                response = await _traced(request, handler, route, call)
-            else:
-                response = await answered(request, handler, route, call)
-            status = response.status
-        finally:
-            REQUESTS.in_flight -= 1
-            seconds = perf_counter() - began
-            REQUESTS.count(request.method, call.route, status, seconds)
-            if logs.access is not None:
-                logs.access.add(request, call, status, seconds)
-        if draining.is_set():
-            response.force_close()
-        return response
+    def __init__(
+        self, verifier: IdentityVerifier, body_bytes_max: int, draining: asyncio.Event
+    ) -> None:
+        self.routes: dict[AbstractRoute, Route] = {}
+        self._verifier = verifier
+        self._body_bytes_max = body_bytes_max
+        self._draining = draining
 
-    async def answered(
-        request: web.Request, handler: Handler, route: Route | None, call: Call
+    def middleware(self) -> Middleware:
+        """What `web.Application` calls for each request."""
+
+        @web.middleware
+        async def stand_around(request: web.Request, handler: Handler) -> web.StreamResponse:
+            began = perf_counter()
+            headers = request.headers
+            route = self.routes.get(request.match_info.route)
+            call = Call(
+                request_id_from(headers.get(REQUEST_ID_HEADER)),
+                NO_ROUTE if route is None else route.path,
+            )
+            if TRACE_HEADER in headers:
+                call.trace_id = trace_id_from(headers[TRACE_HEADER])
+            request[CALL] = call
+            logs.enter(call.request_id, call.trace_id)
+            REQUESTS.in_flight += 1
+            status = _CLIENT_GONE
+            try:
+                if tracing.enabled:
+                    response = await self._traced(request, handler, route, call)
+                else:
+                    response = await self._answered(request, handler, route, call)
+                status = response.status
+            finally:
+                REQUESTS.in_flight -= 1
+                seconds = perf_counter() - began
+                REQUESTS.count(request.method, call.route, status, seconds)
+                if logs.access is not None:
+                    logs.access.add(request, call, status, seconds)
+            if self._draining.is_set():
+                response.force_close()
+            return response
+
+        return stand_around
+
+    async def _answered(
+        self, request: web.Request, handler: Handler, route: Route | None, call: Call
     ) -> web.StreamResponse:
         try:
             check_address(request)
             if route is None or not route.open:
-                call.identity = authenticated(request, verifier)
+                call.identity = authenticated(request, self._verifier)
                 if route is not None:
                     check_access(call.identity, route)
             if request.body_exists:
-                check_body_size(request, body_bytes_max)
+                check_body_size(request, self._body_bytes_max)
             if DEADLINE_HEADER not in request.headers or (route is not None and route.streams):
                 return await handler(request)
             return await _within_deadline(request, handler, call)
         except ApiError as error:
-            told = error
-        except web.HTTPException as error:
-            told = meaning(error, request, body_bytes_max)
-        except RequestPayloadError:
-            told = ValidationError("The request body is malformed")
-        except ConnectionError:
-            if request.transport is None:
-                raise
-            log.exception("unexpected_error", method=request.method, path=request.path)
-            told = InternalError()
-        except Exception:
-            log.exception("unexpected_error", method=request.method, path=request.path)
-            told = InternalError()
-        return _refused(request, told)
+            return _refused(request, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets two fields
+            return _refused(request, self._meaning(request, error))
 
     async def _traced(
-        request: web.Request, handler: Handler, route: Route | None, call: Call
+        self, request: web.Request, handler: Handler, route: Route | None, call: Call
     ) -> web.StreamResponse:
         with tracing.server_span(request, call.route) as span:
-            response = await answered(request, handler, route, call)
+            response = await self._answered(request, handler, route, call)
             tracing.tell_status(span, response.status, call.route)
             return response
 
-    return stand_around
+    def _meaning(self, request: web.Request, error: Exception) -> ApiError:
+        if isinstance(error, web.HTTPException):
+            return meaning(error, request, self._body_bytes_max)
+        if isinstance(error, RequestPayloadError):
+            return ValidationError("The request body is malformed")
+        if isinstance(error, ConnectionError) and request.transport is None:
+            raise error
+        log.error("unexpected_error", method=request.method, path=request.path, exc_info=error)
+        return InternalError()
 
 
 async def name_answer(request: web.Request, response: web.StreamResponse) -> None:
@@ -148,10 +153,12 @@ def check_address(request: web.Request) -> None:
     raw = request.raw_path
     if "%00" in raw or not raw.isascii():
         raise ValidationError("The address holds a NUL or an unencoded character")
+    if request.version is not HttpVersion11 and request.version < HttpVersion10:
+        raise ValidationError("Malformed HTTP: the request line has no version")
 
 
 def authenticated(request: web.Request, verifier: IdentityVerifier) -> Identity:
-    """Who asks, or `Unauthorized`; a path that does not exist is told only to those who are known."""
+    """Who asks, or `Unauthorized`; that a path does not exist is told only to those we know."""
     token = request.headers.get(IDENTITY_HEADER)
     if token is None:
         raise Unauthorized("Missing authentication")
@@ -201,16 +208,32 @@ async def _within_deadline(
     request: web.Request, handler: Handler, call: Call
 ) -> web.StreamResponse:
     """Cancel the handler when the caller has stopped waiting; its transaction rolls back."""
-    call.deadline = deadline_from(request.headers[DEADLINE_HEADER])
-    if call.deadline is None:
+    deadline = deadline_from(request.headers[DEADLINE_HEADER])
+    task = asyncio.current_task()
+    if deadline is None or task is None:
         return await handler(request)
+    call.deadline = deadline
+    loop = asyncio.get_running_loop()
+    if deadline <= loop.time():
+        raise UpstreamTimeout
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    # What `asyncio.timeout_at` does, at a fifth of its 9 us: every request has a deadline.
+    timer = loop.call_at(deadline, expire)
     try:
-        async with asyncio.timeout_at(call.deadline) as limit:
-            return await handler(request)
-    except TimeoutError:
-        if limit.expired():
+        return await handler(request)
+    except asyncio.CancelledError:
+        # A client that has gone at the same time cancels as well, and that one stays.
+        if expired and task.uncancel() == 0:
             raise UpstreamTimeout from None
         raise
+    finally:
+        timer.cancel()
 
 
 def _refused(request: web.Request, error: ApiError) -> web.StreamResponse:
@@ -224,5 +247,3 @@ def _refused(request: web.Request, error: ApiError) -> web.StreamResponse:
         # Nobody will read the rest; what follows on this connection would be taken for it.
         response.force_close()
     return response
-
-

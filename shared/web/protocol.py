@@ -64,10 +64,12 @@ class Limits:
     body_read_s_max: float = 30.0
     body_bytes_per_s_min: int = 16 << 10
     """A body has `body_read_s_max`, and one second more for each so many bytes that have come."""
+    answer_idle_s_max: float = 30.0
+    """How long a client may take nothing of an answer that waits for it."""
     idle_s_max: float = 75.0
     look_every_s: float = 1.0
     linger_s_max: float = 2.0
-    """How long the rest of a refused body is thrown away, so that the answer is not lost with it."""
+    """How long the rest of a refused body is thrown away, lest the answer is lost with it."""
 
 
 class Connection(RequestHandler):
@@ -81,8 +83,10 @@ class Connection(RequestHandler):
         "_ended",
         "_head_began_at",
         "_limits",
-        "_refused_body",
+        "_lingers",
         "_surplus",
+        "_unsent_bytes",
+        "_unsent_since",
     )
 
     def __init__(self, manager: EdgeServer, limits: Limits, **options: Any) -> None:
@@ -93,8 +97,10 @@ class Connection(RequestHandler):
         self._body_late_s = 0.0
         self._body_moved_at = 0.0
         self._head_began_at: float | None = None
-        self._refused_body = False
+        self._lingers = False
         self._surplus = False
+        self._unsent_bytes = 0
+        self._unsent_since = 0.0
         self._ended: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -124,13 +130,15 @@ class Connection(RequestHandler):
             self._head_began_at = None
             message, payload = self._messages[-1]
             if type(message) is _ErrInfo:
+                # After this nothing can be understood, so what still comes is thrown away.
+                self._close = self._lingers = True
                 self._fail_body(RequestPayloadError("malformed"))
             elif payload is not EMPTY_PAYLOAD and not payload.is_eof():
                 self._body = payload
                 self._body_bytes = 0
                 self._body_late_s = 0.0
                 self._body_moved_at = self._loop.time()
-        elif self._body is None and data and self._head_began_at is None and self._waiter is not None:
+        elif self._head_began_at is None and self._body is None and data and self._waiter:
             self._head_began_at = self._loop.time()
         if self._body is not None:
             self._account_for_body()
@@ -143,6 +151,8 @@ class Connection(RequestHandler):
                 self._refuse_head(ValidationError("The request head did not come in time"))
         elif self._body is not None:
             self._look_at_body(self._body, now)
+        if self.writing_paused:
+            self._look_at_answer(now)
 
     def _account_for_body(self) -> None:
         body = self._body
@@ -173,6 +183,17 @@ class Connection(RequestHandler):
         if waited_s > limits.body_idle_s_max or self._body_late_s + waited_s > allowed_s:
             self._fail_body(ValidationError("The request body did not come in time"))
 
+    def _look_at_answer(self, now: float) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        waiting = transport.get_write_buffer_size()
+        if waiting != self._unsent_bytes:
+            self._unsent_bytes = waiting
+            self._unsent_since = now
+        elif now - self._unsent_since > self._limits.answer_idle_s_max:
+            transport.abort()
+
     def _fail_body(self, error: Exception) -> None:
         """Tell the handler that waits for the body; the connection ends with its answer."""
         body, self._body = self._body, None
@@ -181,9 +202,7 @@ class Connection(RequestHandler):
         if body.exception() is None:
             body.set_exception(error)
         body.feed_eof()
-        self._refused_body = True
-        # From here on everything that comes is thrown away.
-        self._close = True
+        self._close = self._lingers = True
 
     def _refuse_head(self, error: ApiError) -> None:
         self._messages.append((_ErrInfo(error.status, error, error.message), EMPTY_PAYLOAD))
@@ -197,7 +216,7 @@ class Connection(RequestHandler):
         if isinstance(resp, web.HTTPException):
             resp = self._told(request, meaning(resp, request, self._limits.body_bytes_max))
         sent = await super().finish_response(request, resp, start_time)
-        if self._refused_body:
+        if self._lingers:
             await self._linger()
         return sent
 
@@ -218,7 +237,8 @@ class Connection(RequestHandler):
         elif status == ValidationError.status:
             error = refusal_of(exc)
         else:
-            log.error("unexpected_error", exc_info=exc)
+            if not isinstance(exc, ConnectionError):
+                log.error("unexpected_error", exc_info=exc)
             error = InternalError()
         return self._told(request, error)
 
@@ -292,7 +312,7 @@ class EdgeServer(Server):
         self._surplus += 1
         self._loop.call_later(self._limits.linger_s_max, self._end_surplus, transport)
 
-    async def shutdown(self, timeout: float | None = None) -> None:
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's
         """Wait for requests in flight, then end the rest."""
         await super().shutdown(timeout)
         if self._timer is not None:
@@ -347,6 +367,10 @@ _WORDS: Final[tuple[tuple[type[BaseException], Callable[[], ApiError]], ...]] = 
 )
 
 
+_QUOTED: Final = ("Duplicate '", "Missing 'Host'", "Too many headers")
+"""The parser's own words that are fit for a client: they repeat no more than a header's name."""
+
+
 def refusal_of(error: BaseException | None) -> ApiError:
     """What the parser found, without the bytes it quotes."""
     if isinstance(error, ApiError):
@@ -354,6 +378,8 @@ def refusal_of(error: BaseException | None) -> ApiError:
     for kind, said in _WORDS:
         if isinstance(error, kind):
             return said()
+    if type(error) is BadHttpMessage and error.message.startswith(_QUOTED):
+        return ValidationError(f"Malformed HTTP: {error.message.rstrip('.')}")
     return ValidationError("Malformed HTTP")
 
 

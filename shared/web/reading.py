@@ -1,8 +1,8 @@
 """Reads what a client sent: a JSON body or a query string, as a model or as a clear refusal.
 
-Bodies are read strictly (`"1"` is no number, `true` is none either); a query string knows only text,
-so there `limit=50` is a number. What a model does not name is ignored. Texts with a NUL are refused
-here, because PostgreSQL stores none, and so are integers that JSON numbers elsewhere cannot hold.
+Bodies are read strictly (`"1"` is no number, `true` is none either); a query string knows only
+text, so there `limit=50` is a number. What a model does not name is ignored. Texts with a NUL are
+refused here, because PostgreSQL stores none, and so are integers that we could not write again.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Page(BaseModel):
 async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     """The JSON body as a model.
 
-    Raises `UnsupportedMediaType` unless it is JSON in UTF-8, plain or in gzip, `PayloadTooLarge`, or
-    `ValidationError` with everything that is wrong with it.
+    Raises `UnsupportedMediaType` unless it is JSON in UTF-8, plain or in gzip, `PayloadTooLarge`,
+    or `ValidationError` with everything that is wrong with it.
     """
     if request.body_exists:
         _check_media_type(request)

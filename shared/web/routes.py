@@ -51,7 +51,10 @@ class Route:
 
 @dataclass(slots=True)
 class Routes:
-    """The routes of one feature; `tag` groups them in the description. Rules are fields of `Route`."""
+    """The routes of one feature; `tag` groups them in the description.
+
+    Rules are fields of `Route`.
+    """
 
     tag: str
     table: list[Route] = field(default_factory=list)

@@ -60,11 +60,26 @@ _FORMS: Final[Mapping[str, str]] = {
 """The form that was expected of a value, where its JSON type alone does not say it."""
 
 _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "greater_than_equal": lambda bound: f"at least {bound['ge']}",
-    "greater_than": lambda bound: f"more than {bound['gt']}",
-    "less_than_equal": lambda bound: f"at most {bound['le']}",
-    "less_than": lambda bound: f"less than {bound['lt']}",
-    "multiple_of": lambda bound: f"a multiple of {bound['multiple_of']}",
+    "greater_than_equal": lambda bound: f"must be at least {bound['ge']}",
+    "greater_than": lambda bound: f"must be more than {bound['gt']}",
+    "less_than_equal": lambda bound: f"must be at most {bound['le']}",
+    "less_than": lambda bound: f"must be less than {bound['lt']}",
+    "multiple_of": lambda bound: f"must be a multiple of {bound['multiple_of']}",
+    "literal_error": lambda bound: f"must be one of {bound['expected']}",
+    "string_pattern_mismatch": lambda bound: f"must match pattern '{bound['pattern']}'",
+    "enum": lambda bound: f"must be one of {bound['expected']}",
+}
+
+_LENGTHS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "string_too_long": lambda bound: f"exceeds maximum length {bound['max_length']}",
+    "string_too_short": lambda bound: f"must have at least {bound['min_length']} characters",
+    "too_long": lambda bound: f"must have at most {bound['max_length']} items",
+    "too_short": lambda bound: f"must have at least {bound['min_length']} items",
+}
+
+_REASONS: Final[Mapping[str, str]] = {
+    "missing": "is required",
+    "extra_forbidden": "is not known",
 }
 
 
@@ -132,9 +147,8 @@ def _path(problem: ErrorDetails, sent: Any) -> tuple[str | int, ...]:
     path: list[str | int] = []
     place = sent
     for part in problem["loc"]:
-        if isinstance(place, dict) and part in place:
-            place = place[part]
-        elif isinstance(place, list) and isinstance(part, int) and part < len(place):
+        inside = isinstance(place, dict) and part in place
+        if inside or (isinstance(place, list) and isinstance(part, int) and part < len(place)):
             place = place[part]
         elif problem["type"] != "missing" or part != problem["loc"][-1]:
             continue
@@ -148,39 +162,28 @@ def _violation(
     return Violation(pointer_to(path), _message(field_at(path), problem, others))
 
 
-def _message(  # noqa: PLR0911 - one return per kind of violation
-    field: str, problem: ErrorDetails, others: Sequence[ErrorDetails]
-) -> str:
+def _message(field: str, problem: ErrorDetails, others: Sequence[ErrorDetails]) -> str:
     kind, value, context = problem["type"], problem["input"], problem.get("ctx") or {}
-    if kind == "missing":
-        return f"{field} is required"
     if kind in _EXPECTED_TYPES:
-        expected = _EXPECTED_TYPES[kind]
-        members = [_EXPECTED_TYPES[each["type"]] for each in others if each["type"] in _EXPECTED_TYPES]
-        if len(members) > 1:
-            expected = "' or '".join(dict.fromkeys(members))
-        if js_type(value) == expected:
-            return f"{field} expects a whole number, got {shown(value)}"
-        return f"{field} expects type '{expected}', got '{js_type(value)}'"
+        return f"{field} expects {_expected(value, others)}"
     if kind in _FORMS:
         return f"{field} expects {_FORMS[kind]}, got {shown(value)}"
-    if kind in ("literal_error", "enum"):
-        return f"{field} must be one of {context['expected']}, got {shown(value)}"
     if kind in _BOUNDS:
-        return f"{field} must be {_BOUNDS[kind](context)}, got {shown(value)}"
-    if kind == "string_pattern_mismatch":
-        return f"{field} must match pattern '{context['pattern']}', got {shown(value)}"
-    if kind == "string_too_long":
-        return f"{field} exceeds maximum length {context['max_length']}, got {len(value)}"
-    if kind == "string_too_short":
-        return f"{field} must have at least {context['min_length']} characters, got {len(value)}"
-    if kind == "too_long":
-        return f"{field} must have at most {context['max_length']} items, got {len(value)}"
-    if kind == "too_short":
-        return f"{field} must have at least {context['min_length']} items, got {len(value)}"
-    if kind == "extra_forbidden":
-        return f"{field} is not known"
+        return f"{field} {_BOUNDS[kind](context)}, got {shown(value)}"
+    if kind in _LENGTHS:
+        return f"{field} {_LENGTHS[kind](context)}, got {len(value)}"
     if kind in ("value_error", "assertion_error"):
         told = str(context["error"])
         return told if "'" in told else f"{field}: {told}"
-    return f"{field} is not valid: {problem['msg']}"
+    return f"{field} {_REASONS.get(kind, 'is not valid')}"
+
+
+def _expected(value: Any, others: Sequence[ErrorDetails]) -> str:
+    """`type 'string' or 'object', got 'number'`; a number that is no integer is shown itself."""
+    kinds = (_EXPECTED_TYPES.get(each["type"]) for each in others)
+    expected = list(dict.fromkeys(kind for kind in kinds if kind is not None))
+    got = js_type(value)
+    if got in expected:
+        return f"a whole number, got {shown(value)}"
+    names = " or ".join(f"'{kind}'" for kind in expected)
+    return f"type {names}, got '{got}'"
