@@ -9,7 +9,7 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -133,6 +133,8 @@ class World:
         self.echo = Echo()
         self.auth.app.router.add_route("*", "/{path:.*}", self.echo._handle)
         self.urls: dict[str, str] = {}
+        # What a neighbour that never answers waits for.
+        self.over = asyncio.Event()
         self.gateway: RunningService
 
     async def open(self) -> World:
@@ -174,8 +176,10 @@ def token(*, user: str = "user-1", issued_s_ago: float = 0, keys: str = TOKEN_KE
 
 
 @pytest.fixture
-async def world(services: Services, keyring: Keyring) -> World:
-    return await World(services, keyring).open()
+async def world(services: Services, keyring: Keyring) -> AsyncIterator[World]:
+    opened = await World(services, keyring).open()
+    yield opened
+    opened.over.set()
 
 
 async def raw(url: str, payload: bytes, *, half_close: bool = False, within_s: float = 5) -> bytes:
