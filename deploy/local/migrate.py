@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from deploy.local.__main__ import FOLDER, ROOT
+from deploy.local.system import FOLDER, ROOT
 from deploy.local.databases import ADDRESSES
 
 

@@ -1,0 +1,276 @@
+"""The whole system on this machine, until Ctrl-C: what `make run` starts.
+
+    .venv/bin/python -m deploy.local [--port 8080] [--folder .run]
+
+PostgreSQL and RabbitMQ (those of `SIGMA_POSTGRES_URL` and `SIGMA_AMQP_URL` when they are set),
+migrations, the four services, and a demo workspace. Everything that is kept stands in the folder:
+data, keys, logs. What this started, it ends; it touches nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+
+from deploy.local import databases, demo
+from deploy.local.binaries import AMQP_URL, POSTGRES_URL, ensure_postgres, ensure_rabbit
+from deploy.local.failure import StartFailed
+from deploy.local.guarded import Guarded
+from deploy.local.progress import step
+from deploy.local.servers import PrivatePostgres, PrivateRabbit, PrivateServer
+from deploy.local.settings import (
+    HOST,
+    PORT,
+    SERVICES,
+    Keys,
+    Ports,
+    environment,
+    write_closed,
+)
+from shared import migrations
+from shared.identity import GATEWAY
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".run"
+READY_WITHIN_S = 60.0
+ENDED_WITHIN_S = 40.0
+_POLL_S = 0.1
+
+
+class Interrupted(BaseException):
+    """Somebody asked for the end; like KeyboardInterrupt, nothing on the way may take it."""
+
+
+class System:
+    """Everything that runs, in the order in which it was started."""
+
+    def __init__(self, folder: Path, ports: Ports) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self.ports = ports
+        self.keys = Keys.kept_in(folder / "keys.json")
+        self._servers: list[PrivateServer] = []
+        self._services: dict[str, Guarded] = {}
+
+    @property
+    def started(self) -> bool:
+        """Whether there is, or was, anything to end."""
+        return bool(self._servers or self._services)
+
+    def start(self) -> None:
+        """Start all of it; `StartFailed` says what did not."""
+        self._check_ports()
+        postgres_url, amqp_url = self._start_servers()
+        with step("Databases"):
+            addresses = databases.prepare(postgres_url, self.keys.passwords)
+            write_closed(self.folder / databases.ADDRESSES, json.dumps(addresses))
+        self._migrate(addresses)
+        environments = {
+            service: environment(service, self.keys, self.ports, addresses, amqp_url)
+            | demo.SETTINGS.get(service, {})
+            for service in SERVICES
+        }
+        for service in SERVICES:
+            self._services[service] = self._spawn(service, environments[service])
+        for service in SERVICES:
+            with step(service):
+                self._wait_ready(service)
+        with step("Demo workspace") as told:
+            told.outcome = demo.seed(
+                demo.Place(
+                    url=self.ports.url(GATEWAY),
+                    auth_environment=environments["auth_service"],
+                    done=self.folder / "demo-seeded",
+                )
+            )
+
+    def watch(self) -> None:
+        """Return never; raise when something that should run has ended."""
+        while True:
+            time.sleep(0.5)
+            for service, process in self._services.items():
+                if not process.running:
+                    raise StartFailed(
+                        service,
+                        f"it ended on its own (exit code {process.exit_code})",
+                        log=self.logs / f"{service}.log",
+                    )
+            for server in self._servers:
+                if not server.running:
+                    raise StartFailed(server.part, "it ended on its own", log=server.log)
+
+    def stop(self) -> None:
+        """End everything, the last one first. The services finish what is in flight."""
+        for process in self._services.values():
+            process.ask_to_end()
+        for process in reversed(self._services.values()):
+            process.end(signal.SIGTERM, ENDED_WITHIN_S)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda server: server.stop(), self._servers))
+        (self.folder / databases.ADDRESSES).unlink(missing_ok=True)
+
+    def _check_ports(self) -> None:
+        for service in SERVICES:
+            for port in (self.ports.api(service), self.ports.internal(service)):
+                if not _is_free(port):
+                    raise StartFailed(
+                        service,
+                        f"port {port} is taken by another program, perhaps another `make run`",
+                        "End that program, or choose other ports: make run PORT=8180",
+                    )
+
+    def _start_servers(self) -> tuple[str, str]:
+        postgres = rabbit = None
+        # One after the other: both may have to be installed.
+        if not os.environ.get(POSTGRES_URL):
+            ensure_postgres()
+            postgres = PrivatePostgres(self.folder / "postgres")
+        if not os.environ.get(AMQP_URL):
+            ensure_rabbit()
+            rabbit = PrivateRabbit(self.folder / "rabbitmq")
+        self._servers = [server for server in (postgres, rabbit) if server is not None]
+        with ThreadPoolExecutor() as threads:
+            starting = {server: threads.submit(server.start) for server in self._servers}
+            try:
+                for server, started in starting.items():
+                    with step(server.part):
+                        _wait_for(started.done)
+                        started.result()
+            except BaseException:
+                # Ends the waiting of whatever has not started yet.
+                for server in self._servers:
+                    server.kill()
+                raise
+        return (
+            postgres.url if postgres else os.environ[POSTGRES_URL],
+            rabbit.url if rabbit else os.environ[AMQP_URL],
+        )
+
+    def _migrate(self, addresses: Mapping[str, str]) -> None:
+        applied = 0
+        with step("Migrations") as told:
+            for service, address in addresses.items():
+                try:
+                    applied += len(asyncio.run(migrations.apply(service, address)))
+                except migrations.MigrationFailed as error:
+                    raise StartFailed(f"Migrations of {service}", str(error)) from error
+            told.outcome = f"{applied} applied" if applied else "nothing to do"
+
+    def _spawn(self, service: str, env: dict[str, str]) -> Guarded:
+        log = self.logs / f"{service}.log"
+        if log.exists():
+            shutil.move(log, log.with_suffix(".log.1"))
+        return Guarded([sys.executable, "-m", service], env, log, cwd=ROOT)
+
+    def _wait_ready(self, service: str) -> None:
+        process, log = self._services[service], self.logs / f"{service}.log"
+        url = f"http://{HOST}:{self.ports.internal(service)}/readyz"
+        ends = time.monotonic() + READY_WITHIN_S
+        while (answer := _asked(url)) != "":
+            if not process.running:
+                why = f"it ended while starting (exit code {process.exit_code})"
+                raise StartFailed(service, why, log=log)
+            if time.monotonic() > ends:
+                why = f"it was not ready within {READY_WITHIN_S:.0f} s ({answer})"
+                raise StartFailed(service, why, log=log)
+            time.sleep(_POLL_S)
+
+
+def _asked(url: str) -> str:
+    """Empty when it is ready; otherwise what it said instead."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310  an address of ours
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read(300).decode(errors="replace")
+    except OSError as error:
+        return str(error)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _wait_for(done: Callable[[], bool]) -> None:
+    while not done():
+        time.sleep(_POLL_S)
+
+
+def _take(folder: Path) -> None:
+    """This folder is ours until the process ends; `StartFailed` when it is somebody else's."""
+    folder.mkdir(exist_ok=True, parents=True)
+    (folder / "logs").mkdir(exist_ok=True)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 100).decode()
+        raise StartFailed(
+            "make run",
+            f"it runs already on this folder ({holder})",
+            "Use that one, or end it with Ctrl-C in its terminal.",
+        ) from None
+
+
+def _say_who_runs(folder: Path, ports: Ports) -> None:
+    (folder / "lock").write_text(f"process {os.getpid()}, {ports.url(GATEWAY)}")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+def main() -> int:
+    """Run until asked to end; 1 when something failed."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local")
+    parser.add_argument("--port", type=int, default=PORT, help="of the gateway; the rest follow it")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of data, keys and logs")
+    called = parser.parse_args()
+    folder, ports = called.folder.absolute(), Ports(called.port)
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for name in ends:
+        signal.signal(name, _interrupt)
+    code = 0
+    system = None
+    try:
+        print(f"Sigma PIM starts; its data, keys and logs are in {folder}", flush=True)
+        _take(folder)
+        _say_who_runs(folder, ports)
+        system = System(folder, ports)
+        system.start()
+        print(demo.welcome(ports.url(GATEWAY), system.logs), flush=True)
+        system.watch()
+    except Interrupted:
+        print("\nStopping", flush=True)
+    except StartFailed as failure:
+        print(f"\n{failure}", file=sys.stderr, flush=True)
+        code = 1
+    finally:
+        for name in ends:
+            signal.signal(name, signal.SIG_IGN)
+        if system is not None:
+            system.stop()
+            if system.started:
+                print("Everything that was started here has ended", flush=True)
+    return code
