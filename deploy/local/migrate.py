@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-from deploy.local.system import FOLDER, ROOT
 from deploy.local.databases import ADDRESSES
+from deploy.local.system import FOLDER, ROOT
 
 
 def main() -> int:
