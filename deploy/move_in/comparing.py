@@ -24,13 +24,15 @@ _KEYED = {
 }
 # Lists in which the workspace may have added something of its own.
 _JOINED = frozenset({"attributeIds"})
+# What the API works out from another field, and would take for a contradiction of it.
+_DERIVED = frozenset({"isDefault"})
 # What cannot be changed under values that are stored.
 _LASTING = ("type", "dimensionIds", "optionListId")
 
 
 def laid_over(existing: Body, said: Body) -> Json:
     """The existing object with what was said about it."""
-    merged = dict(existing)
+    merged = {name: value for name, value in existing.items() if name not in _DERIVED}
     for name, value in said.items():
         merged[name] = _laid_over(name, existing.get(name), value)
     return merged
@@ -86,17 +88,14 @@ def _merged_lists(existing: list[Json], said: list[Json], fields: tuple[str, ...
         return tuple(element.get(field) for field in fields)
 
     ours = {key(element): element for element in said}
-    merged = [
-        laid_over(element, ours.pop(key(element))) if key(element) in ours else element
-        for element in existing
-    ]
+    merged = [laid_over(element, ours.pop(key(element), {})) for element in existing]
     return [*merged, *ours.values()]
 
 
 def _plain(value: Any) -> Any:
     """Without what means the same as nothing: null, false, an empty list or object."""
     if isinstance(value, Mapping):
-        plain = {name: _plain(part) for name, part in value.items()}
+        plain = {name: _plain(part) for name, part in value.items() if name not in _DERIVED}
         return {name: part for name, part in plain.items() if not _is_nothing(part)} or None
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value] or None

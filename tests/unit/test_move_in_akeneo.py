@@ -165,9 +165,9 @@ def test_a_full_row_becomes_a_record_with_every_cell_in_its_place(catalogue_fold
         "steel": [({}, "val-steel-440c")],
         "uses": [({}, ["val-uses-fish", "val-uses-bread"])],
         "photo": [({}, "https://cdn.example/pim/files/a%20b.jpg")],
-        "goes_with-groups": [({}, ["val-groups-sale"])],
+        "GOES_WITH-groups": [({}, ["val-groups-sale"])],
     }
-    assert record.links["goes_with-products"].targets == {"ent-kn-2": "KN-2", "ent-kn-3": "kn-3"}
+    assert record.links["GOES_WITH-products"].targets == {"ent-kn-2": "KN-2", "ent-kn-3": "kn-3"}
     assert record.left == {
         "assignments to categories": (1, 2),
         "links to product models, spelled in another letter case": (1, 1),
@@ -184,8 +184,8 @@ def test_the_model_says_what_the_files_say(catalogue_folder):
         "name": "Locale",
         "defaultSegmentId": "seg-en_us",
         "segments": [
-            {"id": "seg-en_us", "alias": "en_us", "name": "en_US"},
-            {"id": "seg-fr_fr", "alias": "fr_fr", "name": "fr_FR"},
+            {"id": "seg-en_us", "alias": "en_US", "name": "en_US"},
+            {"id": "seg-fr_fr", "alias": "fr_FR", "name": "fr_FR"},
         ],
     }
     # Nothing but dollars is filled, so a price without a currency is one in dollars.

@@ -69,8 +69,9 @@ def _column(name: str, catalogue: Catalogue) -> Column:
     if name in _PROPERTIES:
         return Column(name, Role.PROPERTY, about=name)
     code, _, rest = name.partition("-")
-    if key_of(code) in catalogue.association_types and rest in _ASSOCIATED:
-        return Column(name, Role.ASSOCIATION, about=code, associated=rest)
+    association = catalogue.association_types.get(key_of(code))
+    if association is not None and rest in _ASSOCIATED:
+        return Column(name, Role.ASSOCIATION, about=association.code, associated=rest)
     attribute = catalogue.attributes.get(key_of(code))
     if attribute is None:
         return _unknown(name, f"the catalogue has no attribute '{code}'")

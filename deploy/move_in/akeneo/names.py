@@ -1,7 +1,8 @@
 """Derives the ids and aliases of everything in Sigma from the codes it had in Akeneo.
 
 The same code always gives the same id, so a second run finds what the first one made. Codes are the
-same in Akeneo whatever their case, and ids are lower case here, so nothing is confused by that.
+same in Akeneo whatever their case, and ids are lower case here, so nothing is confused by that;
+aliases keep the case in which a code was declared.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from deploy.move_in.akeneo.reading import key_of
 
 _ID_LENGTH_MAX = 128
 _STRANGE = re.compile(r"[^a-z0-9._-]+")
+_ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}", re.ASCII)
 _HASH_LENGTH = 8
 
 LOCALE, CHANNEL, CURRENCY = "locale", "channel", "currency"
@@ -42,8 +44,9 @@ class Names:
     prefix: str = ""
 
     def alias(self, code: str) -> str:
-        """Of an attribute, schema, list or workflow."""
-        return slug(self.prefix + code)
+        """What people and data call it: the code itself, wherever an alias may be written so."""
+        alias = self.prefix + code
+        return alias if _ALIAS.fullmatch(alias) else slug(alias)
 
     def attribute(self, code: str) -> str:
         """The id of an attribute."""

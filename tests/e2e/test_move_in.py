@@ -1,0 +1,461 @@
+"""A company moves in: its catalogue goes through the public API into a running system.
+
+The small catalogue is invented here. The tests with the published one run where it is at hand: in
+`SIGMA_REAL_DATA`, or beside the repository.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.eventually import eventually
+from tests.kit.sigma import Caller
+from tests.kit.stack import AUTH, RECORDS, Stack
+from tests.kit.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = Path(
+    os.environ.get("SIGMA_REAL_DATA") or ROOT.parent / "shared" / "data" / "akeneo-icecat-demo"
+)
+PRODUCTS = 1_239
+FILLED_CELLS = 14_458
+
+FILES = {
+    "attributes.csv": """\
+code;label-en_US;group;localizable;scopable;sort_order;type;unique;max_characters;metric_family;\
+default_metric_unit;negative_allowed
+sku;SKU;main;0;0;1;pim_catalog_identifier;1;;;;
+title;Title;main;1;0;2;pim_catalog_text;0;20;;;
+gtin;GTIN;main;0;0;3;pim_catalog_text;1;;;;
+mass;Mass;main;0;0;4;pim_catalog_metric;0;;Weight;GRAM;0
+cost;Cost;main;0;0;5;pim_catalog_price_collection;0;;;;
+steel;Steel;main;0;0;6;pim_catalog_simpleselect;0;;;;
+uses;Uses;main;0;0;7;pim_catalog_multiselect;0;;;;
+photo;Photo;main;0;0;8;pim_catalog_image;0;;;;
+forged;Forged on;main;0;1;9;pim_catalog_date;0;;;;
+""",
+    "attribute_options.csv": """\
+code;label-en_US;attribute;sort_order
+440C;440C;steel;1
+bread;Bread;uses;1
+fish;Fish;uses;2
+""",
+    "attribute_groups.csv": "code;sort_order;label-en_US\nmain;1;Main\n",
+    "families.csv": """\
+code;label-en_US;attributes;requirements-web;requirements-shop
+knives;Knives;sku,title,gtin,mass,cost,steel,uses,photo,forged;sku,title,steel,cost,uses;sku,title
+""",
+    "channels.csv": """\
+code;label-en_US;locales;currencies
+web;Web;en_US,fr_FR;EUR,USD
+shop;Shop;fr_FR;EUR
+""",
+    "association_types.csv": "code;label-en_US\nGOES_WITH;Goes with\n",
+    "groups.csv": "code;type;label-en_US\nsale;RELATED;Sale\n",
+}
+HEADER = (
+    "sku;family;enabled;groups;categories;title-en_US;title-fr_FR;gtin;mass;mass-unit;cost-EUR;"
+    "cost-USD;steel;uses;photo;forged-web;GOES_WITH-products"
+)
+KNIFE = (
+    "KN-1;knives;1;sale;all;Knife;Couteau;4006381333931;120.5;GRAM;19.9;25;440c;fish,bread;"
+    "files/a.jpg;2012-04-20;KN-2,KN-3"
+)
+FORK = "KN-2;knives;0;;;Fork;;;;;;;;;;;"
+SPOON = "KN-3;;1;;;Spoon;;;;;;;;;;;KN-1"
+
+
+def write_catalogue(folder: Path, *rows: str) -> Path:
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "products.csv").write_text("\n".join([HEADER, *rows, ""]), encoding="utf-8")
+    return folder
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run of the command ended."""
+
+    code: int
+    text: str
+    report: dict[str, Any]
+
+    def counts(self, kind: str) -> dict[str, int]:
+        return {name: count for name, count in self.report["objects"][kind].items() if count}
+
+    @property
+    def all_unchanged(self) -> bool:
+        return all(set(self.counts(kind)) <= {"unchanged"} for kind in self.report["objects"])
+
+
+class Mover:
+    """The command, in a workspace, with a key that holds what it needs and no more."""
+
+    def __init__(self, stack: Stack, folder: Path, key: Caller) -> None:
+        self.stack = stack
+        self.folder = folder
+        self.key = key
+
+    def start(self, data: Path, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "deploy.move_in.akeneo", "--data", str(data)),
+                *("--url", self.stack.url, "--report", str(self.folder / "report.json"), *options),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "SIGMA_API_KEY": self.key.headers["X-Sigma-ApiKey"]},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    async def run(self, data: Path, *options: str) -> Outcome:
+        return await self.end_of(self.start(data, *options))
+
+    async def end_of(self, process: subprocess.Popen[str]) -> Outcome:
+        text, _ = await asyncio.to_thread(process.communicate, timeout=300)
+        report = self.folder / "report.json"
+        assert report.exists(), text
+        return Outcome(process.returncode, text, json.loads(report.read_text()))
+
+
+@dataclass(frozen=True)
+class Room:
+    workspace: Workspace
+    mover: Mover
+    data: Path
+
+
+async def move_in(stack: Stack, folder: Path, rows: Sequence[str], record_limit: int = 500) -> Room:
+    workspace = await stack.workspace(record_limit=record_limit)
+    key = await workspace.api_key(["read", "update-data", "update-model"])
+    data = folder / "catalogue"
+    data.mkdir()
+    return Room(workspace, Mover(stack, folder, key), write_catalogue(data, *rows))
+
+
+async def test_a_catalogue_moves_in_with_every_value_in_its_place(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [KNIFE, FORK, SPOON])
+    done = await room.mover.run(room.data, "--media-base-url", "https://cdn.example/pim")
+    assert done.code == 0, done.text
+    assert done.counts("records") == {"created": 3}
+    assert done.counts("relations") == {"created": 3}
+    assert done.report["cells"] == {
+        "filled": 26,
+        "moved": 25,
+        "left for later": 1,
+        "refused": 0,
+        "kept as edited in Sigma": 0,
+        "not reached": 0,
+    }
+    record = (await room.workspace.admin.get("/records/ent-kn-1")).ok()
+    assert (record["schemaId"], record["lifecycleStateId"]) == ("schema-knives", "state-draft")
+    assert record["values"] == {
+        "sku": [{"scope": {}, "value": "KN-1"}],
+        "title": [
+            {"scope": {"dim-locale": "seg-en_us"}, "value": "Knife"},
+            {"scope": {"dim-locale": "seg-fr_fr"}, "value": "Couteau"},
+        ],
+        "gtin": [{"scope": {}, "value": "4006381333931"}],
+        "mass": [{"scope": {}, "value": {"amount": 120.5, "unit": "val-unit-weight-gram"}}],
+        "cost": [
+            {"scope": {"dim-currency": "seg-eur"}, "value": 19.9},
+            {"scope": {"dim-currency": "seg-usd"}, "value": 25},
+        ],
+        "steel": [{"scope": {}, "value": "val-steel-440c"}],
+        "uses": [{"scope": {}, "value": ["val-uses-fish", "val-uses-bread"]}],
+        "photo": [{"scope": {}, "value": "https://cdn.example/pim/files/a.jpg"}],
+        "forged": [{"scope": {"dim-channel": "seg-web"}, "value": "2012-04-20"}],
+        "enabled": [{"scope": {}, "value": True}],
+        "groups": [{"scope": {}, "value": ["val-groups-sale"]}],
+        "GOES_WITH-products": [{"scope": {}, "value": ["ent-kn-2", "ent-kn-3"]}],
+    }
+    spoon = (await room.workspace.admin.get("/records/ent-kn-3")).ok()
+    assert spoon["schemaId"] == "schema-without-family"
+
+
+async def test_publishing_needs_eighty_percent_of_what_the_channels_require(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [KNIFE, FORK])
+    assert (await room.mover.run(room.data)).code == 0
+    admin = room.workspace.admin
+    for record_id in ("ent-kn-1", "ent-kn-2"):
+        (await admin.post(f"/records/{record_id}/transition", {"toStateId": "review"})).ok()
+    (await admin.post("/records/ent-kn-1/transition", {"toStateId": "published"})).ok()
+    refused = await admin.post("/records/ent-kn-2/transition", {"toStateId": "published"})
+    assert refused.told == (
+        400,
+        {
+            "error": "TRANSITION_ERROR",
+            "message": "Completeness score 40% does not meet minimum 80%"
+            " for transition to 'published'",
+        },
+    )
+
+
+async def test_a_second_run_changes_nothing(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [KNIFE, FORK, SPOON])
+    await room.mover.run(room.data)
+    before = (await room.workspace.admin.get("/records")).ok()
+    again = await room.mover.run(room.data)
+    assert (again.code, again.all_unchanged) == (0, True), again.text
+    assert again.counts("records") == {"unchanged": 3}
+    assert again.counts("relations") == {"unchanged": 3}
+    assert (await room.workspace.admin.get("/records")).ok() == before
+
+
+async def test_a_change_in_the_catalogue_is_followed_and_what_sigma_added_stays(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [KNIFE, FORK])
+    await room.mover.run(room.data)
+    await room.workspace.attribute("own")
+    schema = (await room.workspace.admin.get("/schemas/schema-knives")).ok()
+    schema["attributeGroups"][0]["attributeIds"].append("attr-own")
+    (await room.workspace.admin.put("/schemas/schema-knives", schema)).ok()
+    own = {"values": {"own": [{"scope": {}, "value": "ours"}]}}
+    key = await room.workspace.api_key()
+    (await key.put("/records/ent-kn-1", own)).ok()
+
+    write_catalogue(room.data, KNIFE.replace("Couteau", "Canif"), FORK, SPOON)
+    options = (room.data / "attribute_options.csv").read_text() + "D2;D2;steel;2\n"
+    (room.data / "attribute_options.csv").write_text(options)
+    done = await room.mover.run(room.data)
+    assert done.code == 0, done.text
+    assert done.counts("records") == {"created": 1, "changed": 1, "unchanged": 1}
+    assert done.counts("option lists") == {"changed": 1, "unchanged": 3}
+    assert "records 'KN-1' (line 2): title" in done.report["changes"]
+    record = (await room.workspace.admin.get("/records/ent-kn-1")).ok()
+    assert [entry["value"] for entry in record["values"]["title"]] == ["Knife", "Canif"]
+    assert record["values"]["own"] == [{"scope": {}, "value": "ours"}]
+
+
+async def test_what_a_person_edited_in_sigma_is_kept_unless_asked_otherwise(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [KNIFE, FORK])
+    await room.mover.run(room.data)
+    english = {"scope": {"dim-locale": "seg-en_us"}, "value": "Better fork"}
+    path = "/records/ent-kn-2/values/title"
+    (await room.workspace.admin.patch(path, english)).ok()
+
+    kept = await room.mover.run(room.data)
+    assert (kept.code, kept.counts("records")) == (0, {"unchanged": 1, "kept": 1}), kept.text
+    assert kept.report["cells"]["kept as edited in Sigma"] == 4
+    assert "was kept as 'user-admin' left it; it differs in title" in kept.text
+
+    taken = await room.mover.run(room.data, "--overwrite-edits")
+    assert (taken.code, taken.counts("records")) == (0, {"unchanged": 1, "changed": 1})
+    record = (await room.workspace.admin.get("/records/ent-kn-2")).ok()
+    assert record["values"]["title"] == [{**english, "value": "Fork"}]
+
+
+async def test_a_refused_value_is_told_with_row_attribute_and_message_and_the_rest_moves(
+    stack, tmp_path
+):
+    rows = [
+        KNIFE.replace("Couteau", "C" * 21),
+        "KN-4;knives;1;;;Twin;;4006381333931;;;;;;;;;",
+        "KN-5;knives;1;;;Lonely;;;heavy;GRAM;;;tin;;;;KN-9",
+    ]
+    room = await move_in(stack, tmp_path, rows)
+    done = await room.mover.run(room.data, "--concurrency", "1")
+    assert done.code == 1
+    problems = [
+        (p["kind"], p["line"], p["columns"], p["code"], p["message"])
+        for p in done.report["problems"]
+    ]
+    assert problems == [
+        (
+            "records",
+            2,
+            ["title-fr_FR"],
+            "VALIDATION_ERROR",
+            "Value for 'title' exceeds maximum length 20",
+        ),
+        (
+            "records",
+            3,
+            [],
+            "CONFLICT",
+            "Value '4006381333931' for attribute 'gtin' must be unique",
+        ),
+        ("records", 4, ["steel"], "", "'tin' is not a declared option"),
+        ("records", 4, ["mass", "mass-unit"], "", "'heavy' is not a number"),
+        ("relations", 2, ["GOES_WITH-products"], "", "names a product that was not moved in"),
+        ("relations", 2, ["GOES_WITH-products"], "", "names a product that was not moved in"),
+        ("relations", 4, ["GOES_WITH-products"], "", "names a product that was not moved in"),
+    ]
+    assert done.counts("records") == {"created": 2, "refused": 1}
+    cells = done.report["cells"]
+    assert cells["filled"] == sum(count for place, count in cells.items() if place != "filled")
+    record = (await room.workspace.admin.get("/records/ent-kn-1")).ok()
+    assert [entry["value"] for entry in record["values"]["title"]] == ["Knife"]
+
+
+async def test_a_workspace_with_other_things_in_it_is_not_overwritten(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [KNIFE])
+    await room.workspace.attribute("title", "number")
+    done = await room.mover.run(room.data)
+    assert done.code == 1
+    assert done.counts("attributes")["refused"] == 1
+    assert "whose type is 'number', not 'text'; use a workspace of its own or --prefix" in done.text
+    assert (await room.workspace.admin.get("/attributes/attr-title")).ok()["type"] == "number"
+    record = (await room.workspace.admin.get("/records/ent-kn-1")).ok()
+    assert "title" not in record["values"]
+
+    apart = await room.mover.run(room.data, "--prefix", "old-")
+    assert apart.code == 0, apart.text
+    record = (await room.workspace.admin.get("/records/ent-old-kn-1")).ok()
+    assert [entry["value"] for entry in record["values"]["old-title"]] == ["Knife", "Couteau"]
+
+
+def many(count: int) -> list[str]:
+    return [f"KN-{n};knives;1;;;Knife {n};;;{n};GRAM;;;440C;fish;;;" for n in range(count)]
+
+
+async def test_a_service_that_goes_away_meanwhile_is_waited_for(stack, tmp_path):
+    room = await move_in(stack, tmp_path, many(300))
+    running = room.mover.start(room.data)
+    await until_records(room.workspace.admin, 20)
+    await stack.kill(RECORDS)
+    await asyncio.sleep(1)
+    await stack.start(RECORDS)
+    done = await room.mover.end_of(running)
+    assert done.code == 0, done.text
+    assert done.counts("records") == {"created": 300}
+    assert done.report["retries"] > 0
+
+
+async def test_a_run_that_was_killed_is_finished_by_the_next(stack, tmp_path):
+    room = await move_in(stack, tmp_path, many(300))
+    running = room.mover.start(room.data)
+    await until_records(room.workspace.admin, 20)
+    running.send_signal(signal.SIGKILL)
+    await asyncio.to_thread(running.communicate)
+    done = await room.mover.run(room.data)
+    assert done.code == 0, done.text
+    counts = done.counts("records")
+    assert counts["unchanged"] >= 20
+    assert counts["created"] + counts["unchanged"] == 300
+
+
+async def test_an_interrupted_run_tells_what_it_did(stack, tmp_path):
+    room = await move_in(stack, tmp_path, many(300))
+    running = room.mover.start(room.data)
+    await until_records(room.workspace.admin, 20)
+    running.send_signal(signal.SIGINT)
+    done = await room.mover.end_of(running)
+    assert done.code == 1
+    assert "STOPPED: it was interrupted; run again to finish" in done.text
+    cells = done.report["cells"]
+    assert cells["filled"] == sum(count for place, count in cells.items() if place != "filled")
+    assert sum(done.counts("records").values()) == 300
+
+
+async def until_records(admin: Caller, count: int) -> None:
+    async def there() -> bool:
+        total: int = (await admin.get("/records", params={"limit": "1"})).ok()["total"]
+        return total >= count
+
+    await eventually(there, within_s=60)
+
+
+async def test_a_key_without_the_permissions_is_told_which_it_needs(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [KNIFE])
+    reader = Mover(stack, tmp_path, await room.workspace.api_key(["read"]))
+    done = await reader.run(room.data)
+    assert done.code == 1
+    assert "needs the permissions read, update-data and update-model" in done.text
+    stranger = Mover(stack, tmp_path, stack.caller(**{"X-Sigma-ApiKey": "nobody"}))
+    assert "the API key is not accepted: Invalid API key" in (await stranger.run(room.data)).text
+
+
+async def test_make_load_makes_the_workspace_its_user_and_a_key_that_does_not_stay(stack, tmp_path):
+    data = tmp_path / "old-catalogue"
+    data.mkdir()
+    write_catalogue(data, KNIFE)
+    workspace = f"ws-{secrets.token_hex(6)}"
+    running = tmp_path / "run"
+    running.mkdir()
+    (running / "lock").write_text(f"process 1, {stack.url}")
+    (running / "databases.json").write_text(json.dumps({AUTH: stack.databases[AUTH]}))
+    command = [sys.executable, "-m", "deploy.move_in", str(data), "--folder", str(running)]
+    for already in ("created", "unchanged"):
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [*command, "--workspace", workspace, "--report", str(tmp_path / "report.json")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["objects"]["records"][already] == 1
+
+    login = json.loads((running / f"login-{workspace}.json").read_text())
+    answer = (await stack.caller().post("/auth/login", login)).ok()
+    admin = stack.caller(Authorization=f"Bearer {answer['token']}")
+    assert (await admin.get("/records")).ok()["total"] == 1
+    assert (await admin.get("/api-keys")).ok() == []
+
+
+async def test_make_load_says_what_to_do_when_nothing_runs(tmp_path):
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "deploy.move_in", str(tmp_path), "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Nothing runs: start `make run` in another terminal, and call this again.\n"
+    )
+
+
+published = pytest.mark.skipif(
+    not REAL.is_dir(), reason=f"the published catalogue is not at {REAL}"
+)
+
+
+@published
+@pytest.mark.slow
+async def test_the_published_catalogue_moves_in_whole_and_again_without_harm(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [], record_limit=5_000)
+    done = await room.mover.run(REAL)
+    assert done.code == 0, done.text
+    assert done.counts("records") == {"created": PRODUCTS}
+    assert done.report["problems"] == []
+    assert done.report["cells"]["filled"] == FILLED_CELLS
+    assert done.report["cells"]["moved"] + done.report["cells"]["left for later"] == FILLED_CELLS
+    assert done.report["left"]["categories"] == 168
+    assert done.report["left"]["product models"] == 81
+    assert done.report["left"]["links to product models"] == 222
+    assert (await room.workspace.admin.get("/records", params={"limit": "1"})).ok()[
+        "total"
+    ] == PRODUCTS
+
+    again = await room.mover.run(REAL)
+    assert (again.code, again.all_unchanged) == (0, True), again.text
+    assert again.counts("records") == {"unchanged": PRODUCTS}
+
+
+@published
+@pytest.mark.slow
+async def test_the_published_catalogue_stops_at_the_default_limit_and_says_so(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [])
+    for already in ({"created": 500}, {"unchanged": 500}):
+        done = await room.mover.run(REAL)
+        assert done.code == 1
+        assert done.report["stopped"].startswith("LIMIT_EXCEEDED Entity limit of 500 reached")
+        assert done.counts("records") == {**already, "not reached": PRODUCTS - 500}
+        cells = done.report["cells"]
+        assert cells["filled"] == sum(count for place, count in cells.items() if place != "filled")
