@@ -4,9 +4,9 @@ auth_service knows; asking it costs a request, so its answers are kept. Two thin
 
 - Every change of a key, user, role or workspace is an event that every gateway hears; it evicts.
 - auth_service sends a pulse while its outbox is drained: "everything committed before this has been
-  published". While pulses are heard an answer counts for 30 seconds. When none was heard for half a
-  second (broker away, relay stuck, auth_service gone) an answer counts for half a second from when
-  it was asked for. So a change acts within a second, with the broker or without.
+  published". While pulses are heard an answer counts for 30 seconds. When the last one is older
+  than half a second (broker away, relay stuck, auth_service gone) an answer counts for half a
+  second from when it was asked for. So a change acts within a second, broker up or away.
 
 An answer that was asked for before an eviction may describe what was true before it. It still
 answers the requests that asked, but it is not kept, and who asks after the eviction asks anew.
@@ -23,6 +23,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
@@ -127,11 +128,16 @@ class Identities:
     """The cache. `ask` puts one question to auth_service."""
 
     def __init__(
-        self, ask: Ask, signer: IdentitySigner, now: Callable[[], float] = time.monotonic
+        self,
+        ask: Ask,
+        signer: IdentitySigner,
+        now: Callable[[], float] = time.monotonic,
+        wall_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ask = ask
         self._signer = signer
         self._now = now
+        self._wall_now = wall_now
         self._callers: OrderedDict[Credential, Caller] = OrderedDict()
         self._refusals: OrderedDict[Credential, _Refusal] = OrderedDict()
         # The question under way about a credential, for those who may share its answer; and all
@@ -228,7 +234,10 @@ class Identities:
     def hear(self, event: Event) -> None:
         """An event of auth_service. Events are heard in the order in which they were published."""
         if event.type == AUTH_PULSE:
-            self._pulse_at = self._now()
+            # A pulse speaks for the time at which it was made. One that was held up on its way is
+            # as old as it is; where our clock is behind, it is as old as its arrival.
+            age_s = (self._wall_now() - event.time).total_seconds()
+            self._pulse_at = max(self._pulse_at, self._now() - max(0.0, age_s))
             return
         EVICTIONS.inc()
         concerned = _concerned(event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ OTHER_KEY = Credential(key_hash="bb" * 32)
 USER = Credential(user_id="user-1", workspace_id="ws-1", role_id="role-editor")
 
 SIGNING_KEY = new_signing_key("gateway")
+
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Clock:
@@ -76,21 +80,28 @@ def auth() -> AuthService:
 
 @pytest.fixture
 def identities(auth: AuthService, clock: Clock) -> Identities:
-    return Identities(auth, IdentitySigner.parse(SIGNING_KEY), clock)
+    return Identities(
+        auth,
+        IdentitySigner.parse(SIGNING_KEY),
+        clock,
+        lambda: EPOCH + timedelta(seconds=clock.now),
+    )
 
 
 def event(kind: str, workspace_id: str = "ws-1", **data: Any) -> Event:
     return Event(kind, "/auth_service", workspace_id, "subject", data)
 
 
-PULSE = event("auth.pulse", "*")
+def pulse(clock: Clock, age_s: float = 0) -> Event:
+    made = EPOCH + timedelta(seconds=clock.now - age_s)
+    return Event("auth.pulse", "/auth_service", "*", "pulse", {}, time=made)
 
 
 async def pulsing(identities: Identities, clock: Clock, seconds: float) -> None:
     """So many seconds pass in which the pulse is heard."""
     for _ in range(int(seconds / 0.25)):
         clock.now += 0.25
-        identities.hear(PULSE)
+        identities.hear(pulse(clock))
 
 
 async def settle() -> None:
@@ -102,7 +113,7 @@ async def test_an_answer_counts_for_thirty_seconds_while_the_pulse_is_heard(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     await identities.of(KEY)
     await pulsing(identities, clock, 29)
     await identities.of(KEY)
@@ -128,7 +139,7 @@ async def test_half_a_second_of_silence_makes_old_answers_doubtful(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     await identities.of(KEY)
     await pulsing(identities, clock, 10)
     auth.known.clear()  # Disabled, and the broker went away before the news came.
@@ -139,6 +150,27 @@ async def test_half_a_second_of_silence_makes_old_answers_doubtful(
         await identities.of(KEY)
 
 
+async def test_a_pulse_that_was_held_up_on_its_way_is_as_old_as_it_is(
+    identities: Identities, auth: AuthService, clock: Clock
+):
+    identities.connected()
+    identities.hear(pulse(clock))
+    await identities.of(KEY)
+    clock.now += 2
+    identities.hear(pulse(clock, age_s=0.6))
+    await identities.of(KEY)
+    assert auth.asked == [KEY, KEY]
+    clock.now += 1
+    identities.hear(pulse(clock, age_s=0.4))
+    await identities.of(KEY)
+    assert auth.asked == [KEY, KEY]
+    clock.now += 20
+    identities.hear(pulse(clock, age_s=-3))  # Our clock is behind: it counts from its arrival.
+    clock.now += 0.5
+    await identities.of(KEY)
+    assert auth.asked == [KEY, KEY, KEY]
+
+
 async def test_nothing_learnt_before_the_queue_was_bound_is_trusted_after(
     identities: Identities, auth: AuthService, clock: Clock
 ):
@@ -146,7 +178,7 @@ async def test_nothing_learnt_before_the_queue_was_bound_is_trusted_after(
     await identities.of(KEY)
     auth.known.clear()
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     with pytest.raises(Unauthorized):
         await identities.of(KEY)
 
@@ -155,7 +187,7 @@ async def test_a_lost_connection_ends_the_long_life_at_once(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     await identities.of(KEY)
     await pulsing(identities, clock, 5)
     identities.disconnected()
@@ -179,10 +211,14 @@ async def test_a_lost_connection_ends_the_long_life_at_once(
     ],
 )
 async def test_news_about_somebody_makes_the_gateway_ask_again(
-    identities: Identities, auth: AuthService, news: Event, credential: Credential
+    identities: Identities,
+    auth: AuthService,
+    clock: Clock,
+    news: Event,
+    credential: Credential,
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     await identities.of(credential)
     auth.known.clear()
     identities.hear(news)
@@ -200,10 +236,10 @@ async def test_news_about_somebody_makes_the_gateway_ask_again(
     ],
 )
 async def test_news_about_others_changes_nothing(
-    identities: Identities, auth: AuthService, news: Event
+    identities: Identities, auth: AuthService, clock: Clock, news: Event
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     for credential in (KEY, USER):
         await identities.of(credential)
     identities.hear(news)
@@ -213,10 +249,10 @@ async def test_news_about_others_changes_nothing(
 
 
 async def test_an_answer_read_before_the_news_is_not_kept(
-    identities: Identities, auth: AuthService
+    identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     auth.answering.clear()
     early = asyncio.create_task(identities.of(KEY))
     await settle()
@@ -234,10 +270,10 @@ async def test_an_answer_read_before_the_news_is_not_kept(
 
 
 async def test_a_refusal_read_before_the_news_is_not_kept(
-    identities: Identities, auth: AuthService
+    identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     known = auth.known.pop(KEY)
     auth.answering.clear()
     early = asyncio.create_task(identities.of(KEY))
@@ -266,7 +302,7 @@ async def test_a_wrong_key_is_asked_about_once_in_a_while(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     wrong = Credential(key_hash="cc" * 32)
     for _ in range(50):
         with pytest.raises(Unauthorized, match="Invalid API key"):
@@ -357,9 +393,11 @@ async def test_an_identity_is_signed_once_for_thirty_seconds(auth: AuthService, 
     assert verified == auth.known[USER]
 
 
-async def test_a_new_role_version_gets_a_new_token(identities: Identities, auth: AuthService):
+async def test_a_new_role_version_gets_a_new_token(
+    identities: Identities, auth: AuthService, clock: Clock
+):
     identities.connected()
-    identities.hear(PULSE)
+    identities.hear(pulse(clock))
     before = (await identities.of(USER)).token(0.0)
     auth.known[USER] = Identity("user", "user-1", "ws-1", role_id="role-editor", role_version=2)
     identities.hear(event("auth.role.updated", roleId="role-editor", version=2, role={}))
