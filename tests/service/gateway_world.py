@@ -120,7 +120,7 @@ def names_of(told: Mapping[str, Any]) -> list[str]:
 
 def value_of(told: Mapping[str, Any], name: str) -> str:
     (value,) = [value for known, value in told["headers"] if known.lower() == name.lower()]
-    return value
+    return str(value)
 
 
 class World:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
+from gateway.routes import Service
 from tests.kit.sigma import error
 from tests.service.gateway_world import (
     API_KEY,
@@ -212,7 +214,7 @@ async def test_a_body_of_any_size_arrives_whole(world: World, size: int, chunked
 
     world.echo.answer = answer
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, size, 70_000):
             yield body[start : start + 70_000]
 
@@ -337,7 +339,7 @@ async def test_answers_without_a_body(world: World):
         assert (same.status, same.body, same.headers["ETag"]) == (304, None, '"3"')
         head = await world.program().ask("HEAD", "/records/ent-1")
         assert (head.status, head.body, head.headers["Content-Length"]) == (200, None, "1234")
-    assert len(world.gate().pools["records_service"]._open) == 1
+    assert len(world.gate().pools[Service.RECORDS]._open) == 1
 
 
 async def test_a_large_answer_is_streamed_at_the_pace_of_the_client(world: World):

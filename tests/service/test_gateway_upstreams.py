@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from gateway import upstream_connection
+from gateway.routes import Service
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
 from tests.service.gateway_world import World, parsed, raw, request_bytes, world
@@ -100,7 +101,7 @@ async def test_a_service_that_does_not_answer_is_told_within_the_deadline(world:
     assert (await world.program(gateway).get("/records")).told == LATE
     assert 0.25 < time.monotonic() - began < 2
     # Nobody else may read the answer that still comes: its connection is gone.
-    assert not world.gate(gateway).pools["records_service"]._open
+    assert not world.gate(gateway).pools[Service.RECORDS]._open
 
 
 async def test_an_address_that_swallows_everything_is_told_within_the_deadline(world: World):
@@ -262,7 +263,7 @@ async def test_an_answer_that_is_none_is_not_passed_on(world: World, answer: byt
     async with acting(script) as actor:
         gateway = await world.another(records_url=actor.url)
         assert (await world.program(gateway).get("/records")).told == AWAY
-        assert not world.gate(gateway).pools["records_service"]._open
+        assert not world.gate(gateway).pools[Service.RECORDS]._open
 
 
 async def test_bytes_that_nobody_asked_for_are_nobodys_answer(world: World):
@@ -325,7 +326,7 @@ async def test_a_client_that_leaves_takes_its_connection_along(world: World):
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(request_bytes("/api/v1/records/ent-left"))
     await arrived.wait()
-    pool = world.gate().pools["records_service"]
+    pool = world.gate().pools[Service.RECORDS]
     assert len(pool._open) == 1
     writer.transport.abort()
     await eventually(lambda: not pool._open)
@@ -362,7 +363,7 @@ async def test_no_answer_is_mixed_up_under_pressure(world: World):
             assert (await asking).told == (200, {"for": f"/api/v1/records/ent-{n}"})
 
     await asyncio.gather(*(ask(n) for n in range(300)))
-    pool = world.gate(gateway).pools["records_service"]
+    pool = world.gate(gateway).pools[Service.RECORDS]
     await eventually(lambda: len(pool._open) == len(pool._idle) and not pool._waiting)
     assert len(pool._open) <= 4
     assert pool._opening == 0
