@@ -308,15 +308,8 @@ class PrivatePostgres(PrivateServer):
         unfinished.rename(data)
 
     def _answer_a_query(self) -> None:
-        async def ask() -> None:
-            conn = await asyncpg.connect(self.url, timeout=ANSWER_WITHIN_S)
-            try:
-                await conn.fetchval("SELECT 1")
-            finally:
-                await conn.close()
-
         _listening(self.port)
-        _run_apart(ask())
+        answer_a_query(self.url)
 
 
 class PrivateRabbit(PrivateServer):
@@ -462,21 +455,38 @@ class PrivateRabbit(PrivateServer):
         }
 
     def _declare_a_queue(self) -> None:
-        """The port opens before queues can be used, so readiness is a queue that was made."""
-
-        async def declare() -> None:
-            connection = await aio_pika.connect(self.url, timeout=ANSWER_WITHIN_S)
-            async with connection, connection.channel() as channel:
-                queue = await channel.declare_queue(
-                    "sigma.ready",
-                    durable=True,
-                    arguments={"x-queue-type": "quorum"},
-                    timeout=ANSWER_WITHIN_S,
-                )
-                await queue.delete(if_unused=False, if_empty=False, timeout=ANSWER_WITHIN_S)
-
         _listening(self.port, say=b"AMQP\x00\x00\x09\x01")
-        _run_apart(declare())
+        declare_a_queue(self.url)
+
+
+def answer_a_query(url: str) -> None:
+    """Return when the server there does its work; raise what kept it from doing so."""
+
+    async def ask() -> None:
+        conn = await asyncpg.connect(url, timeout=ANSWER_WITHIN_S)
+        try:
+            await conn.fetchval("SELECT 1")
+        finally:
+            await conn.close()
+
+    _run_apart(ask())
+
+
+def declare_a_queue(url: str) -> None:
+    """As `answer_a_query`. A broker's port opens before queues can be used, so one is made."""
+
+    async def declare() -> None:
+        connection = await aio_pika.connect(url, timeout=ANSWER_WITHIN_S)
+        async with connection, connection.channel() as channel:
+            queue = await channel.declare_queue(
+                f"sigma.ready.{secrets.token_hex(4)}",
+                durable=True,
+                arguments={"x-queue-type": "quorum"},
+                timeout=ANSWER_WITHIN_S,
+            )
+            await queue.delete(if_unused=False, if_empty=False, timeout=ANSWER_WITHIN_S)
+
+    _run_apart(declare())
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
@@ -31,7 +32,13 @@ from deploy.local.binaries import AMQP_URL, POSTGRES_URL, ensure_postgres, ensur
 from deploy.local.failure import StartFailed
 from deploy.local.guarded import Guarded
 from deploy.local.progress import step
-from deploy.local.servers import PrivatePostgres, PrivateRabbit, PrivateServer
+from deploy.local.servers import (
+    PrivatePostgres,
+    PrivateRabbit,
+    PrivateServer,
+    answer_a_query,
+    declare_a_queue,
+)
 from deploy.local.settings import (
     HOST,
     PORT,
@@ -134,31 +141,36 @@ class System:
                     )
 
     def _start_servers(self) -> tuple[str, str]:
-        postgres = rabbit = None
-        # One after the other: both may have to be installed.
-        if not os.environ.get(POSTGRES_URL):
+        postgres_url, amqp_url = os.environ.get(POSTGRES_URL), os.environ.get(AMQP_URL)
+        # What is missing is installed before anything is started, one after the other.
+        if not postgres_url:
             ensure_postgres()
-            postgres = PrivatePostgres(self.folder / "postgres")
-        if not os.environ.get(AMQP_URL):
+        if not amqp_url:
             ensure_rabbit()
-            rabbit = PrivateRabbit(self.folder / "rabbitmq")
-        self._servers = [server for server in (postgres, rabbit) if server is not None]
+        postgres = PrivatePostgres(self.folder / "postgres")
+        rabbit = PrivateRabbit(self.folder / "rabbitmq")
+        self._servers = [
+            server for server, named in ((postgres, postgres_url), (rabbit, amqp_url)) if not named
+        ]
         with ThreadPoolExecutor() as threads:
-            starting = {server: threads.submit(server.start) for server in self._servers}
+            starting = {server.part: threads.submit(server.start) for server in self._servers}
+            for part, variable, url, answers in (
+                (postgres.part, POSTGRES_URL, postgres_url, answer_a_query),
+                (rabbit.part, AMQP_URL, amqp_url, declare_a_queue),
+            ):
+                if url:
+                    starting[part] = threads.submit(_check_named, part, variable, url, answers)
             try:
-                for server, started in starting.items():
-                    with step(server.part):
-                        _wait_for(started.done)
-                        started.result()
+                for part in (postgres.part, rabbit.part):
+                    with step(part):
+                        _wait_for(starting[part].done)
+                        starting[part].result()
             except BaseException:
                 # Ends the waiting of whatever has not started yet.
                 for server in self._servers:
                     server.kill()
                 raise
-        return (
-            postgres.url if postgres else os.environ[POSTGRES_URL],
-            rabbit.url if rabbit else os.environ[AMQP_URL],
-        )
+        return postgres_url or postgres.url, amqp_url or rabbit.url
 
     def _migrate(self, addresses: Mapping[str, str]) -> None:
         applied = 0
@@ -188,6 +200,16 @@ class System:
                 why = f"it was not ready within {READY_WITHIN_S:.0f} s ({answer})"
                 raise StartFailed(service, why, log=log)
             time.sleep(_POLL_S)
+
+
+def _check_named(part: str, variable: str, url: str, answers: Callable[[str], None]) -> None:
+    try:
+        answers(url)
+    except Exception as error:
+        # Not the address itself: it holds a password.
+        why = f"the server that {variable} names does not answer ({error})"
+        advice = f"Start it, or correct {variable}, or unset it to have a private one."
+        raise StartFailed(part, why, advice) from error
 
 
 def _asked(url: str) -> str:
@@ -247,6 +269,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=PORT, help="of the gateway; the rest follow it")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of data, keys and logs")
     called = parser.parse_args()
+    # What goes wrong is told once, by us, and not by the libraries as well.
+    logging.getLogger().addHandler(logging.NullHandler())
     folder, ports = called.folder.absolute(), Ports(called.port)
     ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for name in ends:
