@@ -46,7 +46,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def session_amqp_url(servers: Servers) -> Iterator[str]:
+def amqp_url(servers: Servers) -> Iterator[str]:
     """One virtual host for all of these tests: they use queues and event types of their own."""
     url = servers.rabbit.vhost()
     yield url
@@ -54,12 +54,12 @@ def session_amqp_url(servers: Servers) -> Iterator[str]:
 
 
 @pytest.fixture
-async def queue(session_amqp_url: str) -> AsyncIterator[Queue]:
+async def queue(amqp_url: str) -> AsyncIterator[Queue]:
     """A queue of this test's own, bound to event types of this test's own: `<name>.#`."""
     name = f"test-{secrets.token_hex(6)}"
     own = Queue(name, (f"{name}.#",))
     yield own
-    bus = Bus(session_amqp_url, "clean up", [])
+    bus = Bus(amqp_url, "clean up", [])
     bus.start()
     async with (await bus.connection()).channel() as channel:
         await channel.queue_delete(own.name)
@@ -68,9 +68,9 @@ async def queue(session_amqp_url: str) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
-async def bus(session_amqp_url: str, queue: Queue) -> AsyncIterator[Bus]:
+async def bus(amqp_url: str, queue: Queue) -> AsyncIterator[Bus]:
     """Connected, with `queue` declared."""
-    opened = Bus(session_amqp_url, "test", [queue])
+    opened = Bus(amqp_url, "test", [queue])
     opened.start()
     yield opened
     await opened.stop()

@@ -199,13 +199,13 @@ asyncio.run(main())
 
 
 async def test_a_relay_killed_between_publish_and_delete_tells_twice_with_one_effect(
-    db: Database, bus: Bus, queue: Queue, session_amqp_url: str
+    db: Database, bus: Bus, queue: Queue, amqp_url: str
 ):
     async with db.transaction() as conn:
         await outbox.stage(conn, news(queue))
     died = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", DYING_RELAY, db.url, session_amqp_url, queue.name],
+        [sys.executable, "-c", DYING_RELAY, db.url, amqp_url, queue.name],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         timeout=30,
@@ -260,11 +260,9 @@ async def test_a_leader_that_loses_its_session_is_followed_by_another(
             await eventually(lambda: seen)
 
 
-async def test_a_broker_that_is_away_costs_no_event(
-    db: Database, queue: Queue, session_amqp_url: str
-):
+async def test_a_broker_that_is_away_costs_no_event(db: Database, queue: Queue, amqp_url: str):
     """200 changes while it is away: every one succeeds, and each is told once in effect."""
-    async with Wire(session_amqp_url) as wire:
+    async with Wire(amqp_url) as wire:
         bus = Bus(wire.url, "test", [queue])
         bus.start()
         async with relaying(db, bus) as relay, consuming(db, bus, queue) as seen:

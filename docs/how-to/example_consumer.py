@@ -1,0 +1,164 @@
+"""Follows record events from a service of your own: it misses none, and counts none twice.
+
+    SIGMA_AMQP_URL=amqp://...  FOLLOWER_DATABASE_URL=postgresql://...  python example_consumer.py
+
+It needs aio-pika and asyncpg, and nothing of Sigma PIM but the broker's address. It keeps the state
+that each record is in (the newest news wins) and how many changes each workspace made (one that is
+counted twice would show). follow-record-events.md tells the reason for every step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from typing import Any
+
+import aio_pika
+import asyncpg
+
+QUEUE = "example_follower"
+BINDING = "entity.*"
+PREFETCH = 16
+PAUSE_S = 1.0
+AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    OSError,
+)
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS inbox (
+    event_id    text PRIMARY KEY,
+    received_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS followed_records (
+    workspace_id text NOT NULL,
+    record_id    text NOT NULL,
+    version      bigint NOT NULL,
+    state_id     text,
+    deleted      boolean NOT NULL,
+    PRIMARY KEY (workspace_id, record_id)
+);
+CREATE TABLE IF NOT EXISTS activity (
+    workspace_id text PRIMARY KEY,
+    changes      bigint NOT NULL
+);
+"""
+
+
+async def main() -> None:
+    """Read for ever; a broker that is away or gone is looked for again."""
+    pool = await asyncpg.create_pool(os.environ["FOLLOWER_DATABASE_URL"], min_size=1, max_size=2)
+    await pool.execute(TABLES)
+    while True:
+        try:
+            await read(pool)
+        except (aio_pika.exceptions.AMQPError, OSError) as error:
+            print(f"broker: {error!r}", flush=True)
+        await asyncio.sleep(PAUSE_S)
+
+
+async def read(pool: Any) -> None:
+    """Handle one message after the other until the connection is lost."""
+    # Without a heartbeat, a broker that vanished would be noticed after minutes.
+    async with await aio_pika.connect(os.environ["SIGMA_AMQP_URL"], heartbeat=5) as connection:
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=PREFETCH)
+        queue = await declare(channel)
+        async with queue.iterator() as messages:
+            print("following", flush=True)
+            async for message in messages:
+                await take(pool, message)
+
+
+async def declare(channel: aio_pika.abc.AbstractChannel) -> aio_pika.abc.AbstractQueue:
+    """A durable queue keeps what happens while we are not there; what fails for good goes aside."""
+    events = await channel.declare_exchange("sigma.events", "topic", durable=True)
+    aside = await channel.declare_exchange("sigma.dead", "direct", durable=True)
+    dead = await channel.declare_queue(
+        f"{QUEUE}.dead", durable=True, arguments={"x-queue-type": "quorum"}
+    )
+    await dead.bind(aside, QUEUE)
+    queue = await channel.declare_queue(
+        QUEUE,
+        durable=True,
+        arguments={
+            "x-queue-type": "quorum",
+            "x-delivery-limit": 5,
+            "x-dead-letter-exchange": "sigma.dead",
+            "x-dead-letter-routing-key": QUEUE,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+    )
+    await queue.bind(events, BINDING)
+    return queue
+
+
+async def take(pool: Any, message: aio_pika.abc.AbstractIncomingMessage) -> None:
+    """Handle it, and only then tell the broker that it may forget it."""
+    # An answer that no longer reaches the broker is no loss: the message comes again.
+    with contextlib.suppress(aio_pika.exceptions.AMQPError, OSError):
+        try:
+            event = json.loads(message.body)
+            while not await handled(pool, event):  # noqa: ASYNC110  the database tells nobody
+                await asyncio.sleep(PAUSE_S)
+        except (ValueError, KeyError, TypeError):
+            # Not a message that we can ever read: to the dead letters, at once.
+            await message.reject(requeue=False)
+        except Exception as error:  # noqa: BLE001  one bad message must not end the service
+            print(f"{message.message_id}: {error!r}", flush=True)
+            await asyncio.sleep(PAUSE_S)
+            # Counted by the broker: after five it goes to the dead letters.
+            await message.reject(requeue=True)
+        else:
+            await message.ack()
+
+
+async def handled(pool: Any, event: dict[str, Any]) -> bool:
+    """Remember the event and do what follows from it, in one; False while the database is away."""
+    try:
+        async with pool.acquire() as conn, conn.transaction():
+            first_time = await conn.fetchval(
+                "INSERT INTO inbox (event_id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING true",
+                event["id"],
+            )
+            if first_time:
+                await follow(conn, event)
+    except AWAY:
+        return False
+    return True
+
+
+async def follow(conn: Any, event: dict[str, Any]) -> None:
+    """What this service is for. Runs once per event, in the transaction that remembers it."""
+    await conn.execute(
+        """INSERT INTO activity AS a (workspace_id, changes)
+           VALUES ($1, 1)
+               ON CONFLICT (workspace_id)
+               DO UPDATE SET changes = a.changes + 1""",
+        event["workspaceid"],
+    )
+    # After a failure an older event can come after a newer one, so the version decides. A record
+    # that was deleted keeps its row for the same reason.
+    await conn.execute(
+        """INSERT INTO followed_records AS f (workspace_id, record_id, version, state_id, deleted)
+           VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (workspace_id, record_id)
+               DO UPDATE SET version = excluded.version,
+                             state_id = excluded.state_id,
+                             deleted = excluded.deleted
+                       WHERE f.version < excluded.version""",
+        event["workspaceid"],
+        event["data"]["entityId"],
+        event["data"]["version"],
+        event["data"]["lifecycleStateId"],
+        event["type"] == "entity.deleted",
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
