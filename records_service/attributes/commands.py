@@ -8,27 +8,34 @@ from typing import Any
 from aiohttp import web
 
 from records_service.attributes import store
-from records_service.attributes.definition import body_of, option_list_ids
+from records_service.attributes.definition import (
+    body_of,
+    changes_of_form,
+    check_no_self_guard,
+    option_list_names,
+    with_ids,
+)
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
 from records_service.attributes.uniqueness import Claim, claims_of
 from records_service.dimensions.model import DIMENSION
 from records_service.option_lists.model import OPTION_LIST
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
-from records_service.parts.model import Kind, Part, check_version
+from records_service.parts.model import Kind, Part
+from records_service.parts.versions import check_version
 from shared.errors import Conflict, ValidationError
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
 from shared.ids import new_id
 from shared.postgres import Conn
 
-_SCHEMA = Kind("schemas", "schema", "Schema")
+_SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
 
 async def create(app: web.Application, workspace_id: str, draft: AttributeDraft) -> Part:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
-    body = body_of(draft)
+    sent = body_of(draft)
     async with changing_model(app, workspace_id) as conn:
-        await _check_references(conn, workspace_id, body)
+        body = await _with_ids(conn, workspace_id, sent)
         part = await parts.insert(
             conn, ATTRIBUTE, workspace_id, draft.id or new_id("attr"), draft.alias, body
         )
@@ -45,20 +52,16 @@ async def replace(
 ) -> Part:
     """Raises `Conflict` where stored values stand against it.
 
-    The type and the dimensions stay once there are values; an attribute becomes unique only when
-    its stored values already are.
+    What decides how a value is stored stays as it is once there are values; an attribute becomes
+    unique only when its stored values already are.
     """
-    draft = draft.model_copy(update={"id": attribute_id})
-    body = body_of(draft)
+    sent = body_of(draft.model_copy(update={"id": attribute_id}))
     async with changing_model(app, workspace_id) as conn:
         old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         check_version(ATTRIBUTE.title, old.id, old.version, expected)
-        await _check_references(conn, workspace_id, body)
-        fixed = [
-            name
-            for name in ("type", "dimensionIds", "multiple", "optionListId", "targetSchemaId")
-            if _differs(old.body, body, name)
-        ]
+        body = await _with_ids(conn, workspace_id, sent)
+        check_no_self_guard(attribute_id, body)
+        fixed = changes_of_form(old.body, body)
         if fixed and await store.has_values(conn, workspace_id, attribute_id):
             raise Conflict(
                 f"Field '{fixed[0]}' of attribute '{old.alias}' cannot change while values exist"
@@ -84,27 +87,26 @@ async def delete(
         await tell(conn, ATTRIBUTE_DELETED, workspace_id, old)
 
 
-async def _check_references(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> None:
-    """Raise `ValidationError` for the first thing it refers to that does not exist."""
-    references = (
+async def _with_ids(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with ids where it may name things by alias (C12).
+
+    Raises `ValidationError` for the first name that nothing has.
+    """
+    ids: dict[str, dict[str, str]] = {}
+    for kind, names, pointer in (
         (DIMENSION, body["dimensionIds"], "/dimensionIds"),
-        (OPTION_LIST, option_list_ids(dict(body)), "/optionListId"),
-        (_SCHEMA, [body[n] for n in ("targetSchemaId",) if n in body], "/targetSchemaId"),
+        (OPTION_LIST, option_list_names(body), "/optionListId"),
+        (_SCHEMA, [body["targetSchemaId"]] if "targetSchemaId" in body else [], "/targetSchemaId"),
         (ATTRIBUTE, [guard["attributeId"] for guard in body["guards"]], "/guards"),
-    )
-    for kind, ids, pointer in references:
-        missing = await parts.unknown(conn, kind, workspace_id, ids)
-        if missing is not None:
-            raise ValidationError.at(
-                pointer, f"Field '{pointer[1:]}': {kind.title} '{missing[:128]}' not found"
-            )
-
-
-def _differs(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:
-    """Whether a field that stored values depend on would change; the order of dimensions may."""
-    if name == "dimensionIds":
-        return set(old[name]) != set(new[name])
-    return old.get(name) != new.get(name)
+    ):
+        found = await parts.ids_of(conn, kind, workspace_id, names)
+        for name in names:
+            if name not in found:
+                raise ValidationError.at(
+                    pointer, f"Field '{pointer[1:]}': {kind.title} '{name[:128]}' not found"
+                )
+        ids[kind.table] = found
+    return with_ids(body, ids)
 
 
 async def _settle_claims(conn: Conn, workspace_id: str, old: Attribute, new: Attribute) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import re2
@@ -13,6 +14,7 @@ from records_service.attributes.model import (
     SubAttributeDraft,
     ValidationDraft,
 )
+from records_service.parts.model import whole
 from shared.errors import ValidationError, Violation
 
 _RULES_OF_TYPES = {
@@ -38,8 +40,6 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
     ]
     if draft.target_schema_id is not None and draft.type is not AttributeType.RELATION:
         violations.append(_misplaced("/targetSchemaId", "targetSchemaId", draft.type))
-    if len(set(draft.dimension_ids)) != len(draft.dimension_ids):
-        violations.append(Violation("/dimensionIds", "Field 'dimensionIds' names one thing twice"))
     violations += _sub_attribute_faults(draft)
     if violations:
         raise ValidationError.of(violations)
@@ -66,13 +66,77 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
     return body
 
 
-def option_list_ids(body: dict[str, Any]) -> list[str]:
-    """Every option list that the attribute or a field of it chooses from."""
+def option_list_names(body: Mapping[str, Any]) -> list[str]:
+    """Every option list that the attribute or a field of it chooses from, as it was named."""
     chosen = [
         body.get("optionListId"),
         *(s.get("optionListId") for s in body.get("attributes", ())),
     ]
-    return [list_id for list_id in chosen if list_id is not None]
+    return [name for name in chosen if name is not None]
+
+
+def with_ids(body: Mapping[str, Any], ids: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The body with the id for each name; `ids` is table -> name -> id.
+
+    Raises `ValidationError` when two names turn out to mean one dimension.
+    """
+    dimension_ids = [ids["dimensions"][name] for name in body["dimensionIds"]]
+    for dimension_id in dimension_ids:
+        if dimension_ids.count(dimension_id) > 1:
+            raise ValidationError.at(
+                "/dimensionIds", f"Field 'dimensionIds' names '{dimension_id}' twice"
+            )
+    found = {
+        **body,
+        "dimensionIds": dimension_ids,
+        "guards": [
+            {**guard, "attributeId": ids["attributes"][guard["attributeId"]]}
+            for guard in body["guards"]
+        ],
+    }
+    if "targetSchemaId" in body:
+        found["targetSchemaId"] = ids["schemas"][body["targetSchemaId"]]
+    if "optionListId" in body:
+        found["optionListId"] = ids["option_lists"][body["optionListId"]]
+    if "attributes" in body:
+        found["attributes"] = [
+            {**field, "optionListId": ids["option_lists"][field["optionListId"]]}
+            if "optionListId" in field
+            else field
+            for field in body["attributes"]
+        ]
+    return found
+
+
+def check_no_self_guard(attribute_id: str, body: Mapping[str, Any]) -> None:
+    """Raise `ValidationError` when a guard looks at its own attribute."""
+    for index, guard in enumerate(body["guards"]):
+        if guard["attributeId"] == attribute_id:
+            raise ValidationError.at(
+                f"/guards/{index}/attributeId", "An attribute cannot guard itself"
+            )
+
+
+def changes_of_form(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The fields that decide how values are stored, and that differ.
+
+    The order of dimensions is not among them, nor is a new field of a complex attribute.
+    """
+    changed = [
+        name
+        for name in ("type", "multiple", "optionListId", "targetSchemaId")
+        if old.get(name) != new.get(name)
+    ]
+    if set(old["dimensionIds"]) != set(new["dimensionIds"]):
+        changed.append("dimensionIds")
+    fields = {field["alias"]: _form(field) for field in new.get("attributes", ())}
+    if any(fields.get(f["alias"]) != _form(f) for f in old.get("attributes", ())):
+        changed.append("attributes")
+    return changed
+
+
+def _form(field: Mapping[str, Any]) -> tuple[Any, ...]:
+    return field["type"], field["multiple"], field.get("optionListId")
 
 
 def _sub_body(sub: SubAttributeDraft) -> dict[str, Any]:
@@ -101,7 +165,10 @@ def _rule_faults(
     ]
     if rules.min is not None and rules.max is not None and rules.min > rules.max:
         faults.append(
-            Violation(f"{pointer}/min", f"Rule 'min' is {rules.min:g}, above 'max' {rules.max:g}")
+            Violation(
+                f"{pointer}/min",
+                f"Rule 'min' is {whole(rules.min)}, above 'max' {whole(rules.max)}",
+            )
         )
     if rules.pattern is not None:
         reason = _pattern_fault(rules.pattern)
@@ -119,7 +186,7 @@ def _pattern_fault(pattern: str) -> str | None:
         re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0] if error.args else "unknown syntax"
-        return reason.decode() if isinstance(reason, bytes) else str(reason)
+        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
     return None
 
 
@@ -141,7 +208,7 @@ def _guard_faults(draft: AttributeDraft) -> list[Violation]:
     faults = []
     for index, guard in enumerate(draft.guards):
         pointer = f"/guards/{index}"
-        if guard.attribute_id == draft.id:
+        if guard.attribute_id in (draft.id, draft.alias):
             faults.append(Violation(f"{pointer}/attributeId", "An attribute cannot guard itself"))
         if guard.operator is GuardOperator.IN and not isinstance(guard.value, list):
             faults.append(

@@ -7,7 +7,7 @@ from aiohttp import web
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
 from records_service.parts import store as parts
-from records_service.parts.model import answer, if_match
+from records_service.parts.versions import answer, created, if_match
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -43,7 +43,8 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     identity.require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, AttributeDraft)
-    return answer(await commands.create(request.app, identity.workspace_id, draft), status=201)
+    part = await commands.create(request.app, identity.workspace_id, draft)
+    return created(ATTRIBUTE, part)
 
 
 @routes.get(

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
-from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part
+from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part, whole
 
 PATTERN_LENGTH_MAX = 1_000
 DIMENSIONS_MAX = 20
 GUARDS_MAX = 50
 SUB_ATTRIBUTES_MAX = 200
 
-ATTRIBUTE = Kind("attributes", "attr", "Attribute")
+ATTRIBUTE = Kind("attributes", "attr", "Attribute", "/api/v1/attributes")
 
 
 class AttributeType(StrEnum):
@@ -157,7 +157,11 @@ class ValidationDraft(Body):
 
     def stored(self) -> dict[str, Any]:
         """Only what is said."""
-        return self.model_dump(by_alias=True, exclude_none=True)
+        said: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
+        return {
+            name: whole(value) if isinstance(value, float) else value
+            for name, value in said.items()
+        }
 
 
 class GuardDraft(Body):

@@ -9,7 +9,8 @@ from records_service.dimensions.model import DIMENSION, DimensionDraft
 from records_service.dimensions.segments import body_of, removed
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
-from records_service.parts.model import Part, check_version
+from records_service.parts.model import Part
+from records_service.parts.versions import check_version
 from shared.errors import Conflict
 from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
 from shared.ids import new_id
@@ -34,10 +35,10 @@ async def replace(
     expected: frozenset[int] | None,
 ) -> Part:
     """Raises `Conflict` when a segment that values use would go."""
-    body = body_of(draft)
     async with changing_model(app, workspace_id) as conn:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
         check_version(DIMENSION.title, old.id, old.version, expected)
+        body = body_of(draft, old.body)
         used = await store.used_segment(conn, workspace_id, old.id, removed(old.body, body))
         if used is not None:
             raise Conflict.in_use("Segment", used)

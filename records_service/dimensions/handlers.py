@@ -14,7 +14,7 @@ from records_service.dimensions.model import (
 )
 from records_service.dimensions.segments import scope_matrix
 from records_service.parts import store as parts
-from records_service.parts.model import answer, if_match
+from records_service.parts.versions import answer, created, if_match
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -50,7 +50,8 @@ async def create_dimension(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     identity.require_flag(Flag.MANAGE_DIMENSIONS)
     draft = await read_body(request, DimensionDraft)
-    return answer(await commands.create(request.app, identity.workspace_id, draft), status=201)
+    part = await commands.create(request.app, identity.workspace_id, draft)
+    return created(DIMENSION, part)
 
 
 @routes.post(
@@ -66,10 +67,11 @@ async def combine_segments(request: web.Request) -> web.StreamResponse:
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, ScopeMatrixRequest)
     async with request.app[DATABASE].acquire() as conn:
-        chosen = [
-            Dimension.parse(await parts.get(conn, DIMENSION, workspace_id, dimension_id))
-            for dimension_id in dict.fromkeys(asked.dimension_ids)
-        ]
+        found = await parts.some(conn, DIMENSION, workspace_id, asked.dimension_ids)
+    for dimension_id in asked.dimension_ids:
+        if dimension_id not in found:
+            raise NotFound.of(DIMENSION.title, dimension_id)
+    chosen = [Dimension.parse(found[i]) for i in dict.fromkeys(asked.dimension_ids)]
     return json_response(scope_matrix(chosen))
 
 

@@ -13,7 +13,7 @@ from records_service.parts.model import Alias, Body, Id, Kind, Name, Part
 SEGMENTS_MAX = 1_000
 SELECTED_MAX = 50
 
-DIMENSION = Kind("dimensions", "dim", "Dimension")
+DIMENSION = Kind("dimensions", "dim", "Dimension", "/api/v1/dimensions")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,49 +8,30 @@ from math import prod
 from typing import Any
 
 from records_service.dimensions.model import Dimension, DimensionDraft
-from shared.errors import ValidationError
+from shared.errors import ValidationError, Violation
 from shared.ids import new_id
 
 SCOPES_MAX = 10_000
+TOLD_LENGTH_MAX = 128
 
 
-def body_of(draft: DimensionDraft) -> dict[str, Any]:
+def body_of(draft: DimensionDraft, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The dimension as it is stored and answered; raises `ValidationError`.
 
-    `defaultSegmentId` rules; where only `isDefault` is sent, it is derived from that; where both
-    disagree, or nothing says which one, the request is refused (C14).
+    A segment that is sent without id is the one of `old` with that alias, if there is one.
     """
+    known = {} if old is None else {one["alias"]: one["id"] for one in old["segments"]}
+    sent_ids = {segment.id for segment in draft.segments}
     segments = [
-        {"id": segment.id or new_id("seg"), "alias": segment.alias, "name": segment.name}
+        {
+            "id": segment.id or _unclaimed(known.get(segment.alias), sent_ids) or new_id("seg"),
+            "alias": segment.alias,
+            "name": segment.name,
+        }
         for segment in draft.segments
     ]
-    _check_distinct(segments, "id")
-    _check_distinct(segments, "alias")
-    marked = [
-        segment["id"]
-        for segment, sent in zip(segments, draft.segments, strict=True)
-        if sent.is_default
-    ]
-    default = draft.default_segment_id
-    if default is None:
-        if len(marked) != 1:
-            raise ValidationError.at(
-                "/defaultSegmentId",
-                "Field 'defaultSegmentId' is required"
-                if not marked
-                else f"Only one segment can be the default, got {len(marked)}",
-            )
-        default = marked[0]
-    elif default not in [segment["id"] for segment in segments]:
-        raise ValidationError.at(
-            "/defaultSegmentId",
-            f"Field 'defaultSegmentId' must be one of the segments, got '{default[:128]}'",
-        )
-    elif marked and marked != [default]:
-        raise ValidationError.at(
-            "/defaultSegmentId",
-            f"Field 'defaultSegmentId' is '{default}', but 'isDefault' marks '{marked[0]}'",
-        )
+    _check_distinct(segments)
+    default = _default_segment_id(draft, segments)
     return {
         "name": draft.name,
         "defaultSegmentId": default,
@@ -78,11 +59,62 @@ def removed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return [segment["id"] for segment in old["segments"] if segment["id"] not in kept]
 
 
-def _check_distinct(segments: Sequence[Mapping[str, str]], name: str) -> None:
-    seen: set[str] = set()
-    for index, segment in enumerate(segments):
-        if segment[name] in seen:
-            raise ValidationError.at(
-                f"/segments/{index}/{name}", f"Segment {name} '{segment[name]}' is used twice"
-            )
-        seen.add(segment[name])
+def _default_segment_id(draft: DimensionDraft, segments: Sequence[Mapping[str, str]]) -> str:
+    """`defaultSegmentId` rules; without it `isDefault` does; both must not disagree (C14)."""
+    marked = [
+        segment["id"]
+        for segment, sent in zip(segments, draft.segments, strict=True)
+        if sent.is_default
+    ]
+    if len(marked) > 1:
+        raise ValidationError.at(
+            "/segments", f"Only one segment can be the default, 'isDefault' marks {len(marked)}"
+        )
+    if draft.default_segment_id is None:
+        if not marked:
+            raise ValidationError.at("/defaultSegmentId", "Field 'defaultSegmentId' is required")
+        return marked[0]
+    named = _named(draft.default_segment_id, segments)
+    if named is None:
+        raise ValidationError.at(
+            "/defaultSegmentId",
+            "Field 'defaultSegmentId' must be one of the segments,"
+            f" got '{draft.default_segment_id[:TOLD_LENGTH_MAX]}'",
+        )
+    if marked and marked != [named]:
+        raise ValidationError.at(
+            "/defaultSegmentId",
+            f"Field 'defaultSegmentId' is '{named}', but 'isDefault' marks '{marked[0]}'",
+        )
+    return named
+
+
+def _named(name: str, segments: Sequence[Mapping[str, str]]) -> str | None:
+    """The id of the segment with this id or alias (C12)."""
+    for key in ("id", "alias"):
+        for segment in segments:
+            if segment[key] == name:
+                return segment["id"]
+    return None
+
+
+def _unclaimed(known_id: str | None, sent_ids: set[str | None]) -> str | None:
+    """The id, unless another of the sent segments has it."""
+    return None if known_id in sent_ids else known_id
+
+
+def _check_distinct(segments: Sequence[Mapping[str, str]]) -> None:
+    violations = []
+    for name in ("id", "alias"):
+        seen: set[str] = set()
+        for index, segment in enumerate(segments):
+            if segment[name] in seen:
+                violations.append(
+                    Violation(
+                        f"/segments/{index}/{name}",
+                        f"Segment {name} '{segment[name]}' is used twice",
+                    )
+                )
+            seen.add(segment[name])
+    if violations:
+        raise ValidationError.of(violations)

@@ -25,16 +25,14 @@ async def used_segment(
     conn: Conn, workspace_id: str, dimension_id: str, segment_ids: Sequence[str]
 ) -> str | None:
     """One of these segments that a stored value's scope names."""
+    if not segment_ids:
+        return None
     segment: str | None = await conn.fetchval(
         """
-        SELECT asked.segment_id
-          FROM unnest($3::text[]) AS asked (segment_id)
-         WHERE EXISTS (SELECT FROM records r
-                        WHERE r.workspace_id = $1
-                          AND jsonb_path_exists(
-                                r.values,
-                                '$.*[*].scope.keyvalue() ? (@.key == $dim && @.value == $seg)',
-                                jsonb_build_object('dim', $2::text, 'seg', asked.segment_id)))
+        SELECT scope ->> $2
+          FROM records r
+         CROSS JOIN LATERAL jsonb_path_query(r.values, '$.*[*].scope') AS scope
+         WHERE r.workspace_id = $1 AND scope ->> $2 = ANY($3::text[])
          LIMIT 1
         """,
         workspace_id,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from records_service.lifecycles.model import Lifecycle
+from shared.errors import NotFound
 from shared.postgres import Conn
 
 
@@ -43,6 +45,21 @@ async def is_newer(conn: Conn, workspace_id: str, workflow_id: str, version: int
         workflow_id,
     )
     return known is None or known < version
+
+
+async def get(conn: Conn, workspace_id: str, workflow_id: str) -> Lifecycle:
+    """The workflow as it is known here; `NotFound` when it is not."""
+    row = await conn.fetchrow(
+        """
+        SELECT definition, retired FROM lifecycles
+         WHERE workspace_id = $1 AND workflow_id = $2
+        """,
+        workspace_id,
+        workflow_id,
+    )
+    if row is None:
+        raise NotFound.of("Workflow", workflow_id)
+    return Lifecycle.parse(row["definition"], row["retired"])
 
 
 async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:

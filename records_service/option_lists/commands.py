@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
 from records_service.option_lists import store
 from records_service.option_lists.hierarchy import (
-    Value,
-    checked,
-    descendants,
-    removed,
+    check_flat,
+    check_values,
+    own_ancestor,
+    unknown_parent,
     values_of,
 )
 from records_service.option_lists.model import (
     OPTION_LIST,
+    VALUE_PREFIX,
     VALUE_TITLE,
+    VALUES_MAX,
     OptionListDraft,
+    OptionValue,
     OptionValueDraft,
 )
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
-from records_service.parts.model import Part, check_version
-from shared.errors import Conflict, NotFound
+from records_service.parts.model import Part
+from records_service.parts.versions import check_version
+from shared.errors import Conflict, ValidationError
 from shared.events import OPTION_LIST_CREATED, OPTION_LIST_DELETED, OPTION_LIST_UPDATED
 from shared.ids import new_id
 from shared.postgres import Conn
@@ -31,14 +36,16 @@ from shared.postgres import Conn
 
 async def create(app: web.Application, workspace_id: str, draft: OptionListDraft) -> Part:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
-    values = checked(values_of(draft.values), hierarchical=draft.hierarchical)
-    body = {"name": draft.name, "hierarchical": draft.hierarchical, "values": values}
+    values = values_of(draft.values)
+    check_values(values, hierarchical=draft.hierarchical)
+    list_id = draft.id or new_id(OPTION_LIST.prefix)
     async with changing_model(app, workspace_id) as conn:
         part = await parts.insert(
-            conn, OPTION_LIST, workspace_id, draft.id or new_id("ol"), draft.alias, body
+            conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
+        await store.insert_values(conn, workspace_id, list_id, values)
         await tell(conn, OPTION_LIST_CREATED, workspace_id, part)
-    return part
+        return await store.get(conn, workspace_id, list_id)
 
 
 async def replace(
@@ -49,20 +56,27 @@ async def replace(
     expected: frozenset[int] | None,
 ) -> Part:
     """Raises `Conflict` when a value that records have would go."""
-    values = checked(values_of(draft.values), hierarchical=draft.hierarchical)
     async with changing_model(app, workspace_id) as conn:
-        old = await _current(conn, workspace_id, list_id, expected)
-        await _check_unused(conn, workspace_id, list_id, removed(old.body, values))
+        await _current(conn, workspace_id, list_id, expected)
+        old = await store.values(conn, workspace_id, list_id)
+        new = values_of(draft.values, {value.alias: value.id for value in old})
+        check_values(new, hierarchical=draft.hierarchical)
+        kept = {value.id for value in new}
+        gone = [value.id for value in old if value.id not in kept]
+        await _check_unused(conn, workspace_id, list_id, gone)
+        unchanged = set(old) & set(new)
+        # Taken out before they are put back, so that two values can exchange their aliases.
+        await store.delete_values(
+            conn, workspace_id, list_id, [value.id for value in old if value not in unchanged]
+        )
+        await store.insert_values(
+            conn, workspace_id, list_id, [value for value in new if value not in unchanged]
+        )
         part = await parts.replace(
-            conn,
-            OPTION_LIST,
-            workspace_id,
-            list_id,
-            draft.alias,
-            {"name": draft.name, "hierarchical": draft.hierarchical, "values": values},
+            conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
         await tell(conn, OPTION_LIST_UPDATED, workspace_id, part)
-    return part
+        return await store.get(conn, workspace_id, list_id)
 
 
 async def delete(
@@ -83,15 +97,17 @@ async def add_value(
     list_id: str,
     draft: OptionValueDraft,
     expected: frozenset[int] | None,
-) -> Value:
-    """The new value; it goes to the end unless it says where."""
+) -> tuple[OptionValue, Part]:
+    """The new value and the list it is in; it goes to the end unless it says where."""
     async with changing_model(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
-        values: list[Value] = old.body["values"]
-        last = max((value["sortOrder"] for value in values), default=-1)
-        value = draft.stored(draft.id or new_id("val"), last)
-        await _keep(conn, workspace_id, old, [*values, value])
-    return value
+        count, last = await store.extent(conn, workspace_id, list_id)
+        if count >= VALUES_MAX:
+            raise ValidationError(f"An option list has at most {VALUES_MAX} values")
+        value = draft.value(draft.id or new_id(VALUE_PREFIX), last + 1)
+        await _check_parent(conn, workspace_id, old, value)
+        await store.insert_values(conn, workspace_id, list_id, [value])
+        return value, await _touch(conn, workspace_id, old)
 
 
 async def replace_value(
@@ -101,16 +117,20 @@ async def replace_value(
     value_id: str,
     draft: OptionValueDraft,
     expected: frozenset[int] | None,
-) -> Value:
+) -> tuple[OptionValue, Part]:
     """The value as it is now; its id stays, so records that have it keep it."""
     async with changing_model(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
-        place = _place(old, value_id)
-        values = list(old.body["values"])
-        value = draft.stored(value_id, values[place]["sortOrder"] - 1)
-        values[place] = value
-        await _keep(conn, workspace_id, old, values)
-    return value
+        known = await store.get_value(conn, workspace_id, list_id, value_id)
+        value = draft.value(value_id, known.sort_order)
+        if value.parent_id is not None and value.parent_id in await store.branch(
+            conn, workspace_id, list_id, value_id
+        ):
+            check_flat(value, hierarchical=old.body["hierarchical"])
+            raise own_ancestor(value)
+        await _check_parent(conn, workspace_id, old, value)
+        await store.update_value(conn, workspace_id, list_id, value)
+        return value, await _touch(conn, workspace_id, old)
 
 
 async def remove_value(
@@ -123,12 +143,11 @@ async def remove_value(
     """Children go with it; raises `Conflict` when a record has one of them."""
     async with changing_model(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
-        _place(old, value_id)
-        going = descendants(old.body["values"], value_id)
+        await store.get_value(conn, workspace_id, list_id, value_id)
+        going = await store.branch(conn, workspace_id, list_id, value_id)
         await _check_unused(conn, workspace_id, list_id, going)
-        gone = set(going)
-        kept = [value for value in old.body["values"] if value["id"] not in gone]
-        await _keep(conn, workspace_id, old, kept)
+        await store.delete_values(conn, workspace_id, list_id, going)
+        await _touch(conn, workspace_id, old)
 
 
 async def _current(
@@ -147,17 +166,22 @@ async def _check_unused(
         raise Conflict.in_use(VALUE_TITLE, used)
 
 
-async def _keep(conn: Conn, workspace_id: str, old: Part, values: list[Value]) -> None:
-    body = {
-        **old.body,
-        "values": checked(values, hierarchical=old.body["hierarchical"]),
-    }
-    part = await parts.replace(conn, OPTION_LIST, workspace_id, old.id, old.alias, body)
+async def _check_parent(
+    conn: Conn, workspace_id: str, option_list: Part, value: OptionValue
+) -> None:
+    check_flat(value, hierarchical=option_list.body["hierarchical"])
+    if value.parent_id is not None and not await store.find_value(
+        conn, workspace_id, option_list.id, value.parent_id
+    ):
+        raise unknown_parent(value)
+
+
+async def _touch(conn: Conn, workspace_id: str, old: Part) -> Part:
+    """The list changes with its values: the next version, and its event."""
+    part = await parts.replace(conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body)
     await tell(conn, OPTION_LIST_UPDATED, workspace_id, part)
+    return part
 
 
-def _place(part: Part, value_id: str) -> int:
-    for place, value in enumerate(part.body["values"]):
-        if value["id"] == value_id:
-            return place
-    raise NotFound.of(VALUE_TITLE, value_id)
+def _body_of(draft: OptionListDraft) -> dict[str, Any]:
+    return {"name": draft.name, "hierarchical": draft.hierarchical}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from records_service.option_lists import commands
+from records_service.option_lists import commands, store
 from records_service.option_lists.model import (
     OPTION_LIST,
     OptionListAnswer,
     OptionListDraft,
+    OptionValue,
     OptionValueAnswer,
     OptionValueDraft,
 )
-from records_service.parts import store as parts
-from records_service.parts.model import answer, if_match
+from records_service.parts.model import Part
+from records_service.parts.versions import answer, created, entity_tag, if_match
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -31,7 +32,7 @@ routes = Routes(tag="Option lists")
 async def list_option_lists(request: web.Request) -> web.StreamResponse:
     """All of them, oldest first; values in ascending `sortOrder`."""
     async with request.app[DATABASE].acquire() as conn:
-        found = await parts.every(conn, OPTION_LIST, identity_of(request).workspace_id)
+        found = await store.every(conn, identity_of(request).workspace_id)
     return json_response([part.shown() for part in found])
 
 
@@ -48,7 +49,7 @@ async def create_option_list(request: web.Request) -> web.StreamResponse:
     """Values may have parents when the list is hierarchical."""
     workspace_id = _managed_workspace(request)
     draft = await read_body(request, OptionListDraft)
-    return answer(await commands.create(request.app, workspace_id, draft), status=201)
+    return created(OPTION_LIST, await commands.create(request.app, workspace_id, draft))
 
 
 @routes.get(
@@ -61,9 +62,7 @@ async def create_option_list(request: web.Request) -> web.StreamResponse:
 async def get_option_list(request: web.Request) -> web.StreamResponse:
     """With its values."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await parts.get(
-            conn, OPTION_LIST, identity_of(request).workspace_id, request.match_info["id"]
-        )
+        part = await store.get(conn, identity_of(request).workspace_id, request.match_info["id"])
     return answer(part)
 
 
@@ -111,10 +110,10 @@ async def add_value(request: web.Request) -> web.StreamResponse:
     """Without `sortOrder` it goes to the end."""
     workspace_id = _managed_workspace(request)
     draft = await read_body(request, OptionValueDraft)
-    value = await commands.add_value(
+    value, option_list = await commands.add_value(
         request.app, workspace_id, request.match_info["id"], draft, if_match(request)
     )
-    return json_response(value, status=201)
+    return _value_answer(value, option_list, status=201)
 
 
 @routes.put(
@@ -129,7 +128,7 @@ async def replace_value(request: web.Request) -> web.StreamResponse:
     """The full value; records that have it keep it."""
     workspace_id = _managed_workspace(request)
     draft = await read_body(request, OptionValueDraft)
-    value = await commands.replace_value(
+    value, option_list = await commands.replace_value(
         request.app,
         workspace_id,
         request.match_info["id"],
@@ -137,7 +136,7 @@ async def replace_value(request: web.Request) -> web.StreamResponse:
         draft,
         if_match(request),
     )
-    return json_response(value)
+    return _value_answer(value, option_list)
 
 
 @routes.delete(
@@ -157,6 +156,14 @@ async def remove_value(request: web.Request) -> web.StreamResponse:
         if_match(request),
     )
     return no_content()
+
+
+def _value_answer(
+    value: OptionValue, option_list: Part, *, status: int = 200
+) -> web.StreamResponse:
+    """A value; the version that counts is its list's."""
+    headers = {"ETag": entity_tag(option_list.version)}
+    return json_response(value.shown(), status=status, headers=headers)
 
 
 def _managed_workspace(request: web.Request) -> str:

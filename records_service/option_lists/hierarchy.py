@@ -3,81 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from records_service.option_lists.model import VALUES_MAX, OptionValueDraft
-from shared.errors import Conflict, ValidationError
+from records_service.option_lists.model import VALUE_PREFIX, OptionValue, OptionValueDraft
+from shared.errors import ValidationError, Violation
 from shared.ids import new_id
 
-Value = dict[str, Any]
+TOLD_LENGTH_MAX = 128
 
 
-def values_of(drafts: Iterable[OptionValueDraft]) -> list[Value]:
-    """The values as they are stored: each with an id and a place."""
-    values: list[Value] = []
+def values_of(
+    drafts: Sequence[OptionValueDraft], known: Mapping[str, str] | None = None
+) -> list[OptionValue]:
+    """The values of a whole list: each with an id and a place.
+
+    A value that is sent without id is the one of `known` (alias -> id) with its alias, if there is
+    one. One that is sent without place comes after the one before it.
+    """
+    ids_by_alias = known or {}
+    sent_ids = {draft.id for draft in drafts}
+    values: list[OptionValue] = []
     last = -1.0
     for draft in drafts:
-        value = draft.stored(draft.id or new_id("val"), last)
-        last = max(last, value["sortOrder"])
+        known_id = ids_by_alias.get(draft.alias)
+        if known_id in sent_ids:
+            known_id = None
+        value = draft.value(draft.id or known_id or new_id(VALUE_PREFIX), last + 1)
+        last = max(last, value.sort_order)
         values.append(value)
     return values
 
 
-def checked(values: Sequence[Value], *, hierarchical: bool) -> list[Value]:
-    """The values in order; raises `ValidationError`, or `Conflict` for a value that is there twice.
+def check_values(values: Sequence[OptionValue], *, hierarchical: bool) -> None:
+    """Raise `ValidationError` unless ids, aliases and parents make a list (section 10)."""
+    violations = [*_repetitions(values), *_parent_faults(values, hierarchical=hierarchical)]
+    if violations:
+        raise ValidationError.of(violations)
 
-    Parents exist, are not allowed in a flat list, and nothing is its own ancestor (section 10).
-    """
-    if len(values) > VALUES_MAX:
+
+def check_flat(value: OptionValue, *, hierarchical: bool) -> None:
+    """Raise `ValidationError` for a parent in a list that has no levels."""
+    if value.parent_id is not None and not hierarchical:
         raise ValidationError.at(
-            "/values", f"An option list has at most {VALUES_MAX} values, got {len(values)}"
+            "/parentId", f"Option value '{value.alias}' has a parent, but the list is flat"
         )
-    for name in ("id", "alias"):
-        seen: set[str] = set()
-        for value in values:
-            if value[name] in seen:
-                raise Conflict(f"Option value with {name} '{value[name]}' already exists")
-            seen.add(value[name])
-    _check_parents(values, hierarchical=hierarchical)
-    return sorted(values, key=lambda value: value["sortOrder"])
 
 
-def descendants(values: Sequence[Value], value_id: str) -> list[str]:
-    """The value and everything below it."""
-    found = [value_id]
-    for ancestor in found:
-        found.extend(value["id"] for value in values if value.get("parentId") == ancestor)
-    return found
+def unknown_parent(value: OptionValue) -> ValidationError:
+    """The value names a parent that the list does not have."""
+    return ValidationError.at("/parentId", _unknown_parent(value))
 
 
-def removed(old: Mapping[str, Any], new: Sequence[Value]) -> list[str]:
-    """The ids of values that the new list no longer has."""
-    kept = {value["id"] for value in new}
-    return [value["id"] for value in old["values"] if value["id"] not in kept]
+def own_ancestor(value: OptionValue) -> ValidationError:
+    """The value would be below itself."""
+    return ValidationError.at("/parentId", _own_ancestor(value))
 
 
-def _check_parents(values: Sequence[Value], *, hierarchical: bool) -> None:
-    parents = {value["id"]: value.get("parentId") for value in values}
+def _repetitions(values: Sequence[OptionValue]) -> Iterable[Violation]:
+    ids: set[str] = set()
+    aliases: set[str] = set()
+    for index, value in enumerate(values):
+        if value.id in ids:
+            yield Violation(f"/values/{index}/id", f"Option value id '{value.id}' is used twice")
+        if value.alias in aliases:
+            yield Violation(
+                f"/values/{index}/alias", f"Option value alias '{value.alias}' is used twice"
+            )
+        ids.add(value.id)
+        aliases.add(value.alias)
+
+
+def _parent_faults(values: Sequence[OptionValue], *, hierarchical: bool) -> Iterable[Violation]:
+    parents = {value.id: value.parent_id for value in values}
     rooted: set[str] = set()
-    for value in values:
-        parent = value.get("parentId")
-        if parent is None:
+    for index, value in enumerate(values):
+        pointer = f"/values/{index}/parentId"
+        if value.parent_id is None:
             continue
         if not hierarchical:
-            raise ValidationError.at(
-                "/parentId", f"Option value '{value['alias']}' has a parent, but the list is flat"
+            yield Violation(
+                pointer, f"Option value '{value.alias}' has a parent, but the list is flat"
             )
-        if parent not in parents:
-            raise ValidationError.at(
-                "/parentId", f"Parent '{parent[:128]}' of option value '{value['alias']}' not found"
-            )
-        path: list[str] = []
-        step: str | None = value["id"]
-        while step is not None and step not in rooted:
+        elif value.parent_id not in parents:
+            yield Violation(pointer, _unknown_parent(value))
+        else:
+            path: set[str] = set()
+            step: str | None = value.id
+            while step is not None and step not in rooted and step not in path:
+                path.add(step)
+                step = parents.get(step)
             if step in path:
-                raise ValidationError.at(
-                    "/parentId", f"Option value '{value['alias']}' would be its own ancestor"
-                )
-            path.append(step)
-            step = parents[step]
-        rooted.update(path)
+                yield Violation(pointer, _own_ancestor(value))
+            rooted |= path
+
+
+def _unknown_parent(value: OptionValue) -> str:
+    parent = (value.parent_id or "")[:TOLD_LENGTH_MAX]
+    return f"Parent '{parent}' of option value '{value.alias}' not found"
+
+
+def _own_ancestor(value: OptionValue) -> str:
+    return f"Option value '{value.alias}' would be its own ancestor"

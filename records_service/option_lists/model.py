@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
 
-from records_service.parts.model import NAME_LENGTH_MAX, Alias, Body, Id, Kind, Name, Part
+from records_service.parts.model import NAME_LENGTH_MAX, Alias, Body, Id, Kind, Name, Part, whole
 
 VALUES_MAX = 10_000
 
-OPTION_LIST = Kind("option_lists", "ol", "Option list")
+OPTION_LIST = Kind("option_lists", "ol", "Option list", "/api/v1/option-lists")
+VALUE_PREFIX = "val"
 VALUE_TITLE = "Option value"
 
 
@@ -27,6 +29,32 @@ class OptionValue:
     color: str | None
     parent_id: str | None
 
+    @classmethod
+    def parse(cls, told: Mapping[str, Any]) -> Self:
+        """Read the public object."""
+        return cls(
+            id=told["id"],
+            alias=told["alias"],
+            label=told["label"],
+            sort_order=told["sortOrder"],
+            color=told.get("color"),
+            parent_id=told.get("parentId"),
+        )
+
+    def shown(self) -> dict[str, Any]:
+        """The public object."""
+        value: dict[str, Any] = {
+            "id": self.id,
+            "alias": self.alias,
+            "label": self.label,
+            "sortOrder": whole(self.sort_order),
+        }
+        if self.color is not None:
+            value["color"] = self.color
+        if self.parent_id is not None:
+            value["parentId"] = self.parent_id
+        return value
+
 
 @dataclass(frozen=True, slots=True)
 class OptionList:
@@ -40,23 +68,13 @@ class OptionList:
 
     @classmethod
     def parse(cls, part: Part) -> Self:
-        """Read the stored form."""
+        """Read the list with its values."""
         return cls(
             id=part.id,
             alias=part.alias,
             name=part.body["name"],
             hierarchical=part.body["hierarchical"],
-            values=tuple(
-                OptionValue(
-                    id=value["id"],
-                    alias=value["alias"],
-                    label=value["label"],
-                    sort_order=value["sortOrder"],
-                    color=value.get("color"),
-                    parent_id=value.get("parentId"),
-                )
-                for value in part.body["values"]
-            ),
+            values=tuple(OptionValue.parse(value) for value in part.body["values"]),
         )
 
 
@@ -70,22 +88,20 @@ class OptionValueDraft(Body):
         default=None, alias="sortOrder"
     )
     color: Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")] | None = None
-    parent_id: str | None = Field(default=None, alias="parentId")
+    parent_id: str | None = Field(
+        default=None, alias="parentId", description="Only in a hierarchical list"
+    )
 
-    def stored(self, value_id: str, last: float) -> dict[str, Any]:
-        """The value as it is stored and answered; `last` is the end of the list."""
-        order = last + 1 if self.sort_order is None else self.sort_order
-        value: dict[str, Any] = {
-            "id": value_id,
-            "alias": self.alias,
-            "label": self.label,
-            "sortOrder": int(order) if order == int(order) else order,
-        }
-        if self.color is not None:
-            value["color"] = self.color
-        if self.parent_id is not None:
-            value["parentId"] = self.parent_id
-        return value
+    def value(self, value_id: str, place: float) -> OptionValue:
+        """The value with this id; `place` is where it goes unless it says so itself."""
+        return OptionValue(
+            id=value_id,
+            alias=self.alias,
+            label=self.label,
+            sort_order=place if self.sort_order is None else self.sort_order,
+            color=self.color,
+            parent_id=self.parent_id,
+        )
 
 
 class OptionListDraft(Body):

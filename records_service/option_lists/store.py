@@ -1,20 +1,207 @@
-"""Asks who uses an option list or one of its values."""
+"""The values of option lists: a row each, so that adding one to ten thousand costs one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import asyncpg
+
+from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
+from records_service.parts.model import Part
+from shared.errors import Conflict, NotFound
 from shared.postgres import Conn
+
+_VALUE = "id, alias, label, sort_order, color, parent_id"
+WITH_VALUES = """
+    p.body || jsonb_build_object('values', coalesce((
+        SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                   'id', v.id, 'alias', v.alias, 'label', v.label, 'sortOrder', v.sort_order,
+                   'color', v.color, 'parentId', v.parent_id
+               )) ORDER BY v.sort_order, v.label, v.id)
+          FROM option_values v
+         WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
+    ), '[]'))
+"""
+"""The body of an option list `p` as it is answered."""
+
+
+async def every(conn: Conn, workspace_id: str) -> list[Part]:
+    """All option lists with their values, oldest first."""
+    rows = await conn.fetch(
+        f"""
+        SELECT p.id, p.alias, {WITH_VALUES} AS body, p.version, p.created_at, p.updated_at
+          FROM option_lists p
+         WHERE p.workspace_id = $1
+         ORDER BY p.created_at, p.id
+        """,  # noqa: S608
+        workspace_id,
+    )
+    return [Part(**row) for row in rows]
+
+
+async def get(conn: Conn, workspace_id: str, list_id: str) -> Part:
+    """One option list with its values, or `NotFound`."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT p.id, p.alias, {WITH_VALUES} AS body, p.version, p.created_at, p.updated_at
+          FROM option_lists p
+         WHERE p.workspace_id = $1 AND p.id = $2
+        """,  # noqa: S608
+        workspace_id,
+        list_id,
+    )
+    if row is None:
+        raise NotFound.of(OPTION_LIST.title, list_id)
+    return Part(**row)
+
+
+async def values(conn: Conn, workspace_id: str, list_id: str) -> list[OptionValue]:
+    """The values of one list, in order."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {_VALUE} FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2
+         ORDER BY sort_order, label, id
+        """,  # noqa: S608
+        workspace_id,
+        list_id,
+    )
+    return [_value(row) for row in rows]
+
+
+async def find_value(
+    conn: Conn, workspace_id: str, list_id: str, value_id: str
+) -> OptionValue | None:
+    """One value of a list, or None."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT {_VALUE} FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2 AND id = $3
+        """,  # noqa: S608
+        workspace_id,
+        list_id,
+        value_id,
+    )
+    return None if row is None else _value(row)
+
+
+async def get_value(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> OptionValue:
+    """One value of a list, or `NotFound`."""
+    value = await find_value(conn, workspace_id, list_id, value_id)
+    if value is None:
+        raise NotFound.of(VALUE_TITLE, value_id)
+    return value
+
+
+async def extent(conn: Conn, workspace_id: str, list_id: str) -> tuple[int, float]:
+    """How many values a list has, and the greatest place; -1 in an empty list."""
+    row = await conn.fetchrow(
+        """
+        SELECT count(*) AS count, coalesce(max(sort_order), -1) AS last FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2
+        """,
+        workspace_id,
+        list_id,
+    )
+    assert row is not None
+    return row["count"], row["last"]
+
+
+async def insert_values(
+    conn: Conn, workspace_id: str, list_id: str, new: Sequence[OptionValue]
+) -> None:
+    """New values; `Conflict` for a taken id or alias."""
+    try:
+        await conn.execute(
+            """
+            INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order,
+                                       color, parent_id)
+            SELECT $1, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id
+              FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
+                          $8::text[])
+                   AS v (id, alias, label, sort_order, color, parent_id)
+            """,
+            workspace_id,
+            list_id,
+            [value.id for value in new],
+            [value.alias for value in new],
+            [value.label for value in new],
+            [value.sort_order for value in new],
+            [value.color for value in new],
+            [value.parent_id for value in new],
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise _conflict(error, new) from error
+
+
+async def update_value(conn: Conn, workspace_id: str, list_id: str, value: OptionValue) -> None:
+    """Another alias, label, place, colour or parent; `Conflict` for a taken alias."""
+    try:
+        await conn.execute(
+            """
+            UPDATE option_values
+               SET alias = $4, label = $5, sort_order = $6, color = $7, parent_id = $8
+             WHERE workspace_id = $1 AND list_id = $2 AND id = $3
+            """,
+            workspace_id,
+            list_id,
+            value.id,
+            value.alias,
+            value.label,
+            value.sort_order,
+            value.color,
+            value.parent_id,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise _conflict(error, [value]) from error
+
+
+async def delete_values(
+    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]
+) -> None:
+    """Remove values; nobody has them."""
+    await conn.execute(
+        """
+        DELETE FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2 AND id = ANY($3::text[])
+        """,
+        workspace_id,
+        list_id,
+        list(value_ids),
+    )
+
+
+async def branch(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> list[str]:
+    """The value and everything below it."""
+    rows = await conn.fetch(
+        """
+        WITH RECURSIVE branch (id) AS (
+            SELECT $3::text
+             UNION
+            SELECT v.id
+              FROM branch b
+              JOIN option_values v
+                ON v.workspace_id = $1 AND v.list_id = $2 AND v.parent_id = b.id
+        )
+        SELECT id FROM branch
+        """,
+        workspace_id,
+        list_id,
+        value_id,
+    )
+    return [row["id"] for row in rows]
 
 
 async def is_used(conn: Conn, workspace_id: str, list_id: str) -> bool:
-    """Whether an attribute, or a part of a complex one, chooses from this list."""
+    """Whether an attribute, or a field of a complex one, chooses from this list."""
     used: bool = await conn.fetchval(
         """
         SELECT EXISTS (SELECT FROM attributes
                         WHERE workspace_id = $1
-                          AND jsonb_path_exists(body, '$.**.optionListId ? (@ == $id)',
-                                                jsonb_build_object('id', $2::text)))
+                          AND (body ->> 'optionListId' = $2
+                               OR body @> jsonb_build_object('attributes', jsonb_build_array(
+                                              jsonb_build_object('optionListId', $2::text)))))
         """,
         workspace_id,
         list_id,
@@ -25,23 +212,27 @@ async def is_used(conn: Conn, workspace_id: str, list_id: str) -> bool:
 async def used_value(
     conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]
 ) -> str | None:
-    """One of these values that a record has for an attribute with this list."""
+    """One of these values that a record has in an attribute, or a field of one, with this list."""
     if not value_ids:
         return None
     value: str | None = await conn.fetchval(
         """
         WITH choosing AS (
-            SELECT id FROM attributes
-             WHERE workspace_id = $1
-               AND jsonb_path_exists(body, '$.**.optionListId ? (@ == $id)',
-                                     jsonb_build_object('id', $2::text))
+            SELECT id, ARRAY[]::text[] AS field
+              FROM attributes
+             WHERE workspace_id = $1 AND body ->> 'optionListId' = $2
+             UNION ALL
+            SELECT a.id, ARRAY[f.field ->> 'alias']
+              FROM attributes a
+             CROSS JOIN LATERAL jsonb_array_elements(a.body -> 'attributes') AS f (field)
+             WHERE a.workspace_id = $1 AND a.body ->> 'type' = 'complex'
+               AND f.field ->> 'optionListId' = $2
         )
         SELECT chosen #>> '{}'
           FROM choosing
           JOIN records r ON r.workspace_id = $1 AND r.values ? choosing.id
-         CROSS JOIN LATERAL jsonb_path_query(
-                   r.values -> choosing.id, 'strict $[*].value.** ? (@.type() == "string")'
-               ) AS chosen
+         CROSS JOIN LATERAL jsonb_path_query(r.values -> choosing.id, 'lax $[*].value[*]') AS one
+         CROSS JOIN LATERAL jsonb_path_query(one #> choosing.field, 'lax $[*]') AS chosen
          WHERE chosen #>> '{}' = ANY($3::text[])
          LIMIT 1
         """,
@@ -50,3 +241,25 @@ async def used_value(
         list(value_ids),
     )
     return value
+
+
+def _conflict(error: asyncpg.UniqueViolationError, sent: Sequence[OptionValue]) -> Exception:
+    """What is taken of the one value that was sent; a whole list was checked before."""
+    match error.constraint_name:
+        case "option_values_id_taken":
+            return Conflict.taken(VALUE_TITLE, sent[0].id)
+        case "option_values_alias_taken":
+            return Conflict(f"{VALUE_TITLE} with alias '{sent[0].alias}' already exists")
+        case _:
+            return error
+
+
+def _value(row: Any) -> OptionValue:
+    return OptionValue(
+        id=row["id"],
+        alias=row["alias"],
+        label=row["label"],
+        sort_order=row["sort_order"],
+        color=row["color"],
+        parent_id=row["parent_id"],
+    )

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.errors import PreconditionFailed
 from shared.ids import ID_PATTERN
-from shared.web import json_response
 
 NAME_LENGTH_MAX = 500
 DESCRIPTION_LENGTH_MAX = 10_000
+EXACT_INTEGER_MAX = 2**53
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Alias = Annotated[
@@ -29,8 +26,6 @@ Alias = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
 Description = Annotated[str, Field(max_length=DESCRIPTION_LENGTH_MAX)]
 
-_VERSION_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
-
 
 class Body(BaseModel):
     """A body whose public names are camelCase; fields it does not know are ignored (Q27)."""
@@ -40,11 +35,12 @@ class Body(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What parts of one kind are called: table, prefix of their ids, public name."""
+    """What parts of one kind are called: table, prefix of their ids, public name, place."""
 
     table: str
     prefix: str
     title: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +65,7 @@ class Part:
         }
 
 
-def answer(part: Part, status: int = 200) -> web.Response:
-    """A part, with its version as `ETag`."""
-    return json_response(part.shown(), status=status, headers={"ETag": f'"{part.version}"'})
-
-
-def if_match(request: web.Request) -> frozenset[int] | None:
-    """The versions that `If-Match` names; None where any version will do."""
-    header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
-        return None
-    return frozenset(int(version) for version in _VERSION_TAG.findall(header))
-
-
-def check_version(title: str, part_id: str, version: int, expected: frozenset[int] | None) -> None:
-    """Raise `PreconditionFailed` when `If-Match` names another version than the stored one."""
-    if expected is not None and version not in expected:
-        raise PreconditionFailed(
-            f"{title} '{part_id}' is at version {version}, which If-Match does not name"
-        )
+def whole(number: float) -> float:
+    """A number as JSON shows it best: 2 and not 2.0, as far as a float tells integers apart."""
+    exact = abs(number) <= EXACT_INTEGER_MAX and number == int(number)
+    return int(number) if exact else number

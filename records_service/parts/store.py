@@ -1,4 +1,8 @@
-"""The SQL that is the same for every kind of part; table names are constants of `Kind`."""
+"""The SQL that is the same for every kind of part; table names are constants of `Kind`.
+
+`changed_in` is the version of the workspace's model that a row was last written in. Whoever has
+read the model at some version needs only the rows that were written later.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,18 @@ async def every(conn: Conn, kind: Kind, workspace_id: str) -> list[Part]:
     return [Part(**row) for row in rows]
 
 
+async def some(
+    conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
+) -> dict[str, Part]:
+    """Those of these parts that exist, by id."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
+        workspace_id,
+        list(part_ids),
+    )
+    return {row["id"]: Part(**row) for row in rows}
+
+
 async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Part:
     """One part, or `NotFound`."""
     row = await conn.fetchrow(
@@ -35,18 +51,26 @@ async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Part:
     return Part(**row)
 
 
-async def unknown(conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]) -> str | None:
-    """The first of these ids that no part of this kind has, or None."""
-    asked = list(dict.fromkeys(part_ids))
+async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]) -> dict[str, str]:
+    """The id behind each of these names that is the id or, failing that, the alias of a part."""
+    asked = list(dict.fromkeys(names))
     if not asked:
-        return None
+        return {}
     rows = await conn.fetch(
-        f"SELECT id FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
+        f"""
+        SELECT id, alias FROM {kind.table}
+         WHERE workspace_id = $1 AND (id = ANY($2::text[]) OR alias = ANY($2::text[]))
+        """,  # noqa: S608
         workspace_id,
         asked,
     )
-    known = {row["id"] for row in rows}
-    return next((part_id for part_id in asked if part_id not in known), None)
+    ids = {row["id"] for row in rows}
+    ids_by_alias = {row["alias"]: row["id"] for row in rows}
+    return {
+        name: name if name in ids else ids_by_alias[name]
+        for name in asked
+        if name in ids or name in ids_by_alias
+    }
 
 
 async def insert(
@@ -56,9 +80,10 @@ async def insert(
     try:
         row = await conn.fetchrow(
             f"""
-            INSERT INTO {kind.table} (workspace_id, id, alias, body, version,
+            INSERT INTO {kind.table} (workspace_id, id, alias, body, version, changed_in,
                                       created_at, updated_at)
-            VALUES ($1, $2, $3, $4, 1, clock_timestamp(), clock_timestamp())
+            SELECT $1, $2, $3, $4, 1, version, clock_timestamp(), clock_timestamp()
+              FROM models WHERE workspace_id = $1
             RETURNING {_COLUMNS}
             """,  # noqa: S608
             workspace_id,
@@ -79,10 +104,12 @@ async def replace(
     try:
         row = await conn.fetchrow(
             f"""
-            UPDATE {kind.table}
-               SET alias = $3, body = $4, version = version + 1, updated_at = clock_timestamp()
-             WHERE workspace_id = $1 AND id = $2
-            RETURNING {_COLUMNS}
+            UPDATE {kind.table} p
+               SET alias = $3, body = $4, version = p.version + 1, changed_in = m.version,
+                   updated_at = clock_timestamp()
+              FROM models m
+             WHERE p.workspace_id = $1 AND p.id = $2 AND m.workspace_id = $1
+            RETURNING p.id, p.alias, p.body, p.version, p.created_at, p.updated_at
             """,  # noqa: S608
             workspace_id,
             part_id,
@@ -96,16 +123,20 @@ async def replace(
     return Part(**row)
 
 
-async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Part:
-    """Remove a part; what it was, or `NotFound`."""
-    row = await conn.fetchrow(
-        f"DELETE FROM {kind.table} WHERE workspace_id = $1 AND id = $2 RETURNING {_COLUMNS}",  # noqa: S608
+async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> None:
+    """Remove a part, or `NotFound`."""
+    tag = await conn.execute(
+        f"DELETE FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
         workspace_id,
         part_id,
     )
-    if row is None:
+    if tag == "DELETE 0":
         raise NotFound.of(kind.title, part_id)
-    return Part(**row)
+
+
+def alias_taken(kind: Kind, alias: str) -> Conflict:
+    """A second part of this kind with one alias."""
+    return Conflict(f"{kind.title} with alias '{alias}' already exists")
 
 
 def _conflict(
@@ -114,5 +145,5 @@ def _conflict(
     if error.constraint_name == f"{kind.table}_id_taken":
         return Conflict.taken(kind.title, part_id)
     if error.constraint_name == f"{kind.table}_alias_taken":
-        return Conflict(f"{kind.title} with alias '{alias}' already exists")
+        return alias_taken(kind, alias)
     return error

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -19,11 +19,14 @@ from records_service.attributes.model import Attribute
 from records_service.dimensions.model import Dimension
 from records_service.lifecycles.model import Lifecycle
 from records_service.option_lists.model import OptionList
+from records_service.option_lists.store import WITH_VALUES
 from records_service.parts.model import Part
 from records_service.schemas.model import Schema
-from shared.postgres import Database
+from shared.postgres import Database, Record
 
 WORKSPACES_MAX = 512
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Blueprints:
         """Load once, however many ask; a caller who goes away does not stop it for the others."""
         task = self._loading.get(workspace_id)
         if task is None:
-            task = asyncio.create_task(load(db, workspace_id))
+            task = asyncio.create_task(load(db, workspace_id, self._known.get(workspace_id)))
             self._loading[workspace_id] = task
             task.add_done_callback(lambda _: self._loading.pop(workspace_id, None))
         blueprint = await asyncio.shield(task)
@@ -82,57 +85,81 @@ class Blueprints:
 BLUEPRINTS = web.AppKey("blueprints", Blueprints)
 
 
-async def load(db: Database, workspace_id: str) -> Blueprint:
-    """Read the whole model in one statement, so that all of it is of one moment."""
+async def load(db: Database, workspace_id: str, known: Blueprint | None = None) -> Blueprint:
+    """Read the whole model in one statement, so that all of it is of one moment.
+
+    What `known` has is taken from there unless it was written since: a change of one attribute
+    among hundreds costs one body and a list of ids.
+    """
     rows = await db.fetch(
-        """
-        SELECT 'model' AS kind, '' AS id, '' AS alias, NULL::jsonb AS body, version,
+        f"""
+        SELECT 'model' AS kind, '' AS id, NULL AS alias, NULL::jsonb AS body, version,
                NULL::timestamptz AS created_at, NULL::timestamptz AS updated_at,
                NULL::text[] AS retired
           FROM models WHERE workspace_id = $1
          UNION ALL
-        SELECT 'dimension', id, alias, body, version, created_at, updated_at, NULL
+        SELECT 'lifecycle', workflow_id, NULL, definition, version, NULL, NULL, retired
+          FROM lifecycles WHERE workspace_id = $1
+         UNION ALL
+        SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body END,
+               version, created_at, updated_at, NULL
           FROM dimensions WHERE workspace_id = $1
          UNION ALL
-        SELECT 'option_list', id, alias, body, version, created_at, updated_at, NULL
-          FROM option_lists WHERE workspace_id = $1
+        SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN {WITH_VALUES} END,
+               version, created_at, updated_at, NULL
+          FROM option_lists p WHERE workspace_id = $1
          UNION ALL
-        SELECT 'attribute', id, alias, body, version, created_at, updated_at, NULL
+        SELECT 'attribute', id, alias, CASE WHEN changed_in > $2 THEN body END,
+               version, created_at, updated_at, NULL
           FROM attributes WHERE workspace_id = $1
          UNION ALL
-        SELECT 'schema', id, alias, body, version, created_at, updated_at, NULL
+        SELECT 'schema', id, alias, CASE WHEN changed_in > $2 THEN body END,
+               version, created_at, updated_at, NULL
           FROM schemas WHERE workspace_id = $1
-         UNION ALL
-        SELECT 'lifecycle', workflow_id, '', definition, version, NULL, NULL, retired
-          FROM lifecycles WHERE workspace_id = $1
-        """,
+        """,  # noqa: S608 - WITH_VALUES is a constant
         workspace_id,
+        known.version if known else 0,
     )
+    known = known or Blueprint(workspace_id, 0, {}, {}, {}, {}, {})
     version = 0
+    dimensions: dict[str, Dimension] = {}
+    option_lists: dict[str, OptionList] = {}
+    attributes: dict[str, Attribute] = {}
+    schemas: dict[str, Schema] = {}
     lifecycles: dict[str, Lifecycle] = {}
-    found: dict[str, dict[str, Part]] = {
-        kind: {} for kind in ("dimension", "option_list", "attribute", "schema")
-    }
     for row in rows:
-        if row["kind"] == "model":
-            version = row["version"]
-        elif row["kind"] == "lifecycle":
-            lifecycles[row["id"]] = Lifecycle.parse(row["body"], row["retired"])
-        else:
-            found[row["kind"]][row["id"]] = Part(
-                id=row["id"],
-                alias=row["alias"],
-                body=row["body"],
-                version=row["version"],
-                created_at=row["created_at"],
-                updated_at=row["updated_at"],
-            )
+        match row["kind"]:
+            case "model":
+                version = row["version"]
+            case "lifecycle":
+                lifecycles[row["id"]] = Lifecycle.parse(row["body"], row["retired"])
+            case "dimension":
+                _take(row, known.dimensions, Dimension.parse, dimensions)
+            case "option_list":
+                _take(row, known.option_lists, OptionList.parse, option_lists)
+            case "attribute":
+                _take(row, known.attributes, Attribute.parse, attributes)
+            case _:
+                _take(row, known.schemas, Schema.parse, schemas)
     return Blueprint(
         workspace_id=workspace_id,
         version=version,
-        dimensions={i: Dimension.parse(part) for i, part in found["dimension"].items()},
-        option_lists={i: OptionList.parse(part) for i, part in found["option_list"].items()},
-        attributes={i: Attribute.parse(part) for i, part in found["attribute"].items()},
-        schemas={i: Schema.parse(part) for i, part in found["schema"].items()},
+        dimensions=dimensions,
+        option_lists=option_lists,
+        attributes=attributes,
+        schemas=schemas,
         lifecycles=lifecycles,
     )
+
+
+def _take(
+    row: Record, known: Mapping[str, T], parse: Callable[[Part], T], found: dict[str, T]
+) -> None:
+    """The part of a row: a row without body was not written since `known` was read."""
+    part_id, body = row["id"], row["body"]
+    if body is None:
+        found[part_id] = known[part_id]
+    else:
+        found[part_id] = parse(
+            Part(part_id, row["alias"], body, row["version"], row["created_at"], row["updated_at"])
+        )

@@ -1,26 +1,26 @@
 """Creates, replaces and deletes schemas, each in one transaction with its event.
 
 A workflow belongs to workflow_service. Before the transaction it is told of the reference, so that
-it cannot delete the workflow any more, and hands over the definition; the event of the save confirms
-the reference. A save that fails leaves a reference behind that nobody confirms, and
+it cannot delete the workflow any more, and hands over the definition; the event of the save
+confirms the reference. A save that fails leaves a reference behind that nobody confirms, and
 workflow_service's comparison releases it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE
 from records_service.lifecycles import store as lifecycles
-from records_service.lifecycles.model import Lifecycle
 from records_service.parts import store as parts
 from records_service.parts.commands import SOURCE, changing_model, tell
-from records_service.parts.model import Part, check_version
+from records_service.parts.model import Part
+from records_service.parts.versions import check_version
 from records_service.schemas import store
-from records_service.schemas.model import SCHEMA, Schema, SchemaDraft
+from records_service.schemas.groups import attribute_names, body_of, with_ids
+from records_service.schemas.model import SCHEMA, SchemaDraft
 from shared import outbox
 from shared.errors import Conflict, NotFound, ValidationError
 from shared.events import (
@@ -32,7 +32,7 @@ from shared.events import (
 )
 from shared.identity import Identity
 from shared.ids import new_id
-from shared.postgres import Conn
+from shared.postgres import DATABASE, Conn
 from shared.upstream import Upstream
 from shared.web import identity_of
 
@@ -45,16 +45,19 @@ Definition = dict[str, Any]
 
 async def create(request: web.Request, draft: SchemaDraft) -> Part:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
-    identity = identity_of(request)
+    app, workspace_id = request.app, identity_of(request).workspace_id
     schema_id = draft.id or new_id(SCHEMA.prefix)
-    body = draft.stored()
-    _check_attributes_once(draft)
+    sent = body_of(draft)
+    async with app[DATABASE].acquire() as conn:
+        await _with_ids(conn, workspace_id, sent)
+        await store.check_free(conn, workspace_id, schema_id, draft.alias)
     definition = await _workflow(request, schema_id, draft.workflow_id)
-    async with changing_model(request.app, identity.workspace_id) as conn:
-        await _check_attributes_exist(conn, identity.workspace_id, draft)
-        part = await parts.insert(conn, SCHEMA, identity.workspace_id, schema_id, draft.alias, body)
-        await _keep_workflow(conn, identity.workspace_id, definition)
-        await _tell(conn, SCHEMA_CREATED, identity.workspace_id, part)
+    async with changing_model(app, workspace_id) as conn:
+        body = await _with_ids(conn, workspace_id, sent)
+        part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
+        if definition is not None:
+            await lifecycles.keep(conn, workspace_id, definition)
+        await _tell(conn, SCHEMA_CREATED, workspace_id, part)
     return part
 
 
@@ -63,20 +66,18 @@ async def replace(
 ) -> Part:
     """Records in a state that a new workflow does not know go to its default state (Q24)."""
     identity = identity_of(request)
-    body = draft.stored()
-    _check_attributes_once(draft)
+    app, workspace_id = request.app, identity.workspace_id
+    async with app[DATABASE].acquire() as conn:
+        await _judge(conn, workspace_id, schema_id, draft, expected)
     definition = await _workflow(request, schema_id, draft.workflow_id)
-    async with changing_model(request.app, identity.workspace_id) as conn:
-        old = await parts.get(conn, SCHEMA, identity.workspace_id, schema_id)
-        check_version(SCHEMA.title, old.id, old.version, expected)
-        await _check_attributes_exist(conn, identity.workspace_id, draft)
-        part = await parts.replace(
-            conn, SCHEMA, identity.workspace_id, schema_id, draft.alias, body
-        )
-        await _keep_workflow(conn, identity.workspace_id, definition)
-        if Schema.parse(old).workflow_id != draft.workflow_id:
-            await _move_records(conn, identity, schema_id, definition)
-        await _tell(conn, SCHEMA_UPDATED, identity.workspace_id, part)
+    async with changing_model(app, workspace_id) as conn:
+        old, body = await _judge(conn, workspace_id, schema_id, draft, expected)
+        part = await parts.replace(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
+        if definition is not None:
+            await lifecycles.keep(conn, workspace_id, definition)
+        if old.body.get("workflowId") != draft.workflow_id:
+            await _move_records(conn, identity, schema_id, draft.workflow_id)
+        await _tell(conn, SCHEMA_UPDATED, workspace_id, part)
     return part
 
 
@@ -97,7 +98,7 @@ async def delete(request: web.Request, schema_id: str, expected: frozenset[int] 
 async def _workflow(
     request: web.Request, schema_id: str, workflow_id: str | None
 ) -> Definition | None:
-    """Register the reference; the definition, or `ValidationError` where there is no such workflow."""
+    """Register the reference; the definition, or `ValidationError` for an unknown workflow."""
     if workflow_id is None:
         return None
     try:
@@ -112,22 +113,43 @@ async def _workflow(
     return definition
 
 
-async def _keep_workflow(conn: Conn, workspace_id: str, definition: Definition | None) -> None:
-    if definition is not None:
-        await lifecycles.keep(conn, workspace_id, definition)
+async def _judge(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    draft: SchemaDraft,
+    expected: frozenset[int] | None,
+) -> tuple[Part, dict[str, Any]]:
+    """The schema as it is and the body that it would get.
+
+    Asked twice: before workflow_service hears of it, so that nothing is registered for a request
+    that must fail, and under the model lock, where the answer stays true.
+    """
+    old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
+    check_version(SCHEMA.title, old.id, old.version, expected)
+    return old, await _with_ids(conn, workspace_id, body_of(draft, old.body))
+
+
+async def _with_ids(conn: Conn, workspace_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    return with_ids(body, await parts.ids_of(conn, ATTRIBUTE, workspace_id, attribute_names(body)))
 
 
 async def _move_records(
-    conn: Conn, identity: Identity, schema_id: str, definition: Definition | None
+    conn: Conn, identity: Identity, schema_id: str, workflow_id: str | None
 ) -> None:
-    lifecycle = None if definition is None else Lifecycle.parse(definition)
+    """Give every record a state that the workflow in force now knows."""
+    lifecycle = (
+        None
+        if workflow_id is None
+        else await lifecycles.get(conn, identity.workspace_id, workflow_id)
+    )
     to_state_id = lifecycle.default_state_id if lifecycle else None
     moved = await store.move_records(
         conn,
         identity.workspace_id,
         schema_id,
         identity.id,
-        list(lifecycle.states) if lifecycle else [],
+        sorted(lifecycle.states.keys() - lifecycle.retired) if lifecycle else [],
         to_state_id,
     )
     events = [
@@ -152,27 +174,6 @@ async def _move_records(
     ]
     for start in range(0, len(events), EVENTS_AT_ONCE):
         await outbox.stage(conn, *events[start : start + EVENTS_AT_ONCE])
-
-
-def _check_attributes_once(draft: SchemaDraft) -> None:
-    seen: set[str] = set()
-    for index, group in enumerate(draft.attribute_groups):
-        for attribute_id in group.attribute_ids:
-            if attribute_id in seen:
-                raise ValidationError.at(
-                    f"/attributeGroups/{index}/attributeIds",
-                    f"Attribute '{attribute_id[:128]}' is in the schema twice",
-                )
-            seen.add(attribute_id)
-
-
-async def _check_attributes_exist(conn: Conn, workspace_id: str, draft: SchemaDraft) -> None:
-    named: Sequence[str] = [i for group in draft.attribute_groups for i in group.attribute_ids]
-    missing = await parts.unknown(conn, ATTRIBUTE, workspace_id, named)
-    if missing is not None:
-        raise ValidationError.at(
-            "/attributeGroups", f"Field 'attributeGroups': Attribute '{missing[:128]}' not found"
-        )
 
 
 async def _tell(conn: Conn, event_type: str, workspace_id: str, part: Part) -> None:

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
 from records_service.parts import store as parts
-from records_service.parts.model import answer, if_match
+from records_service.parts.versions import answer, created, if_match
 from records_service.schemas import commands
 from records_service.schemas.model import SCHEMA, Schema, SchemaAnswer, SchemaDraft
 from shared.errors import Conflict, NotFound, PreconditionFailed
@@ -43,7 +43,7 @@ async def create_schema(request: web.Request) -> web.StreamResponse:
     """Its groups name attributes by id; each of them at most once."""
     identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, SchemaDraft)
-    return answer(await commands.create(request, draft), status=201)
+    return created(SCHEMA, await commands.create(request, draft))
 
 
 @routes.get(
@@ -103,5 +103,5 @@ async def list_attributes_of_schema(request: web.Request) -> web.StreamResponse:
     workspace_id = identity_of(request).workspace_id
     async with request.app[DATABASE].acquire() as conn:
         schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))
-        found = {part.id: part for part in await parts.every(conn, ATTRIBUTE, workspace_id)}
+        found = await parts.some(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
     return json_response([found[i].shown() for i in schema.attribute_ids if i in found])

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part
-from shared.ids import new_id
 
 GROUPS_MAX = 200
 ATTRIBUTES_PER_GROUP_MAX = 500
 
-SCHEMA = Kind("schemas", "schema", "Schema")
+SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,6 @@ class Schema:
     @classmethod
     def parse(cls, part: Part) -> Self:
         """Read the stored form."""
-        groups = sorted(part.body["attributeGroups"], key=lambda group: group["sortOrder"])
         return cls(
             id=part.id,
             alias=part.alias,
@@ -39,13 +37,15 @@ class Schema:
             variant_enabled=part.body["variantEnabled"],
             workflow_id=part.body.get("workflowId"),
             attribute_ids=tuple(
-                attribute_id for group in groups for attribute_id in group["attributeIds"]
+                attribute_id
+                for group in part.body["attributeGroups"]
+                for attribute_id in group["attributeIds"]
             ),
         )
 
 
 class AttributeGroupDraft(Body):
-    """A group as it is sent; without `sortOrder` it keeps its place."""
+    """A group as it is sent; without `sortOrder` it stays where it is sent."""
 
     id: Id | None = None
     name: Name
@@ -70,30 +70,6 @@ class SchemaDraft(Body):
     attribute_groups: Annotated[list[AttributeGroupDraft], Field(max_length=GROUPS_MAX)] = Field(
         default_factory=list, alias="attributeGroups"
     )
-
-    def stored(self) -> dict[str, Any]:
-        """The schema as it is stored and answered."""
-        body: dict[str, Any] = {
-            "name": self.name,
-            "variantEnabled": self.variant_enabled,
-            "attributeGroups": [
-                {
-                    "id": group.id or new_id("grp"),
-                    "name": group.name,
-                    "sortOrder": place if group.sort_order is None else group.sort_order,
-                    "attributeIds": group.attribute_ids,
-                }
-                for place, group in enumerate(self.attribute_groups)
-            ],
-        }
-        for name, value in (
-            ("description", self.description),
-            ("icon", self.icon),
-            ("workflowId", self.workflow_id),
-        ):
-            if value is not None:
-                body[name] = value
-        return body
 
 
 class AttributeGroupAnswer(BaseModel):

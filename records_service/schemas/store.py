@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from records_service.parts import store as parts
+from records_service.schemas.model import SCHEMA
+from shared.errors import Conflict
 from shared.postgres import Conn
 
 
@@ -15,6 +18,24 @@ class Moved:
     id: str
     version: int
     from_state_id: str | None
+
+
+async def check_free(conn: Conn, workspace_id: str, schema_id: str, alias: str) -> None:
+    """Raise `Conflict` when a schema has this id or alias; who inserts one is told so anyway."""
+    row = await conn.fetchrow(
+        """
+        SELECT bool_or(id = $2) AS id_taken, bool_or(alias = $3) AS alias_taken FROM schemas
+         WHERE workspace_id = $1 AND (id = $2 OR alias = $3)
+        """,
+        workspace_id,
+        schema_id,
+        alias,
+    )
+    assert row is not None
+    if row["id_taken"]:
+        raise Conflict.taken(SCHEMA.title, schema_id)
+    if row["alias_taken"]:
+        raise parts.alias_taken(SCHEMA, alias)
 
 
 async def has_records(conn: Conn, workspace_id: str, schema_id: str) -> bool:
