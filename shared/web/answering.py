@@ -47,13 +47,13 @@ def error_response(error: ApiError, request: web.BaseRequest) -> web.Response:
 
 
 def problem(error: ApiError) -> dict[str, Any]:
-    """The error with every violation and where it is; both fields of the envelope are in it."""
+    """The error as RFC 9457 has it, with every violation and where it is."""
     return {
-        "type": f"/docs#{error.code.lower()}",
+        "type": "about:blank",
         "title": error.meaning,
         "status": error.status,
         "detail": error.message,
-        **error.envelope(),
+        "code": error.code,
         "errors": [
             {"pointer": violation.pointer, "detail": violation.message}
             for violation in error.violations

@@ -85,7 +85,7 @@ class Connection(RequestHandler):
         "_limits",
         "_lingers",
         "_surplus",
-        "_unsent_bytes",
+        "_unsent",
         "_unsent_since",
     )
 
@@ -99,7 +99,7 @@ class Connection(RequestHandler):
         self._head_began_at: float | None = None
         self._lingers = False
         self._surplus = False
-        self._unsent_bytes = 0
+        self._unsent: tuple[int, int] | None = None
         self._unsent_since = 0.0
         self._ended: asyncio.Future[None] | None = None
 
@@ -153,6 +153,8 @@ class Connection(RequestHandler):
             self._look_at_body(self._body, now)
         if self.writing_paused:
             self._look_at_answer(now)
+        else:
+            self._unsent = None
 
     def _account_for_body(self) -> None:
         body = self._body
@@ -187,9 +189,11 @@ class Connection(RequestHandler):
         transport = self.transport
         if transport is None:
             return
-        waiting = transport.get_write_buffer_size()
-        if waiting != self._unsent_bytes:
-            self._unsent_bytes = waiting
+        request = self._current_request
+        written = 0 if request is None else request.writer.output_size
+        state = (transport.get_write_buffer_size(), written)
+        if state != self._unsent:
+            self._unsent = state
             self._unsent_since = now
         elif now - self._unsent_since > self._limits.answer_idle_s_max:
             transport.abort()
