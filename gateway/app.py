@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from gateway.routes import (
 )
 from gateway.upstream_connection import UpstreamPool
 from shared.bus import rabbitmq, subscribe
-from shared.errors import MethodNotAllowed, NotFound, PermissionDenied, UpstreamTimeout
+from shared.errors import ApiError, MethodNotAllowed, NotFound, PermissionDenied, UpstreamTimeout
 from shared.identity import GATEWAY, Identity, IdentitySigner
 from shared.launch import Role
 from shared.tokens import TokenKeys
@@ -85,30 +85,43 @@ class Gate:
             await pool.close()
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
-        """One request: address, caller, permission, rate, and the way there and back."""
+        """One request: address, caller, rate, permission, and the way there and back."""
         deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
         path, query = split_target(request.raw_path)
         prefix = prefix_of(path)
         if prefix is not None:
             name_route(request, prefix.name)
-        token, headers = None, {}
-        if prefix is None or prefix.asks is not Asks.NOTHING:
-            caller = await self._caller(request, deadline)
+            if prefix.asks is Asks.NOTHING:
+                check_method(request.method)
+                return await self._forward(request, prefix, path + query, deadline)
+        caller = await self._caller(request, deadline)
+        rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
+        try:
             prefix = self._admitted(caller.identity, request.method, path, prefix)
-            if self.limiter is not None:
-                headers = await self.limiter.count(caller.identity)
             token = caller.token(time.monotonic())
-        else:
-            check_method(request.method)
+            return await self._forward(request, prefix, path + query, deadline, token, rate)
+        except ApiError as error:
+            error.headers.update(rate)
+            raise
+
+    async def _forward(
+        self,
+        request: web.Request,
+        prefix: Prefix,
+        target: str,
+        deadline: float,
+        identity_token: str | None = None,
+        more_headers: Mapping[str, str] | None = None,
+    ) -> web.StreamResponse:
         return await forward(
             request,
             self.pools[prefix.service],
-            path + query,
+            target,
             body=Body(request, self.config.body_bytes_max),
             request_id=request_id_of(request),
             deadline=deadline,
-            identity_token=token,
-            more_headers=headers,
+            identity_token=identity_token,
+            more_headers=more_headers or {},
         )
 
     async def _caller(self, request: web.Request, deadline: float) -> Caller:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import structlog
@@ -21,7 +21,13 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.upstream_connection import Answer, BodySource, UpstreamPool
-from shared.errors import ApiError, PayloadTooLarge, UpstreamTimeout
+from shared.errors import (
+    ApiError,
+    PayloadTooLarge,
+    ServiceUnavailable,
+    Unauthorized,
+    UpstreamTimeout,
+)
 
 log = structlog.get_logger()
 
@@ -180,7 +186,7 @@ async def forward(
     request_id: str,
     deadline: float,
     identity_token: str | None,
-    more_headers: dict[str, str] | None = None,
+    more_headers: Mapping[str, str],
 ) -> web.StreamResponse:
     """Ask the service and answer what it answers. `deadline` is a time of the event loop."""
     framing, content = await body.ready()
@@ -205,20 +211,24 @@ async def forward(
         replayable=method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers,
         bodyless=method == "HEAD",
     )
-    return await _answer(request, answer, more_headers)
+    if answer.status == Unauthorized.status and identity_token is not None:
+        # It is us whom the service does not believe (keys, clocks), and no fault of the caller.
+        answer.close()
+        log.error("service_refuses_this_gateway", service=pool.authority.decode())
+        raise ServiceUnavailable
+    return await _answer(request, answer, deadline, more_headers)
 
 
 async def _answer(
-    request: web.Request, answer: Answer, more_headers: dict[str, str] | None
+    request: web.Request, answer: Answer, deadline: float, more_headers: Mapping[str, str]
 ) -> web.StreamResponse:
     headers = _returned(answer)
-    if more_headers:
-        headers.update(more_headers)
+    headers.update(more_headers)
     length = _length_of(answer)
     if answer.whole:
         payload = answer.take()
     elif length is not None and length <= WHOLE_BODY_BYTES_MAX:
-        payload = await answer.read()
+        payload = await answer.read(deadline)
     else:
         return await _stream(request, answer, headers, length)
     if request.method == "HEAD":
@@ -264,7 +274,7 @@ async def _stream(
         await response.write_eof()
     except (ApiError, OSError, TimeoutError) as error:
         answer.close()
-        log.warning("answer cut off", path=request.path, reason=type(error).__name__)
+        log.warning("answer_cut_off", path=request.path, reason=type(error).__name__)
         if request.transport is not None:
             request.transport.abort()
     except BaseException:

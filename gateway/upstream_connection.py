@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,9 +87,17 @@ class Answer:
         self._connection.release()
         return body
 
-    async def read(self) -> bytes:
-        """The body, once all of it has come; the connection is free for the next request."""
-        parts = [part async for part in self.parts()]
+    async def read(self, deadline: float) -> bytes:
+        """The body, once all of it has come; the connection is free for the next request.
+
+        `UpstreamTimeout` when that is later than the deadline, a time of the event loop.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                parts = [part async for part in self.parts()]
+        except TimeoutError:
+            self._connection.close()
+            raise UpstreamTimeout from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def parts(self) -> AsyncIterator[bytes]:
@@ -314,7 +322,6 @@ class UpstreamPool:
         *,
         connections_max: int,
         idle_body_s_max: float = 30.0,
-        on_event: Callable[[str], None] = lambda _: None,
     ) -> None:
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
@@ -325,7 +332,6 @@ class UpstreamPool:
         self.authority = url.netloc.rpartition("@")[2].encode("ascii")
         self._connections_max = connections_max
         self._idle_body_s_max = idle_body_s_max
-        self._on_event = on_event
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._opening = 0
@@ -356,7 +362,6 @@ class UpstreamPool:
                 # An idle connection that the service had given up: every other idle one may be as
                 # old, so this ends with a new connection, which is not `reused`.
                 if reused and closed.silent and replayable and isinstance(body, bytes):
-                    self._on_event("replayed")
                     continue
                 raise ServiceUnavailable from None
             return Answer(connection, message, payload, self._idle_body_s_max)

@@ -48,6 +48,22 @@ async def test_every_answer_says_what_is_left_and_the_last_one_when_to_come_back
     assert {answer.status for answer in open_answers} == {200}
 
 
+async def test_what_is_refused_counts_and_says_what_is_left(world: World):
+    gateway = await world.another(rate_limit="5/minute", workflow_url="http://127.0.0.1:9")
+    caller = world.program(gateway, READER_KEY)
+    answers = [
+        await caller.post("/records", {}),
+        await caller.get("/nowhere"),
+        await caller.ask("TRACE", "/records"),
+        await caller.get("/workflows"),
+        await caller.get("/records"),
+        await caller.post("/records", {}),
+    ]
+    assert [answer.status for answer in answers] == [403, 404, 405, 503, 200, 429]
+    left = [answer.headers["X-RateLimit-Remaining"] for answer in answers]
+    assert left == ["4", "3", "2", "1", "0", "0"]
+
+
 @pytest.fixture
 async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
     """A Redis of this test's own, where the machine has one."""

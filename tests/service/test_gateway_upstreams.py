@@ -243,6 +243,30 @@ async def test_a_small_answer_cut_off_in_the_middle_is_an_error(world: World):
         assert (await world.program(gateway).get("/records")).told == AWAY
 
 
+async def test_a_small_answer_that_stops_half_way_ends_within_the_deadline(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(HEAD_OF_TEN % 10 + b"12345")
+        await writer.drain()
+        await reader.read(1)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url, request_timeout_s=0.4)
+        assert (await world.program(gateway).get("/records")).told == LATE
+        assert not world.gate(gateway).pools[Service.RECORDS]._open
+
+
+async def test_a_service_that_does_not_believe_the_gateway_is_no_fault_of_the_client(world: World):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        told = {"error": "UNAUTHORIZED", "message": "Missing authentication"}
+        return web.json_response(told, status=401)
+
+    world.echo.answer = answer
+    assert (await world.program().get("/records")).told == AWAY
+    # Where no identity is sent along, the refusal is the client's.
+    assert (await world.caller().post("/auth/refresh")).status == 401
+
+
 @pytest.mark.parametrize(
     "answer",
     [
