@@ -101,11 +101,9 @@ async def test_an_event_is_handled_once_however_often_it_comes(
     async with consuming(db, bus, queue, record):
         await come_true(lambda: waiting(bus, queue.name), 0)
         await eventually(lambda: outcome(queue, "repeated") == 2)
-    # What was acknowledged does not come again to the next reader.
-    async with consuming(db, bus, queue, record):
-        await publish(bus, news(queue, "ent-2"))
-        await come_true(lambda: subjects(db), ["ent-1", "ent-2"])
-    assert (outcome(queue, "handled"), outcome(queue, "repeated")) == (2, 2)
+    # What was not acknowledged would be in the queue again now that its reader is gone.
+    await always(lambda: _is(waiting(bus, queue.name), 0), 0.5)
+    assert await subjects(db) == ["ent-1"]
 
 
 async def test_a_poison_message_ends_in_the_dead_letters_and_holds_up_nobody(
