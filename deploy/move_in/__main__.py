@@ -3,8 +3,8 @@
     .venv/bin/python -m deploy.move_in FOLDER [--workspace ws-mine] [--record-limit 5000] [...]
 
 This is what an operator and an administrator do by hand elsewhere: create the workspace and its
-first user, log in, make an API key. Then the tool for companies runs with that key, with all further
-options passed on to it, and the key is deleted again.
+first user, log in, make an API key. Then the tool for companies runs with that key and all further
+options, and the key is deleted again.
 """
 
 from __future__ import annotations
@@ -174,9 +174,8 @@ async def _told(session: aiohttp.ClientSession, method: str, path: str, body: An
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotPrepared(f"{method} /api/v1/{path} was not answered: {error}") from error
     if not response.ok:
-        raise NotPrepared(
-            f"{method} /api/v1/{path} was answered {response.status}: {raw.decode(errors='replace')}"
-        )
+        told = raw.decode(errors="replace")
+        raise NotPrepared(f"{method} /api/v1/{path} was answered {response.status}: {told}")
     return json.loads(raw) if raw else None
 
 

@@ -73,6 +73,7 @@ KNIFE = (
     "KN-1;knives;1;sale;all;Knife;Couteau;4006381333931;120.5;GRAM;19.9;25;440c;fish,bread;"
     "files/a.jpg;2012-04-20;KN-2,KN-3"
 )
+ALONE = KNIFE.removesuffix("KN-2,KN-3")
 FORK = "KN-2;knives;0;;;Fork;;;;;;;;;;;"
 SPOON = "KN-3;;1;;;Spoon;;;;;;;;;;;KN-1"
 
@@ -153,8 +154,8 @@ async def test_a_catalogue_moves_in_with_every_value_in_its_place(stack, tmp_pat
     assert done.counts("records") == {"created": 3}
     assert done.counts("relations") == {"created": 3}
     assert done.report["cells"] == {
-        "filled": 26,
-        "moved": 25,
+        "filled": 25,
+        "moved": 24,
         "left for later": 1,
         "refused": 0,
         "kept as edited in Sigma": 0,
@@ -187,7 +188,7 @@ async def test_a_catalogue_moves_in_with_every_value_in_its_place(stack, tmp_pat
 
 
 async def test_publishing_needs_eighty_percent_of_what_the_channels_require(stack, tmp_path):
-    room = await move_in(stack, tmp_path, [KNIFE, FORK])
+    room = await move_in(stack, tmp_path, [ALONE, FORK])
     assert (await room.mover.run(room.data)).code == 0
     admin = room.workspace.admin
     for record_id in ("ent-kn-1", "ent-kn-2"):
@@ -240,7 +241,7 @@ async def test_a_change_in_the_catalogue_is_followed_and_what_sigma_added_stays(
 
 
 async def test_what_a_person_edited_in_sigma_is_kept_unless_asked_otherwise(stack, tmp_path):
-    room = await move_in(stack, tmp_path, [KNIFE, FORK])
+    room = await move_in(stack, tmp_path, [ALONE, FORK])
     await room.mover.run(room.data)
     english = {"scope": {"dim-locale": "seg-en_us"}, "value": "Better fork"}
     path = "/records/ent-kn-2/values/title"
@@ -301,7 +302,7 @@ async def test_a_refused_value_is_told_with_row_attribute_and_message_and_the_re
 
 
 async def test_a_workspace_with_other_things_in_it_is_not_overwritten(stack, tmp_path):
-    room = await move_in(stack, tmp_path, [KNIFE])
+    room = await move_in(stack, tmp_path, [ALONE])
     await room.workspace.attribute("title", "number")
     done = await room.mover.run(room.data)
     assert done.code == 1
@@ -361,15 +362,15 @@ async def test_an_interrupted_run_tells_what_it_did(stack, tmp_path):
 
 
 async def until_records(admin: Caller, count: int) -> None:
-    async def there() -> bool:
+    async def enough() -> bool:
         total: int = (await admin.get("/records", params={"limit": "1"})).ok()["total"]
         return total >= count
 
-    await eventually(there, within_s=60)
+    await eventually(enough, within_s=60)
 
 
 async def test_a_key_without_the_permissions_is_told_which_it_needs(stack, tmp_path):
-    room = await move_in(stack, tmp_path, [KNIFE])
+    room = await move_in(stack, tmp_path, [ALONE])
     reader = Mover(stack, tmp_path, await room.workspace.api_key(["read"]))
     done = await reader.run(room.data)
     assert done.code == 1
@@ -381,7 +382,7 @@ async def test_a_key_without_the_permissions_is_told_which_it_needs(stack, tmp_p
 async def test_make_load_makes_the_workspace_its_user_and_a_key_that_does_not_stay(stack, tmp_path):
     data = tmp_path / "old-catalogue"
     data.mkdir()
-    write_catalogue(data, KNIFE)
+    write_catalogue(data, ALONE)
     workspace = f"ws-{secrets.token_hex(6)}"
     running = tmp_path / "run"
     running.mkdir()
