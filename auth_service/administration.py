@@ -62,7 +62,8 @@ def main(arguments: Sequence[str]) -> int:
         url = load(_Settings).database_url.get_secret_value()
         print(asyncio.run(_work(url, asked)))  # noqa: T201 - the answer of a command
     except Conflict as error:
-        return _say(error.message, EXISTS)
+        # A script that goes on at "exists already" must not go on without the user it wanted.
+        return _say(error.message, FAILED if isinstance(error, store.AddressTaken) else EXISTS)
     except (ValidationError, ConfigError) as error:
         return _say(str(error), CALLED_WRONGLY)
     except ServiceUnavailable:
@@ -136,6 +137,8 @@ async def _set_role(db: Database, asked: argparse.Namespace) -> str:
 async def _whom(db: Database, asked: argparse.Namespace) -> tuple[str, str]:
     """Workspace and id of the user who is meant."""
     if asked.email is None:
+        if asked.workspace is None:
+            raise ValidationError("--id needs --workspace")
         return asked.workspace, asked.id
     async with db.acquire() as conn:
         login = await store.find_login(conn, normalised(asked.email))

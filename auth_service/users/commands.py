@@ -29,7 +29,7 @@ async def create(
     password_hash: str,
     quick_login: bool,
 ) -> User:
-    """Raises `Conflict` when id or address is taken, `NotFound` without the workspace or role."""
+    """Raises `Conflict` (id), `AddressTaken`, or `NotFound` (workspace or role)."""
     now = datetime.now(UTC)
     user = User(
         workspace_id=workspace_id,

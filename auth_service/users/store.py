@@ -19,8 +19,12 @@ class Login:
     password_hash: str = field(repr=False)
 
 
+class AddressTaken(Conflict):
+    """The user's id is free, but somebody else logs in with the address."""
+
+
 async def insert(conn: Conn, user: User, password_hash: str) -> None:
-    """Raises `Conflict` when id or address is taken, `NotFound` when there is no such role."""
+    """Raises `Conflict` when the id is taken, `AddressTaken`, or `NotFound` without the role."""
     with translated(
         {
             "users_id_taken": lambda _: Conflict.taken("User", user.id),
@@ -43,9 +47,8 @@ async def insert(conn: Conn, user: User, password_hash: str) -> None:
             user.created_at,
             user.updated_at,
         )
-    with translated(
-        {"addresses_taken": lambda _: Conflict(f"E-mail address '{user.email}' is already taken")}
-    ):
+    taken = AddressTaken(f"E-mail address '{user.email}' is taken by another user")
+    with translated({"addresses_taken": lambda _: taken}):
         await conn.execute(
             "INSERT INTO addresses (address, workspace_id, user_id) VALUES ($1, $2, $3)",
             normalised(user.email),
