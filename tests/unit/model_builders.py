@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from records_service.attributes.model import Attribute, AttributeType, Validation
 from records_service.dimensions.model import Dimension, Segment
 from records_service.lifecycles.model import Lifecycle
 from records_service.option_lists.model import OptionList, OptionValue
-from records_service.schemas.model import AttributeGroup, Schema
-
-LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+from records_service.schemas.model import Schema
 
 
 def an_attribute(
@@ -22,7 +20,6 @@ def an_attribute(
 ) -> Attribute:
     """A text attribute whose alias is its id without `attr-`."""
     given: dict[str, Any] = {
-        "description": None,
         "dimension_ids": (),
         "validation": Validation(),
         "guards": (),
@@ -31,9 +28,6 @@ def an_attribute(
         "multiple": False,
         "target_schema_id": None,
         "attributes": (),
-        "version": 1,
-        "created_at": LONG_AGO,
-        "updated_at": LONG_AGO,
     }
     alias = alias or attribute_id.removeprefix("attr-")
     return Attribute(id=attribute_id, alias=alias, name=alias, type=kind, **given | fields)
@@ -47,9 +41,6 @@ def a_dimension(dimension_id: str, *segments: str) -> Dimension:
         name=dimension_id,
         default_segment_id=f"seg-{segments[0]}",
         segments=tuple(Segment(id=f"seg-{s}", alias=s, name=s) for s in segments),
-        version=1,
-        created_at=LONG_AGO,
-        updated_at=LONG_AGO,
     )
 
 
@@ -66,28 +57,18 @@ def an_option_list(list_id: str, *options: str) -> OptionList:
             )
             for n, o in enumerate(options)
         ),
-        version=1,
-        created_at=LONG_AGO,
-        updated_at=LONG_AGO,
     )
 
 
 def a_schema(schema_id: str, *attribute_ids: str, workflow_id: str | None = None) -> Schema:
-    """One group with all attributes."""
+    """A schema with these attributes, in this order."""
     return Schema(
         id=schema_id,
         alias=schema_id.removeprefix("schema-"),
         name=schema_id,
-        description=None,
-        icon=None,
         variant_enabled=False,
         workflow_id=workflow_id,
-        attribute_groups=(
-            AttributeGroup(id="grp-all", name="All", sort_order=0, attribute_ids=attribute_ids),
-        ),
-        version=1,
-        created_at=LONG_AGO,
-        updated_at=LONG_AGO,
+        attribute_ids=attribute_ids,
     )
 
 
@@ -104,7 +85,7 @@ def a_lifecycle(workflow_id: str = "wf-simple", **states: dict[str, Any]) -> Lif
             ],
             "transitions": [
                 {"fromStateId": start, "toStateId": end}
-                for start, end in zip(ids, ids[1:], strict=False)
+                for start, end in pairwise(ids)
             ],
         }
     )
