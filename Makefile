@@ -37,7 +37,7 @@ bench: environment-dev ## measure speed, each number beside its floor
 	@$(VENV) -m benchmarks $(ARGS)
 
 openapi: environment ## write gateway/openapi.json from the routes and models
-	@$(VENV) -m gateway.description
+	@$(VENV) -m deploy.openapi
 
 migrate: environment ## apply missing migrations to the databases of a running make run
 	@$(VENV) -m deploy.local.migrate

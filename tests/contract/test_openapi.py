@@ -1,0 +1,224 @@
+"""The shipped description, the routers, the gateway's table and the documented endpoints agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import orjson
+import pytest
+from aiohttp import web
+
+import auth_service.app
+import auth_service.config
+import gateway.app
+import records_service.app
+import records_service.config
+import workflow_service.app
+import workflow_service.config
+from deploy import openapi
+from gateway.config import GatewayConfig
+from gateway.description import OPENAPI_FILE
+from gateway.routes import PREFIXES, Asks, permission_for, prefix_of, split_target
+from shared.config import load
+from shared.web import ROUTES, Route
+from tests.kit.identities import Keyring
+
+# What the documentation says of each endpoint of this version: the permission that an API key
+# needs ("open": no credential, "people": no key is good enough) and the status of a success.
+DOCUMENTED = """
+GET    /healthz                                  open          200
+GET    /api/v1/auth/tenants                      open          200
+POST   /api/v1/auth/login                        open          200
+POST   /api/v1/auth/refresh                      open          200
+GET    /api/v1/schemas                           read          200
+POST   /api/v1/schemas                           update-model  201
+GET    /api/v1/schemas/{id}                      read          200
+PUT    /api/v1/schemas/{id}                      update-model  200
+DELETE /api/v1/schemas/{id}                      delete-model  204
+GET    /api/v1/schemas/{id}/attributes           read          200
+GET    /api/v1/attributes                        read          200
+POST   /api/v1/attributes                        update-model  201
+GET    /api/v1/attributes/{id}                   read          200
+PUT    /api/v1/attributes/{id}                   update-model  200
+DELETE /api/v1/attributes/{id}                   delete-model  204
+GET    /api/v1/records                           read          200
+POST   /api/v1/records                           update-data   201
+GET    /api/v1/records/{id}                      read          200
+PUT    /api/v1/records/{id}                      update-data   200
+DELETE /api/v1/records/{id}                      delete-data   204
+PATCH  /api/v1/records/{id}/values/{attr}        update-data   200
+POST   /api/v1/records/{id}/transition           update-data   200
+GET    /api/v1/records/{id}/completeness         read          200
+GET    /api/v1/records/{id}/audit                read          200
+GET    /api/v1/records/{id}/transitions          read          200
+GET    /api/v1/audit                             read          200
+GET    /api/v1/dimensions                        read          200
+POST   /api/v1/dimensions                        update-model  201
+GET    /api/v1/dimensions/{id}                   read          200
+PUT    /api/v1/dimensions/{id}                   update-model  200
+DELETE /api/v1/dimensions/{id}                   delete-model  204
+POST   /api/v1/dimensions/scope-matrix           read          200
+GET    /api/v1/option-lists                      read          200
+POST   /api/v1/option-lists                      update-model  201
+GET    /api/v1/option-lists/{id}                 read          200
+PUT    /api/v1/option-lists/{id}                 update-model  200
+DELETE /api/v1/option-lists/{id}                 delete-model  204
+POST   /api/v1/option-lists/{id}/values          update-model  201
+PUT    /api/v1/option-lists/{id}/values/{valueId}  update-model  200
+DELETE /api/v1/option-lists/{id}/values/{valueId}  delete-model  204
+GET    /api/v1/workflows                         read          200
+POST   /api/v1/workflows                         update-model  201
+GET    /api/v1/workflows/{id}                    read          200
+PUT    /api/v1/workflows/{id}                    update-model  200
+DELETE /api/v1/workflows/{id}                    delete-model  204
+GET    /api/v1/roles                             read          200
+POST   /api/v1/roles                             update-model  201
+GET    /api/v1/roles/{id}                        read          200
+PUT    /api/v1/roles/{id}                        update-model  200
+DELETE /api/v1/roles/{id}                        delete-model  204
+POST   /api/v1/roles/{id}/resolve                read          200
+GET    /api/v1/api-keys                          people        200
+POST   /api/v1/api-keys                          people        201
+POST   /api/v1/api-keys/{id}/deactivate          people        200
+DELETE /api/v1/api-keys/{id}                     people        204
+"""
+
+SHIPPED: dict[str, Any] = orjson.loads(OPENAPI_FILE.read_bytes())
+
+
+def test_the_shipped_description_is_the_one_that_the_code_gives():
+    assert OPENAPI_FILE.read_bytes() == openapi.written(openapi.document()), "run `make openapi`"
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in SHIPPED["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def access_of(operation: dict[str, Any]) -> str:
+    if operation["security"] == []:
+        return "open"
+    if operation["security"] == [{"bearer": []}]:
+        return "people"
+    assert operation["security"] == [{"bearer": []}, {"apiKey": []}]
+    return str(operation["x-api-key-permission"])
+
+
+def test_it_is_what_the_documentation_says():
+    documented = {
+        (method, path): (access, int(status))
+        for method, path, access, status in (
+            line.split() for line in DOCUMENTED.split("\n") if line
+        )
+    }
+    described = {
+        (method, path): (
+            access_of(operation),
+            *(int(status) for status in operation["responses"] if status < "300"),
+        )
+        for method, path, operation in operations()
+    }
+    assert described == documented
+
+
+def apps() -> dict[str, web.Application]:
+    """The four services as they are put together, not started."""
+    keyring = Keyring("workflow_service")
+    database_url = "postgresql://nobody@127.0.0.1:9/nothing"
+    filled: dict[str, Any] = {
+        "port": 0,
+        "internal_port": 0,
+        "amqp_url": "amqp://nobody@127.0.0.1:9/",
+        "identity_keys": keyring.public,
+        "database_url": database_url,
+        "token_keys": "k=" + "A" * 43 + "=",
+        **dict.fromkeys(("auth_url", "records_url", "workflow_url"), "http://127.0.0.1:9"),
+    }
+    made: dict[str, web.Application] = {}
+    services: list[tuple[str, Any, Any]] = [
+        ("gateway", gateway.app.create_app, GatewayConfig),
+        ("auth_service", auth_service.app.create_app, auth_service.config.Config),
+        ("records_service", records_service.app.create_app, records_service.config.Config),
+        ("workflow_service", workflow_service.app.create_app, workflow_service.config.Config),
+    ]
+    for service, create_app, kind in services:
+        settings = {name: value for name, value in filled.items() if name in kind.model_fields}
+        if "identity_signing_key" in kind.model_fields:
+            settings["identity_signing_key"] = keyring.signing_key(service)
+        made[service] = create_app(load(kind, **settings), "api")
+    return made
+
+
+APPS = apps()
+
+
+def routed(app: web.Application) -> set[tuple[str, str]]:
+    return {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None
+    }
+
+
+def test_routers_and_description_hold_the_same_endpoints():
+    found = {
+        (method, path)
+        for app in APPS.values()
+        for method, path in routed(app)
+        if method not in ("HEAD", "*") and not path.startswith(("/internal/", "/docs"))
+    }
+    assert found == {(method, path) for method, path, _ in operations()}
+
+
+def public_routes() -> Iterator[tuple[str, Route]]:
+    for service in ("auth_service", "records_service", "workflow_service"):
+        for route in APPS[service][ROUTES]:
+            if not route.internal:
+                yield service, route
+
+
+@pytest.mark.parametrize(
+    ("service", "route"),
+    [pytest.param(*one, id=f"{one[1].method} {one[1].path}") for one in public_routes()],
+)
+def test_the_gateway_leads_to_the_service_and_asks_for_what_the_route_asks(
+    service: str, route: Route
+):
+    path, _ = split_target(re.sub(r"\{\w+\}", "some-id", route.path))
+    prefix = prefix_of(path)
+    assert prefix is not None
+    assert prefix.service == service
+    assert (prefix.asks is Asks.NOTHING) == route.open
+    assert (prefix.asks is Asks.KEYS) == route.user_only
+    if not route.user_only:
+        assert permission_for(route.method, path, prefix) == route.permission
+
+
+def test_every_prefix_of_the_gateway_has_an_endpoint():
+    used = {prefix_of(route.path.replace("{", "").replace("}", "")) for _, route in public_routes()}
+    assert used == set(PREFIXES.values())
+
+
+def test_nothing_internal_is_described():
+    text = OPENAPI_FILE.read_text()
+    assert "/internal/" not in text
+    assert "127.0.0.1" not in text
+    assert "localhost" not in text
+
+
+def test_it_is_openapi_3_1_and_every_reference_leads_somewhere():
+    assert SHIPPED["openapi"].startswith("3.1.")
+    for schema in SHIPPED["components"]["schemas"].values():
+        jsonschema_rs.meta.validate(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        )
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', OPENAPI_FILE.read_text()):
+        found: Any = SHIPPED
+        for step in reference.split("/"):
+            found = found[step.replace("~1", "/").replace("~0", "~")]
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(names) == len(set(names))
