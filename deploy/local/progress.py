@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 _WIDTH = 22
+
+
+def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
+    """Print it at once; when the terminal is gone, nobody reads it and nothing fails."""
+    with suppress(OSError):
+        print(text, end=end, file=file, flush=True)
 
 
 class Step:
@@ -19,12 +26,12 @@ class Step:
 @contextmanager
 def step(part: str) -> Iterator[Step]:
     """`PostgreSQL ....... ready 0.6 s`. Whoever catches a failure tells it."""
-    print(f"  {part} {'.' * (_WIDTH - len(part))} ", end="", flush=True)
+    say(f"  {part} {'.' * (_WIDTH - len(part))} ", end="")
     began = time.monotonic()
     told = Step()
     try:
         yield told
     except BaseException:
-        print("failed", flush=True)
+        say("failed")
         raise
-    print(f"{told.outcome} {time.monotonic() - began:.1f} s", flush=True)
+    say(f"{told.outcome} {time.monotonic() - began:.1f} s")

@@ -31,7 +31,7 @@ from deploy.local import databases, demo
 from deploy.local.binaries import AMQP_URL, POSTGRES_URL, ensure_postgres, ensure_rabbit
 from deploy.local.failure import StartFailed
 from deploy.local.guarded import Guarded
-from deploy.local.progress import step
+from deploy.local.progress import say, step
 from deploy.local.servers import (
     PrivatePostgres,
     PrivateRabbit,
@@ -278,17 +278,17 @@ def main() -> int:
     code = 0
     system = None
     try:
-        print(f"Sigma PIM starts; its data, keys and logs are in {folder}", flush=True)
+        say(f"Sigma PIM starts; its data, keys and logs are in {folder}")
         _take(folder)
         _say_who_runs(folder, ports)
         system = System(folder, ports)
         system.start()
-        print(demo.welcome(ports.url(GATEWAY), system.logs), flush=True)
+        say(demo.welcome(ports.url(GATEWAY), system.logs))
         system.watch()
     except Interrupted:
-        print("\nStopping", flush=True)
+        say("\nStopping")
     except StartFailed as failure:
-        print(f"\n{failure}", file=sys.stderr, flush=True)
+        say(f"\n{failure}", file=sys.stderr)
         code = 1
     finally:
         for name in ends:
@@ -296,5 +296,5 @@ def main() -> int:
         if system is not None:
             system.stop()
             if system.started:
-                print("Everything that was started here has ended", flush=True)
+                say("Everything that was started here has ended")
     return code
