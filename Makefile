@@ -32,8 +32,8 @@ load: environment ## move a catalogue in: make load DATA=<folder> (ARGS=... are 
 	@test -n "$(DATA)" || { echo 'Say which folder: make load DATA=<folder>'; exit 2; }
 	@$(VENV) -m deploy.move_in "$(DATA)" $(ARGS)
 
-bench: environment-dev ## measure speed, each number beside its floor
-	@$(VENV) -m deploy.local.binaries
+bench: environment-dev ## measure speed, each number beside its floor (some minutes)
+	@$(VENV) -m deploy.local.binaries wrk
 	@$(VENV) -m benchmarks $(ARGS)
 
 openapi: environment ## write gateway/openapi.json from the routes and models

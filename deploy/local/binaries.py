@@ -1,6 +1,9 @@
 """Finds the programs of PostgreSQL and RabbitMQ, and installs Debian's packages without them.
 
-    python -m deploy.local.binaries     makes sure of both; `make test` begins with it
+    python -m deploy.local.binaries [wrk]
+
+makes sure of both, and of the load generator when it is named: `make test` and `make bench` begin
+with it.
 
 A server that the environment names (`SIGMA_POSTGRES_URL`, `SIGMA_AMQP_URL`) needs no programs here.
 """
@@ -64,6 +67,16 @@ def ensure_rabbit() -> Path:
     return find_rabbit() or _installed("RabbitMQ", "rabbitmq-server", AMQP_URL, find_rabbit)
 
 
+def ensure_wrk() -> Path:
+    """The load generator of the benchmarks."""
+
+    def find() -> Path | None:
+        found = shutil.which("wrk")
+        return Path(found) if found else None
+
+    return find() or _installed("wrk", "wrk", "", find)
+
+
 def _folders(patterns: tuple[str, ...]) -> list[Path]:
     return [found for pattern in patterns for found in sorted(Path("/").glob(pattern[1:]))]
 
@@ -81,10 +94,8 @@ def _major(folder: Path) -> int:
 
 def _installed(part: str, package: str, variable: str, find: Callable[[], Path | None]) -> Path:
     apt_get, as_root = shutil.which("apt-get"), _as_root()
-    advice = (
-        f"Install the package {package} ({part}), or name a running server in {variable}, "
-        "then start again."
-    )
+    instead = f", or name a running server in {variable}" if variable else ""
+    advice = f"Install the package {package}{instead}, then start again."
     if apt_get is None:
         raise StartFailed(part, "it is not installed, and this machine has no apt-get", advice)
     if as_root is None:
@@ -99,8 +110,8 @@ def _installed(part: str, package: str, variable: str, find: Callable[[], Path |
     folder = find()
     if folder is None:
         why = f"the package {package} of this system has no version that is new enough"
-        raise StartFailed(part, why, f"Name a running server in {variable}, then start again.")
-    if _SYSTEMD.exists():
+        raise StartFailed(part, why, advice)
+    if variable and _SYSTEMD.exists():
         # Installed for private instances: the packages' own ones need not come up at every boot.
         unit = package if package != "postgresql" else "postgresql.service"
         subprocess.run([*as_root, "systemctl", "disable", unit], check=False, capture_output=True)
@@ -149,8 +160,10 @@ def _services_left_stopped(as_root: list[str]) -> Iterator[None]:
 
 
 def main() -> int:
-    """Make sure of both servers' programs."""
+    """Make sure of both servers' programs, and of `wrk` when it is named."""
     try:
+        if "wrk" in sys.argv[1:]:
+            ensure_wrk()
         if not os.environ.get(POSTGRES_URL):
             ensure_postgres()
         if not os.environ.get(AMQP_URL):
