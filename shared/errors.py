@@ -12,7 +12,7 @@ number of services and arrives as it left.
     ├── LimitExceeded        403 LIMIT_EXCEEDED          the workspace is full
     ├── NotFound             404 NOT_FOUND               nothing there, or another workspace's
     ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED      with `Allow`
-    ├── Conflict             409 CONFLICT                an id, a unique value or a reference is taken
+    ├── Conflict             409 CONFLICT                an id or a unique value is taken
     ├── PreconditionFailed   412 PRECONDITION_FAILED     `If-Match` names an older version
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE

@@ -22,6 +22,7 @@ from aiohttp import web
 from records_service.attributes.model import Attribute
 from records_service.attributes.uniqueness import Claim, claims_of
 from records_service.parts.commands import SOURCE
+from records_service.parts.versions import check_version
 from records_service.permissions.rules import Role
 from records_service.records import lifecycle, store
 from records_service.records.changes import Change, differences, merged, with_value
@@ -43,7 +44,6 @@ from shared.errors import (
     Conflict,
     LimitExceeded,
     PermissionDenied,
-    PreconditionFailed,
     ServiceUnavailable,
     ValidationError,
     Violation,
@@ -73,10 +73,7 @@ class Caller:
 
     def check_version(self, record: Record) -> None:
         """Raise `PreconditionFailed` when `If-Match` names another version than the stored one."""
-        if self.if_match is not None and record.version not in self.if_match:
-            raise PreconditionFailed(
-                f"Entity '{record.id}' is at version {record.version}, which If-Match does not name"
-            )
+        check_version("Entity", record.id, record.version, self.if_match)
 
 
 async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Seen:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from records_service.parts.versions import entity_tag, if_match
 from records_service.permissions.roles import role_of
 from records_service.records import commands, lifecycle, store
 from records_service.records.commands import Caller
@@ -30,7 +30,7 @@ from records_service.records.rules import RecordRules, rules_of
 from records_service.records.scopes import Scope
 from records_service.records.seen import Seen, see
 from records_service.records.validation import told
-from records_service.records.view import entity_tag, relations, shown
+from records_service.records.view import relations, shown
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared.errors import (
     Conflict,
@@ -52,8 +52,6 @@ from shared.web import (
 )
 
 routes = Routes(tag="Records")
-
-_VERSION_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
 @routes.get(
@@ -260,7 +258,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
 
 
 async def _caller(request: web.Request) -> Caller:
-    return Caller(identity_of(request), await role_of(request), _if_match(request))
+    return Caller(identity_of(request), await role_of(request), if_match(request))
 
 
 async def _see(request: web.Request) -> Seen:
@@ -277,7 +275,7 @@ async def _answer(
 ) -> web.StreamResponse:
     gone = await _gone(request, [(seen.record, seen.rules)])
     access = seen.rules.access(caller.role, seen.record.state_id)
-    headers = {"ETag": entity_tag(seen.record)}
+    headers = {"ETag": entity_tag(seen.record.version)}
     if location is not None:
         headers["Location"] = location
     return json_response(
@@ -295,14 +293,6 @@ async def _gone(
     workspace_id = records[0][0].workspace_id
     async with request.app[DATABASE].acquire() as conn:
         return frozenset(named - (await store.existing(conn, workspace_id, list(named))).keys())
-
-
-def _if_match(request: web.Request) -> frozenset[int] | None:
-    """The versions that `If-Match` names; None where any version will do."""
-    header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
-        return None
-    return frozenset(int(version) for version in _VERSION_TAG.findall(header))
 
 
 def _state_ids(blueprint: Blueprint, name: str | None) -> list[str] | None:

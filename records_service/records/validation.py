@@ -8,7 +8,7 @@ words. Customers write the patterns, so those run on RE2, whose time is linear i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,11 +23,15 @@ from shared.errors import Violation
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 TOLD_VALUE_LENGTH_MAX = 100
+SEVERAL = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
+"""The types that may hold an array where the attribute says `multiple`."""
 
 Report = Callable[[str, str], None]
 """Takes a JSON pointer and a message."""
 ValueCheck = Callable[[Any, str, Report], Any]
 """Takes a value, its pointer and where to report; returns the value as it will be stored."""
+ScopeCheck = Callable[[Any, str, Report], dict[str, str] | None]
+"""Takes a scope, its pointer and where to report; returns it in one order, None when refused."""
 EntriesCheck = Callable[[Any, str, list[Violation]], Entries]
 """Takes entries as sent, their pointer and the violations found so far; returns those to store."""
 
@@ -60,74 +64,74 @@ def compile_check(
 
     An entry whose value is null stands for no entry, and is left out of what is stored.
     """
-    check_value = _value_check(
+    return _EntriesCheck(
         attribute.alias,
-        attribute.type,
-        attribute.validation,
-        attribute.multiple,
-        option_lists.get(attribute.option_list_id or ""),
-        attribute.attributes,
-        option_lists,
+        _scope_check(attribute, dimensions),
+        _value_check(attribute, attribute.alias, option_lists),
     )
-    check_scope = _scope_check(attribute, dimensions)
-    alias = attribute.alias
 
-    def check(sent: Any, pointer: str, violations: list[Violation]) -> Entries:
-        if not isinstance(sent, list):
-            violations.append(
-                Violation(
-                    pointer,
-                    f"Values of '{alias}' must be an array of {{scope, value}} entries,"
-                    f" got {js_type(sent)}",
-                )
-            )
-            return []
-        if len(sent) > ENTRIES_PER_ATTRIBUTE_MAX:
-            violations.append(
-                Violation(
-                    pointer,
-                    f"Values of '{alias}' must have at most {ENTRIES_PER_ATTRIBUTE_MAX} entries,"
-                    f" got {len(sent)}",
-                )
-            )
-            return []
 
+class _EntriesCheck:
+    """Checks the list of entries of one attribute: its form, its scopes, each value."""
+
+    __slots__ = ("_alias", "_check_scope", "_check_value")
+
+    def __init__(self, alias: str, check_scope: ScopeCheck, check_value: ValueCheck) -> None:
+        self._alias = alias
+        self._check_scope = check_scope
+        self._check_value = check_value
+
+    def __call__(self, sent: Any, pointer: str, violations: list[Violation]) -> Entries:
         def report(where: str, message: str) -> None:
             violations.append(Violation(where, message))
 
+        fault = self._list_fault(sent)
+        if fault is not None:
+            report(pointer, fault)
+            return []
         entries: Entries = []
         scopes: set[tuple[tuple[str, str], ...]] = set()
         for index, entry in enumerate(sent):
             where = f"{pointer}/{index}"
-            if not isinstance(entry, dict) or "value" not in entry:
-                report(where, f"Entry {index} of '{alias}' must be an object {{scope, value}}")
-                continue
-            scope = entry.get("scope")
-            if scope:
-                scope = check_scope(scope, f"{where}/scope", report)
-            elif scope is None or scope == {}:
-                scope = {}
-            else:
-                report(f"{where}/scope", f"Scope of '{alias}' must be an object")
-                continue
+            scope = self._scope_of(entry, index, where, report)
             if scope is None:
                 continue
             key = scope_key(scope)
             if key in scopes:
-                report(where, f"Attribute '{alias}' has two entries for one scope")
-                continue
-            scopes.add(key)
-            if entry["value"] is not None:
-                value = check_value(entry["value"], f"{where}/value", report)
+                report(where, f"Attribute '{self._alias}' has two entries for one scope")
+            elif entry["value"] is not None:
+                value = self._check_value(entry["value"], f"{where}/value", report)
                 entries.append({"scope": scope, "value": value})
+            scopes.add(key)
         return entries
 
-    return check
+    def _list_fault(self, sent: Any) -> str | None:
+        if not isinstance(sent, list):
+            return (
+                f"Values of '{self._alias}' must be an array of {{scope, value}} entries,"
+                f" got {js_type(sent)}"
+            )
+        if len(sent) > ENTRIES_PER_ATTRIBUTE_MAX:
+            return (
+                f"Values of '{self._alias}' must have at most {ENTRIES_PER_ATTRIBUTE_MAX} entries,"
+                f" got {len(sent)}"
+            )
+        return None
+
+    def _scope_of(
+        self, entry: Any, index: int, where: str, report: Report
+    ) -> dict[str, str] | None:
+        """The entry's scope, or None where it is reported as unusable."""
+        if not isinstance(entry, dict) or "value" not in entry:
+            report(where, f"Entry {index} of '{self._alias}' must be an object {{scope, value}}")
+            return None
+        scope = entry.get("scope")
+        if scope is None or scope == {}:
+            return {}
+        return self._check_scope(scope, f"{where}/scope", report)
 
 
-def _scope_check(
-    attribute: Attribute, dimensions: Mapping[str, Dimension]
-) -> Callable[[Any, str, Report], dict[str, str] | None]:
+def _scope_check(attribute: Attribute, dimensions: Mapping[str, Dimension]) -> ScopeCheck:
     segments = {
         dimension_id: frozenset(segment.id for segment in dimensions[dimension_id].segments)
         for dimension_id in attribute.dimension_ids
@@ -158,44 +162,30 @@ def _scope_check(
 
 
 def _value_check(
-    alias: str,
-    kind: AttributeType,
-    rules: Validation,
-    multiple: bool,
-    option_list: OptionList | None,
-    sub_attributes: tuple[SubAttribute, ...],
-    option_lists: Mapping[str, OptionList],
+    attribute: Attribute | SubAttribute, alias: str, option_lists: Mapping[str, OptionList]
 ) -> ValueCheck:
-    match kind:
-        case AttributeType.TEXT:
-            return _text_check(alias, rules)
-        case AttributeType.NUMBER:
-            return _number_check(alias, rules)
-        case AttributeType.BOOLEAN:
-            return _boolean_check(alias)
-        case AttributeType.DATETIME:
-            return _datetime_check(alias)
-        case AttributeType.MEDIA:
-            return _one_or_several(_media_check(alias), alias, multiple)
-        case AttributeType.OPTION:
-            return _one_or_several(_option_check(alias, option_list), alias, multiple)
-        case AttributeType.RELATION:
-            return _one_or_several(_relation_check(alias), alias, multiple)
-        case AttributeType.COMPLEX:
-            checks = {
-                sub.alias: _value_check(
-                    f"{alias}.{sub.alias}",
-                    sub.type,
-                    sub.validation,
-                    sub.multiple,
-                    option_lists.get(sub.option_list_id or ""),
-                    (),
-                    option_lists,
-                )
-                for sub in sub_attributes
-            }
-            required = tuple(sub.alias for sub in sub_attributes if sub.validation.required)
-            return _complex_check(alias, checks, required)
+    rules = attribute.validation
+    option_list = option_lists.get(attribute.option_list_id or "")
+    makers: Mapping[AttributeType, Callable[[], ValueCheck]] = {
+        AttributeType.TEXT: lambda: _text_check(alias, rules),
+        AttributeType.NUMBER: lambda: _number_check(alias, rules),
+        AttributeType.BOOLEAN: lambda: _boolean_check(alias),
+        AttributeType.DATETIME: lambda: _datetime_check(alias),
+        AttributeType.MEDIA: lambda: _media_check(alias),
+        AttributeType.OPTION: lambda: _option_check(alias, option_list),
+        AttributeType.RELATION: lambda: _relation_check(alias),
+        AttributeType.COMPLEX: lambda: _complex_check(
+            alias, _sub_attributes(attribute), option_lists
+        ),
+    }
+    check = makers[attribute.type]()
+    if attribute.type in SEVERAL:
+        return _one_or_several(check, alias, attribute.multiple)
+    return check
+
+
+def _sub_attributes(attribute: Attribute | SubAttribute) -> tuple[SubAttribute, ...]:
+    return attribute.attributes if isinstance(attribute, Attribute) else ()
 
 
 def _wrong_type(alias: str, expected: str, value: Any) -> str:
@@ -341,8 +331,13 @@ def _one_or_several(check_one: ValueCheck, alias: str, multiple: bool) -> ValueC
 
 
 def _complex_check(
-    alias: str, checks: Mapping[str, ValueCheck], required: tuple[str, ...]
+    alias: str, sub_attributes: Sequence[SubAttribute], option_lists: Mapping[str, OptionList]
 ) -> ValueCheck:
+    checks = {
+        sub.alias: _value_check(sub, f"{alias}.{sub.alias}", option_lists) for sub in sub_attributes
+    }
+    required = [sub.alias for sub in sub_attributes if sub.validation.required]
+
     def check_object(value: Any, pointer: str, report: Report) -> Any:
         if not isinstance(value, dict):
             report(pointer, _wrong_type(alias, "complex", value))
@@ -352,13 +347,7 @@ def _complex_check(
         for name in required:
             if value.get(name) is None:
                 report(f"{pointer}/{name}", f"Field '{alias}.{name}' is required")
-        stored: dict[str, Any] = {}
-        for name, part in value.items():
-            if name not in checks:
-                report(f"{pointer}/{name}", f"Unknown attribute '{alias}.{told(name)}'")
-            elif part is not None:
-                stored[name] = checks[name](part, f"{pointer}/{name}", report)
-        return stored
+        return _checked_fields(value, checks, alias, pointer, report)
 
     def check(value: Any, pointer: str, report: Report) -> Any:
         if isinstance(value, list):
@@ -366,3 +355,20 @@ def _complex_check(
         return check_object(value, pointer, report)
 
     return check
+
+
+def _checked_fields(
+    value: Mapping[str, Any],
+    checks: Mapping[str, ValueCheck],
+    alias: str,
+    pointer: str,
+    report: Report,
+) -> dict[str, Any]:
+    """The fields of a complex value; null stands for no field."""
+    stored: dict[str, Any] = {}
+    for name, part in value.items():
+        if name not in checks:
+            report(f"{pointer}/{name}", f"Unknown attribute '{alias}.{told(name)}'")
+        elif part is not None:
+            stored[name] = checks[name](part, f"{pointer}/{name}", report)
+    return stored

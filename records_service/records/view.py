@@ -42,11 +42,6 @@ def timestamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def entity_tag(record: Record) -> str:
-    """The record's version, as `ETag` and `If-Match` spell it."""
-    return f'"{record.version}"'
-
-
 def _shown_values(
     values: Values, rules: RecordRules, visible: Mapping[str, str], gone: Container[str]
 ) -> dict[str, Entries]:

@@ -36,7 +36,13 @@ async def admin(service):
     ):
         (await caller.post("/dimensions", body)).ok()
     for body in (
-        {"id": "attr-name", "alias": "name", "name": "Name", "type": "text", "dimensionIds": ["dim-language"]},
+        {
+            "id": "attr-name",
+            "alias": "name",
+            "name": "Name",
+            "type": "text",
+            "dimensionIds": ["dim-language"],
+        },
         {
             "id": "attr-sku",
             "alias": "sku",
@@ -44,8 +50,20 @@ async def admin(service):
             "type": "text",
             "validation": {"unique": True, "required": True, "pattern": r"^[A-Z]{2}-\d{3}$"},
         },
-        {"id": "attr-price", "alias": "price", "name": "Price", "type": "number", "validation": {"min": 0}},
-        {"id": "attr-related", "alias": "related", "name": "Related", "type": "relation", "multiple": True},
+        {
+            "id": "attr-price",
+            "alias": "price",
+            "name": "Price",
+            "type": "number",
+            "validation": {"min": 0},
+        },
+        {
+            "id": "attr-related",
+            "alias": "related",
+            "name": "Related",
+            "type": "relation",
+            "multiple": True,
+        },
     ):
         (await caller.post("/attributes", body)).ok()
     schema = {

@@ -16,7 +16,10 @@ DEFAULTS = {LANGUAGE: "seg-en", MARKET: "seg-dk"}
 
 def entry(value, **scope):
     names = {"language": LANGUAGE, "market": MARKET}
-    return {"scope": {names[name]: f"seg-{segment}" for name, segment in scope.items()}, "value": value}
+    return {
+        "scope": {names[name]: f"seg-{segment}" for name, segment in scope.items()},
+        "value": value,
+    }
 
 
 ENTRIES = [
@@ -76,9 +79,7 @@ def test_a_record_of_which_nothing_is_asked_is_complete():
 
 
 def test_an_attribute_whose_guard_fails_does_not_count():
-    guarded = an_attribute(
-        "attr-size", guards=(Guard("attr-kind", GuardOperator.EQUALS, "shoe"),)
-    )
+    guarded = an_attribute("attr-size", guards=(Guard("attr-kind", GuardOperator.EQUALS, "shoe"),))
     attributes = {"attr-size": guarded, "attr-kind": an_attribute("attr-kind")}
     shirt, shoe = {"attr-kind": [entry("shirt")]}, {"attr-kind": [entry("shoe")]}
     assert completeness([guarded], attributes, shirt, {}).required == 0

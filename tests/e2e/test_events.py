@@ -1,0 +1,149 @@
+"""Every acknowledged write is heard of, once in effect, whoever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import aio_pika
+import pytest
+
+from shared.events import Event
+from shared.topology import EVENTS
+from tests.kit.eventually import eventually
+
+QUEUE = "listener"
+
+
+@pytest.fixture
+async def sigma(frail_stack):
+    sigma = await frail_stack.workspace(record_limit=1_000)
+    await sigma.attribute("sku", validation={"unique": True})
+    await sigma.schema("apparel", ["sku"])
+    return sigma
+
+
+@asynccontextmanager
+async def connected(stack):
+    connection = await aio_pika.connect(stack.amqp_url)
+    async with connection:
+        yield await connection.channel()
+
+
+async def listen(stack):
+    """A durable queue that keeps every event of records, also while the broker is down."""
+    async with connected(stack) as channel:
+        queue = await channel.declare_queue(QUEUE, durable=True)
+        await queue.purge()
+        await queue.bind(EVENTS, "entity.#")
+
+
+class Heard:
+    """What the queue gave so far: how often each event came, and of which records."""
+
+    def __init__(self, workspace_id):
+        self.workspace_id = workspace_id
+        self.deliveries = Counter()
+        self.subjects = {}
+
+    async def collect(self, stack):
+        async with connected(stack) as channel:
+            queue = await channel.declare_queue(QUEUE, durable=True, passive=True)
+            while (message := await queue.get(fail=False)) is not None:
+                event = Event.from_json(message.body)
+                await message.ack()
+                if event.workspace_id == self.workspace_id:
+                    self.deliveries[event.id] += 1
+                    self.subjects[event.id] = (event.subject, event.version)
+
+
+async def create(sigma, n):
+    body = {
+        "id": f"ent-{n}",
+        "schemaId": "schema-apparel",
+        "values": {"sku": [{"scope": {}, "value": f"sku-{n}"}]},
+    }
+    return await sigma.admin.post("/records", body)
+
+
+async def hear(stack, heard, count):
+    async def all_of_them():
+        await heard.collect(stack)
+        assert len(heard.subjects) == count
+        return True
+
+    await eventually(all_of_them, within_s=60)
+
+
+async def test_no_write_fails_and_no_event_is_lost_while_the_broker_is_stopped(frail_stack, sigma):
+    await listen(frail_stack)
+    rabbit = frail_stack.servers.rabbit.private
+    answers = [await create(sigma, n) for n in range(50)]
+    stopping = asyncio.create_task(asyncio.to_thread(rabbit.stop))
+    answers += [await create(sigma, n) for n in range(50, 200)]
+    await stopping
+    assert {answer.status for answer in answers} == {201}
+    await asyncio.to_thread(rabbit.start)
+    heard = Heard(sigma.id)
+    await hear(frail_stack, heard, 200)
+    assert sorted(heard.subjects.values()) == sorted((f"ent-{n}", 1) for n in range(200))
+
+
+async def test_a_service_killed_between_commit_and_publish_loses_nothing(frail_stack, sigma):
+    await listen(frail_stack)
+    rabbit = frail_stack.servers.rabbit.private
+    await asyncio.to_thread(rabbit.stop)
+    for n in range(20):
+        (await create(sigma, n)).ok()
+    await frail_stack.kill("records_service")
+    await asyncio.to_thread(rabbit.start)
+    await frail_stack.start("records_service")
+    heard = Heard(sigma.id)
+    await hear(frail_stack, heard, 20)
+    assert sorted(heard.subjects.values()) == sorted((f"ent-{n}", 1) for n in range(20))
+
+
+async def test_a_service_killed_while_it_publishes_tells_of_everything(frail_stack, sigma):
+    """At least once: what was sent and not yet noted as sent may come again, with the same id."""
+    await listen(frail_stack)
+    writes = [asyncio.create_task(create(sigma, n)) for n in range(100)]
+    await asyncio.sleep(0.15)
+    await frail_stack.kill("records_service")
+    done = await asyncio.gather(*writes, return_exceptions=True)
+    await frail_stack.start("records_service")
+    stored = (await sigma.admin.get("/records?limit=500")).ok()["items"]
+    acknowledged = {a.body["id"] for a in done if not isinstance(a, Exception) and a.status == 201}
+    assert acknowledged <= {item["id"] for item in stored}
+    heard = Heard(sigma.id)
+    await hear(frail_stack, heard, len(stored))
+    assert {subject for subject, _ in heard.subjects.values()} == {item["id"] for item in stored}
+
+
+async def test_a_poison_message_ends_in_the_dead_letters_and_holds_nobody_up(frail_stack, sigma):
+    poison = Event(
+        type="auth.role.updated",
+        source="/test",
+        workspace_id=sigma.id,
+        subject="role-poison",
+        data={"roleId": "role-poison", "version": 1},
+    )
+    async with connected(frail_stack) as channel:
+        dead = await channel.declare_queue("records_service.dead", passive=True)
+        await dead.purge()
+        exchange = await channel.get_exchange(EVENTS)
+        for body in (poison.to_json(), b"not even an event"):
+            await exchange.publish(
+                aio_pika.Message(body, message_id="poison"), routing_key="auth.role.updated"
+            )
+        # Behind the poison: a role whose change must still arrive.
+        role = await sigma.role("role-editor", {"schema-apparel": {"*": "write"}})
+        editor = await sigma.user("role-editor")
+        (await editor.get("/records")).ok()
+        assert role["id"] == "role-editor"
+
+        async def both_are_dead():
+            again = await channel.declare_queue("records_service.dead", passive=True)
+            return again.declaration_result.message_count == 2
+
+        await eventually(both_are_dead, within_s=60)
