@@ -52,6 +52,13 @@ class Refused(Exception):
         self.faults = faults
 
 
+class Denied(Refused):
+    """The key lacks a permission; or, on an existing record, its state makes a value read-only."""
+
+    def __str__(self) -> str:
+        return f"{self.message}. The API key needs the permissions read, update-data, update-model"
+
+
 class CannotGoOn(Exception):
     """No further request can succeed: the API is away for long, or does not let this key in."""
 
@@ -195,12 +202,8 @@ def _refusal(response: aiohttp.ClientResponse, body: Any, url: str) -> Exception
         )
     if response.status == 401:  # noqa: PLR2004  the key, for every request
         return CannotGoOn(f"the API key is not accepted: {message}")
-    if code == "PERMISSION_DENIED":
-        return CannotGoOn(
-            f"{response.method} {response.url.path}: {message}. The API key needs the permissions"
-            " read, update-data and update-model"
-        )
-    return Refused(response.status, code, message, tuple(_faults(told.get("errors"))))
+    kind = Denied if code == "PERMISSION_DENIED" else Refused
+    return kind(response.status, code, message, tuple(_faults(told.get("errors"))))
 
 
 def _faults(errors: Any) -> list[Fault]:

@@ -7,11 +7,11 @@ changes nothing, and a run that broke off is finished by the next. Nothing is ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deploy.move_in.client import CannotGoOn, Found, Refused, Sigma
+from deploy.move_in.client import CannotGoOn, Denied, Found, Refused, Sigma
 from deploy.move_in.comparing import changed_fields, entries_of, laid_over, unlike, values_over
 from deploy.move_in.plan import (
     Entry,
@@ -27,6 +27,7 @@ from deploy.move_in.progress import Progress
 from deploy.move_in.report import Outcome, Place, Report
 
 CONCURRENCY = 8
+VALUE_SHOWN_MAX = 60
 _TRIES = 5
 _PATHS = {
     Kind.DIMENSIONS: "/dimensions",
@@ -55,7 +56,7 @@ async def load(
         await loading.records(concurrency)
         if report.stopped is None:
             await loading.relations(concurrency)
-    except CannotGoOn as why:
+    except (CannotGoOn, Denied) as why:
         report.stopped = str(why)
     finally:
         report.retries = sigma.retries
@@ -120,6 +121,8 @@ class _Loading:
             if there is None:
                 return await self._create_model_object(path, wanted)
             return await self._change_model_object(path, wanted, there)
+        except Denied:
+            raise
         except Refused as refusal:
             faults = "; ".join(fault.message for fault in refusal.faults[1:])
             message = f"{refusal.message}; {faults}" if faults else refusal.message
@@ -193,7 +196,7 @@ class _Loading:
             else:
                 try:
                     await self._record(item)
-                except CannotGoOn as why:
+                except (CannotGoOn, Denied) as why:
                     self.report.stopped = self.report.stopped or str(why)
             if self.report.stopped is not None:
                 return
@@ -208,6 +211,8 @@ class _Loading:
             sending.drop(alias, None, "the attribute was refused")
         try:
             outcome = await self._bring(sending)
+        except Denied:
+            raise
         except Refused as refusal:
             if refusal.code == "LIMIT_EXCEEDED":
                 self.report.stopped = self.report.stopped or (
@@ -246,7 +251,8 @@ class _Loading:
 
     async def _create(self, sending: _Sending) -> Outcome:
         plan = sending.plan
-        body = {"id": plan.id, "schemaId": plan.schema_id, "values": sending.body}
+        sending.sent = {alias: entries_of(entries) for alias, entries in sending.values.items()}
+        body = {"id": plan.id, "schemaId": plan.schema_id, "values": sending.sent}
         try:
             await self.sigma.send("POST", "/records", body)
         except Refused as refusal:
@@ -277,7 +283,13 @@ class _Loading:
                 f" left it; it differs in {names}"
             )
             return Outcome.KEPT
-        await self.sigma.send("PUT", sending.path, {"values": changes}, tag=found.tag)
+        sending.sent = changes
+        try:
+            await self.sigma.send("PUT", sending.path, {"values": changes}, tag=found.tag)
+        except Denied as denial:
+            # The key may write, or the record would not be there: this state of it is closed.
+            self._refuse_record(plan, f"{denial.message} to change {names}", denial.code)
+            return Outcome.REFUSED
         self.report.changed(f"records '{plan.source}' (line {plan.line}): {names}")
         return Outcome.CHANGED
 
@@ -391,41 +403,44 @@ class _Sending:
     plan: RecordPlan
     values: dict[str, tuple[Entry, ...]]
     file: str
+    sent: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """The values of the last request, as the API counts them."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
     def path(self) -> str:
         return f"/records/{self.plan.id}"
 
-    @property
-    def body(self) -> dict[str, Any]:
-        return {alias: entries_of(entries) for alias, entries in self.values.items()}
-
     def drop_faulty(self, refusal: Refused) -> bool:
-        """Leave out the values that the API points at; False where it points at none of them."""
+        """Leave out the values that the API points at; False where it points at anything else."""
         named: dict[tuple[str, int | None], str] = {}
         for fault in refusal.faults:
             parts = [
                 part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")
             ]
-            if parts[:2] != ["", "values"] or len(parts) <= 2:  # noqa: PLR2004  ["", "values", alias]
-                return False
-            index = int(parts[3]) if len(parts) > 3 and parts[3].isdigit() else None  # noqa: PLR2004
-            named.setdefault((parts[2], index), fault.message)
+            match parts:
+                case ["", "values", alias, index, *_] if index.isdigit():
+                    named.setdefault((alias, int(index)), fault.message)
+                case ["", "values", alias]:
+                    named.setdefault((alias, None), fault.message)
+                case _:
+                    return False
         before = len(self.problems)
-        # From the end, so that the numbers before it keep their meaning.
-        for (alias, index), message in sorted(
-            named.items(), key=lambda one: -1 if one[0][1] is None else one[0][1], reverse=True
-        ):
-            self.drop(alias, index, message, refusal.code)
+        for (alias, place), message in named.items():
+            # What is sent may hold entries that were there already, so its places are not ours.
+            scope = None if place is None else self.sent[alias][place]["scope"]
+            self.drop(alias, scope, message, refusal.code)
         return len(self.problems) > before
 
-    def drop(self, alias: str, index: int | None, message: str, code: str = "") -> None:
-        """Leave out one entry of an attribute, or all of them."""
-        entries = self.values.get(alias, ())
-        dropped = entries if index is None else entries[index : index + 1]
-        kept = () if index is None else entries[:index] + entries[index + 1 :]
-        for entry in dropped:
+    def drop(
+        self, alias: str, scope: Mapping[str, str] | None, message: str, code: str = ""
+    ) -> None:
+        """Leave out the entry of an attribute in this scope, or all its entries."""
+        kept = []
+        for entry in self.values.get(alias, ()):
+            if scope is not None and entry.scope != scope:
+                kept.append(entry)
+                continue
             self.problems.append(
                 Problem(
                     Kind.RECORDS,
@@ -435,12 +450,12 @@ class _Sending:
                     line=self.plan.line,
                     columns=entry.columns,
                     attribute=alias,
-                    value=str(entry.value)[:60],
+                    value=str(entry.value)[:VALUE_SHOWN_MAX],
                     code=code,
                 )
             )
         if kept:
-            self.values[alias] = kept
+            self.values[alias] = tuple(kept)
         else:
             self.values.pop(alias, None)
 

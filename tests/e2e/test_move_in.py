@@ -81,8 +81,12 @@ SPOON = "KN-3;;1;;;Spoon;;;;;;;;;;;KN-1"
 def write_catalogue(folder: Path, *rows: str) -> Path:
     for name, text in FILES.items():
         (folder / name).write_text(text, encoding="utf-8")
-    (folder / "products.csv").write_text("\n".join([HEADER, *rows, ""]), encoding="utf-8")
+    write_rows(folder, *rows)
     return folder
+
+
+def write_rows(folder: Path, *rows: str) -> None:
+    (folder / "products.csv").write_text("\n".join([HEADER, *rows, ""]), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -301,6 +305,39 @@ async def test_a_refused_value_is_told_with_row_attribute_and_message_and_the_re
     assert [entry["value"] for entry in record["values"]["title"]] == ["Knife"]
 
 
+async def test_a_record_in_a_closed_state_is_refused_and_the_others_go_on(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [ALONE, FORK])
+    await room.mover.run(room.data)
+    workflow = (await room.workspace.admin.get("/workflows/wf-knives")).ok()
+    workflow["states"][0]["readOnly"] = ["attr-steel"]
+    (await room.workspace.admin.put("/workflows/wf-knives", workflow)).ok()
+
+    (room.data / "attribute_options.csv").write_text(
+        FILES["attribute_options.csv"] + "D2;D2;steel;2\n"
+    )
+    write_rows(room.data, ALONE.replace("440c", "D2"), FORK.replace("Fork", "New fork"))
+    done = await room.mover.run(room.data)
+    assert (done.code, done.report["stopped"]) == (1, None)
+    assert done.counts("records") == {"changed": 1, "refused": 1}
+    assert [(p["line"], p["code"], p["message"]) for p in done.report["problems"]] == [
+        (2, "PERMISSION_DENIED", "Permission denied to change steel")
+    ]
+
+
+async def test_a_translation_that_is_refused_later_leaves_the_others_as_they_are(stack, tmp_path):
+    room = await move_in(stack, tmp_path, [ALONE])
+    await room.mover.run(room.data)
+    own = {"scope": {}, "value": "Anywhere"}
+    key = await room.workspace.api_key()
+    (await key.patch("/records/ent-kn-1/values/title", own)).ok()
+    write_rows(room.data, ALONE.replace("Couteau", "C" * 21).replace("Knife", "Blade"))
+    done = await room.mover.run(room.data)
+    assert [p["columns"] for p in done.report["problems"]] == [["title-fr_FR"]], done.text
+    assert done.counts("records") == {"changed": 1}
+    title = (await room.workspace.admin.get("/records/ent-kn-1")).ok()["values"]["title"]
+    assert sorted(entry["value"] for entry in title) == ["Anywhere", "Blade", "Couteau"]
+
+
 async def test_a_workspace_with_other_things_in_it_is_not_overwritten(stack, tmp_path):
     room = await move_in(stack, tmp_path, [ALONE])
     await room.workspace.attribute("title", "number")
@@ -374,7 +411,10 @@ async def test_a_key_without_the_permissions_is_told_which_it_needs(stack, tmp_p
     reader = Mover(stack, tmp_path, await room.workspace.api_key(["read"]))
     done = await reader.run(room.data)
     assert done.code == 1
-    assert "needs the permissions read, update-data and update-model" in done.text
+    assert (
+        "STOPPED: Permission denied. The API key needs the permissions read, update-data"
+        in done.text
+    )
     stranger = Mover(stack, tmp_path, stack.caller(**{"X-Sigma-ApiKey": "nobody"}))
     assert "the API key is not accepted: Invalid API key" in (await stranger.run(room.data)).text
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from deploy.move_in.client import CannotGoOn, Fault, Found, Refused, Sigma
-from deploy.move_in.comparing import changed_fields, laid_over, unlike, values_over
+from deploy.move_in.client import CannotGoOn, Denied, Fault, Found, Refused, Sigma
+from deploy.move_in.comparing import changed_fields, entries_of, laid_over, unlike, values_over
 from deploy.move_in.loading import _Sending
 from deploy.move_in.plan import Entry, Kind, Problem, RecordPlan
 from deploy.move_in.progress import Progress
@@ -108,18 +108,33 @@ def test_values_that_the_api_points_at_are_left_out_and_told():
     entries = tuple(Entry(scope, "x" * 9, (f"c{n}",)) for n, scope in enumerate((EN, FR, {})))
     plan = RecordPlan("ent-1", "KN-1", 7, "schema-k", {"title": entries, "a~b": entries[:1]})
     sending = _Sending(plan, dict(plan.values), "products.csv")
+    sending.sent = {alias: entries_of(entries) for alias, entries in plan.values.items()}
     faults = (
         Fault("/values/title/0/value", "too long"),
         Fault("/values/title/2/value", "far too long"),
         Fault("/values/a~0b", "unknown"),
     )
     assert sending.drop_faulty(Refused(400, "VALIDATION_ERROR", "too long", faults))
-    assert sending.body == {"title": [{"scope": FR, "value": "x" * 9}]}
+    assert sending.values == {"title": entries[1:2]}
     assert {(p.line, p.columns, p.message, p.code) for p in sending.problems} == {
         (7, ("c0",), "too long", "VALIDATION_ERROR"),
         (7, ("c2",), "far too long", "VALIDATION_ERROR"),
         (7, ("c0",), "unknown", "VALIDATION_ERROR"),
     }
+
+
+def test_a_fault_in_a_value_that_only_the_workspace_has_is_not_ours_to_leave_out():
+    plan = RecordPlan("ent-1", "KN-1", 7, "schema-k", {"title": (Entry(FR, "Canif", ("c",)),)})
+    sending = _Sending(plan, dict(plan.values), "products.csv")
+    sending.sent = {"title": [{"scope": EN, "value": "?"}, {"scope": FR, "value": "Canif"}]}
+    first, second = (
+        Refused(400, "VALIDATION_ERROR", "no", (Fault(f"/values/title/{n}/value", "no"),))
+        for n in (0, 1)
+    )
+    assert not sending.drop_faulty(first)
+    assert list(sending.values) == ["title"]
+    assert sending.drop_faulty(second)
+    assert sending.values == {}
 
 
 @pytest.mark.parametrize("pointer", ["/schemaId", "", "/values"])
@@ -308,7 +323,6 @@ async def test_what_is_wrong_with_a_body_comes_with_its_places(served):
     ("answer", "message"),
     [
         (refusal(401, "UNAUTHORIZED", "Invalid API key"), "not accepted: Invalid API key"),
-        (refusal(403, "PERMISSION_DENIED", "Permission denied"), "needs the permissions"),
         (web.Response(status=404, text="<html>"), "is this address the API's"),
     ],
 )
@@ -317,6 +331,12 @@ async def test_what_no_further_request_can_mend_ends_the_move(served, answer, me
     with pytest.raises(CannotGoOn, match=message):
         await sigma.send("POST", "/records", {})
     assert pauses == []
+
+
+async def test_a_denial_says_which_permissions_are_needed(served):
+    sigma, _, _ = await served(refusal(403, "PERMISSION_DENIED", "Permission denied"))
+    with pytest.raises(Denied, match=r"Permission denied\. The API key needs the permissions"):
+        await sigma.send("POST", "/records", {})
 
 
 async def test_nothing_there_is_no_error_where_something_is_looked_for(served):
