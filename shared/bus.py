@@ -368,6 +368,7 @@ class Consumer:
         self._prefetch = prefetch
         self._workers = workers
         self._reading: _Reading | None = None
+        self._closed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -382,21 +383,26 @@ class Consumer:
         """Ask for no more, finish what was given, and go."""
         if self._reading is not None:
             await self._reading.finish()
+            # A channel that is not closed in order keeps what it was given and did not answer.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await self._closed.wait()
         await end(*self._tasks)
 
     async def _read(self, connection: AbstractConnection) -> None:
         # A queue that an operator removed is made again, like any other part of the topology.
         await declare(connection, [self._queue])
-        async with connection.channel(publisher_confirms=False) as channel:
-            await channel.set_qos(prefetch_count=self._prefetch)
-            reading = _Reading(
-                channel, self._database, self._queue, self._handler, workers=self._workers
-            )
-            self._reading = reading
-            try:
-                await reading.run()
-            finally:
-                self._reading = None
+        self._closed.clear()
+        try:
+            async with connection.channel(publisher_confirms=False) as channel:
+                await channel.set_qos(prefetch_count=self._prefetch)
+                self._reading = _Reading(
+                    channel, self._database, self._queue, self._handler, workers=self._workers
+                )
+                await self._reading.run()
+        finally:
+            self._reading = None
+            self._closed.set()
 
     async def _sweep_now_and_then(self) -> None:
         while True:
@@ -436,7 +442,6 @@ class _Reading:
         self._at_hand: dict[int, Event] = {}
         self._paused: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
-        self._finished = asyncio.Event()
         self._tag = ""
 
     async def run(self) -> None:
@@ -459,7 +464,6 @@ class _Reading:
         finally:
             await end(*tasks, *self._paused)
             self._at_hand.clear()
-            self._finished.set()
 
     async def finish(self) -> None:
         """Ask the broker for no more, handle what it has given, then end `run`."""
@@ -469,7 +473,6 @@ class _Reading:
                 await underlay.basic_cancel(self._tag)
                 await asyncio.gather(*(lane.join() for lane in self._lanes))
         self._over.set()
-        await self._finished.wait()
 
     async def _receive(self, message: AbstractIncomingMessage) -> None:
         try:

@@ -178,7 +178,7 @@ class Relay:
         self._woken = asyncio.Event()
         self._stopping = False
         self._leads = False
-        self._carried_all = asyncio.Event()
+        self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -202,7 +202,7 @@ class Relay:
         if self._leads:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_WAIT_S):
-                    await self._carried_all.wait()
+                    await self._ended.wait()
         await end(*self._tasks)
 
     def wake(self) -> None:
@@ -212,6 +212,7 @@ class Relay:
     async def _carry(self, connection: AbstractConnection) -> None:
         """Wait for the lead, then publish until something breaks or the process stops."""
         conn = await self._database.connect(statement_timeout=STATEMENT_TIMEOUT)
+        self._ended.clear()
         try:
             # Asking is better than waiting in the lock: a waiting statement holds back VACUUM.
             while not await conn.fetchval(  # noqa: ASYNC110
@@ -232,6 +233,7 @@ class Relay:
         finally:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 await conn.close(timeout=1)
+            self._ended.set()
 
     async def _lead(self, conn: Conn, publisher: Publisher) -> None:
         while publisher.is_open:
@@ -249,7 +251,6 @@ class Relay:
             if len(rows) == BATCH_SIZE:
                 continue
             if stopping:
-                self._carried_all.set()
                 return
             await self._publish_pulse(publisher, read_at, read_at_s)
             await self._sleep()
