@@ -351,6 +351,16 @@ async def test_the_comparison_does_not_drop_what_is_registered_meanwhile(
     assert await references(service) == [("wf-a", 2, None)]
 
 
+async def test_a_comparison_that_holds_does_not_end_the_wait_for_a_later_save(
+    service: RunningService, admin: Caller, schemas: Schemas
+):
+    await refer(admin)
+    schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
+    schemas.before_answering = [lambda: refer(admin)]
+    assert await compare(service) == 0
+    assert await references(service) == [("wf-a", 2, None)]
+
+
 async def test_two_workers_compare_each_reference_once(
     service: RunningService, admin: Caller, schemas: Schemas, monkeypatch: pytest.MonkeyPatch
 ):
