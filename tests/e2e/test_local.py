@@ -1,0 +1,256 @@
+"""`make run`: one command, a demo in which the documentation's examples work, and a clean end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from deploy.local import catalogue, demo
+from deploy.local.failure import StartFailed
+from deploy.local.servers import PrivatePostgres
+from deploy.local.settings import SERVICES, Ports
+from tests.kit.servers import ROOT
+from tests.kit.sigma import Caller, error
+
+RUNS_WITHIN_S = 180.0
+ENDED_WITHIN_S = 60.0
+
+
+class Run:
+    """One `make run` on a folder and ports of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = free_ports()
+        self.output = folder / "output.txt"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.ports.url("gateway")
+
+    def command(self, folder: Path) -> list[str]:
+        place = ["--port", str(self.ports.first), "--folder", str(folder)]
+        return [sys.executable, "-m", "deploy.local", *place]
+
+    def refused(self, folder: Path) -> str:
+        """What it says when it cannot start."""
+        done = subprocess.run(
+            self.command(folder),
+            cwd=ROOT,
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1, done.stdout
+        return done.stderr
+
+    def start(self) -> str:
+        """What it has printed when it is up."""
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                self.command(self.folder / "run"),
+                cwd=ROOT,
+                env=plain_environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        ends = time.monotonic() + RUNS_WITHIN_S
+        while "Ctrl-C stops everything" not in (said := self.output.read_text()):
+            assert self.process.poll() is None, said
+            assert time.monotonic() < ends, said
+            time.sleep(0.1)
+        return said
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        assert self.process is not None
+        self.process.send_signal(how)
+        return self.process.wait(ENDED_WITHIN_S)
+
+    def children(self) -> list[str]:
+        """Every process that was started for this folder and is still there."""
+        return [
+            line
+            for pid in Path("/proc").glob("[0-9]*")
+            if str(self.folder) in (line := words_of(pid)) and int(pid.name) != os.getpid()
+        ]
+
+
+def words_of(process: Path) -> str:
+    try:
+        told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    except OSError:
+        return ""
+    return told.replace(b"\0", b" ").decode(errors="replace")
+
+
+def plain_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")}
+
+
+def free_ports() -> Ports:
+    for first in range(11_000, 19_000, 10):
+        ports = Ports(first)
+        wanted = [port(name) for name in SERVICES for port in (ports.api, ports.internal)]
+        if all(is_free(port) for port in wanted):
+            return ports
+    raise AssertionError("no eight free ports")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    with tempfile.TemporaryDirectory(prefix="sigma-run-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # The servers have users of their own.
+        opened = Run(Path(folder))
+        yield opened
+        if opened.process is not None and opened.process.poll() is None:
+            opened.stop(signal.SIGTERM)
+
+
+async def log_in(session: aiohttp.ClientSession, url: str, user: demo.User) -> Caller:
+    credentials = {"email": user.email, "password": user.password}
+    answer = (await Caller(session, url).post("/auth/login", credentials)).ok()
+    return Caller(session, url, {"Authorization": f"Bearer {answer['token']}"})
+
+
+@pytest.mark.slow
+async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
+    said = run.start()
+    assert f"Sigma PIM is at {run.url}" in said
+    assert "admin@sigma.io / admin" in said
+    async with aiohttp.ClientSession() as session:
+        admin = await log_in(session, run.url, demo.ADMIN)
+        await the_documented_examples_work(admin)
+        await the_gates_can_be_seen(admin, await log_in(session, run.url, demo.EDITOR))
+        changed = {"scope": {}, "value": "ours"}
+        await admin.patch("/records/ent-quay-bomber/values/internal-note", changed)
+        await admin.delete("/records/ent-kids-boot")
+
+    assert "it runs already on this folder" in run.refused(run.folder / "run")
+    other = run.refused(run.folder / "other")
+    assert re.search(r"port \d+ is taken by another program", other)
+
+    assert run.stop() == 0
+    assert run.children() == []
+
+    assert "kept as it was" in run.start()
+    async with aiohttp.ClientSession() as session:
+        admin = await log_in(session, run.url, demo.ADMIN)
+        bomber = (await admin.get("/records/ent-quay-bomber")).ok()
+        assert bomber["values"]["internal-note"] == [changed]
+        assert (await admin.get("/records/ent-kids-boot")).status == 404
+    assert run.stop(signal.SIGTERM) == 0
+    assert run.children() == []
+
+
+async def the_documented_examples_work(admin):
+    dimensions = {each["id"]: each for each in (await admin.get("/dimensions")).ok()}
+    assert dimensions["dim-language"]["defaultSegmentId"] == "seg-en"
+    assert dimensions["dim-market"]["defaultSegmentId"] == "seg-dk"
+    apparel = (await admin.get("/schemas/schema-apparel")).ok()
+    assert (apparel["alias"], apparel["workflowId"]) == ("apparel", "wf-product-lifecycle")
+    assert apparel["variantEnabled"] is True
+    coastal = (await admin.get("/records/ent-coastal-wb")).ok()
+    assert coastal["lifecycleStateId"] == "state-draft"
+    assert coastal["createdBy"] == "user-admin"
+    name = coastal["values"]["product-name"]
+    assert {"scope": {"dim-language": "seg-en"}, "value": "Coastal Windbreaker"} in name
+
+    records = (await admin.get("/records", params={"limit": "500"})).ok()
+    assert records["total"] == len(list(catalogue.products())) >= 60
+    languages = [
+        entry["scope"] for each in records["items"] for entry in each["values"]["product-name"]
+    ]
+    assert languages.count({"dim-language": "seg-da"}) > 50
+
+    draft = {
+        "schemaId": "schema-apparel",
+        "values": {
+            "product-name": [{"scope": {"dim-language": "seg-en"}, "value": "Test Jacket"}],
+            "sku": [{"scope": {}, "value": "TJ-001"}],
+            "price": [{"scope": {"dim-market": "seg-dk"}, "value": 499}],
+        },
+    }
+    created = (await admin.post("/records", draft)).ok()
+    assert (await admin.post("/records", draft)).told == error(
+        409, "CONFLICT", "Value 'TJ-001' for attribute 'sku' must be unique"
+    )
+    assert (await admin.delete(f"/records/{created['id']}")).status == 204
+
+
+async def the_gates_can_be_seen(admin, editor):
+    to_review = {"toStateId": "state-review"}
+    assert (await editor.post("/records/ent-storm-cape/transition", to_review)).told == error(
+        400,
+        "TRANSITION_ERROR",
+        "Completeness score 71% does not meet minimum 80% for transition to 'review'",
+    )
+    publish = {"toStateId": "state-published"}
+    assert (await editor.post("/records/ent-dune-anorak/transition", publish)).told == error(
+        400,
+        "TRANSITION_ERROR",
+        "Role 'role-editor' is not allowed to transition from 'review' to 'published'",
+    )
+    price = {"scope": {"dim-market": "seg-dk"}, "value": 1}
+    told = (await editor.patch("/records/ent-coastal-wb/values/price", price)).told
+    assert told == error(403, "PERMISSION_DENIED", "Permission denied")
+    for state in ("state-draft", "state-review", "state-published"):
+        found = (await admin.get("/records", params={"lifecycleStateId": state})).ok()
+        assert found["total"] > 10, state
+
+
+@pytest.mark.slow
+def test_a_server_ends_with_whoever_started_it_and_keeps_what_was_committed(run):
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from deploy.local.servers import PrivatePostgres\n"
+        "server = PrivatePostgres(Path(sys.argv[1])); server.start()\n"
+        "print(server.port, flush=True); time.sleep(600)\n"
+    )
+    folder = run.folder / "postgres"
+    starter = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        cwd=ROOT,
+        env=plain_environment(),
+        stdout=subprocess.PIPE,
+    )
+    with starter:
+        assert starter.stdout is not None
+        port = int(starter.stdout.readline())
+        with pytest.raises(StartFailed, match="another process already runs it"):
+            PrivatePostgres(folder).start()
+        starter.kill()
+    ends = time.monotonic() + ENDED_WITHIN_S
+    while not is_free(port):
+        assert time.monotonic() < ends, "PostgreSQL outlived the process that started it"
+        time.sleep(0.05)
+
+    server = PrivatePostgres(folder)
+    server.start()
+    try:
+        assert server.port == port
+        server.kill()
+        server.start()
+        assert server.port == port
+        assert server.running
+    finally:
+        server.stop()
+    assert run.children() == []
