@@ -11,9 +11,10 @@ import pytest
 from deploy.move_in.akeneo import cells
 from deploy.move_in.akeneo.catalogue_plan import plan_of
 from deploy.move_in.akeneo.columns import Role, understand
-from deploy.move_in.akeneo.modelling import Settings, attribute_pattern
 from deploy.move_in.akeneo.names import Names, slug
 from deploy.move_in.akeneo.reading import UnreadableCatalogue, read_catalogue, read_rows
+from deploy.move_in.akeneo.rules import attribute_pattern
+from deploy.move_in.akeneo.sources import Settings
 from deploy.move_in.plan import Kind, Plan, RecordPlan, RefusedRow
 
 FILES = {

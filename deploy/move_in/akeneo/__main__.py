@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from deploy.move_in.akeneo.catalogue_plan import plan_of
-from deploy.move_in.akeneo.modelling import Settings
 from deploy.move_in.akeneo.names import Names
 from deploy.move_in.akeneo.reading import UnreadableCatalogue
+from deploy.move_in.akeneo.sources import Settings
 from deploy.move_in.client import Sigma
 from deploy.move_in.loading import CONCURRENCY, load, rehearse
 from deploy.move_in.plan import Plan

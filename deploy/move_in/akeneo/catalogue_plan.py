@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.move_in.akeneo.modelling import Settings, model_of
+from deploy.move_in.akeneo.modelling import model_of
 from deploy.move_in.akeneo.products import Products
 from deploy.move_in.akeneo.reading import PRODUCTS, read_catalogue
+from deploy.move_in.akeneo.sources import Settings, Sources
 from deploy.move_in.akeneo.survey import survey
 from deploy.move_in.plan import Plan
 
@@ -15,15 +16,16 @@ def plan_of(folder: Path, settings: Settings) -> Plan:
     """What Sigma should hold instead of this catalogue, or `UnreadableCatalogue`."""
     catalogue = read_catalogue(folder)
     found = survey(catalogue)
-    model = model_of(catalogue, found, settings)
+    sources = Sources(catalogue, found, settings)
+    model = model_of(sources)
     return Plan(
         name=folder.resolve().name,
         model=model.objects,
-        records=Products(catalogue, found, model, settings).records,
+        records=Products(sources, model.lists).records,
         record_count=found.products,
         filled_cells=found.filled_cells,
-        left=+model.left,
-        notes=model.notes,
-        problems=model.problems,
+        left=+model.ledger.left,
+        notes=tuple(model.ledger.notes),
+        problems=tuple(model.ledger.problems),
         records_file=PRODUCTS,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.move_in.akeneo import cells
 from deploy.move_in.akeneo.columns import Column, Role
-from deploy.move_in.akeneo.modelling import Model, Settings
+from deploy.move_in.akeneo.lists import Lists
 from deploy.move_in.akeneo.names import (
     CHANNEL,
     CURRENCY,
@@ -28,7 +28,7 @@ from deploy.move_in.akeneo.reading import (
     read_rows,
     split_codes,
 )
-from deploy.move_in.akeneo.survey import Survey
+from deploy.move_in.akeneo.sources import Settings, Sources
 from deploy.move_in.akeneo.types import (
     ONE_OF_A_LIST,
     SEVERAL_OF_A_LIST,
@@ -44,30 +44,26 @@ MEDIA_FOLDER = "files"
 class Products:
     """The products of a catalogue as records; each call of `records` reads the file again."""
 
-    catalogue: Catalogue
-    survey: Survey
-    model: Model
-    settings: Settings
+    sources: Sources
+    lists: Lists
 
     def records(self) -> Iterator[RecordPlan | RefusedRow]:
         """One for each filled row, in the order of the file."""
+        catalogue, names = self.sources.catalogue, self.sources.names
+        identifier_column = self.sources.survey.identifier.name
         lines: dict[str, int] = {}
-        families = {
-            key: self.settings.names.schema(family.code)
-            for key, family in self.catalogue.families.items()
-        }
-        models = self.catalogue.product_models.codes
+        families = {key: names.schema(family.code) for key, family in catalogue.families.items()}
         context = _Context(
-            catalogue=self.catalogue,
-            model=self.model,
-            settings=self.settings,
-            model_keys=frozenset(key_of(code) for code in models),
-            files_are_here=(self.catalogue.folder / MEDIA_FOLDER).is_dir(),
+            catalogue=catalogue,
+            lists=self.lists,
+            settings=self.sources.settings,
+            model_keys=frozenset(key_of(code) for code in catalogue.product_models.codes),
+            files_are_here=(catalogue.folder / MEDIA_FOLDER).is_dir(),
         )
-        for row in read_rows(self.catalogue.folder / PRODUCTS):
-            identifier = row.get(self.survey.identifier.name)
+        for row in read_rows(catalogue.folder / PRODUCTS):
+            identifier = row.get(identifier_column)
             refusal = _whole_row_refusal(row, identifier, families)
-            record_id = self.settings.names.record(identifier)
+            record_id = names.record(identifier)
             if refusal is None and record_id in lines:
                 refusal = f"repeats the product of line {lines[record_id]}"
             if refusal is not None:
@@ -79,9 +75,9 @@ class Products:
             lines[record_id] = row.line
             family = row.get("family")
             yield _Product(context, row, identifier).record(
-                self.survey.columns,
+                self.sources.survey.columns,
                 record_id,
-                families[key_of(family)] if family else self.settings.names.schema(WITHOUT_FAMILY),
+                families[key_of(family)] if family else names.schema(WITHOUT_FAMILY),
             )
 
 
@@ -101,7 +97,7 @@ class _Context:
     """What every row needs."""
 
     catalogue: Catalogue
-    model: Model
+    lists: Lists
     settings: Settings
     model_keys: frozenset[str]
     files_are_here: bool
@@ -169,7 +165,7 @@ class _Product:
             case "enabled":
                 self._keep(column, ENABLED, cells.boolean(cell))
             case "groups":
-                self._keep(column, GROUPS, _ids(cell, self.context.model.group_ids, "group"))
+                self._keep(column, GROUPS, _ids(cell, self.context.lists.group_ids, "group"))
             case "categories":
                 self._leave("assignments to categories", len(split_codes(cell)))
             case "parent":
@@ -192,7 +188,7 @@ class _Product:
                 alias = names.alias(names.relation(column.about))
                 self.links[alias] = Link(targets, column.name)
             case "groups":
-                ids = _ids(cell, self.context.model.group_ids, "group")
+                ids = _ids(cell, self.context.lists.group_ids, "group")
                 self._keep(column, names.relation_groups(column.about), ids)
             case "product_models":
                 self._leave("associations with product models", len(split_codes(cell)))
@@ -216,7 +212,7 @@ class _Product:
 
     def _value(self, shape: Shape, attribute: SourceAttribute, cell: str) -> Any:
         if shape in ONE_OF_A_LIST or shape in SEVERAL_OF_A_LIST:
-            known = self.context.model.option_ids[key_of(attribute.code)]
+            known = self.context.lists.option_ids[key_of(attribute.code)]
             if shape in SEVERAL_OF_A_LIST:
                 return _ids(cell, known, "option")
             return _id(cell.strip(), known, "option")
@@ -270,7 +266,7 @@ class _Product:
             value: dict[str, Any] = {"amount": cells.number(text)}
             if unit_code:
                 family = key_of(attribute.settings.get("metric_family", ""))
-                known = self.context.model.unit_ids[family]
+                known = self.context.lists.unit_ids[family]
                 value["unit"] = _id(unit_code.strip(), known, "unit")
         except cells.Unfit as why:
             self._refuse(str(why), *columns)
