@@ -22,6 +22,13 @@ from shared.openapi import describe
 from shared.web import Routes
 
 TITLE: Final = "Sigma PIM"
+INTRODUCTION: Final = """\
+Product information: model it, store it, move it through a lifecycle.
+
+Every call but `/healthz` and those under `/api/v1/auth/` needs one of two credentials, entered \
+here under **Authorize**: the token that `POST /api/v1/auth/login` answers, or an API key. An API \
+key may do what its permissions say; the one that an endpoint needs is its `x-api-key-permission`.
+"""
 _PROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"
 
 TABLES: Final[Mapping[str, tuple[Routes, ...]]] = {
@@ -35,7 +42,9 @@ TABLES: Final[Mapping[str, tuple[Routes, ...]]] = {
 def document() -> dict[str, Any]:
     """The description as the code has it now."""
     version = tomllib.loads(_PROJECT.read_text())["project"]["version"]
-    return describe(TITLE, version, [table for tables in TABLES.values() for table in tables])
+    described = describe(TITLE, version, [table for tables in TABLES.values() for table in tables])
+    described["info"]["description"] = INTRODUCTION
+    return described
 
 
 def written(description: Mapping[str, Any]) -> bytes:

@@ -31,7 +31,7 @@ async def test_the_page_needs_nothing_from_another_address(world: World):
     assert policy == {
         "default-src": "'none'",
         "script-src": "'self'",
-        "style-src": "'self' 'unsafe-inline'",
+        "style-src": "'self'",
         "img-src": "'self' data:",
         "connect-src": "'self'",
         "form-action": "'none'",
