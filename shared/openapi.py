@@ -337,7 +337,7 @@ def _used(schemas: Mapping[str, Any], roots: object) -> dict[str, Any]:
         value = waiting.pop()
         if isinstance(value, Mapping):
             reference = value.get("$ref")
-            name = reference.rpartition("/")[2] if isinstance(reference, str) else None
+            name = reference.rpartition("/")[2] if isinstance(reference, str) else ""
             if name in schemas and name not in used:
                 used[name] = schemas[name]
                 waiting.append(schemas[name])
