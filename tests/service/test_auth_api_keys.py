@@ -152,6 +152,17 @@ async def test_another_workspaces_keys_do_not_exist(auth):
     assert (await who(auth, apiKeyHash=hash_of(made["key"]))).status == 200
 
 
+async def test_what_happens_to_a_key_happens_in_one_workspace(auth):
+    admin, other = auth.as_(identities.admin()), auth.as_(identities.admin("ws-other"))
+    body = {"id": "apikey-x", "name": "X", "permissions": ["read"]}
+    for caller in (admin, other):
+        (await caller.post("/api-keys", body)).ok()
+    before = await other.get("/api-keys")
+    (await admin.post("/api-keys/apikey-x/deactivate")).ok()
+    (await admin.delete("/api-keys/apikey-x")).ok()
+    assert (await other.get("/api-keys")).told == before.told
+
+
 # --- the end of a key
 
 

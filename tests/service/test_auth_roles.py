@@ -512,6 +512,17 @@ async def test_another_workspaces_roles_do_not_exist(auth):
     assert [role["id"] for role in (await foreign.get("/roles")).ok()] == [ADMIN_ROLE]
 
 
+async def test_what_happens_to_a_role_happens_in_one_workspace(auth):
+    admin, other = auth.as_(identities.admin()), auth.as_(identities.admin("ws-other"))
+    for caller in (admin, other):
+        (await caller.post("/roles", full_role())).ok()
+    before = await other.get("/roles/role-editor")
+    (await admin.put("/roles/role-editor", {"name": "Writer"})).ok()
+    (await admin.delete("/roles/role-editor")).ok()
+    after = await other.get("/roles/role-editor")
+    assert (after.told, after.headers["ETag"]) == (before.told, before.headers["ETag"])
+
+
 async def test_a_stranger_is_nobody(auth):
     unauthorized = error(401, "UNAUTHORIZED", "Missing authentication")
     stranger = auth.stranger()
