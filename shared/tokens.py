@@ -92,8 +92,7 @@ class TokenKeys:
         """What the token claims, or `Unauthorized`; why it is refused is nobody's business."""
         try:
             claims = _claims_from(self._signed_by_us(token))
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError):
-            # RecursionError: a stranger's header may nest as deep as its length allows.
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError):
             raise Unauthorized("Invalid or expired token") from None
         now = self._now()
         if not claims.issued_at - _CLOCK_SKEW_S <= now < claims.expires_at:
