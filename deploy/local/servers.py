@@ -47,7 +47,8 @@ _HOST = "127.0.0.1"
 # Below the range from which the kernel takes the local ports of connections: one of those must not
 # take the port of a server that is stopped and will be started again.
 _PORTS = range(20_000, 32_000)
-_ELSEWHERE = (Path("/var/lib/sigma-pim"), Path("/var/tmp/sigma-pim"))  # noqa: S108  checked below
+# For a folder that the server's user cannot reach, below a closed home; only root has other users.
+_ELSEWHERE = Path("/var/lib/sigma-pim")
 
 
 class PrivateServer(ABC):
@@ -122,19 +123,16 @@ class PrivateServer(ABC):
         """Find the user and a folder that this user can reach, and read what is remembered."""
         if os.geteuid() == 0:
             self._user = next((user for user in self.users if _exists(user)), None)
-        for folder in (self.folder, *(place / _short(self.folder) for place in _ELSEWHERE)):
-            folder.mkdir(parents=True, exist_ok=True)
-            if folder.stat().st_uid not in (os.geteuid(), *self._user_ids()[:1]):
-                continue  # Made by somebody else, under a name that can be guessed.
-            self._own(folder, 0o700)
-            if self._reaches(folder):
-                if folder != self.folder:
-                    (self.folder / "data-is-in").write_text(f"{folder}\n")
-                    self.folder = folder
-                break
-        else:
-            why = f"the user {self._user} cannot reach {self.folder}"
-            raise StartFailed(self.part, why, "Move the project out of a folder closed to others.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._own(self.folder, 0o700)
+        if not self._reaches(self.folder):
+            _ELSEWHERE.mkdir(exist_ok=True)
+            _ELSEWHERE.chmod(0o755)
+            reached = _ELSEWHERE / _short(self.folder)
+            reached.mkdir(exist_ok=True)
+            self._own(reached, 0o700)
+            (self.folder / "data-is-in").write_text(f"{reached}\n")
+            self.folder = reached
         kept = self.folder / "instance.json"
         self._memory = json.loads(kept.read_text()) if kept.exists() else {}
         if not self._memory:

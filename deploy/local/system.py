@@ -290,6 +290,10 @@ def main() -> int:
     except StartFailed as failure:
         say(f"\n{failure}", file=sys.stderr)
         code = 1
+    except OSError as error:
+        advice = f"If another user started it before, give {folder} to this one, or `make clean`."
+        say(f"\nmake run: {error}\n{advice}", file=sys.stderr)
+        code = 1
     finally:
         for name in ends:
             signal.signal(name, signal.SIG_IGN)
