@@ -101,6 +101,7 @@ class Rabbit:
     def __init__(self, url: str, private: PrivateRabbit | None = None) -> None:
         self.url = url
         self.private = private
+        self._is_new = private is not None
 
     def vhost(self) -> str:
         """The address of a new, empty virtual host.
@@ -108,6 +109,10 @@ class Rabbit:
         On a broker of the environment it takes the command in `SIGMA_RABBITMQCTL`; without that,
         the virtual host which the address names is used as it is.
         """
+        if self._is_new:
+            # Nobody has used the one that a broker begins with, and making one takes seconds.
+            self._is_new = False
+            return self.url
         name = f"sigma-test-{secrets.token_hex(4)}"
         if self.private is not None:
             return self.private.add_vhost(name)

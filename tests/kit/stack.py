@@ -21,7 +21,7 @@ from shared.identity import GATEWAY
 from shared.postgres import Database
 from tests.kit.identities import Keyring
 from tests.kit.processes import Process
-from tests.kit.servers import ROOT, Servers, run_now
+from tests.kit.servers import ROOT, Servers
 from tests.kit.sigma import Caller
 from tests.kit.workspace import Workspace
 
@@ -171,12 +171,10 @@ class Stack:
             await asyncio.to_thread(self._heal)
 
     def close(self) -> None:
-        """Stop every process, all at once, and drop what they wrote."""
+        """Stop every process, all at once; their databases go with the run."""
         with ThreadPoolExecutor() as threads:
             list(threads.map(Process.stop, self.processes))
         self.servers.rabbit.drop_vhost(self.amqp_url)
-        for url in self.databases.values():
-            run_now(self.servers.postgres.drop_database(url))
 
     def _heal(self) -> None:
         while self._extra:
