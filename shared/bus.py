@@ -89,6 +89,9 @@ CONSUMER_LAG: Final = Gauge(
 CONSUMER_WAITING: Final = Gauge(
     "sigma_consumer_waiting_messages", "Messages in the queue that nobody has been given", ["queue"]
 )
+DEAD_LETTERS: Final = Gauge(
+    "sigma_dead_letters", "Messages that were given up, for people to look at", ["queue"]
+)
 
 _TRY_AGAIN_HERE: Final = (
     ServiceUnavailable,
@@ -562,12 +565,16 @@ class _Reading:
             await answer
 
     async def _count_waiting(self) -> None:
-        gauge = CONSUMER_WAITING.labels(self._queue.name)
+        gauges = {
+            self._queue.name: CONSUMER_WAITING.labels(self._queue.name),
+            self._queue.dead: DEAD_LETTERS.labels(self._queue.name),
+        }
         while True:
-            declared = await self._channel.declare_queue(
-                self._queue.name, passive=True, timeout=CONNECT_TIMEOUT_S
-            )
-            gauge.set(declared.declaration_result.message_count or 0)
+            for name, gauge in gauges.items():
+                declared = await self._channel.declare_queue(
+                    name, passive=True, timeout=CONNECT_TIMEOUT_S
+                )
+                gauge.set(declared.declaration_result.message_count or 0)
             await asyncio.sleep(HOUSEKEEPING_S)
 
     def _count(self, outcome: str) -> None:

@@ -44,7 +44,7 @@ from shared import topology
 from shared.bus import BUS, Bus, NotConfirmed, Publisher, declare, end, on_every_connection
 from shared.errors import PayloadTooLarge, ServiceUnavailable
 from shared.events import Event
-from shared.postgres import DATABASE, Conn, Database, Record
+from shared.postgres import DATABASE, Conn, Database, Record, is_away
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,6 @@ LEAD_RETRY_S: Final = 0.5
 MEASURE_EVERY_S: Final = 5.0
 COUNTED_MAX: Final = 10_000
 STOP_WAIT_S: Final = 5.0
-STATEMENT_TIMEOUT: Final = "30s"
 LOCK_KEY: Final = 0x5167_4D61_0075_7462
 
 OUTBOX_AGE: Final = Gauge("sigma_outbox_oldest_age_seconds", "Age of the oldest unsent event")
@@ -211,7 +210,7 @@ class Relay:
 
     async def _carry(self, connection: AbstractConnection) -> None:
         """Wait for the lead, then publish until something breaks or the process stops."""
-        conn = await self._database.connect(statement_timeout=STATEMENT_TIMEOUT)
+        conn = await self._database.connect()
         self._ended.clear()
         try:
             # Asking is better than waiting in the lock: a waiting statement holds back VACUUM.
@@ -229,6 +228,10 @@ class Relay:
                 await publisher.close()
         except _Unread:
             await declare(connection, self._bus.queues)
+            raise
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if is_away(error, conn):
+                raise ServiceUnavailable from error
             raise
         finally:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
@@ -296,8 +299,11 @@ class Relay:
 
     async def _sleep(self) -> None:
         """Until something was staged here, or it is time to look what others staged."""
+        pause_s = POLL_S
+        if self._pulse is not None:
+            pause_s = min(POLL_S, max(0.0, self._pulsed_at_s + PULSE_EVERY_S - time.monotonic()))
         try:
-            async with asyncio.timeout(POLL_S):
+            async with asyncio.timeout(pause_s):
                 await self._woken.wait()
         except TimeoutError:
             return

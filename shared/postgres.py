@@ -6,7 +6,8 @@ halves what a service can read. This one resets only a connection that was left 
 
 The price is a rule: what a session remembers (`SET`, `LISTEN`, session advisory locks, temporary
 tables) must not outlive the transaction that needs it. Use `SET LOCAL`, or a connection of your own
-from `connect`.
+from `connect`. A pooler in between must keep sessions (PgBouncer: `pool_mode = session`), because
+statements are prepared once per connection and the outbox's relay holds a lock of its session.
 
     async with db.acquire() as conn:        several statements, each its own transaction
     async with db.transaction() as conn:    several statements, one transaction
@@ -52,7 +53,8 @@ CONNECT_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 5.0
 IDLE_IN_TRANSACTION_TIMEOUT_S = 15.0
-CLIENT_TIMEOUT_S = STATEMENT_TIMEOUT_S + 2.0
+SILENCE_S = 2.0
+CLIENT_TIMEOUT_S = STATEMENT_TIMEOUT_S + SILENCE_S
 RESET_TIMEOUT_S = 2.0
 CLOSE_WAIT_S = 5.0
 STATEMENTS_CACHED = 512
@@ -148,7 +150,12 @@ class Database:
         """
         return await connect(
             self.url,
-            {"application_name": self._application_name, **settings},
+            {
+                "application_name": self._application_name,
+                "statement_timeout": _milliseconds(STATEMENT_TIMEOUT_S),
+                **settings,
+            },
+            client_timeout_s=CLIENT_TIMEOUT_S,
         )
 
     async def ready(self) -> None:
@@ -252,7 +259,7 @@ class Database:
                     "statement_timeout": _milliseconds(self._statement_timeout_s),
                     "lock_timeout": _milliseconds(self._lock_timeout_s),
                 },
-                client_timeout_s=self._statement_timeout_s + 2,
+                client_timeout_s=self._statement_timeout_s + SILENCE_S,
             )
         except BaseException:
             self._open -= 1

@@ -129,8 +129,9 @@ async def test_a_poison_message_ends_in_the_dead_letters_and_holds_up_nobody(
 
 
 async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
-    db: Database, bus: Bus, queue: Queue
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(shared_bus, "HOUSEKEEPING_S", 0.05)
     await bus.connection()
     publisher = await Publisher.open(await bus.connection())
     for number, body in enumerate([b"", b"\xff", b"{}", b"[]", b'{"specversion":"1.0","data":{}}']):
@@ -139,6 +140,8 @@ async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
     async with consuming(db, bus, queue, record):
         await come_true(lambda: waiting(bus, queue.dead), 5)
         await come_true(lambda: subjects(db), ["good"])
+        given_up = shared_bus.DEAD_LETTERS.labels(queue.name)
+        await eventually(lambda: given_up._value.get() == 5)
     assert (outcome(queue, "malformed"), outcome(queue, "failed")) == (5, 0)
 
 

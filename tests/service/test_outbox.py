@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from shared import outbox, topology
+from shared import outbox, postgres, topology
 from shared.bus import BUS, Bus, Consumer, NotConfirmed, Publisher, subscribe
 from shared.errors import PayloadTooLarge
 from shared.events import Event
@@ -280,6 +280,24 @@ async def test_a_broker_that_is_away_costs_no_event(db: Database, queue: Queue, 
         await bus.stop()
     assert sorted(event.version for event in seen) == list(range(1, 201))
     assert await effects(db) == 200
+
+
+@pytest.mark.parametrize("fault", ["cut", "hold"])
+async def test_a_database_that_is_away_or_silent_is_found_again(
+    db: Database, bus: Bus, queue: Queue, fault: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(postgres, "CLIENT_TIMEOUT_S", 0.3)
+    async with Wire(db.url) as wire:
+        frail = Database(wire.url)
+        async with relaying(frail, bus) as relay, consuming(db, bus, queue) as seen:
+            await eventually(lambda: relay.leads)
+            getattr(wire, fault)()
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            await eventually(lambda: not relay.leads)
+            wire.mend()
+            await eventually(lambda: seen)
+        await frail.close()
 
 
 @pytest.mark.slow
