@@ -45,8 +45,8 @@ migrate: environment ## apply missing migrations to the databases of a running m
 clean: ## remove the demo's data, keys and logs, and what tools left behind
 	@deploy/local/clean.sh
 
-lock: ## write the lock files anew from requirements.in and requirements-dev.in
-	@deploy/local/lock.sh
+lock: ## write the lock files anew (ARGS=--upgrade for newer versions)
+	@deploy/local/lock.sh $(ARGS)
 
 environment:
 	@deploy/local/environment.sh requirements.lock
