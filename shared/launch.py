@@ -36,6 +36,7 @@ BACKLOG: Final = 1024
 _PROBES = Limits(connections_max=256, body_bytes_max=1024)
 _FILES_BESIDE_CLIENTS: Final = 512
 _GC_THRESHOLDS: Final = (20_000, 20, 50)
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger("launch")
 
@@ -117,8 +118,9 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
     def stop() -> None:
         (hurrying if stopping.is_set() else stopping).set()
 
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop)
+    loop = asyncio.get_running_loop()
+    for name in _STOP_SIGNALS:
+        loop.add_signal_handler(name, stop)
     async with serving(app, config.host, config.port, config.internal_port, role) as served:
         _settle_memory()
         log.info("serving", port=served.port, internal_port=served.internal_port, role=role)
@@ -128,6 +130,10 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
             async with asyncio.timeout(config.drain_seconds):
                 await hurrying.wait()
     log.info("stopped")
+    for name in _STOP_SIGNALS:
+        # One that comes now would turn a good end into a bad one.
+        loop.remove_signal_handler(name)
+        signal.signal(name, signal.SIG_IGN)
 
 
 def _settle_memory() -> None:

@@ -13,6 +13,12 @@ from shared.errors import ValidationError, Violation
 TOLD_LENGTH_MAX: Final = 100
 TOLD_VIOLATIONS_MAX: Final = 100
 
+
+def _plain(bound: Any) -> Any:
+    """`1` for a limit that was written `1` and kept as `1.0`."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+
+
 _EXPECTED_TYPES: Final[Mapping[str, str]] = {
     "string_type": "string",
     "string_sub_type": "string",
@@ -60,11 +66,11 @@ _FORMS: Final[Mapping[str, str]] = {
 """The form that was expected of a value, where its JSON type alone does not say it."""
 
 _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "greater_than_equal": lambda bound: f"must be at least {bound['ge']}",
-    "greater_than": lambda bound: f"must be more than {bound['gt']}",
-    "less_than_equal": lambda bound: f"must be at most {bound['le']}",
-    "less_than": lambda bound: f"must be less than {bound['lt']}",
-    "multiple_of": lambda bound: f"must be a multiple of {bound['multiple_of']}",
+    "greater_than_equal": lambda bound: f"must be at least {_plain(bound['ge'])}",
+    "greater_than": lambda bound: f"must be more than {_plain(bound['gt'])}",
+    "less_than_equal": lambda bound: f"must be at most {_plain(bound['le'])}",
+    "less_than": lambda bound: f"must be less than {_plain(bound['lt'])}",
+    "multiple_of": lambda bound: f"must be a multiple of {_plain(bound['multiple_of'])}",
     "literal_error": lambda bound: f"must be one of {bound['expected']}",
     "string_pattern_mismatch": lambda bound: f"must match pattern '{bound['pattern']}'",
     "enum": lambda bound: f"must be one of {bound['expected']}",
@@ -98,15 +104,14 @@ def js_type(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value as a message quotes it: never longer than a line."""
-    if isinstance(value, bool):
-        text = "true" if value else "false"
-    elif value is None:
-        text = "null"
-    elif isinstance(value, (list, tuple, dict)):
+    if value is None or isinstance(value, bool):
+        return {None: "null", False: "false", True: "true"}[value]
+    if isinstance(value, (list, tuple, dict)):
         return f"{js_type(value)} of {len(value)}"
-    else:
-        text = str(value)
-    return f"'{text if len(text) <= TOLD_LENGTH_MAX else text[:TOLD_LENGTH_MAX] + '…'}'"
+    text = str(value)
+    if len(text) > TOLD_LENGTH_MAX:
+        text = text[:TOLD_LENGTH_MAX] + "…"
+    return text if isinstance(value, (int, float)) else f"'{text}'"
 
 
 def pointer_to(path: Sequence[str | int]) -> str:

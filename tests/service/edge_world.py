@@ -6,7 +6,7 @@ Not a test file: `test_http_edge*.py` take its fixtures by importing them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -206,7 +206,7 @@ def with_events(app: web.Application) -> web.Application:
     return app
 
 
-StartEdge = Callable[..., Any]
+StartEdge = Callable[..., Awaitable[Edge]]
 
 
 @pytest.fixture
@@ -234,8 +234,7 @@ async def start_edge(keyring: Keyring) -> AsyncIterator[StartEdge]:
 @pytest.fixture
 async def edge(start_edge: StartEdge) -> Edge:
     """An edge with the usual limits."""
-    started: Edge = await start_edge()
-    return started
+    return await start_edge()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -196,7 +197,7 @@ async def test_a_body_that_says_it_is_too_large_is_not_awaited(edge: Edge):
 
 
 async def test_a_body_that_does_not_say_is_counted(edge: Edge):
-    async def endless():
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(1000):
             yield b" " * 10_000
 
@@ -254,7 +255,7 @@ async def test_more_connections_than_the_cap_are_told_to_come_back(start_edge: S
     assert answer.closed
     taken.pop().close()
 
-    async def served() -> bool:
+    async def served() -> Any:
         return (await edge.speak(request("GET", "/open"))).status == 200
 
     await eventually(served)

@@ -1,0 +1,148 @@
+"""A service as a process: how it starts, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit import identities
+from tests.kit.identities import Keyring
+from tests.kit.raw_http import request, speak
+from tests.kit.servers import ROOT
+from tests.service.edge_world import new_process
+
+MODULE = "tests.service.edge_world"
+
+
+def lines_of(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def readiness(url: str) -> int:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_wrong_configuration_is_told_whole_and_exits_2(keyring: Keyring):
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")}
+    done = subprocess.run(
+        [sys.executable, "-m", MODULE],
+        cwd=ROOT,
+        env={**outside, "SIGMA_PORT": "99999", "SIGMA_IDENTITY_KEYS": "gateway=nonsense"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for variable in ("SIGMA_PORT", "SIGMA_INTERNAL_PORT", "SIGMA_AMQP_URL", "SIGMA_IDENTITY_KEYS"):
+        assert variable in done.stderr
+    assert "nonsense" not in done.stderr
+
+
+def test_a_taken_port_is_told_and_exits_1(keyring: Keyring, tmp_path: Path):
+    process = new_process(keyring, tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", process.port))
+        taken.listen()
+        process.start()
+        deadline = time.monotonic() + 20
+        while process.alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert process.stop() == 1
+    last = lines_of(process.log)[-1]
+    assert last["event"] == "cannot_serve"
+    assert "Traceback" not in process.tail()
+
+
+def test_every_request_leaves_one_line_without_credentials(keyring: Keyring, tmp_path: Path):
+    process = new_process(keyring, tmp_path)
+    process.start()
+    process.wait_ready()
+    headers = {
+        **keyring.headers(identities.api_key()),
+        "Authorization": "Bearer very-secret",
+        "X-Sigma-ApiKey": "sigma_sk_live_very-secret",
+        "X-Request-Id": "request-1",
+        "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    }
+    path = "/api/v1/things/a?token=very-secret"
+    assert speak("127.0.0.1", process.port, request("GET", path, headers)).status == 200
+    broken = request("GET", "/open/broken", {"X-Request-Id": "request-2"})
+    assert speak("127.0.0.1", process.port, broken).status == 500
+    assert process.stop() == 0
+    assert "very-secret" not in process.log.read_text()
+    assert headers["X-Sigma-Identity"] not in process.log.read_text()
+    lines = lines_of(process.log)
+    assert {line["service"] for line in lines} == {"__main__"}
+    (first,) = [line for line in lines if line.get("request_id") == "request-1"]
+    assert first.pop("duration_ms") >= 0
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {
+        "event": "request",
+        "level": "info",
+        "service": "__main__",
+        "request_id": "request-1",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "method": "GET",
+        "route": "/api/v1/things/{id}",
+        "path": "/api/v1/things/a",
+        "status": 200,
+        "workspace": "ws-test",
+        "caller": "apikey-test",
+    }
+    error, second = [line for line in lines if line.get("request_id") == "request-2"]
+    assert (error["level"], error["event"]) == ("error", "unexpected_error")
+    assert "RuntimeError" in error["exception"]
+    assert second["status"] == 500
+
+
+def test_it_drains_accepts_finishes_and_exits_0(keyring: Keyring, tmp_path: Path):
+    process = new_process(keyring, tmp_path, SIGMA_DRAIN_SECONDS="1.5")
+    process.start()
+    process.wait_ready()
+    asked: list[Any] = []
+    late = request("GET", "/open/late", {"X-Sigma-Deadline": "2500"})
+    waiting = threading.Thread(
+        target=lambda: asked.append(speak("127.0.0.1", process.port, late, 10))
+    )
+    waiting.start()
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + 1
+    while readiness(process.internal_url) == 200 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert readiness(process.internal_url) == 503
+    answer = speak("127.0.0.1", process.port, request("GET", "/open", close=False))
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    waiting.join(10)
+    assert asked[0].status == 504, "what was in flight got its answer"
+    assert process.stop() == 0
+    events = [line["event"] for line in lines_of(process.log)]
+    assert [event for event in events if event != "request"] == ["serving", "draining", "stopped"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", process.port))
+
+
+def test_a_worker_serves_probes_only(keyring: Keyring, tmp_path: Path):
+    process = new_process(keyring, tmp_path, role="worker")
+    process.start()
+    process.wait_ready()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", process.port))
+    assert process.stop() == 0

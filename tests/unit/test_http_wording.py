@@ -1,0 +1,212 @@
+"""What is wrong with a body or a query is said in the contract's words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import orjson
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from shared.errors import ValidationError, Violation
+from shared.web.reading import parse_body
+from shared.web.wording import js_type, pointer_to, shown
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Part(BaseModel):
+    name: str
+    weight: float = 0.0
+
+
+class Thing(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: Annotated[str, Field(min_length=2, max_length=5, pattern="^[a-z]+$")] = "abc"
+    size: Annotated[int, Field(ge=1, lt=10)] = 1
+    ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    ready: bool = False
+    colour: Colour | None = None
+    kind: Literal["a", "b"] = "a"
+    made_at: datetime | None = Field(default=None, alias="madeAt")
+    tags: Annotated[list[str], Field(min_length=1, max_length=2)] = Field(default=["a"])
+    parts: list[Part] = Field(default_factory=list)
+    by_name: dict[str, Part] = Field(default_factory=dict, alias="byName")
+    either: str | list[str] = "x"
+    anything: Any = None
+
+    @field_validator("anything")
+    @classmethod
+    def not_seven(cls, value: Any) -> Any:
+        if value == 7:
+            raise ValueError("seven is taken")
+        return value
+
+
+def refused(document: Any) -> list[Violation]:
+    with pytest.raises(ValidationError) as raised:
+        parse_body(orjson.dumps(document), Thing)
+    assert raised.value.message == raised.value.violations[0].message
+    return list(raised.value.violations)
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "message"),
+    [
+        ({"name": 1}, "/name", "Field 'name' expects type 'string', got 'number'"),
+        ({"name": None}, "/name", "Field 'name' expects type 'string', got 'null'"),
+        ({"name": "a"}, "/name", "Field 'name' must have at least 2 characters, got 1"),
+        ({"name": "abcdef"}, "/name", "Field 'name' exceeds maximum length 5, got 6"),
+        ({"name": "ABC"}, "/name", "Field 'name' must match pattern '^[a-z]+$', got 'ABC'"),
+        ({"size": "1"}, "/size", "Field 'size' expects type 'number', got 'string'"),
+        ({"size": True}, "/size", "Field 'size' expects type 'number', got 'boolean'"),
+        ({"size": 1.5}, "/size", "Field 'size' expects a whole number, got 1.5"),
+        ({"size": 0}, "/size", "Field 'size' must be at least 1, got 0"),
+        ({"size": 10}, "/size", "Field 'size' must be less than 10, got 10"),
+        ({"ratio": 0}, "/ratio", "Field 'ratio' must be more than 0, got 0"),
+        ({"ratio": 2}, "/ratio", "Field 'ratio' must be at most 1, got 2"),
+        ({"ratio": "1"}, "/ratio", "Field 'ratio' expects type 'number', got 'string'"),
+        ({"ready": 1}, "/ready", "Field 'ready' expects type 'boolean', got 'number'"),
+        ({"ready": "true"}, "/ready", "Field 'ready' expects type 'boolean', got 'string'"),
+        (
+            {"colour": "pink"},
+            "/colour",
+            "Field 'colour' must be one of 'red' or 'blue', got 'pink'",
+        ),
+        ({"kind": "c"}, "/kind", "Field 'kind' must be one of 'a' or 'b', got 'c'"),
+        (
+            {"madeAt": "yesterday"},
+            "/madeAt",
+            "Field 'madeAt' expects an ISO 8601 date and time, got 'yesterday'",
+        ),
+        ({"tags": "a"}, "/tags", "Field 'tags' expects type 'array', got 'string'"),
+        ({"tags": []}, "/tags", "Field 'tags' must have at least 1 items, got 0"),
+        ({"tags": ["a"] * 3}, "/tags", "Field 'tags' must have at most 2 items, got 3"),
+        ({"tags": ["a", 2]}, "/tags/1", "Field 'tags.1' expects type 'string', got 'number'"),
+        ({"parts": {}}, "/parts", "Field 'parts' expects type 'array', got 'object'"),
+        ({"parts": [1]}, "/parts/0", "Field 'parts.0' expects type 'object', got 'number'"),
+        ({"parts": [{}]}, "/parts/0/name", "Field 'parts.0.name' is required"),
+        (
+            {"byName": {"a/b~c": {}}},
+            "/byName/a~1b~0c/name",
+            "Field 'byName.a/b~c.name' is required",
+        ),
+        ({"either": 1}, "/either", "Field 'either' expects type 'string' or 'array', got 'number'"),
+        ({"anything": 7}, "/anything", "Field 'anything': seven is taken"),
+        ([], "", "Body expects type 'object', got 'array'"),
+        (None, "", "Body expects type 'object', got 'null'"),
+    ],
+)
+def test_one_violation_is_told_with_what_was_expected_and_what_came(document, pointer, message):
+    assert refused(document) == [Violation(pointer, message)]
+
+
+def test_all_violations_are_collected_in_the_order_of_the_model():
+    found = refused({"parts": [{"weight": "1"}], "size": 0, "name": 1})
+    assert [violation.pointer for violation in found] == [
+        "/name",
+        "/size",
+        "/parts/0/name",
+        "/parts/0/weight",
+    ]
+
+
+def test_a_flood_of_violations_is_cut():
+    assert len(refused({"parts": [1] * 5_000})) == 100
+
+
+def test_what_is_right_is_read_and_what_is_unknown_ignored():
+    body = (
+        b'{"name": "abc", "ratio": 1, "colour": "red", "madeAt": "2026-01-02T03:04:05Z",'
+        b' "unknown": 1, "byName": {"x": {"name": "y"}}, "anything": [1, 2.5, null]}'
+    )
+    thing = parse_body(body, Thing)
+    assert (thing.name, thing.colour, thing.by_name["x"].name) == ("abc", Colour.RED, "y")
+    assert thing.made_at == datetime.fromisoformat("2026-01-02T03:04:05+00:00")
+    assert thing.anything == [1, 2.5, None]
+
+
+@pytest.mark.parametrize(
+    ("number", "taken"),
+    [
+        ("18446744073709551615", True),
+        ("18446744073709551616", False),
+        ("-9223372036854775808", True),
+        ("-9223372036854775809", False),
+        ("1" + "0" * 308, False),
+        ("0.1234567890123456789012345", True),
+        ('"12345678901234567890123"', True),
+    ],
+)
+def test_an_integer_that_could_not_be_written_again_is_refused(number: str, taken: bool):
+    raw = f'{{"anything": {{"deep": [0, {number}]}}}}'.encode()
+    if taken:
+        assert orjson.dumps(parse_body(raw, Thing).anything)
+        return
+    with pytest.raises(ValidationError) as raised:
+        parse_body(raw, Thing)
+    assert raised.value.message == ("Field 'anything.deep.1' is an integer of more than 64 bits")
+    assert raised.value.violations[0].pointer == "/anything/deep/1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (rb'{"anything": ["a", "b\u0000"]}', "Field 'anything.1' holds a NUL character"),
+        (rb'{"a\u0000": 1}', "Body holds a NUL character in a name"),
+        (rb'{"anything": {"a\u0000": 1}}', "Field 'anything' holds a NUL character in a name"),
+    ],
+)
+def test_a_nul_is_refused_wherever_it_is(raw: bytes, message: str):
+    with pytest.raises(ValidationError) as raised:
+        parse_body(raw, Thing)
+    assert raised.value.message == message
+
+
+def test_an_escaped_backslash_before_u0000_is_no_nul():
+    assert parse_body(rb'{"anything": "\\u0000"}', Thing).anything == "\\u0000"
+
+
+def test_nesting_beyond_the_second_parser_is_a_refusal_too():
+    raw = b'{"anything": ' + b"[" * 500 + b"]" * 500 + b"}"
+    with pytest.raises(ValidationError) as raised:
+        parse_body(raw, Thing)
+    assert raised.value.message == "Malformed JSON: nested too deeply"
+    long = raw[:-501] + b"1" * 30 + raw[-501:]
+    with pytest.raises(ValidationError) as raised:
+        parse_body(long, Thing)
+    assert raised.value.message == "Malformed JSON: nested too deeply"
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (None, "null"),
+        (True, "boolean"),
+        (1, "number"),
+        (1.5, "number"),
+        ("a", "string"),
+        ([], "array"),
+        ((), "array"),
+        ({}, "object"),
+    ],
+)
+def test_types_have_their_json_names(value: Any, name: str):
+    assert js_type(value) == name
+
+
+def test_what_is_quoted_is_short():
+    assert shown("a" * 101) == f"'{'a' * 100}…'"
+    assert shown([1, 2]) == "array of 2"
+    assert (shown(True), shown(None), shown(1.5)) == ("true", "null", "1.5")
+
+
+def test_pointers_escape_what_they_must():
+    assert pointer_to(("a/b", "c~d", 0)) == "/a~1b/c~0d/0"
+    assert pointer_to(()) == ""

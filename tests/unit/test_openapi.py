@@ -1,0 +1,236 @@
+"""The description says what the routes say, and nothing that others call."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+import pytest
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from shared.errors import BY_CODE, Conflict, LimitExceeded, PreconditionFailed
+from shared.identity import Permission
+from shared.openapi import _EXAMPLES, describe
+from shared.web import Page, Routes
+
+
+class Part(BaseModel):
+    name: str
+
+
+class Draft(BaseModel):
+    schema_id: str = Field(alias="schemaId")
+    parts: list[Part] = Field(default_factory=list)
+
+
+class Answer(Draft):
+    id: str
+
+
+class Filter(Page):
+    colour: Annotated[str | None, Field(description="One of many")] = None
+    need: Annotated[str, Field(pattern="^a")]
+
+
+async def nothing(_request: web.Request) -> web.StreamResponse:
+    """One sentence.
+
+    And a second one.
+    """
+    raise NotImplementedError
+
+
+def table(tag: str = "Things") -> Routes:
+    return Routes(tag=tag)
+
+
+@pytest.fixture
+def described() -> dict[str, Any]:
+    things = table()
+    things.get(
+        "/api/v1/things",
+        permission=Permission.READ,
+        query=Filter,
+        answers=list[Answer],
+        summary="List things",
+    )(_named("list_things"))
+    things.post(
+        "/api/v1/things",
+        permission=Permission.UPDATE_DATA,
+        body=Draft,
+        answers=Answer,
+        status=201,
+        errors=(Conflict, LimitExceeded),
+    )(_named("create_thing"))
+    things.put(
+        "/api/v1/things/{id}/values/{attr}",
+        permission=Permission.UPDATE_DATA,
+        body=Draft,
+        answers=Answer,
+        errors=(PreconditionFailed,),
+    )(_named("set_value"))
+    things.delete("/api/v1/things/{id}", permission=Permission.DELETE_DATA)(_named("delete_thing"))
+    things.get("/api/v1/keys", user_only=True, answers=dict[str, str])(_named("list_keys"))
+    things.get("/open", answers=dict[str, str])(_named("open_to_all"))
+    things.internal_post("/internal/things", body=Draft)(_named("internal"))
+    things.catch_all()(_named("everything"))
+    return describe("Title", "1.2.3", [things])
+
+
+def _named(name: str) -> Any:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await nothing(request)
+
+    handler.__name__ = name
+    handler.__doc__ = nothing.__doc__
+    return handler
+
+
+def resolve(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" not in node:
+        return node
+    found: Any = document
+    for part in node["$ref"].removeprefix("#/").split("/"):
+        found = found[part]
+    return dict(found)
+
+
+def references(node: Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*map(references, node.values())) if node else own
+    return set().union(*map(references, node)) if isinstance(node, list) else set()
+
+
+def test_it_holds_the_routes_for_clients_and_no_others(described: dict[str, Any]):
+    assert {path: sorted(found) for path, found in described["paths"].items()} == {
+        "/api/v1/things": ["get", "post"],
+        "/api/v1/things/{id}": ["delete"],
+        "/api/v1/things/{id}/values/{attr}": ["put"],
+        "/api/v1/keys": ["get"],
+        "/open": ["get"],
+    }
+    assert described["openapi"] == "3.1.0"
+    assert described["info"]["title"] == "Title"
+    assert orjson.dumps(described)
+
+
+def test_every_reference_leads_somewhere_and_nothing_is_left_over(described: dict[str, Any]):
+    found = references(described)
+    for reference in found:
+        assert resolve(described, {"$ref": reference})
+    for kind in ("schemas", "responses"):
+        for name in described["components"][kind]:
+            assert f"#/components/{kind}/{name}" in found
+    assert "Filter" not in described["components"]["schemas"]
+
+
+def test_a_query_becomes_parameters_that_are_never_null(described: dict[str, Any]):
+    parameters = {p["name"]: p for p in described["paths"]["/api/v1/things"]["get"]["parameters"]}
+    assert parameters == {
+        "offset": {
+            "name": "offset",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1, "default": 0},
+        },
+        "limit": {
+            "name": "limit",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+        },
+        "colour": {
+            "name": "colour",
+            "in": "query",
+            "required": False,
+            "description": "One of many",
+            "schema": {"type": "string"},
+        },
+        "need": {
+            "name": "need",
+            "in": "query",
+            "required": True,
+            "schema": {"type": "string", "pattern": "^a"},
+        },
+    }
+
+
+def test_path_parameters_have_the_form_of_ids(described: dict[str, Any]):
+    operation = described["paths"]["/api/v1/things/{id}/values/{attr}"]["put"]
+    found = {
+        p["name"]: p["schema"]["pattern"] for p in operation["parameters"] if p["in"] == "path"
+    }
+    assert found == {
+        "id": "^[a-z0-9][a-z0-9._-]{0,127}$",
+        "attr": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+    }
+    assert [p["name"] for p in operation["parameters"] if p["in"] == "header"] == ["If-Match"]
+
+
+def test_credentials_and_the_key_permission_are_told(described: dict[str, Any]):
+    paths = described["paths"]
+    create = paths["/api/v1/things"]["post"]
+    assert create["security"] == [{"bearer": []}, {"apiKey": []}]
+    assert create["x-api-key-permission"] == "update-data"
+    assert paths["/api/v1/keys"]["get"]["security"] == [{"bearer": []}]
+    assert "x-api-key-permission" not in paths["/api/v1/keys"]["get"]
+    assert paths["/open"]["get"]["security"] == []
+    assert "401" not in paths["/open"]["get"]["responses"]
+
+
+def test_bodies_and_answers_are_the_models(described: dict[str, Any]):
+    create = described["paths"]["/api/v1/things"]["post"]
+    body = resolve(described, create["requestBody"]["content"]["application/json"]["schema"])
+    assert list(body["properties"]) == ["schemaId", "parts"]
+    assert body["required"] == ["schemaId"]
+    answer = create["responses"]["201"]["content"]["application/json"]["schema"]
+    assert "id" in resolve(described, answer)["properties"]
+    listed = described["paths"]["/api/v1/things"]["get"]["responses"]["200"]
+    assert listed["content"]["application/json"]["schema"]["type"] == "array"
+    deleted = described["paths"]["/api/v1/things/{id}"]["delete"]["responses"]["204"]
+    assert "content" not in deleted
+
+
+def test_errors_are_responses_with_the_envelope(described: dict[str, Any]):
+    create = described["paths"]["/api/v1/things"]["post"]["responses"]
+    assert sorted(create) == [
+        *("201", "400", "401", "403", "405", "409", "413", "415", "429", "500", "503", "504")
+    ]
+    denied = resolve(described, create["403"])["content"]["application/json"]
+    assert denied["schema"]["properties"]["error"]["enum"] == [
+        "PERMISSION_DENIED",
+        "LIMIT_EXCEEDED",
+    ]
+    assert denied["examples"]["LIMIT_EXCEEDED"]["value"] == {
+        "error": "LIMIT_EXCEEDED",
+        "message": "Entity limit of 500 reached",
+    }
+    away = resolve(described, create["503"])
+    assert "Retry-After" in away["headers"]
+    assert "application/problem+json" in away["content"]
+
+
+def test_every_code_has_an_example():
+    assert set(_EXAMPLES) == set(BY_CODE)
+
+
+def test_two_features_may_name_a_handler_alike_and_one_may_not():
+    one, two = table("Roles"), table("API keys")
+    one.get("/a", answers=dict[str, str])(_named("list_all"))
+    two.get("/b", answers=dict[str, str])(_named("list_all"))
+    paths = describe("T", "1", [one, two])["paths"]
+    assert paths["/a"]["get"]["operationId"] == "rolesListAll"
+    assert paths["/b"]["get"]["operationId"] == "apiKeysListAll"
+    two.get("/c", answers=dict[str, str])(_named("list_all"))
+    with pytest.raises(ValueError, match="named alike"):
+        describe("T", "1", [one, two])
+
+
+def test_one_route_is_declared_once():
+    twice = table()
+    twice.get("/a")(_named("first"))
+    twice.get("/a")(_named("second"))
+    with pytest.raises(ValueError, match="GET /a is declared twice"):
+        describe("T", "1", [twice])
