@@ -12,9 +12,15 @@ from deploy.move_in.akeneo import cells
 from deploy.move_in.akeneo.catalogue_plan import plan_of
 from deploy.move_in.akeneo.columns import Role, understand
 from deploy.move_in.akeneo.names import Names, slug
-from deploy.move_in.akeneo.reading import UnreadableCatalogue, read_catalogue, read_rows
-from deploy.move_in.akeneo.rules import attribute_pattern
-from deploy.move_in.akeneo.sources import Settings
+from deploy.move_in.akeneo.reading import (
+    SourceAttribute,
+    UnreadableCatalogue,
+    read_catalogue,
+    read_rows,
+)
+from deploy.move_in.akeneo.rules import attribute_pattern, rules_of
+from deploy.move_in.akeneo.sources import Ledger, Settings
+from deploy.move_in.akeneo.types import Shape
 from deploy.move_in.plan import Kind, Plan, RecordPlan, RefusedRow
 
 FILES = {
@@ -38,8 +44,8 @@ photo;Photo;;;0;0;9;pim_catalog_image;0;;;;;;;;;;
 """,
     "attribute_options.csv": """\
 code;label-en_US;label-fr_FR;attribute;sort_order
-damascus;Damascus;Damas;steel;2
-440C;440C;;steel;1
+440C;440C;;steel;2
+damascus;Damascus;Damas;steel;1
 bread;Bread;Pain;uses;1
 fish;Fish;Poisson;uses;2
 """,
@@ -192,8 +198,8 @@ def test_the_model_says_what_the_files_say(catalogue_folder):
     # Nothing but dollars is filled, so a price without a currency is one in dollars.
     assert body(plan, Kind.DIMENSIONS, "currency")["defaultSegmentId"] == "seg-usd"
     assert [value["id"] for value in body(plan, Kind.OPTION_LISTS, "steel")["values"]] == [
-        "val-steel-440c",
         "val-steel-damascus",
+        "val-steel-440c",
     ]
     assert [value["label"] for value in body(plan, Kind.OPTION_LISTS, "unit-Weight")["values"]] == [
         "Gram",
@@ -481,6 +487,21 @@ def test_patterns_that_mean_nothing_to_re2(regexp):
         attribute_pattern(regexp)
 
 
+@pytest.mark.parametrize(
+    ("settings", "rules"),
+    [
+        ({"number_min": "5", "negative_allowed": "0"}, {"min": 5}),
+        ({"number_min": "-5", "negative_allowed": "0"}, {"min": 0}),
+        ({"number_min": "-5", "negative_allowed": "1"}, {"min": -5}),
+    ],
+)
+def test_no_negatives_never_widens_a_minimum(settings, rules):
+    attribute = SourceAttribute("n", "pim_catalog_number", "", False, False, False, 0, {}, settings)
+    ledger = Ledger()
+    assert rules_of(attribute, Shape.NUMBER, ledger) == rules
+    assert not ledger.left
+
+
 def test_a_pattern_that_cannot_be_moved_is_told(catalogue_folder):
     text = FILES["attributes.csv"].replace("/^\\d{13}$/", "/^(?!0)\\d{13}$/")
     (catalogue_folder / "attributes.csv").write_text(text, encoding="utf-8")
@@ -546,7 +567,11 @@ def test_association_columns_other_than_products_are_accounted_for(catalogue_fol
         ["GOES_WITH-products", "goes_with-product_models", "GOES_WITH-nonsense"],
         read_catalogue(catalogue_folder),
     )
-    assert [column.role for column in columns] == [Role.ASSOCIATION, Role.ASSOCIATION, Role.UNKNOWN]
+    assert [(column.role, column.about) for column in columns] == [
+        (Role.ASSOCIATION, "GOES_WITH"),
+        (Role.ASSOCIATION, "GOES_WITH"),
+        (Role.UNKNOWN, "the catalogue has no attribute 'GOES_WITH'"),
+    ]
     plan = planned(
         catalogue_folder,
         "a;m-1,m-2;3;u-1",

@@ -79,6 +79,20 @@ def test_defaults_that_the_api_spells_out_are_no_change():
     assert changed_fields(there, laid_over(there, said)) == []
 
 
+def test_what_the_api_derives_is_neither_compared_nor_sent_back():
+    there: dict[str, Any] = {
+        "defaultSegmentId": "seg-en",
+        "segments": [{"id": "seg-en", "isDefault": True}, {"id": "seg-own", "isDefault": False}],
+    }
+    said = {"defaultSegmentId": "seg-en", "segments": [{"id": "seg-en"}]}
+    assert changed_fields(there, laid_over(there, said)) == []
+    said = {"defaultSegmentId": "seg-fr", "segments": [{"id": "seg-fr"}]}
+    assert laid_over(there, said) == {
+        "defaultSegmentId": "seg-fr",
+        "segments": [{"id": "seg-en"}, {"id": "seg-own"}, {"id": "seg-fr"}],
+    }
+
+
 def test_an_attribute_of_another_kind_cannot_be_taken_over():
     said = {"id": "attr-price", "type": "number", "dimensionIds": ["dim-currency"]}
     assert unlike(Kind.ATTRIBUTES, {**said, "optionListId": None}, said) is None
