@@ -108,11 +108,10 @@ def request_head(
     for name, value in request.raw_headers:
         # Some programs read `X_Sigma_Identity` and `X-Sigma-Identity` as one header. So do we.
         plain = name.lower().replace(b"_", b"-")
-        if plain in dropped or plain.startswith(_OURS):
-            if not (plain == b"authorization" and identity_token is None):
-                continue
-            if plain != name.lower():
-                continue
+        if plain.startswith(_OURS) or (
+            plain in dropped and not (identity_token is None and plain == b"authorization")
+        ):
+            continue
         lines.append(b"%s: %s\r\n" % (name, value))
     lines.append(
         b"X-Forwarded-For: %s\r\nX-Request-Id: %s\r\nX-Sigma-Deadline: %d\r\n"
