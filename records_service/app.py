@@ -14,6 +14,7 @@ from records_service.parts.commands import SOURCE
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records.handlers import routes as record_routes
+from records_service.records.seen import reading
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
 from records_service.schemas.commands import WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
@@ -47,6 +48,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ROUTES,
         [
             postgres(config, application_name=NAME),
+            reading,
             bus.rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, config.auth_url, "auth_service"),
             upstream(WORKFLOW_SERVICE, config.workflow_url, "workflow_service"),

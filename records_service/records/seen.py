@@ -1,7 +1,11 @@
-"""Reads a record together with the model that was in force at that moment."""
+"""Reads a record together with the model that was in force at that moment.
+
+Reads of many requests that arrive together are one statement (`shared.batching`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -11,6 +15,8 @@ from records_service.records import store
 from records_service.records.model import Record
 from records_service.records.rules import RecordRules, rules_of
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
+from shared.batching import Batched
+from shared.errors import NotFound
 from shared.postgres import DATABASE
 
 
@@ -24,11 +30,29 @@ class Seen:
     state: State | None
 
 
+RecordReads = Batched[store.Key, tuple[Record, int]]
+
+READS = web.AppKey("record_reads", RecordReads)
+
+
+async def reading(app: web.Application) -> AsyncIterator[None]:
+    """Lend `app[READS]` while the service runs."""
+    db = app[DATABASE]
+
+    async def load(keys: Sequence[store.Key]) -> Mapping[store.Key, tuple[Record, int]]:
+        async with db.acquire() as conn:
+            return await store.get_many(conn, keys)
+
+    app[READS] = RecordReads(load)
+    yield
+
+
 async def see(app: web.Application, workspace_id: str, record_id: str) -> Seen:
     """The record, or `NotFound`."""
-    db = app[DATABASE]
-    async with db.acquire() as conn:
-        record, model_version = await store.get(conn, workspace_id, record_id)
-    blueprint = await app[BLUEPRINTS].at(db, workspace_id, model_version)
+    found = await app[READS].get((workspace_id, record_id))
+    if found is None:
+        raise NotFound.of("Entity", record_id)
+    record, model_version = found
+    blueprint = await app[BLUEPRINTS].at(app[DATABASE], workspace_id, model_version)
     rules = rules_of(blueprint, record.schema_id)
     return Seen(record, blueprint, rules, rules.state_of(record.state_id))

@@ -19,7 +19,7 @@ from records_service.attributes.uniqueness import Claim
 from records_service.records.changes import Change
 from records_service.records.model import Record
 from shared import outbox
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict
 from shared.events import Event
 from shared.postgres import Conn
 
@@ -62,21 +62,23 @@ class WorkspaceFull(Exception):
     """There is no room for one more record."""
 
 
-async def get(conn: Conn, workspace_id: str, record_id: str) -> tuple[Record, int]:
-    """The record and the version of the workspace's model, or `NotFound`."""
-    row = await conn.fetchrow(
+Key = tuple[str, str]
+"""Workspace id and record id."""
+
+
+async def get_many(conn: Conn, keys: Sequence[Key]) -> dict[Key, tuple[Record, int]]:
+    """Those of these records that exist, each with the version of its workspace's model."""
+    rows = await conn.fetch(
         f"""
         SELECT {_COLUMNS}, m.version AS model_version
-          FROM records r
+          FROM unnest($1::text[], $2::text[]) AS asked (workspace_id, id)
+          JOIN records r ON r.workspace_id = asked.workspace_id AND r.id = asked.id
           JOIN models m ON m.workspace_id = r.workspace_id
-         WHERE r.workspace_id = $1 AND r.id = $2
         """,  # noqa: S608 - the columns are the constant above
-        workspace_id,
-        record_id,
+        [workspace_id for workspace_id, _ in keys],
+        [record_id for _, record_id in keys],
     )
-    if row is None:
-        raise NotFound.of("Entity", record_id)
-    return _record(row), row["model_version"]
+    return {(row["workspace_id"], row["id"]): (_record(row), row["model_version"]) for row in rows}
 
 
 async def page(
