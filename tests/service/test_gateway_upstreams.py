@@ -296,14 +296,67 @@ async def test_bytes_that_nobody_asked_for_are_nobodys_answer(world: World):
         writer.write(OK + b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"forged"')
         await writer.drain()
         await actor.heard(reader)
-        writer.write(OK)
-        await writer.drain()
 
     async with acting(script) as actor:
         gateway = await world.another(records_url=actor.url)
         caller = world.program(gateway)
+        assert [(await caller.get("/records")).body for _ in range(3)] == [{}, {}, {}]
+        assert (actor.connections, len(actor.requests)) == (3, 3)
+
+
+async def test_bytes_that_come_while_nobody_asks_are_nobodys_answer(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(OK)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"forged"')
+        await actor.heard(reader)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        caller = world.program(gateway)
+        pool = world.gate(gateway).pools[Service.RECORDS]
         for _ in range(3):
-            assert (await caller.get("/records")).body in ({}, AWAY[1])
+            assert (await caller.get("/records")).body == {}
+            await eventually(lambda: not pool._open)
+        assert (actor.connections, len(actor.requests)) == (3, 3)
+
+
+async def test_a_connection_that_was_said_to_end_is_not_used_again(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(OK.replace(b"Content-Type", b"Connection: close\r\nContent-Type"))
+        await writer.drain()
+        await actor.heard(reader)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        caller = world.program(gateway)
+        assert [(await caller.post("/records", {})).status for _ in range(3)] == [200] * 3
+        assert (actor.connections, len(actor.requests)) == (3, 3)
+
+
+async def test_a_connection_with_half_an_upload_is_not_used_again(world: World):
+    """The service would take the next request for the rest of the body."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        actor.requests.append(head)
+        writer.write(OK)
+        await writer.drain()
+        await reader.read(-1)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        payload = request_bytes(
+            method="POST", headers=[("Content-Length", "1000000")], body=b"x" * 1_000
+        )
+        for _ in range(2):
+            status, _, _ = parsed(await raw(gateway.url, payload))
+            assert status == 200
+        assert (await world.program(gateway).get("/records")).body == {}
+        assert (actor.connections, len(actor.requests)) == (3, 3)
 
 
 async def test_an_interim_answer_is_passed_over(world: World):
