@@ -14,8 +14,10 @@ help: ## this list
 run: environment ## the whole system with a demo workspace, until Ctrl-C (PORT=8080)
 	@$(VENV) -m deploy.local --port $(PORT)
 
+# Without a Redis the one test that needs it says that it is skipped.
 test: environment-dev ## every test, on servers of its own (ARGS="-k word")
 	@$(VENV) -m deploy.local.binaries
+	@$(VENV) -m deploy.local.binaries redis-server || true
 	@$(VENV) -m pytest $(ARGS)
 
 check: environment-dev ## format, lint, types, import rules

@@ -1,9 +1,9 @@
 """Finds the programs of PostgreSQL and RabbitMQ, and installs Debian's packages without them.
 
-    python -m deploy.local.binaries [wrk]
+    python -m deploy.local.binaries [tool ...]
 
-makes sure of both, and of the load generator when it is named: `make test` and `make bench` begin
-with it.
+makes sure of both, and of further programs by the names of their packages: `make test` and `make
+bench` begin with it.
 
 A server that the environment names (`SIGMA_POSTGRES_URL`, `SIGMA_AMQP_URL`) needs no programs here.
 """
@@ -67,14 +67,14 @@ def ensure_rabbit() -> Path:
     return find_rabbit() or _installed("RabbitMQ", "rabbitmq-server", AMQP_URL, find_rabbit)
 
 
-def ensure_wrk() -> Path:
-    """The load generator of the benchmarks."""
+def ensure_tool(name: str) -> Path:
+    """A program that has the name of its package, such as `wrk`."""
 
     def find() -> Path | None:
-        found = shutil.which("wrk")
+        found = shutil.which(name)
         return Path(found) if found else None
 
-    return find() or _installed("wrk", "wrk", "", find)
+    return find() or _installed(name, name, "", find)
 
 
 def _folders(patterns: tuple[str, ...]) -> list[Path]:
@@ -160,14 +160,14 @@ def _services_left_stopped(as_root: list[str]) -> Iterator[None]:
 
 
 def main() -> int:
-    """Make sure of both servers' programs, and of `wrk` when it is named."""
+    """Make sure of both servers' programs, and of the tools that are named."""
     try:
-        if "wrk" in sys.argv[1:]:
-            ensure_wrk()
         if not os.environ.get(POSTGRES_URL):
             ensure_postgres()
         if not os.environ.get(AMQP_URL):
             ensure_rabbit()
+        for tool in sys.argv[1:]:
+            ensure_tool(tool)
     except StartFailed as failure:
         print(failure, file=sys.stderr)
         return 1
