@@ -74,6 +74,7 @@ WORKERS: Final = 4
 HANDLER_TIMEOUT_S: Final = 30.0
 STOP_WAIT_S: Final = 10.0
 CANCEL_AGAIN_S: Final = 0.5
+CANCEL_TIMES_MAX: Final = 20
 HOUSEKEEPING_S: Final = 5.0
 SWEEP_EVERY_S: Final = 3600.0
 
@@ -322,11 +323,15 @@ async def on_every_connection(
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancel until it is over: closing a channel can swallow a cancellation that meets it."""
-    while pending := [task for task in tasks if not task.done()]:
+    for _ in range(CANCEL_TIMES_MAX):
+        pending = [task for task in tasks if not task.done()]
+        if not pending:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            return
         for task in pending:
             task.cancel()
         await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
-    await asyncio.gather(*tasks, return_exceptions=True)
+    log.error("tasks_do_not_end", tasks=[task.get_name() for task in pending])
 
 
 def by_type(reactions: Mapping[str, Handler]) -> Handler:
