@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from shared.identity import ADMIN_ROLE, ALL_FLAGS, Flag
@@ -24,19 +24,10 @@ ID_OR_ANY_PATTERN = rf"^(\*|{ID_PATTERN[1:-1]})$"
 AttributePermission = Literal["write", "read", "hidden"]
 
 
-def _none_is_empty(value: object) -> object:
-    return [] if value is None else value
-
-
-def _none_is_false(value: object) -> object:
-    return False if value is None else value
-
-
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 IdOrAny = Annotated[str, Field(pattern=ID_OR_ANY_PATTERN)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
-Switch = Annotated[bool, BeforeValidator(_none_is_false)]
 
 
 class _Shape(BaseModel):
@@ -57,6 +48,7 @@ class SchemaPermission(_Shape):
         default={},
         description="Attribute id (or `*`) -> permission",
         examples=[{"*": "write", "attr-price": "read"}],
+        json_schema_extra={"additionalProperties": False},
     )
 
 
@@ -64,8 +56,8 @@ class CatalogPermission(_Shape):
     """What a role may do with one catalog (`*`: with those that have no entry of their own)."""
 
     catalog_id: IdOrAny = Field(examples=["cat-webshop"])
-    can_view: Switch = False
-    can_assign: Switch = False
+    can_view: bool = False
+    can_assign: bool = False
 
 
 class RoleDraft(_Shape):
@@ -74,21 +66,17 @@ class RoleDraft(_Shape):
     id: Id | None = Field(default=None, description="Made by the server when it is left out")
     name: Name
     description: Description | None = None
-    can_manage_schemas: Switch = False
-    can_manage_roles: Switch = False
-    can_manage_dimensions: Switch = False
-    can_manage_option_lists: Switch = False
-    can_export: Switch = False
-    can_import: Switch = False
+    can_manage_schemas: bool = False
+    can_manage_roles: bool = False
+    can_manage_dimensions: bool = False
+    can_manage_option_lists: bool = False
+    can_export: bool = False
+    can_import: bool = False
     schema_permissions: Annotated[
-        list[SchemaPermission],
-        BeforeValidator(_none_is_empty),
-        Field(max_length=SCHEMA_PERMISSIONS_MAX),
+        list[SchemaPermission], Field(max_length=SCHEMA_PERMISSIONS_MAX)
     ] = []
     catalog_permissions: Annotated[
-        list[CatalogPermission],
-        BeforeValidator(_none_is_empty),
-        Field(max_length=CATALOG_PERMISSIONS_MAX),
+        list[CatalogPermission], Field(max_length=CATALOG_PERMISSIONS_MAX)
     ] = []
 
     @property

@@ -16,10 +16,17 @@ def _required_text(length_max: int, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": length_max, **more})
 
 
+def _both_required(schema: dict[str, Any]) -> None:
+    """Describe what is asked for, not how the message about it comes about."""
+    schema["required"] = ["email", "password"]
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class LoginRequest(BaseModel):
     """Both fields are required; one message says so for either of them, or for both."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["email", "password"]})
+    model_config = ConfigDict(json_schema_extra=_both_required)
 
     email: Annotated[
         str | None,
