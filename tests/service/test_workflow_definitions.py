@@ -196,6 +196,7 @@ async def test_another_workspace_sees_nothing_of_it(service: RunningService, adm
         ({"alias": None}, "Field 'alias' expects type 'string', got 'null'"),
         ({"name": 7}, "Field 'name' expects type 'string', got 'number'"),
         ({"states": {}}, "Field 'states' expects type 'array', got 'object'"),
+        ({"transitions": None}, "Field 'transitions' expects type 'array', got 'null'"),
         ({"states": []}, "Field 'states' must have at least 1 items, got 0"),
         ({"states": [{"name": "Draft"}]}, "Field 'states.0.id' is required"),
         (
@@ -224,8 +225,8 @@ async def test_what_is_wrong_is_told(admin: Caller, changes: dict[str, Any], mes
 @pytest.mark.parametrize(
     ("minimum", "message"),
     [
-        (-1, "must be at least 0.0, got '-1'"),
-        (100.5, "must be at most 100.0, got '100.5'"),
+        (-1, "must be at least 0, got -1"),
+        (100.5, "must be at most 100, got 100.5"),
         ("80", "expects type 'number', got 'string'"),
         (True, "expects type 'number', got 'boolean'"),
     ],

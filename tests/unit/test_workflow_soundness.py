@@ -129,9 +129,9 @@ def test_a_known_id_that_was_sent_for_another_step_is_not_used_twice():
 
 
 def test_repeated_names_in_lists_count_once():
-    states = [{"id": "s", "hidden": ["a", "b", "a"], "required": ["c", "c"], "readOnly": None}]
-    state = sound(draft(defaultStateId="s", states=states, transitions=None)).states[0]
-    assert (state.hidden, state.required, state.read_only) == (["a", "b"], ["c"], [])
+    states = [{"id": "s", "hidden": ["a", "b", "a"], "required": ["c", "c"], "readOnly": ["c"]}]
+    state = sound(draft(defaultStateId="s", states=states, transitions=[])).states[0]
+    assert (state.hidden, state.required, state.read_only) == (["a", "b"], ["c"], ["c"])
 
 
 def test_every_role_that_is_missing_is_told_where_it_is_named():

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from pydantic import (
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -29,10 +28,6 @@ ATTRIBUTES_MAX = 2_000
 _STATE_PREFIX = "state-"
 
 
-def _none_is_empty(value: object) -> object:
-    return [] if value is None else value
-
-
 def _whole_as_int(number: float) -> int | float:
     return int(number) if number.is_integer() else number
 
@@ -43,10 +38,8 @@ Text = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 Color = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
 Percentage = Annotated[float, Field(ge=0, le=100), PlainSerializer(_whole_as_int)]
-AttributeNames = Annotated[
-    list[Text], BeforeValidator(_none_is_empty), Field(max_length=ATTRIBUTES_MAX)
-]
-RoleIds = Annotated[list[Id], BeforeValidator(_none_is_empty), Field(max_length=ROLES_MAX)]
+AttributeNames = Annotated[list[Text], Field(max_length=ATTRIBUTES_MAX)]
+RoleIds = Annotated[list[Id], Field(max_length=ROLES_MAX)]
 
 
 class _Shape(BaseModel):
@@ -100,9 +93,7 @@ class WorkflowDraft(_Shape):
     description: Description | None = None
     default_state_id: StateName = Field(description="The state of new records")
     states: Annotated[list[State], Field(min_length=1, max_length=STATES_MAX)]
-    transitions: Annotated[
-        list[TransitionDraft], BeforeValidator(_none_is_empty), Field(max_length=TRANSITIONS_MAX)
-    ] = []
+    transitions: Annotated[list[TransitionDraft], Field(max_length=TRANSITIONS_MAX)] = []
 
 
 class Transition(_Shape):
