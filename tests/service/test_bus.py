@@ -12,9 +12,22 @@ import aio_pika
 import pytest
 from aiohttp import web
 
-from shared import bus as shared_bus
 from shared import topology
-from shared.bus import BUS, CONSUMED, Bus, Consumer, Publisher, by_type, consume, subscribe
+from shared.bus import (
+    BUS,
+    Bus,
+    Consumer,
+    NotConfirmed,
+    Publisher,
+    by_type,
+    consume,
+    publishing,
+    subscribe,
+)
+from shared.bus import (
+    consuming as reading,
+)
+from shared.bus.consuming import CONSUMED
 from shared.errors import ServiceUnavailable
 from shared.events import Event
 from shared.postgres import DATABASE, Conn, Database
@@ -131,7 +144,7 @@ async def test_a_poison_message_ends_in_the_dead_letters_and_holds_up_nobody(
 async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(shared_bus, "HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr(reading, "HOUSEKEEPING_S", 0.05)
     await bus.connection()
     publisher = await Publisher.open(await bus.connection())
     for number, body in enumerate([b"", b"\xff", b"{}", b"[]", b'{"specversion":"1.0","data":{}}']):
@@ -140,7 +153,7 @@ async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
     async with consuming(db, bus, queue, record):
         await come_true(lambda: waiting(bus, queue.dead), 5)
         await come_true(lambda: subjects(db), ["good"])
-        given_up = shared_bus.DEAD_LETTERS.labels(queue.name)
+        given_up = reading.DEAD_LETTERS.labels(queue.name)
         await eventually(lambda: given_up._value.get() == 5)
     assert (outcome(queue, "malformed"), outcome(queue, "failed")) == (5, 0)
 
@@ -148,7 +161,7 @@ async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
 async def test_an_outage_of_what_the_handler_needs_uses_up_no_deliveries(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(shared_bus, "BACKOFF_MAX_S", 0.1)
+    monkeypatch.setattr(reading, "PAUSE_MAX_S", 0.1)
     tried = 0
 
     async def handle(conn: Conn, event: Event) -> None:
@@ -320,13 +333,13 @@ async def test_a_publisher_says_whether_anybody_was_there(bus: Bus, queue: Queue
 async def test_a_publish_into_silence_is_not_confirmed(
     queue: Queue, amqp_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(shared_bus, "PUBLISH_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 0.3)
     async with Wire(amqp_url) as wire:
         bus = Bus(wire.url, "test", [queue])
         bus.start()
         publisher = await Publisher.open(await bus.connection())
         wire.hold()
-        with pytest.raises(shared_bus.NotConfirmed):
+        with pytest.raises(NotConfirmed):
             await publisher.publish(f"{queue.name}.made", "id-1", b"{}")
         wire.cut()
         await bus.stop()
@@ -427,7 +440,7 @@ async def test_lag_is_the_age_of_the_oldest_event_at_hand(db: Database, bus: Bus
     await publish(bus, old, news(queue, "ent-2"))
 
     def lag_s() -> float:
-        (measured,) = shared_bus.CONSUMER_LAG.labels(queue.name).collect()
+        (measured,) = reading.CONSUMER_LAG.labels(queue.name).collect()
         return measured.samples[0].value
 
     async with consuming(db, bus, queue, handle):
@@ -439,7 +452,7 @@ async def test_lag_is_the_age_of_the_oldest_event_at_hand(db: Database, bus: Bus
 async def test_messages_that_wait_are_counted(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(shared_bus, "HOUSEKEEPING_S", 0.05)
+    monkeypatch.setattr(reading, "HOUSEKEEPING_S", 0.05)
     stuck = asyncio.Event()
 
     async def handle(conn: Conn, event: Event) -> None:
@@ -447,7 +460,7 @@ async def test_messages_that_wait_are_counted(
 
     await bus.connection()
     await publish(bus, *(news(queue, f"ent-{n}") for n in range(9)))
-    gauge = shared_bus.CONSUMER_WAITING.labels(queue.name)
+    gauge = reading.CONSUMER_WAITING.labels(queue.name)
     async with consuming(db, bus, queue, handle, prefetch=2):
         await eventually(lambda: gauge._value.get() == 7)
         stuck.set()

@@ -1,0 +1,195 @@
+"""Keeps one connection to the broker: made again whenever it is lost, the topology declared."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPError, ChannelPreconditionFailed
+from aiohttp import web
+from prometheus_client import Gauge
+
+from shared import topology
+from shared.config import ServiceConfig
+from shared.errors import ServiceUnavailable
+from shared.topology import Queue
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S: Final = 5
+CONNECT_TIMEOUT_S: Final = 5.0
+BACKOFF_FIRST_S: Final = 0.1
+BACKOFF_MAX_S: Final = 2.0
+CANCEL_AGAIN_S: Final = 0.5
+CANCEL_TIMES_MAX: Final = 20
+
+BUS_UP: Final = Gauge("sigma_bus_up", "Whether the broker is connected and knows our queues")
+
+BROKER_ERRORS: Final = (*CONNECTION_EXCEPTIONS, AMQPError, TimeoutError)
+
+
+class NotConfirmed(Exception):
+    """The broker did not say that it has the message. It may have it all the same."""
+
+
+class Bus:
+    """One connection, made again whenever it is lost."""
+
+    def __init__(self, url: str, name: str, queues: Sequence[Queue] = topology.QUEUES) -> None:
+        self._url = url
+        self._name = name
+        self.queues: Final = queues
+        self._connection: AbstractConnection | None = None
+        self._up = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the broker is connected now, as far as this side can know."""
+        return self._up.is_set()
+
+    async def connection(self) -> AbstractConnection:
+        """The connection, as soon as there is one."""
+        while True:
+            await self._up.wait()
+            if self._connection is not None:
+                return self._connection
+
+    def start(self) -> None:
+        """Begin to connect, and return at once."""
+        for name in ("aiormq", "aio_pika"):
+            # They report each failed attempt as an error of theirs; it is told once, here.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self._keeper = asyncio.create_task(self._keep_connected(), name="bus")
+
+    async def stop(self) -> None:
+        """Disconnect and stay so."""
+        if self._keeper is not None:
+            await end(self._keeper)
+
+    async def _keep_connected(self) -> None:
+        pause_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                async with self._connected() as lost:
+                    pause_s = BACKOFF_FIRST_S
+                    await lost.wait()
+                log.warning("bus_lost")
+            except BROKER_ERRORS as error:
+                log.warning("bus_unreachable", error=repr(error), retry_s=pause_s)
+            except Exception:
+                # Whatever a client library throws: connect again.
+                log.exception("bus_failed")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, BACKOFF_MAX_S)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncio.Event]:
+        """Connected and declared; the event says when that ended."""
+        lost = asyncio.Event()
+        connection = await aio_pika.connect(
+            self._url,
+            timeout=CONNECT_TIMEOUT_S,
+            heartbeat=HEARTBEAT_S,
+            client_properties={"connection_name": self._name},
+        )
+        connection.close_callbacks.add(lambda *_: lost.set())
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await declare(connection, self.queues)
+            self._connection = connection
+            self._up.set()
+            BUS_UP.set(1)
+            log.info("bus_up")
+            yield lost
+        finally:
+            self._up.clear()
+            self._connection = None
+            BUS_UP.set(0)
+            with suppress(*BROKER_ERRORS):
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await connection.close()
+
+
+async def declare(connection: AbstractConnection, queues: Sequence[Queue]) -> None:
+    """Make sure that exchanges, queues and bindings exist; doing it again changes nothing."""
+    async with connection.channel() as channel:
+        await channel.declare_exchange(topology.EVENTS, "topic", durable=True)
+        await channel.declare_exchange(topology.DEAD_LETTERS, "direct", durable=True)
+    for queue in queues:
+        try:
+            async with connection.channel() as channel:
+                await _declare_queue(channel, queue)
+        except ChannelPreconditionFailed as error:
+            # It exists with other arguments, which only an operator can change. Whoever reads it
+            # still can, so this is said aloud, and is no reason to stand still.
+            log.error("queue_differs_from_topology", queue=queue.name, error=str(error))  # noqa: TRY400
+
+
+async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+    dead = await channel.declare_queue(
+        queue.dead, durable=True, arguments=dict(queue.dead_arguments)
+    )
+    await dead.bind(topology.DEAD_LETTERS, queue.name)
+    alive = await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
+    for binding in queue.bindings:
+        await alive.bind(topology.EVENTS, binding)
+
+
+BUS: Final = web.AppKey("bus", Bus)
+
+
+def rabbitmq(
+    config: ServiceConfig, name: str, queues: Sequence[Queue] = topology.QUEUES
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Lend `app[BUS]` while the service runs; `name` is what the broker's operator sees."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        bus = Bus(config.amqp_url.get_secret_value(), name, queues)
+        app[BUS] = bus
+        bus.start()
+        yield
+        await bus.stop()
+
+    return opened
+
+
+async def on_every_connection(
+    bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
+) -> None:
+    """Run the session on the broker's connection, and again on the next, until cancelled."""
+    pause_s = BACKOFF_FIRST_S
+    while True:
+        connection = await bus.connection()
+        began = time.monotonic()
+        try:
+            await session(connection)
+        except (*BROKER_ERRORS, NotConfirmed, ServiceUnavailable) as error:
+            log.warning("session_interrupted", session=what, error=repr(error))
+        except Exception:
+            # Whatever it was, standing still for ever would be worse.
+            log.exception("session_failed", session=what)
+        if time.monotonic() - began > BACKOFF_MAX_S:
+            pause_s = BACKOFF_FIRST_S
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, BACKOFF_MAX_S)
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel until it is over: closing a channel can swallow a cancellation that meets it."""
+    for _ in range(CANCEL_TIMES_MAX):
+        pending = [task for task in tasks if not task.done()]
+        if not pending:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            return
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
+    log.error("tasks_do_not_end", tasks=[task.get_name() for task in pending])
