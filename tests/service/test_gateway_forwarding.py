@@ -321,6 +321,17 @@ async def test_the_answer_comes_back_as_it_was_given(world: World):
     assert len(headers.getall("Date")) == len(headers.getall("Content-Type")) == 1
 
 
+async def test_a_compressed_answer_is_handed_on_as_it_is(world: World):
+    packed = gzip.compress(b'{"a":1}' * 100)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    world.echo.answer = answer
+    status, headers, body = parsed(await raw(world.gateway.url, request_bytes()))
+    assert (status, headers["content-encoding"], body) == (200, "gzip", packed)
+
+
 async def test_answers_without_a_body(world: World):
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method == "DELETE":

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gateway import upstream_connection
 from gateway.routes import Service
+from gateway.upstream_connection import UpstreamPool
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
 from tests.service.gateway_world import World, parsed, raw, request_bytes, world
@@ -482,3 +483,19 @@ async def test_one_service_away_leaves_the_others_alone(world: World):
     assert (await caller.get("/healthz")).told == (200, {"status": "ok"})
     ready = await gateway.stranger().at(gateway.internal_url).get("/readyz")
     assert ready.status == 200
+
+
+async def test_a_turn_that_is_not_taken_goes_to_the_next(world: World):
+    """One waits, is called, and has left: whoever waits behind must not wait for ever."""
+    loop = asyncio.get_running_loop()
+    pool = UpstreamPool(world.urls["records_url"], connections_max=1)
+    head = b"GET /api/v1/records/%d HTTP/1.1\r\nHost: records\r\n\r\n"
+    first = await pool.send(head % 1, deadline=loop.time() + 5)
+    second = asyncio.create_task(pool.send(head % 2, deadline=loop.time() + 5))
+    third = asyncio.create_task(pool.send(head % 3, deadline=loop.time() + 5))
+    await eventually(lambda: len(pool._waiting) == 2)
+    first.take()
+    second.cancel()
+    answer = await asyncio.wait_for(third, 2)
+    assert b'"target":"/api/v1/records/3"' in await answer.read(loop.time() + 5)
+    await pool.close()
