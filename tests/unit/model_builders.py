@@ -84,8 +84,7 @@ def a_lifecycle(workflow_id: str = "wf-simple", **states: dict[str, Any]) -> Lif
                 {"id": f"state-{name}", "name": name, **lists} for name, lists in states.items()
             ],
             "transitions": [
-                {"fromStateId": start, "toStateId": end}
-                for start, end in pairwise(ids)
+                {"fromStateId": start, "toStateId": end} for start, end in pairwise(ids)
             ],
         }
     )
