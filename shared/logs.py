@@ -24,6 +24,7 @@ from shared.config import ServiceConfig
 
 FLUSH_S: Final = 0.05
 PATH_LENGTH_MAX: Final = 200
+_LINE: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 access: AccessLog | None = None
 """Where the line of each request goes; None until `start`, and when the level is above info."""
@@ -39,9 +40,10 @@ def enter(request_id: str, trace_id: str | None) -> None:
 class AccessLog:
     """One line per request."""
 
-    def __init__(self, service: str, out: BinaryIO) -> None:
+    def __init__(self, service: str, out: BinaryIO, *, as_text: bool = False) -> None:
         self._service = service
         self._out = out
+        self._as_text = as_text
         self._lines: list[bytes] = []
 
     def add(self, request: web.BaseRequest, call: Any, status: int, seconds: float) -> None:
@@ -63,12 +65,7 @@ class AccessLog:
         if call.identity is not None:
             line["workspace"] = call.identity.workspace_id
             line["caller"] = call.identity.id
-        try:
-            text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
-        except orjson.JSONEncodeError:
-            # A path that is no text: the only thing here that a client writes.
-            line["path"] = ascii(line["path"])
-            text = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+        text = _plain(line) if self._as_text else _json(line)
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         self._lines.append(text)
@@ -78,6 +75,22 @@ class AccessLog:
         lines, self._lines = self._lines, []
         self._out.write(b"".join(lines))
         self._out.flush()
+
+
+def _json(line: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, option=_LINE)
+    except orjson.JSONEncodeError:
+        # A path that is no text: the only thing here that a client writes.
+        return orjson.dumps({**line, "path": ascii(line["path"])}, option=_LINE)
+
+
+def _plain(line: dict[str, Any]) -> bytes:
+    told = (
+        f"{line['timestamp']:%Y-%m-%d %H:%M:%S} [info     ] {line['method']} {line['path']!a}"
+        f" {line['status']} {line['duration_ms']} ms request_id={line['request_id']}\n"
+    )
+    return told.encode("ascii")
 
 
 def start(config: ServiceConfig, service: str) -> None:
@@ -112,7 +125,8 @@ def start(config: ServiceConfig, service: str) -> None:
         )
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
-    access = AccessLog(service, sys.stdout.buffer) if level <= logging.INFO else None
+    wanted = level <= logging.INFO
+    access = AccessLog(service, sys.stdout.buffer, as_text=as_text) if wanted else None
 
 
 def stop() -> None:

@@ -103,10 +103,9 @@ async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
         raise web.HTTPExpectationFailed
     try:
         check_body_size(request, request.client_max_size)
-    except PayloadTooLarge as error:
-        response = error_response(error, request)
-        response.force_close()
-        return response
+    except PayloadTooLarge:
+        # The connection tells it, and notes that it did.
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size) from None
     if request.version >= (1, 1):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # It is no part of the answer, which has not begun.

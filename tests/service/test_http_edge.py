@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from shared.identity import IdentitySigner
+from shared.identity import ALL_PERMISSIONS, Identity, IdentitySigner
 from shared.web import DRAINING, READINESS, Routes, name_route
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -72,7 +72,10 @@ async def test_what_is_for_people_refuses_every_api_key(edge: Edge):
 async def test_a_service_speaks_on_internal_routes_only(edge: Edge):
     service = Caller(edge.session, edge.url, edge.keyring.service_headers("gateway"))
     assert (await service.get("/internal/things")).told == (200, {"caller": "gateway"})
-    assert (await service.get("/things/a")).told == DENIED
+    greedy = Identity("service", "gateway", "ws-test", permissions=ALL_PERMISSIONS)
+    token = IdentitySigner.parse(edge.keyring.signing_key("gateway")).sign(greedy)
+    for caller in (service, edge.stranger.having({"X-Sigma-Identity": token})):
+        assert (await caller.get("/things/a")).told == DENIED
     assert (await edge.admin.get("/internal/things")).told == (200, {"caller": "user-admin"})
 
 
@@ -220,6 +223,18 @@ async def test_a_handler_that_streams_is_held_to_the_same_size(edge: Edge):
     assert TOO_LARGE[1]["message"].encode() in answer
     small = await edge.speak(head + part + b"0\r\n\r\n")
     assert small.told == (200, {"size": 0x7FFF})
+
+
+async def test_a_handler_that_waits_for_the_body_is_told_that_it_has_turned_bad(edge: Edge):
+    head = request("POST", "/open/stream", {"Transfer-Encoding": "chunked"})
+    with socket.create_connection(("127.0.0.1", edge.port)) as connection:
+        connection.sendall(head + b"2\r\nok\r\n")
+        await eventually(lambda: "part" in edge.events)
+        connection.sendall(b"zz\r\n")
+        connection.settimeout(5)
+        answer = await asyncio.to_thread(connection.recv, 65_536)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"The request body is malformed" in answer
 
 
 async def test_a_compressed_body_is_read_and_handed_on_as_it_came(edge: Edge):
