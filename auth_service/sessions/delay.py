@@ -4,6 +4,9 @@ Every attempt counts as a failure from the moment it is claimed, before the pass
 so that fifty guesses at once are no more than fifty guesses one after the other. A login that
 succeeds takes the count away. Addresses that nobody has are counted like all others: the delay
 tells nothing about who has an account.
+
+The price is that an address under attack makes its owner wait as well. That is why the delay ends
+at a minute and nobody is ever locked out.
 """
 
 from __future__ import annotations

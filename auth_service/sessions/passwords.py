@@ -1,8 +1,9 @@
 """Turns passwords into hashes that are slow to guess, and compares the two.
 
 argon2id with 19 MiB, two passes and one lane (OWASP's second choice) takes some 20 ms. The
-parameters stand in each hash, so they can be raised: `is_outdated` says that a hash was made
-with others, and the next login replaces it.
+parameters stand in each hash, so they can be raised: `is_outdated` says that a hash was made with
+others, and the next login replaces it. Until then a wrong password for that user takes as long as
+it took before, and a stranger's takes as long as it does now: raise them for a reason.
 """
 
 from __future__ import annotations
