@@ -12,8 +12,10 @@ from records_service.attributes.definition import (
     body_of,
     changes_of_form,
     check_no_self_guard,
+    guarding_words,
     option_list_names,
     with_ids,
+    with_option_ids,
 )
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
 from records_service.attributes.uniqueness import Claim, claims_of
@@ -106,7 +108,8 @@ async def _with_ids(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> d
                     pointer, f"Field '{pointer[1:]}': {kind.title} '{name[:128]}' not found"
                 )
         ids[kind.table] = found
-    return with_ids(body, ids)
+    named = with_ids(body, ids)
+    return with_option_ids(named, await store.option_ids(conn, workspace_id, guarding_words(named)))
 
 
 async def _settle_claims(conn: Conn, workspace_id: str, old: Attribute, new: Attribute) -> None:

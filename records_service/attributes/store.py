@@ -29,6 +29,30 @@ async def is_used(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     return used
 
 
+async def option_ids(
+    conn: Conn, workspace_id: str, words: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], str]:
+    """The option values that these words, each about an attribute, name by alias and not by id."""
+    if not words:
+        return {}
+    rows = await conn.fetch(
+        """
+        SELECT asked.attribute_id, v.alias, v.id
+          FROM unnest($2::text[], $3::text[]) AS asked (attribute_id, word)
+          JOIN attributes a ON a.workspace_id = $1 AND a.id = asked.attribute_id
+          JOIN option_values v ON v.workspace_id = $1 AND v.list_id = a.body ->> 'optionListId'
+                              AND v.alias = asked.word
+         WHERE NOT EXISTS (SELECT FROM option_values o
+                            WHERE o.workspace_id = $1 AND o.list_id = v.list_id
+                              AND o.id = asked.word)
+        """,
+        workspace_id,
+        [attribute_id for attribute_id, _ in words],
+        [word for _, word in words],
+    )
+    return {(row["attribute_id"], row["alias"]): row["id"] for row in rows}
+
+
 async def has_values(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     """Whether a record holds a value of it."""
     held: bool = await conn.fetchval(

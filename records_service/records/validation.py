@@ -217,9 +217,9 @@ def _number_check(alias: str, rules: Validation) -> ValueCheck:
         elif not math.isfinite(value):
             report(pointer, f"Value for '{alias}' must be a finite number")
         elif least is not None and value < least:
-            report(pointer, f"Value for '{alias}' must be at least {least:g}")
+            report(pointer, f"Value for '{alias}' must be at least {least}")
         elif most is not None and value > most:
-            report(pointer, f"Value for '{alias}' must be at most {most:g}")
+            report(pointer, f"Value for '{alias}' must be at most {most}")
         return value
 
     return check

@@ -195,6 +195,36 @@ async def test_other_things_may_be_named_by_alias(world: World, admin: Caller):
     )
 
 
+async def test_a_guard_may_name_an_option_by_alias(world: World, admin: Caller):
+    values = [
+        {"id": "val-red", "alias": "red", "label": "Red"},
+        {"id": "blue", "alias": "azure", "label": "Blue"},
+        {"id": "val-navy", "alias": "blue", "label": "Navy"},
+    ]
+    colors = {"id": "ol-c", "alias": "c", "name": "C", "values": values}
+    (await admin.post("/option-lists", colors)).ok()
+    await world.attribute("color", "option", optionListId="ol-c")
+    await world.attribute("note")
+
+    def guards(color: Any) -> list[dict[str, Any]]:
+        return [
+            {"attributeId": "attr-color", "operator": "equals", "value": color},
+            {"attributeId": "color", "operator": "in", "value": [color, "none", 5]},
+            {"attributeId": "note", "operator": "notEquals", "value": "red"},
+            {"attributeId": "color", "operator": "isEmpty"},
+        ]
+
+    created = (await admin.post("/attributes", attribute("name", guards=guards("red")))).ok()
+    assert created["guards"] == [
+        {"attributeId": "attr-color", "operator": "equals", "value": "val-red"},
+        {"attributeId": "attr-color", "operator": "in", "value": ["val-red", "none", 5]},
+        {"attributeId": "attr-note", "operator": "notEquals", "value": "red"},
+        {"attributeId": "attr-color", "operator": "isEmpty"},
+    ]
+    changed = await admin.put("/attributes/attr-name", attribute("name", guards=guards("blue")))
+    assert changed.ok()["guards"][0]["value"] == "blue"
+
+
 async def test_what_belongs_to_another_workspace_cannot_be_named(world: World, other_world: World):
     (await other_world.admin.post("/dimensions", LANGUAGE)).ok()
     answer = await world.admin.post("/attributes", attribute(dimensionIds=["dim-language"]))
