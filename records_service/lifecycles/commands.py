@@ -16,22 +16,22 @@ from shared.postgres import Conn, Database
 
 
 async def retire(
-    db: Database, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
+    db: Database, workspace_id: str, workflow_id: str, state_ids: Sequence[str], version: int
 ) -> None:
-    """Let no record enter these states; `Conflict` when one is in them."""
+    """Let no record enter these states, which `version` lacks; `Conflict` when one is in them."""
     async with db.transaction() as conn:
         await take_lock(conn, workspace_id)
         used = await store.state_in_use(conn, workspace_id, workflow_id, state_ids)
         if used is not None:
             raise Conflict.in_use("State", used)
-        await store.retire(conn, workspace_id, workflow_id, state_ids)
+        await store.retire(conn, workspace_id, workflow_id, state_ids, version)
 
 
 async def readmit(db: Database, workspace_id: str, workflow_id: str) -> None:
     """Let records enter all states of the workflow again."""
     async with db.transaction() as conn:
         await take_lock(conn, workspace_id)
-        await store.retire(conn, workspace_id, workflow_id, [])
+        await store.retire(conn, workspace_id, workflow_id, [], 0)
 
 
 async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> None:

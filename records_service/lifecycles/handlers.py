@@ -18,9 +18,10 @@ routes = Routes(tag="Internal")
 
 
 class RetiringStates(BaseModel):
-    """States that a workflow is about to lose."""
+    """States that a workflow is about to lose, and the version of it that lacks them."""
 
     states: Annotated[list[str], Field(min_length=1, max_length=STATES_MAX)]
+    version: Annotated[int, Field(ge=1)]
 
 
 class Reference(BaseModel):
@@ -46,6 +47,7 @@ async def retire_states(request: web.Request) -> web.StreamResponse:
         identity_of(request).workspace_id,
         request.match_info["id"],
         asked.states,
+        asked.version,
     )
     return no_content()
 

@@ -16,7 +16,7 @@ from shared.postgres import Conn
 async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> bool:
     """Remember a definition unless a newer one is known; True when that changed anything.
 
-    States being retired stay so only until the definition that lacks them arrives.
+    Retired states stay so until the definition that lacks them arrives, or a later one.
     """
     kept: bool | None = await conn.fetchval(
         """
@@ -25,7 +25,8 @@ async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> boo
             ON CONFLICT (workspace_id, workflow_id)
             DO UPDATE SET version = excluded.version,
                           definition = excluded.definition,
-                          retired = '{}'
+                          retired = CASE WHEN excluded.version < known.retired_in
+                                         THEN known.retired ELSE '{}' END
                     WHERE known.version < excluded.version
         RETURNING true
         """,
@@ -93,16 +94,19 @@ async def state_in_use(
     return state
 
 
-async def retire(conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]) -> None:
-    """Let no record enter these states from now on."""
+async def retire(
+    conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str], version: int
+) -> None:
+    """Let no record enter these states, until the definition of this version has arrived."""
     await conn.execute(
         """
-        UPDATE lifecycles SET retired = $3
+        UPDATE lifecycles SET retired = $3, retired_in = $4
          WHERE workspace_id = $1 AND workflow_id = $2
         """,
         workspace_id,
         workflow_id,
         list(state_ids),
+        version,
     )
 
 

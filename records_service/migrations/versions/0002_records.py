@@ -70,6 +70,7 @@ def upgrade() -> None:
             version      bigint NOT NULL,
             definition   jsonb NOT NULL,
             retired      text[] NOT NULL DEFAULT '{}',
+            retired_in   bigint NOT NULL DEFAULT 0,
             PRIMARY KEY (workspace_id, workflow_id)
         );
 

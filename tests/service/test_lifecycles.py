@@ -1,0 +1,113 @@
+"""This service's copy of the workflows: states that are being removed, and late news."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from records_service.app import create_app
+from records_service.config import Config
+from records_service.reactions import keep_workflow
+from shared.events import WORKFLOW_UPDATED, Event
+from shared.postgres import DATABASE
+from tests.kit import identities
+from tests.kit.sigma import error
+
+WORKSPACE = "ws-test"
+
+
+def definition(version, *states):
+    return {
+        "id": "wf-simple",
+        "version": version,
+        "alias": "simple",
+        "name": "Simple",
+        "defaultStateId": f"state-{states[0]}",
+        "states": [{"id": f"state-{state}", "name": state} for state in states],
+        "transitions": [],
+    }
+
+
+@pytest.fixture
+async def service(services):
+    """records_service beside a neighbour that knows one workflow, in version 1."""
+
+    async def register(_request):
+        return web.json_response(definition(1, "draft", "review"))
+
+    neighbour = web.Application()
+    neighbour.router.add_put("/internal/workflow-references/{schema}", register)
+    url = await services.serve(neighbour)
+    return await services.start(create_app, Config, auth_url=url, workflow_url=url)
+
+
+@pytest.fixture
+async def admin(service):
+    caller = service.as_(identities.admin())
+    schema = {
+        "id": "schema-a",
+        "alias": "a",
+        "name": "A",
+        "variantEnabled": False,
+        "workflowId": "wf-simple",
+    }
+    (await caller.post("/schemas", schema)).ok()
+    return caller
+
+
+async def hear(service, told):
+    event = Event(
+        WORKFLOW_UPDATED,
+        "/workflow_service",
+        WORKSPACE,
+        told["id"],
+        {"workflowId": told["id"], "version": told["version"], "definition": told},
+    )
+    async with service.app[DATABASE].transaction() as conn:
+        await keep_workflow(conn, event)
+
+
+async def create(admin):
+    return await admin.post("/records", {"schemaId": "schema-a"})
+
+
+async def retire(admin, states, version):
+    return await admin.post(
+        "/internal/workflows/wf-simple/retire-states", {"states": states, "version": version}
+    )
+
+
+async def test_a_state_that_a_record_is_in_cannot_be_retired(admin):
+    (await create(admin)).ok()
+    assert (await retire(admin, ["state-draft"], 2)).told == error(
+        409, "CONFLICT", "State 'state-draft' is in use and cannot be deleted"
+    )
+    assert (await create(admin)).status == 201
+
+
+async def test_no_record_is_born_into_a_state_that_is_going(service, admin):
+    assert (await retire(admin, ["state-draft"], 2)).status == 204
+    refused = await create(admin)
+    assert (refused.status, refused.body["error"]) == (503, "SERVICE_UNAVAILABLE")
+    await hear(service, definition(2, "review"))
+    assert (await create(admin)).ok()["lifecycleStateId"] == "state-review"
+
+
+async def test_late_news_of_an_earlier_version_does_not_readmit_a_state(service, admin):
+    assert (await retire(admin, ["state-draft"], 3)).status == 204
+    await hear(service, definition(2, "draft", "review"))
+    assert (await create(admin)).status == 503
+    await hear(service, definition(3, "review"))
+    assert (await create(admin)).ok()["lifecycleStateId"] == "state-review"
+
+
+async def test_a_state_that_stays_after_all_is_open_again(admin):
+    assert (await retire(admin, ["state-draft"], 2)).status == 204
+    assert (await admin.delete("/internal/workflows/wf-simple/retired-states")).status == 204
+    assert (await create(admin)).status == 201
+
+
+async def test_old_news_changes_nothing(service, admin):
+    await hear(service, definition(5, "fresh"))
+    await hear(service, definition(4, "stale"))
+    assert (await create(admin)).ok()["lifecycleStateId"] == "state-fresh"
