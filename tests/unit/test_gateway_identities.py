@@ -269,6 +269,22 @@ async def test_an_answer_read_before_the_news_is_not_kept(
     assert auth.asked == [KEY, KEY]
 
 
+async def test_an_answer_overtaken_by_the_news_is_asked_for_again(
+    identities: Identities, auth: AuthService, clock: Clock
+):
+    identities.connected()
+    identities.hear(pulse(clock))
+    auth.answering.clear()
+    early = asyncio.create_task(identities.of(KEY))
+    await settle()
+    del auth.known[KEY]
+    identities.hear(event("auth.key.deactivated", keyId="apikey-1", version=2, keyHash="aa" * 32))
+    auth.answering.set()
+    await early
+    with pytest.raises(Unauthorized):
+        await identities.of(KEY)
+
+
 async def test_a_refusal_read_before_the_news_is_not_kept(
     identities: Identities, auth: AuthService, clock: Clock
 ):
