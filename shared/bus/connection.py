@@ -39,6 +39,17 @@ class NotConfirmed(Exception):
     """The broker did not say that it has the message. It may have it all the same."""
 
 
+class _Connection(aio_pika.Connection):
+    """Closed by `Bus` alone."""
+
+    def __del__(self) -> None:
+        """Do nothing.
+
+        aio_pika begins here to close what is left of a failed attempt, but whatever thread collects
+        it need not have a loop.
+        """
+
+
 class Bus:
     """One connection, made again whenever it is lost."""
 
@@ -99,6 +110,7 @@ class Bus:
             timeout=CONNECT_TIMEOUT_S,
             heartbeat=HEARTBEAT_S,
             client_properties={"connection_name": self._name},
+            connection_class=_Connection,
         )
         connection.close_callbacks.add(lambda *_: lost.set())
         try:

@@ -34,13 +34,6 @@ USER = (
     *("--name", "Admin User", "--role", "role-admin", "--password-stdin"),
 )
 
-# The broker cannot be reached here. aio_pika closes what is left of an attempt when it is
-# collected, which fails in a thread without a loop, such as the one that runs the command.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:coroutine 'Connection.close' was never awaited",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Done:

@@ -30,13 +30,6 @@ WS = "ws-test"
 TOKEN_KEYS = "test=" + "QUFB" * 11 + "QQ=="
 EMAIL, PASSWORD = "Eva@Sigma.io", "correct horse"
 
-# The broker cannot be reached here. aio_pika closes what is left of an attempt when it is
-# collected, which fails in a thread without a loop, such as one that hashes a password.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:coroutine 'Connection.close' was never awaited",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
-
 REFUSED = error(401, "UNAUTHORIZED", "Invalid email or password")
 BAD_TOKEN = error(401, "UNAUTHORIZED", "Invalid or expired token")
 USER = {"id": "user-eva", "email": EMAIL, "name": "Eva", "roleId": "role-admin"}
