@@ -22,7 +22,7 @@ from records_service.schemas import store
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from shared import outbox
-from shared.errors import Conflict, NotFound, ValidationError
+from shared.errors import Conflict, NotFound, ServiceUnavailable, ValidationError
 from shared.events import (
     ENTITY_TRANSITION,
     SCHEMA_CREATED,
@@ -143,6 +143,9 @@ async def _move_records(
         if workflow_id is None
         else await lifecycles.get(conn, identity.workspace_id, workflow_id)
     )
+    if lifecycle is not None and lifecycle.default_state_id in lifecycle.retired:
+        # The workflow is about to have another first state; it is not known here yet.
+        raise ServiceUnavailable(f"The workflow of schema '{schema_id}' is being changed")
     to_state_id = lifecycle.default_state_id if lifecycle else None
     moved = await store.move_records(
         conn,

@@ -145,7 +145,7 @@ async def test_the_workspaces_used_least_are_forgotten(
 
 
 async def test_a_model_is_never_seen_half_changed(world: World):
-    """While aliases wander between two attributes, every load has each of them once."""
+    """A schema that has just got an attribute is never loaded without it."""
     await world.attribute("a")
     await world.schema("x", ["a"])
     stop = asyncio.Event()

@@ -9,6 +9,7 @@ import pytest
 from records_service.app import create_app
 from records_service.config import Config
 from records_service.lifecycles import store as lifecycles
+from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.service import Services
 from tests.kit.sigma import Caller, error
@@ -296,6 +297,24 @@ async def test_the_newest_definition_of_a_workflow_counts(world: World, admin: C
     (await admin.put("/schemas/schema-x", schema("x", ["a"], workflowId="wf-life"))).ok()
     shown = (await admin.get(f"/records/{record['id']}")).ok()
     assert shown["lifecycleStateId"] == "state-idea"
+
+
+async def test_no_record_is_moved_to_a_state_that_is_about_to_go(world: World, admin: Caller):
+    await workflow(world, "life", "draft", "done")
+    await world.attribute("a")
+    await world.schema("x", ["a"])
+    record = (await world.record("x")).ok()
+    bound = schema("x", ["a"], workflowId="wf-life")
+    (await admin.put("/schemas/schema-x", bound)).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["a"]))).ok()
+    retiring = world.records.as_(identities.admin(world.workspace))
+    path = "/internal/workflows/wf-life/retire-states"
+    (await retiring.post(path, {"states": ["state-draft"], "version": 2})).ok()
+    assert (await admin.put("/schemas/schema-x", bound)).told == error(
+        503, "SERVICE_UNAVAILABLE", "The workflow of schema 'schema-x' is being changed"
+    )
+    shown = (await admin.get(f"/records/{record['id']}")).ok()
+    assert shown["lifecycleStateId"] is None
 
 
 async def test_a_schema_with_records_stays(world: World, admin: Caller):
