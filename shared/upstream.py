@@ -38,7 +38,6 @@ IDLE_S_MAX: Final = 15.0
 ANSWER_BYTES_MAX: Final = 32 << 20
 _PASSED_ON: Final = (IDENTITY_HEADER, TRACE_HEADER, "tracestate")
 _ERRORS_BEGIN: Final = 400
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 ASKED: Final = Counter(
     "sigma_upstream_requests_total", "Calls to other services, by outcome", ["name", "outcome"]
@@ -117,19 +116,12 @@ class Upstream:
         deadline = loop.time() + timeout_s
         if self._session is None:
             self._session = new_session()
-        attempts = 2 if method in _REPEATABLE else 1
+        headers[DEADLINE_HEADER] = str(max(1, int(timeout_s * 1000)))
         try:
             async with asyncio.timeout_at(deadline):
-                while True:
-                    attempts -= 1
-                    left_ms = int((deadline - loop.time()) * 1000)
-                    headers[DEADLINE_HEADER] = str(max(1, left_ms))
-                    try:
-                        return await self._exchange(method, path, body, headers)
-                    except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                        # The other side closed an idle connection in the moment of its use.
-                        if attempts <= 0:
-                            raise
+                # aiohttp itself asks again, once, when an idle connection turns out to be closed
+                # and the method allows it.
+                return await self._exchange(method, path, body, headers)
         except TimeoutError as error:
             if loop.time() < deadline:
                 # It was the connecting that took too long: nobody there has seen the request.

@@ -14,7 +14,7 @@ import gzip
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import orjson
@@ -35,6 +35,7 @@ class RawAnswer:
     body: bytes
     more: bytes
     closed: bool
+    reset: bool = False
     interim: tuple[int, ...] = ()
 
     @property
@@ -79,7 +80,7 @@ def speak(
     """
     ends = time.monotonic() + within_s
     heard = bytearray()
-    closed = False
+    closed = reset = False
     with socket.create_connection((host, port), timeout=within_s) as connection:
         try:
             if pause_s:
@@ -103,19 +104,19 @@ def speak(
             except TimeoutError:
                 break
             except ConnectionError:
-                closed = True
+                closed = reset = True
                 break
             closed = not part
             heard += part
-    return _parsed(bytes(heard), closed=closed)
+    return replace(_parsed(bytes(heard)), closed=closed, reset=reset)
 
 
-def _parsed(heard: bytes, *, closed: bool) -> RawAnswer:
+def _parsed(heard: bytes) -> RawAnswer:
     interim: list[int] = []
     while True:
         head, end, rest = heard.partition(b"\r\n\r\n")
         if not end or not head.startswith(b"HTTP/"):
-            return RawAnswer(0, {}, b"", heard, closed, tuple(interim))
+            return RawAnswer(0, {}, b"", heard, closed=False, interim=tuple(interim))
         first, *lines = head.decode("latin-1").split("\r\n")
         status = int(first.split(" ")[1])
         if status >= 200:
@@ -127,7 +128,8 @@ def _parsed(heard: bytes, *, closed: bool) -> RawAnswer:
         for name, _, value in (line.partition(":") for line in lines)
     }
     length = int(headers.get("content-length", len(rest)))
-    return RawAnswer(status, headers, rest[:length], rest[length:], closed, tuple(interim))
+    body, more = rest[:length], rest[length:]
+    return RawAnswer(status, headers, body, more, closed=False, interim=tuple(interim))
 
 
 def request(

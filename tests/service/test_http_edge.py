@@ -133,7 +133,7 @@ async def test_a_problem_document_comes_only_when_it_is_named(edge: Edge):
         answer = await edge.admin.post("/things", sent, headers={"Accept": accept})
         assert answer.told == error(400, "VALIDATION_ERROR", first)
         assert answer.headers["Content-Type"] == "application/json"
-    accept = "application/json;q=0.5, Application/Problem+JSON"
+    accept = "text/html;q=0, Application/Problem+JSON; q=0.5"
     answer = await edge.admin.post("/things", sent, headers={"Accept": accept})
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.told == (
@@ -242,6 +242,8 @@ async def test_a_compressed_body_is_read_and_handed_on_as_it_came(edge: Edge):
     headers = {**JSON, "Content-Encoding": "gzip"}
     answer = await edge.admin.post("/things", data=packed, headers=headers)
     assert answer.told == (201, {"name": "in gzip", "size": 0})
+    half = await edge.admin.post("/things", data=packed[:-8], headers=headers)
+    assert half.told == error(400, "VALIDATION_ERROR", "Malformed gzip: the body ends too early")
     twice = gzip.compress(b'{"name": ') + gzip.compress(b'"two members"}')
     answer = await edge.admin.post("/things", data=twice, headers=headers)
     assert answer.told == (201, {"name": "two members", "size": 0})
@@ -395,6 +397,23 @@ async def test_expect_100_continue_is_met_unless_the_body_would_be_refused(edge:
     large = request("POST", "/api/v1/things", {**headers, "Content-Length": str(1 << 40)})
     answer = await edge.speak(large)
     assert (answer.interim, answer.told) == ((), TOO_LARGE)
+
+
+async def test_an_unknown_expectation_is_told(edge: Edge):
+    headers = {**edge.keyring.headers(identities.admin()), **JSON, "Expect": "foo"}
+    told = error(400, "VALIDATION_ERROR", "Expect 'foo' is not known, expected '100-continue'")
+    for path in ("/api/v1/things", "/api/v1/nothing"):
+        answer = await edge.speak(request("POST", path, headers, b'{"name": "a"}'))
+        assert answer.told == told
+
+
+async def test_a_refusal_is_not_lost_with_what_nobody_read(edge: Edge):
+    """A reset would reach the client before the answer does."""
+    head = request("GET", "/open", {"X-Large": "a" * 9_000}, close=False)
+    answer = await edge.speak(head + b"x" * (1 << 20))
+    assert answer.status == 413
+    assert answer.closed
+    assert not answer.reset
 
 
 # One handler for every address.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -10,8 +12,8 @@ import orjson
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from shared.errors import ValidationError, Violation
-from shared.web.reading import parse_body
+from shared.errors import PayloadTooLarge, ValidationError, Violation
+from shared.web.reading import _decoded, parse_body
 from shared.web.wording import js_type, pointer_to, shown
 
 
@@ -210,3 +212,13 @@ def test_what_is_quoted_is_short():
 def test_pointers_escape_what_they_must():
     assert pointer_to(("a/b", "c~d", 0)) == "/a~1b/c~0d/0"
     assert pointer_to(()) == ""
+
+
+def test_a_bomb_is_not_unpacked_to_see_how_large_it_is():
+    bomb = gzip.compress(b" " * (64 << 20))
+    tracemalloc.start()
+    with pytest.raises(PayloadTooLarge, match="exceeds 1000 bytes"):
+        _decoded(bomb, "gzip", 1_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 << 20
