@@ -115,6 +115,7 @@ class Gate:
     ) -> web.StreamResponse:
         return await forward(
             request,
+            prefix.service,
             self.pools[prefix.service],
             target,
             body=Body(request, self.config.body_bytes_max),

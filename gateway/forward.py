@@ -21,6 +21,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.upstream_connection import Answer, BodySource, UpstreamPool
+from shared import tracing
 from shared.errors import (
     ApiError,
     PayloadTooLarge,
@@ -62,6 +63,7 @@ _NOT_FORWARDED = _HOP_BY_HOP | {
     b"x-request-id",
 }
 _OURS = b"x-sigma-"
+_TRACE = frozenset({b"traceparent", b"tracestate"})
 _NOT_RETURNED = frozenset(
     {
         "connection",
@@ -89,6 +91,7 @@ def request_head(
     request_id: str,
     deadline_ms: int,
     identity_token: str | None,
+    trace: Mapping[str, str],
 ) -> bytes:
     """The head as the service gets it.
 
@@ -101,6 +104,9 @@ def request_head(
             value for name, value in request.raw_headers if name.lower() == b"connection"
         )
         dropped = dropped | {part.strip().lower().replace(b"_", b"-") for part in named.split(b",")}
+    if trace:
+        # The span of this hop stands between the client's and the service's.
+        dropped = dropped | _TRACE
     lines = [
         b"%s %s HTTP/1.1\r\nHost: %s\r\n"
         % (request.method.encode("ascii"), target.encode("utf-8", "surrogateescape"), authority)
@@ -117,6 +123,7 @@ def request_head(
         b"X-Forwarded-For: %s\r\nX-Request-Id: %s\r\nX-Sigma-Deadline: %d\r\n"
         % (_forwarded_for(request), request_id.encode("ascii"), deadline_ms)
     )
+    lines.extend(f"{name}: {value}\r\n".encode("ascii") for name, value in trace.items())
     if identity_token is not None:
         lines.append(b"X-Sigma-Identity: %s\r\n" % identity_token.encode("ascii"))
     lines.append(framing)
@@ -178,6 +185,7 @@ class Body:
 
 async def forward(
     request: web.Request,
+    service: str,
     pool: UpstreamPool,
     target: str,
     *,
@@ -193,27 +201,30 @@ async def forward(
     if left_s <= 0:
         raise UpstreamTimeout
     method = request.method
-    head = request_head(
-        request,
-        target,
-        pool.authority,
-        framing=framing,
-        request_id=request_id,
-        deadline_ms=max(1, int(left_s * 1000)),
-        identity_token=identity_token,
-    )
-    answer = await pool.send(
-        head,
-        content,
-        deadline=deadline,
-        # A conditional request that was acted on would find its own change the second time.
-        replayable=method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers,
-        bodyless=method == "HEAD",
-    )
+    trace: dict[str, str] = {}
+    with tracing.client_span(method, service, trace):
+        head = request_head(
+            request,
+            target,
+            pool.authority,
+            framing=framing,
+            request_id=request_id,
+            deadline_ms=max(1, int(left_s * 1000)),
+            identity_token=identity_token,
+            trace=trace,
+        )
+        answer = await pool.send(
+            head,
+            content,
+            deadline=deadline,
+            # A conditional request that was acted on would find its own change the second time.
+            replayable=method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers,
+            bodyless=method == "HEAD",
+        )
     if answer.status == Unauthorized.status and identity_token is not None:
         # It is us whom the service does not believe (keys, clocks), and no fault of the caller.
         answer.close()
-        log.error("service_refuses_this_gateway", service=pool.authority.decode())
+        log.error("service_refuses_this_gateway", service=service)
         raise ServiceUnavailable
     return await _answer(request, answer, deadline, more_headers)
 

@@ -9,8 +9,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway.routes import Service
+from shared import tracing
 from tests.kit.sigma import error
 from tests.service.gateway_world import (
     API_KEY,
@@ -153,6 +156,19 @@ async def test_the_chain_of_addresses_grows_by_the_peer(world: World):
     assert value_of(told, "X-Forwarded-For") == "203.0.113.7, 2001:db8::1, 127.0.0.1"
     told = await seen(world, request_bytes(headers=[("X-Forwarded-For", "<script>")]))
     assert value_of(told, "X-Forwarded-For") == "127.0.0.1"
+
+
+async def test_the_span_of_this_hop_stands_between_the_clients_and_the_services(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    monkeypatch.setattr(tracing, "_tracer", TracerProvider().get_tracer("test"))
+    monkeypatch.setattr(tracing, "_propagator", TraceContextTextMapPropagator())
+    monkeypatch.setattr(tracing, "enabled", True)
+    told = await seen(world, request_bytes(headers=[("traceparent", f"00-{trace_id}-{parent}-01")]))
+    version, same_trace, span, sampled = value_of(told, "traceparent").split("-")
+    assert (version, same_trace, sampled) == ("00", trace_id, "01")
+    assert span != parent
 
 
 async def test_the_clients_request_id_is_kept_when_it_is_harmless(world: World):
