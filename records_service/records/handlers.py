@@ -67,17 +67,18 @@ async def list_records(request: web.Request) -> web.StreamResponse:
     asked = read_query(request, RecordFilter)
     role = await role_of(request)
     db = request.app[DATABASE]
-    blueprint = await request.app[BLUEPRINTS].get(db, identity.workspace_id)
+    state_ids = await _state_ids(request, asked.lifecycle_state_id)
     async with db.acquire() as conn:
-        records, total = await store.page(
+        page = await store.page(
             conn,
             identity.workspace_id,
             schema_id=asked.schema_id,
-            state_ids=_state_ids(blueprint, asked.lifecycle_state_id),
+            state_ids=state_ids,
             offset=asked.offset,
             limit=asked.limit,
         )
-    ruled = [(record, rules_of(blueprint, record.schema_id)) for record in records]
+    blueprint = await request.app[BLUEPRINTS].at(db, identity.workspace_id, page.model_version)
+    ruled = [(record, rules_of(blueprint, record.schema_id)) for record in page.records]
     gone = await _gone(request, ruled)
     return json_response(
         {
@@ -85,7 +86,7 @@ async def list_records(request: web.Request) -> web.StreamResponse:
                 shown(record, rules, rules.access(role, record.state_id), gone)
                 for record, rules in ruled
             ],
-            "total": total,
+            "total": page.total,
             "offset": asked.offset,
             "limit": asked.limit,
         }
@@ -295,10 +296,13 @@ async def _gone(
         return frozenset(named - (await store.existing(conn, workspace_id, list(named))).keys())
 
 
-def _state_ids(blueprint: Blueprint, name: str | None) -> list[str] | None:
+async def _state_ids(request: web.Request, name: str | None) -> list[str] | None:
     """The ids of all states with this id or alias, in whichever workflow (C13)."""
     if name is None:
         return None
+    blueprint = await request.app[BLUEPRINTS].get(
+        request.app[DATABASE], identity_of(request).workspace_id
+    )
     named = (lifecycle_.state_named(name) for lifecycle_ in blueprint.lifecycles.values())
     return sorted({name, *(state.id for state in named if state)})
 

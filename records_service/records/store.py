@@ -54,6 +54,15 @@ class RecordMoved(Exception):
     """The record changed since it was read; read it and judge again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Part of a list, and what it is to be shown by; all of one moment."""
+
+    records: list[Record]
+    total: int
+    model_version: int
+
+
 class NoRoomInStripe(Exception):
     """This stripe of the counter has no place left; others may."""
 
@@ -89,8 +98,8 @@ async def page(
     state_ids: Sequence[str] | None,
     offset: int,
     limit: int,
-) -> tuple[list[Record], int]:
-    """Records in order of creation, and how many there are in all."""
+) -> Listing:
+    """Records in order of creation, how many there are in all, and the model's version."""
     where = ["r.workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
     if schema_id is not None:
@@ -102,8 +111,10 @@ async def page(
     condition = " AND ".join(where)
     rows = await conn.fetch(
         f"""
-        SELECT {_COLUMNS}, counted.total
-          FROM (SELECT count(*) AS total FROM records r WHERE {condition}) counted
+        SELECT {_COLUMNS}, counted.total, counted.model_version
+          FROM (SELECT count(*) AS total,
+                       (SELECT version FROM models WHERE workspace_id = $1) AS model_version
+                  FROM records r WHERE {condition}) counted
           LEFT JOIN LATERAL (
                SELECT * FROM records r
                 WHERE {condition}
@@ -116,7 +127,11 @@ async def page(
         offset,
         limit,
     )
-    return [_record(row) for row in rows if row["id"] is not None], rows[0]["total"]
+    return Listing(
+        records=[_record(row) for row in rows if row["id"] is not None],
+        total=rows[0]["total"],
+        model_version=rows[0]["model_version"] or 0,
+    )
 
 
 async def existing(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> dict[str, str]:
