@@ -69,7 +69,13 @@ def new_service(
         connections_max=config.connections_max, body_bytes_max=config.body_bytes_max
     )
     draining = asyncio.Event()
-    edge = Edge(IdentityVerifier.parse(config.identity_keys), limits.body_bytes_max, draining)
+    tables = list(routes)
+    edge = Edge(
+        IdentityVerifier.parse(config.identity_keys),
+        limits.body_bytes_max,
+        draining,
+        open_below=tuple(table.open_below for table in tables if table.open_below is not None),
+    )
     app = web.Application(
         middlewares=[edge.middleware()],
         client_max_size=limits.body_bytes_max,
@@ -80,7 +86,7 @@ def new_service(
     app[LIMITS] = limits
     app[DRAINING] = draining
     app[READINESS] = list(probes)
-    app[ROUTES] = [route for table in routes for route in table.table]
+    app[ROUTES] = [route for table in tables for route in table.table]
     for route in app[ROUTES]:
         for each in _added(app, route):
             edge.routes[each] = route

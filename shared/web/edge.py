@@ -58,9 +58,14 @@ class Edge:
     """What stands around the handlers of one application."""
 
     def __init__(
-        self, verifier: IdentityVerifier, body_bytes_max: int, draining: asyncio.Event
+        self,
+        verifier: IdentityVerifier,
+        body_bytes_max: int,
+        draining: asyncio.Event,
+        open_below: tuple[str, ...] = (),
     ) -> None:
         self.routes: dict[AbstractRoute, Route] = {}
+        self._open_below = open_below
         self._verifier = verifier
         self._body_bytes_max = body_bytes_max
         self._draining = draining
@@ -106,7 +111,7 @@ class Edge:
     ) -> web.StreamResponse:
         try:
             check_address(request)
-            if route is None or not route.open:
+            if not (request.path.startswith(self._open_below) if route is None else route.open):
                 call.identity = authenticated(request, self._verifier)
                 if route is not None:
                     check_access(call.identity, route)

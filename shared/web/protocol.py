@@ -138,7 +138,7 @@ class Connection(RequestHandler):
                 self._body_bytes = 0
                 self._body_late_s = 0.0
                 self._body_moved_at = self._loop.time()
-        elif self._head_began_at is None and self._body is None and data and self._waiter:
+        elif self._head_began_at is None and self._body is None and data:
             self._head_began_at = self._loop.time()
         if self._body is not None:
             self._account_for_body()
@@ -146,7 +146,10 @@ class Connection(RequestHandler):
     def look(self, now: float) -> None:
         """Give up what comes too slowly."""
         if self._head_began_at is not None:
-            if now - self._head_began_at > self._limits.head_read_s_max:
+            if self._waiter is None:
+                # Half of a pipelined request: its time begins when the one before is answered.
+                self._head_began_at = now
+            elif now - self._head_began_at > self._limits.head_read_s_max:
                 self._head_began_at = None
                 self._refuse_head(ValidationError("The request head did not come in time"))
         elif self._body is not None:

@@ -53,11 +53,13 @@ class Route:
 class Routes:
     """The routes of one feature; `tag` groups them in the description.
 
-    Rules are fields of `Route`.
+    Rules are fields of `Route`. `open_below` is an address below which nobody is asked for a
+    credential, whether there is something at the address or not.
     """
 
     tag: str
     table: list[Route] = field(default_factory=list)
+    open_below: str | None = None
 
     def get(self, path: str, **rules: Any) -> Declare:
         """Declare a GET route, which answers HEAD as well."""

@@ -316,6 +316,21 @@ async def test_a_head_that_trickles_in_is_given_up(start_edge: StartEdge):
     assert answer.closed
 
 
+async def test_half_a_head_behind_a_request_is_given_up_too(start_edge: StartEdge):
+    edge = await start_edge(head_read_s_max=0.2)
+    with socket.create_connection(("127.0.0.1", edge.port)) as connection:
+        connection.sendall(request("GET", "/open/short", close=False))
+        await edge.begun()
+        connection.sendall(b"GET /open HTTP/1.1\r\nHost: a")
+        await asyncio.sleep(0.4)
+        edge.app[GO_ON].set()
+        heard = b""
+        while part := await asyncio.to_thread(connection.recv, 65_536):
+            heard += part
+    assert heard.count(b"HTTP/1.1 200") == 1
+    assert b"The request head did not come in time" in heard
+
+
 LATE_BODY = error(400, "VALIDATION_ERROR", "The request body did not come in time")
 
 

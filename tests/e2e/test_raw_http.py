@@ -1,0 +1,74 @@
+"""Bytes that are no decent request, sent to the gateway and to each service as they run."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+
+from shared.identity import GATEWAY
+from tests.kit import identities
+from tests.kit.raw_http import Payload, payloads, request, slow_payloads, speak
+from tests.kit.stack import AUTH, RECORDS, SERVICES, WORKFLOW, Stack
+
+PATHS = {
+    AUTH: "/api/v1/roles",
+    RECORDS: "/api/v1/dimensions",
+    WORKFLOW: "/api/v1/workflows",
+}
+
+
+async def told(stack: Stack, service: str, payload: Payload) -> str:
+    """What is dishonest about the answer; nothing when it is as it should be."""
+    url = urlsplit(stack[service].url)
+    assert url.hostname is not None
+    assert url.port is not None
+    answer = await asyncio.to_thread(speak, url.hostname, url.port, payload.sent, payload.within_s)
+    try:
+        payload.check(answer)
+    except AssertionError as error:
+        return f"{payload.name}: {error}"
+    return ""
+
+
+async def dishonest(stack: Stack, service: str, table: list[Payload]) -> list[str]:
+    found = [await told(stack, service, payload) for payload in table]
+    return [problem for problem in found if problem]
+
+
+@pytest.mark.parametrize("service", PATHS)
+async def test_each_service_tells_it_in_json(stack: Stack, service: str):
+    headers = stack.keyring.headers(identities.admin())
+    assert await dishonest(stack, service, payloads(PATHS[service], headers)) == []
+
+
+async def test_the_gateway_tells_it_in_json(stack: Stack):
+    workspace = await stack.workspace()
+    key = await workspace.api_key()
+    assert await dishonest(stack, GATEWAY, payloads("/api/v1/dimensions", key.headers)) == []
+    assert await dishonest(stack, GATEWAY, payloads("/api/v1/auth/login")) == []
+    # A stranger learns what is wrong with the bytes, or that nobody knows him.
+    unknown = [
+        Payload(each.name, each.sent, each.statuses | {401, 404}, within_s=each.within_s)
+        for each in payloads("/api/v1/records")
+    ]
+    assert await dishonest(stack, GATEWAY, unknown) == []
+    assert "Traceback" not in stack[GATEWAY].tail(lines=10_000)
+
+
+async def test_half_a_header_is_given_up_everywhere(stack: Stack):
+    found = await asyncio.gather(
+        *(dishonest(stack, service, slow_payloads("/api/v1/records")) for service in SERVICES)
+    )
+    assert found == [[] for _ in SERVICES]
+
+
+async def test_a_service_is_reached_by_nobody_but_the_gateway(stack: Stack):
+    for service, path in PATHS.items():
+        url = urlsplit(stack[service].url)
+        assert url.hostname is not None
+        assert url.port is not None
+        answer = await asyncio.to_thread(speak, url.hostname, url.port, request("GET", path))
+        missing = {"error": "UNAUTHORIZED", "message": "Missing authentication"}
+        assert answer.told == (401, missing)
