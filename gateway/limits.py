@@ -4,7 +4,7 @@ Off unless `SIGMA_RATE_LIMIT` (such as `1000/minute`) is set. A caller is one AP
 one workspace; the open addresses have no caller and are not counted here. Counters are kept in this
 process, or in Redis (`SIGMA_RATE_LIMIT_STORAGE=redis://…`) when several gateways share one rate.
 
-Redis away or slow: requests pass uncounted, the log says so once, and the metric
+Redis away or slow: requests pass uncounted, the log says so, and the metric
 `sigma_rate_limit_uncounted_total` counts them. A limit protects the system from callers; it must
 not become the part that takes the system down. For a second after a failure Redis is left alone, so
 that its time-out is not paid by every request.
