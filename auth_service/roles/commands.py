@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from datetime import UTC, datetime
 
 from auth_service.roles import store
@@ -16,13 +15,12 @@ from auth_service.roles.grants import (
 from auth_service.roles.model import Role, RoleDraft, blank_role, built_in_admin
 from auth_service.source import SOURCE
 from shared import events, outbox
-from shared.errors import PermissionDenied, PreconditionFailed
+from shared.errors import PermissionDenied
 from shared.events import Event
 from shared.identity import ADMIN_ROLE, Identity
 from shared.ids import new_id
 from shared.postgres import Conn, Database
-
-Versions = Collection[int] | None
+from shared.versions import Versions, check_version
 
 
 async def create(db: Database, actor: Identity, draft: RoleDraft) -> Role:
@@ -58,7 +56,7 @@ async def update(
     async with db.transaction() as conn:
         version = await store.next_version(conn, actor.workspace_id, role_id)
         before = await store.get(conn, actor.workspace_id, role_id)
-        _check_version(before, expected)
+        check_version("Role", before.id, before.version, expected)
         after = before.revised(draft, version=version, now=datetime.now(UTC))
         await _check_allowed(conn, actor, before, after)
         check_still_built_in(before, after)
@@ -72,7 +70,7 @@ async def delete(db: Database, actor: Identity, role_id: str, expected: Versions
     async with db.transaction() as conn:
         version = await store.next_version(conn, actor.workspace_id, role_id)
         role = await store.get(conn, actor.workspace_id, role_id)
-        _check_version(role, expected)
+        check_version("Role", role.id, role.version, expected)
         check_may_go(role)
         await store.delete(conn, actor.workspace_id, role_id)
         await outbox.stage(conn, _told(events.ROLE_DELETED, role.at(version)))
@@ -91,13 +89,6 @@ async def _check_allowed(conn: Conn, actor: Identity, before: Role, after: Role)
         raise PermissionDenied
     # Two large roles take a while to compare; other requests go on meanwhile.
     await asyncio.to_thread(check_grant, giver, before, after)
-
-
-def _check_version(role: Role, expected: Versions) -> None:
-    if expected is not None and role.version not in expected:
-        raise PreconditionFailed(
-            f"Role '{role.id}' is at version {role.version}, which If-Match does not name"
-        )
 
 
 def _told(event_type: str, role: Role) -> Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 from urllib.parse import quote
 
@@ -23,13 +22,12 @@ from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFail
 from shared.identity import Flag, Identity, Permission
 from shared.postgres import DATABASE
 from shared.upstream import Upstream
+from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(tag="Roles")
 
 RECORDS: Final = web.AppKey("records_service", Upstream)
-
-_VERSION_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
 @routes.get(
@@ -96,7 +94,7 @@ async def update_role(request: web.Request) -> web.StreamResponse:
     identity.require_flag(Flag.MANAGE_ROLES)
     draft = await read_body(request, RoleDraft)
     role = await commands.update(
-        request.app[DATABASE], identity, request.match_info["id"], draft, _if_match(request)
+        request.app[DATABASE], identity, request.match_info["id"], draft, if_match(request)
     )
     outbox.wake(request.app)
     return _answer(role)
@@ -113,7 +111,7 @@ async def delete_role(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
     await commands.delete(
-        request.app[DATABASE], identity, request.match_info["id"], _if_match(request)
+        request.app[DATABASE], identity, request.match_info["id"], if_match(request)
     )
     outbox.wake(request.app)
     return no_content()
@@ -184,14 +182,6 @@ def _caller(request: web.Request) -> Identity:
     if identity.kind == "service":
         raise PermissionDenied
     return identity
-
-
-def _if_match(request: web.Request) -> frozenset[int] | None:
-    """The versions that `If-Match` names; None where any version will do."""
-    header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
-        return None
-    return frozenset(int(version) for version in _VERSION_TAG.findall(header))
 
 
 def _answer(role: Role, *, status: int = 200, location: str | None = None) -> web.StreamResponse:

@@ -24,11 +24,11 @@ from records_service.option_lists.model import OPTION_LIST
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Kind, Part
-from records_service.parts.versions import check_version
 from shared.errors import Conflict, ValidationError
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
 from shared.ids import new_id
 from shared.postgres import Conn
+from shared.versions import Versions, check_version
 
 _SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
@@ -50,7 +50,7 @@ async def replace(
     workspace_id: str,
     attribute_id: str,
     draft: AttributeDraft,
-    expected: frozenset[int] | None,
+    expected: Versions,
 ) -> Part:
     """Raises `Conflict` where stored values stand against it.
 
@@ -75,7 +75,7 @@ async def replace(
 
 
 async def delete(
-    app: web.Application, workspace_id: str, attribute_id: str, expected: frozenset[int] | None
+    app: web.Application, workspace_id: str, attribute_id: str, expected: Versions
 ) -> None:
     """Raises `Conflict` while a schema or a guard refers to it."""
     async with changing_model(app, workspace_id) as conn:

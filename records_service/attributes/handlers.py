@@ -7,10 +7,11 @@ from aiohttp import web
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
 from records_service.parts import store as parts
-from records_service.parts.versions import answer, created, if_match
+from records_service.parts.answers import answer, created
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
+from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(tag="Attributes")

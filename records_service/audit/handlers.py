@@ -11,7 +11,6 @@ from records_service.audit.model import AuditFilter, Entry, EntryPage
 from records_service.permissions.roles import role_of
 from records_service.permissions.rules import AttributePermission, Role, permission
 from records_service.records.seen import see
-from records_service.records.view import timestamp
 from shared.errors import NotFound, PermissionDenied
 from shared.identity import Permission
 from shared.postgres import DATABASE
@@ -108,7 +107,7 @@ def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
         "entityId": entry.record_id,
         "action": entry.action,
         "userId": entry.user_id,
-        "timestamp": timestamp(entry.at),
+        "timestamp": entry.at,
         "changes": [
             {name: change[name] for name in ("attribute", "scope", "oldValue", "newValue")}
             for change in changes

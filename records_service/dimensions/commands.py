@@ -10,10 +10,10 @@ from records_service.dimensions.segments import body_of, removed
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Part
-from records_service.parts.versions import check_version
 from shared.errors import Conflict
 from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
 from shared.ids import new_id
+from shared.versions import Versions, check_version
 
 
 async def create(app: web.Application, workspace_id: str, draft: DimensionDraft) -> Part:
@@ -32,7 +32,7 @@ async def replace(
     workspace_id: str,
     dimension_id: str,
     draft: DimensionDraft,
-    expected: frozenset[int] | None,
+    expected: Versions,
 ) -> Part:
     """Raises `Conflict` when a segment that values use would go."""
     async with changing_model(app, workspace_id) as conn:
@@ -48,7 +48,7 @@ async def replace(
 
 
 async def delete(
-    app: web.Application, workspace_id: str, dimension_id: str, expected: frozenset[int] | None
+    app: web.Application, workspace_id: str, dimension_id: str, expected: Versions
 ) -> None:
     """Raises `Conflict` while an attribute varies by it."""
     async with changing_model(app, workspace_id) as conn:

@@ -14,10 +14,11 @@ from records_service.dimensions.model import (
 )
 from records_service.dimensions.segments import scope_matrix
 from records_service.parts import store as parts
-from records_service.parts.versions import answer, created, if_match
+from records_service.parts.answers import answer, created
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
+from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(tag="Dimensions")

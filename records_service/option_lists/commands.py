@@ -27,11 +27,11 @@ from records_service.option_lists.model import (
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Part
-from records_service.parts.versions import check_version
 from shared.errors import Conflict, ValidationError
 from shared.events import OPTION_LIST_CREATED, OPTION_LIST_DELETED, OPTION_LIST_UPDATED
 from shared.ids import new_id
 from shared.postgres import Conn
+from shared.versions import Versions, check_version
 
 
 async def create(app: web.Application, workspace_id: str, draft: OptionListDraft) -> Part:
@@ -53,7 +53,7 @@ async def replace(
     workspace_id: str,
     list_id: str,
     draft: OptionListDraft,
-    expected: frozenset[int] | None,
+    expected: Versions,
 ) -> Part:
     """Raises `Conflict` when a value that records have would go."""
     async with changing_model(app, workspace_id) as conn:
@@ -79,9 +79,7 @@ async def replace(
         return await store.get(conn, workspace_id, list_id)
 
 
-async def delete(
-    app: web.Application, workspace_id: str, list_id: str, expected: frozenset[int] | None
-) -> None:
+async def delete(app: web.Application, workspace_id: str, list_id: str, expected: Versions) -> None:
     """Raises `Conflict` while an attribute chooses from it."""
     async with changing_model(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
@@ -96,7 +94,7 @@ async def add_value(
     workspace_id: str,
     list_id: str,
     draft: OptionValueDraft,
-    expected: frozenset[int] | None,
+    expected: Versions,
 ) -> tuple[OptionValue, Part]:
     """The new value and the list it is in; it goes to the end unless it says where."""
     async with changing_model(app, workspace_id) as conn:
@@ -116,7 +114,7 @@ async def replace_value(
     list_id: str,
     value_id: str,
     draft: OptionValueDraft,
-    expected: frozenset[int] | None,
+    expected: Versions,
 ) -> tuple[OptionValue, Part]:
     """The value as it is now; its id stays, so records that have it keep it."""
     async with changing_model(app, workspace_id) as conn:
@@ -138,7 +136,7 @@ async def remove_value(
     workspace_id: str,
     list_id: str,
     value_id: str,
-    expected: frozenset[int] | None,
+    expected: Versions,
 ) -> None:
     """Children go with it; raises `Conflict` when a record has one of them."""
     async with changing_model(app, workspace_id) as conn:
@@ -150,9 +148,7 @@ async def remove_value(
         await _touch(conn, workspace_id, old)
 
 
-async def _current(
-    conn: Conn, workspace_id: str, list_id: str, expected: frozenset[int] | None
-) -> Part:
+async def _current(conn: Conn, workspace_id: str, list_id: str, expected: Versions) -> Part:
     part = await parts.get(conn, OPTION_LIST, workspace_id, list_id)
     check_version(OPTION_LIST.title, part.id, part.version, expected)
     return part

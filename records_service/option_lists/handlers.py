@@ -13,11 +13,12 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
+from records_service.parts.answers import answer, created
 from records_service.parts.model import Part
-from records_service.parts.versions import answer, created, entity_tag, if_match
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
+from shared.versions import entity_tag, if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(tag="Option lists")

@@ -22,7 +22,6 @@ from aiohttp import web
 from records_service.attributes.model import Attribute
 from records_service.attributes.uniqueness import Claim, claims_of
 from records_service.parts.commands import SOURCE
-from records_service.parts.versions import check_version
 from records_service.permissions.rules import Role
 from records_service.records import lifecycle, store
 from records_service.records.changes import Change, differences, merged, with_value
@@ -52,6 +51,7 @@ from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENT
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import DATABASE
+from shared.versions import Versions, check_version
 
 JUDGEMENTS_MAX = 100
 PAUSE_S = 0.002
@@ -69,7 +69,7 @@ class Caller:
 
     identity: Identity
     role: Role | None
-    if_match: frozenset[int] | None = None
+    if_match: Versions = None
 
     def check_version(self, record: Record) -> None:
         """Raise `PreconditionFailed` when `If-Match` names another version than the stored one."""

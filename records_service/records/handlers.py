@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from records_service.parts.versions import entity_tag, if_match
 from records_service.permissions.roles import role_of
 from records_service.records import commands, lifecycle, store
 from records_service.records.commands import Caller
@@ -42,6 +41,7 @@ from shared.errors import (
 )
 from shared.identity import Permission
 from shared.postgres import DATABASE
+from shared.versions import entity_tag, if_match
 from shared.web import (
     Routes,
     identity_of,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from records_service.records.model import Record
@@ -19,8 +18,8 @@ def shown(
         "id": record.id,
         "schemaId": record.schema_id,
         "lifecycleStateId": record.state_id,
-        "createdAt": timestamp(record.created_at),
-        "updatedAt": timestamp(record.updated_at),
+        "createdAt": record.created_at,
+        "updatedAt": record.updated_at,
         "createdBy": record.created_by,
         "updatedBy": record.updated_by,
         "values": _shown_values(record.values, rules, access.visible, gone),
@@ -35,11 +34,6 @@ def relations(record: Record, rules: RecordRules) -> set[str]:
         if attribute_id in record.values
         for record_id in related(record.values[attribute_id])
     }
-
-
-def timestamp(at: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds and Z (C18)."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def _shown_values(

@@ -17,7 +17,6 @@ from records_service.lifecycles import store as lifecycles
 from records_service.parts import store as parts
 from records_service.parts.commands import SOURCE, changing_model, tell
 from records_service.parts.model import Part
-from records_service.parts.versions import check_version
 from records_service.schemas import store
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
@@ -34,6 +33,7 @@ from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import DATABASE, Conn
 from shared.upstream import Upstream
+from shared.versions import Versions, check_version
 from shared.web import identity_of
 
 EVENTS_AT_ONCE = 1_000
@@ -62,7 +62,7 @@ async def create(request: web.Request, draft: SchemaDraft) -> Part:
 
 
 async def replace(
-    request: web.Request, schema_id: str, draft: SchemaDraft, expected: frozenset[int] | None
+    request: web.Request, schema_id: str, draft: SchemaDraft, expected: Versions
 ) -> Part:
     """Records in a state that a new workflow does not know go to its default state (Q24)."""
     identity = identity_of(request)
@@ -81,7 +81,7 @@ async def replace(
     return part
 
 
-async def delete(request: web.Request, schema_id: str, expected: frozenset[int] | None) -> None:
+async def delete(request: web.Request, schema_id: str, expected: Versions) -> None:
     """Raises `Conflict` while a record has it or a relation points to it."""
     workspace_id = identity_of(request).workspace_id
     async with changing_model(request.app, workspace_id) as conn:
@@ -118,7 +118,7 @@ async def _judge(
     workspace_id: str,
     schema_id: str,
     draft: SchemaDraft,
-    expected: frozenset[int] | None,
+    expected: Versions,
 ) -> tuple[Part, dict[str, Any]]:
     """The schema as it is and the body that it would get.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 import structlog
 from aiohttp import web
@@ -13,13 +12,13 @@ from shared import events, outbox
 from shared.errors import (
     ApiError,
     Conflict,
-    PreconditionFailed,
     ServiceUnavailable,
     UpstreamTimeout,
 )
 from shared.events import Event
 from shared.ids import new_id
 from shared.postgres import DATABASE, Database
+from shared.versions import Versions, check_version
 from workflow_service.workflows import references, store
 from workflow_service.workflows.model import Workflow, WorkflowDraft
 from workflow_service.workflows.neighbours import Neighbours, stale_references
@@ -37,9 +36,6 @@ log = structlog.get_logger(__name__)
 
 SOURCE = "/workflow_service"
 REFERENCES_COMPARED_MAX = 500
-
-Versions: TypeAlias = frozenset[int] | None
-"""The versions that the caller will have changed; None: whichever it is."""
 
 
 async def create(
@@ -81,7 +77,7 @@ async def update(
     try:
         async with db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
-            _check_version(known, expected)
+            check_version("Workflow", known.id, known.version, expected)
             removed = removed_states(known.states, parts.states)
             if removed:
                 retired_at = known.version
@@ -126,7 +122,8 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
 async def _delete(db: Database, workspace_id: str, workflow_id: str, expected: Versions) -> None:
     async with db.transaction() as conn:
         if expected is not None:
-            _check_version(await store.get_locked(conn, workspace_id, workflow_id), expected)
+            known = await store.get_locked(conn, workspace_id, workflow_id)
+            check_version("Workflow", known.id, known.version, expected)
         gone = await store.delete(conn, workspace_id, workflow_id)
         await outbox.stage(conn, _told(events.WORKFLOW_DELETED, workspace_id, gone))
 
@@ -185,14 +182,6 @@ def _drafted(
         updated_at=updated_at,
         version=0,
     )
-
-
-def _check_version(workflow: Workflow, expected: Versions) -> None:
-    if expected is not None and workflow.version not in expected:
-        raise PreconditionFailed(
-            f"Workflow '{workflow.id}' is at version {workflow.version},"
-            " which If-Match does not name"
-        )
 
 
 def _told(event_type: str, workspace_id: str, workflow: Workflow) -> Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +9,7 @@ from aiohttp import web
 from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed
 from shared.identity import Flag, Identity, Permission
 from shared.postgres import DATABASE
+from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 from workflow_service.workflows import commands, gates, store
 from workflow_service.workflows.model import (
@@ -22,8 +22,6 @@ from workflow_service.workflows.model import (
 from workflow_service.workflows.neighbours import Neighbours
 
 routes = Routes(tag="Workflows")
-
-_VERSION_TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
 @routes.get(
@@ -95,7 +93,7 @@ async def update_workflow(request: web.Request) -> web.StreamResponse:
         identity.workspace_id,
         request.match_info["id"],
         draft,
-        expected=_if_match(request),
+        expected=if_match(request),
     )
     return _answer(workflow)
 
@@ -111,7 +109,7 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     identity.require_flag(Flag.MANAGE_SCHEMAS)
     await commands.delete(
-        request.app, identity.workspace_id, request.match_info["id"], _if_match(request)
+        request.app, identity.workspace_id, request.match_info["id"], if_match(request)
     )
     return no_content()
 
@@ -189,11 +187,3 @@ def _reason(gate: gates.Closed) -> dict[str, Any]:
     if gate.code is gates.Gate.COMPLETENESS:
         reason |= {"score": gate.score, "minimum": gate.minimum, "missing": list(gate.missing)}
     return reason
-
-
-def _if_match(request: web.Request) -> frozenset[int] | None:
-    """The versions that `If-Match` names; None where any version will do."""
-    header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
-        return None
-    return frozenset(int(version) for version in _VERSION_TAG.findall(header))
