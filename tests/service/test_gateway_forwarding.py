@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -464,3 +465,60 @@ async def test_expect_continue_is_answered_here(world: World):
     assert status == 200
     assert "expect" not in names_of(world.echo.received[-1])
     writer.close()
+
+
+async def test_requests_on_one_connection_are_answered_one_after_the_other(world: World):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1 if request.path.endswith("1") else 0)
+        return web.Response(text=f"<{request.path}>")
+
+    world.echo.answer = answer
+    keep = b"Connection: close\r\n"
+    pipelined = b"".join(
+        request_bytes(f"/api/v1/records/ent-{n}").replace(keep, b"" if n < 3 else keep)
+        for n in (1, 2, 3)
+    )
+    answered = await raw(world.gateway.url, pipelined)
+    assert re.findall(rb"<(.*?)>; rel|<(/api.*?)>", answered) == [
+        (b"", b"/api/v1/records/ent-%d" % n) for n in (1, 2, 3)
+    ]
+
+
+async def test_an_upgrade_is_not_offered_and_what_follows_is_a_request(world: World):
+    payload = request_bytes(
+        headers=[
+            ("Upgrade", "websocket"),
+            ("Connection", "upgrade"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Sec-WebSocket-Version", "13"),
+        ]
+    )
+    status, headers, _ = parsed(await raw(world.gateway.url, payload))
+    assert status == 200
+    assert "upgrade" not in headers
+
+
+@pytest.mark.parametrize("line", ["OPTIONS * HTTP/1.1", "CONNECT elsewhere:443 HTTP/1.1"])
+async def test_a_target_that_is_no_address_leads_nowhere(world: World, line: str):
+    payload = f"{line}\r\nHost: gateway\r\nX-Sigma-ApiKey: {API_KEY}\r\nConnection: close\r\n\r\n"
+    status, headers, body = parsed(await raw(world.gateway.url, payload.encode()))
+    assert status in (400, 401)
+    assert headers["content-type"] == "application/json"
+    assert body.startswith(b'{"error":"')
+    assert world.echo.received == []
+
+
+@pytest.mark.parametrize("size", [100, 1_000_000])
+async def test_a_client_of_http_1_0_gets_the_whole_answer(world: World, size: int):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)  # Without a length: in chunks, which 1.0 does not know.
+        for _ in range(10):
+            await response.write(b"x" * (size // 10))
+        return response
+
+    world.echo.answer = answer
+    payload = request_bytes().replace(b"HTTP/1.1", b"HTTP/1.0")
+    status, headers, body = parsed(await raw(world.gateway.url, payload))
+    assert (status, body) == (200, b"x" * size)
+    assert "transfer-encoding" not in headers
