@@ -50,8 +50,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             postgres(config, application_name=NAME),
             reading,
             bus.rabbitmq(config, NAME),
-            upstream(AUTH_SERVICE, config.auth_url, "auth_service"),
-            upstream(WORKFLOW_SERVICE, config.workflow_url, "workflow_service"),
+            upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
+            upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),
             *([] if role == "api" else working),
         ],
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pydantic import AnyHttpUrl
+
 from shared.config import DatabaseConfig
 
 
 class Config(DatabaseConfig):
     """Addresses of the services that this one asks, besides what every service needs."""
 
-    auth_url: str
-    workflow_url: str
+    auth_url: AnyHttpUrl
+    workflow_url: AnyHttpUrl
