@@ -15,7 +15,7 @@ from shared.errors import RateLimited, Unauthorized, ValidationError, Violation
 from shared.postgres import DATABASE
 from shared.web import Routes, json_response, read_body
 
-routes = Routes(tag="Authentication")
+routes = Routes(tag="Authentication", open_below="/api/v1/auth/")
 
 QUICK_LOGIN_ENABLED: Final = web.AppKey("quick_login_enabled", bool)
 
