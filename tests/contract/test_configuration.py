@@ -1,0 +1,71 @@
+"""Every setting is documented, and a wrong configuration is told in one message."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auth_service.config import Config as AuthConfig
+from gateway.config import GatewayConfig
+from records_service.config import Config as RecordsConfig
+from workflow_service.config import Config as WorkflowConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = {
+    "auth_service": AuthConfig,
+    "gateway": GatewayConfig,
+    "records_service": RecordsConfig,
+    "workflow_service": WorkflowConfig,
+}
+
+
+def variables(config):
+    return {f"SIGMA_{name.upper()}" for name in config.model_fields}
+
+
+def test_operations_lists_every_setting_and_no_other():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    table = "\n".join(line for line in page.splitlines() if line.startswith("| `"))
+    documented = set(re.findall(r"`(SIGMA_[A-Z_]+)`", table))
+    assert documented == set().union(*map(variables, CONFIGS.values()))
+
+
+@pytest.mark.parametrize("service", CONFIGS)
+def test_a_service_without_settings_names_all_it_needs(service):
+    """One message, every variable, exit code 2; and nothing was opened."""
+    done = subprocess.run(
+        [sys.executable, "-m", service],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    needed = {
+        f"SIGMA_{name.upper()}"
+        for name, field in CONFIGS[service].model_fields.items()
+        if field.is_required()
+    }
+    assert set(re.findall(r"(SIGMA_[A-Z_]+) is missing", done.stderr)) == needed
+
+
+def test_a_secret_that_is_wrong_is_not_repeated():
+    wrong = "local=bm90LTMyLWJ5dGVz"
+    done = subprocess.run(
+        [sys.executable, "-m", "auth_service"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "SIGMA_TOKEN_KEYS": wrong},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "SIGMA_TOKEN_KEYS" in done.stderr
+    assert wrong not in done.stderr + done.stdout
