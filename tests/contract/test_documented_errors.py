@@ -279,7 +279,7 @@ async def test_a_problem_document_comes_only_when_asked_for_by_name(sigma):
         "/records", body, headers={"Accept": "application/problem+json"}
     )
     assert problem.headers["Content-Type"].startswith("application/problem+json")
-    assert (problem.body["status"], problem.body["error"]) == (400, "VALIDATION_ERROR")
+    assert (problem.body["status"], problem.body["code"]) == (400, "VALIDATION_ERROR")
     assert problem.body["errors"] == [
         {
             "pointer": "/values/price/0/value",
