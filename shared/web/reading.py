@@ -2,12 +2,13 @@
 
 Bodies are read strictly (`"1"` is no number, `true` is none either); a query string knows only
 text, so there `limit=50` is a number. What a model does not name is ignored. Texts with a NUL are
-refused here, because PostgreSQL stores none, and so are integers that we could not write again.
+refused, because PostgreSQL stores none, and so are integers that we could not write again.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, Any, Final, TypeVar, get_origin
 
@@ -68,16 +69,18 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
         sent = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise ValidationError.at("", f"Malformed JSON: {error}") from None
-    if b"\\u0000" in raw:
-        _refuse(sent, _holds_nul, "holds a NUL character")
-    if _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO):
-        _refuse_long_integers(raw)
     try:
-        return model.model_validate_json(raw, strict=True)
+        model_read = model.model_validate_json(raw, strict=True)
     except pydantic.ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
         raise refusal(error, sent) from None
+    # Only what the model took can do harm, and hardly a body holds either.
+    if b"\\u0000" in raw:
+        _refuse(model_read, _holds_nul, "holds a NUL character")
+    if _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO):
+        _refuse(model_read, _is_long_integer, "is an integer of more than 64 bits")
+    return model_read
 
 
 def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
@@ -170,28 +173,26 @@ def _is_long_integer(value: Any) -> bool:
     return isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX
 
 
-def _refuse_long_integers(raw: bytes) -> None:
-    # orjson has made floating point numbers of them, so it cannot tell.
-    from pydantic_core import from_json  # noqa: PLC0415 - rarely needed
-
-    try:
-        sent = from_json(raw)
-    except ValueError:
-        raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
-    _refuse(sent, _is_long_integer, "is an integer of more than 64 bits")
-
-
-def _refuse(sent: Any, is_refused: Any, why: str) -> None:
-    """Raise for the first value or key, in the order of the document, that is refused."""
-    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), sent)]
+def _refuse(read: BaseModel, is_refused: Callable[[Any], bool], why: str) -> None:
+    """Raise for the first value or name, in the order of the model, that is refused."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), read)]
     while waiting:
         path, value = waiting.pop()
         if is_refused(value):
             raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why}")
-        if isinstance(value, list):
-            waiting.extend(((*path, at), one) for at, one in reversed(tuple(enumerate(value))))
-        elif isinstance(value, dict):
-            for name in value:
-                if is_refused(name):
-                    raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why} in a name")
-            waiting.extend(((*path, name), one) for name, one in reversed(value.items()))
+        if isinstance(value, dict) and any(map(is_refused, value)):
+            raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why} in a name")
+        waiting.extend(((*path, name), part) for name, part in reversed(_parts(value)))
+
+
+def _parts(value: Any) -> list[tuple[str | int, Any]]:
+    """What a value is made of, by the names that the client knows."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        named = ((fields[name].alias or name, part) for name, part in value if name in fields)
+        return [*named, *(value.model_extra or {}).items()]
+    if isinstance(value, dict):
+        return list(value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(enumerate(value))
+    return []

@@ -47,6 +47,7 @@ class Route:
     summary: str = ""
     description: str = ""
     errors: tuple[type[ApiError], ...] = ()
+    examples: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,12 +55,14 @@ class Routes:
     """The routes of one feature; `tag` groups them in the description.
 
     Rules are fields of `Route`. `open_below` is an address below which nobody is asked for a
-    credential, whether there is something at the address or not.
+    credential, whether there is something at the address or not. `examples` are values of the
+    parameters in the path, for whoever tries the endpoints out.
     """
 
     tag: str
     table: list[Route] = field(default_factory=list)
     open_below: str | None = None
+    examples: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **rules: Any) -> Declare:
         """Declare a GET route, which answers HEAD as well."""
@@ -106,7 +109,11 @@ class Routes:
 
     def _declare(self, method: str, path: str, rules: Mapping[str, Any]) -> Declare:
         def declare(handler: Handler) -> Handler:
-            told = {"description": (handler.__doc__ or "").strip(), **rules}
+            told = {
+                "description": (handler.__doc__ or "").strip(),
+                "examples": self.examples,
+                **rules,
+            }
             guarded = any(told.get(rule) for rule in ("permission", "internal", "user_only"))
             route = Route(method, path, handler, self.tag, **{"open": not guarded, **told})
             self.table.append(route)

@@ -161,14 +161,20 @@ def test_an_integer_that_could_not_be_written_again_is_refused(number: str, take
     ("raw", "message"),
     [
         (rb'{"anything": ["a", "b\u0000"]}', "Field 'anything.1' holds a NUL character"),
-        (rb'{"a\u0000": 1}', "Body holds a NUL character in a name"),
         (rb'{"anything": {"a\u0000": 1}}', "Field 'anything' holds a NUL character in a name"),
+        (rb'{"tags": ["a\u0000"], "anything": "\u0000"}', "Field 'tags.0' holds a NUL character"),
+        (rb'{"byName": {"x": {"name": "\u0000"}}}', "Field 'byName.x.name' holds a NUL character"),
     ],
 )
 def test_a_nul_is_refused_wherever_it_is(raw: bytes, message: str):
     with pytest.raises(ValidationError) as raised:
         parse_body(raw, Thing)
     assert raised.value.message == message
+
+
+def test_what_is_ignored_may_hold_anything():
+    raw = rb'{"unknown": ["\u0000", 123456789012345678901234567890], "\u0000": 1, "name": "abc"}'
+    assert parse_body(raw, Thing).name == "abc"
 
 
 def test_an_escaped_backslash_before_u0000_is_no_nul():
