@@ -215,6 +215,7 @@ def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, A
                 "type": "string",
                 "pattern": ID_PATTERN if name.lower().endswith("id") else _NAME_PATTERN,
             },
+            **({"example": route.examples[name]} if name in route.examples else {}),
         }
         for name in _PARAMETER.findall(route.path)
     ]
@@ -229,8 +230,9 @@ def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, A
                 "name": "If-Match",
                 "in": "header",
                 "required": False,
-                "description": "The `ETag` of the version that the change is meant for",
+                "description": "The `ETag` of the version that the change is meant for; `*` is any",
                 "schema": {"type": "string"},
+                "example": "*",
             }
         )
     return parameters

@@ -12,7 +12,7 @@ from shared.identity import Identity, Permission
 from shared.postgres import DATABASE
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="API keys")
+routes = Routes(tag="API keys", examples={"id": "apikey-sync-prod"})
 
 
 @routes.get(

@@ -25,7 +25,7 @@ from shared.upstream import Upstream
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Roles")
+routes = Routes(tag="Roles", examples={"id": "role-editor"})
 
 RECORDS: Final = web.AppKey("records_service", Upstream)
 

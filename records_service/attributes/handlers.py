@@ -14,7 +14,7 @@ from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Attributes")
+routes = Routes(tag="Attributes", examples={"id": "attr-price"})
 
 
 @routes.get(

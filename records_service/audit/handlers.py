@@ -16,7 +16,7 @@ from shared.identity import Permission
 from shared.postgres import DATABASE
 from shared.web import Page, Routes, identity_of, json_response, read_query
 
-routes = Routes(tag="Audit")
+routes = Routes(tag="Audit", examples={"id": "ent-coastal-wb"})
 
 
 @routes.get(

@@ -21,7 +21,7 @@ from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Dimensions")
+routes = Routes(tag="Dimensions", examples={"id": "dim-language"})
 
 
 @routes.get(

@@ -21,7 +21,7 @@ from shared.postgres import DATABASE
 from shared.versions import entity_tag, if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Option lists")
+routes = Routes(tag="Option lists", examples={"id": "ol-colors", "valueId": "val-red"})
 
 
 @routes.get(

@@ -51,7 +51,7 @@ from shared.web import (
     read_query,
 )
 
-routes = Routes(tag="Records")
+routes = Routes(tag="Records", examples={"id": "ent-coastal-wb", "attr": "price"})
 
 
 @routes.get(

@@ -76,8 +76,8 @@ class RecordChanges(_Body):
 class ValueChange(_Body):
     """One value in one scope; null removes it."""
 
-    scope: dict[str, str] | None = None
-    value: Any
+    scope: dict[str, str] | None = Field(default=None, examples=[{"dim-market": "seg-dk"}])
+    value: Any = Field(examples=[549])
 
 
 class TransitionRequest(_Body):

@@ -15,7 +15,7 @@ from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Schemas")
+routes = Routes(tag="Schemas", examples={"id": "schema-apparel"})
 
 
 @routes.get(

@@ -1,9 +1,9 @@
 """The table in which a feature declares its routes, and what each of them promises.
 
 The edge enforces `permission`, `user_only` and `internal` before a handler runs; the description of
-the API is generated from all of it. A route is one of four kinds:
+the API is generated from all of it. A route says who may call it, in one of four ways:
 
-    open       no identity is looked at: `permission` is None and it is neither of the next two
+    open       no identity is looked at
     internal   for other services, and for those who act through them; not part of the description
     user_only  for people: an API key is refused, whatever it holds
     the rest   for people, and for API keys that hold `permission`
@@ -25,6 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Declare = Callable[[Handler], Handler]
 
 ANY_METHOD: Final = hdrs.METH_ANY
+_WHO_MAY: Final = ("permission", "user_only", "internal", "open")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Routes:
 
         It is left out of the description, and the caller's deadline header means nothing to it.
         """
-        return self._declare(ANY_METHOD, path, {"streams": True})
+        return self._declare(ANY_METHOD, path, {"open": True, "streams": True})
 
     def _declare(self, method: str, path: str, rules: Mapping[str, Any]) -> Declare:
         def declare(handler: Handler) -> Handler:
@@ -114,9 +115,9 @@ class Routes:
                 "examples": self.examples,
                 **rules,
             }
-            guarded = any(told.get(rule) for rule in ("permission", "internal", "user_only"))
-            route = Route(method, path, handler, self.tag, **{"open": not guarded, **told})
-            self.table.append(route)
+            if not any(told.get(rule) for rule in _WHO_MAY):
+                raise TypeError(f"{method} {path} does not say who may call it: {_WHO_MAY}")
+            self.table.append(Route(method, path, handler, self.tag, **told))
             return handler
 
         return declare

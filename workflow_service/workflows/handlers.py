@@ -21,7 +21,7 @@ from workflow_service.workflows.model import (
 )
 from workflow_service.workflows.neighbours import Neighbours
 
-routes = Routes(tag="Workflows")
+routes = Routes(tag="Workflows", examples={"id": "wf-product-lifecycle"})
 
 
 @routes.get(
