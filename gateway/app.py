@@ -155,7 +155,7 @@ GATE = web.AppKey("gate", Gate)
 health = Routes(tag="Health")
 
 
-@health.get("/healthz", answers=dict[str, str], summary="Whether the API is alive")
+@health.get("/healthz", open=True, answers=dict[str, str], summary="Whether the API is alive")
 async def healthz(_request: web.Request) -> web.StreamResponse:
     """Needs no credentials and asks nobody: it says that the gateway itself runs."""
     return json_response({"status": "ok"})

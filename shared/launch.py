@@ -31,7 +31,7 @@ from shared.web.probes import probes_of
 Role = Literal["api", "worker", "all"]
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
 
-FINISH_S_MAX: Final = 20.0
+FINISH_S_MAX: Final = 15.0
 BACKLOG: Final = 1024
 _PROBES = Limits(connections_max=256, body_bytes_max=1024)
 _FILES_BESIDE_CLIENTS: Final = 512
@@ -80,6 +80,9 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
             runner.run(_until_told_to_stop(create_app(config, role), config, role))
     except OSError as error:
         log.error("cannot_serve", error=str(error))  # noqa: TRY400 - the reason is the operator's
+        raise SystemExit(1) from None
+    except Exception:
+        log.exception("cannot_serve")
         raise SystemExit(1) from None
     finally:
         tracing.stop()

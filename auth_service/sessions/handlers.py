@@ -22,6 +22,7 @@ QUICK_LOGIN_ENABLED: Final = web.AppKey("quick_login_enabled", bool)
 
 @routes.post(
     "/api/v1/auth/login",
+    open=True,
     body=LoginRequest,
     answers=SessionAnswer,
     summary="Log in",
@@ -47,6 +48,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
 
 @routes.post(
     "/api/v1/auth/refresh",
+    open=True,
     body=RefreshRequest,
     answers=SessionAnswer,
     summary="Exchange a token for a new one",
@@ -67,6 +69,7 @@ async def refresh(request: web.Request) -> web.StreamResponse:
 
 @routes.get(
     "/api/v1/auth/tenants",
+    open=True,
     answers=list[TenantAnswer],
     summary="List workspaces with their quick-login users",
 )

@@ -309,6 +309,7 @@ class EdgeServer(Server):
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 before anything was asked, or just close when there are too many of these."""
+        REQUESTS.count("", NO_ROUTE, ServiceUnavailable.status, 0.0)
         if self._surplus >= self._limits.connections_max:
             transport.abort()
             return

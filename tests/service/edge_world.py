@@ -84,19 +84,19 @@ def routes() -> Routes:  # noqa: C901 - a list of small handlers
     async def internal_things(request: web.Request) -> web.StreamResponse:
         return json_response({"caller": identity_of(request).id})
 
-    @table.get("/open")
+    @table.get("/open", open=True)
     async def open_to_all(request: web.Request) -> web.StreamResponse:
         return json_response({"open": True})
 
-    @table.get("/open/taken")
+    @table.get("/open/taken", open=True)
     async def taken(request: web.Request) -> web.StreamResponse:
         raise Conflict.taken("Thing", "a")
 
-    @table.get("/open/broken")
+    @table.get("/open/broken", open=True)
     async def broken(request: web.Request) -> web.StreamResponse:
         raise RuntimeError("SELECT secret FROM host.internal")
 
-    @table.get("/open/late")
+    @table.get("/open/late", open=True)
     async def late(request: web.Request) -> web.StreamResponse:
         request.app[EVENTS].append("began")
         try:
@@ -106,21 +106,21 @@ def routes() -> Routes:  # noqa: C901 - a list of small handlers
             raise
         return no_content()
 
-    @table.get("/open/short")
+    @table.get("/open/short", open=True)
     async def short(request: web.Request) -> web.StreamResponse:
         request.app[EVENTS].append("began")
         await request.app[GO_ON].wait()
         request.app[EVENTS].append("finished")
         return json_response({"finished": True})
 
-    @table.get("/open/half")
+    @table.get("/open/half", open=True)
     async def half(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"half of it")
         raise Conflict.taken("Thing", "a")
 
-    @table.get("/open/flood")
+    @table.get("/open/flood", open=True)
     async def flood(request: web.Request) -> web.StreamResponse:
         request.app[EVENTS].append("began")
         try:
@@ -128,7 +128,7 @@ def routes() -> Routes:  # noqa: C901 - a list of small handlers
         finally:
             request.app[EVENTS].append("finished")
 
-    @table.post("/open/stream")
+    @table.post("/open/stream", open=True)
     async def stream(request: web.Request) -> web.StreamResponse:
         """What a gateway does: hand on what comes, piece by piece."""
         size = 0

@@ -365,7 +365,7 @@ async def test_a_slow_handler_does_not_count_against_the_client(start_edge: Star
     edge = await start_edge(body_idle_s_max=0.1, body_read_s_max=0.1, body_bytes_max=10 << 20)
     slow = Routes(tag="Slow")
 
-    @slow.post("/open/slow-reader")
+    @slow.post("/open/slow-reader", open=True)
     async def slow_reader(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.5)
         return web.Response(body=str(len(await request.read())).encode())

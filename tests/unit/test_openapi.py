@@ -72,7 +72,7 @@ def described() -> dict[str, Any]:
     )(_named("set_value"))
     things.delete("/api/v1/things/{id}", permission=Permission.DELETE_DATA)(_named("delete_thing"))
     things.get("/api/v1/keys", user_only=True, answers=dict[str, str])(_named("list_keys"))
-    things.get("/open", answers=dict[str, str])(_named("open_to_all"))
+    things.get("/open", open=True, answers=dict[str, str])(_named("open_to_all"))
     things.internal_post("/internal/things", body=Draft)(_named("internal"))
     things.catch_all()(_named("everything"))
     return describe("Title", "1.2.3", [things])
@@ -218,19 +218,26 @@ def test_every_code_has_an_example():
 
 def test_two_features_may_name_a_handler_alike_and_one_may_not():
     one, two = table("Roles"), table("API keys")
-    one.get("/a", answers=dict[str, str])(_named("list_all"))
-    two.get("/b", answers=dict[str, str])(_named("list_all"))
+    one.get("/a", open=True, answers=dict[str, str])(_named("list_all"))
+    two.get("/b", open=True, answers=dict[str, str])(_named("list_all"))
     paths = describe("T", "1", [one, two])["paths"]
     assert paths["/a"]["get"]["operationId"] == "rolesListAll"
     assert paths["/b"]["get"]["operationId"] == "apiKeysListAll"
-    two.get("/c", answers=dict[str, str])(_named("list_all"))
+    two.get("/c", open=True, answers=dict[str, str])(_named("list_all"))
     with pytest.raises(ValueError, match="named alike"):
         describe("T", "1", [one, two])
 
 
 def test_one_route_is_declared_once():
     twice = table()
-    twice.get("/a")(_named("first"))
-    twice.get("/a")(_named("second"))
+    twice.get("/a", open=True)(_named("first"))
+    twice.get("/a", open=True)(_named("second"))
     with pytest.raises(ValueError, match="GET /a is declared twice"):
         describe("T", "1", [twice])
+
+
+def test_a_route_says_who_may_call_it():
+    with pytest.raises(TypeError, match="GET /a does not say who may call it"):
+        table().get("/a", answers=dict[str, str])(_named("forgotten"))
+    with pytest.raises(TypeError, match="POST /a does not say who may call it"):
+        table().post("/a", permission=None)(_named("forgotten"))
