@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,11 +37,12 @@ from records_service.records.store import (
     Write,
 )
 from records_service.records.validation import told
-from records_service.schemas.blueprint import BLUEPRINTS
+from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared import outbox
 from shared.errors import (
     Conflict,
     LimitExceeded,
+    NotFound,
     PermissionDenied,
     ServiceUnavailable,
     ValidationError,
@@ -85,13 +86,12 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
     identity = caller.identity
     record_id = draft.id or new_id("ent")
 
-    async def attempt() -> Seen:
-        blueprint = await app[BLUEPRINTS].get(app[DATABASE], identity.workspace_id)
+    async def judged_by(blueprint: Blueprint) -> Seen:
         rules = rules_of(blueprint, draft.schema_id)
         state_id = rules.lifecycle.default_state_id if rules.lifecycle else None
         if rules.lifecycle is not None and state_id in rules.lifecycle.retired:
-            # The workflow is about to have another first state; it is not known here yet.
-            raise ServiceUnavailable(f"The workflow of schema '{draft.schema_id}' is being changed")
+            # The workflow is about to have another first state: wait a moment for the news of it.
+            raise ModelMoved
         state = rules.state_of(state_id)
         if caller.role is not None and not rules.access(caller.role, state_id).writable:
             raise PermissionDenied
@@ -116,6 +116,16 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
         async with _unique(app, record, rules, claims):
             await _insert(app, identity, record, claims, write, blueprint.version)
         return Seen(record, blueprint, rules, state)
+
+    async def attempt() -> Seen:
+        # Asking for the model's version first would cost a round trip that is nearly always in
+        # vain: the statement itself refuses what was judged by an old model. A refusal is only told
+        # by the model in force.
+        known = app[BLUEPRINTS].known(identity.workspace_id)
+        if known is not None:
+            with suppress(ModelMoved, NotFound, PermissionDenied, ValidationError):
+                return await judged_by(known)
+        return await judged_by(await app[BLUEPRINTS].get(app[DATABASE], identity.workspace_id))
 
     try:
         return await settled(app, attempt)
@@ -317,7 +327,7 @@ async def settled(app: web.Application, attempt: Callable[[], Awaitable[T]]) -> 
             continue
         outbox.wake(app)
         return result
-    raise ServiceUnavailable("The record is being changed too often at the moment")
+    raise ServiceUnavailable("The record or its model is being changed at the moment")
 
 
 @asynccontextmanager

@@ -50,6 +50,10 @@ class Blueprints:
         self._known: OrderedDict[str, Blueprint] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Blueprint]] = {}
 
+    def known(self, workspace_id: str) -> Blueprint | None:
+        """The newest blueprint that this process has, which may be old."""
+        return self._known.get(workspace_id)
+
     async def get(self, db: Database, workspace_id: str) -> Blueprint:
         """The blueprint in force now."""
         version = await db.fetchval(

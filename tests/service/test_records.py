@@ -8,6 +8,8 @@ import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
+from records_service.parts.commands import take_lock
+from shared.postgres import DATABASE
 from tests.kit import identities
 from tests.kit.sigma import error
 
@@ -401,3 +403,34 @@ async def test_writes_and_changes_of_the_model_do_not_cross(admin):
         assert all(write.status in (201, 400) for write in writes)
         for item in page["items"]:
             (await admin.delete(f"/records/{item['id']}")).ok()
+
+
+async def test_a_create_is_judged_by_a_model_that_another_process_just_changed(service, admin):
+    """This process has an old blueprint; what it would refuse by that is allowed by now."""
+    await create(admin, "ent-a")
+    async with service.app[DATABASE].transaction() as conn:
+        await take_lock(conn, "ws-test")
+        await conn.execute(
+            """
+            UPDATE attributes
+               SET alias = 'label', version = version + 1,
+                   changed_in = (SELECT version FROM models WHERE workspace_id = 'ws-test')
+             WHERE workspace_id = 'ws-test' AND id = 'attr-name'
+            """
+        )
+    created = await create(admin, "ent-b", label="new word")
+    assert created["values"] == {"label": everywhere("new word")}
+    async with service.app[DATABASE].transaction() as conn:
+        await take_lock(conn, "ws-test")
+        await conn.execute(
+            """
+            UPDATE attributes
+               SET alias = 'title', version = version + 1,
+                   changed_in = (SELECT version FROM models WHERE workspace_id = 'ws-test')
+             WHERE workspace_id = 'ws-test' AND id = 'attr-name'
+            """
+        )
+    refused = await admin.post(
+        "/records", {"schemaId": "schema-apparel", "values": {"label": everywhere("old word")}}
+    )
+    assert refused.told == error(400, "VALIDATION_ERROR", "Unknown attribute 'label'")
