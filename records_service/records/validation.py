@@ -20,6 +20,7 @@ from records_service.dimensions.model import Dimension
 from records_service.option_lists.model import OptionList
 from records_service.records.scopes import Entries, scope_key
 from shared.errors import Violation
+from shared.json_types import js_type
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 TOLD_VALUE_LENGTH_MAX = 100
@@ -34,19 +35,6 @@ ScopeCheck = Callable[[Any, str, Report], dict[str, str] | None]
 """Takes a scope, its pointer and where to report; returns it in one order, None when refused."""
 EntriesCheck = Callable[[Any, str, list[Violation]], Entries]
 """Takes entries as sent, their pointer and the violations found so far; returns those to store."""
-
-
-def js_type(value: Any) -> str:
-    """The JSON name of a value's type, as messages print it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object"
 
 
 def told(value: Any) -> str:

@@ -40,7 +40,6 @@ from shared.web.edge import Edge, check_body_size, name_answer
 from shared.web.protocol import EdgeRunner, Limits
 from shared.web.reading import Page, read_body, read_query
 from shared.web.routes import ANY_METHOD, Handler, Route, Routes
-from shared.web.wording import js_type
 
 Context = Callable[[web.Application], AsyncIterator[None]]
 Ready = Callable[[web.Application], Awaitable[None]]
@@ -137,7 +136,6 @@ __all__ = [
     "Routes",
     "error_response",
     "identity_of",
-    "js_type",
     "json_response",
     "name_route",
     "new_service",

@@ -9,6 +9,7 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from shared.errors import ValidationError, Violation
+from shared.json_types import js_type
 
 TOLD_LENGTH_MAX: Final = 100
 TOLD_VIOLATIONS_MAX: Final = 100
@@ -87,19 +88,6 @@ _REASONS: Final[Mapping[str, str]] = {
     "missing": "is required",
     "extra_forbidden": "is not known",
 }
-
-
-def js_type(value: Any) -> str:
-    """The JSON name of a value's type, as messages print it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, (list, tuple, set, frozenset)) else "object"
 
 
 def shown(value: Any) -> str:

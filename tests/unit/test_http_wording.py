@@ -13,8 +13,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.errors import PayloadTooLarge, ValidationError, Violation
+from shared.json_types import js_type
 from shared.web.reading import _decoded, parse_body
-from shared.web.wording import js_type, pointer_to, shown
+from shared.web.wording import pointer_to, shown
 
 
 class Colour(StrEnum):
