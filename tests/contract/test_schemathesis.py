@@ -22,8 +22,8 @@ from typing import Any
 import orjson
 import pytest
 
-from deploy.local import catalogue
 from gateway.description import OPENAPI_FILE
+from tests.kit.demo import API_KEY, furnish
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 FOR_PEOPLE = "API keys"
@@ -36,19 +36,8 @@ def described() -> Iterator[tuple[str, str]]:
             yield f"{method.upper()} {path}", operation["tags"][0]
 
 
-async def furnish(sigma):
-    """The demo catalogue, whose ids are the examples of the description, and things to delete."""
-    for path, bodies in (
-        ("/roles", (catalogue.EDITOR_ROLE,)),
-        ("/dimensions", catalogue.DIMENSIONS),
-        ("/option-lists", catalogue.OPTION_LISTS),
-        ("/attributes", catalogue.ATTRIBUTES),
-        ("/workflows", (catalogue.LIFECYCLE,)),
-        ("/schemas", catalogue.SCHEMAS),
-        ("/records", (body for body, _ in catalogue.products())),
-    ):
-        for body in bodies:
-            (await sigma.admin.post(path, body)).ok()
+async def things_to_delete(sigma):
+    """One of each, in use nowhere."""
     await sigma.dimension("spare", ["one", "two"])
     await sigma.option_list("spare", ["one", "two"])
     await sigma.attribute("spare")
@@ -61,6 +50,7 @@ async def furnish(sigma):
 async def test_the_system_is_as_it_is_described(stack, tmp_path):
     sigma = await stack.workspace(record_limit=100_000)
     await furnish(sigma)
+    await things_to_delete(sigma)
     key = await sigma.api_key()
 
     told = await tried(stack, tmp_path, key, "--exclude-tag", FOR_PEOPLE)
@@ -76,7 +66,7 @@ async def test_the_system_is_as_it_is_described(stack, tmp_path):
 async def test_what_is_for_people_is_as_it_is_described(stack, tmp_path):
     # In a workspace of its own: keys that are in use are among those that it deletes.
     sigma = await stack.workspace()
-    body = {"id": "apikey-sync-prod", "name": "Sync", "permissions": ["read"]}
+    body = {"id": API_KEY, "name": "Sync", "permissions": ["read"]}
     (await sigma.admin.post("/api-keys", body)).ok()
     person = "Authorization: " + sigma.admin.headers["Authorization"]
 

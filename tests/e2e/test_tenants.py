@@ -1,0 +1,269 @@
+"""Every endpoint of the description, asked by those whom it does not concern.
+
+Nothing here is written by hand for one endpoint: a new one is tried as soon as it is described.
+Its address is filled in with the description's examples, which exist in the demo catalogue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.description import OPENAPI_FILE
+from shared.identity import Permission
+from tests.kit.demo import furnish
+from tests.kit.eventually import eventually
+from tests.kit.sigma import Answer, Caller, error
+
+NOWHERE = "not-there"
+DOCUMENT: dict[str, Any] = orjson.loads(OPENAPI_FILE.read_bytes())
+
+
+@dataclass(frozen=True)
+class Operation:
+    method: str
+    path: str
+    described: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_open(self) -> bool:
+        return not self.described["security"]
+
+    @property
+    def permission(self) -> str | None:
+        """What an API key needs; None where no key is good enough."""
+        return self.described.get("x-api-key-permission")
+
+    @property
+    def examples(self) -> dict[str, str]:
+        return {
+            parameter["name"]: parameter["example"]
+            for parameter in self.described["parameters"]
+            if parameter["in"] == "path"
+        }
+
+    @property
+    def address(self) -> str:
+        """Where the demo catalogue has something."""
+        return self.path.format_map(self.examples)
+
+    @property
+    def address_nowhere(self) -> str:
+        """Where nobody has anything."""
+        return self.path.format_map(self.examples | {"id": NOWHERE})
+
+    @property
+    def body(self) -> Any:
+        content = self.described.get("requestBody", {}).get("content", {})
+        return example_of(content["application/json"]["schema"]) if content else None
+
+    async def ask(self, caller: Caller, address: str = "") -> Answer:
+        if self.body is None:
+            return await caller.ask(self.method, address or self.address)
+        return await caller.ask(self.method, address or self.address, self.body)
+
+
+def example_of(schema: dict[str, Any]) -> Any:
+    """A value that this schema takes: its example, or as little as possible."""
+    if "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    told = schema.get("examples") or schema.get("enum")
+    if told:
+        return told[0]
+    if schema["type"] == "object":
+        return {
+            name: example_of(member)
+            for name, member in schema.get("properties", {}).items()
+            if name in schema.get("required", ()) or "examples" in member
+        }
+    if schema["type"] == "array":
+        return [example_of(schema["items"])] * schema.get("minItems", 0)
+    return {"string": "from-a-test", "boolean": False}.get(schema["type"], 1)
+
+
+def described() -> Iterator[Operation]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield Operation(method.upper(), path, operation)
+
+
+OPERATIONS = tuple(described())
+GUARDED = tuple(one for one in OPERATIONS if not one.is_open)
+WITH_ID = tuple(one for one in GUARDED if one.examples)
+READS = tuple(one for one in GUARDED if one.method == "GET")
+DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
+
+
+async def everything(caller: Caller) -> dict[str, Any]:
+    """All that this caller can read, with its versions."""
+    answers = await asyncio.gather(*(one.ask(caller) for one in READS))
+    return {
+        str(one): (answer.told, answer.headers.get("ETag"))
+        for one, answer in zip(READS, answers, strict=True)
+    }
+
+
+@pytest.fixture
+async def owner(stack):
+    sigma = await stack.workspace()
+    await furnish(sigma)
+    return sigma
+
+
+async def test_the_examples_lead_somewhere(owner):
+    answers = {name: told[0] for name, (told, _) in (await everything(owner.admin)).items()}
+    assert answers == dict.fromkeys(answers, 200)
+
+
+async def test_what_belongs_to_another_workspace_does_not_exist(stack, owner):
+    stranger = await stack.workspace()
+    key = await stranger.api_key()
+    before = await everything(owner.admin)
+    for one, caller in itertools.product(WITH_ID, (stranger.admin, key)):
+        if caller is key and one.permission is None:
+            continue
+        theirs, nobodys = await one.ask(caller), await one.ask(caller, one.address_nowhere)
+        assert theirs.status == 404, f"{one}: {theirs.told}"
+        assert theirs.body["error"] == "NOT_FOUND", one
+        # Not even in words: what others have is answered as what nobody has.
+        assert theirs.body["message"] == nobodys.body["message"].replace(
+            NOWHERE, one.examples["id"]
+        ), one
+        assert (theirs.status, theirs.headers.keys()) == (nobodys.status, nobodys.headers.keys())
+    assert await everything(owner.admin) == before
+
+
+async def test_lists_hold_nothing_of_another_workspace(stack):
+    owner, stranger = await stack.workspace(), await stack.workspace()
+    lists = [one for one in READS if not one.examples]
+    key = await stranger.api_key()
+    callers = [(one, stranger.admin) for one in lists]
+    callers += [(one, key) for one in lists if one.permission is not None]
+    assert len(callers) > 10
+    before = [await listed(one, caller) for one, caller in callers]
+    await furnish(owner)
+    assert [await listed(one, caller) for one, caller in callers] == before
+
+
+async def listed(one: Operation, caller: Caller) -> Any:
+    body = (await one.ask(caller)).ok()
+    # That the stranger's own key was used in between is none of the owner's doing.
+    return [item | {"lastUsedAt": None} for item in body] if isinstance(body, list) else body
+
+
+async def test_what_one_of_two_alike_workspaces_does_leaves_the_other_as_it_is(stack):
+    busy, quiet = await stack.workspace(record_limit=100), await stack.workspace(record_limit=100)
+    await asyncio.gather(furnish(busy), furnish(quiet))
+    before = await everything(quiet.admin)
+    assert before != await everything(busy.admin), "times of creation differ at least"
+
+    order = {"POST": 0, "PATCH": 1, "PUT": 2, "DELETE": 3}
+    writes = sorted((one for one in GUARDED if one.method in order), key=lambda o: order[o.method])
+    answers = {str(one): (await one.ask(busy.admin)).status for one in writes}
+    assert sum(200 <= status < 300 for status in answers.values()) > 15, answers
+    await empty(busy.admin)
+
+    assert await everything(quiet.admin) == before
+    (await quiet.record("schema-apparel", {"sku": "ZZ-999"})).items()
+    move = {"toStateId": "state-review"}
+    (await quiet.admin.post("/records/ent-coastal-wb/transition", move)).ok()
+
+
+async def empty(admin: Caller) -> None:
+    """Delete everything there is, in an order in which nothing is in use any more."""
+    kinds = ("schemas", "attributes", "option-lists", "dimensions", "workflows", "roles")
+    paths = [
+        f"/records/{one['id']}" for one in (await admin.get("/records?limit=500")).ok()["items"]
+    ]
+    for kind in kinds:
+        ids = [one["id"] for one in (await admin.get(f"/{kind}")).ok()]
+        paths += [f"/{kind}/{one}" for one in reversed(ids) if one != "role-admin"]
+    for path in paths:
+        answer = await admin.delete(path)
+        if answer.status == 409:
+            # workflow_service hears a moment later that nothing refers to a workflow any more.
+            await deleted_at_last(admin, path)
+        else:
+            assert answer.status == 204, f"{path}: {answer.told}"
+
+
+async def deleted_at_last(admin: Caller, path: str) -> None:
+    async def deleted():
+        return (await admin.delete(path)).status == 204
+
+    await eventually(deleted, what=path)
+
+
+async def test_roles_of_one_name_are_told_apart(stack):
+    one, other = await stack.workspace(), await stack.workspace()
+    for sigma, word in ((one, "hidden"), (other, "read")):
+        await sigma.attribute("price", "number")
+        await sigma.schema("apparel", ["price"])
+        await sigma.role("role-buyer", {"schema-apparel": {"attr-price": word}})
+        await sigma.record("schema-apparel", {"price": 5}, id="ent-1")
+    buyers = [await sigma.user("role-buyer") for sigma in (one, other, one)]
+    seen = [(await buyer.get("/records/ent-1")).ok()["values"] for buyer in buyers]
+    assert seen == [{}, {"price": [{"scope": {}, "value": 5}]}, {}]
+
+
+async def test_without_credentials_nothing_is_answered(stack, owner):
+    before = await everything(owner.admin)
+    for headers, message in (
+        ({}, "Missing authentication"),
+        ({"Authorization": "Bearer nonsense"}, "Invalid or expired token"),
+        ({"X-Sigma-ApiKey": "sigma_sk_live_nonsense"}, "Invalid API key"),
+        ({"X-Sigma-Identity": "nonsense"}, "Missing authentication"),
+    ):
+        nobody = stack.caller(**headers)
+        for one in GUARDED:
+            answer = await one.ask(nobody)
+            assert answer.told == error(401, "UNAUTHORIZED", message), one
+            assert answer.headers["WWW-Authenticate"]
+    assert await everything(owner.admin) == before
+
+
+async def test_an_api_key_does_only_what_it_was_made_for(owner):
+    before = await everything(owner.admin)
+    keys = {
+        lacked: await owner.api_key([str(each) for each in Permission if each != lacked])
+        for lacked in Permission
+    }
+    whole = await owner.api_key()
+    created = {"GET /api/v1/api-keys"}  # Where the new keys stand.
+    for one in GUARDED:
+        caller = whole if one.permission is None else keys[Permission(one.permission)]
+        assert (await one.ask(caller)).told == DENIED, one
+    after = await everything(owner.admin)
+    assert {name: after[name] for name in after.keys() - created} == {
+        name: before[name] for name in before.keys() - created
+    }
+
+
+async def test_an_api_key_needs_no_more_than_what_is_described(owner):
+    keys = {permission: await owner.api_key([permission]) for permission in Permission}
+    for one in GUARDED:
+        if one.permission is not None:
+            answer = await one.ask(keys[Permission(one.permission)], one.address_nowhere)
+            assert answer.status not in (401, 403), f"{one}: {answer.told}"
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+async def test_below_auth_everybody_learns_what_is_wrong_with_an_address(stack, signed_in):
+    caller = (await stack.workspace()).admin if signed_in else stack.caller()
+    for one in OPERATIONS:
+        if one.path.startswith("/api/v1/auth/"):
+            answer = await caller.ask("DELETE", one.path)
+            assert (answer.status, answer.body["error"]) == (405, "METHOD_NOT_ALLOWED")
+            assert one.method in answer.headers["Allow"].split(", ")
+    assert (await caller.get("/auth/nothing")).told == error(
+        404, "NOT_FOUND", "Route '/api/v1/auth/nothing' not found"
+    )

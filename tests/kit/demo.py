@@ -1,0 +1,27 @@
+"""The demo catalogue in a test's workspace: the ids that the description has as its examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploy.local import catalogue
+from tests.kit.workspace import Workspace
+
+API_KEY = "apikey-sync-prod"
+
+
+async def furnish(sigma: Workspace) -> None:
+    """Everything that `make run` puts into its demo workspace, and an API key that nobody uses."""
+    key = {"id": API_KEY, "name": "Nightly sync", "permissions": ["read"]}
+    bodies: list[tuple[str, dict[str, Any]]] = [
+        ("/api-keys", key),
+        ("/roles", catalogue.EDITOR_ROLE),
+        *(("/dimensions", body) for body in catalogue.DIMENSIONS),
+        *(("/option-lists", body) for body in catalogue.OPTION_LISTS),
+        *(("/attributes", body) for body in catalogue.ATTRIBUTES),
+        ("/workflows", catalogue.LIFECYCLE),
+        *(("/schemas", body) for body in catalogue.SCHEMAS),
+        *(("/records", body) for body, _ in catalogue.products()),
+    ]
+    for path, body in bodies:
+        (await sigma.admin.post(path, body)).ok()
