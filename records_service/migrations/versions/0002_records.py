@@ -35,7 +35,7 @@ def upgrade() -> None:
         );
         CREATE INDEX records_in_order ON records (workspace_id, created_at, id);
         CREATE INDEX records_by_schema
-            ON records (workspace_id, schema_id, state_id, created_at, id);
+            ON records (workspace_id, schema_id, created_at, id) INCLUDE (state_id);
 
         CREATE TABLE unique_values (
             workspace_id text NOT NULL,
@@ -56,7 +56,7 @@ def upgrade() -> None:
             action        text NOT NULL,
             user_id       text NOT NULL,
             at            timestamptz NOT NULL,
-            changes       jsonb NOT NULL,
+            changes       json NOT NULL,
             from_state_id text,
             to_state_id   text,
             comment       text,
