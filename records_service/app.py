@@ -14,6 +14,7 @@ from records_service.parts.commands import SOURCE
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records.handlers import routes as record_routes
+from records_service.records.renderings import RENDERINGS, Renderings
 from records_service.records.seen import reading
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
 from records_service.schemas.commands import WORKFLOW_SERVICE
@@ -57,6 +58,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     )
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
+    app[RENDERINGS] = Renderings()
     app[READINESS].append(_database_answers)
     return app
 

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from records_service.permissions.roles import role_of
+from records_service.permissions.rules import Role
 from records_service.records import commands, lifecycle, store
 from records_service.records.commands import Caller
 from records_service.records.completeness import Completeness
@@ -25,9 +26,11 @@ from records_service.records.model import (
     TransitionRequest,
     ValueChange,
 )
+from records_service.records.renderings import RENDERINGS
 from records_service.records.rules import RecordRules, rules_of
 from records_service.records.scopes import Scope
 from records_service.records.seen import Seen, see
+from records_service.records.store import Listed
 from records_service.records.validation import told
 from records_service.records.view import relations, shown
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
@@ -78,14 +81,9 @@ async def list_records(request: web.Request) -> web.StreamResponse:
             limit=asked.limit,
         )
     blueprint = await request.app[BLUEPRINTS].at(db, identity.workspace_id, page.model_version)
-    ruled = [(record, rules_of(blueprint, record.schema_id)) for record in page.records]
-    gone = await _gone(request, ruled)
     return json_response(
         {
-            "items": [
-                shown(record, rules, rules.access(role, record.state_id), gone)
-                for record, rules in ruled
-            ],
+            "items": await _shown_list(request, page.records, blueprint, role),
             "total": page.total,
             "offset": asked.offset,
             "limit": asked.limit,
@@ -256,6 +254,26 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
             ],
         }
     )
+
+
+async def _shown_list(
+    request: web.Request, listed: Sequence[Listed], blueprint: Blueprint, role: Role | None
+) -> list[Any]:
+    """Each record as the caller sees it."""
+    ruled = [(one, rules_of(blueprint, one.schema_id)) for one in listed]
+    naming = [(one.record(), rules) for one, rules in ruled if rules.relation_ids]
+    gone = await _gone(request, naming)
+    related = {
+        record.id: shown(record, rules, rules.access(role, record.state_id), gone)
+        for record, rules in naming
+    }
+    renderings = request.app[RENDERINGS]
+    return [
+        related[one.id]
+        if rules.relation_ids
+        else renderings.of(one, rules, rules.access(role, one.state_id))
+        for one, rules in ruled
+    ]
 
 
 async def _caller(request: web.Request) -> Caller:

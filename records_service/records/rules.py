@@ -20,9 +20,12 @@ from shared.errors import NotFound
 VIEWS_PER_SCHEMA_MAX = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Access:
-    """What one role sees and may change in one state of one schema's records."""
+    """What one role sees and may change in one state of one schema's records.
+
+    There is one object per schema version, role version and state, compared by identity.
+    """
 
     visible: Mapping[str, str]
     """Attribute id -> alias, in the schema's order."""

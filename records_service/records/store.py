@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import orjson
 
 from records_service.attributes.uniqueness import Claim
 from records_service.records.changes import Change
@@ -55,10 +56,31 @@ class RecordMoved(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A record of a list, its values still in JSON: most are shown again as they were last time.
+
+    `written_by` is the transaction that wrote the row: with the version it tells apart two records
+    that had one id, one after the other.
+    """
+
+    workspace_id: str
+    id: str
+    schema_id: str
+    state_id: str | None
+    version: int
+    written_by: str
+    row: asyncpg.Record
+
+    def record(self) -> Record:
+        """The whole record."""
+        return _record({**self.row, "values": orjson.loads(self.row["document"])})
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """Part of a list, and what it is to be shown by; all of one moment."""
 
-    records: list[Record]
+    records: list[Listed]
     total: int
     model_version: int
 
@@ -111,12 +133,17 @@ async def page(
     condition = " AND ".join(where)
     rows = await conn.fetch(
         f"""
-        SELECT {_COLUMNS}, counted.total, counted.model_version
+        SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
+               r.values::text AS document, r.written_by,
+               r.created_at, r.updated_at, r.created_by, r.updated_by,
+               counted.total, counted.model_version
           FROM (SELECT count(*) AS total,
                        (SELECT version FROM models WHERE workspace_id = $1) AS model_version
                   FROM records r WHERE {condition}) counted
           LEFT JOIN LATERAL (
-               SELECT * FROM records r
+               SELECT workspace_id, id, schema_id, state_id, version, values,
+                      xmin::text AS written_by, created_at, updated_at, created_by, updated_by
+                 FROM records r
                 WHERE {condition}
                 ORDER BY r.created_at, r.id
                OFFSET ${len(arguments) + 1} LIMIT ${len(arguments) + 2}
@@ -128,7 +155,19 @@ async def page(
         limit,
     )
     return Listing(
-        records=[_record(row) for row in rows if row["id"] is not None],
+        records=[
+            Listed(
+                workspace_id,
+                row["id"],
+                row["schema_id"],
+                row["state_id"],
+                row["version"],
+                row["written_by"],
+                row,
+            )
+            for row in rows
+            if row["id"] is not None
+        ],
         total=rows[0]["total"],
         model_version=rows[0]["model_version"] or 0,
     )

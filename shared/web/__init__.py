@@ -26,7 +26,7 @@ from shared import metrics
 from shared.config import ServiceConfig
 from shared.errors import PayloadTooLarge
 from shared.identity import IdentityVerifier
-from shared.web.answering import error_response, json_response, no_content
+from shared.web.answering import error_response, json_response, no_content, to_json
 from shared.web.call import (
     DEADLINE_HEADER,
     REQUEST_ID_HEADER,
@@ -144,4 +144,5 @@ __all__ = [
     "read_query",
     "request_id_of",
     "seconds_left",
+    "to_json",
 ]

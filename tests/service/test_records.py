@@ -434,3 +434,52 @@ async def test_a_create_is_judged_by_a_model_that_another_process_just_changed(s
         "/records", {"schemaId": "schema-apparel", "values": {"label": everywhere("old word")}}
     )
     assert refused.told == error(400, "VALIDATION_ERROR", "Unknown attribute 'label'")
+
+
+async def test_a_list_shows_what_is_there_now(admin):
+    """Also for an id that belonged to another record a moment ago, and after the model changed."""
+
+    async def listed():
+        return (await admin.get("/records")).ok()["items"]
+
+    await create(admin, "ent-a", price=1)
+    assert (await listed())[0]["values"] == {"price": everywhere(1)}
+    (await admin.delete("/records/ent-a")).ok()
+    await create(admin, "ent-a", price=2)
+    assert (await listed())[0]["values"] == {"price": everywhere(2)}
+    (await admin.put("/records/ent-a", {"values": {"price": everywhere(3)}})).ok()
+    assert (await listed())[0]["values"] == {"price": everywhere(3)}
+    assert await listed() == [(await admin.get("/records/ent-a")).body]
+    attribute = (await admin.get("/attributes/attr-price")).body
+    (await admin.put("/attributes/attr-price", {**attribute, "alias": "net-price"})).ok()
+    assert (await listed())[0]["values"] == {"net-price": everywhere(3)}
+
+
+async def test_a_list_without_relations_is_remembered_for_each_version_apart(service, admin):
+    """As above, where renderings are kept: the schema has no relation."""
+    schema = {
+        "id": "schema-plain",
+        "alias": "plain",
+        "name": "Plain",
+        "variantEnabled": False,
+        "attributeGroups": [{"name": "All", "attributeIds": ["attr-price", "attr-name"]}],
+    }
+    (await admin.post("/schemas", schema)).ok()
+
+    async def put(value):
+        draft = {"id": "ent-p", "schemaId": "schema-plain", "values": {"price": everywhere(value)}}
+        return (await admin.post("/records", draft)).ok()
+
+    async def prices():
+        items = (await admin.get("/records?schemaId=schema-plain")).ok()["items"]
+        return [item["values"]["price"][0]["value"] for item in items]
+
+    await put(1)
+    assert await prices() == await prices() == [1]
+    (await admin.delete("/records/ent-p")).ok()
+    await put(2)
+    assert await prices() == [2]
+    (await admin.patch("/records/ent-p/values/price", {"value": 3})).ok()
+    assert await prices() == [3]
+    items = (await admin.get("/records?schemaId=schema-plain")).ok()["items"]
+    assert items == [(await admin.get("/records/ent-p")).body]
