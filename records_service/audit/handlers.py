@@ -44,9 +44,10 @@ async def audit_of_record(request: web.Request) -> web.StreamResponse:
     visible = seen.rules.access(role, seen.record.state_id).visible
 
     def is_hidden(entry: Entry, attribute_id: str) -> bool:
-        if attribute_id in seen.rules.attributes:
-            return attribute_id not in visible
-        return _is_hidden_by_role(role, entry.schema_id, attribute_id)
+        # The id may have belonged to a record of another schema, with rules of its own.
+        if _is_hidden_by_role(role, entry.schema_id, attribute_id):
+            return True
+        return attribute_id in seen.rules.attributes and attribute_id not in visible
 
     return json_response(
         {

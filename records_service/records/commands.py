@@ -103,7 +103,7 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             id=record_id,
             schema_id=rules.schema.id,
             state_id=state_id,
-            version=1,
+            version=await _first_version(app, identity.workspace_id, draft.id),
             values=values,
             created_at=now,
             updated_at=now,
@@ -131,6 +131,13 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
         return await settled(app, attempt)
     except WorkspaceFull:
         raise LimitExceeded(f"Entity limit of {identity.record_limit} reached") from None
+
+
+async def _first_version(app: web.Application, workspace_id: str, asked_id: str | None) -> int:
+    if asked_id is None:
+        return 1
+    async with app[DATABASE].acquire() as conn:
+        return await store.first_version(conn, workspace_id, asked_id)
 
 
 async def _insert(

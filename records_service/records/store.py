@@ -183,6 +183,20 @@ async def existing(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> 
     return {row["id"]: row["schema_id"] for row in rows}
 
 
+async def first_version(conn: Conn, workspace_id: str, record_id: str) -> int:
+    """The version of a new record: 1, or one more than the last that this id ever had.
+
+    Every write raises the version by one and leaves one entry of history, and history outlives the
+    record. So neither an old `If-Match` nor an old event is ever taken for one of the new record.
+    """
+    version: int = await conn.fetchval(
+        "SELECT count(*) + 1 FROM audit WHERE workspace_id = $1 AND record_id = $2",
+        workspace_id,
+        record_id,
+    )
+    return version
+
+
 async def insert(
     conn: Conn,
     record: Record,
@@ -215,7 +229,7 @@ async def insert(
             ), record AS (
                 INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
                                      created_at, updated_at, created_by, updated_by)
-                SELECT $1, $4, $5, $6, 1, $7, $8, $8, $9, $9 FROM room
+                SELECT $1, $4, $5, $6, $18, $7, $8, $8, $9, $9 FROM room
                 RETURNING id
             ), claimed AS (
                 INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
@@ -246,6 +260,7 @@ async def insert(
             [change.to_json() for change in write.changes],
             *_staged(write.event),
             stripe,
+            record.version,
         )
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == "records_id_taken":

@@ -9,6 +9,7 @@ import pytest
 from records_service.app import create_app
 from records_service.config import Config
 from records_service.parts.commands import take_lock
+from records_service.permissions import store as roles
 from shared.postgres import DATABASE
 from tests.kit import identities
 from tests.kit.sigma import error
@@ -483,3 +484,47 @@ async def test_a_list_without_relations_is_remembered_for_each_version_apart(ser
     assert await prices() == [3]
     items = (await admin.get("/records?schemaId=schema-plain")).ok()["items"]
     assert items == [(await admin.get("/records/ent-p")).body]
+
+
+async def test_an_id_that_is_used_again_goes_on_counting(service, admin):
+    """Neither an old If-Match nor an old event is taken for one of the new record."""
+    await create(admin, "ent-a", price=1)
+    old = (await admin.get("/records/ent-a")).headers["ETag"]
+    (await admin.delete("/records/ent-a")).ok()
+    await create(admin, "ent-a", price=2)
+    late = await admin.put(
+        "/records/ent-a", {"values": {"price": everywhere(3)}}, headers={"If-Match": old}
+    )
+    assert late.status == 412
+    told = [event.version for event in await service.staged() if event.subject == "ent-a"]
+    assert told == [1, 2, 3]
+
+
+async def test_history_of_an_earlier_record_keeps_its_own_secrets(service, admin):
+    """An editor who may see an attribute in one schema learns nothing of it from another."""
+    secret = {
+        "id": "schema-secret",
+        "alias": "secret",
+        "name": "Secret",
+        "variantEnabled": False,
+        "attributeGroups": [{"name": "All", "attributeIds": ["attr-price"]}],
+    }
+    (await admin.post("/schemas", secret)).ok()
+    draft = {"id": "ent-a", "schemaId": "schema-secret", "values": {"price": everywhere(7)}}
+    (await admin.post("/records", draft)).ok()
+    (await admin.delete("/records/ent-a")).ok()
+    await create(admin, "ent-a", price=8)
+    document = {
+        "id": "role-editor",
+        "version": 1,
+        "schemaPermissions": [
+            {"schemaId": "schema-apparel", "attributePermissions": {"*": "write"}},
+            {"schemaId": "schema-secret", "attributePermissions": {"*": "hidden"}},
+        ],
+    }
+    async with service.app[DATABASE].acquire() as conn:
+        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+    editor = service.as_(identities.user())
+    entries = (await editor.get("/records/ent-a/audit")).ok()["items"]
+    told = [change["newValue"] for entry in entries for change in entry["changes"]]
+    assert told == [8]
