@@ -114,11 +114,20 @@ def differences(old: Values, new: Values, rules: RecordRules) -> list[Change]:
     return [
         change
         for attribute_id, attribute in rules.attributes.items()
-        if old.get(attribute_id) != new.get(attribute_id)
+        if not same(old.get(attribute_id), new.get(attribute_id))
         for change in _changed_entries(
             attribute_id, attribute.alias, old.get(attribute_id, []), new.get(attribute_id, [])
         )
     ]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal as JSON, all the way down: 1 is true in Python, but not in a product."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) -> Iterator[Change]:
@@ -127,8 +136,7 @@ def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) 
     for key in {**before, **after}:
         old_value = before[key]["value"] if key in before else None
         new_value = after[key]["value"] if key in after else None
-        # 1 == True in Python, but not in a product.
-        if old_value != new_value or isinstance(old_value, bool) != isinstance(new_value, bool):
+        if not same(old_value, new_value):
             yield Change(attribute_id, alias, dict(key), old_value, new_value)
 
 
