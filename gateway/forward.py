@@ -213,14 +213,17 @@ async def forward(
             identity_token=identity_token,
             trace=trace,
         )
-        answer = await pool.send(
-            head,
-            content,
-            deadline=deadline,
-            # A conditional request that was acted on would find its own change the second time.
-            replayable=method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers,
-            bodyless=method == "HEAD",
-        )
+        # A conditional request that was acted on would find its own change the second time.
+        replayable = method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers
+        bodyless = method == "HEAD"
+        if isinstance(content, bytes):
+            answer = await pool.send(
+                head, content, deadline=deadline, replayable=replayable, bodyless=bodyless
+            )
+        else:
+            answer = await pool.send_streaming(
+                head, content, deadline=deadline, replayable=replayable, bodyless=bodyless
+            )
     if answer.status == Unauthorized.status and identity_token is not None:
         # It is us whom the service does not believe (keys, clocks), and no fault of the caller.
         answer.close()

@@ -43,6 +43,8 @@ _CONNECT_S_MAX = 2.0
 # A service that restarts refuses connections for a moment; these are the pauses between attempts.
 _CONNECT_PAUSES_S = (0.05, 0.15)
 _BUFFER_BYTES = 1 << 16
+# One connection in so many may carry a body that is still on its way.
+UPLOADS_SHARE = 4
 _INFORMATIONAL_STATUSES_END = 200
 _NO_CONTENT_STATUSES = frozenset({204, 304})
 
@@ -337,6 +339,34 @@ class UpstreamPool:
         self._opening = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._closed = False
+        # Whoever streams a body decides how long it takes; a few connections are lent to them, so
+        # that silent uploads cannot take those that everybody else needs.
+        self._uploads = asyncio.Semaphore(max(1, connections_max // UPLOADS_SHARE))
+
+    async def send_streaming(
+        self,
+        head: bytes,
+        body: BodySource,
+        *,
+        deadline: float,
+        replayable: bool = False,
+        bodyless: bool = False,
+    ) -> Answer:
+        """As `send`, for a body that is not here yet; waits for one of the few places for those.
+
+        Raises `ServiceUnavailable` where none came free before the deadline.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._uploads.acquire()
+        except TimeoutError:
+            raise ServiceUnavailable from None
+        try:
+            return await self.send(
+                head, body, deadline=deadline, replayable=replayable, bodyless=bodyless
+            )
+        finally:
+            self._uploads.release()
 
     async def send(
         self,
