@@ -65,22 +65,23 @@ class Blueprints:
         """The blueprint of this version, or of a newer one if that is in force by now."""
         known = self._known.get(workspace_id)
         while known is None or known.version < version:
-            known = await self._load(db, workspace_id)
-        self._known.move_to_end(workspace_id)
+            task = self._loading.get(workspace_id)
+            if task is None:
+                task = asyncio.create_task(self._load(db, workspace_id))
+                self._loading[workspace_id] = task
+            # Loaded once, however many ask; who goes away does not stop it for the others.
+            known = await asyncio.shield(task)
+        if workspace_id in self._known:
+            self._known.move_to_end(workspace_id)
         return known
 
     async def _load(self, db: Database, workspace_id: str) -> Blueprint:
-        """Load once, however many ask; a caller who goes away does not stop it for the others."""
-        task = self._loading.get(workspace_id)
-        if task is None:
-            task = asyncio.create_task(load(db, workspace_id, self._known.get(workspace_id)))
-            self._loading[workspace_id] = task
-            task.add_done_callback(lambda _: self._loading.pop(workspace_id, None))
-        blueprint = await asyncio.shield(task)
-        known = self._known.get(workspace_id)
-        if known is not None and known.version >= blueprint.version:
-            return known
-        self._known[workspace_id] = blueprint
+        """Load and keep in one step: in between, nobody may find neither and load again."""
+        try:
+            blueprint = await load(db, workspace_id, self._known.get(workspace_id))
+            self._known[workspace_id] = blueprint
+        finally:
+            del self._loading[workspace_id]
         if len(self._known) > WORKSPACES_MAX:
             self._known.popitem(last=False)
         return blueprint

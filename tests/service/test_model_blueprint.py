@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from records_service.schemas import blueprint
-from records_service.schemas.blueprint import Blueprints
+from records_service.schemas.blueprint import Blueprint, Blueprints
 from tests.service.model_world import World, admin, other_world, running, schema, world
 
 __all__ = ["admin", "other_world", "running", "world"]
@@ -107,6 +107,30 @@ async def test_many_who_ask_at_once_load_once(world: World, monkeypatch: pytest.
     )
     assert loads == 1
     assert len({id(one) for one in found}) == 1
+
+
+async def test_who_asks_in_the_moment_it_arrives_does_not_load_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    await world.attribute("a")
+    blueprints, late, loads = Blueprints(), [], 0
+    load = blueprint.load
+
+    def ask() -> asyncio.Task[Blueprint]:
+        return asyncio.create_task(blueprints.at(world.database, world.workspace, 1))
+
+    async def followed(*arguments):
+        nonlocal loads
+        loads += 1
+        loaded = await load(*arguments)
+        # Runs after this load has ended and before those who waited for it go on.
+        asyncio.get_running_loop().call_soon(lambda: late.append(ask()))
+        return loaded
+
+    monkeypatch.setattr(blueprint, "load", followed)
+    first = await ask()
+    assert await late[0] is first
+    assert loads == 1
 
 
 async def test_who_goes_away_does_not_take_the_others_along(world: World):
