@@ -13,6 +13,7 @@ from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.parts.commands import SOURCE
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
+from records_service.records.arrivals import arriving
 from records_service.records.handlers import routes as record_routes
 from records_service.records.renderings import RENDERINGS, Renderings
 from records_service.records.seen import reading
@@ -50,6 +51,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         [
             postgres(config, application_name=NAME),
             reading,
+            arriving,
             bus.rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),

@@ -7,13 +7,14 @@ thing's `version`, so that a consumer can tell an old message from a new one.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+from shared.ids import new_id
 
 SPEC_VERSION = "1.0"
 
@@ -96,7 +97,7 @@ class Event:
     workspace_id: str
     subject: str
     data: Mapping[str, Any]
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=lambda: new_id("evt"))
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 
 from shared.errors import ValidationError
 
@@ -14,8 +14,12 @@ _RANDOM_LENGTH = 20
 
 
 def new_id(prefix: str) -> str:
-    """`ent` gives `ent-7k2m…`: 100 random bits, so two processes never need to agree."""
-    bits = secrets.randbits(5 * _RANDOM_LENGTH)
+    """`ent` gives `ent-7k2m…`: 100 random bits, so two processes never need to agree.
+
+    An id is a name, never a secret: whoever guesses one still needs a credential.
+    """
+    # A secure source would cost a system call for each.
+    bits = random.getrandbits(5 * _RANDOM_LENGTH)
     tail = [_ALPHABET[(bits >> shift) & 31] for shift in range(0, 5 * _RANDOM_LENGTH, 5)]
     return f"{prefix}-{''.join(tail)}"
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from records_service.lifecycles.model import State
 from records_service.permissions.rules import Role
 from records_service.records.rules import RecordRules
+from records_service.records.sameness import same
 from records_service.records.scopes import Entries, Values, scope_key
-from records_service.records.validation import told
+from records_service.records.validation import Faults, Place, told
 from shared.errors import NotFound, PermissionDenied, ValidationError, Violation
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One value of one scope, before and after; None stands for no value."""
 
     attribute_id: str
@@ -52,25 +51,22 @@ def merged(
     """
     ids = {name: rules.ids_by_name.get(name) for name in sent}
     _may_write([i for i in ids.values() if i is not None], rules, role, state, is_new=is_new)
-    violations: list[Violation] = []
+    faults = Faults()
     result = dict(old)
     seen: set[str] = set()
     for name, entries in sent.items():
-        pointer = f"/values/{_escaped(name)}"
+        place = ("/values", name)
         attribute_id = ids[name]
         if attribute_id is None:
-            violations.append(Violation(pointer, f"Unknown attribute '{told(name)}'"))
+            faults.report(place, f"Unknown attribute '{told(name)}'")
         elif attribute_id in seen:
-            violations.append(Violation(pointer, f"Attribute '{name}' is sent twice"))
+            faults.report(place, f"Attribute '{name}' is sent twice")
         else:
             seen.add(attribute_id)
-            checked = (
-                [] if entries is None else rules.checks[attribute_id](entries, pointer, violations)
-            )
+            checked = [] if entries is None else rules.checks[attribute_id](entries, place, faults)
             _replace(result, attribute_id, checked)
-            violations.extend(_emptied(rules, attribute_id, old, result, pointer))
-    if violations:
-        raise ValidationError.of(violations)
+            _check_emptied(rules, attribute_id, old, result, place, faults)
+    faults.check()
     return result
 
 
@@ -91,43 +87,36 @@ def with_value(
     if attribute_id is None:
         raise NotFound.of("Attribute", name)
     _may_write([attribute_id], rules, role, state, is_new=False)
-    violations: list[Violation] = []
+    faults = Faults()
     sent = {"scope": scope or {}, "value": value}
-    checked = rules.checks[attribute_id]([sent], "/values", violations)
-    if violations:
+    checked = rules.checks[attribute_id]([sent], "/values", faults)
+    if faults.found:
         # One entry was sent, so the place of the fault is told without a list around it.
         raise ValidationError.of(
-            Violation(v.pointer.removeprefix("/values/0"), v.message) for v in violations
+            Violation(v.pointer.removeprefix("/values/0"), v.message) for v in faults.found
         )
     key = scope_key(scope or {})
     kept = [entry for entry in old.get(attribute_id, ()) if scope_key(entry["scope"]) != key]
     result = dict(old)
     _replace(result, attribute_id, kept + checked)
-    violations.extend(_emptied(rules, attribute_id, old, result, "/value"))
-    if violations:
-        raise ValidationError.of(violations)
+    _check_emptied(rules, attribute_id, old, result, "/value", faults)
+    faults.check()
     return result
 
 
 def differences(old: Values, new: Values, rules: RecordRules) -> list[Change]:
     """Every value that differs, in the schema's order, then by scope."""
-    return [
-        change
-        for attribute_id, attribute in rules.attributes.items()
-        if not same(old.get(attribute_id), new.get(attribute_id))
-        for change in _changed_entries(
-            attribute_id, attribute.alias, old.get(attribute_id, []), new.get(attribute_id, [])
-        )
-    ]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equal as JSON, all the way down: 1 is true in Python, but not in a product."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+    changes: list[Change] = []
+    for attribute_id, attribute in rules.attributes.items():
+        before, after = old.get(attribute_id), new.get(attribute_id)
+        if before is None and after is not None:
+            changes += [
+                Change(attribute_id, attribute.alias, entry["scope"], None, entry["value"])
+                for entry in after
+            ]
+        elif not same(before, after):
+            changes += _changed_entries(attribute_id, attribute.alias, before or [], after or [])
+    return changes
 
 
 def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) -> Iterator[Change]:
@@ -162,15 +151,12 @@ def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
         values.pop(attribute_id, None)
 
 
-def _emptied(
-    rules: RecordRules, attribute_id: str, old: Values, new: Values, pointer: str
-) -> Iterator[Violation]:
+def _check_emptied(
+    rules: RecordRules, attribute_id: str, old: Values, new: Values, place: Place, faults: Faults
+) -> None:
     """A required attribute may be missing in a draft, but what it holds cannot be taken away."""
+    if attribute_id in new or attribute_id not in old:
+        return
     attribute = rules.attributes[attribute_id]
-    if attribute.validation.required and attribute_id in old and attribute_id not in new:
-        yield Violation(pointer, f"Attribute '{attribute.alias}' is required and cannot be emptied")
-
-
-def _escaped(name: str) -> str:
-    """A name as one step of a JSON pointer (RFC 6901)."""
-    return name.replace("~", "~0").replace("/", "~1")
+    if attribute.validation.required:
+        faults.report(place, f"Attribute '{attribute.alias}' is required and cannot be emptied")

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
+import orjson
 from aiohttp import web
 
 from records_service.attributes.model import Attribute
@@ -24,17 +24,20 @@ from records_service.attributes.uniqueness import Claim, claims_of
 from records_service.parts.commands import SOURCE
 from records_service.permissions.rules import Role
 from records_service.records import lifecycle, store
+from records_service.records.arrivals import ARRIVALS, Shared
 from records_service.records.changes import Change, differences, merged, with_value
 from records_service.records.model import Record, RecordChanges, RecordDraft, ValueChange
 from records_service.records.rules import RecordRules, rules_of
 from records_service.records.scopes import Values, related
 from records_service.records.seen import Seen, see
 from records_service.records.store import (
+    Arrival,
     ModelMoved,
     NoRoomInStripe,
     RecordMoved,
     WorkspaceFull,
     Write,
+    any_stripe,
 )
 from records_service.records.validation import told
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
@@ -111,10 +114,11 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             updated_by=identity.id,
         )
         changes = differences({}, values, rules)
-        write = _write("create", ENTITY_CREATED, identity, record, changes)
+        write = _write("create", ENTITY_CREATED, identity, record, changes, now)
         claims = _claims(rules, values)
+        arrival = Arrival(record, orjson.dumps(values), claims, write)
         async with _unique(app, record, rules, claims):
-            await _insert(app, identity, record, claims, write, blueprint.version)
+            await _insert(app, identity, arrival, blueprint.version)
         return Seen(record, blueprint, rules, state)
 
     async def attempt() -> Seen:
@@ -141,30 +145,23 @@ async def _first_version(app: web.Application, workspace_id: str, asked_id: str 
 
 
 async def _insert(
-    app: web.Application,
-    identity: Identity,
-    record: Record,
-    claims: list[Claim],
-    write: Write,
-    model_version: int,
+    app: web.Application, identity: Identity, arrival: Arrival, model_version: int
 ) -> None:
-    db, stripe, limit = app[DATABASE], _stripe(), identity.record_limit
-    store_it = partial(
-        store.insert,
-        record=record,
-        claims=claims,
-        write=write,
-        model_version=model_version,
-        record_limit=limit,
-        stripe=stripe,
-    )
+    """Store it with those that arrive in the same moment, or by itself where that fails."""
+    workspace_id, limit = identity.workspace_id, identity.record_limit
     try:
-        async with db.acquire() as conn:
-            await store_it(conn)
+        await app[ARRIVALS].store(Shared(workspace_id, model_version, limit), arrival)
     except NoRoomInStripe:
-        async with db.transaction() as conn:
-            await store.make_room(conn, identity.workspace_id, limit, stripe)
-            await store_it(conn)
+        stripe = any_stripe()
+        async with app[DATABASE].transaction() as conn:
+            await store.make_room(conn, workspace_id, limit, stripe)
+            await store.insert(
+                conn, [arrival], model_version=model_version, record_limit=limit, stripe=stripe
+            )
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == "records_id_taken":
+            raise Conflict.taken("Entity", arrival.record.id) from error
+        raise
 
 
 async def change(
@@ -227,14 +224,14 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
         caller.check_version(seen.record)
         gone = replace(seen.record, version=seen.record.version + 1)
         changes = differences(seen.record.values, {}, seen.rules)
-        write = _write("delete", ENTITY_DELETED, identity, gone, changes)
+        write = _write("delete", ENTITY_DELETED, identity, gone, changes, _now())
         async with app[DATABASE].acquire() as conn:
             await store.delete(
                 conn,
                 seen.record,
                 write,
                 model_version=seen.blueprint.version,
-                stripe=_stripe(),
+                stripe=any_stripe(),
             )
 
     await settled(app, attempt)
@@ -272,6 +269,7 @@ async def move(
             identity,
             record,
             [],
+            record.updated_at,
             from_state_id=seen.record.state_id,
             to_state_id=to_state_id,
             comment=comment,
@@ -310,7 +308,7 @@ async def _rewrite(
         before, after = _claims(seen.rules, old), _claims(seen.rules, values)
         claims = [claim for claim in after if claim not in before]
         freed = [claim for claim in before if claim not in after]
-        write = _write("update", ENTITY_UPDATED, identity, record, changes)
+        write = _write("update", ENTITY_UPDATED, identity, record, changes, record.updated_at)
         async with app[DATABASE].acquire() as conn, _unique(app, record, seen.rules, claims):
             await store.update(
                 conn, record, freed, claims, write, model_version=seen.blueprint.version
@@ -415,27 +413,28 @@ def _write(
     identity: Identity,
     record: Record,
     changes: list[Change],
+    at: datetime,
     *,
     from_state_id: str | None = None,
     to_state_id: str | None = None,
     comment: str | None = None,
 ) -> Write:
+    told_changes = orjson.dumps([change.to_json() for change in changes])
     data: dict[str, Any] = {
         "entityId": record.id,
         "schemaId": record.schema_id,
         "version": record.version,
         "lifecycleStateId": record.state_id,
         "userId": identity.id,
-        "changes": [change.to_json() for change in changes],
+        "changes": orjson.Fragment(told_changes),
     }
     if action == "transition":
         data |= {"fromStateId": from_state_id, "toStateId": to_state_id, "comment": comment}
-    at = _now()
     return Write(
         action=action,
         user_id=identity.id,
         at=at,
-        changes=changes,
+        changes=told_changes,
         event=Event(
             type=event_type,
             source=SOURCE,
@@ -453,11 +452,6 @@ def _write(
 def _names_state(seen: Seen, name: str | None) -> bool:
     """Whether a client that sends the whole record back named the state the record is in."""
     return name == seen.record.state_id or (seen.state is not None and name == seen.state.label)
-
-
-def _stripe() -> int:
-    """Any stripe will do, if only not all writers choose the same."""
-    return random.randrange(store.STRIPES)  # noqa: S311
 
 
 def _now() -> datetime:

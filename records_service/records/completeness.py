@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from records_service.attributes.model import Attribute, Guard, GuardOperator
+from records_service.records.sameness import same
 from records_service.records.scopes import Scope, Values, resolve
 
 
@@ -80,4 +81,4 @@ def _matches(value: Any, expected: Any) -> bool:
     """Equal, or one of several values is; true is not 1."""
     if isinstance(value, list) and not isinstance(expected, list):
         return any(_matches(one, expected) for one in value)
-    return bool(value == expected) and isinstance(value, bool) == isinstance(expected, bool)
+    return same(value, expected)

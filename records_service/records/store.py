@@ -8,6 +8,7 @@ event's place in the outbox is drawn under the record's lock.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,10 +18,8 @@ import asyncpg
 import orjson
 
 from records_service.attributes.uniqueness import Claim
-from records_service.records.changes import Change
 from records_service.records.model import Record
 from shared import outbox
-from shared.errors import Conflict
 from shared.events import Event
 from shared.postgres import Conn
 
@@ -33,18 +32,33 @@ _COLUMNS = """
 STRIPES = 16
 
 
+def any_stripe() -> int:
+    """Any will do, if only not all writers choose the same."""
+    return random.randrange(STRIPES)  # noqa: S311
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
-    """What one write of a record leaves behind besides the record."""
+    """What one write of a record leaves behind besides the record; `changes` is JSON."""
 
     action: str
     user_id: str
     at: datetime
-    changes: Sequence[Change]
+    changes: bytes
     event: Event
     from_state_id: str | None = None
     to_state_id: str | None = None
     comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A new record with all that is stored beside it; `document` is its values as JSON."""
+
+    record: Record
+    document: bytes
+    claims: Sequence[Claim]
+    write: Write
 
 
 class ModelMoved(Exception):
@@ -199,73 +213,83 @@ async def first_version(conn: Conn, workspace_id: str, record_id: str) -> int:
 
 async def insert(
     conn: Conn,
-    record: Record,
-    claims: Sequence[Claim],
-    write: Write,
+    arrivals: Sequence[Arrival],
     *,
     model_version: int,
     record_limit: int,
     stripe: int,
 ) -> None:
-    """Store a new record, taking a free place from one stripe of the workspace's counter.
+    """Store new records of one workspace, all or none, in places from one stripe of its counter.
 
-    Raises `ModelMoved`, `NoRoomInStripe`, or `Conflict` for a taken id; a taken unique value stays
-    `asyncpg.UniqueViolationError` for the caller, who knows the values.
+    Raises `ModelMoved`, `NoRoomInStripe`, or `asyncpg.UniqueViolationError` for an id or a unique
+    value that is taken: `records_id_taken` or `unique_value_taken`.
     """
-    try:
-        row = await conn.fetchrow(
-            """
-            WITH model AS (
-                SELECT version FROM models
-                 WHERE workspace_id = $1 AND version = $2
-                   FOR SHARE
-            ), room AS (
-                UPDATE usage u
-                   SET records = u.records + 1, room = u.room - 1
-                  FROM model
-                 WHERE u.workspace_id = $1 AND u.stripe = $17
-                   AND u.record_limit = $3 AND u.room > 0
-                RETURNING u.stripe
-            ), record AS (
-                INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
-                                     created_at, updated_at, created_by, updated_by)
-                SELECT $1, $4, $5, $6, $18, $7, $8, $8, $9, $9 FROM room
-                RETURNING id
-            ), claimed AS (
-                INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
-                SELECT $1, c.attribute_id, c.scope, c.value_hash, record.id
-                  FROM record, unnest($10::text[], $11::text[], $12::bytea[])
-                               AS c (attribute_id, scope, value_hash)
-            ), audited AS (
-                INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at,
-                                   changes, to_state_id)
-                SELECT $1, record.id, $5, 'create', $9, $8, $13, $6 FROM record
-            ), staged AS (
-                INSERT INTO outbox (workspace_id, type, subject, event_id, document)
-                SELECT $1, $14, record.id, $15, $16 FROM record
-            )
-            SELECT EXISTS (SELECT FROM model) AS model_stands,
-                   EXISTS (SELECT FROM room) AS had_room
-            """,
-            record.workspace_id,
-            model_version,
-            record_limit,
-            record.id,
-            record.schema_id,
-            record.state_id,
-            record.values,
-            record.created_at,
-            record.created_by,
-            *_columns_of(claims),
-            [change.to_json() for change in write.changes],
-            *_staged(write.event),
-            stripe,
-            record.version,
+    # In one order everywhere, so that two writers never wait for each other in a circle.
+    ordered = sorted(arrivals, key=lambda arrival: arrival.record.id)
+    records = [arrival.record for arrival in ordered]
+    row = await conn.fetchrow(
+        """
+        WITH model AS (
+            SELECT version FROM models
+             WHERE workspace_id = $1 AND version = $2
+               FOR SHARE
+        ), room AS (
+            UPDATE usage u
+               SET records = u.records + $3, room = u.room - $3
+              FROM model
+             WHERE u.workspace_id = $1 AND u.stripe = $4
+               AND u.record_limit = $5 AND u.room >= $3
+            RETURNING u.stripe
+        ), record AS (
+            INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
+                                 created_at, updated_at, created_by, updated_by)
+            SELECT $1, n.id, n.schema_id, n.state_id, n.version, n.values,
+                   n.at, n.at, n.user_id, n.user_id
+              FROM room, unnest($6::text[], $7::text[], $8::text[], $9::bigint[], $10::jsonb[],
+                                $11::timestamptz[], $12::text[])
+                         AS n (id, schema_id, state_id, version, values, at, user_id)
+            RETURNING id
+        ), stored AS (
+            SELECT count(*) AS records FROM record
+        ), claimed AS (
+            INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
+            SELECT $1, c.attribute_id, c.scope, c.value_hash, c.record_id
+              FROM unnest($13::text[], $14::text[], $15::bytea[], $16::text[])
+                   AS c (attribute_id, scope, value_hash, record_id)
+             WHERE (SELECT records FROM stored) > 0
+        ), audited AS (
+            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at,
+                               changes, to_state_id)
+            SELECT $1, n.id, n.schema_id, 'create', n.user_id, n.at, n.changes, n.state_id
+              FROM unnest($6::text[], $7::text[], $8::text[], $11::timestamptz[], $12::text[],
+                          $17::json[])
+                   AS n (id, schema_id, state_id, at, user_id, changes)
+             WHERE (SELECT records FROM stored) > 0
+        ), staged AS (
+            INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+            SELECT news.*
+              FROM unnest($18::text[], $19::text[], $20::text[], $21::text[], $22::json[]) AS news
+             WHERE (SELECT records FROM stored) > 0
         )
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == "records_id_taken":
-            raise Conflict.taken("Entity", record.id) from error
-        raise
+        SELECT EXISTS (SELECT FROM model) AS model_stands,
+               EXISTS (SELECT FROM room) AS had_room
+        """,
+        records[0].workspace_id,
+        model_version,
+        len(records),
+        stripe,
+        record_limit,
+        [record.id for record in records],
+        [record.schema_id for record in records],
+        [record.state_id for record in records],
+        [record.version for record in records],
+        [arrival.document for arrival in ordered],
+        [record.created_at for record in records],
+        [record.created_by for record in records],
+        *_columns_with_records(ordered),
+        [arrival.write.changes for arrival in ordered],
+        *outbox.arrays(arrival.write.event for arrival in ordered),
+    )
     assert row is not None
     if not row["model_stands"]:
         raise ModelMoved
@@ -373,7 +397,7 @@ async def update(
         *_columns_of(freed),
         *_columns_of(claims),
         write.action,
-        [change.to_json() for change in write.changes],
+        write.changes,
         write.from_state_id,
         write.to_state_id,
         write.comment,
@@ -432,7 +456,7 @@ async def delete(
         record.version,
         write.user_id,
         write.at,
-        [change.to_json() for change in write.changes],
+        write.changes,
         *_staged(write.event),
         stripe,
     )
@@ -473,6 +497,25 @@ def _columns_of(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[byt
         [claim.attribute_id for claim in ordered],
         [claim.scope for claim in ordered],
         [claim.value_hash for claim in ordered],
+    )
+
+
+def _columns_with_records(
+    arrivals: Sequence[Arrival],
+) -> tuple[list[str], list[str], list[bytes], list[str]]:
+    """The claims of many records as `_columns_of` orders them, each with the record it is for."""
+    ordered = sorted(
+        (
+            (claim.attribute_id, claim.scope, claim.value_hash, arrival.record.id)
+            for arrival in arrivals
+            for claim in arrival.claims
+        ),
+    )
+    return (
+        [attribute_id for attribute_id, _, _, _ in ordered],
+        [scope for _, scope, _, _ in ordered],
+        [value_hash for _, _, value_hash, _ in ordered],
+        [record_id for _, _, _, record_id in ordered],
     )
 
 

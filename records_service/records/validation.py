@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import re2
@@ -18,23 +18,52 @@ import re2
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute, Validation
 from records_service.dimensions.model import Dimension
 from records_service.option_lists.model import OptionList
-from records_service.records.scopes import Entries, scope_key
-from shared.errors import Violation
+from records_service.records.scopes import Entries
+from shared.errors import ValidationError, Violation
 from shared.json_types import js_type
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
+FAULTS_MAX = 100
 TOLD_VALUE_LENGTH_MAX = 100
 SEVERAL = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
 """The types that may hold an array where the attribute says `multiple`."""
 
-Report = Callable[[str, str], None]
-"""Takes a JSON pointer and a message."""
-ValueCheck = Callable[[Any, str, Report], Any]
-"""Takes a value, its pointer and where to report; returns the value as it will be stored."""
-ScopeCheck = Callable[[Any, str, Report], dict[str, str] | None]
-"""Takes a scope, its pointer and where to report; returns it in one order, None when refused."""
-EntriesCheck = Callable[[Any, str, list[Violation]], Entries]
-"""Takes entries as sent, their pointer and the violations found so far; returns those to store."""
+Place: TypeAlias = "str | tuple[Place, str | int]"
+"""Where a value was sent: a JSON pointer, or the place around it and one step inside.
+
+Written out only where something is wrong: nearly always nothing is.
+"""
+ValueCheck = Callable[[Any, Place, "Faults"], Any]
+"""Takes a value, its place and where to report; returns the value as it will be stored."""
+EntriesCheck = Callable[[Any, Place, "Faults"], Entries]
+"""Takes entries as sent, their place and where to report; returns those to store."""
+
+
+class Faults:
+    """What is wrong with one request; of very many faults, the first."""
+
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        self.found: list[Violation] = []
+
+    def report(self, place: Place, message: str) -> None:
+        """Take note of what is wrong at a place."""
+        if len(self.found) < FAULTS_MAX:
+            self.found.append(Violation(_pointer(place), message))
+
+    def check(self) -> None:
+        """Raise `ValidationError` with all that was found, if anything was."""
+        if self.found:
+            raise ValidationError.of(self.found)
+
+
+def _pointer(place: Place) -> str:
+    """A place as a JSON pointer (RFC 6901)."""
+    if isinstance(place, str):
+        return place
+    around, step = place
+    return f"{_pointer(around)}/{str(step).replace('~', '~0').replace('/', '~1')}"
 
 
 def told(value: Any) -> str:
@@ -54,7 +83,7 @@ def compile_check(
     """
     return _EntriesCheck(
         attribute.alias,
-        _scope_check(attribute, dimensions),
+        _ScopeCheck(attribute, dimensions),
         _value_check(attribute, attribute.alias, option_lists),
     )
 
@@ -64,31 +93,33 @@ class _EntriesCheck:
 
     __slots__ = ("_alias", "_check_scope", "_check_value")
 
-    def __init__(self, alias: str, check_scope: ScopeCheck, check_value: ValueCheck) -> None:
+    def __init__(self, alias: str, check_scope: _ScopeCheck, check_value: ValueCheck) -> None:
         self._alias = alias
         self._check_scope = check_scope
         self._check_value = check_value
 
-    def __call__(self, sent: Any, pointer: str, violations: list[Violation]) -> Entries:
-        def report(where: str, message: str) -> None:
-            violations.append(Violation(where, message))
-
+    def __call__(self, sent: Any, place: Place, faults: Faults) -> Entries:
         fault = self._list_fault(sent)
         if fault is not None:
-            report(pointer, fault)
+            faults.report(place, fault)
             return []
         entries: Entries = []
         scopes: set[tuple[tuple[str, str], ...]] = set()
         for index, entry in enumerate(sent):
-            where = f"{pointer}/{index}"
-            scope = self._scope_of(entry, index, where, report)
+            where = (place, index)
+            if not isinstance(entry, dict) or "value" not in entry:
+                faults.report(
+                    where, f"Entry {index} of '{self._alias}' must be an object {{scope, value}}"
+                )
+                continue
+            scope = self._check_scope(entry.get("scope"), where, faults)
             if scope is None:
                 continue
-            key = scope_key(scope)
+            key = tuple(scope.items())
             if key in scopes:
-                report(where, f"Attribute '{self._alias}' has two entries for one scope")
+                faults.report(where, f"Attribute '{self._alias}' has two entries for one scope")
             elif entry["value"] is not None:
-                value = self._check_value(entry["value"], f"{where}/value", report)
+                value = self._check_value(entry["value"], (where, "value"), faults)
                 entries.append({"scope": scope, "value": value})
             scopes.add(key)
         return entries
@@ -106,47 +137,48 @@ class _EntriesCheck:
             )
         return None
 
-    def _scope_of(
-        self, entry: Any, index: int, where: str, report: Report
-    ) -> dict[str, str] | None:
-        """The entry's scope, or None where it is reported as unusable."""
-        if not isinstance(entry, dict) or "value" not in entry:
-            report(where, f"Entry {index} of '{self._alias}' must be an object {{scope, value}}")
-            return None
-        scope = entry.get("scope")
+
+class _ScopeCheck:
+    """Checks a scope of one attribute, and puts it in the one order that equal scopes have.
+
+    So equal scopes are equal as stored text, too.
+    """
+
+    __slots__ = ("_alias", "_dimension_ids", "_dimensions", "_segments")
+
+    def __init__(self, attribute: Attribute, dimensions: Mapping[str, Dimension]) -> None:
+        self._alias = attribute.alias
+        self._dimension_ids = attribute.dimension_ids
+        self._dimensions = dimensions
+        self._segments = {
+            dimension_id: frozenset(segment.id for segment in dimensions[dimension_id].segments)
+            for dimension_id in attribute.dimension_ids
+            if dimension_id in dimensions
+        }
+
+    def __call__(self, scope: Any, entry: Place, faults: Faults) -> dict[str, str] | None:
+        """The scope to store, None where it is reported as unusable; nothing sent is `{}`."""
         if scope is None or scope == {}:
             return {}
-        return self._check_scope(scope, f"{where}/scope", report)
-
-
-def _scope_check(attribute: Attribute, dimensions: Mapping[str, Dimension]) -> ScopeCheck:
-    segments = {
-        dimension_id: frozenset(segment.id for segment in dimensions[dimension_id].segments)
-        for dimension_id in attribute.dimension_ids
-        if dimension_id in dimensions
-    }
-    alias = attribute.alias
-
-    def check(scope: Any, pointer: str, report: Report) -> dict[str, str] | None:
-        if not isinstance(scope, dict):
-            report(pointer, f"Scope of '{alias}' must be an object, got {js_type(scope)}")
+        fault = self._fault(scope)
+        if fault is not None:
+            faults.report((entry, "scope"), fault)
             return None
-        for dimension_id, segment_id in scope.items():
-            if dimension_id not in dimensions:
-                report(pointer, f"Unknown dimension '{told(dimension_id)}' in a scope of '{alias}'")
-                return None
-            if dimension_id not in segments:
-                report(pointer, f"Attribute '{alias}' does not vary by dimension '{dimension_id}'")
-                return None
-            if not isinstance(segment_id, str) or segment_id not in segments[dimension_id]:
-                report(
-                    pointer, f"Unknown segment '{told(segment_id)}' of dimension '{dimension_id}'"
-                )
-                return None
-        # One order for equal scopes, so that they are equal as stored text too.
-        return {name: scope[name] for name in attribute.dimension_ids if name in scope}
+        return {name: scope[name] for name in self._dimension_ids if name in scope}
 
-    return check
+    def _fault(self, scope: Any) -> str | None:
+        if not isinstance(scope, dict):
+            return f"Scope of '{self._alias}' must be an object, got {js_type(scope)}"
+        for dimension_id, segment_id in scope.items():
+            segments = self._segments.get(dimension_id)
+            if segments is not None and isinstance(segment_id, str) and segment_id in segments:
+                continue
+            if dimension_id not in self._dimensions:
+                return f"Unknown dimension '{told(dimension_id)}' in a scope of '{self._alias}'"
+            if segments is None:
+                return f"Attribute '{self._alias}' does not vary by dimension '{dimension_id}'"
+            return f"Unknown segment '{told(segment_id)}' of dimension '{dimension_id}'"
+        return None
 
 
 def _value_check(
@@ -184,13 +216,13 @@ def _text_check(alias: str, rules: Validation) -> ValueCheck:
     longest = rules.max_length
     pattern = None if rules.pattern is None else re2.compile(rules.pattern)
 
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            report(pointer, _wrong_type(alias, "text", value))
+            faults.report(place, _wrong_type(alias, "text", value))
         elif longest is not None and len(value) > longest:
-            report(pointer, f"Value for '{alias}' exceeds maximum length {longest}")
+            faults.report(place, f"Value for '{alias}' exceeds maximum length {longest}")
         elif pattern is not None and pattern.search(value) is None:
-            report(pointer, f"Value for '{alias}' does not match pattern '{rules.pattern}'")
+            faults.report(place, f"Value for '{alias}' does not match pattern '{rules.pattern}'")
         return value
 
     return check
@@ -199,39 +231,39 @@ def _text_check(alias: str, rules: Validation) -> ValueCheck:
 def _number_check(alias: str, rules: Validation) -> ValueCheck:
     least, most = rules.min, rules.max
 
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            report(pointer, _wrong_type(alias, "number", value))
+            faults.report(place, _wrong_type(alias, "number", value))
         elif not math.isfinite(value):
-            report(pointer, f"Value for '{alias}' must be a finite number")
+            faults.report(place, f"Value for '{alias}' must be a finite number")
         elif least is not None and value < least:
-            report(pointer, f"Value for '{alias}' must be at least {least}")
+            faults.report(place, f"Value for '{alias}' must be at least {least}")
         elif most is not None and value > most:
-            report(pointer, f"Value for '{alias}' must be at most {most}")
+            faults.report(place, f"Value for '{alias}' must be at most {most}")
         return value
 
     return check
 
 
 def _boolean_check(alias: str) -> ValueCheck:
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, bool):
-            report(pointer, _wrong_type(alias, "boolean", value))
+            faults.report(place, _wrong_type(alias, "boolean", value))
         return value
 
     return check
 
 
 def _datetime_check(alias: str) -> ValueCheck:
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            report(pointer, _wrong_type(alias, "datetime", value))
+            faults.report(place, _wrong_type(alias, "datetime", value))
             return value
         try:
             datetime.fromisoformat(value)
         except ValueError:
-            report(
-                pointer,
+            faults.report(
+                place,
                 f"Value for '{alias}' must be an ISO 8601 date and time, got '{told(value)}'",
             )
         return value
@@ -240,21 +272,21 @@ def _datetime_check(alias: str) -> ValueCheck:
 
 
 def _media_check(alias: str) -> ValueCheck:
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         url = value.get("url") if isinstance(value, dict) else value
         if not isinstance(url, str):
-            report(pointer, _wrong_type(alias, "media", value))
+            faults.report(place, _wrong_type(alias, "media", value))
         elif not _is_absolute_http(url):
-            report(
-                pointer,
+            faults.report(
+                place,
                 f"Value for '{alias}' must be an absolute http or https URL, got '{told(url)}'",
             )
         elif isinstance(value, dict):
             for name, part in value.items():
                 if name not in ("url", "alt", "mimeType"):
-                    report(f"{pointer}/{name}", f"Unknown field '{told(name)}' in '{alias}'")
+                    faults.report((place, name), f"Unknown field '{told(name)}' in '{alias}'")
                 elif not isinstance(part, str):
-                    report(f"{pointer}/{name}", _wrong_type(f"{alias}.{name}", "text", part))
+                    faults.report((place, name), _wrong_type(f"{alias}.{name}", "text", part))
         return value
 
     return check
@@ -278,23 +310,25 @@ def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
         ids[option.id] = option.id
     name = option_list.id if option_list else None
 
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            report(pointer, _wrong_type(alias, "option", value))
+            faults.report(place, _wrong_type(alias, "option", value))
             return value
         if value not in ids:
-            report(pointer, f"Value '{told(value)}' for '{alias}' is not in option list '{name}'")
+            faults.report(
+                place, f"Value '{told(value)}' for '{alias}' is not in option list '{name}'"
+            )
         return ids.get(value, value)
 
     return check
 
 
 def _relation_check(alias: str) -> ValueCheck:
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            report(pointer, _wrong_type(alias, "relation", value))
+            faults.report(place, _wrong_type(alias, "relation", value))
         elif not value:
-            report(pointer, f"Value for '{alias}' must be the id of a record, got ''")
+            faults.report(place, f"Value for '{alias}' must be the id of a record, got ''")
         return value
 
     return check
@@ -303,16 +337,16 @@ def _relation_check(alias: str) -> ValueCheck:
 def _one_or_several(check_one: ValueCheck, alias: str, multiple: bool) -> ValueCheck:
     """A value that may be an array: always stored as one where the attribute allows several."""
 
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if not multiple:
             if isinstance(value, list):
-                report(pointer, f"Attribute '{alias}' takes one value, got an array")
+                faults.report(place, f"Attribute '{alias}' takes one value, got an array")
                 return value
-            return check_one(value, pointer, report)
+            return check_one(value, place, faults)
         several = value if isinstance(value, list) else [value]
-        stored = [check_one(one, f"{pointer}/{i}", report) for i, one in enumerate(several)]
+        stored = [check_one(one, (place, i), faults) for i, one in enumerate(several)]
         if len({repr(one) for one in stored}) != len(stored):
-            report(pointer, f"Value for '{alias}' names one thing twice")
+            faults.report(place, f"Value for '{alias}' names one thing twice")
         return stored
 
     return check
@@ -326,21 +360,21 @@ def _complex_check(
     }
     required = [sub.alias for sub in sub_attributes if sub.validation.required]
 
-    def check_object(value: Any, pointer: str, report: Report) -> Any:
+    def check_object(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, dict):
-            report(pointer, _wrong_type(alias, "complex", value))
+            faults.report(place, _wrong_type(alias, "complex", value))
             return value
         if not checks:
             return value
         for name in required:
             if value.get(name) is None:
-                report(f"{pointer}/{name}", f"Field '{alias}.{name}' is required")
-        return _checked_fields(value, checks, alias, pointer, report)
+                faults.report((place, name), f"Field '{alias}.{name}' is required")
+        return _checked_fields(value, checks, alias, place, faults)
 
-    def check(value: Any, pointer: str, report: Report) -> Any:
+    def check(value: Any, place: Place, faults: Faults) -> Any:
         if isinstance(value, list):
-            return [check_object(one, f"{pointer}/{i}", report) for i, one in enumerate(value)]
-        return check_object(value, pointer, report)
+            return [check_object(one, (place, i), faults) for i, one in enumerate(value)]
+        return check_object(value, place, faults)
 
     return check
 
@@ -349,14 +383,14 @@ def _checked_fields(
     value: Mapping[str, Any],
     checks: Mapping[str, ValueCheck],
     alias: str,
-    pointer: str,
-    report: Report,
+    place: Place,
+    faults: Faults,
 ) -> dict[str, Any]:
     """The fields of a complex value; null stands for no field."""
     stored: dict[str, Any] = {}
     for name, part in value.items():
         if name not in checks:
-            report(f"{pointer}/{name}", f"Unknown attribute '{alias}.{told(name)}'")
+            faults.report((place, name), f"Unknown attribute '{alias}.{told(name)}'")
         elif part is not None:
-            stored[name] = checks[name](part, f"{pointer}/{name}", report)
+            stored[name] = checks[name](part, (place, name), faults)
     return stored

@@ -12,7 +12,7 @@ from records_service.attributes.model import (
     SubAttribute,
     Validation,
 )
-from records_service.records.validation import compile_check
+from records_service.records.validation import FAULTS_MAX, Faults, compile_check
 from shared.errors import Violation
 from tests.unit.model_builders import a_dimension, an_attribute, an_option_list
 
@@ -63,9 +63,9 @@ NUTRITION = an_attribute(
 
 
 def check(attribute: Attribute, entries: Any) -> tuple[Any, list[Violation]]:
-    violations: list[Violation] = []
-    stored = compile_check(attribute, DIMENSIONS, COLORS)(entries, "/values/x", violations)
-    return stored, violations
+    faults = Faults()
+    stored = compile_check(attribute, DIMENSIONS, COLORS)(entries, "/values/x", faults)
+    return stored, faults.found
 
 
 def everywhere(value: Any) -> list[dict[str, Any]]:
@@ -222,3 +222,14 @@ def test_too_many_entries_are_refused_unread():
     assert [violation.message for violation in violations] == [
         "Values of 'price' must have at most 1000 entries, got 1001"
     ]
+
+
+def test_of_very_many_faults_the_first_are_told():
+    _, violations = check(TEXT, everywhere(1) * 900)
+    assert len(violations) == FAULTS_MAX
+    assert violations[0].pointer == "/values/x/0/value"
+
+
+def test_a_place_is_told_as_a_json_pointer():
+    _, violations = check(NUTRITION, everywhere({"a/b~c": 1, "kcal": 1}))
+    assert [violation.pointer for violation in violations] == ["/values/x/0/value/a~1b~0c"]
