@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, Final, TypeVar, get_origin
 
@@ -31,6 +32,7 @@ LIST_LIMIT_DEFAULT: Final = 50
 OFFSET_MAX: Final = 2**53 - 1
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
+_DEPTH_MAX: Final = 100
 _LONG_INTEGER: Final = b"0" * 19
 _DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _GZIP_WINDOW_BITS: Final = 31
@@ -62,24 +64,34 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
 
 def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     """JSON text as a model, or `ValidationError`."""
-    # Twice read: orjson refuses what only some parsers take (NaN, 1e999, lone surrogates, a byte
-    # order mark), and says where; only pydantic's own reader is strict and still lets a text be a
-    # date or a member of an enumeration.
+    # orjson refuses what only some parsers take (NaN, 1e999, lone surrogates, a byte order mark),
+    # and says where.
     try:
         sent = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise ValidationError.at("", f"Malformed JSON: {error}") from None
+    # Only a long integer can be too long for 64 bits, and only many brackets can nest deeply.
+    has_long_integer = _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO)
+    if not has_long_integer and raw.count(b"[") + raw.count(b"{") <= _DEPTH_MAX:
+        with suppress(pydantic.ValidationError):
+            return _without_nul(raw, model.model_validate(sent, strict=True))
+    # Read again where more care is needed: only pydantic's own reader keeps long integers, and is
+    # strict and still lets a text be a date or a member of an enumeration.
     try:
         model_read = model.model_validate_json(raw, strict=True)
     except pydantic.ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
         raise refusal(error, sent) from None
-    # Only what the model took can do harm, and hardly a body holds either.
+    if has_long_integer:
+        _refuse(model_read, _is_long_integer, "is an integer of more than 64 bits")
+    return _without_nul(raw, model_read)
+
+
+def _without_nul(raw: bytes, model_read: ModelT) -> ModelT:
+    """The model, or `ValidationError`: only what it took can do harm, not what was ignored."""
     if b"\\u0000" in raw:
         _refuse(model_read, _holds_nul, "holds a NUL character")
-    if _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO):
-        _refuse(model_read, _is_long_integer, "is an integer of more than 64 bits")
     return model_read
 
 

@@ -9,13 +9,18 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import orjson
+import pydantic
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.errors import PayloadTooLarge, ValidationError, Violation
 from shared.json_types import js_type
 from shared.web.reading import _decoded, parse_body
 from shared.web.wording import pointer_to, shown
+
+LITTLE_TEXT = st.sampled_from(["", "a", "abc", "red", "2026-01-02T03:04:05Z", "name", "7"])
 
 
 class Colour(StrEnum):
@@ -133,6 +138,27 @@ def test_what_is_right_is_read_and_what_is_unknown_ignored():
     assert (thing.name, thing.colour, thing.by_name["x"].name) == ("abc", Colour.RED, "y")
     assert thing.made_at == datetime.fromisoformat("2026-01-02T03:04:05+00:00")
     assert thing.anything == [1, 2.5, None]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 12) | st.sampled_from([0.5, 2.0]) | LITTLE_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(LITTLE_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from([info.alias or name for name, info in Thing.model_fields.items()])
+
+
+@given(st.dictionaries(FIELDS, JSON, max_size=4))
+def test_both_ways_of_reading_come_to_the_same(document: dict[str, Any]):
+    raw = orjson.dumps(document)
+    try:
+        expected: Any = Thing.model_validate_json(raw, strict=True)
+    except pydantic.ValidationError:
+        expected = None
+    try:
+        assert parse_body(raw, Thing) == expected
+    except ValidationError:
+        assert expected is None
 
 
 @pytest.mark.parametrize(
