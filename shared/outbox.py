@@ -19,10 +19,11 @@ change as its source:
 There is no "last id seen": sequences commit out of order, and such a cursor steps over rows. What
 is in the table is unsent, and nothing else is.
 
-A message that no queue takes comes back. When `shared.topology` names a reader for its type, a
-queue has been removed: the topology is declared again and the event kept. When it names none,
-nobody asked for it; it counts as delivered to all zero readers, or the first `entity.created` of an
-installation without consumers would stop everything behind it.
+A message whose type has a reader in `shared.topology` is mandatory: when no queue takes it, it
+comes back, because a queue has been removed; the topology is declared again and the event kept. A
+type without a reader there goes to whoever has bound a queue of their own, and counts as delivered
+when nobody has: or the first `entity.created` of an installation without consumers would stop
+everything behind it. Such a message is not sent back, which would cost as much as sending it.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ OUTBOX_AGE: Final = Gauge("sigma_outbox_oldest_age_seconds", "Age of the oldest 
 OUTBOX_ROWS: Final = Gauge("sigma_outbox_rows", f"Unsent events, counted up to {COUNTED_MAX}")
 RELAYED: Final = Counter(
     "sigma_outbox_events_total",
-    "Events taken out of the outbox, by what became of them",
+    "Events taken out of the outbox, by whether a service asks for their type",
     ["outcome"],
 )
 
@@ -173,6 +174,7 @@ class Relay:
         self._bus = bus
         self._source = source
         self._pulse = pulse
+        self._read_types: dict[str, bool] = {}
         self._pulsed_at_s = -PULSE_EVERY_S
         self._woken = asyncio.Event()
         self._stopping = False
@@ -267,12 +269,13 @@ class Relay:
 
         async def publish_in_order(news: Sequence[Record]) -> None:
             for row in news:
+                is_read = self._is_read(row["type"])
                 taken = await publisher.publish(
-                    row["type"], row["event_id"], row["document"].encode()
+                    row["type"], row["event_id"], row["document"].encode(), mandatory=is_read
                 )
-                if not taken and topology.has_reader(row["type"], self._bus.queues):
+                if not taken:
                     raise _Unread(f"no queue takes '{row['type']}'")
-                RELAYED.labels("confirmed" if taken else "unasked").inc()
+                RELAYED.labels("asked" if is_read else "unasked").inc()
                 settled.append(row["id"])
 
         outcomes = await asyncio.gather(
@@ -282,6 +285,13 @@ class Relay:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    def _is_read(self, event_type: str) -> bool:
+        known = self._read_types.get(event_type)
+        if known is None:
+            known = topology.has_reader(event_type, self._bus.queues)
+            self._read_types[event_type] = known
+        return known
 
     async def _publish_pulse(
         self, publisher: Publisher, read_at: datetime, read_at_s: float

@@ -51,9 +51,12 @@ class Publisher:
         document: bytes,
         *,
         persistent: bool = True,
+        mandatory: bool = True,
         expires_s: float | None = None,
     ) -> bool:
         """True when every queue bound to this type has it, False when no queue is bound.
+
+        Without `mandatory` nobody tells a queue from none: it is True then, too.
 
         Raises `NotConfirmed` when the broker refused it, went away or did not answer in time.
         """
@@ -74,7 +77,7 @@ class Publisher:
                     delivery_mode=2 if persistent else 1,
                     expiration=None if expires_s is None else str(int(expires_s * 1000)),
                 ),
-                mandatory=True,
+                mandatory=mandatory,
                 timeout=PUBLISH_TIMEOUT_S,
                 wait=False,
             )
