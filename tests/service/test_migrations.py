@@ -232,3 +232,21 @@ def test_a_database_that_is_not_named(
     monkeypatch.delenv("SIGMA_DATABASE_URL", raising=False)
     assert main([service("CREATE TABLE a (x int)")]) == 1
     assert "SIGMA_DATABASE_URL is missing" in capsys.readouterr().err
+
+
+async def test_large_values_of_records_are_compressed_with_lz4_where_the_server_knows_it(servers):
+    url = await servers.postgres.new_database("records_service")
+    knows = "lz4" in str(
+        await fetchval(
+            url, "SELECT enumvals FROM pg_settings WHERE name = 'default_toast_compression'"
+        )
+    )
+    compressed = await fetchval(
+        url,
+        """SELECT string_agg(held, ' ' ORDER BY held)
+             FROM (SELECT attrelid::regclass || '.' || attname AS held
+                     FROM pg_attribute
+                    WHERE attcompression = 'l') AS large""",
+    )
+    assert compressed == ("audit.changes outbox.document records.values" if knows else None)
+    await servers.postgres.drop_database(url)
