@@ -28,12 +28,13 @@ PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 Measure = Callable[[], Load]
 
 
-def rounds(measures: Mapping[str, Measure]) -> dict[str, Load]:
+async def rounds(measures: Mapping[str, Measure]) -> dict[str, Load]:
     """The median of each figure over all rounds; every round runs every measure once."""
     loads: dict[str, list[Load]] = {name: [] for name in measures}
     for _ in range(ROUNDS):
         for name, measure in measures.items():
-            loads[name].append(measure())
+            # In a thread: the load comes from outside, this process only waits.
+            loads[name].append(await asyncio.to_thread(measure))
     return {
         name: Load(
             median(load.per_second for load in runs),
@@ -44,7 +45,7 @@ def rounds(measures: Mapping[str, Measure]) -> dict[str, Load]:
     }
 
 
-def reads(here: World) -> None:
+async def reads(here: World) -> None:
     """One record by its key: the bare floor, the service, the service behind the gateway."""
     path = "/api/v1/records/ent-500"
 
@@ -57,7 +58,7 @@ def reads(here: World) -> None:
     def gateway(clients: int) -> Load:
         return wrk(here.stack.url + path, here.gateway_headers, clients=clients, seconds=SECONDS)
 
-    many = rounds(
+    many = await rounds(
         {
             "bare aiohttp + asyncpg": lambda: floor(CLIENTS),
             "records_service": lambda: direct(CLIENTS),
@@ -68,17 +69,17 @@ def reads(here: World) -> None:
     bare = many["bare aiohttp + asyncpg"].per_second
     _verdict("records_service / floor", many["records_service"].per_second / bare, 0.60)
     _verdict("gateway, requests/s", many["gateway"].per_second, 3_000)
-    one = rounds({"records_service": lambda: direct(1), "gateway": lambda: gateway(1)})
+    one = await rounds({"records_service": lambda: direct(1), "gateway": lambda: gateway(1)})
     _print("A record by its key, 1 client", one)
     added = one["gateway"], one["records_service"]
     _verdict("the gateway adds, ms p50", added[0].p50_ms - added[1].p50_ms, 0.7, at_most=True)
     _verdict("the gateway adds, ms p99", added[0].p99_ms - added[1].p99_ms, 3.0, at_most=True)
 
 
-def lists(here: World) -> None:
+async def lists(here: World) -> None:
     """Fifty records of one schema."""
     path = "/api/v1/records?schemaId=schema-bench&limit=50"
-    found = rounds(
+    found = await rounds(
         {
             "records_service": lambda: wrk(
                 here.direct_url + path, here.direct_headers, clients=CLIENTS, seconds=SECONDS
@@ -92,9 +93,14 @@ def lists(here: World) -> None:
     _verdict("gateway, requests/s", found["gateway"].per_second, 600)
 
 
-def creates(here: World) -> None:
+async def creates(here: World) -> None:
     """One record each: validated, unique, counted, with history and event, on disk."""
+    await _created(here, "one process of records_service")
+    await here.stack.apart("records_service")
+    await _created(here, "records_service with its events in a process of their own")
 
+
+async def _created(here: World, layout: str) -> None:
     def api(url: str, headers: Mapping[str, str]) -> Load:
         return wrk(
             f"{url}/api/v1/records",
@@ -104,14 +110,14 @@ def creates(here: World) -> None:
             script=_create_script(),
         )
 
-    found = rounds(
+    found = await rounds(
         {
             "pgbench, record and outbox row": lambda: _pgbench(here),
             "records_service": lambda: api(here.direct_url, here.direct_headers),
             "gateway": lambda: api(here.stack.url, here.gateway_headers),
         }
     )
-    _print(f"Creating records, {CLIENTS} clients", found)
+    _print(f"Creating records, {CLIENTS} clients, {layout}", found)
     floor = found["pgbench, record and outbox row"].per_second
     _verdict("records_service / pgbench", found["records_service"].per_second / floor, 0.20)
     _verdict("gateway / pgbench", found["gateway"].per_second / floor, 0.20)
@@ -201,8 +207,7 @@ async def main(names: list[str]) -> None:
     print(f"Median of {ROUNDS} rounds of {SECONDS} s; logs on, fsync on.")
     async with world.opened() as here:
         for name in names or BENCHMARKS:
-            # In a thread: the load comes from outside, this process only waits.
-            await asyncio.to_thread(BENCHMARKS[name], here)
+            await BENCHMARKS[name](here)
 
 
 if __name__ == "__main__":

@@ -62,16 +62,16 @@ class Process:
         }
         self.changed = False
 
-    def start(self, **env: str) -> None:
-        """Start it, with more settings if given; `wait_ready` says when it serves."""
+    def start(self, *, role: str | None = None, **env: str) -> None:
+        """Start it, in another role or with more settings if given; see `wait_ready`."""
         assert not self.alive, f"{self.name} runs already"
         self._env.update(env)
-        self.changed = self.changed or bool(env)
+        self.changed = self.changed or bool(env) or role is not None
         outside = {
             name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")
         }
         self._running = Guarded(
-            [sys.executable, "-m", self._module, "--role", self._role],
+            [sys.executable, "-m", self._module, "--role", role or self._role],
             {**outside, **self._env},
             self.log,
             guard="KILL",
