@@ -11,16 +11,8 @@ from workflow_service.workflows import references
 async def settle_reference(conn: Conn, event: Event) -> None:
     """The schema is bound to the workflow that the event names, at the event's version."""
     workspace_id, schema_id = event.workspace_id, event.subject
-    deleted = event.type == SCHEMA_DELETED
-    workflow_id = None if deleted else event.data.get("workflowId")
-    is_news = await references.is_news(
-        conn,
-        workspace_id,
-        schema_id,
-        event.version,
-        created=event.type == SCHEMA_CREATED,
-        deleted=deleted,
-    )
+    workflow_id = None if event.type == SCHEMA_DELETED else event.data.get("workflowId")
+    is_news = await references.is_news(conn, workspace_id, schema_id, event.version)
     if workflow_id is not None:
         await references.settle(conn, workspace_id, schema_id, workflow_id)
     if is_news:

@@ -76,13 +76,17 @@ async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]
 async def insert(
     conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
 ) -> Part:
-    """A new part; `Conflict` for a taken id or alias."""
+    """A new part; `Conflict` for a taken id or alias.
+
+    Its versions begin at the model's, which no part's ever exceeds: so one that is made again under
+    an old id has a version that the earlier one never had, and no old `If-Match` matches it.
+    """
     try:
         row = await conn.fetchrow(
             f"""
             INSERT INTO {kind.table} (workspace_id, id, alias, body, version, changed_in,
                                       created_at, updated_at)
-            SELECT $1, $2, $3, $4, 1, version, clock_timestamp(), clock_timestamp()
+            SELECT $1, $2, $3, $4, version, version, clock_timestamp(), clock_timestamp()
               FROM models WHERE workspace_id = $1
             RETURNING {_COLUMNS}
             """,  # noqa: S608

@@ -192,7 +192,23 @@ async def test_a_deleted_part_is_gone_and_its_names_are_free(admin: Caller, kind
     (await admin.post(kind.path, body)).ok()
     assert (await admin.delete(f"{kind.path}/{kind.prefix}-1")).told == (204, None)
     assert (await admin.get(f"{kind.path}/{kind.prefix}-1")).status == 404
-    assert (await admin.post(kind.path, body)).headers["ETag"] == '"1"'
+    assert (await admin.post(kind.path, body)).status == 201
+
+
+async def test_a_part_made_again_under_an_old_id_has_a_version_that_id_never_had(
+    world: World, admin: Caller, kind: Kind
+):
+    path, body = f"{kind.path}/{kind.prefix}-1", kind.named("first", id=f"{kind.prefix}-1")
+    (await admin.post(kind.path, body)).ok()
+    for _ in range(3):
+        (await admin.put(path, body)).ok()
+    (await admin.delete(path)).ok()
+    again = await admin.post(kind.path, body)
+    versions = [event.version for event in await world.staged() if event.subject.endswith("-1")]
+    assert versions == sorted(set(versions))
+    old = {"If-Match": ", ".join(f'"{version}"' for version in versions[:-1])}
+    assert (await admin.put(path, body, headers=old)).status == 412
+    assert again.headers["ETag"] == f'"{versions[-1]}"'
 
 
 async def test_another_workspace_sees_nothing_of_it(admin: Caller, other_world: World, kind: Kind):

@@ -66,7 +66,7 @@ async def test_every_field_is_answered_as_it_was_sent(world: World, admin: Calle
         "id": "schema-x",
         "schemaId": "schema-x",
         "alias": "x",
-        "version": 1,
+        "version": 4,  # The model's: three attributes came before.
         "workflowId": "wf-life",
     }
 

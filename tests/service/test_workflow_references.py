@@ -235,14 +235,17 @@ async def test_news_of_a_deleted_schema_comes_too_late(service: RunningService):
     assert await references(service) == []
 
 
-async def test_a_schema_made_anew_under_an_old_id_counts_from_the_start(
+async def test_a_schema_made_anew_under_an_old_id_goes_on_counting(
     service: RunningService, admin: Caller
 ):
     await hear(service, SCHEMA_DELETED, 9)
     await refer(admin)
     await hear(service, SCHEMA_CREATED, 1, "wf-a")
-    assert await references(service) == [("wf-a", 0, 1)]
-    await hear(service, SCHEMA_UPDATED, 2, None)
+    assert await references(service) == []
+    await refer(admin)
+    await hear(service, SCHEMA_CREATED, 12, "wf-a")
+    assert await references(service) == [("wf-a", 0, 12)]
+    await hear(service, SCHEMA_UPDATED, 13, None)
     assert await references(service) == []
 
 

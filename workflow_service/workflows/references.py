@@ -51,25 +51,21 @@ async def register(conn: Conn, workspace_id: str, schema_id: str, workflow_id: s
         )
 
 
-async def is_news(
-    conn: Conn, workspace_id: str, schema_id: str, version: int, *, created: bool, deleted: bool
-) -> bool:
+async def is_news(conn: Conn, workspace_id: str, schema_id: str, version: int) -> bool:
     """Whether this version of the schema is newer than what was heard of it before.
 
-    A schema that is created anew under the id of a deleted one counts from the start again.
+    A schema that is created anew under the id of a deleted one goes on counting.
     """
     newer: bool | None = await conn.fetchval(
-        """INSERT INTO heard_schemas AS known (workspace_id, schema_id, version, deleted)
-           VALUES ($1, $2, $3, $5)
+        """INSERT INTO heard_schemas AS known (workspace_id, schema_id, version)
+           VALUES ($1, $2, $3)
                ON CONFLICT (workspace_id, schema_id)
-               DO UPDATE SET version = $3, deleted = $5
-                       WHERE known.version < $3 OR (known.deleted AND $4)
+               DO UPDATE SET version = $3
+                       WHERE known.version < $3
         RETURNING true""",
         workspace_id,
         schema_id,
         version,
-        created,
-        deleted,
     )
     return bool(newer)
 

@@ -48,7 +48,6 @@ def upgrade() -> None:
             workspace_id text NOT NULL,
             schema_id    text NOT NULL,
             version      bigint NOT NULL,
-            deleted      boolean NOT NULL,
             PRIMARY KEY (workspace_id, schema_id)
         );
         """
