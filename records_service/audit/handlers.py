@@ -9,7 +9,7 @@ from aiohttp import web
 from records_service.audit import store
 from records_service.audit.model import AuditFilter, Entry, EntryPage
 from records_service.permissions.roles import role_of
-from records_service.permissions.rules import AttributePermission, Role, permission
+from records_service.permissions.rules import AttributePermission, permission
 from records_service.records.seen import see
 from shared.errors import NotFound, PermissionDenied
 from shared.identity import Permission
@@ -28,7 +28,10 @@ routes = Routes(tag="Audit", examples={"id": "ent-coastal-wb"})
     errors=(NotFound,),
 )
 async def audit_of_record(request: web.Request) -> web.StreamResponse:
-    """Newest first; changes of attributes that are hidden from the caller are left out."""
+    """Newest first; changes of attributes that are hidden from the caller are left out.
+
+    An earlier record that had the same id is part of the history for administrators and API keys.
+    """
     identity = identity_of(request)
     asked = read_query(request, Page)
     role = await role_of(request)
@@ -38,24 +41,24 @@ async def audit_of_record(request: web.Request) -> web.StreamResponse:
             conn,
             identity.workspace_id,
             record_id=seen.record.id,
+            # What was hidden in an earlier record was decided by rules that are gone.
+            only_latest_record=role is not None,
             offset=asked.offset,
             limit=asked.limit,
         )
     visible = seen.rules.access(role, seen.record.state_id).visible
 
-    def is_hidden(entry: Entry, attribute_id: str) -> bool:
-        # The id may have belonged to a record of another schema, with rules of its own.
-        if _is_hidden_by_role(role, entry.schema_id, attribute_id):
-            return True
-        return attribute_id in seen.rules.attributes and attribute_id not in visible
+    def is_hidden(attribute_id: str) -> bool:
+        if attribute_id in seen.rules.attributes:
+            return attribute_id not in visible
+        # It has left the schema since; the role still decides.
+        word = permission(role, seen.record.schema_id, attribute_id)
+        return word is AttributePermission.HIDDEN
 
     return json_response(
         {
             "items": [
-                _shown(
-                    entry,
-                    [c for c in entry.changes if not is_hidden(entry, c["attributeId"])],
-                )
+                _shown(entry, [c for c in entry.changes if not is_hidden(c["attributeId"])])
                 for entry in entries
             ],
             "total": total,
@@ -96,10 +99,6 @@ async def audit_of_workspace(request: web.Request) -> web.StreamResponse:
             "limit": asked.limit,
         }
     )
-
-
-def _is_hidden_by_role(role: Role | None, schema_id: str, attribute_id: str) -> bool:
-    return permission(role, schema_id, attribute_id) is AttributePermission.HIDDEN
 
 
 def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,6 @@ class Entry:
 
     id: int
     record_id: str
-    schema_id: str
     action: str
     user_id: str
     at: datetime

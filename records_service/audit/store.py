@@ -13,26 +13,36 @@ async def page(
     workspace_id: str,
     *,
     record_id: str | None = None,
+    only_latest_record: bool = False,
     user_id: str | None = None,
     action: str | None = None,
     offset: int,
     limit: int,
 ) -> tuple[list[Entry], int]:
-    """Entries, newest first, and how many there are in all."""
+    """Entries, newest first, and how many there are in all.
+
+    `only_latest_record` leaves out earlier records that had the id of this one.
+    """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
     for column, value in (("record_id", record_id), ("user_id", user_id), ("action", action)):
         if value is not None:
             arguments.append(value)
             where.append(f"{column} = ${len(arguments)}")
+    if only_latest_record:
+        arguments.append(record_id)
+        where.append(
+            "id > coalesce((SELECT max(id) FROM audit WHERE workspace_id = $1"  # noqa: S608
+            f" AND record_id = ${len(arguments)} AND action = 'delete'), 0)"
+        )
     condition = " AND ".join(where)
     rows = await conn.fetch(
         f"""
-        SELECT a.id, a.record_id, a.schema_id, a.action, a.user_id, a.at, a.changes,
+        SELECT a.id, a.record_id, a.action, a.user_id, a.at, a.changes,
                a.from_state_id, a.to_state_id, a.comment, counted.total
           FROM (SELECT count(*) AS total FROM audit WHERE {condition}) counted
           LEFT JOIN LATERAL (
-               SELECT id, record_id, schema_id, action, user_id, at, changes,
+               SELECT id, record_id, action, user_id, at, changes,
                       from_state_id, to_state_id, comment
                  FROM audit
                 WHERE {condition}
@@ -40,7 +50,7 @@ async def page(
                OFFSET ${len(arguments) + 1} LIMIT ${len(arguments) + 2}
           ) a ON true
          ORDER BY a.id DESC
-        """,  # noqa: S608 - conditions are the fixed columns above, values are arguments
+        """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
         *arguments,
         offset,
         limit,
