@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from records_service.audit.model import Entry
+from records_service.records import pages
 from shared.postgres import Conn
 
 
@@ -21,7 +22,8 @@ async def page(
 ) -> tuple[list[Entry], int]:
     """Entries, newest first, and how many there are in all.
 
-    `only_latest_record` leaves out earlier records that had the id of this one.
+    `only_latest_record` leaves out earlier records that had the id of this one. Raises
+    `ValidationError` for a page of too many bytes.
     """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
@@ -38,7 +40,10 @@ async def page(
     condition = " AND ".join(where)
     rows = await conn.fetch(
         f"""
-        SELECT a.id, a.record_id, a.action, a.user_id, a.at, a.changes,
+        SELECT a.id, a.record_id, a.action, a.user_id, a.at,
+               CASE WHEN sum(octet_length(a.changes::text)) OVER (ORDER BY a.id DESC)
+                         <= ${len(arguments) + 3}
+                    THEN a.changes END AS changes,
                a.from_state_id, a.to_state_id, a.comment, counted.total
           FROM (SELECT count(*) AS total FROM audit WHERE {condition}) counted
           LEFT JOIN LATERAL (
@@ -54,10 +59,9 @@ async def page(
         *arguments,
         offset,
         limit,
+        pages.PAGE_BYTES_MAX,
     )
-    entries = [
-        Entry(**{name: row[name] for name in Entry.__dataclass_fields__})
-        for row in rows
-        if row["id"] is not None
-    ]
+    found = [row for row in rows if row["id"] is not None]
+    pages.check_fits([row["changes"] for row in found])
+    entries = [Entry(**{name: row[name] for name in Entry.__dataclass_fields__}) for row in found]
     return entries, rows[0]["total"]

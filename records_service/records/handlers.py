@@ -65,7 +65,7 @@ routes = Routes(tag="Records", examples={"id": "ent-coastal-wb", "attr": "price"
     summary="List records, oldest first",
 )
 async def list_records(request: web.Request) -> web.StreamResponse:
-    """One page, filtered by schema and lifecycle state (its id or alias)."""
+    """One page of at most 16 MB, filtered by schema and lifecycle state (its id or alias)."""
     identity = identity_of(request)
     asked = read_query(request, RecordFilter)
     role = await role_of(request)

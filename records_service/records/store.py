@@ -18,6 +18,7 @@ import asyncpg
 import orjson
 
 from records_service.attributes.uniqueness import Claim
+from records_service.records import pages
 from records_service.records.model import Record
 from shared import outbox
 from shared.events import Event
@@ -135,7 +136,10 @@ async def page(
     offset: int,
     limit: int,
 ) -> Listing:
-    """Records in order of creation, how many there are in all, and the model's version."""
+    """Records in order of creation, how many there are in all, and the model's version.
+
+    Raises `ValidationError` for a page of too many bytes.
+    """
     where = ["r.workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
     if schema_id is not None:
@@ -148,14 +152,16 @@ async def page(
     rows = await conn.fetch(
         f"""
         SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
-               r.values::text AS document, r.written_by,
+               CASE WHEN sum(octet_length(r.document)) OVER (ORDER BY r.created_at, r.id)
+                         <= ${len(arguments) + 3}
+                    THEN r.document END AS document, r.written_by,
                r.created_at, r.updated_at, r.created_by, r.updated_by,
                counted.total, counted.model_version
           FROM (SELECT count(*) AS total,
                        (SELECT version FROM models WHERE workspace_id = $1) AS model_version
                   FROM records r WHERE {condition}) counted
           LEFT JOIN LATERAL (
-               SELECT workspace_id, id, schema_id, state_id, version, values,
+               SELECT workspace_id, id, schema_id, state_id, version, values::text AS document,
                       xmin::text AS written_by, created_at, updated_at, created_by, updated_by
                  FROM records r
                 WHERE {condition}
@@ -167,7 +173,10 @@ async def page(
         *arguments,
         offset,
         limit,
+        pages.PAGE_BYTES_MAX,
     )
+    found = [row for row in rows if row["id"] is not None]
+    pages.check_fits([row["document"] for row in found])
     return Listing(
         records=[
             Listed(
@@ -179,8 +188,7 @@ async def page(
                 row["written_by"],
                 row,
             )
-            for row in rows
-            if row["id"] is not None
+            for row in found
         ],
         total=rows[0]["total"],
         model_version=rows[0]["model_version"] or 0,

@@ -8,6 +8,7 @@ words. Customers write the patterns, so those run on RE2, whose time is linear i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -64,6 +65,9 @@ def _pointer(place: Place) -> str:
         return place
     around, step = place
     return f"{_pointer(around)}/{str(step).replace('~', '~0').replace('/', '~1')}"
+
+
+_DATE = re.compile(r"\d{4}(-\d\d-\d\d|\d{4})($|[T ])", re.ASCII)
 
 
 def told(value: Any) -> str:
@@ -259,9 +263,7 @@ def _datetime_check(alias: str) -> ValueCheck:
         if not isinstance(value, str):
             faults.report(place, _wrong_type(alias, "datetime", value))
             return value
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
+        if not _is_iso_8601(value):
             faults.report(
                 place,
                 f"Value for '{alias}' must be an ISO 8601 date and time, got '{told(value)}'",
@@ -269,6 +271,17 @@ def _datetime_check(alias: str) -> ValueCheck:
         return value
 
     return check
+
+
+def _is_iso_8601(text: str) -> bool:
+    """A date as year, month and day, alone or with a time after `T` or a space."""
+    if _DATE.match(text) is None:
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _media_check(alias: str) -> ValueCheck:
@@ -297,7 +310,8 @@ def _is_absolute_http(url: str) -> bool:
         return False
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
+        # Asking for the port is what checks it.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 

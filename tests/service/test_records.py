@@ -10,6 +10,7 @@ from records_service.app import create_app
 from records_service.config import Config
 from records_service.parts.commands import take_lock
 from records_service.permissions import store as roles
+from records_service.records import pages
 from shared.postgres import DATABASE
 from tests.kit import identities
 from tests.kit.sigma import error
@@ -530,3 +531,18 @@ async def test_history_of_an_earlier_record_keeps_its_own_secrets(service, admin
     assert [change["newValue"] for entry in told["items"] for change in entry["changes"]] == [8]
     whole = (await admin.get("/records/ent-a/audit")).ok()
     assert [entry["action"] for entry in whole["items"]] == ["create", "delete", "create"]
+
+
+async def test_a_page_of_too_many_bytes_is_refused_and_told_what_would_fit(admin, monkeypatch):
+    for number in range(4):
+        await create(admin, f"ent-{number}", name="x" * 10_000)
+    monkeypatch.setattr(pages, "PAGE_BYTES_MAX", 25_000)
+    too_large = error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'limit' asks for more than 25000 bytes from here: expected at most 2, got 3",
+    )
+    for path in ("/records?offset=1", "/audit?offset=1"):
+        assert (await admin.get(path)).told == too_large
+        assert len((await admin.get(f"{path}&limit=2")).ok()["items"]) == 2
+        assert (await admin.get("/records?offset=9")).ok()["items"] == []

@@ -92,6 +92,20 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
             "soon",
             "Value for 'since' must be an ISO 8601 date and time, got 'soon'",
         ),
+        *(
+            (
+                SINCE,
+                text,
+                f"Value for 'since' must be an ISO 8601 date and time, got '{text}'",
+            )
+            for text in (
+                "2026-W10",
+                "2026-03-08x10:00",
+                "2026-03-08T",
+                "2026-02-30",
+                "2026-03-08\n",
+            )
+        ),
         (IMAGE, 5, "Attribute 'image' expects type 'media', got 'number'"),
         (
             IMAGE,
@@ -102,6 +116,14 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
             IMAGE,
             "http:///a.png",
             "Value for 'image' must be an absolute http or https URL, got 'http:///a.png'",
+        ),
+        *(
+            (
+                IMAGE,
+                url,
+                f"Value for 'image' must be an absolute http or https URL, got '{url}'",
+            )
+            for url in ("http://example.org:http/a", "http://example.org:99999/a", "http://[::1/a")
         ),
         (IMAGE, {"url": "https://example.org/a.png", "size": 3}, "Unknown field 'size' in 'image'"),
         (COLOR, "green", "Value 'green' for 'color' is not in option list 'ol-colors'"),
@@ -133,6 +155,8 @@ def test_a_value_that_breaks_a_rule_is_refused_in_these_words(attribute, value, 
         (PRICE, 99.95, 99.95),
         (FLAG, False, False),
         (SINCE, "2026-03-08", "2026-03-08"),
+        (SINCE, "20260308T100000Z", "20260308T100000Z"),
+        (SINCE, "2026-03-08 10:00+01:00", "2026-03-08 10:00+01:00"),
         (SINCE, "2026-03-08T10:00:00.123Z", "2026-03-08T10:00:00.123Z"),
         (IMAGE, "https://example.org/a.png", "https://example.org/a.png"),
         (

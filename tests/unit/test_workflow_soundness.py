@@ -59,6 +59,17 @@ def test_what_messages_call_a_state_is_used_once():
     ]
 
 
+def test_an_alias_is_no_other_states_id():
+    states = [
+        {"id": "state-draft"},
+        {"id": "state-review", "alias": "state-draft"},
+        {"id": "own", "alias": "own"},
+    ]
+    assert wrong(states=states, defaultStateId="own") == [
+        ("/states/1/alias", "State alias 'state-draft' is the id of another state")
+    ]
+
+
 def test_every_state_that_is_named_exists_and_all_are_told():
     transitions = [
         {"fromStateId": "state-draft", "toStateId": "state-gone"},

@@ -103,6 +103,13 @@ def _repeated_states(states: Sequence[State]) -> Iterator[Violation]:
     yield from _repeated(states, "id", lambda state: state.id)
     # Messages print the label, so two states must not share one.
     yield from _repeated(states, "alias", lambda state: state.label)
+    # Requests name a state by either: a name that means two states means neither.
+    ids = {state.id for state in states}
+    for place, state in enumerate(states):
+        if state.label in ids and state.label != state.id:
+            yield Violation(
+                f"/states/{place}/alias", f"State alias '{state.label}' is the id of another state"
+            )
 
 
 def _repeated(
