@@ -10,6 +10,7 @@ from auth_service.api_keys import handlers as api_keys
 from auth_service.config import Config
 from auth_service.identities import handlers as identities
 from auth_service.roles import handlers as roles
+from auth_service.roles.naming import RECORDS
 from auth_service.sessions import handlers as sessions
 from auth_service.sessions.commands import TOKEN_KEYS
 from auth_service.sessions.hashing import hashing
@@ -35,7 +36,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         [
             postgres(config, application_name=NAME),
             hashing(config.hashing_threads, config.hashing_waiting_max),
-            upstream(roles.RECORDS, str(config.records_url), "records_service"),
+            upstream(RECORDS, str(config.records_url), "records_service"),
             bus.rabbitmq(config, NAME),
             *([] if role == "api" else [outbox.relay(SOURCE, pulse=AUTH_PULSE)]),
         ],

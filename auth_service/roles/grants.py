@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from auth_service.roles.model import ANY, AttributePermission, Role, RoleDraft
-from auth_service.roles.resolution import CatalogRight, Resolved
+from auth_service.roles.model import ANY, Role, RoleDraft
+from auth_service.roles.resolution import RANK, CatalogRight, Resolved
 from shared.errors import Conflict, PermissionDenied, ValidationError, Violation
 from shared.identity import ADMIN_ROLE
 
-_RANK: dict[AttributePermission, int] = {"hidden": 0, "read": 1, "write": 2}
 _CATALOG_RIGHTS: tuple[CatalogRight, ...] = ("canView", "canAssign")
 
 
@@ -71,10 +70,10 @@ def check_grant(giver: Role, before: Role, after: Role) -> None:
             *gets.attribute_keys(schema_key),
         }
         for attribute_key in attribute_keys:
-            given = _RANK[gets.permission(schema_key, attribute_key)]
+            given = RANK[gets.permission(schema_key, attribute_key)]
             if (
-                given > _RANK[had.permission(schema_key, attribute_key)]
-                and given > (_RANK[has.permission(schema_key, attribute_key)])
+                given > RANK[had.permission(schema_key, attribute_key)]
+                and given > (RANK[has.permission(schema_key, attribute_key)])
             ):
                 raise PermissionDenied(
                     "Your own role does not allow"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-from urllib.parse import quote
-
 from aiohttp import web
 
 from auth_service.roles import commands, store
@@ -16,18 +13,16 @@ from auth_service.roles.model import (
     RoleAnswer,
     RoleDraft,
 )
+from auth_service.roles.naming import attributes_of, with_ids
 from auth_service.roles.resolution import permissions
 from shared import outbox
 from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed
 from shared.identity import Flag, Identity, Permission
 from shared.postgres import DATABASE
-from shared.upstream import Upstream
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(tag="Roles", examples={"id": "role-editor"})
-
-RECORDS: Final = web.AppKey("records_service", Upstream)
 
 
 @routes.get(
@@ -56,7 +51,7 @@ async def create_role(request: web.Request) -> web.StreamResponse:
     """Needs `canManageRoles`. Nobody can grant more than their own role allows."""
     identity = identity_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
-    draft = await read_body(request, RoleDraft)
+    draft = await with_ids(request, await read_body(request, RoleDraft))
     role = await commands.create(request.app[DATABASE], identity, draft)
     outbox.wake(request.app)
     return _answer(role, status=201, location=f"/api/v1/roles/{role.id}")
@@ -92,7 +87,7 @@ async def update_role(request: web.Request) -> web.StreamResponse:
     """
     identity = identity_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
-    draft = await read_body(request, RoleDraft)
+    draft = await with_ids(request, await read_body(request, RoleDraft))
     role = await commands.update(
         request.app[DATABASE], identity, request.match_info["id"], draft, if_match(request)
     )
@@ -128,7 +123,7 @@ async def delete_role(request: web.Request) -> web.StreamResponse:
 async def resolve_role(request: web.Request) -> web.StreamResponse:
     """For one's own role, or with `canManageRoles` for any.
 
-    Without `attributeIds` for all attributes that the schema has.
+    Without `attributeIds`, which may be ids or aliases, for all attributes that the schema has.
     """
     identity = identity_of(request)
     role_id = request.match_info["id"]
@@ -137,14 +132,12 @@ async def resolve_role(request: web.Request) -> web.StreamResponse:
     asked = await read_body(request, ResolveRequest)
     async with request.app[DATABASE].acquire() as conn:
         role = await store.get(conn, identity.workspace_id, role_id)
-    attribute_ids = asked.attribute_ids
-    if attribute_ids is None:
-        attribute_ids = await _attributes_of(request, asked.schema_id)
+    attributes = await attributes_of(request, asked.schema_id, asked.attribute_ids)
     return json_response(
         {
             "roleId": role.id,
             "schemaId": asked.schema_id,
-            "permissions": permissions(role, asked.schema_id, attribute_ids),
+            "permissions": permissions(role, asked.schema_id, attributes),
         }
     )
 
@@ -166,14 +159,6 @@ async def find_missing_roles(request: web.Request) -> web.StreamResponse:
     async with request.app[DATABASE].acquire() as conn:
         missing = await store.missing(conn, identity.workspace_id, asked.ids)
     return json_response({"missing": missing})
-
-
-async def _attributes_of(request: web.Request, schema_id: str) -> list[str]:
-    """The ids of a schema's attributes; records_service owns them, and answers if there is none."""
-    attributes = await request.app[RECORDS].request(
-        "GET", f"/api/v1/schemas/{quote(schema_id, safe='')}/attributes", request=request
-    )
-    return [attribute["id"] for attribute in attributes]
 
 
 def _caller(request: web.Request) -> Identity:

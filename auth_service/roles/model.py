@@ -20,12 +20,14 @@ ATTRIBUTES_RESOLVED_MAX = 5_000
 
 ANY = "*"
 ID_OR_ANY_PATTERN = rf"^(\*|{ID_PATTERN[1:-1]})$"
+NAME_OR_ANY_PATTERN = r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127})$"
 
 AttributePermission = Literal["write", "read", "hidden"]
 
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 IdOrAny = Annotated[str, Field(pattern=ID_OR_ANY_PATTERN)]
+NameOrAny = Annotated[str, Field(pattern=NAME_OR_ANY_PATTERN)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 
@@ -38,12 +40,12 @@ class SchemaPermission(_Shape):
     """What a role may do with the attributes of one schema.
 
     `*` stands for all schemas without an entry of their own, and among the attributes for all that
-    are not named. What nothing is said about is hidden.
+    are not named. What nothing is said about is hidden. An alias that is sent becomes the id.
     """
 
-    schema_id: IdOrAny = Field(examples=["schema-apparel"])
+    schema_id: NameOrAny = Field(examples=["schema-apparel"])
     attribute_permissions: Annotated[
-        dict[IdOrAny, AttributePermission], Field(max_length=ATTRIBUTE_PERMISSIONS_MAX)
+        dict[NameOrAny, AttributePermission], Field(max_length=ATTRIBUTE_PERMISSIONS_MAX)
     ] = Field(
         default={},
         description="Attribute id (or `*`) -> permission",
@@ -117,7 +119,9 @@ class ResolveRequest(_Shape):
     """For which attributes; without a list for all that the schema has."""
 
     schema_id: Id = Field(examples=["schema-apparel"])
-    attribute_ids: Annotated[list[Id], Field(max_length=ATTRIBUTES_RESOLVED_MAX)] | None = None
+    attribute_ids: Annotated[list[str], Field(max_length=ATTRIBUTES_RESOLVED_MAX)] | None = Field(
+        default=None, description="Ids or aliases"
+    )
 
 
 class ResolveAnswer(_Shape):

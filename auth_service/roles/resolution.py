@@ -4,7 +4,8 @@ The rule, which records_service follows word for word in its `permissions/rules.
 
 1. `role-admin` may write everything.
 2. The entry of the schema itself is asked before the entry for `*` (all schemas).
-3. In an entry the attribute itself is asked before `*` (all attributes).
+3. In an entry the attribute itself, by its id or alias, is asked before `*` (all attributes);
+   where an entry has both, the stricter word holds.
 4. The first of these four that says something decides: schema and attribute, schema and `*`,
    `*` and attribute, `*` and `*`.
 5. If none does, the attribute is hidden.
@@ -18,12 +19,15 @@ Source: section 11 and Q13 of the contract.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from auth_service.roles.model import ANY, AttributePermission, Role
 from shared.identity import ADMIN_ROLE
 
 CatalogRight = Literal["canView", "canAssign"]
+
+RANK: Final[Mapping[AttributePermission, int]] = {"hidden": 0, "read": 1, "write": 2}
+"""The permissions from the strictest up."""
 
 
 class Resolved:
@@ -52,16 +56,19 @@ class Resolved:
         """The attributes that are named for a schema, there or for all schemas."""
         return {*self._schemas.get(schema_id, {}), *self._schemas.get(ANY, {})}
 
-    def permission(self, schema_id: str, attribute_id: str) -> AttributePermission:
+    def permission(self, schema_id: str, attribute_id: str, alias: str = "") -> AttributePermission:
         """Rules 1 to 5; `*` asks for what holds for all that nothing names."""
         if self._unrestricted:
             return "write"
         for schema_key in (schema_id, ANY):
             entry = self._schemas.get(schema_key)
-            if entry is not None:
-                for attribute_key in (attribute_id, ANY):
-                    if attribute_key in entry:
-                        return entry[attribute_key]
+            if entry is None:
+                continue
+            said = [entry[name] for name in (attribute_id, alias) if name in entry]
+            if said:
+                return min(said, key=RANK.__getitem__)
+            if ANY in entry:
+                return entry[ANY]
         return "hidden"
 
     def catalog(self, catalog_id: str, right: CatalogRight) -> bool:
@@ -73,10 +80,11 @@ class Resolved:
 
 
 def permissions(
-    role: Role, schema_id: str, attribute_ids: Iterable[str]
+    role: Role, schema_id: str, aliases: Mapping[str, str]
 ) -> dict[str, AttributePermission]:
-    """The permission on each of these attributes."""
+    """The permission on each of these attributes, which are id -> alias."""
     resolved = Resolved(role)
     return {
-        attribute_id: resolved.permission(schema_id, attribute_id) for attribute_id in attribute_ids
+        attribute_id: resolved.permission(schema_id, attribute_id, alias)
+        for attribute_id, alias in aliases.items()
     }

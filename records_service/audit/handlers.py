@@ -48,17 +48,20 @@ async def audit_of_record(request: web.Request) -> web.StreamResponse:
         )
     visible = seen.rules.access(role, seen.record.state_id).visible
 
-    def is_hidden(attribute_id: str) -> bool:
+    def is_hidden(attribute_id: str, alias: str) -> bool:
         if attribute_id in seen.rules.attributes:
             return attribute_id not in visible
         # It has left the schema since; the role still decides.
-        word = permission(role, seen.record.schema_id, attribute_id)
+        word = permission(role, seen.record.schema_id, attribute_id, alias)
         return word is AttributePermission.HIDDEN
 
     return json_response(
         {
             "items": [
-                _shown(entry, [c for c in entry.changes if not is_hidden(c["attributeId"])])
+                _shown(
+                    entry,
+                    [c for c in entry.changes if not is_hidden(c["attributeId"], c["attribute"])],
+                )
                 for entry in entries
             ],
             "total": total,

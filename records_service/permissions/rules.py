@@ -2,7 +2,8 @@
 
 The one function that decides is `permission`; every read and every write asks it. Nothing said
 means hidden (Q13). A schema's own entry is asked before the entry for `*` (all schemas), and in an
-entry the attribute before `*` (all attributes). Administrators and API keys are not restricted.
+entry the attribute, by its id or alias, before `*` (all attributes); where an entry has both, the
+stricter word holds. Administrators and API keys are not restricted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ class AttributePermission(StrEnum):
     READ = "read"
     HIDDEN = "hidden"
 
+
+_STRICTEST_FIRST = (AttributePermission.HIDDEN, AttributePermission.READ, AttributePermission.WRITE)
 
 ANY = "*"
 
@@ -48,17 +51,22 @@ class Role:
         )
 
 
-def permission(role: Role | None, schema_id: str, attribute_id: str) -> AttributePermission:
+def permission(
+    role: Role | None, schema_id: str, attribute_id: str, alias: str
+) -> AttributePermission:
     """The permission of a role on one attribute; no role at all stands for an unrestricted caller.
 
-    Source: section 11 and Q13 of the contract.
+    Source: section 11, Q13 and C12 of the contract.
     """
     if role is None:
         return AttributePermission.WRITE
     for schema_key in (schema_id, ANY):
         entry = role.schema_permissions.get(schema_key)
-        if entry is not None:
-            for attribute_key in (attribute_id, ANY):
-                if attribute_key in entry:
-                    return entry[attribute_key]
+        if entry is None:
+            continue
+        said = [entry[name] for name in (attribute_id, alias) if name in entry]
+        if said:
+            return min(said, key=_STRICTEST_FIRST.index)
+        if ANY in entry:
+            return entry[ANY]
     return AttributePermission.HIDDEN

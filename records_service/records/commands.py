@@ -158,10 +158,6 @@ async def _insert(
             await store.insert(
                 conn, [arrival], model_version=model_version, record_limit=limit, stripe=stripe
             )
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == "records_id_taken":
-            raise Conflict.taken("Entity", arrival.record.id) from error
-        raise
 
 
 async def change(
@@ -339,10 +335,12 @@ async def settled(app: web.Application, attempt: Callable[[], Awaitable[T]]) -> 
 async def _unique(
     app: web.Application, record: Record, rules: RecordRules, claims: Sequence[Claim]
 ) -> AsyncIterator[None]:
-    """Say which value was taken when the unique index refuses one."""
+    """Say what was taken, the record's id or which value, when a unique index refuses it."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
+        if error.constraint_name == "records_id_taken":
+            raise Conflict.taken("Entity", record.id) from error
         if error.constraint_name != "unique_value_taken":
             raise
         async with app[DATABASE].acquire() as conn:

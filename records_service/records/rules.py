@@ -87,8 +87,8 @@ class RecordRules:
         words = {
             attribute_id: AttributePermission.HIDDEN
             if attribute_id in hidden
-            else permission(role, self.schema.id, attribute_id)
-            for attribute_id in self.attributes
+            else permission(role, self.schema.id, attribute_id, attribute.alias)
+            for attribute_id, attribute in self.attributes.items()
         }
         visible = {
             attribute_id: self.attributes[attribute_id].alias

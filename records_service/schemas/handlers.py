@@ -8,7 +8,7 @@ from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
 from records_service.parts import store as parts
 from records_service.parts.answers import answer, created
 from records_service.schemas import commands
-from records_service.schemas.model import SCHEMA, Schema, SchemaAnswer, SchemaDraft
+from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -106,3 +106,20 @@ async def list_attributes_of_schema(request: web.Request) -> web.StreamResponse:
         schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))
         found = await parts.some(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
     return json_response([found[i].shown() for i in schema.attribute_ids if i in found])
+
+
+@routes.internal_post("/internal/names", body=Names)
+async def find_ids(request: web.Request) -> web.StreamResponse:
+    """The ids behind names of schemas and attributes, which may be ids or aliases (C12).
+
+    A name that means nothing here is left out.
+    """
+    workspace_id = identity_of(request).workspace_id
+    asked = await read_body(request, Names)
+    async with request.app[DATABASE].acquire() as conn:
+        return json_response(
+            {
+                "schemas": await parts.ids_of(conn, SCHEMA, workspace_id, asked.schemas),
+                "attributes": await parts.ids_of(conn, ATTRIBUTE, workspace_id, asked.attributes),
+            }
+        )

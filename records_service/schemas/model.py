@@ -12,6 +12,7 @@ from records_service.parts.model import Alias, Body, Description, Id, Kind, Name
 
 GROUPS_MAX = 200
 ATTRIBUTES_PER_GROUP_MAX = 500
+NAMES_MAX = 10_000
 
 SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
@@ -94,3 +95,10 @@ class SchemaAnswer(BaseModel):
     attribute_groups: list[AttributeGroupAnswer] = Field(alias="attributeGroups")
     created_at: datetime = Field(alias="createdAt")
     updated_at: datetime = Field(alias="updatedAt")
+
+
+class Names(BaseModel):
+    """Another service asks what schemas and attributes these are."""
+
+    schemas: Annotated[list[str], Field(max_length=NAMES_MAX)] = Field(default_factory=list)
+    attributes: Annotated[list[str], Field(max_length=NAMES_MAX)] = Field(default_factory=list)

@@ -41,9 +41,50 @@ def start(services: Services) -> Start:
     return started
 
 
+class Records:
+    """records_service as these tests need it: one schema with three attributes."""
+
+    def __init__(self) -> None:
+        self.attributes = {"attr-x": "x", "attr-y": "y", "attr-z": "z"}
+        self.asked: list[tuple[str, str | None]] = []
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/internal/names", self._names)
+        app.router.add_get("/api/v1/schemas/{id}/attributes", self._attributes)
+        return app
+
+    async def _names(self, request: web.Request) -> web.StreamResponse:
+        asked = await request.json()
+        ids = {alias: one for one, alias in self.attributes.items()} | {
+            one: one for one in self.attributes
+        }
+        return web.json_response(
+            {
+                "schemas": {"a": "schema-a"} if "a" in asked["schemas"] else {},
+                "attributes": {name: ids[name] for name in asked["attributes"] if name in ids},
+            }
+        )
+
+    async def _attributes(self, request: web.Request) -> web.StreamResponse:
+        schema_id = request.match_info["id"]
+        self.asked.append((schema_id, request.headers.get("X-Sigma-Identity")))
+        if schema_id != "schema-a":
+            message = f"Schema '{schema_id}' not found"
+            return web.json_response({"error": "NOT_FOUND", "message": message}, status=404)
+        return web.json_response(
+            [{"id": one, "alias": alias} for one, alias in self.attributes.items()]
+        )
+
+
 @pytest.fixture
-async def auth(start: Start) -> RunningService:
-    return await start()
+def records() -> Records:
+    return Records()
+
+
+@pytest.fixture
+async def auth(start: Start, services: Services, records: Records) -> RunningService:
+    return await start(records_url=await services.serve(records.app()))
 
 
 async def add_user(auth: RunningService, user_id: str, role_id: str) -> None:
@@ -444,7 +485,7 @@ async def test_an_api_key_does_what_its_permission_names(auth, permission, may):
         "list": await key.get("/roles"),
         "get": await key.get("/roles/role-editor"),
         "resolve": await key.post(
-            "/roles/role-editor/resolve", {"schemaId": "s", "attributeIds": ["a"]}
+            "/roles/role-editor/resolve", {"schemaId": "schema-a", "attributeIds": ["x"]}
         ),
         "create": await key.post("/roles", full_role(id="role-y", canManageSchemas=True)),
         "update": await key.put("/roles/role-editor", {"name": "Y"}),
@@ -545,22 +586,55 @@ async def test_resolve_answers_the_permission_on_each_attribute_asked_for(auth):
         {"schemaId": "*", "attributePermissions": {"attr-z": "write"}},
     ]
     (await admin.post("/roles", full_role(schemaPermissions=permissions))).ok()
-    body = {"schemaId": "schema-a", "attributeIds": ["attr-x", "attr-y", "attr-z", "attr-none"]}
+    body = {"schemaId": "schema-a", "attributeIds": ["attr-x", "y", "attr-z"]}
     assert (await admin.post("/roles/role-editor/resolve", body)).told == (
         200,
         {
             "roleId": "role-editor",
             "schemaId": "schema-a",
-            "permissions": {
-                "attr-x": "hidden",
-                "attr-y": "read",
-                "attr-z": "write",
-                "attr-none": "hidden",
-            },
+            "permissions": {"attr-x": "hidden", "attr-y": "read", "attr-z": "write"},
         },
     )
     resolved = (await admin.post("/roles/role-admin/resolve", body)).ok()
     assert set(resolved["permissions"].values()) == {"write"}
+    body = {"schemaId": "schema-a", "attributeIds": ["attr-x", "attr-none"]}
+    assert (await admin.post("/roles/role-editor/resolve", body)).told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'attributeIds.1' names no attribute of schema 'schema-a', got 'attr-none'",
+    )
+
+
+async def test_names_become_ids_so_that_an_alias_may_change(auth, records):
+    admin = auth.as_(identities.admin())
+    sent = [
+        {"schemaId": "a", "attributePermissions": {"*": "write", "x": "hidden", "later": "read"}}
+    ]
+    stored = [
+        {
+            "schemaId": "schema-a",
+            "attributePermissions": {"*": "write", "attr-x": "hidden", "later": "read"},
+        }
+    ]
+    made = (await admin.post("/roles", full_role(schemaPermissions=sent))).ok()
+    assert made["schemaPermissions"] == stored
+    changed = (await admin.put("/roles/role-editor", full_role(schemaPermissions=sent))).ok()
+    assert changed["schemaPermissions"] == stored
+    records.attributes["attr-late"] = "later"
+    resolved = await admin.post("/roles/role-editor/resolve", {"schemaId": "schema-a"})
+    assert resolved.body["permissions"]["attr-late"] == "read"
+    twice = [{"schemaId": "schema-a", "attributePermissions": {"x": "hidden", "attr-x": "write"}}]
+    assert (await admin.post("/roles", full_role(schemaPermissions=twice))).told == error(
+        400, "VALIDATION_ERROR", "Attribute 'attr-x' is listed twice in 'attributePermissions'"
+    )
+
+
+async def test_a_role_can_be_changed_while_nobody_can_say_what_names_mean(start):
+    auth = await start()
+    admin = auth.as_(identities.admin())
+    sent = [{"schemaId": "schema-a", "attributePermissions": {"x": "hidden"}}]
+    made = await admin.post("/roles", full_role(schemaPermissions=sent))
+    assert (made.status, made.body["schemaPermissions"]) == (201, sent)
 
 
 async def test_resolve_is_for_ones_own_role_or_with_the_flag_for_any(auth):
@@ -595,32 +669,24 @@ async def test_a_question_that_is_none_is_refused(auth, body, message):
     assert answer.told == error(400, "VALIDATION_ERROR", message)
 
 
-async def test_without_attributes_the_service_that_owns_the_schema_is_asked(start, services):
-    asked = []
-
-    async def attributes(request: web.Request) -> web.StreamResponse:
-        asked.append((request.match_info["id"], request.headers.get("X-Sigma-Identity")))
-        if request.match_info["id"] != "schema-a":
-            return web.json_response(
-                {"error": "NOT_FOUND", "message": "Schema 'schema-b' not found"}, status=404
-            )
-        return web.json_response([{"id": "attr-x"}, {"id": "attr-y"}])
-
-    records = web.Application()
-    records.router.add_get("/api/v1/schemas/{id}/attributes", attributes)
-    auth = await start(records_url=await services.serve(records))
+async def test_without_attributes_the_service_that_owns_the_schema_is_asked(auth, records):
     admin = auth.as_(identities.admin())
     permissions = [{"schemaId": "schema-a", "attributePermissions": {"attr-x": "read"}}]
     (await admin.post("/roles", full_role(schemaPermissions=permissions))).ok()
     answer = await admin.post("/roles/role-editor/resolve", {"schemaId": "schema-a"})
-    assert answer.body["permissions"] == {"attr-x": "read", "attr-y": "hidden"}
-    assert asked == [("schema-a", admin.headers["X-Sigma-Identity"])]
+    assert answer.body["permissions"] == {
+        "attr-x": "read",
+        "attr-y": "hidden",
+        "attr-z": "hidden",
+    }
+    assert records.asked == [("schema-a", admin.headers["X-Sigma-Identity"])]
     # What the other service says arrives as it left.
     answer = await admin.post("/roles/role-editor/resolve", {"schemaId": "schema-b"})
     assert answer.told == error(404, "NOT_FOUND", "Schema 'schema-b' not found")
 
 
-async def test_without_attributes_and_without_that_service_the_answer_is_503(auth):
+async def test_without_that_service_the_answer_is_503(start):
+    auth = await start()
     answer = await auth.as_(identities.admin()).post(
         "/roles/role-admin/resolve", {"schemaId": "schema-a"}
     )

@@ -132,6 +132,18 @@ async def test_one_that_is_refused_takes_nobody_along(modelled: World, held: Hel
     assert len(await created(modelled)) == 4
 
 
+async def test_a_taken_id_is_told_also_where_room_must_be_shared_out_first(modelled: World):
+    # Another limit than the one that the counter was filled under.
+    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=40))
+    assert (await create(modelled, "A", limited, id="ent-0")).told == error(
+        409, "CONFLICT", "Entity with id 'ent-0' already exists"
+    )
+    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=41))
+    assert (await create(modelled, "0", limited)).told == error(
+        409, "CONFLICT", "Value '0' for attribute 'sku' must be unique"
+    )
+
+
 async def test_equal_values_in_one_statement_give_one_record(modelled: World, held: Held):
     first = create(modelled, "A")
     await held.first_is_on_its_way()

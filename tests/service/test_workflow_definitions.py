@@ -24,10 +24,12 @@ class Neighbours:
         self.asked: list[tuple[str, str, Any]] = []
         self.roles = {"role-admin", "role-editor"}
         self.states_in_use: set[str] = set()
+        self.attributes = {"sku": "attr-sku", "attr-cost": "attr-cost"}
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/internal/roles/missing", self._missing_roles)
+        app.router.add_post("/internal/names", self._names)
         app.router.add_post("/internal/workflows/{id}/retire-states", self._retire)
         app.router.add_delete("/internal/workflows/{id}/retired-states", self._readmit)
         return app
@@ -41,6 +43,11 @@ class Neighbours:
     async def _missing_roles(self, request: web.Request) -> web.Response:
         ids = (await self._heard(request))["ids"]
         return web.json_response({"missing": [one for one in ids if one not in self.roles]})
+
+    async def _names(self, request: web.Request) -> web.Response:
+        asked = (await request.json())["attributes"]
+        known = {name: self.attributes[name] for name in asked if name in self.attributes}
+        return web.json_response({"schemas": {}, "attributes": known})
 
     async def _retire(self, request: web.Request) -> web.Response:
         for state in (await self._heard(request))["states"]:
@@ -81,7 +88,12 @@ async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin
         description="How products grow up",
         states=[
             {"id": "state-draft", "name": "Draft", "alias": "draft", "color": "#22c55e"},
-            {"id": "state-live", "hidden": ["attr-cost"], "required": ["sku"], "readOnly": ["sku"]},
+            {
+                "id": "state-live",
+                "hidden": ["attr-cost"],
+                "required": ["sku"],
+                "readOnly": ["later"],
+            },
         ],
         transitions=[
             {
@@ -121,8 +133,8 @@ async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin
                 "alias": None,
                 "color": None,
                 "hidden": ["attr-cost"],
-                "required": ["sku"],
-                "readOnly": ["sku"],
+                "required": ["attr-sku"],
+                "readOnly": ["later"],
             },
         ],
         "transitions": [
@@ -270,6 +282,19 @@ async def test_roles_at_a_gate_must_exist(admin: Caller, neighbours: Neighbours)
         ("POST", "/internal/roles/missing", {"ids": ["role-editor", "role-gone"]}),
         ("POST", "/internal/roles/missing", {"ids": ["role-editor"]}),
     ]
+
+
+async def test_a_role_that_is_gone_keeps_nobody_from_saving_the_workflow(
+    admin: Caller, neighbours: Neighbours
+):
+    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
+    saved = (await admin.post("/workflows", lifecycle(transitions=[step]))).ok()
+    neighbours.roles.clear()
+    assert (await admin.put("/workflows/wf-lifecycle", saved)).status == 200
+    saved["transitions"][0]["allowedRoleIds"] = ["role-editor", "role-admin"]
+    assert (await admin.put("/workflows/wf-lifecycle", saved)).told == error(
+        400, "VALIDATION_ERROR", "Unknown role 'role-admin'"
+    )
 
 
 async def test_nobody_is_asked_about_no_roles(admin: Caller, neighbours: Neighbours):

@@ -40,13 +40,21 @@ def catalogs(*entries: dict[str, Any]) -> Role:
 
 
 def test_what_nothing_is_said_about_is_hidden():
-    assert permissions(
-        schemas(on("schema-a", attr_x="write")), "schema-a", ["attr-x", "attr-y"]
-    ) == {
+    some = schemas(on("schema-a", attr_x="write"))
+    assert permissions(some, "schema-a", {"attr-x": "x", "attr-y": "y"}) == {
         "attr-x": "write",
         "attr-y": "hidden",
     }
-    assert permissions(role(), "schema-a", ["attr-x"]) == {"attr-x": "hidden"}
+    assert permissions(role(), "schema-a", {"attr-x": "x"}) == {"attr-x": "hidden"}
+
+
+def test_an_attribute_may_be_named_by_its_alias_and_the_stricter_word_holds():
+    resolved = Resolved(schemas(on("schema-a", price="hidden", any="write")))
+    assert resolved.permission("schema-a", "attr-price", "price") == "hidden"
+    both = Resolved(schemas(on("schema-a", attr_price="write", price="read", any="write")))
+    assert both.permission("schema-a", "attr-price", "price") == "read"
+    either = Resolved(schemas(on("schema-a", attr_price="read", price="write")))
+    assert either.permission("schema-a", "attr-price", "price") == "read"
 
 
 def test_the_attribute_is_asked_before_the_rest_and_the_schema_before_all_schemas():
@@ -67,7 +75,7 @@ def test_the_entry_for_all_schemas_adds_to_a_schemas_own():
 
 def test_role_admin_may_write_everything_whatever_is_stored():
     stripped = blank_role("ws-x", "role-admin", NOW)
-    assert permissions(stripped, "schema-a", ["attr-x"]) == {"attr-x": "write"}
+    assert permissions(stripped, "schema-a", {"attr-x": "x"}) == {"attr-x": "write"}
     assert Resolved(stripped).catalog("cat-a", "canAssign")
 
 

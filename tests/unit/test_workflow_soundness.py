@@ -7,12 +7,14 @@ import pytest
 from shared.errors import ValidationError
 from workflow_service.workflows.model import WorkflowDraft
 from workflow_service.workflows.soundness import (
+    attribute_names,
     check_roles_exist,
     check_same_id,
     keeping_ids,
     removed_states,
     role_ids,
     sound,
+    with_attribute_ids,
 )
 
 
@@ -141,8 +143,10 @@ def test_a_known_id_that_was_sent_for_another_step_is_not_used_twice():
 
 def test_repeated_names_in_lists_count_once():
     states = [{"id": "s", "hidden": ["a", "b", "a"], "required": ["c", "c"], "readOnly": ["c"]}]
-    state = sound(draft(defaultStateId="s", states=states, transitions=[])).states[0]
-    assert (state.hidden, state.required, state.read_only) == (["a", "b"], ["c"], ["c"])
+    parts = sound(draft(defaultStateId="s", states=states, transitions=[]))
+    assert attribute_names(parts.states) == ["a", "b", "c"]
+    state = with_attribute_ids(parts, {"a": "attr-a", "attr-a": "attr-a"}).states[0]
+    assert (state.hidden, state.required, state.read_only) == (["attr-a", "b"], ["c"], ["c"])
 
 
 def test_every_role_that_is_missing_is_told_where_it_is_named():

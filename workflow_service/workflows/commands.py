@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import structlog
@@ -24,12 +25,14 @@ from workflow_service.workflows.model import Workflow, WorkflowDraft
 from workflow_service.workflows.neighbours import Neighbours, stale_references
 from workflow_service.workflows.soundness import (
     Sound,
+    attribute_names,
     check_roles_exist,
     check_same_id,
     keeping_ids,
     removed_states,
     role_ids,
     sound,
+    with_attribute_ids,
 )
 
 log = structlog.get_logger(__name__)
@@ -42,10 +45,7 @@ async def create(
     db: Database, neighbours: Neighbours, workspace_id: str, draft: WorkflowDraft
 ) -> Workflow:
     """Save a new workflow and the news of it."""
-    parts = sound(draft)
-    check_roles_exist(
-        parts.transitions, await neighbours.missing_roles(role_ids(parts.transitions))
-    )
+    parts = await _judged(neighbours, draft)
     now = datetime.now(UTC)
     workflow = _drafted(draft, draft.id or new_id("wf"), parts, created_at=now, updated_at=now)
     async with db.transaction() as conn:
@@ -69,10 +69,9 @@ async def update(
     records_service by one revision at a time, and taken back if that revision does not come about.
     """
     check_same_id(draft.id, workflow_id)
-    parts = sound(draft)
-    check_roles_exist(
-        parts.transitions, await neighbours.missing_roles(role_ids(parts.transitions))
-    )
+    async with db.acquire() as conn:
+        named = role_ids((await store.get(conn, workspace_id, workflow_id)).transitions)
+    parts = await _judged(neighbours, draft, named)
     retired_at: int | None = None
     try:
         async with db.transaction() as conn:
@@ -117,6 +116,19 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
     async with db.transaction() as conn:
         await references.register(conn, workspace_id, schema_id, workflow_id)
         return await store.get(conn, workspace_id, workflow_id)
+
+
+async def _judged(
+    neighbours: Neighbours, draft: WorkflowDraft, named_before: Collection[str] = ()
+) -> Sound:
+    """The parts of the draft, with every attribute named by its id where there is one (C12).
+
+    A role that was named before may be gone by now: it opens nothing, and keeps nobody from saving.
+    """
+    parts = sound(draft)
+    asked = [role_id for role_id in role_ids(parts.transitions) if role_id not in named_before]
+    check_roles_exist(parts.transitions, await neighbours.missing_roles(asked))
+    return with_attribute_ids(parts, await neighbours.attribute_ids(attribute_names(parts.states)))
 
 
 async def _delete(db: Database, workspace_id: str, workflow_id: str, expected: Versions) -> None:

@@ -49,8 +49,9 @@ class _Shape(BaseModel):
 
 
 class State(_Shape):
-    """A step of the lifecycle. The three lists name attributes by id or alias, as they were sent.
+    """A step of the lifecycle. The three lists name attributes by id; an alias becomes the id.
 
+    A name that no attribute has yet is kept, and means the attribute that will have it.
     What they do is decided where the record is: `required` counts for completeness, `readOnly` and
     `hidden` hold while a record is in the state.
     """

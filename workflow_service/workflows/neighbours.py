@@ -1,15 +1,21 @@
-"""What this service must ask of the others: which roles exist, which states are empty."""
+"""What this service must ask of the others: about roles, attributes, and states in use."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import structlog
 from aiohttp import web
 
+from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.identity import IdentitySigner
 from shared.upstream import Upstream
 from workflow_service.workflows.references import Reference
+
+log = structlog.get_logger(__name__)
+
+NAMES_ASKED_MAX: Final = 10_000
 
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
@@ -32,6 +38,27 @@ class Neighbours:
         )
         missing: list[str] = told["missing"]
         return missing
+
+    async def attribute_ids(self, names: Sequence[str]) -> Mapping[str, str]:
+        """The id behind each name of an attribute, as far as records_service can say now.
+
+        What stays a name is honoured by that name where records are judged, so a workflow can be
+        saved before its attributes are, and while records_service is away.
+        """
+        if not names:
+            return {}
+        try:
+            told = await self._request.app[RECORDS].request(
+                "POST",
+                "/internal/names",
+                json={"attributes": names[:NAMES_ASKED_MAX]},
+                request=self._request,
+            )
+        except (ServiceUnavailable, UpstreamTimeout):
+            log.warning("names_stay_as_sent", names=len(names))
+            return {}
+        ids: dict[str, str] = told["attributes"]
+        return ids
 
     async def retire_states(self, workflow_id: str, state_ids: Sequence[str], version: int) -> None:
         """From now on no record enters these states; `Conflict` when one is in them.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from shared.errors import ValidationError, Violation
 from shared.ids import new_id
 from workflow_service.workflows.model import State, Transition, WorkflowDraft
+
+_LISTS: Final = ("hidden", "required", "read_only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ def sound(draft: WorkflowDraft) -> Sound:
         raise ValidationError.of(violations)
     return Sound(
         default_state_id=id_by_name[draft.default_state_id],
-        states=tuple(_without_repetition(state) for state in draft.states),
+        states=tuple(draft.states),
         transitions=tuple(
             Transition(
                 id=step.id or new_id("tr"),
@@ -85,6 +88,30 @@ def check_roles_exist(transitions: Sequence[Transition], missing: Iterable[str])
     ]
     if violations:
         raise ValidationError.of(violations)
+
+
+def attribute_names(states: Iterable[State]) -> list[str]:
+    """Every attribute that some list of a state names, once."""
+    return list(
+        dict.fromkeys(
+            name for state in states for field in _LISTS for name in getattr(state, field)
+        )
+    )
+
+
+def with_attribute_ids(parts: Sound, ids: Mapping[str, str]) -> Sound:
+    """The parts with the id for each name that has one, and each attribute once in a list."""
+
+    def named(names: Iterable[str]) -> list[str]:
+        return list(dict.fromkeys(ids.get(name, name) for name in names))
+
+    return replace(
+        parts,
+        states=tuple(
+            state.model_copy(update={field: named(getattr(state, field)) for field in _LISTS})
+            for state in parts.states
+        ),
+    )
 
 
 def removed_states(before: Iterable[State], after: Iterable[State]) -> list[str]:
@@ -155,13 +182,3 @@ def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterat
                 f"Transition from '{start}' to '{end}' is defined more than once",
             )
         ends.add((start, end))
-
-
-def _without_repetition(state: State) -> State:
-    return state.model_copy(
-        update={
-            "hidden": list(dict.fromkeys(state.hidden)),
-            "required": list(dict.fromkeys(state.required)),
-            "read_only": list(dict.fromkeys(state.read_only)),
-        }
-    )
