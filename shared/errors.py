@@ -110,9 +110,13 @@ class PermissionDenied(ApiError):
     meaning = "The role, the API key or an attribute's permission does not allow it."
 
     def __init__(
-        self, message: str = "Permission denied", *, headers: Mapping[str, str] | None = None
+        self,
+        message: str = "Permission denied",
+        *,
+        headers: Mapping[str, str] | None = None,
+        violations: Iterable[Violation] = (),
     ) -> None:
-        super().__init__(message, headers=headers)
+        super().__init__(message, headers=headers, violations=violations)
 
 
 class LimitExceeded(ApiError):

@@ -59,7 +59,11 @@ async def replace(
     async with changing_model(app, workspace_id) as conn:
         await _current(conn, workspace_id, list_id, expected)
         old = await store.values(conn, workspace_id, list_id)
-        new = values_of(draft.values, {value.alias: value.id for value in old})
+        new = (
+            values_of(draft.values, {value.alias: value.id for value in old})
+            if "values" in draft.model_fields_set
+            else old
+        )
         check_values(new, hierarchical=draft.hierarchical)
         kept = {value.id for value in new}
         gone = [value.id for value in old if value.id not in kept]

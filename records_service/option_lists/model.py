@@ -105,7 +105,7 @@ class OptionValueDraft(Body):
 
 
 class OptionListDraft(Body):
-    """A list as it is sent; PUT takes all of it, `values` included."""
+    """A list as it is sent; PUT takes all of it, but keeps the values where they are left out."""
 
     id: Id | None = None
     alias: Alias

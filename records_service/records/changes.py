@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from records_service.lifecycles.model import State
 from records_service.permissions.rules import Role
+from records_service.records.completeness import is_empty
 from records_service.records.rules import RecordRules
 from records_service.records.sameness import same
-from records_service.records.scopes import Entries, Values, scope_key
-from records_service.records.validation import Faults, Place, told
+from records_service.records.scopes import Entries, Entry, Values, scope_key
+from records_service.records.validation import Faults, Place, pointer, told
 from shared.errors import NotFound, PermissionDenied, ValidationError, Violation
 
 
@@ -50,7 +51,8 @@ def merged(
     wrong. A state's `readOnly` does not bind a record that is only now being created.
     """
     ids = {name: rules.ids_by_name.get(name) for name in sent}
-    _may_write([i for i in ids.values() if i is not None], rules, role, state, is_new=is_new)
+    named: dict[Place, str] = {("/values", name): i for name, i in ids.items() if i is not None}
+    _check_may_write(named, rules, role, state, is_new=is_new)
     faults = Faults()
     result = dict(old)
     seen: set[str] = set()
@@ -65,7 +67,8 @@ def merged(
             seen.add(attribute_id)
             checked = [] if entries is None else rules.checks[attribute_id](entries, place, faults)
             _replace(result, attribute_id, checked)
-            _check_emptied(rules, attribute_id, old, result, place, faults)
+            if attribute_id in old:
+                _check_emptied(rules, attribute_id, old, result, place, faults)
     faults.check()
     return result
 
@@ -86,7 +89,7 @@ def with_value(
     attribute_id = rules.ids_by_name.get(name)
     if attribute_id is None:
         raise NotFound.of("Attribute", name)
-    _may_write([attribute_id], rules, role, state, is_new=False)
+    _check_may_write({"/value": attribute_id}, rules, role, state, is_new=False)
     faults = Faults()
     sent = {"scope": scope or {}, "value": value}
     checked = rules.checks[attribute_id]([sent], "/values", faults)
@@ -129,19 +132,22 @@ def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) 
             yield Change(attribute_id, alias, dict(key), old_value, new_value)
 
 
-def _may_write(
-    attribute_ids: list[str],
+def _check_may_write(
+    named: Mapping[Place, str],
     rules: RecordRules,
     role: Role | None,
     state: State | None,
     *,
     is_new: bool,
 ) -> None:
+    """Raise `PermissionDenied` with the places of what may not be written, by the names sent."""
     writable = rules.access(role, state.id if state else None).writable
     locked = frozenset[str]() if is_new else rules.read_only_in(state)
-    for attribute_id in attribute_ids:
-        if attribute_id not in writable or attribute_id in locked:
-            raise PermissionDenied
+    denied = [place for place, i in named.items() if i not in writable or i in locked]
+    if denied:
+        raise PermissionDenied(
+            violations=[Violation(pointer(place), "This may not be written") for place in denied]
+        )
 
 
 def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
@@ -154,9 +160,18 @@ def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
 def _check_emptied(
     rules: RecordRules, attribute_id: str, old: Values, new: Values, place: Place, faults: Faults
 ) -> None:
-    """A required attribute may be missing in a draft, but what it holds cannot be taken away."""
-    if attribute_id in new or attribute_id not in old:
-        return
+    """A required attribute may be missing in a draft, but what it holds cannot be taken away.
+
+    Holding something is what completeness counts: an empty text is nothing (Q16).
+    """
     attribute = rules.attributes[attribute_id]
-    if attribute.validation.required:
+    if (
+        attribute.validation.required
+        and _holds(old.get(attribute_id, ()))
+        and not _holds(new.get(attribute_id, ()))
+    ):
         faults.report(place, f"Attribute '{attribute.alias}' is required and cannot be emptied")
+
+
+def _holds(entries: Iterable[Entry]) -> bool:
+    return any(not is_empty(entry["value"]) for entry in entries)

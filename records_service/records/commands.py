@@ -21,6 +21,7 @@ from aiohttp import web
 
 from records_service.attributes.model import Attribute
 from records_service.attributes.uniqueness import Claim, claims_of
+from records_service.lifecycles.model import State
 from records_service.parts.commands import SOURCE
 from records_service.permissions.rules import Role
 from records_service.records import lifecycle, store
@@ -96,6 +97,7 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             # The workflow is about to have another first state: wait a moment for the news of it.
             raise ModelMoved
         state = rules.state_of(state_id)
+        _check_state(draft.lifecycle_state_id, state_id, state)
         if caller.role is not None and not rules.access(caller.role, state_id).writable:
             raise PermissionDenied
         values = merged({}, draft.values, rules, caller.role, state, is_new=True)
@@ -173,14 +175,8 @@ async def change(
                 f"Field 'schemaId' cannot change: expected '{record.schema_id}',"
                 f" got '{told(changes.schema_id)}'",
             )
-        if "lifecycle_state_id" in changes.model_fields_set and not _names_state(
-            seen, changes.lifecycle_state_id
-        ):
-            raise ValidationError.at(
-                "/lifecycleStateId",
-                "Field 'lifecycleStateId' changes only through a transition:"
-                f" expected '{record.state_id}', got '{told(changes.lifecycle_state_id)}'",
-            )
+        if "lifecycle_state_id" in changes.model_fields_set:
+            _check_state(changes.lifecycle_state_id, record.state_id, seen.state, is_said=True)
         return merged(record.values, changes.values, seen.rules, caller.role, seen.state)
 
     return await _rewrite(app, caller, record_id, new_values)
@@ -214,7 +210,8 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
 
     async def attempt() -> None:
         seen = await see(app, identity.workspace_id, record_id)
-        access = seen.rules.access(caller.role, seen.record.state_id)
+        # What only the state hides was hidden by no rule about this role.
+        access = seen.rules.access(caller.role, None)
         if caller.role is not None and not (access.writable and access.sees_all):
             raise PermissionDenied
         caller.check_version(seen.record)
@@ -447,9 +444,22 @@ def _write(
     )
 
 
-def _names_state(seen: Seen, name: str | None) -> bool:
-    """Whether a client that sends the whole record back named the state the record is in."""
-    return name == seen.record.state_id or (seen.state is not None and name == seen.state.label)
+def _check_state(
+    named: str | None, state_id: str | None, state: State | None, *, is_said: bool = False
+) -> None:
+    """Raise `ValidationError` when a write names another state than the record is in (Q26).
+
+    A client that sends the whole object back names the state that it read, by its id or its label.
+    """
+    if named is None and not is_said:
+        return
+    if named == state_id or (state is not None and named == state.label):
+        return
+    raise ValidationError.at(
+        "/lifecycleStateId",
+        "Field 'lifecycleStateId' changes only through a transition:"
+        f" expected '{state_id}', got '{told(named)}'",
+    )
 
 
 def _now() -> datetime:

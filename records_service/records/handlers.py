@@ -65,17 +65,17 @@ routes = Routes(tag="Records", examples={"id": "ent-coastal-wb", "attr": "price"
     summary="List records, oldest first",
 )
 async def list_records(request: web.Request) -> web.StreamResponse:
-    """One page of at most 16 MB, filtered by schema and lifecycle state (its id or alias)."""
+    """One page of at most 16 MB, filtered by schema and lifecycle state (ids or aliases)."""
     identity = identity_of(request)
     asked = read_query(request, RecordFilter)
     role = await role_of(request)
     db = request.app[DATABASE]
-    state_ids = await _state_ids(request, asked.lifecycle_state_id)
+    schema_id, state_ids = await _filters(request, asked)
     async with db.acquire() as conn:
         page = await store.page(
             conn,
             identity.workspace_id,
-            schema_id=asked.schema_id,
+            schema_id=schema_id,
             state_ids=state_ids,
             offset=asked.offset,
             limit=asked.limit,
@@ -314,15 +314,26 @@ async def _gone(
         return frozenset(named - (await store.existing(conn, workspace_id, list(named))).keys())
 
 
-async def _state_ids(request: web.Request, name: str | None) -> list[str] | None:
-    """The ids of all states with this id or alias, in whichever workflow (C13)."""
-    if name is None:
-        return None
+async def _filters(
+    request: web.Request, asked: RecordFilter
+) -> tuple[str | None, list[str] | None]:
+    """The schema's id, and the ids of all states that are meant, in whichever workflow (C12, C13).
+
+    Both may be named by id or alias; a name that nothing has finds nothing.
+    """
+    schema_name, state_name = asked.schema_id, asked.lifecycle_state_id
+    if schema_name is None and state_name is None:
+        return None, None
     blueprint = await request.app[BLUEPRINTS].get(
         request.app[DATABASE], identity_of(request).workspace_id
     )
-    named = (lifecycle_.state_named(name) for lifecycle_ in blueprint.lifecycles.values())
-    return sorted({name, *(state.id for state in named if state)})
+    if schema_name is not None and schema_name not in blueprint.schemas:
+        named = (schema.id for schema in blueprint.schemas.values() if schema.alias == schema_name)
+        schema_name = next(named, schema_name)
+    if state_name is None:
+        return schema_name, None
+    states = (lifecycle_.state_named(state_name) for lifecycle_ in blueprint.lifecycles.values())
+    return schema_name, sorted({state_name, *(state.id for state in states if state)})
 
 
 def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:

@@ -63,6 +63,11 @@ class RecordDraft(_Body):
     id: Id | None = None
     schema_id: str = Field(alias="schemaId", examples=["schema-apparel"])
     values: SentValues = Field(default_factory=dict)
+    lifecycle_state_id: str | None = Field(
+        default=None,
+        alias="lifecycleStateId",
+        description="Where it begins, which its workflow decides: any other state is refused",
+    )
 
 
 class RecordChanges(_Body):

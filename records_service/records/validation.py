@@ -51,7 +51,7 @@ class Faults:
     def report(self, place: Place, message: str) -> None:
         """Take note of what is wrong at a place."""
         if len(self.found) < FAULTS_MAX:
-            self.found.append(Violation(_pointer(place), message))
+            self.found.append(Violation(pointer(place), message))
 
     def check(self) -> None:
         """Raise `ValidationError` with all that was found, if anything was."""
@@ -59,12 +59,12 @@ class Faults:
             raise ValidationError.of(self.found)
 
 
-def _pointer(place: Place) -> str:
+def pointer(place: Place) -> str:
     """A place as a JSON pointer (RFC 6901)."""
     if isinstance(place, str):
         return place
     around, step = place
-    return f"{_pointer(around)}/{str(step).replace('~', '~0').replace('/', '~1')}"
+    return f"{pointer(around)}/{str(step).replace('~', '~0').replace('/', '~1')}"
 
 
 _DATE = re.compile(r"\d{4}(-\d\d-\d\d|\d{4})($|[T ])", re.ASCII)
@@ -213,6 +213,7 @@ def _sub_attributes(attribute: Attribute | SubAttribute) -> tuple[SubAttribute, 
 
 
 def _wrong_type(alias: str, expected: str, value: Any) -> str:
+    """Both types by their JSON names (section 2.2)."""
     return f"Attribute '{alias}' expects type '{expected}', got '{js_type(value)}'"
 
 
@@ -222,7 +223,7 @@ def _text_check(alias: str, rules: Validation) -> ValueCheck:
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            faults.report(place, _wrong_type(alias, "text", value))
+            faults.report(place, _wrong_type(alias, "string", value))
         elif longest is not None and len(value) > longest:
             faults.report(place, f"Value for '{alias}' exceeds maximum length {longest}")
         elif pattern is not None and pattern.search(value) is None:
@@ -261,7 +262,7 @@ def _boolean_check(alias: str) -> ValueCheck:
 def _datetime_check(alias: str) -> ValueCheck:
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            faults.report(place, _wrong_type(alias, "datetime", value))
+            faults.report(place, _wrong_type(alias, "string", value))
             return value
         if not _is_iso_8601(value):
             faults.report(
@@ -287,8 +288,10 @@ def _is_iso_8601(text: str) -> bool:
 def _media_check(alias: str) -> ValueCheck:
     def check(value: Any, place: Place, faults: Faults) -> Any:
         url = value.get("url") if isinstance(value, dict) else value
-        if not isinstance(url, str):
-            faults.report(place, _wrong_type(alias, "media", value))
+        if isinstance(value, dict) and url is None:
+            faults.report((place, "url"), f"Field '{alias}.url' is required")
+        elif not isinstance(url, str):
+            faults.report(place, _wrong_type(alias, "string", url))
         elif not _is_absolute_http(url):
             faults.report(
                 place,
@@ -299,7 +302,7 @@ def _media_check(alias: str) -> ValueCheck:
                 if name not in ("url", "alt", "mimeType"):
                     faults.report((place, name), f"Unknown field '{told(name)}' in '{alias}'")
                 elif not isinstance(part, str):
-                    faults.report((place, name), _wrong_type(f"{alias}.{name}", "text", part))
+                    faults.report((place, name), _wrong_type(f"{alias}.{name}", "string", part))
         return value
 
     return check
@@ -326,7 +329,7 @@ def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            faults.report(place, _wrong_type(alias, "option", value))
+            faults.report(place, _wrong_type(alias, "string", value))
             return value
         if value not in ids:
             faults.report(
@@ -340,7 +343,7 @@ def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
 def _relation_check(alias: str) -> ValueCheck:
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
-            faults.report(place, _wrong_type(alias, "relation", value))
+            faults.report(place, _wrong_type(alias, "string", value))
         elif not value:
             faults.report(place, f"Value for '{alias}' must be the id of a record, got ''")
         return value
@@ -376,7 +379,7 @@ def _complex_check(
 
     def check_object(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, dict):
-            faults.report(place, _wrong_type(alias, "complex", value))
+            faults.report(place, _wrong_type(alias, "object", value))
             return value
         if not checks:
             return value

@@ -64,19 +64,26 @@ async def create(request: web.Request, draft: SchemaDraft) -> Part:
 async def replace(
     request: web.Request, schema_id: str, draft: SchemaDraft, expected: Versions
 ) -> Part:
-    """Records in a state that a new workflow does not know go to its default state (Q24)."""
+    """Records in a state that a new workflow does not know go to its default state (Q24).
+
+    The groups and the workflow stay as they are when they are left out: without them every record
+    would lose what it shows, and its state.
+    """
     identity = identity_of(request)
     app, workspace_id = request.app, identity.workspace_id
     async with app[DATABASE].acquire() as conn:
-        await _judge(conn, workspace_id, schema_id, draft, expected)
-    definition = await _workflow(request, schema_id, draft.workflow_id)
+        _, asked = await _judge(conn, workspace_id, schema_id, draft, expected)
+    workflow_id = asked.get("workflowId")
+    definition = await _workflow(request, schema_id, workflow_id)
     async with changing_model(app, workspace_id) as conn:
         old, body = await _judge(conn, workspace_id, schema_id, draft, expected)
+        if body.get("workflowId") != workflow_id:
+            raise ServiceUnavailable(f"The workflow of schema '{schema_id}' is being changed")
         part = await parts.replace(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         if definition is not None:
             await lifecycles.keep(conn, workspace_id, definition)
-        if old.body.get("workflowId") != draft.workflow_id:
-            await _move_records(conn, identity, schema_id, draft.workflow_id)
+        if old.body.get("workflowId") != workflow_id:
+            await _move_records(conn, identity, schema_id, workflow_id)
         await _tell(conn, SCHEMA_UPDATED, workspace_id, part)
     return part
 

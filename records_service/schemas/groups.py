@@ -16,8 +16,11 @@ ATTRIBUTES_PER_SCHEMA_MAX = 500
 def body_of(draft: SchemaDraft, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The schema as it is stored and answered, groups in order; raises `ValidationError`.
 
-    A group that is sent without id is the one of `old` with that name, if there is one.
+    A group that is sent without id is the one of `old` with that name, if there is one. Groups and
+    workflow are those of `old` where the draft leaves them out.
     """
+    if old is not None:
+        draft = _completed(draft, old)
     known = {} if old is None else {one["name"]: one["id"] for one in old["attributeGroups"]}
     sent_ids = {group.id for group in draft.attribute_groups}
     groups = [
@@ -69,6 +72,17 @@ def with_ids(body: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
             f"A schema has at most {ATTRIBUTES_PER_SCHEMA_MAX} attributes, got {len(seen)}",
         )
     return {**body, "attributeGroups": groups}
+
+
+def _completed(draft: SchemaDraft, old: Mapping[str, Any]) -> SchemaDraft:
+    kept: dict[str, Any] = {}
+    if "workflow_id" not in draft.model_fields_set:
+        kept["workflow_id"] = old.get("workflowId")
+    if "attribute_groups" not in draft.model_fields_set:
+        kept["attribute_groups"] = [
+            AttributeGroupDraft.model_validate(group) for group in old["attributeGroups"]
+        ]
+    return draft.model_copy(update=kept)
 
 
 def _group(group: AttributeGroupDraft, place: int, known_id: str | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class AttributeGroupDraft(Body):
 
 
 class SchemaDraft(Body):
-    """A schema as it is sent; PUT takes all of it."""
+    """A schema as it is sent; PUT takes all of it, but keeps a workflow and groups left out."""
 
     id: Id | None = None
     alias: Alias

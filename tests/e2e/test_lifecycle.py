@@ -180,3 +180,20 @@ async def test_without_workflow_service_nothing_moves(stack, sigma):
     assert "Retry-After" in answer.headers
     still = (await sigma.admin.get(f"/records/{record['id']}")).ok()
     assert still["lifecycleStateId"] == "state-draft"
+
+
+async def test_a_record_begins_in_the_first_state_and_in_no_other(stack):
+    sigma = await stack.workspace()
+    await sigma.attribute("name")
+    await sigma.workflow("life", ["draft", "live"])
+    await sigma.schema("x", ["name"], workflow="wf-life")
+    for name in ("state-draft", "draft", None):
+        body = {"schemaId": "schema-x", "lifecycleStateId": name}
+        assert (await sigma.admin.post("/records", body)).body["lifecycleStateId"] == "state-draft"
+    body = {"schemaId": "schema-x", "lifecycleStateId": "state-live"}
+    assert (await sigma.admin.post("/records", body)).told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'lifecycleStateId' changes only through a transition:"
+        " expected 'state-draft', got 'state-live'",
+    )

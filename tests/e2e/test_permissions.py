@@ -261,6 +261,14 @@ async def test_a_state_hides_from_everybody_but_administrators_and_keys(sigma, e
         assert seen.keys() == {"name", "cost", "margin"}
 
 
+async def test_what_only_a_state_hides_keeps_nobody_from_deleting(sigma):
+    await sigma.role("role-writer", {"schema-apparel": {"*": "write"}})
+    writer = await sigma.user("role-writer")
+    (await sigma.admin.post("/records/ent-1/transition", {"toStateId": "published"})).ok()
+    assert "cost" not in (await writer.get("/records/ent-1")).ok()["values"]
+    assert (await writer.delete("/records/ent-1")).status == 204
+
+
 async def test_a_state_locks_for_everybody(sigma, editor):
     (await sigma.admin.post("/records/ent-1/transition", {"toStateId": "state-published"})).ok()
     for caller in (editor, sigma.admin, await sigma.api_key()):

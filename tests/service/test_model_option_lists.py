@@ -357,3 +357,11 @@ async def test_a_place_beyond_all_numbers_is_kept(admin: Caller):
     assert [one["sortOrder"] for one in answer["values"]] == [-1e308, 1e308]
     assert (await admin.get(COLORS)).ok() == answer
     assert (await admin.post(f"{COLORS}/values", value("next"))).ok()["sortOrder"] == 1e308
+
+
+async def test_a_list_keeps_its_values_where_they_are_left_out(admin: Caller):
+    made = (await admin.post("/option-lists", colors("red", "blue"))).ok()
+    changed = (await admin.put(COLORS, {"alias": "colors", "name": "Renamed"})).ok()
+    assert (changed["name"], changed["values"]) == ("Renamed", made["values"])
+    changed = (await admin.put(COLORS, {"alias": "colors", "name": "Empty", "values": []})).ok()
+    assert changed["values"] == []

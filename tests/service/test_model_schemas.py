@@ -306,7 +306,7 @@ async def test_no_record_is_moved_to_a_state_that_is_about_to_go(world: World, a
     record = (await world.record("x")).ok()
     bound = schema("x", ["a"], workflowId="wf-life")
     (await admin.put("/schemas/schema-x", bound)).ok()
-    (await admin.put("/schemas/schema-x", schema("x", ["a"]))).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["a"], workflowId=None))).ok()
     retiring = world.records.as_(identities.admin(world.workspace))
     path = "/internal/workflows/wf-life/retire-states"
     (await retiring.post(path, {"states": ["state-draft"], "version": 2})).ok()
@@ -360,3 +360,21 @@ async def test_values_of_an_attribute_that_leaves_are_kept_out_of_sight(
     assert set((await admin.get(path)).ok()["values"]) == {"b"}
     (await admin.put("/schemas/schema-x", schema("x", ["a", "b"]))).ok()
     assert (await admin.get(path)).ok()["values"] == record["values"]
+
+
+async def test_a_schema_keeps_its_workflow_and_groups_where_they_are_left_out(
+    world: World, admin: Caller
+):
+    await workflow(world, "life", "draft", "done")
+    await world.attribute("a")
+    made = await world.schema("x", ["a"], workflowId="wf-life")
+    record = (await world.record("x", a="kept")).ok()
+    renamed = {"alias": "x", "name": "Renamed", "variantEnabled": False}
+    changed = (await admin.put("/schemas/schema-x", renamed)).ok()
+    assert changed == {**made, "name": "Renamed", "updatedAt": changed["updatedAt"]}
+    assert (await admin.get(f"/records/{record['id']}")).ok() == record
+    emptied = {**renamed, "workflowId": None, "attributeGroups": []}
+    changed = (await admin.put("/schemas/schema-x", emptied)).ok()
+    assert (changed.get("workflowId"), changed["attributeGroups"]) == (None, [])
+    read = (await admin.get(f"/records/{record['id']}")).ok()
+    assert (read["lifecycleStateId"], read["values"]) == (None, {})

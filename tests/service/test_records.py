@@ -546,3 +546,50 @@ async def test_a_page_of_too_many_bytes_is_refused_and_told_what_would_fit(admin
         assert (await admin.get(path)).told == too_large
         assert len((await admin.get(f"{path}&limit=2")).ok()["items"]) == 2
         assert (await admin.get("/records?offset=9")).ok()["items"] == []
+
+
+async def test_an_empty_text_empties_a_required_attribute_as_null_does(admin):
+    made = {"id": "attr-title", "alias": "title", "name": "Title", "type": "text"}
+    (await admin.post("/attributes", {**made, "validation": {"required": True}})).ok()
+    group = {"name": "All", "attributeIds": ["attr-title"]}
+    schema = {"alias": "titled", "name": "Titled", "variantEnabled": False}
+    body = {"id": "schema-titled", **schema, "attributeGroups": [group]}
+    (await admin.post("/schemas", body)).ok()
+    for record_id, text in (("ent-full", "Parka"), ("ent-empty", "")):
+        draft = {"id": record_id, "schemaId": "schema-titled"}
+        (await admin.post("/records", {**draft, "values": {"title": everywhere(text)}})).ok()
+    refused = error(400, "VALIDATION_ERROR", "Attribute 'title' is required and cannot be emptied")
+    for value in ("", None):
+        answer = await admin.patch("/records/ent-full/values/title", {"value": value})
+        assert answer.told == refused
+        # Nothing is taken from a record that holds nothing.
+        answer = await admin.patch("/records/ent-empty/values/title", {"value": value})
+        assert answer.status == 200
+    emptied = {"values": {"title": everywhere("")}}
+    assert (await admin.put("/records/ent-full", emptied)).told == refused
+
+
+async def test_a_list_is_filtered_by_the_schemas_id_or_alias(admin):
+    await create(admin, "ent-a", price=1)
+    for name, total in (("schema-apparel", 1), ("apparel", 1), ("nothing", 0)):
+        assert (await admin.get(f"/records?schemaId={name}")).ok()["total"] == total
+
+
+async def test_a_problem_names_each_place_that_may_not_be_written(service, admin):
+    await create(admin, "ent-a", price=1)
+    words = {"*": "write", "attr-price": "read", "attr-sku": "hidden"}
+    document = {
+        "id": "role-editor",
+        "version": 1,
+        "schemaPermissions": [{"schemaId": "schema-apparel", "attributePermissions": words}],
+    }
+    async with service.app[DATABASE].acquire() as conn:
+        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+    editor = service.as_(identities.user()).having({"Accept": "application/problem+json"})
+    sent = {"name": everywhere("x"), "price": everywhere(2), "attr-sku": everywhere("AB-123")}
+    denied = await editor.put("/records/ent-a", {"values": sent})
+    assert (denied.status, denied.body["detail"]) == (403, "Permission denied")
+    assert denied.body["errors"] == [
+        {"pointer": f"/values/{name}", "detail": "This may not be written"}
+        for name in ("price", "attr-sku")
+    ]

@@ -75,7 +75,7 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [
-        (TEXT, 1, "Attribute 'name' expects type 'text', got 'number'"),
+        (TEXT, 1, "Attribute 'name' expects type 'string', got 'number'"),
         (TEXT, "123456", "Value for 'name' exceeds maximum length 5"),
         (SKU, "nope", r"Value for 'sku' does not match pattern '^[A-Z]{2}-\d{3}$'"),
         (SKU, "AB-123\n", r"Value for 'sku' does not match pattern '^[A-Z]{2}-\d{3}$'"),
@@ -86,7 +86,7 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
         (PRICE, 101, "Value for 'price' must be at most 100"),
         (FLAG, 1, "Attribute 'flag' expects type 'boolean', got 'number'"),
         (FLAG, {}, "Attribute 'flag' expects type 'boolean', got 'object'"),
-        (SINCE, 2024, "Attribute 'since' expects type 'datetime', got 'number'"),
+        (SINCE, 2024, "Attribute 'since' expects type 'string', got 'number'"),
         (
             SINCE,
             "soon",
@@ -106,7 +106,9 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
                 "2026-03-08\n",
             )
         ),
-        (IMAGE, 5, "Attribute 'image' expects type 'media', got 'number'"),
+        (IMAGE, 5, "Attribute 'image' expects type 'string', got 'number'"),
+        (IMAGE, {"url": 5}, "Attribute 'image' expects type 'string', got 'number'"),
+        (IMAGE, {"alt": "A"}, "Field 'image.url' is required"),
         (
             IMAGE,
             "ftp://example.org/a.png",
@@ -127,11 +129,11 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
         ),
         (IMAGE, {"url": "https://example.org/a.png", "size": 3}, "Unknown field 'size' in 'image'"),
         (COLOR, "green", "Value 'green' for 'color' is not in option list 'ol-colors'"),
-        (COLOR, 7, "Attribute 'color' expects type 'option', got 'number'"),
+        (COLOR, 7, "Attribute 'color' expects type 'string', got 'number'"),
         (COLOR, ["red"], "Attribute 'color' takes one value, got an array"),
         (COLORS_SEVERAL, ["red", "val-red"], "Value for 'colors' names one thing twice"),
-        (RELATED, [3], "Attribute 'related' expects type 'relation', got 'number'"),
-        (NUTRITION, "x", "Attribute 'nutrition' expects type 'complex', got 'string'"),
+        (RELATED, [3], "Attribute 'related' expects type 'string', got 'number'"),
+        (NUTRITION, "x", "Attribute 'nutrition' expects type 'object', got 'string'"),
         (NUTRITION, {}, "Field 'nutrition.kcal' is required"),
         (
             NUTRITION,
