@@ -161,7 +161,7 @@ class BlockingReason(BaseModel):
     code: str
     message: str
     score: int | None = None
-    minimum: int | None = None
+    minimum: float | None = None
     missing: list[str] | None = None
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from shared.errors import TransitionError
 from shared.identity import ADMIN_ROLE, Identity
-from workflow_service.workflows.model import Transition, Workflow, label_of_id
+from workflow_service.workflows.model import Transition, Workflow, label_of_id, whole
 
 
 class Gate(StrEnum):
@@ -107,10 +107,10 @@ def _closed_to_score(workflow: Workflow, step: Transition, standing: Standing) -
         return None
     return Closed(
         Gate.COMPLETENESS,
-        f"Completeness score {score}% does not meet minimum {_percentage(minimum)}%"
+        f"Completeness score {score}% does not meet minimum {whole(minimum)}%"
         f" for transition to '{_label(workflow, step.to_state_id)}'",
         score=score,
-        minimum=minimum,
+        minimum=whole(minimum),
         missing=tuple(standing.missing.get(step.to_state_id, ())),
     )
 
@@ -118,8 +118,3 @@ def _closed_to_score(workflow: Workflow, step: Transition, standing: Standing) -
 def _label(workflow: Workflow, name: str) -> str:
     state = workflow.state_named(name)
     return state.label if state is not None else label_of_id(name)
-
-
-def _percentage(value: float) -> str:
-    """80 and 80.0 are both `80`; 99.5 stays what it is."""
-    return str(int(value)) if value == int(value) else str(value)

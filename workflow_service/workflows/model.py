@@ -28,7 +28,8 @@ ATTRIBUTES_MAX = 2_000
 _STATE_PREFIX = "state-"
 
 
-def _whole_as_int(number: float) -> int | float:
+def whole(number: float) -> int | float:
+    """80 for 80.0; 99.5 stays what it is."""
     return int(number) if number.is_integer() else number
 
 
@@ -37,7 +38,7 @@ StateName = Annotated[str, Field(min_length=1, max_length=128)]
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 Color = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
-Percentage = Annotated[float, Field(ge=0, le=100), PlainSerializer(_whole_as_int)]
+Percentage = Annotated[float, Field(ge=0, le=100), PlainSerializer(whole)]
 AttributeNames = Annotated[list[Text], Field(max_length=ATTRIBUTES_MAX)]
 RoleIds = Annotated[list[Id], Field(max_length=ROLES_MAX)]
 
