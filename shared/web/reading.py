@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Annotated, Any, Final, TypeVar, get_origin
+from itertools import islice
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_origin
 
 import orjson
 import pydantic
@@ -26,6 +27,7 @@ from shared.errors import (
 from shared.web.wording import field_at, pointer_to, refusal, shown
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+Place: TypeAlias = "tuple[()] | tuple[Place, str | int]"
 
 LIST_LIMIT_MAX: Final = 500
 LIST_LIMIT_DEFAULT: Final = 50
@@ -33,9 +35,12 @@ OFFSET_MAX: Final = 2**53 - 1
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
 _DEPTH_MAX: Final = 100
+_CONTAINERS_MAX: Final = 250_000
 _LONG_INTEGER: Final = b"0" * 19
 _DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _GZIP_WINDOW_BITS: Final = 31
+_GZIP_MEMBERS_MAX: Final = 16
+_PLACES_LOOKED_AT_MAX: Final = 20_000
 
 
 class Page(BaseModel):
@@ -63,7 +68,11 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
 
 
 def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
-    """JSON text as a model, or `ValidationError`."""
+    """JSON text as a model; `ValidationError`, or `PayloadTooLarge` for very many values."""
+    containers = raw.count(b"[") + raw.count(b"{")
+    if containers > _CONTAINERS_MAX:
+        # A few bytes each, but nobody else is answered while all of them are made.
+        raise PayloadTooLarge(f"Request body exceeds {_CONTAINERS_MAX} arrays and objects")
     # orjson refuses what only some parsers take (NaN, 1e999, lone surrogates, a byte order mark),
     # and says where.
     try:
@@ -72,27 +81,41 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
         raise ValidationError.at("", f"Malformed JSON: {error}") from None
     # Only a long integer can be too long for 64 bits, and only many brackets can nest deeply.
     has_long_integer = _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO)
-    if not has_long_integer and raw.count(b"[") + raw.count(b"{") <= _DEPTH_MAX:
+    if not has_long_integer and containers <= _DEPTH_MAX:
         with suppress(pydantic.ValidationError):
-            return _without_nul(raw, model.model_validate(sent, strict=True))
+            return _harmless(raw, model.model_validate(sent, strict=True))
     # Read again where more care is needed: only pydantic's own reader keeps long integers, and is
     # strict and still lets a text be a date or a member of an enumeration.
     try:
         model_read = model.model_validate_json(raw, strict=True)
     except pydantic.ValidationError as error:
-        if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
-            raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
         raise refusal(error, sent) from None
-    if has_long_integer:
+    return _harmless(raw, model_read, has_long_integer=has_long_integer)
+
+
+def _harmless(raw: bytes, model_read: ModelT, *, has_long_integer: bool = False) -> ModelT:
+    """The model, or `ValidationError` when it took a NUL or an integer beyond 64 bits.
+
+    What it ignored can do no harm, so it is the model that is looked at, and only where the raw
+    body gives a reason to. Whether it took one is found by writing it down, which is fast for any
+    body; where it is, by a walk, which is not, and so gives up after a while.
+    """
+    if not has_long_integer and not _tells_nul(raw):
+        return model_read
+    try:
+        taken = orjson.dumps(model_read.model_dump(by_alias=True), default=str)
+    except TypeError:
         _refuse(model_read, _is_long_integer, "is an integer of more than 64 bits")
-    return _without_nul(raw, model_read)
-
-
-def _without_nul(raw: bytes, model_read: ModelT) -> ModelT:
-    """The model, or `ValidationError`: only what it took can do harm, not what was ignored."""
-    if b"\\u0000" in raw:
+        raise ValidationError.at("", "The body holds an integer of more than 64 bits") from None
+    if _tells_nul(taken):
         _refuse(model_read, _holds_nul, "holds a NUL character")
+        raise ValidationError.at("", "The body holds a NUL character")
     return model_read
+
+
+def _tells_nul(text: bytes) -> bool:
+    """Whether JSON text holds a NUL: an escaped backslash before `u0000` makes letters of it."""
+    return b"\\u0000" in text and b"\\u0000" in text.replace(b"\\\\", b"")
 
 
 def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
@@ -146,7 +169,7 @@ def _decoded(raw: bytes, encoding: str, bytes_max: int) -> bytes:
             raise UnsupportedMediaType(f"Expected Content-Encoding 'gzip', got {shown(encoding)}")
     plain = bytearray()
     try:
-        while raw:
+        for _ in range(_GZIP_MEMBERS_MAX):
             member = zlib.decompressobj(_GZIP_WINDOW_BITS)
             plain += member.decompress(raw, bytes_max + 1 - len(plain))
             if len(plain) > bytes_max:
@@ -154,9 +177,12 @@ def _decoded(raw: bytes, encoding: str, bytes_max: int) -> bytes:
             if not member.eof:
                 raise ValidationError.at("", "Malformed gzip: the body ends too early")
             raw = member.unused_data
+            if not raw:
+                return bytes(plain)
     except zlib.error:
         raise ValidationError.at("", "Malformed gzip") from None
-    return bytes(plain)
+    # What is left is copied for each member, so very many of them would take for ever.
+    raise ValidationError.at("", f"Malformed gzip: more than {_GZIP_MEMBERS_MAX} members")
 
 
 @lru_cache(maxsize=256)
@@ -187,24 +213,36 @@ def _is_long_integer(value: Any) -> bool:
 
 def _refuse(read: BaseModel, is_refused: Callable[[Any], bool], why: str) -> None:
     """Raise for the first value or name, in the order of the model, that is refused."""
-    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), read)]
-    while waiting:
-        path, value = waiting.pop()
+    waiting: list[tuple[Place, Any]] = [((), read)]
+    for _ in range(_PLACES_LOOKED_AT_MAX):
+        if not waiting:
+            return
+        place, value = waiting.pop()
         if is_refused(value):
-            raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why}")
+            raise ValidationError.at(pointer_to(_path(place)), f"{field_at(_path(place))} {why}")
         if isinstance(value, dict) and any(map(is_refused, value)):
+            path = _path(place)
             raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why} in a name")
-        waiting.extend(((*path, name), part) for name, part in reversed(_parts(value)))
+        waiting.extend(((place, name), part) for name, part in reversed(_parts(value)))
+
+
+def _path(place: Place) -> tuple[str | int, ...]:
+    """The steps to a place, which is the place around it and one step more."""
+    steps: list[str | int] = []
+    while place:
+        place, step = place
+        steps.append(step)
+    return tuple(reversed(steps))
 
 
 def _parts(value: Any) -> list[tuple[str | int, Any]]:
-    """What a value is made of, by the names that the client knows."""
+    """What a value is made of, by the names that the client knows; of very much, the first."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
         named = ((fields[name].alias or name, part) for name, part in value if name in fields)
         return [*named, *(value.model_extra or {}).items()]
     if isinstance(value, dict):
-        return list(value.items())
+        return list(islice(value.items(), _PLACES_LOOKED_AT_MAX))
     if isinstance(value, (list, tuple, set, frozenset)):
-        return list(enumerate(value))
+        return list(islice(enumerate(value), _PLACES_LOOKED_AT_MAX))
     return []

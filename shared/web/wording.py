@@ -118,6 +118,9 @@ def field_at(path: Sequence[str | int]) -> str:
 def refusal(error: pydantic.ValidationError, sent: Any) -> ValidationError:
     """Everything that is wrong with `sent`, in the order in which the model names it."""
     problems = error.errors(include_url=False)[:TOLD_VIOLATIONS_MAX]
+    if problems[0]["type"] == "json_invalid":
+        # It was read by another parser before, so this is the one thing that can be wrong.
+        return ValidationError.at("", "Malformed JSON: nested too deeply")
     found: dict[str, Violation] = {}
     for (path, problem), others in _by_place(problems, sent):
         violation = _violation(path, problem, others)

@@ -255,3 +255,38 @@ def test_a_bomb_is_not_unpacked_to_see_how_large_it_is():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_gzip_of_very_many_members_is_refused_before_they_are_copied():
+    member = gzip.compress(b"")
+    assert _decoded(gzip.compress(b"{") + gzip.compress(b"}"), "gzip", 1_000) == b"{}"
+    with pytest.raises(ValidationError, match="more than 16 members"):
+        _decoded(member * 100_000, "gzip", 1_000)
+
+
+MUCH = "[[]]," * 50_000
+LONG = "9" * 20
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        (r'"\u0000"', "The body holds a NUL character"),
+        (LONG, "The body holds an integer of more than 64 bits"),
+    ],
+)
+def test_where_something_is_in_a_large_body_is_not_looked_for_to_the_end(end: str, message: str):
+    with pytest.raises(ValidationError) as raised:
+        parse_body(f'{{"anything": [{MUCH}{end}]}}'.encode(), Thing)
+    assert raised.value.message == message
+
+
+def test_a_large_body_that_only_looks_as_if_is_taken():
+    raw = rf'{{"unknown": "\u0000", "anything": [{MUCH}"{LONG}", "\\u0000"]}}'
+    assert parse_body(raw.encode(), Thing).anything[-2:] == [LONG, r"\u0000"]
+
+
+def test_a_body_of_very_many_values_is_refused_before_they_are_made():
+    raw = b'{"anything": [' + b"[]," * 250_000 + b"1]}"
+    with pytest.raises(PayloadTooLarge, match="exceeds 250000 arrays and objects"):
+        parse_body(raw, Thing)
