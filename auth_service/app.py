@@ -12,15 +12,15 @@ from auth_service.identities import handlers as identities
 from auth_service.roles import handlers as roles
 from auth_service.roles.naming import RECORDS
 from auth_service.sessions import handlers as sessions
-from auth_service.sessions.commands import TOKEN_KEYS
+from auth_service.sessions.commands import LOGINS, TOKEN_KEYS
 from auth_service.sessions.hashing import hashing
-from auth_service.sessions.turns import TURNS, Turns
 from auth_service.source import SOURCE
 from shared import bus, outbox
 from shared.events import AUTH_PULSE
 from shared.launch import Role
 from shared.postgres import DATABASE, postgres
 from shared.tokens import TokenKeys
+from shared.turns import Turns
 from shared.upstream import upstream
 from shared.web import READINESS, new_service
 
@@ -42,7 +42,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ],
     )
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
-    app[TURNS] = Turns()
+    app[LOGINS] = Turns()
     app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled
     app[READINESS].append(_database_answers)
     return app

@@ -10,10 +10,10 @@ from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.lifecycles.handlers import routes as lifecycle_routes
 from records_service.option_lists.handlers import routes as option_list_routes
-from records_service.parts.commands import SOURCE
+from records_service.parts.commands import MODELLERS, SOURCE
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
-from records_service.records.arrivals import arriving
+from records_service.records.arrivals import WRITERS, arriving
 from records_service.records.handlers import routes as record_routes
 from records_service.records.renderings import RENDERINGS, Renderings
 from records_service.records.seen import reading
@@ -23,6 +23,7 @@ from records_service.schemas.handlers import routes as schema_routes
 from shared import bus, outbox, topology
 from shared.launch import Role
 from shared.postgres import DATABASE, postgres
+from shared.turns import Turns
 from shared.upstream import upstream
 from shared.web import READINESS, new_service
 
@@ -58,6 +59,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             *([] if role == "api" else working),
         ],
     )
+    app[MODELLERS] = Turns()
+    app[WRITERS] = Turns(max(1, config.database_connections_max // 2))
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
     app[RENDERINGS] = Renderings()

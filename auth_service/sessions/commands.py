@@ -12,15 +12,18 @@ from aiohttp import web
 from auth_service.sessions import passwords, store
 from auth_service.sessions.delay import FORGOTTEN_AFTER_S, delays_s, retry_after_s
 from auth_service.sessions.hashing import HASHING
-from auth_service.sessions.turns import TURNS
 from auth_service.users import store as users
 from auth_service.users.addresses import is_address, normalised
 from auth_service.users.model import User
 from shared.errors import RateLimited, Unauthorized
 from shared.postgres import DATABASE
 from shared.tokens import Claims, TokenKeys
+from shared.turns import Turns
 
 TOKEN_KEYS: Final = web.AppKey("token_keys", TokenKeys)
+LOGINS: Final = web.AppKey("logins", Turns)
+"""One login of an address at a time: each is counted as a failure until it has succeeded, so some
+people who share an account and come at once would delay each other with the right password."""
 
 _DELAYS_S: Final = delays_s()
 
@@ -43,7 +46,7 @@ async def log_in(app: web.Application, email: str, password: str) -> Session:
     address = normalised(email)
     digest = hashlib.sha256(address.encode()).digest()
     db, hashing = app[DATABASE], app[HASHING]
-    async with app[TURNS].of(digest):
+    async with app[LOGINS].of(digest):
         with hashing.place():
             async with db.acquire() as conn:
                 if not await store.claim_attempt(conn, digest, _DELAYS_S, FORGOTTEN_AFTER_S):

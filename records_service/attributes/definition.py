@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import re2
 
 from records_service.attributes.model import (
+    GUARD_VALUE_BYTES_MAX,
+    GUARD_VALUES_MAX,
     AttributeDraft,
     AttributeType,
     GuardOperator,
@@ -242,6 +245,21 @@ def _guard_faults(draft: AttributeDraft) -> list[Violation]:
         pointer = f"/guards/{index}"
         if guard.attribute_id in (draft.id, draft.alias):
             faults.append(Violation(f"{pointer}/attributeId", "An attribute cannot guard itself"))
+        if len(orjson.dumps(guard.value)) > GUARD_VALUE_BYTES_MAX:
+            faults.append(
+                Violation(
+                    f"{pointer}/value",
+                    f"Field 'value' of a guard must have at most {GUARD_VALUE_BYTES_MAX} bytes",
+                )
+            )
+        if isinstance(guard.value, list) and len(guard.value) > GUARD_VALUES_MAX:
+            faults.append(
+                Violation(
+                    f"{pointer}/value",
+                    f"Field 'value' of a guard must have at most {GUARD_VALUES_MAX} items,"
+                    f" got {len(guard.value)}",
+                )
+            )
         if guard.operator is GuardOperator.IN and not isinstance(guard.value, list):
             faults.append(
                 Violation(f"{pointer}/value", "Field 'value' of a guard 'in' must be an array")

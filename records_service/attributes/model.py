@@ -15,6 +15,8 @@ from records_service.parts.model import Alias, Body, Description, Id, Kind, Name
 PATTERN_LENGTH_MAX = 1_000
 DIMENSIONS_MAX = 20
 GUARDS_MAX = 50
+GUARD_VALUES_MAX = 200
+GUARD_VALUE_BYTES_MAX = 16 << 10
 SUB_ATTRIBUTES_MAX = 200
 
 ATTRIBUTE = Kind("attributes", "attr", "Attribute", "/api/v1/attributes")

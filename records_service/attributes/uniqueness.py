@@ -25,6 +25,11 @@ class Claim:
     value_hash: bytes
     value: Any
 
+    @property
+    def key(self) -> tuple[str, str, bytes]:
+        """What is reserved, to compare and sort by."""
+        return self.attribute_id, self.scope, self.value_hash
+
 
 def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> list[Claim]:
     """The claims of these entries; none for an attribute that is not unique."""

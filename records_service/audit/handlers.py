@@ -9,7 +9,6 @@ from aiohttp import web
 from records_service.audit import store
 from records_service.audit.model import AuditFilter, Entry, EntryPage
 from records_service.permissions.roles import role_of
-from records_service.permissions.rules import AttributePermission, permission
 from records_service.records.seen import see
 from shared.errors import NotFound, PermissionDenied
 from shared.identity import Permission
@@ -48,19 +47,19 @@ async def audit_of_record(request: web.Request) -> web.StreamResponse:
         )
     visible = seen.rules.access(role, seen.record.state_id).visible
 
-    def is_hidden(attribute_id: str, alias: str) -> bool:
-        if attribute_id in seen.rules.attributes:
-            return attribute_id not in visible
-        # It has left the schema since; the role still decides.
-        word = permission(role, seen.record.schema_id, attribute_id, alias)
-        return word is AttributePermission.HIDDEN
+    def is_shown(attribute_id: str) -> bool:
+        # What has left the schema is bound by no state's list any more, so only those see it from
+        # whom nothing is hidden.
+        return attribute_id in visible or (
+            role is None and attribute_id not in seen.rules.attributes
+        )
 
     return json_response(
         {
             "items": [
                 _shown(
                     entry,
-                    [c for c in entry.changes if not is_hidden(c["attributeId"], c["attribute"])],
+                    [c for c in entry.changes if is_shown(c["attributeId"])],
                 )
                 for entry in entries
             ],

@@ -12,8 +12,11 @@ from records_service.parts.model import Part
 from shared import outbox
 from shared.events import Event
 from shared.postgres import DATABASE, Conn
+from shared.turns import Turns
 
 SOURCE = "/records_service"
+
+MODELLERS = web.AppKey("modellers", Turns)
 
 
 async def take_lock(conn: Conn, workspace_id: str) -> int:
@@ -37,8 +40,11 @@ async def take_lock(conn: Conn, workspace_id: str) -> int:
 
 @asynccontextmanager
 async def changing_model(app: web.Application, workspace_id: str) -> AsyncIterator[Conn]:
-    """A transaction that holds the model lock; the relay is woken when it has committed."""
-    async with app[DATABASE].transaction() as conn:
+    """A transaction that holds the model lock; the relay is woken when it has committed.
+
+    One of a workspace at a time in each process: those who wait for the lock hold no connection.
+    """
+    async with app[MODELLERS].of(workspace_id), app[DATABASE].transaction() as conn:
         await take_lock(conn, workspace_id)
         yield conn
     outbox.wake(app)

@@ -21,6 +21,7 @@ from aiohttp import web
 from records_service.records import store
 from records_service.records.store import Arrival, NoRoomInStripe, any_stripe
 from shared.postgres import DATABASE, Database
+from shared.turns import Turns
 
 RECORDS_MAX: Final = 64
 BYTES_MAX: Final = 1 << 20
@@ -43,8 +44,9 @@ class _Waiting(NamedTuple):
 class Arrivals:
     """The new records of this process that wait to be stored."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, writers: Turns) -> None:
         self._database = database
+        self._writers = writers
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Shared, list[_Waiting]] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -63,7 +65,8 @@ class Arrivals:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         if not await waiting.outcome:
-            await self._insert(shared, [arrival])
+            async with self._writers.of(shared.workspace_id):
+                await self._insert(shared, [arrival])
 
     async def _carry(self, shared: Shared) -> None:
         """One statement after the other, for as long as somebody waits."""
@@ -111,10 +114,12 @@ class Arrivals:
             )
 
 
+WRITERS: Final = web.AppKey("writers", Turns)
+"""How many writes of one workspace may hold a connection at a time."""
 ARRIVALS: Final = web.AppKey("arrivals", Arrivals)
 
 
 async def arriving(app: web.Application) -> AsyncIterator[None]:
     """Lend `app[ARRIVALS]` while the service runs."""
-    app[ARRIVALS] = Arrivals(app[DATABASE])
+    app[ARRIVALS] = Arrivals(app[DATABASE], app[WRITERS])
     yield

@@ -25,7 +25,7 @@ from records_service.lifecycles.model import State
 from records_service.parts.commands import SOURCE
 from records_service.permissions.rules import Role
 from records_service.records import lifecycle, store
-from records_service.records.arrivals import ARRIVALS, Shared
+from records_service.records.arrivals import ARRIVALS, WRITERS, Shared
 from records_service.records.changes import Change, differences, merged, with_value
 from records_service.records.model import Record, RecordChanges, RecordDraft, ValueChange
 from records_service.records.rules import RecordRules, rules_of
@@ -55,7 +55,7 @@ from shared.errors import (
 from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENTITY_UPDATED, Event
 from shared.identity import Identity
 from shared.ids import new_id
-from shared.postgres import DATABASE
+from shared.postgres import DATABASE, Conn
 from shared.versions import Versions, check_version
 
 JUDGEMENTS_MAX = 100
@@ -118,7 +118,7 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
         changes = differences({}, values, rules)
         write = _write("create", ENTITY_CREATED, identity, record, changes, now)
         claims = _claims(rules, values)
-        arrival = Arrival(record, orjson.dumps(values), claims, write)
+        arrival = Arrival(record, draft.id is not None, orjson.dumps(values), claims, write)
         async with _unique(app, record, rules, claims):
             await _insert(app, identity, arrival, blueprint.version)
         return Seen(record, blueprint, rules, state)
@@ -155,7 +155,7 @@ async def _insert(
         await app[ARRIVALS].store(Shared(workspace_id, model_version, limit), arrival)
     except NoRoomInStripe:
         stripe = any_stripe()
-        async with app[DATABASE].transaction() as conn:
+        async with app[WRITERS].of(workspace_id), app[DATABASE].transaction() as conn:
             await store.make_room(conn, workspace_id, limit, stripe)
             await store.insert(
                 conn, [arrival], model_version=model_version, record_limit=limit, stripe=stripe
@@ -218,7 +218,7 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
         gone = replace(seen.record, version=seen.record.version + 1)
         changes = differences(seen.record.values, {}, seen.rules)
         write = _write("delete", ENTITY_DELETED, identity, gone, changes, _now())
-        async with app[DATABASE].acquire() as conn:
+        async with writing(app, identity) as conn:
             await store.delete(
                 conn,
                 seen.record,
@@ -267,7 +267,7 @@ async def move(
             to_state_id=to_state_id,
             comment=comment,
         )
-        async with app[DATABASE].acquire() as conn:
+        async with writing(app, identity) as conn:
             await store.update(conn, record, [], [], write, model_version=seen.blueprint.version)
         return replace(seen, record=record, state=seen.rules.state_of(to_state_id))
 
@@ -299,10 +299,11 @@ async def _rewrite(
             updated_by=identity.id,
         )
         before, after = _claims(seen.rules, old), _claims(seen.rules, values)
-        claims = [claim for claim in after if claim not in before]
-        freed = [claim for claim in before if claim not in after]
+        held, wanted = {claim.key for claim in before}, {claim.key for claim in after}
+        claims = [claim for claim in after if claim.key not in held]
+        freed = [claim for claim in before if claim.key not in wanted]
         write = _write("update", ENTITY_UPDATED, identity, record, changes, record.updated_at)
-        async with app[DATABASE].acquire() as conn, _unique(app, record, seen.rules, claims):
+        async with _unique(app, record, seen.rules, claims), writing(app, identity) as conn:
             await store.update(
                 conn, record, freed, claims, write, model_version=seen.blueprint.version
             )
@@ -329,12 +330,27 @@ async def settled(app: web.Application, attempt: Callable[[], Awaitable[T]]) -> 
 
 
 @asynccontextmanager
+async def writing(app: web.Application, identity: Identity) -> AsyncIterator[Conn]:
+    """A connection for one statement that may have to wait for a change of the model.
+
+    All writes of a workspace wait while its model is changed, which may take seconds. Only a part
+    of them waits with a connection, so that there are some left for everybody else.
+    """
+    async with app[WRITERS].of(identity.workspace_id), app[DATABASE].acquire() as conn:
+        yield conn
+
+
+@asynccontextmanager
 async def _unique(
     app: web.Application, record: Record, rules: RecordRules, claims: Sequence[Claim]
 ) -> AsyncIterator[None]:
     """Say what was taken, the record's id or which value, when a unique index refuses it."""
     try:
         yield
+    except asyncpg.CheckViolationError as error:
+        if error.constraint_name != "record_goes_on_counting":
+            raise
+        raise RecordMoved from error
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == "records_id_taken":
             raise Conflict.taken("Entity", record.id) from error
@@ -345,12 +361,7 @@ async def _unique(
         if claim is None:
             raise UniqueValueMoved from error
         alias = rules.attributes[claim.attribute_id].alias
-        value = next(
-            one.value
-            for one in claims
-            if (one.attribute_id, one.scope, one.value_hash)
-            == (claim.attribute_id, claim.scope, claim.value_hash)
-        )
+        value = next(one.value for one in claims if one.key == claim.key)
         raise Conflict(f"Value '{told(value)}' for attribute '{alias}' must be unique") from error
 
 

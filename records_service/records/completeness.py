@@ -25,30 +25,51 @@ class Completeness:
         return len(self.filled) + len(self.missing)
 
 
-def completeness(
-    required: Sequence[Attribute],
-    attributes: Mapping[str, Attribute],
-    values: Values,
-    scope: Scope,
-) -> Completeness:
-    """Score the required attributes in a completed scope.
+class Resolution:
+    """A record's values in one completed scope.
+
+    Each value is resolved once, and each attribute's guards are asked once, however many states
+    the record is scored for.
+    """
+
+    def __init__(self, attributes: Mapping[str, Attribute], values: Values, scope: Scope) -> None:
+        self._attributes = attributes
+        self._values = values
+        self._scope = scope
+        self._resolved: dict[str, Any] = {}
+        self._counts: dict[str, bool] = {}
+
+    def value(self, attribute_id: str) -> Any:
+        """What holds in the scope, None where nothing does."""
+        if attribute_id not in self._resolved:
+            attribute = self._attributes.get(attribute_id)
+            self._resolved[attribute_id] = (
+                None
+                if attribute is None
+                else resolve(
+                    self._values.get(attribute_id, ()), self._scope, attribute.dimension_ids
+                )
+            )
+        return self._resolved[attribute_id]
+
+    def counts(self, attribute: Attribute) -> bool:
+        """Whether all guards of the attribute hold (section 2.3)."""
+        if attribute.id not in self._counts:
+            self._counts[attribute.id] = all(holds(guard, self.value) for guard in attribute.guards)
+        return self._counts[attribute.id]
+
+
+def completeness(required: Sequence[Attribute], found: Resolution) -> Completeness:
+    """Score the required attributes of a record.
 
     The score is filled / required x 100, rounded down so that no gate opens early; nothing required
     is 100. Attributes whose guard fails do not count. Source: Q16 and section 2.3.
     """
     filled: list[str] = []
     missing: list[str] = []
-
-    def value_of(attribute_id: str) -> Any:
-        attribute = attributes.get(attribute_id)
-        if attribute is None:
-            return None
-        return resolve(values.get(attribute_id, ()), scope, attribute.dimension_ids)
-
     for attribute in required:
-        if not all(holds(guard, value_of) for guard in attribute.guards):
-            continue
-        (missing if is_empty(value_of(attribute.id)) else filled).append(attribute.id)
+        if found.counts(attribute):
+            (missing if is_empty(found.value(attribute.id)) else filled).append(attribute.id)
     total = len(filled) + len(missing)
     score = 100 if total == 0 else len(filled) * 100 // total
     return Completeness(score, tuple(filled), tuple(missing))

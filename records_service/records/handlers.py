@@ -238,7 +238,8 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         state_id = state.id
     visible = rules.access(caller.role, record.state_id).visible
     states = rules.lifecycle.states if rules.lifecycle else ()
-    asked_for = lifecycle.score(rules, record, state_id, scope)
+    found = lifecycle.resolution(rules, record, scope)
+    asked_for = lifecycle.score(rules, found, state_id)
     return json_response(
         {
             "entityId": record.id,
@@ -248,7 +249,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
             "states": [
                 {
                     "stateId": each,
-                    **_told_score(lifecycle.score(rules, record, each, scope), visible),
+                    **_told_score(lifecycle.score(rules, found, each), visible),
                 }
                 for each in states
             ],

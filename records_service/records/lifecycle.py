@@ -13,8 +13,8 @@ from typing import Any
 from aiohttp import web
 
 from records_service.lifecycles import store as lifecycles
-from records_service.parts.commands import take_lock
-from records_service.records.completeness import Completeness, completeness
+from records_service.parts.commands import changing_model
+from records_service.records.completeness import Completeness, Resolution, completeness
 from records_service.records.model import Record
 from records_service.records.rules import RecordRules
 from records_service.records.scopes import Scope, completed
@@ -22,7 +22,6 @@ from records_service.records.seen import Seen
 from records_service.records.store import ModelMoved
 from records_service.schemas.commands import WORKFLOW_SERVICE
 from shared.errors import TransitionError, ValidationError
-from shared.postgres import DATABASE
 
 
 def target(rules: RecordRules, record: Record, state_name: str) -> str:
@@ -45,16 +44,14 @@ def target(rules: RecordRules, record: Record, state_name: str) -> str:
     return state.id if state else state_name
 
 
-def score(
-    rules: RecordRules, record: Record, state_id: str | None, scope: Scope | None = None
-) -> Completeness:
-    """The record's completeness for a state, in a scope or the default one."""
-    return completeness(
-        rules.required_in(rules.state_of(state_id)),
-        rules.attributes,
-        record.values,
-        completed(scope or {}, rules.default_scope),
-    )
+def resolution(rules: RecordRules, record: Record, scope: Scope | None = None) -> Resolution:
+    """The record's values in a scope, or in the default one, to be scored for any state."""
+    return Resolution(rules.attributes, record.values, completed(scope or {}, rules.default_scope))
+
+
+def score(rules: RecordRules, found: Resolution, state_id: str | None) -> Completeness:
+    """The record's completeness for a state."""
+    return completeness(rules.required_in(rules.state_of(state_id)), found)
 
 
 async def check_transition(request: web.Request, seen: Seen, to_state_id: str) -> None:
@@ -88,7 +85,8 @@ async def _evaluate(
     rules, record = seen.rules, seen.record
     lifecycle = rules.lifecycle
     assert lifecycle is not None
-    scores = {state_id: score(rules, record, state_id) for state_id in targets}
+    found = resolution(rules, record)
+    scores = {state_id: score(rules, found, state_id) for state_id in targets}
     told: dict[str, Any] = await request.app[WORKFLOW_SERVICE].request(
         "POST",
         f"/internal/workflows/{lifecycle.workflow_id}/evaluate",
@@ -96,10 +94,10 @@ async def _evaluate(
             "definitionVersion": lifecycle.version,
             "fromStateId": record.state_id,
             **({} if to_state_id is None else {"toStateId": to_state_id}),
-            "scores": {state_id: found.score for state_id, found in scores.items()},
+            "scores": {state_id: each.score for state_id, each in scores.items()},
             "missing": {
-                state_id: [rules.attributes[i].alias for i in found.missing]
-                for state_id, found in scores.items()
+                state_id: [rules.attributes[i].alias for i in each.missing]
+                for state_id, each in scores.items()
             },
         },
         request=request,
@@ -112,6 +110,5 @@ async def _evaluate(
 
 async def _adopt(app: web.Application, workspace_id: str, definition: dict[str, Any]) -> None:
     """Take over a definition that has not come by event yet."""
-    async with app[DATABASE].transaction() as conn:
-        await take_lock(conn, workspace_id)
+    async with changing_model(app, workspace_id) as conn:
         await lifecycles.keep(conn, workspace_id, definition)

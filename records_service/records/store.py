@@ -54,9 +54,13 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A new record with all that is stored beside it; `document` is its values as JSON."""
+    """A new record with all that is stored beside it; `document` is its values as JSON.
+
+    An id that a client asked for may have been another record's; one that we made was not.
+    """
 
     record: Record
+    id_was_asked: bool
     document: bytes
     claims: Sequence[Claim]
     write: Write
@@ -208,15 +212,15 @@ async def existing(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> 
 async def first_version(conn: Conn, workspace_id: str, record_id: str) -> int:
     """The version of a new record: 1, or one more than the last that this id ever had.
 
-    Every write raises the version by one and leaves one entry of history, and history outlives the
-    record. So neither an old `If-Match` nor an old event is ever taken for one of the new record.
+    So neither an old `If-Match` nor an old event is ever taken for one of the new record. Another
+    record may come and go before this one is stored: then `insert` refuses the version.
     """
-    version: int = await conn.fetchval(
-        "SELECT count(*) + 1 FROM audit WHERE workspace_id = $1 AND record_id = $2",
+    version: int | None = await conn.fetchval(
+        "SELECT next_version FROM record_lives WHERE workspace_id = $1 AND record_id = $2",
         workspace_id,
         record_id,
     )
-    return version
+    return version or 1
 
 
 async def insert(
@@ -229,8 +233,9 @@ async def insert(
 ) -> None:
     """Store new records of one workspace, all or none, in places from one stripe of its counter.
 
-    Raises `ModelMoved`, `NoRoomInStripe`, or `asyncpg.UniqueViolationError` for an id or a unique
-    value that is taken: `records_id_taken` or `unique_value_taken`.
+    Raises `ModelMoved`, `NoRoomInStripe`, `asyncpg.UniqueViolationError` for an id or a unique
+    value that is taken (`records_id_taken`, `unique_value_taken`), or `asyncpg.CheckViolationError`
+    for a version that does not go on from the id's last one (`record_goes_on_counting`).
     """
     # In one order everywhere, so that two writers never wait for each other in a circle.
     ordered = sorted(arrivals, key=lambda arrival: arrival.record.id)
@@ -259,6 +264,14 @@ async def insert(
             RETURNING id
         ), stored AS (
             SELECT count(*) AS records FROM record
+        ), begun AS (
+            -- After the record: its id is ours now, and what had it before has ended.
+            INSERT INTO record_lives AS known (workspace_id, record_id, last_version, next_version)
+            SELECT $1, n.id, n.version - 1, n.version
+              FROM unnest($23::text[], $24::bigint[]) AS n (id, version)
+             WHERE (SELECT records FROM stored) > 0
+                ON CONFLICT (workspace_id, record_id)
+                DO UPDATE SET next_version = excluded.next_version
         ), claimed AS (
             INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
             SELECT $1, c.attribute_id, c.scope, c.value_hash, c.record_id
@@ -297,6 +310,8 @@ async def insert(
         *_columns_with_records(ordered),
         [arrival.write.changes for arrival in ordered],
         *outbox.arrays(arrival.write.event for arrival in ordered),
+        [arrival.record.id for arrival in ordered if arrival.id_was_asked],
+        [arrival.record.version for arrival in ordered if arrival.id_was_asked],
     )
     assert row is not None
     if not row["model_stands"]:
@@ -433,11 +448,23 @@ async def delete(
             SELECT version FROM models
              WHERE workspace_id = $1 AND version = $2
                FOR SHARE
+        ), locked AS (
+            -- The stripe before the record, as a create takes them: or the two wait for each other.
+            SELECT u.stripe FROM usage u, model
+             WHERE u.workspace_id = $1 AND u.stripe = $11
+               FOR UPDATE OF u
         ), record AS (
             DELETE FROM records r
              USING model
              WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4
+               AND (SELECT count(*) FROM locked) IS NOT NULL
             RETURNING r.id, r.schema_id, r.state_id
+        ), ended AS (
+            INSERT INTO record_lives (workspace_id, record_id, last_version, next_version)
+            SELECT $1, record.id, $4 + 1, $4 + 2 FROM record
+                ON CONFLICT (workspace_id, record_id)
+                DO UPDATE SET last_version = excluded.last_version,
+                              next_version = excluded.next_version
         ), room AS (
             UPDATE usage u SET records = u.records - 1, room = u.room + 1
               FROM record
@@ -489,7 +516,7 @@ async def taken(conn: Conn, workspace_id: str, claims: Sequence[Claim]) -> Claim
         *_columns_of(claims),
     )
     held = {(row["attribute_id"], row["scope"], row["value_hash"]) for row in rows}
-    return next((c for c in claims if (c.attribute_id, c.scope, c.value_hash) in held), None)
+    return next((claim for claim in claims if claim.key in held), None)
 
 
 def _staged(event: Event) -> tuple[str, str, bytes]:
@@ -500,7 +527,7 @@ def _staged(event: Event) -> tuple[str, str, bytes]:
 
 def _columns_of(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[bytes]]:
     """In one order everywhere, so that two writers never wait for each other in a circle."""
-    ordered = sorted(claims, key=lambda c: (c.attribute_id, c.scope, c.value_hash))
+    ordered = sorted(claims, key=lambda claim: claim.key)
     return (
         [claim.attribute_id for claim in ordered],
         [claim.scope for claim in ordered],
@@ -513,11 +540,7 @@ def _columns_with_records(
 ) -> tuple[list[str], list[str], list[bytes], list[str]]:
     """The claims of many records as `_columns_of` orders them, each with the record it is for."""
     ordered = sorted(
-        (
-            (claim.attribute_id, claim.scope, claim.value_hash, arrival.record.id)
-            for arrival in arrivals
-            for claim in arrival.claims
-        ),
+        ((*claim.key, arrival.record.id) for arrival in arrivals for claim in arrival.claims),
     )
     return (
         [attribute_id for attribute_id, _, _, _ in ordered],

@@ -24,7 +24,9 @@ from shared.errors import ValidationError, Violation
 from shared.json_types import js_type
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
+SEVERAL_MAX = 1_000
 FAULTS_MAX = 100
+PATTERN_WORK_MAX = 100_000_000
 TOLD_VALUE_LENGTH_MAX = 100
 SEVERAL = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
 """The types that may hold an array where the attribute says `multiple`."""
@@ -43,10 +45,19 @@ EntriesCheck = Callable[[Any, Place, "Faults"], Entries]
 class Faults:
     """What is wrong with one request; of very many faults, the first."""
 
-    __slots__ = ("found",)
+    __slots__ = ("_pattern_work", "found")
 
     def __init__(self) -> None:
         self.found: list[Violation] = []
+        self._pattern_work = 0
+
+    def may_match(self, pattern_size: int, text_length: int) -> bool:
+        """Whether one more text is matched: RE2 may take as long as the two are large together.
+
+        A pattern of usual size is matched with megabytes of text before this says no.
+        """
+        self._pattern_work += pattern_size * text_length
+        return self._pattern_work <= PATTERN_WORK_MAX
 
     def report(self, place: Place, message: str) -> None:
         """Take note of what is wrong at a place."""
@@ -226,8 +237,13 @@ def _text_check(alias: str, rules: Validation) -> ValueCheck:
             faults.report(place, _wrong_type(alias, "string", value))
         elif longest is not None and len(value) > longest:
             faults.report(place, f"Value for '{alias}' exceeds maximum length {longest}")
-        elif pattern is not None and pattern.search(value) is None:
-            faults.report(place, f"Value for '{alias}' does not match pattern '{rules.pattern}'")
+        elif pattern is not None:
+            if not faults.may_match(pattern.programsize, len(value)):
+                faults.report(place, f"Value for '{alias}' is too long to be matched: {len(value)}")
+            elif pattern.search(value) is None:
+                faults.report(
+                    place, f"Value for '{alias}' does not match pattern '{rules.pattern}'"
+                )
         return value
 
     return check
@@ -361,6 +377,12 @@ def _one_or_several(check_one: ValueCheck, alias: str, multiple: bool) -> ValueC
                 return value
             return check_one(value, place, faults)
         several = value if isinstance(value, list) else [value]
+        if len(several) > SEVERAL_MAX:
+            faults.report(
+                place,
+                f"Value for '{alias}' must have at most {SEVERAL_MAX} items, got {len(several)}",
+            )
+            return value
         stored = [check_one(one, (place, i), faults) for i, one in enumerate(several)]
         if len({repr(one) for one in stored}) != len(stored):
             faults.report(place, f"Value for '{alias}' names one thing twice")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from records_service.attributes.model import AttributeType, Guard, GuardOperator
-from records_service.records.completeness import completeness, holds, is_empty
+from records_service.records import completeness as module
+from records_service.records.completeness import Resolution, completeness, holds, is_empty
 from records_service.records.scopes import completed, resolve
 from tests.unit.model_builders import an_attribute
 
@@ -20,6 +21,10 @@ def entry(value, **scope):
         "scope": {names[name]: f"seg-{segment}" for name, segment in scope.items()},
         "value": value,
     }
+
+
+def scored(required, attributes, values, scope):
+    return completeness(required, Resolution(attributes, values, scope))
 
 
 ENTRIES = [
@@ -63,7 +68,7 @@ def test_a_named_segment_without_an_entry_does_not_fall_back_to_the_default_segm
 
 def test_the_score_is_rounded_down_so_that_no_gate_opens_early():
     attributes = {name: an_attribute(name) for name in ("attr-a", "attr-b", "attr-c")}
-    found = completeness(
+    found = scored(
         list(attributes.values()), attributes, {"attr-a": [entry("x")], "attr-b": [entry("y")]}, {}
     )
     assert (found.score, found.filled, found.missing, found.required) == (
@@ -75,23 +80,23 @@ def test_the_score_is_rounded_down_so_that_no_gate_opens_early():
 
 
 def test_a_record_of_which_nothing_is_asked_is_complete():
-    assert completeness([], {}, {}, {}).score == 100
+    assert scored([], {}, {}, {}).score == 100
 
 
 def test_an_attribute_whose_guard_fails_does_not_count():
     guarded = an_attribute("attr-size", guards=(Guard("attr-kind", GuardOperator.EQUALS, "shoe"),))
     attributes = {"attr-size": guarded, "attr-kind": an_attribute("attr-kind")}
     shirt, shoe = {"attr-kind": [entry("shirt")]}, {"attr-kind": [entry("shoe")]}
-    assert completeness([guarded], attributes, shirt, {}).required == 0
-    assert completeness([guarded], attributes, shoe, {}).missing == ("attr-size",)
+    assert scored([guarded], attributes, shirt, {}).required == 0
+    assert scored([guarded], attributes, shoe, {}).missing == ("attr-size",)
 
 
 def test_a_translation_that_is_missing_lowers_the_score_of_its_language_alone():
     name = an_attribute("attr-name", dimension_ids=(LANGUAGE,))
     values = {"attr-name": [entry("Windbreaker", language="en")]}
     attributes = {"attr-name": name}
-    assert completeness([name], attributes, values, completed(EN, DEFAULTS)).score == 100
-    assert completeness([name], attributes, values, completed(DA, DEFAULTS)).score == 0
+    assert scored([name], attributes, values, completed(EN, DEFAULTS)).score == 100
+    assert scored([name], attributes, values, completed(DA, DEFAULTS)).score == 0
 
 
 @pytest.mark.parametrize(
@@ -123,4 +128,22 @@ def test_guards(operator, expected, value, held):
 
 def test_the_type_of_an_attribute_does_not_matter_for_being_filled():
     flag = an_attribute("attr-flag", kind=AttributeType.BOOLEAN)
-    assert completeness([flag], {"attr-flag": flag}, {"attr-flag": [entry(False)]}, {}).score == 100
+    assert scored([flag], {"attr-flag": flag}, {"attr-flag": [entry(False)]}, {}).score == 100
+
+
+def test_each_value_is_resolved_once_however_many_guards_and_states_ask(monkeypatch):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return resolve(*arguments)
+
+    monkeypatch.setattr(module, "resolve", counted)
+    guards = tuple(Guard("attr-kind", GuardOperator.EQUALS, "shoe") for _ in range(20))
+    attributes = {
+        name: an_attribute(name, guards=guards) for name in (f"attr-{n}" for n in range(5))
+    } | {"attr-kind": an_attribute("attr-kind")}
+    found = Resolution(attributes, {"attr-kind": [entry("shoe")]}, {})
+    for _ in range(10):
+        assert completeness(list(attributes.values()), found).required == 6
+    assert len(calls) == 6

@@ -259,3 +259,29 @@ def test_of_very_many_faults_the_first_are_told():
 def test_a_place_is_told_as_a_json_pointer():
     _, violations = check(NUTRITION, everywhere({"a/b~c": 1, "kcal": 1}))
     assert [violation.pointer for violation in violations] == ["/values/x/0/value/a~1b~0c"]
+
+
+def test_a_pattern_and_a_text_that_are_large_together_are_not_matched():
+    costly = an_attribute("attr-code", validation=Validation(pattern="a[ab]{500}c"))
+    _, violations = check(costly, everywhere("ab" * 200_000))
+    assert [v.message for v in violations] == ["Value for 'code' is too long to be matched: 400000"]
+    usual = an_attribute("attr-code", validation=Validation(pattern="^[a-z ]*$"))
+    assert check(usual, everywhere("ab " * 1_000_000))[1] == []
+
+
+def test_all_texts_of_a_request_share_what_matching_may_cost():
+    costly = an_attribute(
+        "attr-code",
+        validation=Validation(pattern="[ab]{500}"),
+        dimension_ids=("dim-language", "dim-market"),
+    )
+    scopes = [{}, {"dim-language": "seg-en"}, {"dim-market": "seg-dk"}]
+    _, violations = check(costly, [{"scope": s, "value": "ab" * 50_000} for s in scopes])
+    assert [v.pointer for v in violations] == ["/values/x/1/value", "/values/x/2/value"]
+
+
+def test_an_array_holds_so_many_values():
+    _, violations = check(RELATED, everywhere([f"ent-{n}" for n in range(1_001)]))
+    assert [v.message for v in violations] == [
+        "Value for 'related' must have at most 1000 items, got 1001"
+    ]

@@ -64,6 +64,16 @@ def upgrade() -> None:
         );
         CREATE INDEX audit_of_record ON audit (workspace_id, record_id, id);
 
+        -- Outlives the record: one that is made again under a deleted one's id goes on counting.
+        CREATE TABLE record_lives (
+            workspace_id text NOT NULL,
+            record_id    text NOT NULL,
+            last_version bigint NOT NULL,
+            next_version bigint NOT NULL,
+            PRIMARY KEY (workspace_id, record_id),
+            CONSTRAINT record_goes_on_counting CHECK (next_version = last_version + 1)
+        );
+
         CREATE TABLE lifecycles (
             workspace_id text NOT NULL,
             workflow_id  text NOT NULL,
