@@ -148,6 +148,17 @@ async def test_history_stays_closed_when_the_attribute_has_left_the_schema(sigma
     assert SECRET not in told(history)
 
 
+async def test_what_a_state_hid_is_in_no_history_after_it_has_left_the_schema(sigma, editor):
+    (await sigma.admin.post("/records/ent-1/transition", {"toStateId": "published"})).ok()
+    schema = (await sigma.admin.get("/schemas/schema-apparel")).ok()
+    schema["attributeGroups"][0]["attributeIds"] = ["attr-name"]
+    (await sigma.admin.put("/schemas/schema-apparel", schema)).ok()
+    history = (await editor.get("/records/ent-1/audit")).ok()["items"]
+    assert {c["attribute"] for entry in history for c in entry["changes"]} == {"name"}
+    whole = (await sigma.admin.get("/records/ent-1/audit")).ok()["items"]
+    assert "cost" in {c["attribute"] for entry in whole for c in entry["changes"]}
+
+
 async def test_the_history_of_the_workspace_is_for_administrators(sigma, editor):
     assert (await editor.get("/audit")).told == DENIED
     assert SECRET in told(await sigma.admin.get("/audit"))
