@@ -18,7 +18,10 @@ def _parses_as_signing_key(key: SecretStr) -> SecretStr:
 
 
 class Config(DatabaseConfig):
-    """`SIGMA_REFERENCE_*` say how often references to workflows are compared with the schemas."""
+    """`SIGMA_REFERENCE_*` say how often references to workflows are compared with the schemas.
+
+    As often states that have been retired for `retirement_pending_seconds` are looked at.
+    """
 
     auth_url: AnyHttpUrl
     records_url: AnyHttpUrl
@@ -26,3 +29,4 @@ class Config(DatabaseConfig):
     reference_compare_seconds: Seconds = 30
     reference_pending_seconds: Seconds = 60
     reference_confirmed_seconds: Seconds = 3_600
+    retirement_pending_seconds: Seconds = 30

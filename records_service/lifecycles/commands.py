@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from records_service.lifecycles import store
+from records_service.lifecycles.model import Retirement
 from records_service.parts.commands import take_lock
 from shared.errors import Conflict
 from shared.postgres import Conn, Database
@@ -31,7 +32,18 @@ async def readmit(db: Database, workspace_id: str, workflow_id: str) -> None:
     """Let records enter all states of the workflow again."""
     async with db.transaction() as conn:
         await take_lock(conn, workspace_id)
-        await store.retire(conn, workspace_id, workflow_id, [], 0)
+        await store.readmit(conn, workspace_id, workflow_id)
+
+
+async def readmit_claimed(db: Database, retirement: Retirement) -> bool:
+    """End this retirement, whose revision is dead; False when it was not there any more.
+
+    The word of that may be late: the next revision retires states for the same version, and those
+    stay retired.
+    """
+    async with db.transaction() as conn:
+        await take_lock(conn, retirement.workspace_id)
+        return await store.readmit_claimed(conn, retirement)
 
 
 async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> None:

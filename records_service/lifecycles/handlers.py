@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from records_service.lifecycles import commands, store
+from records_service.lifecycles.model import Retirement
+from shared.errors import PermissionDenied
 from shared.postgres import DATABASE
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 STATES_MAX = 1_000
 REFERENCES_MAX = 1_000
+RETIREMENTS_MAX = 1_000
 
 routes = Routes(tag="Internal")
 
@@ -22,6 +25,22 @@ class RetiringStates(BaseModel):
 
     states: Annotated[list[str], Field(min_length=1, max_length=STATES_MAX)]
     version: Annotated[int, Field(ge=1)]
+
+
+class RetirementsDue(BaseModel):
+    """How long nobody looked at a retirement that is asked for, and how many are at most."""
+
+    after_seconds: Annotated[float, Field(alias="afterSeconds", gt=0)]
+    limit: Annotated[int, Field(ge=1, le=RETIREMENTS_MAX)]
+
+
+class ClaimedRetirement(BaseModel):
+    """A retirement as it was claimed."""
+
+    workspace_id: str = Field(alias="workspaceId")
+    workflow_id: str = Field(alias="workflowId")
+    version: int
+    checked_at: AwareDatetime = Field(alias="checkedAt")
 
 
 class Reference(BaseModel):
@@ -61,6 +80,41 @@ async def readmit_states(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
+@routes.internal_post("/internal/retirements/claim", body=RetirementsDue)
+async def claim_retirements(request: web.Request) -> web.StreamResponse:
+    """Retirements whose revision has neither been heard of nor taken them back for a while."""
+    _check_is_service(request)
+    asked = await read_body(request, RetirementsDue)
+    async with request.app[DATABASE].acquire() as conn:
+        claimed = await store.claim_retirements(conn, asked.after_seconds, asked.limit)
+    return json_response(
+        {
+            "retirements": [
+                {
+                    "workspaceId": retirement.workspace_id,
+                    "workflowId": retirement.workflow_id,
+                    "version": retirement.version,
+                    # Whole: it comes back to be compared.
+                    "checkedAt": retirement.checked_at.isoformat(),
+                }
+                for retirement in claimed
+            ]
+        }
+    )
+
+
+@routes.internal_post("/internal/retirements/readmit", body=ClaimedRetirement)
+async def readmit_retirement(request: web.Request) -> web.StreamResponse:
+    """The revision is dead; whether its states were still held back."""
+    _check_is_service(request)
+    asked = await read_body(request, ClaimedRetirement)
+    readmitted = await commands.readmit_claimed(
+        request.app[DATABASE],
+        Retirement(asked.workspace_id, asked.workflow_id, asked.version, asked.checked_at),
+    )
+    return json_response({"readmitted": readmitted})
+
+
 @routes.internal_post("/internal/workflow-references/check", body=References)
 async def check_references(request: web.Request) -> web.StreamResponse:
     """Those references whose schema does not exist or is bound to another workflow."""
@@ -75,3 +129,9 @@ async def check_references(request: web.Request) -> web.StreamResponse:
         if (reference.workspace_id, reference.schema_id, reference.workflow_id) not in bound
     ]
     return json_response({"stale": stale})
+
+
+def _check_is_service(request: web.Request) -> None:
+    """What speaks of all workspaces is not for those who act in one."""
+    if identity_of(request).kind != "service":
+        raise PermissionDenied

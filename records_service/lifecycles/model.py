@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 
@@ -34,6 +35,19 @@ class State:
     def label(self) -> str:
         """How messages print the state: its alias, or its id without `state-` (C13)."""
         return self.alias or self.id.removeprefix("state-")
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """States of a workflow that no record may enter, because `version` of it will lack them.
+
+    `checked_at` tells it from every other retirement, and from the same one after a later check.
+    """
+
+    workspace_id: str
+    workflow_id: str
+    version: int
+    checked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Keeps this service's copy of the workflow definitions; the newest version wins.
 
-Every function here changes the model, so its caller holds the model lock of the workspace.
+Whoever changes the model here holds the model lock of the workspace.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from records_service.lifecycles.model import Lifecycle
+from records_service.lifecycles.model import Lifecycle, Retirement
 from shared.errors import NotFound
 from shared.postgres import Conn
 
@@ -97,17 +97,86 @@ async def state_in_use(
 async def retire(
     conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str], version: int
 ) -> None:
-    """Let no record enter these states, until the definition of this version has arrived."""
+    """Let no record enter these states, until the definition of this version has arrived.
+
+    Nothing happens when it has: a request that was overtaken would retire them for ever.
+    """
     await conn.execute(
         """
-        UPDATE lifecycles SET retired = $3, retired_in = $4
-         WHERE workspace_id = $1 AND workflow_id = $2
+        UPDATE lifecycles SET retired = $3, retired_in = $4, retired_checked_at = now()
+         WHERE workspace_id = $1 AND workflow_id = $2 AND version < $4
         """,
         workspace_id,
         workflow_id,
         list(state_ids),
         version,
     )
+
+
+async def readmit(conn: Conn, workspace_id: str, workflow_id: str) -> None:
+    """Let records enter all states of the workflow again."""
+    await conn.execute(
+        """
+        UPDATE lifecycles SET retired = '{}', retired_in = 0
+         WHERE workspace_id = $1 AND workflow_id = $2
+        """,
+        workspace_id,
+        workflow_id,
+    )
+
+
+async def claim_retirements(conn: Conn, after_s: float, limit: int) -> list[Retirement]:
+    """Some that nobody looked at for so long; they are not due again for as long.
+
+    Several who ask get different ones. Needs no model lock: no record is judged by when this was.
+    """
+    rows = await conn.fetch(
+        """
+          WITH due AS (
+              SELECT workspace_id, workflow_id
+                FROM lifecycles
+               WHERE retired <> '{}'
+                 AND retired_checked_at < now() - make_interval(secs => $1::float8)
+               ORDER BY retired_checked_at
+               LIMIT $2
+                 FOR UPDATE SKIP LOCKED)
+        UPDATE lifecycles AS claimed
+           SET retired_checked_at = now()
+          FROM due
+         WHERE claimed.workspace_id = due.workspace_id
+           AND claimed.workflow_id = due.workflow_id
+        RETURNING claimed.workspace_id, claimed.workflow_id, claimed.retired_in,
+                  claimed.retired_checked_at
+        """,
+        after_s,
+        limit,
+    )
+    return [
+        Retirement(
+            row["workspace_id"], row["workflow_id"], row["retired_in"], row["retired_checked_at"]
+        )
+        for row in rows
+    ]
+
+
+async def readmit_claimed(conn: Conn, retirement: Retirement) -> bool:
+    """As `readmit`, unless it is over, or another retirement or claim has come since."""
+    readmitted: bool | None = await conn.fetchval(
+        """
+        UPDATE lifecycles SET retired = '{}', retired_in = 0
+         WHERE workspace_id = $1
+           AND workflow_id = $2
+           AND retired_in = $3
+           AND retired_checked_at = $4
+           AND retired <> '{}'
+        RETURNING true
+        """,
+        retirement.workspace_id,
+        retirement.workflow_id,
+        retirement.version,
+        retirement.checked_at,
+    )
+    return bool(readmitted)
 
 
 async def bound(

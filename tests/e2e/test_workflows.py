@@ -98,6 +98,44 @@ async def test_a_failed_change_gives_its_states_back(sigma: Workspace):
     await _move(sigma, record["id"], "review")
 
 
+async def test_a_change_that_was_killed_gives_its_states_back(stack: Stack, sigma: Workspace):
+    """Killed between "no record enters draft" in one database and its commit in the other."""
+    quick = {
+        "SIGMA_REFERENCE_COMPARE_SECONDS": "0.05",
+        "SIGMA_RETIREMENT_PENDING_SECONDS": "0.05",
+    }
+    await stack.restart("workflow_service", **quick)
+    workflows = await asyncpg.connect(stack.databases["workflow_service"])
+    records = await asyncpg.connect(stack.databases["records_service"])
+    retired = "SELECT retired FROM lifecycles WHERE workspace_id = $1"
+    checked = "SELECT retired_checked_at FROM lifecycles WHERE workspace_id = $1"
+    try:
+        async with workflows.transaction():
+            await workflows.execute("LOCK TABLE outbox IN EXCLUSIVE MODE")
+            fewer = lifecycle(("review", "published"))
+            change = asyncio.create_task(sigma.admin.put("/workflows/wf-lifecycle", fewer))
+            await eventually(lambda: records.fetchval(retired, sigma.id))
+            # It is looked at more than once while it is under way, and stays as it is.
+            for _ in range(2):
+                seen = await records.fetchval(checked, sigma.id)
+                await eventually(
+                    lambda seen=seen: _is_not(records.fetchval(checked, sigma.id), seen)
+                )
+            assert await records.fetchval(retired, sigma.id) == ["state-draft"]
+            await stack.kill("workflow_service")
+            assert (await change).status == 503
+        assert await records.fetchval(retired, sigma.id) == ["state-draft"]
+        await stack.start("workflow_service")
+        await eventually(lambda: _is(records.fetchval(retired, sigma.id), []))
+    finally:
+        await workflows.close()
+        await records.close()
+    record = await sigma.record("schema-apparel", {"name": "Jacket"})
+    assert record["lifecycleStateId"] == "state-draft"
+    states = (await sigma.admin.get("/workflows/wf-lifecycle")).ok()["states"]
+    assert [state["id"] for state in states] == ["state-draft", "state-review", "state-published"]
+
+
 async def test_a_changed_definition_decides_the_next_step_at_once(sigma: Workspace):
     record = await sigma.record("schema-apparel")
     for nth in range(5):
@@ -161,6 +199,10 @@ async def test_a_worker_of_its_own_hears_what_happens_while_the_api_is_away(
 
 async def _is(found: Any, expected: Any) -> bool:
     return bool(await found == expected)
+
+
+async def _is_not(found: Any, expected: Any) -> bool:
+    return bool(await found != expected)
 
 
 async def _is_deleted(sigma: Workspace, workflow_id: str) -> bool:

@@ -55,11 +55,11 @@ async def admin(service):
     return caller
 
 
-async def hear(service, told):
+async def hear(service, told, workspace=WORKSPACE):
     event = Event(
         WORKFLOW_UPDATED,
         "/workflow_service",
-        WORKSPACE,
+        workspace,
         told["id"],
         {"workflowId": told["id"], "version": told["version"], "definition": told},
     )
@@ -75,6 +75,24 @@ async def retire(admin, states, version):
     return await admin.post(
         "/internal/workflows/wf-simple/retire-states", {"states": states, "version": version}
     )
+
+
+async def push_time(service):
+    """As if everything had been looked at a minute earlier."""
+    await service.database.execute(
+        "UPDATE lifecycles SET retired_checked_at = retired_checked_at - interval '1 minute'"
+    )
+
+
+async def claim(service, limit=10):
+    due = {"afterSeconds": 30, "limit": limit}
+    caller = service.as_service("workflow_service")
+    return (await caller.post("/internal/retirements/claim", due)).ok()["retirements"]
+
+
+async def readmit(service, claimed):
+    caller = service.as_service("workflow_service")
+    return (await caller.post("/internal/retirements/readmit", claimed)).ok()["readmitted"]
 
 
 async def test_a_state_that_a_record_is_in_cannot_be_retired(admin):
@@ -105,6 +123,73 @@ async def test_a_state_that_stays_after_all_is_open_again(admin):
     assert (await retire(admin, ["state-draft"], 2)).status == 204
     assert (await admin.delete("/internal/workflows/wf-simple/retired-states")).status == 204
     assert (await create(admin)).status == 201
+
+
+async def test_a_retirement_that_the_definition_has_overtaken_comes_too_late(service, admin):
+    await hear(service, definition(2, "review"))
+    assert (await retire(admin, ["state-review"], 2)).status == 204
+    assert (await create(admin)).ok()["lifecycleStateId"] == "state-review"
+
+
+async def test_what_is_retired_for_long_is_claimed_once_and_readmitted(service, admin):
+    (await retire(admin, ["state-draft"], 2)).ok()
+    assert await claim(service) == []
+    await push_time(service)
+    (claimed,) = await claim(service)
+    assert (claimed["workspaceId"], claimed["workflowId"], claimed["version"]) == (
+        WORKSPACE,
+        "wf-simple",
+        2,
+    )
+    assert await claim(service) == []
+    assert await readmit(service, claimed) is True
+    assert (await create(admin)).status == 201
+    await push_time(service)
+    assert await claim(service) == []
+    assert await readmit(service, claimed) is False
+
+
+async def test_late_word_of_a_dead_revision_does_not_readmit_for_the_next_one(service, admin):
+    """Both would have made the same version."""
+    (await retire(admin, ["state-draft"], 2)).ok()
+    await push_time(service)
+    (claimed,) = await claim(service)
+    (await retire(admin, ["state-draft"], 2)).ok()
+    assert await readmit(service, claimed) is False
+    assert (await create(admin)).status == 503
+
+
+async def test_late_word_of_one_claim_does_not_readmit_after_the_next_one(service, admin):
+    (await retire(admin, ["state-draft"], 2)).ok()
+    await push_time(service)
+    (first,) = await claim(service)
+    await push_time(service)
+    (second,) = await claim(service)
+    assert await readmit(service, first) is False
+    assert await readmit(service, second) is True
+
+
+async def test_what_nobody_looked_at_for_longest_is_claimed_first(service, admin):
+    for workspace in ("ws-a", "ws-b"):
+        await hear(service, definition(1, "draft", "review"), workspace)
+        caller = service.as_(identities.admin(workspace=workspace))
+        (await retire(caller, ["state-draft"], 2)).ok()
+    await push_time(service)
+    turns = [[one["workspaceId"] for one in await claim(service, limit=1)] for _ in range(3)]
+    assert turns == [["ws-a"], ["ws-b"], []]
+
+
+async def test_what_speaks_of_all_workspaces_is_for_services_alone(admin):
+    denied = error(403, "PERMISSION_DENIED", "Permission denied")
+    due = {"afterSeconds": 1, "limit": 1}
+    one = {
+        "workspaceId": "ws-other",
+        "workflowId": "wf-simple",
+        "version": 2,
+        "checkedAt": "2026-01-01T00:00:00Z",
+    }
+    assert (await admin.post("/internal/retirements/claim", due)).told == denied
+    assert (await admin.post("/internal/retirements/readmit", one)).told == denied
 
 
 async def test_old_news_changes_nothing(service, admin):

@@ -67,6 +67,7 @@ async def update(
 
     Whoever revises a workflow holds its row until the commit, so states are retired in
     records_service by one revision at a time, and taken back if that revision does not come about.
+    Where it dies before it can do so, the comparison does.
     """
     check_same_id(draft.id, workflow_id)
     async with db.acquire() as conn:
@@ -170,7 +171,7 @@ async def _readmit(
             if known.version == version:
                 await neighbours.readmit_states(workflow_id)
     except ApiError as error:
-        # The next revision tells records_service all its states again.
+        # The comparison finds them, as it finds those of a process that died.
         log.warning("states_stay_retired", workflow_id=workflow_id, error=error.message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -20,6 +21,19 @@ NAMES_ASKED_MAX: Final = 10_000
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
 SIGNER: Final = web.AppKey("signer", IdentitySigner)
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """States that records_service holds back for `version` of a workflow.
+
+    `checked_at` is its mark of this very claim, to be given back as it came.
+    """
+
+    workspace_id: str
+    workflow_id: str
+    version: int
+    checked_at: str
 
 
 class Neighbours:
@@ -103,3 +117,34 @@ async def stale_references(
         asked[stale["workspaceId"], stale["schemaId"], stale["workflowId"]]
         for stale in told["stale"]
     ]
+
+
+async def claim_retirements(app: web.Application, after_s: float, limit: int) -> list[Retirement]:
+    """States retired long ago, of any workspace; nobody is told of the same ones for as long."""
+    told = await app[RECORDS].request(
+        "POST",
+        "/internal/retirements/claim",
+        json={"afterSeconds": after_s, "limit": limit},
+        identity_token=app[SIGNER].sign_service(),
+    )
+    return [
+        Retirement(one["workspaceId"], one["workflowId"], one["version"], one["checkedAt"])
+        for one in told["retirements"]
+    ]
+
+
+async def readmit_retirement(app: web.Application, retirement: Retirement) -> bool:
+    """The revision is dead. False when its states were readmitted, or retired anew, before."""
+    told = await app[RECORDS].request(
+        "POST",
+        "/internal/retirements/readmit",
+        json={
+            "workspaceId": retirement.workspace_id,
+            "workflowId": retirement.workflow_id,
+            "version": retirement.version,
+            "checkedAt": retirement.checked_at,
+        },
+        identity_token=app[SIGNER].sign_service(),
+    )
+    readmitted: bool = told["readmitted"]
+    return readmitted

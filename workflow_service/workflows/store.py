@@ -39,6 +39,20 @@ async def get_locked(conn: Conn, workspace_id: str, workflow_id: str) -> Workflo
     return _found(row, workflow_id)
 
 
+async def get_unless_revised(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow | None:
+    """As `get_locked`, but None when somebody is revising or deleting it now, or it is gone."""
+    row = await conn.fetchrow(
+        """SELECT id, alias, body, version, created_at, updated_at
+             FROM workflows
+            WHERE workspace_id = $1
+              AND id = $2
+              FOR NO KEY UPDATE SKIP LOCKED""",
+        workspace_id,
+        workflow_id,
+    )
+    return None if row is None else _workflow(row)
+
+
 async def all_of(conn: Conn, workspace_id: str) -> list[Workflow]:
     """The workspace's workflows, oldest first."""
     rows = await conn.fetch(
