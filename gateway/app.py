@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.answer_places import NOBODY
 from gateway.authenticate import Authenticator, ask_auth_service
 from gateway.config import GatewayConfig
 from gateway.description import description_routes
@@ -98,8 +99,7 @@ class Gate:
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
             prefix = self._admitted(caller.identity, request.method, path, prefix)
-            token = caller.token(time.monotonic())
-            return await self._forward(request, prefix, path + query, deadline, token, rate)
+            return await self._forward(request, prefix, path + query, deadline, caller, rate)
         except ApiError as error:
             error.headers.update(rate)
             raise
@@ -110,7 +110,7 @@ class Gate:
         prefix: Prefix,
         target: str,
         deadline: float,
-        identity_token: str | None = None,
+        caller: Caller | None = None,
         more_headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
         return await forward(
@@ -121,7 +121,8 @@ class Gate:
             body=Body(request, self.config.body_bytes_max),
             request_id=request_id_of(request),
             deadline=deadline,
-            identity_token=identity_token,
+            identity_token=None if caller is None else caller.token(time.monotonic()),
+            party=NOBODY if caller is None else caller.party,
             more_headers=more_headers or {},
         )
 

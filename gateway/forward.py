@@ -3,7 +3,8 @@
     client head  -> our head       credentials, hop-by-hop and identity headers off; ours on
     client body  -> same bytes     whole when small (a slow sender then holds no connection),
                                    piece by piece when large, at the pace of the slower side
-    answer       -> same bytes     whole when small, piece by piece when large
+    answer       -> same bytes     whole when small, piece by piece when large, which needs a place
+                                   among few and a reader who takes it at some pace
 
 Once the head of an answer is out, what goes wrong aborts the client's connection: half a body must
 never look like a whole one.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
@@ -20,6 +22,7 @@ import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from gateway.answer_places import Party
 from gateway.upstream_connection import Answer, BodySource, UpstreamPool
 from shared import tracing
 from shared.errors import (
@@ -28,6 +31,7 @@ from shared.errors import (
     ServiceUnavailable,
     Unauthorized,
     UpstreamTimeout,
+    ValidationError,
 )
 
 log = structlog.get_logger()
@@ -35,7 +39,14 @@ log = structlog.get_logger()
 # A body up to this size is handed over in one piece.
 WHOLE_BODY_BYTES_MAX: Final = 1 << 16
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-_WRITE_S_MAX: Final = 30.0
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# How long a reader may take nothing of a large answer that waits for it, which is also how far it
+# may fall behind the least pace in the course of it.
+_READER_LATE_S_MAX: Final = 10.0
+_READER_BYTES_PER_S_MIN: Final = 16 << 10
+# The kernel takes in megabytes that it has not sent yet, and says that it takes more only when much
+# of them is gone. For a slow reader that is later than anybody may seem to take nothing.
+_UNSENT_BYTES_MAX: Final = 1 << 17
 _REPLAYABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 _HOP_BY_HOP = frozenset(
@@ -193,6 +204,7 @@ async def forward(
     request_id: str,
     deadline: float,
     identity_token: str | None,
+    party: Party,
     more_headers: Mapping[str, str],
 ) -> web.StreamResponse:
     """Ask the service and answer what it answers. `deadline` is a time of the event loop."""
@@ -229,11 +241,15 @@ async def forward(
         answer.close()
         log.error("service_refuses_this_gateway", service=service)
         raise ServiceUnavailable
-    return await _answer(request, answer, deadline, more_headers)
+    return await _answer(request, answer, deadline, party, more_headers)
 
 
 async def _answer(
-    request: web.Request, answer: Answer, deadline: float, more_headers: Mapping[str, str]
+    request: web.Request,
+    answer: Answer,
+    deadline: float,
+    party: Party,
+    more_headers: Mapping[str, str],
 ) -> web.StreamResponse:
     headers = _returned(answer)
     headers.update(more_headers)
@@ -243,6 +259,13 @@ async def _answer(
     elif length is not None and length <= WHOLE_BODY_BYTES_MAX:
         payload = await answer.read(deadline)
     else:
+        # As long as the head is not out, it can still be told that there is no room.
+        try:
+            await answer.keep(party, deadline)
+        except ServiceUnavailable as error:
+            if request.method in _READS or answer.status >= ValidationError.status:
+                raise
+            raise ServiceUnavailable(f"The change was made. {error.message}") from None
         return await _stream(request, answer, headers, length)
     if request.method == "HEAD":
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
@@ -281,9 +304,7 @@ async def _stream(
     response.content_length = length
     try:
         await response.prepare(request)
-        async for part in answer.parts():
-            async with asyncio.timeout(_WRITE_S_MAX):
-                await response.write(part)
+        await _hand_over(request, answer, response)
         await response.write_eof()
     except (ApiError, OSError, TimeoutError) as error:
         answer.close()
@@ -294,3 +315,19 @@ async def _stream(
         answer.close()
         raise
     return response
+
+
+async def _hand_over(request: web.Request, answer: Answer, response: web.StreamResponse) -> None:
+    """Pass the body on; `TimeoutError` when the reader, not the service, is too slow."""
+    if request.transport is not None:
+        readers: socket.socket = request.transport.get_extra_info("socket")
+        readers.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES_MAX)
+    loop = asyncio.get_running_loop()
+    taken, waited_s = 0, 0.0
+    async for part in answer.parts():
+        began = loop.time()
+        left_s = _READER_LATE_S_MAX + taken / _READER_BYTES_PER_S_MIN - waited_s
+        async with asyncio.timeout(min(_READER_LATE_S_MAX, left_s)):
+            await response.write(part)
+        taken += len(part)
+        waited_s += loop.time() - began

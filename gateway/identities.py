@@ -29,6 +29,7 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import Counter
 
+from gateway.answer_places import Party
 from shared.errors import ApiError, ServiceUnavailable, Unauthorized
 from shared.events import AUTH_PULSE, Event
 from shared.identity import Identity, IdentitySigner
@@ -82,6 +83,11 @@ class Caller:
     _signer: IdentitySigner = field(repr=False)
     _token: str = field(default="", repr=False)
     _token_until: float = 0.0
+
+    @property
+    def party(self) -> Party:
+        """Whose large answers are counted together."""
+        return self.identity.workspace_id, self.identity.kind, self.identity.id
 
     def token(self, now: float) -> str:
         """The signed identity, good for at least another half of its life."""

@@ -15,6 +15,7 @@ What it promises:
 - Whatever goes wrong, time-outs and a cancelled caller included, the connection is closed with the
   request: no answer is ever read by the wrong caller.
 - Never more than `connections_max` sockets; who finds none free waits in line until its deadline.
+- Bodies that take as long as a client likes, of either direction, never keep all of them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from gateway.answer_places import AnswerPlaces, Party
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 
 # A service closes an idle connection after more than a minute. To stop using it well before that is
@@ -45,6 +47,10 @@ _CONNECT_PAUSES_S = (0.05, 0.15)
 _BUFFER_BYTES = 1 << 16
 # One connection in so many may carry a body that is still on its way.
 UPLOADS_SHARE = 4
+# One in so many may carry an answer to whoever reads it slowly, and one in so many be kept by who
+# waits for a place among those. With the uploads this leaves more than a third to everybody else.
+ANSWERS_SHARE = 4
+ANSWERS_LINE_SHARE = 8
 _INFORMATIONAL_STATUSES_END = 200
 _NO_CONTENT_STATUSES = frozenset({204, 304})
 
@@ -62,7 +68,7 @@ class _Closed(Exception):
 class Answer:
     """What the service answered; the body is read by exactly one of the three ways out."""
 
-    __slots__ = ("_connection", "_idle_s_max", "headers", "payload", "reason", "status")
+    __slots__ = ("_connection", "_idle_s_max", "_over", "headers", "payload", "reason", "status")
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class Answer:
     ) -> None:
         self._connection = connection
         self._idle_s_max = idle_s_max
+        self._over = False
         self.status: int = message.code
         self.reason: str = message.reason
         self.headers = message.headers
@@ -86,7 +93,7 @@ class Answer:
     def take(self) -> bytes:
         """The body of a `whole` answer; the connection is free for the next request."""
         body = b"" if self.payload is EMPTY_PAYLOAD else self.payload.read_nowait(-1)
-        self._connection.release()
+        self._release()
         return body
 
     async def read(self, deadline: float) -> bytes:
@@ -98,32 +105,56 @@ class Answer:
             async with asyncio.timeout_at(deadline):
                 parts = [part async for part in self.parts()]
         except TimeoutError:
-            self._connection.close()
+            self.close()
             raise UpstreamTimeout from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def keep(self, party: Party, deadline: float) -> None:
+        """Have a place among the answers that keep their connection while they are read.
+
+        Where none comes free soon the answer is given up, with `ServiceUnavailable`. `deadline` is
+        a time of the event loop.
+        """
+        try:
+            await self._connection.keep(party, deadline)
+        except BaseException:
+            self.close()
+            raise
+
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Too slow or cut off: `UpstreamTimeout`, `ServiceUnavailable`."""
+        """The body as it comes. Too slow or cut off: `UpstreamTimeout`, `ServiceUnavailable`.
+
+        The connection is free as soon as the last part is here, before that is asked for.
+        """
         try:
             while not self.payload.at_eof():
                 async with asyncio.timeout(self._idle_s_max):
-                    part = await self.payload.readany()
+                    part = await self.payload.read(_BUFFER_BYTES)
+                if self.payload.at_eof():
+                    self._release()
                 if part:
                     yield part
         except TimeoutError:
-            self._connection.close()
+            self.close()
             raise UpstreamTimeout from None
         except (ClientPayloadError, ConnectionError):
-            self._connection.close()
+            self.close()
             raise ServiceUnavailable from None
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
-        self._connection.release()
+        self._release()
+
+    def _release(self) -> None:
+        if not self._over:
+            self._over = True
+            self._connection.release()
 
     def close(self) -> None:
-        """Give the answer up, and the connection with it."""
-        self._connection.close()
+        """Give the answer up, and the connection with it unless that carries another by now."""
+        if not self._over:
+            self._over = True
+            self._connection.close()
 
 
 class Connection(BaseProtocol):
@@ -307,6 +338,10 @@ class Connection(BaseProtocol):
         else:
             self.close()
 
+    async def keep(self, party: Party, deadline: float) -> None:
+        """Take the place that an answer needs to keep this connection while it is read."""
+        await self._pool.take_place(self, party, deadline)
+
     def close(self) -> None:
         """Close the socket at once; a body that somebody still reads ends with an error."""
         transport = self.transport
@@ -342,6 +377,11 @@ class UpstreamPool:
         # Whoever streams a body decides how long it takes; a few connections are lent to them, so
         # that silent uploads cannot take those that everybody else needs.
         self._uploads = asyncio.Semaphore(max(1, connections_max // UPLOADS_SHARE))
+        # The same of answers, whose readers decide.
+        self._answers = AnswerPlaces(
+            max(1, connections_max // ANSWERS_SHARE), max(1, connections_max // ANSWERS_LINE_SHARE)
+        )
+        self._kept: dict[Connection, Party] = {}
 
     async def send_streaming(
         self,
@@ -475,12 +515,28 @@ class UpstreamPool:
             self._open.discard(connection)
             with contextlib.suppress(ValueError):
                 self._idle.remove(connection)
+            self._give_back_place(connection)
             self._call_next()
 
     def give_back(self, connection: Connection) -> None:
         """A connection tells that it is free."""
         self._idle.append(connection)
+        self._give_back_place(connection)
         self._call_next()
+
+    async def take_place(self, connection: Connection, party: Party, deadline: float) -> None:
+        """A connection asks for the place of an answer; it has it until it is free or gone."""
+        await self._answers.take(party, deadline)
+        if connection in self._open:
+            self._kept[connection] = party
+        else:
+            # Gone meanwhile; what had come of the answer can be read without it.
+            self._answers.give_back(party)
+
+    def _give_back_place(self, connection: Connection) -> None:
+        party = self._kept.pop(connection, None)
+        if party is not None:
+            self._answers.give_back(party)
 
     def _call_next(self) -> None:
         if self._idle or len(self._open) + self._opening < self._connections_max:
