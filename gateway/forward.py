@@ -36,8 +36,10 @@ from shared.errors import (
 
 log = structlog.get_logger()
 
-# A body up to this size is handed over in one piece.
+# A request's body up to this size is handed over in one piece.
 WHOLE_BODY_BYTES_MAX: Final = 1 << 16
+# An answer up to this size, too: a usual page of a list needs no place among the large ones.
+WHOLE_ANSWER_BYTES_MAX: Final = 1 << 18
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # How long a reader may take nothing of a large answer that waits for it, which is also how far it
@@ -256,7 +258,7 @@ async def _answer(
     length = _length_of(answer)
     if answer.whole:
         payload = answer.take()
-    elif length is not None and length <= WHOLE_BODY_BYTES_MAX:
+    elif length is not None and length <= WHOLE_ANSWER_BYTES_MAX:
         payload = await answer.read(deadline)
     else:
         # As long as the head is not out, it can still be told that there is no room.
