@@ -190,9 +190,7 @@ class Relay:
     def start(self) -> None:
         """Begin to carry as soon as broker and database are there."""
         self._tasks = [
-            asyncio.create_task(
-                on_every_connection(self._bus, "outbox relay", self._carry), name="outbox relay"
-            ),
+            on_every_connection(self._bus, "outbox relay", self._carry),
             asyncio.create_task(self._measure(), name="outbox metrics"),
         ]
 
@@ -324,7 +322,7 @@ class Relay:
     async def _measure(self) -> None:
         """Say how far behind the outbox is, also where no relay can lead."""
         while True:
-            with suppress(ServiceUnavailable):
+            try:
                 row = await self._database.fetchrow(
                     """SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS few) AS rows,
                               coalesce(extract(epoch FROM clock_timestamp() - (
@@ -335,6 +333,10 @@ class Relay:
                 if row is not None:
                     OUTBOX_ROWS.set(row["rows"])
                     OUTBOX_AGE.set(row["age_s"])
+            except ServiceUnavailable:
+                pass
+            except Exception:
+                log.exception("outbox_not_measured")
             await asyncio.sleep(MEASURE_EVERY_S)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 import aio_pika
@@ -20,6 +20,7 @@ from shared import topology
 from shared.config import ServiceConfig
 from shared.errors import ServiceUnavailable
 from shared.topology import Queue
+from shared.web import READINESS
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,26 @@ BROKER_ERRORS: Final = (*CONNECTION_EXCEPTIONS, AMQPError, TimeoutError)
 
 class NotConfirmed(Exception):
     """The broker did not say that it has the message. It may have it all the same."""
+
+
+class Abandoned(ConnectionError):
+    """The client library cancelled what waited for the broker: the connection is lost."""
+
+
+@contextmanager
+def abandoning_is_an_error() -> Iterator[None]:
+    """Raise `Abandoned` in place of a `CancelledError` that nobody asked this task for.
+
+    When a broker falls silent, aiormq cancels tasks of its own. Whoever waits for one of those is
+    not being stopped, but would end as if it were: for good, and without a word.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Abandoned(repr(error)) from error
 
 
 class _Connection(aio_pika.Connection):
@@ -60,6 +81,7 @@ class Bus:
         self._connection: AbstractConnection | None = None
         self._up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._missed: list[str] = []
 
     @property
     def is_up(self) -> bool:
@@ -79,19 +101,39 @@ class Bus:
             # They report each failed attempt as an error of theirs; it is told once, here.
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._keeper = asyncio.create_task(self._keep_connected(), name="bus")
+        self.watch(self._keeper)
 
     async def stop(self) -> None:
         """Disconnect and stay so."""
         if self._keeper is not None:
             await end(self._keeper)
 
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """Count on this task: should it end although nobody asked it to, `ready` raises."""
+        task.add_done_callback(self._miss)
+
+    async def ready(self) -> None:
+        """Raise `ServiceUnavailable` when a task is missed: nothing but a restart brings it back.
+
+        A broker that is away is no reason: services serve without it.
+        """
+        if self._missed:
+            raise ServiceUnavailable(f"Ended unasked: {', '.join(self._missed)}")
+
+    def _miss(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelling():
+            error = None if task.cancelled() else task.exception()
+            log.error("task_ended_unasked", task=task.get_name(), exc_info=error)
+            self._missed.append(task.get_name())
+
     async def _keep_connected(self) -> None:
         pause_s = BACKOFF_FIRST_S
         while True:
             try:
-                async with self._connected() as lost:
-                    pause_s = BACKOFF_FIRST_S
-                    await lost.wait()
+                with abandoning_is_an_error():
+                    async with self._connected() as lost:
+                        pause_s = BACKOFF_FIRST_S
+                        await lost.wait()
                 log.warning("bus_lost")
             except BROKER_ERRORS as error:
                 log.warning("bus_unreachable", error=repr(error), retry_s=pause_s)
@@ -166,6 +208,8 @@ def rabbitmq(
     async def opened(app: web.Application) -> AsyncIterator[None]:
         bus = Bus(config.amqp_url.get_secret_value(), name, queues)
         app[BUS] = bus
+        if READINESS in app:
+            app[READINESS].append(_ready)
         bus.start()
         yield
         await bus.stop()
@@ -173,16 +217,29 @@ def rabbitmq(
     return opened
 
 
-async def on_every_connection(
+async def _ready(app: web.Application) -> None:
+    await app[BUS].ready()
+
+
+def on_every_connection(
+    bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
+) -> asyncio.Task[None]:
+    """Run the session on the broker's connection, and again on the next, until `end`."""
+    task = asyncio.create_task(_run_again_and_again(bus, what, session), name=what)
+    bus.watch(task)
+    return task
+
+
+async def _run_again_and_again(
     bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
 ) -> None:
-    """Run the session on the broker's connection, and again on the next, until cancelled."""
     pause_s = BACKOFF_FIRST_S
     while True:
         connection = await bus.connection()
         began = time.monotonic()
         try:
-            await session(connection)
+            with abandoning_is_an_error():
+                await session(connection)
         except (*BROKER_ERRORS, NotConfirmed, ServiceUnavailable) as error:
             log.warning("session_interrupted", session=what, error=repr(error))
         except Exception:

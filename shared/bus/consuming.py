@@ -36,6 +36,7 @@ from shared.bus.connection import (
     BUS,
     CONNECT_TIMEOUT_S,
     Bus,
+    abandoning_is_an_error,
     declare,
     end,
     on_every_connection,
@@ -134,7 +135,7 @@ class Consumer:
         """Begin to read as soon as the broker is there."""
         what = f"consume {self._queue.name}"
         self._tasks = [
-            asyncio.create_task(on_every_connection(self._bus, what, self._read), name=what),
+            on_every_connection(self._bus, what, self._read),
             asyncio.create_task(self._sweep_now_and_then(), name=f"sweep {self._queue.name}"),
         ]
 
@@ -165,9 +166,13 @@ class Consumer:
 
     async def _sweep_now_and_then(self) -> None:
         while True:
-            with suppress(ServiceUnavailable):
+            try:
                 while await inbox.sweep(self._database) == inbox.SWEPT_AT_ONCE_MAX:
                     pass
+            except ServiceUnavailable:
+                pass
+            except Exception:
+                log.exception("inbox_not_swept")
             await asyncio.sleep(SWEEP_EVERY_S)
 
 
@@ -226,7 +231,7 @@ class _Reading:
 
     async def finish(self) -> None:
         """Ask the broker for no more, handle what it has given, then end `run`."""
-        with suppress(*BROKER_ERRORS):
+        with suppress(*BROKER_ERRORS), abandoning_is_an_error():
             async with asyncio.timeout(STOP_WAIT_S):
                 underlay = await self._channel.get_underlay_channel()
                 await underlay.basic_cancel(self._tag)

@@ -60,8 +60,7 @@ def subscribe(
                 on_down()
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        what = f"subscribe {binding}"
-        listening = asyncio.create_task(on_every_connection(app[BUS], what, listen), name=what)
+        listening = on_every_connection(app[BUS], f"subscribe {binding}", listen)
         yield
         await end(listening)
 

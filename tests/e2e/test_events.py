@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
+import time
 from collections import Counter
 from contextlib import asynccontextmanager
 
 import aio_pika
+import aiohttp
 import pytest
 
 from shared.events import Event
-from shared.topology import EVENTS
+from shared.topology import EVENTS, RECORDS_QUEUE, WORKFLOW_QUEUE
 from tests.kit.eventually import eventually
 
 QUEUE = "listener"
+# Three missed heartbeats of 5 s and a second each, and some time to notice.
+HANG_S = 22
 
 
 @pytest.fixture
@@ -88,6 +95,54 @@ async def test_no_write_fails_and_no_event_is_lost_while_the_broker_is_stopped(f
     heard = Heard(sigma.id)
     await hear(frail_stack, heard, 200)
     assert sorted(heard.subjects.values()) == sorted((f"ent-{n}", 1) for n in range(200))
+
+
+async def forgotten(stack):
+    """How often the gateway was told of a change that made it forget a caller."""
+    metrics = f"{stack['gateway'].internal_url}/metrics"
+    async with aiohttp.ClientSession() as session, session.get(metrics) as answer:
+        said = await answer.text()
+    return float(re.search(r"^sigma_identity_evictions_total (\S+)", said, re.MULTILINE)[1])
+
+
+@pytest.mark.slow
+async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(frail_stack, sigma):
+    """The relays, the consumers and the gateway's subscription: none stays away, and is ready."""
+    await listen(frail_stack)
+    (await create(sigma, 0)).ok()
+    pid = frail_stack.servers.rabbit.private.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        ends = time.monotonic() + HANG_S
+        for n in range(1, 40):
+            assert (await create(sigma, n)).status == 201
+        await asyncio.sleep(ends - time.monotonic())
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    heard = Heard(sigma.id)
+    await hear(frail_stack, heard, 40)
+    assert sorted(heard.subjects.values()) == sorted((f"ent-{n}", 1) for n in range(40))
+
+    async def both_are_read():
+        async with connected(frail_stack) as channel:
+            for name in (RECORDS_QUEUE, WORKFLOW_QUEUE):
+                queue = await channel.declare_queue(name, passive=True)
+                assert queue.declaration_result.consumer_count == 1
+        return True
+
+    await eventually(both_are_read, within_s=30)
+    key = await sigma.api_key(["read"])
+    (known,) = (await sigma.admin.get("/api-keys")).ok()
+    before = await forgotten(frail_stack)
+    (await key.get("/records")).ok()
+    (await sigma.admin.post(f"/api-keys/{known['id']}/deactivate")).ok()
+
+    async def the_gateway_hears():
+        return await forgotten(frail_stack) > before
+
+    await eventually(the_gateway_hears, within_s=30)
+    for process in frail_stack.processes:
+        assert process.ready, process.name
 
 
 async def test_a_service_killed_between_commit_and_publish_loses_nothing(frail_stack, sigma):

@@ -13,11 +13,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import aiormq
 import pytest
 from aiohttp import web
 
 from shared import outbox, postgres, topology
-from shared.bus import BUS, Bus, Consumer, NotConfirmed, Publisher, subscribe
+from shared.bus import BUS, Bus, Consumer, NotConfirmed, Publisher, connection, subscribe
 from shared.errors import PayloadTooLarge
 from shared.events import Event
 from shared.outbox import Relay
@@ -282,6 +283,62 @@ async def test_a_broker_that_is_away_costs_no_event(db: Database, queue: Queue, 
     assert await effects(db) == 200
 
 
+@pytest.mark.parametrize("call", ["open", "basic_publish"])
+async def test_a_relay_carries_on_when_the_client_library_cancels_it(
+    db: Database, bus: Bus, queue: Queue, call: str, monkeypatch: pytest.MonkeyPatch
+):
+    """As aiormq does with all that waits for a broker whose heartbeat failed."""
+    await bus.connection()
+    original = getattr(aiormq.Channel, call)
+    cancelled: list[str] = []
+
+    async def cancelled_once(*arguments, **options):
+        if not cancelled:
+            cancelled.append(call)
+            raise asyncio.CancelledError
+        return await original(*arguments, **options)
+
+    monkeypatch.setattr(aiormq.Channel, call, cancelled_once)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, "ent-1", version) for version in (1, 2, 3)))
+    async with relaying(db, bus):
+        await eventually(lambda: _is(unsent(db), 0))
+    assert cancelled
+    async with consuming(db, bus, queue) as seen:
+        await eventually(lambda: len(seen) == 3)
+    assert seen.of("ent-1") == [1, 2, 3]
+    await bus.ready()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before it leads", "while it leads"])
+async def test_a_broker_that_hangs_costs_no_event(
+    db: Database, queue: Queue, amqp_url: str, moment: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 1)
+    async with Wire(amqp_url) as wire:
+        bus = Bus(wire.url, "test", [queue])
+        bus.start()
+        await bus.connection()
+        if moment == "before it leads":
+            wire.hold()
+        async with relaying(db, bus) as relay:
+            if moment == "while it leads":
+                await eventually(lambda: relay.leads)
+                wire.hold()
+            async with db.transaction() as conn:
+                await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(1, 6)))
+            relay.wake()
+            await eventually(lambda: not bus.is_up, within_s=20)
+            wire.mend()
+            async with consuming(db, bus, queue) as seen:
+                await eventually(lambda: len(seen) == 5)
+            await eventually(lambda: _is(unsent(db), 0))
+        await bus.ready()
+        await bus.stop()
+    assert seen.of("ent-1") == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("fault", ["cut", "hold"])
 async def test_a_database_that_is_away_or_silent_is_found_again(
     db: Database, bus: Bus, queue: Queue, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -444,6 +501,18 @@ async def test_how_far_behind_it_is_can_be_read_without_a_broker(db: Database, q
         await eventually(lambda: outbox.OUTBOX_ROWS._value.get() == 3)
         assert 90 <= outbox.OUTBOX_AGE._value.get() < 120
     await bus.stop()
+
+
+async def test_it_is_measured_again_after_a_failure_that_nobody_foresaw(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(outbox, "MEASURE_EVERY_S", 0.02)
+    outbox.OUTBOX_ROWS.set(-1)
+    await db.execute("ALTER TABLE outbox RENAME TO elsewhere")
+    async with relaying(db, bus):
+        await eventually(lambda: "outbox_not_measured" in capsys.readouterr().out)
+        await db.execute("ALTER TABLE elsewhere RENAME TO outbox")
+        await eventually(lambda: outbox.OUTBOX_ROWS._value.get() == 0)
 
 
 @pytest.mark.parametrize(
