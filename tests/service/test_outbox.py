@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import random
 import signal
@@ -160,6 +161,92 @@ async def test_order_survives_a_broker_that_refuses_one_of_them(
         await eventually(lambda: len(seen) == 3)
     assert refused
     assert seen.of("ent-1") == [1, 2, 3]
+
+
+def incompressible(size: int, seed: int) -> str:
+    """Text of which PostgreSQL stores every byte."""
+    return base64.b64encode(random.Random(seed).randbytes(size * 3 // 4)).decode()
+
+
+async def stage_large(db: Database, queue: Queue) -> int:
+    """Stage some 13 MiB of events of three subjects, one of them larger than a whole read."""
+    sizes = [300_000] * 30
+    sizes[10] = 4 * outbox.READ_BYTES_MAX
+    sizes[20:25] = [100] * 5
+    for number, size in enumerate(sizes):
+        text = incompressible(size, number)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue, f"ent-{number % 3}", number, text=text))
+    return len(sizes)
+
+
+async def test_large_events_are_carried_a_few_at_a_time_in_order(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    reads: list[list[int]] = []
+    publish = Relay._publish
+
+    async def publish_and_note(self, conn, publisher, rows):
+        reads.append([len(row["document"]) for row in rows])
+        await publish(self, conn, publisher, rows)
+
+    monkeypatch.setattr(Relay, "_publish", publish_and_note)
+    count = await stage_large(db, queue)
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        await eventually(lambda: len(seen) == count)
+        await eventually(lambda: _is(unsent(db), 0))
+    for subject in range(3):
+        assert seen.of(f"ent-{subject}") == list(range(subject, count, 3))
+    assert sum(map(len, reads)) == count
+    assert max(map(len, reads)) > 1
+    assert all(len(read) == 1 or sum(read) <= outbox.READ_BYTES_MAX for read in reads)
+
+
+async def test_many_small_events_are_one_read(db: Database):
+    async with db.transaction() as conn:
+        await outbox.stage(
+            conn,
+            *(
+                Event("t", "/test", "ws-1", f"ent-{n}", {"text": incompressible(1_500, n)})
+                for n in range(outbox.BATCH_SIZE + 1)
+            ),
+        )
+        rows, more = await Relay(db, Bus("amqp://", "test", []), "/test")._read(conn)
+        assert (len(rows), more) == (outbox.BATCH_SIZE, True)
+
+
+async def test_stopping_tells_also_what_is_large(db: Database, bus: Bus, queue: Queue):
+    await stage_large(db, queue)
+    relay = Relay(db, bus, "/test")
+    relay.start()
+    await eventually(lambda: relay.leads)
+    await relay.stop()
+    assert await unsent(db) == 0
+
+
+async def test_no_pulse_before_the_last_of_the_large_events(db: Database, bus: Bus, queue: Queue):
+    pulse = f"{queue.name}.pulse"
+    heard: list[str] = []
+    up = asyncio.Event()
+    count = await stage_large(db, queue)
+    app = web.Application()
+    app[BUS] = bus
+    app[DATABASE] = db
+    app.cleanup_ctx.append(
+        subscribe(
+            f"{queue.name}.#",
+            lambda event: heard.append(event.type),
+            on_up=up.set,
+            on_down=up.clear,
+        )
+    )
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await up.wait()
+    async with relaying(db, bus, pulse=pulse):
+        await eventually(lambda: pulse in heard)
+    assert heard.index(pulse) == count
+    await runner.cleanup()
 
 
 async def test_a_transaction_that_commits_after_a_later_one_is_not_stepped_over(
