@@ -76,7 +76,7 @@ READ_BYTES_MAX: Final = 1 << 20
 """Of documents as PostgreSQL stores them, which is known without fetching them.
 
 `BATCH_SIZE` rows that need no more than the 2 KiB a row may have in the table fit. Larger documents
-are compressed, at most to a ninetieth: what is read has at most some 90 MiB, and mostly far less.
+are compressed, at most to a 255th (LZ4): what is read has at most 255 MiB, and mostly far less.
 """
 POLL_S: Final = 0.1
 LINGER_S: Final = 0.005
