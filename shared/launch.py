@@ -123,7 +123,8 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
 
     loop = asyncio.get_running_loop()
     for name in _STOP_SIGNALS:
-        loop.add_signal_handler(name, stop)
+        # Not the loop's own handlers: to remove those makes the signal deadly for a moment.
+        signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop))
     async with serving(app, config.host, config.port, config.internal_port, role) as served:
         _settle_memory()
         log.info("serving", port=served.port, internal_port=served.internal_port, role=role)
@@ -135,7 +136,6 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
     log.info("stopped")
     for name in _STOP_SIGNALS:
         # One that comes now would turn a good end into a bad one.
-        loop.remove_signal_handler(name)
         signal.signal(name, signal.SIG_IGN)
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -139,6 +140,20 @@ def test_it_drains_accepts_finishes_and_exits_0(keyring: Keyring, tmp_path: Path
     assert [event for event in events if event != "request"] == ["serving", "draining", "stopped"]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", process.port))
+
+
+def test_who_is_told_to_stop_again_and_again_ends_well_all_the_same(
+    keyring: Keyring, tmp_path: Path
+):
+    """Also in the last moments, when nobody listens to signals any more."""
+    process = new_process(keyring, tmp_path, SIGMA_DRAIN_SECONDS="0")
+    for _ in range(4):
+        process.start()
+        process.wait_ready()
+        while process.alive:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+        assert process.stop() == 0
 
 
 def test_a_worker_serves_probes_only(keyring: Keyring, tmp_path: Path):
