@@ -10,6 +10,7 @@ from shared.errors import ValidationError
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [one + other for one in _ALPHABET for other in _ALPHABET]
 _RANDOM_LENGTH = 20
 
 
@@ -20,7 +21,7 @@ def new_id(prefix: str) -> str:
     """
     # A secure source would cost a system call for each.
     bits = random.getrandbits(5 * _RANDOM_LENGTH)
-    tail = [_ALPHABET[(bits >> shift) & 31] for shift in range(0, 5 * _RANDOM_LENGTH, 5)]
+    tail = [_PAIRS[(bits >> shift) & 1023] for shift in range(0, 5 * _RANDOM_LENGTH, 10)]
     return f"{prefix}-{''.join(tail)}"
 
 
