@@ -85,6 +85,9 @@ def permissions(
     """The permission on each of these attributes, which are id -> alias."""
     resolved = Resolved(role)
     return {
-        attribute_id: resolved.permission(schema_id, attribute_id, alias)
+        # A name that is another attribute's id means that one.
+        attribute_id: resolved.permission(
+            schema_id, attribute_id, attribute_id if alias in aliases else alias
+        )
         for attribute_id, alias in aliases.items()
     }

@@ -87,7 +87,13 @@ class RecordRules:
         words = {
             attribute_id: AttributePermission.HIDDEN
             if attribute_id in hidden
-            else permission(role, self.schema.id, attribute_id, attribute.alias)
+            else permission(
+                role,
+                self.schema.id,
+                attribute_id,
+                # A name that is another attribute's id means that one.
+                attribute_id if attribute.alias in self.attributes else attribute.alias,
+            )
             for attribute_id, attribute in self.attributes.items()
         }
         visible = {

@@ -593,3 +593,20 @@ async def test_a_problem_names_each_place_that_may_not_be_written(service, admin
         {"pointer": f"/values/{name}", "detail": "This may not be written"}
         for name in ("price", "attr-sku")
     ]
+
+
+async def test_a_grant_for_an_id_opens_no_attribute_that_has_it_as_its_alias(service, admin):
+    for attribute_id, alias in (("cost", "own"), ("attr-secret", "cost")):
+        body = {"id": attribute_id, "alias": alias, "name": alias, "type": "text"}
+        (await admin.post("/attributes", body)).ok()
+    group = {"name": "All", "attributeIds": ["cost", "attr-secret"]}
+    schema = {"id": "schema-y", "alias": "y", "name": "Y", "variantEnabled": False}
+    (await admin.post("/schemas", {**schema, "attributeGroups": [group]})).ok()
+    values = {"own": everywhere("seen"), "cost": everywhere("secret")}
+    (await admin.post("/records", {"id": "ent-y", "schemaId": "schema-y", "values": values})).ok()
+    words = {"schemaId": "schema-y", "attributePermissions": {"cost": "write"}}
+    document = {"id": "role-editor", "version": 1, "schemaPermissions": [words]}
+    async with service.app[DATABASE].acquire() as conn:
+        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+    editor = service.as_(identities.user())
+    assert (await editor.get("/records/ent-y")).ok()["values"] == {"own": everywhere("seen")}

@@ -57,6 +57,14 @@ def test_an_attribute_may_be_named_by_its_alias_and_the_stricter_word_holds():
     assert either.permission("schema-a", "attr-price", "price") == "read"
 
 
+def test_a_name_that_is_an_attributes_id_means_no_other_by_its_alias():
+    some = schemas(on("schema-a", price="write", any="hidden"))
+    assert permissions(some, "schema-a", {"price": "cost", "attr-2": "price"}) == {
+        "price": "write",
+        "attr-2": "hidden",
+    }
+
+
 def test_the_attribute_is_asked_before_the_rest_and_the_schema_before_all_schemas():
     resolved = Resolved(
         schemas(on("schema-a", attr_x="hidden", any="read"), on("*", attr_x="write", any="write"))
