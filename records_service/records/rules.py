@@ -112,10 +112,14 @@ class RecordRules:
     def _named(
         self, state: State | None, names: Callable[[State], frozenset[str]]
     ) -> frozenset[str]:
-        """Attribute ids of a state's list, which may name them by id or alias."""
+        """Attribute ids of a state's list, which names them by id or, failing that, by alias."""
         if state is None:
             return frozenset()
-        return frozenset(self.ids_by_name[n] for n in names(state) if n in self.ids_by_name)
+        return frozenset(
+            name if name in self.attributes else self.ids_by_name[name]
+            for name in names(state)
+            if name in self.ids_by_name
+        )
 
 
 def rules_of(blueprint: Blueprint, schema_id: str) -> RecordRules:
