@@ -15,7 +15,7 @@ Action = Literal["create", "update", "delete", "transition"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What happened once; `changes` are as records_service.records.changes.Change tells them."""
+    """What happened once; `changes` are those of records_service.records.changes."""
 
     id: int
     record_id: str

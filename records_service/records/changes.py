@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from records_service.lifecycles.model import State
 from records_service.permissions.rules import Role
 from records_service.records.completeness import is_empty
 from records_service.records.rules import RecordRules
 from records_service.records.sameness import same
-from records_service.records.scopes import Entries, Entry, Values, scope_key
+from records_service.records.scopes import Entries, Entry, Scope, Values, scope_key
 from records_service.records.validation import Faults, Place, pointer, told
 from shared.errors import NotFound, PermissionDenied, ValidationError, Violation
 
+Change = dict[str, Any]
+"""One value of one scope, before and after, as audit and events tell it; null stands for no value.
 
-class Change(NamedTuple):
-    """One value of one scope, before and after; None stands for no value."""
-
-    attribute_id: str
-    alias: str
-    scope: Mapping[str, str]
-    old_value: Any
-    new_value: Any
-
-    def to_json(self) -> dict[str, Any]:
-        """As audit and events tell it; the id is what permissions are decided by."""
-        return {
-            "attribute": self.alias,
-            "attributeId": self.attribute_id,
-            "scope": self.scope,
-            "oldValue": self.old_value,
-            "newValue": self.new_value,
-        }
+The attribute's alias is for people; its id is what permissions are decided by.
+"""
 
 
 def merged(
@@ -51,8 +37,8 @@ def merged(
     wrong. A state's `readOnly` does not bind a record that is only now being created.
     """
     ids = {name: rules.ids_by_name.get(name) for name in sent}
-    named: dict[Place, str] = {("/values", name): i for name, i in ids.items() if i is not None}
-    _check_may_write(named, rules, role, state, is_new=is_new)
+    is_closed = _closed(rules, role, state, is_new=is_new)
+    _deny([("/values", name) for name, i in ids.items() if i is not None and is_closed(i)])
     faults = Faults()
     result = dict(old)
     seen: set[str] = set()
@@ -89,7 +75,8 @@ def with_value(
     attribute_id = rules.ids_by_name.get(name)
     if attribute_id is None:
         raise NotFound.of("Attribute", name)
-    _check_may_write({"/value": attribute_id}, rules, role, state, is_new=False)
+    if _closed(rules, role, state)(attribute_id):
+        _deny(["/value"])
     faults = Faults()
     sent = {"scope": scope or {}, "value": value}
     checked = rules.checks[attribute_id]([sent], "/values", faults)
@@ -114,7 +101,7 @@ def differences(old: Values, new: Values, rules: RecordRules) -> list[Change]:
         before, after = old.get(attribute_id), new.get(attribute_id)
         if before is None and after is not None:
             changes += [
-                Change(attribute_id, attribute.alias, entry["scope"], None, entry["value"])
+                _change(attribute_id, attribute.alias, entry["scope"], None, entry["value"])
                 for entry in after
             ]
         elif not same(before, after):
@@ -129,24 +116,33 @@ def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) 
         old_value = before[key]["value"] if key in before else None
         new_value = after[key]["value"] if key in after else None
         if not same(old_value, new_value):
-            yield Change(attribute_id, alias, dict(key), old_value, new_value)
+            yield _change(attribute_id, alias, dict(key), old_value, new_value)
 
 
-def _check_may_write(
-    named: Mapping[Place, str],
-    rules: RecordRules,
-    role: Role | None,
-    state: State | None,
-    *,
-    is_new: bool,
-) -> None:
-    """Raise `PermissionDenied` with the places of what may not be written, by the names sent."""
+def _change(attribute_id: str, alias: str, scope: Scope, old_value: Any, new_value: Any) -> Change:
+    return {
+        "attribute": alias,
+        "attributeId": attribute_id,
+        "scope": scope,
+        "oldValue": old_value,
+        "newValue": new_value,
+    }
+
+
+def _closed(
+    rules: RecordRules, role: Role | None, state: State | None, *, is_new: bool = False
+) -> Callable[[str], bool]:
+    """Whether an attribute may not be written by this role, in this state."""
     writable = rules.access(role, state.id if state else None).writable
     locked = frozenset[str]() if is_new else rules.read_only_in(state)
-    denied = [place for place, i in named.items() if i not in writable or i in locked]
-    if denied:
+    return lambda attribute_id: attribute_id not in writable or attribute_id in locked
+
+
+def _deny(places: Sequence[Place]) -> None:
+    """Raise `PermissionDenied` with the places that may not be written, by the names sent."""
+    if places:
         raise PermissionDenied(
-            violations=[Violation(pointer(place), "This may not be written") for place in denied]
+            violations=[Violation(pointer(place), "This may not be written") for place in places]
         )
 
 

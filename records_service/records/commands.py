@@ -425,7 +425,7 @@ def _write(
     to_state_id: str | None = None,
     comment: str | None = None,
 ) -> Write:
-    told_changes = orjson.dumps([change.to_json() for change in changes])
+    told_changes = orjson.dumps(changes)
     data: dict[str, Any] = {
         "entityId": record.id,
         "schemaId": record.schema_id,
