@@ -97,7 +97,8 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             # The workflow is about to have another first state: wait a moment for the news of it.
             raise ModelMoved
         state = rules.state_of(state_id)
-        _check_state(draft.lifecycle_state_id, state_id, state)
+        if draft.lifecycle_state_id is not None:
+            _check_state(draft.lifecycle_state_id, state_id, state)
         if caller.role is not None and not rules.access(caller.role, state_id).writable:
             raise PermissionDenied
         values = merged({}, draft.values, rules, caller.role, state, is_new=True)
@@ -176,7 +177,7 @@ async def change(
                 f" got '{told(changes.schema_id)}'",
             )
         if "lifecycle_state_id" in changes.model_fields_set:
-            _check_state(changes.lifecycle_state_id, record.state_id, seen.state, is_said=True)
+            _check_state(changes.lifecycle_state_id, record.state_id, seen.state)
         return merged(record.values, changes.values, seen.rules, caller.role, seen.state)
 
     return await _rewrite(app, caller, record_id, new_values)
@@ -455,15 +456,11 @@ def _write(
     )
 
 
-def _check_state(
-    named: str | None, state_id: str | None, state: State | None, *, is_said: bool = False
-) -> None:
+def _check_state(named: str | None, state_id: str | None, state: State | None) -> None:
     """Raise `ValidationError` when a write names another state than the record is in (Q26).
 
     A client that sends the whole object back names the state that it read, by its id or its label.
     """
-    if named is None and not is_said:
-        return
     if named == state_id or (state is not None and named == state.label):
         return
     raise ValidationError.at(
