@@ -68,6 +68,9 @@ async def replace(
             raise Conflict(
                 f"Field '{fixed[0]}' of attribute '{old.alias}' cannot change while values exist"
             )
+        if draft.alias != old.alias:
+            await parts.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
+            await parts.remember_alias(conn, ATTRIBUTE, workspace_id, old)
         part = await parts.replace(conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body)
         await _settle_claims(conn, workspace_id, Attribute.parse(old), Attribute.parse(part))
         await tell(conn, ATTRIBUTE_UPDATED, workspace_id, part)
@@ -85,6 +88,7 @@ async def delete(
             raise Conflict.in_use(ATTRIBUTE.title, attribute_id)
         await store.drop_values(conn, workspace_id, attribute_id)
         await store.free(conn, workspace_id, attribute_id)
+        await parts.remember_alias(conn, ATTRIBUTE, workspace_id, old)
         await parts.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
         await tell(conn, ATTRIBUTE_DELETED, workspace_id, old)
 

@@ -15,6 +15,8 @@ from records_service.parts.model import Kind, Part
 from shared.errors import Conflict, NotFound
 from shared.postgres import Conn
 
+FORMER_ALIASES_MAX = 100
+
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
 
@@ -136,6 +138,43 @@ async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Non
     )
     if tag == "DELETE 0":
         raise NotFound.of(kind.title, part_id)
+
+
+async def remember_alias(conn: Conn, kind: Kind, workspace_id: str, old: Part) -> None:
+    """Keep the alias that a part loses: what a role or a state's list denies by it stays denied.
+
+    It is kept when the part is deleted, too: one that is made again under its id has its history.
+    """
+    await conn.execute(
+        """
+        INSERT INTO former_aliases (workspace_id, kind, id, alias)
+        VALUES ($1, $2, $3, $4)
+            ON CONFLICT DO NOTHING
+        """,
+        workspace_id,
+        kind.table,
+        old.id,
+        old.alias,
+    )
+
+
+async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: Part) -> None:
+    """Raise `Conflict` for a part that has had as many aliases as are remembered."""
+    count: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM former_aliases
+         WHERE workspace_id = $1 AND kind = $2 AND id = $3 AND alias <> $4
+        """,
+        workspace_id,
+        kind.table,
+        old.id,
+        old.alias,
+    )
+    if count >= FORMER_ALIASES_MAX:
+        raise Conflict(
+            f"{kind.title} '{old.id}' keeps its alias '{old.alias}':"
+            f" it has had {FORMER_ALIASES_MAX} others, which is as many as are remembered"
+        )
 
 
 def alias_taken(kind: Kind, alias: str) -> Conflict:

@@ -1,9 +1,12 @@
 """What may this role do with this attribute of this schema?
 
 The one function that decides is `permission`; every read and every write asks it. Nothing said
-means hidden (Q13). A schema's own entry is asked before the entry for `*` (all schemas), and in an
-entry the attribute, by its id or alias, before `*` (all attributes); where an entry has both, the
-stricter word holds. Administrators and API keys are not restricted.
+means hidden. A schema's own entry is asked before the entry for `*` (all schemas), and in an entry
+the attribute before `*` (all attributes). Administrators and API keys are not restricted.
+
+Only an id gives. A schema or an attribute may be given another alias at any time, and an alias may
+pass to another one: so a name that is an alias, or once was one, takes away and never gives. The
+stricter of its word and of what holds without it counts (docs/adr/0010).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 
 class AttributePermission(StrEnum):
@@ -25,6 +28,14 @@ class AttributePermission(StrEnum):
 _STRICTEST_FIRST = (AttributePermission.HIDDEN, AttributePermission.READ, AttributePermission.WRITE)
 
 ANY = "*"
+
+
+class Names(NamedTuple):
+    """What a schema or an attribute may be called in a role."""
+
+    id: str
+    aliases: tuple[str, ...]
+    """The alias that it has, and those that it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +62,32 @@ class Role:
         )
 
 
-def permission(
-    role: Role | None, schema_id: str, attribute_id: str, alias: str
-) -> AttributePermission:
+def permission(role: Role | None, schema: Names, attribute: Names) -> AttributePermission:
     """The permission of a role on one attribute; no role at all stands for an unrestricted caller.
 
-    Source: section 11, Q13 and C12 of the contract.
+    Source: section 11 of the contract.
     """
     if role is None:
         return AttributePermission.WRITE
-    for schema_key in (schema_id, ANY):
+    narrowed = [AttributePermission.WRITE]
+    for alias in schema.aliases:
+        if alias in role.schema_permissions:
+            narrowed += _said(role.schema_permissions[alias], attribute)
+    for schema_key in (schema.id, ANY):
         entry = role.schema_permissions.get(schema_key)
         if entry is None:
             continue
-        said = [entry[name] for name in (attribute_id, alias) if name in entry]
-        if said:
-            return min(said, key=_STRICTEST_FIRST.index)
-        if ANY in entry:
-            return entry[ANY]
+        narrowed += _said(entry, attribute)
+        if attribute.id in entry or ANY in entry:
+            return min(narrowed, key=_STRICTEST_FIRST.index)
     return AttributePermission.HIDDEN
+
+
+def _said(entry: Mapping[str, AttributePermission], attribute: Names) -> list[AttributePermission]:
+    """What an entry says of an attribute: by its id, otherwise of all, and by its aliases."""
+    said = [entry[alias] for alias in attribute.aliases if alias in entry]
+    if attribute.id in entry:
+        said.append(entry[attribute.id])
+    elif ANY in entry:
+        said.append(entry[ANY])
+    return said

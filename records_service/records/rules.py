@@ -6,15 +6,16 @@ one costs nothing, and only what goes out speaks aliases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from records_service.attributes.model import Attribute, AttributeType
+from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeType
 from records_service.lifecycles.model import Lifecycle, State
-from records_service.permissions.rules import AttributePermission, Role, permission
+from records_service.parts.model import Kind
+from records_service.permissions.rules import AttributePermission, Names, Role, permission
 from records_service.records.validation import EntriesCheck, compile_check
 from records_service.schemas.blueprint import Blueprint
-from records_service.schemas.model import Schema
+from records_service.schemas.model import SCHEMA, Schema
 from shared.errors import NotFound
 
 VIEWS_PER_SCHEMA_MAX = 512
@@ -40,6 +41,10 @@ class RecordRules:
     schema: Schema
     attributes: Mapping[str, Attribute]
     ids_by_name: Mapping[str, str]
+    names: Names
+    """What the schema may be called in a role."""
+    names_of: Mapping[str, Names]
+    """Attribute id -> what it may be called in a role or a state's list."""
     checks: Mapping[str, EntriesCheck]
     relation_ids: tuple[str, ...]
     unique_ids: frozenset[str]
@@ -48,19 +53,24 @@ class RecordRules:
     _access: dict[tuple[str | None, int, str | None], Access] = field(default_factory=dict)
 
     def required_in(self, state: State | None) -> list[Attribute]:
-        """The attributes that count for completeness in a state (Q16), in the schema's order."""
-        listed = self._named(state, lambda s: s.required)
-        hidden = self._named(state, lambda s: s.hidden)
+        """The attributes that count for completeness in a state, in the schema's order.
+
+        Those that the state hides do not count. Only an id takes one out: an alias, which may pass
+        to another attribute, opens no gate.
+        """
+        if state is None:
+            return [each for each in self.attributes.values() if each.validation.required]
+        listed = self._named(state.required)
         return [
             attribute
             for attribute in self.attributes.values()
             if (attribute.validation.required or attribute.id in listed)
-            and attribute.id not in hidden
+            and attribute.id not in state.hidden
         ]
 
     def read_only_in(self, state: State | None) -> frozenset[str]:
         """The attributes that nobody may write while a record is in this state (Q18)."""
-        return self._named(state, lambda s: s.read_only)
+        return frozenset() if state is None else self._named(state.read_only)
 
     def state_of(self, state_id: str | None) -> State | None:
         """The state, or None where the schema has no workflow or it does not know the state."""
@@ -83,18 +93,12 @@ class RecordRules:
 
     def _work_out_access(self, role: Role | None, state_id: str | None) -> Access:
         state = None if role is None else self.state_of(state_id)
-        hidden = self._named(state, lambda s: s.hidden)
+        hidden = frozenset[str]() if state is None else self._named(state.hidden)
         words = {
             attribute_id: AttributePermission.HIDDEN
             if attribute_id in hidden
-            else permission(
-                role,
-                self.schema.id,
-                attribute_id,
-                # A name that is another attribute's id means that one.
-                attribute_id if attribute.alias in self.attributes else attribute.alias,
-            )
-            for attribute_id, attribute in self.attributes.items()
+            else permission(role, self.names, self.names_of[attribute_id])
+            for attribute_id in self.attributes
         }
         visible = {
             attribute_id: self.attributes[attribute_id].alias
@@ -109,16 +113,14 @@ class RecordRules:
             sees_all=len(visible) == len(words),
         )
 
-    def _named(
-        self, state: State | None, names: Callable[[State], frozenset[str]]
-    ) -> frozenset[str]:
-        """Attribute ids of a state's list, which names them by id or, failing that, by alias."""
-        if state is None:
+    def _named(self, listed: frozenset[str]) -> frozenset[str]:
+        """The ids of all attributes that a state's list names by id, alias or former alias."""
+        if not listed:
             return frozenset()
         return frozenset(
-            name if name in self.attributes else self.ids_by_name[name]
-            for name in names(state)
-            if name in self.ids_by_name
+            attribute_id
+            for attribute_id, names in self.names_of.items()
+            if attribute_id in listed or not listed.isdisjoint(names.aliases)
         )
 
 
@@ -148,6 +150,8 @@ def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
             **{attribute_id: attribute_id for attribute_id in attributes},
             **{attribute.alias: attribute.id for attribute in attributes.values()},
         },
+        names=_names(blueprint, SCHEMA, schema),
+        names_of={i: _names(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
         checks={
             attribute.id: compile_check(attribute, blueprint.dimensions, blueprint.option_lists)
             for attribute in attributes.values()
@@ -157,3 +161,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
         lifecycle=blueprint.lifecycles.get(schema.workflow_id or ""),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
     )
+
+
+def _names(blueprint: Blueprint, kind: Kind, part: Attribute | Schema) -> Names:
+    return Names(part.id, (part.alias, *blueprint.former_aliases.get((kind.table, part.id), ())))

@@ -40,6 +40,8 @@ class Blueprint:
     attributes: Mapping[str, Attribute]
     schemas: Mapping[str, Schema]
     lifecycles: Mapping[str, Lifecycle]
+    former_aliases: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -121,6 +123,13 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
         SELECT 'schema', id, alias, CASE WHEN changed_in > $2 THEN body END,
                version, created_at, updated_at, NULL
           FROM schemas WHERE workspace_id = $1
+         UNION ALL
+        SELECT kind, id, alias, NULL, NULL, NULL, NULL, NULL
+          FROM former_aliases
+         WHERE workspace_id = $1
+           AND (kind, id) IN (SELECT 'attributes', id FROM attributes WHERE workspace_id = $1
+                               UNION ALL
+                              SELECT 'schemas', id FROM schemas WHERE workspace_id = $1)
         """,  # noqa: S608 - WITH_VALUES is a constant
         workspace_id,
         known.version if known else 0,
@@ -132,6 +141,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
     attributes: dict[str, Attribute] = {}
     schemas: dict[str, Schema] = {}
     lifecycles: dict[str, Lifecycle] = {}
+    former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in rows:
         match row["kind"]:
             case "model":
@@ -144,8 +154,11 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
                 _take(row, known.option_lists, OptionList.parse, option_lists)
             case "attribute":
                 _take(row, known.attributes, Attribute.parse, attributes)
-            case _:
+            case "schema":
                 _take(row, known.schemas, Schema.parse, schemas)
+            case table:
+                key = table, row["id"]
+                former_aliases[key] = (*former_aliases.get(key, ()), row["alias"])
     return Blueprint(
         workspace_id=workspace_id,
         version=version,
@@ -154,6 +167,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
         attributes=attributes,
         schemas=schemas,
         lifecycles=lifecycles,
+        former_aliases=former_aliases,
     )
 
 

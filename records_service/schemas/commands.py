@@ -79,6 +79,9 @@ async def replace(
         old, body = await _judge(conn, workspace_id, schema_id, draft, expected)
         if body.get("workflowId") != workflow_id:
             raise ServiceUnavailable(f"The workflow of schema '{schema_id}' is being changed")
+        if draft.alias != old.alias:
+            await parts.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
+            await parts.remember_alias(conn, SCHEMA, workspace_id, old)
         part = await parts.replace(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         if definition is not None:
             await lifecycles.keep(conn, workspace_id, definition)
@@ -98,6 +101,7 @@ async def delete(request: web.Request, schema_id: str, expected: Versions) -> No
             conn, workspace_id, schema_id
         ):
             raise Conflict.in_use(SCHEMA.title, schema_id)
+        await parts.remember_alias(conn, SCHEMA, workspace_id, old)
         await parts.delete(conn, SCHEMA, workspace_id, schema_id)
         await _tell(conn, SCHEMA_DELETED, workspace_id, old)
 

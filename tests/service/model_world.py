@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from records_service.app import create_app
 from records_service.config import Config
+from records_service.permissions import store as roles
 from shared.events import Event
 from shared.identity import ALL_PERMISSIONS, Flag, Identity
 from shared.postgres import Database
@@ -50,6 +51,29 @@ class World:
 
     def user(self, *flags: Flag) -> Caller:
         return self.records.as_(identities.user(self.workspace, flags=flags))
+
+    async def role(
+        self, words: dict[str, dict[str, str]], *flags: Flag, name: str = "role-held"
+    ) -> Caller:
+        """A user whose role says this, as auth_service would tell it: schema -> attribute -> word.
+
+        Said again, it is the next version of the role.
+        """
+        async with self.database.acquire() as conn:
+            known = await roles.find(conn, self.workspace, name)
+            version = 1 if known is None else known["version"] + 1
+            document = {
+                "id": name,
+                "version": version,
+                "schemaPermissions": [
+                    {"schemaId": schema_id, "attributePermissions": by_attribute}
+                    for schema_id, by_attribute in words.items()
+                ],
+            }
+            await roles.keep(conn, self.workspace, name, version, document)
+        return self.records.as_(
+            identities.user(self.workspace, name, flags=flags, role_version=version)
+        )
 
     def api_key(self, *permissions: str) -> Caller:
         return self.records.as_(

@@ -22,14 +22,18 @@ def rules(**lists: list[str]) -> RecordRules:
     return rules_of(blueprint, "schema-x")
 
 
-def test_a_states_list_names_an_attribute_by_its_id_before_any_by_its_alias():
+def test_a_states_list_names_an_attribute_by_its_id_and_any_other_that_is_called_so():
     asked = rules(required=["price"], readOnly=["price"])
     state = asked.state_of("state-draft")
-    assert asked.read_only_in(state) == {"price"}
-    assert [attribute.id for attribute in asked.required_in(state)] == ["price"]
-    hiding = rules(required=["price", "attr-2"], hidden=["own"])
-    hidden = hiding.required_in(hiding.state_of("state-draft"))
-    assert [attribute.id for attribute in hidden] == ["attr-2"]
+    assert asked.read_only_in(state) == {"price", "attr-2"}
+    assert [attribute.id for attribute in asked.required_in(state)] == ["price", "attr-2"]
+
+
+def test_only_an_id_in_a_states_hidden_list_takes_an_attribute_out_of_what_is_required():
+    for hidden, left in ((["own"], ["price", "attr-2"]), (["price"], ["attr-2"])):
+        hiding = rules(required=["own", "attr-2"], hidden=hidden)
+        required = hiding.required_in(hiding.state_of("state-draft"))
+        assert [attribute.id for attribute in required] == left
 
 
 def test_data_name_an_attribute_by_its_alias_before_any_by_its_id():
