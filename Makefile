@@ -2,6 +2,7 @@
 
 PORT ?= 8080
 ARGS ?=
+WORKERS ?= auto
 PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
@@ -15,10 +16,10 @@ run: environment ## the whole system with a demo workspace, until Ctrl-C (PORT=8
 	@$(VENV) -m deploy.local --port $(PORT)
 
 # Without a Redis the one test that needs it says that it is skipped.
-test: environment-dev ## every test, on servers of its own (ARGS="-k word")
+test: environment-dev ## all tests, on private servers (ARGS="-k word", WORKERS=0 for one process)
 	@$(VENV) -m deploy.local.binaries
 	@$(VENV) -m deploy.local.binaries redis-server || true
-	@$(VENV) -m pytest $(ARGS)
+	@$(VENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: environment-dev ## format, lint, types, import rules
 	$(VENV) -m ruff format --check .

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.kit.identities import Keyring
-from tests.kit.servers import Servers
+from tests.kit.servers import RABBITMQCTL, Servers
 from tests.kit.service import Services
 from tests.kit.stack import Stack
+
+WORKERS_MAX = 4
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes run the tests under `-n auto`, each with servers of its own.
+
+    One where the tests have to share the virtual host of a broker that they may not divide.
+    """
+    if "SIGMA_AMQP_URL" in os.environ and RABBITMQCTL not in os.environ:
+        return 1
+    return min(WORKERS_MAX, os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")
