@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-import re2
 
+from records_service.attributes import patterns
 from records_service.attributes.model import (
     GUARD_VALUE_BYTES_MAX,
     GUARD_VALUES_MAX,
@@ -34,16 +34,18 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
     """The attribute as it is stored and answered.
 
     Raises `ValidationError` with everything that is wrong: a rule for another type (section 2.2),
-    a pattern that RE2 does not take, a bound below the other, a reference of another type.
+    a pattern that RE2 does not take or that is too large, a bound below the other, a reference of
+    another type.
     """
+    programs = _Programs()
     violations = [
-        *_rule_faults(draft.validation, draft.type, "/validation"),
+        *_rule_faults(draft.validation, draft.type, "/validation", programs),
         *_reference_faults(draft, ""),
         *_guard_faults(draft),
     ]
     if draft.target_schema_id is not None and draft.type is not AttributeType.RELATION:
         violations.append(_misplaced("/targetSchemaId", "targetSchemaId", draft.type))
-    violations += _sub_attribute_faults(draft)
+    violations += _sub_attribute_faults(draft, programs)
     if violations:
         raise ValidationError.of(violations)
     body: dict[str, Any] = {
@@ -187,8 +189,43 @@ def _sub_body(sub: SubAttributeDraft) -> dict[str, Any]:
     return body
 
 
+class _Programs:
+    """The patterns of one attribute, of which all together have a bound as each of them has."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def fault(self, pattern: str, pointer: str) -> str | None:
+        """What is wrong with one more pattern; where there are too many none is compiled any more.
+
+        So the work is bounded whatever is sent.
+        """
+        field = pointer.removeprefix("/").replace("/", ".")
+        if self._size > patterns.PROGRAM_SIZES_MAX:
+            return None
+        try:
+            size = patterns.checked_size(pattern)
+        except patterns.BadPattern as error:
+            return f"Rule 'pattern' is not an RE2 pattern: {error}"
+        except patterns.LargePattern as error:
+            # To find out took as long as several patterns that are as large as one may be.
+            self._size += error.size or 5 * patterns.PROGRAM_SIZE_MAX
+            came = "many more" if error.size is None else error.size
+            return (
+                f"Field '{field}' must compile to at most"
+                f" {patterns.PROGRAM_SIZE_MAX} instructions of RE2, got {came}"
+            )
+        self._size += size
+        if self._size > patterns.PROGRAM_SIZES_MAX:
+            return (
+                f"Field '{field}' and the patterns before it in this attribute must compile to"
+                f" at most {patterns.PROGRAM_SIZES_MAX} instructions of RE2, got {self._size}"
+            )
+        return None
+
+
 def _rule_faults(
-    rules: ValidationDraft | None, kind: AttributeType, pointer: str
+    rules: ValidationDraft | None, kind: AttributeType, pointer: str, programs: _Programs
 ) -> list[Violation]:
     if rules is None:
         return []
@@ -206,23 +243,10 @@ def _rule_faults(
             )
         )
     if rules.pattern is not None:
-        reason = _pattern_fault(rules.pattern)
-        if reason is not None:
-            faults.append(
-                Violation(f"{pointer}/pattern", f"Rule 'pattern' is not an RE2 pattern: {reason}")
-            )
+        fault = programs.fault(rules.pattern, f"{pointer}/pattern")
+        if fault is not None:
+            faults.append(Violation(f"{pointer}/pattern", fault))
     return faults
-
-
-def _pattern_fault(pattern: str) -> str | None:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else "unknown syntax"
-        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-    return None
 
 
 def _reference_faults(draft: AttributeDraft | SubAttributeDraft, pointer: str) -> list[Violation]:
@@ -275,7 +299,7 @@ def _guard_faults(draft: AttributeDraft) -> list[Violation]:
     return faults
 
 
-def _sub_attribute_faults(draft: AttributeDraft) -> list[Violation]:
+def _sub_attribute_faults(draft: AttributeDraft, programs: _Programs) -> list[Violation]:
     if draft.attributes and draft.type is not AttributeType.COMPLEX:
         return [_misplaced("/attributes", "attributes", draft.type)]
     faults: list[Violation] = []
@@ -295,7 +319,7 @@ def _sub_attribute_faults(draft: AttributeDraft) -> list[Violation]:
                     f"{pointer}/validation/unique", "A field of a complex value cannot be unique"
                 )
             )
-        faults += _rule_faults(sub.validation, sub.type, f"{pointer}/validation")
+        faults += _rule_faults(sub.validation, sub.type, f"{pointer}/validation", programs)
         faults += _reference_faults(sub, pointer)
     return faults
 

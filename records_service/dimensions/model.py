@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
@@ -25,7 +26,7 @@ class Segment:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dimension:
     """Where values may differ; the default segment stands in when a scope names none."""
 
@@ -45,6 +46,11 @@ class Dimension:
             default_segment_id=part.body["defaultSegmentId"],
             segments=tuple(Segment(s["id"], s["alias"], s["name"]) for s in part.body["segments"]),
         )
+
+    @cached_property
+    def segment_ids(self) -> frozenset[str]:
+        """One set for all attributes that vary by it."""
+        return frozenset(segment.id for segment in self.segments)
 
 
 class SegmentDraft(Body):

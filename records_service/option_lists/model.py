@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field
@@ -56,7 +57,7 @@ class OptionValue:
         return value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OptionList:
     """What an option attribute lets one choose from, in order."""
 
@@ -76,6 +77,14 @@ class OptionList:
             hierarchical=part.body["hierarchical"],
             values=tuple(OptionValue.parse(value) for value in part.body["values"]),
         )
+
+    @cached_property
+    def ids_by_name(self) -> Mapping[str, str]:
+        """The id behind each id or, failing that, alias; one lookup for all who choose from it."""
+        return {
+            **{value.alias: value.id for value in reversed(self.values)},
+            **{value.id: value.id for value in self.values},
+        }
 
 
 class OptionValueDraft(Body):

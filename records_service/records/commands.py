@@ -91,7 +91,7 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
     record_id = draft.id or new_id("ent")
 
     async def judged_by(blueprint: Blueprint) -> Seen:
-        rules = rules_of(blueprint, draft.schema_id)
+        rules = await rules_of(blueprint, draft.schema_id)
         state_id = rules.lifecycle.default_state_id if rules.lifecycle else None
         if rules.lifecycle is not None and state_id in rules.lifecycle.retired:
             # The workflow is about to have another first state: wait a moment for the news of it.

@@ -261,7 +261,11 @@ async def _shown_list(
     request: web.Request, listed: Sequence[Listed], blueprint: Blueprint, role: Role | None
 ) -> list[Any]:
     """Each record as the caller sees it."""
-    ruled = [(one, rules_of(blueprint, one.schema_id)) for one in listed]
+    rules_by_schema = {
+        schema_id: await rules_of(blueprint, schema_id)
+        for schema_id in {one.schema_id for one in listed}
+    }
+    ruled = [(one, rules_by_schema[one.schema_id]) for one in listed]
     naming = [(one.record(), rules) for one, rules in ruled if rules.relation_ids]
     gone = await _gone(request, naming)
     related = {

@@ -6,6 +6,7 @@ one costs nothing, and only what goes out speaks aliases.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ from records_service.schemas.model import SCHEMA, Schema
 from shared.errors import NotFound
 
 VIEWS_PER_SCHEMA_MAX = 512
+SCHEMAS_COMPILED_MAX = 1_000
+"""Of one workspace; those that were made ready first go first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,15 +127,37 @@ class RecordRules:
         )
 
 
-def rules_of(blueprint: Blueprint, schema_id: str) -> RecordRules:
-    """The rules of a schema, or `NotFound`; made once per blueprint."""
-    known = blueprint.compiled.get(schema_id)
-    if known is None:
-        schema = blueprint.schemas.get(schema_id)
-        if schema is None:
-            raise NotFound.of("Schema", schema_id)
-        known = blueprint.compiled[schema_id] = _compile(blueprint, schema)
-    rules: RecordRules = known
+async def rules_of(blueprint: Blueprint, schema_id: str) -> RecordRules:
+    """The rules of a schema, or `NotFound`; made once per blueprint, beside the event loop.
+
+    Five hundred attributes of two hundred fields each take a second.
+    """
+    known: RecordRules | None = blueprint.compiled.get(schema_id)
+    if known is not None:
+        return known
+    making = blueprint.compiling.get(schema_id)
+    if making is None:
+        making = asyncio.ensure_future(asyncio.to_thread(compile_rules, blueprint, schema_id))
+        blueprint.compiling[schema_id] = making
+
+        def made(_: asyncio.Future[RecordRules]) -> None:
+            del blueprint.compiling[schema_id]
+
+        making.add_done_callback(made)
+    # Made once, however many ask; who goes away does not stop it for the others.
+    rules: RecordRules = await asyncio.shield(making)
+    return rules
+
+
+def compile_rules(blueprint: Blueprint, schema_id: str) -> RecordRules:
+    """Make the rules of a schema ready, and keep them in the blueprint, or `NotFound`."""
+    schema = blueprint.schemas.get(schema_id)
+    if schema is None:
+        raise NotFound.of("Schema", schema_id)
+    rules = _compile(blueprint, schema)
+    while len(blueprint.compiled) >= SCHEMAS_COMPILED_MAX:
+        blueprint.compiled.pop(next(iter(blueprint.compiled)), None)
+    blueprint.compiled[schema_id] = rules
     return rules
 
 
@@ -152,10 +177,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
         },
         names=_names(blueprint, SCHEMA, schema),
         names_of={i: _names(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
-        checks={
-            attribute.id: compile_check(attribute, blueprint.dimensions, blueprint.option_lists)
-            for attribute in attributes.values()
-        },
+        checks={attribute.id: _check_of(blueprint, attribute) for attribute in attributes.values()},
         relation_ids=tuple(a.id for a in attributes.values() if a.type is AttributeType.RELATION),
         unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
         lifecycle=blueprint.lifecycles.get(schema.workflow_id or ""),
@@ -165,3 +187,13 @@ def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
 
 def _names(blueprint: Blueprint, kind: Kind, part: Attribute | Schema) -> Names:
     return Names(part.id, (part.alias, *blueprint.former_aliases.get((kind.table, part.id), ())))
+
+
+def _check_of(blueprint: Blueprint, attribute: Attribute) -> EntriesCheck:
+    """One check for all schemas that have the attribute."""
+    known = blueprint.checks.get(attribute.id)
+    if known is None:
+        known = compile_check(attribute, blueprint.dimensions, blueprint.option_lists)
+        blueprint.checks[attribute.id] = known
+    check: EntriesCheck = known
+    return check

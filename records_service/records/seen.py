@@ -54,5 +54,5 @@ async def see(app: web.Application, workspace_id: str, record_id: str) -> Seen:
         raise NotFound.of("Entity", record_id)
     record, model_version = found
     blueprint = await app[BLUEPRINTS].at(app[DATABASE], workspace_id, model_version)
-    rules = rules_of(blueprint, record.schema_id)
+    rules = await rules_of(blueprint, record.schema_id)
     return Seen(record, blueprint, rules, rules.state_of(record.state_id))

@@ -14,8 +14,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-import re2
-
+from records_service.attributes import patterns
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute, Validation
 from records_service.dimensions.model import Dimension
 from records_service.option_lists.model import OptionList
@@ -166,7 +165,7 @@ class _ScopeCheck:
         self._dimension_ids = attribute.dimension_ids
         self._dimensions = dimensions
         self._segments = {
-            dimension_id: frozenset(segment.id for segment in dimensions[dimension_id].segments)
+            dimension_id: dimensions[dimension_id].segment_ids
             for dimension_id in attribute.dimension_ids
             if dimension_id in dimensions
         }
@@ -230,7 +229,7 @@ def _wrong_type(alias: str, expected: str, value: Any) -> str:
 
 def _text_check(alias: str, rules: Validation) -> ValueCheck:
     longest = rules.max_length
-    pattern = None if rules.pattern is None else re2.compile(rules.pattern)
+    pattern = None if rules.pattern is None else patterns.compiled(rules.pattern)
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
@@ -336,11 +335,7 @@ def _is_absolute_http(url: str) -> bool:
 
 
 def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
-    ids: dict[str, str] = {}
-    for option in option_list.values if option_list else ():
-        ids.setdefault(option.alias, option.id)
-    for option in option_list.values if option_list else ():
-        ids[option.id] = option.id
+    ids = option_list.ids_by_name if option_list else {}
     name = option_list.id if option_list else None
 
     def check(value: Any, place: Place, faults: Faults) -> Any:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import orjson
 from aiohttp import web
 
 from records_service.attributes.model import Attribute
@@ -31,7 +32,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """One version of one workspace's model. `compiled` is where its users keep what they derive."""
+    """One version of one workspace's model.
+
+    `compiled` is where its users keep what they derive of a schema, `compiling` what they are
+    deriving, and `checks` what they derive of an attribute.
+    """
 
     workspace_id: str
     version: int
@@ -43,6 +48,8 @@ class Blueprint:
     former_aliases: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
+    compiling: dict[str, asyncio.Future[Any]] = field(default_factory=dict, compare=False)
+    checks: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Blueprints:
@@ -96,31 +103,32 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
     """Read the whole model in one statement, so that all of it is of one moment.
 
     What `known` has is taken from there unless it was written since: a change of one attribute
-    among hundreds costs one body and a list of ids.
+    among hundreds costs one body and a list of ids. What is read is parsed beside the event loop,
+    which a large model would hold for seconds.
     """
     rows = await db.fetch(
         f"""
-        SELECT 'model' AS kind, '' AS id, NULL AS alias, NULL::jsonb AS body, version,
+        SELECT 'model' AS kind, '' AS id, NULL AS alias, NULL AS body, version,
                NULL::timestamptz AS created_at, NULL::timestamptz AS updated_at,
                NULL::text[] AS retired
           FROM models WHERE workspace_id = $1
          UNION ALL
-        SELECT 'lifecycle', workflow_id, NULL, definition, version, NULL, NULL, retired
+        SELECT 'lifecycle', workflow_id, NULL, definition::text, version, NULL, NULL, retired
           FROM lifecycles WHERE workspace_id = $1
          UNION ALL
-        SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body END,
+        SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
                version, created_at, updated_at, NULL
           FROM dimensions WHERE workspace_id = $1
          UNION ALL
-        SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN {WITH_VALUES} END,
+        SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN ({WITH_VALUES})::text END,
                version, created_at, updated_at, NULL
           FROM option_lists p WHERE workspace_id = $1
          UNION ALL
-        SELECT 'attribute', id, alias, CASE WHEN changed_in > $2 THEN body END,
+        SELECT 'attribute', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
                version, created_at, updated_at, NULL
           FROM attributes WHERE workspace_id = $1
          UNION ALL
-        SELECT 'schema', id, alias, CASE WHEN changed_in > $2 THEN body END,
+        SELECT 'schema', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
                version, created_at, updated_at, NULL
           FROM schemas WHERE workspace_id = $1
          UNION ALL
@@ -134,7 +142,12 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
         workspace_id,
         known.version if known else 0,
     )
-    known = known or Blueprint(workspace_id, 0, {}, {}, {}, {}, {})
+    return await asyncio.to_thread(
+        _parsed, workspace_id, rows, known or Blueprint(workspace_id, 0, {}, {}, {}, {}, {})
+    )
+
+
+def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blueprint:
     version = 0
     dimensions: dict[str, Dimension] = {}
     option_lists: dict[str, OptionList] = {}
@@ -147,7 +160,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
             case "model":
                 version = row["version"]
             case "lifecycle":
-                lifecycles[row["id"]] = Lifecycle.parse(row["body"], row["retired"])
+                lifecycles[row["id"]] = Lifecycle.parse(orjson.loads(row["body"]), row["retired"])
             case "dimension":
                 _take(row, known.dimensions, Dimension.parse, dimensions)
             case "option_list":
@@ -180,5 +193,12 @@ def _take(
         found[part_id] = known[part_id]
     else:
         found[part_id] = parse(
-            Part(part_id, row["alias"], body, row["version"], row["created_at"], row["updated_at"])
+            Part(
+                part_id,
+                row["alias"],
+                orjson.loads(body),
+                row["version"],
+                row["created_at"],
+                row["updated_at"],
+            )
         )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
 
 import pytest
 
@@ -191,3 +193,21 @@ async def test_a_model_is_never_seen_half_changed(world: World):
 
     _, looks = await asyncio.gather(change(), look())
     assert looks > 0
+
+
+async def test_a_model_is_parsed_beside_the_event_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    await world.attribute("a")
+    parsing: list[int] = []
+    parsed = blueprint._parsed
+
+    def watched(*arguments: Any) -> Blueprint:
+        parsing.append(threading.get_ident())
+        return parsed(*arguments)
+
+    monkeypatch.setattr(blueprint, "_parsed", watched)
+    found = await Blueprints().get(world.database, world.workspace)
+    assert list(found.attributes) == ["attr-a"]
+    assert len(parsing) == 1
+    assert threading.get_ident() not in parsing

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from records_service.attributes import patterns
 from records_service.attributes.definition import (
     body_of,
     changes_of_form,
@@ -11,6 +12,7 @@ from records_service.attributes.definition import (
     with_ids,
 )
 from records_service.attributes.model import AttributeDraft
+from records_service.attributes.patterns import checked_size
 from shared.errors import ValidationError
 
 
@@ -82,6 +84,45 @@ def test_a_pattern_is_one_that_re2_takes(pattern: str, reason: str):
     assert faults(validation={"pattern": pattern}) == [
         ("/validation/pattern", f"Rule 'pattern' is not an RE2 pattern: {reason}")
     ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "came"), [(r"\pL{1,10}", "11973"), (r"(\pL\pM\pN\pS\pP){1,90}", "many more")]
+)
+def test_a_pattern_compiles_to_a_program_of_bounded_size(pattern: str, came: str):
+    assert faults(validation={"pattern": r"\pL{1,8}"}) == []
+    message = "Field 'validation.pattern' must compile to at most 10000 instructions of RE2"
+    assert faults(validation={"pattern": pattern}) == [
+        ("/validation/pattern", f"{message}, got {came}")
+    ]
+
+
+def test_the_patterns_of_one_attribute_are_bounded_together():
+    fields = [
+        {"alias": f"f{n}", "type": "text", "validation": {"pattern": rf"{n}\pL{{1,8}}"}}
+        for n in range(200)
+    ]
+    size = checked_size(r"0\pL{1,8}")
+    fitting = 100_000 // size
+    assert faults("complex", attributes=fields[: fitting - 1]) == []
+    found = faults("complex", attributes=fields)
+    assert [pointer for pointer, _ in found] == [f"/attributes/{fitting}/validation/pattern"]
+    assert found[0][1].startswith(
+        f"Field 'attributes.{fitting}.validation.pattern' and the patterns before it in this"
+        " attribute must compile to at most 100000 instructions of RE2, got 10"
+    )
+
+
+def test_few_patterns_are_compiled_where_many_are_too_large(monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    monkeypatch.setattr(
+        patterns, "checked_size", lambda text: asked.append(text) or checked_size(text)
+    )
+    fields = [
+        {"alias": f"f{n}", "type": "text", "validation": {"pattern": rf"x{n}(\pL\pM){{1,90}}"}}
+        for n in range(200)
+    ]
+    assert len(faults("complex", attributes=fields)) == len(asked) <= 3
 
 
 def test_a_pattern_that_hangs_others_is_fine():
