@@ -2,12 +2,23 @@
 
 import sys
 
-from auth_service import administration
-from auth_service.app import create_app
-from auth_service.config import Config
-from shared.launch import run
+from shared.stopping import end_when_told
+
+
+def main() -> None:
+    """Serve until told to stop, or do one administrative command."""
+    if sys.argv[1:2] == ["admin"]:
+        from auth_service import administration  # noqa: PLC0415
+
+        sys.exit(administration.main(sys.argv[2:]))
+    end_when_told()
+    # Reading these takes a second, in which the request to stop may come.
+    from auth_service.app import create_app  # noqa: PLC0415
+    from auth_service.config import Config  # noqa: PLC0415
+    from shared.launch import run  # noqa: PLC0415
+
+    run(create_app, Config)
+
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["admin"]:
-        sys.exit(administration.main(sys.argv[2:]))
-    run(create_app, Config)
+    main()

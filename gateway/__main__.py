@@ -1,7 +1,18 @@
 """Starts the gateway: `python -m gateway`."""
 
-from gateway.app import create_app
-from gateway.config import GatewayConfig
-from shared.launch import run
+from shared.stopping import end_when_told
 
-run(create_app, GatewayConfig)
+
+def main() -> None:
+    """Serve until told to stop."""
+    end_when_told()
+    # Reading these takes a second, in which the request to stop may come.
+    from gateway.app import create_app  # noqa: PLC0415
+    from gateway.config import GatewayConfig  # noqa: PLC0415
+    from shared.launch import run  # noqa: PLC0415
+
+    run(create_app, GatewayConfig)
+
+
+if __name__ == "__main__":
+    main()

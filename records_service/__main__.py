@@ -1,8 +1,18 @@
 """`python -m records_service [--role api|worker|all]`."""
 
-from records_service.app import create_app
-from records_service.config import Config
-from shared.launch import run
+from shared.stopping import end_when_told
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    end_when_told()
+    # Reading these takes a second, in which the request to stop may come.
+    from records_service.app import create_app  # noqa: PLC0415
+    from records_service.config import Config  # noqa: PLC0415
+    from shared.launch import run  # noqa: PLC0415
+
+    run(create_app, Config)
+
 
 if __name__ == "__main__":
-    run(create_app, Config)
+    main()

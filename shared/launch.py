@@ -25,6 +25,7 @@ from aiohttp import web
 
 from shared import logs, tracing
 from shared.config import ConfigError, ServiceConfig, load
+from shared.stopping import STOP_SIGNALS, end_when_told
 from shared.web import DRAINING, LIMITS, EdgeRunner, Limits
 from shared.web.probes import probes_of
 
@@ -36,7 +37,6 @@ BACKLOG: Final = 1024
 _PROBES = Limits(connections_max=256, body_bytes_max=1024)
 _FILES_BESIDE_CLIENTS: Final = 512
 _GC_THRESHOLDS: Final = (20_000, 20, 50)
-_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.get_logger("launch")
 
@@ -63,6 +63,7 @@ class Serving:
 
 def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT]) -> None:
     """`python -m <service> [--role api|worker|all]`; exits 2 when the configuration is wrong."""
+    end_when_told()
     service = kind.__module__.split(".")[0]
     parser = argparse.ArgumentParser(prog=f"python -m {service}")
     parser.add_argument("--role", choices=["api", "worker", "all"], default="all")
@@ -122,7 +123,7 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
         (hurrying if stopping.is_set() else stopping).set()
 
     loop = asyncio.get_running_loop()
-    for name in _STOP_SIGNALS:
+    for name in STOP_SIGNALS:
         # Not the loop's own handlers: to remove those makes the signal deadly for a moment.
         signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop))
     async with serving(app, config.host, config.port, config.internal_port, role) as served:
@@ -134,7 +135,7 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
             async with asyncio.timeout(config.drain_seconds):
                 await hurrying.wait()
     log.info("stopped")
-    for name in _STOP_SIGNALS:
+    for name in STOP_SIGNALS:
         # One that comes now would turn a good end into a bad one.
         signal.signal(name, signal.SIG_IGN)
 

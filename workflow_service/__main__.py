@@ -1,8 +1,18 @@
 """`python -m workflow_service [--role api|worker|all]`."""
 
-from shared.launch import run
-from workflow_service.app import create_app
-from workflow_service.config import Config
+from shared.stopping import end_when_told
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    end_when_told()
+    # Reading these takes a second, in which the request to stop may come.
+    from shared.launch import run  # noqa: PLC0415
+    from workflow_service.app import create_app  # noqa: PLC0415
+    from workflow_service.config import Config  # noqa: PLC0415
+
+    run(create_app, Config)
+
 
 if __name__ == "__main__":
-    run(create_app, Config)
+    main()

@@ -156,6 +156,67 @@ def test_who_is_told_to_stop_again_and_again_ends_well_all_the_same(
         assert process.stop() == 0
 
 
+SERVICES = ("gateway", "auth_service", "records_service", "workflow_service")
+IN_A_NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def may_unshare() -> bool:
+    try:
+        return (
+            subprocess.run([*IN_A_NAMESPACE, "true"], check=False, capture_output=True).returncode
+            == 0
+        )
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("first_process", [False, True])
+@pytest.mark.parametrize("module", SERVICES)
+def test_a_stop_that_comes_while_modules_are_read_ends_the_process(
+    module: str, *, first_process: bool
+):
+    """Also the first process of a container, for whom SIGTERM means nothing until it is caught."""
+    if first_process and not may_unshare():
+        pytest.skip("this machine does not let us make a PID namespace")
+    command = [sys.executable, "-m", module]
+    started = subprocess.Popen(
+        [*IN_A_NAMESPACE, *command] if first_process else command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        pid = 0
+        deadline = time.monotonic() + 60
+        while not (pid := pid or running_python(started.pid)) or not catches(pid, signal.SIGTERM):
+            assert started.poll() is None, "it ended before it caught signals"
+            assert time.monotonic() < deadline
+        assert "pydantic" not in Path(f"/proc/{pid}/maps").read_text(), "it began with other work"
+        os.kill(pid, signal.SIGTERM)
+        # Without settings it would end with 2.
+        assert started.wait(60) == 0
+    finally:
+        started.kill()
+        started.wait()
+
+
+def running_python(pid: int) -> int:
+    """This process or its child, whichever is Python; 0 as long as neither is."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for each in (pid, *map(int, children)):
+        with suppress(OSError):
+            if b"-m" in Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0")[1:2]:
+                return each
+    return 0
+
+
+def catches(pid: int, name: signal.Signals) -> bool:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (name - 1) & 1)
+    return False
+
+
 def test_a_worker_serves_probes_only(keyring: Keyring, tmp_path: Path):
     process = new_process(keyring, tmp_path, role="worker")
     process.start()
