@@ -38,7 +38,11 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             hashing(config.hashing_threads, config.hashing_waiting_max),
             upstream(RECORDS, str(config.records_url), "records_service"),
             bus.rabbitmq(config, NAME),
-            *([] if role == "api" else [outbox.relay(SOURCE, pulse=AUTH_PULSE)]),
+            *(
+                []
+                if role == "api"
+                else [outbox.relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds)]
+            ),
         ],
     )
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())

@@ -43,7 +43,7 @@ ROUTES = (
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
     working = [
-        outbox.relay(SOURCE),
+        outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
         bus.consume(QUEUE, bus.by_type(REACTIONS)),
     ]
     app = new_service(

@@ -50,6 +50,7 @@ class DatabaseConfig(ServiceConfig):
 
     database_url: SecretStr
     database_connections_max: Annotated[int, Field(ge=1, le=500)] = 16
+    relay_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 5.0
 
 
 ConfigT = TypeVar("ConfigT", bound=BaseSettings)

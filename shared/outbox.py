@@ -33,21 +33,32 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import structlog
 from aio_pika.abc import AbstractConnection
 from aiohttp import web
-from prometheus_client import Counter, Gauge
+from prometheus_client import REGISTRY, Counter, Gauge
 
 from shared import topology
-from shared.bus import BUS, Bus, NotConfirmed, Publisher, declare, end, on_every_connection
+from shared.bus import (
+    BUS,
+    Bus,
+    NotConfirmed,
+    Publisher,
+    abandoning_is_an_error,
+    declare,
+    end,
+    on_every_connection,
+)
 from shared.errors import PayloadTooLarge, ServiceUnavailable
 from shared.events import Event
 from shared.postgres import DATABASE, Conn, Database, Record, is_away
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SCHEMA: Final = """
 CREATE TABLE outbox (
@@ -87,13 +98,20 @@ PULSE_EVERY_S: Final = 0.25
 PULSE_LIFE_S: Final = 1.0
 PULSE_LATE_S: Final = 0.2
 LEAD_RETRY_S: Final = 0.5
+LEASE_S: Final = 5.0
+RENEWALS_PER_LEASE: Final = 5
 MEASURE_EVERY_S: Final = 5.0
 COUNTED_MAX: Final = 10_000
 STOP_WAIT_S: Final = 5.0
 LOCK_KEY: Final = 0x5167_4D61_0075_7462
 
-OUTBOX_AGE: Final = Gauge("sigma_outbox_oldest_age_seconds", "Age of the oldest unsent event")
-OUTBOX_ROWS: Final = Gauge("sigma_outbox_rows", f"Unsent events, counted up to {COUNTED_MAX}")
+# Exported where somebody measures: a process that only serves would tell a 0 that means nothing.
+OUTBOX_AGE: Final = Gauge(
+    "sigma_outbox_oldest_age_seconds", "Age of the oldest unsent event", registry=None
+)
+OUTBOX_ROWS: Final = Gauge(
+    "sigma_outbox_rows", f"Unsent events, counted up to {COUNTED_MAX}", registry=None
+)
 RELAYED: Final = Counter(
     "sigma_outbox_events_total",
     "Events taken out of the outbox, by whether a service asks for their type",
@@ -135,7 +153,7 @@ def arrays(
 
 
 def relay(
-    source: str, *, pulse: str | None = None
+    source: str, *, pulse: str | None = None, lease_s: float = LEASE_S
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Carry this database's outbox to the broker while the service runs.
 
@@ -144,7 +162,7 @@ def relay(
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        carrier = Relay(app[DATABASE], app[BUS], source, pulse=pulse)
+        carrier = Relay(app[DATABASE], app[BUS], source, pulse=pulse, lease_s=lease_s)
         app[RELAY] = carrier
         carrier.start()
         yield
@@ -160,6 +178,10 @@ def wake(app: web.Application) -> None:
         carrier.wake()
 
 
+class LeaseExpired(NotConfirmed):
+    """The leader was silent for longer than its lease, so that another may lead."""
+
+
 class _Unread(NotConfirmed):
     """A type that has a reader came back: somebody removed its queue."""
 
@@ -170,6 +192,12 @@ class Relay:
     The lock, the reading and the deleting share one connection, so whoever has lost the lock cannot
     delete. A leader without a broker gives the lock up, so that a replica that has one can lead.
 
+    A process that hangs (stopped, paused with its machine, a loop that is stuck) keeps its session
+    and so the lock. Therefore the lead is a lease: the leader uses its session several times within
+    `lease_s` seconds, PostgreSQL notes when, and whoever waits ends a session that was not used for
+    that long. A leader that wakes later publishes nothing more, because it looks at its own lease
+    before each message; what it had sent already comes twice, under the same ids, as after a crash.
+
     A pulse that carries the time T says: every event committed before T is confirmed by the broker,
     and by the order of the channel lies before this pulse in every queue. T is taken before the
     read that found nothing more than what has been confirmed since. A pulse that would be late is
@@ -177,8 +205,16 @@ class Relay:
     """
 
     def __init__(
-        self, database: Database, bus: Bus, source: str, *, pulse: str | None = None
+        self,
+        database: Database,
+        bus: Bus,
+        source: str,
+        *,
+        pulse: str | None = None,
+        lease_s: float = LEASE_S,
     ) -> None:
+        self._lease_s = lease_s
+        self._renewed_at_s = 0.0
         self._database = database
         self._bus = bus
         self._source = source
@@ -223,11 +259,12 @@ class Relay:
         self._ended.clear()
         try:
             # Asking is better than waiting in the lock: a waiting statement holds back VACUUM.
-            while not await conn.fetchval(  # noqa: ASYNC110
-                "SELECT pg_try_advisory_lock($1)", LOCK_KEY
-            ):
+            while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+                if await self._end_stale_leader(conn):
+                    log.warning("outbox_relay_replaced", silent_for_s=self._lease_s)
                 await asyncio.sleep(LEAD_RETRY_S)
-            publisher = await Publisher.open(connection)
+            self._renewed_at_s = time.monotonic()
+            publisher = await self._while_renewing(conn, Publisher.open(connection))
             try:
                 self._leads = True
                 log.info("outbox_relay_leads")
@@ -252,14 +289,65 @@ class Relay:
             stopping = self._stopping
             read_at, read_at_s = datetime.now(UTC), time.monotonic()
             rows, more = await self._read(conn)
+            self._renewed_at_s = read_at_s
             if rows:
                 await self._publish(conn, publisher, rows)
             if more:
                 continue
             if stopping:
                 return
-            await self._publish_pulse(publisher, read_at, read_at_s)
+            if self._pulse_is_due(read_at_s):
+                await self._while_renewing(conn, self._publish_pulse(publisher, read_at))
             await self._sleep()
+
+    async def _end_stale_leader(self, conn: Conn) -> bool:
+        """End the session that holds the lead and did nothing for longer than the lease.
+
+        A session that PostgreSQL itself keeps waiting is no sign of a process that hangs. Roles may
+        end sessions of their own.
+        """
+        ended: bool | None = await conn.fetchval(
+            """SELECT bool_or(pg_terminate_backend(session.pid))
+                 FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
+                WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+                  AND held.database = session.datid AND session.datname = current_database()
+                  AND held.classid::bigint = $1::bigint >> 32
+                  AND held.objid::bigint = $1::bigint & 4294967295
+                  AND (session.state <> 'active' OR session.wait_event_type = 'Client')
+                  AND clock_timestamp() - session.state_change > make_interval(secs => $2)""",
+            LOCK_KEY,
+            self._lease_s,
+        )
+        return bool(ended)
+
+    async def _while_renewing(self, conn: Conn, work: Coroutine[Any, Any, T]) -> T:
+        """Await what may take longer than the lease, and use the session meanwhile.
+
+        The session is nobody else's until this returns.
+        """
+        working = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait({working}, timeout=self._renew_every_s))[0]:
+                asked_at_s = time.monotonic()
+                await conn.fetchval("SELECT 1")
+                self._renewed_at_s = asked_at_s
+        except BaseException:
+            working.cancel()
+            await asyncio.wait({working})
+            if not working.cancelled():
+                working.exception()  # What ended the waiting is what is told.
+            raise
+        with abandoning_is_an_error():
+            return working.result()
+
+    @property
+    def _renew_every_s(self) -> float:
+        return self._lease_s / RENEWALS_PER_LEASE
+
+    def _check_lease(self) -> None:
+        """Raise when another may lead by now: then this one must publish nothing more."""
+        if time.monotonic() - self._renewed_at_s > self._lease_s:
+            raise LeaseExpired
 
     async def _read(self, conn: Conn) -> tuple[list[Record], bool]:
         """The first unsent events, as many as may be in memory at once; whether more wait.
@@ -294,6 +382,7 @@ class Relay:
 
         async def publish_in_order(news: Sequence[Record]) -> None:
             for row in news:
+                self._check_lease()
                 is_read = self._is_read(row["type"])
                 taken = await publisher.publish(
                     row["type"], row["event_id"], row["document"].encode(), mandatory=is_read
@@ -303,7 +392,9 @@ class Relay:
                 RELAYED.labels("asked" if is_read else "unasked").inc()
                 settled.append(row["id"])
 
-        outcomes = await _begun_in_turn([publish_in_order(news) for news in by_subject.values()])
+        outcomes = await self._while_renewing(
+            conn, _begun_in_turn([publish_in_order(news) for news in by_subject.values()])
+        )
         await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", settled)
         for outcome in outcomes:
             if outcome is not None:
@@ -316,15 +407,17 @@ class Relay:
             self._read_types[event_type] = known
         return known
 
-    async def _publish_pulse(
-        self, publisher: Publisher, read_at: datetime, read_at_s: float
-    ) -> None:
+    def _pulse_is_due(self, read_at_s: float) -> bool:
         now_s = time.monotonic()
-        if self._pulse is None or now_s - self._pulsed_at_s < PULSE_EVERY_S:
-            return
-        if now_s - read_at_s > PULSE_LATE_S:
-            return
-        self._pulsed_at_s = now_s
+        return (
+            self._pulse is not None
+            and now_s - self._pulsed_at_s >= PULSE_EVERY_S
+            and now_s - read_at_s <= PULSE_LATE_S
+        )
+
+    async def _publish_pulse(self, publisher: Publisher, read_at: datetime) -> None:
+        assert self._pulse is not None
+        self._pulsed_at_s = time.monotonic()
         pulse = Event(self._pulse, self._source, "*", "pulse", {}, time=read_at)
         await publisher.publish(
             pulse.type, pulse.id, pulse.to_json(), persistent=False, expires_s=PULSE_LIFE_S
@@ -358,11 +451,20 @@ class Relay:
                 if row is not None:
                     OUTBOX_ROWS.set(row["rows"])
                     OUTBOX_AGE.set(row["age_s"])
+                    _export()
             except ServiceUnavailable:
                 pass
             except Exception:
                 log.exception("outbox_not_measured")
             await asyncio.sleep(MEASURE_EVERY_S)
+
+
+def _export() -> None:
+    """Show the gauges from their first measurement on."""
+    for gauge in (OUTBOX_AGE, OUTBOX_ROWS):
+        # Registering again is what the registry refuses with this error.
+        with suppress(ValueError):
+            REGISTRY.register(gauge)
 
 
 async def _begun_in_turn(publishing: Sequence[Coroutine[Any, Any, None]]) -> list[Any]:

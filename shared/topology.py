@@ -11,7 +11,8 @@ reads it has ever been started, and no event is lost to the order in which thing
 The arguments are valid on RabbitMQ 3.10 to 4.x:
 
 - Quorum queues: the only replicated kind left in 4.x.
-- A message that was delivered and refused `DELIVERIES_MAX` times goes to the dead letters.
+- A message that is refused is delivered again, `DELIVERIES_MAX` times at most; when the last
+  delivery, the sixth, is refused as well, it goes to the dead letters.
 - `at-least-once` dead-lettering, so that a broker that dies in between does not lose the message;
   it asks for `reject-publish`, which without a length limit never refuses anything.
 - Queues have no length limit: a full one would make the broker refuse the event for every other

@@ -24,7 +24,11 @@ QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFL
 
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: whoever works stops before what it uses."""
-    working = [outbox.relay(SOURCE), bus.consume(QUEUE, react), comparing(config)]
+    working = [
+        outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
+        bus.consume(QUEUE, react),
+        comparing(config),
+    ]
     app = new_service(
         config,
         ROUTES,

@@ -25,7 +25,12 @@ from shared.web import READINESS
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_S: Final = 5
-CONNECT_TIMEOUT_S: Final = 5.0
+"""Three of these in silence, and a few seconds until that is looked at: within 20 s a broker that
+hangs, or a network that swallows everything, is noticed and connected to anew."""
+CONNECT_TIMEOUT_S: Final = 10.0
+"""For a connection: about six answers, with TLS eight."""
+ANSWER_TIMEOUT_S: Final = 5.0
+"""For each answer of the broker, so that one far away is waited for as long as it answers."""
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 2.0
 CANCEL_AGAIN_S: Final = 0.5
@@ -156,8 +161,7 @@ class Bus:
         )
         connection.close_callbacks.add(lambda *_: lost.set())
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await declare(connection, self.queues)
+            await declare(connection, self.queues)
             self._connection = connection
             self._up.set()
             BUS_UP.set(1)
@@ -168,33 +172,61 @@ class Bus:
             self._connection = None
             BUS_UP.set(0)
             with suppress(*BROKER_ERRORS):
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await connection.close()
 
 
 async def declare(connection: AbstractConnection, queues: Sequence[Queue]) -> None:
-    """Make sure that exchanges, queues and bindings exist; doing it again changes nothing."""
-    async with connection.channel() as channel:
-        await channel.declare_exchange(topology.EVENTS, "topic", durable=True)
-        await channel.declare_exchange(topology.DEAD_LETTERS, "direct", durable=True)
-    for queue in queues:
-        try:
-            async with connection.channel() as channel:
-                await _declare_queue(channel, queue)
-        except ChannelPreconditionFailed as error:
-            # It exists with other arguments, which only an operator can change. Whoever reads it
-            # still can, so this is said aloud, and is no reason to stand still.
-            log.error("queue_differs_from_topology", queue=queue.name, error=str(error))  # noqa: TRY400
+    """Make sure that exchanges, queues and bindings exist; doing it again changes nothing.
 
-
-async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
-    dead = await channel.declare_queue(
-        queue.dead, durable=True, arguments=dict(queue.dead_arguments)
+    A channel waits for one answer after the other, so every queue has one of its own: with a broker
+    that takes 400 ms for an answer all of it takes five seconds and not nine.
+    """
+    async with _channel(connection) as channel:
+        await channel.declare_exchange(
+            topology.EVENTS, "topic", durable=True, timeout=ANSWER_TIMEOUT_S
+        )
+        await channel.declare_exchange(
+            topology.DEAD_LETTERS, "direct", durable=True, timeout=ANSWER_TIMEOUT_S
+        )
+    declared = await asyncio.gather(
+        *(_declare_queue(connection, queue) for queue in queues), return_exceptions=True
     )
-    await dead.bind(topology.DEAD_LETTERS, queue.name)
-    alive = await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
-    for binding in queue.bindings:
-        await alive.bind(topology.EVENTS, binding)
+    for outcome in declared:
+        if outcome is not None:
+            raise outcome
+
+
+async def _declare_queue(connection: AbstractConnection, queue: Queue) -> None:
+    within = ANSWER_TIMEOUT_S
+    try:
+        async with _channel(connection) as channel:
+            dead = await channel.declare_queue(
+                queue.dead, durable=True, arguments=dict(queue.dead_arguments), timeout=within
+            )
+            await dead.bind(topology.DEAD_LETTERS, queue.name, timeout=within)
+            alive = await channel.declare_queue(
+                queue.name, durable=True, arguments=dict(queue.arguments), timeout=within
+            )
+            for binding in queue.bindings:
+                await alive.bind(topology.EVENTS, binding, timeout=within)
+    except ChannelPreconditionFailed as error:
+        # It exists with other arguments, which only an operator can change. Whoever reads it
+        # still can, so this is said aloud, and is no reason to stand still.
+        log.error("queue_differs_from_topology", queue=queue.name, error=str(error))  # noqa: TRY400
+
+
+@asynccontextmanager
+async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+    """A channel for a moment; opening and closing it take one answer each."""
+    channel = connection.channel()
+    await channel.initialize(timeout=ANSWER_TIMEOUT_S)
+    try:
+        yield channel
+    finally:
+        with suppress(*BROKER_ERRORS):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await channel.close()
 
 
 BUS: Final = web.AppKey("bus", Bus)

@@ -31,10 +31,10 @@ from prometheus_client import Counter, Gauge
 
 from shared import inbox
 from shared.bus.connection import (
+    ANSWER_TIMEOUT_S,
     BACKOFF_FIRST_S,
     BROKER_ERRORS,
     BUS,
-    CONNECT_TIMEOUT_S,
     Bus,
     abandoning_is_an_error,
     declare,
@@ -145,7 +145,7 @@ class Consumer:
             await self._reading.finish()
             # A channel that is not closed in order keeps what it was given and did not answer.
             with suppress(TimeoutError):
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await self._closed.wait()
         await end(*self._tasks)
 
@@ -221,7 +221,7 @@ class _Reading:
             asyncio.create_task(self._count_waiting()),
         ]
         try:
-            self._tag = await amqp_queue.consume(self._receive, timeout=CONNECT_TIMEOUT_S)
+            self._tag = await amqp_queue.consume(self._receive, timeout=ANSWER_TIMEOUT_S)
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 task.result()
@@ -326,7 +326,7 @@ class _Reading:
         while True:
             for name, gauge in gauges.items():
                 declared = await self._channel.declare_queue(
-                    name, passive=True, timeout=CONNECT_TIMEOUT_S
+                    name, passive=True, timeout=ANSWER_TIMEOUT_S
                 )
                 gauge.set(declared.declaration_result.message_count or 0)
             await asyncio.sleep(HOUSEKEEPING_S)

@@ -13,8 +13,8 @@ from pamqp.commands import Basic
 
 from shared import topology
 from shared.bus.connection import (
+    ANSWER_TIMEOUT_S,
     BROKER_ERRORS,
-    CONNECT_TIMEOUT_S,
     NotConfirmed,
     abandoning_is_an_error,
 )
@@ -46,7 +46,7 @@ class Publisher:
     async def close(self) -> None:
         """Give the channel back."""
         with suppress(*BROKER_ERRORS):
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await self._channel.close()
 
     async def publish(

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from aiohttp import web
 
 from shared import topology
-from shared.bus.connection import BUS, CONNECT_TIMEOUT_S, end, on_every_connection
+from shared.bus.connection import ANSWER_TIMEOUT_S, BUS, end, on_every_connection
 from shared.events import Event
 
 log = structlog.get_logger(__name__)
@@ -49,12 +49,12 @@ def subscribe(
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(lambda _: over.set())
             queue = await channel.declare_queue(
-                exclusive=True, auto_delete=True, timeout=CONNECT_TIMEOUT_S
+                exclusive=True, auto_delete=True, timeout=ANSWER_TIMEOUT_S
             )
-            await queue.bind(topology.EVENTS, binding, timeout=CONNECT_TIMEOUT_S)
+            await queue.bind(topology.EVENTS, binding, timeout=ANSWER_TIMEOUT_S)
             on_up()
             try:
-                await queue.consume(hear, no_ack=True, timeout=CONNECT_TIMEOUT_S)
+                await queue.consume(hear, no_ack=True, timeout=ANSWER_TIMEOUT_S)
                 await over.wait()
             finally:
                 on_down()

@@ -11,9 +11,14 @@ _CHUNK = 64 * 1024
 
 
 class Wire:
-    """`async with Wire(url) as wire`: `wire.url` leads to the server, through a port of its own."""
+    """`async with Wire(url) as wire`: `wire.url` leads to the server, through a port of its own.
 
-    def __init__(self, url: str) -> None:
+    With `delay_s` whatever is sent arrives that much later, in either direction, and as fast as it
+    was sent: a server that is far away.
+    """
+
+    def __init__(self, url: str, *, delay_s: float = 0.0) -> None:
+        self._delay_s = delay_s
         self._target = urlsplit(url)
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
@@ -65,13 +70,35 @@ class Wire:
         )
         self._open |= {writer, far_writer}
         for source, sink in ((reader, far_writer), (far_reader, writer)):
-            pump = asyncio.create_task(self._pump(source, sink))
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
+            under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+            for work in (self._take_in(source, under_way), self._give_out(under_way, sink)):
+                pump = asyncio.create_task(work)
+                self._pumps.add(pump)
+                pump.add_done_callback(self._pumps.discard)
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _take_in(
+        self, source: asyncio.StreamReader, under_way: asyncio.Queue[tuple[float, bytes]]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        chunk = b""
         try:
             while chunk := await source.read(_CHUNK):
+                under_way.put_nowait((loop.time() + self._delay_s, chunk))
+        except OSError:
+            pass
+        finally:
+            under_way.put_nowait((loop.time() + self._delay_s, b""))
+
+    async def _give_out(
+        self, under_way: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                arrives_at, chunk = await under_way.get()
+                await asyncio.sleep(max(0.0, arrives_at - loop.time()))
+                if not chunk:
+                    return
                 await self._flowing.wait()
                 sink.write(chunk)
                 await sink.drain()

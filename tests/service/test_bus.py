@@ -509,6 +509,16 @@ async def test_the_broker_takes_the_whole_topology_twice(amqp_url: str):
         await real.stop()
 
 
+@pytest.mark.slow
+async def test_a_broker_far_away_is_connected_to(amqp_url: str):
+    """200 ms each way, so the whole topology takes several seconds to declare."""
+    async with Wire(amqp_url, delay_s=0.2) as wire:
+        bus = Bus(wire.url, "far")
+        bus.start()
+        await eventually(lambda: bus.is_up, within_s=60)
+        await bus.stop()
+
+
 async def test_a_publisher_says_whether_anybody_was_there(bus: Bus, queue: Queue):
     publisher = await Publisher.open(await bus.connection())
     heard, unheard = news(queue), Event("unheard.of", "/test", "ws-1", "ent-1", {})

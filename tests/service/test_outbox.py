@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiormq
 import pytest
 from aiohttp import web
+from prometheus_client import generate_latest
 
 from shared import outbox, postgres, topology
 from shared.bus import BUS, Bus, Consumer, NotConfirmed, Publisher, connection, subscribe
@@ -37,7 +39,7 @@ def news(queue: Queue, subject: str = "ent-1", version: int = 1, **data: object)
 
 
 @asynccontextmanager
-async def relaying(db: Database, bus: Bus, **options: str) -> AsyncIterator[Relay]:
+async def relaying(db: Database, bus: Bus, **options: Any) -> AsyncIterator[Relay]:
     relay = Relay(db, bus, "/test", **options)
     relay.start()
     try:
@@ -346,6 +348,120 @@ async def test_a_leader_that_loses_its_session_is_followed_by_another(
             async with db.transaction() as conn:
                 await outbox.stage(conn, news(queue))
             await eventually(lambda: seen)
+
+
+FREEZING_RELAY = """
+import asyncio, os, signal, sys
+from shared.bus import Bus, Publisher
+from shared.outbox import Relay
+from shared.postgres import Database
+from shared.topology import Queue
+
+publish, published = Publisher.publish, 0
+
+async def publish_two_and_freeze(self, *arguments, **options):
+    global published
+    published += 1
+    outcome = await publish(self, *arguments, **options)
+    if published == 2:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return outcome
+
+Publisher.publish = publish_two_and_freeze
+
+async def main():
+    bus = Bus(sys.argv[2], "freezing", [Queue(sys.argv[3], (sys.argv[3] + ".#",))])
+    bus.start()
+    Relay(Database(sys.argv[1]), bus, "/test", lease_s=1).start()
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_leader_that_hangs_is_replaced_and_publishes_nothing_more_when_it_wakes(
+    db: Database, bus: Bus, queue: Queue, amqp_url: str, tmp_path: Path
+):
+    """It hangs in the middle of five events of one record, two of which the broker has."""
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, "ent-1", version) for version in range(1, 6)))
+    log = (tmp_path / "freezing.log").open("w+")
+    frozen = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-c", FREEZING_RELAY, db.url, amqp_url, queue.name],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        await eventually(lambda: process_state(frozen.pid) == "T", within_s=30)
+        async with relaying(db, bus, lease_s=1) as heir:
+            await eventually(lambda: heir.leads, within_s=30)
+            await eventually(lambda: _is(unsent(db), 0))
+            async with db.transaction() as conn:
+                await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(6, 9)))
+            heir.wake()
+            await eventually(lambda: _is(unsent(db), 0))
+            frozen.send_signal(signal.SIGCONT)
+            await eventually(
+                lambda: "session_interrupted" in Path(log.name).read_text(), within_s=30
+            )
+            assert heir.leads
+            assert await waiting(bus, queue) == 2 + 8
+            async with consuming(db, bus, queue) as seen:
+                await eventually(lambda: _is(waiting(bus, queue), 0))
+                await eventually(lambda: len(seen) == 8)
+    finally:
+        frozen.kill()
+        frozen.wait()
+        log.close()
+    assert seen.of("ent-1") == list(range(1, 9))
+
+
+def process_state(pid: int) -> str:
+    """As `ps` shows it: `T` is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def test_a_leader_whose_broker_is_slow_keeps_the_lead(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """What takes longer than the lease is no reason to end it while it is alive."""
+    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    publish = Publisher.publish
+
+    async def publish_late(self, *arguments, **options):
+        await asyncio.sleep(2)
+        return await publish(self, *arguments, **options)
+
+    monkeypatch.setattr(Publisher, "publish", publish_late)
+    async with relaying(db, bus, lease_s=1) as first:
+        await eventually(lambda: first.leads)
+        async with relaying(db, bus, lease_s=1) as second, consuming(db, bus, queue) as seen:
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            first.wake()
+            await eventually(lambda: seen)
+            await eventually(lambda: _is(unsent(db), 0))
+            assert first.leads
+            assert not second.leads
+
+
+async def test_a_process_that_measures_nothing_exports_no_measure(
+    db: Database, queue: Queue, tmp_path: Path
+):
+    """A 0 of an API process would hide what the worker's gauge shows."""
+    script = (
+        "from shared import outbox; from prometheus_client import generate_latest;"
+        "told = generate_latest().decode(); assert 'sigma_outbox_rows' not in told, told;"
+        "assert 'sigma_outbox_oldest' not in told, told"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)  # noqa: ASYNC221
+    bus = Bus("amqp://guest:guest@127.0.0.1:1/", "test", [queue])
+    bus.start()
+    async with relaying(db, bus):
+        await eventually(lambda: "sigma_outbox_rows 0.0" in generate_latest().decode())
+    await bus.stop()
 
 
 async def test_a_broker_that_is_away_costs_no_event(db: Database, queue: Queue, amqp_url: str):
