@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part, whole
+from shared.numbers import Number
 
 PATTERN_LENGTH_MAX = 1_000
 DIMENSIONS_MAX = 20
@@ -140,9 +141,6 @@ class Attribute:
         )
 
 
-Bound = Annotated[float, Field(allow_inf_nan=False)]
-
-
 class ValidationDraft(Body):
     """Rules for values; each belongs to certain types."""
 
@@ -150,8 +148,8 @@ class ValidationDraft(Body):
     max_length: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, alias="maxLength"
     )
-    min: Bound | None = None
-    max: Bound | None = None
+    min: Number | None = None
+    max: Number | None = None
     pattern: Annotated[str, Field(min_length=1, max_length=PATTERN_LENGTH_MAX)] | None = Field(
         default=None, description="RE2 syntax, found anywhere unless anchored"
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from records_service.parts.model import NAME_LENGTH_MAX, Alias, Body, Id, Kind, Name, Part, whole
+from shared.numbers import Number
 
 VALUES_MAX = 10_000
 
@@ -93,9 +94,7 @@ class OptionValueDraft(Body):
     id: Id | None = None
     alias: Alias
     label: Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
-    sort_order: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        default=None, alias="sortOrder"
-    )
+    sort_order: Number | None = Field(default=None, alias="sortOrder")
     color: Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")] | None = None
     parent_id: str | None = Field(
         default=None, alias="parentId", description="Only in a hierarchical list"

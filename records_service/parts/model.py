@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.ids import ID_PATTERN
+from shared.numbers import EXACT_INTEGER_MAX
 
 NAME_LENGTH_MAX = 500
 DESCRIPTION_LENGTH_MAX = 10_000
-EXACT_INTEGER_MAX = 2**53
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Alias = Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part
+from shared.numbers import Number
 
 GROUPS_MAX = 200
 ATTRIBUTES_PER_GROUP_MAX = 500
@@ -50,9 +51,7 @@ class AttributeGroupDraft(Body):
 
     id: Id | None = None
     name: Name
-    sort_order: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
-        default=None, alias="sortOrder"
-    )
+    sort_order: Number | None = Field(default=None, alias="sortOrder")
     attribute_ids: Annotated[list[str], Field(max_length=ATTRIBUTES_PER_GROUP_MAX)] = Field(
         default_factory=list, alias="attributeIds"
     )

@@ -1,18 +1,21 @@
 """Reads what a client sent: a JSON body or a query string, as a model or as a clear refusal.
 
 Bodies are read strictly (`"1"` is no number, `true` is none either); a query string knows only
-text, so there `limit=50` is a number. What a model does not name is ignored. Texts with a NUL are
-refused, because PostgreSQL stores none, and so are integers that we could not write again.
+text, so there `limit=50` is a number, in digits and nothing else. What a model does not name is
+ignored. Texts with a NUL are refused, because PostgreSQL stores none, and so are numbers that we
+could not write again as they were sent.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_origin
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_origin
 
 import orjson
 import pydantic
@@ -24,6 +27,7 @@ from shared.errors import (
     UnsupportedMediaType,
     ValidationError,
 )
+from shared.web.exactness import check_numbers, with_plain_zeros
 from shared.web.wording import field_at, pointer_to, refusal, shown
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,6 +45,7 @@ _DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _GZIP_WINDOW_BITS: Final = 31
 _GZIP_MEMBERS_MAX: Final = 16
 _PLACES_LOOKED_AT_MAX: Final = 20_000
+_DIGITS: Final = re.compile(r"-?[0-9]+", re.ASCII)
 
 
 class Page(BaseModel):
@@ -62,19 +67,22 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None:
         raw = _decoded(raw, encoding, request.client_max_size)
-    if not raw:
+    if not raw or raw == BOM_UTF8:
         raise ValidationError.at("", "A JSON body is required")
     return parse_body(raw, model)
 
 
 def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
-    """JSON text as a model; `ValidationError`, or `PayloadTooLarge` for very many values."""
+    """JSON text as a model; `ValidationError`, or `PayloadTooLarge` for very many values.
+
+    A byte order mark before it is skipped, as RFC 8259 allows.
+    """
+    raw = with_plain_zeros(raw.removeprefix(BOM_UTF8))
     containers = raw.count(b"[") + raw.count(b"{")
     if containers > _CONTAINERS_MAX:
         # A few bytes each, but nobody else is answered while all of them are made.
         raise PayloadTooLarge(f"Request body exceeds {_CONTAINERS_MAX} arrays and objects")
-    # orjson refuses what only some parsers take (NaN, 1e999, lone surrogates, a byte order mark),
-    # and says where.
+    # orjson refuses what only some parsers take (NaN, 1e999, lone surrogates), and says where.
     try:
         sent = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -94,12 +102,13 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
 
 
 def _harmless(raw: bytes, model_read: ModelT, *, has_long_integer: bool = False) -> ModelT:
-    """The model, or `ValidationError` when it took a NUL or an integer beyond 64 bits.
+    """The model, or `ValidationError` when it took a NUL or a number that would not come back.
 
     What it ignored can do no harm, so it is the model that is looked at, and only where the raw
     body gives a reason to. Whether it took one is found by writing it down, which is fast for any
     body; where it is, by a walk, which is not, and so gives up after a while.
     """
+    check_numbers(raw, model_read)
     if not has_long_integer and not _tells_nul(raw):
         return model_read
     try:
@@ -136,6 +145,12 @@ def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
                 raise ValidationError.at(f"/{name}", f"Field '{name}' may be given only once")
             else:
                 sent[name] = values[0]
+        for name in _whole_numbers(model) & sent.keys():
+            if _DIGITS.fullmatch(sent[name]) is None:
+                raise ValidationError.at(
+                    f"/{name}",
+                    f"{field_at([name])} expects a whole number, got {shown(sent[name])}",
+                )
     try:
         return model.model_validate(sent)
     except pydantic.ValidationError as error:
@@ -200,6 +215,16 @@ def _list_parameters(model: type[BaseModel]) -> frozenset[str]:
         if (get_origin(info.annotation) or info.annotation) in (list, tuple, set, frozenset)
         for name in (field, info.alias)
         if name
+    )
+
+
+@lru_cache(maxsize=256)
+def _whole_numbers(model: type[BaseModel]) -> frozenset[str]:
+    """The parameters that are whole numbers, for which Python would also take `1_0` or `+5`."""
+    return frozenset(
+        info.alias or field
+        for field, info in model.model_fields.items()
+        if info.annotation is int or int in get_args(info.annotation)
     )
 
 

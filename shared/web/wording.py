@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from shared.errors import ValidationError, Violation
 from shared.json_types import js_type
+from shared.numbers import NOT_KEPT
 
 TOLD_LENGTH_MAX: Final = 100
 TOLD_VIOLATIONS_MAX: Final = 100
@@ -74,6 +75,7 @@ _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "multiple_of": lambda bound: f"must be a multiple of {_plain(bound['multiple_of'])}",
     "literal_error": lambda bound: f"must be one of {bound['expected']}",
     "string_pattern_mismatch": lambda bound: f"must match pattern '{bound['pattern']}'",
+    "number_not_kept": lambda _: NOT_KEPT,
     "enum": lambda bound: f"must be one of {bound['expected']}",
 }
 

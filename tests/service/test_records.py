@@ -15,6 +15,7 @@ from shared.postgres import DATABASE
 from tests.kit import identities
 from tests.kit.sigma import error
 
+JSON = {"Content-Type": "application/json"}
 NO_NEIGHBOUR = {"auth_url": "http://127.0.0.1:9", "workflow_url": "http://127.0.0.1:9"}
 
 
@@ -610,3 +611,20 @@ async def test_a_grant_for_an_id_opens_no_attribute_that_has_it_as_its_alias(ser
         await roles.keep(conn, "ws-test", "role-editor", 1, document)
     editor = service.as_(identities.user())
     assert (await editor.get("/records/ent-y")).ok()["values"] == {"own": everywhere("seen")}
+
+
+async def test_a_number_that_would_come_back_different_is_refused(admin):
+    def priced(number: str) -> bytes:
+        price = f'{{"price": [{{"scope": {{}}, "value": {number}}}]}}'
+        return f'{{"schemaId": "schema-apparel", "values": {price}}}'.encode()
+
+    for number in ("3.0000000000000000001", "1e-400"):
+        answer = await admin.post("/records", data=priced(number), headers=JSON)
+        assert answer.status == 400
+        assert answer.body["message"].startswith(
+            "Field 'values.price.0.value' has more digits than are kept (15 significant ones,"
+        )
+    answer = await admin.post("/records", data=priced("-0.0"), headers=JSON)
+    read = await admin.get(f"/records/{answer.ok()['id']}")
+    assert answer.ok() == read.ok()
+    assert str(answer.body["values"]["price"][0]["value"]) == "0.0"
