@@ -18,11 +18,12 @@ from auth_service.source import SOURCE
 from shared import bus, outbox
 from shared.events import AUTH_PULSE
 from shared.launch import Role
-from shared.postgres import DATABASE, postgres
+from shared.postgres import postgres
+from shared.schema_version import schema_version
 from shared.tokens import TokenKeys
 from shared.turns import Turns
 from shared.upstream import upstream
-from shared.web import READINESS, new_service
+from shared.web import new_service
 
 NAME: Final = "auth_service"
 ROUTES: Final = (sessions.routes, roles.routes, api_keys.routes, identities.routes)
@@ -35,6 +36,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ROUTES,
         [
             postgres(config, application_name=NAME),
+            schema_version(NAME),
             hashing(config.hashing_threads, config.hashing_waiting_max),
             upstream(RECORDS, str(config.records_url), "records_service"),
             bus.rabbitmq(config, NAME),
@@ -48,9 +50,4 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
     app[LOGINS] = Turns()
     app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled
-    app[READINESS].append(_database_answers)
     return app
-
-
-async def _database_answers(app: web.Application) -> None:
-    await app[DATABASE].ready()

@@ -22,10 +22,11 @@ from records_service.schemas.commands import WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
 from shared import bus, outbox, topology
 from shared.launch import Role
-from shared.postgres import DATABASE, postgres
+from shared.postgres import postgres
+from shared.schema_version import schema_version
 from shared.turns import Turns
 from shared.upstream import upstream
-from shared.web import READINESS, new_service
+from shared.web import new_service
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
@@ -51,6 +52,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ROUTES,
         [
             postgres(config, application_name=NAME),
+            schema_version(NAME),
             reading,
             arriving,
             bus.rabbitmq(config, NAME),
@@ -64,9 +66,4 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
     app[RENDERINGS] = Renderings()
-    app[READINESS].append(_database_answers)
     return app
-
-
-async def _database_answers(app: web.Application) -> None:
-    await app[DATABASE].ready()

@@ -17,6 +17,10 @@ transaction, so it is there whole or not at all. One that cannot run inside a tr
 INDEX CONCURRENTLY`) says `in_transaction = False`; then every `run_sql` is a statement of its own,
 and must be one that can be repeated (`IF NOT EXISTS`).
 
+A revision that takes away what older code needs says from which revision on code can live with it:
+`oldest_code = "0004"`. It is kept in the database, for processes of an older version to find
+(`shared.schema_version`).
+
 Two that start together do not race: the second waits for the first and finds nothing to do. No
 revision waits longer than four seconds for a lock, because everything else queues up behind it.
 
@@ -74,7 +78,7 @@ def run_sql(sql: str) -> None:
 
 async def apply(service: str, database_url: str, say: Say = lambda _: None) -> list[str]:
     """Apply what is missing; the revisions that were applied, in their order."""
-    script = ScriptDirectory(str(_folder_of(service)))
+    script = ScriptDirectory(str(folder_of(service)))
     try:
         conn = await connect(
             database_url,
@@ -170,13 +174,20 @@ async def _current(conn: Conn) -> str | None:
                version_num varchar(32) NOT NULL,
                CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""
     )
+    await conn.execute("ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text")
     version: str | None = await conn.fetchval("SELECT version_num FROM alembic_version")
     return version
 
 
 async def _note(conn: Conn, revision: Script) -> None:
-    await conn.execute("DELETE FROM alembic_version")
-    await conn.execute("INSERT INTO alembic_version (version_num) VALUES ($1)", revision.revision)
+    # One statement, so that no process that looks meanwhile finds none.
+    await conn.execute(
+        """WITH before AS (DELETE FROM alembic_version RETURNING oldest_code)
+           INSERT INTO alembic_version (version_num, oldest_code)
+           SELECT $1, coalesce($2, (SELECT oldest_code FROM before))""",
+        revision.revision,
+        getattr(revision.module, "oldest_code", None),
+    )
 
 
 def _failed(revision: Script, error: Exception) -> MigrationFailed:
@@ -191,7 +202,8 @@ def _title(revision: Script) -> str:
     return Path(revision.path).stem.partition("_")[2].replace("_", " ")
 
 
-def _folder_of(service: str) -> Path:
+def folder_of(service: str) -> Path:
+    """Where a service's migrations are; `MigrationFailed` when it has none."""
     found = importlib.util.find_spec(service)
     if found is None or not found.submodule_search_locations:
         raise MigrationFailed(f"there is no service '{service}'")

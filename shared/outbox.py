@@ -255,6 +255,7 @@ class Relay:
 
     async def _carry(self, connection: AbstractConnection) -> None:
         """Wait for the lead, then publish until something breaks or the process stops."""
+        await self._database.migrated.wait()
         conn = await self._database.connect()
         self._ended.clear()
         try:
@@ -440,6 +441,7 @@ class Relay:
     async def _measure(self) -> None:
         """Say how far behind the outbox is, also where no relay can lead."""
         while True:
+            await self._database.migrated.wait()
             try:
                 row = await self._database.fetchrow(
                     """SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS few) AS rows,

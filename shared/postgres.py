@@ -82,6 +82,7 @@ _AWAY: Final = (
     asyncpg.ReadOnlySQLTransactionError,
     TimeoutError,
 )
+_NOT_MIGRATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 _LOST: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _TRY_AGAIN: Final[tuple[type[Exception], ...]] = (
     asyncpg.SerializationError,
@@ -114,6 +115,9 @@ class Database:
         self._open = 0
         self._closed = False
         self._resets: set[asyncio.Task[None]] = set()
+        self.migrated: Final = asyncio.Event()
+        """Whether it has the tables that this code needs; background work waits for it."""
+        self.migrated.set()
 
     def acquire(self) -> Lease:
         """`async with db.acquire() as conn`: one connection for a few statements."""
@@ -323,6 +327,9 @@ class Lease:
         conn = self._conn
         away = error is not None and is_away(error, conn)
         self._database.give_back(conn, error)
+        if isinstance(error, _NOT_MIGRATED) and not self._database.migrated.is_set():
+            # Told in one line for all, where it was found out: shared/schema_version.py.
+            raise ServiceUnavailable from error
         if away:
             log.warning("postgres_away", error=repr(error))
             raise ServiceUnavailable from error

@@ -7,9 +7,10 @@ from aiohttp import web
 from shared import bus, outbox, topology
 from shared.identity import IdentitySigner
 from shared.launch import Role
-from shared.postgres import DATABASE, postgres
+from shared.postgres import postgres
+from shared.schema_version import schema_version
 from shared.upstream import upstream
-from shared.web import READINESS, new_service
+from shared.web import new_service
 from workflow_service.config import Config
 from workflow_service.reactions import react
 from workflow_service.workflows import handlers
@@ -34,6 +35,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ROUTES,
         [
             postgres(config, application_name=NAME),
+            schema_version(NAME),
             bus.rabbitmq(config, NAME),
             upstream(AUTH, str(config.auth_url), "auth_service"),
             upstream(RECORDS, str(config.records_url), "records_service"),
@@ -41,9 +43,4 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ],
     )
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
-    app[READINESS].append(_database_answers)
     return app
-
-
-async def _database_answers(app: web.Application) -> None:
-    await app[DATABASE].ready()

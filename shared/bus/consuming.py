@@ -150,6 +150,7 @@ class Consumer:
         await end(*self._tasks)
 
     async def _read(self, connection: AbstractConnection) -> None:
+        await self._database.migrated.wait()
         # A queue that an operator removed is made again, like any other part of the topology.
         await declare(connection, [self._queue])
         self._closed.clear()
@@ -166,6 +167,7 @@ class Consumer:
 
     async def _sweep_now_and_then(self) -> None:
         while True:
+            await self._database.migrated.wait()
             try:
                 while await inbox.sweep(self._database) == inbox.SWEPT_AT_ONCE_MAX:
                     pass

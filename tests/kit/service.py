@@ -80,7 +80,7 @@ class Services:
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._session = await self._exits.enter_async_context(aiohttp.ClientSession())
+        self.session = await self._exits.enter_async_context(aiohttp.ClientSession())
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -129,7 +129,7 @@ class Services:
         serving = await self._exits.enter_async_context(
             launch.serving(create_app(loaded, role), role=role)
         )
-        return RunningService(serving, loaded, self.keyring, self._session)
+        return RunningService(serving, loaded, self.keyring, self.session)
 
     async def serve(self, app: web.Application) -> str:
         """Serve any app on a free port until the test ends: a neighbour that the test plays."""

@@ -160,6 +160,19 @@ async def test_older_code_leaves_a_newer_database_alone(service: Service, databa
     assert said == ["the database is at 0002, newer than this code (0001): nothing to do"]
 
 
+async def test_the_database_keeps_which_code_it_works_with(
+    service: Service, database_url: str, tmp_path: Path
+):
+    """Until a later revision says something else."""
+    name = service("CREATE TABLE a (x int)", before='oldest_code = "0001"')
+    service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)", name=name)
+    first = tmp_path / name / "migrations" / "versions" / "0001_step_1.py"
+    first.write_text(first.read_text().replace("\n\n\n", '\noldest_code = "0001"\n\n', 1))
+    await apply(name, database_url)
+    kept = "SELECT version_num || ' ' || oldest_code FROM alembic_version"
+    assert await fetchval(database_url, kept) == "0002 0001"
+
+
 async def test_a_database_of_something_else_is_refused(service: Service, database_url: str):
     name = service("CREATE TABLE a (x int)")
     await apply(name, database_url)

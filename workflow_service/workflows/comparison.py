@@ -79,6 +79,7 @@ def comparing(config: Config) -> Callable[[web.Application], AsyncIterator[None]
 async def _for_ever(app: web.Application, config: Config) -> None:
     while True:
         await asyncio.sleep(config.reference_compare_seconds)
+        await app[DATABASE].migrated.wait()
         await _tried(compare(app, config), "stale_references_dropped")
         await _tried(readmit_abandoned(app, config), "abandoned_states_readmitted")
 

@@ -1,0 +1,169 @@
+"""Knows whether a service's database has the form that its code expects.
+
+`python -m shared.migrations <service>` brings it there before new code starts. A service that meets
+a database without its migrations says so in one line, is not ready (`/readyz` says why), lets its
+background work wait (`Database.migrated`), and goes on by itself when they have been applied.
+
+A database that is newer is usual: migrations are applied first, and old processes serve on until
+they are replaced. Therefore a revision may say which code it still works with (`oldest_code`, see
+docs/how-to/add-a-migration.md), which stands beside the revision in `alembic_version`. Code that is
+older than that is not ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from shared.errors import ServiceUnavailable
+from shared.postgres import DATABASE, Database
+from shared.web import READINESS
+
+log = structlog.get_logger(__name__)
+
+LOOK_AGAIN_S: Final = 1.0
+LOOK_NOW_AND_THEN_S: Final = 10.0
+
+
+class Applied(NamedTuple):
+    """What a database says about itself; both are None where no migration was ever applied."""
+
+    revision: str | None
+    oldest_code: str | None
+
+
+def known_revisions(service: str) -> tuple[str, ...]:
+    """The revisions that this code has, in their order: the numbers of its files.
+
+    Alembic knows them too, but to ask it costs a process that serves 20 MB and a third of a second.
+    """
+    found = importlib.util.find_spec(service)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"there is no service '{service}'")
+    folder = Path(found.submodule_search_locations[0]) / "migrations" / "versions"
+    return tuple(sorted(file.name.partition("_")[0] for file in folder.glob("[0-9]*_*.py")))
+
+
+def complaint(service: str, known: Sequence[str], applied: Applied) -> str | None:
+    """Why code with the `known` revisions cannot work with this database; None when it can."""
+    head = known[-1]
+    revision, oldest_code = applied
+    if revision is None or (revision != head and revision in known):
+        at = "no revision" if revision is None else f"revision {revision}"
+        return (
+            f"migrations missing: run python -m shared.migrations {service}"
+            f" (the database has {at}, this version needs {head})"
+        )
+    if revision == head:
+        return None
+    if revision < head:
+        return f"the database is at revision {revision}, which this version of {service} has not"
+    if oldest_code is not None and oldest_code > head:
+        return (
+            f"the database is newer than this version of {service}: it is at revision {revision},"
+            f" which needs code of revision {oldest_code} or later, and this version has {head}"
+        )
+    return None
+
+
+class SchemaWatch:
+    """Looks at the database until it is as this code needs it, and now and then afterwards."""
+
+    def __init__(self, database: Database, service: str) -> None:
+        self._database = database
+        self._service = service
+        self._known = known_revisions(service)
+        self._told: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Background work waits from now on, until the first look has found everything right."""
+        self._database.migrated.clear()
+        self._task = asyncio.create_task(self._look_again_and_again(), name="schema version")
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def ready(self) -> None:
+        """Raise `ServiceUnavailable` with the complaint, if there is one."""
+        applied = await self._applied()
+        wrong = complaint(self._service, self._known, applied)
+        if wrong is None:
+            self._database.migrated.set()
+        else:
+            self._database.migrated.clear()
+        self._tell(applied, wrong)
+        if wrong is not None:
+            raise ServiceUnavailable(wrong)
+
+    async def _applied(self) -> Applied:
+        try:
+            # Whatever columns it has: databases of before have no `oldest_code`.
+            row = await self._database.fetchval(
+                "SELECT to_jsonb(applied) FROM alembic_version AS applied"
+            )
+        except asyncpg.UndefinedTableError:
+            row = None
+        except ServiceUnavailable as error:
+            if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
+                raise
+            row = None
+        return (
+            Applied(None, None)
+            if row is None
+            else Applied(row["version_num"], row.get("oldest_code"))
+        )
+
+    def _tell(self, applied: Applied, wrong: str | None) -> None:
+        """One line for each change, and none for a database that was right from the beginning."""
+        newer = applied.revision is not None and applied.revision > self._known[-1]
+        told = wrong or (f"newer: {applied.revision}" if newer else "")
+        before, self._told = self._told, told
+        if told == before:
+            return
+        if wrong is not None:
+            log.error("database_not_usable", reason=wrong)
+        elif newer:
+            log.warning(
+                "database_is_newer", revision=applied.revision, this_version=self._known[-1]
+            )
+        elif before is not None:
+            log.info("database_usable", revision=applied.revision)
+
+    async def _look_again_and_again(self) -> None:
+        while True:
+            try:
+                await self.ready()
+            except ServiceUnavailable:
+                pass
+            except Exception:
+                log.exception("schema_version_not_read")
+            usable = self._database.migrated.is_set()
+            await asyncio.sleep(LOOK_NOW_AND_THEN_S if usable else LOOK_AGAIN_S)
+
+
+def schema_version(service: str) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Be ready only while the database suits this code; comes right after `postgres`."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        watch = SchemaWatch(app[DATABASE], service)
+
+        async def ready(_app: web.Application) -> None:
+            await watch.ready()
+
+        app[READINESS].append(ready)
+        watch.start()
+        yield
+        await watch.stop()
+
+    return opened

@@ -1,0 +1,74 @@
+"""A service on a database that is not as its code needs it: one line, not ready, and no traces."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from records_service.app import create_app
+from records_service.config import Config
+from shared import migrations, schema_version
+from shared.outbox import RELAY
+from tests.kit import identities
+from tests.kit.eventually import always, eventually
+from tests.kit.service import RunningService, Services
+
+MISSING = "migrations missing: run python -m shared.migrations records_service"
+
+
+async def readiness(services: Services, service: RunningService) -> tuple[int, str]:
+    async with services.session.get(f"{service.internal_url}/readyz") as answer:
+        told = json.loads(await answer.read())
+        return answer.status, told.get("message", "")
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(schema_version, "LOOK_AGAIN_S", 0.05)
+
+
+async def test_a_database_without_migrations_is_told_in_one_line_until_they_are_applied(
+    services: Services, database_url: str, capsys: pytest.CaptureFixture[str]
+):
+    service = await services.start(
+        create_app,
+        Config,
+        role="all",
+        database_url=database_url,
+        amqp_url=await services.broker(),
+    )
+    status, told = await readiness(services, service)
+    assert status == 503
+    assert told.startswith(MISSING)
+    answer = await service.as_(identities.admin()).get("/records")
+    assert answer.status == 503
+    await always(lambda: not service.app[RELAY].leads, 1)
+    said = capsys.readouterr().out
+    assert said.count("migrations missing") == 1
+    assert "Traceback" not in said
+    assert "UndefinedTable" not in said
+
+    await migrations.apply("records_service", database_url)
+    await eventually(lambda: service.app[RELAY].leads)
+    assert await readiness(services, service) == (200, "")
+    assert (await service.as_(identities.admin()).get("/records")).status == 200
+    assert "database_usable" in capsys.readouterr().out
+
+
+async def test_a_newer_database_is_served_as_long_as_it_allows_this_code(
+    services: Services, capsys: pytest.CaptureFixture[str]
+):
+    """During a rollout the old version serves on the migrated database."""
+    service = await services.start(create_app, Config)
+    await service.database.execute("UPDATE alembic_version SET version_num = '9998'")
+    assert await readiness(services, service) == (200, "")
+    await service.database.execute(
+        "UPDATE alembic_version SET version_num = '9999', oldest_code = '9999'"
+    )
+    status, told = await readiness(services, service)
+    assert status == 503
+    assert told.startswith("the database is newer than this version of records_service")
+    said = capsys.readouterr().out
+    assert said.count("database_is_newer") == 1
+    assert said.count("database_not_usable") == 1

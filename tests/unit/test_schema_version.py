@@ -1,0 +1,68 @@
+"""Which databases a version of a service can work with."""
+
+from __future__ import annotations
+
+import pytest
+from alembic.script import ScriptDirectory
+
+from shared.migrations import folder_of
+from shared.schema_version import Applied, complaint, known_revisions
+
+KNOWN = ("0001", "0002", "0003")
+
+
+@pytest.mark.parametrize(
+    "applied",
+    [
+        Applied("0003", None),
+        Applied("0003", "0003"),
+        Applied("0004", None),
+        Applied("0007", "0003"),
+        Applied("0007", "0001"),
+    ],
+)
+def test_it_works_with_its_own_form_and_with_newer_ones_that_allow_it(applied: Applied):
+    assert complaint("records_service", KNOWN, applied) is None
+
+
+@pytest.mark.parametrize(
+    ("applied", "told"),
+    [
+        (
+            Applied(None, None),
+            (
+                "migrations missing: run python -m shared.migrations records_service"
+                " (the database has no revision, this version needs 0003)"
+            ),
+        ),
+        (
+            Applied("0002", "0001"),
+            (
+                "migrations missing: run python -m shared.migrations records_service"
+                " (the database has revision 0002, this version needs 0003)"
+            ),
+        ),
+        (
+            Applied("0005", "0004"),
+            (
+                "the database is newer than this version of records_service:"
+                " it is at revision 0005,"
+                " which needs code of revision 0004 or later, and this version has 0003"
+            ),
+        ),
+        (
+            Applied("0000-other", None),
+            "the database is at revision 0000-other, which this version of records_service has not",
+        ),
+    ],
+)
+def test_it_says_what_is_wrong_with_any_other(applied: Applied, told: str):
+    assert complaint("records_service", KNOWN, applied) == told
+
+
+@pytest.mark.parametrize("service", ["auth_service", "records_service", "workflow_service"])
+def test_file_names_say_the_same_as_alembic(service: str):
+    script = ScriptDirectory(str(folder_of(service)))
+    revisions = sorted(revision.revision for revision in script.walk_revisions())
+    assert known_revisions(service) == tuple(revisions)
+    assert known_revisions(service)[-1] == script.get_current_head()
