@@ -54,7 +54,7 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
         "dimensionIds": draft.dimension_ids,
         "validation": draft.validation.stored() if draft.validation else {},
         "guards": [
-            guard.model_dump(by_alias=True, mode="json", exclude_unset=True)
+            guard.model_dump(by_alias=True, mode="json", exclude_none=True)
             for guard in draft.guards
         ],
         "inheritable": draft.inheritable,

@@ -7,7 +7,7 @@ from aiohttp import web
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created
+from records_service.parts.answers import answer, created, shown
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -27,7 +27,7 @@ async def list_attributes(request: web.Request) -> web.StreamResponse:
     """All of them, oldest first."""
     async with request.app[DATABASE].acquire() as conn:
         found = await parts.every(conn, ATTRIBUTE, identity_of(request).workspace_id)
-    return json_response([part.shown() for part in found])
+    return json_response([shown(part, AttributeAnswer) for part in found])
 
 
 @routes.post(
@@ -45,7 +45,7 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
     identity.require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, AttributeDraft)
     part = await commands.create(request.app, identity.workspace_id, draft)
-    return created(ATTRIBUTE, part)
+    return created(ATTRIBUTE, part, AttributeAnswer)
 
 
 @routes.get(
@@ -61,7 +61,7 @@ async def get_attribute(request: web.Request) -> web.StreamResponse:
         part = await parts.get(
             conn, ATTRIBUTE, identity_of(request).workspace_id, request.match_info["id"]
         )
-    return answer(part)
+    return answer(part, AttributeAnswer)
 
 
 @routes.put(
@@ -80,7 +80,7 @@ async def replace_attribute(request: web.Request) -> web.StreamResponse:
     part = await commands.replace(
         request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
     )
-    return answer(part)
+    return answer(part, AttributeAnswer)
 
 
 @routes.delete(

@@ -208,12 +208,12 @@ class AttributeDraft(Body):
 class ValidationAnswer(BaseModel):
     """The rules that were set."""
 
-    required: bool | None = None
-    max_length: int | None = Field(default=None, alias="maxLength")
-    min: float | None = None
-    max: float | None = None
-    pattern: str | None = None
-    unique: bool | None = None
+    required: bool | None
+    max_length: int | None = Field(alias="maxLength")
+    min: float | None
+    max: float | None
+    pattern: str | None
+    unique: bool | None
 
 
 class GuardAnswer(BaseModel):
@@ -221,7 +221,7 @@ class GuardAnswer(BaseModel):
 
     attribute_id: str = Field(alias="attributeId")
     operator: GuardOperator
-    value: Any = None
+    value: Any
 
 
 class SubAttributeAnswer(BaseModel):
@@ -231,7 +231,7 @@ class SubAttributeAnswer(BaseModel):
     name: str
     type: AttributeType
     validation: ValidationAnswer
-    option_list_id: str | None = Field(default=None, alias="optionListId")
+    option_list_id: str | None = Field(alias="optionListId")
     multiple: bool
 
 
@@ -241,15 +241,15 @@ class AttributeAnswer(BaseModel):
     id: str
     alias: str
     name: str
-    description: str | None = None
+    description: str | None
     type: AttributeType
     dimension_ids: list[str] = Field(alias="dimensionIds")
     validation: ValidationAnswer
     guards: list[GuardAnswer]
     inheritable: bool
-    option_list_id: str | None = Field(default=None, alias="optionListId")
+    option_list_id: str | None = Field(alias="optionListId")
     multiple: bool
-    target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
-    attributes: list[SubAttributeAnswer] | None = None
+    target_schema_id: str | None = Field(alias="targetSchemaId")
+    attributes: list[SubAttributeAnswer] | None
     created_at: datetime = Field(alias="createdAt")
     updated_at: datetime = Field(alias="updatedAt")

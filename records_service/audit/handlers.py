@@ -104,7 +104,8 @@ async def audit_of_workspace(request: web.Request) -> web.StreamResponse:
 
 
 def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
-    shown: dict[str, Any] = {
+    is_transition = entry.action == "transition"
+    return {
         "id": f"aud-{entry.id}",
         "entityId": entry.record_id,
         "action": entry.action,
@@ -114,11 +115,7 @@ def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
             {name: change[name] for name in ("attribute", "scope", "oldValue", "newValue")}
             for change in changes
         ],
+        "fromStateId": entry.from_state_id if is_transition else None,
+        "toStateId": entry.to_state_id if is_transition else None,
+        "comment": entry.comment if is_transition else None,
     }
-    if entry.action == "transition":
-        shown |= {
-            "fromStateId": entry.from_state_id,
-            "toStateId": entry.to_state_id,
-            "comment": entry.comment,
-        }
-    return shown

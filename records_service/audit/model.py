@@ -54,9 +54,9 @@ class EntryAnswer(BaseModel):
     user_id: str = Field(alias="userId")
     timestamp: datetime
     changes: list[ChangeAnswer]
-    from_state_id: str | None = Field(default=None, alias="fromStateId")
-    to_state_id: str | None = Field(default=None, alias="toStateId")
-    comment: str | None = None
+    from_state_id: str | None = Field(alias="fromStateId")
+    to_state_id: str | None = Field(alias="toStateId")
+    comment: str | None
 
 
 class EntryPage(BaseModel):

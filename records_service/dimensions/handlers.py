@@ -14,7 +14,7 @@ from records_service.dimensions.model import (
 )
 from records_service.dimensions.segments import scope_matrix
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created
+from records_service.parts.answers import answer, created, shown
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -34,7 +34,7 @@ async def list_dimensions(request: web.Request) -> web.StreamResponse:
     """All of them, oldest first."""
     async with request.app[DATABASE].acquire() as conn:
         found = await parts.every(conn, DIMENSION, identity_of(request).workspace_id)
-    return json_response([part.shown() for part in found])
+    return json_response([shown(part, DimensionAnswer) for part in found])
 
 
 @routes.post(
@@ -52,7 +52,7 @@ async def create_dimension(request: web.Request) -> web.StreamResponse:
     identity.require_flag(Flag.MANAGE_DIMENSIONS)
     draft = await read_body(request, DimensionDraft)
     part = await commands.create(request.app, identity.workspace_id, draft)
-    return created(DIMENSION, part)
+    return created(DIMENSION, part, DimensionAnswer)
 
 
 @routes.post(
@@ -89,7 +89,7 @@ async def get_dimension(request: web.Request) -> web.StreamResponse:
         part = await parts.get(
             conn, DIMENSION, identity_of(request).workspace_id, request.match_info["id"]
         )
-    return answer(part)
+    return answer(part, DimensionAnswer)
 
 
 @routes.put(
@@ -108,7 +108,7 @@ async def replace_dimension(request: web.Request) -> web.StreamResponse:
     part = await commands.replace(
         request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
     )
-    return answer(part)
+    return answer(part, DimensionAnswer)
 
 
 @routes.delete(

@@ -13,7 +13,7 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
-from records_service.parts.answers import answer, created
+from records_service.parts.answers import answer, created, shown
 from records_service.parts.model import Part
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
@@ -34,7 +34,7 @@ async def list_option_lists(request: web.Request) -> web.StreamResponse:
     """All of them, oldest first; values in ascending `sortOrder`."""
     async with request.app[DATABASE].acquire() as conn:
         found = await store.every(conn, identity_of(request).workspace_id)
-    return json_response([part.shown() for part in found])
+    return json_response([shown(part, OptionListAnswer) for part in found])
 
 
 @routes.post(
@@ -50,7 +50,9 @@ async def create_option_list(request: web.Request) -> web.StreamResponse:
     """Values may have parents when the list is hierarchical."""
     workspace_id = _managed_workspace(request)
     draft = await read_body(request, OptionListDraft)
-    return created(OPTION_LIST, await commands.create(request.app, workspace_id, draft))
+    return created(
+        OPTION_LIST, await commands.create(request.app, workspace_id, draft), OptionListAnswer
+    )
 
 
 @routes.get(
@@ -64,7 +66,7 @@ async def get_option_list(request: web.Request) -> web.StreamResponse:
     """With its values."""
     async with request.app[DATABASE].acquire() as conn:
         part = await store.get(conn, identity_of(request).workspace_id, request.match_info["id"])
-    return answer(part)
+    return answer(part, OptionListAnswer)
 
 
 @routes.put(
@@ -82,7 +84,7 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
     part = await commands.replace(
         request.app, workspace_id, request.match_info["id"], draft, if_match(request)
     )
-    return answer(part)
+    return answer(part, OptionListAnswer)
 
 
 @routes.delete(

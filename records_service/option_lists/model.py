@@ -45,17 +45,14 @@ class OptionValue:
 
     def shown(self) -> dict[str, Any]:
         """The public object."""
-        value: dict[str, Any] = {
+        return {
             "id": self.id,
             "alias": self.alias,
             "label": self.label,
             "sortOrder": whole(self.sort_order),
+            "color": self.color,
+            "parentId": self.parent_id,
         }
-        if self.color is not None:
-            value["color"] = self.color
-        if self.parent_id is not None:
-            value["parentId"] = self.parent_id
-        return value
 
 
 @dataclass(frozen=True)
@@ -131,8 +128,8 @@ class OptionValueAnswer(BaseModel):
     alias: str
     label: str
     sort_order: float = Field(alias="sortOrder")
-    color: str | None = None
-    parent_id: str | None = Field(default=None, alias="parentId")
+    color: str | None
+    parent_id: str | None = Field(alias="parentId")
 
 
 class OptionListAnswer(BaseModel):

@@ -1,23 +1,68 @@
-"""A part over HTTP, with its version as `ETag`."""
+"""A part over HTTP, with its version as `ETag`.
+
+What is not there is null in every answer, at every depth, and never left out: a client's types then
+have one kind of optional field. A body keeps only what is said, so the rest comes from the model
+that describes the answer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, get_args
+
 from aiohttp import web
+from pydantic import BaseModel
 
 from records_service.parts.model import Kind, Part
 from shared.versions import entity_tag
 from shared.web import json_response
 
+_Shape = type[BaseModel]
 
-def answer(part: Part) -> web.Response:
+
+def answer(part: Part, shape: _Shape) -> web.Response:
     """A part that is there."""
-    return json_response(part.shown(), headers={"ETag": entity_tag(part.version)})
+    return json_response(shown(part, shape), headers={"ETag": entity_tag(part.version)})
 
 
-def created(kind: Kind, part: Part) -> web.Response:
+def created(kind: Kind, part: Part, shape: _Shape) -> web.Response:
     """A new part, and where it is from now on."""
     return json_response(
-        part.shown(),
+        shown(part, shape),
         status=201,
         headers={"ETag": entity_tag(part.version), "Location": f"{kind.path}/{part.id}"},
     )
+
+
+def shown(part: Part, shape: _Shape) -> dict[str, Any]:
+    """The public object, with every field that its answer has."""
+    return _filled(part.shown(), shape)
+
+
+def _filled(told: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:
+    return {
+        name: _filled_field(told.get(name), inner) if inner else told.get(name)
+        for name, inner in _fields(shape)
+    }
+
+
+def _filled_field(told: Any, inner: _Shape) -> Any:
+    if isinstance(told, list):
+        return [_filled(one, inner) for one in told]
+    return told if told is None else _filled(told, inner)
+
+
+@lru_cache(maxsize=64)
+def _fields(shape: _Shape) -> tuple[tuple[str, _Shape | None], ...]:
+    """Every public name, and the model of what is inside it, if that has one."""
+    return tuple(
+        (info.alias or name, _model_in(info.annotation))
+        for name, info in shape.model_fields.items()
+    )
+
+
+def _model_in(annotation: Any) -> _Shape | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _model_in(one))), None)

@@ -52,6 +52,11 @@ class Resolution:
             )
         return self._resolved[attribute_id]
 
+    def scope_of(self, attribute_id: str) -> dict[str, str]:
+        """The scope in which the attribute was looked at: its own dimensions only."""
+        attribute = self._attributes[attribute_id]
+        return {name: self._scope[name] for name in attribute.dimension_ids if name in self._scope}
+
     def counts(self, attribute: Attribute) -> bool:
         """Whether all guards of the attribute hold (section 2.3)."""
         if attribute.id not in self._counts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from records_service.permissions.roles import role_of
 from records_service.permissions.rules import Role
 from records_service.records import commands, lifecycle, store
 from records_service.records.commands import Caller
-from records_service.records.completeness import Completeness
+from records_service.records.completeness import Completeness, Resolution
 from records_service.records.model import (
     CompletenessAnswer,
     CompletenessQuery,
@@ -206,8 +206,8 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
     async def attempt() -> web.StreamResponse:
         seen = await _see(request)
         found = await lifecycle.transitions(request, seen)
-        visible = set(seen.rules.access(caller.role, seen.record.state_id).visible.values())
-        return json_response([_transition(told_, visible) for told_ in found])
+        visible = seen.rules.access(caller.role, seen.record.state_id).visible
+        return json_response([_transition(told_, seen, visible) for told_ in found])
 
     return await commands.settled(request.app, attempt)
 
@@ -245,11 +245,11 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
             "entityId": record.id,
             "stateId": state_id,
             "required": asked_for.required,
-            **_told_score(asked_for, visible),
+            **_told_score(asked_for, visible, found),
             "states": [
                 {
                     "stateId": each,
-                    **_told_score(lifecycle.score(rules, found, each), visible),
+                    **_told_score(lifecycle.score(rules, found, each), visible, found),
                 }
                 for each in states
             ],
@@ -363,29 +363,45 @@ def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:
     return scope
 
 
-def _told_score(found: Completeness, visible: Any) -> dict[str, Any]:
+def _told_score(found: Completeness, visible: Any, at: Resolution) -> dict[str, Any]:
+    missing = [i for i in found.missing if i in visible]
     return {
         "score": found.score,
         "filled": [visible[i] for i in found.filled if i in visible],
-        "missing": [visible[i] for i in found.missing if i in visible],
+        "missing": [visible[i] for i in missing],
+        "missingIn": [_missing_in(visible[i], i, at) for i in missing],
     }
 
 
-def _transition(told_: dict[str, Any], visible: set[str]) -> dict[str, Any]:
+def _missing_in(alias: str, attribute_id: str, at: Resolution) -> dict[str, Any]:
+    """Where a value would fill the attribute."""
+    return {"attribute": alias, "scope": at.scope_of(attribute_id)}
+
+
+def _transition(told_: dict[str, Any], seen: Seen, visible: Mapping[str, str]) -> dict[str, Any]:
     """A transition without the names of attributes that are hidden from the caller."""
-    reasons = [
-        {
-            **reason,
-            **(
-                {"missing": [alias for alias in reason["missing"] if alias in visible]}
-                if reason.get("missing") is not None
-                else {}
-            ),
-        }
-        for reason in told_.get("reasons") or ()
-    ]
+    reasons = [_reason(reason, seen, visible) for reason in told_.get("reasons") or ()]
     return {
-        **told_,
+        "toStateId": told_["toStateId"],
+        "name": told_.get("name"),
+        "allowed": told_["allowed"],
         "reason": reasons[0]["message"] if reasons else None,
         "reasons": reasons,
+    }
+
+
+def _reason(told_: dict[str, Any], seen: Seen, visible: Mapping[str, str]) -> dict[str, Any]:
+    at = lifecycle.resolution(seen.rules, seen.record)
+    ids = {alias: attribute_id for attribute_id, alias in visible.items()}
+    missing = [alias for alias in told_.get("missing") or () if alias in ids]
+    is_about_score = told_.get("missing") is not None
+    return {
+        "code": told_["code"],
+        "message": told_["message"],
+        "score": told_.get("score"),
+        "minimum": told_.get("minimum"),
+        "missing": missing if is_about_score else None,
+        "missingIn": [_missing_in(alias, ids[alias], at) for alias in missing]
+        if is_about_score
+        else None,
     }

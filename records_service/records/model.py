@@ -134,6 +134,13 @@ class RecordPage(BaseModel):
     limit: int
 
 
+class MissingIn(BaseModel):
+    """An attribute without a value, and the scope that was looked at: set it there."""
+
+    attribute: str
+    scope: dict[str, str]
+
+
 class StateCompleteness(BaseModel):
     """The score for one lifecycle state."""
 
@@ -141,6 +148,7 @@ class StateCompleteness(BaseModel):
     score: Annotated[int, Field(ge=0, le=100)]
     filled: list[str]
     missing: list[str]
+    missing_in: list[MissingIn] = Field(alias="missingIn")
 
 
 class CompletenessAnswer(BaseModel):
@@ -152,6 +160,7 @@ class CompletenessAnswer(BaseModel):
     required: int
     filled: list[str]
     missing: list[str]
+    missing_in: list[MissingIn] = Field(alias="missingIn")
     states: list[StateCompleteness]
 
 
@@ -160,16 +169,17 @@ class BlockingReason(BaseModel):
 
     code: str
     message: str
-    score: int | None = None
-    minimum: float | None = None
-    missing: list[str] | None = None
+    score: int | None
+    minimum: float | None
+    missing: list[str] | None
+    missing_in: list[MissingIn] | None = Field(alias="missingIn")
 
 
 class TransitionAnswer(BaseModel):
     """One transition from the current state."""
 
     to_state_id: str = Field(alias="toStateId")
-    name: str | None = None
+    name: str | None
     allowed: bool
-    reason: str | None = None
+    reason: str | None
     reasons: list[BlockingReason]

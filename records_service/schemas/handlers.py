@@ -6,7 +6,7 @@ from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created
+from records_service.parts.answers import answer, created, shown
 from records_service.schemas import commands
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.errors import Conflict, NotFound, PreconditionFailed
@@ -28,7 +28,7 @@ async def list_schemas(request: web.Request) -> web.StreamResponse:
     """All of them, oldest first."""
     async with request.app[DATABASE].acquire() as conn:
         found = await parts.every(conn, SCHEMA, identity_of(request).workspace_id)
-    return json_response([part.shown() for part in found])
+    return json_response([shown(part, SchemaAnswer) for part in found])
 
 
 @routes.post(
@@ -44,7 +44,7 @@ async def create_schema(request: web.Request) -> web.StreamResponse:
     """Its groups name attributes by id; each of them at most once."""
     identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, SchemaDraft)
-    return created(SCHEMA, await commands.create(request, draft))
+    return created(SCHEMA, await commands.create(request, draft), SchemaAnswer)
 
 
 @routes.get(
@@ -60,7 +60,7 @@ async def get_schema(request: web.Request) -> web.StreamResponse:
         part = await parts.get(
             conn, SCHEMA, identity_of(request).workspace_id, request.match_info["id"]
         )
-    return answer(part)
+    return answer(part, SchemaAnswer)
 
 
 @routes.put(
@@ -76,7 +76,7 @@ async def replace_schema(request: web.Request) -> web.StreamResponse:
     identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, SchemaDraft)
     part = await commands.replace(request, request.match_info["id"], draft, if_match(request))
-    return answer(part)
+    return answer(part, SchemaAnswer)
 
 
 @routes.delete(
@@ -105,7 +105,9 @@ async def list_attributes_of_schema(request: web.Request) -> web.StreamResponse:
     async with request.app[DATABASE].acquire() as conn:
         schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))
         found = await parts.some(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
-    return json_response([found[i].shown() for i in schema.attribute_ids if i in found])
+    return json_response(
+        [shown(found[i], AttributeAnswer) for i in schema.attribute_ids if i in found]
+    )
 
 
 @routes.internal_post("/internal/names", body=Names)

@@ -87,10 +87,10 @@ class SchemaAnswer(BaseModel):
     id: str
     alias: str
     name: str
-    description: str | None = None
-    icon: str | None = None
+    description: str | None
+    icon: str | None
     variant_enabled: bool = Field(alias="variantEnabled")
-    workflow_id: str | None = Field(default=None, alias="workflowId")
+    workflow_id: str | None = Field(alias="workflowId")
     attribute_groups: list[AttributeGroupAnswer] = Field(alias="attributeGroups")
     created_at: datetime = Field(alias="createdAt")
     updated_at: datetime = Field(alias="updatedAt")

@@ -113,6 +113,7 @@ async def test_transitions_tell_every_reason_why_not(sigma):
     assert found == [
         {
             "toStateId": "state-review",
+            "name": None,
             "allowed": False,
             "reason": "Role 'role-viewer' is not allowed to transition from 'draft' to 'review'",
             "reasons": [
@@ -120,6 +121,7 @@ async def test_transitions_tell_every_reason_why_not(sigma):
                     "code": "ROLE",
                     "message": "Role 'role-viewer' is not allowed to transition"
                     " from 'draft' to 'review'",
+                    **dict.fromkeys(("score", "minimum", "missing", "missingIn")),
                 },
                 {
                     "code": "COMPLETENESS",
@@ -128,6 +130,10 @@ async def test_transitions_tell_every_reason_why_not(sigma):
                     "score": 40,
                     "minimum": 80,
                     "missing": ["sku", "material"],
+                    "missingIn": [
+                        {"attribute": "sku", "scope": {}},
+                        {"attribute": "material", "scope": {}},
+                    ],
                 },
             ],
         }

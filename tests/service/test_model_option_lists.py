@@ -30,7 +30,7 @@ def value(word: str, **more: Any) -> dict[str, Any]:
 
 
 def shown(word: str, place: float, **more: Any) -> dict[str, Any]:
-    return {**value(word), "sortOrder": place, **more}
+    return {**value(word), "sortOrder": place, "color": None, "parentId": None, **more}
 
 
 async def clothes(world: World) -> None:
@@ -131,6 +131,7 @@ async def test_a_value_is_replaced_where_it_is(admin: Caller):
         "label": "Crimson",
         "sortOrder": 0,
         "color": "#a00",
+        "parentId": None,
     }
     assert replaced.body == expected
     assert (await admin.get(COLORS)).ok()["values"] == [expected, shown("blue", 1)]
@@ -178,7 +179,11 @@ async def test_parents_make_a_tree(admin: Caller):
     )
     (await admin.post("/option-lists", tree)).ok()
     polos = value("polos", parentId="val-shirts")
-    assert (await admin.post(f"{COLORS}/values", polos)).ok() == {**polos, "sortOrder": 3}
+    assert (await admin.post(f"{COLORS}/values", polos)).ok() == {
+        **polos,
+        "sortOrder": 3,
+        "color": None,
+    }
     unknown = "Parent 'val-x' of option value 'socks' not found"
     assert (await admin.post(f"{COLORS}/values", value("socks", parentId="val-x"))).told == error(
         400, "VALIDATION_ERROR", unknown
@@ -194,7 +199,7 @@ async def test_parents_make_a_tree(admin: Caller):
     moved = await admin.put(f"{COLORS}/values/val-shirts", value("shirts", parentId="val-shoes"))
     assert moved.ok()["parentId"] == "val-shoes"
     rooted = await admin.put(f"{COLORS}/values/val-shirts", value("shirts"))
-    assert "parentId" not in rooted.ok()
+    assert rooted.ok()["parentId"] is None
 
 
 async def test_a_flat_list_takes_no_parents(admin: Caller):

@@ -61,10 +61,16 @@ KINDS = [
         {
             "type": "text",
             "dimensionIds": [],
-            "validation": {},
+            "description": None,
+            "validation": dict.fromkeys(
+                ("required", "maxLength", "min", "max", "pattern", "unique")
+            ),
             "guards": [],
             "inheritable": True,
+            "optionListId": None,
             "multiple": False,
+            "targetSchemaId": None,
+            "attributes": None,
         },
     ),
     Kind(
@@ -74,7 +80,13 @@ KINDS = [
         Flag.MANAGE_SCHEMAS,
         "schema",
         {"variantEnabled": True},
-        {"variantEnabled": True, "attributeGroups": []},
+        {
+            "description": None,
+            "icon": None,
+            "variantEnabled": True,
+            "workflowId": None,
+            "attributeGroups": [],
+        },
     ),
 ]
 

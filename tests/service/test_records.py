@@ -366,6 +366,7 @@ async def test_completeness_counts_required_attributes(admin):
         "required": 1,
         "filled": [],
         "missing": ["sku"],
+        "missingIn": [{"attribute": "sku", "scope": {}}],
         "states": [],
     }
     assert (await admin.get("/records/ent-a/completeness?scope=%7B")).told == error(
@@ -628,3 +629,39 @@ async def test_a_number_that_would_come_back_different_is_refused(admin):
     read = await admin.get(f"/records/{answer.ok()['id']}")
     assert answer.ok() == read.ok()
     assert str(answer.body["values"]["price"][0]["value"]) == "0.0"
+
+
+async def test_completeness_says_where_a_value_is_missing(admin):
+    (
+        await admin.put(
+            "/attributes/attr-name",
+            {
+                "alias": "name",
+                "name": "Name",
+                "type": "text",
+                "dimensionIds": ["dim-language"],
+                "validation": {"required": True},
+            },
+        )
+    ).ok()
+    danish = {"dim-language": "seg-da"}
+    await create(admin, "ent-a", sku="AB-001")
+    (await admin.patch("/records/ent-a/values/name", {"scope": danish, "value": "Jakke"})).ok()
+    found = (await admin.get("/records/ent-a/completeness")).ok()
+    assert found["missing"] == ["name"]
+    assert found["missingIn"] == [{"attribute": "name", "scope": {"dim-language": "seg-en"}}]
+    asked = await admin.get('/records/ent-a/completeness?scope={"dim-language": "seg-da"}')
+    assert (asked.ok()["missing"], asked.body["missingIn"]) == ([], [])
+
+
+async def test_what_is_not_there_is_null_at_every_depth(admin):
+    for path in ("attributes/attr-sku", "schemas/schema-apparel"):
+        found = (await admin.get(f"/{path}")).ok()
+        assert "description" in found
+        again = (await admin.put(f"/{path}", found)).ok()
+        assert {**again, "updatedAt": 0} == {**found, "updatedAt": 0}
+    await create(admin, "ent-a", price=1)
+    history = (await admin.get("/records/ent-a/audit")).ok()["items"]
+    assert [(one["fromStateId"], one["toStateId"], one["comment"]) for one in history] == [
+        (None, None, None)
+    ]

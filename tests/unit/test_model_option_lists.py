@@ -100,8 +100,15 @@ def test_a_place_is_shown_as_json_writes_it_best(place: float, shown: str):
     assert repr(value("red", sort_order=place).shown()["sortOrder"]) == shown
 
 
-def test_what_a_value_has_not_is_not_shown():
-    assert value("red").shown() == {"id": "val-red", "alias": "red", "label": "red", "sortOrder": 0}
+def test_what_a_value_has_not_is_null():
+    assert value("red").shown() == {
+        "id": "val-red",
+        "alias": "red",
+        "label": "red",
+        "sortOrder": 0,
+        "color": None,
+        "parentId": None,
+    }
     assert value("red", "val-x", color="#f00").shown() == {
         "id": "val-red",
         "alias": "red",
