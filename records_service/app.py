@@ -13,6 +13,7 @@ from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.parts.commands import MODELLERS, SOURCE
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
+from records_service.records import pages
 from records_service.records.arrivals import WRITERS, arriving
 from records_service.records.handlers import routes as record_routes
 from records_service.records.renderings import RENDERINGS, Renderings
@@ -43,6 +44,10 @@ ROUTES = (
 
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
+    connections = max(
+        1, config.database_connections_max - pages.list_connections(config.database_connections_max)
+    )
+    without_lists = config.model_copy(update={"database_connections_max": connections})
     working = [
         outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
         bus.consume(QUEUE, bus.by_type(REACTIONS)),
@@ -51,7 +56,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         config,
         ROUTES,
         [
-            postgres(config, application_name=NAME),
+            postgres(without_lists, application_name=NAME),
+            pages.lists(config, application_name=f"{NAME} lists"),
             schema_version(NAME),
             reading,
             arriving,
@@ -62,7 +68,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ],
     )
     app[MODELLERS] = Turns()
-    app[WRITERS] = Turns(max(1, config.database_connections_max // 2))
+    app[WRITERS] = Turns(max(1, connections // 2))
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
     app[RENDERINGS] = Renderings()

@@ -9,10 +9,10 @@ from aiohttp import web
 from records_service.audit import store
 from records_service.audit.model import AuditFilter, Entry, EntryPage
 from records_service.permissions.roles import role_of
+from records_service.records.pages import list_connection
 from records_service.records.seen import see
 from shared.errors import NotFound, PermissionDenied
 from shared.identity import Permission
-from shared.postgres import DATABASE
 from shared.web import Page, Routes, identity_of, json_response, read_query
 
 routes = Routes(tag="Audit", examples={"id": "ent-coastal-wb"})
@@ -35,7 +35,7 @@ async def audit_of_record(request: web.Request) -> web.StreamResponse:
     asked = read_query(request, Page)
     role = await role_of(request)
     seen = await see(request.app, identity.workspace_id, request.match_info["id"])
-    async with request.app[DATABASE].acquire() as conn:
+    async with list_connection(request.app, identity.workspace_id) as conn:
         entries, total = await store.page(
             conn,
             identity.workspace_id,
@@ -83,7 +83,7 @@ async def audit_of_workspace(request: web.Request) -> web.StreamResponse:
     if not identity.unrestricted:
         raise PermissionDenied
     asked = read_query(request, AuditFilter)
-    async with request.app[DATABASE].acquire() as conn:
+    async with list_connection(request.app, identity.workspace_id) as conn:
         entries, total = await store.page(
             conn,
             identity.workspace_id,

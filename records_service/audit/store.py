@@ -38,23 +38,39 @@ async def page(
             f" AND record_id = ${len(arguments)} AND action = 'delete'), 0)"
         )
     condition = " AND ".join(where)
+    offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))
     rows = await conn.fetch(
         f"""
-        SELECT a.id, a.record_id, a.action, a.user_id, a.at,
-               CASE WHEN sum(octet_length(a.changes::text)) OVER (ORDER BY a.id DESC)
-                         <= ${len(arguments) + 3}
-                    THEN a.changes END AS changes,
-               a.from_state_id, a.to_state_id, a.comment, counted.total
-          FROM (SELECT count(*) AS total FROM audit WHERE {condition}) counted
-          LEFT JOIN LATERAL (
-               SELECT id, record_id, action, user_id, at, changes,
-                      from_state_id, to_state_id, comment
-                 FROM audit
-                WHERE {condition}
-                ORDER BY id DESC
-               OFFSET ${len(arguments) + 1} LIMIT ${len(arguments) + 2}
-          ) a ON true
-         ORDER BY a.id DESC
+        WITH wanted AS MATERIALIZED (
+            -- The changes of the entries before the page are not looked at.
+            SELECT id FROM audit
+             WHERE {condition}
+             ORDER BY id DESC
+            OFFSET {offset_} LIMIT {limit_}
+        ), found AS (
+            SELECT count(*) AS rows FROM wanted
+        ), entry AS (
+            SELECT a.*
+              FROM wanted w
+             CROSS JOIN LATERAL (
+                   SELECT id, record_id, action, user_id, at, changes,
+                          from_state_id, to_state_id, comment
+                     FROM audit
+                    WHERE workspace_id = $1 AND id = w.id
+                    LIMIT 1  -- One by one, as in records/store.py.
+             ) a
+        )
+        SELECT e.id, e.record_id, e.action, e.user_id, e.at,
+               CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
+                         <= {bytes_max}
+                    THEN e.changes END AS changes,
+               e.from_state_id, e.to_state_id, e.comment, head.total
+          FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)
+                            THEN {offset_} + f.rows
+                            ELSE (SELECT count(*) FROM audit WHERE {condition}) END AS total
+                  FROM found f) head
+          LEFT JOIN entry e ON true
+         ORDER BY e.id DESC
         """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
         *arguments,
         offset,

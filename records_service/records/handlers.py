@@ -26,6 +26,7 @@ from records_service.records.model import (
     TransitionRequest,
     ValueChange,
 )
+from records_service.records.pages import list_connection
 from records_service.records.renderings import RENDERINGS
 from records_service.records.rules import RecordRules, rules_of
 from records_service.records.scopes import Scope
@@ -71,7 +72,7 @@ async def list_records(request: web.Request) -> web.StreamResponse:
     role = await role_of(request)
     db = request.app[DATABASE]
     schema_id, state_ids = await _filters(request, asked)
-    async with db.acquire() as conn:
+    async with list_connection(request.app, identity.workspace_id) as conn:
         page = await store.page(
             conn,
             identity.workspace_id,

@@ -1,18 +1,75 @@
-"""How much may one page of a list hold? Five hundred records of ten megabytes are too many.
+"""How much may lists take? A page has a bound in bytes, all lists a share of the connections.
+
+Five hundred records of ten megabytes are too many for one page.
 
 The statement that reads a page adds up what it found and leaves out the documents beyond the bound,
 so they never reach this process. A shorter page would be taken for the end of the list by a client
 that counts in `limit`: so the request is refused, and told how many would fit.
+
+A list of a million records takes PostgreSQL a hundred times as long as one record does. Lists have
+a pool of their own, a quarter of the connections, so that those who read or write single records
+find theirs free however many lists are asked for; half of that pool for one workspace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-from shared.errors import ValidationError
+from aiohttp import web
+
+from records_service.config import Config
+from shared.errors import ServiceUnavailable, ValidationError
+from shared.postgres import ACQUIRE_WAIT_S, Conn, Database
+from shared.turns import Turns
 
 PAGE_BYTES_MAX: Final = 16 << 20
+LIST_SHARE: Final = 4
+"""One of so many connections is for lists."""
+STATEMENT_TIMEOUT_S: Final = 5.0
+
+LISTS: Final = web.AppKey("lists", Database)
+_TURNS: Final = web.AppKey("list_turns", Turns)
+
+
+def list_connections(connections_max: int) -> int:
+    """How many of a process's connections are for lists; one at least."""
+    return max(1, connections_max // LIST_SHARE)
+
+
+def lists(
+    config: Config, *, application_name: str
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Lend connections for `list_connection` while the service runs."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        share = list_connections(config.database_connections_max)
+        app[_TURNS] = Turns(max(1, share // 2))
+        app[LISTS] = Database(
+            config.database_url.get_secret_value(),
+            connections_max=share,
+            statement_timeout_s=STATEMENT_TIMEOUT_S,
+            application_name=application_name,
+        )
+        yield
+        await app[LISTS].close()
+
+    return opened
+
+
+@asynccontextmanager
+async def list_connection(app: web.Application, workspace_id: str) -> AsyncIterator[Conn]:
+    """A connection to read one page of a list, or `ServiceUnavailable` when none comes free."""
+    async with AsyncExitStack() as turn:
+        try:
+            async with asyncio.timeout(ACQUIRE_WAIT_S):
+                await turn.enter_async_context(app[_TURNS].of(workspace_id))
+        except TimeoutError:
+            raise ServiceUnavailable("Too many lists of this workspace are read at once") from None
+        async with app[LISTS].acquire() as conn:
+            yield conn
 
 
 def check_fits(documents: Sequence[Any]) -> None:

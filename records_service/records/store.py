@@ -144,35 +144,62 @@ async def page(
 
     Raises `ValidationError` for a page of too many bytes.
     """
-    where = ["r.workspace_id = $1"]
+    where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
     if schema_id is not None:
         arguments.append(schema_id)
-        where.append(f"r.schema_id = ${len(arguments)}")
-    if state_ids is not None:
+        where.append(f"schema_id = ${len(arguments)}")
+    if state_ids is not None and len(state_ids) == 1:
+        # One state as the index has it: its records are in order there.
+        arguments.append(state_ids[0])
+        where.append(f"state_id = ${len(arguments)}")
+    elif state_ids is not None:
         arguments.append(list(state_ids))
-        where.append(f"r.state_id = ANY(${len(arguments)}::text[])")
+        where.append(f"state_id = ANY(${len(arguments)}::text[])")
     condition = " AND ".join(where)
+    # The counter of the record limit counts them all, so nobody needs to.
+    count = (
+        "SELECT coalesce(sum(records), 0)::bigint FROM usage WHERE workspace_id = $1"
+        if condition == where[0]
+        else f"SELECT count(*) FROM records WHERE {condition}"  # noqa: S608
+    )
+    offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))
     rows = await conn.fetch(
         f"""
-        SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
-               CASE WHEN sum(octet_length(r.document)) OVER (ORDER BY r.created_at, r.id)
-                         <= ${len(arguments) + 3}
-                    THEN r.document END AS document, r.written_by,
-               r.created_at, r.updated_at, r.created_by, r.updated_by,
-               counted.total, counted.model_version
-          FROM (SELECT count(*) AS total,
+        WITH wanted AS MATERIALIZED (
+            -- What an index holds: the documents of the rows before the page are not looked at.
+            SELECT created_at, id FROM records
+             WHERE {condition}
+             ORDER BY created_at, id
+            OFFSET {offset_} LIMIT {limit_}
+        ), found AS (
+            SELECT count(*) AS rows FROM wanted
+        ), document AS (
+            SELECT r.*
+              FROM wanted w
+             CROSS JOIN LATERAL (
+                   SELECT workspace_id, id, schema_id, state_id, version,
+                          values::text AS document, xmin::text AS written_by,
+                          created_at, updated_at, created_by, updated_by
+                     FROM records
+                    WHERE workspace_id = $1 AND id = w.id
+                    LIMIT 1  -- One by one: a plan for any page expects so many that it reads all.
+             ) r
+        )
+        SELECT d.workspace_id, d.id, d.schema_id, d.state_id, d.version,
+               CASE WHEN sum(octet_length(d.document)) OVER (ORDER BY d.created_at, d.id)
+                         <= {bytes_max}
+                    THEN d.document END AS document, d.written_by,
+               d.created_at, d.updated_at, d.created_by, d.updated_by,
+               head.total, head.model_version
+          FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)
+                            -- The last page: what comes before it and what is on it is all.
+                            THEN {offset_} + f.rows
+                            ELSE ({count}) END AS total,
                        (SELECT version FROM models WHERE workspace_id = $1) AS model_version
-                  FROM records r WHERE {condition}) counted
-          LEFT JOIN LATERAL (
-               SELECT workspace_id, id, schema_id, state_id, version, values::text AS document,
-                      xmin::text AS written_by, created_at, updated_at, created_by, updated_by
-                 FROM records r
-                WHERE {condition}
-                ORDER BY r.created_at, r.id
-               OFFSET ${len(arguments) + 1} LIMIT ${len(arguments) + 2}
-          ) r ON true
-         ORDER BY r.created_at, r.id
+                  FROM found f) head
+          LEFT JOIN document d ON true
+         ORDER BY d.created_at, d.id
         """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
         *arguments,
         offset,

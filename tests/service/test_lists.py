@@ -1,0 +1,186 @@
+"""Lists of very many records: what a page costs, and what lists leave to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from records_service.app import create_app
+from records_service.audit import store as audit
+from records_service.config import Config
+from records_service.records import pages, store
+from records_service.records.pages import LISTS
+from shared.postgres import DATABASE, Conn
+from tests.kit import identities
+from tests.kit.eventually import eventually
+from tests.kit.service import RunningService, Services
+from tests.kit.sigma import Caller, error
+
+WORKSPACE = "ws-lists"
+
+
+@pytest.fixture
+async def service(services: Services) -> RunningService:
+    return await services.start(create_app, Config)
+
+
+@pytest.fixture
+async def admin(service: RunningService) -> Caller:
+    return await furnished(service, WORKSPACE)
+
+
+async def furnished(service: RunningService, workspace: str) -> Caller:
+    """An administrator of a workspace with one schema."""
+    caller = service.as_(identities.admin(workspace))
+    sku = {"id": "attr-sku", "alias": "sku", "name": "SKU", "type": "text"}
+    (await caller.post("/attributes", sku)).ok()
+    group = {"id": "grp-all", "name": "All", "attributeIds": ["attr-sku"]}
+    schema = {
+        "id": "schema-x",
+        "alias": "x",
+        "name": "X",
+        "attributeGroups": [group],
+        "variantEnabled": False,
+    }
+    (await caller.post("/schemas", schema)).ok()
+    return caller
+
+
+async def create(caller: Caller, *record_ids: str) -> None:
+    for record_id in record_ids:
+        values = {"sku": [{"scope": {}, "value": record_id}]}
+        body = {"id": record_id, "schemaId": "schema-x", "values": values}
+        (await caller.post("/records", body)).ok()
+
+
+class Explained:
+    """A connection that keeps the plan of what is read through it."""
+
+    def __init__(self, conn: Conn) -> None:
+        self._conn = conn
+        self.plan: dict[str, Any] = {}
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Any]:
+        async with self._conn.transaction():
+            # On so few rows reading all of them is cheapest.
+            await self._conn.execute("SET LOCAL enable_seqscan = off")
+            await self._conn.execute("SET LOCAL enable_bitmapscan = off")
+            plan = await self._conn.fetchval(f"EXPLAIN (VERBOSE, FORMAT JSON) {query}", *arguments)
+        self.plan = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
+        return await self._conn.fetch(query, *arguments)
+
+    def node(self, kind: str, **having: str) -> dict[str, Any]:
+        """The node of this type that has these properties."""
+        return next(
+            node
+            for node in nodes(self.plan)
+            if node["Node Type"] == kind and having.items() <= node.items()
+        )
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for part in plan.get("Plans", ()) for node in nodes(part))]
+
+
+@pytest.mark.parametrize(
+    ("filters", "index"),
+    [
+        ({"schema_id": None, "state_ids": None}, "records_in_order"),
+        ({"schema_id": "schema-x", "state_ids": None}, "records_by_schema"),
+        ({"schema_id": None, "state_ids": ["state-rare"]}, "records_by_state"),
+    ],
+)
+async def test_what_comes_before_a_page_is_skipped_in_an_index(
+    service: RunningService, admin: Caller, filters: dict[str, Any], index: str
+):
+    await create(admin, *(f"ent-{n}" for n in range(3)))
+    await service.database.execute("VACUUM ANALYZE records")
+    async with service.database.acquire() as conn:
+        explained: Any = Explained(conn)
+        await store.page(explained, WORKSPACE, offset=2, limit=1, **filters)
+    wanted = explained.node("Limit", **{"Subplan Name": "CTE wanted"})
+    assert all(not any("values" in o for o in node["Output"]) for node in nodes(wanted))
+    skipping = nodes(wanted)[-1]
+    assert (skipping["Node Type"], skipping["Index Name"]) == ("Index Only Scan", index)
+    assert not any(node["Node Type"] == "Sort" for node in nodes(wanted))
+
+
+async def test_what_comes_before_a_page_of_history_is_skipped_in_an_index(
+    service: RunningService, admin: Caller
+):
+    await create(admin, *(f"ent-{n}" for n in range(3)))
+    await service.database.execute("VACUUM ANALYZE audit")
+    for record_id in (None, "ent-0"):
+        async with service.database.acquire() as conn:
+            explained: Any = Explained(conn)
+            await audit.page(explained, WORKSPACE, record_id=record_id, offset=2, limit=1)
+        wanted = explained.node("Limit", **{"Subplan Name": "CTE wanted"})
+        assert nodes(wanted)[-1]["Node Type"] == "Index Only Scan"
+        assert all(not any("changes" in o for o in node["Output"]) for node in nodes(wanted))
+
+
+async def test_every_page_tells_how_many_there_are(admin: Caller):
+    await create(admin, "ent-a", "ent-b", "ent-c", "ent-d")
+    assert (await admin.delete("/records/ent-b")).status == 204
+    for query in ("", "?schemaId=x"):
+        for offset, limit, ids in (
+            (0, 2, ["ent-a", "ent-c"]),
+            (1, 1, ["ent-c"]),
+            (0, 3, ["ent-a", "ent-c", "ent-d"]),
+            (2, 5, ["ent-d"]),
+            (3, 5, []),
+            (900_000, 1, []),
+        ):
+            address = f"/records{query or '?'}&offset={offset}&limit={limit}"
+            page = (await admin.get(address)).ok()
+            assert ([item["id"] for item in page["items"]], page["total"]) == (ids, 3), address
+    none = (await admin.get("/records?lifecycleStateId=state-x")).ok()
+    assert (none["items"], none["total"]) == ([], 0)
+    for offset, count in ((0, 2), (4, 1), (5, 0)):
+        page = (await admin.get(f"/audit?offset={offset}&limit=2")).ok()
+        assert (len(page["items"]), page["total"]) == (count, 5)
+
+
+async def test_lists_that_wait_leave_connections_to_others(
+    service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    """The history is held by a lock here, as it would be by deep pages of a million entries."""
+    monkeypatch.setattr(pages, "ACQUIRE_WAIT_S", 0.3)
+    other = await furnished(service, "ws-other")
+    await create(admin, "ent-a")
+    blocker = await service.database.connect()
+    try:
+        async with blocker.transaction():
+            await blocker.execute("LOCK TABLE audit IN ACCESS EXCLUSIVE MODE")
+            asked = [asyncio.create_task(admin.get("/audit?offset=900000")) for _ in range(32)]
+            refused = error(
+                503,
+                "SERVICE_UNAVAILABLE",
+                "Too many lists of this workspace are read at once",
+            )
+            await eventually(lambda: sum(one.done() for one in asked) == 31)
+            assert (await admin.get("/records/ent-a")).status == 200
+            assert (
+                await admin.put(
+                    "/attributes/attr-sku", {"alias": "sku", "name": "S", "type": "text"}
+                )
+            ).ok()
+            assert (await other.get("/records")).ok()["total"] == 0
+        answers = await asyncio.gather(*asked)
+        assert [one.status for one in answers].count(200) == 1
+        assert all(one.told == refused for one in answers if one.status != 200)
+        assert (await admin.get("/audit")).ok()["total"] == 1
+    finally:
+        await blocker.close()
+
+
+async def test_lists_have_a_share_of_the_connections_and_less_time(service: RunningService):
+    connections_max = service.config.database_connections_max
+    lists, others = service.app[LISTS], service.app[DATABASE]
+    assert (lists._connections_max, others._connections_max) == (2, 6)
+    assert lists._connections_max + others._connections_max == connections_max
+    assert await lists.fetchval("SHOW statement_timeout") == "5s"
+    assert await others.fetchval("SHOW statement_timeout") == "10s"
