@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -31,6 +31,7 @@ from shared.bus import rabbitmq, subscribe
 from shared.errors import ApiError, MethodNotAllowed, NotFound, PermissionDenied, UpstreamTimeout
 from shared.identity import GATEWAY, Identity, IdentitySigner
 from shared.launch import Role
+from shared.shapes import Shape
 from shared.tokens import TokenKeys
 from shared.topology import GATEWAY_BINDING
 from shared.upstream import Upstream, upstream
@@ -153,12 +154,23 @@ class Gate:
 
 GATE = web.AppKey("gate", Gate)
 
-health = Routes(tag="Health")
+
+class Health(Shape):
+    """The API is up."""
+
+    status: Literal["ok"]
+    """Always `ok`: without it there is no answer."""
 
 
-@health.get("/healthz", open=True, answers=dict[str, str], summary="Whether the API is alive")
-async def healthz(_request: web.Request) -> web.StreamResponse:
-    """Needs no credentials and asks nobody: it says that the gateway itself runs."""
+health = Routes(
+    tag="Health",
+    about="Whether the API is up.",
+)
+
+
+@health.get("/healthz", open=True, answers=Health, summary="Check that the API is up")
+async def get_health(_request: web.Request) -> web.StreamResponse:
+    """Answers without credentials and without asking another service: the gateway itself runs."""
     return json_response({"status": "ok"})
 
 

@@ -3,6 +3,11 @@
 Nothing is declared for it alone: a route says what it reads, answers and raises because the edge
 needs that, and the models are those that read the requests. What every endpoint has in common (the
 credentials, the envelope, the errors of the edge) is added here.
+
+The document is written for generators of clients as much as for people: every object and every
+enumeration is a named component, nothing has a `default` (generators make such a field required),
+and a map says what its values are by `additionalProperties` and what its names are by
+`propertyNames`.
 """
 
 from __future__ import annotations
@@ -10,10 +15,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import orjson
 from aiohttp import hdrs
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from shared.errors import (
     BY_CODE,
@@ -32,12 +40,20 @@ from shared.errors import (
     ValidationError,
 )
 from shared.ids import ID_PATTERN
-from shared.web.answering import JSON, PROBLEM
+from shared.web.answering import JSON, PROBLEM, problem
 from shared.web.routes import Route, Routes
 
 OPENAPI_VERSION: Final = "3.1.0"
 _REF: Final = "#/components/schemas/{model}"
+_CREATED: Final = 201
 _NO_CONTENT: Final = 204
+_ANSWER: Final = "Answer"
+_SUCCESS: Final = {
+    200: "The object as it is now.",
+    201: "The new object.",
+    204: "Done. There is no body.",
+}
+_IN_PATH: Final = {"id": "The id."}
 _NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
@@ -67,7 +83,7 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "METHOD_NOT_ALLOWED": "Method 'PATCH' is not allowed for '/api/v1/records', expected GET,"
     " HEAD, POST",
     "CONFLICT": "Entity with id 'ent-abc123' already exists",
-    "PRECONDITION_FAILED": "Entity 'ent-abc123' has changed: expected version 3, got 4",
+    "PRECONDITION_FAILED": "Entity 'ent-abc123' is at version 4, which If-Match does not name",
     "PAYLOAD_TOO_LARGE": "Request body exceeds 10485760 bytes",
     "UNSUPPORTED_MEDIA_TYPE": "Expected Content-Type 'application/json', got 'text/plain'",
     "RATE_LIMITED": "Too many requests. Retry after 1 seconds.",
@@ -78,20 +94,46 @@ _EXAMPLES: Final[Mapping[str, str]] = {
 
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "X-Request-Id": {
-        "description": "Names this request in every log line; a client may send its own",
+        "description": "The id of the request in every log line. A client may send its own.",
         "schema": {"type": "string"},
     },
-    "Link": {"description": "Where errors are explained", "schema": {"type": "string"}},
+    "Link": {
+        "description": 'Where the error is explained, with `rel="help"`.',
+        "schema": {"type": "string"},
+    },
     "Retry-After": {
-        "description": "Seconds to wait before the next attempt",
+        "description": "Seconds to wait before the next attempt.",
         "schema": {"type": "integer", "minimum": 1},
     },
-    "Allow": {"description": "The methods that this address has", "schema": {"type": "string"}},
-    "WWW-Authenticate": {"description": "How to authenticate", "schema": {"type": "string"}},
-    "ETag": {
-        "description": "The version, to be named in `If-Match`",
+    "Allow": {
+        "description": "The methods that this path has.",
         "schema": {"type": "string"},
+        "example": "GET, HEAD, POST",
     },
+    "WWW-Authenticate": {
+        "description": "The authentication scheme that is expected.",
+        "schema": {"type": "string"},
+        "example": "Bearer",
+    },
+    "ETag": {
+        "description": "The version of the object, for `If-Match`.",
+        "schema": {"type": "string"},
+        "example": '"3"',
+    },
+    "Location": {
+        "description": "The path of the new object.",
+        "schema": {"type": "string"},
+        "example": "/api/v1/records/ent-coastal-wb",
+    },
+}
+_IF_MATCH: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of the version to change: if the object is at another version, the"
+    " answer is 412 and nothing changes. `*` stands for any version, and so does leaving it out.",
+    "schema": {"type": "string"},
+    "example": "*",
 }
 _HEADERS_OF: Final[Mapping[type[ApiError], str]] = {
     RateLimited: "Retry-After",
@@ -111,12 +153,32 @@ def described(tables: Iterable[Routes]) -> list[Route]:
     ]
 
 
-def describe(title: str, version: str, tables: Iterable[Routes]) -> dict[str, Any]:
-    """The OpenAPI document of these routes."""
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What one operation may be sent, and what it answers then; None where there is no body."""
+
+    sent: Any = None
+    answered: Any = None
+
+
+def describe(
+    title: str,
+    version: str,
+    tables: Sequence[Routes],
+    examples: Mapping[str, Examples] | None = None,
+) -> dict[str, Any]:
+    """The OpenAPI document of these routes; `examples` are by operation id.
+
+    Raises `ValueError` for what would make it ambiguous: two routes of one method and path, two
+    handlers or components of one name, an example of an operation that there is not.
+    """
     routes = described(tables)
+    examples = examples or {}
     schemas = _Schemas(routes)
     names = _operation_ids(routes)
-    versioned = {route.path for route in routes if PreconditionFailed in route.errors}
+    if unknown := examples.keys() - set(names):
+        raise ValueError(f"examples of no operation: {', '.join(sorted(unknown))}")
+    sent_headers = _SentHeaders(routes)
     paths: dict[str, dict[str, Any]] = {}
     for index, route in enumerate(routes):
         operations = paths.setdefault(route.path, {})
@@ -124,15 +186,19 @@ def describe(title: str, version: str, tables: Iterable[Routes]) -> dict[str, An
         if method in operations:
             raise ValueError(f"{route.method} {route.path} is declared twice")
         operations[method] = _operation(
-            index, route, names[index], schemas, has_version=route.path in versioned
+            index, route, names[index], schemas, sent_headers.of(route), examples
         )
     components = {**schemas.components, **_error_schemas()}
     responses = {_named(errors): _failure(errors) for errors in _failures_of(routes)}
     return {
         "openapi": OPENAPI_VERSION,
-        "info": {"title": title, "version": version, "license": {"name": "Apache-2.0"}},
+        "info": {
+            "title": title,
+            "version": version,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in routes)],
+        "tags": _tags(tables, routes),
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -140,15 +206,40 @@ def describe(title: str, version: str, tables: Iterable[Routes]) -> dict[str, An
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "The token that `POST /api/v1/auth/login` answers",
+                    "description": "For people: the token that `POST /api/v1/auth/login` answers,"
+                    " sent as `Authorization: Bearer <token>`. Valid for 24 hours.",
                 },
-                "apiKey": {"type": "apiKey", "in": "header", "name": "X-Sigma-ApiKey"},
+                "apiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-Sigma-ApiKey",
+                    "description": "For programs: an API key, as `POST /api/v1/api-keys` answers"
+                    " it. It may do what its permissions say; each operation names the one that it"
+                    " needs.",
+                },
             },
+            "parameters": {"IfMatch": _IF_MATCH},
             "headers": dict(_HEADERS),
             "responses": dict(sorted(responses.items())),
             "schemas": dict(sorted(_used(components, (paths, responses)).items())),
         },
     }
+
+
+def _tags(tables: Sequence[Routes], routes: Sequence[Route]) -> list[dict[str, str]]:
+    about = {table.tag: table.about for table in tables if table.about}
+    return [
+        {"name": tag, **({"description": about[tag]} if tag in about else {})}
+        for tag in dict.fromkeys(route.tag for route in routes)
+    ]
+
+
+class _Plain(GenerateJsonSchema):
+    """Pydantic's own, without titles that only say a field's name once more."""
+
+    def field_title_should_be_set(self, _schema: Any) -> bool:
+        """Never."""
+        return False
 
 
 class _Schemas:
@@ -164,9 +255,22 @@ class _Schemas:
             ):
                 if kind is not None:
                     wanted.append(((index, part), mode, TypeAdapter(kind)))  # type: ignore[arg-type]
-        schemas, rest = TypeAdapter.json_schemas(wanted, by_alias=True, ref_template=_REF)
-        self._schemas = {key: schema for (key, _), schema in schemas.items()}
-        self.components: dict[str, Any] = rest.get("$defs", {})
+        schemas, rest = TypeAdapter.json_schemas(
+            wanted, by_alias=True, ref_template=_REF, schema_generator=_Plain
+        )
+        found: dict[str, Any] = rest.get("$defs", {})
+        public = {name: name.removesuffix(_ANSWER) for name in found}
+        if twice := [name for name, n in Counter(public.values()).items() if n > 1]:
+            raise ValueError(f"two components are named alike: {', '.join(twice)}")
+
+        def tidy(schema: Any) -> dict[str, Any]:
+            return dict(_tidied(schema, public))
+
+        self._schemas = {key: tidy(schema) for (key, _), schema in schemas.items()}
+        self.components = {
+            public[name]: {k: v for k, v in tidy(schema).items() if k != "title"}
+            for name, schema in found.items()
+        }
 
     def of(self, index: int, part: str) -> dict[str, Any]:
         """The schema of one part of one route."""
@@ -179,18 +283,101 @@ class _Schemas:
             return dict(schema)
         return dict(self.components[reference.rpartition("/")[2]])
 
+    def with_nulls(self, schema: Mapping[str, Any], example: Any) -> Any:
+        """The example with null for each field that the schema requires and it leaves out."""
+        schema = self.resolved(schema)
+        if isinstance(example, list):
+            return [self.with_nulls(schema.get("items", {}), each) for each in example]
+        if not isinstance(example, Mapping):
+            return example
+        properties = schema.get("properties", {})
+        others = schema.get("additionalProperties", {})
+        others = others if isinstance(others, Mapping) else {}
+        whole = dict.fromkeys(schema.get("required", ())) | dict(example)
+        return {
+            name: self.with_nulls(_not_null(properties.get(name, others)), whole[name])
+            for name in sorted(whole, key=[*properties, *whole].index)
+        }
+
+
+def _not_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The one form that is not null, of a schema that may be null as well."""
+    forms = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    return forms[0] if len(forms) == 1 else schema
+
+
+def _tidied(node: Any, public: Mapping[str, str]) -> Any:
+    """A schema as generators of clients understand it; see the module's first lines."""
+    if isinstance(node, list):
+        return [_tidied(each, public) for each in node]
+    if not isinstance(node, dict):
+        return node
+    tidy: dict[str, Any] = {}
+    for name, part in node.items():
+        if name in ("examples", "example", "enum", "const", "default"):
+            tidy[name] = part
+        elif name == "$ref":
+            tidy[name] = _REF.format(model=public[part.rpartition("/")[2]])
+        elif name in ("properties", "$defs"):
+            tidy[name] = {each: _with_default(_tidied(s, public)) for each, s in part.items()}
+        else:
+            tidy[name] = _tidied(part, public)
+    patterns = tidy.get("patternProperties", {})
+    if len(patterns) == 1:
+        del tidy["patternProperties"]
+        ((pattern, values),) = patterns.items()
+        tidy |= {"additionalProperties": values, "propertyNames": {"pattern": pattern}}
+    return tidy
+
+
+def _with_default(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field whose default stands in its description."""
+    default = schema.pop("default", None)
+    if default is not None:
+        said = f"Default: `{orjson.dumps(default).decode()}`."
+        schema["description"] = f"{schema.get('description', '')} {said}".strip()
+    return schema
+
+
+class _SentHeaders:
+    """Which headers a success has, read off what else can be done with the same object."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._versioned = {r.path for r in routes if PreconditionFailed in r.errors}
+        self._readable = {r.path for r in routes if r.method == hdrs.METH_GET}
+
+    def of(self, route: Route) -> list[str]:
+        """`ETag` where there are versions, `Location` where a new object can be read."""
+        if route.answers is None or route.status == _NO_CONTENT:
+            return []
+        if route.status != _CREATED:
+            return ["ETag"] if route.path in self._versioned else []
+        sent = ["ETag"] if _below(route.path, self._versioned) else []
+        return [*sent, "Location"] if _below(route.path, self._readable) else sent
+
+
+def _below(path: str, others: Iterable[str]) -> bool:
+    """Whether one of the others is this path with one parameter more."""
+    return any(_PARAMETER.fullmatch(other.removeprefix(f"{path}/")) for other in others)
+
 
 def _operation(
-    index: int, route: Route, name: str, schemas: _Schemas, *, has_version: bool
+    index: int,
+    route: Route,
+    name: str,
+    schemas: _Schemas,
+    sent_headers: Sequence[str],
+    examples: Mapping[str, Examples],
 ) -> dict[str, Any]:
+    example = examples.get(name, Examples())
     operation: dict[str, Any] = {
         "operationId": name,
         "tags": [route.tag],
         "summary": route.summary or name,
-        "description": _paragraph(route.description),
+        "description": f"{_paragraph(route.description)}\n\n{_who_may(route)}",
         "parameters": _parameters(index, route, schemas),
         "responses": {
-            **_success(index, route, schemas, has_version=has_version),
+            **_success(index, route, schemas, sent_headers, example.answered),
             **_failures(route),
         },
         "security": _security(route),
@@ -198,11 +385,20 @@ def _operation(
     if route.permission is not None and not route.user_only:
         operation["x-api-key-permission"] = str(route.permission)
     if route.body is not None:
-        operation["requestBody"] = {
-            "required": True,
-            "content": {JSON: {"schema": schemas.of(index, "body")}},
-        }
+        content: dict[str, Any] = {"schema": schemas.of(index, "body")}
+        if example.sent is not None:
+            content["example"] = example.sent
+        operation["requestBody"] = {"required": True, "content": {JSON: content}}
     return operation
+
+
+def _who_may(route: Route) -> str:
+    """The line that says what a key and a person need."""
+    if route.open:
+        return "No credential is needed."
+    role = f"`{route.flag}`" if route.flag is not None else route.role or "any"
+    key = "none is enough, only people may do this" if route.user_only else f"`{route.permission}`"
+    return f"API key permission: {key}. Role: {role}."
 
 
 def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, Any]]:
@@ -211,6 +407,7 @@ def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, A
             "name": name,
             "in": "path",
             "required": True,
+            "description": route.parameters.get(name, _IN_PATH.get(name, "")),
             "schema": {
                 "type": "string",
                 "pattern": ID_PATTERN if name.lower().endswith("id") else _NAME_PATTERN,
@@ -225,46 +422,37 @@ def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, A
         for name, schema in query.get("properties", {}).items():
             parameters.append(_query_parameter(name, schema, required=name in required))
     if PreconditionFailed in route.errors:
-        parameters.append(
-            {
-                "name": "If-Match",
-                "in": "header",
-                "required": False,
-                "description": "The `ETag` of the version that the change is meant for; `*` is any",
-                "schema": {"type": "string"},
-                "example": "*",
-            }
-        )
+        parameters.append({"$ref": "#/components/parameters/IfMatch"})
     return parameters
 
 
 def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
     """A parameter that may be left out is not one that may be null: a query string has no null."""
-    plain = {key: value for key, value in schema.items() if key not in ("title", "anyOf")}
+    plain = {key: value for key, value in schema.items() if key != "anyOf"}
     members = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(members) == 1:
         plain |= members[0]
     elif members:
         plain["anyOf"] = members
-    if plain.get("default", ...) is None:
-        del plain["default"]
     parameter: dict[str, Any] = {"name": name, "in": "query", "required": required}
     if "description" in plain:
         parameter["description"] = plain.pop("description")
+    if "examples" in plain:
+        parameter["example"] = plain.pop("examples")[0]
     return {**parameter, "schema": plain}
 
 
 def _success(
-    index: int, route: Route, schemas: _Schemas, *, has_version: bool
+    index: int, route: Route, schemas: _Schemas, sent_headers: Sequence[str], example: Any
 ) -> dict[str, dict[str, Any]]:
-    response: dict[str, Any] = {
-        "description": "Done" if route.status == _NO_CONTENT else "The answer",
-        "headers": _header_refs("X-Request-Id"),
-    }
+    response: dict[str, Any] = {"description": route.success or _SUCCESS[route.status]}
+    if sent_headers:
+        response["headers"] = _header_refs(*sent_headers)
     if route.answers is not None and route.status != _NO_CONTENT:
-        response["content"] = {JSON: {"schema": schemas.of(index, "answers")}}
-        if has_version:
-            response["headers"] |= _header_refs("ETag")
+        content: dict[str, Any] = {"schema": schemas.of(index, "answers")}
+        if example is not None:
+            content["example"] = schemas.with_nulls(content["schema"], example)
+        response["content"] = {JSON: content}
     return {str(route.status): response}
 
 
@@ -300,23 +488,16 @@ def _named(errors: Sequence[type[ApiError]]) -> str:
 
 
 def _failure(errors: Sequence[type[ApiError]]) -> dict[str, Any]:
-    examples = {
-        error.code: {"value": {"error": error.code, "message": _EXAMPLES[error.code]}}
-        for error in errors
-    }
+    told = [error(_EXAMPLES[error.code]) for error in errors]
+    examples = {error.code: {"value": error.envelope()} for error in told}
+    problems = {error.code: {"value": problem(error)} for error in told}
     headers = ["X-Request-Id", "Link", *(_HEADERS_OF[e] for e in errors if e in _HEADERS_OF)]
     return {
         "description": " ".join(error.meaning for error in errors),
         "headers": _header_refs(*headers),
         "content": {
-            JSON: {
-                "schema": {
-                    "allOf": [{"$ref": _REF.format(model="Error")}],
-                    "properties": {"error": {"enum": [error.code for error in errors]}},
-                },
-                "examples": examples,
-            },
-            PROBLEM: {"schema": {"$ref": _REF.format(model="Problem")}},
+            JSON: {"schema": {"$ref": _REF.format(model="ApiError")}, "examples": examples},
+            PROBLEM: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": problems},
         },
     }
 
@@ -351,35 +532,53 @@ def _used(schemas: Mapping[str, Any], roots: object) -> dict[str, Any]:
 
 def _error_schemas() -> dict[str, dict[str, Any]]:
     text = {"type": "string"}
-    violation = {
-        "type": "object",
-        "required": ["pointer", "detail"],
-        "properties": {
-            "pointer": {**text, "description": "JSON pointer (RFC 6901) into what was sent"},
-            "detail": text,
-        },
+    code = {"$ref": _REF.format(model="ErrorCode"), "description": "The code; it never changes."}
+    envelope = {
+        "error": code,
+        "message": {**text, "description": "For people. The wording may change."},
     }
     return {
-        "Error": {
+        "ErrorCode": {
+            **text,
+            "description": "What went wrong, for programs.",
+            "enum": list(BY_CODE),
+        },
+        "ApiError": {
             "type": "object",
-            "description": "Every error, whatever went wrong: exactly these two fields",
-            "required": ["error", "message"],
+            "description": "Every error, whatever went wrong, has exactly these two fields.",
+            "required": list(envelope),
+            "properties": envelope,
+        },
+        "Violation": {
+            "type": "object",
+            "description": "One thing that is wrong with the request.",
+            "required": ["pointer", "detail"],
             "properties": {
-                "error": {**text, "enum": list(BY_CODE), "description": "Stable"},
-                "message": {**text, "description": "For people; may change"},
+                "pointer": {
+                    **text,
+                    "description": "JSON pointer (RFC 6901) to the wrong part of the body, or `/`"
+                    " and the name of the wrong parameter.",
+                },
+                "detail": {**text, "description": "What is wrong there."},
             },
         },
         "Problem": {
             "type": "object",
-            "description": "RFC 9457, for clients that name this type in `Accept`",
-            "required": ["type", "title", "status", "detail", "code", "errors"],
+            "description": "The error as a problem document (RFC 9457), for clients that name this"
+            " type in `Accept`: the same two fields, and every violation.",
+            "required": [*envelope, "type", "title", "status", "detail", "code", "errors"],
             "properties": {
-                "type": text,
-                "title": text,
-                "status": {"type": "integer"},
-                "detail": text,
-                "code": {**text, "enum": list(BY_CODE)},
-                "errors": {"type": "array", "items": violation},
+                **envelope,
+                "type": {**text, "description": "`about:blank`: the code says what it is."},
+                "title": {**text, "description": "What the code means."},
+                "status": {"type": "integer", "description": "The HTTP status."},
+                "detail": {**text, "description": "The same text as `message`."},
+                "code": {**code, "description": "The same code as `error`."},
+                "errors": {
+                    "type": "array",
+                    "description": "Every violation; empty unless the request is invalid.",
+                    "items": {"$ref": _REF.format(model="Violation")},
+                },
             },
         },
     }

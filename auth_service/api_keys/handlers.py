@@ -12,7 +12,11 @@ from shared.identity import Identity, Permission
 from shared.postgres import DATABASE
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="API keys", examples={"id": "apikey-sync-prod"})
+routes = Routes(
+    tag="API keys",
+    about="Credentials for programs. Only people who are administrators manage them.",
+    examples={"id": "apikey-sync-prod"},
+)
 
 
 @routes.get(
@@ -23,7 +27,10 @@ routes = Routes(tag="API keys", examples={"id": "apikey-sync-prod"})
     summary="List API keys",
 )
 async def list_api_keys(request: web.Request) -> web.StreamResponse:
-    """All of the workspace, oldest first, those that were deactivated too."""
+    """All API keys of the workspace, oldest first, including deactivated ones.
+
+    The keys themselves are never shown.
+    """
     identity = _administrator(request)
     async with request.app[DATABASE].acquire() as conn:
         keys = await store.all_of(conn, identity.workspace_id)
@@ -41,7 +48,7 @@ async def list_api_keys(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_api_key(request: web.Request) -> web.StreamResponse:
-    """The answer holds the key, this once: only its SHA-256 is stored."""
+    """Creates an API key and answers it in `key`, this once: only its SHA-256 is stored."""
     identity = _administrator(request)
     draft = await read_body(request, ApiKeyDraft)
     key, text = await commands.create(request.app[DATABASE], identity, draft)
@@ -60,7 +67,7 @@ async def create_api_key(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def deactivate_api_key(request: web.Request) -> web.StreamResponse:
-    """Within a second no gateway takes it any more. Doing it again changes nothing."""
+    """Every gateway refuses the key within a second. Deactivating it again changes nothing."""
     identity = _administrator(request)
     key = await commands.deactivate(request.app[DATABASE], identity, request.match_info["id"])
     outbox.wake(request.app)
@@ -75,7 +82,7 @@ async def deactivate_api_key(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def delete_api_key(request: web.Request) -> web.StreamResponse:
-    """Within a second no gateway takes it any more."""
+    """Deletes the API key. Every gateway refuses it within a second."""
     identity = _administrator(request)
     await commands.delete(request.app[DATABASE], identity, request.match_info["id"])
     outbox.wake(request.app)

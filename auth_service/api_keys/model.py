@@ -6,46 +6,62 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from typing_extensions import TypeAliasType
 
 from shared.identity import Permission
 from shared.ids import ID_PATTERN
+from shared.shapes import Shape
 
-PermissionName = Literal["read", "update-data", "delete-data", "update-model", "delete-model"]
+ApiKeyPermission = TypeAliasType(
+    "ApiKeyPermission",
+    Annotated[
+        Literal["read", "update-data", "delete-data", "update-model", "delete-model"],
+        Field(description="What an API key may do. No permission implies another."),
+    ],
+)
 
 
-class _Shape(BaseModel):
+class _Shape(Shape):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
 
 class ApiKeyDraft(_Shape):
-    """A key to be made."""
+    """An API key to create."""
 
-    id: Annotated[str, Field(pattern=ID_PATTERN)] | None = Field(
-        default=None, description="Made by the server when it is left out"
-    )
+    id: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
+    """The id. Made by the server when it is left out."""
     name: Annotated[str, Field(min_length=1, max_length=255)] = Field(examples=["Nightly export"])
-    permissions: Annotated[list[PermissionName], Field(min_length=1, max_length=100)] = Field(
-        description="None of them implies another", examples=[["read", "update-data"]]
+    """What the key is for. Shown to people."""
+    permissions: Annotated[list[ApiKeyPermission], Field(min_length=1, max_length=100)] = Field(
+        examples=[["read", "update-data"]]
     )
+    """What the key may do."""
 
 
 class ApiKeyAnswer(_Shape):
-    """A key as clients see it: never the key itself, nor its hash."""
+    """An API key, without the key itself."""
 
     id: str
+    """The id. It never changes."""
     name: str
-    permissions: list[PermissionName]
+    """What the key is for."""
+    permissions: list[ApiKeyPermission]
+    """What the key may do."""
     active: bool
+    """False once it is deactivated. It is refused then."""
     created_at: datetime
-    last_used_at: datetime | None = Field(description="To the minute; null before the first use")
+    """When it was created."""
+    last_used_at: datetime | None
+    """When it was last used, to the minute; null before the first use."""
 
 
 class NewApiKeyAnswer(ApiKeyAnswer):
-    """The one answer that holds the key itself."""
+    """A new API key: the only answer that holds the key itself."""
 
-    key: str = Field(description="Shown this once", examples=["sigma_sk_live_…"])
+    key: str = Field(examples=["sigma_sk_live_…"])
+    """The key, to be sent as `X-Sigma-ApiKey`. It is shown only once."""
 
 
 @dataclass(frozen=True, slots=True)

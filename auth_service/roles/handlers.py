@@ -7,7 +7,7 @@ from aiohttp import web
 from auth_service.roles import commands, store
 from auth_service.roles.model import (
     MissingRolesRequest,
-    ResolveAnswer,
+    ResolvedPermissionsAnswer,
     ResolveRequest,
     Role,
     RoleAnswer,
@@ -22,7 +22,11 @@ from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Roles", examples={"id": "role-editor"})
+routes = Routes(
+    tag="Roles",
+    about="What people may do: system flags, and permissions on the attributes of each schema.",
+    examples={"id": "role-editor"},
+)
 
 
 @routes.get(
@@ -32,7 +36,7 @@ routes = Routes(tag="Roles", examples={"id": "role-editor"})
     summary="List roles",
 )
 async def list_roles(request: web.Request) -> web.StreamResponse:
-    """All of the workspace, oldest first."""
+    """All roles of the workspace, oldest first."""
     async with request.app[DATABASE].acquire() as conn:
         roles = await store.all_of(conn, identity_of(request).workspace_id)
     return json_response([role.public() for role in roles])
@@ -41,6 +45,7 @@ async def list_roles(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/roles",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_ROLES,
     body=RoleDraft,
     answers=RoleAnswer,
     status=201,
@@ -48,9 +53,11 @@ async def list_roles(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_role(request: web.Request) -> web.StreamResponse:
-    """Needs `canManageRoles`. Nobody can grant more than their own role allows."""
+    """Creates a role. Nobody can grant more than their own role allows.
+
+    Attributes and schemas may be named by id or alias; the role holds the ids.
+    """
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_ROLES)
     draft = await with_ids(request, await read_body(request, RoleDraft))
     role = await commands.create(request.app[DATABASE], identity, draft)
     outbox.wake(request.app)
@@ -65,7 +72,7 @@ async def create_role(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def get_role(request: web.Request) -> web.StreamResponse:
-    """The `ETag` is the version to name in `If-Match`."""
+    """One role. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
         role = await store.get(conn, identity_of(request).workspace_id, request.match_info["id"])
     return _answer(role)
@@ -74,19 +81,19 @@ async def get_role(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/roles/{id}",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_ROLES,
     body=RoleDraft,
     answers=RoleAnswer,
     summary="Replace a role",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
-async def update_role(request: web.Request) -> web.StreamResponse:
-    """Takes the whole object: what is left out is false, empty or none.
+async def replace_role(request: web.Request) -> web.StreamResponse:
+    """Replaces the whole role: what is left out becomes false, empty or null.
 
-    Needs `canManageRoles`. Nobody can add more than their own role allows; only an administrator
-    can change `role-admin`, and only its name and description.
+    Nobody can add more than their own role allows. Only an administrator can change `role-admin`,
+    and only its name and description.
     """
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_ROLES)
     draft = await with_ids(request, await read_body(request, RoleDraft))
     role = await commands.update(
         request.app[DATABASE], identity, request.match_info["id"], draft, if_match(request)
@@ -98,13 +105,13 @@ async def update_role(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/roles/{id}",
     permission=Permission.DELETE_MODEL,
+    flag=Flag.MANAGE_ROLES,
     summary="Delete a role",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_role(request: web.Request) -> web.StreamResponse:
-    """Needs `canManageRoles`. Refused while a user holds the role, and for `role-admin`."""
+    """Deletes the role. Refused while a user holds it, and for `role-admin`."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_ROLES)
     await commands.delete(
         request.app[DATABASE], identity, request.match_info["id"], if_match(request)
     )
@@ -116,15 +123,12 @@ async def delete_role(request: web.Request) -> web.StreamResponse:
     "/api/v1/roles/{id}/resolve",
     permission=Permission.READ,
     body=ResolveRequest,
-    answers=ResolveAnswer,
-    summary="Resolve a role's permissions on a schema's attributes",
+    answers=ResolvedPermissionsAnswer,
+    summary="Resolve the permissions of a role on the attributes of a schema",
     errors=(NotFound,),
 )
 async def resolve_role(request: web.Request) -> web.StreamResponse:
-    """For one's own role, or with `canManageRoles` for any.
-
-    Without `attributeIds`, which may be ids or aliases, for all attributes that the schema has.
-    """
+    """The permission that the role has on each attribute: its own entry, or that of `*`."""
     identity = identity_of(request)
     role_id = request.match_info["id"]
     if identity.role_id != role_id:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from typing_extensions import TypeAliasType
 
 from shared.identity import ADMIN_ROLE, ALL_FLAGS, Flag
 from shared.ids import ID_PATTERN
+from shared.shapes import Shape
 
 SCHEMA_PERMISSIONS_MAX = 1_000
 ATTRIBUTE_PERMISSIONS_MAX = 2_000
@@ -22,7 +24,13 @@ ANY = "*"
 ID_OR_ANY_PATTERN = rf"^(\*|{ID_PATTERN[1:-1]})$"
 NAME_OR_ANY_PATTERN = r"^(\*|[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127})$"
 
-AttributePermission = Literal["write", "read", "hidden"]
+AttributePermission = TypeAliasType(
+    "AttributePermission",
+    Annotated[
+        Literal["write", "read", "hidden"],
+        Field(description="`write` includes `read`; what is `hidden` does not exist for the role."),
+    ],
+)
 
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -32,54 +40,77 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 
 
-class _Shape(BaseModel):
+class _Shape(Shape):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+AttributePermissions = TypeAliasType(
+    "AttributePermissions",
+    Annotated[
+        dict[NameOrAny, AttributePermission],
+        Field(
+            max_length=ATTRIBUTE_PERMISSIONS_MAX,
+            description="Attribute id, alias or `*` -> permission. Answers have ids.",
+        ),
+    ],
+)
 
 
 class SchemaPermission(_Shape):
     """What a role may do with the attributes of one schema.
 
     `*` stands for all schemas without an entry of their own, and among the attributes for all that
-    are not named. What nothing is said about is hidden. An alias that is sent becomes the id.
+    are not named. Attributes without a permission are hidden. An alias that is sent becomes the id.
     """
 
     schema_id: NameOrAny = Field(examples=["schema-apparel"])
-    attribute_permissions: Annotated[
-        dict[NameOrAny, AttributePermission], Field(max_length=ATTRIBUTE_PERMISSIONS_MAX)
-    ] = Field(
-        default={},
-        description="Attribute id (or `*`) -> permission",
-        examples=[{"*": "write", "attr-price": "read"}],
-        json_schema_extra={"additionalProperties": False},
+    """Id or alias of the schema, or `*` for all that have no entry of their own."""
+    attribute_permissions: AttributePermissions = Field(
+        default={}, examples=[{"*": "write", "attr-price": "read"}]
     )
+    """The permission on each attribute."""
 
 
 class CatalogPermission(_Shape):
-    """What a role may do with one catalog (`*`: with those that have no entry of their own)."""
+    """What a role may do with one catalog."""
 
     catalog_id: IdOrAny = Field(examples=["cat-webshop"])
+    """Id of the catalog, or `*` for all that have no entry of their own."""
     can_view: bool = False
+    """May see the catalog."""
     can_assign: bool = False
+    """May put records into the catalog."""
 
 
 class RoleDraft(_Shape):
-    """A whole role, for POST and PUT alike: what is left out is false, empty or none."""
+    """A whole role, for POST and PUT alike: what is left out is false, empty or null."""
 
-    id: Id | None = Field(default=None, description="Made by the server when it is left out")
+    id: Id | None = None
+    """The id. Made by the server when it is left out; a PUT may repeat it."""
     name: Name
+    """Shown to people."""
     description: Description | None = None
+    """What the role is for."""
     can_manage_schemas: bool = False
+    """May create, replace and delete schemas, attributes and workflows."""
     can_manage_roles: bool = False
+    """May create, replace and delete roles."""
     can_manage_dimensions: bool = False
+    """May create, replace and delete dimensions."""
     can_manage_option_lists: bool = False
+    """May create, replace and delete option lists."""
     can_export: bool = False
+    """May export records."""
     can_import: bool = False
+    """May import records."""
     schema_permissions: Annotated[
         list[SchemaPermission], Field(max_length=SCHEMA_PERMISSIONS_MAX)
-    ] = []
+    ] = Field(default=[])
+    """Permissions on the attributes of each schema; what is not named is hidden."""
     catalog_permissions: Annotated[
         list[CatalogPermission], Field(max_length=CATALOG_PERMISSIONS_MAX)
-    ] = []
+    ] = Field(default=[])
+    """Permissions on catalogs."""
 
     @property
     def flags(self) -> frozenset[Flag]:
@@ -98,38 +129,54 @@ _FIELD_OF = {
 
 
 class RoleAnswer(_Shape):
-    """A role as clients see it."""
+    """A role."""
 
     id: str
+    """The id. It never changes."""
     name: str
+    """Shown to people."""
     description: str | None
+    """What the role is for."""
     can_manage_schemas: bool
+    """May create, replace and delete schemas, attributes and workflows."""
     can_manage_roles: bool
+    """May create, replace and delete roles."""
     can_manage_dimensions: bool
+    """May create, replace and delete dimensions."""
     can_manage_option_lists: bool
+    """May create, replace and delete option lists."""
     can_export: bool
+    """May export records."""
     can_import: bool
+    """May import records."""
     schema_permissions: list[SchemaPermission]
+    """Permissions on the attributes of each schema; what is not named is hidden."""
     catalog_permissions: list[CatalogPermission]
+    """Permissions on catalogs."""
     created_at: datetime
+    """When it was created."""
     updated_at: datetime
+    """When it was last changed."""
 
 
 class ResolveRequest(_Shape):
-    """For which attributes; without a list for all that the schema has."""
+    """The attributes to resolve; without a list, all that the schema has."""
 
     schema_id: Id = Field(examples=["schema-apparel"])
-    attribute_ids: Annotated[list[str], Field(max_length=ATTRIBUTES_RESOLVED_MAX)] | None = Field(
-        default=None, description="Ids or aliases"
-    )
+    """Id of the schema."""
+    attribute_ids: Annotated[list[str], Field(max_length=ATTRIBUTES_RESOLVED_MAX)] | None = None
+    """Ids or aliases of attributes of the schema."""
 
 
-class ResolveAnswer(_Shape):
-    """The permission on each attribute asked for."""
+class ResolvedPermissionsAnswer(_Shape):
+    """The permission on each attribute that was asked for."""
 
     role_id: str
+    """Id of the role."""
     schema_id: str
-    permissions: dict[str, AttributePermission]
+    """Id of the schema."""
+    permissions: AttributePermissions
+    """Attribute id -> permission."""
 
 
 class MissingRolesRequest(_Shape):

@@ -15,7 +15,11 @@ from shared.errors import RateLimited, Unauthorized, ValidationError, Violation
 from shared.postgres import DATABASE
 from shared.web import Routes, json_response, read_body
 
-routes = Routes(tag="Authentication", open_below="/api/v1/auth/")
+routes = Routes(
+    tag="Authentication",
+    about="Logging in, and keeping a session alive.",
+    open_below="/api/v1/auth/",
+)
 
 QUICK_LOGIN_ENABLED: Final = web.AppKey("quick_login_enabled", bool)
 
@@ -29,9 +33,10 @@ QUICK_LOGIN_ENABLED: Final = web.AppKey("quick_login_enabled", bool)
     errors=(Unauthorized, RateLimited),
 )
 async def log_in(request: web.Request) -> web.StreamResponse:
-    """E-mail address and password for a token of 24 hours.
+    """Exchanges e-mail address and password for a token that is valid for 24 hours.
 
-    After five failures in a row an address has to wait, longer each time; 429 says how long.
+    Send it as `Authorization: Bearer <token>`. After five failures in a row further attempts have
+    to wait, longer each time; `Retry-After` says how long.
     """
     asked = await read_body(request, LoginRequest)
     if not asked.email or not asked.password:
@@ -54,10 +59,11 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     summary="Exchange a token for a new one",
     errors=(Unauthorized,),
 )
-async def refresh(request: web.Request) -> web.StreamResponse:
-    """The token comes as `Authorization: Bearer`, or as `token` in the body; it must still be good.
+async def refresh_token(request: web.Request) -> web.StreamResponse:
+    """Exchanges a valid token for a new one, which is valid for another 24 hours.
 
-    The user is read again: a changed role is in the new token, a disabled user gets none.
+    The token is sent as `Authorization: Bearer`, or as `token` in the body. The new token has the
+    user's current role; a disabled user gets none.
     """
     token = _bearer_token(request)
     if token is None and request.can_read_body:
@@ -74,7 +80,7 @@ async def refresh(request: web.Request) -> web.StreamResponse:
     summary="List workspaces with their quick-login users",
 )
 async def list_tenants(request: web.Request) -> web.StreamResponse:
-    """For login screens of demo installations. Empty unless the operator switched it on."""
+    """For the login screen of a demo installation. Empty unless the operator has enabled it."""
     if not request.app[QUICK_LOGIN_ENABLED]:
         return json_response([])
     async with request.app[DATABASE].acquire() as conn:

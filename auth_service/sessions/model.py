@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from auth_service.sessions.passwords import PASSWORD_LENGTH_MAX
 from auth_service.users.model import UserAnswer
+from shared.shapes import Shape
 
 EMAIL_LENGTH_MAX = 320
 
@@ -23,8 +24,8 @@ def _both_required(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class LoginRequest(BaseModel):
-    """Both fields are required; one message says so for either of them, or for both."""
+class LoginRequest(Shape):
+    """The credentials of a person. Both fields are required."""
 
     model_config = ConfigDict(json_schema_extra=_both_required)
 
@@ -33,21 +34,26 @@ class LoginRequest(BaseModel):
         Field(max_length=EMAIL_LENGTH_MAX),
         _required_text(EMAIL_LENGTH_MAX, examples=["admin@sigma.io"]),
     ] = None
+    """The e-mail address; upper and lower case are the same."""
     password: Annotated[
         str | None,
         Field(max_length=PASSWORD_LENGTH_MAX, repr=False),
         _required_text(PASSWORD_LENGTH_MAX, examples=["admin"]),
     ] = None
+    """The password."""
 
 
-class RefreshRequest(BaseModel):
+class RefreshRequest(Shape):
     """For clients that cannot set the `Authorization` header."""
 
     token: Annotated[str | None, Field(repr=False)] = None
+    """A token that is still valid."""
 
 
-class SessionAnswer(BaseModel):
-    """A token for the next 24 hours, and whose it is."""
+class SessionAnswer(Shape):
+    """A session: a token for the next 24 hours, and its user."""
 
     token: str
+    """Send it as `Authorization: Bearer <token>`."""
     user: UserAnswer
+    """The user who logged in."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from shared.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +30,25 @@ class User:
         return {"id": self.id, "email": self.email, "name": self.name, "roleId": self.role_id}
 
 
-class UserAnswer(BaseModel):
-    """A user as clients see one."""
+class UserAnswer(Shape):
+    """A person with one role in one workspace."""
 
     id: str = Field(examples=["user-admin"])
+    """The id. It never changes."""
     email: str = Field(examples=["admin@sigma.io"])
+    """The e-mail address."""
     name: str = Field(examples=["Admin User"])
+    """Shown to people."""
     roleId: str = Field(examples=["role-admin"])  # noqa: N815 - the name in the JSON
+    """Id of the role."""
 
 
-class TenantAnswer(BaseModel):
-    """A workspace and those of its users whom a login screen may offer."""
+class TenantAnswer(Shape):
+    """A workspace, and the users that a login screen may offer."""
 
     id: str = Field(examples=["ws-demo"])
+    """Id of the workspace."""
     name: str = Field(examples=["Demo"])
+    """Shown to people."""
     users: list[UserAnswer]
+    """Users with quick login."""

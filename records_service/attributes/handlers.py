@@ -14,7 +14,11 @@ from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Attributes", examples={"id": "attr-price"})
+routes = Routes(
+    tag="Attributes",
+    about="The values that records may have: their types, their rules, and where they may differ.",
+    examples={"id": "attr-price"},
+)
 
 
 @routes.get(
@@ -24,7 +28,7 @@ routes = Routes(tag="Attributes", examples={"id": "attr-price"})
     summary="List attributes",
 )
 async def list_attributes(request: web.Request) -> web.StreamResponse:
-    """All of them, oldest first."""
+    """All attributes of the workspace, oldest first."""
     async with request.app[DATABASE].acquire() as conn:
         found = await parts.every(conn, ATTRIBUTE, identity_of(request).workspace_id)
     return json_response([shown(part, AttributeAnswer) for part in found])
@@ -33,6 +37,7 @@ async def list_attributes(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/attributes",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     body=AttributeDraft,
     answers=AttributeAnswer,
     status=201,
@@ -40,9 +45,8 @@ async def list_attributes(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_attribute(request: web.Request) -> web.StreamResponse:
-    """Put it into a group of a schema to use it."""
+    """Creates an attribute. Add it to a group of a schema to use it."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, AttributeDraft)
     part = await commands.create(request.app, identity.workspace_id, draft)
     return created(ATTRIBUTE, part, AttributeAnswer)
@@ -56,7 +60,7 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def get_attribute(request: web.Request) -> web.StreamResponse:
-    """Its definition, not its values."""
+    """The definition of one attribute. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
         part = await parts.get(
             conn, ATTRIBUTE, identity_of(request).workspace_id, request.match_info["id"]
@@ -67,15 +71,15 @@ async def get_attribute(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/attributes/{id}",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     body=AttributeDraft,
     answers=AttributeAnswer,
     summary="Replace an attribute",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def replace_attribute(request: web.Request) -> web.StreamResponse:
-    """The full object; its type and dimensions stay once there are values."""
+    """Replaces the whole attribute. Type and dimensions cannot change once records have values."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, AttributeDraft)
     part = await commands.replace(
         request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
@@ -86,13 +90,13 @@ async def replace_attribute(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/attributes/{id}",
     permission=Permission.DELETE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     summary="Delete an attribute",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_attribute(request: web.Request) -> web.StreamResponse:
-    """Refused while a schema or another attribute's guard refers to it."""
+    """Deletes the attribute. Refused while a schema or another attribute's guard refers to it."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_SCHEMAS)
     await commands.delete(
         request.app, identity.workspace_id, request.match_info["id"], if_match(request)
     )

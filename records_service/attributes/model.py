@@ -8,10 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part, whole
 from shared.numbers import Number
+from shared.shapes import Shape
 
 PATTERN_LENGTH_MAX = 1_000
 DIMENSIONS_MAX = 20
@@ -24,7 +25,7 @@ ATTRIBUTE = Kind("attributes", "attr", "Attribute", "/api/v1/attributes")
 
 
 class AttributeType(StrEnum):
-    """The eight value types (section 2.2)."""
+    """The type of the values of an attribute."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -37,7 +38,7 @@ class AttributeType(StrEnum):
 
 
 class GuardOperator(StrEnum):
-    """The five operators of a guard (section 2.3)."""
+    """How a guard compares. An empty text, list or object is empty; 0 and false are not."""
 
     EQUALS = "equals"
     NOT_EQUALS = "notEquals"
@@ -142,18 +143,24 @@ class Attribute:
 
 
 class ValidationDraft(Body):
-    """Rules for values; each belongs to certain types."""
+    """Rules for values. Each belongs to certain types."""
 
     required: bool | None = None
+    """Whether completeness counts the attribute in every lifecycle state. Records without it are
+    accepted."""
     max_length: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, alias="maxLength"
     )
+    """The largest number of characters. For `text`."""
     min: Number | None = None
+    """The smallest number. For `number`."""
     max: Number | None = None
-    pattern: Annotated[str, Field(min_length=1, max_length=PATTERN_LENGTH_MAX)] | None = Field(
-        default=None, description="RE2 syntax, found anywhere unless anchored"
-    )
+    """The largest number. For `number`."""
+    pattern: Annotated[str, Field(min_length=1, max_length=PATTERN_LENGTH_MAX)] | None = None
+    """A regular expression (RE2) that must match somewhere in the value; anchor it with `^` and
+    `$`. For `text`."""
     unique: bool | None = None
+    """Whether no two records may have the same value. For `text` and `number`."""
 
     def stored(self) -> dict[str, Any]:
         """Only what is said."""
@@ -168,88 +175,140 @@ class GuardDraft(Body):
     """A condition on another attribute."""
 
     attribute_id: str = Field(alias="attributeId")
+    """Id or alias of the other attribute."""
     operator: Annotated[GuardOperator, Field(strict=False)]
+    """How to compare."""
     value: Any = None
+    """What to compare with: for `in` a list, for `isEmpty` and `isNotEmpty` nothing."""
 
 
 class SubAttributeDraft(Body):
-    """One field of a complex value, as it is sent."""
+    """One field of a complex value."""
 
     alias: Alias
     name: Name | None = None
+    """Shown to people. The alias when it is left out."""
     type: Annotated[AttributeType, Field(strict=False)]
+    """The type of the field; not `complex`."""
     validation: ValidationDraft = Field(default_factory=ValidationDraft)
+    """Rules for the field."""
     option_list_id: str | None = Field(default=None, alias="optionListId")
+    """Id or alias of the option list. Required for `option`."""
     multiple: bool = False
+    """Whether the field is a list. For `option`, `relation` and `media`."""
 
 
 class AttributeDraft(Body):
-    """An attribute as it is sent; PUT takes all of it."""
+    """A whole attribute, for POST and PUT alike."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out; a PUT may repeat it."""
     alias: Alias
     name: Name
+    """Shown to people."""
     description: Description | None = None
+    """What the attribute is for."""
     type: Annotated[AttributeType, Field(strict=False)]
+    """The type of the values."""
     dimension_ids: Annotated[list[str], Field(max_length=DIMENSIONS_MAX)] = Field(
         default_factory=list, alias="dimensionIds"
     )
+    """Ids or aliases of the dimensions by which values may differ, most important first."""
     validation: ValidationDraft | None = None
+    """Rules for values."""
     guards: Annotated[list[GuardDraft], Field(max_length=GUARDS_MAX)] = Field(default_factory=list)
+    """Conditions on other attributes: unless all hold, completeness does not count this one."""
     inheritable: bool = True
+    """Whether variants take the value over from their parent."""
     option_list_id: str | None = Field(default=None, alias="optionListId")
+    """Id or alias of the option list. Required for `option`."""
     multiple: bool = False
+    """Whether a value is a list. For `option`, `relation` and `media`."""
     target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
+    """Id or alias of the schema that related records must have. For `relation`."""
     attributes: Annotated[list[SubAttributeDraft], Field(max_length=SUB_ATTRIBUTES_MAX)] | None = (
         None
     )
+    """The fields of a value. For `complex`."""
 
 
-class ValidationAnswer(BaseModel):
-    """The rules that were set."""
+class ValidationAnswer(Shape):
+    """The rules that are set."""
 
     required: bool | None
+    """Whether completeness counts the attribute in every lifecycle state. Records without it are
+    accepted."""
     max_length: int | None = Field(alias="maxLength")
+    """The largest number of characters. For `text`."""
     min: float | None
+    """The smallest number. For `number`."""
     max: float | None
+    """The largest number. For `number`."""
     pattern: str | None
+    """A regular expression (RE2) that must match somewhere in the value; anchor it with `^` and
+    `$`. For `text`."""
     unique: bool | None
+    """Whether no two records may have the same value. For `text` and `number`."""
 
 
-class GuardAnswer(BaseModel):
-    """A guard as it is answered."""
+class GuardAnswer(Shape):
+    """A condition on another attribute."""
 
     attribute_id: str = Field(alias="attributeId")
+    """Id of the other attribute."""
     operator: GuardOperator
+    """How to compare."""
     value: Any
+    """What to compare with: for `in` a list, for `isEmpty` and `isNotEmpty` nothing."""
 
 
-class SubAttributeAnswer(BaseModel):
+class SubAttributeAnswer(Shape):
     """One field of a complex value."""
 
     alias: str
+    """The name in values. Unique in the attribute."""
     name: str
+    """Shown to people."""
     type: AttributeType
+    """The type of the field."""
     validation: ValidationAnswer
+    """Rules for the field."""
     option_list_id: str | None = Field(alias="optionListId")
+    """Id of the option list."""
     multiple: bool
+    """Whether the field is a list."""
 
 
-class AttributeAnswer(BaseModel):
-    """An attribute as it is answered."""
+class AttributeAnswer(Shape):
+    """An attribute: which values a record may have under its alias."""
 
     id: str
+    """The id. It never changes."""
     alias: str
+    """The name in URLs and values. Unique in the workspace; it may be changed."""
     name: str
+    """Shown to people."""
     description: str | None
+    """What the attribute is for."""
     type: AttributeType
+    """The type of the values."""
     dimension_ids: list[str] = Field(alias="dimensionIds")
+    """Ids of the dimensions by which values may differ."""
     validation: ValidationAnswer
+    """Rules for values."""
     guards: list[GuardAnswer]
+    """Conditions on other attributes: unless all hold, completeness does not count this one."""
     inheritable: bool
+    """Whether variants take the value over from their parent."""
     option_list_id: str | None = Field(alias="optionListId")
+    """Id of the option list. For `option`."""
     multiple: bool
+    """Whether a value is a list. For `option`, `relation` and `media`."""
     target_schema_id: str | None = Field(alias="targetSchemaId")
+    """Id of the schema that related records must have. For `relation`."""
     attributes: list[SubAttributeAnswer] | None
+    """The fields of a value. For `complex`."""
     created_at: datetime = Field(alias="createdAt")
+    """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")
+    """When it was last changed."""

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from records_service.audit import store
-from records_service.audit.model import AuditFilter, Entry, EntryPage
+from records_service.audit.model import AuditFilter, AuditPage, Entry
 from records_service.permissions.roles import role_of
 from records_service.records.pages import list_connection
 from records_service.records.seen import see
@@ -15,21 +15,25 @@ from shared.errors import NotFound, PermissionDenied
 from shared.identity import Permission
 from shared.web import Page, Routes, identity_of, json_response, read_query
 
-routes = Routes(tag="Audit", examples={"id": "ent-coastal-wb"})
+routes = Routes(
+    tag="Audit",
+    about="The history of records: every change, with its author and the values before and after.",
+    examples={"id": "ent-coastal-wb"},
+)
 
 
 @routes.get(
     "/api/v1/records/{id}/audit",
     permission=Permission.READ,
     query=Page,
-    answers=EntryPage,
-    summary="Tell the history of a record",
+    answers=AuditPage,
+    summary="List the history of a record",
     errors=(NotFound,),
 )
-async def audit_of_record(request: web.Request) -> web.StreamResponse:
-    """Newest first; changes of attributes that are hidden from the caller are left out.
+async def list_record_history(request: web.Request) -> web.StreamResponse:
+    """The changes of one record, newest first, without attributes that are hidden from the caller.
 
-    An earlier record that had the same id is part of the history for administrators and API keys.
+    An earlier record with the same id is part of the history for administrators and API keys.
     """
     identity = identity_of(request)
     asked = read_query(request, Page)
@@ -74,11 +78,11 @@ async def audit_of_record(request: web.Request) -> web.StreamResponse:
     "/api/v1/audit",
     permission=Permission.READ,
     query=AuditFilter,
-    answers=EntryPage,
-    summary="Tell the history of the workspace",
+    answers=AuditPage,
+    summary="List the history of the workspace",
 )
-async def audit_of_workspace(request: web.Request) -> web.StreamResponse:
-    """Newest first, also of records that were deleted; for administrators and API keys."""
+async def list_workspace_history(request: web.Request) -> web.StreamResponse:
+    """The changes of all records, newest first, including deleted ones."""
     identity = identity_of(request)
     if not identity.unrestricted:
         raise PermissionDenied

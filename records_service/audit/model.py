@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from typing_extensions import TypeAliasType
 
+from records_service.dimensions.model import Scope
+from shared.shapes import Shape
 from shared.web import Page
 
-Action = Literal["create", "update", "delete", "transition"]
+AuditAction = TypeAliasType(
+    "AuditAction",
+    Annotated[
+        Literal["create", "update", "delete", "transition"],
+        Field(description="What happened to a record."),
+    ],
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,40 +38,60 @@ class Entry:
 
 
 class AuditFilter(Page):
-    """Which part of the workspace's history to show."""
+    """Which part of the history of the workspace to show."""
 
     entity_id: str | None = Field(default=None, alias="entityId")
+    """Only changes of this record."""
     user_id: str | None = Field(default=None, alias="userId")
-    action: Action | None = None
+    """Only changes by this user or API key."""
+    action: AuditAction | None = None
+    """Only changes of this kind."""
 
 
-class ChangeAnswer(BaseModel):
+class AuditChangeAnswer(Shape):
     """One value before and after."""
 
     attribute: str
-    scope: dict[str, str]
+    """Alias of the attribute at that time."""
+    scope: Scope
+    """Where the value holds."""
     old_value: Any = Field(alias="oldValue")
+    """The value before; null for none."""
     new_value: Any = Field(alias="newValue")
+    """The value after; null for none."""
 
 
-class EntryAnswer(BaseModel):
-    """One entry as clients see it."""
+class AuditEntryAnswer(Shape):
+    """One change of one record."""
 
     id: str
+    """The id. It never changes."""
     entity_id: str = Field(alias="entityId")
-    action: Action
+    """Id of the record."""
+    action: AuditAction
+    """What happened."""
     user_id: str = Field(alias="userId")
+    """Id of the user or API key that made the change."""
     timestamp: datetime
-    changes: list[ChangeAnswer]
+    """When it happened."""
+    changes: list[AuditChangeAnswer]
+    """The values that changed."""
     from_state_id: str | None = Field(alias="fromStateId")
+    """Id of the state before. For `transition`."""
     to_state_id: str | None = Field(alias="toStateId")
+    """Id of the state after. For `transition`."""
     comment: str | None
+    """What the caller said about it. For `transition`."""
 
 
-class EntryPage(BaseModel):
+class AuditPage(Shape):
     """One page of history, newest first."""
 
-    items: list[EntryAnswer]
+    items: list[AuditEntryAnswer]
+    """The changes."""
     total: int
+    """How many there are in all."""
     offset: int
+    """How many were skipped."""
     limit: int
+    """How many at most are in `items`."""

@@ -10,6 +10,7 @@ from records_service.dimensions.model import (
     Dimension,
     DimensionAnswer,
     DimensionDraft,
+    Scope,
     ScopeMatrixRequest,
 )
 from records_service.dimensions.segments import scope_matrix
@@ -21,7 +22,11 @@ from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Dimensions", examples={"id": "dim-language"})
+routes = Routes(
+    tag="Dimensions",
+    about="Dimensions, such as language and market, and their segments. Values may differ by them.",
+    examples={"id": "dim-language"},
+)
 
 
 @routes.get(
@@ -31,7 +36,7 @@ routes = Routes(tag="Dimensions", examples={"id": "dim-language"})
     summary="List dimensions with their segments",
 )
 async def list_dimensions(request: web.Request) -> web.StreamResponse:
-    """All of them, oldest first."""
+    """All dimensions of the workspace with their segments, oldest first."""
     async with request.app[DATABASE].acquire() as conn:
         found = await parts.every(conn, DIMENSION, identity_of(request).workspace_id)
     return json_response([shown(part, DimensionAnswer) for part in found])
@@ -40,6 +45,7 @@ async def list_dimensions(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/dimensions",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_DIMENSIONS,
     body=DimensionDraft,
     answers=DimensionAnswer,
     status=201,
@@ -47,9 +53,8 @@ async def list_dimensions(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_dimension(request: web.Request) -> web.StreamResponse:
-    """At least one segment; one of them is the default."""
+    """Creates a dimension with at least one segment, of which one is the default."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_DIMENSIONS)
     draft = await read_body(request, DimensionDraft)
     part = await commands.create(request.app, identity.workspace_id, draft)
     return created(DIMENSION, part, DimensionAnswer)
@@ -59,12 +64,15 @@ async def create_dimension(request: web.Request) -> web.StreamResponse:
     "/api/v1/dimensions/scope-matrix",
     permission=Permission.READ,
     body=ScopeMatrixRequest,
-    answers=list[dict[str, str]],
+    answers=list[Scope],
     summary="Combine the segments of dimensions",
     errors=(NotFound,),
 )
 async def combine_segments(request: web.Request) -> web.StreamResponse:
-    """The cartesian product as scopes; no dimension gives one empty scope."""
+    """Every combination of the segments of these dimensions, as scopes.
+
+    Without a dimension the answer is one empty scope.
+    """
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, ScopeMatrixRequest)
     async with request.app[DATABASE].acquire() as conn:
@@ -84,7 +92,7 @@ async def combine_segments(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def get_dimension(request: web.Request) -> web.StreamResponse:
-    """With its segments."""
+    """One dimension with its segments. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
         part = await parts.get(
             conn, DIMENSION, identity_of(request).workspace_id, request.match_info["id"]
@@ -95,15 +103,15 @@ async def get_dimension(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/dimensions/{id}",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_DIMENSIONS,
     body=DimensionDraft,
     answers=DimensionAnswer,
     summary="Replace a dimension",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def replace_dimension(request: web.Request) -> web.StreamResponse:
-    """The full object; a segment that stored values use cannot be left out."""
+    """Replaces the whole dimension. A segment that stored values use cannot be left out."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_DIMENSIONS)
     draft = await read_body(request, DimensionDraft)
     part = await commands.replace(
         request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
@@ -114,13 +122,13 @@ async def replace_dimension(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/dimensions/{id}",
     permission=Permission.DELETE_MODEL,
+    flag=Flag.MANAGE_DIMENSIONS,
     summary="Delete a dimension",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_dimension(request: web.Request) -> web.StreamResponse:
-    """Refused while an attribute varies by it."""
+    """Deletes the dimension. Refused while an attribute varies by it."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_DIMENSIONS)
     await commands.delete(
         request.app, identity.workspace_id, request.match_info["id"], if_match(request)
     )

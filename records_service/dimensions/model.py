@@ -7,14 +7,28 @@ from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from records_service.parts.model import Alias, Body, Id, Kind, Name, Part
+from shared.shapes import Shape
 
 SEGMENTS_MAX = 1_000
 SELECTED_MAX = 50
 
 DIMENSION = Kind("dimensions", "dim", "Dimension", "/api/v1/dimensions")
+
+
+Scope = TypeAliasType(
+    "Scope",
+    Annotated[
+        dict[str, str],
+        Field(
+            description="Where a value holds: dimension id -> segment id. `{}` is everywhere.",
+            examples=[{"dim-language": "seg-en"}],
+        ),
+    ],
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,46 +68,71 @@ class Dimension:
 
 
 class SegmentDraft(Body):
-    """A segment as it is sent."""
+    """A segment of a dimension."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out."""
     alias: Alias
     name: Name
+    """Shown to people."""
     is_default: bool | None = Field(default=None, alias="isDefault")
+    """Whether this is the default segment; at most one is."""
 
 
 class DimensionDraft(Body):
-    """A dimension as it is sent; PUT takes all of it."""
+    """A whole dimension, for POST and PUT alike."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out; a PUT may repeat it."""
     alias: Alias
     name: Name
+    """Shown to people."""
     default_segment_id: str | None = Field(default=None, alias="defaultSegmentId")
+    """Id or alias of the segment that counts when a scope names none. The first one when it is left
+    out."""
     segments: Annotated[list[SegmentDraft], Field(min_length=1, max_length=SEGMENTS_MAX)]
+    """The segments, in order."""
 
 
-class SegmentAnswer(BaseModel):
-    """A segment as it is answered."""
+class SegmentAnswer(Shape):
+    """A segment of a dimension."""
 
     id: str
+    """The id. It never changes."""
     alias: str
+    """The name in URLs. Unique in the dimension."""
     name: str
+    """Shown to people."""
     is_default: bool = Field(alias="isDefault")
+    """Whether it is the default segment."""
 
 
-class DimensionAnswer(BaseModel):
-    """A dimension as it is answered."""
+class DimensionAnswer(Shape):
+    """A dimension by which values may differ, and its segments."""
 
     id: str
+    """The id. It never changes."""
     alias: str
+    """The name in URLs and values. Unique in the workspace; it may be changed."""
     name: str
+    """Shown to people."""
     default_segment_id: str = Field(alias="defaultSegmentId")
+    """Id of the segment that counts when a scope names none."""
     segments: list[SegmentAnswer]
+    """The segments, in order."""
     created_at: datetime = Field(alias="createdAt")
+    """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")
+    """When it was last changed."""
 
 
 class ScopeMatrixRequest(Body):
-    """Which dimensions to combine."""
+    """The dimensions to combine."""
 
-    dimension_ids: Annotated[list[str], Field(alias="dimensionIds", max_length=SELECTED_MAX)]
+    dimension_ids: Annotated[
+        list[str],
+        Field(
+            alias="dimensionIds", max_length=SELECTED_MAX, examples=[["dim-language", "dim-market"]]
+        ),
+    ]
+    """Ids of dimensions."""

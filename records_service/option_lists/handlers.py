@@ -21,17 +21,21 @@ from shared.postgres import DATABASE
 from shared.versions import entity_tag, if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Option lists", examples={"id": "ol-colors", "valueId": "val-red"})
+routes = Routes(
+    tag="Option lists",
+    about="The options, such as colours, that attributes of type `option` choose from.",
+    examples={"id": "ol-colors", "valueId": "val-red"},
+)
 
 
 @routes.get(
     "/api/v1/option-lists",
     permission=Permission.READ,
     answers=list[OptionListAnswer],
-    summary="List option lists with their values",
+    summary="List option lists with their options",
 )
 async def list_option_lists(request: web.Request) -> web.StreamResponse:
-    """All of them, oldest first; values in ascending `sortOrder`."""
+    """All option lists of the workspace, oldest first; options in ascending `sortOrder`."""
     async with request.app[DATABASE].acquire() as conn:
         found = await store.every(conn, identity_of(request).workspace_id)
     return json_response([shown(part, OptionListAnswer) for part in found])
@@ -40,6 +44,7 @@ async def list_option_lists(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/option-lists",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_OPTION_LISTS,
     body=OptionListDraft,
     answers=OptionListAnswer,
     status=201,
@@ -47,8 +52,8 @@ async def list_option_lists(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_option_list(request: web.Request) -> web.StreamResponse:
-    """Values may have parents when the list is hierarchical."""
-    workspace_id = _managed_workspace(request)
+    """Creates an option list. Options may have a parent when the list is hierarchical."""
+    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionListDraft)
     return created(
         OPTION_LIST, await commands.create(request.app, workspace_id, draft), OptionListAnswer
@@ -63,7 +68,7 @@ async def create_option_list(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def get_option_list(request: web.Request) -> web.StreamResponse:
-    """With its values."""
+    """One option list with its options. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
         part = await store.get(conn, identity_of(request).workspace_id, request.match_info["id"])
     return answer(part, OptionListAnswer)
@@ -72,14 +77,18 @@ async def get_option_list(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/option-lists/{id}",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_OPTION_LISTS,
     body=OptionListDraft,
     answers=OptionListAnswer,
     summary="Replace an option list",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def replace_option_list(request: web.Request) -> web.StreamResponse:
-    """The full object; a value that records have cannot be left out."""
-    workspace_id = _managed_workspace(request)
+    """Replaces the whole list; without `values` its options stay.
+
+    An option that records use cannot be left out.
+    """
+    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionListDraft)
     part = await commands.replace(
         request.app, workspace_id, request.match_info["id"], draft, if_match(request)
@@ -90,12 +99,13 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/option-lists/{id}",
     permission=Permission.DELETE_MODEL,
+    flag=Flag.MANAGE_OPTION_LISTS,
     summary="Delete an option list",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_option_list(request: web.Request) -> web.StreamResponse:
-    """Refused while an attribute chooses from it."""
-    workspace_id = _managed_workspace(request)
+    """Deletes the list. Refused while an attribute chooses from it."""
+    workspace_id = identity_of(request).workspace_id
     await commands.delete(request.app, workspace_id, request.match_info["id"], if_match(request))
     return no_content()
 
@@ -103,15 +113,16 @@ async def delete_option_list(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/option-lists/{id}/values",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_OPTION_LISTS,
     body=OptionValueDraft,
     answers=OptionValueAnswer,
     status=201,
-    summary="Add a value",
+    summary="Add an option to a list",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
-async def add_value(request: web.Request) -> web.StreamResponse:
-    """Without `sortOrder` it goes to the end."""
-    workspace_id = _managed_workspace(request)
+async def add_option(request: web.Request) -> web.StreamResponse:
+    """Adds an option; without `sortOrder` at the end. The `ETag` is the version of the list."""
+    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionValueDraft)
     value, option_list = await commands.add_value(
         request.app, workspace_id, request.match_info["id"], draft, if_match(request)
@@ -122,14 +133,15 @@ async def add_value(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/option-lists/{id}/values/{valueId}",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_OPTION_LISTS,
     body=OptionValueDraft,
     answers=OptionValueAnswer,
-    summary="Replace a value",
+    summary="Replace an option of a list",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
-async def replace_value(request: web.Request) -> web.StreamResponse:
-    """The full value; records that have it keep it."""
-    workspace_id = _managed_workspace(request)
+async def replace_option(request: web.Request) -> web.StreamResponse:
+    """Replaces the whole option, which records keep. The `ETag` is the version of the list."""
+    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionValueDraft)
     value, option_list = await commands.replace_value(
         request.app,
@@ -145,12 +157,13 @@ async def replace_value(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/option-lists/{id}/values/{valueId}",
     permission=Permission.DELETE_MODEL,
-    summary="Remove a value",
+    flag=Flag.MANAGE_OPTION_LISTS,
+    summary="Remove an option from a list",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
-async def remove_value(request: web.Request) -> web.StreamResponse:
-    """Its children go with it; refused while a record has one of them."""
-    workspace_id = _managed_workspace(request)
+async def remove_option(request: web.Request) -> web.StreamResponse:
+    """Removes the option and the options below it. Refused while a record uses one of them."""
+    workspace_id = identity_of(request).workspace_id
     await commands.remove_value(
         request.app,
         workspace_id,
@@ -167,9 +180,3 @@ def _value_answer(
     """A value; the version that counts is its list's."""
     headers = {"ETag": entity_tag(option_list.version)}
     return json_response(value.shown(), status=status, headers=headers)
-
-
-def _managed_workspace(request: web.Request) -> str:
-    identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_OPTION_LISTS)
-    return identity.workspace_id

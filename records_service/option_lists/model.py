@@ -8,10 +8,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from records_service.parts.model import NAME_LENGTH_MAX, Alias, Body, Id, Kind, Name, Part, whole
 from shared.numbers import Number
+from shared.shapes import Shape
 
 VALUES_MAX = 10_000
 
@@ -86,16 +87,19 @@ class OptionList:
 
 
 class OptionValueDraft(Body):
-    """A value as it is sent; without `sortOrder` it goes to the end."""
+    """A whole option, for POST and PUT alike."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out; a PUT may repeat it."""
     alias: Alias
     label: Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
+    """Shown to people."""
     sort_order: Number | None = Field(default=None, alias="sortOrder")
+    """The place among the options, ascending. At the end when it is left out."""
     color: Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")] | None = None
-    parent_id: str | None = Field(
-        default=None, alias="parentId", description="Only in a hierarchical list"
-    )
+    """For display, such as `#1d4ed8`."""
+    parent_id: str | None = Field(default=None, alias="parentId")
+    """Id or alias of the option above it. Only in a hierarchical list."""
 
     def value(self, value_id: str, place: float) -> OptionValue:
         """The value with this id; `place` is where it goes unless it says so itself."""
@@ -110,35 +114,52 @@ class OptionValueDraft(Body):
 
 
 class OptionListDraft(Body):
-    """A list as it is sent; PUT takes all of it, but keeps the values where they are left out."""
+    """A whole option list, for POST and PUT alike. A PUT without `values` keeps the options."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out; a PUT may repeat it."""
     alias: Alias
     name: Name
+    """Shown to people."""
     hierarchical: bool = False
+    """Whether options may have a parent."""
     values: Annotated[list[OptionValueDraft], Field(max_length=VALUES_MAX)] = Field(
         default_factory=list
     )
+    """The options."""
 
 
-class OptionValueAnswer(BaseModel):
-    """A value as it is answered."""
+class OptionValueAnswer(Shape):
+    """One option of a list."""
 
     id: str
+    """The id. It never changes."""
     alias: str
+    """The name in values. Unique in the list; it may be changed."""
     label: str
+    """Shown to people."""
     sort_order: float = Field(alias="sortOrder")
+    """The place among the options, ascending."""
     color: str | None
+    """For display."""
     parent_id: str | None = Field(alias="parentId")
+    """Id of the option above it."""
 
 
-class OptionListAnswer(BaseModel):
-    """A list as it is answered, values in ascending `sortOrder`."""
+class OptionListAnswer(Shape):
+    """An option list."""
 
     id: str
+    """The id. It never changes."""
     alias: str
+    """The name in URLs and values. Unique in the workspace; it may be changed."""
     name: str
+    """Shown to people."""
     hierarchical: bool
+    """Whether options may have a parent."""
     values: list[OptionValueAnswer]
+    """The options, in ascending `sortOrder`."""
     created_at: datetime = Field(alias="createdAt")
+    """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")
+    """When it was last changed."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from shared.ids import ID_PATTERN
 from shared.numbers import EXACT_INTEGER_MAX
+from shared.shapes import Shape
 
 NAME_LENGTH_MAX = 500
 DESCRIPTION_LENGTH_MAX = 10_000
@@ -20,14 +21,14 @@ Alias = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}$",
-        description="URL-safe, unique in the workspace",
+        description="The name in URLs and values. Unique in the workspace; it may be changed.",
     ),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
 Description = Annotated[str, Field(max_length=DESCRIPTION_LENGTH_MAX)]
 
 
-class Body(BaseModel):
+class Body(Shape):
     """A body whose public names are camelCase; fields it does not know are ignored (Q27)."""
 
     model_config = ConfigDict(populate_by_name=True)

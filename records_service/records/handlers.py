@@ -14,6 +14,7 @@ from records_service.records import commands, lifecycle, store
 from records_service.records.commands import Caller
 from records_service.records.completeness import Completeness, Resolution
 from records_service.records.model import (
+    AvailableTransitionAnswer,
     CompletenessAnswer,
     CompletenessQuery,
     Record,
@@ -22,7 +23,6 @@ from records_service.records.model import (
     RecordDraft,
     RecordFilter,
     RecordPage,
-    TransitionAnswer,
     TransitionRequest,
     ValueChange,
 )
@@ -55,7 +55,11 @@ from shared.web import (
     read_query,
 )
 
-routes = Routes(tag="Records", examples={"id": "ent-coastal-wb", "attr": "price"})
+routes = Routes(
+    tag="Records",
+    about="Products: their values, their schema and, if that has a workflow, their state.",
+    examples={"id": "ent-coastal-wb", "attr": "price"},
+)
 
 
 @routes.get(
@@ -66,7 +70,10 @@ routes = Routes(tag="Records", examples={"id": "ent-coastal-wb", "attr": "price"
     summary="List records, oldest first",
 )
 async def list_records(request: web.Request) -> web.StreamResponse:
-    """One page of at most 16 MB, filtered by schema and lifecycle state (ids or aliases)."""
+    """One page of records, filtered by schema and lifecycle state, oldest first.
+
+    A page has at most 16 MB. Attributes that are hidden from the caller are left out.
+    """
     identity = identity_of(request)
     asked = read_query(request, RecordFilter)
     role = await role_of(request)
@@ -102,7 +109,7 @@ async def list_records(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, LimitExceeded),
 )
 async def create_record(request: web.Request) -> web.StreamResponse:
-    """It starts in its workflow's default state."""
+    """Creates a record. It starts in the default state of its workflow."""
     caller = await _caller(request)
     draft = await read_body(request, RecordDraft)
     seen = await commands.create(request.app, caller, draft)
@@ -119,7 +126,7 @@ async def create_record(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def get_record(request: web.Request) -> web.StreamResponse:
-    """The `ETag` is the version to name in `If-Match`."""
+    """One record. Its version is in the `ETag` header."""
     caller = await _caller(request)
     return await _answer(request, caller, await _see(request))
 
@@ -129,11 +136,11 @@ async def get_record(request: web.Request) -> web.StreamResponse:
     permission=Permission.UPDATE_DATA,
     body=RecordChanges,
     answers=RecordAnswer,
-    summary="Change values of a record",
+    summary="Update a record",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
-async def change_record(request: web.Request) -> web.StreamResponse:
-    """Each attribute that is sent replaces all its entries; the others stay as they are."""
+async def update_record(request: web.Request) -> web.StreamResponse:
+    """Replaces all values of each attribute in the body; other attributes stay as they are."""
     caller = await _caller(request)
     changes = await read_body(request, RecordChanges)
     seen = await commands.change(request.app, caller, request.match_info["id"], changes)
@@ -145,11 +152,11 @@ async def change_record(request: web.Request) -> web.StreamResponse:
     permission=Permission.UPDATE_DATA,
     body=ValueChange,
     answers=RecordAnswer,
-    summary="Set one attribute in one scope",
+    summary="Set an attribute in one scope",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def set_value(request: web.Request) -> web.StreamResponse:
-    """Other scopes of the attribute stay as they are; null removes the entry of this scope."""
+    """Sets the value of one attribute in one scope; null removes it. Other scopes stay."""
     caller = await _caller(request)
     change = await read_body(request, ValueChange)
     seen = await commands.set_value(
@@ -165,7 +172,7 @@ async def set_value(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, PreconditionFailed),
 )
 async def delete_record(request: web.Request) -> web.StreamResponse:
-    """Its audit trail stays; values of other records that name it are skipped from now on."""
+    """Deletes the record. Its history stays. Relations that point to it are no longer shown."""
     caller = await _caller(request)
     await commands.delete(request.app, caller, request.match_info["id"])
     return no_content()
@@ -179,8 +186,12 @@ async def delete_record(request: web.Request) -> web.StreamResponse:
     summary="Move a record to another lifecycle state",
     errors=(NotFound, TransitionError, PreconditionFailed),
 )
-async def move_record(request: web.Request) -> web.StreamResponse:
-    """Checked in this order: the transition is defined, the role may, the score suffices."""
+async def transition_record(request: web.Request) -> web.StreamResponse:
+    """Moves the record to another lifecycle state.
+
+    Checked in this order: the transition is defined, the role may take it, the record is complete
+    enough.
+    """
     caller = await _caller(request)
     asked = await read_body(request, TransitionRequest)
 
@@ -196,12 +207,12 @@ async def move_record(request: web.Request) -> web.StreamResponse:
 @routes.get(
     "/api/v1/records/{id}/transitions",
     permission=Permission.READ,
-    answers=list[TransitionAnswer],
+    answers=list[AvailableTransitionAnswer],
     summary="List the transitions from the current state",
     errors=(NotFound,),
 )
 async def list_transitions(request: web.Request) -> web.StreamResponse:
-    """Each with `allowed`, and with every reason when it is blocked."""
+    """The transitions from the current state: whether each is allowed, and if not, every reason."""
     caller = await _caller(request)
 
     async def attempt() -> web.StreamResponse:
@@ -218,11 +229,14 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
     permission=Permission.READ,
     query=CompletenessQuery,
     answers=CompletenessAnswer,
-    summary="Tell how complete a record is",
+    summary="Get the completeness of a record",
     errors=(NotFound,),
 )
 async def get_completeness(request: web.Request) -> web.StreamResponse:
-    """Hidden attributes count, but are not named."""
+    """The share of required attributes that have a value, for each lifecycle state.
+
+    Attributes that are hidden from the caller count and are not named.
+    """
     caller = await _caller(request)
     asked = read_query(request, CompletenessQuery)
     seen = await _see(request)

@@ -15,7 +15,11 @@ from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
-routes = Routes(tag="Schemas", examples={"id": "schema-apparel"})
+routes = Routes(
+    tag="Schemas",
+    about="Schemas: which attributes a kind of product has, in which groups, with which workflow.",
+    examples={"id": "schema-apparel"},
+)
 
 
 @routes.get(
@@ -25,7 +29,7 @@ routes = Routes(tag="Schemas", examples={"id": "schema-apparel"})
     summary="List schemas",
 )
 async def list_schemas(request: web.Request) -> web.StreamResponse:
-    """All of them, oldest first."""
+    """All schemas of the workspace, oldest first."""
     async with request.app[DATABASE].acquire() as conn:
         found = await parts.every(conn, SCHEMA, identity_of(request).workspace_id)
     return json_response([shown(part, SchemaAnswer) for part in found])
@@ -34,6 +38,7 @@ async def list_schemas(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/schemas",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     body=SchemaDraft,
     answers=SchemaAnswer,
     status=201,
@@ -41,8 +46,7 @@ async def list_schemas(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_schema(request: web.Request) -> web.StreamResponse:
-    """Its groups name attributes by id; each of them at most once."""
-    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
+    """Creates a schema. Its groups name attributes by id or alias, each at most once."""
     draft = await read_body(request, SchemaDraft)
     return created(SCHEMA, await commands.create(request, draft), SchemaAnswer)
 
@@ -55,7 +59,7 @@ async def create_schema(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def get_schema(request: web.Request) -> web.StreamResponse:
-    """With its groups."""
+    """One schema with its groups. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
         part = await parts.get(
             conn, SCHEMA, identity_of(request).workspace_id, request.match_info["id"]
@@ -66,14 +70,17 @@ async def get_schema(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/schemas/{id}",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     body=SchemaDraft,
     answers=SchemaAnswer,
     summary="Replace a schema",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def replace_schema(request: web.Request) -> web.StreamResponse:
-    """The full object; values of attributes that leave the schema stay stored, unseen."""
-    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
+    """Replaces the whole schema; a workflow or groups that are left out stay.
+
+    Values of attributes that leave the schema stay stored and are no longer shown.
+    """
     draft = await read_body(request, SchemaDraft)
     part = await commands.replace(request, request.match_info["id"], draft, if_match(request))
     return answer(part, SchemaAnswer)
@@ -82,12 +89,12 @@ async def replace_schema(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/schemas/{id}",
     permission=Permission.DELETE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     summary="Delete a schema",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_schema(request: web.Request) -> web.StreamResponse:
-    """Refused while a record has it or a relation points to it."""
-    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
+    """Deletes the schema. Refused while a record has it or a relation points to it."""
     await commands.delete(request, request.match_info["id"], if_match(request))
     return no_content()
 
@@ -99,8 +106,8 @@ async def delete_schema(request: web.Request) -> web.StreamResponse:
     summary="List the attributes of a schema",
     errors=(NotFound,),
 )
-async def list_attributes_of_schema(request: web.Request) -> web.StreamResponse:
-    """In the order of its groups."""
+async def list_schema_attributes(request: web.Request) -> web.StreamResponse:
+    """The definitions of the attributes of one schema, in the order of its groups."""
     workspace_id = identity_of(request).workspace_id
     async with request.app[DATABASE].acquire() as conn:
         schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part
 from shared.numbers import Number
+from shared.shapes import Shape
 
 GROUPS_MAX = 200
 ATTRIBUTES_PER_GROUP_MAX = 500
@@ -47,53 +48,78 @@ class Schema:
 
 
 class AttributeGroupDraft(Body):
-    """A group as it is sent; without `sortOrder` it stays where it is sent."""
+    """A group of attributes, as they are shown together."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out."""
     name: Name
+    """Shown to people."""
     sort_order: Number | None = Field(default=None, alias="sortOrder")
+    """The place among the groups, ascending. In the order of the list when it is left out."""
     attribute_ids: Annotated[list[str], Field(max_length=ATTRIBUTES_PER_GROUP_MAX)] = Field(
         default_factory=list, alias="attributeIds"
     )
+    """Ids or aliases of attributes, in order. Each attribute once in a schema."""
 
 
 class SchemaDraft(Body):
-    """A schema as it is sent; PUT takes all of it, but keeps a workflow and groups left out."""
+    """A whole schema. A PUT keeps a workflow and groups that are left out."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out; a PUT may repeat it."""
     alias: Alias
     name: Name
+    """Shown to people."""
     description: Description | None = None
+    """What the schema is for."""
     icon: Annotated[str, Field(max_length=200)] | None = None
+    """The name of an icon, for display."""
     variant_enabled: bool = Field(alias="variantEnabled")
+    """Whether records of this schema may have variants."""
     workflow_id: str | None = Field(default=None, alias="workflowId")
+    """Id of the workflow of its records; null if they have no lifecycle."""
     attribute_groups: Annotated[list[AttributeGroupDraft], Field(max_length=GROUPS_MAX)] = Field(
         default_factory=list, alias="attributeGroups"
     )
+    """The attributes, in groups."""
 
 
-class AttributeGroupAnswer(BaseModel):
-    """A group as it is answered."""
+class AttributeGroupAnswer(Shape):
+    """A group of attributes."""
 
     id: str
+    """The id. It never changes."""
     name: str
+    """Shown to people."""
     sort_order: float = Field(alias="sortOrder")
+    """The place among the groups, ascending."""
     attribute_ids: list[str] = Field(alias="attributeIds")
+    """Ids of the attributes, in order."""
 
 
-class SchemaAnswer(BaseModel):
-    """A schema as it is answered."""
+class SchemaAnswer(Shape):
+    """A schema: the attributes of one kind of product."""
 
     id: str
+    """The id. It never changes."""
     alias: str
+    """The name in URLs and values. Unique in the workspace; it may be changed."""
     name: str
+    """Shown to people."""
     description: str | None
+    """What the schema is for."""
     icon: str | None
+    """The name of an icon, for display."""
     variant_enabled: bool = Field(alias="variantEnabled")
+    """Whether records of this schema may have variants."""
     workflow_id: str | None = Field(alias="workflowId")
+    """Id of the workflow of its records; null if they have no lifecycle."""
     attribute_groups: list[AttributeGroupAnswer] = Field(alias="attributeGroups")
+    """The attributes, in groups."""
     created_at: datetime = Field(alias="createdAt")
+    """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")
+    """When it was last changed."""
 
 
 class Names(BaseModel):

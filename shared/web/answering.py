@@ -50,8 +50,9 @@ def error_response(error: ApiError, request: web.BaseRequest) -> web.Response:
 
 
 def problem(error: ApiError) -> dict[str, Any]:
-    """The error as RFC 9457 has it, with every violation and where it is."""
+    """The error as RFC 9457 has it, with both fields of the envelope and every violation."""
     return {
+        **error.envelope(),
         "type": "about:blank",
         "title": error.meaning,
         "status": error.status,

@@ -222,6 +222,8 @@ def check_access(identity: Identity, route: Route) -> None:
         raise PermissionDenied
     if route.permission is not None:
         identity.require(route.permission)
+    if route.flag is not None:
+        identity.require_flag(route.flag)
 
 
 def check_body_size(request: web.Request, bytes_max: int) -> None:

@@ -27,6 +27,7 @@ from shared.errors import (
     UnsupportedMediaType,
     ValidationError,
 )
+from shared.shapes import Shape
 from shared.web.exactness import check_numbers, with_plain_zeros
 from shared.web.wording import field_at, pointer_to, refusal, shown
 
@@ -48,11 +49,13 @@ _PLACES_LOOKED_AT_MAX: Final = 20_000
 _DIGITS: Final = re.compile(r"-?[0-9]+", re.ASCII)
 
 
-class Page(BaseModel):
+class Page(Shape):
     """Which part of a list is asked for."""
 
     offset: Annotated[int, Field(ge=0, le=OFFSET_MAX)] = 0
+    """How many to skip."""
     limit: Annotated[int, Field(ge=1, le=LIST_LIMIT_MAX)] = LIST_LIMIT_DEFAULT
+    """How many to answer at most."""
 
 
 async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:

@@ -1,12 +1,15 @@
 """The table in which a feature declares its routes, and what each of them promises.
 
-The edge enforces `permission`, `user_only` and `internal` before a handler runs; the description of
-the API is generated from all of it. A route says who may call it, in one of four ways:
+The edge enforces `permission`, `flag`, `user_only` and `internal` before a handler runs; the
+description of the API is generated from all of it. A route says who may call it, in one of four
+ways:
 
     open       no identity is looked at
     internal   for other services, and for those who act through them; not part of the description
     user_only  for people: an API key is refused, whatever it holds
     the rest   for people, and for API keys that hold `permission`
+
+Where a person's role needs one of its flags, the route names it as `flag`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from shared.errors import ApiError
-from shared.identity import Permission
+from shared.identity import Flag, Permission
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Declare = Callable[[Handler], Handler]
@@ -30,13 +33,19 @@ _WHO_MAY: Final = ("permission", "user_only", "internal", "open")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route and everything that is promised about it."""
+    """One route and everything that is promised about it.
+
+    `flag` is the flag that a person's role needs, and is enforced; `role` says in words what else
+    the role needs, which the handler enforces.
+    """
 
     method: str
     path: str
     handler: Handler
     tag: str
     permission: Permission | None = None
+    flag: Flag | None = None
+    role: str = ""
     open: bool = False
     internal: bool = False
     user_only: bool = False
@@ -46,24 +55,29 @@ class Route:
     answers: Any = None
     status: int = 200
     summary: str = ""
+    success: str = ""
     description: str = ""
     errors: tuple[type[ApiError], ...] = ()
     examples: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Routes:
     """The routes of one feature; `tag` groups them in the description.
 
-    Rules are fields of `Route`. `open_below` is an address below which nobody is asked for a
-    credential, whether there is something at the address or not. `examples` are values of the
-    parameters in the path, for whoever tries the endpoints out.
+    Rules are fields of `Route`. `about` describes the group. `open_below` is an address below which
+    nobody is asked for a credential, whether there is something at the address or not. `parameters`
+    describes the parameters in the path, `examples` are values of them, for whoever tries the
+    endpoints out.
     """
 
     tag: str
+    about: str = ""
     table: list[Route] = field(default_factory=list)
     open_below: str | None = None
     examples: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
     def get(self, path: str, **rules: Any) -> Declare:
         """Declare a GET route, which answers HEAD as well."""
@@ -113,6 +127,7 @@ class Routes:
             told = {
                 "description": (handler.__doc__ or "").strip(),
                 "examples": self.examples,
+                "parameters": self.parameters,
                 **rules,
             }
             if not any(told.get(rule) for rule in _WHO_MAY):

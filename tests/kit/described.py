@@ -48,7 +48,7 @@ class Operation:
         return {
             parameter["name"]: parameter["example"]
             for parameter in self.described["parameters"]
-            if parameter["in"] == "path"
+            if parameter.get("in") == "path"
         }
 
     @property

@@ -139,6 +139,8 @@ async def test_a_problem_document_comes_only_when_it_is_named(edge: Edge):
     assert answer.told == (
         400,
         {
+            "error": "VALIDATION_ERROR",
+            "message": first,
             "type": "about:blank",
             "title": "A field is missing, of the wrong type, or breaks a rule of its attribute.",
             "status": 400,

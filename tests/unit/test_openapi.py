@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 import pytest
 from aiohttp import web
 from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from shared.errors import BY_CODE, Conflict, LimitExceeded, PreconditionFailed
-from shared.identity import Permission
-from shared.openapi import _EXAMPLES, describe
+from shared.identity import Flag, Permission
+from shared.openapi import _EXAMPLES, Examples, describe
+from shared.shapes import DescribedAs, Shape
 from shared.web import Page, Routes
 
 
@@ -19,12 +21,21 @@ class Part(BaseModel):
     name: str
 
 
-class Draft(BaseModel):
+Word = TypeAliasType("Word", Literal["yes", "no"])
+Words = TypeAliasType("Words", dict[Annotated[str, Field(pattern="^w")], Word])
+
+
+class Draft(Shape):
     schema_id: str = Field(alias="schemaId")
     parts: list[Part] = Field(default_factory=list)
+    words: Words = Field(default={}, description="Word by word.")
+    size: int | None = None
+    """In metres."""
+    is_new: bool = False
+    anything: Annotated[dict[str, Any], DescribedAs(Words)] = Field(default={})
 
 
-class Answer(Draft):
+class ThingAnswer(Draft):
     id: str
 
 
@@ -42,7 +53,7 @@ async def nothing(_request: web.Request) -> web.StreamResponse:
 
 
 def table(tag: str = "Things") -> Routes:
-    return Routes(tag=tag)
+    return Routes(tag=tag, about="What there is.")
 
 
 @pytest.fixture
@@ -52,14 +63,15 @@ def described() -> dict[str, Any]:
         "/api/v1/things",
         permission=Permission.READ,
         query=Filter,
-        answers=list[Answer],
+        answers=list[ThingAnswer],
         summary="List things",
     )(_named("list_things"))
     things.post(
         "/api/v1/things",
         permission=Permission.UPDATE_DATA,
+        flag=Flag.IMPORT,
         body=Draft,
-        answers=Answer,
+        answers=ThingAnswer,
         status=201,
         errors=(Conflict, LimitExceeded),
     )(_named("create_thing"))
@@ -67,15 +79,25 @@ def described() -> dict[str, Any]:
         "/api/v1/things/{id}/values/{attr}",
         permission=Permission.UPDATE_DATA,
         body=Draft,
-        answers=Answer,
+        answers=ThingAnswer,
         errors=(PreconditionFailed,),
     )(_named("set_value"))
-    things.delete("/api/v1/things/{id}", permission=Permission.DELETE_DATA)(_named("delete_thing"))
+    things.get(
+        "/api/v1/things/{id}",
+        permission=Permission.READ,
+        role="one that may see it",
+        answers=ThingAnswer,
+    )(_named("get_thing"))
+    things.delete(
+        "/api/v1/things/{id}", permission=Permission.DELETE_DATA, errors=(PreconditionFailed,)
+    )(_named("delete_thing"))
     things.get("/api/v1/keys", user_only=True, answers=dict[str, str])(_named("list_keys"))
     things.get("/open", open=True, answers=dict[str, str])(_named("open_to_all"))
     things.internal_post("/internal/things", body=Draft)(_named("internal"))
     things.catch_all()(_named("everything"))
-    return describe("Title", "1.2.3", [things])
+    thing = {"schemaId": "s", "parts": [{"name": "p"}]}
+    examples = {"createThing": Examples(thing, {"id": "t", **thing})}
+    return describe("Title", "1.2.3", [things], examples)
 
 
 def _named(name: str) -> Any:
@@ -106,7 +128,7 @@ def references(node: Any) -> set[str]:
 def test_it_holds_the_routes_for_clients_and_no_others(described: dict[str, Any]):
     assert {path: sorted(found) for path, found in described["paths"].items()} == {
         "/api/v1/things": ["get", "post"],
-        "/api/v1/things/{id}": ["delete"],
+        "/api/v1/things/{id}": ["delete", "get"],
         "/api/v1/things/{id}/values/{attr}": ["put"],
         "/api/v1/keys": ["get"],
         "/open": ["get"],
@@ -133,13 +155,15 @@ def test_a_query_becomes_parameters_that_are_never_null(described: dict[str, Any
             "name": "offset",
             "in": "query",
             "required": False,
-            "schema": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1, "default": 0},
+            "description": "How many to skip. Default: `0`.",
+            "schema": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
         },
         "limit": {
             "name": "limit",
             "in": "query",
             "required": False,
-            "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+            "description": "How many to answer at most. Default: `50`.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": 500},
         },
         "colour": {
             "name": "colour",
@@ -159,14 +183,13 @@ def test_a_query_becomes_parameters_that_are_never_null(described: dict[str, Any
 
 def test_path_parameters_have_the_form_of_ids(described: dict[str, Any]):
     operation = described["paths"]["/api/v1/things/{id}/values/{attr}"]["put"]
-    found = {
-        p["name"]: p["schema"]["pattern"] for p in operation["parameters"] if p["in"] == "path"
-    }
+    parameters = [resolve(described, each) for each in operation["parameters"]]
+    found = {p["name"]: p["schema"]["pattern"] for p in parameters if p["in"] == "path"}
     assert found == {
         "id": "^[a-z0-9][a-z0-9._-]{0,127}$",
         "attr": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
     }
-    assert [p["name"] for p in operation["parameters"] if p["in"] == "header"] == ["If-Match"]
+    assert [p["name"] for p in parameters if p["in"] == "header"] == ["If-Match"]
 
 
 def test_credentials_and_the_key_permission_are_told(described: dict[str, Any]):
@@ -183,7 +206,9 @@ def test_credentials_and_the_key_permission_are_told(described: dict[str, Any]):
 def test_bodies_and_answers_are_the_models(described: dict[str, Any]):
     create = described["paths"]["/api/v1/things"]["post"]
     body = resolve(described, create["requestBody"]["content"]["application/json"]["schema"])
-    assert list(body["properties"]) == ["schemaId", "parts"]
+    assert list(body["properties"]) == [
+        *("schemaId", "parts", "words", "size", "is_new", "anything")
+    ]
     assert body["required"] == ["schemaId"]
     answer = create["responses"]["201"]["content"]["application/json"]["schema"]
     assert "id" in resolve(described, answer)["properties"]
@@ -193,16 +218,95 @@ def test_bodies_and_answers_are_the_models(described: dict[str, Any]):
     assert "content" not in deleted
 
 
+def test_generators_find_no_default_no_title_and_maps_as_they_know_them(described: dict[str, Any]):
+    draft = described["components"]["schemas"]["Draft"]
+    assert draft == {
+        "type": "object",
+        "required": ["schemaId"],
+        "properties": {
+            "schemaId": {"type": "string"},
+            "parts": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}},
+            "words": {
+                "$ref": "#/components/schemas/Words",
+                "description": "Word by word. Default: `{}`.",
+            },
+            "size": {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "In metres."},
+            "is_new": {"type": "boolean", "description": "Default: `false`."},
+            "anything": {"$ref": "#/components/schemas/Words", "description": "Default: `{}`."},
+        },
+    }
+    assert described["components"]["schemas"]["Words"] == {
+        "type": "object",
+        "propertyNames": {"pattern": "^w"},
+        "additionalProperties": {"$ref": "#/components/schemas/Word"},
+    }
+    assert described["components"]["schemas"]["Word"]["enum"] == ["yes", "no"]
+    assert "Thing" in described["components"]["schemas"]
+
+
+def test_two_components_are_never_named_alike():
+    class PartAnswer(BaseModel):
+        size: int
+
+    things = table()
+    things.post("/a", open=True, body=Part, answers=PartAnswer)(_named("make"))
+    with pytest.raises(ValueError, match="two components are named alike: Part"):
+        describe("T", "1", [things])
+
+
+def test_a_success_tells_the_version_and_the_place_of_what_is_new(described: dict[str, Any]):
+    def sent(path: str, method: str, status: str) -> list[str]:
+        return list(described["paths"][path][method]["responses"][status].get("headers", {}))
+
+    assert sent("/api/v1/things", "post", "201") == ["ETag", "Location"]
+    assert sent("/api/v1/things", "get", "200") == []
+    assert sent("/api/v1/things/{id}", "get", "200") == ["ETag"]
+    assert sent("/api/v1/things/{id}", "delete", "204") == []
+    assert sent("/api/v1/things/{id}/values/{attr}", "put", "200") == ["ETag"]
+
+
+def test_each_operation_says_what_a_key_and_a_person_need(described: dict[str, Any]):
+    def said(path: str, method: str) -> str:
+        return str(described["paths"][path][method]["description"].rpartition("\n\n")[2])
+
+    assert said("/api/v1/things", "post") == "API key permission: `update-data`. Role: `canImport`."
+    assert said("/api/v1/things", "get") == "API key permission: `read`. Role: any."
+    assert said("/api/v1/things/{id}", "get").endswith("Role: one that may see it.")
+    assert said("/api/v1/keys", "get").startswith("API key permission: none is enough")
+    assert said("/open", "get") == "No credential is needed."
+    assert described["tags"] == [{"name": "Things", "description": "What there is."}]
+
+
+def test_examples_stand_at_their_operation_and_an_answer_is_whole(described: dict[str, Any]):
+    create = described["paths"]["/api/v1/things"]["post"]
+    thing = {"schemaId": "s", "parts": [{"name": "p"}]}
+    assert create["requestBody"]["content"]["application/json"]["example"] == thing
+    answer = create["responses"]["201"]["content"]["application/json"]["example"]
+    assert answer == {"id": "t", **thing}
+    with pytest.raises(ValueError, match="examples of no operation: nothing"):
+        describe("T", "1", [table()], {"nothing": Examples()})
+
+
+def test_an_example_of_an_answer_has_null_where_the_field_is_required():
+    class WholeAnswer(BaseModel):
+        name: str
+        size: int | None
+
+    things = table()
+    things.get("/a", open=True, answers=list[WholeAnswer])(_named("look"))
+    found = describe("T", "1", [things], {"look": Examples(answered=[{"name": "n"}])})
+    content = found["paths"]["/a"]["get"]["responses"]["200"]["content"]["application/json"]
+    assert content["example"] == [{"name": "n", "size": None}]
+
+
 def test_errors_are_responses_with_the_envelope(described: dict[str, Any]):
     create = described["paths"]["/api/v1/things"]["post"]["responses"]
     assert sorted(create) == [
         *("201", "400", "401", "403", "405", "409", "413", "415", "429", "500", "503", "504")
     ]
     denied = resolve(described, create["403"])["content"]["application/json"]
-    assert denied["schema"]["properties"]["error"]["enum"] == [
-        "PERMISSION_DENIED",
-        "LIMIT_EXCEEDED",
-    ]
+    assert denied["schema"] == {"$ref": "#/components/schemas/ApiError"}
+    assert sorted(denied["examples"]) == ["LIMIT_EXCEEDED", "PERMISSION_DENIED"]
     assert denied["examples"]["LIMIT_EXCEEDED"]["value"] == {
         "error": "LIMIT_EXCEEDED",
         "message": "Entity limit of 500 reached",

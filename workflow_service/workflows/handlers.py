@@ -21,7 +21,11 @@ from workflow_service.workflows.model import (
 )
 from workflow_service.workflows.neighbours import Neighbours
 
-routes = Routes(tag="Workflows", examples={"id": "wf-product-lifecycle"})
+routes = Routes(
+    tag="Workflows",
+    about="Workflows: the lifecycle states of records, and the transitions between them.",
+    examples={"id": "wf-product-lifecycle"},
+)
 
 
 @routes.get(
@@ -31,7 +35,7 @@ routes = Routes(tag="Workflows", examples={"id": "wf-product-lifecycle"})
     summary="List workflows with states and transitions",
 )
 async def list_workflows(request: web.Request) -> web.StreamResponse:
-    """All of the workspace, oldest first."""
+    """All workflows of the workspace, oldest first."""
     identity = identity_of(request)
     async with request.app[DATABASE].acquire() as conn:
         workflows = await store.all_of(conn, identity.workspace_id)
@@ -41,6 +45,7 @@ async def list_workflows(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/workflows",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     body=WorkflowDraft,
     answers=Workflow,
     status=201,
@@ -48,9 +53,8 @@ async def list_workflows(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_workflow(request: web.Request) -> web.StreamResponse:
-    """Needs `canManageSchemas`. Every state and role that it names must exist."""
+    """Creates a workflow. Every state and role that it names must exist."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, WorkflowDraft)
     workflow = await commands.create(
         request.app[DATABASE], Neighbours(request, identity.token), identity.workspace_id, draft
@@ -66,7 +70,7 @@ async def create_workflow(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def get_workflow(request: web.Request) -> web.StreamResponse:
-    """The `ETag` is the version to name in `If-Match`."""
+    """One workflow. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
         workflow = await store.get(
             conn, identity_of(request).workspace_id, request.match_info["id"]
@@ -77,15 +81,15 @@ async def get_workflow(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/workflows/{id}",
     permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     body=WorkflowDraft,
     answers=Workflow,
     summary="Replace a workflow",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
-async def update_workflow(request: web.Request) -> web.StreamResponse:
-    """Takes the whole object. A state that records are in cannot be left out."""
+async def replace_workflow(request: web.Request) -> web.StreamResponse:
+    """Replaces the whole workflow. A state that records are in cannot be left out."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_SCHEMAS)
     draft = await read_body(request, WorkflowDraft)
     workflow = await commands.update(
         request.app[DATABASE],
@@ -101,13 +105,13 @@ async def update_workflow(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/workflows/{id}",
     permission=Permission.DELETE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
     summary="Delete a workflow",
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_workflow(request: web.Request) -> web.StreamResponse:
-    """Refused while a schema is bound to it."""
+    """Deletes the workflow. Refused while a schema is bound to it."""
     identity = identity_of(request)
-    identity.require_flag(Flag.MANAGE_SCHEMAS)
     await commands.delete(
         request.app, identity.workspace_id, request.match_info["id"], if_match(request)
     )

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     AliasChoices,
-    BaseModel,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -20,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from shared.ids import ID_PATTERN
+from shared.shapes import Shape
 
 STATES_MAX = 200
 TRANSITIONS_MAX = 2_000
@@ -43,27 +43,32 @@ AttributeNames = Annotated[list[Text], Field(max_length=ATTRIBUTES_MAX)]
 RoleIds = Annotated[list[Id], Field(max_length=ROLES_MAX)]
 
 
-class _Shape(BaseModel):
+class _Shape(Shape):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, strict=True, extra="ignore"
     )
 
 
 class State(_Shape):
-    """A step of the lifecycle. The three lists name attributes by id; an alias becomes the id.
+    """A lifecycle state. Its lists name attributes by id; an alias that is sent becomes the id.
 
     A name that no attribute has yet is kept, and means the attribute that will have it.
-    What they do is decided where the record is: `required` counts for completeness, `readOnly` and
-    `hidden` hold while a record is in the state.
     """
 
     id: Id
-    name: Text | None = Field(default=None, description="Shown to people")
-    alias: Text | None = Field(default=None, description="What messages call the state")
-    color: Color | None = Field(default=None, description="For display, such as `#22c55e`")
-    hidden: AttributeNames = Field(default=[], description="Attributes left out of reads")
-    required: AttributeNames = Field(default=[], description="Attributes that completeness counts")
-    read_only: AttributeNames = Field(default=[], description="Attributes that refuse writes")
+    """The id. Unique in the workflow."""
+    name: Text | None = None
+    """Shown to people."""
+    alias: Text | None = None
+    """The name in messages."""
+    color: Color | None = None
+    """For display, such as `#22c55e`."""
+    hidden: AttributeNames = Field(default=[])
+    """Attributes that are left out of reads while a record is in this state."""
+    required: AttributeNames = Field(default=[])
+    """Attributes that completeness counts for this state."""
+    read_only: AttributeNames = Field(default=[])
+    """Attributes that refuse writes while a record is in this state."""
 
     @property
     def label(self) -> str:
@@ -72,57 +77,81 @@ class State(_Shape):
 
 
 class TransitionDraft(_Shape):
-    """A step as asked for: both ends may be named by id or alias, and be called `from` and `to`."""
+    """A transition from one state to another, and what it takes."""
 
     id: Id | None = None
+    """The id. Made by the server when it is left out."""
     name: Text | None = None
+    """Shown to people."""
     from_state_id: StateName = Field(validation_alias=AliasChoices("fromStateId", "from"))
+    """Id or alias of the state where it starts; may also be sent as `from`."""
     to_state_id: StateName = Field(validation_alias=AliasChoices("toStateId", "to"))
-    allowed_role_ids: RoleIds = Field(
-        default=[], description="Roles that may take this step; empty: everyone"
-    )
-    requires_completeness: Percentage | None = Field(
-        default=None, description="The score that the record needs for the target state, 0 to 100"
-    )
+    """Id or alias of the state that it leads to; may also be sent as `to`."""
+    allowed_role_ids: RoleIds = Field(default=[])
+    """Ids of the roles that may take it. Empty: every role."""
+    requires_completeness: Percentage | None = None
+    """The score that the record needs for the target state, 0 to 100."""
 
 
 class WorkflowDraft(_Shape):
-    """A whole workflow as a client asks for it, for POST and PUT alike."""
+    """A whole workflow, for POST and PUT alike."""
 
-    id: Id | None = Field(default=None, description="Made by the server when it is left out")
+    id: Id | None = None
+    """The id. Made by the server when it is left out; a PUT may repeat it."""
     alias: Text
+    """The name in messages. Unique in the workspace."""
     name: Text
+    """Shown to people."""
     description: Description | None = None
-    default_state_id: StateName = Field(description="The state of new records")
+    """What the workflow is for."""
+    default_state_id: StateName
+    """Id or alias of the state of new records."""
     states: Annotated[list[State], Field(min_length=1, max_length=STATES_MAX)]
-    transitions: Annotated[list[TransitionDraft], Field(max_length=TRANSITIONS_MAX)] = []
+    """The lifecycle states."""
+    transitions: Annotated[list[TransitionDraft], Field(max_length=TRANSITIONS_MAX)] = Field(
+        default=[]
+    )
+    """The transitions between them."""
 
 
 class Transition(_Shape):
-    """A step from one state to another, and its two gates."""
+    """A transition from one state to another, and what it takes."""
 
     id: Id
+    """The id. It never changes."""
     name: Text | None = None
+    """Shown to people."""
     from_state_id: Id
+    """Id of the state where it starts."""
     to_state_id: Id
-    allowed_role_ids: list[Id] = Field(description="Roles that may take this step; empty: everyone")
-    requires_completeness: Percentage | None = Field(
-        default=None, description="The score that the record needs for the target state, 0 to 100"
-    )
+    """Id of the state that it leads to."""
+    allowed_role_ids: list[Id]
+    """Ids of the roles that may take it. Empty: every role."""
+    requires_completeness: Percentage | None = None
+    """The score that the record needs for the target state, 0 to 100."""
 
 
 class Workflow(_Shape):
-    """A lifecycle: its states, its transitions, and where new records start."""
+    """A workflow: the lifecycle of the records of its schemas."""
 
     id: Id
+    """The id. It never changes."""
     alias: Text
+    """The name in messages. Unique in the workspace."""
     name: Text
+    """Shown to people."""
     description: Description | None = None
-    default_state_id: Id = Field(description="The state of new records")
+    """What the workflow is for."""
+    default_state_id: Id
+    """Id of the state of new records."""
     states: list[State]
+    """The lifecycle states."""
     transitions: list[Transition]
+    """The transitions between them."""
     created_at: datetime
+    """When it was created."""
     updated_at: datetime
+    """When it was last changed."""
     version: int = Field(exclude=True)
 
     @field_serializer("created_at", "updated_at")
@@ -166,5 +195,5 @@ class StepQuestion(_Shape):
     definition_version: int
     from_state_id: str
     to_state_id: str | None = None
-    scores: dict[str, int] = {}
-    missing: dict[str, list[str]] = {}
+    scores: dict[str, int] = Field(default={})
+    missing: dict[str, list[str]] = Field(default={})
