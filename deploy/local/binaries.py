@@ -106,7 +106,9 @@ def _installed(part: str, package: str, variable: str, find: Callable[[], Path |
         asked = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", apt_get, "-q", "-y"]
         asked += ["-o", "DPkg::Lock::Timeout=300"]
         _apt(part, advice, *asked, "update")
-        _apt(part, advice, *asked, "install", package)
+        # What goes with a tool is left out: for npm that is a whole compiler.
+        alone = [] if variable else ["--no-install-recommends"]
+        _apt(part, advice, *asked, "install", *alone, package)
     folder = find()
     if folder is None:
         why = f"the package {package} of this system has no version that is new enough"
