@@ -76,6 +76,7 @@ class Gate:
             "/internal/identities",
             json=question,
             request=request,
+            reads=True,
             identity_token=self._self.token(time.monotonic()),
         )
 

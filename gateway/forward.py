@@ -49,7 +49,6 @@ _READER_BYTES_PER_S_MIN: Final = 16 << 10
 # The kernel takes in megabytes that it has not sent yet, and says that it takes more only when much
 # of them is gone. For a slow reader that is later than anybody may seem to take nothing.
 _UNSENT_BYTES_MAX: Final = 1 << 17
-_REPLAYABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 _HOP_BY_HOP = frozenset(
     {
@@ -227,8 +226,9 @@ async def forward(
             identity_token=identity_token,
             trace=trace,
         )
-        # A conditional request that was acted on would find its own change the second time.
-        replayable = method in _REPLAYABLE_METHODS and hdrs.IF_MATCH not in request.headers
+        # A change that was made would be told wrongly the second time: a record that was deleted
+        # as one that is not there, a version as one that has moved.
+        replayable = method in _READS
         bodyless = method == "HEAD"
         if isinstance(content, bytes):
             answer = await pool.send(
@@ -267,7 +267,8 @@ async def _answer(
         except ServiceUnavailable as error:
             if request.method in _READS or answer.status >= ValidationError.status:
                 raise
-            raise ServiceUnavailable(f"The change was made. {error.message}") from None
+            # Not 503, which says that nothing happened.
+            raise UpstreamTimeout(f"The change was made. {error.message}") from None
         return await _stream(request, answer, headers, length)
     if request.method == "HEAD":
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)

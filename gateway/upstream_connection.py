@@ -10,8 +10,10 @@ and leaves the reading of answers to aiohttp's C parser.
 
 What it promises:
 
-- A request is sent a second time only when the first cannot have been acted on: the connection was
-  refused, or an idle connection turned out to be closed and the caller said `replayable`.
+- `ServiceUnavailable` means that nothing was sent. What was sent and not answered may have been
+  acted on, and is `UpstreamTimeout`.
+- A request is sent a second time only where that changes nothing: the connection was refused, or an
+  idle connection turned out to be closed and the caller said that the request is `replayable`.
 - Whatever goes wrong, time-outs and a cancelled caller included, the connection is closed with the
   request: no answer is ever read by the wrong caller.
 - Never more than `connections_max` sockets; who finds none free waits in line until its deadline.
@@ -58,7 +60,10 @@ BodySource = AsyncIterator[bytes]
 
 
 class _Closed(Exception):
-    """The service closed the connection before it answered; `silent` when not a byte had come."""
+    """The service closed the connection before it answered; `silent` when not a byte had come.
+
+    The request may have been acted on: it was sent, or at least begun.
+    """
 
     def __init__(self, *, silent: bool) -> None:
         super().__init__()
@@ -122,7 +127,7 @@ class Answer:
             raise
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Too slow or cut off: `UpstreamTimeout`, `ServiceUnavailable`.
+        """The body as it comes; `UpstreamTimeout` when it is too slow or cut off.
 
         The connection is free as soon as the last part is here, before that is asked for.
         """
@@ -139,7 +144,7 @@ class Answer:
             raise UpstreamTimeout from None
         except (ClientPayloadError, ConnectionError):
             self.close()
-            raise ServiceUnavailable from None
+            raise UpstreamTimeout.unknown() from None
         except BaseException:
             self.close()
             raise
@@ -214,7 +219,7 @@ class Connection(BaseProtocol):
         try:
             transport = self.transport
             if transport is None:
-                raise _Closed(silent=True)
+                raise ServiceUnavailable
             if isinstance(body, bytes):
                 transport.write(head + body if body else head)
                 return await answered
@@ -419,8 +424,8 @@ class UpstreamPool:
     ) -> Answer:
         """Send one request, whose head is complete, and return the answer when its head is here.
 
-        `deadline` is a time of the event loop. Raises `ServiceUnavailable` when the service is away
-        or closed the connection, `UpstreamTimeout` when the deadline passed.
+        `deadline` is a time of the event loop. Raises `ServiceUnavailable` when the service is
+        away, `UpstreamTimeout` when it broke off or the deadline passed with the request sent.
         """
         while True:
             connection, reused = await self._acquire(deadline)
@@ -433,7 +438,7 @@ class UpstreamPool:
                 # old, so this ends with a new connection, which is not `reused`.
                 if reused and closed.silent and replayable and isinstance(body, bytes):
                     continue
-                raise ServiceUnavailable from None
+                raise UpstreamTimeout.unknown() from None
             return Answer(connection, message, payload, self._idle_body_s_max)
 
     async def _acquire(self, deadline: float) -> tuple[Connection, bool]:

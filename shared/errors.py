@@ -18,8 +18,8 @@ number of services and arrives as it left.
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
     ├── RateLimited          429 RATE_LIMITED            with `Retry-After`
     ├── InternalError        500 INTERNAL_ERROR          anything unforeseen; never says what
-    ├── ServiceUnavailable   503 SERVICE_UNAVAILABLE     with `Retry-After`
-    └── UpstreamTimeout      504 UPSTREAM_TIMEOUT
+    ├── ServiceUnavailable   503 SERVICE_UNAVAILABLE     nothing happened; with `Retry-After`
+    └── UpstreamTimeout      504 UPSTREAM_TIMEOUT        no answer came; it may have happened
 
 Codes are stable, messages are for people. Source of the rule: the error page of the public API.
 """
@@ -209,10 +209,17 @@ class InternalError(ApiError):
 
 
 class ServiceUnavailable(ApiError):
-    """A part of the system is away or full; `Retry-After` says when to try again."""
+    """A part of the system is away or full, and nothing happened.
+
+    Raise it only where that is certain: whoever reads it sends the request again. Where a write was
+    sent and its outcome is not known, raise `UpstreamTimeout.unknown()`.
+    """
 
     status, code = 503, "SERVICE_UNAVAILABLE"
-    meaning = "A part of the system is away or full; `Retry-After` says when to try again."
+    meaning = (
+        "A part of the system is away or full. Nothing was changed;"
+        " `Retry-After` says when to try again."
+    )
 
     def __init__(
         self,
@@ -225,10 +232,13 @@ class ServiceUnavailable(ApiError):
 
 
 class UpstreamTimeout(ApiError):
-    """The answer did not come within the request's deadline."""
+    """No answer came, or not in time: a change may have been made, unless the message denies it."""
 
     status, code = 504, "UPSTREAM_TIMEOUT"
-    meaning = "The answer did not come within the request's deadline."
+    meaning = (
+        "No answer came, or not within the request's deadline."
+        " A change may have been made, unless the message says that it was not."
+    )
 
     def __init__(
         self,
@@ -237,6 +247,16 @@ class UpstreamTimeout(ApiError):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, headers=headers)
+
+    @classmethod
+    def unknown(cls) -> Self:
+        """The request was sent, and whoever had it broke off without an answer."""
+        return cls("No answer came: a change may have been made")
+
+    @classmethod
+    def in_vain(cls) -> Self:
+        """The database ended the statement: nothing happened, and next time it would again."""
+        return cls("This takes longer than the database may take: nothing was changed")
 
 
 BY_CODE: dict[str, type[ApiError]] = {error.code: error for error in ApiError.__subclasses__()}

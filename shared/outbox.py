@@ -52,7 +52,7 @@ from shared.bus import (
     end,
     on_every_connection,
 )
-from shared.errors import PayloadTooLarge, ServiceUnavailable
+from shared.errors import PayloadTooLarge, ServiceUnavailable, UpstreamTimeout
 from shared.events import Event
 from shared.postgres import DATABASE, Conn, Database, Record, is_away
 
@@ -454,7 +454,7 @@ class Relay:
                     OUTBOX_ROWS.set(row["rows"])
                     OUTBOX_AGE.set(row["age_s"])
                     _export()
-            except ServiceUnavailable:
+            except (ServiceUnavailable, UpstreamTimeout):
                 pass
             except Exception:
                 log.exception("outbox_not_measured")

@@ -13,21 +13,34 @@ statements are prepared once per connection and the outbox's relay holds a lock 
     async with db.transaction() as conn:    several statements, one transaction
     await db.fetchrow(sql, *arguments)      one statement
 
-Where PostgreSQL is away, restarting, full or too slow, the caller gets `ServiceUnavailable`; the
-next request connects again. Every other database error stays what it is, and so becomes an internal
-error unless `translated` names its constraint.
+Where PostgreSQL is away, restarting or full and nothing was written, the caller gets
+`ServiceUnavailable`; the next request connects again. Where the connection broke or fell silent
+while a write was on its way (a statement by itself, or the COMMIT of a transaction), nobody can say
+whether it was made, and the caller gets `UpstreamTimeout`. So does the caller whose statement
+PostgreSQL cancelled because it took too long: nothing was written, and trying again is in vain.
+Every other database error stays what it is, and so becomes an internal error unless `translated`
+names its constraint.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
 
 import asyncpg
 import orjson
@@ -37,7 +50,7 @@ from asyncpg.transaction import Transaction
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.config import DatabaseConfig
-from shared.errors import ApiError, ServiceUnavailable
+from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
 from shared.web import READINESS
 
 log = structlog.get_logger(__name__)
@@ -46,6 +59,12 @@ Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 Isolation: TypeAlias = Literal["read_committed", "repeatable_read", "serializable"]
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    # Generic only where types are checked.
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
 
 CONNECTIONS_MAX = 16
 ACQUIRE_WAIT_S = 2.0
@@ -84,6 +103,16 @@ _AWAY: Final = (
 )
 _NOT_MIGRATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 _LOST: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_NOT_SAID_OF_A_STATEMENT: Final = (
+    # Made up by the client: the connection is gone.
+    asyncpg.PostgresConnectionError,
+    # Said by a server that crashes, to every session and in any moment.
+    asyncpg.CrashShutdownError,
+)
+# Any other statement may write.
+_BEGINS_AS_A_READ: Final = re.compile(r"\s*(?:SELECT|SHOW|WITH)\b", re.IGNORECASE)
+_WRITES: Final = re.compile(r"\b(?:INSERT|DELETE|MERGE|(?<!FOR )(?<!KEY )UPDATE)\b", re.IGNORECASE)
+_SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
 _TRY_AGAIN: Final[tuple[type[Exception], ...]] = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
@@ -109,9 +138,9 @@ class Database:
         self._statement_timeout_s = statement_timeout_s
         self._lock_timeout_s = lock_timeout_s
         self._application_name = application_name
-        self._idle: list[Conn] = []
-        self._lent: set[Conn] = set()
-        self._waiting: deque[asyncio.Future[Conn | None]] = deque()
+        self._idle: list[PooledConnection] = []
+        self._lent: set[PooledConnection] = set()
+        self._waiting: deque[asyncio.Future[PooledConnection | None]] = deque()
         self._open = 0
         self._closed = False
         self._resets: set[asyncio.Task[None]] = set()
@@ -191,7 +220,7 @@ class Database:
         waiting = sum(not waiting.done() for waiting in self._waiting)
         return {"lent": len(self._lent), "idle": len(self._idle), "waiting": waiting}
 
-    async def take(self) -> Conn:
+    async def take(self) -> PooledConnection:
         """A connection that must come back through `give_back`; prefer `acquire`."""
         while self._idle:
             conn = self._idle.pop()
@@ -207,7 +236,7 @@ class Database:
         conn_or_place = await self._wait()
         return await self._open_one() if conn_or_place is None else conn_or_place
 
-    def give_back(self, conn: Conn, error: BaseException | None = None) -> None:
+    def give_back(self, conn: PooledConnection, error: BaseException | None = None) -> None:
         """Lend it on as it is, unless the error or its own state says that it is not clean."""
         if conn.is_closed() or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             # Read-only means that the server we know has become a standby.
@@ -220,9 +249,11 @@ class Database:
         else:
             self._pass_on(conn)
 
-    async def _wait(self) -> Conn | None:
+    async def _wait(self) -> PooledConnection | None:
         """A connection somebody gave back, or None: there is room to open one."""
-        waiting: asyncio.Future[Conn | None] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[PooledConnection | None] = (
+            asyncio.get_running_loop().create_future()
+        )
         self._waiting.append(waiting)
         began = time.perf_counter()
         try:
@@ -238,7 +269,7 @@ class Database:
         finally:
             POOL_WAIT.observe(time.perf_counter() - began)
 
-    def _decline(self, waiting: asyncio.Future[Conn | None]) -> None:
+    def _decline(self, waiting: asyncio.Future[PooledConnection | None]) -> None:
         """Whoever stops waiting in the moment of being served hands on what was served."""
         if waiting.cancelled() or not waiting.done():
             with suppress(ValueError):
@@ -253,7 +284,7 @@ class Database:
         else:
             self.give_back(conn)
 
-    async def _open_one(self) -> Conn:
+    async def _open_one(self) -> PooledConnection:
         """Open a connection in a place that `_open` already counts."""
         try:
             conn = await connect(
@@ -264,6 +295,7 @@ class Database:
                     "lock_timeout": _milliseconds(self._lock_timeout_s),
                 },
                 client_timeout_s=self._statement_timeout_s + SILENCE_S,
+                kind=PooledConnection,
             )
         except BaseException:
             self._open -= 1
@@ -272,7 +304,7 @@ class Database:
         self._lent.add(conn)
         return conn
 
-    async def _reset(self, conn: Conn) -> None:
+    async def _reset(self, conn: PooledConnection) -> None:
         """Roll back and forget what the session remembers; end the connection if that fails."""
         try:
             await conn.reset(timeout=RESET_TIMEOUT_S)
@@ -283,7 +315,7 @@ class Database:
         else:
             self._pass_on(conn)
 
-    def _pass_on(self, conn: Conn) -> None:
+    def _pass_on(self, conn: PooledConnection) -> None:
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
@@ -292,7 +324,7 @@ class Database:
         self._lent.discard(conn)
         self._idle.append(conn)
 
-    def _end(self, conn: Conn) -> None:
+    def _end(self, conn: PooledConnection) -> None:
         self._lent.discard(conn)
         self._open -= 1
         self._offer_room()
@@ -315,8 +347,9 @@ class Lease:
         self._database = database
 
     async def __aenter__(self) -> Conn:
-        self._conn = await self._database.take()
-        return self._conn
+        self._conn = conn = await self._database.take()
+        conn.sent.clear()
+        return conn
 
     async def __aexit__(
         self,
@@ -325,14 +358,14 @@ class Lease:
         trace: TracebackType | None,
     ) -> None:
         conn = self._conn
-        away = error is not None and is_away(error, conn)
+        meant = None if error is None else _meaning(error, conn)
         self._database.give_back(conn, error)
         if isinstance(error, _NOT_MIGRATED) and not self._database.migrated.is_set():
             # Told in one line for all, where it was found out: shared/schema_version.py.
             raise ServiceUnavailable from error
-        if away:
-            log.warning("postgres_away", error=repr(error))
-            raise ServiceUnavailable from error
+        if meant is not None:
+            log.warning("postgres_away", error=repr(error), told=meant.code)
+            raise meant from error
 
 
 class TransactionLease:
@@ -374,13 +407,70 @@ class TransactionLease:
         await self._lease.__aexit__(kind, error, trace)
 
 
+class PooledConnection(_Connection):
+    """A connection that remembers what was sent over it since it was lent.
+
+    When it breaks, this is what tells whether anything may have been written.
+    """
+
+    __slots__ = ("sent",)
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.sent: list[str] = []
+
+    # Each notes the statement and hands over: a coroutine of its own would cost every statement.
+
+    def execute(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, str]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().execute(query, *args, **more)
+
+    def executemany(self, command: str, args: Any, **more: Any) -> Coroutine[Any, Any, None]:
+        """As asyncpg's."""
+        self.sent.append(command)
+        return super().executemany(command, args, **more)
+
+    def fetch(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, list[Any]]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetch(query, *args, **more)
+
+    def fetchrow(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetchrow(query, *args, **more)
+
+    def fetchval(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetchval(query, *args, **more)
+
+
+@overload
 async def connect(
     url: str, settings: Mapping[str, str], *, client_timeout_s: float | None = None
+) -> Conn: ...
+@overload
+async def connect(
+    url: str,
+    settings: Mapping[str, str],
+    *,
+    client_timeout_s: float | None = None,
+    kind: type[PooledConnection],
+) -> PooledConnection: ...
+async def connect(
+    url: str,
+    settings: Mapping[str, str],
+    *,
+    client_timeout_s: float | None = None,
+    kind: type[Conn] = asyncpg.Connection,
 ) -> Conn:
     """One connection that speaks JSON; `ServiceUnavailable` when PostgreSQL cannot be reached."""
     try:
-        conn = await asyncpg.connect(
+        conn: Conn = await asyncpg.connect(
             url,
+            connection_class=kind,
             timeout=CONNECT_TIMEOUT_S,
             command_timeout=client_timeout_s,
             statement_cache_size=STATEMENTS_CACHED,
@@ -428,6 +518,50 @@ def to_json(value: Any) -> bytes:
 def is_away(error: BaseException, conn: Conn) -> bool:
     """Whether PostgreSQL failed the caller, and not the caller PostgreSQL."""
     return isinstance(error, _AWAY) or (isinstance(error, _LOST) and conn.is_closed())
+
+
+def may_have_written(sent: Sequence[str]) -> bool:
+    """Whether these statements, of which the last may have broken off, can have changed anything.
+
+    Inside a transaction nothing can before COMMIT is sent.
+    """
+    in_transaction = wrote = False
+    for statement in sent:
+        if statement.startswith("BEGIN"):
+            in_transaction, wrote = True, False
+        elif statement.startswith("COMMIT"):
+            if wrote:
+                return True
+            in_transaction = False
+        elif statement == "ROLLBACK;":
+            in_transaction = wrote = False
+        elif not statement.startswith(_SAVEPOINTS) and _writes(statement):
+            if not in_transaction:
+                return True
+            wrote = True
+    return False
+
+
+def _writes(statement: str) -> bool:
+    return _BEGINS_AS_A_READ.match(statement) is None or _WRITES.search(statement) is not None
+
+
+def _meaning(error: BaseException, conn: PooledConnection) -> ApiError | None:
+    """What the caller is told where PostgreSQL is to blame; None where it is not."""
+    if not is_away(error, conn):
+        return None
+    sent: Sequence[str] = conn.sent
+    was_reported = isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error, _NOT_SAID_OF_A_STATEMENT
+    )
+    if was_reported or isinstance(error, asyncpg.InterfaceError):
+        # PostgreSQL says itself that the last one was rolled back, or it was never sent.
+        sent = sent[:-1]
+    if may_have_written(sent):
+        return UpstreamTimeout.unknown()
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return UpstreamTimeout.in_vain()
+    return ServiceUnavailable()
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Upstream:
         session: aiohttp.ClientSession | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
+        """`session` is one of `new_session`, whose traces tell what was sent."""
         self._base_url = base_url.rstrip("/")
         self._name = name
         self._session = session
@@ -69,12 +70,16 @@ class Upstream:
         json: Any = None,
         request: web.Request | None = None,
         identity_token: str | None = None,
+        reads: bool = False,
     ) -> Any:
         """The parsed answer, None when it is empty.
 
         Passes on the caller's identity (or `identity_token` instead), request id, trace and what is
-        left of the deadline. Raises the error that the service answered; `ServiceUnavailable` when
-        it cannot be reached, `UpstreamTimeout` when it does not answer in time.
+        left of the deadline. `reads` says of a POST that it changes nothing; of a GET it is known.
+
+        Raises the error that the service answered; `ServiceUnavailable` when nothing happened,
+        because it cannot be reached or because it broke off a read; `UpstreamTimeout` when it does
+        not answer in time, or broke off what may have changed something.
         """
         timeout_s = self._timeout_s
         headers: dict[str, str] = {hdrs.ACCEPT: JSON}
@@ -95,7 +100,7 @@ class Upstream:
         try:
             with tracing.client_span(method, self._name, headers):
                 status, told, answer_headers = await self._ask(
-                    method, path, body, headers, timeout_s
+                    method, path, body, headers, timeout_s, reads=reads or method == hdrs.METH_GET
                 )
         except ApiError as error:
             ASKED.labels(self._name, error.code).inc()
@@ -108,10 +113,18 @@ class Upstream:
             await self._session.close()
 
     async def _ask(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout_s: float
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        timeout_s: float,
+        *,
+        reads: bool,
     ) -> tuple[int, bytes, Any]:
         if timeout_s <= 0:
             raise UpstreamTimeout
+        sending = _Sending()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         if self._session is None:
@@ -120,25 +133,33 @@ class Upstream:
         try:
             async with asyncio.timeout_at(deadline):
                 # aiohttp itself asks again, once, when an idle connection turns out to be closed
-                # and the method allows it.
-                return await self._exchange(method, path, body, headers)
+                # and the method is idempotent.
+                return await self._exchange(method, path, body, headers, sending)
         except TimeoutError as error:
-            if loop.time() < deadline:
+            if not sending.begun:
                 # It was the connecting that took too long: nobody there has seen the request.
                 log.warning("upstream_unreachable", name=self._name, error=repr(error))
                 raise ServiceUnavailable from None
             log.warning("upstream_too_slow", name=self._name, method=method, path=path)
             raise UpstreamTimeout from None
         except (aiohttp.ClientError, OSError) as error:
-            log.warning("upstream_unreachable", name=self._name, error=repr(error))
-            raise ServiceUnavailable from None
+            if reads or not sending.begun:
+                log.warning("upstream_unreachable", name=self._name, error=repr(error))
+                raise ServiceUnavailable from None
+            log.warning("upstream_broke_off", name=self._name, error=repr(error))
+            raise UpstreamTimeout.unknown() from None
 
     async def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], sending: _Sending
     ) -> tuple[int, bytes, Any]:
         assert self._session is not None
         async with self._session.request(
-            method, self._base_url + path, data=body, headers=headers, allow_redirects=False
+            method,
+            self._base_url + path,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=sending,
         ) as answer:
             told = bytearray()
             async for part in answer.content.iter_any():
@@ -163,9 +184,25 @@ class Upstream:
         raise error
 
 
+class _Sending:
+    """Whether anything of a request was sent, in this attempt or in one before it."""
+
+    __slots__ = ("begun",)
+
+    def __init__(self) -> None:
+        self.begun = False
+
+
+async def _begun(_session: aiohttp.ClientSession, context: Any, _told: Any) -> None:
+    context.trace_request_ctx.begun = True
+
+
 def new_session() -> aiohttp.ClientSession:
     """Connections to services: few, kept for a while, without cookies or a total time-out."""
+    sending = aiohttp.TraceConfig()
+    sending.on_request_headers_sent.append(_begun)
     return aiohttp.ClientSession(
+        trace_configs=[sending],
         connector=aiohttp.TCPConnector(
             limit=CONNECTIONS_MAX, limit_per_host=CONNECTIONS_MAX, keepalive_timeout=IDLE_S_MAX
         ),

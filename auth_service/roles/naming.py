@@ -44,6 +44,7 @@ async def with_ids(request: web.Request, draft: RoleDraft) -> RoleDraft:
                 "attributes": sorted(attributes)[:NAMES_ASKED_MAX],
             },
             request=request,
+            reads=True,
         )
     except (ServiceUnavailable, UpstreamTimeout):
         log.warning("names_stay_as_sent", names=len(schemas) + len(attributes))

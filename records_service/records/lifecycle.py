@@ -101,6 +101,7 @@ async def _evaluate(
             },
         },
         request=request,
+        reads=True,
     )
     if told.get("stale"):
         await _adopt(request.app, record.workspace_id, told["definition"])

@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 
 from shared import topology
 from shared.config import ServiceConfig
-from shared.errors import ServiceUnavailable
+from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.topology import Queue
 from shared.web import READINESS
 
@@ -272,7 +272,7 @@ async def _run_again_and_again(
         try:
             with abandoning_is_an_error():
                 await session(connection)
-        except (*BROKER_ERRORS, NotConfirmed, ServiceUnavailable) as error:
+        except (*BROKER_ERRORS, NotConfirmed, ServiceUnavailable, UpstreamTimeout) as error:
             log.warning("session_interrupted", session=what, error=repr(error))
         except Exception:
             # Whatever it was, standing still for ever would be worse.

@@ -171,7 +171,7 @@ class Consumer:
             try:
                 while await inbox.sweep(self._database) == inbox.SWEPT_AT_ONCE_MAX:
                     pass
-            except ServiceUnavailable:
+            except (ServiceUnavailable, UpstreamTimeout):
                 pass
             except Exception:
                 log.exception("inbox_not_swept")

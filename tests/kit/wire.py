@@ -24,6 +24,8 @@ class Wire:
         self._pumps: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._answering = asyncio.Event()
+        self._answering.set()
         self._refuses = False
 
     async def __aenter__(self) -> Self:
@@ -49,6 +51,7 @@ class Wire:
         """Break every connection, and refuse new ones until `mend`."""
         self._refuses = True
         self._flowing.set()
+        self._answering.set()
         for writer in tuple(self._open):
             writer.transport.abort()
 
@@ -56,10 +59,15 @@ class Wire:
         """Keep connections open and carry nothing: what a vanished server looks like."""
         self._flowing.clear()
 
+    def hold_answers(self) -> None:
+        """Carry what is sent to the server, and nothing of what it says."""
+        self._answering.clear()
+
     def mend(self) -> None:
         """Carry again, and accept new connections."""
         self._refuses = False
         self._flowing.set()
+        self._answering.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refuses:
@@ -69,9 +77,15 @@ class Wire:
             self._target.hostname, self._target.port
         )
         self._open |= {writer, far_writer}
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
+        for source, sink, flowing in (
+            (reader, far_writer, self._flowing),
+            (far_reader, writer, self._answering),
+        ):
             under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-            for work in (self._take_in(source, under_way), self._give_out(under_way, sink)):
+            for work in (
+                self._take_in(source, under_way),
+                self._give_out(under_way, sink, flowing),
+            ):
                 pump = asyncio.create_task(work)
                 self._pumps.add(pump)
                 pump.add_done_callback(self._pumps.discard)
@@ -90,7 +104,10 @@ class Wire:
             under_way.put_nowait((loop.time() + self._delay_s, b""))
 
     async def _give_out(
-        self, under_way: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter
+        self,
+        under_way: asyncio.Queue[tuple[float, bytes]],
+        sink: asyncio.StreamWriter,
+        flowing: asyncio.Event,
     ) -> None:
         loop = asyncio.get_running_loop()
         try:
@@ -100,6 +117,9 @@ class Wire:
                 if not chunk:
                     return
                 await self._flowing.wait()
+                await flowing.wait()
+                if sink.transport.is_closing():
+                    return
                 sink.write(chunk)
                 await sink.drain()
         except OSError:

@@ -14,7 +14,7 @@ from gateway import answer_places, forward
 from gateway.answer_places import AnswerPlaces
 from gateway.routes import Service
 from gateway.upstream_connection import UpstreamPool
-from shared.errors import ServiceUnavailable
+from shared.errors import ServiceUnavailable, UpstreamTimeout
 from tests.kit.eventually import always, eventually
 from tests.kit.service import RunningService
 from tests.kit.sigma import error
@@ -166,10 +166,13 @@ async def test_who_finds_no_place_is_told_when_to_come_back(
 async def test_who_changed_something_is_told_that_it_was_done(
     world: World, gateway: RunningService, reader: MakeReader
 ):
-    """Whoever tried a POST again, as a plain 503 suggests, would do it twice."""
+    """Whoever tried a POST again, as a 503 suggests, would do it twice."""
     await settled([reader() for _ in range(PLACES)])
     answer = await world.program(gateway).post("/records/large", {})
-    assert answer.told == error(503, FULL[1]["error"], f"The change was made. {FULL[1]['message']}")
+    assert answer.told == error(
+        504, "UPSTREAM_TIMEOUT", f"The change was made. {FULL[1]['message']}"
+    )
+    assert "Retry-After" not in answer.headers
 
 
 async def test_one_caller_leaves_places_to_the_others(
@@ -316,7 +319,7 @@ async def test_who_loses_the_connection_in_line_takes_no_place(world: World):
     first.close()
     await waiting
     assert pool._answers._places._free == 2
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(UpstreamTimeout):
         await second.read(loop.time() + 5)
     await pool.close()
 

@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from shared import postgres as postgres_module
 from shared.config import DatabaseConfig
-from shared.errors import Conflict, ServiceUnavailable
-from shared.postgres import DATABASE, Database, postgres, retrying, translated
+from shared.errors import Conflict, ServiceUnavailable, UpstreamTimeout
+from shared.postgres import DATABASE, Database, may_have_written, postgres, retrying, translated
 from tests.kit.eventually import eventually
 from tests.kit.wire import Wire
 
@@ -217,12 +218,142 @@ async def test_a_database_that_falls_silent_is_a_503_in_bounded_time(database_ur
         await db.close()
 
 
-async def test_a_statement_that_takes_too_long_is_a_503(database_url: str):
+@pytest.mark.parametrize("statement", ["SELECT", "INSERT INTO t SELECT 1 FROM"])
+async def test_a_statement_that_takes_too_long_says_that_trying_again_is_in_vain(
+    database_url: str, statement: str
+):
     db = Database(database_url, statement_timeout_s=0.1)
-    with pytest.raises(ServiceUnavailable):
-        await db.execute("SELECT pg_sleep(5)")
-    assert await db.fetchval("SELECT 1") == 1
+    await db.execute("CREATE TABLE t (a int)")
+    with pytest.raises(UpstreamTimeout, match="nothing was changed") as told:
+        await db.execute(f"{statement} pg_sleep(5)")
+    assert told.value.headers == {}
+    assert await db.fetchval("SELECT count(*) FROM t") == 0
+    with pytest.raises(UpstreamTimeout, match="nothing was changed"):
+        async with db.transaction() as conn:
+            await conn.execute("INSERT INTO t VALUES (1)")
+            await conn.execute(f"{statement} pg_sleep(5)")
+    assert await db.fetchval("SELECT count(*) FROM t") == 0
     await db.close()
+
+
+async def test_a_write_whose_answer_is_lost_may_have_been_made(database_url: str):
+    async with Wire(database_url) as wire:
+        direct, db = Database(database_url), Database(wire.url, connections_max=1)
+        await db.execute("CREATE TABLE t (a int)")
+        wire.hold_answers()
+        writing = asyncio.create_task(db.execute("INSERT INTO t VALUES (1)"))
+        await eventually(lambda: direct.fetchval("SELECT count(*) = 1 FROM t"))
+        wire.cut()
+        with pytest.raises(UpstreamTimeout, match="may have been made") as told:
+            await writing
+        assert told.value.headers == {}
+        with pytest.raises(ServiceUnavailable):  # This one reaches nobody.
+            await db.execute("INSERT INTO t VALUES (2)")
+        await db.close()
+        await direct.close()
+
+
+async def test_a_write_that_is_never_answered_may_have_been_made(database_url: str):
+    async with Wire(database_url) as wire:
+        direct = Database(database_url)
+        db = Database(wire.url, connections_max=1, statement_timeout_s=0.1)
+        await db.execute("CREATE TABLE t (a int)")
+        wire.hold_answers()
+        with pytest.raises(UpstreamTimeout, match="may have been made"):
+            await db.execute("INSERT INTO t VALUES (1)")
+        assert await direct.fetchval("SELECT count(*) FROM t") == 1
+        await db.close()
+        await direct.close()
+
+
+async def test_a_database_that_is_silent_from_the_start_is_a_503(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(postgres_module, "CONNECT_TIMEOUT_S", 0.1)
+    async with Wire(database_url) as wire:
+        db = Database(wire.url)
+        wire.hold()
+        with pytest.raises(ServiceUnavailable):
+            await db.execute("INSERT INTO effects (subject, version) VALUES ('x', 1)")
+        await db.close()
+
+
+async def test_a_transaction_that_breaks_before_its_commit_is_a_503(database_url: str):
+    async with Wire(database_url) as wire:
+        direct, db = Database(database_url), Database(wire.url)
+        await db.execute("CREATE TABLE t (a int)")
+        with pytest.raises(ServiceUnavailable):
+            async with db.transaction() as conn:
+                await conn.execute("INSERT INTO t VALUES (1)")
+                wire.hold_answers()
+                lost = asyncio.create_task(conn.execute("INSERT INTO t VALUES (2)"))
+                await asyncio.sleep(0)
+                wire.cut()
+                await lost
+        assert await direct.fetchval("SELECT count(*) FROM t") == 0
+        await db.close()
+        await direct.close()
+
+
+async def test_a_commit_whose_answer_is_lost_may_have_been_made(database_url: str):
+    async with Wire(database_url) as wire:
+        direct, db = Database(database_url), Database(wire.url)
+        await db.execute("CREATE TABLE t (a int)")
+
+        async def write() -> None:
+            async with db.transaction() as conn:
+                await conn.execute("INSERT INTO t VALUES (1)")
+                wire.hold_answers()
+
+        writing = asyncio.create_task(write())
+        await eventually(lambda: direct.fetchval("SELECT count(*) = 1 FROM t"))
+        wire.cut()
+        with pytest.raises(UpstreamTimeout, match="may have been made"):
+            await writing
+        await db.close()
+        await direct.close()
+
+
+async def test_a_write_that_was_made_before_another_was_refused_is_no_503(database_url: str):
+    db = Database(database_url, lock_timeout_s=0.1)
+    await db.execute("CREATE TABLE t (a int)")
+    await db.execute("CREATE TABLE other (a int)")
+
+    async def write(conn: asyncpg.Connection[asyncpg.Record]) -> None:
+        await conn.execute("INSERT INTO other VALUES (1)")
+        await conn.execute("INSERT INTO t VALUES (1)")
+
+    async with db.transaction() as holder:
+        await holder.execute("LOCK TABLE t")
+        with pytest.raises(UpstreamTimeout):
+            async with db.acquire() as conn:
+                await write(conn)
+        with pytest.raises(ServiceUnavailable):
+            async with db.transaction() as conn:
+                await write(conn)
+    assert await db.fetchval("SELECT count(*) FROM other") == 1
+    await db.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "may"),
+    [
+        ([], False),
+        (["SELECT 1", "\n  WITH a AS (SELECT 1) SELECT * FROM a", "show x"], False),
+        (["SELECT a FROM t FOR NO KEY UPDATE", "SELECT a FROM t FOR UPDATE OF t"], False),
+        (["SELECT 1", "INSERT INTO t VALUES (1)"], True),
+        (["UPDATE t SET a = 1"], True),
+        (["WITH gone AS (DELETE FROM t RETURNING a) SELECT * FROM gone"], True),
+        (["CREATE TABLE t (a int)"], True),
+        (["BEGIN;", "UPDATE t SET a = 1", "ROLLBACK;", "SELECT 1"], False),
+        (["BEGIN ISOLATION LEVEL SERIALIZABLE;", "UPDATE t SET a = 1"], False),
+        (["BEGIN;", "SELECT 1", "COMMIT;"], False),
+        (["BEGIN;", "UPDATE t SET a = 1", "SAVEPOINT a;", "ROLLBACK TO a;", "COMMIT;"], True),
+        (["BEGIN;", "UPDATE t SET a = 1", "ROLLBACK;", "BEGIN;", "SELECT 1", "COMMIT;"], False),
+    ],
+)
+def test_what_was_sent_tells_whether_anything_can_have_been_written(sent: list[str], may: bool):
+    assert may_have_written(sent) is may
 
 
 async def test_a_lock_that_does_not_come_is_a_503(database_url: str):

@@ -15,9 +15,10 @@ from shared.errors import (
     RateLimited,
     ServiceUnavailable,
     TransitionError,
+    UpstreamTimeout,
 )
 from shared.identity import Permission
-from shared.upstream import Upstream, upstream
+from shared.upstream import Upstream, new_session, upstream
 from shared.web import Routes, identity_of, json_response, read_body
 from tests.kit import identities
 from tests.kit.identities import Keyring
@@ -167,33 +168,71 @@ async def test_a_connection_that_closes_in_the_moment_of_its_use_is_not_an_outag
     far = Upstream(f"http://127.0.0.1:{port}", "far")
     assert await far.request("GET", "/") is None
     assert len(asked) == 2
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(UpstreamTimeout):
         await far.request("POST", "/")
     assert len(asked) == 3
     await far.close()
     server.close()
 
 
+async def test_what_was_sent_before_the_service_went_away_is_never_called_unsent(keyring: Keyring):
+    """An idempotent request is asked again; that nobody is there by then says nothing of it."""
+    asked: list[bytes] = []
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        server.close()
+        writer.close()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    far = Upstream(f"http://127.0.0.1:{port}", "far", new_session())
+    assert await far.request("DELETE", "/") is None
+    with pytest.raises(UpstreamTimeout):
+        await far.request("DELETE", "/")
+    assert len(asked) == 2
+    with pytest.raises(ServiceUnavailable):
+        await far.request("DELETE", "/")
+    await far.close()
+
+
 @pytest.mark.parametrize(
-    ("answer", "kind"),
+    ("answer", "of_a_change", "of_a_read"),
     [
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", InternalError),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf", ServiceUnavailable),
-        (b"garbage\r\n\r\n", ServiceUnavailable),
-        (b"", ServiceUnavailable),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", InternalError, InternalError),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf",
+            UpstreamTimeout,
+            ServiceUnavailable,
+        ),
+        (b"garbage\r\n\r\n", UpstreamTimeout, ServiceUnavailable),
+        (b"", UpstreamTimeout, ServiceUnavailable),
     ],
 )
-async def test_half_an_answer_is_an_outage(answer: bytes, kind: type[ApiError]):
+async def test_half_an_answer_is_an_outage(
+    answer: bytes, of_a_change: type[ApiError], of_a_read: type[ApiError]
+):
+    """Of a read that broke off nothing can have happened, so its caller may be told 503."""
+
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         writer.close()
 
     server = await asyncio.start_server(served, "127.0.0.1", 0)
-    far = Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "far")
-    with pytest.raises(kind):
-        await far.request("POST", "/")
-    await far.close()
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    for method, reads, kind in (
+        ("POST", False, of_a_change),
+        ("PUT", False, of_a_change),
+        ("POST", True, of_a_read),
+        ("GET", False, of_a_read),
+    ):
+        far = Upstream(url, "far")
+        with pytest.raises(kind):
+            await far.request(method, "/", reads=reads)
+        await far.close()
     server.close()
 
 

@@ -48,7 +48,11 @@ class Neighbours:
         if not role_ids:
             return []
         told = await self._request.app[AUTH].request(
-            "POST", "/internal/roles/missing", json={"ids": role_ids}, request=self._request
+            "POST",
+            "/internal/roles/missing",
+            json={"ids": role_ids},
+            request=self._request,
+            reads=True,
         )
         missing: list[str] = told["missing"]
         return missing
@@ -67,6 +71,7 @@ class Neighbours:
                 "/internal/names",
                 json={"attributes": names[:NAMES_ASKED_MAX]},
                 request=self._request,
+                reads=True,
             )
         except (ServiceUnavailable, UpstreamTimeout):
             log.warning("names_stay_as_sent", names=len(names))
@@ -112,6 +117,7 @@ async def stale_references(
             ]
         },
         identity_token=app[SIGNER].sign_service(),
+        reads=True,
     )
     return [
         asked[stale["workspaceId"], stale["schemaId"], stale["workflowId"]]
