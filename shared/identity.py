@@ -86,6 +86,11 @@ class Identity:
         """No attribute is hidden from an administrator or an API key (contradiction C1)."""
         return self.kind == "api_key" or self.is_admin
 
+    @property
+    def may_read(self) -> bool:
+        """Whether it may be shown anything: every person, and API keys that hold `read`."""
+        return Permission.READ in self.permissions
+
     def require(self, permission: Permission) -> None:
         """Raise `PermissionDenied` unless this API key holds the permission; users hold all."""
         if permission not in self.permissions:

@@ -72,6 +72,11 @@ EVERYWHERE: Final = (
 WITH_CREDENTIALS: Final = (Unauthorized, PermissionDenied)
 WITH_BODY: Final = (PayloadTooLarge, UnsupportedMediaType)
 
+WITHOUT_READ: Final = (
+    'An API key without the permission `read` gets the `id` alone: `{"id": "..."}`, and the'
+    " version as `ETag`."
+)
+
 _EXAMPLES: Final[Mapping[str, str]] = {
     "VALIDATION_ERROR": "Attribute 'price' expects type 'number', got 'string'",
     "TRANSITION_ERROR": "Completeness score 60% does not meet minimum 80% for transition to"
@@ -445,7 +450,7 @@ def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) ->
 def _success(
     index: int, route: Route, schemas: _Schemas, sent_headers: Sequence[str], example: Any
 ) -> dict[str, dict[str, Any]]:
-    response: dict[str, Any] = {"description": route.success or _SUCCESS[route.status]}
+    response: dict[str, Any] = {"description": _success_description(route)}
     if sent_headers:
         response["headers"] = _header_refs(*sent_headers)
     if route.answers is not None and route.status != _NO_CONTENT:
@@ -454,6 +459,13 @@ def _success(
             content["example"] = schemas.with_nulls(content["schema"], example)
         response["content"] = {JSON: content}
     return {str(route.status): response}
+
+
+def _success_description(route: Route) -> str:
+    said = route.success or _SUCCESS[route.status]
+    if route.writes and route.answers is not None and not route.user_only:
+        return f"{said} {WITHOUT_READ}"
+    return said
 
 
 def _failures_of(routes: Iterable[Route]) -> set[tuple[type[ApiError], ...]]:

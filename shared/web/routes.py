@@ -61,6 +61,11 @@ class Route:
     examples: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def writes(self) -> bool:
+        """Whether it takes another permission than `read`, and so may be called without that."""
+        return self.permission not in (None, Permission.READ)
+
 
 @dataclass(slots=True)
 class Routes:

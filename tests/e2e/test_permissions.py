@@ -393,6 +393,47 @@ async def test_a_key_does_its_class_and_nothing_else(demo, permission):
             assert answer.told == DENIED, one
 
 
+async def test_a_key_that_may_not_read_learns_nothing_by_writing(sigma):
+    """Whatever it writes, it is answered the id and the version."""
+    data, model = await sigma.api_key(["update-data"]), await sigma.api_key(["update-model"])
+    record = {"id": "ent-2", "schemaId": "schema-apparel", "values": {"name": one_entry("x")}}
+    step = {"toStateId": "published"}
+    schema = (await sigma.admin.get("/schemas/schema-apparel")).ok()
+    role = (await sigma.admin.get("/roles/role-editor")).ok()
+    workflow = (await sigma.admin.get("/workflows/wf-lifecycle")).ok()
+    options = {"id": "ol-o", "alias": "o", "name": "O", "values": []}
+    option = {"id": "val-v", "alias": "v", "label": "V"}
+    attribute = {"id": "attr-a", "alias": "a", "name": "A", "type": "text"}
+    segments = [{"id": "seg-s", "alias": "s", "name": "S"}]
+    dimension = {"id": "dim-d", "alias": "d", "name": "D", "defaultSegmentId": "seg-s"}
+    dimension |= {"segments": segments}
+    answers = [
+        ("ent-2", await data.post("/records", record)),
+        ("ent-1", await data.put("/records/ent-1", {"values": {}})),
+        ("ent-1", await data.put("/records/ent-1", {"values": {"name": one_entry("y")}})),
+        ("ent-1", await data.patch("/records/ent-1/values/cost", {"value": "13"})),
+        ("ent-1", await data.post("/records/ent-1/transition", step)),
+        ("schema-apparel", await model.put("/schemas/schema-apparel", schema)),
+        ("role-editor", await model.put("/roles/role-editor", role)),
+        ("role-new", await model.post("/roles", {**role, "id": "role-new"})),
+        ("wf-lifecycle", await model.put("/workflows/wf-lifecycle", workflow)),
+        ("wf-2", await model.post("/workflows", {**workflow, "id": "wf-2", "alias": "l2"})),
+        ("ol-o", await model.post("/option-lists", options)),
+        ("ol-o", await model.put("/option-lists/ol-o", options)),
+        ("val-v", await model.post("/option-lists/ol-o/values", option)),
+        ("val-v", await model.put("/option-lists/ol-o/values/val-v", option)),
+        ("attr-a", await model.post("/attributes", attribute)),
+        ("attr-a", await model.put("/attributes/attr-a", attribute)),
+        ("dim-d", await model.post("/dimensions", dimension)),
+        ("dim-d", await model.put("/dimensions/dim-d", dimension)),
+    ]
+    for written, answer in answers:
+        assert answer.ok() == {"id": written}
+        assert answer.headers["ETag"].strip('"').isdigit()
+    both = await sigma.api_key(["read", "update-data"])
+    assert "values" in (await both.put("/records/ent-1", {"values": {}})).ok()
+
+
 async def test_within_its_class_no_attribute_is_closed_to_a_key(sigma):
     key = await sigma.api_key(["read", "update-data", "delete-data"])
     values = (await key.get("/records/ent-1")).ok()["values"]
