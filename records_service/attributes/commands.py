@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +15,7 @@ from records_service.attributes.definition import (
     check_no_self_guard,
     guarding_words,
     option_list_names,
+    turned_on,
     with_ids,
     with_option_ids,
 )
@@ -25,8 +26,12 @@ from records_service.option_lists.model import OPTION_LIST
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Kind, Part
+from records_service.permissions import store as permissions
+from records_service.permissions.reach import check_readable, denied, out_of_reach
+from records_service.permissions.rules import AttributePermission, Role
 from shared.errors import Conflict, ValidationError
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
+from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import Conn
 from shared.versions import Versions, check_version
@@ -34,11 +39,18 @@ from shared.versions import Versions, check_version
 _SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
 
-async def create(app: web.Application, workspace_id: str, draft: AttributeDraft) -> Part:
-    """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
+async def create(
+    app: web.Application, identity: Identity, role: Role | None, draft: AttributeDraft
+) -> Part:
+    """Raises `ValidationError`, `Conflict` for a taken id or alias, or `PermissionDenied`.
+
+    A guard may look only at what the role (None: unrestricted) may read wherever it is used.
+    """
+    workspace_id = identity.workspace_id
     sent = await _body_of(draft)
     async with changing_model(app, workspace_id) as conn:
         body = await _with_ids(conn, workspace_id, sent)
+        await _check_guards(conn, workspace_id, role, body, ())
         part = await parts.insert(
             conn, ATTRIBUTE, workspace_id, draft.id or new_id("attr"), draft.alias, body
         )
@@ -48,16 +60,19 @@ async def create(app: web.Application, workspace_id: str, draft: AttributeDraft)
 
 async def replace(
     app: web.Application,
-    workspace_id: str,
+    identity: Identity,
+    role: Role | None,
     attribute_id: str,
     draft: AttributeDraft,
     expected: Versions,
 ) -> Part:
-    """Raises `Conflict` where stored values stand against it.
+    """Raises `Conflict` where stored values stand against it, or `PermissionDenied`.
 
     What decides how a value is stored stays as it is once there are values; an attribute becomes
-    unique only when its stored values already are.
+    unique only when its stored values already are. Whatever is answered by looking at values needs
+    a permission on them, wherever they are: `write` to make them unique, `read` for all else.
     """
+    workspace_id = identity.workspace_id
     sent = await _body_of(draft.model_copy(update={"id": attribute_id}))
     async with changing_model(app, workspace_id) as conn:
         old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
@@ -65,6 +80,8 @@ async def replace(
         body = await _with_ids(conn, workspace_id, sent)
         check_no_self_guard(attribute_id, body)
         fixed = changes_of_form(old.body, body)
+        if role is not None:
+            await _check_rights(conn, workspace_id, role, old, body, fixed)
         if fixed and await store.has_values(conn, workspace_id, attribute_id):
             raise Conflict(
                 f"Field '{fixed[0]}' of attribute '{old.alias}' cannot change while values exist"
@@ -73,7 +90,13 @@ async def replace(
             await parts.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
             await parts.remember_alias(conn, ATTRIBUTE, workspace_id, old)
         part = await parts.replace(conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body)
-        await _settle_claims(conn, workspace_id, Attribute.parse(old), Attribute.parse(part))
+        await _settle_claims(
+            conn,
+            workspace_id,
+            Attribute.parse(old),
+            Attribute.parse(part),
+            names_records=identity.unrestricted and identity.may_read,
+        )
         await tell(conn, ATTRIBUTE_UPDATED, workspace_id, part)
     return part
 
@@ -122,8 +145,62 @@ async def _with_ids(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> d
     return with_option_ids(named, await store.option_ids(conn, workspace_id, guarding_words(named)))
 
 
-async def _settle_claims(conn: Conn, workspace_id: str, old: Attribute, new: Attribute) -> None:
-    """Reserve the stored values of an attribute that becomes unique, or free them again."""
+async def _check_rights(
+    conn: Conn,
+    workspace_id: str,
+    role: Role,
+    old: Part,
+    body: Mapping[str, Any],
+    fixed: Sequence[str],
+) -> None:
+    """Raise `PermissionDenied` where the answer would tell of values that the role may not see.
+
+    Looked at are guards that come in, what may not change while there are values, what makes a gate
+    count the attribute, and what compares its values.
+    """
+    await _check_guards(conn, workspace_id, role, body, old.body["guards"])
+    if fixed:
+        await check_readable(conn, workspace_id, role, [old.id], f"/{fixed[0]}")
+    if turned_on(old.body, body, "required"):
+        counted = [old.id, *(guard["attributeId"] for guard in body["guards"])]
+        await check_readable(conn, workspace_id, role, counted, "/validation/required")
+    if turned_on(old.body, body, "unique"):
+        held = await permissions.holding(conn, workspace_id, [old.id])
+        write = AttributePermission.WRITE
+        if await out_of_reach(conn, workspace_id, role, [old.id], write, held):
+            raise denied(["/validation/unique"], "This compares values that may not be written")
+
+
+async def _check_guards(
+    conn: Conn,
+    workspace_id: str,
+    role: Role | None,
+    body: Mapping[str, Any],
+    known: Sequence[Mapping[str, Any]],
+) -> None:
+    """Raise `PermissionDenied` for guards beside the known ones that look at what is hidden."""
+    coming = {
+        place: guard["attributeId"]
+        for place, guard in enumerate(body["guards"])
+        if guard not in known
+    }
+    hidden = await out_of_reach(
+        conn, workspace_id, role, set(coming.values()), AttributePermission.READ
+    )
+    if hidden:
+        raise denied(
+            [f"/guards/{place}/attributeId" for place, one in coming.items() if one in hidden],
+            "A guard may look only at what its author may read",
+        )
+
+
+async def _settle_claims(
+    conn: Conn, workspace_id: str, old: Attribute, new: Attribute, *, names_records: bool
+) -> None:
+    """Reserve the stored values of an attribute that becomes unique, or free them again.
+
+    Which records have the same value is told only to those who may read all of them.
+    """
     if old.validation.unique == new.validation.unique:
         return
     if not new.validation.unique:
@@ -135,9 +212,9 @@ async def _settle_claims(conn: Conn, workspace_id: str, old: Attribute, new: Att
         for claim in claims_of(new, entries):
             holder = holders.setdefault((claim.scope, claim.value_hash), record_id)
             if holder != record_id:
+                two = f"'{holder}' and '{record_id}'" if names_records else "two records"
                 raise Conflict(
-                    f"Attribute '{new.alias}' cannot become unique:"
-                    f" '{holder}' and '{record_id}' have the same value"
+                    f"Attribute '{new.alias}' cannot become unique: {two} have the same value"
                 )
             claims.append((record_id, claim))
     await store.claim(conn, workspace_id, claims)

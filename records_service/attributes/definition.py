@@ -172,6 +172,11 @@ def changes_of_form(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     return changed
 
 
+def turned_on(old: Mapping[str, Any], new: Mapping[str, Any], rule: str) -> bool:
+    """Whether a rule of the validation that was off is on now."""
+    return bool(new["validation"].get(rule)) and not old["validation"].get(rule)
+
+
 def _form(field: Mapping[str, Any]) -> tuple[Any, ...]:
     return field["type"], field["multiple"], field.get("optionListId")
 

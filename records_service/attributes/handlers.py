@@ -8,6 +8,7 @@ from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
 from records_service.parts import store as parts
 from records_service.parts.answers import answer, created, shown
+from records_service.permissions.roles import role_of
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -48,7 +49,7 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
     """Creates an attribute. Add it to a group of a schema to use it."""
     identity = identity_of(request)
     draft = await read_body(request, AttributeDraft)
-    part = await commands.create(request.app, identity.workspace_id, draft)
+    part = await commands.create(request.app, identity, await role_of(request), draft)
     return created(ATTRIBUTE, part, AttributeAnswer)
 
 
@@ -82,7 +83,12 @@ async def replace_attribute(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     draft = await read_body(request, AttributeDraft)
     part = await commands.replace(
-        request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
+        request.app,
+        identity,
+        await role_of(request),
+        request.match_info["id"],
+        draft,
+        if_match(request),
     )
     return answer(part, AttributeAnswer)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from records_service.attributes.uniqueness import Claim
@@ -61,6 +61,25 @@ async def has_values(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
         attribute_id,
     )
     return held
+
+
+async def schemas_claiming(
+    conn: Conn, workspace_id: str, attribute_ids: Collection[str]
+) -> set[tuple[str, str]]:
+    """Each (schema, attribute) of records that hold a value of these unique attributes."""
+    if not attribute_ids:
+        return set()
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT r.schema_id, u.attribute_id
+          FROM unique_values u
+          JOIN records r ON r.workspace_id = u.workspace_id AND r.id = u.record_id
+         WHERE u.workspace_id = $1 AND u.attribute_id = ANY($2::text[])
+        """,
+        workspace_id,
+        list(attribute_ids),
+    )
+    return {(row["schema_id"], row["attribute_id"]) for row in rows}
 
 
 async def stored_entries(

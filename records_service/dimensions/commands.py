@@ -10,6 +10,8 @@ from records_service.dimensions.segments import body_of, removed
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Part
+from records_service.permissions.reach import check_readable
+from records_service.permissions.rules import Role
 from shared.errors import Conflict
 from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
 from shared.ids import new_id
@@ -30,16 +32,24 @@ async def create(app: web.Application, workspace_id: str, draft: DimensionDraft)
 async def replace(
     app: web.Application,
     workspace_id: str,
+    role: Role | None,
     dimension_id: str,
     draft: DimensionDraft,
     expected: Versions,
 ) -> Part:
-    """Raises `Conflict` when a segment that values use would go."""
+    """Raises `Conflict` when a segment that values use would go.
+
+    Taking one out needs `read` on what varies by the dimension: the answer looks at records.
+    """
     async with changing_model(app, workspace_id) as conn:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
         check_version(DIMENSION.title, old.id, old.version, expected)
         body = body_of(draft, old.body)
-        used = await store.used_segment(conn, workspace_id, old.id, removed(old.body, body))
+        gone = removed(old.body, body)
+        if role is not None and gone:
+            varying = await store.varying(conn, workspace_id, old.id)
+            await check_readable(conn, workspace_id, role, varying, "/segments")
+        used = await store.used_segment(conn, workspace_id, old.id, gone)
         if used is not None:
             raise Conflict.in_use("Segment", used)
         part = await parts.replace(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
@@ -54,7 +64,7 @@ async def delete(
     async with changing_model(app, workspace_id) as conn:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
         check_version(DIMENSION.title, old.id, old.version, expected)
-        if await store.is_used(conn, workspace_id, old.id):
+        if await store.varying(conn, workspace_id, old.id):
             raise Conflict.in_use(DIMENSION.title, old.id)
         await parts.delete(conn, DIMENSION, workspace_id, old.id)
         await tell(conn, DIMENSION_DELETED, workspace_id, old)

@@ -16,6 +16,7 @@ from records_service.dimensions.model import (
 from records_service.dimensions.segments import scope_matrix
 from records_service.parts import store as parts
 from records_service.parts.answers import answer, created, shown
+from records_service.permissions.roles import role_of
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -114,7 +115,12 @@ async def replace_dimension(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     draft = await read_body(request, DimensionDraft)
     part = await commands.replace(
-        request.app, identity.workspace_id, request.match_info["id"], draft, if_match(request)
+        request.app,
+        identity.workspace_id,
+        await role_of(request),
+        request.match_info["id"],
+        draft,
+        if_match(request),
     )
     return answer(part, DimensionAnswer)
 

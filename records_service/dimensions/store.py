@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from shared.postgres import Conn
 
 
-async def is_used(conn: Conn, workspace_id: str, dimension_id: str) -> bool:
-    """Whether an attribute varies by this dimension."""
-    used: bool = await conn.fetchval(
-        """
-        SELECT EXISTS (SELECT FROM attributes
-                        WHERE workspace_id = $1
-                          AND body->'dimensionIds' ? $2)
-        """,
+async def varying(conn: Conn, workspace_id: str, dimension_id: str) -> list[str]:
+    """The attributes that vary by this dimension."""
+    rows = await conn.fetch(
+        "SELECT id FROM attributes WHERE workspace_id = $1 AND body->'dimensionIds' ? $2",
         workspace_id,
         dimension_id,
     )
-    return used
+    return [row["id"] for row in rows]
 
 
 async def used_segment(

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from records_service.lifecycles import commands, store
 from records_service.lifecycles.model import Retirement
 from shared.errors import PermissionDenied
+from shared.identity import Flag
 from shared.postgres import DATABASE
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
@@ -60,6 +61,7 @@ class References(BaseModel):
 @routes.internal_post("/internal/workflows/{id}/retire-states", body=RetiringStates)
 async def retire_states(request: web.Request) -> web.StreamResponse:
     """204 when no record is in these states, and none will enter them; otherwise 409."""
+    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     asked = await read_body(request, RetiringStates)
     await commands.retire(
         request.app[DATABASE],
@@ -74,6 +76,7 @@ async def retire_states(request: web.Request) -> web.StreamResponse:
 @routes.internal_delete("/internal/workflows/{id}/retired-states")
 async def readmit_states(request: web.Request) -> web.StreamResponse:
     """The workflow kept its states after all."""
+    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     await commands.readmit(
         request.app[DATABASE], identity_of(request).workspace_id, request.match_info["id"]
     )
@@ -118,6 +121,7 @@ async def readmit_retirement(request: web.Request) -> web.StreamResponse:
 @routes.internal_post("/internal/workflow-references/check", body=References)
 async def check_references(request: web.Request) -> web.StreamResponse:
     """Those references whose schema does not exist or is bound to another workflow."""
+    _check_is_service(request)
     asked = await read_body(request, References)
     async with request.app[DATABASE].acquire() as conn:
         bound = await store.bound(

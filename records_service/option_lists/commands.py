@@ -27,6 +27,8 @@ from records_service.option_lists.model import (
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Part
+from records_service.permissions.reach import check_readable
+from records_service.permissions.rules import Role
 from shared.errors import Conflict, ValidationError
 from shared.events import OPTION_LIST_CREATED, OPTION_LIST_DELETED, OPTION_LIST_UPDATED
 from shared.ids import new_id
@@ -51,11 +53,15 @@ async def create(app: web.Application, workspace_id: str, draft: OptionListDraft
 async def replace(
     app: web.Application,
     workspace_id: str,
+    role: Role | None,
     list_id: str,
     draft: OptionListDraft,
     expected: Versions,
 ) -> Part:
-    """Raises `Conflict` when a value that records have would go."""
+    """Raises `Conflict` when a value that records have would go.
+
+    Taking a value out needs `read` on what chooses from the list: the answer looks at records.
+    """
     async with changing_model(app, workspace_id) as conn:
         await _current(conn, workspace_id, list_id, expected)
         old = await store.values(conn, workspace_id, list_id)
@@ -67,7 +73,7 @@ async def replace(
         check_values(new, hierarchical=draft.hierarchical)
         kept = {value.id for value in new}
         gone = [value.id for value in old if value.id not in kept]
-        await _check_unused(conn, workspace_id, list_id, gone)
+        await _check_unused(conn, workspace_id, role, list_id, gone)
         unchanged = set(old) & set(new)
         # Taken out before they are put back, so that two values can exchange their aliases.
         await store.delete_values(
@@ -87,7 +93,7 @@ async def delete(app: web.Application, workspace_id: str, list_id: str, expected
     """Raises `Conflict` while an attribute chooses from it."""
     async with changing_model(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
-        if await store.is_used(conn, workspace_id, list_id):
+        if await store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
         await parts.delete(conn, OPTION_LIST, workspace_id, list_id)
         await tell(conn, OPTION_LIST_DELETED, workspace_id, old)
@@ -138,16 +144,20 @@ async def replace_value(
 async def remove_value(
     app: web.Application,
     workspace_id: str,
+    role: Role | None,
     list_id: str,
     value_id: str,
     expected: Versions,
 ) -> None:
-    """Children go with it; raises `Conflict` when a record has one of them."""
+    """Children go with it; raises `Conflict` when a record has one of them.
+
+    Needs `read` on what chooses from the list: the answer looks at records.
+    """
     async with changing_model(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
         await store.get_value(conn, workspace_id, list_id, value_id)
         going = await store.branch(conn, workspace_id, list_id, value_id)
-        await _check_unused(conn, workspace_id, list_id, going)
+        await _check_unused(conn, workspace_id, role, list_id, going)
         await store.delete_values(conn, workspace_id, list_id, going)
         await _touch(conn, workspace_id, old)
 
@@ -159,8 +169,11 @@ async def _current(conn: Conn, workspace_id: str, list_id: str, expected: Versio
 
 
 async def _check_unused(
-    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]
+    conn: Conn, workspace_id: str, role: Role | None, list_id: str, value_ids: Sequence[str]
 ) -> None:
+    if role is not None and value_ids:
+        choosing = await store.choosing(conn, workspace_id, list_id)
+        await check_readable(conn, workspace_id, role, choosing, "/values")
     used = await store.used_value(conn, workspace_id, list_id, value_ids)
     if used is not None:
         raise Conflict.in_use(VALUE_TITLE, used)

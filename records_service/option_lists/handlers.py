@@ -15,6 +15,7 @@ from records_service.option_lists.model import (
 )
 from records_service.parts.answers import answer, created, shown
 from records_service.parts.model import Part
+from records_service.permissions.roles import role_of
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
@@ -91,7 +92,12 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
     workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionListDraft)
     part = await commands.replace(
-        request.app, workspace_id, request.match_info["id"], draft, if_match(request)
+        request.app,
+        workspace_id,
+        await role_of(request),
+        request.match_info["id"],
+        draft,
+        if_match(request),
     )
     return answer(part, OptionListAnswer)
 
@@ -167,6 +173,7 @@ async def remove_option(request: web.Request) -> web.StreamResponse:
     await commands.remove_value(
         request.app,
         workspace_id,
+        await role_of(request),
         request.match_info["id"],
         request.match_info["valueId"],
         if_match(request),

@@ -196,20 +196,21 @@ async def branch(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> 
     return found
 
 
-async def is_used(conn: Conn, workspace_id: str, list_id: str) -> bool:
-    """Whether an attribute, or a field of a complex one, chooses from this list."""
-    used: bool = await conn.fetchval(
+async def choosing(conn: Conn, workspace_id: str, list_id: str) -> list[str]:
+    """The attributes that choose from this list, or have a field that does."""
+    rows = await conn.fetch(
         """
-        SELECT EXISTS (SELECT FROM attributes
-                        WHERE workspace_id = $1
-                          AND (body ->> 'optionListId' = $2
-                               OR body @> jsonb_build_object('attributes', jsonb_build_array(
-                                              jsonb_build_object('optionListId', $2::text)))))
+        SELECT id
+          FROM attributes
+         WHERE workspace_id = $1
+           AND (body ->> 'optionListId' = $2
+                OR body @> jsonb_build_object('attributes', jsonb_build_array(
+                               jsonb_build_object('optionListId', $2::text))))
         """,
         workspace_id,
         list_id,
     )
-    return used
+    return [row["id"] for row in rows]
 
 
 async def used_value(

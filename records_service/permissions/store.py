@@ -1,9 +1,11 @@
-"""This service's copy of the roles: newest version wins, whichever way it came."""
+"""This service's copy of the roles, where the newest version wins; and what roles may name."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from records_service.permissions.rules import Names
 from shared.postgres import Conn
 
 
@@ -42,3 +44,59 @@ async def forget(conn: Conn, workspace_id: str, role_id: str, version: int) -> N
         role_id,
         version,
     )
+
+
+async def uses(
+    conn: Conn, workspace_id: str, attribute_ids: Collection[str]
+) -> set[tuple[str, str]]:
+    """Each (schema, attribute) of these attributes and the schemas that have them."""
+    rows = await conn.fetch(
+        """
+        SELECT s.id, held.id #>> '{}' AS attribute_id
+          FROM schemas s
+         CROSS JOIN LATERAL jsonb_path_query(s.body, '$.attributeGroups[*].attributeIds[*]')
+               AS held (id)
+         WHERE s.workspace_id = $1 AND held.id #>> '{}' = ANY($2::text[])
+        """,
+        workspace_id,
+        list(attribute_ids),
+    )
+    return {(row["id"], row["attribute_id"]) for row in rows}
+
+
+async def holding(
+    conn: Conn, workspace_id: str, attribute_ids: Collection[str]
+) -> set[tuple[str, str]]:
+    """Each (schema, attribute) of records that hold a value, also where the schema has lost it."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT r.schema_id, asked.id
+          FROM records r
+          JOIN unnest($2::text[]) AS asked (id) ON r.values ? asked.id
+         WHERE r.workspace_id = $1
+        """,
+        workspace_id,
+        list(attribute_ids),
+    )
+    return {(row["schema_id"], row["id"]) for row in rows}
+
+
+async def names(
+    conn: Conn, workspace_id: str, table: str, part_ids: Collection[str]
+) -> dict[str, Names]:
+    """What each of these schemas or attributes may be called; `table` is that of their kind."""
+    rows = await conn.fetch(
+        f"""
+        SELECT id, alias FROM {table} WHERE workspace_id = $1 AND id = ANY($2::text[])
+         UNION
+        SELECT id, alias FROM former_aliases
+         WHERE workspace_id = $1 AND kind = $3 AND id = ANY($2::text[])
+        """,  # noqa: S608 - the table is a constant of `Kind`
+        workspace_id,
+        list(part_ids),
+        table,
+    )
+    found = {part_id: Names(part_id, ()) for part_id in part_ids}
+    for row in rows:
+        found[row["id"]] = Names(row["id"], (*found[row["id"]].aliases, row["alias"]))
+    return found

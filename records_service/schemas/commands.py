@@ -8,6 +8,7 @@ workflow_service's comparison releases it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -17,9 +18,11 @@ from records_service.lifecycles import store as lifecycles
 from records_service.parts import store as parts
 from records_service.parts.commands import SOURCE, changing_model, tell
 from records_service.parts.model import Part
+from records_service.permissions.rules import Role
 from records_service.schemas import store
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
+from records_service.schemas.placing import check_placing
 from shared import outbox
 from shared.errors import Conflict, NotFound, ServiceUnavailable, ValidationError
 from shared.events import (
@@ -43,17 +46,17 @@ WORKFLOW_SERVICE = web.AppKey("workflow_service", Upstream)
 Definition = dict[str, Any]
 
 
-async def create(request: web.Request, draft: SchemaDraft) -> Part:
-    """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
+async def create(request: web.Request, role: Role | None, draft: SchemaDraft) -> Part:
+    """Raises `ValidationError`, `Conflict` for a taken id or alias, or `PermissionDenied`."""
     app, workspace_id = request.app, identity_of(request).workspace_id
     schema_id = draft.id or new_id(SCHEMA.prefix)
     sent = body_of(draft)
     async with app[DATABASE].acquire() as conn:
-        await _with_ids(conn, workspace_id, sent)
+        await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         await store.check_free(conn, workspace_id, schema_id, draft.alias)
     definition = await _workflow(request, schema_id, draft.workflow_id)
     async with changing_model(app, workspace_id) as conn:
-        body = await _with_ids(conn, workspace_id, sent)
+        body = await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         if definition is not None:
             await lifecycles.keep(conn, workspace_id, definition)
@@ -62,7 +65,11 @@ async def create(request: web.Request, draft: SchemaDraft) -> Part:
 
 
 async def replace(
-    request: web.Request, schema_id: str, draft: SchemaDraft, expected: Versions
+    request: web.Request,
+    role: Role | None,
+    schema_id: str,
+    draft: SchemaDraft,
+    expected: Versions,
 ) -> Part:
     """Records in a state that a new workflow does not know go to its default state (Q24).
 
@@ -72,11 +79,11 @@ async def replace(
     identity = identity_of(request)
     app, workspace_id = request.app, identity.workspace_id
     async with app[DATABASE].acquire() as conn:
-        _, asked = await _judge(conn, workspace_id, schema_id, draft, expected)
+        _, asked = await _judge(conn, workspace_id, role, schema_id, draft, expected)
     workflow_id = asked.get("workflowId")
     definition = await _workflow(request, schema_id, workflow_id)
     async with changing_model(app, workspace_id) as conn:
-        old, body = await _judge(conn, workspace_id, schema_id, draft, expected)
+        old, body = await _judge(conn, workspace_id, role, schema_id, draft, expected)
         if body.get("workflowId") != workflow_id:
             raise ServiceUnavailable(f"The workflow of schema '{schema_id}' is being changed")
         if draft.alias != old.alias:
@@ -127,6 +134,7 @@ async def _workflow(
 async def _judge(
     conn: Conn,
     workspace_id: str,
+    role: Role | None,
     schema_id: str,
     draft: SchemaDraft,
     expected: Versions,
@@ -138,11 +146,25 @@ async def _judge(
     """
     old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
     check_version(SCHEMA.title, old.id, old.version, expected)
-    return old, await _with_ids(conn, workspace_id, body_of(draft, old.body))
+    sent = body_of(draft, old.body)
+    return old, await _sound(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
 
 
-async def _with_ids(conn: Conn, workspace_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    return with_ids(body, await parts.ids_of(conn, ATTRIBUTE, workspace_id, attribute_names(body)))
+async def _sound(
+    conn: Conn,
+    workspace_id: str,
+    role: Role | None,
+    schema_id: str,
+    alias: str,
+    old: Mapping[str, Any] | None,
+    sent: dict[str, Any],
+) -> dict[str, Any]:
+    """The body with ids; `ValidationError` for what is none, `PermissionDenied` for the role."""
+    ids = await parts.ids_of(conn, ATTRIBUTE, workspace_id, attribute_names(sent))
+    body = with_ids(sent, ids)
+    if role is not None:
+        await check_placing(conn, workspace_id, role, schema_id, alias, old, body)
+    return body
 
 
 async def _move_records(

@@ -7,6 +7,7 @@ from aiohttp import web
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
 from records_service.parts import store as parts
 from records_service.parts.answers import answer, created, shown
+from records_service.permissions.roles import role_of
 from records_service.schemas import commands
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.errors import Conflict, NotFound, PreconditionFailed
@@ -48,7 +49,9 @@ async def list_schemas(request: web.Request) -> web.StreamResponse:
 async def create_schema(request: web.Request) -> web.StreamResponse:
     """Creates a schema. Its groups name attributes by id or alias, each at most once."""
     draft = await read_body(request, SchemaDraft)
-    return created(SCHEMA, await commands.create(request, draft), SchemaAnswer)
+    return created(
+        SCHEMA, await commands.create(request, await role_of(request), draft), SchemaAnswer
+    )
 
 
 @routes.get(
@@ -82,7 +85,9 @@ async def replace_schema(request: web.Request) -> web.StreamResponse:
     Values of attributes that leave the schema stay stored and are no longer shown.
     """
     draft = await read_body(request, SchemaDraft)
-    part = await commands.replace(request, request.match_info["id"], draft, if_match(request))
+    part = await commands.replace(
+        request, await role_of(request), request.match_info["id"], draft, if_match(request)
+    )
     return answer(part, SchemaAnswer)
 
 

@@ -250,7 +250,7 @@ async def test_a_role_needs_the_flag_to_change_and_none_to_read(
     assert (await others.post(kind.path, kind.named("second"))).told == denied
     assert (await others.put(path, created)).told == denied
     assert (await others.delete(path)).told == denied
-    manager = world.user(kind.flag)
+    manager = await world.role({}, kind.flag)
     assert (await manager.put(path, created)).status == 200
     assert (await manager.delete(path)).status == 204
     assert (await manager.post(kind.path, kind.named("first"))).status == 201

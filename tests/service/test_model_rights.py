@@ -8,6 +8,7 @@ import pytest
 
 from records_service.lifecycles import commands as lifecycles
 from records_service.parts.store import FORMER_ALIASES_MAX
+from shared.identity import Flag
 from tests.kit.sigma import Caller, error
 from tests.service.model_world import World, admin, other_world, running, schema, world
 
@@ -156,3 +157,191 @@ async def test_too_many_names_are_refused_and_not_cut(world: World):
         answer = await world.admin.post("/internal/names", {field: ["x"] * 10_001})
         assert answer.status == 400
         assert field in answer.body["message"] and "10000" in answer.body["message"]
+
+
+# What shaping the model would tell of values.
+
+
+async def half_hidden(world: World, *flags: Flag, kind: str = "text", **more: Any) -> Caller:
+    """Who shapes the model and may write `name` but must not see `cost`, in a schema of records."""
+    await world.attribute("name")
+    await world.attribute("cost", kind, **more)
+    await world.schema("x", ["name", "cost"])
+    words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
+    return await world.role(words, *(flags or (Flag.MANAGE_SCHEMAS,)))
+
+
+def guarded(alias: str, on: str) -> dict[str, Any]:
+    guards = [{"attributeId": on, "operator": "equals", "value": "12"}]
+    body = {"id": f"attr-{alias}", "alias": alias, "name": alias, "type": "text"}
+    return {**body, "validation": {"required": True}, "guards": guards}
+
+
+@pytest.mark.parametrize("name", ["cost", "attr-cost"])
+async def test_a_guard_looks_only_at_what_its_author_may_read(
+    world: World, admin: Caller, name: str
+):
+    manager = await half_hidden(world)
+    assert (await manager.post("/attributes", guarded("probe", name))).told == DENIED
+    own = (await manager.post("/attributes", {**guarded("probe", name), "guards": []})).ok()
+    assert (await manager.put("/attributes/attr-probe", guarded("probe", name))).told == DENIED
+    problems = manager.having({"Accept": "application/problem+json"})
+    told = (await problems.put("/attributes/attr-probe", guarded("probe", name))).body["errors"]
+    assert told == [
+        {
+            "pointer": "/guards/0/attributeId",
+            "detail": "A guard may look only at what its author may read",
+        }
+    ]
+    (await manager.put("/attributes/attr-probe", {**own, **guarded("probe", "name")})).ok()
+    # What an administrator has made stays while other things change.
+    (await admin.put("/attributes/attr-probe", guarded("probe", name))).ok()
+    renamed = {**guarded("probe", name), "name": "Renamed"}
+    (await manager.put("/attributes/attr-probe", renamed)).ok()
+    more = {**renamed, "guards": [{**renamed["guards"][0], "value": "13"}]}
+    assert (await manager.put("/attributes/attr-probe", more)).told == DENIED
+
+
+async def test_no_schema_brings_a_guard_to_what_its_author_may_not_read(
+    world: World, admin: Caller
+):
+    """Made while the attribute was in no schema, or by somebody else."""
+    manager = await half_hidden(world)
+    (await admin.post("/attributes", guarded("probe", "attr-cost"))).ok()
+    added = schema("x", ["name", "cost", "probe"])
+    assert (await manager.put("/schemas/schema-x", added)).told == DENIED
+    (await manager.put("/schemas/schema-x", schema("x", ["name", "probe"]))).ok()
+    assert (await manager.put("/schemas/schema-x", added)).told == DENIED
+    (await admin.put("/schemas/schema-x", added)).ok()
+    (await manager.put("/schemas/schema-x", {**added, "name": "X"})).ok()
+    # A schema in which the role may read both is its own affair.
+    (await manager.post("/schemas", schema("y", ["cost", "probe"]))).ok()
+
+
+async def test_making_values_unique_needs_write_wherever_they_are(world: World, admin: Caller):
+    manager = await half_hidden(world)
+    for _ in range(2):
+        (await world.record("x", cost="12")).ok()
+    cost = (await admin.get("/attributes/attr-cost")).ok()
+    unique = {**cost, "validation": {"unique": True}}
+    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    # Neither in a schema of one's own, nor out of all schemas.
+    (await manager.post("/schemas", schema("y", ["cost"]))).ok()
+    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    # Who may write everywhere is not told which records, who may read all of them is.
+    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
+    two = "Attribute 'cost' cannot become unique: two records have the same value"
+    refused = error(409, "CONFLICT", two)
+    assert (await writer.put("/attributes/attr-cost", unique)).told == refused
+    assert (await world.api_key("update-model").put("/attributes/attr-cost", unique)).told == (
+        refused
+    )
+    named = (await admin.put("/attributes/attr-cost", unique)).body["message"]
+    ids = [one["id"] for one in (await admin.get("/records")).ok()["items"]]
+    assert named == two.replace("two records", f"'{ids[0]}' and '{ids[1]}'")
+
+
+async def test_a_unique_attribute_joins_a_schema_only_by_who_may_write_it_everywhere(
+    world: World, admin: Caller
+):
+    manager = await half_hidden(world, validation={"unique": True})
+    (await world.record("x", cost="12")).ok()
+    for where in (schema("y", ["cost"]), schema("y", ["name", "cost"])):
+        assert (await manager.post("/schemas", where)).told == DENIED
+    (await manager.post("/schemas", schema("y", ["name"]))).ok()
+    assert (await manager.put("/schemas/schema-y", schema("y", ["cost"]))).told == DENIED
+    # Also when no schema has it and only records hold its values.
+    (await admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    assert (await manager.put("/schemas/schema-y", schema("y", ["cost"]))).told == DENIED
+    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
+    (await writer.put("/schemas/schema-y", schema("y", ["cost"]))).ok()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "number"},
+        {"dimensionIds": ["dim-language"]},
+        {"validation": {"required": True}},
+    ],
+)
+async def test_what_depends_on_values_is_not_changed_by_who_may_not_read_them(
+    world: World, admin: Caller, change: dict[str, Any]
+):
+    language = {
+        "id": "dim-language",
+        "alias": "language",
+        "name": "Language",
+        "defaultSegmentId": "seg-en",
+        "segments": [{"id": "seg-en", "alias": "en", "name": "English"}],
+    }
+    (await admin.post("/dimensions", language)).ok()
+    manager = await half_hidden(world)
+    cost = (await admin.get("/attributes/attr-cost")).ok()
+    for values in ({}, {"cost": "12"}):
+        (await world.record("x", **values)).ok()
+        assert (await manager.put("/attributes/attr-cost", {**cost, **change})).told == DENIED
+    (await manager.put("/attributes/attr-cost", {**cost, "name": "Cost", "alias": "price"})).ok()
+
+
+async def test_an_option_is_not_felt_for_by_removing_it(world: World, admin: Caller):
+    options = {
+        "id": "ol-list",
+        "alias": "list",
+        "name": "List",
+        "values": [{"id": f"val-{n}", "alias": f"v{n}", "label": f"{n}"} for n in (1, 2)],
+    }
+    (await admin.post("/option-lists", options)).ok()
+    manager = await half_hidden(
+        world, Flag.MANAGE_OPTION_LISTS, Flag.MANAGE_SCHEMAS, kind="option", optionListId="ol-list"
+    )
+    (await world.record("x", cost="val-1")).ok()
+
+    async def asked() -> None:
+        for value in ("val-1", "val-2"):
+            assert (await manager.delete(f"/option-lists/ol-list/values/{value}")).told == DENIED
+            left = [one for one in options["values"] if one["id"] != value]
+            put = await manager.put("/option-lists/ol-list", {**options, "values": left})
+            assert put.told == DENIED
+
+    await asked()
+    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    await asked()
+    (await manager.put("/option-lists/ol-list", {**options, "name": "Renamed"})).ok()
+    (await manager.post("/option-lists/ol-list/values", {"alias": "v3", "label": "3"})).ok()
+
+
+async def test_a_segment_is_not_felt_for_by_removing_it(world: World, admin: Caller):
+    language = {
+        "id": "dim-language",
+        "alias": "language",
+        "name": "Language",
+        "defaultSegmentId": "seg-en",
+        "segments": [
+            {"id": f"seg-{name}", "alias": name, "name": name} for name in ("en", "da", "de")
+        ],
+    }
+    (await admin.post("/dimensions", language)).ok()
+    manager = await half_hidden(
+        world, Flag.MANAGE_DIMENSIONS, Flag.MANAGE_SCHEMAS, dimensionIds=["dim-language"]
+    )
+    values = {"cost": [{"scope": {"dim-language": "seg-da"}, "value": "12"}]}
+    (await admin.post("/records", {"schemaId": "schema-x", "values": values})).ok()
+    for gone in ("seg-da", "seg-de"):
+        left = [one for one in language["segments"] if one["id"] != gone]
+        put = await manager.put("/dimensions/dim-language", {**language, "segments": left})
+        assert put.told == DENIED
+    (await manager.put("/dimensions/dim-language", {**language, "name": "Tongue"})).ok()
+
+
+async def test_what_other_services_ask_is_not_for_everybody(world: World):
+    """Those who act through another service need the flag that its own endpoint asks for."""
+    nobody = world.user()
+    states = {"states": ["state-a"], "version": 2}
+    assert (await nobody.post("/internal/workflows/wf-w/retire-states", states)).told == DENIED
+    assert (await nobody.delete("/internal/workflows/wf-w/retired-states")).told == DENIED
+    for caller in (nobody, world.admin):
+        asked = await caller.post("/internal/workflow-references/check", {"references": []})
+        assert asked.told == DENIED

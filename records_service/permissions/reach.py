@@ -1,0 +1,58 @@
+"""May a role read, or write, an attribute wherever it is used?
+
+Who shapes the model could ask questions about values that are hidden from them: a guard on an
+attribute, a claim that its values are unique, or the removal of an option that might be in use, is
+answered from the records of every schema. So each of them needs a permission on the attribute in
+every schema that has it (docs/adr/0014). The answer depends on the model alone and not on any
+value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from records_service.permissions import store
+from records_service.permissions.rules import AttributePermission, Role, allows, permission
+from shared.errors import PermissionDenied, Violation
+from shared.postgres import Conn
+
+
+async def out_of_reach(
+    conn: Conn,
+    workspace_id: str,
+    role: Role | None,
+    attribute_ids: Collection[str],
+    least: AttributePermission,
+    held: Iterable[tuple[str, str]] = (),
+) -> frozenset[str]:
+    """Those of the attributes on which the role has less than this in some schema.
+
+    `held` are more (schema, attribute) to look at, of records that hold a value of an attribute
+    which their schema no longer has.
+    """
+    if role is None or not attribute_ids:
+        return frozenset()
+    pairs = {*await store.uses(conn, workspace_id, attribute_ids), *held}
+    schemas = await store.names(conn, workspace_id, "schemas", {schema for schema, _ in pairs})
+    attributes = await store.names(conn, workspace_id, "attributes", {each for _, each in pairs})
+    return frozenset(
+        attribute_id
+        for schema_id, attribute_id in pairs
+        if not allows(permission(role, schemas[schema_id], attributes[attribute_id]), least)
+    )
+
+
+async def check_readable(
+    conn: Conn, workspace_id: str, role: Role | None, attribute_ids: Collection[str], pointer: str
+) -> None:
+    """Raise `PermissionDenied` unless the role may read all of them wherever there are values."""
+    if role is None or not attribute_ids:
+        return
+    held = await store.holding(conn, workspace_id, attribute_ids)
+    if await out_of_reach(conn, workspace_id, role, attribute_ids, AttributePermission.READ, held):
+        raise denied([pointer], "This asks about values that may not be read")
+
+
+def denied(pointers: Iterable[str], message: str) -> PermissionDenied:
+    """A refusal that says where, and nothing about any value."""
+    return PermissionDenied(violations=[Violation(pointer, message) for pointer in pointers])
