@@ -115,12 +115,13 @@ class Gate:
         caller: Caller | None = None,
         more_headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
+        limit = self.config.body_bytes_max
         return await forward(
             request,
             prefix.service,
             self.pools[prefix.service],
             target,
-            body=Body(request, self.config.body_bytes_max),
+            body=Body(request, min(prefix.body_bytes_max or limit, limit)),
             request_id=request_id_of(request),
             deadline=deadline,
             identity_token=None if caller is None else caller.token(time.monotonic()),

@@ -154,8 +154,9 @@ def _forwarded_for(request: web.BaseRequest) -> bytes:
 class Body:
     """The request's body: how it is framed for the service, and where its bytes come from.
 
-    The edge below watches that it comes in time, and has refused a length that is too large: then
-    reading it raises what the client is to be told. Chunks that came all at once are counted here.
+    The edge below watches that it comes in time, and has refused a length that no route takes: then
+    reading it raises what the client is to be told. What this route takes is looked at here, before
+    the service is asked; chunks are counted as they come.
     """
 
     def __init__(self, request: web.Request, bytes_max: int) -> None:
@@ -166,6 +167,8 @@ class Body:
     async def ready(self) -> tuple[bytes, bytes | BodySource]:
         """The framing headers with the empty line, and the body or its source."""
         request = self._request
+        if self._length is not None and self._length > self._bytes_max:
+            raise PayloadTooLarge(f"Request body exceeds {self._bytes_max} bytes")
         if not request.body_exists:
             if request.method in _METHODS_WITH_BODY:
                 return b"Content-Length: 0\r\n\r\n", b""

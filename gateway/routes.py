@@ -18,6 +18,7 @@ from typing import Final
 
 from shared.errors import MethodNotAllowed, ValidationError
 from shared.identity import Permission
+from shared.web import SMALL_BODY
 
 BASE: Final = "/api/v1/"
 
@@ -48,10 +49,12 @@ class Prefix:
     name: str
     service: Service
     asks: Asks
+    body_bytes_max: int | None = None
+    """How large a body may be; without it as large as the configuration says."""
 
 
 _TABLE = (
-    ("auth", Service.AUTH, Asks.NOTHING),
+    ("auth", Service.AUTH, Asks.NOTHING, SMALL_BODY),
     ("schemas", Service.RECORDS, Asks.MODEL),
     ("attributes", Service.RECORDS, Asks.MODEL),
     ("dimensions", Service.RECORDS, Asks.MODEL),
@@ -60,10 +63,10 @@ _TABLE = (
     ("audit", Service.RECORDS, Asks.DATA),
     ("workflows", Service.WORKFLOW, Asks.MODEL),
     ("roles", Service.AUTH, Asks.MODEL),
-    ("api-keys", Service.AUTH, Asks.KEYS),
+    ("api-keys", Service.AUTH, Asks.KEYS, SMALL_BODY),
 )
 PREFIXES: Final[Mapping[str, Prefix]] = {
-    word: Prefix(BASE + word, service, asks) for word, service, asks in _TABLE
+    word: Prefix(BASE + word, *rules) for word, *rules in _TABLE
 }
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})

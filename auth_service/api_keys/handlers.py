@@ -10,7 +10,7 @@ from shared import outbox
 from shared.errors import Conflict, NotFound, PermissionDenied
 from shared.identity import Identity, Permission
 from shared.postgres import DATABASE
-from shared.web import Routes, identity_of, json_response, no_content, read_body
+from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(
     tag="API keys",
@@ -42,6 +42,7 @@ async def list_api_keys(request: web.Request) -> web.StreamResponse:
     permission=Permission.UPDATE_MODEL,
     user_only=True,
     body=ApiKeyDraft,
+    body_bytes_max=SMALL_BODY,
     answers=NewApiKeyAnswer,
     status=201,
     summary="Create an API key",

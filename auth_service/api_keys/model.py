@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypeAliasType
 
+from shared.bounds import AtMost
 from shared.identity import Permission
 from shared.ids import ID_PATTERN
 from shared.shapes import Shape
@@ -34,7 +35,7 @@ class ApiKeyDraft(_Shape):
     """The id. Made by the server when it is left out."""
     name: Annotated[str, Field(min_length=1, max_length=255)] = Field(examples=["Nightly export"])
     """What the key is for. Shown to people."""
-    permissions: Annotated[list[ApiKeyPermission], Field(min_length=1, max_length=100)] = Field(
+    permissions: Annotated[list[ApiKeyPermission], Field(min_length=1), AtMost(100)] = Field(
         examples=[["read", "update-data"]]
     )
     """What the key may do."""

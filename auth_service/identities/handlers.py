@@ -9,12 +9,12 @@ from auth_service.identities.model import IdentityQuestion, told
 from shared.errors import PermissionDenied
 from shared.identity import GATEWAY
 from shared.postgres import DATABASE
-from shared.web import Routes, identity_of, json_response, read_body
+from shared.web import SMALL_BODY, Routes, identity_of, json_response, read_body
 
 routes = Routes(tag="Identities")
 
 
-@routes.internal_post("/internal/identities", body=IdentityQuestion)
+@routes.internal_post("/internal/identities", body=IdentityQuestion, body_bytes_max=SMALL_BODY)
 async def identify(request: web.Request) -> web.StreamResponse:
     """Who that is now, and everything that the other services need to know about them.
 

@@ -20,7 +20,7 @@ from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFail
 from shared.identity import Flag, Identity, Permission
 from shared.postgres import DATABASE
 from shared.versions import if_match
-from shared.web import Routes, identity_of, json_response, no_content, read_body
+from shared.web import NAMES_BODY, Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(
     tag="Roles",
@@ -123,6 +123,7 @@ async def delete_role(request: web.Request) -> web.StreamResponse:
     "/api/v1/roles/{id}/resolve",
     permission=Permission.READ,
     body=ResolveRequest,
+    body_bytes_max=NAMES_BODY,
     answers=ResolvedPermissionsAnswer,
     summary="Resolve the permissions of a role on the attributes of a schema",
     errors=(NotFound,),

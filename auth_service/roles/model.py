@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypeAliasType
 
+from shared.bounds import AtMost
 from shared.identity import ADMIN_ROLE, ALL_FLAGS, Flag
 from shared.ids import ID_PATTERN
 from shared.shapes import Shape
@@ -48,8 +49,8 @@ AttributePermissions = TypeAliasType(
     "AttributePermissions",
     Annotated[
         dict[NameOrAny, AttributePermission],
+        AtMost(ATTRIBUTE_PERMISSIONS_MAX),
         Field(
-            max_length=ATTRIBUTE_PERMISSIONS_MAX,
             description="Attribute id, alias or `*` -> permission. Answers have ids.",
         ),
     ],
@@ -103,13 +104,13 @@ class RoleDraft(_Shape):
     """May export records."""
     can_import: bool = False
     """May import records."""
-    schema_permissions: Annotated[
-        list[SchemaPermission], Field(max_length=SCHEMA_PERMISSIONS_MAX)
-    ] = Field(default=[])
+    schema_permissions: Annotated[list[SchemaPermission], AtMost(SCHEMA_PERMISSIONS_MAX)] = Field(
+        default=[]
+    )
     """Permissions on the attributes of each schema; what is not named is hidden."""
-    catalog_permissions: Annotated[
-        list[CatalogPermission], Field(max_length=CATALOG_PERMISSIONS_MAX)
-    ] = Field(default=[])
+    catalog_permissions: Annotated[list[CatalogPermission], AtMost(CATALOG_PERMISSIONS_MAX)] = (
+        Field(default=[])
+    )
     """Permissions on catalogs."""
 
     @property
@@ -164,7 +165,7 @@ class ResolveRequest(_Shape):
 
     schema_id: Id = Field(examples=["schema-apparel"])
     """Id of the schema."""
-    attribute_ids: Annotated[list[str], Field(max_length=ATTRIBUTES_RESOLVED_MAX)] | None = None
+    attribute_ids: Annotated[list[str], AtMost(ATTRIBUTES_RESOLVED_MAX)] | None = None
     """Ids or aliases of attributes of the schema."""
 
 
@@ -182,7 +183,7 @@ class ResolvedPermissionsAnswer(_Shape):
 class MissingRolesRequest(_Shape):
     """Another service asks which of these do not exist."""
 
-    ids: Annotated[list[str], Field(max_length=10_000)]
+    ids: Annotated[list[str], AtMost(10_000)]
 
 
 @dataclass(frozen=True, slots=True)

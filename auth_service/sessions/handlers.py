@@ -13,7 +13,7 @@ from auth_service.users import store as users
 from auth_service.users.model import TenantAnswer
 from shared.errors import RateLimited, Unauthorized, ValidationError, Violation
 from shared.postgres import DATABASE
-from shared.web import Routes, json_response, read_body
+from shared.web import SMALL_BODY, Routes, json_response, read_body
 
 routes = Routes(
     tag="Authentication",
@@ -28,6 +28,7 @@ QUICK_LOGIN_ENABLED: Final = web.AppKey("quick_login_enabled", bool)
     "/api/v1/auth/login",
     open=True,
     body=LoginRequest,
+    body_bytes_max=SMALL_BODY,
     answers=SessionAnswer,
     summary="Log in",
     errors=(Unauthorized, RateLimited),
@@ -55,6 +56,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     "/api/v1/auth/refresh",
     open=True,
     body=RefreshRequest,
+    body_bytes_max=SMALL_BODY,
     answers=SessionAnswer,
     summary="Exchange a token for a new one",
     errors=(Unauthorized,),

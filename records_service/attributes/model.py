@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part, whole
+from shared.bounds import AtMost
 from shared.numbers import Number
 from shared.shapes import Shape
 
@@ -210,13 +211,13 @@ class AttributeDraft(Body):
     """What the attribute is for."""
     type: Annotated[AttributeType, Field(strict=False)]
     """The type of the values."""
-    dimension_ids: Annotated[list[str], Field(max_length=DIMENSIONS_MAX)] = Field(
+    dimension_ids: Annotated[list[str], AtMost(DIMENSIONS_MAX)] = Field(
         default_factory=list, alias="dimensionIds"
     )
     """Ids or aliases of the dimensions by which values may differ, most important first."""
     validation: ValidationDraft | None = None
     """Rules for values."""
-    guards: Annotated[list[GuardDraft], Field(max_length=GUARDS_MAX)] = Field(default_factory=list)
+    guards: Annotated[list[GuardDraft], AtMost(GUARDS_MAX)] = Field(default_factory=list)
     """Conditions on other attributes: unless all hold, completeness does not count this one."""
     inheritable: bool = True
     """Whether variants take the value over from their parent."""
@@ -226,9 +227,7 @@ class AttributeDraft(Body):
     """Whether a value is a list. For `option`, `relation` and `media`."""
     target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
     """Id or alias of the schema that related records must have. For `relation`."""
-    attributes: Annotated[list[SubAttributeDraft], Field(max_length=SUB_ATTRIBUTES_MAX)] | None = (
-        None
-    )
+    attributes: Annotated[list[SubAttributeDraft], AtMost(SUB_ATTRIBUTES_MAX)] | None = None
     """The fields of a value. For `complex`."""
 
 

@@ -21,7 +21,7 @@ from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
 from shared.versions import if_match
-from shared.web import Routes, identity_of, json_response, no_content, read_body
+from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(
     tag="Dimensions",
@@ -65,6 +65,7 @@ async def create_dimension(request: web.Request) -> web.StreamResponse:
     "/api/v1/dimensions/scope-matrix",
     permission=Permission.READ,
     body=ScopeMatrixRequest,
+    body_bytes_max=SMALL_BODY,
     answers=list[Scope],
     summary="Combine the segments of dimensions",
     errors=(NotFound,),

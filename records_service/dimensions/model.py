@@ -11,10 +11,12 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from records_service.parts.model import Alias, Body, Id, Kind, Name, Part
+from shared.bounds import AtMost
 from shared.shapes import Shape
 
 SEGMENTS_MAX = 1_000
 SELECTED_MAX = 50
+DIMENSIONS_NAMED_MAX = 100
 
 DIMENSION = Kind("dimensions", "dim", "Dimension", "/api/v1/dimensions")
 
@@ -23,6 +25,7 @@ Scope = TypeAliasType(
     "Scope",
     Annotated[
         dict[str, str],
+        AtMost(DIMENSIONS_NAMED_MAX),
         Field(
             description="Where a value holds: dimension id -> segment id. `{}` is everywhere.",
             examples=[{"dim-language": "seg-en"}],
@@ -90,7 +93,7 @@ class DimensionDraft(Body):
     default_segment_id: str | None = Field(default=None, alias="defaultSegmentId")
     """Id or alias of the segment that counts when a scope names none. The first one when it is left
     out."""
-    segments: Annotated[list[SegmentDraft], Field(min_length=1, max_length=SEGMENTS_MAX)]
+    segments: Annotated[list[SegmentDraft], Field(min_length=1), AtMost(SEGMENTS_MAX)]
     """The segments, in order."""
 
 
@@ -131,8 +134,7 @@ class ScopeMatrixRequest(Body):
 
     dimension_ids: Annotated[
         list[str],
-        Field(
-            alias="dimensionIds", max_length=SELECTED_MAX, examples=[["dim-language", "dim-market"]]
-        ),
+        AtMost(SELECTED_MAX),
+        Field(alias="dimensionIds", examples=[["dim-language", "dim-market"]]),
     ]
     """Ids of dimensions."""

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from records_service.lifecycles import commands, store
 from records_service.lifecycles.model import Retirement
+from shared.bounds import AtMost
 from shared.errors import PermissionDenied
 from shared.identity import Flag
 from shared.postgres import DATABASE
@@ -24,7 +25,7 @@ routes = Routes(tag="Internal")
 class RetiringStates(BaseModel):
     """States that a workflow is about to lose, and the version of it that lacks them."""
 
-    states: Annotated[list[str], Field(min_length=1, max_length=STATES_MAX)]
+    states: Annotated[list[str], Field(min_length=1), AtMost(STATES_MAX)]
     version: Annotated[int, Field(ge=1)]
 
 
@@ -55,7 +56,7 @@ class Reference(BaseModel):
 class References(BaseModel):
     """References to compare with what the schemas say."""
 
-    references: Annotated[list[Reference], Field(max_length=REFERENCES_MAX)]
+    references: Annotated[list[Reference], AtMost(REFERENCES_MAX)]
 
 
 @routes.internal_post("/internal/workflows/{id}/retire-states", body=RetiringStates)

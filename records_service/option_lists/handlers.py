@@ -20,7 +20,7 @@ from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.postgres import DATABASE
 from shared.versions import entity_tag, if_match
-from shared.web import Routes, identity_of, json_response, no_content, read_body
+from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(
     tag="Option lists",
@@ -121,6 +121,7 @@ async def delete_option_list(request: web.Request) -> web.StreamResponse:
     permission=Permission.UPDATE_MODEL,
     flag=Flag.MANAGE_OPTION_LISTS,
     body=OptionValueDraft,
+    body_bytes_max=SMALL_BODY,
     answers=OptionValueAnswer,
     status=201,
     summary="Add an option to a list",
@@ -141,6 +142,7 @@ async def add_option(request: web.Request) -> web.StreamResponse:
     permission=Permission.UPDATE_MODEL,
     flag=Flag.MANAGE_OPTION_LISTS,
     body=OptionValueDraft,
+    body_bytes_max=SMALL_BODY,
     answers=OptionValueAnswer,
     summary="Replace an option of a list",
     errors=(NotFound, Conflict, PreconditionFailed),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from records_service.parts.model import NAME_LENGTH_MAX, Alias, Body, Id, Kind, Name, Part, whole
+from shared.bounds import AtMost
 from shared.numbers import Number
 from shared.shapes import Shape
 
@@ -123,9 +124,7 @@ class OptionListDraft(Body):
     """Shown to people."""
     hierarchical: bool = False
     """Whether options may have a parent."""
-    values: Annotated[list[OptionValueDraft], Field(max_length=VALUES_MAX)] = Field(
-        default_factory=list
-    )
+    values: Annotated[list[OptionValueDraft], AtMost(VALUES_MAX)] = Field(default_factory=list)
     """The options."""
 
 

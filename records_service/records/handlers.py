@@ -47,6 +47,7 @@ from shared.identity import Permission
 from shared.postgres import DATABASE
 from shared.versions import entity_tag, if_match
 from shared.web import (
+    TEXT_BODY,
     Routes,
     identity_of,
     json_response,
@@ -182,6 +183,7 @@ async def delete_record(request: web.Request) -> web.StreamResponse:
     "/api/v1/records/{id}/transition",
     permission=Permission.UPDATE_DATA,
     body=TransitionRequest,
+    body_bytes_max=TEXT_BODY,
     answers=RecordAnswer,
     summary="Move a record to another lifecycle state",
     errors=(NotFound, TransitionError, PreconditionFailed),

@@ -11,11 +11,13 @@ from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
 from records_service.records.scopes import Values
+from shared.bounds import AtMost
 from shared.ids import ID_PATTERN
 from shared.shapes import DescribedAs, Shape
 from shared.web import Page
 
 COMMENT_LENGTH_MAX = 2_000
+ATTRIBUTES_SENT_MAX = 1_000
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
@@ -61,6 +63,7 @@ RecordValuesDraft = TypeAliasType(
     "RecordValuesDraft",
     Annotated[
         dict[str, ValueEntries | None],
+        AtMost(ATTRIBUTES_SENT_MAX),
         Field(
             description="Attribute id or alias -> its values. Null or `[]` clears the attribute."
         ),
@@ -68,6 +71,7 @@ RecordValuesDraft = TypeAliasType(
 )
 SentValues = Annotated[
     dict[str, Any],
+    AtMost(ATTRIBUTES_SENT_MAX),
     DescribedAs(RecordValuesDraft),
     Field(examples=[{"product-name": [{"scope": {}, "value": "Coastal Windbreaker"}]}]),
 ]

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part
+from shared.bounds import AtMost
 from shared.numbers import Number
 from shared.shapes import Shape
 
@@ -56,7 +57,7 @@ class AttributeGroupDraft(Body):
     """Shown to people."""
     sort_order: Number | None = Field(default=None, alias="sortOrder")
     """The place among the groups, ascending. In the order of the list when it is left out."""
-    attribute_ids: Annotated[list[str], Field(max_length=ATTRIBUTES_PER_GROUP_MAX)] = Field(
+    attribute_ids: Annotated[list[str], AtMost(ATTRIBUTES_PER_GROUP_MAX)] = Field(
         default_factory=list, alias="attributeIds"
     )
     """Ids or aliases of attributes, in order. Each attribute once in a schema."""
@@ -78,7 +79,7 @@ class SchemaDraft(Body):
     """Whether records of this schema may have variants."""
     workflow_id: str | None = Field(default=None, alias="workflowId")
     """Id of the workflow of its records; null if they have no lifecycle."""
-    attribute_groups: Annotated[list[AttributeGroupDraft], Field(max_length=GROUPS_MAX)] = Field(
+    attribute_groups: Annotated[list[AttributeGroupDraft], AtMost(GROUPS_MAX)] = Field(
         default_factory=list, alias="attributeGroups"
     )
     """The attributes, in groups."""
@@ -125,5 +126,5 @@ class SchemaAnswer(Shape):
 class Names(BaseModel):
     """Another service asks what schemas and attributes these are."""
 
-    schemas: Annotated[list[str], Field(max_length=NAMES_MAX)] = Field(default_factory=list)
-    attributes: Annotated[list[str], Field(max_length=NAMES_MAX)] = Field(default_factory=list)
+    schemas: Annotated[list[str], AtMost(NAMES_MAX)] = Field(default_factory=list)
+    attributes: Annotated[list[str], AtMost(NAMES_MAX)] = Field(default_factory=list)

@@ -39,7 +39,7 @@ from shared.web.call import (
 from shared.web.edge import Edge, check_body_size, name_answer
 from shared.web.protocol import EdgeRunner, Limits
 from shared.web.reading import Page, read_body, read_query
-from shared.web.routes import ANY_METHOD, Handler, Route, Routes
+from shared.web.routes import ANY_METHOD, NAMES_BODY, SMALL_BODY, TEXT_BODY, Handler, Route, Routes
 
 Context = Callable[[web.Application], AsyncIterator[None]]
 Ready = Callable[[web.Application], Awaitable[None]]
@@ -87,35 +87,37 @@ def new_service(
     app[READINESS] = list(probes)
     app[ROUTES] = [route for table in tables for route in table.table]
     for route in app[ROUTES]:
-        for each in _added(app, route):
+        for each in _added(app, route, edge.body_bytes_max(route)):
             edge.routes[each] = route
     app.on_response_prepare.append(name_answer)
     app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
     return app
 
 
-def _added(app: web.Application, route: Route) -> list[AbstractRoute]:
+def _added(app: web.Application, route: Route, body_bytes_max: int) -> list[AbstractRoute]:
+    async def meet_expectation(request: web.Request) -> None:
+        await _meet_expectation(request, body_bytes_max)
+
     methods = [route.method, hdrs.METH_HEAD] if route.method == hdrs.METH_GET else [route.method]
     return [
-        app.router.add_route(method, route.path, route.handler, expect_handler=_meet_expectation)
+        app.router.add_route(method, route.path, route.handler, expect_handler=meet_expectation)
         for method in methods
     ]
 
 
-async def _meet_expectation(request: web.Request) -> web.StreamResponse | None:
+async def _meet_expectation(request: web.Request, body_bytes_max: int) -> None:
     """Ask for the body (`100 Continue`), unless it is one that will be refused."""
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
         raise web.HTTPExpectationFailed
     try:
-        check_body_size(request, request.client_max_size)
-    except PayloadTooLarge:
+        check_body_size(request, body_bytes_max)
+    except PayloadTooLarge as error:
         # The connection tells it, and notes that it did.
-        raise web.HTTPRequestEntityTooLarge(request.client_max_size) from None
+        raise web.HTTPRequestEntityTooLarge(body_bytes_max, text=error.message) from None
     if request.version >= (1, 1):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # It is no part of the answer, which has not begun.
         request.writer.output_size = 0
-    return None
 
 
 __all__ = [
@@ -124,9 +126,12 @@ __all__ = [
     "DEADLINE_HEADER",
     "DRAINING",
     "LIMITS",
+    "NAMES_BODY",
     "READINESS",
     "REQUEST_ID_HEADER",
     "ROUTES",
+    "SMALL_BODY",
+    "TEXT_BODY",
     "TRACE_HEADER",
     "EdgeRunner",
     "Handler",

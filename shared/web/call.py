@@ -25,11 +25,12 @@ _DEADLINE_DIGITS_MAX: Final = 9
 class Call:
     """One request, as the edge sees it."""
 
-    __slots__ = ("deadline", "identity", "request_id", "route", "trace_id")
+    __slots__ = ("body_bytes_max", "deadline", "identity", "request_id", "route", "trace_id")
 
-    def __init__(self, request_id: str, route: str) -> None:
+    def __init__(self, request_id: str, route: str, body_bytes_max: int = 0) -> None:
         self.request_id = request_id
         self.route = route
+        self.body_bytes_max = body_bytes_max
         self.identity: Identity | None = None
         self.deadline: float | None = None
         self.trace_id: str | None = None

@@ -75,6 +75,12 @@ class Edge:
         self._waiting: dict[Call, asyncio.Task[Any]] = {}
         self._ticks = False
 
+    def body_bytes_max(self, route: Route | None) -> int:
+        """How large a body this route takes."""
+        if route is None or route.body_bytes_max is None:
+            return self._body_bytes_max
+        return min(route.body_bytes_max, self._body_bytes_max)
+
     def middleware(self) -> Middleware:
         """What `web.Application` calls for each request."""
 
@@ -86,6 +92,7 @@ class Edge:
             call = Call(
                 request_id_from(headers.get(REQUEST_ID_HEADER)),
                 NO_ROUTE if route is None else route.path,
+                self.body_bytes_max(route),
             )
             if TRACE_HEADER in headers:
                 call.trace_id = trace_id_from(headers[TRACE_HEADER])
@@ -121,7 +128,7 @@ class Edge:
                 if route is not None:
                     check_access(call.identity, route)
             if request.body_exists:
-                check_body_size(request, self._body_bytes_max)
+                check_body_size(request, call.body_bytes_max)
             if DEADLINE_HEADER not in request.headers or (route is not None and route.streams):
                 response = await handler(request)
             else:
@@ -250,7 +257,11 @@ def check_body_size(request: web.Request, bytes_max: int) -> None:
     """Refuse a body that says itself that it is too large; one that does not say is counted."""
     length = request.headers.get(hdrs.CONTENT_LENGTH)
     if length is not None and int(length) > bytes_max:
-        raise PayloadTooLarge(f"Request body exceeds {bytes_max} bytes")
+        raise PayloadTooLarge(_too_large(bytes_max))
+
+
+def _too_large(bytes_max: int) -> str:
+    return f"Request body exceeds {bytes_max} bytes"
 
 
 def meaning(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) -> ApiError:
@@ -265,7 +276,8 @@ def meaning(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) 
             headers={hdrs.ALLOW: allowed},
         )
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return PayloadTooLarge(f"Request body exceeds {bytes_max} bytes")
+        told = error.text or ""
+        return PayloadTooLarge(told if told.startswith("Request body") else _too_large(bytes_max))
     if isinstance(error, web.HTTPExpectationFailed):
         expected = request.headers.get(hdrs.EXPECT)
         return ValidationError(f"Expect {shown(expected)} is not known, expected '100-continue'")

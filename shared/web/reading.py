@@ -4,6 +4,9 @@ Bodies are read strictly (`"1"` is no number, `true` is none either); a query st
 text, so there `limit=50` is a number, in digits and nothing else. What a model does not name is
 ignored. Texts with a NUL are refused, because PostgreSQL stores none, and so are numbers that we
 could not write again as they were sent.
+
+What a body costs is bounded before it is parsed: its bytes by its route, and the number of values
+in it for all routes alike. A large one is parsed in another thread.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from shared.errors import (
     UnsupportedMediaType,
     ValidationError,
 )
+from shared.offload import off_loop
 from shared.shapes import Shape
+from shared.web.call import CALL
 from shared.web.exactness import check_numbers, with_plain_zeros
 from shared.web.wording import field_at, pointer_to, refusal, shown
 
@@ -39,8 +44,13 @@ LIST_LIMIT_DEFAULT: Final = 50
 OFFSET_MAX: Final = 2**53 - 1
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
-_DEPTH_MAX: Final = 100
-_CONTAINERS_MAX: Final = 250_000
+_DEPTH_LOOKED_AT: Final = 100
+VALUES_MAX: Final = 250_000
+"""How many values a body may have: members of objects and items of arrays, at any depth."""
+LARGE_BODY_BYTES: Final = 64 << 10
+_TEXTS_PER_VALUE: Final = 2
+_DEPTH_MAX: Final = 190
+_DEPTH_WRITTEN_MAX: Final = 254
 _LONG_INTEGER: Final = b"0" * 19
 _DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _GZIP_WINDOW_BITS: Final = 31
@@ -62,14 +72,37 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     """The JSON body as a model.
 
     Raises `UnsupportedMediaType` unless it is JSON in UTF-8, plain or in gzip, `PayloadTooLarge`,
-    or `ValidationError` with everything that is wrong with it.
+    or `ValidationError` with what is wrong with it, `ServiceUnavailable` for a large one among
+    very many.
     """
     if request.body_exists:
         _check_media_type(request)
-    raw = await request.read()
+    call = request[CALL]
+    raw = await _raw(request, call.body_bytes_max)
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-    if encoding is not None:
-        raw = _decoded(raw, encoding, request.client_max_size)
+    if encoding is None and len(raw) <= LARGE_BODY_BYTES:
+        return _parsed(raw, model)
+    share = None if call.identity is None else call.identity.workspace_id
+    return await off_loop(share, _unpacked, raw, encoding, call.body_bytes_max, model)
+
+
+async def _raw(request: web.Request, bytes_max: int) -> bytes:
+    """The bytes of the body. One that says itself that it is too large was refused before."""
+    content, parts, size = request.content, [], 0
+    while not content.at_eof():
+        part = await content.readany()
+        size += len(part)
+        if size > bytes_max:
+            raise PayloadTooLarge(f"Request body exceeds {bytes_max} bytes")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _unpacked(raw: bytes, encoding: str | None, bytes_max: int, model: type[ModelT]) -> ModelT:
+    return _parsed(raw if encoding is None else _decoded(raw, encoding, bytes_max), model)
+
+
+def _parsed(raw: bytes, model: type[ModelT]) -> ModelT:
     if not raw or raw == BOM_UTF8:
         raise ValidationError.at("", "A JSON body is required")
     return parse_body(raw, model)
@@ -80,11 +113,12 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
 
     A byte order mark before it is skipped, as RFC 8259 allows.
     """
-    raw = with_plain_zeros(raw.removeprefix(BOM_UTF8))
+    raw = raw.removeprefix(BOM_UTF8)
     containers = raw.count(b"[") + raw.count(b"{")
-    if containers > _CONTAINERS_MAX:
+    if containers + raw.count(b",") > VALUES_MAX and _values_in(raw) > VALUES_MAX:
         # A few bytes each, but nobody else is answered while all of them are made.
-        raise PayloadTooLarge(f"Request body exceeds {_CONTAINERS_MAX} arrays and objects")
+        raise PayloadTooLarge(f"Request body exceeds {VALUES_MAX} values")
+    raw = with_plain_zeros(raw)
     # orjson refuses what only some parsers take (NaN, 1e999, lone surrogates), and says where.
     try:
         sent = orjson.loads(raw)
@@ -92,7 +126,9 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
         raise ValidationError.at("", f"Malformed JSON: {error}") from None
     # Only a long integer can be too long for 64 bits, and only many brackets can nest deeply.
     has_long_integer = _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO)
-    if not has_long_integer and containers <= _DEPTH_MAX:
+    if containers > _DEPTH_LOOKED_AT:
+        _check_depth(sent)
+    if not has_long_integer:
         with suppress(pydantic.ValidationError):
             return _harmless(raw, model.model_validate(sent, strict=True))
     # Read again where more care is needed: only pydantic's own reader keeps long integers, and is
@@ -102,6 +138,34 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     except pydantic.ValidationError as error:
         raise refusal(error, sent) from None
     return _harmless(raw, model_read, has_long_integer=has_long_integer)
+
+
+def _values_in(raw: bytes) -> int:
+    """How many values JSON text has; one more for each container, which is at least as many.
+
+    Commas and brackets inside of texts are none, and a name that comes again counts again.
+    """
+    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    if plain.count(b'"') > 2 * _TEXTS_PER_VALUE * VALUES_MAX:
+        # Each value has its own text at most and that of its name.
+        return VALUES_MAX + 1
+    outside = b"".join(plain.split(b'"')[::2])
+    return outside.count(b",") + outside.count(b"[") + outside.count(b"{")
+
+
+def _check_depth(sent: Any) -> None:
+    """Raise `ValidationError` for what could not be written again inside of an event or an answer.
+
+    It is the writer that tells how deep it is, because it is fast: wrapped until only so much as
+    may be sent is left of what it goes down.
+    """
+    wrapped = sent
+    for _ in range(_DEPTH_WRITTEN_MAX - _DEPTH_MAX):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except TypeError:
+        raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
 
 
 def _harmless(raw: bytes, model_read: ModelT, *, has_long_integer: bool = False) -> ModelT:

@@ -10,6 +10,9 @@ ways:
     the rest   for people, and for API keys that hold `permission`
 
 Where a person's role needs one of its flags, the route names it as `flag`.
+
+A route whose body can only be small says so in `body_bytes_max`; without it the limit of the
+service holds. A larger body is 413 before it is read, and so is one that unpacks to more.
 """
 
 from __future__ import annotations
@@ -27,6 +30,12 @@ from shared.identity import Flag, Permission
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Declare = Callable[[Handler], Handler]
 
+SMALL_BODY: Final = 16 << 10
+"""A few short fields, for `body_bytes_max`."""
+TEXT_BODY: Final = 128 << 10
+"""Some fields and a text of thousands of characters, however they are escaped."""
+NAMES_BODY: Final = 1 << 20
+"""Thousands of ids."""
 ANY_METHOD: Final = hdrs.METH_ANY
 _WHO_MAY: Final = ("permission", "user_only", "internal", "open")
 
@@ -51,6 +60,7 @@ class Route:
     user_only: bool = False
     streams: bool = False
     body: type[BaseModel] | None = None
+    body_bytes_max: int | None = None
     query: type[BaseModel] | None = None
     answers: Any = None
     status: int = 200

@@ -10,6 +10,7 @@ import jsonschema_rs
 import orjson
 import pytest
 from aiohttp import web
+from pydantic import BaseModel
 
 import auth_service.app
 import auth_service.config
@@ -196,6 +197,41 @@ def test_the_gateway_leads_to_the_service_and_asks_for_what_the_route_asks(
     assert (prefix.asks is Asks.KEYS) == route.user_only
     if not route.user_only:
         assert permission_for(route.method, path, prefix) == route.permission
+
+
+def test_a_prefix_with_small_bodies_has_no_route_that_takes_larger_ones():
+    for _, route in public_routes():
+        prefix = prefix_of(route.path)
+        assert prefix is not None
+        if route.body is not None and prefix.body_bytes_max is not None:
+            assert route.body_bytes_max == prefix.body_bytes_max, route.path
+        if route.body is not None and route.open:
+            assert route.body_bytes_max is not None, route.path
+
+
+def bodies() -> Iterator[type[BaseModel]]:
+    for app in APPS.values():
+        for route in app[ROUTES]:
+            if route.body is not None:
+                yield route.body
+
+
+@pytest.mark.parametrize("model", sorted(set(bodies()), key=lambda model: model.__name__))
+def test_every_list_and_object_in_a_body_has_a_bound_that_is_counted_first(model: type[BaseModel]):
+    """Pydantic counts after it has looked at every member; `AtMost` counts first."""
+
+    def check(schema: Any, inside: str = "") -> None:
+        if isinstance(schema, dict):
+            if schema.get("type") in ("list", "dict"):
+                assert inside == "function-wrap", f"{model.__name__}: give it AtMost"
+                assert schema.get("max_length") is not None
+            for part in schema.values():
+                check(part, schema.get("type", inside))
+        elif isinstance(schema, list):
+            for part in schema:
+                check(part, inside)
+
+    check(model.__pydantic_core_schema__)
 
 
 def test_every_prefix_of_the_gateway_has_an_endpoint():

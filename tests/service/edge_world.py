@@ -40,6 +40,7 @@ from tests.kit.raw_http import ANSWER_WITHIN_S, RawAnswer, speak
 from tests.kit.sigma import Caller
 
 BODY_BYTES_MAX = 100_000
+NOTE_BYTES_MAX = 1_000
 
 
 class ThingDraft(BaseModel):
@@ -71,6 +72,10 @@ def routes() -> Routes:  # noqa: C901 - a list of small handlers
     @table.post("/api/v1/things", permission=Permission.UPDATE_DATA, body=ThingDraft, status=201)
     async def create_thing(request: web.Request) -> web.StreamResponse:
         return json_response(await read_body(request, ThingDraft), status=201)
+
+    @table.post("/open/notes", open=True, body=ThingDraft, body_bytes_max=NOTE_BYTES_MAX)
+    async def take_note(request: web.Request) -> web.StreamResponse:
+        return json_response(await read_body(request, ThingDraft))
 
     @table.delete("/api/v1/things/{id}", permission=Permission.DELETE_DATA)
     async def delete_thing(request: web.Request) -> web.StreamResponse:

@@ -269,6 +269,20 @@ async def test_too_large_a_body_is_refused(world: World, chunked: bool):
     assert (status, body.decode()) == (413, _json(expected[1]))
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_login_of_more_than_16_kib_never_reaches_the_service(world: World, chunked: bool):
+    body = b'{"email": "a"}'.ljust(16_385)
+    headers = [("Content-Length", str(len(body)))]
+    if chunked:
+        headers = [("Transfer-Encoding", "chunked")]
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    payload = request_bytes("/api/v1/auth/login", method="POST", headers=headers, body=body)
+    status, _, told = parsed(await raw(world.gateway.url, payload))
+    expected = error(413, "PAYLOAD_TOO_LARGE", "Request body exceeds 16384 bytes")
+    assert (status, told.decode()) == (413, _json(expected[1]))
+    assert world.echo.received == []
+
+
 def _json(envelope: dict[str, str]) -> str:
     return f'{{"error":"{envelope["error"]}","message":"{envelope["message"]}"}}'
 

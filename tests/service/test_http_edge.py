@@ -18,7 +18,15 @@ from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.raw_http import request, speak
 from tests.kit.sigma import Caller, error
-from tests.service.edge_world import BODY_BYTES_MAX, GO_ON, Edge, StartEdge, edge, start_edge
+from tests.service.edge_world import (
+    BODY_BYTES_MAX,
+    GO_ON,
+    NOTE_BYTES_MAX,
+    Edge,
+    StartEdge,
+    edge,
+    start_edge,
+)
 
 __all__ = ["edge", "start_edge"]
 
@@ -211,6 +219,29 @@ async def test_a_body_that_does_not_say_is_counted(edge: Edge):
         f"{edge.url}/api/v1/things", data=endless(), headers=headers
     ) as answer:
         assert (answer.status, await answer.json()) == TOO_LARGE
+
+
+@pytest.mark.parametrize("how", ["plain", "chunked", "gzip", "asked first"])
+async def test_a_route_may_take_less_than_its_service(edge: Edge, how: str):
+    told = error(413, "PAYLOAD_TOO_LARGE", f"Request body exceeds {NOTE_BYTES_MAX} bytes")
+    for size, expected in ((NOTE_BYTES_MAX, 200), (NOTE_BYTES_MAX + 1, told[0])):
+        body = b'{"name": "a"}'.ljust(size)
+        headers = dict(JSON)
+        if how == "gzip":
+            body = gzip.compress(body)
+            headers["Content-Encoding"] = "gzip"
+        if how == "chunked":
+            headers["Transfer-Encoding"] = "chunked"
+            body = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (body[:7], body[7:], b""))
+        else:
+            headers["Content-Length"] = str(len(body))
+        if how == "asked first":
+            headers["Expect"] = "100-continue"
+            body = body if expected == 200 else b""
+        answer = await edge.speak(request("POST", "/open/notes", headers) + body)
+        assert answer.status == expected
+        if expected != 200:
+            assert answer.told == told
 
 
 async def test_a_handler_that_streams_is_held_to_the_same_size(edge: Edge):

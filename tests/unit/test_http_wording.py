@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.errors import PayloadTooLarge, ValidationError, Violation
 from shared.json_types import js_type
-from shared.web.reading import _decoded, parse_body
+from shared.web.reading import VALUES_MAX, _decoded, parse_body
 from shared.web.wording import pointer_to, shown
 
 LITTLE_TEXT = st.sampled_from(["", "a", "abc", "red", "2026-01-02T03:04:05Z", "name", "7"])
@@ -285,7 +285,42 @@ def test_a_large_body_that_only_looks_as_if_is_taken():
     assert parse_body(raw.encode(), Thing).anything[-2:] == [LONG, r"\u0000"]
 
 
-def test_a_body_of_very_many_values_is_refused_before_they_are_made():
-    raw = b'{"anything": [' + b"[]," * 250_000 + b"1]}"
-    with pytest.raises(PayloadTooLarge, match="exceeds 250000 arrays and objects"):
-        parse_body(raw, Thing)
+@pytest.mark.parametrize(
+    "many",
+    [
+        b"[" + b"[]," * VALUES_MAX + b"1]",
+        b"[" + b"1," * VALUES_MAX + b"1]",
+        b"{" + b'"same":1,' * VALUES_MAX + b'"same":1}',
+        b"[" + rb'"\"\\",' * VALUES_MAX + b"1]",
+        b"[" + b"[" * VALUES_MAX,
+    ],
+    ids=["arrays", "items", "one name again and again", "texts", "brackets"],
+)
+def test_a_body_of_very_many_values_is_refused_before_they_are_made(many: bytes):
+    for raw in (many, b'{"anything": ' + many + b"}"):
+        with pytest.raises(PayloadTooLarge) as raised:
+            parse_body(raw, Thing)
+        assert raised.value.message == f"Request body exceeds {VALUES_MAX} values"
+
+
+def test_commas_and_brackets_inside_of_texts_are_no_values():
+    text = 'a, "b", [c], {d}\\' * 100_000
+    raw = orjson.dumps({"anything": [text, "x", text]})
+    assert raw.count(b",") > VALUES_MAX
+    assert parse_body(raw, Thing).anything == [text, "x", text]
+
+
+def test_what_a_large_catalogue_sends_is_not_too_much():
+    entries = [
+        {"scope": {"dim-language": f"seg-{number}"}, "value": "A text"} for number in range(5)
+    ] * 10_000
+    assert len(parse_body(orjson.dumps({"anything": entries}), Thing).anything) == 50_000
+
+
+def test_nesting_is_refused_where_it_could_not_be_written_again():
+    def nested(depth: int) -> bytes:
+        return b'{"anything": ' + b"[" * depth + b"]" * depth + b"}"
+
+    assert orjson.dumps({"event": {"data": {"changes": [parse_body(nested(180), Thing).anything]}}})
+    with pytest.raises(ValidationError, match="nested too deeply"):
+        parse_body(nested(200), Thing)

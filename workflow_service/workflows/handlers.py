@@ -10,7 +10,7 @@ from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFail
 from shared.identity import Flag, Identity, Permission
 from shared.postgres import DATABASE
 from shared.versions import if_match
-from shared.web import Routes, identity_of, json_response, no_content, read_body
+from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
 from workflow_service.workflows import commands, gates, store
 from workflow_service.workflows.model import (
     ReferenceDraft,
@@ -118,7 +118,9 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
-@routes.internal_put("/internal/workflow-references/{schemaId}", body=ReferenceDraft)
+@routes.internal_put(
+    "/internal/workflow-references/{schemaId}", body=ReferenceDraft, body_bytes_max=SMALL_BODY
+)
 async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
     """A schema is about to be saved with this workflow; the definition comes back."""
     identity = _caller(request)

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from shared.bounds import AtMost
 from shared.ids import ID_PATTERN
 from shared.shapes import Shape
 
@@ -39,8 +40,8 @@ Text = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 Color = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
 Percentage = Annotated[float, Field(ge=0, le=100), PlainSerializer(whole)]
-AttributeNames = Annotated[list[Text], Field(max_length=ATTRIBUTES_MAX)]
-RoleIds = Annotated[list[Id], Field(max_length=ROLES_MAX)]
+AttributeNames = Annotated[list[Text], AtMost(ATTRIBUTES_MAX)]
+RoleIds = Annotated[list[Id], AtMost(ROLES_MAX)]
 
 
 class _Shape(Shape):
@@ -106,11 +107,9 @@ class WorkflowDraft(_Shape):
     """What the workflow is for."""
     default_state_id: StateName
     """Id or alias of the state of new records."""
-    states: Annotated[list[State], Field(min_length=1, max_length=STATES_MAX)]
+    states: Annotated[list[State], Field(min_length=1), AtMost(STATES_MAX)]
     """The lifecycle states."""
-    transitions: Annotated[list[TransitionDraft], Field(max_length=TRANSITIONS_MAX)] = Field(
-        default=[]
-    )
+    transitions: Annotated[list[TransitionDraft], AtMost(TRANSITIONS_MAX)] = Field(default=[])
     """The transitions between them."""
 
 
@@ -189,11 +188,14 @@ class ReferenceDraft(_Shape):
     workflow_id: str
 
 
+Missing = Annotated[list[str], AtMost(ATTRIBUTES_MAX)]
+
+
 class StepQuestion(_Shape):
     """What records_service asks about a record: may it go there? Where may it go at all."""
 
     definition_version: int
     from_state_id: str
     to_state_id: str | None = None
-    scores: dict[str, int] = Field(default={})
-    missing: dict[str, list[str]] = Field(default={})
+    scores: Annotated[dict[str, int], AtMost(STATES_MAX)] = Field(default={})
+    missing: Annotated[dict[str, Missing], AtMost(STATES_MAX)] = Field(default={})
