@@ -16,6 +16,7 @@ import orjson
 import auth_service.app
 import records_service.app
 import workflow_service.app
+from deploy.openapi_examples import EXAMPLES
 from gateway.app import health
 from gateway.description import OPENAPI_FILE
 from shared.openapi import describe
@@ -42,7 +43,8 @@ TABLES: Final[Mapping[str, tuple[Routes, ...]]] = {
 def document() -> dict[str, Any]:
     """The description as the code has it now."""
     version = tomllib.loads(_PROJECT.read_text())["project"]["version"]
-    described = describe(TITLE, version, [table for tables in TABLES.values() for table in tables])
+    tables = [table for tables in TABLES.values() for table in tables]
+    described = describe(TITLE, version, tables, EXAMPLES)
     described["info"]["description"] = INTRODUCTION
     return described
 

@@ -53,7 +53,6 @@ _SUCCESS: Final = {
     201: "The new object.",
     204: "Done. There is no body.",
 }
-_IN_PATH: Final = {"id": "The id."}
 _NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
@@ -412,7 +411,7 @@ def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, A
             "name": name,
             "in": "path",
             "required": True,
-            "description": route.parameters.get(name, _IN_PATH.get(name, "")),
+            "description": route.parameters.get(name, ""),
             "schema": {
                 "type": "string",
                 "pattern": ID_PATTERN if name.lower().endswith("id") else _NAME_PATTERN,

@@ -16,6 +16,7 @@ routes = Routes(
     tag="API keys",
     about="Credentials for programs. Only people who are administrators manage them.",
     examples={"id": "apikey-sync-prod"},
+    parameters={"id": "Id of the API key."},
 )
 
 
@@ -23,6 +24,7 @@ routes = Routes(
     "/api/v1/api-keys",
     permission=Permission.READ,
     user_only=True,
+    role="`role-admin`",
     answers=list[ApiKeyAnswer],
     summary="List API keys",
 )
@@ -41,6 +43,7 @@ async def list_api_keys(request: web.Request) -> web.StreamResponse:
     "/api/v1/api-keys",
     permission=Permission.UPDATE_MODEL,
     user_only=True,
+    role="`role-admin`",
     body=ApiKeyDraft,
     body_bytes_max=SMALL_BODY,
     answers=NewApiKeyAnswer,
@@ -63,6 +66,7 @@ async def create_api_key(request: web.Request) -> web.StreamResponse:
     "/api/v1/api-keys/{id}/deactivate",
     permission=Permission.UPDATE_MODEL,
     user_only=True,
+    role="`role-admin`",
     answers=ApiKeyAnswer,
     summary="Deactivate an API key",
     errors=(NotFound,),
@@ -79,6 +83,7 @@ async def deactivate_api_key(request: web.Request) -> web.StreamResponse:
     "/api/v1/api-keys/{id}",
     permission=Permission.DELETE_MODEL,
     user_only=True,
+    role="`role-admin`",
     summary="Delete an API key",
     errors=(NotFound,),
 )

@@ -26,6 +26,7 @@ routes = Routes(
     tag="Roles",
     about="What people may do: system flags, and permissions on the attributes of each schema.",
     examples={"id": "role-editor"},
+    parameters={"id": "Id of the role."},
 )
 
 
@@ -122,6 +123,7 @@ async def delete_role(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/roles/{id}/resolve",
     permission=Permission.READ,
+    role="any for its own permissions, `canManageRoles` for those of others",
     body=ResolveRequest,
     body_bytes_max=NAMES_BODY,
     answers=ResolvedPermissionsAnswer,

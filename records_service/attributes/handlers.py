@@ -19,6 +19,7 @@ routes = Routes(
     tag="Attributes",
     about="The values that records may have: their types, their rules, and where they may differ.",
     examples={"id": "attr-price"},
+    parameters={"id": "Id of the attribute."},
 )
 
 

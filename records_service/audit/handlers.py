@@ -19,6 +19,7 @@ routes = Routes(
     tag="Audit",
     about="The history of records: every change, with its author and the values before and after.",
     examples={"id": "ent-coastal-wb"},
+    parameters={"id": "Id of the record."},
 )
 
 
@@ -77,6 +78,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
 @routes.get(
     "/api/v1/audit",
     permission=Permission.READ,
+    role="`role-admin`",
     query=AuditFilter,
     answers=AuditPage,
     summary="List the history of the workspace",

@@ -27,6 +27,7 @@ routes = Routes(
     tag="Dimensions",
     about="Dimensions, such as language and market, and their segments. Values may differ by them.",
     examples={"id": "dim-language"},
+    parameters={"id": "Id of the dimension."},
 )
 
 

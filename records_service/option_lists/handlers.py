@@ -26,6 +26,7 @@ routes = Routes(
     tag="Option lists",
     about="The options, such as colours, that attributes of type `option` choose from.",
     examples={"id": "ol-colors", "valueId": "val-red"},
+    parameters={"id": "Id of the option list.", "valueId": "Id of the option."},
 )
 
 

@@ -60,6 +60,7 @@ routes = Routes(
     tag="Records",
     about="Products: their values, their schema and, if that has a workflow, their state.",
     examples={"id": "ent-coastal-wb", "attr": "price"},
+    parameters={"id": "Id of the record.", "attr": "Id or alias of the attribute."},
 )
 
 
@@ -103,6 +104,7 @@ async def list_records(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/records",
     permission=Permission.UPDATE_DATA,
+    role="`write` on each attribute in the body, and on one at least",
     body=RecordDraft,
     answers=RecordAnswer,
     status=201,
@@ -135,6 +137,7 @@ async def get_record(request: web.Request) -> web.StreamResponse:
 @routes.put(
     "/api/v1/records/{id}",
     permission=Permission.UPDATE_DATA,
+    role="`write` on each attribute in the body",
     body=RecordChanges,
     answers=RecordAnswer,
     summary="Update a record",
@@ -151,6 +154,7 @@ async def update_record(request: web.Request) -> web.StreamResponse:
 @routes.patch(
     "/api/v1/records/{id}/values/{attr}",
     permission=Permission.UPDATE_DATA,
+    role="`write` on the attribute",
     body=ValueChange,
     answers=RecordAnswer,
     summary="Set an attribute in one scope",
@@ -169,6 +173,7 @@ async def set_value(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/records/{id}",
     permission=Permission.DELETE_DATA,
+    role="one that may write in the schema and sees all its attributes",
     summary="Delete a record",
     errors=(NotFound, PreconditionFailed),
 )
@@ -182,6 +187,7 @@ async def delete_record(request: web.Request) -> web.StreamResponse:
 @routes.post(
     "/api/v1/records/{id}/transition",
     permission=Permission.UPDATE_DATA,
+    role="one that the transition allows",
     body=TransitionRequest,
     body_bytes_max=TEXT_BODY,
     answers=RecordAnswer,

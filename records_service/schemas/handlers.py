@@ -20,6 +20,7 @@ routes = Routes(
     tag="Schemas",
     about="Schemas: which attributes a kind of product has, in which groups, with which workflow.",
     examples={"id": "schema-apparel"},
+    parameters={"id": "Id of the schema."},
 )
 
 

@@ -258,3 +258,112 @@ def test_it_is_openapi_3_1_and_every_reference_leads_somewhere():
             found = found[step.replace("~1", "/").replace("~0", "~")]
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(names) == len(set(names))
+
+
+def test_every_part_is_described():
+    undescribed = [
+        *(tag["name"] for tag in SHIPPED["tags"] if not tag.get("description")),
+        *(
+            f"{method} {path} {parameter['name']}"
+            for method, path, operation in operations()
+            for parameter in operation["parameters"]
+            if "$ref" not in parameter and not parameter.get("description")
+        ),
+        *(
+            name
+            for name, schema in SHIPPED["components"]["schemas"].items()
+            if not schema.get("description")
+        ),
+        *(
+            f"{name}.{field}"
+            for name, schema in SHIPPED["components"]["schemas"].items()
+            for field, part in schema.get("properties", {}).items()
+            if not part.get("description")
+        ),
+    ]
+    assert undescribed == []
+
+
+def test_every_operation_says_what_a_key_and_a_role_need():
+    for method, path, operation in operations():
+        said = operation["description"].rpartition("\n\n")[2]
+        if operation["security"] == []:
+            assert said == "No credential is needed."
+            continue
+        permission = operation.get("x-api-key-permission")
+        needed = f"`{permission}`" if permission else "none is enough"
+        assert said.startswith(f"API key permission: {needed}"), f"{method} {path}"
+        assert "Role: " in said
+
+
+def _parts(node: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below this one, with its place; examples are no schemas."""
+    if isinstance(node, list):
+        for index, each in enumerate(node):
+            yield from _parts(each, f"{place}/{index}")
+    elif isinstance(node, dict):
+        yield place, node
+        for name, each in node.items():
+            if name not in ("example", "examples"):
+                yield from _parts(each, f"{place}/{name}")
+
+
+def test_generators_find_names_for_every_object_and_enumeration_and_no_defaults():
+    inline: list[str] = []
+    for name, schema in SHIPPED["components"]["schemas"].items():
+        assert "title" not in schema
+        for keyword, below in schema.items():
+            if keyword not in ("example", "examples"):
+                inline += _unnamed(below, f"{name}/{keyword}")
+    inline += _unnamed(SHIPPED["paths"], "paths")
+    inline += _unnamed(SHIPPED["components"]["responses"], "responses")
+    assert inline == []
+    names = set(SHIPPED["components"]["schemas"])
+    assert not [name for name in names if name.endswith(("Answer", "-Input", "-Output"))]
+
+
+def _unnamed(node: Any, place: str) -> list[str]:
+    return [
+        where
+        for where, schema in _parts(node, place)
+        # What is called so is a field when it stands among the fields.
+        if not where.endswith("/properties")
+        and not {
+            "enum",
+            "default",
+            "properties",
+            "additionalProperties",
+            "patternProperties",
+        }.isdisjoint(schema)
+    ]
+
+
+def _bodies() -> Iterator[tuple[str, dict[str, Any]]]:
+    for method, path, operation in operations():
+        contents = {"sent": operation.get("requestBody", {}).get("content", {})}
+        for status, response in operation["responses"].items():
+            if status < "300":
+                contents[status] = response.get("content", {})
+        for part, content in contents.items():
+            if content:
+                yield f"{method} {path} {part}", content["application/json"]
+    for name, response in SHIPPED["components"]["responses"].items():
+        for media_type, content in response["content"].items():
+            for code, example in content["examples"].items():
+                yield f"{name} {media_type} {code}", {**content, "example": example["value"]}
+
+
+@pytest.mark.parametrize("content", [pytest.param(body, id=name) for name, body in _bodies()])
+def test_every_body_and_answer_has_an_example_that_is_valid(content: dict[str, Any]):
+    schema = {**content["schema"], "components": SHIPPED["components"]}
+    validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+    assert [error.message for error in validator.iter_errors(content["example"])] == []
+
+
+def test_examples_of_requests_hold_no_null():
+    for method, path, operation in operations():
+        content = operation.get("requestBody", {}).get("content", {})
+        if content:
+            assert "null" not in orjson.dumps(content["application/json"]["example"]).decode(), (
+                f"{method} {path}"
+            )

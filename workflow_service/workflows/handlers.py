@@ -25,6 +25,7 @@ routes = Routes(
     tag="Workflows",
     about="Workflows: the lifecycle states of records, and the transitions between them.",
     examples={"id": "wf-product-lifecycle"},
+    parameters={"id": "Id of the workflow."},
 )
 
 
