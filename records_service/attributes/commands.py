@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -20,7 +21,7 @@ from records_service.attributes.definition import (
     with_option_ids,
 )
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
-from records_service.attributes.uniqueness import Claim, claims_of
+from records_service.attributes.uniqueness import claims_as_json
 from records_service.dimensions.model import DIMENSION
 from records_service.option_lists.model import OPTION_LIST
 from records_service.parts import store as parts
@@ -29,12 +30,16 @@ from records_service.parts.model import Kind, Part
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import check_readable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
-from shared.errors import Conflict, ValidationError
+from shared.errors import Conflict, UpstreamTimeout, ValidationError
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import Conn
 from shared.versions import Versions, check_version
+
+CLAIMED_AT_ONCE: Final = 5_000
+CLAIMING_S_MAX: Final = 25
+"""Less than a request may take: meanwhile nothing is written in the workspace."""
 
 _SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
@@ -206,15 +211,34 @@ async def _settle_claims(
     if not new.validation.unique:
         await store.free(conn, workspace_id, new.id)
         return
-    holders: dict[tuple[str, bytes], str] = {}
-    claims: list[tuple[str, Claim]] = []
-    for record_id, entries in await store.stored_entries(conn, workspace_id, new.id):
-        for claim in claims_of(new, entries):
-            holder = holders.setdefault((claim.scope, claim.value_hash), record_id)
-            if holder != record_id:
-                two = f"'{holder}' and '{record_id}'" if names_records else "two records"
-                raise Conflict(
-                    f"Attribute '{new.alias}' cannot become unique: {two} have the same value"
-                )
-            claims.append((record_id, claim))
-    await store.claim(conn, workspace_id, claims)
+    await _claim_stored(conn, workspace_id, new, names_records=names_records)
+
+
+async def _claim_stored(
+    conn: Conn, workspace_id: str, attribute: Attribute, *, names_records: bool
+) -> None:
+    """Reserve the values that records hold already, a few thousand at a time.
+
+    However many there are, this process holds one batch, and its event loop none of the work:
+    PostgreSQL reads and stores, a thread hashes. Raises `Conflict` when two records have one value.
+    """
+    deadline = time.monotonic() + CLAIMING_S_MAX
+    position, held = await store.entries_after(
+        conn, workspace_id, attribute.id, None, rows_max=CLAIMED_AT_ONCE
+    )
+    while position is not None:
+        if time.monotonic() > deadline:
+            raise UpstreamTimeout(
+                f"Attribute '{attribute.alias}' has too many values to become unique within"
+                f" {CLAIMING_S_MAX} seconds, so nothing was changed; trying again is in vain"
+            )
+        claims = await asyncio.to_thread(claims_as_json, attribute, held)
+        pair = await store.claim(conn, workspace_id, attribute.id, claims)
+        if pair is not None:
+            two = f"'{pair[0]}' and '{pair[1]}'" if names_records else "two records"
+            raise Conflict(
+                f"Attribute '{attribute.alias}' cannot become unique: {two} have the same value"
+            )
+        position, held = await store.entries_after(
+            conn, workspace_id, attribute.id, position, rows_max=CLAIMED_AT_ONCE
+        )

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Final
 
-from records_service.attributes.uniqueness import Claim
+import asyncpg
+
 from shared.postgres import Conn
+
+BATCH_BYTES_MAX: Final = 4 << 20
+_SENT: Final = """
+    SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash
+      FROM json_array_elements($3::json) AS c
+"""
+_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 async def is_used(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
@@ -82,38 +91,99 @@ async def schemas_claiming(
     return {(row["schema_id"], row["attribute_id"]) for row in rows}
 
 
-async def stored_entries(
-    conn: Conn, workspace_id: str, attribute_id: str
-) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """Every record that holds a value of it, with its entries."""
-    rows = await conn.fetch(
+Position = tuple[datetime, str]
+"""Creation time and id of a record."""
+
+
+async def entries_after(
+    conn: Conn, workspace_id: str, attribute_id: str, after: Position | None, *, rows_max: int
+) -> tuple[Position | None, str]:
+    """What the next records hold of an attribute, as JSON `[[record id, entries], ...]`.
+
+    At most `rows_max` records, those without a value included, and some `BATCH_BYTES_MAX` bytes.
+    Beside it, from where to go on; None at the end.
+    """
+    row = await conn.fetchrow(
         """
-        SELECT id, values -> $2 AS entries
-          FROM records
-         WHERE workspace_id = $1 AND values ? $2
-         ORDER BY created_at, id
+        WITH read AS (
+            SELECT created_at, id, (values -> $2)::text AS entries
+              FROM records
+             WHERE workspace_id = $1 AND (created_at, id) > ($3, $4)
+             ORDER BY created_at, id
+             LIMIT $5
+        ), fitting AS (
+            SELECT created_at, id, entries,
+                   coalesce(sum(octet_length(entries)) OVER (
+                       ORDER BY created_at, id
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+              FROM read
+        ), batch AS (
+            SELECT created_at, id, entries FROM fitting WHERE bytes_before < $6
+        )
+        SELECT (SELECT '[' || coalesce(string_agg('[' || to_json(id) || ',' || entries || ']', ','),
+                                       '') || ']'
+                  FROM batch WHERE entries IS NOT NULL) AS held,
+               last.created_at, last.id
+          FROM (SELECT) AS always
+          LEFT JOIN LATERAL (
+               SELECT created_at, id FROM batch ORDER BY created_at DESC, id DESC LIMIT 1
+          ) AS last ON true
         """,
         workspace_id,
         attribute_id,
+        *(after or (_BEGINNING, "")),
+        rows_max,
+        BATCH_BYTES_MAX,
     )
-    return [(row["id"], row["entries"]) for row in rows]
+    assert row is not None
+    return None if row["id"] is None else (row["created_at"], row["id"]), row["held"]
 
 
-async def claim(conn: Conn, workspace_id: str, claims: Sequence[tuple[str, Claim]]) -> None:
-    """Reserve values that records hold already."""
-    await conn.execute(
-        """
-        INSERT INTO unique_values (workspace_id, record_id, attribute_id, scope, value_hash)
-        SELECT $1, c.record_id, c.attribute_id, c.scope, c.value_hash
-          FROM unnest($2::text[], $3::text[], $4::text[], $5::bytea[])
-               AS c (record_id, attribute_id, scope, value_hash)
-        """,
-        workspace_id,
-        [record_id for record_id, _ in claims],
-        [claim_.attribute_id for _, claim_ in claims],
-        [claim_.scope for _, claim_ in claims],
-        [claim_.value_hash for _, claim_ in claims],
-    )
+async def claim(
+    conn: Conn, workspace_id: str, attribute_id: str, claims: bytes
+) -> tuple[str, str] | None:
+    """Reserve values that records hold already; two records that hold one value, if there are any.
+
+    `claims` is JSON `[[record id, scope, hexadecimal hash], ...]`: PostgreSQL takes it apart, and
+    not the event loop.
+    """
+    try:
+        async with conn.transaction():
+            await conn.execute(
+                f"""
+                INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
+                SELECT $1, $2, scope, value_hash, record_id FROM ({_SENT}) AS sent
+                """,  # noqa: S608 - a constant
+                workspace_id,
+                attribute_id,
+                claims,
+            )
+    except asyncpg.UniqueViolationError:
+        pair = await conn.fetchrow(
+            f"""
+            WITH sent AS MATERIALIZED ({_SENT})
+            SELECT min(record_id) AS one, max(record_id) AS other
+              FROM (SELECT scope, value_hash, record_id FROM sent
+                     UNION ALL
+                    SELECT s.scope, s.value_hash, u.record_id
+                      FROM sent s
+                     CROSS JOIN LATERAL (
+                           SELECT record_id FROM unique_values
+                            WHERE workspace_id = $1 AND attribute_id = $2
+                              AND scope = s.scope AND value_hash = s.value_hash
+                            LIMIT 1
+                     ) AS u) AS held
+             GROUP BY scope, value_hash
+            HAVING count(*) > 1
+             LIMIT 1
+            """,  # noqa: S608 - a constant
+            workspace_id,
+            attribute_id,
+            claims,
+        )
+        assert pair is not None
+        return pair["one"], pair["other"]
+    return None
 
 
 async def free(conn: Conn, workspace_id: str, attribute_id: str) -> None:

@@ -46,6 +46,20 @@ def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> lis
     ]
 
 
+def claims_as_json(attribute: Attribute, held: str) -> bytes:
+    """The claims of many records, `[[record id, scope, hexadecimal hash], ...]` in JSON.
+
+    `held` is JSON, `[[record id, entries], ...]`.
+    """
+    return orjson.dumps(
+        [
+            (record_id, claim.scope, claim.value_hash.hex())
+            for record_id, entries in orjson.loads(held)
+            for claim in claims_of(attribute, entries)
+        ]
+    )
+
+
 def _canonical(value: Any) -> bytes:
     """Equal for equal values: 1 and 1.0 are one number."""
     if isinstance(value, float) and value.is_integer():

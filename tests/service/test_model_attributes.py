@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
+import orjson
 import pytest
 
+from records_service.attributes import commands, store
+from records_service.attributes.model import Attribute
 from tests.kit.sigma import Answer, Caller, error
 from tests.service.model_world import World, admin, other_world, running, schema, world
 
@@ -331,6 +335,95 @@ async def test_an_attribute_becomes_unique_when_its_values_are(world: World, adm
     assert (await store("ent-4", ({}, "A"))).told == taken
     (await store("ent-5", ({}, "C"))).ok()
     assert len(await claims(world)) == 5
+
+
+async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever is written by then is as it would be if it came later: also numbers and controls."""
+    await world.attribute("sku")
+    await world.attribute("size", "number")
+    await world.attribute("name")
+    await world.schema("x", ["sku", "size", "name"])
+    texts = ["A", 'quoted " and \\', "tab\tand\u001b", "é", "🧥", "\u2028", "1"]
+    numbers = [1, 2.5, 1e-7, 1e21, 123456789.125, -3, 2.0]
+    for text, number in zip(texts, numbers, strict=True):
+        (await world.record("x", name="without either")).ok()
+        (await world.record("x", sku=text, size=number)).ok()
+    batches: list[int] = []
+    threads: set[int] = set()
+    hashed = commands.claims_as_json
+
+    def watched(definition: Attribute, held: str) -> bytes:
+        batches.append(len(orjson.loads(held)))
+        threads.add(threading.get_ident())
+        return hashed(definition, held)
+
+    monkeypatch.setattr(commands, "claims_as_json", watched)
+    monkeypatch.setattr(commands, "CLAIMED_AT_ONCE", 4)
+    for alias, kind in (("sku", "text"), ("size", "number")):
+        unique = attribute(alias, kind, validation={"unique": True})
+        (await admin.put(f"/attributes/attr-{alias}", unique)).ok()
+    assert batches == [2, 2, 2, 1] * 2
+    assert threading.get_ident() not in threads
+    assert len(await claims(world)) == 14
+    for text, number in zip(texts, numbers, strict=True):
+        assert (await world.record("x", sku=text)).status == 409, text
+        assert (await world.record("x", size=number)).status == 409, number
+
+
+async def test_values_that_stand_in_different_batches_are_compared(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await world.attribute("sku")
+    await world.schema("x", ["sku"])
+    for value in ("A", "B", "C", "A"):
+        (await world.record("x", sku=value)).ok()
+    monkeypatch.setattr(commands, "CLAIMED_AT_ONCE", 1)
+    answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
+    assert (answer.status, answer.body["error"]) == (409, "CONFLICT")
+    assert await claims(world) == []
+
+
+async def test_a_batch_is_bounded_by_its_bytes(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await world.attribute("sku")
+    await world.schema("x", ["sku"])
+    for value in "ABCD":
+        (await world.record("x", sku=value * 1_000)).ok()
+    monkeypatch.setattr(store, "BATCH_BYTES_MAX", 1_500)
+    async with world.database.acquire() as conn:
+        position, sizes = None, []
+        while True:
+            position, held = await store.entries_after(
+                conn, world.workspace, "attr-sku", position, rows_max=10
+            )
+            if position is None:
+                break
+            sizes.append(len(orjson.loads(held)))
+    assert sizes == [2, 2]
+    (await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))).ok()
+    assert len(await claims(world)) == 4
+
+
+async def test_too_many_values_to_become_unique_in_time_are_told_so(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await world.attribute("sku")
+    await world.schema("x", ["sku"])
+    (await world.record("x", sku="A")).ok()
+    monkeypatch.setattr(commands, "CLAIMING_S_MAX", 0)
+    answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
+    assert answer.told == error(
+        504,
+        "UPSTREAM_TIMEOUT",
+        "Attribute 'sku' has too many values to become unique within 0 seconds,"
+        " so nothing was changed; trying again is in vain",
+    )
+    assert "Retry-After" not in answer.headers
+    assert await claims(world) == []
+    assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
 
 
 async def test_an_attribute_that_ends_to_be_unique_gives_its_values_free(
