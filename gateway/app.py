@@ -17,6 +17,7 @@ from gateway.description import description_routes
 from gateway.forward import Body, forward
 from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
+from gateway.peers import peer_of
 from gateway.routes import (
     Asks,
     Prefix,
@@ -69,7 +70,7 @@ class Gate:
         self._self = Caller(Identity("service", GATEWAY, "*"), 0.0, signer)
         self._auth: Upstream | None = None
 
-    async def _question(self, question: dict[str, str], request: web.Request | None) -> Any:
+    async def _question(self, question: dict[str, str | int], request: web.Request | None) -> Any:
         assert self._auth is not None
         return await self._auth.request(
             "POST",
@@ -126,6 +127,7 @@ class Gate:
             deadline=deadline,
             identity_token=None if caller is None else caller.token(time.monotonic()),
             party=NOBODY if caller is None else caller.party,
+            peer=peer_of(request, self.config.trusted_hops),
             more_headers=more_headers or {},
         )
 

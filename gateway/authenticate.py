@@ -60,7 +60,10 @@ class Authenticator:
             raise Unauthorized(BAD_TOKEN)
         claims = self._verify(token.strip())
         return Credential(
-            user_id=claims.user_id, workspace_id=claims.workspace_id, role_id=claims.role_id
+            user_id=claims.user_id,
+            workspace_id=claims.workspace_id,
+            role_id=claims.role_id,
+            issued_at=claims.issued_at,
         )
 
     def _verify(self, token: str) -> Claims:
@@ -87,7 +90,7 @@ class Authenticator:
 
 
 def ask_auth_service(
-    post: Callable[[dict[str, str], web.Request | None], Awaitable[Any]],
+    post: Callable[[dict[str, str | int], web.Request | None], Awaitable[Any]],
 ) -> Callable[[Credential, web.Request | None], Awaitable[Identity]]:
     """`post` puts one question to `/internal/identities` and returns the parsed answer."""
 

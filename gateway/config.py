@@ -64,5 +64,6 @@ class GatewayConfig(ServiceConfig):
     docs_enabled: bool = True
     request_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     upstream_connections_max: Annotated[int, Field(ge=1, le=10_000)] = 128
+    trusted_hops: Annotated[int, Field(ge=0, le=10)] = 0
     rate_limit: Annotated[str, AfterValidator(_is_rate)] | None = None
     rate_limit_storage: Annotated[SecretStr, AfterValidator(_is_storage)] = SecretStr("memory")

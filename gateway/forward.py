@@ -103,12 +103,13 @@ def request_head(
     request_id: str,
     deadline_ms: int,
     identity_token: str | None,
+    peer: str,
     trace: Mapping[str, str],
 ) -> bytes:
     """The head as the service gets it.
 
-    Without an identity the request goes to an open route, and the client's own `Authorization` with
-    it: the service that issues tokens checks it itself.
+    Without an identity the request goes to an open route, and the client's own `Authorization` and
+    address with it: the service that issues tokens checks the one and counts failures by the other.
     """
     dropped = _NOT_FORWARDED
     if hdrs.CONNECTION in request.headers:
@@ -138,6 +139,8 @@ def request_head(
     lines.extend(f"{name}: {value}\r\n".encode("ascii") for name, value in trace.items())
     if identity_token is not None:
         lines.append(b"X-Sigma-Identity: %s\r\n" % identity_token.encode("ascii"))
+    else:
+        lines.append(b"X-Sigma-Peer: %s\r\n" % peer.encode("ascii", "replace"))
     lines.append(framing)
     return b"".join(lines)
 
@@ -209,6 +212,7 @@ async def forward(
     deadline: float,
     identity_token: str | None,
     party: Party,
+    peer: str,
     more_headers: Mapping[str, str],
 ) -> web.StreamResponse:
     """Ask the service and answer what it answers. `deadline` is a time of the event loop."""
@@ -227,6 +231,7 @@ async def forward(
             request_id=request_id,
             deadline_ms=max(1, int(left_s * 1000)),
             identity_token=identity_token,
+            peer=peer,
             trace=trace,
         )
         # A change that was made would be told wrongly the second time: a record that was deleted

@@ -62,8 +62,10 @@ class Credential:
     user_id: str = ""
     workspace_id: str = ""
     role_id: str = ""
+    issued_at: int = 0
+    """When the token was issued, in epoch seconds: a change of password ends those from before."""
 
-    def question(self) -> dict[str, str]:
+    def question(self) -> dict[str, str | int]:
         """The body of `POST /internal/identities`."""
         if self.key_hash:
             return {"apiKeyHash": self.key_hash}
@@ -71,6 +73,7 @@ class Credential:
             "userId": self.user_id,
             "workspaceId": self.workspace_id,
             "roleId": self.role_id,
+            "issuedAt": self.issued_at,
         }
 
 

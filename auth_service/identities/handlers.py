@@ -29,5 +29,7 @@ async def identify(request: web.Request) -> web.StreamResponse:
         if asked.api_key_hash is not None:
             identity = await store.of_key(conn, bytes.fromhex(asked.api_key_hash))
         else:
-            identity = await store.of_user(conn, asked.workspace_id or "", asked.user_id or "")
+            identity = await store.of_user(
+                conn, asked.workspace_id or "", asked.user_id or "", asked.issued_at
+            )
     return json_response(told(identity))

@@ -19,6 +19,7 @@ class IdentityQuestion(BaseModel):
     user_id: str | None = None
     workspace_id: str | None = None
     role_id: str | None = None
+    issued_at: Annotated[int, Field(ge=0, lt=1 << 53)] | None = None
 
     @model_validator(mode="after")
     def _asks_one_thing(self) -> Self:

@@ -10,19 +10,24 @@ from shared.postgres import Conn
 LAST_USED_EVERY_S = 60
 
 
-async def of_user(conn: Conn, workspace_id: str, user_id: str) -> Identity:
+async def of_user(
+    conn: Conn, workspace_id: str, user_id: str, issued_at: int | None = None
+) -> Identity:
     """The user with the role that they hold now, whatever an older token says.
 
-    Raises `Unauthorized` for a user who is disabled or unknown.
+    `issued_at` is the token's, in epoch seconds. Raises `Unauthorized` for a user who is disabled
+    or unknown, and for a token from before the user's sessions were ended.
     """
     row = await conn.fetchrow(
         """SELECT u.role_id, r.version, r.flags, w.record_limit
              FROM users AS u
              JOIN roles AS r ON r.workspace_id = u.workspace_id AND r.id = u.role_id
              JOIN workspaces AS w ON w.workspace_id = u.workspace_id
-            WHERE u.workspace_id = $1 AND u.id = $2 AND u.active""",
+            WHERE u.workspace_id = $1 AND u.id = $2 AND u.active
+              AND u.sessions_from <= coalesce($3, u.sessions_from)""",
         workspace_id,
         user_id,
+        issued_at,
     )
     if row is None:
         raise Unauthorized("Invalid or expired token")

@@ -1,12 +1,14 @@
-"""Decides how long an address must wait before its next login is looked at.
+"""Decides how long a login must wait after failures before the next one is looked at.
 
 Every attempt counts as a failure from the moment it is claimed, before the password is looked at,
 so that fifty guesses at once are no more than fifty guesses one after the other. A login that
 succeeds takes the count away. Addresses that nobody has are counted like all others: the delay
 tells nothing about who has an account.
 
-The price is that an address under attack makes its owner wait as well. That is why the delay ends
-at a minute and nobody is ever locked out.
+Failures are counted for an e-mail address and a network together (`origins.py`), so that a guesser
+slows down and the owner elsewhere does not. Guessing from many networks at once is slowed down by a
+second count of the address alone: beyond a hundred failures, networks from which nobody ever logged
+in to it share one attempt a second. Networks and devices that succeeded before are exempt from it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import Final
 FREE_FAILURES: Final = 5
 FIRST_DELAY_S: Final = 1
 DELAY_MAX_S: Final = 60
+STRANGERS_FREE_FAILURES: Final = 100
+STRANGERS_DELAY_S: Final = 1
 FORGOTTEN_AFTER_S: Final = 15 * 60
 
 
@@ -35,6 +39,11 @@ def delays_s() -> list[int]:
     while delays[-1] < DELAY_MAX_S:
         delays.append(delay_s(len(delays) + 1))
     return delays
+
+
+def strangers_delays_s() -> list[int]:
+    """As `delays_s`, for all networks together from which no login has succeeded before."""
+    return [0] * (STRANGERS_FREE_FAILURES - 1) + [STRANGERS_DELAY_S]
 
 
 def retry_after_s(left_s: float) -> int:

@@ -14,6 +14,7 @@ from auth_service.users.model import TenantAnswer
 from shared.errors import RateLimited, Unauthorized, ValidationError, Violation
 from shared.postgres import DATABASE
 from shared.web import SMALL_BODY, Routes, json_response, read_body
+from shared.web.call import PEER_HEADER
 
 routes = Routes(
     tag="Authentication",
@@ -36,8 +37,10 @@ QUICK_LOGIN_ENABLED: Final = web.AppKey("quick_login_enabled", bool)
 async def log_in(request: web.Request) -> web.StreamResponse:
     """Exchanges e-mail address and password for a token that is valid for 24 hours.
 
-    Send it as `Authorization: Bearer <token>`. After five failures in a row further attempts have
-    to wait, longer each time; `Retry-After` says how long.
+    Send it as `Authorization: Bearer <token>`. After five failures in a row from one network,
+    further attempts from there have to wait, longer each time, up to a minute; `Retry-After` says
+    how long. A client that sends its last token, even an expired one, in the same header is
+    recognised as a device that has logged in before: it does not wait for the failures of others.
     """
     asked = await read_body(request, LoginRequest)
     if not asked.email or not asked.password:
@@ -49,7 +52,14 @@ async def log_in(request: web.Request) -> web.StreamResponse:
                 if not getattr(asked, name)
             ],
         )
-    return _answer(await commands.log_in(request.app, asked.email, asked.password))
+    session = await commands.log_in(
+        request.app,
+        asked.email,
+        asked.password,
+        peer=request.headers.get(PEER_HEADER) or request.remote or "",
+        last_token=_last_token(request),
+    )
+    return _answer(session)
 
 
 @routes.post(
@@ -65,7 +75,8 @@ async def refresh_token(request: web.Request) -> web.StreamResponse:
     """Exchanges a valid token for a new one, which is valid for another 24 hours.
 
     The token is sent as `Authorization: Bearer`, or as `token` in the body. The new token has the
-    user's current role; a disabled user gets none.
+    user's current role; a disabled user gets none, and a token from before a change of the password
+    is refused.
     """
     token = _bearer_token(request)
     if token is None and request.can_read_body:
@@ -87,6 +98,12 @@ async def list_tenants(request: web.Request) -> web.StreamResponse:
         return json_response([])
     async with request.app[DATABASE].acquire() as conn:
         return json_response(await users.tenants(conn))
+
+
+def _last_token(request: web.Request) -> str | None:
+    """The token of the header, if there is one; a header of another kind is no reason to refuse."""
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").strip().partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _bearer_token(request: web.Request) -> str | None:

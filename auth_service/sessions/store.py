@@ -1,4 +1,4 @@
-"""The count of failed logins, kept where every replica sees it."""
+"""The count of failed logins and the networks of good ones, kept where every replica sees them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from shared.postgres import Conn
 
 SWEPT_AT_ONCE_MAX = 4
+NETWORKS_KEPT_DAYS = 90
 
 
 async def claim_attempt(
-    conn: Conn, address_digest: bytes, delays_s: Sequence[int], forgotten_after_s: int
+    conn: Conn, digest: bytes, delays_s: Sequence[int], forgotten_after_s: int
 ) -> bool:
-    """Count one more attempt, as a failure, or refuse because the address has to wait.
+    """Count one more attempt, as a failure, or refuse because it has to wait.
 
     One statement does both, so attempts at the same moment cannot all see the same count. Each also
     sweeps away a few that are long forgotten: the table holds no more than what was tried lately.
@@ -45,7 +46,7 @@ async def claim_attempt(
                                      END AS failures) AS counted)
                        WHERE tried.blocked_until <= clock_timestamp()
         RETURNING tried.failures""",
-        address_digest,
+        digest,
         list(delays_s),
         forgotten_after_s,
         SWEPT_AT_ONCE_MAX,
@@ -53,17 +54,55 @@ async def claim_attempt(
     return claimed is not None
 
 
-async def seconds_to_wait(conn: Conn, address_digest: bytes) -> float:
-    """How long an address that was refused has to wait still."""
+async def seconds_to_wait(conn: Conn, digest: bytes) -> float:
+    """How long an attempt that was refused has to wait still."""
     left: float | None = await conn.fetchval(
         """SELECT extract(epoch FROM blocked_until - clock_timestamp())::float8
              FROM login_attempts
             WHERE address_digest = $1""",
-        address_digest,
+        digest,
     )
     return max(left or 0.0, 0.0)
 
 
-async def forget_attempts(conn: Conn, address_digest: bytes) -> None:
-    """Somebody who knows the password came in: the count begins anew."""
-    await conn.execute("DELETE FROM login_attempts WHERE address_digest = $1", address_digest)
+async def forget_attempts(conn: Conn, digest: bytes) -> None:
+    """Start the count again after a login that succeeded."""
+    await conn.execute("DELETE FROM login_attempts WHERE address_digest = $1", digest)
+
+
+async def is_known_network(conn: Conn, account: bytes, network: bytes) -> bool:
+    """Whether a login of this address has succeeded from this network before."""
+    return bool(
+        await conn.fetchval(
+            """SELECT EXISTS (
+                      SELECT FROM login_networks
+                       WHERE address_digest = $1 AND network_digest = $2)""",
+            account,
+            network,
+        )
+    )
+
+
+async def remember_network(conn: Conn, account: bytes, network: bytes) -> None:
+    """Note that a login succeeded from here, at most once a day, and sweep away some old notes."""
+    await conn.execute(
+        """WITH swept AS (
+               DELETE FROM login_networks
+                WHERE (address_digest, network_digest) IN (
+                      SELECT address_digest, network_digest
+                        FROM login_networks
+                       WHERE last_at < clock_timestamp() - make_interval(days => $3)
+                         AND (address_digest, network_digest) <> ($1, $2)
+                       ORDER BY last_at
+                       LIMIT $4
+                         FOR UPDATE SKIP LOCKED))
+           INSERT INTO login_networks AS known (address_digest, network_digest, last_at)
+           VALUES ($1, $2, clock_timestamp())
+               ON CONFLICT (address_digest, network_digest)
+               DO UPDATE SET last_at = clock_timestamp()
+                       WHERE known.last_at < clock_timestamp() - interval '1 day'""",
+        account,
+        network,
+        NETWORKS_KEPT_DAYS,
+        SWEPT_AT_ONCE_MAX,
+    )

@@ -51,23 +51,23 @@ async def create(
 
 
 async def disable(db: Database, workspace_id: str, user_id: str) -> User:
-    """No more logins, and no more use of the tokens that are out."""
+    """End all sessions of the user and refuse new ones."""
     async with db.transaction() as conn:
-        user = await store.set_active(conn, workspace_id, user_id, active=False)
+        user = await store.disable(conn, workspace_id, user_id)
         await outbox.stage(conn, _told(events.USER_DISABLED, user))
     return user
 
 
 async def enable(db: Database, workspace_id: str, user_id: str) -> User:
-    """The opposite of `disable`."""
+    """Let a disabled user log in again; sessions from before stay ended."""
     async with db.transaction() as conn:
-        user = await store.set_active(conn, workspace_id, user_id, active=True)
+        user = await store.enable(conn, workspace_id, user_id)
         await outbox.stage(conn, _told(events.USER_UPDATED, user))
     return user
 
 
 async def set_password(db: Database, workspace_id: str, user_id: str, password_hash: str) -> User:
-    """From now on this password and no other; tokens that are out stay good to their end."""
+    """Replace the password and end all sessions of the user."""
     async with db.transaction() as conn:
         user = await store.set_password(conn, workspace_id, user_id, password_hash)
         await outbox.stage(conn, _told(events.USER_UPDATED, user))

@@ -24,6 +24,8 @@ class User:
     version: int
     created_at: datetime
     updated_at: datetime
+    sessions_from: int = 0
+    """Epoch seconds: tokens issued before this moment are no longer good."""
 
     def public(self) -> dict[str, str]:
         """What a client is told about a user."""

@@ -19,6 +19,10 @@ class Login:
     password_hash: str = field(repr=False)
 
 
+# `sessions_from` is set to the next whole second: a token says in whole seconds when it was issued,
+# and one of this very second may have been issued before the change.
+
+
 class AddressTaken(Conflict):
     """The user's id is free, but somebody else logs in with the address."""
 
@@ -61,7 +65,7 @@ async def find_login(conn: Conn, address: str) -> Login | None:
     """Who logs in with this normalised address, also when disabled."""
     row = await conn.fetchrow(
         """SELECT u.workspace_id, u.id, u.email, u.name, u.role_id, u.active, u.quick_login,
-                  u.version, u.created_at, u.updated_at, u.password_hash
+                  u.version, u.created_at, u.updated_at, u.sessions_from, u.password_hash
              FROM addresses AS a
              JOIN users AS u ON u.workspace_id = a.workspace_id AND u.id = a.user_id
             WHERE a.address = $1""",
@@ -70,11 +74,25 @@ async def find_login(conn: Conn, address: str) -> Login | None:
     return None if row is None else Login(_user(row), row["password_hash"])
 
 
+async def find_unchanged(conn: Conn, login: Login) -> User | None:
+    """The user of this login, unless disabled or given another password since it was read."""
+    row = await conn.fetchrow(
+        """SELECT workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at, sessions_from
+             FROM users
+            WHERE workspace_id = $1 AND id = $2 AND password_hash = $3 AND active""",
+        login.user.workspace_id,
+        login.user.id,
+        login.password_hash,
+    )
+    return None if row is None else _user(row)
+
+
 async def find(conn: Conn, workspace_id: str, user_id: str) -> User | None:
     """The user, also when disabled."""
     row = await conn.fetchrow(
         """SELECT workspace_id, id, email, name, role_id, active, quick_login, version,
-                  created_at, updated_at
+                  created_at, updated_at, sessions_from
              FROM users
             WHERE workspace_id = $1 AND id = $2""",
         workspace_id,
@@ -83,29 +101,48 @@ async def find(conn: Conn, workspace_id: str, user_id: str) -> User | None:
     return None if row is None else _user(row)
 
 
-async def set_active(conn: Conn, workspace_id: str, user_id: str, *, active: bool) -> User:
-    """Raises `NotFound`."""
+async def enable(conn: Conn, workspace_id: str, user_id: str) -> User:
+    """Let the user log in again. Raises `NotFound`."""
     row = await conn.fetchrow(
         """UPDATE users
-              SET active = $3, version = version + 1, updated_at = clock_timestamp()
+              SET active = true, version = version + 1, updated_at = clock_timestamp()
             WHERE workspace_id = $1 AND id = $2
         RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
-                  created_at, updated_at""",
+                  created_at, updated_at, sessions_from""",
         workspace_id,
         user_id,
-        active,
+    )
+    return _found(row, user_id)
+
+
+async def disable(conn: Conn, workspace_id: str, user_id: str) -> User:
+    """Lock the user out and end all sessions. Raises `NotFound`."""
+    row = await conn.fetchrow(
+        """UPDATE users
+              SET active = false,
+                  sessions_from = ceil(extract(epoch FROM clock_timestamp())),
+                  version = version + 1,
+                  updated_at = clock_timestamp()
+            WHERE workspace_id = $1 AND id = $2
+        RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at, sessions_from""",
+        workspace_id,
+        user_id,
     )
     return _found(row, user_id)
 
 
 async def set_password(conn: Conn, workspace_id: str, user_id: str, password_hash: str) -> User:
-    """Raises `NotFound`."""
+    """Replace the password and end all sessions. Raises `NotFound`."""
     row = await conn.fetchrow(
         """UPDATE users
-              SET password_hash = $3, version = version + 1, updated_at = clock_timestamp()
+              SET password_hash = $3,
+                  sessions_from = ceil(extract(epoch FROM clock_timestamp())),
+                  version = version + 1,
+                  updated_at = clock_timestamp()
             WHERE workspace_id = $1 AND id = $2
         RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
-                  created_at, updated_at""",
+                  created_at, updated_at, sessions_from""",
         workspace_id,
         user_id,
         password_hash,
@@ -121,7 +158,7 @@ async def set_role(conn: Conn, workspace_id: str, user_id: str, role_id: str) ->
                   SET role_id = $3, version = version + 1, updated_at = clock_timestamp()
                 WHERE workspace_id = $1 AND id = $2
             RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
-                      created_at, updated_at""",
+                      created_at, updated_at, sessions_from""",
             workspace_id,
             user_id,
             role_id,
@@ -180,4 +217,5 @@ def _user(row: Record) -> User:
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        sessions_from=row["sessions_from"],
     )

@@ -14,6 +14,8 @@ from shared.identity import Identity
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 DEADLINE_HEADER: Final = "X-Sigma-Deadline"
 TRACE_HEADER: Final = "traceparent"
+PEER_HEADER: Final = "X-Sigma-Peer"
+"""On requests to open routes: the client's address, as the gateway knows it."""
 
 REQUEST_ID_LENGTH_MAX: Final = 128
 DEADLINE_S_MAX: Final = 600.0

@@ -61,6 +61,18 @@ async def test_a_disabled_user(two_gateways):
     await _soon(callers, read, NO_TOKEN)
 
 
+async def test_a_session_from_before_the_password_changed(two_gateways):
+    stack, urls, broker_away = two_gateways
+    sigma = await stack.workspace()
+    await sigma.role("role-editor")
+    editor = await sigma.user("role-editor", user_id="user-phished")
+    callers = [editor.at(url) for url in urls]
+    await _warm(stack, callers, read, broker_away)
+    whom = ("--workspace", sigma.id, "--id", "user-phished")
+    await stack.administer("set-password", *whom, "--password-stdin", stdin="another password")
+    await _soon(callers, read, NO_TOKEN)
+
+
 async def test_a_deactivated_key(two_gateways):
     stack, urls, broker_away = two_gateways
     sigma = await stack.workspace()

@@ -21,6 +21,7 @@ from auth_service.sessions.hashing import HASHING, HashingPool
 from auth_service.users import commands as users
 from auth_service.workspaces import commands as workspaces
 from shared.config import ConfigError
+from shared.errors import Unauthorized
 from shared.tokens import Claims
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
@@ -72,8 +73,26 @@ async def add_user(auth: RunningService, user_id: str = "user-eva", **fields: An
     )
 
 
-async def log_in(auth: RunningService, email: str = EMAIL, password: str = PASSWORD) -> Answer:
-    return await auth.stranger().post("/auth/login", {"email": email, "password": password})
+async def log_in(
+    auth: RunningService,
+    email: str = EMAIL,
+    password: str = PASSWORD,
+    *,
+    peer: str = "192.0.2.1",
+    last_token: str | None = None,
+) -> Answer:
+    """As the gateway passes a login on: with the address of the client."""
+    headers = {"X-Sigma-Peer": peer}
+    if last_token is not None:
+        headers["Authorization"] = f"Bearer {last_token}"
+    body = {"email": email, "password": password}
+    return await auth.stranger().post("/auth/login", body, headers=headers)
+
+
+async def counts(auth: RunningService) -> list[int]:
+    """The failures that are counted, for an address with a network or for an address alone."""
+    rows = await auth.database.fetch("SELECT failures FROM login_attempts ORDER BY failures")
+    return [row["failures"] for row in rows]
 
 
 async def unblock(auth: RunningService) -> None:
@@ -204,7 +223,8 @@ async def test_whoever_it_is_one_hash_is_compared_and_the_same_statements_run(au
         compared = argon2.extract_parameters(verified[0][1])
         work.append((len(verified), len(hashed), len(leases), len(claims), compared))
     assert work == [work[0]] * len(work)
-    assert work[0][:4] == (1, 0, 1, 1)
+    # One attempt is counted twice: for the network, and for the address over all networks.
+    assert work[0][:4] == (1, 0, 1, 2)
 
 
 async def test_a_hash_with_old_parameters_is_replaced_by_the_next_login(auth, monkeypatch):
@@ -230,13 +250,14 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "_DELAYS_S", [0, 0, 0, 0, 3600])
 
 
-async def test_every_failure_blocks_the_address_for_as_long_as_the_rule_says(auth):
+async def test_every_failure_blocks_the_network_for_as_long_as_the_rule_says(auth):
     for failures in range(1, 15):
         await unblock(auth)
         assert (await log_in(auth, password="wrong")).told == REFUSED
         row = await auth.database.fetchrow(
             """SELECT failures, extract(epoch FROM blocked_until - last_at)::float8 AS blocked_s
-                 FROM login_attempts"""
+                 FROM login_attempts
+                ORDER BY blocked_until DESC"""
         )
         assert (row["failures"], round(row["blocked_s"])) == (failures, delay_s(failures))
 
@@ -256,7 +277,7 @@ async def test_a_blocked_address_has_to_wait_with_the_right_password_too(
             429, "RATE_LIMITED", f"Too many requests. Retry after {wait_s} seconds."
         )
     # Waiting it out is enough; being refused meanwhile was no failure.
-    assert await auth.database.fetchval("SELECT failures FROM login_attempts") == 5
+    assert await counts(auth) == [5, 5]
     await unblock(auth)
     assert (await log_in(auth)).status == 200
 
@@ -266,7 +287,8 @@ async def test_who_comes_in_begins_anew(auth):
         await log_in(auth, password="wrong")
     await unblock(auth)
     assert (await log_in(auth)).status == 200
-    assert await auth.database.fetchval("SELECT count(*) FROM login_attempts") == 0
+    # Only the count of the address over all networks stays.
+    assert await counts(auth) == [6]
     for _ in range(5):
         assert (await log_in(auth, password="wrong")).told == REFUSED
 
@@ -280,7 +302,7 @@ async def test_failures_long_ago_are_forgotten(auth):
                   last_at = now() - interval '16 minutes'"""
     )
     assert (await log_in(auth, password="wrong")).told == REFUSED
-    assert await auth.database.fetchval("SELECT failures FROM login_attempts") == 1
+    assert await counts(auth) == [1, 1]
 
 
 async def test_an_address_that_nobody_has_waits_like_any_other(auth, patient):
@@ -354,15 +376,108 @@ async def test_attempts_that_are_long_forgotten_are_swept_away_by_others(auth):
     )
     for n in range(6):
         await log_in(auth, f"nobody-{n}@sigma.io", "wrong")
-    remembered = await auth.database.fetchval("SELECT count(*) FROM login_attempts")
-    assert remembered == 6
+    assert await counts(auth) == [1] * 12
 
 
 async def test_no_address_is_stored_where_attempts_are_counted(auth):
     await log_in(auth, "Somebody@sigma.io", "hunter2")
-    row = await auth.database.fetchrow("SELECT l::text AS told FROM login_attempts AS l")
-    assert "somebody" not in row["told"].lower()
-    assert "hunter2" not in row["told"]
+    assert (await log_in(auth)).status == 200
+    rows = await auth.database.fetch(
+        """SELECT l::text AS told FROM login_attempts AS l
+            UNION ALL
+           SELECT n::text FROM login_networks AS n"""
+    )
+    assert len(rows) == 4
+    for row in rows:
+        for word in ("somebody", "sigma", "hunter2", "192.0.2.1", EMAIL.lower()):
+            assert word not in row["told"].lower()
+
+
+# --- the delay is the guesser's
+
+
+async def test_a_guesser_makes_nobody_wait_in_another_network(auth, patient):
+    for _ in range(5):
+        assert (await log_in(auth, password="wrong", peer="198.51.100.7")).status == 401
+    assert (await log_in(auth, password="wrong", peer="198.51.100.7")).status == 429
+    assert (await log_in(auth, peer="198.51.100.7")).status == 429
+    assert (await log_in(auth, peer="198.51.100.8")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_one"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("192.0.2.9", "::ffff:192.0.2.9", True),
+        ("unknown", "unknown", True),
+    ],
+)
+async def test_a_network_is_what_one_subscriber_has(auth, patient, one, other, are_one):
+    for _ in range(5):
+        await log_in(auth, password="wrong", peer=one)
+    assert (await log_in(auth, peer=other)).status == (429 if are_one else 200)
+
+
+async def test_a_device_that_came_in_before_passes_in_the_guessers_network(auth, patient):
+    token = (await log_in(auth)).body["token"]
+    for _ in range(6):
+        await log_in(auth, password="wrong")
+    assert (await log_in(auth)).status == 429
+    assert (await log_in(auth, last_token=token)).status == 200
+    # It has a count of its own, for whoever stole the token guesses too.
+    for _ in range(5):
+        assert (await log_in(auth, password="wrong", last_token=token)).status == 401
+    assert (await log_in(auth, last_token=token)).status == 429
+
+
+async def test_an_expired_token_shows_a_device_too(auth, patient, monkeypatch):
+    token = (await log_in(auth)).body["token"]
+    for _ in range(5):
+        await log_in(auth, password="wrong")
+    now = time.time() + 30 * 24 * 60 * 60
+    monkeypatch.setattr(auth.app[KEYS], "_now", lambda: now)
+    with pytest.raises(Unauthorized):
+        auth.app[KEYS].verify(token)
+    assert (await log_in(auth, last_token=token)).status == 200
+
+
+@pytest.mark.parametrize("whose", ["nobody's", "another's", "before the password changed"])
+async def test_another_token_shows_no_device(auth, patient, whose):
+    if whose == "nobody's":
+        token = "x.y.z"
+    elif whose == "another's":
+        await add_user(auth, "user-mallory", email="mallory@sigma.io")
+        token = (await log_in(auth, "mallory@sigma.io")).body["token"]
+    else:
+        token = (await log_in(auth)).body["token"]
+        await users.set_password(auth.database, WS, "user-eva", HASH["of_password"])
+    for _ in range(5):
+        assert (await log_in(auth, password="wrong", last_token=token)).status == 401
+    assert (await log_in(auth)).status == 429
+
+
+async def test_many_networks_together_are_slowed_down_and_the_owners_is_not(auth, monkeypatch):
+    monkeypatch.setattr(commands, "_STRANGERS_DELAYS_S", [0] * 9 + [3600])
+    assert (await log_in(auth, peer="192.0.2.1")).status == 200
+    answers = [await log_in(auth, password="wrong", peer=f"198.51.100.{n % 20}") for n in range(20)]
+    # The login that succeeded was the first of ten attempts of strangers.
+    assert [answer.status for answer in answers] == [401] * 9 + [429] * 11
+    assert (await log_in(auth, peer="203.0.113.5")).status == 429
+    assert (await log_in(auth, peer="192.0.2.1")).status == 200
+    # Who was refused for the others' sake was not counted: the first attempt is still to come.
+    assert await counts(auth) == [1] * 9 + [10]
+
+
+async def test_networks_that_succeeded_are_forgotten_after_a_while(auth):
+    await auth.database.execute(
+        """INSERT INTO login_networks (address_digest, network_digest, last_at)
+           SELECT sha256(n::text::bytea), sha256('x'), now() - interval '91 days'
+             FROM generate_series(1, 6) AS n"""
+    )
+    for n in range(2):
+        assert (await log_in(auth, peer=f"192.0.2.{n}")).status == 200
+    assert await auth.database.fetchval("SELECT count(*) FROM login_networks") == 2
 
 
 async def test_when_too_many_want_to_log_in_the_rest_comes_back_later(services, monkeypatch):
@@ -385,7 +500,7 @@ async def test_when_too_many_want_to_log_in_the_rest_comes_back_later(services, 
     hold.set()
     assert [answer.status for answer in await asyncio.gather(*waiting)] == [401] * 3
     # The one who was sent away was not counted.
-    assert await auth.database.fetchval("SELECT count(*) FROM login_attempts") == 3
+    assert await counts(auth) == [1] * 6
     assert (await log_in(auth, "late@sigma.io", "wrong")).status == 401
 
 
@@ -464,6 +579,54 @@ async def test_a_changed_role_is_in_the_next_token(auth):
     answer = await auth.stranger().post("/auth/refresh", {"token": token})
     assert answer.body["user"] == USER | {"roleId": "role-editor"}
     assert auth.app[KEYS].verify(answer.body["token"]).role_id == "role-editor"
+
+
+# --- the end of sessions
+
+
+async def ended_by_a_password(auth: RunningService) -> None:
+    await users.set_password(auth.database, WS, "user-eva", HASH["of_password"])
+
+
+async def ended_by_disabling(auth: RunningService) -> None:
+    await users.disable(auth.database, WS, "user-eva")
+    await users.enable(auth.database, WS, "user-eva")
+
+
+async def identity(auth: RunningService, token: str) -> Answer:
+    claims = auth.app[KEYS].verify(token)
+    return await auth.as_service("gateway").ask(
+        "POST",
+        "/internal/identities",
+        {"userId": "user-eva", "workspaceId": WS, "issuedAt": claims.issued_at},
+    )
+
+
+@pytest.mark.parametrize("end", [ended_by_a_password, ended_by_disabling])
+async def test_sessions_from_before_are_ended_and_new_ones_are_not(auth, end):
+    before = (await log_in(auth)).body["token"]
+    assert (await identity(auth, before)).status == 200
+    await end(auth)
+    # At once, in the same second, whose tokens say the same time.
+    after = (await log_in(auth)).body["token"]
+    assert (await auth.stranger().post("/auth/refresh", {"token": before})).told == BAD_TOKEN
+    assert (await identity(auth, before)).told == BAD_TOKEN
+    assert (await identity(auth, after)).status == 200
+    again = await auth.stranger().post("/auth/refresh", {"token": after})
+    assert again.status == 200
+    assert (await identity(auth, again.body["token"])).status == 200
+
+
+async def test_a_login_that_a_change_of_the_password_overtakes_is_refused(auth, monkeypatch):
+    real = HashingPool.run
+
+    async def overtaken(self: HashingPool, *work: Any, **more: Any) -> Any:
+        matches = await real(self, *work, **more)
+        await users.set_password(auth.database, WS, "user-eva", passwords.hashed("another"))
+        return matches
+
+    monkeypatch.setattr(HashingPool, "run", overtaken)
+    assert (await log_in(auth)).told == REFUSED
 
 
 # --- tenants

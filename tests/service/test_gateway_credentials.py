@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 
@@ -50,13 +51,14 @@ async def test_a_program_is_known_by_its_key(world: World):
 
 
 async def test_a_person_is_known_by_the_token(world: World):
+    began = int(time.time())
     told = (await world.person().get("/records/ent-1")).ok()
     identity = world.identity_in(told)
     assert (identity.kind, identity.id, identity.role_id) == ("user", "user-1", "role-editor")
     assert (identity.role_version, sorted(identity.flags)) == (3, ["canExport"])
-    assert world.auth.asked == [
-        {"userId": "user-1", "workspaceId": "ws-1", "roleId": "role-editor"}
-    ]
+    (asked,) = world.auth.asked
+    assert began <= asked.pop("issuedAt") <= time.time()
+    assert asked == {"userId": "user-1", "workspaceId": "ws-1", "roleId": "role-editor"}
 
 
 async def test_the_question_carries_the_id_of_the_request(world: World):

@@ -81,6 +81,7 @@ FORGED = [
     ("X_SIGMA-IDENTITY", "forged"),
     ("X-Sigma-Workspace", "forged"),
     ("X-Sigma-Deadline", "1"),
+    ("X-Sigma-Peer", "203.0.113.7"),
     ("x_sigma_deadline", "1"),
     ("Authorization_", "forged"),
 ]
@@ -102,7 +103,23 @@ async def test_no_identity_header_of_the_client_arrives_at_an_open_address(world
         "/api/v1/auth/login", method="POST", headers=[*FORGED, ("Content-Length", "0")], key=None
     )
     told = await seen(world, payload)
-    assert [name for name in names_of(told) if "sigma" in name] == ["x-sigma-deadline"]
+    assert sorted(name for name in names_of(told) if "sigma" in name) == [
+        "x-sigma-deadline",
+        "x-sigma-peer",
+    ]
+    assert value_of(told, "X-Sigma-Peer") == "127.0.0.1"
+
+
+async def test_behind_a_trusted_proxy_the_peer_is_whom_it_names(world: World):
+    gateway = await world.another(trusted_hops=1)
+    payload = request_bytes(
+        "/api/v1/auth/login",
+        method="POST",
+        headers=[("X-Forwarded-For", "198.51.100.1, 192.0.2.1"), ("Content-Length", "0")],
+        key=None,
+    )
+    await raw(gateway.url, payload)
+    assert value_of(world.echo.received[-1], "X-Sigma-Peer") == "192.0.2.1"
 
 
 async def test_what_connection_names_is_dropped_and_what_the_gateway_adds_is_not(world: World):

@@ -37,7 +37,9 @@ async def test_a_token_that_was_verified_once_still_expires():
     clock = Clock()
     authenticator = Authenticator(TokenKeys.parse(KEYS, clock), clock)
     request = bearing(token_of("user-1", clock))
-    known = Credential(user_id="user-1", workspace_id="ws-1", role_id="role-x")
+    known = Credential(
+        user_id="user-1", workspace_id="ws-1", role_id="role-x", issued_at=int(clock.now)
+    )
     for _ in range(2):
         assert authenticator.credential(request) == known
     clock.now += TOKEN_LIFETIME_S - 1
