@@ -7,6 +7,7 @@ import re
 
 from shared.errors import ValidationError
 
+ALIAS_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}$"
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -28,6 +29,14 @@ def new_id(prefix: str) -> str:
 def is_id(value: str) -> bool:
     """Whether this has the form of an id."""
     return _ID.fullmatch(value) is not None
+
+
+def check_same_id(known: str, sent: str | None) -> None:
+    """Raise `ValidationError` when the body of a PUT names another id than its address does."""
+    if sent is not None and sent != known:
+        raise ValidationError.at(
+            "/id", f"Field 'id' cannot change: expected '{known}', got '{sent[:100]}'"
+        )
 
 
 def check_id(value: str, field: str = "id") -> str:

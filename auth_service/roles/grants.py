@@ -32,7 +32,7 @@ def check_sound(draft: RoleDraft, role_id: str) -> None:
     ]
     if draft.id is not None and draft.id != role_id:
         violations.insert(
-            0, Violation("/id", f"Field 'id' cannot change from '{role_id}' to '{draft.id}'")
+            0, Violation("/id", f"Field 'id' cannot change: expected '{role_id}', got '{draft.id}'")
         )
     if violations:
         raise ValidationError.of(violations)

@@ -11,6 +11,7 @@ from records_service.parts.answers import answer, created, shown
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
+from shared.ids import check_same_id
 from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
@@ -83,6 +84,7 @@ async def replace_attribute(request: web.Request) -> web.StreamResponse:
     """Replaces the whole attribute. Type and dimensions cannot change once records have values."""
     identity = identity_of(request)
     draft = await read_body(request, AttributeDraft)
+    check_same_id(request.match_info["id"], draft.id)
     part = await commands.replace(
         request.app,
         identity,

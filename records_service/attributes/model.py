@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part, whole
 from shared.bounds import AtMost
@@ -144,7 +144,20 @@ class Attribute:
 
 
 class ValidationDraft(Body):
-    """Rules for values. Each belongs to certain types."""
+    """Rules for values. Each belongs to certain types. A rule that does not exist is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_known(cls, sent: Any) -> Any:
+        known = {info.alias or name for name, info in cls.model_fields.items()}
+        for rule in sent if isinstance(sent, dict) else ():
+            if rule not in known and rule not in cls.model_fields:
+                raise ValueError(
+                    f"Unknown rule '{str(rule)[:100]}': expected one of {', '.join(sorted(known))}"
+                )
+        return sent
 
     required: bool | None = None
     """Whether completeness counts the attribute in every lifecycle state. Records without it are

@@ -32,7 +32,10 @@ class Claim:
 
 
 def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> list[Claim]:
-    """The claims of these entries; none for an attribute that is not unique."""
+    """The claims of these entries; none for an attribute that is not unique.
+
+    An empty text is no value, as completeness has it, so any number of records may have it.
+    """
     if not attribute.validation.unique:
         return []
     return [
@@ -43,6 +46,7 @@ def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> lis
             value=entry["value"],
         )
         for entry in entries
+        if entry["value"] != ""
     ]
 
 

@@ -41,7 +41,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     role = await role_of(request)
     seen = await see(request.app, identity.workspace_id, request.match_info["id"])
     async with list_connection(request.app, identity.workspace_id) as conn:
-        entries, total = await store.page(
+        entries, total, limit = await store.page(
             conn,
             identity.workspace_id,
             record_id=seen.record.id,
@@ -49,6 +49,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             only_latest_record=role is not None,
             offset=asked.offset,
             limit=asked.limit,
+            limit_is_asked=asked.limit_is_asked,
         )
     visible = seen.rules.access(role, seen.record.state_id).visible
 
@@ -70,7 +71,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             ],
             "total": total,
             "offset": asked.offset,
-            "limit": asked.limit,
+            "limit": limit,
         }
     )
 
@@ -90,7 +91,7 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
         raise PermissionDenied
     asked = read_query(request, AuditFilter)
     async with list_connection(request.app, identity.workspace_id) as conn:
-        entries, total = await store.page(
+        entries, total, limit = await store.page(
             conn,
             identity.workspace_id,
             record_id=asked.entity_id,
@@ -98,13 +99,14 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
             action=asked.action,
             offset=asked.offset,
             limit=asked.limit,
+            limit_is_asked=asked.limit_is_asked,
         )
     return json_response(
         {
             "items": [_shown(entry, entry.changes) for entry in entries],
             "total": total,
             "offset": asked.offset,
-            "limit": asked.limit,
+            "limit": limit,
         }
     )
 

@@ -19,11 +19,13 @@ async def page(
     action: str | None = None,
     offset: int,
     limit: int,
-) -> tuple[list[Entry], int]:
-    """Entries, newest first, and how many there are in all.
+    limit_is_asked: bool,
+) -> tuple[list[Entry], int, int]:
+    """Entries, newest first, how many there are in all, and the page's limit.
 
     `only_latest_record` leaves out earlier records that had the id of this one. Raises
-    `ValidationError` for a page of too many bytes.
+    `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter where
+    the limit is the default.
     """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
@@ -78,6 +80,8 @@ async def page(
         pages.PAGE_BYTES_MAX,
     )
     found = [row for row in rows if row["id"] is not None]
-    pages.check_fits([row["changes"] for row in found])
-    entries = [Entry(**{name: row[name] for name in Entry.__dataclass_fields__}) for row in found]
-    return entries, rows[0]["total"]
+    fit = pages.fitting([row["changes"] for row in found], limit_is_asked=limit_is_asked)
+    entries = [
+        Entry(**{name: row[name] for name in Entry.__dataclass_fields__}) for row in found[:fit]
+    ]
+    return entries, rows[0]["total"], fit if fit < len(found) else limit

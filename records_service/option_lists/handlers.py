@@ -18,6 +18,7 @@ from records_service.parts.model import Part
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
+from shared.ids import check_same_id
 from shared.postgres import DATABASE
 from shared.versions import entity_tag, if_match
 from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
@@ -92,6 +93,7 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
     """
     workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionListDraft)
+    check_same_id(request.match_info["id"], draft.id)
     part = await commands.replace(
         request.app,
         workspace_id,
@@ -152,6 +154,7 @@ async def replace_option(request: web.Request) -> web.StreamResponse:
     """Replaces the whole option, which records keep. The `ETag` is the version of the list."""
     workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionValueDraft)
+    check_same_id(request.match_info["valueId"], draft.id)
     value, option_list = await commands.replace_value(
         request.app,
         workspace_id,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from shared.ids import ID_PATTERN
+from shared.ids import ALIAS_PATTERN, ID_PATTERN
 from shared.numbers import EXACT_INTEGER_MAX
 from shared.shapes import Shape
 
@@ -20,7 +20,7 @@ Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Alias = Annotated[
     str,
     Field(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}$",
+        pattern=ALIAS_PATTERN,
         description="The name in URLs and values. Unique in the workspace; it may be changed.",
     ),
 ]

@@ -137,6 +137,11 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
     try:
         return await settled(app, attempt)
     except WorkspaceFull:
+        if draft.id is not None:
+            # Created before, perhaps by this very request: that is what its sender must hear.
+            async with app[DATABASE].acquire() as conn:
+                if await store.existing(conn, identity.workspace_id, [draft.id]):
+                    raise Conflict.taken("Entity", draft.id) from None
         raise LimitExceeded(f"Entity limit of {identity.record_limit} reached") from None
 
 

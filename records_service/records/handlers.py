@@ -44,6 +44,7 @@ from shared.errors import (
     ValidationError,
 )
 from shared.identity import Permission
+from shared.ids import check_same_id
 from shared.postgres import DATABASE
 from shared.versions import entity_tag, if_match
 from shared.web import (
@@ -74,7 +75,9 @@ routes = Routes(
 async def list_records(request: web.Request) -> web.StreamResponse:
     """One page of records, filtered by schema and lifecycle state, oldest first.
 
-    A page has at most 16 MB. Attributes that are hidden from the caller are left out.
+    A page has at most 16 MB: without `limit` it may be shorter than usual, and says its `limit`; a
+    `limit` that asks for more is refused. The next page begins at `offset` + `limit`. Attributes
+    that are hidden from the caller are left out.
     """
     identity = identity_of(request)
     asked = read_query(request, RecordFilter)
@@ -89,6 +92,7 @@ async def list_records(request: web.Request) -> web.StreamResponse:
             state_ids=state_ids,
             offset=asked.offset,
             limit=asked.limit,
+            limit_is_asked=asked.limit_is_asked,
         )
     blueprint = await request.app[BLUEPRINTS].at(db, identity.workspace_id, page.model_version)
     return json_response(
@@ -96,7 +100,7 @@ async def list_records(request: web.Request) -> web.StreamResponse:
             "items": await _shown_list(request, page.records, blueprint, role),
             "total": page.total,
             "offset": asked.offset,
-            "limit": asked.limit,
+            "limit": page.limit,
         }
     )
 
@@ -147,6 +151,7 @@ async def update_record(request: web.Request) -> web.StreamResponse:
     """Replaces all values of each attribute in the body; other attributes stay as they are."""
     caller = await _caller(request)
     changes = await read_body(request, RecordChanges)
+    check_same_id(request.match_info["id"], changes.id)
     seen = await commands.change(request.app, caller, request.match_info["id"], changes)
     return await _answer(request, caller, seen)
 

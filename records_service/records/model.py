@@ -94,6 +94,8 @@ class RecordDraft(_Body):
 class RecordChanges(_Body):
     """New values. Attributes that are not named stay as they are."""
 
+    id: str | None = None
+    """The id, if it is sent; it cannot change."""
     values: SentValues
     """The new values."""
     schema_id: str | None = Field(default=None, alias="schemaId")

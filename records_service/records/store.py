@@ -100,6 +100,7 @@ class Listing:
     """Part of a list, and what it is to be shown by; all of one moment."""
 
     records: list[Listed]
+    limit: int
     total: int
     model_version: int
 
@@ -139,10 +140,12 @@ async def page(
     state_ids: Sequence[str] | None,
     offset: int,
     limit: int,
+    limit_is_asked: bool = True,
 ) -> Listing:
     """Records in order of creation, how many there are in all, and the model's version.
 
-    Raises `ValidationError` for a page of too many bytes.
+    Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
+    where the limit is the default.
     """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
@@ -207,7 +210,7 @@ async def page(
         pages.PAGE_BYTES_MAX,
     )
     found = [row for row in rows if row["id"] is not None]
-    pages.check_fits([row["document"] for row in found])
+    fit = pages.fitting([row["document"] for row in found], limit_is_asked=limit_is_asked)
     return Listing(
         records=[
             Listed(
@@ -219,8 +222,9 @@ async def page(
                 row["written_by"],
                 row,
             )
-            for row in found
+            for row in found[:fit]
         ],
+        limit=fit if fit < len(found) else limit,
         total=rows[0]["total"],
         model_version=rows[0]["model_version"] or 0,
     )

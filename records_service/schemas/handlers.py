@@ -12,6 +12,7 @@ from records_service.schemas import commands
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
+from shared.ids import check_same_id
 from shared.postgres import DATABASE
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
@@ -86,6 +87,7 @@ async def replace_schema(request: web.Request) -> web.StreamResponse:
     Values of attributes that leave the schema stay stored and are no longer shown.
     """
     draft = await read_body(request, SchemaDraft)
+    check_same_id(request.match_info["id"], draft.id)
     part = await commands.replace(
         request, await role_of(request), request.match_info["id"], draft, if_match(request)
     )

@@ -67,6 +67,11 @@ class Page(Shape):
     limit: Annotated[int, Field(ge=1, le=LIST_LIMIT_MAX)] = LIST_LIMIT_DEFAULT
     """How many to answer at most."""
 
+    @property
+    def limit_is_asked(self) -> bool:
+        """Whether the client named a limit; a default one may be answered by a shorter page."""
+        return "limit" in self.model_fields_set
+
 
 async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     """The JSON body as a model.

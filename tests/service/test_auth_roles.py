@@ -298,7 +298,7 @@ async def test_the_id_in_the_body_must_be_the_one_in_the_path(auth):
     (await admin.post("/roles", full_role())).ok()
     answer = await admin.put("/roles/role-editor", {"id": "role-y", "name": "X"})
     assert answer.told == error(
-        400, "VALIDATION_ERROR", "Field 'id' cannot change from 'role-editor' to 'role-y'"
+        400, "VALIDATION_ERROR", "Field 'id' cannot change: expected 'role-editor', got 'role-y'"
     )
 
 

@@ -181,7 +181,7 @@ async def test_an_attribute_cannot_come_to_guard_itself(world: World, admin: Cal
     await world.attribute("sku")
     for name in ("attr-sku", "sku"):
         guards = [{"attributeId": name, "operator": "isEmpty"}]
-        answer = await admin.put("/attributes/attr-sku", attribute(alias="x", guards=guards))
+        answer = await admin.put("/attributes/attr-sku", attribute(guards=guards))
         assert answer.told == refused("An attribute cannot guard itself")
 
 
@@ -502,3 +502,14 @@ async def test_an_attribute_goes_or_joins_a_schema_but_never_both(world: World, 
             admin.delete(f"/attributes/attr-a{number}"), admin.post("/schemas", body)
         )
         assert (deleted.status, saved.status) in [(204, 400), (409, 201)]
+
+
+async def test_a_rule_that_does_not_exist_is_told_with_those_that_do(admin: Caller):
+    told = refused(
+        "Unknown rule 'minLength': expected one of max, maxLength, min, pattern, required, unique"
+    )
+    sent = attribute(validation={"minLength": 3})
+    assert (await admin.post("/attributes", sent)).told == told
+    field = {"alias": "code", "type": "text", "validation": {"minLength": 3}}
+    sent = attribute("size", "complex", attributes=[field])
+    assert (await admin.post("/attributes", sent)).told == told

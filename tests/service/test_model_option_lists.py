@@ -116,13 +116,15 @@ async def test_a_value_with_a_taken_name_is_a_conflict(admin: Caller):
     taken_alias = error(409, "CONFLICT", "Option value with alias 'red' already exists")
     assert (await admin.post(f"{COLORS}/values", value("red", alias="x"))).told == taken_id
     assert (await admin.post(f"{COLORS}/values", value("red", id="val-x"))).told == taken_alias
-    assert (await admin.put(f"{COLORS}/values/val-blue", value("red"))).told == taken_alias
+    assert (
+        await admin.put(f"{COLORS}/values/val-blue", value("red", id="val-blue"))
+    ).told == taken_alias
     assert (await admin.get(COLORS)).headers["ETag"] == '"1"'
 
 
 async def test_a_value_is_replaced_where_it_is(admin: Caller):
     (await admin.post("/option-lists", colors("red", "blue"))).ok()
-    sent = {"id": "val-ignored", "alias": "crimson", "label": "Crimson", "color": "#a00"}
+    sent = {"alias": "crimson", "label": "Crimson", "color": "#a00"}
     replaced = await admin.put(f"{COLORS}/values/val-red", sent)
     assert (replaced.status, replaced.headers["ETag"]) == (200, '"2"')
     expected = {
@@ -142,9 +144,9 @@ async def test_what_is_not_there_is_told_by_name(admin: Caller):
     no_list = error(404, "NOT_FOUND", "Option list 'ol-x' not found")
     no_value = error(404, "NOT_FOUND", "Option value 'val-x' not found")
     assert (await admin.post("/option-lists/ol-x/values", value("a"))).told == no_list
-    assert (await admin.put("/option-lists/ol-x/values/val-x", value("a"))).told == no_list
+    assert (await admin.put("/option-lists/ol-x/values/val-x", value("x"))).told == no_list
     assert (await admin.delete("/option-lists/ol-x/values/val-x")).told == no_list
-    assert (await admin.put(f"{COLORS}/values/val-x", value("a"))).told == no_value
+    assert (await admin.put(f"{COLORS}/values/val-x", value("x"))).told == no_value
     assert (await admin.delete(f"{COLORS}/values/val-x")).told == no_value
 
 

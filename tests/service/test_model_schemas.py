@@ -183,7 +183,8 @@ async def test_a_schema_that_is_refused_registers_nothing(world: World, admin: C
         await admin.put("/schemas/schema-x", schema("x", [], **bound), headers=stale)
     ).status == 412
     strange = "/schemas/..%2F..%2Finternal%2Fworkflow-references%2Fschema-z"
-    assert (await admin.put(strange, schema("z", [], **bound))).status == 404
+    unnamed = {**schema("z", [], **bound), "id": None}
+    assert (await admin.put(strange, unnamed)).status == 404
     assert await references(world) == []
 
 

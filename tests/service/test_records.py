@@ -545,9 +545,29 @@ async def test_a_page_of_too_many_bytes_is_refused_and_told_what_would_fit(admin
         "Field 'limit' asks for more than 25000 bytes from here: expected at most 2, got 3",
     )
     for path in ("/records?offset=1", "/audit?offset=1"):
-        assert (await admin.get(path)).told == too_large
+        assert (await admin.get(f"{path}&limit=3")).told == too_large
         assert len((await admin.get(f"{path}&limit=2")).ok()["items"]) == 2
         assert (await admin.get("/records?offset=9")).ok()["items"] == []
+
+
+@pytest.mark.parametrize("path", ["/records", "/audit", "/records/ent-0/audit"])
+async def test_a_page_without_a_limit_is_shorter_and_says_so(admin, monkeypatch, path):
+    for number in range(4):
+        await create(admin, f"ent-{number}", name="x" * 10_000)
+    for number in range(4):
+        await admin.patch("/records/ent-0/values/name", {"value": f"{number}" * 5_000})
+    monkeypatch.setattr(pages, "PAGE_BYTES_MAX", 25_000)
+    found, lengths = [], []
+    while True:
+        page = (await admin.get(f"{path}?offset={len(found)}")).ok()
+        if not page["items"]:
+            break
+        found += [one["id"] for one in page["items"]]
+        lengths.append((len(page["items"]), page["limit"]))
+    assert len(found) == len(set(found)) == page["total"]
+    assert len(lengths) > 1
+    assert all(length == limit for length, limit in lengths[:-1])
+    assert (await admin.get(f"{path}?limit=500")).status == 400
 
 
 async def test_an_empty_text_empties_a_required_attribute_as_null_does(admin):
@@ -665,3 +685,56 @@ async def test_what_is_not_there_is_null_at_every_depth(admin):
     assert [(one["fromStateId"], one["toStateId"], one["comment"]) for one in history] == [
         (None, None, None)
     ]
+
+
+async def test_an_empty_text_claims_nothing_as_unique(service, admin):
+    (
+        await admin.put(
+            "/attributes/attr-sku",
+            {"alias": "sku", "name": "SKU", "type": "text", "validation": {"unique": True}},
+        )
+    ).ok()
+    await create(admin, "ent-a", sku="")
+    await create(admin, "ent-b", sku="")
+    await create(admin, "ent-c", sku="AB-1")
+    taken = await admin.patch("/records/ent-b/values/sku", {"value": "AB-1"})
+    assert taken.status == 409
+    (await admin.patch("/records/ent-c/values/sku", {"value": ""})).ok()
+    (await admin.patch("/records/ent-b/values/sku", {"value": "AB-1"})).ok()
+
+
+async def test_an_id_that_is_taken_is_a_conflict_in_a_full_workspace_too(service):
+    limited = service.as_(identities.api_key("ws-limited", record_limit=1))
+    schema = {"id": "schema-a", "alias": "a", "name": "A", "variantEnabled": False}
+    (await limited.post("/schemas", schema)).ok()
+    sent = {"id": "ent-a", "schemaId": "schema-a"}
+    (await limited.post("/records", sent)).ok()
+    assert (await limited.post("/records", sent)).told == error(
+        409, "CONFLICT", "Entity with id 'ent-a' already exists"
+    )
+    assert (await limited.post("/records", {**sent, "id": "ent-b"})).told == error(
+        403, "LIMIT_EXCEEDED", "Entity limit of 1 reached"
+    )
+
+
+async def test_a_put_whose_body_names_another_id_is_refused_everywhere(admin):
+    red = {"id": "val-red", "alias": "red", "label": "Red"}
+    (
+        await admin.post(
+            "/option-lists", {"id": "ol-c", "alias": "c", "name": "C", "values": [red]}
+        )
+    ).ok()
+    await create(admin, "ent-a", price=1)
+    for path, known in (
+        ("/attributes/attr-sku", "attr-sku"),
+        ("/schemas/schema-apparel", "schema-apparel"),
+        ("/dimensions/dim-language", "dim-language"),
+        ("/option-lists/ol-c", "ol-c"),
+        ("/option-lists/ol-c/values/val-red", "val-red"),
+        ("/records/ent-a", "ent-a"),
+    ):
+        sent = red if "values" in path else (await admin.get(path)).ok()
+        assert (await admin.put(path, {**sent, "id": "other"})).told == error(
+            400, "VALIDATION_ERROR", f"Field 'id' cannot change: expected '{known}', got 'other'"
+        )
+        assert (await admin.put(path, {**sent, "id": known})).status == 200

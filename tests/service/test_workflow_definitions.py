@@ -335,7 +335,7 @@ async def test_the_whole_object_can_be_sent_back(admin: Caller):
 async def test_the_body_cannot_rename_the_workflow(admin: Caller):
     await admin.post("/workflows", lifecycle())
     assert (await admin.put("/workflows/wf-lifecycle", lifecycle(id="wf-new"))).told == error(
-        400, "VALIDATION_ERROR", "Field 'id' must be 'wf-lifecycle', got 'wf-new'"
+        400, "VALIDATION_ERROR", "Field 'id' cannot change: expected 'wf-lifecycle', got 'wf-new'"
     )
 
 

@@ -134,7 +134,7 @@ def test_one_schema_or_catalog_twice_is_refused():
 def test_the_id_cannot_change():
     with pytest.raises(ValidationError) as caught:
         check_sound(RoleDraft.model_validate({"name": "X", "id": "role-y"}), "role-x")
-    assert caught.value.message == "Field 'id' cannot change from 'role-x' to 'role-y'"
+    assert caught.value.message == "Field 'id' cannot change: expected 'role-x', got 'role-y'"
 
 
 # --- the built-in role

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pydantic
 import pytest
 
 from shared.errors import ValidationError
@@ -9,7 +10,6 @@ from workflow_service.workflows.model import WorkflowDraft
 from workflow_service.workflows.soundness import (
     attribute_names,
     check_roles_exist,
-    check_same_id,
     keeping_ids,
     removed_states,
     role_ids,
@@ -175,9 +175,8 @@ def test_the_removed_states_are_those_that_are_no_more():
     assert removed_states(before[1:], before) == []
 
 
-def test_the_body_may_repeat_the_id_of_the_address_and_no_other():
-    check_same_id(None, "wf-a")
-    check_same_id("wf-a", "wf-a")
-    with pytest.raises(ValidationError) as raised:
-        check_same_id("wf-b", "wf-a")
-    assert raised.value.message == "Field 'id' must be 'wf-a', got 'wf-b'"
+@pytest.mark.parametrize("alias", ["\n", "in review", "", "é", "a" * 129])
+def test_an_alias_keeps_to_the_rule_of_all_aliases(alias: str):
+    for changes in ({"alias": alias}, {"states": [{"id": "state-draft", "alias": alias}]}):
+        with pytest.raises(pydantic.ValidationError):
+            draft(**changes)

@@ -17,7 +17,7 @@ from shared.errors import (
     UpstreamTimeout,
 )
 from shared.events import Event
-from shared.ids import new_id
+from shared.ids import check_same_id, new_id
 from shared.postgres import DATABASE, Database
 from shared.versions import Versions, check_version
 from workflow_service.workflows import references, store
@@ -27,7 +27,6 @@ from workflow_service.workflows.soundness import (
     Sound,
     attribute_names,
     check_roles_exist,
-    check_same_id,
     keeping_ids,
     removed_states,
     role_ids,
@@ -69,7 +68,7 @@ async def update(
     records_service by one revision at a time, and taken back if that revision does not come about.
     Where it dies before it can do so, the comparison does.
     """
-    check_same_id(draft.id, workflow_id)
+    check_same_id(workflow_id, draft.id)
     async with db.acquire() as conn:
         named = role_ids((await store.get(conn, workspace_id, workflow_id)).transitions)
     parts = await _judged(neighbours, draft, named)

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from shared.bounds import AtMost
-from shared.ids import ID_PATTERN
+from shared.ids import ALIAS_PATTERN, ID_PATTERN
 from shared.shapes import Shape
 
 STATES_MAX = 200
@@ -36,6 +36,7 @@ def whole(number: float) -> int | float:
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 StateName = Annotated[str, Field(min_length=1, max_length=128)]
+Alias = Annotated[str, Field(pattern=ALIAS_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 Color = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
@@ -77,6 +78,13 @@ class State(_Shape):
         return self.alias or label_of_id(self.id)
 
 
+class StateDraft(State):
+    """A state as asked for; one that is stored may have an alias from before this rule."""
+
+    alias: Alias | None = None
+    """The name in messages."""
+
+
 class TransitionDraft(_Shape):
     """A transition from one state to another, and what it takes."""
 
@@ -99,7 +107,7 @@ class WorkflowDraft(_Shape):
 
     id: Id | None = None
     """The id. Made by the server when it is left out; a PUT may repeat it."""
-    alias: Text
+    alias: Alias
     """The name in messages. Unique in the workspace."""
     name: Text
     """Shown to people."""
@@ -107,7 +115,7 @@ class WorkflowDraft(_Shape):
     """What the workflow is for."""
     default_state_id: StateName
     """Id or alias of the state of new records."""
-    states: Annotated[list[State], Field(min_length=1), AtMost(STATES_MAX)]
+    states: Annotated[list[StateDraft], Field(min_length=1), AtMost(STATES_MAX)]
     """The lifecycle states."""
     transitions: Annotated[list[TransitionDraft], AtMost(TRANSITIONS_MAX)] = Field(default=[])
     """The transitions between them."""

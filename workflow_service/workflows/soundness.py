@@ -66,12 +66,6 @@ def keeping_ids(draft: WorkflowDraft, parts: Sound, known: Iterable[Transition])
     return replace(parts, transitions=tuple(kept))
 
 
-def check_same_id(sent: str | None, workflow_id: str) -> None:
-    """Raise `ValidationError` when the body names another workflow than the address."""
-    if sent not in (None, workflow_id):
-        raise ValidationError.at("/id", f"Field 'id' must be '{workflow_id}', got '{sent}'")
-
-
 def role_ids(transitions: Iterable[Transition]) -> list[str]:
     """Every role that some transition names, once, sorted."""
     return sorted({role_id for step in transitions for role_id in step.allowed_role_ids})
