@@ -94,10 +94,10 @@ class TransitionError(ApiError):
 
 
 class Unauthorized(ApiError):
-    """No credential came, or one that is not valid."""
+    """The credential is missing or invalid."""
 
     status, code = 401, "UNAUTHORIZED"
-    meaning = "No credential came, or one that is not valid."
+    meaning = "The credential is missing or invalid."
 
     def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers={"WWW-Authenticate": "Bearer", **(headers or {})})
@@ -120,10 +120,10 @@ class PermissionDenied(ApiError):
 
 
 class LimitExceeded(ApiError):
-    """The workspace holds as many records as it may."""
+    """The workspace has reached its record limit."""
 
     status, code = 403, "LIMIT_EXCEEDED"
-    meaning = "The workspace holds as many records as it may."
+    meaning = "The workspace has reached its record limit."
 
 
 class NotFound(ApiError):

@@ -199,6 +199,7 @@ def describe(
         "info": {
             "title": title,
             "version": version,
+            "contact": {"name": "Whoever operates this installation"},
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -392,7 +393,11 @@ def _operation(
         content: dict[str, Any] = {"schema": schemas.of(index, "body")}
         if example.sent is not None:
             content["example"] = example.sent
-        operation["requestBody"] = {"required": True, "content": {JSON: content}}
+        operation["requestBody"] = {
+            "required": True,
+            "description": "Fields that are not described are ignored.",
+            "content": {JSON: content},
+        }
     return operation
 
 

@@ -225,7 +225,7 @@ class AttributeDraft(Body):
     type: Annotated[AttributeType, Field(strict=False)]
     """The type of the values."""
     dimension_ids: Annotated[list[str], AtMost(DIMENSIONS_MAX)] = Field(
-        default_factory=list, alias="dimensionIds"
+        default_factory=list, alias="dimensionIds", json_schema_extra={"uniqueItems": True}
     )
     """Ids or aliases of the dimensions by which values may differ, most important first."""
     validation: ValidationDraft | None = None

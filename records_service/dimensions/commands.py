@@ -5,14 +5,14 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.dimensions import store
-from records_service.dimensions.model import DIMENSION, DimensionDraft
+from records_service.dimensions.model import DIMENSION, RESERVED_IDS, DimensionDraft
 from records_service.dimensions.segments import body_of, removed
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Part
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
-from shared.errors import Conflict
+from shared.errors import Conflict, ValidationError
 from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
 from shared.ids import new_id
 from shared.versions import Versions, check_version
@@ -20,6 +20,8 @@ from shared.versions import Versions, check_version
 
 async def create(app: web.Application, workspace_id: str, draft: DimensionDraft) -> Part:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
+    if draft.id in RESERVED_IDS:
+        raise ValidationError.at("/id", f"Field 'id' cannot be '{draft.id}', which is reserved")
     body = body_of(draft)
     async with changing_model(app, workspace_id) as conn:
         part = await parts.insert(

@@ -18,6 +18,9 @@ SEGMENTS_MAX = 1_000
 SELECTED_MAX = 50
 DIMENSIONS_NAMED_MAX = 100
 
+RESERVED_IDS = frozenset({"scope-matrix"})
+"""At their paths is another endpoint."""
+
 DIMENSION = Kind("dimensions", "dim", "Dimension", "/api/v1/dimensions")
 
 
@@ -91,8 +94,8 @@ class DimensionDraft(Body):
     name: Name
     """Shown to people."""
     default_segment_id: str | None = Field(default=None, alias="defaultSegmentId")
-    """Id or alias of the segment that counts when a scope names none. The first one when it is left
-    out."""
+    """Id or alias of the segment that counts when a scope names none. Required unless one of the
+    segments has `isDefault`."""
     segments: Annotated[list[SegmentDraft], Field(min_length=1), AtMost(SEGMENTS_MAX)]
     """The segments, in order."""
 

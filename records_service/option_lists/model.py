@@ -100,7 +100,7 @@ class OptionValueDraft(Body):
     color: Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")] | None = None
     """For display, such as `#1d4ed8`."""
     parent_id: str | None = Field(default=None, alias="parentId")
-    """Id or alias of the option above it. Only in a hierarchical list."""
+    """Id of the option above it. Only in a hierarchical list."""
 
     def value(self, value_id: str, place: float) -> OptionValue:
         """The value with this id; `place` is where it goes unless it says so itself."""

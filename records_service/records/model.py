@@ -84,7 +84,7 @@ class RecordDraft(_Body):
     id: Id | None = None
     """The id. Made by the server when it is left out."""
     schema_id: str = Field(alias="schemaId", examples=["schema-apparel"])
-    """Id or alias of the schema."""
+    """Id of the schema."""
     values: SentValues = Field(default_factory=dict)
     """The values."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")
@@ -99,7 +99,7 @@ class RecordChanges(_Body):
     values: SentValues
     """The new values."""
     schema_id: str | None = Field(default=None, alias="schemaId")
-    """Id or alias of the schema, if it is sent; it cannot change."""
+    """Id of the schema, if it is sent; it cannot change."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")
     """The current state, if it is sent; it changes by transitions only."""
 

@@ -58,7 +58,7 @@ class AttributeGroupDraft(Body):
     sort_order: Number | None = Field(default=None, alias="sortOrder")
     """The place among the groups, ascending. In the order of the list when it is left out."""
     attribute_ids: Annotated[list[str], AtMost(ATTRIBUTES_PER_GROUP_MAX)] = Field(
-        default_factory=list, alias="attributeIds"
+        default_factory=list, alias="attributeIds", json_schema_extra={"uniqueItems": True}
     )
     """Ids or aliases of attributes, in order. Each attribute once in a schema."""
 

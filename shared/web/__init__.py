@@ -16,6 +16,7 @@ description of the API is generated from all of it.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, cast
 
@@ -86,23 +87,43 @@ def new_service(
     app[DRAINING] = draining
     app[READINESS] = list(probes)
     app[ROUTES] = [route for table in tables for route in table.table]
+    literals = [r.path for r in app[ROUTES] if "{" not in r.path and not r.internal]
     for route in app[ROUTES]:
-        for each in _added(app, route, edge.body_bytes_max(route)):
+        for each in _added(app, route, edge.body_bytes_max(route), literals):
             edge.routes[each] = route
     app.on_response_prepare.append(name_answer)
     app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
     return app
 
 
-def _added(app: web.Application, route: Route, body_bytes_max: int) -> list[AbstractRoute]:
+def _added(
+    app: web.Application, route: Route, body_bytes_max: int, literals: Iterable[str]
+) -> list[AbstractRoute]:
     async def meet_expectation(request: web.Request) -> None:
         await _meet_expectation(request, body_bytes_max)
 
+    path = _beside(route.path, literals)
     methods = [route.method, hdrs.METH_HEAD] if route.method == hdrs.METH_GET else [route.method]
     return [
-        app.router.add_route(method, route.path, route.handler, expect_handler=meet_expectation)
+        app.router.add_route(method, path, route.handler, expect_handler=meet_expectation)
         for method in methods
     ]
+
+
+def _beside(path: str, literals: Iterable[str]) -> str:
+    """The path, whose last parameter is none of the names that stand at its place in a literal one.
+
+    `/things/{id}` beside `/things/search`: that one has its own methods and no others. No thing may
+    have such an id, which is why only paths for clients are looked at, where ids can be refused.
+    """
+    *above, last = path.split("/")
+    if not last.startswith("{") or ":" in last:
+        return path
+    names = [literal.rpartition("/")[2] for literal in literals if literal.split("/")[:-1] == above]
+    if not names:
+        return path
+    others = "|".join(map(re.escape, names))
+    return "/".join([*above, f"{{{last[1:-1]}:(?!(?:{others})$)[^{{}}/]+}}"])
 
 
 async def _meet_expectation(request: web.Request, body_bytes_max: int) -> None:

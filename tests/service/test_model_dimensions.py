@@ -192,6 +192,23 @@ async def test_the_matrix_combines_segments(admin: Caller):
     )
 
 
+async def test_no_dimension_takes_the_place_of_the_matrix(admin: Caller):
+    for method in ("GET", "PUT", "DELETE", "PATCH"):
+        answer = await admin.ask(method, "/dimensions/scope-matrix")
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST"), method
+    body = {
+        "alias": "matrix",
+        "name": "Matrix",
+        "segments": [{"alias": "one", "name": "One", "isDefault": True}],
+    }
+    refused = await admin.post("/dimensions", {"id": "scope-matrix", **body})
+    assert refused.told == error(
+        400, "VALIDATION_ERROR", "Field 'id' cannot be 'scope-matrix', which is reserved"
+    )
+    kept = (await admin.post("/dimensions", {"id": "scope-matrix-2", **body})).ok()
+    assert (await admin.get("/dimensions/scope-matrix-2")).body == kept
+
+
 async def test_the_matrix_is_bounded(admin: Caller):
     for name in ("a", "b"):
         segments = [f"{name}{number}" for number in range(101)]
