@@ -12,8 +12,8 @@ from shared.postgres import Conn
 
 BATCH_BYTES_MAX: Final = 4 << 20
 _SENT: Final = """
-    SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash
-      FROM json_array_elements($3::json) AS c
+    SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash, place
+      FROM json_array_elements($3::json) WITH ORDINALITY AS sent (c, place)
 """
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -144,6 +144,7 @@ async def claim(
 ) -> tuple[str, str] | None:
     """Reserve values that records hold already; two records that hold one value, if there are any.
 
+    The one that was sent first comes first.
     `claims` is JSON `[[record id, scope, hexadecimal hash], ...]`: PostgreSQL takes it apart, and
     not the event loop.
     """
@@ -159,13 +160,13 @@ async def claim(
                 claims,
             )
     except asyncpg.UniqueViolationError:
-        pair = await conn.fetchrow(
+        first, second = await conn.fetchval(
             f"""
             WITH sent AS MATERIALIZED ({_SENT})
-            SELECT min(record_id) AS one, max(record_id) AS other
-              FROM (SELECT scope, value_hash, record_id FROM sent
+            SELECT (array_agg(record_id ORDER BY place))[1:2] AS pair
+              FROM (SELECT scope, value_hash, record_id, place FROM sent
                      UNION ALL
-                    SELECT s.scope, s.value_hash, u.record_id
+                    SELECT s.scope, s.value_hash, u.record_id, 0
                       FROM sent s
                      CROSS JOIN LATERAL (
                            SELECT record_id FROM unique_values
@@ -181,8 +182,7 @@ async def claim(
             attribute_id,
             claims,
         )
-        assert pair is not None
-        return pair["one"], pair["other"]
+        return first, second
     return None
 
 
