@@ -18,6 +18,7 @@ from auth_service.source import SOURCE
 from shared import bus, outbox
 from shared.events import AUTH_PULSE
 from shared.launch import Role
+from shared.neighbours import Neighbour, neighbours
 from shared.postgres import postgres
 from shared.schema_version import schema_version
 from shared.tokens import TokenKeys
@@ -40,12 +41,14 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             hashing(config.hashing_threads, config.hashing_waiting_max),
             upstream(RECORDS, str(config.records_url), "records_service"),
             bus.rabbitmq(config, NAME),
+            neighbours(Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service")),
             *(
                 []
                 if role == "api"
                 else [outbox.relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds)]
             ),
         ],
+        name=NAME,
     )
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
     app[LOGINS] = Turns()

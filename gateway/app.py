@@ -29,19 +29,28 @@ from gateway.routes import (
 )
 from gateway.upstream_connection import UpstreamPool
 from shared.bus import rabbitmq, subscribe
-from shared.errors import ApiError, MethodNotAllowed, NotFound, PermissionDenied, UpstreamTimeout
+from shared.errors import (
+    ApiError,
+    MethodNotAllowed,
+    NotFound,
+    PermissionDenied,
+    ServiceUnavailable,
+    UpstreamTimeout,
+)
 from shared.identity import GATEWAY, Identity, IdentitySigner
 from shared.launch import Role
+from shared.neighbours import Neighbour, neighbours
 from shared.shapes import Shape
 from shared.tokens import TokenKeys
 from shared.topology import GATEWAY_BINDING
-from shared.upstream import Upstream, upstream
+from shared.upstream import Upstream, blame, upstream
 from shared.web import (
     ANY_METHOD,
     Context,
     Routes,
     json_response,
     name_route,
+    name_upstream,
     new_service,
     request_id_of,
 )
@@ -117,19 +126,24 @@ class Gate:
         more_headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
         limit = self.config.body_bytes_max
-        return await forward(
-            request,
-            prefix.service,
-            self.pools[prefix.service],
-            target,
-            body=Body(request, min(prefix.body_bytes_max or limit, limit)),
-            request_id=request_id_of(request),
-            deadline=deadline,
-            identity_token=None if caller is None else caller.token(time.monotonic()),
-            party=NOBODY if caller is None else caller.party,
-            peer=peer_of(request, self.config.trusted_hops),
-            more_headers=more_headers or {},
-        )
+        name_upstream(request, prefix.service)
+        try:
+            return await forward(
+                request,
+                prefix.service,
+                self.pools[prefix.service],
+                target,
+                body=Body(request, min(prefix.body_bytes_max or limit, limit)),
+                request_id=request_id_of(request),
+                deadline=deadline,
+                identity_token=None if caller is None else caller.token(time.monotonic()),
+                party=NOBODY if caller is None else caller.party,
+                peer=peer_of(request, self.config.trusted_hops),
+                more_headers=more_headers or {},
+            )
+        except (ServiceUnavailable, UpstreamTimeout) as error:
+            blame(error, prefix.service)
+            raise
 
     async def _caller(self, request: web.Request, deadline: float) -> Caller:
         credential = self.authenticator.credential(request)
@@ -199,6 +213,11 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
         upstream(AUTH, config.auth_url, Service.AUTH),
         gate.opened,
         rabbitmq(config, GATEWAY),
+        neighbours(
+            Neighbour("SIGMA_AUTH_URL", config.auth_url, Service.AUTH),
+            Neighbour("SIGMA_RECORDS_URL", config.records_url, Service.RECORDS),
+            Neighbour("SIGMA_WORKFLOW_URL", config.workflow_url, Service.WORKFLOW),
+        ),
         subscribe(
             GATEWAY_BINDING,
             gate.identities.hear,

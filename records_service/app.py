@@ -23,6 +23,7 @@ from records_service.schemas.commands import WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
 from shared import bus, outbox, topology
 from shared.launch import Role
+from shared.neighbours import Neighbour, neighbours
 from shared.postgres import postgres
 from shared.schema_version import schema_version
 from shared.turns import Turns
@@ -64,8 +65,13 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             bus.rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),
+            neighbours(
+                Neighbour("SIGMA_AUTH_URL", str(config.auth_url), "auth_service"),
+                Neighbour("SIGMA_WORKFLOW_URL", str(config.workflow_url), "workflow_service"),
+            ),
             *([] if role == "api" else working),
         ],
+        name=NAME,
     )
     app[MODELLERS] = Turns()
     app[WRITERS] = Turns(max(1, connections // 2))

@@ -51,6 +51,10 @@ class ApiError(Exception):
     code: ClassVar[str]
     meaning: ClassVar[str]
 
+    upstream: str | None = None
+    """The service that failed us, and in what way: for the log, never told."""
+    reason: str | None = None
+
     def __init__(
         self,
         message: str,

@@ -24,10 +24,11 @@ from shared.config import ServiceConfig
 
 FLUSH_S: Final = 0.05
 PATH_LENGTH_MAX: Final = 200
+_FAILURES_BEGIN: Final = 500
 _LINE: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 access: AccessLog | None = None
-"""Where the line of each request goes; None until `start`, and when the level is above info."""
+"""Where the line of each request goes; None until `start`, and when the level is `error`."""
 
 _request: ContextVar[tuple[str, str | None] | None] = ContextVar("request", default=None)
 
@@ -40,7 +41,10 @@ def enter(request_id: str, trace_id: str | None) -> None:
 class AccessLog:
     """One line per request."""
 
-    def __init__(self, service: str, out: BinaryIO, *, as_text: bool = False) -> None:
+    def __init__(
+        self, service: str, out: BinaryIO, *, as_text: bool = False, failures_only: bool = False
+    ) -> None:
+        self._failures_only = failures_only
         self._service = service
         self._out = out
         self._as_text = as_text
@@ -48,9 +52,12 @@ class AccessLog:
 
     def add(self, request: web.BaseRequest, call: Any, status: int, seconds: float) -> None:
         """Note one request; `call` is what the edge knows about it."""
+        failed = status >= _FAILURES_BEGIN
+        if self._failures_only and not failed:
+            return
         line: dict[str, Any] = {
             "event": "request",
-            "level": "info",
+            "level": "warning" if failed else "info",
             "timestamp": datetime.now(UTC),
             "service": self._service,
             "request_id": call.request_id,
@@ -65,6 +72,10 @@ class AccessLog:
         if call.identity is not None:
             line["workspace"] = call.identity.workspace_id
             line["caller"] = call.identity.id
+        if call.upstream is not None:
+            line["upstream"] = call.upstream
+        if call.error is not None:
+            line["error"] = call.error
         text = _plain(line) if self._as_text else _json(line)
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
@@ -87,10 +98,14 @@ def _json(line: dict[str, Any]) -> bytes:
 
 def _plain(line: dict[str, Any]) -> bytes:
     told = (
-        f"{line['timestamp']:%Y-%m-%d %H:%M:%S} [info     ] {line['method']} {line['path']!a}"
-        f" {line['status']} {line['duration_ms']} ms request_id={line['request_id']}\n"
+        f"{line['timestamp']:%Y-%m-%d %H:%M:%S} [{line['level']:9}] {line['method']}"
+        f" {line['path']!a} {line['status']} {line['duration_ms']} ms"
+        f" request_id={line['request_id']}"
     )
-    return told.encode("ascii")
+    for name in ("upstream", "error"):
+        if name in line:
+            told += f" {name}={line[name]}"
+    return f"{told}\n".encode("ascii", "backslashreplace")
 
 
 def start(config: ServiceConfig, service: str) -> None:
@@ -125,8 +140,11 @@ def start(config: ServiceConfig, service: str) -> None:
         )
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
-    wanted = level <= logging.INFO
-    access = AccessLog(service, sys.stdout.buffer, as_text=as_text) if wanted else None
+    access = None
+    if level <= logging.WARNING:
+        access = AccessLog(
+            service, sys.stdout.buffer, as_text=as_text, failures_only=level > logging.INFO
+        )
 
 
 def stop() -> None:

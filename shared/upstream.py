@@ -38,12 +38,28 @@ IDLE_S_MAX: Final = 15.0
 ANSWER_BYTES_MAX: Final = 32 << 20
 _PASSED_ON: Final = (IDENTITY_HEADER, TRACE_HEADER, "tracestate")
 _ERRORS_BEGIN: Final = 400
+_FAILURES_BEGIN: Final = 500
 
 ASKED: Final = Counter(
     "sigma_upstream_requests_total", "Calls to other services, by outcome", ["name", "outcome"]
 )
 
+FAILED: Final = Counter(
+    "sigma_upstream_failures_total",
+    "Requests that failed because another service was away, too slow or broken, by error code",
+    ["upstream", "error"],
+)
+
 log = structlog.get_logger("upstream")
+
+
+def blame(error: ApiError, service: str) -> None:
+    """Name the service that failed us in the log line of the request, and count it."""
+    if error.upstream is None:
+        cause = error.__cause__ or error.__context__
+        error.upstream = service
+        error.reason = error.message if cause is None else repr(cause)
+        FAILED.labels(service, error.code).inc()
 
 
 class Upstream:
@@ -104,6 +120,7 @@ class Upstream:
                 )
         except ApiError as error:
             ASKED.labels(self._name, error.code).inc()
+            blame(error, self._name)
             raise
         return self._understood(status, told, answer_headers)
 
@@ -181,6 +198,8 @@ class Upstream:
             return parsed
         error = from_envelope(status, parsed, headers)
         ASKED.labels(self._name, error.code).inc()
+        if status >= _FAILURES_BEGIN:
+            blame(error, self._name)
         raise error
 
 

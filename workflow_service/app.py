@@ -7,6 +7,7 @@ from aiohttp import web
 from shared import bus, outbox, topology
 from shared.identity import IdentitySigner
 from shared.launch import Role
+from shared.neighbours import Neighbour, neighbours
 from shared.postgres import postgres
 from shared.schema_version import schema_version
 from shared.upstream import upstream
@@ -39,8 +40,13 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             bus.rabbitmq(config, NAME),
             upstream(AUTH, str(config.auth_url), "auth_service"),
             upstream(RECORDS, str(config.records_url), "records_service"),
+            neighbours(
+                Neighbour("SIGMA_AUTH_URL", str(config.auth_url), "auth_service"),
+                Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
+            ),
             *([] if role == "api" else working),
         ],
+        name=NAME,
     )
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     return app

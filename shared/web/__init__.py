@@ -34,6 +34,7 @@ from shared.web.call import (
     TRACE_HEADER,
     identity_of,
     name_route,
+    name_upstream,
     request_id_of,
     seconds_left,
 )
@@ -50,6 +51,10 @@ READINESS: Final = web.AppKey("readiness", list[Ready])
 """Raise from one of these, and `/readyz` says 503."""
 ROUTES: Final = web.AppKey("routes", list[Route])
 LIMITS: Final = web.AppKey("limits", Limits)
+NAME: Final = web.AppKey("name", str)
+INTRODUCTION_PATH: Final = "/internal/service"
+"""Where a service tells its name, to neighbours who ask whether their address is right."""
+INTERNAL: Final = "internal"
 DRAINING: Final = web.AppKey("draining", asyncio.Event)
 """Set while the service stops: answers close their connections."""
 
@@ -60,8 +65,11 @@ def new_service(
     contexts: Iterable[Context] = (),
     probes: Iterable[Ready] = (),
     limits: Limits | None = None,
+    name: str | None = None,
 ) -> web.Application:
     """An application with these routes; contexts open from first to last, close from last to first.
+
+    With a `name` it tells that name to whoever asks at `INTRODUCTION_PATH`.
 
     Run it on an `EdgeRunner` (`shared.launch` does): the time-outs live in its connections.
     """
@@ -69,7 +77,7 @@ def new_service(
         connections_max=config.connections_max, body_bytes_max=config.body_bytes_max
     )
     draining = asyncio.Event()
-    tables = list(routes)
+    tables = [*routes, *([] if name is None else [_introduction(name)])]
     edge = Edge(
         IdentityVerifier.parse(config.identity_keys),
         limits.body_bytes_max,
@@ -85,6 +93,8 @@ def new_service(
     app[CONFIG] = config
     app[LIMITS] = limits
     app[DRAINING] = draining
+    if name is not None:
+        app[NAME] = name
     app[READINESS] = list(probes)
     app[ROUTES] = [route for table in tables for route in table.table]
     literals = [r.path for r in app[ROUTES] if "{" not in r.path and not r.internal]
@@ -94,6 +104,16 @@ def new_service(
     app.on_response_prepare.append(name_answer)
     app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
     return app
+
+
+def _introduction(name: str) -> Routes:
+    table = Routes(tag="")
+
+    @table.get(INTRODUCTION_PATH, open=True, internal=True)
+    async def introduce(_request: web.Request) -> web.StreamResponse:
+        return json_response({"service": name, "port": "public"})
+
+    return table
 
 
 def _added(
@@ -146,7 +166,10 @@ __all__ = [
     "CONFIG",
     "DEADLINE_HEADER",
     "DRAINING",
+    "INTERNAL",
+    "INTRODUCTION_PATH",
     "LIMITS",
+    "NAME",
     "NAMES_BODY",
     "READINESS",
     "REQUEST_ID_HEADER",
@@ -164,6 +187,7 @@ __all__ = [
     "identity_of",
     "json_response",
     "name_route",
+    "name_upstream",
     "new_service",
     "no_content",
     "read_body",

@@ -27,7 +27,16 @@ _DEADLINE_DIGITS_MAX: Final = 9
 class Call:
     """One request, as the edge sees it."""
 
-    __slots__ = ("body_bytes_max", "deadline", "identity", "request_id", "route", "trace_id")
+    __slots__ = (
+        "body_bytes_max",
+        "deadline",
+        "error",
+        "identity",
+        "request_id",
+        "route",
+        "trace_id",
+        "upstream",
+    )
 
     def __init__(self, request_id: str, route: str, body_bytes_max: int = 0) -> None:
         self.request_id = request_id
@@ -36,6 +45,8 @@ class Call:
         self.identity: Identity | None = None
         self.deadline: float | None = None
         self.trace_id: str | None = None
+        self.upstream: str | None = None
+        self.error: str | None = None
 
 
 CALL: Final = web.RequestKey("call", Call)
@@ -66,6 +77,11 @@ def name_route(request: web.Request, route: str) -> None:
     The caller sees to it that there are few such names.
     """
     request[CALL].route = route
+
+
+def name_upstream(request: web.Request, service: str) -> None:
+    """Whom the log line of this request names as the service that it was passed on to."""
+    request[CALL].upstream = service
 
 
 def request_id_from(header: str | None) -> str:

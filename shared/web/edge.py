@@ -137,6 +137,8 @@ class Edge:
             may_read = call.identity is None or call.identity.may_read
             return response if may_read else without_reading(response, route)
         except ApiError as error:
+            if error.upstream is not None:
+                call.upstream, call.error = error.upstream, error.reason
             return _refused(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets two fields
             return _refused(request, self._meaning(request, error))

@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.errors import ApiError, ServiceUnavailable
-from shared.web import DRAINING, READINESS
+from shared.web import DRAINING, INTERNAL, INTRODUCTION_PATH, NAME, READINESS
 from shared.web.answering import error_response, json_response
 from shared.web.edge import meaning
 
@@ -38,10 +38,15 @@ def probes_of(app: web.Application) -> web.Application:
         # Gauges look at the loop's own objects when they are read, so this stays on the loop.
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def introduce(_request: web.Request) -> web.StreamResponse:
+        return json_response({"service": app[NAME], "port": INTERNAL})
+
     internal = web.Application(middlewares=[_tell_errors], client_max_size=1024)
     internal.router.add_get("/healthz", healthz)
     internal.router.add_get("/readyz", readyz)
     internal.router.add_get("/metrics", scrape)
+    if NAME in app:
+        internal.router.add_get(INTRODUCTION_PATH, introduce)
     return internal
 
 

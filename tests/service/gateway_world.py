@@ -18,6 +18,7 @@ from aiohttp import web
 
 from gateway.app import GATE, Gate, create_app
 from gateway.config import GatewayConfig
+from shared import neighbours
 from shared.identity import ALL_PERMISSIONS, IDENTITY_HEADER, Identity, IdentityVerifier
 from shared.tokens import Claims, TokenKeys
 from tests.kit.identities import Keyring
@@ -175,8 +176,16 @@ def token(*, user: str = "user-1", issued_s_ago: float = 0, keys: str = TOKEN_KE
     return TokenKeys.parse(keys).sign(claims)
 
 
+async def _nothing_wrong(*_: object) -> None:
+    """Every service is the right one."""
+
+
 @pytest.fixture
-async def world(services: Services, keyring: Keyring) -> AsyncIterator[World]:
+async def world(
+    services: Services, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    # Who plays a service here counts every request; who is who is asked in test_neighbours.py.
+    monkeypatch.setattr(neighbours, "complaint_about", _nothing_wrong)
     opened = await World(services, keyring).open()
     yield opened
     opened.over.set()

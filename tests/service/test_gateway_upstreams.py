@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from aiohttp import web
 from gateway import upstream_connection
 from gateway.routes import Service
 from gateway.upstream_connection import UpstreamPool
+from shared import logs, upstream
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
 from tests.service.gateway_world import World, parsed, raw, request_bytes, world
@@ -89,6 +92,45 @@ async def test_a_service_that_is_away_is_told_soon(world: World):
         assert answer.told == AWAY
         assert answer.headers["Retry-After"] == "1"
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "neighbour"),
+    [
+        ({"records_url": "http://127.0.0.1:9"}, "records_service"),
+        ({"auth_url": "http://127.0.0.1:9"}, "auth_service"),
+    ],
+)
+async def test_a_service_that_is_away_is_named_in_the_line_of_the_request_and_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], neighbour: str
+):
+    """Also where only warnings are logged."""
+    gateway = await world.another(**settings)
+    out = io.BytesIO()
+    access = logs.AccessLog("gateway", out, failures_only=True)
+    monkeypatch.setattr(logs, "access", access)
+    failures = upstream.FAILED.labels(neighbour, "SERVICE_UNAVAILABLE")._value
+    before = failures.get()
+    assert (await world.program(gateway).get("/records")).told == AWAY
+    assert (await world.caller(gateway).get("/nowhere")).status == 401
+    access.flush()
+    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
+    assert (line["level"], line["status"], line["upstream"]) == ("warning", 503, neighbour)
+    assert "Connect" in line["error"]
+    assert failures.get() == before + 1
+
+
+async def test_the_line_of_a_request_names_the_service_that_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    out = io.BytesIO()
+    access = logs.AccessLog("gateway", out)
+    monkeypatch.setattr(logs, "access", access)
+    assert (await world.program().get("/records")).status == 200
+    access.flush()
+    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
+    assert (line["level"], line["status"], line["upstream"]) == ("info", 200, "records_service")
+    assert "error" not in line
 
 
 async def test_a_service_that_does_not_answer_is_told_within_the_deadline(world: World):
