@@ -131,6 +131,7 @@ class Database:
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         application_name: str = "sigma",
+        migrated: asyncio.Event | None = None,
     ) -> None:
         self.url: Final = url
         self._connections_max = connections_max
@@ -144,9 +145,11 @@ class Database:
         self._open = 0
         self._closed = False
         self._resets: set[asyncio.Task[None]] = set()
-        self.migrated: Final = asyncio.Event()
-        """Whether it has the tables that this code needs; background work waits for it."""
-        self.migrated.set()
+        self.migrated: Final = migrated or asyncio.Event()
+        """Whether it has the tables that this code needs; background work waits for it. A second
+        pool to the same database is given that of the first."""
+        if migrated is None:
+            self.migrated.set()
 
     def acquire(self) -> Lease:
         """`async with db.acquire() as conn`: one connection for a few statements."""

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from records_service.config import Config
 from shared.errors import ServiceUnavailable, ValidationError
-from shared.postgres import ACQUIRE_WAIT_S, Conn, Database
+from shared.postgres import ACQUIRE_WAIT_S, DATABASE, Conn, Database
 from shared.turns import Turns
 
 PAGE_BYTES_MAX: Final = 16 << 20
@@ -52,6 +52,7 @@ def lists(
             connections_max=share,
             statement_timeout_s=STATEMENT_TIMEOUT_S,
             application_name=application_name,
+            migrated=app[DATABASE].migrated,
         )
         yield
         await app[LISTS].close()
