@@ -34,12 +34,14 @@ routes = Routes(
 async def list_record_history(request: web.Request) -> web.StreamResponse:
     """The changes of one record, newest first, without attributes that are hidden from the caller.
 
+    An update of which nothing is left is neither listed nor counted.
     An earlier record with the same id is part of the history for administrators and API keys.
     """
     identity = identity_of(request)
     asked = read_query(request, Page)
     role = await role_of(request)
     seen = await see(request.app, identity.workspace_id, request.match_info["id"])
+    visible = seen.rules.access(role, seen.record.state_id).visible
     async with list_connection(request.app, identity.workspace_id) as conn:
         entries, total, limit = await store.page(
             conn,
@@ -47,11 +49,12 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             record_id=seen.record.id,
             # What was hidden in an earlier record was decided by rules that are gone.
             only_latest_record=role is not None,
+            # An entry without changes would tell when something hidden changed, and by whom.
+            visible=None if role is None else visible,
             offset=asked.offset,
             limit=asked.limit,
             limit_is_asked=asked.limit_is_asked,
         )
-    visible = seen.rules.access(role, seen.record.state_id).visible
 
     def is_shown(attribute_id: str) -> bool:
         # What has left the schema is bound by no state's list any more, so only those see it from

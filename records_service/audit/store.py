@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from records_service.audit.model import Entry
@@ -15,6 +16,7 @@ async def page(
     *,
     record_id: str | None = None,
     only_latest_record: bool = False,
+    visible: Collection[str] | None = None,
     user_id: str | None = None,
     action: str | None = None,
     offset: int,
@@ -23,9 +25,9 @@ async def page(
 ) -> tuple[list[Entry], int, int]:
     """Entries, newest first, how many there are in all, and the page's limit.
 
-    `only_latest_record` leaves out earlier records that had the id of this one. Raises
-    `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter where
-    the limit is the default.
+    `only_latest_record` leaves out earlier records that had the id of this one, `visible` updates
+    that changed none of these attributes. Raises `ValidationError` for a page of too many bytes
+    whose limit was asked for; it is shorter where the limit is the default.
     """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
@@ -38,6 +40,12 @@ async def page(
         where.append(
             "id > coalesce((SELECT max(id) FROM audit WHERE workspace_id = $1"  # noqa: S608
             f" AND record_id = ${len(arguments)} AND action = 'delete'), 0)"
+        )
+    if visible is not None:
+        arguments.append(list(visible))
+        where.append(
+            "(action <> 'update' OR EXISTS (SELECT FROM json_array_elements(changes) AS change"
+            f" WHERE change ->> 'attributeId' = ANY(${len(arguments)}::text[])))"
         )
     condition = " AND ".join(where)
     offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))

@@ -28,7 +28,7 @@ from records_service.records.model import (
 )
 from records_service.records.pages import list_connection
 from records_service.records.renderings import RENDERINGS
-from records_service.records.rules import RecordRules, rules_of
+from records_service.records.rules import NOTHING, RecordRules, rules_of
 from records_service.records.scopes import Scope
 from records_service.records.seen import Seen, see
 from records_service.records.store import Listed
@@ -209,7 +209,10 @@ async def transition_record(request: web.Request) -> web.StreamResponse:
     asked = await read_body(request, TransitionRequest)
 
     async def decide(seen: Seen, to_state_id: str) -> None:
-        await lifecycle.check_transition(request, seen, to_state_id)
+        access = seen.rules.access(caller.role, seen.record.state_id)
+        if not caller.identity.may_read:
+            access = NOTHING
+        await lifecycle.check_transition(request, seen, to_state_id, access)
 
     seen = await commands.move(
         request.app, caller, request.match_info["id"], asked.to_state_id, asked.comment, decide
@@ -230,9 +233,9 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
 
     async def attempt() -> web.StreamResponse:
         seen = await _see(request)
-        found = await lifecycle.transitions(request, seen)
-        visible = seen.rules.access(caller.role, seen.record.state_id).visible
-        return json_response([_transition(told_, seen, visible) for told_ in found])
+        access = seen.rules.access(caller.role, seen.record.state_id)
+        found = await lifecycle.transitions(request, seen, access)
+        return json_response([_transition(told_, seen, access.visible) for told_ in found])
 
     return await commands.settled(request.app, attempt)
 
@@ -248,7 +251,8 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
 async def get_completeness(request: web.Request) -> web.StreamResponse:
     """The share of required attributes that have a value, for each lifecycle state.
 
-    Attributes that are hidden from the caller count and are not named.
+    Attributes that are hidden from the caller, and those whose guards look at hidden ones, are
+    neither counted nor named. The completeness that a transition requires counts all.
     """
     caller = await _caller(request)
     asked = read_query(request, CompletenessQuery)
@@ -264,20 +268,22 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
                 f"Unknown state '{told(asked.state_id)}' for schema '{rules.schema.id}'",
             )
         state_id = state.id
-    visible = rules.access(caller.role, record.state_id).visible
+    access = rules.access(caller.role, record.state_id)
     states = rules.lifecycle.states if rules.lifecycle else ()
     found = lifecycle.resolution(rules, record, scope)
-    asked_for = lifecycle.score(rules, found, state_id)
+    asked_for = lifecycle.score(rules, found, state_id, access)
     return json_response(
         {
             "entityId": record.id,
             "stateId": state_id,
             "required": asked_for.required,
-            **_told_score(asked_for, visible, found),
+            **_told_score(asked_for, access.visible, found),
             "states": [
                 {
                     "stateId": each,
-                    **_told_score(lifecycle.score(rules, found, each), visible, found),
+                    **_told_score(
+                        lifecycle.score(rules, found, each, access), access.visible, found
+                    ),
                 }
                 for each in states
             ],
@@ -391,13 +397,12 @@ def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:
     return scope
 
 
-def _told_score(found: Completeness, visible: Any, at: Resolution) -> dict[str, Any]:
-    missing = [i for i in found.missing if i in visible]
+def _told_score(found: Completeness, aliases: Mapping[str, str], at: Resolution) -> dict[str, Any]:
     return {
         "score": found.score,
-        "filled": [visible[i] for i in found.filled if i in visible],
-        "missing": [visible[i] for i in missing],
-        "missingIn": [_missing_in(visible[i], i, at) for i in missing],
+        "filled": [aliases[i] for i in found.filled],
+        "missing": [aliases[i] for i in found.missing],
+        "missingIn": [_missing_in(aliases[i], i, at) for i in found.missing],
     }
 
 

@@ -16,7 +16,7 @@ from records_service.lifecycles import store as lifecycles
 from records_service.parts.commands import changing_model
 from records_service.records.completeness import Completeness, Resolution, completeness
 from records_service.records.model import Record
-from records_service.records.rules import RecordRules
+from records_service.records.rules import Access, RecordRules
 from records_service.records.scopes import Scope, completed
 from records_service.records.seen import Seen
 from records_service.records.store import ModelMoved
@@ -49,31 +49,86 @@ def resolution(rules: RecordRules, record: Record, scope: Scope | None = None) -
     return Resolution(rules.attributes, record.values, completed(scope or {}, rules.default_scope))
 
 
-def score(rules: RecordRules, found: Resolution, state_id: str | None) -> Completeness:
-    """The record's completeness for a state."""
-    return completeness(rules.required_in(rules.state_of(state_id)), found)
+def score(
+    rules: RecordRules, found: Resolution, state_id: str | None, access: Access | None = None
+) -> Completeness:
+    """The record's completeness for a state; with `access`, as far as it may be told."""
+    required = rules.required_in(rules.state_of(state_id))
+    if access is not None:
+        required = [each for each in required if each.id in access.judged]
+    return completeness(required, found)
 
 
-async def check_transition(request: web.Request, seen: Seen, to_state_id: str) -> None:
+async def check_transition(
+    request: web.Request, seen: Seen, to_state_id: str, access: Access
+) -> None:
     """Raise `TransitionError` as workflow_service words it, unless the step may be taken now.
 
+    The gate judges by all attributes; the refusal tells of those that the caller sees.
     Raises `ServiceUnavailable` when nobody can decide, and `ModelMoved` when the definition that
     the score was computed from is not the one in force.
     """
-    told = await _evaluate(request, seen, [to_state_id], to_state_id)
+    try:
+        told = await _evaluate(request, seen, [to_state_id], to_state_id)
+    except TransitionError:
+        found = resolution(seen.rules, seen.record)
+        if score(seen.rules, found, to_state_id) == score(seen.rules, found, to_state_id, access):
+            raise
+        for step in await transitions(request, seen, access):
+            if step["toStateId"] == to_state_id:
+                raise TransitionError(step["reasons"][0]["message"]) from None
+        raise
     if told.get("allowed") is not True:
         raise TransitionError("Transition is not allowed")
 
 
-async def transitions(request: web.Request, seen: Seen) -> list[dict[str, Any]]:
-    """Every transition from the current state, with all that blocks it."""
+async def transitions(request: web.Request, seen: Seen, access: Access) -> list[dict[str, Any]]:
+    """Every transition from the current state, with all that blocks it, as the caller sees it."""
     lifecycle = seen.rules.lifecycle
     if lifecycle is None or seen.record.state_id is None:
         return []
     targets = lifecycle.targets.get(seen.record.state_id, ())
     told = await _evaluate(request, seen, targets, None)
-    found: list[dict[str, Any]] = told["transitions"]
-    return found
+    found = resolution(seen.rules, seen.record)
+    return [
+        {
+            **step,
+            "reasons": [
+                _as_seen(reason, seen.rules, found, step["toStateId"], access)
+                for reason in step["reasons"]
+            ],
+        }
+        for step in told["transitions"]
+    ]
+
+
+def _as_seen(
+    reason: dict[str, Any],
+    rules: RecordRules,
+    found: Resolution,
+    state_id: str,
+    access: Access,
+) -> dict[str, Any]:
+    """A closed gate without a number or a name that tells of hidden attributes.
+
+    Where the caller's own score suffices, the text says that hidden ones count too: that much the
+    closed gate tells anyway.
+    """
+    if reason.get("missing") is None:
+        return reason
+    seen = score(rules, found, state_id, access)
+    if seen == score(rules, found, state_id):
+        return reason
+    state, minimum = rules.state_of(state_id), reason["minimum"]
+    gate = f"minimum {minimum}% for transition to '{state.label if state else state_id}'"
+    return {
+        **reason,
+        "score": seen.score,
+        "missing": [rules.attributes[each].alias for each in seen.missing],
+        "message": f"Completeness score {seen.score}% does not meet {gate}"
+        if seen.score < minimum
+        else f"Completeness does not meet {gate}: attributes hidden from the caller count too",
+    }
 
 
 async def _evaluate(

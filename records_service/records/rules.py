@@ -34,7 +34,13 @@ class Access:
     visible: Mapping[str, str]
     """Attribute id -> alias, in the schema's order."""
     writable: frozenset[str]
+    judged: frozenset[str]
+    """The visible attributes about which completeness tells nothing hidden."""
     sees_all: bool
+
+
+NOTHING = Access(visible={}, writable=frozenset(), judged=frozenset(), sees_all=False)
+"""What is seen by a caller who may not read."""
 
 
 @dataclass(slots=True)
@@ -112,6 +118,16 @@ class RecordRules:
             visible=visible,
             writable=frozenset(
                 name for name, word in words.items() if word is AttributePermission.WRITE
+            ),
+            # Whether a guarded attribute counts tells of the value that its guard looks at, unless
+            # the schema does not have that one: then no guard sees a value of it.
+            judged=frozenset(
+                attribute_id
+                for attribute_id in visible
+                if all(
+                    guard.attribute_id in visible or guard.attribute_id not in self.attributes
+                    for guard in self.attributes[attribute_id].guards
+                )
             ),
             sees_all=len(visible) == len(words),
         )

@@ -103,40 +103,98 @@ async def test_a_filter_over_what_is_hidden_finds_no_less_and_no_more(editor):
         assert (await editor.get(f"/records?{query}")).ok() == everything
 
 
-async def test_completeness_names_nothing_hidden(editor):
-    seen = (await editor.get("/records/ent-1/completeness?stateId=review")).ok()
-    assert (seen["score"], seen["required"]) == (75, 4), "what is hidden counts like the rest"
-    assert (seen["filled"], seen["missing"]) == (["name", "cost"], [])
-    for state in seen["states"]:
-        assert {*state["filled"], *state["missing"]} <= SEEN
+async def test_completeness_tells_nothing_of_what_is_hidden(sigma, editor):
+    """Not by a name, and not by a number: the same whatever the hidden attributes hold."""
+    told_before = (await editor.get("/records/ent-1/completeness?stateId=review")).ok()
+    assert (told_before["score"], told_before["required"]) == (100, 2)
+    assert (told_before["filled"], told_before["missing"]) == (["name", "cost"], [])
+    for value in ("a", None):
+        for name in ("margin", "supplier"):
+            (await sigma.admin.patch(f"/records/ent-1/values/{name}", {"value": value})).ok()
+        seen = (await editor.get("/records/ent-1/completeness?stateId=review")).ok()
+        assert seen == told_before
+    whole = (await sigma.admin.get("/records/ent-1/completeness?stateId=review")).ok()
+    assert (whole["score"], whole["required"]) == (50, 4)
 
 
-async def test_reasons_of_transitions_name_nothing_hidden(editor):
-    moves = (await editor.get("/records/ent-1/transitions")).ok()
-    blocked = next(move for move in moves if move["toStateId"] == "state-review")
-    assert [(r["code"], r["score"], r["missing"]) for r in blocked["reasons"]] == [
-        ("COMPLETENESS", 75, [])
-    ]
-    refused = await editor.post("/records/ent-1/transition", {"toStateId": "state-review"})
-    assert refused.told == error(
-        400,
-        "TRANSITION_ERROR",
-        "Completeness score 75% does not meet minimum 100% for transition to 'review'",
-    )
+CLOSED = (
+    "Completeness does not meet minimum 100% for transition to 'review':"
+    " attributes hidden from the caller count too"
+)
+
+
+async def test_a_gate_judges_by_all_and_its_refusal_tells_nothing_hidden(sigma, editor):
+    async def blocked() -> list[tuple[Any, ...]]:
+        moves = (await editor.get("/records/ent-1/transitions")).ok()
+        move = next(move for move in moves if move["toStateId"] == "state-review")
+        return [(r["score"], r["missing"], r["message"]) for r in move["reasons"]]
+
+    step = {"toStateId": "state-review"}
+    writer = await sigma.api_key(["update-data"])
+    for value in (SECRET, None):
+        (await sigma.admin.patch("/records/ent-1/values/margin", {"value": value})).ok()
+        assert await blocked() == [(100, [], CLOSED)]
+        for caller in (editor, writer):
+            refused = await caller.post("/records/ent-1/transition", step)
+            assert refused.told == error(400, "TRANSITION_ERROR", CLOSED)
+    (await sigma.admin.patch("/records/ent-1/values/cost", {"value": None})).ok()
+    score = "Completeness score {}% does not meet minimum 100% for transition to 'review'"
+    assert await blocked() == [(50, ["cost"], score.format(50))]
+    for caller, text in ((editor, score.format(50)), (sigma.admin, score.format(25))):
+        refused = await caller.post("/records/ent-1/transition", step)
+        assert refused.told == error(400, "TRANSITION_ERROR", text)
+    for name in ("cost", "margin", "supplier"):
+        (await sigma.admin.patch(f"/records/ent-1/values/{name}", {"value": "x"})).ok()
+    assert await blocked() == []
+    (await editor.post("/records/ent-1/transition", step)).ok()
+
+
+async def test_a_guard_on_what_is_hidden_tells_nothing(sigma, editor):
+    """The guarded attribute is seen, and neither counted nor named: its guard is an answer."""
+    guards = [{"attributeId": "attr-margin", "operator": "equals", "value": SECRET}]
+    later = (await sigma.admin.get("/attributes/attr-later")).ok()
+    later |= {"guards": guards, "validation": {"required": True}}
+    (await sigma.admin.put("/attributes/attr-later", later)).ok()
+    schema = (await sigma.admin.get("/schemas/schema-apparel")).ok()
+    schema["attributeGroups"][0]["attributeIds"].append("attr-later")
+    (await sigma.admin.put("/schemas/schema-apparel", schema)).ok()
+    words = {**ROLE, "attr-later": "write"}
+    role = (await sigma.admin.get("/roles/role-editor")).ok()
+    role["schemaPermissions"] = [{"schemaId": "schema-apparel", "attributePermissions": words}]
+    (await sigma.admin.put("/roles/role-editor", role)).ok()
+    answers = []
+    for value in (SECRET, "other"):
+        (await sigma.admin.patch("/records/ent-1/values/margin", {"value": value})).ok()
+        answers.append(
+            [
+                (await editor.get("/records/ent-1/completeness")).told,
+                (await editor.get("/records/ent-1/completeness?stateId=review")).told,
+                (await editor.get("/records/ent-1/transitions")).told,
+                (await editor.post("/records/ent-1/transition", {"toStateId": "review"})).told,
+            ]
+        )
+    assert answers[0] == answers[1]
+    assert "later" not in orjson.dumps(answers).decode()
+    patched = await editor.patch("/records/ent-1/values/later", {"value": "x"})
+    assert "later" in patched.ok()["values"]
+    counted = (await sigma.admin.get("/records/ent-1/completeness")).ok()
+    assert counted["required"] == 0
+    (await sigma.admin.patch("/records/ent-1/values/margin", {"value": SECRET})).ok()
+    assert (await sigma.admin.get("/records/ent-1/completeness")).ok()["filled"] == ["later"]
 
 
 async def test_history_leaves_out_what_is_hidden(sigma, editor):
     for value in ("a", f"{SECRET}-b", None):
         (await sigma.admin.patch("/records/ent-1/values/margin", {"value": value})).ok()
     (await sigma.admin.patch("/records/ent-1/values/name", {"value": "Coat"})).ok()
-    history = (await editor.get("/records/ent-1/audit")).ok()["items"]
-    assert [sorted(c["attribute"] for c in entry["changes"]) for entry in history] == [
+    page = (await editor.get("/records/ent-1/audit")).ok()
+    assert [sorted(c["attribute"] for c in entry["changes"]) for entry in page["items"]] == [
         ["name"],
-        [],
-        [],
-        [],
         ["cost", "name"],
     ]
+    assert page["total"] == 2, "what is not shown is not counted"
+    second = (await editor.get("/records/ent-1/audit?offset=1&limit=1")).ok()
+    assert (second["items"], second["total"]) == (page["items"][1:], 2)
 
 
 async def test_history_stays_closed_when_the_attribute_has_left_the_schema(sigma, editor):
