@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
-import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from auth_service.roles import store
 from auth_service.roles.grants import (
     check_grant,
     check_may_go,
+    check_size,
     check_sound,
     check_still_built_in,
 )
-from auth_service.roles.model import Role, RoleDraft, blank_role, built_in_admin
+from auth_service.roles.model import Role, RoleDraft, RoleNames, blank_role, built_in_admin
+from auth_service.roles.naming import Dictionary, Meaning, names_in, with_ids
+from auth_service.roles.renaming import attribute_named
 from auth_service.source import SOURCE
 from shared import events, outbox
-from shared.errors import PermissionDenied
+from shared.errors import PermissionDenied, ServiceUnavailable
 from shared.events import Event
 from shared.identity import ADMIN_ROLE, Identity
 from shared.ids import new_id
 from shared.postgres import Conn, Database
 from shared.versions import Versions, check_version
 
+ATTEMPTS_MAX: Final = 5
 
-async def create(db: Database, actor: Identity, draft: RoleDraft) -> Role:
+
+class _Changed(Exception):
+    """What was judged before the transaction is not what is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A draft with ids, and the versions of the roles that it was compared with."""
+
+    draft: RoleDraft
+    unknown: RoleNames
+    model_version: int
+    giver_version: int | None
+    """None where whoever changes the role is not bound by their own."""
+    before_version: int
+
+
+async def create(db: Database, dictionary: Dictionary, actor: Identity, draft: RoleDraft) -> Role:
     """A new role. Raises `Conflict` when the id is taken."""
+    check_size(draft)
     role_id = draft.id or new_id("role")
-    check_sound(draft, role_id)
     now = datetime.now(UTC)
     blank = blank_role(actor.workspace_id, role_id, now)
-    async with db.transaction() as conn:
-        version = await store.next_version(conn, actor.workspace_id, role_id)
-        role = blank.revised(draft, version=version, now=now)
-        await _check_allowed(conn, actor, blank, role)
-        await store.insert(conn, role)
-        await outbox.stage(conn, _told(events.ROLE_CREATED, role))
-    return role
+    for _ in range(ATTEMPTS_MAX):
+        judged = await _judged(db, dictionary, actor, blank, RoleNames(), draft)
+        with suppress(_Changed):
+            async with db.transaction() as conn:
+                version = await store.next_version(conn, actor.workspace_id, role_id)
+                await _check_unchanged(conn, actor, judged, blank)
+                role = blank.revised(judged.draft, version=version, now=now)
+                await store.insert(conn, role)
+                await store.keep_unknown(conn, role, judged.unknown, judged.model_version)
+                await outbox.stage(conn, _told(events.ROLE_CREATED, role))
+            return role
+    raise _busy(role_id)
 
 
 async def create_built_in(conn: Conn, workspace_id: str, now: datetime) -> Role:
@@ -49,20 +77,38 @@ async def create_built_in(conn: Conn, workspace_id: str, now: datetime) -> Role:
 
 
 async def update(
-    db: Database, actor: Identity, role_id: str, draft: RoleDraft, expected: Versions = None
+    db: Database,
+    dictionary: Dictionary,
+    actor: Identity,
+    role_id: str,
+    draft: RoleDraft,
+    expected: Versions = None,
 ) -> Role:
-    """Replace everything that a role says."""
-    check_sound(draft, role_id)
-    async with db.transaction() as conn:
-        version = await store.next_version(conn, actor.workspace_id, role_id)
-        before = await store.get(conn, actor.workspace_id, role_id)
-        check_version("Role", before.id, before.version, expected)
-        after = before.revised(draft, version=version, now=datetime.now(UTC))
-        await _check_allowed(conn, actor, before, after)
-        check_still_built_in(before, after)
-        await store.update(conn, after)
-        await outbox.stage(conn, _told(events.ROLE_UPDATED, after))
-    return after
+    """Replace everything that a role says.
+
+    What names mean and what may be granted is found out before the transaction, so that none is
+    open meanwhile; if a role that counted is another by then, it is found out again.
+    """
+    check_size(draft)
+    for _ in range(ATTEMPTS_MAX):
+        async with db.acquire() as conn:
+            known = await store.get(conn, actor.workspace_id, role_id)
+            unknown = await store.unknown_of(conn, actor.workspace_id, role_id)
+        check_version("Role", known.id, known.version, expected)
+        judged = await _judged(db, dictionary, actor, known, unknown, draft)
+        with suppress(_Changed):
+            async with db.transaction() as conn:
+                version = await store.next_version(conn, actor.workspace_id, role_id)
+                before = await store.get(conn, actor.workspace_id, role_id)
+                check_version("Role", before.id, before.version, expected)
+                await _check_unchanged(conn, actor, judged, before)
+                after = before.revised(judged.draft, version=version, now=datetime.now(UTC))
+                check_still_built_in(before, after)
+                await store.update(conn, after)
+                await store.keep_unknown(conn, after, judged.unknown, judged.model_version)
+                await outbox.stage(conn, _told(events.ROLE_UPDATED, after))
+            return after
+    raise _busy(role_id)
 
 
 async def delete(db: Database, actor: Identity, role_id: str, expected: Versions = None) -> None:
@@ -76,19 +122,67 @@ async def delete(db: Database, actor: Identity, role_id: str, expected: Versions
         await outbox.stage(conn, _told(events.ROLE_DELETED, role.at(version)))
 
 
-async def _check_allowed(conn: Conn, actor: Identity, before: Role, after: Role) -> None:
-    if actor.is_admin:
-        return
-    if before.id == ADMIN_ROLE:
+async def _judged(
+    db: Database,
+    dictionary: Dictionary,
+    actor: Identity,
+    before: Role,
+    before_unknown: RoleNames,
+    draft: RoleDraft,
+) -> _Judged:
+    """The draft as it may be stored. Raises `PermissionDenied` for what the actor cannot grant."""
+    if before.id == ADMIN_ROLE and not actor.is_admin:
         raise PermissionDenied
+    names = names_in(draft)
     if actor.unrestricted:
-        return
-    # As it is now, not as the gateway last heard of it.
-    giver = await store.find(conn, actor.workspace_id, actor.role_id or "")
+        meaning = await dictionary.meaning(names)
+        draft = with_ids(draft, meaning)
+        check_sound(draft, before.id)
+        unknown = meaning.unknown(names_in(draft))
+        return _Judged(draft, unknown, meaning.model_version, None, before.version)
+    async with db.acquire() as conn:
+        # As it is now, not as the gateway last heard of it.
+        giver = await store.find(conn, actor.workspace_id, actor.role_id or "")
+        giver_unknown = await store.unknown_of(conn, actor.workspace_id, actor.role_id or "")
     if giver is None:
         raise PermissionDenied
-    # Two large roles take a while to compare; other requests go on meanwhile.
-    await asyncio.to_thread(check_grant, giver, before, after)
+    meaning = await dictionary.meaning(names | before_unknown | giver_unknown)
+    draft = with_ids(draft, meaning)
+    check_sound(draft, before.id)
+    unknown = meaning.unknown(names_in(draft))
+    # What was unknown when these were stored may have been named since, and their renewal may be
+    # on its way.
+    compared = unknown | meaning.unknown(before_unknown | giver_unknown)
+    check_grant(
+        _renamed(giver, giver_unknown, meaning),
+        _renamed(before, before_unknown, meaning),
+        before.revised(draft, version=0, now=before.updated_at),
+        compared,
+    )
+    return _Judged(draft, unknown, meaning.model_version, giver.version, before.version)
+
+
+async def _check_unchanged(conn: Conn, actor: Identity, judged: _Judged, before: Role) -> None:
+    """Raise `_Changed` when a role that was compared is another by now."""
+    if judged.giver_version is None:
+        return
+    giver_version = await store.version_of(conn, actor.workspace_id, actor.role_id or "")
+    if (giver_version, before.version) != (judged.giver_version, judged.before_version):
+        raise _Changed
+
+
+def _renamed(role: Role, unknown: RoleNames, meaning: Meaning) -> Role:
+    """The role with ids for attributes that were unknown and have a meaning now."""
+    entries = role.schema_permissions
+    for alias in unknown.attributes:
+        one = meaning.attributes.get(alias, alias)
+        if one != alias:
+            entries = attribute_named(entries, alias, one, (), is_new=False)
+    return replace(role, schema_permissions=entries)
+
+
+def _busy(role_id: str) -> ServiceUnavailable:
+    return ServiceUnavailable(f"Role '{role_id}', or your own, is being changed by others")
 
 
 def _told(event_type: str, role: Role) -> Event:

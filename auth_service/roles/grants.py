@@ -4,13 +4,27 @@ Who manages roles without being an administrator could otherwise make a role tha
 or widen their own. The rule: a change may take anything away, but what it adds must be something
 that the role of the one who changes it has itself. Administrators and API keys (whose class
 `update-model` says what they may) are not bound by it; `role-admin` is for administrators alone.
+
+Roles are compared by ids. A name that nothing has yet may become the alias of anything: whoever is
+bound by the rule can grant nothing by such a name, and must repeat what it takes from themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TypeAlias
 
-from auth_service.roles.model import ANY, Role, RoleDraft
+from auth_service.roles.model import (
+    ANY,
+    ATTRIBUTES_NAMED_MAX,
+    PERMISSIONS_MAX,
+    AttributePermission,
+    Role,
+    RoleDraft,
+    RoleNames,
+)
 from auth_service.roles.resolution import RANK, CatalogRight, Resolved
 from shared.errors import Conflict, PermissionDenied, ValidationError, Violation
 from shared.identity import ADMIN_ROLE
@@ -18,8 +32,28 @@ from shared.identity import ADMIN_ROLE
 _CATALOG_RIGHTS: tuple[CatalogRight, ...] = ("canView", "canAssign")
 
 
+def check_size(draft: RoleDraft) -> None:
+    """Raise `ValidationError` for more names than can be compared and asked about at once."""
+    names = 0
+    different: set[str] = set()
+    for entry in draft.schema_permissions:
+        names += len(entry.attribute_permissions)
+        different.update(entry.attribute_permissions)
+    for count, limit, what in (
+        (names, PERMISSIONS_MAX, "attribute permissions"),
+        (len(different), ATTRIBUTES_NAMED_MAX, "different attributes"),
+    ):
+        if count > limit:
+            raise ValidationError.at(
+                "/schemaPermissions",
+                f"Field 'schemaPermissions' holds at most {limit} {what} in all its entries"
+                f" together, got {count}",
+            )
+
+
 def check_sound(draft: RoleDraft, role_id: str) -> None:
     """Raise `ValidationError` for a draft that contradicts itself or the path it was sent to."""
+    check_size(draft)
     violations = [
         *_listed_twice(
             "schemaPermissions", "Schema", (entry.schema_id for entry in draft.schema_permissions)
@@ -54,32 +88,27 @@ def check_may_go(role: Role) -> None:
         raise Conflict(f"Role '{ADMIN_ROLE}' is built in and cannot be deleted")
 
 
-def check_grant(giver: Role, before: Role, after: Role) -> None:
-    """Raise `PermissionDenied` when `after` allows more than `before` and more than `giver`."""
+NOTHING_UNKNOWN = RoleNames()
+
+
+def check_grant(
+    giver: Role, before: Role, after: Role, unknown: RoleNames = NOTHING_UNKNOWN
+) -> None:
+    """Raise `PermissionDenied` when `after` allows more than `before` and more than `giver`.
+
+    Takes time in proportion to the number of names in the three roles.
+    """
     extra = sorted(after.flags - before.flags - giver.flags)
     if extra:
         raise PermissionDenied(f"Your own role does not allow '{extra[0]}', so you cannot grant it")
+    for role in (giver, before):
+        if sum(len(e["attributePermissions"]) for e in role.schema_permissions) > PERMISSIONS_MAX:
+            raise PermissionDenied(
+                f"Role '{role.id}' has more than {PERMISSIONS_MAX} attribute permissions,"
+                " so only an administrator can make it smaller"
+            )
     has, had, gets = Resolved(giver), Resolved(before), Resolved(after)
-    # What no role names behaves alike everywhere, so asking for every named key and for `*` asks
-    # for every schema, attribute and catalog there can be.
-    for schema_key in {ANY, *has.schema_keys, *had.schema_keys, *gets.schema_keys}:
-        attribute_keys = {
-            ANY,
-            *has.attribute_keys(schema_key),
-            *had.attribute_keys(schema_key),
-            *gets.attribute_keys(schema_key),
-        }
-        for attribute_key in attribute_keys:
-            given = RANK[gets.permission(schema_key, attribute_key)]
-            if (
-                given > RANK[had.permission(schema_key, attribute_key)]
-                and given > (RANK[has.permission(schema_key, attribute_key)])
-            ):
-                raise PermissionDenied(
-                    "Your own role does not allow"
-                    f" '{gets.permission(schema_key, attribute_key)}' on attribute"
-                    f" '{attribute_key}' of schema '{schema_key}', so you cannot grant it"
-                )
+    _check_attributes(has, had, gets, unknown)
     for catalog_key in {ANY, *has.catalog_keys, *had.catalog_keys, *gets.catalog_keys}:
         for right in _CATALOG_RIGHTS:
             if (
@@ -91,6 +120,151 @@ def check_grant(giver: Role, before: Role, after: Role) -> None:
                     f"Your own role does not allow '{right}' on catalog '{catalog_key}',"
                     " so you cannot grant it"
                 )
+
+
+_Words: TypeAlias = tuple[AttributePermission, AttributePermission, AttributePermission]
+"""What the role gets, had, and the giver has."""
+
+
+class _Comparison:
+    """The three roles, asked about every attribute of a schema that any of them tells apart."""
+
+    def __init__(self, gets: Resolved, had: Resolved, has: Resolved) -> None:
+        self._roles = (gets, had, has)
+        # Names that only the entries for all schemas hold behave alike in every schema if their
+        # words are alike, so one of each such group is asked about for a schema.
+        self._groups = defaultdict[tuple[str | None, ...], list[str]](list)
+        for name in {name for role in self._roles for name in role.entry(ANY)}:
+            self._groups[tuple(role.entry(ANY).get(name) for role in self._roles)].append(name)
+
+    @property
+    def schema_keys(self) -> Iterable[str]:
+        return {ANY, *(key for role in self._roles for key in role.schema_keys)}
+
+    def words(self, schema_key: str) -> Iterator[tuple[str, _Words]]:
+        """What no role names behaves alike everywhere, so `*` stands for all of that."""
+        gets, had, has = self._roles
+        names = {ANY, *(name for role in self._roles for name in role.entry(schema_key))}
+        for group in self._groups.values():
+            # Those that are passed over are named for this schema: no more than it has names.
+            one = next((name for name in group if name not in names), None)
+            if one is not None:
+                names.add(one)
+        for name in names:
+            yield (
+                name,
+                (
+                    gets.by_id(schema_key, name),
+                    had.by_id(schema_key, name),
+                    has.by_id(schema_key, name),
+                ),
+            )
+
+
+def _check_attributes(has: Resolved, had: Resolved, gets: Resolved, unknown: RoleNames) -> None:
+    comparison = _Comparison(gets, had, has)
+    denied_everywhere = _Denied(has, gets, unknown)
+    adds = False
+    for schema_key in comparison.schema_keys:
+        added = 0
+        for name, words in comparison.words(schema_key):
+            given, before, own = (RANK[word] for word in words)
+            if given > before:
+                if given > own:
+                    raise _beyond(schema_key, name, words[0])
+                added = max(added, given)
+        _check_unknown(schema_key, has, had, gets, unknown)
+        if added:
+            adds = True
+            _check_repeated(schema_key, has, gets, unknown, added, denied_everywhere)
+    if adds:
+        _check_schemas_repeated(has, gets, unknown)
+
+
+def _check_schemas_repeated(has: Resolved, gets: Resolved, unknown: RoleNames) -> None:
+    for schema_key in unknown.schemas.intersection(has.schema_keys):
+        entry = gets.entry(schema_key)
+        for name, word in has.entry(schema_key).items():
+            if RANK[entry.get(name) or entry.get(ANY) or "write"] > RANK[word]:
+                raise PermissionDenied(
+                    f"Your own role restricts schema '{schema_key}', which does not exist yet,"
+                    " so every role that you grant something to must do the same"
+                )
+
+
+def _beyond(schema_key: str, name: str, word: str) -> PermissionDenied:
+    return PermissionDenied(
+        f"Your own role does not allow '{word}' on attribute '{name}' of schema"
+        f" '{schema_key}', so you cannot grant it"
+    )
+
+
+def _check_unknown(
+    schema_key: str, has: Resolved, had: Resolved, gets: Resolved, unknown: RoleNames
+) -> None:
+    """By a name that nothing has yet nothing is granted, and what it takes away stays taken."""
+    entry, before = gets.entry(schema_key), had.entry(schema_key)
+    no_schema = schema_key in unknown.schemas
+    for name, word in entry.items():
+        if not (no_schema or name in unknown.attributes):
+            continue
+        without = "hidden" if no_schema else entry.get(ANY, "hidden")
+        if RANK[word] > RANK[without] and RANK[word] > RANK[before.get(name, "hidden")]:
+            what = f"Schema '{schema_key}'" if no_schema else f"Attribute '{name}'"
+            raise PermissionDenied(f"{what} does not exist yet, so you cannot grant '{word}' on it")
+    for name, word in before.items():
+        if no_schema or name in unknown.attributes:
+            now = entry.get(name, "write")
+            if RANK[now] > RANK[word] and RANK[now] > RANK[has.by_id(schema_key, name)]:
+                raise _beyond(schema_key, name, now)
+
+
+class _Denied:
+    """What the giver's entry for all schemas takes away by names that nothing has yet.
+
+    Both lists by the rank of what is given: only stricter words matter to it.
+    """
+
+    def __init__(self, has: Resolved, gets: Resolved, unknown: RoleNames) -> None:
+        denied = [
+            (name, RANK[word])
+            for name, word in has.entry(ANY).items()
+            if name in unknown.attributes
+        ]
+        given = gets.entry(ANY)
+        not_repeated = [
+            (name, rank) for name, rank in denied if RANK[given.get(name, "write")] > rank
+        ]
+        self.all = {added: [each for each in denied if each[1] < added] for added in (1, 2)}
+        self.not_repeated = {
+            added: [each for each in not_repeated if each[1] < added] for added in (1, 2)
+        }
+
+
+def _check_repeated(
+    schema_key: str,
+    has: Resolved,
+    gets: Resolved,
+    unknown: RoleNames,
+    added: int,
+    everywhere: _Denied,
+) -> None:
+    """What the giver is denied by a name that nothing has yet, the role must be denied as well."""
+    own, given = has.entry(schema_key), gets.entry(schema_key)
+    denied: Iterable[tuple[str, int]] = (
+        (name, RANK[word]) for name, word in own.items() if name in unknown.attributes
+    )
+    if ANY not in own and schema_key != ANY:
+        # The entry for all schemas speaks here as well.
+        more = everywhere.all if ANY in given else everywhere.not_repeated
+        denied = chain(denied, more[added])
+    for name, rank in denied:
+        # Ends at the first that is not repeated, so it takes no longer than the role's own entry.
+        if rank < added and RANK[given.get(name, "write")] > rank:
+            raise PermissionDenied(
+                f"Your own role restricts attribute '{name}' of schema '{schema_key}', which does"
+                " not exist yet, so every role that you grant something to must do the same"
+            )
 
 
 def _listed_twice(field: str, kind: str, ids: Iterable[str]) -> list[Violation]:

@@ -13,7 +13,7 @@ from auth_service.roles.model import (
     RoleAnswer,
     RoleDraft,
 )
-from auth_service.roles.naming import attributes_of, with_ids
+from auth_service.roles.naming import Dictionary, attributes_of
 from auth_service.roles.resolution import permissions
 from shared import outbox
 from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed
@@ -59,8 +59,8 @@ async def create_role(request: web.Request) -> web.StreamResponse:
     Attributes and schemas may be named by id or alias; the role holds the ids.
     """
     identity = identity_of(request)
-    draft = await with_ids(request, await read_body(request, RoleDraft))
-    role = await commands.create(request.app[DATABASE], identity, draft)
+    draft = await read_body(request, RoleDraft)
+    role = await commands.create(request.app[DATABASE], Dictionary(request), identity, draft)
     outbox.wake(request.app)
     return _answer(role, status=201, location=f"/api/v1/roles/{role.id}")
 
@@ -95,9 +95,14 @@ async def replace_role(request: web.Request) -> web.StreamResponse:
     and only its name and description.
     """
     identity = identity_of(request)
-    draft = await with_ids(request, await read_body(request, RoleDraft))
+    draft = await read_body(request, RoleDraft)
     role = await commands.update(
-        request.app[DATABASE], identity, request.match_info["id"], draft, if_match(request)
+        request.app[DATABASE],
+        Dictionary(request),
+        identity,
+        request.match_info["id"],
+        draft,
+        if_match(request),
     )
     outbox.wake(request.app)
     return _answer(role)
@@ -139,12 +144,12 @@ async def resolve_role(request: web.Request) -> web.StreamResponse:
     asked = await read_body(request, ResolveRequest)
     async with request.app[DATABASE].acquire() as conn:
         role = await store.get(conn, identity.workspace_id, role_id)
-    attributes = await attributes_of(request, asked.schema_id, asked.attribute_ids)
+    schema, attributes = await attributes_of(request, asked.schema_id, asked.attribute_ids)
     return json_response(
         {
             "roleId": role.id,
-            "schemaId": asked.schema_id,
-            "permissions": permissions(role, asked.schema_id, attributes),
+            "schemaId": schema.id,
+            "permissions": permissions(role, schema, attributes),
         }
     )
 

@@ -19,6 +19,10 @@ from shared.shapes import Shape
 SCHEMA_PERMISSIONS_MAX = 1_000
 ATTRIBUTE_PERMISSIONS_MAX = 2_000
 CATALOG_PERMISSIONS_MAX = 2_000
+PERMISSIONS_MAX = 20_000
+"""Of all schemas together, so that two roles are compared in milliseconds."""
+ATTRIBUTES_NAMED_MAX = 10_000
+"""Different ones in a role: as many as records_service is asked about at once."""
 ATTRIBUTES_RESOLVED_MAX = 5_000
 
 ANY = "*"
@@ -184,6 +188,17 @@ class MissingRolesRequest(_Shape):
     """Another service asks which of these do not exist."""
 
     ids: Annotated[list[str], AtMost(10_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleNames:
+    """Names of schemas and of attributes in roles, `*` left out."""
+
+    schemas: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+
+    def __or__(self, other: RoleNames) -> RoleNames:
+        return RoleNames(self.schemas | other.schemas, self.attributes | other.attributes)
 
 
 @dataclass(frozen=True, slots=True)

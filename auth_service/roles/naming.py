@@ -1,66 +1,122 @@
 """What do the names in a role mean? Schemas and attributes are records_service's, so it is asked.
 
 A role is stored with ids, so that an attribute may get another alias without its permissions being
-lost (C12). A name that means nothing yet, or that cannot be asked about while records_service is
-away, is stored as it was sent: an alias in a role is honoured as well, wherever a role is judged.
+lost. Nothing is guessed: while records_service cannot say what names mean, a role that has any
+is not saved. A name that nothing has yet is stored as it was sent, and remembered as unknown;
+`renaming.py` says what becomes of it when something gets that name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
 from urllib.parse import quote
 
-import structlog
 from aiohttp import web
 
-from auth_service.roles.model import ANY, AttributePermission, RoleDraft, SchemaPermission
+from auth_service.roles.model import (
+    ANY,
+    AttributePermission,
+    RoleDraft,
+    RoleNames,
+    SchemaPermission,
+)
+from auth_service.roles.resolution import Names
 from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError, Violation
 from shared.upstream import Upstream
 
-log = structlog.get_logger(__name__)
-
 NAMES_ASKED_MAX: Final = 10_000
+RETRY_AFTER_S: Final = 2
+VIOLATIONS_MAX: Final = 100
 
 RECORDS: Final = web.AppKey("records_service", Upstream)
 
 
-async def with_ids(request: web.Request, draft: RoleDraft) -> RoleDraft:
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Name -> id, of those names that something has, when the model was at this version."""
+
+    schemas: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    model_version: int = 0
+
+    def unknown(self, names: RoleNames) -> RoleNames:
+        """Those of the names that are no ids."""
+        return RoleNames(
+            names.schemas - set(self.schemas.values()),
+            names.attributes - set(self.attributes.values()),
+        )
+
+
+def names_in(draft: RoleDraft) -> RoleNames:
+    """Every name in the draft, `*` left out."""
+    entries = draft.schema_permissions
+    return RoleNames(
+        frozenset(entry.schema_id for entry in entries) - {ANY},
+        frozenset(name for entry in entries for name in entry.attribute_permissions) - {ANY},
+    )
+
+
+class Dictionary:
+    """records_service, asked what names mean on behalf of one request."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+
+    async def meaning(self, names: RoleNames) -> Meaning:
+        """What the names mean now. Raises `ServiceUnavailable` when that cannot be told."""
+        schemas: dict[str, str] = {}
+        attributes: dict[str, str] = {}
+        versions: list[int] = []
+        left_schemas, left_attributes = iter(sorted(names.schemas)), iter(sorted(names.attributes))
+        while True:
+            some_schemas = list(islice(left_schemas, NAMES_ASKED_MAX))
+            some_attributes = list(islice(left_attributes, NAMES_ASKED_MAX))
+            if not some_schemas and not some_attributes:
+                return Meaning(schemas, attributes, min(versions, default=0))
+            told = await self._ask(some_schemas, some_attributes)
+            schemas |= told["schemas"]
+            attributes |= told["attributes"]
+            # The oldest: whatever was renamed since then is heard of.
+            versions.append(told.get("modelVersion", 0))
+
+    async def _ask(self, schemas: Sequence[str], attributes: Sequence[str]) -> Mapping[str, Any]:
+        try:
+            told: Mapping[str, Any] = await self._request.app[RECORDS].request(
+                "POST",
+                "/internal/names",
+                json={"schemas": schemas, "attributes": attributes},
+                request=self._request,
+                reads=True,
+            )
+        except (ServiceUnavailable, UpstreamTimeout):
+            # Nothing was stored, so it may be sent again, also where the question came too late.
+            raise ServiceUnavailable(
+                "What the names in this role mean cannot be told at the moment",
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
+        return told
+
+
+def with_ids(draft: RoleDraft, meaning: Meaning) -> RoleDraft:
     """The draft with the id for each name that has one.
 
     Raises `ValidationError` when an entry names one attribute twice, by its id and its alias.
     """
-    entries = draft.schema_permissions
-    schemas = {entry.schema_id for entry in entries} - {ANY}
-    attributes = {name for entry in entries for name in entry.attribute_permissions} - {ANY}
-    if not schemas and not attributes:
-        return draft
-    try:
-        told = await request.app[RECORDS].request(
-            "POST",
-            "/internal/names",
-            json={
-                "schemas": sorted(schemas)[:NAMES_ASKED_MAX],
-                "attributes": sorted(attributes)[:NAMES_ASKED_MAX],
-            },
-            request=request,
-            reads=True,
-        )
-    except (ServiceUnavailable, UpstreamTimeout):
-        log.warning("names_stay_as_sent", names=len(schemas) + len(attributes))
-        return draft
     return draft.model_copy(
         update={
             "schema_permissions": [
                 SchemaPermission(
-                    schema_id=told["schemas"].get(entry.schema_id, entry.schema_id),
+                    schema_id=meaning.schemas.get(entry.schema_id, entry.schema_id),
                     attribute_permissions=_by_id(
                         entry.attribute_permissions,
-                        told["attributes"],
+                        meaning.attributes,
                         f"/schemaPermissions/{place}/attributePermissions",
                     ),
                 )
-                for place, entry in enumerate(entries)
+                for place, entry in enumerate(draft.schema_permissions)
             ]
         }
     )
@@ -68,31 +124,34 @@ async def with_ids(request: web.Request, draft: RoleDraft) -> RoleDraft:
 
 async def attributes_of(
     request: web.Request, schema_id: str, names: Sequence[str] | None
-) -> dict[str, str]:
-    """Id -> alias of a schema's attributes: of those that are named, or of all.
+) -> tuple[Names, list[Names]]:
+    """What a schema and its attributes are and were called: those that are named, or all.
 
     Raises `NotFound` for the schema and `ValidationError` for what it does not have.
     """
-    attributes = await request.app[RECORDS].request(
-        "GET", f"/api/v1/schemas/{quote(schema_id, safe='')}/attributes", request=request
+    told = await request.app[RECORDS].request(
+        "GET", f"/internal/schemas/{quote(schema_id, safe='')}/names", request=request
     )
-    aliases = {attribute["id"]: attribute["alias"] for attribute in attributes}
+    schema = Names(told["id"], tuple(told["aliases"]))
+    attributes = {
+        each["id"]: Names(each["id"], tuple(each["aliases"])) for each in told["attributes"]
+    }
     if names is None:
-        return aliases
-    ids = {alias: attribute_id for attribute_id, alias in aliases.items()}
-    ids |= {attribute_id: attribute_id for attribute_id in aliases}
+        return schema, list(attributes.values())
+    ids = {each["alias"]: each["id"] for each in told["attributes"]}
+    ids |= {attribute_id: attribute_id for attribute_id in attributes}
     unknown = [
         Violation(
             f"/attributeIds/{place}",
             f"Field 'attributeIds.{place}' names no attribute of schema '{schema_id}',"
-            f" got '{name[:128]}'",
+            f" got '{name[:100]}'",
         )
         for place, name in enumerate(names)
         if name not in ids
     ]
     if unknown:
-        raise ValidationError.of(unknown)
-    return {ids[name]: aliases[ids[name]] for name in names}
+        raise ValidationError.of(unknown[:VIOLATIONS_MAX])
+    return schema, [attributes[one] for one in dict.fromkeys(ids[name] for name in names)]
 
 
 def _by_id(

@@ -4,22 +4,23 @@ The rule, which records_service follows word for word in its `permissions/rules.
 
 1. `role-admin` may write everything.
 2. The entry of the schema itself is asked before the entry for `*` (all schemas).
-3. In an entry the attribute itself, by its id or alias, is asked before `*` (all attributes);
-   where an entry has both, the stricter word holds.
+3. In an entry the attribute itself, by its id, is asked before `*` (all attributes).
 4. The first of these four that says something decides: schema and attribute, schema and `*`,
    `*` and attribute, `*` and `*`.
 5. If none does, the attribute is hidden.
+6. Only an id gives. Where an entry names a schema or an attribute by an alias that it has or had,
+   the stricter of that word and of what holds without it counts (docs/adr/0010).
 
 So an entry of a schema adds to the entry for all schemas and wins where both speak. Catalogs have
 no second level: the entry of the catalog decides, else the one for `*`, else nothing is allowed.
 
-Source: section 11 and Q13 of the contract.
+Source: section 11 of the contract.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from auth_service.roles.model import ANY, AttributePermission, Role
 from shared.identity import ADMIN_ROLE
@@ -28,6 +29,14 @@ CatalogRight = Literal["canView", "canAssign"]
 
 RANK: Final[Mapping[AttributePermission, int]] = {"hidden": 0, "read": 1, "write": 2}
 """The permissions from the strictest up."""
+
+
+class Names(NamedTuple):
+    """What a schema or an attribute may be called in a role."""
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    """The alias that it has, and those that it had."""
 
 
 class Resolved:
@@ -52,23 +61,37 @@ class Resolved:
         """The catalogs that are named, `*` among them."""
         return self._catalogs.keys()
 
-    def attribute_keys(self, schema_id: str) -> Iterable[str]:
-        """The attributes that are named for a schema, there or for all schemas."""
-        return {*self._schemas.get(schema_id, {}), *self._schemas.get(ANY, {})}
+    def entry(self, schema_id: str) -> Mapping[str, AttributePermission]:
+        """What is said in the entry of this schema, or in the one for `*`; often nothing."""
+        return self._schemas.get(schema_id, {})
 
-    def permission(self, schema_id: str, attribute_id: str, alias: str = "") -> AttributePermission:
+    def by_id(self, schema_id: str, attribute_id: str) -> AttributePermission:
         """Rules 1 to 5; `*` asks for what holds for all that nothing names."""
         if self._unrestricted:
             return "write"
         for schema_key in (schema_id, ANY):
             entry = self._schemas.get(schema_key)
+            if entry is not None:
+                word = entry.get(attribute_id) or entry.get(ANY)
+                if word is not None:
+                    return word
+        return "hidden"
+
+    def permission(self, schema: Names, attribute: Names) -> AttributePermission:
+        """All six rules."""
+        if self._unrestricted:
+            return "write"
+        narrowed: list[AttributePermission] = ["write"]
+        for alias in schema.aliases:
+            if alias in self._schemas:
+                narrowed += _said(self._schemas[alias], attribute)
+        for schema_key in (schema.id, ANY):
+            entry = self._schemas.get(schema_key)
             if entry is None:
                 continue
-            said = [entry[name] for name in (attribute_id, alias) if name in entry]
-            if said:
-                return min(said, key=RANK.__getitem__)
-            if ANY in entry:
-                return entry[ANY]
+            narrowed += _said(entry, attribute)
+            if attribute.id in entry or ANY in entry:
+                return min(narrowed, key=RANK.__getitem__)
         return "hidden"
 
     def catalog(self, catalog_id: str, right: CatalogRight) -> bool:
@@ -80,14 +103,15 @@ class Resolved:
 
 
 def permissions(
-    role: Role, schema_id: str, aliases: Mapping[str, str]
+    role: Role, schema: Names, attributes: Iterable[Names]
 ) -> dict[str, AttributePermission]:
-    """The permission on each of these attributes, which are id -> alias."""
+    """Attribute id -> the permission on each of these attributes of a schema."""
     resolved = Resolved(role)
-    return {
-        # A name that is another attribute's id means that one.
-        attribute_id: resolved.permission(
-            schema_id, attribute_id, attribute_id if alias in aliases else alias
-        )
-        for attribute_id, alias in aliases.items()
-    }
+    return {attribute.id: resolved.permission(schema, attribute) for attribute in attributes}
+
+
+def _said(entry: Mapping[str, AttributePermission], attribute: Names) -> list[AttributePermission]:
+    """What an entry says of an attribute: by its id, otherwise of all, and by its aliases."""
+    said = [entry[alias] for alias in attribute.aliases if alias in entry]
+    word = entry.get(attribute.id) or entry.get(ANY)
+    return said if word is None else [*said, word]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from auth_service.roles.model import Role
+from auth_service.roles.model import Role, RoleNames
 from shared.errors import Conflict, NotFound
 from shared.identity import Flag
 from shared.postgres import Conn, Record, translated
@@ -118,6 +118,54 @@ async def missing(conn: Conn, workspace_id: str, role_ids: Sequence[str]) -> lis
         list(role_ids),
     )
     return [row["id"] for row in rows]
+
+
+async def version_of(conn: Conn, workspace_id: str, role_id: str) -> int | None:
+    """The version of the role, if there is one."""
+    version: int | None = await conn.fetchval(
+        "SELECT version FROM roles WHERE workspace_id = $1 AND id = $2", workspace_id, role_id
+    )
+    return version
+
+
+async def keep_unknown(conn: Conn, role: Role, unknown: RoleNames, model_version: int) -> None:
+    """Remember these names, and no others, as unknown in this role.
+
+    `model_version` is that of the workspace's model when they were asked about.
+    """
+    await conn.execute(
+        "DELETE FROM unknown_names WHERE workspace_id = $1 AND role_id = $2",
+        role.workspace_id,
+        role.id,
+    )
+    names = [
+        *(("schema", name) for name in sorted(unknown.schemas)),
+        *(("attribute", name) for name in sorted(unknown.attributes)),
+    ]
+    if names:
+        await conn.execute(
+            """INSERT INTO unknown_names (workspace_id, kind, name, role_id, model_version)
+               SELECT $1, asked.kind, asked.name, $2, $3
+                 FROM unnest($4::text[], $5::text[]) AS asked (kind, name)""",
+            role.workspace_id,
+            role.id,
+            model_version,
+            [kind for kind, _ in names],
+            [name for _, name in names],
+        )
+
+
+async def unknown_of(conn: Conn, workspace_id: str, role_id: str) -> RoleNames:
+    """The names in this role that nothing had when it was stored."""
+    rows = await conn.fetch(
+        "SELECT kind, name FROM unknown_names WHERE workspace_id = $1 AND role_id = $2",
+        workspace_id,
+        role_id,
+    )
+    return RoleNames(
+        frozenset(row["name"] for row in rows if row["kind"] == "schema"),
+        frozenset(row["name"] for row in rows if row["kind"] == "attribute"),
+    )
 
 
 def _role(row: Record) -> Role:

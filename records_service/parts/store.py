@@ -158,6 +158,32 @@ async def remember_alias(conn: Conn, kind: Kind, workspace_id: str, old: Part) -
     )
 
 
+async def former_aliases(
+    conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
+) -> dict[str, list[str]]:
+    """The aliases that these parts had, by id."""
+    rows = await conn.fetch(
+        """
+        SELECT id, array_agg(alias ORDER BY alias) AS aliases
+          FROM former_aliases
+         WHERE workspace_id = $1 AND kind = $2 AND id = ANY($3::text[])
+         GROUP BY id
+        """,
+        workspace_id,
+        kind.table,
+        list(part_ids),
+    )
+    return {row["id"]: row["aliases"] for row in rows}
+
+
+async def model_version(conn: Conn, workspace_id: str) -> int:
+    """The version of the workspace's model, 0 before there is any."""
+    version: int | None = await conn.fetchval(
+        "SELECT version FROM models WHERE workspace_id = $1", workspace_id
+    )
+    return version or 0
+
+
 async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: Part) -> None:
     """Raise `Conflict` for a part that has had as many aliases as are remembered."""
     count: int = await conn.fetchval(

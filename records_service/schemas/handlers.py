@@ -127,16 +127,44 @@ async def list_schema_attributes(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/names", body=Names)
 async def find_ids(request: web.Request) -> web.StreamResponse:
-    """The ids behind names of schemas and attributes, which may be ids or aliases (C12).
+    """The ids behind names of schemas and attributes, which may be ids or aliases.
 
-    A name that means nothing here is left out.
+    A name that means nothing here is left out. `modelVersion` is read first: what was named since
+    is told by events with a higher one.
     """
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, Names)
     async with request.app[DATABASE].acquire() as conn:
         return json_response(
             {
+                "modelVersion": await parts.model_version(conn, workspace_id),
                 "schemas": await parts.ids_of(conn, SCHEMA, workspace_id, asked.schemas),
                 "attributes": await parts.ids_of(conn, ATTRIBUTE, workspace_id, asked.attributes),
             }
         )
+
+
+@routes.internal_get("/internal/schemas/{id}/names")
+async def tell_names(request: web.Request) -> web.StreamResponse:
+    """What a schema and its attributes may be called in a role: ids, aliases, former aliases."""
+    workspace_id = identity_of(request).workspace_id
+    async with request.app[DATABASE].acquire() as conn:
+        schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))
+        found = await parts.some(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
+        formers = await parts.former_aliases(conn, SCHEMA, workspace_id, [schema.id])
+        of_attributes = await parts.former_aliases(conn, ATTRIBUTE, workspace_id, found)
+    return json_response(
+        {
+            "id": schema.id,
+            "aliases": [schema.alias, *formers.get(schema.id, ())],
+            "attributes": [
+                {
+                    "id": one,
+                    "alias": found[one].alias,
+                    "aliases": [found[one].alias, *of_attributes.get(one, ())],
+                }
+                for one in schema.attribute_ids
+                if one in found
+            ],
+        }
+    )

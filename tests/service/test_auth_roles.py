@@ -17,7 +17,7 @@ from shared.errors import ApiError
 from shared.identity import ADMIN_ROLE, Flag
 from tests.kit import identities
 from tests.kit.service import RunningService, Services
-from tests.kit.sigma import error
+from tests.kit.sigma import Caller, error
 
 WS = "ws-test"
 FLAGS = [flag.value for flag in Flag]
@@ -46,34 +46,56 @@ class Records:
 
     def __init__(self) -> None:
         self.attributes = {"attr-x": "x", "attr-y": "y", "attr-z": "z"}
+        self.schemas = {"schema-a": "a", "schema-apparel": "apparel"}
+        self.former = {"attr-z": ["once-z"]}
+        self.model_version = 7
+        self.away = False
+        self.before_answering: list[Callable[[], Awaitable[Any]]] = []
         self.asked: list[tuple[str, str | None]] = []
 
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/internal/names", self._names)
-        app.router.add_get("/api/v1/schemas/{id}/attributes", self._attributes)
+        app.router.add_get("/internal/schemas/{id}/names", self._attributes)
         return app
 
     async def _names(self, request: web.Request) -> web.StreamResponse:
+        if self.away:
+            message = "Service unavailable"
+            return web.json_response(
+                {"error": "SERVICE_UNAVAILABLE", "message": message}, status=503
+            )
         asked = await request.json()
-        ids = {alias: one for one, alias in self.attributes.items()} | {
-            one: one for one in self.attributes
-        }
+        for happens in self.before_answering:
+            await happens()
+
+        def ids(names: list[str], known: dict[str, str]) -> dict[str, str]:
+            by_name = {alias: one for one, alias in known.items()} | {one: one for one in known}
+            return {name: by_name[name] for name in names if name in by_name}
+
         return web.json_response(
             {
-                "schemas": {"a": "schema-a"} if "a" in asked["schemas"] else {},
-                "attributes": {name: ids[name] for name in asked["attributes"] if name in ids},
+                "modelVersion": self.model_version,
+                "schemas": ids(asked["schemas"], self.schemas),
+                "attributes": ids(asked["attributes"], self.attributes),
             }
         )
 
     async def _attributes(self, request: web.Request) -> web.StreamResponse:
         schema_id = request.match_info["id"]
         self.asked.append((schema_id, request.headers.get("X-Sigma-Identity")))
-        if schema_id != "schema-a":
+        if schema_id not in self.schemas:
             message = f"Schema '{schema_id}' not found"
             return web.json_response({"error": "NOT_FOUND", "message": message}, status=404)
         return web.json_response(
-            [{"id": one, "alias": alias} for one, alias in self.attributes.items()]
+            {
+                "id": schema_id,
+                "aliases": [self.schemas[schema_id]],
+                "attributes": [
+                    {"id": one, "alias": alias, "aliases": [alias, *self.former.get(one, [])]}
+                    for one, alias in self.attributes.items()
+                ],
+            }
         )
 
 
@@ -620,21 +642,170 @@ async def test_names_become_ids_so_that_an_alias_may_change(auth, records):
     assert made["schemaPermissions"] == stored
     changed = (await admin.put("/roles/role-editor", full_role(schemaPermissions=sent))).ok()
     assert changed["schemaPermissions"] == stored
+    # Until the role holds its id, a name takes away and gives nothing, also one of before.
     records.attributes["attr-late"] = "later"
     resolved = await admin.post("/roles/role-editor/resolve", {"schemaId": "schema-a"})
     assert resolved.body["permissions"]["attr-late"] == "read"
+    records.former["attr-y"] = ["later"]
+    resolved = await admin.post("/roles/role-editor/resolve", {"schemaId": "schema-a"})
+    assert resolved.body["permissions"] == {
+        "attr-x": "hidden",
+        "attr-y": "read",
+        "attr-z": "write",
+        "attr-late": "read",
+    }
     twice = [{"schemaId": "schema-a", "attributePermissions": {"x": "hidden", "attr-x": "write"}}]
     assert (await admin.post("/roles", full_role(schemaPermissions=twice))).told == error(
         400, "VALIDATION_ERROR", "Attribute 'attr-x' is listed twice in 'attributePermissions'"
     )
 
 
-async def test_a_role_can_be_changed_while_nobody_can_say_what_names_mean(start):
-    auth = await start()
+async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(auth, records):
     admin = auth.as_(identities.admin())
-    sent = [{"schemaId": "schema-a", "attributePermissions": {"x": "hidden"}}]
-    made = await admin.post("/roles", full_role(schemaPermissions=sent))
-    assert (made.status, made.body["schemaPermissions"]) == (201, sent)
+    (await admin.post("/roles", full_role())).ok()
+    records.away = True
+    sent = full_role(
+        schemaPermissions=[{"schemaId": "schema-a", "attributePermissions": {"x": "hidden"}}]
+    )
+    for answer in (
+        await admin.post("/roles", sent | {"id": "role-new"}),
+        await admin.put("/roles/role-editor", sent),
+    ):
+        assert answer.told == error(
+            503,
+            "SERVICE_UNAVAILABLE",
+            "What the names in this role mean cannot be told at the moment",
+        )
+        assert int(answer.headers["Retry-After"]) > 0
+    # A role that names nothing needs nobody.
+    everything = [{"schemaId": "*", "attributePermissions": {"*": "read"}}]
+    assert (
+        await admin.put("/roles/role-editor", full_role(schemaPermissions=everything))
+    ).status == 200
+    assert len(await auth.staged()) == 2
+
+
+async def test_a_role_with_too_many_names_is_refused_before_anybody_is_asked(auth, records):
+    records.away = True
+    entries = [
+        {
+            "schemaId": f"s{n}",
+            "attributePermissions": {f"n{n}-{i}": "hidden" for i in range(1_999)},
+        }
+        for n in range(6)
+    ]
+    answer = await auth.as_(identities.admin()).post("/roles", full_role(schemaPermissions=entries))
+    assert answer.told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'schemaPermissions' holds at most 10000 different attributes in all its entries"
+        " together, got 11994",
+    )
+
+
+# --- nobody grants what they do not hold
+
+
+@pytest.fixture
+async def manager(auth: RunningService) -> Caller:
+    """Holds a role that hides `attr-x` and manages roles and schemas."""
+    own = full_role(
+        id="role-manager",
+        canManageRoles=True,
+        canManageSchemas=True,
+        schemaPermissions=[
+            {"schemaId": "*", "attributePermissions": {"*": "write", "attr-x": "hidden"}}
+        ],
+    )
+    (await auth.as_(identities.admin()).post("/roles", own)).ok()
+    return auth.as_(
+        identities.user(role="role-manager", flags=[Flag.MANAGE_ROLES, Flag.MANAGE_SCHEMAS])
+    )
+
+
+def own_role(**attributes: str) -> dict[str, Any]:
+    return full_role(
+        id="role-manager",
+        canManageRoles=True,
+        canManageSchemas=True,
+        schemaPermissions=[
+            {"schemaId": "*", "attributePermissions": {"*": "write", "attr-x": "hidden"}},
+            {"schemaId": "schema-a", "attributePermissions": attributes},
+        ],
+    )
+
+
+async def test_an_alias_opens_nothing_that_its_id_does_not(manager):
+    assert (await manager.put("/roles/role-manager", own_role(x="write"))).status == 403
+
+
+async def test_a_name_that_nothing_has_yet_opens_nothing_when_it_is_given(manager, records):
+    answer = await manager.put("/roles/role-manager", own_role(zz="write"))
+    assert answer.told == error(
+        403,
+        "PERMISSION_DENIED",
+        "Attribute 'zz' does not exist yet, so you cannot grant 'write' on it",
+    )
+    hiding = {"*": "write", "attr-x": "hidden", "zz": "hidden"}
+    assert (await manager.put("/roles/role-manager", own_role(**hiding))).status == 200
+    words = {"*": "read", "attr-x": "hidden"}
+    nowhere = [{"schemaId": "schema-none", "attributePermissions": words}]
+    answer = await manager.post("/roles", full_role(schemaPermissions=nowhere))
+    assert answer.told == error(
+        403,
+        "PERMISSION_DENIED",
+        "Schema 'schema-none' does not exist yet, so you cannot grant 'read' on it",
+    )
+
+
+async def test_what_the_giver_is_denied_by_a_name_to_come_is_denied_to_whom_they_give(
+    auth, manager, records
+):
+    admin = auth.as_(identities.admin())
+    own = (await admin.get("/roles/role-manager")).ok()
+    own["schemaPermissions"][0]["attributePermissions"]["zz"] = "hidden"
+    (await admin.put("/roles/role-manager", own)).ok()
+    wide = {"*": "read", "attr-x": "hidden"}
+    entries = [{"schemaId": "*", "attributePermissions": {**wide, "zz": "hidden"}}]
+    assert (
+        await manager.post("/roles", full_role(id="role-1", schemaPermissions=entries))
+    ).status == 201
+    narrow = [{"schemaId": "*", "attributePermissions": {"attr-y": "read"}}]
+    answer = await manager.post("/roles", full_role(id="role-2", schemaPermissions=narrow))
+    assert answer.told == error(
+        403,
+        "PERMISSION_DENIED",
+        "Your own role restricts attribute 'zz' of schema '*', which does not exist yet, so every"
+        " role that you grant something to must do the same",
+    )
+    # The name is that of `attr-y` now, and the giver's role does not hold the id yet.
+    records.attributes["attr-y"] = "zz"
+    assert (
+        await manager.post("/roles", full_role(id="role-2", schemaPermissions=narrow))
+    ).status == 403
+
+
+async def test_a_grant_is_judged_by_the_roles_that_are_there_when_it_is_stored(
+    auth, manager, records
+):
+    """The giver's role is narrowed while records_service is asked."""
+    admin = auth.as_(identities.admin())
+    own = (await admin.get("/roles/role-manager")).ok()
+
+    async def narrow() -> None:
+        records.before_answering.clear()
+        own["schemaPermissions"] = []
+        (await admin.put("/roles/role-manager", own)).ok()
+
+    records.before_answering.append(narrow)
+    given = [{"schemaId": "schema-a", "attributePermissions": {"attr-y": "read"}}]
+    answer = await manager.post("/roles", full_role(schemaPermissions=given))
+    assert answer.told == error(
+        403,
+        "PERMISSION_DENIED",
+        "Your own role does not allow 'read' on attribute 'attr-y' of schema 'schema-a',"
+        " so you cannot grant it",
+    )
 
 
 async def test_resolve_is_for_ones_own_role_or_with_the_flag_for_any(auth):

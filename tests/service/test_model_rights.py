@@ -345,3 +345,24 @@ async def test_what_other_services_ask_is_not_for_everybody(world: World):
     for caller in (nobody, world.admin):
         asked = await caller.post("/internal/workflow-references/check", {"references": []})
         assert asked.told == DENIED
+
+
+async def test_another_service_is_told_every_name_and_as_of_which_model(world: World):
+    await world.attribute("sku")
+    told = (await world.admin.get("/attributes/attr-sku")).ok()
+    (await world.admin.put("/attributes/attr-sku", {**told, "alias": "code"})).ok()
+    (await world.admin.post("/schemas", schema("apparel", ["sku"]))).ok()
+    version = await world.database.fetchval(
+        "SELECT version FROM models WHERE workspace_id = $1", world.workspace
+    )
+    asked = {"schemas": ["apparel", "none"], "attributes": ["code", "attr-sku", "sku"]}
+    assert (await world.admin.post("/internal/names", asked)).ok() == {
+        "modelVersion": version,
+        "schemas": {"apparel": "schema-apparel"},
+        "attributes": {"code": "attr-sku", "attr-sku": "attr-sku"},
+    }
+    assert (await world.admin.get("/internal/schemas/schema-apparel/names")).ok() == {
+        "id": "schema-apparel",
+        "aliases": ["apparel"],
+        "attributes": [{"id": "attr-sku", "alias": "code", "aliases": ["code", "sku"]}],
+    }
