@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import AnyHttpUrl
+from typing import Annotated
+
+from pydantic import AnyHttpUrl, Field
 
 from shared.config import DatabaseConfig
 
@@ -12,3 +14,5 @@ class Config(DatabaseConfig):
 
     auth_url: AnyHttpUrl
     workflow_url: AnyHttpUrl
+    model_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 40)] = 64 << 20
+    model_objects_max: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000

@@ -124,10 +124,10 @@ class PermissionDenied(ApiError):
 
 
 class LimitExceeded(ApiError):
-    """The workspace has reached its record limit."""
+    """The workspace has reached its record limit, or its model the size it may have."""
 
     status, code = 403, "LIMIT_EXCEEDED"
-    meaning = "The workspace has reached its record limit."
+    meaning = "The workspace has reached its record limit, or its model the size it may have."
 
 
 class NotFound(ApiError):

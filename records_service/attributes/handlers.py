@@ -9,7 +9,7 @@ from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, Attribu
 from records_service.parts import store as parts
 from records_service.parts.answers import answer, created, shown
 from records_service.permissions.roles import role_of
-from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 from shared.postgres import DATABASE
@@ -45,7 +45,7 @@ async def list_attributes(request: web.Request) -> web.StreamResponse:
     answers=AttributeAnswer,
     status=201,
     summary="Create an attribute",
-    errors=(Conflict,),
+    errors=(Conflict, LimitExceeded),
 )
 async def create_attribute(request: web.Request) -> web.StreamResponse:
     """Creates an attribute. Add it to a group of a schema to use it."""
@@ -78,7 +78,7 @@ async def get_attribute(request: web.Request) -> web.StreamResponse:
     body=AttributeDraft,
     answers=AttributeAnswer,
     summary="Replace an attribute",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_attribute(request: web.Request) -> web.StreamResponse:
     """Replaces the whole attribute. Type and dimensions cannot change once records have values."""

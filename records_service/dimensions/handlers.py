@@ -17,7 +17,7 @@ from records_service.dimensions.segments import scope_matrix
 from records_service.parts import store as parts
 from records_service.parts.answers import answer, created, shown
 from records_service.permissions.roles import role_of
-from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 from shared.postgres import DATABASE
@@ -53,7 +53,7 @@ async def list_dimensions(request: web.Request) -> web.StreamResponse:
     answers=DimensionAnswer,
     status=201,
     summary="Create a dimension",
-    errors=(Conflict,),
+    errors=(Conflict, LimitExceeded),
 )
 async def create_dimension(request: web.Request) -> web.StreamResponse:
     """Creates a dimension with at least one segment, of which one is the default."""
@@ -111,7 +111,7 @@ async def get_dimension(request: web.Request) -> web.StreamResponse:
     body=DimensionDraft,
     answers=DimensionAnswer,
     summary="Replace a dimension",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_dimension(request: web.Request) -> web.StreamResponse:
     """Replaces the whole dimension. A segment that stored values use cannot be left out."""

@@ -16,7 +16,7 @@ from records_service.option_lists.model import (
 from records_service.parts.answers import answer, created, shown
 from records_service.parts.model import Part
 from records_service.permissions.roles import role_of
-from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 from shared.postgres import DATABASE
@@ -52,7 +52,7 @@ async def list_option_lists(request: web.Request) -> web.StreamResponse:
     answers=OptionListAnswer,
     status=201,
     summary="Create an option list",
-    errors=(Conflict,),
+    errors=(Conflict, LimitExceeded),
 )
 async def create_option_list(request: web.Request) -> web.StreamResponse:
     """Creates an option list. Options may have a parent when the list is hierarchical."""
@@ -84,7 +84,7 @@ async def get_option_list(request: web.Request) -> web.StreamResponse:
     body=OptionListDraft,
     answers=OptionListAnswer,
     summary="Replace an option list",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_option_list(request: web.Request) -> web.StreamResponse:
     """Replaces the whole list; without `values` its options stay.
@@ -128,7 +128,7 @@ async def delete_option_list(request: web.Request) -> web.StreamResponse:
     answers=OptionValueAnswer,
     status=201,
     summary="Add an option to a list",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def add_option(request: web.Request) -> web.StreamResponse:
     """Adds an option; without `sortOrder` at the end. The `ETag` is the version of the list."""
@@ -148,7 +148,7 @@ async def add_option(request: web.Request) -> web.StreamResponse:
     body_bytes_max=SMALL_BODY,
     answers=OptionValueAnswer,
     summary="Replace an option of a list",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_option(request: web.Request) -> web.StreamResponse:
     """Replaces the whole option, which records keep. The `ETag` is the version of the list."""

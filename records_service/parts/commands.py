@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from records_service.parts.model import Part
 from shared import outbox
+from shared.errors import LimitExceeded
 from shared.events import Event
 from shared.postgres import DATABASE, Conn
 from shared.turns import Turns
@@ -19,23 +21,35 @@ SOURCE = "/records_service"
 MODELLERS = web.AppKey("modellers", Turns)
 
 
-async def take_lock(conn: Conn, workspace_id: str) -> int:
-    """Raise the model's version and hold its row to the end of the transaction; the new version.
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """What the model of a workspace has, or may have: dimensions, lists and so on; their bytes."""
+
+    objects: int
+    bytes: int
+
+
+MODEL_SIZE_MAX = web.AppKey("model_size_max", ModelSize)
+
+
+async def take_lock(conn: Conn, workspace_id: str) -> ModelSize:
+    """Raise the model's version and hold its row to the end of the transaction; the model's size.
 
     The first statement of every transaction that changes the model (docs/adr/0002): who takes
     another lock before this one could wait for a writer that waits for him.
     """
-    version: int = await conn.fetchval(
+    row = await conn.fetchrow(
         """
         INSERT INTO models AS m (workspace_id, version)
         VALUES ($1, 1)
             ON CONFLICT (workspace_id)
             DO UPDATE SET version = m.version + 1
-        RETURNING version
+        RETURNING objects, bytes
         """,
         workspace_id,
     )
-    return version
+    assert row is not None
+    return ModelSize(row["objects"], row["bytes"])
 
 
 @asynccontextmanager
@@ -43,11 +57,34 @@ async def changing_model(app: web.Application, workspace_id: str) -> AsyncIterat
     """A transaction that holds the model lock; the relay is woken when it has committed.
 
     One of a workspace at a time in each process: those who wait for the lock hold no connection.
+    Raises `LimitExceeded`, with nothing changed, when the model has grown beyond its bounds.
     """
     async with app[MODELLERS].of(workspace_id), app[DATABASE].transaction() as conn:
-        await take_lock(conn, workspace_id)
+        before = await take_lock(conn, workspace_id)
         yield conn
+        await _check_size(conn, workspace_id, before, app[MODEL_SIZE_MAX])
     outbox.wake(app)
+
+
+async def _check_size(conn: Conn, workspace_id: str, before: ModelSize, allowed: ModelSize) -> None:
+    """Triggers have counted by now, in a row that is ours until the end of the transaction.
+
+    A model that is too large already, since the bounds were lowered, may change and shrink.
+    """
+    row = await conn.fetchrow(
+        "SELECT objects, bytes FROM models WHERE workspace_id = $1", workspace_id
+    )
+    assert row is not None
+    after = ModelSize(row["objects"], row["bytes"])
+    if after.objects > max(allowed.objects, before.objects):
+        raise LimitExceeded(
+            f"The model of this workspace may have at most {allowed.objects} dimensions,"
+            f" option lists, attributes and schemas, got {after.objects}"
+        )
+    if after.bytes > max(allowed.bytes, before.bytes):
+        raise LimitExceeded(
+            f"The model of this workspace may have at most {allowed.bytes} bytes, got {after.bytes}"
+        )
 
 
 async def tell(conn: Conn, event_type: str, workspace_id: str, part: Part, **data: Any) -> None:

@@ -26,6 +26,7 @@ from records_service.schemas.model import Schema
 from shared.postgres import Database, Record
 
 WORKSPACES_MAX = 512
+BYTES_MAX = 128 << 20
 
 T = TypeVar("T")
 
@@ -47,6 +48,8 @@ class Blueprint:
     lifecycles: Mapping[str, Lifecycle]
     former_aliases: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
+    bytes: int = 0
+    """Of the model as it is stored; in memory it takes several times as much."""
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
     compiling: dict[str, asyncio.Future[Any]] = field(default_factory=dict, compare=False)
     checks: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -91,8 +94,10 @@ class Blueprints:
             self._known[workspace_id] = blueprint
         finally:
             del self._loading[workspace_id]
-        if len(self._known) > WORKSPACES_MAX:
-            self._known.popitem(last=False)
+        size = sum(known.bytes for known in self._known.values())
+        while len(self._known) > 1 and (len(self._known) > WORKSPACES_MAX or size > BYTES_MAX):
+            _, oldest = self._known.popitem(last=False)
+            size -= oldest.bytes
         return blueprint
 
 
@@ -108,7 +113,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
     """
     rows = await db.fetch(
         f"""
-        SELECT 'model' AS kind, '' AS id, NULL AS alias, NULL AS body, version,
+        SELECT 'model' AS kind, '' AS id, NULL AS alias, bytes::text AS body, version,
                NULL::timestamptz AS created_at, NULL::timestamptz AS updated_at,
                NULL::text[] AS retired
           FROM models WHERE workspace_id = $1
@@ -148,7 +153,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
 
 
 def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blueprint:
-    version = 0
+    version = size = 0
     dimensions: dict[str, Dimension] = {}
     option_lists: dict[str, OptionList] = {}
     attributes: dict[str, Attribute] = {}
@@ -158,7 +163,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     for row in rows:
         match row["kind"]:
             case "model":
-                version = row["version"]
+                version, size = row["version"], int(row["body"])
             case "lifecycle":
                 lifecycles[row["id"]] = Lifecycle.parse(orjson.loads(row["body"]), row["retired"])
             case "dimension":
@@ -175,6 +180,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     return Blueprint(
         workspace_id=workspace_id,
         version=version,
+        bytes=size,
         dimensions=dimensions,
         option_lists=option_lists,
         attributes=attributes,

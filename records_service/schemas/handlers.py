@@ -10,7 +10,7 @@ from records_service.parts.answers import answer, created, shown
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
-from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 from shared.postgres import DATABASE
@@ -46,7 +46,7 @@ async def list_schemas(request: web.Request) -> web.StreamResponse:
     answers=SchemaAnswer,
     status=201,
     summary="Create a schema",
-    errors=(Conflict,),
+    errors=(Conflict, LimitExceeded),
 )
 async def create_schema(request: web.Request) -> web.StreamResponse:
     """Creates a schema. Its groups name attributes by id or alias, each at most once."""
@@ -79,7 +79,7 @@ async def get_schema(request: web.Request) -> web.StreamResponse:
     body=SchemaDraft,
     answers=SchemaAnswer,
     summary="Replace a schema",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_schema(request: web.Request) -> web.StreamResponse:
     """Replaces the whole schema; a workflow or groups that are left out stay.
