@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +23,30 @@ def _parses_as_identity_keys(text: str) -> str:
     return text
 
 
+def _is_amqp_url(secret: SecretStr) -> SecretStr:
+    _check_url(secret, ("amqp", "amqps"), "amqp://user:password@host:5672/vhost")
+    return secret
+
+
+def _is_database_url(secret: SecretStr) -> SecretStr:
+    _check_url(secret, ("postgresql", "postgres"), "postgresql://user:password@host:5432/database")
+    return secret
+
+
+def _check_url(secret: SecretStr, schemes: tuple[str, ...], form: str) -> None:
+    try:
+        url = urlsplit(secret.get_secret_value())
+        # A database may be named by a socket's folder in the query, and then has no host.
+        reachable = url.hostname or url.query
+        _ = url.port
+    except ValueError:
+        raise ValueError(f"expected an address such as {form}") from None
+    if url.scheme not in schemes or not reachable:
+        raise ValueError(f"expected an address such as {form}")
+
+
+AmqpUrl = Annotated[SecretStr, AfterValidator(_is_amqp_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
 IdentityKeys = Annotated[str, AfterValidator(_parses_as_identity_keys)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -36,7 +61,7 @@ class ServiceConfig(BaseSettings):
     host: str = "127.0.0.1"
     port: Port
     internal_port: Port
-    amqp_url: SecretStr
+    amqp_url: AmqpUrl
     identity_keys: IdentityKeys
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
@@ -48,10 +73,27 @@ class ServiceConfig(BaseSettings):
 class DatabaseConfig(ServiceConfig):
     """What a service with a database needs besides."""
 
-    database_url: SecretStr
+    database_url: DatabaseUrl
     database_connections_max: Annotated[int, Field(ge=1, le=500)] = 16
     relay_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 5.0
 
+
+_EXPECTED: Final[Mapping[str, str]] = {
+    "bool_parsing": "true or false",
+    "float_parsing": "a number",
+    "finite_number": "a number",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number with fewer digits",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "literal_error": "{expected}",
+    "url_parsing": "an address such as http://records:8082",
+    "url_scheme": "an address such as http://records:8082",
+}
+"""By the library's names of what can be wrong with a text."""
 
 ConfigT = TypeVar("ConfigT", bound=BaseSettings)
 
@@ -67,6 +109,11 @@ def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
 
 def _told(problem: Mapping[str, Any]) -> str:
     variable = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
-    if problem["type"] == "missing":
+    kind, context = problem["type"], problem.get("ctx") or {}
+    if kind == "missing":
         return f"  {variable} is missing"
-    return f"  {variable}: {problem['msg']}"
+    if kind == "value_error":
+        return f"  {variable}: {context['error']}"
+    if kind in _EXPECTED:
+        return f"  {variable}: expected {_EXPECTED[kind].format(**context)}"
+    return f"  {variable} is not valid"

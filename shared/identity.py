@@ -221,6 +221,9 @@ def _identity_from(claims: Mapping[str, object], token: str) -> Identity:
 
 
 def _key_bytes(encoded: str, name: str) -> bytes:
+    if not name or not encoded.strip("="):
+        # What stands there may be the key itself, so it is not repeated.
+        raise ValueError("expected <name>=<key in base64>, found no name or no key")
     try:
         key = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):

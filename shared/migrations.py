@@ -25,7 +25,7 @@ Two that start together do not race: the second waits for the first and finds no
 revision waits longer than four seconds for a lock, because everything else queues up behind it.
 
 Exit codes: 0 the database is as the code expects, or newer; 1 it is not, and the message says why;
-2 the call was wrong.
+2 the call or the configuration was wrong.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared import config
 from shared.errors import ServiceUnavailable
 from shared.postgres import Conn, connect
+from shared.stopping import end_when_told
 
 LOCK_KEY: Final = 0x5167_4D61_006D_6967
 WAIT_FOR_OTHER: Final = "120s"
@@ -68,7 +68,7 @@ class MigrationFailed(Exception):
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=config.PREFIX, hide_input_in_errors=True)
 
-    database_url: SecretStr
+    database_url: config.DatabaseUrl
 
 
 def run_sql(sql: str) -> None:
@@ -221,10 +221,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("service", help="auth_service, records_service or workflow_service")
     parser.add_argument("--database-url", help="instead of SIGMA_DATABASE_URL")
     called = parser.parse_args(arguments)
+    end_when_told(143)
     try:
+        folder_of(called.service)
         url = called.database_url or config.load(_Settings).database_url.get_secret_value()
         asyncio.run(apply(called.service, url, lambda line: _print(f"{called.service}: {line}")))
-    except (MigrationFailed, config.ConfigError) as error:
+    except config.ConfigError as error:
+        _print(f"{called.service}: {error}", sys.stderr)
+        return 2
+    except MigrationFailed as error:
         _print(f"{called.service}: {error}", sys.stderr)
         return 1
     return 0

@@ -65,8 +65,11 @@ class TokenKeys:
         keys: dict[str, bytes] = {}
         for position, entry in enumerate(text.split(","), start=1):
             kid, _, encoded = entry.strip().partition("=")
-            if not kid:
-                raise ValueError(f"entry {position} has no name; expected <name>=<base64 key>")
+            if not kid or not encoded.strip("="):
+                # What stands there may be the key itself, so it is not repeated.
+                raise ValueError(
+                    f"entry {position} has no name or no key, expected <name>=<key in base64>"
+                )
             if kid in keys:
                 raise ValueError(f"key '{kid}' is named twice")
             keys[kid] = _key_bytes(encoded, kid)

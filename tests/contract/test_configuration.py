@@ -69,3 +69,44 @@ def test_a_secret_that_is_wrong_is_not_repeated():
     )
     assert "SIGMA_TOKEN_KEYS" in done.stderr
     assert wrong not in done.stderr + done.stdout
+
+
+def test_what_is_wrong_is_told_in_plain_words_all_at_once():
+    wrong = {
+        "SIGMA_PORT": "http",
+        "SIGMA_INTERNAL_PORT": "70000",
+        "SIGMA_AMQP_URL": "foo-secret",
+        "SIGMA_DATABASE_URL": "mysql://x-secret",
+        "SIGMA_IDENTITY_KEYS": "secret",
+        "SIGMA_TOKEN_KEYS": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw==",
+        "SIGMA_RECORDS_URL": "records:8082",
+        "SIGMA_LOG_LEVEL": "loud",
+        "SIGMA_QUICK_LOGIN_ENABLED": "perhaps",
+        "SIGMA_HASHING_THREADS": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "auth_service"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **wrong},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    told = dict(line.strip().split(": ", 1) for line in done.stderr.splitlines()[1:])
+    assert told == {
+        "SIGMA_PORT": "expected a whole number",
+        "SIGMA_INTERNAL_PORT": "expected a number of at most 65535",
+        "SIGMA_AMQP_URL": "expected an address such as amqp://user:password@host:5672/vhost",
+        "SIGMA_DATABASE_URL": (
+            "expected an address such as postgresql://user:password@host:5432/database"
+        ),
+        "SIGMA_IDENTITY_KEYS": "expected <name>=<key in base64>, found no name or no key",
+        "SIGMA_TOKEN_KEYS": "entry 1 has no name or no key, expected <name>=<key in base64>",
+        "SIGMA_RECORDS_URL": "expected an address such as http://records:8082",
+        "SIGMA_LOG_LEVEL": "expected 'debug', 'info', 'warning' or 'error'",
+        "SIGMA_QUICK_LOGIN_ENABLED": "expected true or false",
+        "SIGMA_HASHING_THREADS": "expected a number of at least 1",
+    }
+    assert "secret" not in done.stderr

@@ -243,8 +243,10 @@ def test_a_database_that_is_not_named(
     service: Service, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("SIGMA_DATABASE_URL", raising=False)
-    assert main([service("CREATE TABLE a (x int)")]) == 1
+    assert main([service("CREATE TABLE a (x int)")]) == 2
     assert "SIGMA_DATABASE_URL is missing" in capsys.readouterr().err
+    assert main(["nobody"]) == 1
+    assert capsys.readouterr().err == "nobody: there is no service 'nobody'\n"
 
 
 async def test_large_values_of_records_are_compressed_with_lz4_where_the_server_knows_it(servers):

@@ -130,8 +130,8 @@ def test_the_algorithm_is_pinned_even_with_the_right_key():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "entry 1 has no name; expected <name>=<base64 key>"),
-        (f"one={KEY},", "entry 2 has no name; expected <name>=<base64 key>"),
+        ("", "entry 1 has no name or no key, expected <name>=<key in base64>"),
+        (f"one={KEY},", "entry 2 has no name or no key, expected <name>=<key in base64>"),
         (f"one={KEY},one={OTHER}", "key 'one' is named twice"),
         ("one=%%%", "key 'one' is not base64"),
         ("one=c2hvcnQ=", "key 'one' has 5 bytes, expected at least 32"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -186,4 +187,7 @@ def _concurrency(text: str) -> int:
 
 
 if __name__ == "__main__":
+    # A shell starts what runs in the background with SIGINT ignored. Python then leaves it so, and
+    # an interrupted run could not tell what it did.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
