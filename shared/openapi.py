@@ -45,11 +45,12 @@ from shared.web.routes import Route, Routes
 
 OPENAPI_VERSION: Final = "3.1.0"
 _REF: Final = "#/components/schemas/{model}"
+_OK: Final = 200
 _CREATED: Final = 201
 _NO_CONTENT: Final = 204
 _ANSWER: Final = "Answer"
 _SUCCESS: Final = {
-    200: "The object as it is now.",
+    200: "The answer.",
     201: "The new object.",
     204: "Done. There is no body.",
 }
@@ -454,19 +455,26 @@ def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) ->
 def _success(
     index: int, route: Route, schemas: _Schemas, sent_headers: Sequence[str], example: Any
 ) -> dict[str, dict[str, Any]]:
-    response: dict[str, Any] = {"description": _success_description(route)}
+    answer = {} if route.answers is None else schemas.of(index, "answers")
+    response: dict[str, Any] = {"description": _success_description(route, schemas, answer)}
     if sent_headers:
         response["headers"] = _header_refs(*sent_headers)
     if route.answers is not None and route.status != _NO_CONTENT:
-        content: dict[str, Any] = {"schema": schemas.of(index, "answers")}
+        content: dict[str, Any] = {"schema": answer}
         if example is not None:
             content["example"] = schemas.with_nulls(content["schema"], example)
         response["content"] = {JSON: content}
     return {str(route.status): response}
 
 
-def _success_description(route: Route) -> str:
+def _success_description(route: Route, schemas: _Schemas, answer: Mapping[str, Any]) -> str:
+    """What the route says, or else what its model does in the first sentence."""
     said = route.success or _SUCCESS[route.status]
+    if not route.success and route.status == _OK and "$ref" in answer:
+        about = str(schemas.resolved(answer).get("description", said))
+        said = f"{about.partition('.')[0]}."
+    elif not route.success and answer.get("type") == "array":
+        said = "The list."
     if route.writes and route.answers is not None and not route.user_only:
         return f"{said} {WITHOUT_READ}"
     return said

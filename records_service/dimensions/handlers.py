@@ -70,6 +70,7 @@ async def create_dimension(request: web.Request) -> web.StreamResponse:
     body_bytes_max=SMALL_BODY,
     answers=list[Scope],
     summary="Combine the segments of dimensions",
+    success="The scopes, one for each combination.",
     errors=(NotFound,),
 )
 async def combine_segments(request: web.Request) -> web.StreamResponse:

@@ -36,6 +36,8 @@ class Draft(Shape):
 
 
 class ThingAnswer(Draft):
+    """One thing. It is small."""
+
     id: str
 
 
@@ -274,6 +276,10 @@ def test_each_operation_says_what_a_key_and_a_person_need(described: dict[str, A
     assert said("/api/v1/things/{id}", "get").endswith("Role: one that may see it.")
     assert said("/api/v1/keys", "get").startswith("API key permission: none is enough")
     assert said("/open", "get") == "No credential is needed."
+    success = described["paths"]["/open"]["get"]["responses"]["200"]
+    assert success["description"] == "The answer."
+    of_model = described["paths"]["/api/v1/things/{id}"]["get"]["responses"]["200"]
+    assert of_model["description"] == "One thing."
     assert described["tags"] == [{"name": "Things", "description": "What there is."}]
 
 
