@@ -8,6 +8,7 @@ from typing import Any
 from records_service.lifecycles.model import State
 from records_service.permissions.rules import Role
 from records_service.records.completeness import is_empty
+from records_service.records.relations import NOTHING_LOOKED_FOR, Related
 from records_service.records.rules import RecordRules
 from records_service.records.sameness import same
 from records_service.records.scopes import Entries, Entry, Scope, Values, scope_key
@@ -29,6 +30,7 @@ def merged(
     state: State | None,
     *,
     is_new: bool = False,
+    related: Related = NOTHING_LOOKED_FOR,
 ) -> Values:
     """The values after this write: each attribute sent replaces its whole list of entries (Q8).
 
@@ -54,7 +56,7 @@ def merged(
             checked = [] if entries is None else rules.checks[attribute_id](entries, place, faults)
             _replace(result, attribute_id, checked)
             if attribute_id in old:
-                _check_emptied(rules, attribute_id, old, result, place, faults)
+                _check_emptied(rules, attribute_id, old, result, related, place, faults)
     faults.check()
     return result
 
@@ -67,6 +69,7 @@ def with_value(
     rules: RecordRules,
     role: Role | None,
     state: State | None,
+    related: Related = NOTHING_LOOKED_FOR,
 ) -> Values:
     """The values after setting one attribute in one scope; null removes that scope's entry.
 
@@ -89,7 +92,7 @@ def with_value(
     kept = [entry for entry in old.get(attribute_id, ()) if scope_key(entry["scope"]) != key]
     result = dict(old)
     _replace(result, attribute_id, kept + checked)
-    _check_emptied(rules, attribute_id, old, result, "/value", faults)
+    _check_emptied(rules, attribute_id, old, result, related, "/value", faults)
     faults.check()
     return result
 
@@ -154,18 +157,26 @@ def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
 
 
 def _check_emptied(
-    rules: RecordRules, attribute_id: str, old: Values, new: Values, place: Place, faults: Faults
+    rules: RecordRules,
+    attribute_id: str,
+    old: Values,
+    new: Values,
+    related: Related,
+    place: Place,
+    faults: Faults,
 ) -> None:
     """A required attribute may be missing in a draft, but what it holds cannot be taken away.
 
-    Holding something is what completeness counts: an empty text is nothing (Q16).
+    Holding something is what completeness counts: an empty text is nothing (Q16), nor is the name
+    of a record that is gone.
     """
     attribute = rules.attributes[attribute_id]
-    if (
-        attribute.validation.required
-        and _holds(old.get(attribute_id, ()))
-        and not _holds(new.get(attribute_id, ()))
-    ):
+    places = rules.relations.get(attribute_id, ())
+
+    def holds(values: Values) -> bool:
+        return _holds(related.living_entries(values.get(attribute_id, []), places))
+
+    if attribute.validation.required and holds(old) and not holds(new):
         faults.report(place, f"Attribute '{attribute.alias}' is required and cannot be emptied")
 
 

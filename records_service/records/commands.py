@@ -19,7 +19,6 @@ import asyncpg
 import orjson
 from aiohttp import web
 
-from records_service.attributes.model import Attribute
 from records_service.attributes.uniqueness import Claim, claims_of
 from records_service.lifecycles.model import State
 from records_service.parts.commands import SOURCE
@@ -28,9 +27,10 @@ from records_service.records import lifecycle, store
 from records_service.records.arrivals import ARRIVALS, WRITERS, Shared
 from records_service.records.changes import Change, differences, merged, with_value
 from records_service.records.model import Record, RecordChanges, RecordDraft, ValueChange
+from records_service.records.relations import Related, Relation
 from records_service.records.rules import RecordRules, rules_of
-from records_service.records.scopes import Values, related
-from records_service.records.seen import Seen, see
+from records_service.records.scopes import Values
+from records_service.records.seen import Seen, related_of, see
 from records_service.records.store import (
     Arrival,
     ModelMoved,
@@ -173,7 +173,7 @@ async def change(
 ) -> Seen:
     """Replace the attributes that are named, keep all others; the record as it is afterwards."""
 
-    def new_values(seen: Seen) -> Values:
+    def new_values(seen: Seen, related: Related) -> Values:
         record = seen.record
         if changes.schema_id is not None and changes.schema_id != record.schema_id:
             raise ValidationError.at(
@@ -183,7 +183,9 @@ async def change(
             )
         if "lifecycle_state_id" in changes.model_fields_set:
             _check_state(changes.lifecycle_state_id, record.state_id, seen.state)
-        return merged(record.values, changes.values, seen.rules, caller.role, seen.state)
+        return merged(
+            record.values, changes.values, seen.rules, caller.role, seen.state, related=related
+        )
 
     return await _rewrite(app, caller, record_id, new_values)
 
@@ -193,7 +195,7 @@ async def set_value(
 ) -> Seen:
     """Set or remove one attribute's value in one scope; the record as it is afterwards."""
 
-    def new_values(seen: Seen) -> Values:
+    def new_values(seen: Seen, related: Related) -> Values:
         return with_value(
             seen.record.values,
             name,
@@ -202,6 +204,7 @@ async def set_value(
             seen.rules,
             caller.role,
             seen.state,
+            related,
         )
 
     return await _rewrite(app, caller, record_id, new_values)
@@ -284,7 +287,7 @@ async def _rewrite(
     app: web.Application,
     caller: Caller,
     record_id: str,
-    new_values: Callable[[Seen], Values],
+    new_values: Callable[[Seen, Related], Values],
 ) -> Seen:
     identity = caller.identity
 
@@ -292,11 +295,14 @@ async def _rewrite(
         seen = await see(app, identity.workspace_id, record_id)
         caller.check_version(seen.record)
         old = seen.record.values
-        values = new_values(seen)
+        # Only those that must not be emptied ask what they hold.
+        required = {i: old[i] for i in seen.rules.required_relations if i in old}
+        related = await related_of(app, identity.workspace_id, [(required, seen.rules)])
+        values = new_values(seen, related)
+        await _check_relations(app, identity.workspace_id, seen.rules, old, values)
         changes = differences(old, values, seen.rules)
         if not changes:
             return seen
-        await _check_relations(app, identity.workspace_id, seen.rules, old, values)
         record = replace(
             seen.record,
             values=values,
@@ -374,39 +380,36 @@ async def _unique(
 async def _check_relations(
     app: web.Application, workspace_id: str, rules: RecordRules, old: Values, new: Values
 ) -> None:
-    """Raise `ValidationError` for a newly named record that does not exist or is of another kind.
+    """Raise `ValidationError` for a named record that does not exist or is of another schema.
 
-    A record may go away later: its name then stays stored and is skipped when it is read (Q23).
+    Those of entries that were not sent may be gone: they stay stored, and are no value.
     """
-    named: dict[str, set[str]] = {}
-    for attribute_id in rules.relation_ids:
-        before = related(old.get(attribute_id, ()))
-        added = related(new.get(attribute_id, ())) - before
-        if added:
-            named[attribute_id] = added
-    if not named:
-        return
-    async with app[DATABASE].acquire() as conn:
-        found = await store.existing(conn, workspace_id, sorted(set().union(*named.values())))
+    sent = {
+        attribute_id: [entry for entry in new[attribute_id] if id(entry) not in kept]
+        for attribute_id in rules.relations.keys() & new.keys()
+        for kept in [set(map(id, old.get(attribute_id, ())))]
+    }
+    found = await related_of(app, workspace_id, [(sent, rules)])
     violations = [
-        Violation(f"/values/{attribute.alias}", message)
-        for attribute_id, record_ids in named.items()
-        for attribute in [rules.attributes[attribute_id]]
-        for record_id in sorted(record_ids)
-        for message in [_relation_fault(attribute, record_id, found.get(record_id))]
+        Violation(f"/values/{rules.attributes[attribute_id].alias}", message)
+        for attribute_id in rules.relations
+        if attribute_id in sent
+        for place in rules.relations[attribute_id]
+        for record_id in sorted(set(place.named(sent[attribute_id])))
+        for message in [_relation_fault(place, record_id, (found.schemas or {}).get(record_id))]
         if message
     ]
     if violations:
         raise ValidationError.of(violations)
 
 
-def _relation_fault(attribute: Attribute, record_id: str, schema_id: str | None) -> str | None:
+def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> str | None:
     if schema_id is None:
-        return f"Value for '{attribute.alias}' names no record: '{told(record_id)}' not found"
-    if attribute.target_schema_id not in (None, schema_id):
+        return f"Value for '{place.name}' names no record: '{told(record_id)}' not found"
+    if place.target_schema_id not in (None, schema_id):
         return (
-            f"Value for '{attribute.alias}' must be a record of schema"
-            f" '{attribute.target_schema_id}', got '{record_id}' of '{schema_id}'"
+            f"Value for '{place.name}' must be a record of schema"
+            f" '{place.target_schema_id}', got '{record_id}' of '{schema_id}'"
         )
     return None
 

@@ -17,7 +17,6 @@ from records_service.records.model import (
     AvailableTransitionAnswer,
     CompletenessAnswer,
     CompletenessQuery,
-    Record,
     RecordAnswer,
     RecordChanges,
     RecordDraft,
@@ -28,12 +27,12 @@ from records_service.records.model import (
 )
 from records_service.records.pages import list_connection
 from records_service.records.renderings import RENDERINGS
-from records_service.records.rules import NOTHING, RecordRules, rules_of
+from records_service.records.rules import NOTHING, rules_of
 from records_service.records.scopes import Scope
-from records_service.records.seen import Seen, see
+from records_service.records.seen import Seen, related_of, see
 from records_service.records.store import Listed
 from records_service.records.validation import told
-from records_service.records.view import relations, shown
+from records_service.records.view import shown
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared.errors import (
     Conflict,
@@ -234,8 +233,9 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
     async def attempt() -> web.StreamResponse:
         seen = await _see(request)
         access = seen.rules.access(caller.role, seen.record.state_id)
-        found = await lifecycle.transitions(request, seen, access)
-        return json_response([_transition(told_, seen, access.visible) for told_ in found])
+        at = await lifecycle.resolution(request.app, seen)
+        found = await lifecycle.transitions(request, seen, at, access)
+        return json_response([_transition(told_, at, access.visible) for told_ in found])
 
     return await commands.settled(request.app, attempt)
 
@@ -270,7 +270,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         state_id = state.id
     access = rules.access(caller.role, record.state_id)
     states = rules.lifecycle.states if rules.lifecycle else ()
-    found = lifecycle.resolution(rules, record, scope)
+    found = await lifecycle.resolution(request.app, seen, scope)
     asked_for = lifecycle.score(rules, found, state_id, access)
     return json_response(
         {
@@ -300,16 +300,20 @@ async def _shown_list(
         for schema_id in {one.schema_id for one in listed}
     }
     ruled = [(one, rules_by_schema[one.schema_id]) for one in listed]
-    naming = [(one.record(), rules) for one, rules in ruled if rules.relation_ids]
-    gone = await _gone(request, naming)
-    related = {
-        record.id: shown(record, rules, rules.access(role, record.state_id), gone)
+    naming = [(one.record(), rules) for one, rules in ruled if rules.relations]
+    related = await related_of(
+        request.app,
+        identity_of(request).workspace_id,
+        [(record.values, rules) for record, rules in naming],
+    )
+    written = {
+        record.id: shown(record, rules, rules.access(role, record.state_id), related)
         for record, rules in naming
     }
     renderings = request.app[RENDERINGS]
     return [
-        related[one.id]
-        if rules.relation_ids
+        written[one.id]
+        if rules.relations
         else renderings.of(one, rules, rules.access(role, one.state_id))
         for one, rules in ruled
     ]
@@ -331,26 +335,16 @@ async def _answer(
     status: int = 200,
     location: str | None = None,
 ) -> web.StreamResponse:
-    gone = await _gone(request, [(seen.record, seen.rules)])
+    related = await related_of(
+        request.app, seen.record.workspace_id, [(seen.record.values, seen.rules)]
+    )
     access = seen.rules.access(caller.role, seen.record.state_id)
     headers = {"ETag": entity_tag(seen.record.version)}
     if location is not None:
         headers["Location"] = location
     return json_response(
-        shown(seen.record, seen.rules, access, gone), status=status, headers=headers
+        shown(seen.record, seen.rules, access, related), status=status, headers=headers
     )
-
-
-async def _gone(
-    request: web.Request, records: Sequence[tuple[Record, RecordRules]]
-) -> frozenset[str]:
-    """Those of the related records that exist no more."""
-    named = {related for record, rules in records for related in relations(record, rules)}
-    if not named:
-        return frozenset()
-    workspace_id = records[0][0].workspace_id
-    async with request.app[DATABASE].acquire() as conn:
-        return frozenset(named - (await store.existing(conn, workspace_id, list(named))).keys())
 
 
 async def _filters(
@@ -411,9 +405,11 @@ def _missing_in(alias: str, attribute_id: str, at: Resolution) -> dict[str, Any]
     return {"attribute": alias, "scope": at.scope_of(attribute_id)}
 
 
-def _transition(told_: dict[str, Any], seen: Seen, visible: Mapping[str, str]) -> dict[str, Any]:
+def _transition(
+    told_: dict[str, Any], at: Resolution, visible: Mapping[str, str]
+) -> dict[str, Any]:
     """A transition without the names of attributes that are hidden from the caller."""
-    reasons = [_reason(reason, seen, visible) for reason in told_.get("reasons") or ()]
+    reasons = [_reason(reason, at, visible) for reason in told_.get("reasons") or ()]
     return {
         "toStateId": told_["toStateId"],
         "name": told_.get("name"),
@@ -423,8 +419,7 @@ def _transition(told_: dict[str, Any], seen: Seen, visible: Mapping[str, str]) -
     }
 
 
-def _reason(told_: dict[str, Any], seen: Seen, visible: Mapping[str, str]) -> dict[str, Any]:
-    at = lifecycle.resolution(seen.rules, seen.record)
+def _reason(told_: dict[str, Any], at: Resolution, visible: Mapping[str, str]) -> dict[str, Any]:
     ids = {alias: attribute_id for attribute_id, alias in visible.items()}
     missing = [alias for alias in told_.get("missing") or () if alias in ids]
     is_about_score = told_.get("missing") is not None

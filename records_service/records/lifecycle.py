@@ -18,7 +18,7 @@ from records_service.records.completeness import Completeness, Resolution, compl
 from records_service.records.model import Record
 from records_service.records.rules import Access, RecordRules
 from records_service.records.scopes import Scope, completed
-from records_service.records.seen import Seen
+from records_service.records.seen import Seen, related_of
 from records_service.records.store import ModelMoved
 from records_service.schemas.commands import WORKFLOW_SERVICE
 from shared.errors import TransitionError, ValidationError
@@ -44,9 +44,15 @@ def target(rules: RecordRules, record: Record, state_name: str) -> str:
     return state.id if state else state_name
 
 
-def resolution(rules: RecordRules, record: Record, scope: Scope | None = None) -> Resolution:
-    """The record's values in a scope, or in the default one, to be scored for any state."""
-    return Resolution(rules.attributes, record.values, completed(scope or {}, rules.default_scope))
+async def resolution(app: web.Application, seen: Seen, scope: Scope | None = None) -> Resolution:
+    """The record's values in a scope, or in the default one, to be scored for any state.
+
+    What names a record that is gone is no value.
+    """
+    rules, record = seen.rules, seen.record
+    related = await related_of(app, record.workspace_id, [(record.values, rules)])
+    values = related.living(record.values, rules.relations)
+    return Resolution(rules.attributes, values, completed(scope or {}, rules.default_scope))
 
 
 def score(
@@ -68,13 +74,13 @@ async def check_transition(
     Raises `ServiceUnavailable` when nobody can decide, and `ModelMoved` when the definition that
     the score was computed from is not the one in force.
     """
+    found = await resolution(request.app, seen)
     try:
-        told = await _evaluate(request, seen, [to_state_id], to_state_id)
+        told = await _evaluate(request, seen, found, [to_state_id], to_state_id)
     except TransitionError:
-        found = resolution(seen.rules, seen.record)
         if score(seen.rules, found, to_state_id) == score(seen.rules, found, to_state_id, access):
             raise
-        for step in await transitions(request, seen, access):
+        for step in await transitions(request, seen, found, access):
             if step["toStateId"] == to_state_id:
                 raise TransitionError(step["reasons"][0]["message"]) from None
         raise
@@ -82,14 +88,15 @@ async def check_transition(
         raise TransitionError("Transition is not allowed")
 
 
-async def transitions(request: web.Request, seen: Seen, access: Access) -> list[dict[str, Any]]:
+async def transitions(
+    request: web.Request, seen: Seen, found: Resolution, access: Access
+) -> list[dict[str, Any]]:
     """Every transition from the current state, with all that blocks it, as the caller sees it."""
     lifecycle = seen.rules.lifecycle
     if lifecycle is None or seen.record.state_id is None:
         return []
     targets = lifecycle.targets.get(seen.record.state_id, ())
-    told = await _evaluate(request, seen, targets, None)
-    found = resolution(seen.rules, seen.record)
+    told = await _evaluate(request, seen, found, targets, None)
     return [
         {
             **step,
@@ -134,13 +141,13 @@ def _as_seen(
 async def _evaluate(
     request: web.Request,
     seen: Seen,
+    found: Resolution,
     targets: list[str] | tuple[str, ...],
     to_state_id: str | None,
 ) -> Mapping[str, Any]:
     rules, record = seen.rules, seen.record
     lifecycle = rules.lifecycle
     assert lifecycle is not None
-    found = resolution(rules, record)
     scores = {state_id: score(rules, found, state_id) for state_id in targets}
     told: dict[str, Any] = await request.app[WORKFLOW_SERVICE].request(
         "POST",

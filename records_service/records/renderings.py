@@ -12,6 +12,7 @@ from collections import OrderedDict
 import orjson
 from aiohttp import web
 
+from records_service.records.relations import Related
 from records_service.records.rules import Access, RecordRules
 from records_service.records.store import Listed
 from records_service.records.view import shown
@@ -34,7 +35,7 @@ class Renderings:
         key = (access, listed.workspace_id, listed.id, listed.version, listed.written_by)
         known = self._known.get(key)
         if known is None:
-            known = to_json(shown(listed.record(), rules, access, frozenset()))
+            known = to_json(shown(listed.record(), rules, access, Related()))
             self._remember(key, known)
         else:
             self._known.move_to_end(key)

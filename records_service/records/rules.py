@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeType
+from records_service.attributes.model import ATTRIBUTE, Attribute
 from records_service.lifecycles.model import Lifecycle, State
 from records_service.parts.model import Kind
 from records_service.permissions.rules import AttributePermission, Names, Role, permission
+from records_service.records.relations import Relations, relations_of
 from records_service.records.validation import EntriesCheck, compile_check
 from records_service.schemas.blueprint import Blueprint
 from records_service.schemas.model import SCHEMA, Schema
@@ -55,7 +56,9 @@ class RecordRules:
     names_of: Mapping[str, Names]
     """Attribute id -> what it may be called in a role or a state's list."""
     checks: Mapping[str, EntriesCheck]
-    relation_ids: tuple[str, ...]
+    relations: Relations
+    required_relations: tuple[str, ...]
+    """Those attributes among `relations` that a write cannot empty."""
     unique_ids: frozenset[str]
     lifecycle: Lifecycle | None
     default_scope: Mapping[str, str]
@@ -194,7 +197,10 @@ def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
         names=_names(blueprint, SCHEMA, schema),
         names_of={i: _names(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
         checks={attribute.id: _check_of(blueprint, attribute) for attribute in attributes.values()},
-        relation_ids=tuple(a.id for a in attributes.values() if a.type is AttributeType.RELATION),
+        relations={i: found for i, each in attributes.items() if (found := relations_of(each))},
+        required_relations=tuple(
+            i for i, each in attributes.items() if each.validation.required and relations_of(each)
+        ),
         unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
         lifecycle=blueprint.lifecycles.get(schema.workflow_id or ""),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},

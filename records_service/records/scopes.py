@@ -49,12 +49,3 @@ def resolve(entries: Sequence[Entry], scope: Scope, dimension_ids: Sequence[str]
 def _preference(scope: Scope, dimension_ids: Sequence[str]) -> tuple[int, ...]:
     """Larger when an earlier dimension of the attribute is named."""
     return tuple(1 if dimension in scope else 0 for dimension in dimension_ids)
-
-
-def related(entries: Sequence[Entry]) -> set[str]:
-    """The record ids that the entries of a relation name."""
-    ids: set[str] = set()
-    for entry in entries:
-        value = entry["value"]
-        ids.update(value if isinstance(value, list) else [value])
-    return ids

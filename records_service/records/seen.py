@@ -5,7 +5,7 @@ Reads of many requests that arrive together are one statement (`shared.batching`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -13,7 +13,9 @@ from aiohttp import web
 from records_service.lifecycles.model import State
 from records_service.records import store
 from records_service.records.model import Record
+from records_service.records.relations import Related, named
 from records_service.records.rules import RecordRules, rules_of
+from records_service.records.scopes import Values
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared.batching import Batched
 from shared.errors import NotFound
@@ -56,3 +58,14 @@ async def see(app: web.Application, workspace_id: str, record_id: str) -> Seen:
     blueprint = await app[BLUEPRINTS].at(app[DATABASE], workspace_id, model_version)
     rules = await rules_of(blueprint, record.schema_id)
     return Seen(record, blueprint, rules, rules.state_of(record.state_id))
+
+
+async def related_of(
+    app: web.Application, workspace_id: str, records: Iterable[tuple[Values, RecordRules]]
+) -> Related:
+    """Which of the records that these values name exist; one statement if they name any."""
+    asked = frozenset(i for values, rules in records for i in named(values, rules.relations))
+    if not asked:
+        return Related()
+    async with app[DATABASE].acquire() as conn:
+        return Related(asked, await store.existing(conn, workspace_id, sorted(asked)))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from records_service.records.model import Record
+from records_service.records.relations import Related
 from records_service.records.rules import Access, RecordRules
-from records_service.records.scopes import Entries, Values, related
+from records_service.records.scopes import Entries, Values
 
 
-def shown(
-    record: Record, rules: RecordRules, access: Access, gone: Container[str]
-) -> dict[str, Any]:
-    """The public object; `gone` are related records that exist no more, which are skipped (Q23)."""
+def shown(record: Record, rules: RecordRules, access: Access, related: Related) -> dict[str, Any]:
+    """The public object; what names a record that is gone is left out."""
     return {
         "id": record.id,
         "schemaId": record.schema_id,
@@ -22,45 +21,16 @@ def shown(
         "updatedAt": record.updated_at,
         "createdBy": record.created_by,
         "updatedBy": record.updated_by,
-        "values": _shown_values(record.values, rules, access.visible, gone),
-    }
-
-
-def relations(record: Record, rules: RecordRules) -> set[str]:
-    """The records that this one names."""
-    return {
-        record_id
-        for attribute_id in rules.relation_ids
-        if attribute_id in record.values
-        for record_id in related(record.values[attribute_id])
+        "values": _shown_values(record.values, rules, access.visible, related),
     }
 
 
 def _shown_values(
-    values: Values, rules: RecordRules, visible: Mapping[str, str], gone: Container[str]
+    values: Values, rules: RecordRules, visible: Mapping[str, str], related: Related
 ) -> dict[str, Entries]:
-    result = {
-        alias: values[attribute_id]
+    living = related.living(values, rules.relations)
+    return {
+        alias: living[attribute_id]
         for attribute_id, alias in visible.items()
-        if attribute_id in values
+        if attribute_id in living
     }
-    for attribute_id in rules.relation_ids:
-        alias = visible.get(attribute_id, "")
-        if alias in result:
-            left = list(_without(result[alias], gone))
-            if left:
-                result[alias] = left
-            else:
-                del result[alias]
-    return result
-
-
-def _without(entries: Entries, gone: Container[str]) -> Iterable[dict[str, Any]]:
-    for entry in entries:
-        value = entry["value"]
-        if isinstance(value, list):
-            value = [one for one in value if one not in gone]
-        elif value in gone:
-            value = None
-        if value not in (None, []):
-            yield {"scope": entry["scope"], "value": value}

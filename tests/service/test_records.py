@@ -738,3 +738,104 @@ async def test_a_put_whose_body_names_another_id_is_refused_everywhere(admin):
             400, "VALIDATION_ERROR", f"Field 'id' cannot change: expected '{known}', got 'other'"
         )
         assert (await admin.put(path, {**sent, "id": known})).status == 200
+
+
+async def modelled_parts(admin) -> None:
+    """A product with a part that is required, further parts, and a bill of materials."""
+    for sent in (
+        {"alias": "part", "type": "relation", "validation": {"required": True}},
+        {"alias": "shoe", "type": "relation", "targetSchemaId": "schema-footwear"},
+        {
+            "alias": "bill",
+            "type": "complex",
+            "attributes": [
+                {"alias": "to", "type": "relation"},
+                {"alias": "several", "type": "relation", "multiple": True},
+                {"alias": "note", "type": "text"},
+            ],
+        },
+        {
+            "alias": "care",
+            "type": "text",
+            "validation": {"required": True},
+            "guards": [{"attributeId": "attr-part", "operator": "isNotEmpty"}],
+        },
+    ):
+        if "targetSchemaId" in sent:
+            footwear = {"id": "schema-footwear", "alias": "f", "name": "F", "variantEnabled": False}
+            (await admin.post("/schemas", footwear)).ok()
+        named = {"id": f"attr-{sent['alias']}", "name": sent["alias"], **sent}
+        (await admin.post("/attributes", named)).ok()
+    group = {"name": "All", "attributeIds": ["attr-part", "attr-shoe", "attr-bill", "attr-care"]}
+    kit = {"id": "schema-kit", "alias": "kit", "name": "Kit", "variantEnabled": False}
+    (await admin.post("/schemas", {**kit, "attributeGroups": [group]})).ok()
+
+
+async def kit(admin, **values):
+    sent = {"schemaId": "schema-kit", "values": {a: everywhere(v) for a, v in values.items()}}
+    return await admin.post("/records", {"id": "ent-kit", **sent})
+
+
+async def test_a_relation_to_a_record_that_is_gone_is_no_value(admin):
+    await modelled_parts(admin)
+    await create(admin, "ent-part", price=1)
+    (await kit(admin, part="ent-part", care="wash")).ok()
+    path = "/records/ent-kit"
+    assert (await admin.get(f"{path}/completeness")).body["filled"] == ["part", "care"]
+
+    (await admin.delete("/records/ent-part")).ok()
+    found = (await admin.get(f"{path}/completeness")).ok()
+    # The guard of `care` looks at what is gone, too.
+    assert (found["score"], found["filled"], found["missing"]) == (0, [], ["part"])
+
+    dead = error(400, "VALIDATION_ERROR", "Value for 'part' names no record: 'ent-part' not found")
+    assert (await admin.patch(f"{path}/values/part", {"value": "ent-part"})).told == dead
+    sent = {"values": {"part": everywhere("ent-part")}}
+    assert (await admin.put(path, sent)).told == dead
+    # What nobody sees is no value that could not be taken away.
+    (await admin.patch(f"{path}/values/care", {"value": "dry"})).ok()
+    (await admin.patch(f"{path}/values/part", {"value": None})).ok()
+
+
+async def test_an_id_that_is_used_again_counts_only_where_its_schema_may(admin):
+    await modelled_parts(admin)
+    shoe = {"id": "ent-shoe", "schemaId": "schema-footwear"}
+    (await admin.post("/records", shoe)).ok()
+    (await kit(admin, shoe="ent-shoe", part="ent-shoe")).ok()
+    (await admin.delete("/records/ent-shoe")).ok()
+    await create(admin, "ent-shoe", price=1)
+    shown = (await admin.get("/records/ent-kit")).ok()["values"]
+    assert shown == {"part": everywhere("ent-shoe")}
+    assert (await admin.get("/records?schemaId=schema-kit")).ok()["items"][0]["values"] == shown
+    assert (await admin.patch("/records/ent-kit/values/shoe", {"value": "ent-shoe"})).told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Value for 'shoe' must be a record of schema 'schema-footwear',"
+        " got 'ent-shoe' of 'schema-apparel'",
+    )
+
+
+async def test_relations_inside_complex_values_are_relations(admin):
+    await modelled_parts(admin)
+    await create(admin, "ent-a", price=1)
+    await create(admin, "ent-b", price=1)
+    for bill, name in (({"to": "ent-x"}, "to"), ([{"several": ["ent-a", "ent-x"]}], "several")):
+        assert (await kit(admin, bill=bill)).told == error(
+            400,
+            "VALIDATION_ERROR",
+            f"Value for 'bill.{name}' names no record: 'ent-x' not found",
+        )
+    bill = [
+        {"to": "ent-a"},
+        {"to": "ent-a", "note": "left"},
+        {"several": ["ent-a", "ent-b"]},
+        {"note": "none"},
+    ]
+    created = (await kit(admin, bill=bill)).ok()
+    assert created["values"]["bill"] == everywhere(bill)
+    (await admin.delete("/records/ent-a")).ok()
+    left = [{"note": "left"}, {"several": ["ent-b"]}, {"note": "none"}]
+    assert (await admin.get("/records/ent-kit")).ok()["values"]["bill"] == everywhere(left)
+    (await admin.put("/records/ent-kit", {"values": {"bill": everywhere({"to": "ent-b"})}})).ok()
+    (await admin.delete("/records/ent-b")).ok()
+    assert (await admin.get("/records/ent-kit")).ok()["values"] == {}
