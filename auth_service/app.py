@@ -51,6 +51,6 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         name=NAME,
     )
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
-    app[LOGINS] = Turns()
+    app[LOGINS] = Turns(wait_s=config.wait_seconds)
     app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled
     return app

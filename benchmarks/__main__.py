@@ -1,6 +1,6 @@
 """Measures the system beside its floors and prints one report.
 
-python -m benchmarks [reads] [lists] [creates]
+python -m benchmarks [reads] [lists] [creates] [overload]
 """
 
 from __future__ import annotations
@@ -14,15 +14,28 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 
+import aiohttp
 import orjson
 
 from benchmarks import machine, world
+from benchmarks.overload import (
+    CAPACITY_CLIENTS,
+    CAPACITY_SECONDS,
+    DELAY_S,
+    FACTOR,
+    OVERLOAD_SECONDS,
+    Seen,
+    Updates,
+    percentile,
+)
 from benchmarks.world import World
 from benchmarks.wrk import Load, wrk
+from tests.kit.wire import Wire
 
 ROUNDS = 5
 SECONDS = 3
 CLIENTS = 16
+OVERLOADED_RECORDS = (3_000, 100)
 PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 
 Measure = Callable[[], Load]
@@ -123,6 +136,36 @@ async def _created(here: World, layout: str) -> None:
     _verdict("gateway / pgbench", found["gateway"].per_second / floor, 0.20)
 
 
+async def overload(here: World) -> None:
+    """Updates at twice the capacity, with a database that is far away."""
+    await here.fill(OVERLOADED_RECORDS[0])
+    url = here.stack.databases["records_service"]
+    async with Wire(url, delay_s=DELAY_S) as wire:
+        await here.stack.restart("records_service", SIGMA_DATABASE_URL=wire.url)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for records in OVERLOADED_RECORDS:
+                updates = Updates(here.stack.url, here.gateway_headers, records)
+                await updates.closed(session, CAPACITY_CLIENTS, 2)
+                alone = await updates.closed(session, CAPACITY_CLIENTS, CAPACITY_SECONDS)
+                seen = await updates.opened(session, FACTOR * alone.goodput, OVERLOAD_SECONDS)
+                _overloaded(records, alone, seen)
+
+
+def _overloaded(records: int, alone: Seen, seen: Seen) -> None:
+    print(f"\nUpdates of {records} records, the database {2 * DELAY_S * 1000:.0f} ms away")
+    for name, what in ((f"{CAPACITY_CLIENTS} clients", alone), ("twice as many", seen)):
+        good, refused = what.good_s, what.refused_s
+        print(
+            f"  {name:16} {what.goodput:6,.0f}/s made, p50 {percentile(good, 0.5):5.2f} s,"
+            f" p99 {percentile(good, 0.99):5.2f} s, at most {percentile(good, 1):5.2f} s;"
+            f" refused p99 {percentile(refused, 0.99):5.2f} s;"
+            f" {dict(what.statuses)}, Retry-After {dict(what.retry_after)}"
+        )
+    _verdict("made of the capacity", seen.goodput / alone.goodput, 0.8)
+    _verdict("p99 of what is accepted, s", percentile(seen.good_s, 0.99), 3, at_most=True)
+
+
 def _create_script() -> str:
     """A Lua script for wrk whose every request has a SKU of its own."""
     marker = "SKU-GOES-HERE"
@@ -198,7 +241,7 @@ def _verdict(what: str, reached: float, target: float, *, at_most: bool = False)
     print(f"  {what}: {reached:,.2f} (target {sign} {target:,.2f}) {'yes' if held else 'NO'}")
 
 
-BENCHMARKS = {"reads": reads, "lists": lists, "creates": creates}
+BENCHMARKS = {"reads": reads, "lists": lists, "creates": creates, "overload": overload}
 
 
 async def main(names: list[str]) -> None:

@@ -53,6 +53,10 @@ class World:
     def direct_url(self) -> str:
         return self.stack["records_service"].url
 
+    async def fill(self, records: int) -> None:
+        """As many records as these, with those that are there."""
+        await _create(self.workspace, range(RECORDS, records))
+
 
 @asynccontextmanager
 async def opened() -> AsyncIterator[World]:
@@ -112,6 +116,10 @@ async def _fill(workspace: Workspace) -> None:
     for n in range(6):
         await workspace.attribute(f"text-{n}", dimensionIds=["dim-language"])
     await workspace.schema("bench", ["sku", "price", "weight", *(f"text-{n}" for n in range(6))])
+    await _create(workspace, range(RECORDS))
+
+
+async def _create(workspace: Workspace, numbers: range) -> None:
     lines = asyncio.Semaphore(16)
 
     async def create(n: int) -> None:
@@ -119,7 +127,7 @@ async def _fill(workspace: Workspace) -> None:
             body = {"id": f"ent-{n}", "schemaId": "schema-bench", "values": values(f"sku-{n}")}
             (await workspace.admin.post("/records", body)).ok()
 
-    await asyncio.gather(*(create(n) for n in range(RECORDS)))
+    await asyncio.gather(*(create(n) for n in numbers))
 
 
 def _free_port() -> int:

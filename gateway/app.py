@@ -69,7 +69,11 @@ class Gate:
         self.limiter = RateLimiter.of(config)
         self.identities = Identities(ask_auth_service(self._question), signer)
         self.pools = {
-            service: UpstreamPool(url, connections_max=config.upstream_connections_max)
+            service: UpstreamPool(
+                url,
+                connections_max=config.upstream_connections_max,
+                wait_s=config.wait_seconds,
+            )
             for service, url in (
                 (Service.AUTH, config.auth_url),
                 (Service.RECORDS, config.records_url),

@@ -240,11 +240,21 @@ async def forward(
         bodyless = method == "HEAD"
         if isinstance(content, bytes):
             answer = await pool.send(
-                head, content, deadline=deadline, replayable=replayable, bodyless=bodyless
+                head,
+                content,
+                deadline=deadline,
+                replayable=replayable,
+                bodyless=bodyless,
+                workspace_id=party[0],
             )
         else:
             answer = await pool.send_streaming(
-                head, content, deadline=deadline, replayable=replayable, bodyless=bodyless
+                head,
+                content,
+                deadline=deadline,
+                replayable=replayable,
+                bodyless=bodyless,
+                workspace_id=party[0],
             )
     if answer.status == Unauthorized.status and identity_token is not None:
         # It is us whom the service does not believe (keys, clocks), and no fault of the caller.

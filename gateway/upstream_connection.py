@@ -16,7 +16,8 @@ What it promises:
   idle connection turned out to be closed and the caller said that the request is `replayable`.
 - Whatever goes wrong, time-outs and a cancelled caller included, the connection is closed with the
   request: no answer is ever read by the wrong caller.
-- Never more than `connections_max` sockets; who finds none free waits in line until its deadline.
+- Never more than `connections_max` sockets; who finds none free waits in line for a while, beside
+  those of other workspaces and not behind them.
 - Bodies that take as long as a client likes, of either direction, never keep all of them.
 """
 
@@ -37,6 +38,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.answer_places import AnswerPlaces, Party
 from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.waiting import WAIT_S, WAITED_HEADER, Line
 
 # A service closes an idle connection after more than a minute. To stop using it well before that is
 # what keeps a request from meeting a connection that is just being closed.
@@ -53,6 +55,7 @@ UPLOADS_SHARE = 4
 # waits for a place among those. With the uploads this leaves more than a third to everybody else.
 ANSWERS_SHARE = 4
 ANSWERS_LINE_SHARE = 8
+_WAITED = WAITED_HEADER.encode()
 _INFORMATIONAL_STATUSES_END = 200
 _NO_CONTENT_STATUSES = frozenset({204, 304})
 
@@ -364,6 +367,7 @@ class UpstreamPool:
         *,
         connections_max: int,
         idle_body_s_max: float = 30.0,
+        wait_s: float = WAIT_S,
     ) -> None:
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
@@ -377,7 +381,7 @@ class UpstreamPool:
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._opening = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: Line[None] = Line(wait_s, lambda _: self._call_next())
         self._closed = False
         # Whoever streams a body decides how long it takes; a few connections are lent to them, so
         # that silent uploads cannot take those that everybody else needs.
@@ -396,6 +400,7 @@ class UpstreamPool:
         deadline: float,
         replayable: bool = False,
         bodyless: bool = False,
+        workspace_id: str = "",
     ) -> Answer:
         """As `send`, for a body that is not here yet; waits for one of the few places for those.
 
@@ -408,7 +413,12 @@ class UpstreamPool:
             raise ServiceUnavailable from None
         try:
             return await self.send(
-                head, body, deadline=deadline, replayable=replayable, bodyless=bodyless
+                head,
+                body,
+                deadline=deadline,
+                replayable=replayable,
+                bodyless=bodyless,
+                workspace_id=workspace_id,
             )
         finally:
             self._uploads.release()
@@ -421,6 +431,7 @@ class UpstreamPool:
         deadline: float,
         replayable: bool = False,
         bodyless: bool = False,
+        workspace_id: str = "",
     ) -> Answer:
         """Send one request, whose head is complete, and return the answer when its head is here.
 
@@ -428,7 +439,11 @@ class UpstreamPool:
         away, `UpstreamTimeout` when it broke off or the deadline passed with the request sent.
         """
         while True:
-            connection, reused = await self._acquire(deadline)
+            connection, reused, waited_s = await self._acquire(deadline, workspace_id)
+            if waited_s:
+                # After the request line. The service goes on counting from there.
+                line, _, rest = head.partition(b"\r\n")
+                head = b"%s\r\n%s: %d\r\n%s" % (line, _WAITED, int(waited_s * 1000), rest)
             try:
                 message, payload = await connection.exchange(
                     head, body, bodyless=bodyless, deadline=deadline
@@ -441,9 +456,10 @@ class UpstreamPool:
                 raise UpstreamTimeout.unknown() from None
             return Answer(connection, message, payload, self._idle_body_s_max)
 
-    async def _acquire(self, deadline: float) -> tuple[Connection, bool]:
+    async def _acquire(self, deadline: float, workspace_id: str) -> tuple[Connection, bool, float]:
+        """A connection, whether it was used before, and for how long it was waited for."""
         loop = asyncio.get_running_loop()
-        called = False
+        called, waited_s = False, 0.0
         while True:
             now = loop.time()
             if called or not self._waiting:
@@ -455,36 +471,15 @@ class UpstreamPool:
                         and now - connection.opened_at < _LIFE_S_MAX
                     ):
                         connection.lend()
-                        return connection, True
+                        return connection, True, waited_s
                     connection.close()
                 if self._closed:
                     raise ServiceUnavailable
                 if len(self._open) + self._opening < self._connections_max:
-                    return await self._connect(deadline), False
-            await self._wait_in_line(loop, deadline, first=called)
+                    return await self._connect(deadline), False, waited_s
+            await self._waiting.wait(workspace_id, until=deadline, first=called)
+            waited_s += loop.time() - now
             called = True
-
-    async def _wait_in_line(
-        self, loop: asyncio.AbstractEventLoop, deadline: float, *, first: bool
-    ) -> None:
-        place = loop.create_future()
-        if first:
-            self._waiting.appendleft(place)
-        else:
-            self._waiting.append(place)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await place
-        except BaseException as error:
-            if place.done() and not place.cancelled():
-                # It was called and leaves all the same: the turn goes to the next.
-                self._call_next()
-            else:
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(place)
-            if isinstance(error, TimeoutError):
-                raise ServiceUnavailable from None
-            raise
 
     async def _connect(self, deadline: float) -> Connection:
         loop = asyncio.get_running_loop()
@@ -545,18 +540,13 @@ class UpstreamPool:
 
     def _call_next(self) -> None:
         if self._idle or len(self._open) + self._opening < self._connections_max:
-            while self._waiting:
-                place = self._waiting.popleft()
-                if not place.done():
-                    place.set_result(None)
-                    return
+            self._waiting.call(None)
 
     async def close(self) -> None:
         """Close every connection; requests that still run end as if the service had gone."""
         self._closed = True
         for connection in list(self._open):
             connection.close()
-        for place in self._waiting:
-            if not place.done():
-                place.set_result(None)
+        while self._waiting.call(None):
+            pass
         await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records import pages
 from records_service.records.arrivals import WRITERS, arriving
+from records_service.records.commands import CHANGERS, RECORD_TURNS
 from records_service.records.handlers import routes as record_routes
 from records_service.records.renderings import RENDERINGS, Renderings
 from records_service.records.seen import reading
@@ -61,7 +62,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             pages.lists(config, application_name=f"{NAME} lists"),
             schema_version(NAME),
             reading,
-            arriving,
+            arriving(config.wait_seconds),
             bus.rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),
@@ -74,8 +75,11 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         name=NAME,
     )
     app[MODEL_SIZE_MAX] = ModelSize(config.model_objects_max, config.model_bytes_max)
-    app[MODELLERS] = Turns()
-    app[WRITERS] = Turns(max(1, connections // 2))
+    writers = max(1, connections // 2)
+    app[MODELLERS] = Turns(wait_s=config.wait_seconds)
+    app[WRITERS] = Turns(writers, wait_s=config.wait_seconds)
+    app[CHANGERS] = Turns(2 * writers, wait_s=config.wait_seconds)
+    app[RECORD_TURNS] = Turns(wait_s=config.wait_seconds)
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
     app[RENDERINGS] = Renderings()

@@ -16,6 +16,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
+from shared.waiting import ASKING
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -50,6 +52,8 @@ class Batched(Generic[K, V]):
             task.add_done_callback(self._running.discard)
 
     async def _answer(self, batch: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
+        # Nobody's own: it stands in no caller's lane.
+        ASKING.set(None)
         try:
             found = await self._load(list(batch))
         except Exception as error:  # noqa: BLE001 - It belongs to those who asked.

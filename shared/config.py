@@ -65,6 +65,7 @@ class ServiceConfig(BaseSettings):
     identity_keys: IdentityKeys
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
+    wait_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
     connections_max: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     body_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 30)] = 10 << 20

@@ -28,7 +28,6 @@ import asyncio
 import random
 import re
 import time
-from collections import deque
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -38,7 +37,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
 
@@ -51,6 +50,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.config import DatabaseConfig
 from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
+from shared.waiting import WAIT_S, Line
 from shared.web import READINESS
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,6 @@ else:
     _Connection = asyncpg.Connection
 
 CONNECTIONS_MAX = 16
-ACQUIRE_WAIT_S = 2.0
 CONNECT_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 5.0
@@ -127,7 +126,7 @@ class Database:
         url: str,
         *,
         connections_max: int = CONNECTIONS_MAX,
-        acquire_wait_s: float = ACQUIRE_WAIT_S,
+        acquire_wait_s: float = WAIT_S,
         statement_timeout_s: float = STATEMENT_TIMEOUT_S,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         application_name: str = "sigma",
@@ -135,13 +134,12 @@ class Database:
     ) -> None:
         self.url: Final = url
         self._connections_max = connections_max
-        self._acquire_wait_s = acquire_wait_s
         self._statement_timeout_s = statement_timeout_s
         self._lock_timeout_s = lock_timeout_s
         self._application_name = application_name
         self._idle: list[PooledConnection] = []
         self._lent: set[PooledConnection] = set()
-        self._waiting: deque[asyncio.Future[PooledConnection | None]] = deque()
+        self._line: Line[PooledConnection | None] = Line(acquire_wait_s, self._hand_on)
         self._open = 0
         self._closed = False
         self._resets: set[asyncio.Task[None]] = set()
@@ -201,9 +199,7 @@ class Database:
     async def close(self) -> None:
         """Refuse new work, let what runs finish for a while, then end it."""
         self._closed = True
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_exception(ServiceUnavailable())
+        self._line.refuse_all()
         deadline = time.monotonic() + CLOSE_WAIT_S
         # Looking now and then is enough here; an event would cost every lease a check.
         while (self._lent or self._resets) and time.monotonic() < deadline:  # noqa: ASYNC110
@@ -220,8 +216,7 @@ class Database:
     @property
     def connections(self) -> Mapping[str, int]:
         """How many connections are lent and idle, and how many callers wait for one."""
-        waiting = sum(not waiting.done() for waiting in self._waiting)
-        return {"lent": len(self._lent), "idle": len(self._idle), "waiting": waiting}
+        return {"lent": len(self._lent), "idle": len(self._idle), "waiting": len(self._line)}
 
     async def take(self) -> PooledConnection:
         """A connection that must come back through `give_back`; prefer `acquire`."""
@@ -254,33 +249,17 @@ class Database:
 
     async def _wait(self) -> PooledConnection | None:
         """A connection somebody gave back, or None: there is room to open one."""
-        waiting: asyncio.Future[PooledConnection | None] = (
-            asyncio.get_running_loop().create_future()
-        )
-        self._waiting.append(waiting)
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(self._acquire_wait_s):
-                return await waiting
-        except TimeoutError:
+            return await self._line.wait()
+        except ServiceUnavailable:
             POOL_REFUSED.inc()
-            self._decline(waiting)
-            raise ServiceUnavailable from None
-        except asyncio.CancelledError:
-            self._decline(waiting)
             raise
         finally:
             POOL_WAIT.observe(time.perf_counter() - began)
 
-    def _decline(self, waiting: asyncio.Future[PooledConnection | None]) -> None:
+    def _hand_on(self, conn: PooledConnection | None) -> None:
         """Whoever stops waiting in the moment of being served hands on what was served."""
-        if waiting.cancelled() or not waiting.done():
-            with suppress(ValueError):
-                self._waiting.remove(waiting)
-            return
-        if waiting.exception() is not None:
-            return
-        conn = waiting.result()
         if conn is None:
             self._open -= 1
             self._offer_room()
@@ -319,11 +298,8 @@ class Database:
             self._pass_on(conn)
 
     def _pass_on(self, conn: PooledConnection) -> None:
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_result(conn)
-                return
+        if self._line.call(conn):
+            return
         self._lent.discard(conn)
         self._idle.append(conn)
 
@@ -333,12 +309,9 @@ class Database:
         self._offer_room()
 
     def _offer_room(self) -> None:
-        while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                self._open += 1
-                waiting.set_result(None)
-                return
+        self._open += 1
+        if not self._line.call(None):
+            self._open -= 1
 
 
 class Lease:
@@ -622,6 +595,7 @@ def postgres(
         database = Database(
             config.database_url.get_secret_value(),
             connections_max=config.database_connections_max,
+            acquire_wait_s=config.wait_seconds,
             application_name=application_name,
         )
         app[DATABASE] = database

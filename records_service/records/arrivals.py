@@ -12,7 +12,7 @@ for all: each is then stored by itself and gets an outcome of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -20,8 +20,10 @@ from aiohttp import web
 
 from records_service.records import store
 from records_service.records.store import Arrival, NoRoomInStripe, any_stripe
+from shared.errors import ServiceUnavailable
 from shared.postgres import DATABASE, Database
 from shared.turns import Turns
+from shared.waiting import ASKING, WAIT_S, Pace, retry_after_s
 
 RECORDS_MAX: Final = 64
 BYTES_MAX: Final = 1 << 20
@@ -39,12 +41,16 @@ class _Waiting(NamedTuple):
     arrival: Arrival
     outcome: asyncio.Future[bool]
     """True: it is stored. False: store it alone."""
+    gives_up: asyncio.TimerHandle | None
+    """Ends the waiting for a statement, not that for its end."""
 
 
 class Arrivals:
     """The new records of this process that wait to be stored."""
 
-    def __init__(self, database: Database, writers: Turns) -> None:
+    def __init__(self, database: Database, writers: Turns, wait_s: float = WAIT_S) -> None:
+        self._wait_s = wait_s
+        self._pace: dict[str, Pace] = {}
         self._database = database
         self._writers = writers
         self._loop = asyncio.get_running_loop()
@@ -55,26 +61,53 @@ class Arrivals:
         """Return when the record is stored; raises what `store.insert` raises about it.
 
         Who is cancelled while waiting takes nobody along; what is on its way by then is stored.
+        `ServiceUnavailable` for who does not come into a statement in time.
         """
-        waiting = _Waiting(arrival, self._loop.create_future())
-        if shared in self._waiting:
-            self._waiting[shared].append(waiting)
+        outcome: asyncio.Future[bool] = self._loop.create_future()
+        line = self._waiting.get(shared)
+        if line is not None:
+            asking = ASKING.get()
+            left_s = self._wait_s - (0.0 if asking is None else asking.waited_s)
+            expected_s = self._expected_s(shared)
+            if left_s <= 0 or (line and expected_s > left_s):
+                raise _refusal(expected_s)
+            line.append(
+                _Waiting(
+                    arrival, outcome, self._loop.call_later(left_s, self._give_up, shared, outcome)
+                )
+            )
         else:
-            self._waiting[shared] = [waiting]
+            self._waiting[shared] = [_Waiting(arrival, outcome, None)]
+            self._pace.setdefault(shared.workspace_id, Pace(self._wait_s))
             task = self._loop.create_task(self._carry(shared))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        if not await waiting.outcome:
+        if not await outcome:
             async with self._writers.of(shared.workspace_id):
                 await self._insert(shared, [arrival])
 
     async def _carry(self, shared: Shared) -> None:
         """One statement after the other, for as long as somebody waits."""
+        # For many callers: it stands in no lane of theirs, and waits as if it came anew.
+        ASKING.set(None)
+        pace = self._pace[shared.workspace_id]
         try:
             while batch := self._next(shared):
+                began = self._loop.time()
                 await self._settle(shared, batch)
+                pace.add(self._loop.time() - began)
         finally:
             del self._waiting[shared]
+            if all(other.workspace_id != shared.workspace_id for other in self._waiting):
+                del self._pace[shared.workspace_id]
+
+    def _expected_s(self, shared: Shared) -> float:
+        statements = len(self._waiting[shared]) // RECORDS_MAX + 1
+        return statements * self._pace[shared.workspace_id].seconds
+
+    def _give_up(self, shared: Shared, outcome: asyncio.Future[bool]) -> None:
+        if not outcome.done():
+            outcome.set_exception(_refusal(self._expected_s(shared)))
 
     def _next(self, shared: Shared) -> list[_Waiting]:
         """Those who go together: not too many, and not too large unless it is a single one."""
@@ -86,6 +119,9 @@ class Arrivals:
                 break
             count += 1
         self._waiting[shared] = waiting[count:]
+        for one in waiting[:count]:
+            if one.gives_up is not None:
+                one.gives_up.cancel()
         return waiting[:count]
 
     async def _settle(self, shared: Shared, batch: list[_Waiting]) -> None:
@@ -114,12 +150,20 @@ class Arrivals:
             )
 
 
+def _refusal(expected_s: float) -> ServiceUnavailable:
+    return ServiceUnavailable(retry_after_s=retry_after_s(expected_s))
+
+
 WRITERS: Final = web.AppKey("writers", Turns)
 """How many writes of one workspace may hold a connection at a time."""
 ARRIVALS: Final = web.AppKey("arrivals", Arrivals)
 
 
-async def arriving(app: web.Application) -> AsyncIterator[None]:
-    """Lend `app[ARRIVALS]` while the service runs."""
-    app[ARRIVALS] = Arrivals(app[DATABASE], app[WRITERS])
-    yield
+def arriving(wait_s: float) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Lend `app[ARRIVALS]` while the service runs; nobody waits longer than `wait_s` in line."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        app[ARRIVALS] = Arrivals(app[DATABASE], app[WRITERS], wait_s)
+        yield
+
+    return opened

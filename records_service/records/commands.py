@@ -56,8 +56,17 @@ from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENT
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import DATABASE, Conn
+from shared.turns import Turns
 from shared.versions import Versions, check_version
 
+RECORD_TURNS = web.AppKey("record_turns", Turns)
+"""One change of a record at a time in each process: the others would be in vain."""
+CHANGERS = web.AppKey("changers", Turns)
+"""How many changes of one workspace are judged at a time, and wait for a place among `WRITERS`.
+
+Twice as many as those: enough that some write while others read, and so few that what was read is
+still true when it is written.
+"""
 JUDGEMENTS_MAX = 100
 PAUSE_S = 0.002
 
@@ -236,7 +245,8 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
                 stripe=any_stripe(),
             )
 
-    await settled(app, attempt)
+    async with _turn(app, identity, record_id, "change"):
+        await settled(app, attempt)
 
 
 async def move(
@@ -280,7 +290,9 @@ async def move(
             await store.update(conn, record, [], [], write, model_version=seen.blueprint.version)
         return replace(seen, record=record, state=seen.rules.state_of(to_state_id))
 
-    return await settled(app, attempt)
+    # Of a kind of its own: workflow_service is asked meanwhile, which may be slow.
+    async with _turn(app, identity, record_id, "transition"):
+        return await settled(app, attempt)
 
 
 async def _rewrite(
@@ -321,7 +333,25 @@ async def _rewrite(
             )
         return replace(seen, record=record)
 
-    return await settled(app, attempt)
+    async with _turn(app, identity, record_id, "change"):
+        return await settled(app, attempt)
+
+
+@asynccontextmanager
+async def _turn(
+    app: web.Application, identity: Identity, record_id: str, kind: str
+) -> AsyncIterator[None]:
+    """The turn to read a record, judge a change of it and write it.
+
+    It is waited for before the record is read: what was read before is old by then, and the write
+    would be in vain.
+    """
+    workspace_id = identity.workspace_id
+    async with (
+        app[RECORD_TURNS].of((workspace_id, record_id)),
+        app[CHANGERS].of((workspace_id, kind)),
+    ):
+        yield
 
 
 async def settled(app: web.Application, attempt: Callable[[], Awaitable[T]]) -> T:

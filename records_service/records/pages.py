@@ -13,16 +13,15 @@ find theirs free however many lists are asked for; half of that pool for one wor
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
 
 from records_service.config import Config
-from shared.errors import ServiceUnavailable, ValidationError
-from shared.postgres import ACQUIRE_WAIT_S, DATABASE, Conn, Database
+from shared.errors import ValidationError
+from shared.postgres import DATABASE, Conn, Database
 from shared.turns import Turns
 
 PAGE_BYTES_MAX: Final = 16 << 20
@@ -46,10 +45,15 @@ def lists(
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         share = list_connections(config.database_connections_max)
-        app[_TURNS] = Turns(max(1, share // 2))
+        app[_TURNS] = Turns(
+            max(1, share // 2),
+            wait_s=config.wait_seconds,
+            message="Too many lists of this workspace are read at once",
+        )
         app[LISTS] = Database(
             config.database_url.get_secret_value(),
             connections_max=share,
+            acquire_wait_s=config.wait_seconds,
             statement_timeout_s=STATEMENT_TIMEOUT_S,
             application_name=application_name,
             migrated=app[DATABASE].migrated,
@@ -63,14 +67,8 @@ def lists(
 @asynccontextmanager
 async def list_connection(app: web.Application, workspace_id: str) -> AsyncIterator[Conn]:
     """A connection to read one page of a list, or `ServiceUnavailable` when none comes free."""
-    async with AsyncExitStack() as turn:
-        try:
-            async with asyncio.timeout(ACQUIRE_WAIT_S):
-                await turn.enter_async_context(app[_TURNS].of(workspace_id))
-        except TimeoutError:
-            raise ServiceUnavailable("Too many lists of this workspace are read at once") from None
-        async with app[LISTS].acquire() as conn:
-            yield conn
+    async with app[_TURNS].of(workspace_id), app[LISTS].acquire() as conn:
+        yield conn
 
 
 def fitting(documents: Sequence[Any], *, limit_is_asked: bool) -> int:

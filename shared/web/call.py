@@ -36,6 +36,7 @@ class Call:
         "route",
         "trace_id",
         "upstream",
+        "waited_s",
     )
 
     def __init__(self, request_id: str, route: str, body_bytes_max: int = 0) -> None:
@@ -47,6 +48,12 @@ class Call:
         self.trace_id: str | None = None
         self.upstream: str | None = None
         self.error: str | None = None
+        self.waited_s = 0.0
+
+    @property
+    def workspace_id(self) -> str:
+        """Of the caller; empty where nobody knows who asks."""
+        return "" if self.identity is None else self.identity.workspace_id
 
 
 CALL: Final = web.RequestKey("call", Call)

@@ -31,6 +31,7 @@ from shared.errors import (
 )
 from shared.identity import IDENTITY_HEADER, Identity, IdentityVerifier
 from shared.metrics import REQUESTS
+from shared.waiting import ASKING, WAITED_HEADER, waited_from
 from shared.web.answering import error_response
 from shared.web.call import (
     CALL,
@@ -97,6 +98,9 @@ class Edge:
             if TRACE_HEADER in headers:
                 call.trace_id = trace_id_from(headers[TRACE_HEADER])
             request[CALL] = call
+            if WAITED_HEADER in headers:
+                call.waited_s = waited_from(headers[WAITED_HEADER])
+            ASKING.set(call)
             logs.enter(call.request_id, call.trace_id)
             REQUESTS.in_flight += 1
             status = _CLIENT_GONE

@@ -545,3 +545,57 @@ async def test_a_turn_that_is_not_taken_goes_to_the_next(world: World):
     answer = await asyncio.wait_for(third, 2)
     assert b'"target":"/api/v1/records/3"' in await answer.read(loop.time() + 5)
     await pool.close()
+
+
+async def test_who_does_not_begin_in_time_is_told_so_and_is_not_sent(world: World):
+    gateway = await world.another(upstream_connections_max=1, wait_seconds=0.2)
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request.path)
+        await world.over.wait()
+        return web.Response()
+
+    world.echo.answer = answer
+    caller = world.program(gateway)
+    first = asyncio.create_task(caller.post("/records", {}))
+    await eventually(lambda: len(seen) == 1)
+    refused = await caller.post("/records", {})
+    assert refused.told == AWAY
+    assert int(refused.headers["Retry-After"]) >= 1
+    first.cancel()
+    assert len(seen) == 1
+
+
+async def test_a_workspace_in_overload_does_not_make_the_others_wait(world: World):
+    """And what was waited for here is told to the service, which goes on counting."""
+    loop = asyncio.get_running_loop()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await actor.heard(reader)
+            writer.write(OK)
+            await writer.drain()
+
+    async with acting(script) as actor:
+        pool = UpstreamPool(actor.url, connections_max=1, wait_s=30)
+        head = b"GET /%s HTTP/1.1\r\nHost: records\r\n\r\n"
+
+        async def send(path: bytes, workspace_id: str) -> None:
+            answer = await pool.send(
+                head % path, deadline=loop.time() + 30, workspace_id=workspace_id
+            )
+            await answer.read(loop.time() + 30)
+
+        first = await pool.send(head % b"0", deadline=loop.time() + 30, workspace_id="ws-busy")
+        waiting = [asyncio.create_task(send(b"busy", "ws-busy")) for _ in range(8)]
+        await eventually(lambda: len(pool._waiting) == 8)
+        waiting.append(asyncio.create_task(send(b"other", "ws-other")))
+        await eventually(lambda: len(pool._waiting) == 9)
+        await first.read(loop.time() + 30)
+        await asyncio.gather(*waiting)
+        paths = [request.split()[1] for request in actor.requests]
+        assert paths.index(b"/other") <= 2
+        waited = [b"\r\nX-Sigma-Waited: " in request for request in actor.requests]
+        assert waited == [False] + [True] * 9
+        await pool.close()

@@ -11,7 +11,7 @@ import pytest
 from records_service.app import create_app
 from records_service.audit import store as audit
 from records_service.config import Config
-from records_service.records import pages, store
+from records_service.records import store
 from records_service.records.pages import LISTS
 from shared.postgres import DATABASE, Conn
 from tests.kit import identities
@@ -116,7 +116,14 @@ async def test_what_comes_before_a_page_of_history_is_skipped_in_an_index(
     for record_id in (None, "ent-0"):
         async with service.database.acquire() as conn:
             explained: Any = Explained(conn)
-            await audit.page(explained, WORKSPACE, record_id=record_id, offset=2, limit=1)
+            await audit.page(
+                explained,
+                WORKSPACE,
+                record_id=record_id,
+                offset=2,
+                limit=1,
+                limit_is_asked=True,
+            )
         wanted = explained.node("Limit", **{"Subplan Name": "CTE wanted"})
         assert nodes(wanted)[-1]["Node Type"] == "Index Only Scan"
         assert all(not any("changes" in o for o in node["Output"]) for node in nodes(wanted))
@@ -145,12 +152,15 @@ async def test_every_page_tells_how_many_there_are(admin: Caller):
 
 
 async def test_lists_that_wait_leave_connections_to_others(
-    service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    services: Services, service: RunningService, admin: Caller
 ):
     """The history is held by a lock here, as it would be by deep pages of a million entries."""
-    monkeypatch.setattr(pages, "ACQUIRE_WAIT_S", 0.3)
     other = await furnished(service, "ws-other")
     await create(admin, "ent-a")
+    hasty = await services.start(
+        create_app, Config, database_url=service.config.database_url, wait_seconds=0.3
+    )
+    admin, other = admin.at(hasty.url), other.at(hasty.url)
     blocker = await service.database.connect()
     try:
         async with blocker.transaction():

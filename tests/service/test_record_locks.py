@@ -90,12 +90,17 @@ async def test_writes_that_wait_for_the_model_leave_connections_to_others(
     admin: Caller, service: RunningService, services: Services, beside: Database
 ):
     larger = await services.start(
-        create_app, Config, database_connections_max=5, database_url=service.config.database_url
+        create_app,
+        Config,
+        database_connections_max=5,
+        database_url=service.config.database_url,
+        wait_seconds=30,
     )
     admin = admin.at(larger.url)
     async with beside.transaction() as conn:
         await take_lock(conn, "ws-test")
-        writes = [set_sku(admin, "ent-a", f"A{n}") for n in range(6)]
+        # Of different records: changes of one do not even wait for a place among the writers.
+        writes = [set_sku(admin, f"ent-{'abc'[n % 3]}", f"A{n}") for n in range(6)]
         await waiting_for_locks(beside, 2)
         drafts = [{"alias": f"n{n}", "name": "N", "type": "text"} for n in range(6)]
         changes = [asyncio.create_task(admin.post("/attributes", draft)) for draft in drafts]
@@ -151,3 +156,110 @@ async def test_a_record_that_came_and_went_meanwhile_has_had_its_versions(
     assert ((await slow).status, (await slow).headers["ETag"]) == (201, '"3"')
     versions = [event.version for event in await service.staged() if event.subject == "ent-x"]
     assert versions == [1, 2, 3]
+
+
+async def waiting_for_turns(service: RunningService, thing: object, number: int) -> None:
+    """Until so many changes wait for their turn with one record."""
+
+    def wait() -> bool:
+        places = service.app[commands.RECORD_TURNS]._wanted.get(thing)
+        return places is not None and len(places._line) == number
+
+    assert await eventually(wait)
+
+
+async def test_a_record_is_read_when_the_turn_has_come_and_not_before(
+    admin: Caller,
+    services: Services,
+    service: RunningService,
+    beside: Database,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """What was read before the turn is old by then, and its write would be in vain."""
+    service = await services.start(
+        create_app, Config, database_url=service.config.database_url, wait_seconds=30
+    )
+    admin = admin.at(service.url)
+    read: list[str] = []
+    written: list[int] = []
+    see, update = commands.see, store.update
+
+    async def seen(app: Any, workspace_id: str, record_id: str) -> Any:
+        read.append(record_id)
+        return await see(app, workspace_id, record_id)
+
+    async def updated(conn: Any, record: Any, *more: Any, **named: Any) -> None:
+        written.append(record.version)
+        await update(conn, record, *more, **named)
+
+    monkeypatch.setattr(commands, "see", seen)
+    monkeypatch.setattr(store, "update", updated)
+    workspace_id = "ws-test"
+    async with beside.transaction() as holder:
+        await holder.execute("SELECT FROM records WHERE id = 'ent-a' FOR UPDATE")
+        first = set_sku(admin, "ent-a", "A0")
+        await waiting_for_locks(beside, 1)
+        others = [set_sku(admin, "ent-a", f"A{number}") for number in range(1, 4)]
+        await waiting_for_turns(service, (workspace_id, "ent-a"), 3)
+        deletion = asyncio.create_task(admin.delete("/records/ent-a"))
+        await waiting_for_turns(service, (workspace_id, "ent-a"), 4)
+        assert read == ["ent-a"]
+        # Whoever wants another record does not stand behind them.
+        assert (await set_sku(admin, "ent-b", "B0")).status == 200
+    answers = await asyncio.gather(first, *others)
+    assert [answer.status for answer in answers] == [200] * 4
+    assert (await deletion).status in (200, 204)
+    # Five statements for five changes: none was in vain.
+    assert sorted(written) == [2, 2, 3, 4, 5]
+
+
+async def test_a_change_whose_turn_does_not_come_is_refused_and_not_made(
+    services: Services, service: RunningService, admin: Caller, beside: Database
+):
+    hasty = await services.start(
+        create_app,
+        Config,
+        database_url=service.config.database_url,
+        wait_seconds=0.2,
+    )
+    caller = admin.at(hasty.url)
+    async with beside.transaction() as holder:
+        await holder.execute("SELECT FROM records WHERE id = 'ent-a' FOR UPDATE")
+        first = set_sku(caller, "ent-a", "A0")
+        await waiting_for_locks(beside, 1)
+        refused = await set_sku(caller, "ent-a", "A1")
+        assert refused.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+        assert int(refused.headers["Retry-After"]) >= 1
+    assert (await first).status == 200
+    shown = (await caller.get("/records/ent-a")).ok()
+    assert shown["values"]["sku"] == [{"scope": {}, "value": "A0"}]
+
+
+async def test_creates_whose_statement_does_not_come_are_refused_and_not_made(
+    services: Services, service: RunningService, admin: Caller, beside: Database
+):
+    hasty = await services.start(
+        create_app,
+        Config,
+        database_url=service.config.database_url,
+        wait_seconds=0.2,
+    )
+    caller = admin.at(hasty.url)
+    stranger = hasty.as_(identities.admin("ws-other"))
+    (await caller.get("/records/ent-a")).ok()
+
+    def create(record_id: str) -> asyncio.Task[Answer]:
+        body = {"id": record_id, "schemaId": "schema-x", "values": {}}
+        return asyncio.create_task(caller.post("/records", body))
+
+    async with beside.transaction() as holder:
+        await take_lock(holder, "ws-test")
+        first = create("ent-1")
+        await waiting_for_locks(beside, 1)
+        refused = await create("ent-2")
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        body = {"id": "attr-x", "alias": "x", "name": "X", "type": "text"}
+        assert (await stranger.post("/attributes", body)).status == 201
+        await holder.execute("SELECT 1")
+    assert (await first).status == 201
+    assert (await caller.get("/records/ent-2")).status == 404

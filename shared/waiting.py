@@ -1,0 +1,189 @@
+"""Lines of requests that wait for one of a few places: short in time, and fair to every workspace.
+
+A line that is bounded in number only makes everybody late in an overload, and work is done whose
+caller has given up. So a request waits for `wait_s` in all, in however many lines it stands, and is
+refused after that: with `ServiceUnavailable`, because it has not begun. It is refused at once where
+the line is so long that its turn would come later. `Retry-After` says how long the line is.
+
+    line = Line(wait_s=2.0, passed_on=place.give_back)
+    place = await line.wait()       in a request
+    line.call(place)                whoever has a place to give
+
+Each workspace has a lane of its own, and the lanes are served in turn: however long one of them is,
+it does not make the others wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar
+from typing import Final, Generic, Protocol, TypeVar
+
+from shared.errors import ServiceUnavailable
+
+T = TypeVar("T")
+
+WAIT_S: Final = 2.0
+WAITED_HEADER: Final = "X-Sigma-Waited"
+"""Milliseconds that a request has waited for its turn before it was sent here."""
+_WAITED_DIGITS_MAX: Final = 6
+_SMOOTHING: Final = 1 / 16
+
+
+class Asking(Protocol):
+    """The request at hand: who asks, and for how long it has waited in lines."""
+
+    waited_s: float
+
+    @property
+    def workspace_id(self) -> str:
+        """Whose lane it stands in."""
+        ...
+
+
+ASKING: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
+"""Set by the edge. Work that is done for several requests at once sets it to None."""
+
+
+def waited_from(header: str) -> float:
+    """Seconds; 0 when the header is not a number of milliseconds."""
+    if not (header.isascii() and header.isdecimal() and len(header) <= _WAITED_DIGITS_MAX):
+        return 0.0
+    return int(header) / 1000
+
+
+def retry_after_s(expected_s: float) -> int:
+    """What `Retry-After` says of a line that takes so long: whole seconds, at least one."""
+    return max(1, math.ceil(expected_s))
+
+
+class Pace:
+    """How long one turn takes on average, most of it of the last sixteen."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """One more turn. A single one that hung does not decide about all that come after."""
+        self.seconds += (min(seconds, self._longest_s) - self.seconds) * _SMOOTHING
+
+
+class Line(Generic[T]):
+    """Those who wait; what they wait for is handed to them by `call`."""
+
+    def __init__(
+        self,
+        wait_s: float,
+        passed_on: Callable[[T], None],
+        message: str = "Service unavailable",
+    ) -> None:
+        """`passed_on` gets what was handed to somebody who left in that moment."""
+        self._wait_s = wait_s
+        self._passed_on = passed_on
+        self._message = message
+        self._lanes: dict[Hashable, deque[asyncio.Future[T]]] = {}
+        self._pace = Pace(wait_s)
+        self._called_at = 0.0
+
+    def __len__(self) -> int:
+        return sum(len(lane) for lane in self._lanes.values())
+
+    async def wait(
+        self, party: Hashable = None, *, until: float | None = None, first: bool = False
+    ) -> T:
+        """What `call` hands over; `ServiceUnavailable` when that does not come in time.
+
+        Without `party` it is the workspace of the request at hand. `until` is a time of the event
+        loop. `first` goes before all others of the lane.
+        """
+        loop = asyncio.get_running_loop()
+        asking = ASKING.get()
+        began = loop.time()
+        left_s = self._wait_s
+        if asking is not None:
+            party = asking.workspace_id if party is None else party
+            left_s -= asking.waited_s
+        if until is not None:
+            left_s = min(left_s, until - began)
+        place = self._join(party, left_s, began, first=first)
+        try:
+            async with asyncio.timeout(left_s):
+                return await place
+        except BaseException as error:
+            self._leave(party, place)
+            if isinstance(error, TimeoutError):
+                raise self._refusal(party) from None
+            raise
+        finally:
+            if asking is not None:
+                asking.waited_s += loop.time() - began
+
+    def call(self, handed: T) -> bool:
+        """Hand it to the next in line; False when nobody waits."""
+        while self._lanes:
+            party = next(iter(self._lanes))
+            lane = self._lanes.pop(party)
+            place = lane.popleft()
+            if lane:
+                # Behind the lanes of all others.
+                self._lanes[party] = lane
+            if not place.done():
+                now = asyncio.get_running_loop().time()
+                self._pace.add(now - self._called_at)
+                self._called_at = now
+                place.set_result(handed)
+                return True
+        return False
+
+    def refuse_all(self) -> None:
+        """Nobody will be called any more."""
+        lanes, self._lanes = self._lanes, {}
+        for lane in lanes.values():
+            for place in lane:
+                if not place.done():
+                    place.set_exception(ServiceUnavailable())
+
+    def _expected_s(self, party: Hashable) -> float:
+        """How long the next of this party would wait, by the pace of the line."""
+        own = len(self._lanes.get(party, ())) + 1
+        before = sum(min(len(lane), own) for whose, lane in self._lanes.items() if whose != party)
+        return (own + before) * self._pace.seconds
+
+    def _join(
+        self, party: Hashable, left_s: float, now: float, *, first: bool
+    ) -> asyncio.Future[T]:
+        lane = self._lanes.get(party)
+        # Whoever comes first in a lane is never refused for what is only expected.
+        if left_s <= 0 or (lane and not first and self._expected_s(party) > left_s):
+            raise self._refusal(party)
+        if lane is None:
+            if not self._lanes:
+                self._called_at = now
+            lane = self._lanes[party] = deque()
+        place: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if first:
+            lane.appendleft(place)
+        else:
+            lane.append(place)
+        return place
+
+    def _leave(self, party: Hashable, place: asyncio.Future[T]) -> None:
+        """Whoever leaves in the moment of being called passes on what was handed over."""
+        if place.done() and not place.cancelled():
+            if place.exception() is None:
+                self._passed_on(place.result())
+            return
+        lane = self._lanes.get(party)
+        if lane is not None and place in lane:
+            lane.remove(place)
+            if not lane:
+                del self._lanes[party]
+
+    def _refusal(self, party: Hashable) -> ServiceUnavailable:
+        return ServiceUnavailable(
+            self._message, retry_after_s=retry_after_s(self._expected_s(party))
+        )
