@@ -28,7 +28,12 @@ Product information: model it, store it, move it through a lifecycle.
 
 Every call but `/healthz` and those under `/api/v1/auth/` needs one of two credentials, entered \
 here under **Authorize**: the token that `POST /api/v1/auth/login` answers, or an API key. An API \
-key may do what its permissions say; the one that an endpoint needs is its `x-api-key-permission`.
+key may do what its permissions say; each endpoint names the one that it needs, and what the role \
+of a person needs.
+
+Every answer has an `X-Request-Id`, which names the request in every log line, and every error a \
+`Link` with `rel="help"`. Texts are UTF-8 and hold no NUL character. Fields of a body that are not \
+described are ignored, except those of `validation`.
 """
 _PROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"
 

@@ -396,7 +396,8 @@ def _operation(
             content["example"] = example.sent
         operation["requestBody"] = {
             "required": True,
-            "description": "Fields that are not described are ignored.",
+            "description": "Fields that are not described are ignored, except where the schema"
+            " says `additionalProperties: false`.",
             "content": {JSON: content},
         }
     return operation
