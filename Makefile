@@ -7,7 +7,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load bench openapi migrate clean lock environment environment-dev
+.PHONY: help run test check format load bench openapi events migrate clean lock environment environment-dev
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: environment-dev ## measure speed, each number beside its floor (some minu
 
 openapi: environment ## write gateway/openapi.json from the routes and models
 	@$(VENV) -m deploy.openapi
+
+events: environment ## print the events of a running make run, until Ctrl-C
+	@$(VENV) -m deploy.local.events
 
 migrate: environment ## apply missing migrations to the databases of a running make run
 	@$(VENV) -m deploy.local.migrate

@@ -57,6 +57,18 @@ def find_rabbit() -> Path | None:
     return None
 
 
+def check_installable(wanted: dict[str, Callable[[], Path | None]]) -> None:
+    """`StartFailed` with one line for all packages that are missing and cannot be installed here.
+
+    `wanted` has the finder of each package's program.
+    """
+    missing = [package for package, find in wanted.items() if find() is None]
+    if missing and (shutil.which("apt-get") is None or _as_root() is None):
+        names = ", ".join(missing)
+        why = f"not installed: {names}; installing takes root, or sudo without a password"
+        raise StartFailed("Packages", why, f"Run: sudo apt install {' '.join(missing)}")
+
+
 def ensure_postgres() -> Path:
     """As `find_postgres`; installs it when it is missing, or says what to install."""
     return find_postgres() or _installed("PostgreSQL", "postgresql", POSTGRES_URL, find_postgres)

@@ -73,7 +73,7 @@ def seed(place: Place) -> str:
     return f"{records} records"
 
 
-def welcome(url: str, logs: Path) -> str:
+def welcome(url: str, logs: Path, broker: Path) -> str:
     """What a person reads when everything runs."""
     login = json.dumps({"email": ADMIN.email, "password": ADMIN.password})
     return f"""
@@ -82,6 +82,7 @@ Sigma PIM is at {url}
   Reference    {url}/docs
   Log in       {ADMIN.email} / {ADMIN.password}     (an editor: {EDITOR.email} / {EDITOR.password})
   Logs         {logs}
+  Events       make events     (the broker's address is in {broker})
 
 Try it:
 

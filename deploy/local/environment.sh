@@ -24,6 +24,13 @@ is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# All that `make run` needs and this machine lacks, so that it is told once.
+missing_packages() {
+    printf python3-venv
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || [ -n "${SIGMA_POSTGRES_URL:-}" ] || printf ' postgresql'
+    ls /usr/lib/rabbitmq/bin/rabbitmq-server >/dev/null 2>&1 || command -v rabbitmq-server >/dev/null || [ -n "${SIGMA_AMQP_URL:-}" ] || printf ' rabbitmq-server'
+}
+
 find_python() {
     for python in ${PYTHON:-} python3.11 python3 python3.12 python3.13 python3.14; do
         if is_new_enough "$python"; then
@@ -63,7 +70,7 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! is_new_enough .venv/
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         install_with_apt python3-venv && "$python" -c 'import ensurepip, venv' 2>/dev/null ||
             fail "Python: $python cannot make virtual environments." \
-                'Install the package python3-venv, then start again.'
+                "Run: sudo apt install $(missing_packages), then start again." 
     fi
     say "Making .venv with $("$python" --version)"
     "$python" -m venv --clear .venv

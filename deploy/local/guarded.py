@@ -27,7 +27,8 @@ class Guarded:
         guard: str = "TERM",
         **more: Any,
     ) -> None:
-        with output.open("ab") as said:
+        # For its owner only: what a program says may hold more than it should.
+        with open(output, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as said:
             self._child = subprocess.Popen(
                 command,
                 env=dict(env),

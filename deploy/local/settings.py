@@ -26,6 +26,11 @@ SERVICES = (AUTH, RECORDS, WORKFLOW, GATEWAY)
 HOST = "127.0.0.1"
 PORT = 8080
 _INTERNAL = 1_000  # Probes and metrics stand that much above the port of the API.
+PORT_MAX = 65_535 - _INTERNAL - len(SERVICES) + 1
+_PASSED_ON = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
+"""What a program needs of its caller's environment; whatever else is there is not the services'."""
+_NOT_WISHED_FOR = frozenset({"SIGMA_POSTGRES_URL", "SIGMA_RABBITMQCTL", "SIGMA_API_KEY"})
+"""Addresses of administrators and keys of others, which no service reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def environment(
 ) -> dict[str, str]:
     """Everything this service needs; settings that are only wished for come from the caller's own.
 
-    `SIGMA_LOG_LEVEL=debug make run` works, because what is not set here is passed on.
+    `SIGMA_LOG_LEVEL=debug make run` works, because settings that are not made here are passed on.
     """
     told = {
         "SIGMA_HOST": HOST,
@@ -97,7 +102,13 @@ def environment(
         told["SIGMA_IDENTITY_SIGNING_KEY"] = keys.signing[service]
     if service in (GATEWAY, AUTH):
         told["SIGMA_TOKEN_KEYS"] = keys.tokens
-    return dict(os.environ) | told
+    passed_on = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON
+        or (name.startswith(("SIGMA_", "OTEL_")) and name not in _NOT_WISHED_FOR)
+    }
+    return passed_on | told
 
 
 def _secret() -> str:

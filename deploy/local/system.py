@@ -17,7 +17,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -28,9 +27,18 @@ from pathlib import Path
 from types import FrameType
 
 from deploy.local import databases, demo
-from deploy.local.binaries import AMQP_URL, POSTGRES_URL, ensure_postgres, ensure_rabbit
+from deploy.local.binaries import (
+    AMQP_URL,
+    POSTGRES_URL,
+    check_installable,
+    ensure_postgres,
+    ensure_rabbit,
+    find_postgres,
+    find_rabbit,
+)
 from deploy.local.failure import StartFailed
 from deploy.local.guarded import Guarded
+from deploy.local.listening import is_free, listens
 from deploy.local.progress import say, step
 from deploy.local.servers import (
     PrivatePostgres,
@@ -42,6 +50,7 @@ from deploy.local.servers import (
 from deploy.local.settings import (
     HOST,
     PORT,
+    PORT_MAX,
     SERVICES,
     Keys,
     Ports,
@@ -53,7 +62,14 @@ from shared.identity import GATEWAY
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".run"
+BROKER = "broker-url"
+"""In the folder: the broker's address with its password, while it is there."""
 READY_WITHIN_S = 60.0
+PORTS_APART = 10
+PORT_SETS_TRIED = 50
+DEATHS_MAX = 5
+DEATHS_WITHIN_S = 120.0
+PAUSE_S_MAX = 8.0
 ENDED_WITHIN_S = 40.0
 _POLL_S = 0.1
 
@@ -72,6 +88,8 @@ class System:
         self.keys = Keys.kept_in(folder / "keys.json")
         self._servers: list[PrivateServer] = []
         self._services: dict[str, Guarded] = {}
+        self._environments: dict[str, dict[str, str]] = {}
+        self._deaths: dict[str, list[float]] = {service: [] for service in SERVICES}
 
     @property
     def started(self) -> bool:
@@ -80,19 +98,20 @@ class System:
 
     def start(self) -> None:
         """Start all of it; `StartFailed` says what did not."""
-        self._check_ports()
         postgres_url, amqp_url = self._start_servers()
         with step("Databases"):
             addresses = databases.prepare(postgres_url, self.keys.passwords)
             write_closed(self.folder / databases.ADDRESSES, json.dumps(addresses))
+            write_closed(self.folder / BROKER, f"{amqp_url}\n")
         self._migrate(addresses)
-        environments = {
+        self._environments = environments = {
             service: environment(service, self.keys, self.ports, addresses, amqp_url)
             | demo.SETTINGS.get(service, {})
             for service in SERVICES
         }
         for service in SERVICES:
-            self._services[service] = self._spawn(service, environments[service])
+            self._set_log_aside(service)
+            self._services[service] = self._spawn(service)
         for service in SERVICES:
             with step(service):
                 self._wait_ready(service)
@@ -106,16 +125,12 @@ class System:
             )
 
     def watch(self) -> None:
-        """Return never; raise when something that should run has ended."""
+        """Return never; start again what ended, and raise when it ends again and again."""
         while True:
             time.sleep(0.5)
-            for service, process in self._services.items():
+            for service, process in tuple(self._services.items()):
                 if not process.running:
-                    raise StartFailed(
-                        service,
-                        f"it ended on its own (exit code {process.exit_code})",
-                        log=self.logs / f"{service}.log",
-                    )
+                    self._start_again(service, process)
             for server in self._servers:
                 if not server.running:
                     raise StartFailed(server.part, "it ended on its own", log=server.log)
@@ -129,19 +144,31 @@ class System:
         with ThreadPoolExecutor() as threads:
             list(threads.map(lambda server: server.stop(), self._servers))
         (self.folder / databases.ADDRESSES).unlink(missing_ok=True)
+        (self.folder / BROKER).unlink(missing_ok=True)
 
-    def _check_ports(self) -> None:
-        for service in SERVICES:
-            for port in (self.ports.api(service), self.ports.internal(service)):
-                if not _is_free(port):
-                    raise StartFailed(
-                        service,
-                        f"port {port} is taken by another program, perhaps another `make run`",
-                        "End that program, or choose other ports: make run PORT=8180",
-                    )
+    def _start_again(self, service: str, ended: Guarded) -> None:
+        """After a pause that doubles with each death of the last minutes."""
+        now = time.monotonic()
+        deaths = [at for at in self._deaths[service] if now - at < DEATHS_WITHIN_S]
+        self._deaths[service] = [*deaths, now]
+        why = f"it ended on its own (exit code {ended.exit_code})"
+        if len(deaths) >= DEATHS_MAX:
+            log = self.logs / f"{service}.log"
+            raise StartFailed(service, f"{why} for the {len(deaths) + 1}th time", log=log)
+        pause_s = min(PAUSE_S_MAX, 0.5 * 2 ** len(deaths))
+        say(f"{service}: {why}; it is started again in {pause_s:g} s")
+        time.sleep(pause_s)
+        ended.end(signal.SIGKILL, 0)
+        self._services[service] = self._spawn(service)
 
     def _start_servers(self) -> tuple[str, str]:
         postgres_url, amqp_url = os.environ.get(POSTGRES_URL), os.environ.get(AMQP_URL)
+        wanted: dict[str, Callable[[], Path | None]] = {}
+        if not postgres_url:
+            wanted["postgresql"] = find_postgres
+        if not amqp_url:
+            wanted["rabbitmq-server"] = find_rabbit
+        check_installable(wanted)
         # What is missing is installed before anything is started, one after the other.
         if not postgres_url:
             ensure_postgres()
@@ -182,17 +209,21 @@ class System:
                     raise StartFailed(f"Migrations of {service}", str(error)) from error
             told.outcome = f"{applied} applied" if applied else "nothing to do"
 
-    def _spawn(self, service: str, env: dict[str, str]) -> Guarded:
+    def _set_log_aside(self, service: str) -> None:
         log = self.logs / f"{service}.log"
         if log.exists():
             shutil.move(log, log.with_suffix(".log.1"))
-        return Guarded([sys.executable, "-m", service], env, log, cwd=ROOT)
+
+    def _spawn(self, service: str) -> Guarded:
+        command = [sys.executable, "-m", service]
+        log = self.logs / f"{service}.log"
+        return Guarded(command, self._environments[service], log, cwd=ROOT)
 
     def _wait_ready(self, service: str) -> None:
         process, log = self._services[service], self.logs / f"{service}.log"
         url = f"http://{HOST}:{self.ports.internal(service)}/readyz"
         ends = time.monotonic() + READY_WITHIN_S
-        while (answer := _asked(url)) != "":
+        while (answer := self._answer_of(service, url)) != "":
             if not process.running:
                 why = f"it ended while starting (exit code {process.exit_code})"
                 raise StartFailed(service, why, log=log)
@@ -200,6 +231,36 @@ class System:
                 why = f"it was not ready within {READY_WITHIN_S:.0f} s ({answer})"
                 raise StartFailed(service, why, log=log)
             time.sleep(_POLL_S)
+
+    def _answer_of(self, service: str, url: str) -> str:
+        """Empty when our own process is ready; otherwise what is in the way."""
+        for port in (self.ports.internal(service), self.ports.api(service)):
+            if not listens(self._services[service].pid, port):
+                taken = "" if is_free(HOST, port) else ", another program has it"
+                return f"it does not listen on port {port}{taken}"
+        return _asked(url)
+
+
+def choose_ports(asked: Ports) -> Ports:
+    """Those that were asked for, or the next that are all free; `StartFailed` if there are none."""
+    for further in range(PORT_SETS_TRIED):
+        ports = Ports(asked.first + further * PORTS_APART)
+        if ports.first > PORT_MAX:
+            break
+        if _taken(ports) is None:
+            return ports
+    service, port = _taken(asked) or (GATEWAY, asked.first)
+    why = f"port {port} is taken by another program, and so is one of each of the next sets"
+    raise StartFailed(service, why, "Choose others: make run PORT=<number>")
+
+
+def _taken(ports: Ports) -> tuple[str, int] | None:
+    """The first port of these that is not free, the gateway's before the others."""
+    for service in (GATEWAY, *SERVICES):
+        for port in (ports.api(service), ports.internal(service)):
+            if not is_free(HOST, port):
+                return service, port
+    return None
 
 
 def _check_named(part: str, variable: str, url: str, answers: Callable[[str], None]) -> None:
@@ -224,16 +285,6 @@ def _asked(url: str) -> str:
         return str(error)
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
-
-
 def _wait_for(done: Callable[[], bool]) -> None:
     while not done():
         time.sleep(_POLL_S)
@@ -242,8 +293,13 @@ def _wait_for(done: Callable[[], bool]) -> None:
 def _take(folder: Path) -> None:
     """This folder is ours until the process ends; `StartFailed` when it is somebody else's."""
     folder.mkdir(exist_ok=True, parents=True)
+    # Root's servers have users of their own, who must be able to pass through.
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     (folder / "logs").mkdir(exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    (folder / "logs").chmod(0o700)
+    for log in (folder / "logs").iterdir():
+        log.chmod(0o600)
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -269,6 +325,12 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=PORT, help="of the gateway; the rest follow it")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of data, keys and logs")
     called = parser.parse_args()
+    if not 1 <= called.port <= PORT_MAX:
+        say(
+            f"make run: PORT must be a number from 1 to {PORT_MAX}, got {called.port}",
+            file=sys.stderr,
+        )
+        return 2
     # What goes wrong is told once, by us, and not by the libraries as well.
     logging.getLogger().addHandler(logging.NullHandler())
     folder, ports = called.folder.absolute(), Ports(called.port)
@@ -280,10 +342,13 @@ def main() -> int:
     try:
         say(f"Sigma PIM starts; its data, keys and logs are in {folder}")
         _take(folder)
+        asked, ports = ports, choose_ports(ports)
+        if ports != asked and (taken := _taken(asked)) is not None:
+            say(f"Port {taken[1]} is taken by another program, so the gateway gets {ports.first}")
         _say_who_runs(folder, ports)
         system = System(folder, ports)
         system.start()
-        say(demo.welcome(ports.url(GATEWAY), system.logs))
+        say(demo.welcome(ports.url(GATEWAY), system.logs, folder / BROKER))
         system.watch()
     except Interrupted:
         say("\nStopping")

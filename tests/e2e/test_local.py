@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -20,6 +19,8 @@ from deploy.local import catalogue, demo
 from deploy.local.failure import StartFailed
 from deploy.local.servers import PrivatePostgres
 from deploy.local.settings import SERVICES, Ports
+from deploy.local.system import choose_ports
+from tests.kit.eventually import eventually
 from tests.kit.servers import ROOT
 from tests.kit.sigma import Caller, error
 
@@ -97,6 +98,15 @@ def words_of(process: Path) -> str:
     return told.replace(b"\0", b" ").decode(errors="replace")
 
 
+def processes_of(service: str, ports: Ports) -> list[int]:
+    return [
+        int(process.name)
+        for process in Path("/proc").glob("[0-9]*")
+        if f"-m {service} " in (line := words_of(process))
+        and f"SIGMA_PORT={ports.api(service)} " in line
+    ]
+
+
 def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")}
 
@@ -145,8 +155,25 @@ async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
         await admin.delete("/records/ent-kids-boot")
 
     assert "it runs already on this folder" in run.refused(run.folder / "run")
-    other = run.refused(run.folder / "other")
-    assert re.search(r"port \d+ is taken by another program", other)
+    assert choose_ports(run.ports).first > run.ports.first
+    for log in (run.folder / "run" / "logs").iterdir():
+        assert log.stat().st_mode & 0o077 == 0, log
+    assert (run.folder / "run" / "broker-url").read_text().startswith("amqp://")
+
+    (killed,) = processes_of("auth_service", run.ports)
+    os.kill(killed, signal.SIGKILL)
+    await eventually(
+        lambda: "auth_service: it ended on its own (exit code -9)" in run.output.read_text(),
+        within_s=60,
+    )
+    async with aiohttp.ClientSession() as session:
+
+        async def answers() -> bool:
+            credentials = {"email": demo.ADMIN.email, "password": demo.ADMIN.password}
+            answer = await Caller(session, run.url).post("/auth/login", credentials)
+            return answer.status == 200
+
+        await eventually(answers, within_s=60)
 
     assert run.stop() == 0
     assert run.children() == []

@@ -1,0 +1,43 @@
+"""Prints what a running `make run` tells, one line per event: `make events`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import suppress
+
+import aio_pika
+
+from deploy.local.system import BROKER, FOLDER
+from shared import topology
+
+
+async def _follow(url: str) -> None:
+    async with await aio_pika.connect(url, heartbeat=5) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True, auto_delete=True)
+        await queue.bind(topology.EVENTS, "#")
+        print("Following; Ctrl-C ends it", flush=True)
+        async with queue.iterator(no_ack=True) as messages:
+            async for message in messages:
+                event = json.loads(message.body)
+                if event["type"] != "auth.pulse":
+                    data = json.dumps(event["data"], ensure_ascii=False)
+                    print(f"{event['type']} {event['subject']} {data}", flush=True)
+
+
+def main() -> int:
+    """1 when nothing runs."""
+    try:
+        url = (FOLDER / BROKER).read_text().strip()
+    except FileNotFoundError:
+        print("Nothing runs: start `make run` in another terminal.", file=sys.stderr)
+        return 1
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_follow(url))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What `make run` makes of ports and of its caller's environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local.listening import is_free, listens
+from deploy.local.settings import Keys, Ports, environment
+from deploy.local.system import choose_ports
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_taken_port_moves_the_whole_set():
+    asked = next(
+        Ports(first)
+        for first in range(41_000, 48_000, 20)
+        if all(is_free("127.0.0.1", first + each) for each in range(14))
+        and all(is_free("127.0.0.1", first + 1_000 + each) for each in range(14))
+    )
+    assert choose_ports(asked) == asked
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", asked.internal("workflow_service")))
+        other.listen()
+        assert choose_ports(asked).first == asked.first + 10
+
+
+def test_a_port_is_ours_only_if_our_process_listens_on_it():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert listens(os.getpid(), port)
+        assert not listens(os.getppid(), port)
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "65000"])
+def test_a_port_out_of_range_is_one_line(port: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.local", "--port", port],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"make run: PORT must be a number from 1 to 64532, got {port}\n"
+
+
+def test_services_are_given_what_they_need_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("SIGMA_POSTGRES_URL", "postgresql://admin:secret@host/")
+    monkeypatch.setenv("SIGMA_LOG_LEVEL", "debug")
+    keys = Keys.kept_in(tmp_path / "keys.json")
+    told = environment("gateway", keys, Ports(8080), {}, "amqp://host")
+    assert told["SIGMA_LOG_LEVEL"] == "debug"
+    assert "secret" not in str(told)
