@@ -25,7 +25,12 @@ class AttributePermission(StrEnum):
     HIDDEN = "hidden"
 
 
-_STRICTEST_FIRST = (AttributePermission.HIDDEN, AttributePermission.READ, AttributePermission.WRITE)
+_RANK: Mapping[AttributePermission, int] = {
+    AttributePermission.HIDDEN: 0,
+    AttributePermission.READ: 1,
+    AttributePermission.WRITE: 2,
+}
+"""From the strictest up."""
 
 ANY = "*"
 
@@ -64,7 +69,7 @@ class Role:
 
 def allows(word: AttributePermission, least: AttributePermission) -> bool:
     """Whether a permission is this one or gives more."""
-    return _STRICTEST_FIRST.index(word) >= _STRICTEST_FIRST.index(least)
+    return _RANK[word] >= _RANK[least]
 
 
 def permission(role: Role | None, schema: Names, attribute: Names) -> AttributePermission:
@@ -84,7 +89,7 @@ def permission(role: Role | None, schema: Names, attribute: Names) -> AttributeP
             continue
         narrowed += _said(entry, attribute)
         if attribute.id in entry or ANY in entry:
-            return min(narrowed, key=_STRICTEST_FIRST.index)
+            return min(narrowed, key=_RANK.__getitem__)
     return AttributePermission.HIDDEN
 
 

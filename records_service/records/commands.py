@@ -107,7 +107,7 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             raise ModelMoved
         state = rules.state_of(state_id)
         if draft.lifecycle_state_id is not None:
-            _check_state(draft.lifecycle_state_id, state_id, state)
+            _check_state(caller, draft.lifecycle_state_id, state_id, state)
         if caller.role is not None and not rules.access(caller.role, state_id).writable:
             raise PermissionDenied
         values = merged({}, draft.values, rules, caller.role, state, is_new=True)
@@ -187,11 +187,11 @@ async def change(
         if changes.schema_id is not None and changes.schema_id != record.schema_id:
             raise ValidationError.at(
                 "/schemaId",
-                f"Field 'schemaId' cannot change: expected '{record.schema_id}',"
+                f"Field 'schemaId' cannot change:{_expected(caller, record.schema_id)}"
                 f" got '{told(changes.schema_id)}'",
             )
         if "lifecycle_state_id" in changes.model_fields_set:
-            _check_state(changes.lifecycle_state_id, record.state_id, seen.state)
+            _check_state(caller, changes.lifecycle_state_id, record.state_id, seen.state)
         return merged(
             record.values, changes.values, seen.rules, caller.role, seen.state, related=related
         )
@@ -494,7 +494,9 @@ def _write(
     )
 
 
-def _check_state(named: str | None, state_id: str | None, state: State | None) -> None:
+def _check_state(
+    caller: Caller, named: str | None, state_id: str | None, state: State | None
+) -> None:
     """Raise `ValidationError` when a write names another state than the record is in (Q26).
 
     A client that sends the whole object back names the state that it read, by its id or its label.
@@ -504,8 +506,13 @@ def _check_state(named: str | None, state_id: str | None, state: State | None) -
     raise ValidationError.at(
         "/lifecycleStateId",
         "Field 'lifecycleStateId' changes only through a transition:"
-        f" expected '{state_id}', got '{told(named)}'",
+        f"{_expected(caller, state_id)} got '{told(named)}'",
     )
+
+
+def _expected(caller: Caller, value: str | None) -> str:
+    """What a message says about a stored value: nothing to those who may not read."""
+    return f" expected '{value}'," if caller.identity.may_read else ""
 
 
 def _now() -> datetime:

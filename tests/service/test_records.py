@@ -839,3 +839,14 @@ async def test_relations_inside_complex_values_are_relations(admin):
     (await admin.put("/records/ent-kit", {"values": {"bill": everywhere({"to": "ent-b"})}})).ok()
     (await admin.delete("/records/ent-b")).ok()
     assert (await admin.get("/records/ent-kit")).ok()["values"] == {}
+
+
+async def test_no_refusal_tells_a_key_without_read_what_is_stored(service, admin):
+    await create(admin, "ent-a", sku="AB-123")
+    writer = service.as_(identities.api_key(permissions=["update-data"]))
+    for field in ("schemaId", "lifecycleStateId"):
+        body = {"values": {}, field: "guess"}
+        refused = await writer.put("/records/ent-a", body)
+        assert refused.status == 400
+        assert "expected" not in refused.body["message"]
+        assert "expected" in (await admin.put("/records/ent-a", body)).body["message"]
