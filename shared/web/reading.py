@@ -15,13 +15,13 @@ import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_origin
 
 import orjson
 import pydantic
+import pydantic_core
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field
 
@@ -34,7 +34,7 @@ from shared.offload import off_loop
 from shared.shapes import Shape
 from shared.web.call import CALL
 from shared.web.exactness import check_numbers, with_plain_zeros
-from shared.web.wording import field_at, pointer_to, refusal, shown
+from shared.web.wording import field_at, pointer_to, refusal, shown, wants_json
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 Place: TypeAlias = "tuple[()] | tuple[Place, str | int]"
@@ -133,15 +133,19 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     has_long_integer = _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO)
     if containers > _DEPTH_LOOKED_AT:
         _check_depth(sent)
-    if not has_long_integer:
-        with suppress(pydantic.ValidationError):
-            return _harmless(raw, model.model_validate(sent, strict=True))
-    # Read again where more care is needed: only pydantic's own reader keeps long integers, and is
-    # strict and still lets a text be a date or a member of an enumeration.
+    if has_long_integer:
+        # orjson makes a double of it, pydantic's reader keeps it.
+        sent = pydantic_core.from_json(raw, allow_inf_nan=False)
     try:
-        model_read = model.model_validate_json(raw, strict=True)
+        model_read = model.model_validate(sent, strict=True)
     except pydantic.ValidationError as error:
-        raise refusal(error, sent) from None
+        if not wants_json(error):
+            raise refusal(error, sent) from None
+        # Strict for JSON still lets a text be a date or a member of an enumeration.
+        try:
+            model_read = model.model_validate_json(raw, strict=True)
+        except pydantic.ValidationError as error_in_json:
+            raise refusal(error_in_json, sent) from None
     return _harmless(raw, model_read, has_long_integer=has_long_integer)
 
 

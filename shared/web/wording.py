@@ -14,6 +14,7 @@ from shared.numbers import NOT_KEPT
 
 TOLD_LENGTH_MAX: Final = 100
 TOLD_VIOLATIONS_MAX: Final = 100
+ERRORS_LOOKED_AT_MAX: Final = 20_000
 
 
 def _plain(bound: Any) -> Any:
@@ -92,6 +93,26 @@ _REASONS: Final[Mapping[str, str]] = {
 }
 
 
+_ALIKE: Final = frozenset(
+    {
+        *("missing", "extra_forbidden", "value_error", "literal_error", "finite_number"),
+        *("string_type", "int_type", "float_type", "bool_type", "int_from_float"),
+        *("list_type", "dict_type", "model_type", "string_pattern_mismatch", "number_not_kept"),
+        *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of"),
+        *("string_too_long", "string_too_short", "too_long", "too_short"),
+    }
+)
+"""What is wrong with a value whether it comes as JSON or as what JSON was read into."""
+
+
+def wants_json(error: pydantic.ValidationError) -> bool:
+    """Whether something may be right in JSON that is wrong once it was read, as a date may be."""
+    if error.error_count() > ERRORS_LOOKED_AT_MAX:
+        return False
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return any(problem["type"] not in _ALIKE for problem in problems)
+
+
 def shown(value: Any) -> str:
     """A value as a message quotes it: never longer than a line."""
     if value is None or isinstance(value, bool):
@@ -119,6 +140,9 @@ def field_at(path: Sequence[str | int]) -> str:
 
 def refusal(error: pydantic.ValidationError, sent: Any) -> ValidationError:
     """Everything that is wrong with `sent`, in the order in which the model names it."""
+    if error.error_count() > ERRORS_LOOKED_AT_MAX:
+        # Each would be made a dictionary of. `AtMost` on lists and objects keeps them few.
+        return ValidationError.at("", f"Body has {error.error_count()} faults")
     problems = error.errors(include_url=False)[:TOLD_VIOLATIONS_MAX]
     if problems[0]["type"] == "json_invalid":
         # It was read by another parser before, so this is the one thing that can be wrong.

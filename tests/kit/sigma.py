@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import orjson
@@ -13,6 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 PREFIX = "/api/v1"
 _OUTSIDE_THE_API = ("/api/", "/internal/", "/healthz", "/readyz", "/metrics", "/docs")
 _NOTHING: Any = object()
+_PIECE_BYTES_MAX: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ class Caller:
         async with self._session.request(
             method,
             f"{self.url}{root}{path}",
-            data=data,
+            # aiohttp wants to write large bodies piece by piece.
+            data=data if data is None or len(data) <= _PIECE_BYTES_MAX else io.BytesIO(data),
             headers=sent,
             params=params,
             allow_redirects=False,

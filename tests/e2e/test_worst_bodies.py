@@ -1,0 +1,280 @@
+"""No body of any endpoint holds an event loop for long.
+
+The bodies are made from the description: a new endpoint is tried as soon as it is described. What
+is measured is CPU time of the process that answers, as a multiple of what this machine needs to
+parse a reference body: so neither a slow machine nor a busy one changes the result.
+
+    piece    CPU time of the process while one small request waits for its answer
+    loop     CPU time of the event loop's thread for the whole request
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import itertools
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.routes import prefix_of
+from shared.web.reading import VALUES_MAX
+from tests.kit.demo import furnish
+from tests.kit.described import DOCUMENT, OPERATIONS, Operation
+from tests.kit.processes import Process
+from tests.kit.sigma import Answer, Caller
+
+BYTES_MAX: Final = (10 << 20) - 1_000
+VALUES: Final = VALUES_MAX - 1_000
+MEMBERS_WITHOUT_BOUND: Final = 1_000
+TRIES: Final = 3
+PIECE_MAX: Final = 4.0
+LOOP_MAX: Final = 14.0
+"""In reference bodies; one takes about 30 ms on a slow core."""
+
+WITH_BODY: Final = tuple(one for one in OPERATIONS if one.body is not None)
+TICKS_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+def reference_s() -> float:
+    """CPU time of parsing the reference body in this process."""
+    raw = b"{" + b",".join(b'"%030d":1' % number for number in range(VALUES)) + b"}"
+    spent = []
+    for _ in range(5):
+        began = time.thread_time()
+        orjson.loads(raw)
+        spent.append(time.thread_time() - began)
+    return min(spent)
+
+
+# What is sent.
+
+
+class Filling:
+    """Fills a schema as far as the number of values goes, with right or with wrong members."""
+
+    def __init__(self, *, wrong: bool, members_max: int) -> None:
+        self.left = VALUES
+        self._wrong = wrong
+        self._members_max = members_max
+        self._numbers = itertools.count()
+
+    def of(self, schema: dict[str, Any]) -> Any:  # noqa: PLR0911 - one for each kind
+        if "$ref" in schema:
+            schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        if "anyOf" in schema:
+            return self.of(schema["anyOf"][0])
+        self.left -= 1
+        match schema.get("type"):
+            case "array":
+                most = min(schema.get("maxItems", MEMBERS_WITHOUT_BOUND), self._members_max)
+                return [self.of(schema["items"]) for _ in range(most) if self.left > 0]
+            case "object" if isinstance(schema.get("additionalProperties"), dict):
+                most = min(schema.get("maxProperties", MEMBERS_WITHOUT_BOUND), self._members_max)
+                known = [name for one in schema.get("examples", ()) for name in one]
+                names = (*known, *(f"a{number}" for number in range(most - len(known))))
+                return {
+                    name: self.of(schema["additionalProperties"]) for name in names if self.left > 0
+                }
+            case "object":
+                return {
+                    name: self.of(member)
+                    for name, member in schema.get("properties", {}).items()
+                    if name != "id"
+                }
+            case "string":
+                right = schema.get("enum", [f"a{next(self._numbers)}"])[0]
+                return 1 if self._wrong else right
+            case "boolean":
+                return "wrong" if self._wrong else True
+            case _:
+                return "wrong" if self._wrong else 1
+
+
+def body_of(operation: Operation) -> str:
+    """The name of what it takes."""
+    schema = operation.described["requestBody"]["content"]["application/json"]["schema"]
+    return str(schema["$ref"].rpartition("/")[2])
+
+
+@cache
+def packed_bodies(name: str) -> dict[str, bytes]:
+    return {kind: gzip.compress(raw, 1) for kind, raw in worst_bodies(name)}
+
+
+def worst_bodies(name: str) -> Iterator[tuple[str, bytes]]:
+    schema = DOCUMENT["components"]["schemas"][name]
+    yield "most members", orjson.dumps(Filling(wrong=False, members_max=1 << 20).of(schema))
+    yield "most errors", orjson.dumps(Filling(wrong=True, members_max=1 << 20).of(schema))
+    yield "most errors in many", orjson.dumps(Filling(wrong=True, members_max=60).of(schema))
+    for field in fields_that_hold_something(schema):
+        head = b'{"%s":' % field.encode()
+        yield f"one name in {field}", head + b"{" + b'"n":1,' * VALUES + b'"n":1}}'
+        yield f"long names in {field}", head + LONG_NAMES + b"}"
+
+
+LONG_NAMES: Final = b"{" + b",".join(b'"%035d":1' % number for number in range(VALUES)) + b"}"
+BODIES_FOR_ALL: Final = {
+    "ignored": b'{"ignored":' + LONG_NAMES + b',"and":["\\u0000",' + b"1" * 30 + b"]}",
+    "nested": b'{"x":' + b"[" * (VALUES // 2) + b"]" * (VALUES // 2) + b"}",
+    "too many values": b"[" + b"1," * (BYTES_MAX // 2) + b"1]",
+    "too many names": b"{" + b",".join(b'"%06d":1' % n for n in range(BYTES_MAX // 11)) + b"}",
+}
+
+
+def fields_that_hold_something(schema: dict[str, Any]) -> list[str]:
+    """The fields of a body that are lists or objects themselves."""
+
+    def holds(member: dict[str, Any]) -> bool:
+        if "$ref" in member:
+            member = DOCUMENT["components"]["schemas"][member["$ref"].rpartition("/")[2]]
+        if "anyOf" in member:
+            return any(map(holds, member["anyOf"]))
+        return member.get("type", "object") in ("array", "object")
+
+    return [name for name, member in schema["properties"].items() if holds(member)]
+
+
+# What it costs.
+
+
+@dataclass(frozen=True)
+class Cost:
+    piece_s: float
+    loop_s: float
+
+    def least(self, other: Cost) -> Cost:
+        return Cost(min(self.piece_s, other.piece_s), min(self.loop_s, other.loop_s))
+
+
+def process_cpu_s(pid: int) -> float:
+    """CPU time of another process: the clock that `clock_getcpuclockid` names."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def loop_cpu_s(pid: int) -> float:
+    """CPU time of its first thread, which runs the event loop."""
+    fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_S
+
+
+class Watch:
+    """Asks a process again and again whether it is there, and how much it computed meanwhile."""
+
+    def __init__(self, process: Process) -> None:
+        self._pid = process.pid
+        self._address = urlsplit(process.internal_url).netloc
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+        self._longest_s = 0.0
+
+    def begin(self) -> None:
+        self._began_s = loop_cpu_s(self._pid)
+        self._thread.start()
+
+    def end(self) -> Cost:
+        self._ended.set()
+        self._thread.join()
+        return Cost(self._longest_s, loop_cpu_s(self._pid) - self._began_s)
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection(self._address, timeout=60)
+        while not self._ended.wait(0.002):
+            before_s = process_cpu_s(self._pid)
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            self._longest_s = max(self._longest_s, process_cpu_s(self._pid) - before_s)
+        connection.close()
+
+
+async def cost_of(
+    processes: list[Process], send: Callable[[], Awaitable[Answer]]
+) -> tuple[Cost, Answer]:
+    """The most that one of these processes paid for what is sent."""
+    watches = [Watch(process) for process in processes]
+    for watch in watches:
+        watch.begin()
+    try:
+        answer = await send()
+    finally:
+        costs = [watch.end() for watch in watches]
+    return Cost(max(c.piece_s for c in costs), max(c.loop_s for c in costs)), answer
+
+
+class Judge:
+    """Collects what costs too much."""
+
+    def __init__(self) -> None:
+        self.reference_s = reference_s()
+        self.found: list[str] = []
+
+    async def hear(
+        self, name: str, processes: list[Process], send: Callable[[], Awaitable[Answer]]
+    ) -> None:
+        """Whatever else the machine does only adds: so the least of some tries counts."""
+        cost = Cost(float("inf"), float("inf"))
+        for _ in range(TRIES):
+            once, answer = await cost_of(processes, send)
+            cost = cost.least(once)
+            if answer.status >= 500:
+                self.found.append(f"{name}: {answer.told}")
+                return
+            if self._is_fair(cost):
+                return
+        self.found.append(
+            f"{name}: {cost.piece_s / self.reference_s:.1f} reference bodies in one piece,"
+            f" {cost.loop_s / self.reference_s:.1f} in all, answered {str(answer.told)[:200]}"
+        )
+
+    def _is_fair(self, cost: Cost) -> bool:
+        return (
+            cost.piece_s <= PIECE_MAX * self.reference_s
+            and cost.loop_s <= LOOP_MAX * self.reference_s
+        )
+
+
+async def send(caller: Caller, operation: Operation, raw: bytes, *, packed: bool) -> Answer:
+    headers = {"Content-Type": "application/json"} | (
+        {"Content-Encoding": "gzip"} if packed else {}
+    )
+    try:
+        return await caller.ask(operation.method, operation.address, data=raw, headers=headers)
+    except aiohttp.ClientError:
+        # Refused while it was still being sent, and the client did not wait for the answer.
+        return Answer(413, None, CIMultiDictProxy(CIMultiDict()))
+
+
+async def test_no_body_of_any_endpoint_holds_a_loop(stack):
+    sigma = await stack.workspace()
+    await furnish(sigma)
+    judge = Judge()
+    for_all = {kind: gzip.compress(raw, 1) for kind, raw in BODIES_FOR_ALL.items()}
+    for operation in WITH_BODY:
+        prefix = prefix_of(operation.path)
+        assert prefix is not None
+        processes = [stack["gateway"], stack[prefix.service]]
+        caller = stack.caller() if operation.is_open else sigma.admin
+        bodies = packed_bodies(body_of(operation))
+        for kind, sent in (bodies | for_all).items():
+            await judge.hear(
+                f"{operation}, {kind}",
+                processes,
+                lambda c=caller, o=operation, s=sent: send(c, o, s, packed=True),
+            )
+        plain = gzip.decompress(bodies["most members"])
+        await judge.hear(
+            f"{operation}, plain",
+            processes,
+            lambda c=caller, o=operation, s=plain: send(c, o, s, packed=False),
+        )
+        assert not judge.found, "\n".join(judge.found)
