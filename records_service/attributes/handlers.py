@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created, shown
+from records_service.parts.answers import answer, created
+from records_service.parts.listing import Position, list_response
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.postgres import DATABASE
+from shared.postgres import DATABASE, Conn, Record
 from shared.versions import if_match
-from shared.web import Routes, identity_of, json_response, no_content, read_body
+from shared.web import Routes, identity_of, no_content, read_body
 
 routes = Routes(
     tag="Attributes",
@@ -32,9 +35,7 @@ routes = Routes(
 )
 async def list_attributes(request: web.Request) -> web.StreamResponse:
     """All attributes of the workspace, oldest first."""
-    async with request.app[DATABASE].acquire() as conn:
-        found = await parts.every(conn, ATTRIBUTE, identity_of(request).workspace_id)
-    return json_response([shown(part, AttributeAnswer) for part in found])
+    return await list_response(request, _some_after, AttributeAnswer)
 
 
 @routes.post(
@@ -110,3 +111,9 @@ async def delete_attribute(request: web.Request) -> web.StreamResponse:
         request.app, identity.workspace_id, request.match_info["id"], if_match(request)
     )
     return no_content()
+
+
+async def _some_after(
+    conn: Conn, workspace_id: str, after: Position
+) -> tuple[Sequence[Record], bool]:
+    return await parts.some_after(conn, ATTRIBUTE, workspace_id, after)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from records_service.dimensions import commands
@@ -15,12 +17,13 @@ from records_service.dimensions.model import (
 )
 from records_service.dimensions.segments import scope_matrix
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created, shown
+from records_service.parts.answers import answer, created
+from records_service.parts.listing import Position, list_response
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.postgres import DATABASE
+from shared.postgres import DATABASE, Conn, Record
 from shared.versions import if_match
 from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
 
@@ -40,9 +43,7 @@ routes = Routes(
 )
 async def list_dimensions(request: web.Request) -> web.StreamResponse:
     """All dimensions of the workspace with their segments, oldest first."""
-    async with request.app[DATABASE].acquire() as conn:
-        found = await parts.every(conn, DIMENSION, identity_of(request).workspace_id)
-    return json_response([shown(part, DimensionAnswer) for part in found])
+    return await list_response(request, _some_after, DimensionAnswer)
 
 
 @routes.post(
@@ -144,3 +145,9 @@ async def delete_dimension(request: web.Request) -> web.StreamResponse:
         request.app, identity.workspace_id, request.match_info["id"], if_match(request)
     )
     return no_content()
+
+
+async def _some_after(
+    conn: Conn, workspace_id: str, after: Position
+) -> tuple[Sequence[Record], bool]:
+    return await parts.some_after(conn, DIMENSION, workspace_id, after)

@@ -13,7 +13,8 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
-from records_service.parts.answers import answer, created, shown
+from records_service.parts.answers import answer, created
+from records_service.parts.listing import list_response
 from records_service.parts.model import Part
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
@@ -39,9 +40,7 @@ routes = Routes(
 )
 async def list_option_lists(request: web.Request) -> web.StreamResponse:
     """All option lists of the workspace, oldest first; options in ascending `sortOrder`."""
-    async with request.app[DATABASE].acquire() as conn:
-        found = await store.every(conn, identity_of(request).workspace_id)
-    return json_response([shown(part, OptionListAnswer) for part in found])
+    return await list_response(request, store.some_after, OptionListAnswer)
 
 
 @routes.post(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from records_service.parts.model import Part
+from records_service.parts.store import PIECE_ROWS
 from shared.errors import Conflict, NotFound
-from shared.postgres import Conn
+from shared.postgres import Conn, Record
+
+PIECE_VALUES = 10_000
 
 _VALUE = "id, alias, label, sort_order, color, parent_id"
 WITH_VALUES = """
@@ -26,18 +30,39 @@ WITH_VALUES = """
 """The body of an option list `p` as it is answered."""
 
 
-async def every(conn: Conn, workspace_id: str) -> list[Part]:
-    """All option lists with their values, oldest first."""
+async def some_after(
+    conn: Conn, workspace_id: str, after: tuple[datetime, str]
+) -> tuple[list[Record], bool]:
+    """As `parts.store.some_after`, with the values of each list: some `PIECE_VALUES` in all."""
     rows = await conn.fetch(
         f"""
-        SELECT p.id, p.alias, {WITH_VALUES} AS body, p.version, p.created_at, p.updated_at
-          FROM option_lists p
-         WHERE p.workspace_id = $1
+        WITH next AS MATERIALIZED (
+            SELECT p.created_at, p.id,
+                   (SELECT count(*) FROM option_values v
+                     WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id) AS count
+              FROM option_lists p
+             WHERE p.workspace_id = $1 AND (p.created_at, p.id) > ($2, $3)
+             ORDER BY p.created_at, p.id
+             LIMIT $4
+        ), fitting AS (
+            SELECT id, coalesce(sum(count) OVER (
+                           ORDER BY created_at, id
+                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS values_before
+              FROM next
+        )
+        SELECT p.id, p.alias, ({WITH_VALUES})::text AS body, p.version, p.created_at, p.updated_at,
+               (SELECT count(*) FROM next) AS candidates
+          FROM fitting f
+          JOIN option_lists p ON p.workspace_id = $1 AND p.id = f.id
+         WHERE f.values_before < $5
          ORDER BY p.created_at, p.id
         """,  # noqa: S608
         workspace_id,
+        *after,
+        PIECE_ROWS,
+        PIECE_VALUES,
     )
-    return [Part(**row) for row in rows]
+    return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == PIECE_ROWS)
 
 
 async def get(conn: Conn, workspace_id: str, list_id: str) -> Part:
