@@ -70,7 +70,7 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! is_new_enough .venv/
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         install_with_apt python3-venv && "$python" -c 'import ensurepip, venv' 2>/dev/null ||
             fail "Python: $python cannot make virtual environments." \
-                "Run: sudo apt install $(missing_packages), then start again." 
+                "Run: sudo apt install $(missing_packages), then start again."
     fi
     say "Making .venv with $("$python" --version)"
     "$python" -m venv --clear .venv

@@ -6,13 +6,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from deploy.local import binaries
+from deploy.local.failure import StartFailed
 from deploy.local.listening import is_free, listens
 from deploy.local.settings import Keys, Ports, environment
-from deploy.local.system import choose_ports
+from deploy.local.system import DEATHS_MAX, System, choose_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,3 +66,29 @@ def test_services_are_given_what_they_need_and_no_more(
     told = environment("gateway", keys, Ports(8080), {}, "amqp://host")
     assert told["SIGMA_LOG_LEVEL"] == "debug"
     assert "secret" not in str(told)
+
+
+class Ended:
+    """A process that ended by itself."""
+
+    exit_code = 1
+
+
+def test_a_service_that_dies_again_and_again_ends_it_all_with_the_end_of_its_log(tmp_path: Path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "gateway.log").write_text("what it said last\n")
+    system = System(tmp_path, Ports(8080))
+    system._deaths["gateway"] = [time.monotonic()] * DEATHS_MAX
+    with pytest.raises(StartFailed) as told:
+        system._start_again("gateway", Ended())
+    assert str(told.value).startswith("gateway: it ended on its own (exit code 1) for the 6th time")
+    assert "what it said last" in str(told.value)
+
+
+def test_all_missing_packages_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(binaries, "_as_root", lambda: None)
+    lacking = {"postgresql": lambda: None, "rabbitmq-server": lambda: None, "here": Path}
+    with pytest.raises(StartFailed) as told:
+        binaries.check_installable(lacking)
+    assert "not installed: postgresql, rabbitmq-server;" in str(told.value)
+    assert "Run: sudo apt install postgresql rabbitmq-server" in str(told.value)
