@@ -30,6 +30,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from shared.quoting import told
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -139,7 +141,7 @@ class NotFound(ApiError):
     @classmethod
     def of(cls, kind: str, resource_id: str) -> Self:
         """`kind` is the public name: Entity, Schema, Role, API key."""
-        return cls(f"{kind} '{resource_id}' not found")
+        return cls(f"{kind} '{told(resource_id)}' not found")
 
 
 class MethodNotAllowed(ApiError):
@@ -158,12 +160,12 @@ class Conflict(ApiError):
     @classmethod
     def taken(cls, kind: str, resource_id: str) -> Self:
         """A second thing with one id."""
-        return cls(f"{kind} with id '{resource_id}' already exists")
+        return cls(f"{kind} with id '{told(resource_id)}' already exists")
 
     @classmethod
     def in_use(cls, kind: str, resource_id: str) -> Self:
         """A thing that something else still refers to."""
-        return cls(f"{kind} '{resource_id}' is in use and cannot be deleted")
+        return cls(f"{kind} '{told(resource_id)}' is in use and cannot be deleted")
 
 
 class PreconditionFailed(ApiError):

@@ -6,6 +6,7 @@ import random
 import re
 
 from shared.errors import ValidationError
+from shared.quoting import told
 
 ALIAS_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}$"
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
@@ -35,7 +36,7 @@ def check_same_id(known: str, sent: str | None) -> None:
     """Raise `ValidationError` when the body of a PUT names another id than its address does."""
     if sent is not None and sent != known:
         raise ValidationError.at(
-            "/id", f"Field 'id' cannot change: expected '{known}', got '{sent[:100]}'"
+            "/id", f"Field 'id' cannot change: expected '{known}', got '{told(sent)}'"
         )
 
 
@@ -43,6 +44,6 @@ def check_id(value: str, field: str = "id") -> str:
     """The id itself, or `ValidationError` naming `field`, the expected form and what came."""
     if not is_id(value):
         raise ValidationError.at(
-            f"/{field}", f"Field '{field}' must match pattern '{ID_PATTERN}', got '{value[:128]}'"
+            f"/{field}", f"Field '{field}' must match pattern '{ID_PATTERN}', got '{told(value)}'"
         )
     return value

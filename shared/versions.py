@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from aiohttp import hdrs, web
 
 from shared.errors import PreconditionFailed
+from shared.quoting import told
 
 Versions: TypeAlias = frozenset[int] | None
 """The versions that a caller accepts; None stands for any."""
@@ -35,5 +36,5 @@ def check_version(title: str, resource_id: str, version: int, expected: Versions
     """
     if expected is not None and version not in expected:
         raise PreconditionFailed(
-            f"{title} '{resource_id}' is at version {version}, which If-Match does not name"
+            f"{title} '{told(resource_id)}' is at version {version}, which If-Match does not name"
         )

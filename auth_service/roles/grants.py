@@ -28,6 +28,7 @@ from auth_service.roles.model import (
 from auth_service.roles.resolution import RANK, CatalogRight, Resolved
 from shared.errors import Conflict, PermissionDenied, ValidationError, Violation
 from shared.identity import ADMIN_ROLE
+from shared.quoting import told
 
 _CATALOG_RIGHTS: tuple[CatalogRight, ...] = ("canView", "canAssign")
 
@@ -66,7 +67,10 @@ def check_sound(draft: RoleDraft, role_id: str) -> None:
     ]
     if draft.id is not None and draft.id != role_id:
         violations.insert(
-            0, Violation("/id", f"Field 'id' cannot change: expected '{role_id}', got '{draft.id}'")
+            0,
+            Violation(
+                "/id", f"Field 'id' cannot change: expected '{role_id}', got '{told(draft.id)}'"
+            ),
         )
     if violations:
         raise ValidationError.of(violations)
@@ -273,7 +277,9 @@ def _listed_twice(field: str, kind: str, ids: Iterable[str]) -> list[Violation]:
     for position, key in enumerate(ids):
         if key in seen:
             found.append(
-                Violation(f"/{field}/{position}", f"{kind} '{key}' is listed twice in '{field}'")
+                Violation(
+                    f"/{field}/{position}", f"{kind} '{told(key)}' is listed twice in '{field}'"
+                )
             )
         seen.add(key)
     return found

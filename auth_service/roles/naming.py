@@ -25,6 +25,7 @@ from auth_service.roles.model import (
 )
 from auth_service.roles.resolution import Names
 from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError, Violation
+from shared.quoting import told
 from shared.upstream import Upstream
 
 NAMES_ASKED_MAX: Final = 10_000
@@ -129,22 +130,22 @@ async def attributes_of(
 
     Raises `NotFound` for the schema and `ValidationError` for what it does not have.
     """
-    told = await request.app[RECORDS].request(
+    answer = await request.app[RECORDS].request(
         "GET", f"/internal/schemas/{quote(schema_id, safe='')}/names", request=request
     )
-    schema = Names(told["id"], tuple(told["aliases"]))
+    schema = Names(answer["id"], tuple(answer["aliases"]))
     attributes = {
-        each["id"]: Names(each["id"], tuple(each["aliases"])) for each in told["attributes"]
+        each["id"]: Names(each["id"], tuple(each["aliases"])) for each in answer["attributes"]
     }
     if names is None:
         return schema, list(attributes.values())
-    ids = {each["alias"]: each["id"] for each in told["attributes"]}
+    ids = {each["alias"]: each["id"] for each in answer["attributes"]}
     ids |= {attribute_id: attribute_id for attribute_id in attributes}
     unknown = [
         Violation(
             f"/attributeIds/{place}",
-            f"Field 'attributeIds.{place}' names no attribute of schema '{schema_id}',"
-            f" got '{name[:100]}'",
+            f"Field 'attributeIds.{place}' names no attribute of schema '{told(schema_id)}',"
+            f" got '{told(name)}'",
         )
         for place, name in enumerate(names)
         if name not in ids
@@ -162,7 +163,8 @@ def _by_id(
         attribute_id = ids.get(name, name)
         if attribute_id in stored:
             raise ValidationError.at(
-                pointer, f"Attribute '{attribute_id}' is listed twice in 'attributePermissions'"
+                pointer,
+                f"Attribute '{told(attribute_id)}' is listed twice in 'attributePermissions'",
             )
         stored[attribute_id] = word
     return stored

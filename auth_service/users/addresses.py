@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 from shared.errors import ValidationError
+from shared.quoting import told
 
 ADDRESS_LENGTH_MAX = 254
 
@@ -26,5 +27,7 @@ def check_address(email: str) -> str:
     """The address itself without surrounding space, or `ValidationError`."""
     trimmed = email.strip()
     if not is_address(normalised(trimmed)):
-        raise ValidationError.at("/email", f"Field 'email' is not an e-mail address: '{trimmed}'")
+        raise ValidationError.at(
+            "/email", f"Field 'email' is not an e-mail address: '{told(trimmed)}'"
+        )
     return trimmed

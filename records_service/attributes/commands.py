@@ -35,6 +35,7 @@ from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATE
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import Conn
+from shared.quoting import told
 from shared.versions import Versions, check_version
 
 CLAIMED_AT_ONCE: Final = 5_000
@@ -143,7 +144,7 @@ async def _with_ids(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> d
         for name in names:
             if name not in found:
                 raise ValidationError.at(
-                    pointer, f"Field '{pointer[1:]}': {kind.title} '{name[:128]}' not found"
+                    pointer, f"Field '{pointer[1:]}': {kind.title} '{told(name)}' not found"
                 )
         ids[kind.table] = found
     named = with_ids(body, ids)

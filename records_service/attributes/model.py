@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part, whole
 from shared.bounds import AtMost
 from shared.numbers import Number
+from shared.quoting import told
 from shared.shapes import Shape
 
 PATTERN_LENGTH_MAX = 1_000
@@ -155,7 +156,7 @@ class ValidationDraft(Body):
         for rule in sent if isinstance(sent, dict) else ():
             if rule not in known and rule not in cls.model_fields:
                 raise ValueError(
-                    f"Unknown rule '{str(rule)[:100]}': expected one of {', '.join(sorted(known))}"
+                    f"Unknown rule '{told(rule)}': expected one of {', '.join(sorted(known))}"
                 )
         return sent
 

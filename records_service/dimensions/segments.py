@@ -10,9 +10,9 @@ from typing import Any
 from records_service.dimensions.model import Dimension, DimensionDraft
 from shared.errors import ValidationError, Violation
 from shared.ids import new_id
+from shared.quoting import told
 
 SCOPES_MAX = 10_000
-TOLD_LENGTH_MAX = 128
 
 
 def body_of(draft: DimensionDraft, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -79,12 +79,13 @@ def _default_segment_id(draft: DimensionDraft, segments: Sequence[Mapping[str, s
         raise ValidationError.at(
             "/defaultSegmentId",
             "Field 'defaultSegmentId' must be one of the segments,"
-            f" got '{draft.default_segment_id[:TOLD_LENGTH_MAX]}'",
+            f" got '{told(draft.default_segment_id)}'",
         )
     if marked and marked != [named]:
         raise ValidationError.at(
             "/defaultSegmentId",
-            f"Field 'defaultSegmentId' is '{named}', but 'isDefault' marks '{marked[0]}'",
+            f"Field 'defaultSegmentId' is '{told(named)}',"
+            f" but 'isDefault' marks '{told(marked[0])}'",
         )
     return named
 
@@ -112,7 +113,7 @@ def _check_distinct(segments: Sequence[Mapping[str, str]]) -> None:
                 violations.append(
                     Violation(
                         f"/segments/{index}/{name}",
-                        f"Segment {name} '{segment[name]}' is used twice",
+                        f"Segment {name} '{told(segment[name])}' is used twice",
                     )
                 )
             seen.add(segment[name])

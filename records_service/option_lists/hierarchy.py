@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from records_service.option_lists.model import VALUE_PREFIX, OptionValue, OptionValueDraft
 from shared.errors import ValidationError, Violation
 from shared.ids import new_id
-
-TOLD_LENGTH_MAX = 128
+from shared.quoting import told
 
 
 def values_of(
@@ -44,7 +43,7 @@ def check_flat(value: OptionValue, *, hierarchical: bool) -> None:
     """Raise `ValidationError` for a parent in a list that has no levels."""
     if value.parent_id is not None and not hierarchical:
         raise ValidationError.at(
-            "/parentId", f"Option value '{value.alias}' has a parent, but the list is flat"
+            "/parentId", f"Option value '{told(value.alias)}' has a parent, but the list is flat"
         )
 
 
@@ -63,10 +62,12 @@ def _repetitions(values: Sequence[OptionValue]) -> Iterable[Violation]:
     aliases: set[str] = set()
     for index, value in enumerate(values):
         if value.id in ids:
-            yield Violation(f"/values/{index}/id", f"Option value id '{value.id}' is used twice")
+            yield Violation(
+                f"/values/{index}/id", f"Option value id '{told(value.id)}' is used twice"
+            )
         if value.alias in aliases:
             yield Violation(
-                f"/values/{index}/alias", f"Option value alias '{value.alias}' is used twice"
+                f"/values/{index}/alias", f"Option value alias '{told(value.alias)}' is used twice"
             )
         ids.add(value.id)
         aliases.add(value.alias)
@@ -81,7 +82,7 @@ def _parent_faults(values: Sequence[OptionValue], *, hierarchical: bool) -> Iter
             continue
         if not hierarchical:
             yield Violation(
-                pointer, f"Option value '{value.alias}' has a parent, but the list is flat"
+                pointer, f"Option value '{told(value.alias)}' has a parent, but the list is flat"
             )
         elif value.parent_id not in parents:
             yield Violation(pointer, _unknown_parent(value))
@@ -97,9 +98,9 @@ def _parent_faults(values: Sequence[OptionValue], *, hierarchical: bool) -> Iter
 
 
 def _unknown_parent(value: OptionValue) -> str:
-    parent = (value.parent_id or "")[:TOLD_LENGTH_MAX]
-    return f"Parent '{parent}' of option value '{value.alias}' not found"
+    parent = told(value.parent_id or "")
+    return f"Parent '{parent}' of option value '{told(value.alias)}' not found"
 
 
 def _own_ancestor(value: OptionValue) -> str:
-    return f"Option value '{value.alias}' would be its own ancestor"
+    return f"Option value '{told(value.alias)}' would be its own ancestor"

@@ -13,6 +13,7 @@ from records_service.parts.model import Part
 from records_service.parts.store import PIECE_ROWS
 from shared.errors import Conflict, NotFound
 from shared.postgres import Conn, Record
+from shared.quoting import told
 
 PIECE_VALUES = 10_000
 
@@ -278,7 +279,7 @@ def _conflict(error: asyncpg.UniqueViolationError, sent: Sequence[OptionValue]) 
         case "option_values_id_taken":
             return Conflict.taken(VALUE_TITLE, sent[0].id)
         case "option_values_alias_taken":
-            return Conflict(f"{VALUE_TITLE} with alias '{sent[0].alias}' already exists")
+            return Conflict(f"{VALUE_TITLE} with alias '{told(sent[0].alias)}' already exists")
         case _:
             return error
 

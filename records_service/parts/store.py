@@ -15,6 +15,7 @@ import asyncpg
 from records_service.parts.model import Kind, Part
 from shared.errors import Conflict, NotFound
 from shared.postgres import Conn, Record
+from shared.quoting import told
 
 FORMER_ALIASES_MAX = 100
 PIECE_ROWS = 200
@@ -234,7 +235,7 @@ async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: P
 
 def alias_taken(kind: Kind, alias: str) -> Conflict:
     """A second part of this kind with one alias."""
-    return Conflict(f"{kind.title} with alias '{alias}' already exists")
+    return Conflict(f"{kind.title} with alias '{told(alias)}' already exists")
 
 
 def _conflict(

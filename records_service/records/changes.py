@@ -12,8 +12,9 @@ from records_service.records.relations import NOTHING_LOOKED_FOR, Related
 from records_service.records.rules import RecordRules
 from records_service.records.sameness import same
 from records_service.records.scopes import Entries, Entry, Scope, Values, scope_key
-from records_service.records.validation import Faults, Place, pointer, told
+from records_service.records.validation import Faults, Place, pointer
 from shared.errors import NotFound, PermissionDenied, ValidationError, Violation
+from shared.quoting import told
 
 Change = dict[str, Any]
 """One value of one scope, before and after, as audit and events tell it; null stands for no value.
@@ -50,7 +51,7 @@ def merged(
         if attribute_id is None:
             faults.report(place, f"Unknown attribute '{told(name)}'")
         elif attribute_id in seen:
-            faults.report(place, f"Attribute '{name}' is sent twice")
+            faults.report(place, f"Attribute '{told(name)}' is sent twice")
         else:
             seen.add(attribute_id)
             checked = [] if entries is None else rules.checks[attribute_id](entries, place, faults)

@@ -40,7 +40,6 @@ from records_service.records.store import (
     Write,
     any_stripe,
 )
-from records_service.records.validation import told
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared import outbox
 from shared.errors import (
@@ -56,8 +55,10 @@ from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENT
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import DATABASE, Conn
+from shared.quoting import told
 from shared.turns import Turns
 from shared.versions import Versions, check_version
+from shared.web.wording import shown
 
 RECORD_TURNS = web.AppKey("record_turns", Turns)
 """One change of a record at a time in each process: the others would be in vain."""
@@ -439,7 +440,7 @@ def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> s
     if place.target_schema_id not in (None, schema_id):
         return (
             f"Value for '{place.name}' must be a record of schema"
-            f" '{place.target_schema_id}', got '{record_id}' of '{schema_id}'"
+            f" '{place.target_schema_id}', got '{told(record_id)}' of '{schema_id}'"
         )
     return None
 
@@ -506,13 +507,15 @@ def _check_state(
     raise ValidationError.at(
         "/lifecycleStateId",
         "Field 'lifecycleStateId' changes only through a transition:"
-        f"{_expected(caller, state_id)} got '{told(named)}'",
+        f"{_expected(caller, state_id)} got {shown(named)}",
     )
 
 
 def _expected(caller: Caller, value: str | None) -> str:
     """What a message says about a stored value: nothing to those who may not read."""
-    return f" expected '{value}'," if caller.identity.may_read else ""
+    if not caller.identity.may_read:
+        return ""
+    return f" expected {shown(value) if value else 'null, because the schema has no workflow'},"
 
 
 def _now() -> datetime:

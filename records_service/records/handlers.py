@@ -31,7 +31,6 @@ from records_service.records.rules import NOTHING, rules_of
 from records_service.records.scopes import Scope
 from records_service.records.seen import Seen, related_of, see
 from records_service.records.store import Listed
-from records_service.records.validation import told
 from records_service.records.view import shown
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared.errors import (
@@ -45,6 +44,7 @@ from shared.errors import (
 from shared.identity import Permission
 from shared.ids import check_same_id
 from shared.postgres import DATABASE
+from shared.quoting import told
 from shared.versions import entity_tag, if_match
 from shared.web import (
     TEXT_BODY,

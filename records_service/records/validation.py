@@ -21,12 +21,12 @@ from records_service.option_lists.model import OptionList
 from records_service.records.scopes import Entries
 from shared.errors import ValidationError, Violation
 from shared.json_types import js_type
+from shared.quoting import told
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 SEVERAL_MAX = 1_000
 FAULTS_MAX = 100
 PATTERN_WORK_MAX = 100_000_000
-TOLD_VALUE_LENGTH_MAX = 100
 SEVERAL = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
 """The types that may hold an array where the attribute says `multiple`."""
 
@@ -78,12 +78,6 @@ def pointer(place: Place) -> str:
 
 
 _DATE = re.compile(r"\d{4}(-\d\d-\d\d|\d{4})($|[T ])", re.ASCII)
-
-
-def told(value: Any) -> str:
-    """A value as a message shows it: short, and never more than a line."""
-    text = str(value)
-    return text if len(text) <= TOLD_VALUE_LENGTH_MAX else text[:TOLD_VALUE_LENGTH_MAX] + "…"
 
 
 def compile_check(

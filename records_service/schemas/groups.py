@@ -9,6 +9,7 @@ from records_service.parts.model import whole
 from records_service.schemas.model import AttributeGroupDraft, SchemaDraft
 from shared.errors import ValidationError
 from shared.ids import new_id
+from shared.quoting import told
 
 ATTRIBUTES_PER_SCHEMA_MAX = 500
 
@@ -59,10 +60,12 @@ def with_ids(body: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
         for name in group["attributeIds"]:
             if name not in ids:
                 raise ValidationError.at(
-                    pointer, f"Field 'attributeIds': Attribute '{name[:128]}' not found"
+                    pointer, f"Field 'attributeIds': Attribute '{told(name)}' not found"
                 )
             if ids[name] in seen:
-                raise ValidationError.at(pointer, f"Attribute '{ids[name]}' is in the schema twice")
+                raise ValidationError.at(
+                    pointer, f"Attribute '{told(ids[name])}' is in the schema twice"
+                )
             seen.add(ids[name])
             attribute_ids.append(ids[name])
         groups.append({**group, "attributeIds": attribute_ids})
@@ -99,6 +102,6 @@ def _check_ids(groups: list[dict[str, Any]]) -> None:
     for index, group in enumerate(groups):
         if group["id"] in seen:
             raise ValidationError.at(
-                f"/attributeGroups/{index}/id", f"Group id '{group['id']}' is used twice"
+                f"/attributeGroups/{index}/id", f"Group id '{told(group['id'])}' is used twice"
             )
         seen.add(group["id"])

@@ -16,7 +16,8 @@ from pydantic import AliasChoices, BaseModel
 
 from shared.errors import ValidationError
 from shared.numbers import NOT_KEPT, is_kept
-from shared.web.wording import TOLD_LENGTH_MAX, field_at, pointer_to
+from shared.quoting import told
+from shared.web.wording import field_at, pointer_to
 
 _DIGITS_AND_POINT_AS_ZERO: Final = bytes.maketrans(b"0123456789.E", b"00000000000e")
 _MANY_DIGITS: Final = b"0" * 16
@@ -74,7 +75,7 @@ def _look_again(raw: bytes, read: BaseModel) -> None:
         return
     for steps, not_kept in _taken(sent, read):
         raise ValidationError.at(
-            pointer_to(steps), f"{field_at(steps)} {NOT_KEPT}, got {_told(not_kept.literal)}"
+            pointer_to(steps), f"{field_at(steps)} {NOT_KEPT}, got {told(not_kept.literal)}"
         )
 
 
@@ -113,7 +114,3 @@ def _public_names(model: type[BaseModel]) -> dict[str, str]:
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
         names |= {name: field for name in (field, *choices) if isinstance(name, str)}
     return names
-
-
-def _told(literal: str) -> str:
-    return literal if len(literal) <= TOLD_LENGTH_MAX else literal[:TOLD_LENGTH_MAX] + "…"

@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 from shared.errors import ValidationError, Violation
 from shared.json_types import js_type
 from shared.numbers import NOT_KEPT
+from shared.quoting import told
 
-TOLD_LENGTH_MAX: Final = 100
 TOLD_VIOLATIONS_MAX: Final = 100
 ERRORS_LOOKED_AT_MAX: Final = 20_000
 
@@ -119,9 +119,7 @@ def shown(value: Any) -> str:
         return {None: "null", False: "false", True: "true"}[value]
     if isinstance(value, (list, tuple, dict)):
         return f"{js_type(value)} of {len(value)}"
-    text = str(value)
-    if len(text) > TOLD_LENGTH_MAX:
-        text = text[:TOLD_LENGTH_MAX] + "…"
+    text = told(value)
     return text if isinstance(value, (int, float)) else f"'{text}'"
 
 
@@ -134,8 +132,7 @@ def field_at(path: Sequence[str | int]) -> str:
     """`Field 'states.0.id'`, or `Body` for the whole."""
     if not path:
         return "Body"
-    name = ".".join(map(str, path))
-    return f"Field '{name if len(name) <= TOLD_LENGTH_MAX else name[:TOLD_LENGTH_MAX] + '…'}'"
+    return f"Field '{told('.'.join(map(str, path)))}'"
 
 
 def refusal(error: pydantic.ValidationError, sent: Any) -> ValidationError:
@@ -195,8 +192,8 @@ def _message(field: str, problem: ErrorDetails, others: Sequence[ErrorDetails]) 
     if kind in _LENGTHS:
         return f"{field} {_LENGTHS[kind](context)}, got {len(value)}"
     if kind in ("value_error", "assertion_error"):
-        told = str(context["error"])
-        return told if "'" in told else f"{field}: {told}"
+        reason = str(context["error"])
+        return reason if "'" in reason else f"{field}: {reason}"
     return f"{field} {_REASONS.get(kind, 'is not valid')}"
 
 

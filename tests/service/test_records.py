@@ -850,3 +850,34 @@ async def test_no_refusal_tells_a_key_without_read_what_is_stored(service, admin
         assert refused.status == 400
         assert "expected" not in refused.body["message"]
         assert "expected" in (await admin.put("/records/ent-a", body)).body["message"]
+
+
+async def test_no_message_shows_a_word_of_python_or_repeats_much_of_what_was_sent(admin):
+    await create(admin, "ent-a", price=1)
+    answer = await admin.put("/records/ent-a", {"values": {}, "lifecycleStateId": "state-x"})
+    assert answer.told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'lifecycleStateId' changes only through a transition:"
+        " expected null, because the schema has no workflow, got 'state-x'",
+    )
+    long = "x" * 120
+    told = "x" * 100 + "…"
+    for path, sent in (
+        (f"/records/{long}", None),
+        (f"/records/ent-a/values/{long}", {"value": 1}),
+        ("/records/ent-a", {"values": {long: []}}),
+        ("/records/ent-a", {"values": {}, "lifecycleStateId": long}),
+        ("/records/ent-a", {"values": {}, "schemaId": long}),
+        ("/records/ent-a", {"values": {}, "id": long}),
+        ("/records", {"schemaId": long}),
+        ("/attributes", {"alias": "y", "name": "Y", "type": "text", "dimensionIds": [long]}),
+        ("/attributes", {"alias": "sku", "name": "Y", "type": "option", "optionListId": long}),
+    ):
+        verb = admin.get if sent is None else admin.patch if "/values/" in path else admin.put
+        answer = await (admin.post if path in ("/records", "/attributes") else verb)(
+            *([path] if sent is None else [path, sent])
+        )
+        assert answer.status in (400, 404)
+        assert told in answer.body["message"]
+        assert long not in answer.body["message"]

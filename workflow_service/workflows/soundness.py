@@ -8,6 +8,7 @@ from typing import Final
 
 from shared.errors import ValidationError, Violation
 from shared.ids import new_id
+from shared.quoting import told
 from workflow_service.workflows.model import State, Transition, WorkflowDraft
 
 _LISTS: Final = ("hidden", "required", "read_only")
@@ -75,7 +76,7 @@ def check_roles_exist(transitions: Sequence[Transition], missing: Iterable[str])
     """Raise `ValidationError` naming each place with a role that does not exist."""
     unknown = set(missing)
     violations = [
-        Violation(f"/transitions/{place}/allowedRoleIds/{nth}", f"Unknown role '{role_id}'")
+        Violation(f"/transitions/{place}/allowedRoleIds/{nth}", f"Unknown role '{told(role_id)}'")
         for place, step in enumerate(transitions)
         for nth, role_id in enumerate(step.allowed_role_ids)
         if role_id in unknown
@@ -129,7 +130,8 @@ def _repeated_states(states: Sequence[State]) -> Iterator[Violation]:
     for place, state in enumerate(states):
         if state.label in ids and state.label != state.id:
             yield Violation(
-                f"/states/{place}/alias", f"State alias '{state.label}' is the id of another state"
+                f"/states/{place}/alias",
+                f"State alias '{told(state.label)}' is the id of another state",
             )
 
 
@@ -141,7 +143,7 @@ def _repeated(
         value = read(state)
         if value in seen:
             yield Violation(
-                f"/states/{place}/{field}", f"State {field} '{value}' is used more than once"
+                f"/states/{place}/{field}", f"State {field} '{told(value)}' is used more than once"
             )
         seen.add(value)
 
@@ -153,8 +155,8 @@ def _unknown_states(draft: WorkflowDraft, known: dict[str, str]) -> Iterator[Vio
         named.append((f"transitions/{place}/toStateId", step.to_state_id))
     for field, name in named:
         if name not in known:
-            told = field.replace("/", ".")
-            yield Violation(f"/{field}", f"Field '{told}' names unknown state '{name}'")
+            dotted = field.replace("/", ".")
+            yield Violation(f"/{field}", f"Field '{dotted}' names unknown state '{told(name)}'")
 
 
 def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterator[Violation]:
@@ -163,7 +165,8 @@ def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterat
     for place, step in enumerate(draft.transitions):
         if step.id is not None and step.id in ids:
             yield Violation(
-                f"/transitions/{place}/id", f"Transition id '{step.id}' is used more than once"
+                f"/transitions/{place}/id",
+                f"Transition id '{told(step.id)}' is used more than once",
             )
         elif step.id is not None:
             ids.add(step.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shared.errors import Conflict, NotFound
 from shared.postgres import Conn, Record, translated
+from shared.quoting import told
 from workflow_service.workflows.model import Workflow
 
 KIND = "Workflow"
@@ -159,4 +160,4 @@ def _workflow(row: Record) -> Workflow:
 
 
 def _alias_taken(alias: str) -> Conflict:
-    return Conflict(f"{KIND} with alias '{alias}' already exists")
+    return Conflict(f"{KIND} with alias '{told(alias)}' already exists")

@@ -1,0 +1,13 @@
+"""How much of what was sent a message repeats."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+TOLD_LENGTH_MAX: Final = 100
+
+
+def told(value: Any) -> str:
+    """A value as a message shows it: its first hundred characters."""
+    text = str(value)
+    return text if len(text) <= TOLD_LENGTH_MAX else text[:TOLD_LENGTH_MAX] + "…"
