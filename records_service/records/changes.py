@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from records_service.lifecycles.model import State
@@ -83,7 +84,9 @@ def with_value(
         _deny(["/value"])
     faults = Faults()
     sent = {"scope": scope or {}, "value": value}
-    checked = rules.checks[attribute_id]([sent], "/values", faults)
+    checked: Entries = []
+    with suppress(ValidationError):
+        checked = rules.checks[attribute_id]([sent], "/values", faults)
     if faults.found:
         # One entry was sent, so the place of the fault is told without a list around it.
         raise ValidationError.of(

@@ -42,7 +42,7 @@ EntriesCheck = Callable[[Any, Place, "Faults"], Entries]
 
 
 class Faults:
-    """What is wrong with one request; of very many faults, the first."""
+    """What is wrong with one request; with the hundredth fault the rest is not looked at."""
 
     __slots__ = ("_pattern_work", "found")
 
@@ -59,9 +59,13 @@ class Faults:
         return self._pattern_work <= PATTERN_WORK_MAX
 
     def report(self, place: Place, message: str) -> None:
-        """Take note of what is wrong at a place."""
-        if len(self.found) < FAULTS_MAX:
-            self.found.append(Violation(pointer(place), message))
+        """Take note of what is wrong at a place; raise `ValidationError` with the hundredth.
+
+        Nobody reads the rest, and a message for each of very many would hold the event loop.
+        """
+        self.found.append(Violation(pointer(place), message))
+        if len(self.found) == FAULTS_MAX:
+            self.check()
 
     def check(self) -> None:
         """Raise `ValidationError` with all that was found, if anything was."""

@@ -13,7 +13,7 @@ from records_service.attributes.model import (
     Validation,
 )
 from records_service.records.validation import FAULTS_MAX, Faults, compile_check
-from shared.errors import Violation
+from shared.errors import ValidationError, Violation
 from tests.unit.model_builders import a_dimension, an_attribute, an_option_list
 
 DIMENSIONS = {
@@ -250,10 +250,19 @@ def test_too_many_entries_are_refused_unread():
     ]
 
 
-def test_of_very_many_faults_the_first_are_told():
-    _, violations = check(TEXT, everywhere(1) * 900)
-    assert len(violations) == FAULTS_MAX
-    assert violations[0].pointer == "/values/x/0/value"
+def test_with_the_hundredth_fault_the_rest_is_not_looked_at():
+    looked_at: list[int] = []
+
+    class Sent(dict[str, Any]):
+        def __contains__(self, name: object) -> bool:
+            looked_at.append(self["value"])
+            return super().__contains__(name)
+
+    entries = [Sent(scope={"dim-none": "seg"}, value=number) for number in range(1_000)]
+    with pytest.raises(ValidationError) as raised:
+        check(TEXT, entries)
+    assert len(raised.value.violations) == FAULTS_MAX
+    assert looked_at == list(range(FAULTS_MAX))
 
 
 def test_a_place_is_told_as_a_json_pointer():
