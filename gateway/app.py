@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from gateway.answer_places import NOBODY
 from gateway.authenticate import Authenticator, ask_auth_service
 from gateway.config import GatewayConfig
 from gateway.description import description_routes
+from gateway.fairness import FairSlots, Party, stranger
 from gateway.forward import Body, forward
 from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
@@ -47,6 +47,7 @@ from shared.upstream import Upstream, blame, upstream
 from shared.web import (
     ANY_METHOD,
     Context,
+    Limits,
     Routes,
     json_response,
     name_route,
@@ -57,6 +58,9 @@ from shared.web import (
 from shared.web.wording import shown
 
 AUTH = web.AppKey("auth_service", Upstream)
+
+OPEN_REQUESTS_MAX = 64
+"""How many requests without a credential are under way at once; as many may wait."""
 
 
 class Gate:
@@ -80,6 +84,12 @@ class Gate:
                 (Service.WORKFLOW, config.workflow_url),
             )
         }
+        self.open_requests = FairSlots(
+            OPEN_REQUESTS_MAX,
+            OPEN_REQUESTS_MAX,
+            "Too many requests without a credential",
+            config.wait_seconds,
+        )
         self._self = Caller(Identity("service", GATEWAY, "*"), 0.0, signer)
         self._auth: Upstream | None = None
 
@@ -105,17 +115,19 @@ class Gate:
         """One request: address, caller, rate, permission, and the way there and back."""
         deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
         path, query = split_target(request.raw_path)
+        peer = peer_of(request, self.config.trusted_hops)
         prefix = prefix_of(path)
         if prefix is not None:
             name_route(request, prefix.name)
             if prefix.asks is Asks.NOTHING:
                 check_method(request.method)
-                return await self._forward(request, prefix, path + query, deadline)
-        caller = await self._caller(request, deadline)
+                return await self._forward(request, prefix, path + query, deadline, stranger(peer))
+        caller = await self._caller(request, deadline, peer)
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
             prefix = self._admitted(caller.identity, request.method, path, prefix)
-            return await self._forward(request, prefix, path + query, deadline, caller, rate)
+            party = caller.party(peer)
+            return await self._forward(request, prefix, path + query, deadline, party, caller, rate)
         except ApiError as error:
             error.headers.update(rate)
             raise
@@ -126,36 +138,44 @@ class Gate:
         prefix: Prefix,
         target: str,
         deadline: float,
+        party: Party,
         caller: Caller | None = None,
         more_headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
         limit = self.config.body_bytes_max
         name_upstream(request, prefix.service)
+        framing, content = await Body(request, min(prefix.body_bytes_max or limit, limit)).ready()
+        if caller is None:
+            # Only now: a body that comes slowly holds no slot.
+            await self.open_requests.take(party, deadline)
         try:
             return await forward(
                 request,
                 prefix.service,
                 self.pools[prefix.service],
                 target,
-                body=Body(request, min(prefix.body_bytes_max or limit, limit)),
+                framing=framing,
+                content=content,
                 request_id=request_id_of(request),
                 deadline=deadline,
                 identity_token=None if caller is None else caller.token(time.monotonic()),
-                party=NOBODY if caller is None else caller.party,
-                peer=peer_of(request, self.config.trusted_hops),
+                party=party,
                 more_headers=more_headers or {},
             )
         except (ServiceUnavailable, UpstreamTimeout) as error:
             blame(error, prefix.service)
             raise
+        finally:
+            if caller is None:
+                self.open_requests.give_back(party)
 
-    async def _caller(self, request: web.Request, deadline: float) -> Caller:
+    async def _caller(self, request: web.Request, deadline: float, peer: str) -> Caller:
         credential = self.authenticator.credential(request)
         caller = self.identities.kept(credential)
         if caller is None:
             try:
                 async with asyncio.timeout_at(deadline):
-                    caller = await self.identities.of(credential, request)
+                    caller = await self.identities.of(credential, request, peer)
             except TimeoutError:
                 raise UpstreamTimeout from None
         return caller
@@ -232,6 +252,12 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
     everything_else = Routes(tag="")
     everything_else.catch_all()(gate.pass_on)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
-    app = new_service(config, tables, contexts)
+    # Behind a proxy all connections come from one address, and it is the proxy's to share them out.
+    limits = Limits(
+        connections_max=config.connections_max,
+        body_bytes_max=config.body_bytes_max,
+        connections_shared=config.trusted_hops == 0,
+    )
+    app = new_service(config, tables, contexts, limits=limits)
     app[GATE] = gate
     return app

@@ -22,7 +22,7 @@ import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.answer_places import Party
+from gateway.fairness import Party
 from gateway.upstream_connection import Answer, BodySource, UpstreamPool
 from shared import tracing
 from shared.errors import (
@@ -176,7 +176,7 @@ class Body:
             if request.method in _METHODS_WITH_BODY:
                 return b"Content-Length: 0\r\n\r\n", b""
             return b"\r\n", b""
-        small = self._length is not None and self._length <= WHOLE_BODY_BYTES_MAX
+        small = (self._bytes_max if self._length is None else self._length) <= WHOLE_BODY_BYTES_MAX
         if small or request.content.is_eof():
             parts = [part async for part in self._parts()]
             body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -207,16 +207,18 @@ async def forward(
     pool: UpstreamPool,
     target: str,
     *,
-    body: Body,
+    framing: bytes,
+    content: bytes | BodySource,
     request_id: str,
     deadline: float,
     identity_token: str | None,
     party: Party,
-    peer: str,
     more_headers: Mapping[str, str],
 ) -> web.StreamResponse:
-    """Ask the service and answer what it answers. `deadline` is a time of the event loop."""
-    framing, content = await body.ready()
+    """Ask the service and answer what it answers.
+
+    `framing` and `content` are what `Body.ready` gives, `deadline` is a time of the event loop.
+    """
     left_s = deadline - asyncio.get_running_loop().time()
     if left_s <= 0:
         raise UpstreamTimeout
@@ -231,7 +233,7 @@ async def forward(
             request_id=request_id,
             deadline_ms=max(1, int(left_s * 1000)),
             identity_token=identity_token,
-            peer=peer,
+            peer=party.peer,
             trace=trace,
         )
         # A change that was made would be told wrongly the second time: a record that was deleted
@@ -245,16 +247,16 @@ async def forward(
                 deadline=deadline,
                 replayable=replayable,
                 bodyless=bodyless,
-                workspace_id=party[0],
+                workspace_id=party.workspace,
             )
         else:
             answer = await pool.send_streaming(
                 head,
                 content,
+                party,
                 deadline=deadline,
                 replayable=replayable,
                 bodyless=bodyless,
-                workspace_id=party[0],
             )
     if answer.status == Unauthorized.status and identity_token is not None:
         # It is us whom the service does not believe (keys, clocks), and no fault of the caller.

@@ -12,16 +12,19 @@ An answer that was asked for before an eviction may describe what was true befor
 answers the requests that asked, but it is not kept, and who asks after the eviction asks anew.
 
 Look-ups are bounded, and those for keys that nobody has ever used successfully (somebody guessing)
-have a lane of their own, so that they cannot stand in the way of the others.
+have slots of their own, so that they cannot stand in the way of the others. These are shared out by
+the client's address, so that guessing from one does not keep new keys from being used at others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,7 +32,7 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import Counter
 
-from gateway.answer_places import Party
+from gateway.fairness import FairSlots, Party, stranger
 from shared.errors import ApiError, ServiceUnavailable, Unauthorized
 from shared.events import AUTH_PULSE, Event
 from shared.identity import Identity, IdentitySigner
@@ -87,10 +90,10 @@ class Caller:
     _token: str = field(default="", repr=False)
     _token_until: float = 0.0
 
-    @property
-    def party(self) -> Party:
-        """Whose large answers are counted together."""
-        return self.identity.workspace_id, self.identity.kind, self.identity.id
+    def party(self, peer: str) -> Party:
+        """Whose large answers and uploads are counted together."""
+        identity = self.identity
+        return Party(identity.workspace_id, identity.kind, identity.id, peer)
 
     def token(self, now: float) -> str:
         """The signed identity, good for at least another half of its life."""
@@ -106,7 +109,7 @@ class _Refusal:
     asked_at: float
 
 
-class _Lane:
+class _Lane(AbstractAsyncContextManager[None]):
     """So many at once, so many in line, and the next is told to come back later."""
 
     def __init__(self, at_once_max: int, waiting_max: int) -> None:
@@ -154,7 +157,11 @@ class Identities:
         self._flights: dict[Credential, asyncio.Task[Caller]] = {}
         self._running: set[asyncio.Task[Caller]] = set()
         self._lane = _Lane(LOOKUPS_AT_ONCE_MAX, LOOKUPS_WAITING_MAX)
-        self._strangers = _Lane(STRANGERS_AT_ONCE_MAX, STRANGERS_WAITING_MAX)
+        self._strangers = FairSlots(
+            STRANGERS_AT_ONCE_MAX,
+            STRANGERS_WAITING_MAX,
+            "Too many API keys are being used for the first time",
+        )
         self._pulse_at = _NEVER
         # Counts evictions: an answer is kept only if none happened since it was asked for.
         self._generation = 0
@@ -171,10 +178,13 @@ class Identities:
             raise Unauthorized(refusal.message)
         return None
 
-    async def of(self, credential: Credential, request: web.Request | None = None) -> Caller:
+    async def of(
+        self, credential: Credential, request: web.Request | None = None, peer: str = ""
+    ) -> Caller:
         """Who this is. Raises what auth_service answered, or that it is away.
 
         `request` is the one on whose behalf auth_service is asked: the question carries its id.
+        `peer` is the address of the client.
         """
         caller = self.kept(credential)
         if caller is not None:
@@ -184,9 +194,8 @@ class Identities:
             # A token was signed by auth_service and a known key was good before: only a key that
             # was never seen to be good may be somebody guessing.
             known = credential in self._callers or not credential.key_hash
-            flight = asyncio.create_task(
-                self._look_up(credential, request, self._lane if known else self._strangers)
-            )
+            lane = self._lane if known else self._strangers.slot(stranger(peer), math.inf)
+            flight = asyncio.create_task(self._look_up(credential, request, lane))
             self._flights[credential] = flight
             self._running.add(flight)
             flight.add_done_callback(self._landed)
@@ -198,7 +207,10 @@ class Identities:
             raise copy.copy(error).with_traceback(None) from None
 
     async def _look_up(
-        self, credential: Credential, request: web.Request | None, lane: _Lane
+        self,
+        credential: Credential,
+        request: web.Request | None,
+        lane: AbstractAsyncContextManager[None],
     ) -> Caller:
         try:
             async with lane:

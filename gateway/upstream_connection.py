@@ -36,7 +36,7 @@ from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from gateway.answer_places import AnswerPlaces, Party
+from gateway.fairness import FairSlots, Party
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.waiting import WAIT_S, WAITED_HEADER, Line
 
@@ -49,7 +49,8 @@ _CONNECT_S_MAX = 2.0
 # A service that restarts refuses connections for a moment; these are the pauses between attempts.
 _CONNECT_PAUSES_S = (0.05, 0.15)
 _BUFFER_BYTES = 1 << 16
-# One connection in so many may carry a body that is still on its way.
+# One connection in so many may carry a body that is still on its way; as many requests may wait for
+# a slot among those.
 UPLOADS_SHARE = 4
 # One in so many may carry an answer to whoever reads it slowly, and one in so many be kept by who
 # waits for a place among those. With the uploads this leaves more than a third to everybody else.
@@ -383,12 +384,20 @@ class UpstreamPool:
         self._opening = 0
         self._waiting: Line[None] = Line(wait_s, lambda _: self._call_next())
         self._closed = False
-        # Whoever streams a body decides how long it takes; a few connections are lent to them, so
-        # that silent uploads cannot take those that everybody else needs.
-        self._uploads = asyncio.Semaphore(max(1, connections_max // UPLOADS_SHARE))
+        # A client that streams a body decides how long it takes; a few connections are lent to
+        # such clients, so that silent uploads cannot take those that everybody else needs.
+        self._uploads = FairSlots(
+            max(1, connections_max // UPLOADS_SHARE),
+            max(1, connections_max // UPLOADS_SHARE),
+            "Too many large bodies are being sent at once",
+            wait_s,
+        )
         # The same of answers, whose readers decide.
-        self._answers = AnswerPlaces(
-            max(1, connections_max // ANSWERS_SHARE), max(1, connections_max // ANSWERS_LINE_SHARE)
+        self._answers = FairSlots(
+            max(1, connections_max // ANSWERS_SHARE),
+            max(1, connections_max // ANSWERS_LINE_SHARE),
+            "Too many large answers are being read at once",
+            wait_s,
         )
         self._kept: dict[Connection, Party] = {}
 
@@ -396,32 +405,25 @@ class UpstreamPool:
         self,
         head: bytes,
         body: BodySource,
+        party: Party,
         *,
         deadline: float,
         replayable: bool = False,
         bodyless: bool = False,
-        workspace_id: str = "",
     ) -> Answer:
-        """As `send`, for a body that is not here yet; waits for one of the few places for those.
+        """As `send`, for a body that is not here yet: it needs one of the few slots for those.
 
-        Raises `ServiceUnavailable` where none came free before the deadline.
+        Raises `ServiceUnavailable` where none comes free soon.
         """
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._uploads.acquire()
-        except TimeoutError:
-            raise ServiceUnavailable from None
-        try:
+        async with self._uploads.slot(party, deadline):
             return await self.send(
                 head,
                 body,
                 deadline=deadline,
                 replayable=replayable,
                 bodyless=bodyless,
-                workspace_id=workspace_id,
+                workspace_id=party.workspace,
             )
-        finally:
-            self._uploads.release()
 
     async def send(
         self,

@@ -62,7 +62,7 @@ async def log_in(
     origin = Origin.of(address, peer, known_device=_speaks_for(claims, login))
     async with app[LOGINS].of(origin.attempt):
         with hashing.place():
-            await _claim_attempt(db, origin, known_device=_speaks_for(claims, login))
+            shared = await _claim_attempt(db, origin, known_device=_speaks_for(claims, login))
             known_hash = None if login is None else login.password_hash
             # No connection is held meanwhile: hashing is the slowest thing here.
             matches = await hashing.run(passwords.matches, known_hash, password)
@@ -78,22 +78,30 @@ async def log_in(
             if user is None:
                 raise Unauthorized("Invalid email or password")
             await store.forget_attempts(conn, origin.attempt)
+            for digest in shared:
+                await store.take_back_attempt(conn, digest)
             await store.remember_network(conn, origin.account, origin.network)
             if new_hash is not None:
                 await users.rehash(conn, login, new_hash)
     return _session(app, user, now)
 
 
-async def _claim_attempt(db: Database, origin: Origin, *, known_device: bool) -> None:
-    """Count the attempt, in both counts or in none. Raises `RateLimited`."""
+async def _claim_attempt(db: Database, origin: Origin, *, known_device: bool) -> list[bytes]:
+    """Count the attempt wherever it counts, or nowhere, and tell in which counts others share.
+
+    Raises `RateLimited`.
+    """
     async with db.transaction() as conn:
-        counts = [(origin.attempt, _DELAYS_S)]
-        if not (known_device or await store.is_known_network(conn, origin.account, origin.network)):
-            counts.append((origin.account, _STRANGERS_DELAYS_S))
-        for digest, delays in counts:
+        if known_device or await store.is_known_network(conn, origin.account, origin.network):
+            shared = []
+        else:
+            shared = [origin.account, origin.place]
+        for digest in (origin.attempt, *shared):
+            delays = _STRANGERS_DELAYS_S if digest in shared else _DELAYS_S
             if not await store.claim_attempt(conn, digest, delays, FORGOTTEN_AFTER_S):
                 left_s = await store.seconds_to_wait(conn, digest)
                 raise RateLimited.after(retry_after_s(left_s))
+    return shared
 
 
 def _speaks_for(claims: Claims | None, login: users.Login | None) -> bool:

@@ -6,9 +6,10 @@ succeeds takes the count away. Addresses that nobody has are counted like all ot
 tells nothing about who has an account.
 
 Failures are counted for an e-mail address and a network together (`origins.py`), so that a guesser
-slows down and the owner elsewhere does not. Guessing from many networks at once is slowed down by a
-second count of the address alone: beyond a hundred failures, networks from which nobody ever logged
-in to it share one attempt a second. Networks and devices that succeeded before are exempt from it.
+slows down and the owner elsewhere does not. Guessing from many networks at once, and at many
+addresses from one network, is slowed down by a count of the address alone and one of the network
+alone: beyond a hundred failures they allow one attempt a second. Logins of an address from networks
+and devices where it succeeded before are exempt from both.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def delays_s() -> list[int]:
 
 
 def strangers_delays_s() -> list[int]:
-    """As `delays_s`, for all networks together from which no login has succeeded before."""
+    """As `delays_s`, for an address in all networks, or a network for all addresses."""
     return [0] * (STRANGERS_FREE_FAILURES - 1) + [STRANGERS_DELAY_S]
 
 

@@ -1,6 +1,6 @@
 """Where a login comes from: failures are counted for an address and a network together.
 
-Whoever guesses from one network makes nobody wait in another. A device that shows a token which the
+Guessing from one network makes nobody wait in another. A device that shows a token which the
 user was given before has a count of its own, so that not even a neighbour in the same network makes
 it wait.
 """
@@ -34,13 +34,19 @@ class Origin:
     """The digests under which an attempt is counted: no address is stored in the clear."""
 
     account: bytes
+    """The e-mail address, over all networks."""
+    place: bytes
+    """The network, over all addresses."""
     network: bytes
+    """The address in this network."""
     attempt: bytes
+    """The same, with known devices apart."""
 
     @classmethod
     def of(cls, address: str, peer: str, *, known_device: bool) -> Origin:
         """The origin of a login with this normalised e-mail address."""
         account = hashlib.sha256(address.encode()).digest()
-        network = hashlib.sha256(account + network_of(peer).encode()).digest()
+        place = hashlib.sha256(b"network " + network_of(peer).encode()).digest()
+        network = hashlib.sha256(account + place).digest()
         kind = b"known device" if known_device else b"stranger"
-        return cls(account, network, hashlib.sha256(network + kind).digest())
+        return cls(account, place, network, hashlib.sha256(network + kind).digest())

@@ -70,6 +70,16 @@ async def forget_attempts(conn: Conn, digest: bytes) -> None:
     await conn.execute("DELETE FROM login_attempts WHERE address_digest = $1", digest)
 
 
+async def take_back_attempt(conn: Conn, digest: bytes) -> None:
+    """Count a login that succeeded as no failure, and leave the failures of others counted."""
+    await conn.execute(
+        """UPDATE login_attempts
+              SET failures = greatest(failures - 1, 0)
+            WHERE address_digest = $1""",
+        digest,
+    )
+
+
 async def is_known_network(conn: Conn, account: bytes, network: bytes) -> bool:
     """Whether a login of this address has succeeded from this network before."""
     return bool(

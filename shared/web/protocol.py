@@ -14,6 +14,7 @@ each of them more than the check.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -58,6 +59,9 @@ class Limits:
     """What one connection may take. Times in seconds."""
 
     connections_max: int = 2_000
+    connections_shared: bool = False
+    """Whether an address may have one more connection only while it has fewer than are left."""
+    first_byte_s_max: float = 10.0
     body_bytes_max: int = 10 << 20
     head_read_s_max: float = 10.0
     body_idle_s_max: float = 15.0
@@ -84,6 +88,8 @@ class Connection(RequestHandler):
         "_head_began_at",
         "_limits",
         "_lingers",
+        "_peer",
+        "_silent_since",
         "_surplus",
         "_unsent",
         "_unsent_since",
@@ -97,6 +103,8 @@ class Connection(RequestHandler):
         self._body_late_s = 0.0
         self._body_moved_at = 0.0
         self._head_began_at: float | None = None
+        self._peer = ""
+        self._silent_since: float | None = None
         self._lingers = False
         self._surplus = False
         self._unsent: tuple[int, int] | None = None
@@ -107,8 +115,11 @@ class Connection(RequestHandler):
         """Serve it, or tell it that there are too many already."""
         manager = self._manager
         assert isinstance(manager, EdgeServer)
-        if manager.takes_one_more():
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
+        if manager.takes_one_more(self._peer):
             super().connection_made(transport)
+            self._silent_since = self._loop.time()
             return
         self._surplus = True
         manager.refuse(cast(asyncio.Transport, transport))
@@ -118,12 +129,15 @@ class Connection(RequestHandler):
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         if not self._surplus:
+            if isinstance(self._manager, EdgeServer):
+                self._manager.lost_one(self._peer)
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, then keep account of what has begun to come and is not complete."""
         if self._surplus:
             return
+        self._silent_since = None
         count = self._request_count
         super().data_received(data)
         if self._request_count != count:
@@ -145,7 +159,10 @@ class Connection(RequestHandler):
 
     def look(self, now: float) -> None:
         """Give up what comes too slowly."""
-        if self._head_began_at is not None:
+        if self._silent_since is not None:
+            if now - self._silent_since > self._limits.first_byte_s_max:
+                self.force_close()
+        elif self._head_began_at is not None:
             if self._waiter is None:
                 # Half of a pipelined request: its time begins when the one before is answered.
                 self._head_began_at = now
@@ -295,6 +312,7 @@ class EdgeServer(Server):
         )
         self._limits = limits
         self._surplus = 0
+        self._by_peer: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> RequestHandler:
@@ -303,9 +321,23 @@ class EdgeServer(Server):
             self._look_later()
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
 
-    def takes_one_more(self) -> bool:
-        """Whether another connection is served."""
-        return len(self._connections) < self._limits.connections_max
+    def takes_one_more(self, peer: str) -> bool:
+        """Whether another connection is served, and counted until `lost_one`.
+
+        With `connections_shared` an address comes to half of them, and the next finds some still.
+        """
+        free = self._limits.connections_max - len(self._connections)
+        held = self._by_peer[peer] if self._limits.connections_shared else 0
+        if held >= free:
+            return False
+        self._by_peer[peer] += 1
+        return True
+
+    def lost_one(self, peer: str) -> None:
+        """A connection that was served is gone."""
+        self._by_peer[peer] -= 1
+        if not self._by_peer[peer]:
+            del self._by_peer[peer]
 
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 before anything was asked, or just close when there are too many of these."""

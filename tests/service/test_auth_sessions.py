@@ -223,8 +223,8 @@ async def test_whoever_it_is_one_hash_is_compared_and_the_same_statements_run(au
         compared = argon2.extract_parameters(verified[0][1])
         work.append((len(verified), len(hashed), len(leases), len(claims), compared))
     assert work == [work[0]] * len(work)
-    # One attempt is counted twice: for the network, and for the address over all networks.
-    assert work[0][:4] == (1, 0, 1, 2)
+    # Counted for the address in this network, for the address, and for the network.
+    assert work[0][:4] == (1, 0, 1, 3)
 
 
 async def test_a_hash_with_old_parameters_is_replaced_by_the_next_login(auth, monkeypatch):
@@ -277,7 +277,7 @@ async def test_a_blocked_address_has_to_wait_with_the_right_password_too(
             429, "RATE_LIMITED", f"Too many requests. Retry after {wait_s} seconds."
         )
     # Waiting it out is enough; being refused meanwhile was no failure.
-    assert await counts(auth) == [5, 5]
+    assert await counts(auth) == [5, 5, 5]
     await unblock(auth)
     assert (await log_in(auth)).status == 200
 
@@ -287,8 +287,8 @@ async def test_who_comes_in_begins_anew(auth):
         await log_in(auth, password="wrong")
     await unblock(auth)
     assert (await log_in(auth)).status == 200
-    # Only the count of the address over all networks stays.
-    assert await counts(auth) == [6]
+    # What the address and the network are counted with alone stays, less the one that came in.
+    assert await counts(auth) == [5, 5]
     for _ in range(5):
         assert (await log_in(auth, password="wrong")).told == REFUSED
 
@@ -302,7 +302,7 @@ async def test_failures_long_ago_are_forgotten(auth):
                   last_at = now() - interval '16 minutes'"""
     )
     assert (await log_in(auth, password="wrong")).told == REFUSED
-    assert await counts(auth) == [1, 1]
+    assert await counts(auth) == [1, 1, 1]
 
 
 async def test_an_address_that_nobody_has_waits_like_any_other(auth, patient):
@@ -376,7 +376,7 @@ async def test_attempts_that_are_long_forgotten_are_swept_away_by_others(auth):
     )
     for n in range(6):
         await log_in(auth, f"nobody-{n}@sigma.io", "wrong")
-    assert await counts(auth) == [1] * 12
+    assert await counts(auth) == [1] * 12 + [6]
 
 
 async def test_no_address_is_stored_where_attempts_are_counted(auth):
@@ -387,7 +387,7 @@ async def test_no_address_is_stored_where_attempts_are_counted(auth):
             UNION ALL
            SELECT n::text FROM login_networks AS n"""
     )
-    assert len(rows) == 4
+    assert len(rows) == 5
     for row in rows:
         for word in ("somebody", "sigma", "hunter2", "192.0.2.1", EMAIL.lower()):
             assert word not in row["told"].lower()
@@ -461,12 +461,20 @@ async def test_many_networks_together_are_slowed_down_and_the_owners_is_not(auth
     monkeypatch.setattr(commands, "_STRANGERS_DELAYS_S", [0] * 9 + [3600])
     assert (await log_in(auth, peer="192.0.2.1")).status == 200
     answers = [await log_in(auth, password="wrong", peer=f"198.51.100.{n % 20}") for n in range(20)]
-    # The login that succeeded was the first of ten attempts of strangers.
-    assert [answer.status for answer in answers] == [401] * 9 + [429] * 11
+    assert [answer.status for answer in answers] == [401] * 10 + [429] * 10
     assert (await log_in(auth, peer="203.0.113.5")).status == 429
     assert (await log_in(auth, peer="192.0.2.1")).status == 200
     # Who was refused for the others' sake was not counted: the first attempt is still to come.
-    assert await counts(auth) == [1] * 9 + [10]
+    assert await counts(auth) == [0] + [1] * 20 + [10]
+
+
+async def test_many_addresses_tried_from_one_network_are_slowed_down_together(auth, monkeypatch):
+    monkeypatch.setattr(commands, "_STRANGERS_DELAYS_S", [0] * 9 + [3600])
+    assert (await log_in(auth, peer="192.0.2.1")).status == 200
+    answers = [await log_in(auth, f"{n}@sigma.io", "wrong", peer="192.0.2.1") for n in range(12)]
+    assert [answer.status for answer in answers] == [401] * 10 + [429] * 2
+    assert (await log_in(auth, peer="192.0.2.1")).status == 200
+    assert (await log_in(auth, "0@sigma.io", "wrong", peer="192.0.2.2")).status == 401
 
 
 async def test_networks_that_succeeded_are_forgotten_after_a_while(auth):
@@ -500,7 +508,7 @@ async def test_when_too_many_want_to_log_in_the_rest_comes_back_later(services, 
     hold.set()
     assert [answer.status for answer in await asyncio.gather(*waiting)] == [401] * 3
     # The one who was sent away was not counted.
-    assert await counts(auth) == [1] * 6
+    assert await counts(auth) == [1] * 6 + [3]
     assert (await log_in(auth, "late@sigma.io", "wrong")).status == 401
 
 

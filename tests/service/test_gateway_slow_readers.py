@@ -10,8 +10,8 @@ from contextlib import aclosing
 import pytest
 from aiohttp import web
 
-from gateway import answer_places, forward
-from gateway.answer_places import AnswerPlaces
+from gateway import forward
+from gateway.fairness import FairSlots, Party, stranger
 from gateway.routes import Service
 from gateway.upstream_connection import UpstreamPool
 from shared.errors import ServiceUnavailable, UpstreamTimeout
@@ -45,14 +45,15 @@ LINE = 4
 async def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> RunningService:
     """A gateway that never loses patience with a reader, unless a test says so."""
     monkeypatch.setattr(forward, "_READER_LATE_S_MAX", 600.0)
-    monkeypatch.setattr(answer_places, "_LINE_S_MAX", 600.0)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         large = request.path == LARGE
         return web.Response(body=b"x" * SIZE if large else b"small")
 
     world.echo.answer = answer
-    return await world.another(upstream_connections_max=CONNECTIONS, request_timeout_s=5)
+    return await world.another(
+        upstream_connections_max=CONNECTIONS, request_timeout_s=5, wait_seconds=60
+    )
 
 
 class SlowReader:
@@ -124,8 +125,8 @@ def all_free(world: World, gateway: RunningService) -> bool:
     return (
         not pool._kept
         and not places._waiting
-        and (places._places._free, places._line._free) == (PLACES, LINE)
-        and not places._places._held
+        and (places._slots._free, places._line._free) == (PLACES, LINE)
+        and not places._slots._held
     )
 
 
@@ -282,7 +283,7 @@ async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(wo
     world.echo.answer = answer
     head = b"GET /%d HTTP/1.1\r\nHost: records\r\n\r\n"
     first = await pool.send(head % 1, deadline=loop.time() + 5)
-    await first.keep(("ws-1", "user", "user-1"), loop.time() + 5)
+    await first.keep(Party("ws-1", "user", "user-1"), loop.time() + 5)
     received = 0
     async with aclosing(first.parts()) as parts:
         async for part in parts:
@@ -307,7 +308,7 @@ async def test_who_loses_the_connection_in_line_takes_no_place(world: World):
         return web.Response(body=b"x" * SIZE)
 
     world.echo.answer = answer
-    party = ("ws-1", "user", "user-1")
+    party = Party("ws-1", "user", "user-1")
     first, second = [
         await pool.send(b"GET / HTTP/1.1\r\nHost: records\r\n\r\n", deadline=loop.time() + 5)
         for _ in range(2)
@@ -318,7 +319,7 @@ async def test_who_loses_the_connection_in_line_takes_no_place(world: World):
     second._connection.close()
     first.close()
     await waiting
-    assert pool._answers._places._free == 2
+    assert pool._answers._slots._free == 2
     with pytest.raises(UpstreamTimeout):
         await second.read(loop.time() + 5)
     await pool.close()
@@ -329,8 +330,8 @@ def soon() -> float:
 
 
 async def test_a_place_that_is_given_and_not_taken_goes_to_the_next():
-    places = AnswerPlaces(2, 4)
-    one, two = ("ws-1", "user", "ann"), ("ws-2", "user", "bob")
+    places = FairSlots(2, 4, "Too many")
+    one, two = Party("ws-1", "user", "ann"), Party("ws-2", "user", "bob")
     await places.take(one, soon())
     first, second = (asyncio.create_task(places.take(one, soon())) for _ in range(2))
     await eventually(lambda: len(places._waiting) == 2)
@@ -339,17 +340,35 @@ async def test_a_place_that_is_given_and_not_taken_goes_to_the_next():
     await asyncio.wait_for(second, 2)
     places.give_back(one)
     # And nobody has kept anything.
-    assert (places._places._free, places._line._free) == (2, 4)
+    assert (places._slots._free, places._line._free) == (2, 4)
     await places.take(two, soon())
 
 
+async def test_an_address_leaves_slots_to_others_however_many_workspaces_it_has():
+    slots = FairSlots(32, 1, "Too many")
+    for n in range(28):
+        await slots.take(Party(f"ws-{n}", "user", "ann", "192.0.2.1"), 0)
+    with pytest.raises(ServiceUnavailable, match="Too many"):
+        await slots.take(Party("ws-28", "user", "ann", "192.0.2.1"), 0)
+    await slots.take(Party("ws-1", "user", "ann", "192.0.2.2"), 0)
+
+
+async def test_strangers_are_shared_out_by_address():
+    slots = FairSlots(8, 1, "Too many")
+    for _ in range(4):
+        await slots.take(stranger("192.0.2.1"), 0)
+    with pytest.raises(ServiceUnavailable, match="Too many"):
+        await slots.take(stranger("192.0.2.1"), 0)
+    await slots.take(stranger("192.0.2.2"), 0)
+
+
 async def test_the_line_is_shared_out_as_well():
-    places = AnswerPlaces(2, 4)
-    one, two = ("ws-1", "user", "ann"), ("ws-2", "user", "bob")
+    places = FairSlots(2, 4, "Too many")
+    one, two = Party("ws-1", "user", "ann"), Party("ws-2", "user", "bob")
     await places.take(one, soon())
     waiting = [asyncio.create_task(places.take(one, soon())) for _ in range(2)]
     await eventually(lambda: len(places._waiting) == 2)
-    with pytest.raises(ServiceUnavailable, match="Too many large answers"):
+    with pytest.raises(ServiceUnavailable, match="Too many"):
         await places.take(one, soon())
     await places.take(two, soon())
     waiting.append(asyncio.create_task(places.take(two, soon())))
@@ -362,13 +381,12 @@ async def test_the_line_is_shared_out_as_well():
 
 @pytest.mark.parametrize(("line_s", "deadline_s"), [(0.05, 600.0), (600.0, 0.05)])
 async def test_the_line_is_for_a_moment_and_no_longer_than_the_deadline(
-    monkeypatch: pytest.MonkeyPatch, line_s: float, deadline_s: float
+    line_s: float, deadline_s: float
 ):
-    monkeypatch.setattr(answer_places, "_LINE_S_MAX", line_s)
-    places = AnswerPlaces(1, 1)
-    party = ("ws-1", "user", "ann")
+    places = FairSlots(1, 1, "Too many", line_s)
+    party = Party("ws-1", "user", "ann")
     await places.take(party, soon())
-    with pytest.raises(ServiceUnavailable, match="Too many large answers"):
+    with pytest.raises(ServiceUnavailable, match="Too many"):
         await asyncio.wait_for(
             places.take(party, asyncio.get_running_loop().time() + deadline_s), timeout=5
         )

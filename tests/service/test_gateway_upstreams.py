@@ -9,17 +9,26 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 
 from gateway import upstream_connection
+from gateway.app import OPEN_REQUESTS_MAX
 from gateway.routes import Service
 from gateway.upstream_connection import UpstreamPool
 from shared import logs, upstream
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
-from tests.service.gateway_world import World, parsed, raw, request_bytes, world
+from tests.service.gateway_world import (
+    READER_KEY,
+    World,
+    parsed,
+    raw,
+    request_bytes,
+    world,
+)
 
 __all__ = ["world"]
 
@@ -457,6 +466,55 @@ async def test_a_client_that_leaves_takes_its_connection_along(world: World):
     finish.set()
     answered = await world.program().get("/records/ent-stays")
     assert answered.told == (200, {"for": "/api/v1/records/ent-stays"})
+
+
+async def test_silent_uploads_of_one_key_leave_slots_to_others(world: World):
+    gateway = await world.another(upstream_connections_max=32)
+    url = urlsplit(gateway.url)
+    silent = request_bytes(
+        method="PUT", headers=[("Content-Type", "application/json"), ("Content-Length", "100000")]
+    )
+    writers = []
+    uploads = world.gate(gateway).pools[Service.RECORDS]._uploads
+    for _ in range(32):
+        _, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(silent + b"{")
+        writers.append(writer)
+    # Eight connections may be lent to uploads: one caller has half, and half of the line.
+    await eventually(lambda: uploads._slots._free == 4 and uploads._line._free == 4)
+    other = world.program(gateway, READER_KEY)
+    answer = await other.post("/dimensions/scope-matrix", {"padding": "x" * 100_000})
+    assert answer.status == 200
+    for writer in writers:
+        writer.transport.abort()
+    await eventually(lambda: uploads._slots._free == 8 and uploads._line._free == 8)
+
+
+async def test_requests_without_a_credential_are_shared_out_by_address(world: World):
+    """One address holds half of what there is; the others find some."""
+    gateway = await world.another(trusted_hops=1)
+    hold = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await hold.wait()
+        return web.Response()
+
+    world.echo.answer = answer
+    guesser, owner = [
+        world.caller(gateway, X_Forwarded_For=peer) for peer in ("192.0.2.1", "198.51.100.1")
+    ]
+    half = OPEN_REQUESTS_MAX // 2
+    flood = [asyncio.create_task(guesser.post("/auth/login", {})) for _ in range(200)]
+    await eventually(lambda: sum(task.done() for task in flood) == 200 - 2 * half)
+    asked = asyncio.create_task(owner.post("/auth/login", {}))
+    await eventually(lambda: world.gate(gateway).open_requests._slots._free == half - 1)
+    refused = [task.result() for task in flood if task.done()]
+    assert {answer.status for answer in refused} == {503}
+    assert refused[0].body["message"] == "Too many requests without a credential"
+    hold.set()
+    assert (await asked).status == 200
+    await asyncio.gather(*flood)
+    await eventually(lambda: world.gate(gateway).open_requests._slots._free == OPEN_REQUESTS_MAX)
 
 
 async def test_no_answer_is_mixed_up_under_pressure(world: World):

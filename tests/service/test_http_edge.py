@@ -312,6 +312,35 @@ async def test_more_connections_than_the_cap_are_told_to_come_back(start_edge: S
     taken.pop().close()
 
 
+async def test_one_address_comes_to_half_of_the_connections(start_edge: StartEdge):
+    edge = await start_edge(connections_max=4, connections_shared=True, linger_s_max=0.2)
+    taken = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    answer = await edge.speak(request("GET", "/open"))
+    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Too many connections")
+    # Linux has every address of 127.0.0.0/8.
+    other = socket.create_connection(("127.0.0.1", edge.port), source_address=("127.0.0.2", 0))
+    other.sendall(request("GET", "/open"))
+    received = await asyncio.to_thread(other.recv, 1_000)
+    assert received.startswith(b"HTTP/1.1 200")
+    other.close()
+    for one in taken:
+        one.close()
+
+    async def served() -> Any:
+        return (await edge.speak(request("GET", "/open"))).status == 200
+
+    await eventually(served)
+
+
+async def test_a_connection_on_which_nothing_comes_is_given_up_early(start_edge: StartEdge):
+    edge = await start_edge(first_byte_s_max=0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+
+
 # How long.
 
 

@@ -337,7 +337,8 @@ async def test_a_flood_of_wrong_keys_is_bounded_and_holds_nobody_up(
     identities.connected()  # Everything is to be asked again, also what was good before.
     auth.answering.clear()
     flood = [
-        asyncio.create_task(identities.of(Credential(key_hash=f"{n:064x}"))) for n in range(1_000)
+        asyncio.create_task(identities.of(Credential(key_hash=f"{n:064x}"), peer=f"peer-{n}"))
+        for n in range(1_000)
     ]
     await settle()
     friends = [asyncio.create_task(identities.of(one)) for one in (KEY, USER)]
@@ -352,6 +353,27 @@ async def test_a_flood_of_wrong_keys_is_bounded_and_holds_nobody_up(
     assert kinds.count(Unauthorized) == let_in
     assert kinds.count(ServiceUnavailable) == 1_000 - let_in
     assert auth.at_once_most == subject.STRANGERS_AT_ONCE_MAX + 2
+
+
+async def test_a_flood_of_wrong_keys_from_one_address_leaves_slots_to_new_keys_from_others(
+    identities: Identities, auth: AuthService
+):
+    auth.answering.clear()
+    flood = [
+        asyncio.create_task(identities.of(Credential(key_hash=f"{n:064x}"), peer="192.0.2.1"))
+        for n in range(1_000)
+    ]
+    await settle()
+    assert auth.at_once == subject.STRANGERS_AT_ONCE_MAX // 2
+    new = asyncio.create_task(identities.of(KEY, peer="198.51.100.1"))
+    await settle()
+    assert auth.asked[-1] == KEY
+    auth.answering.set()
+    assert (await new).identity.id
+    outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    refusals = [one for one in outcomes if isinstance(one, ServiceUnavailable)]
+    assert len(refusals) > 1_000 // 2
+    assert str(refusals[0]) == "Too many API keys are being used for the first time"
 
 
 async def test_what_is_kept_is_bounded(
