@@ -10,6 +10,7 @@ from auth_service.api_keys import handlers as api_keys
 from auth_service.config import Config
 from auth_service.identities import handlers as identities
 from auth_service.roles import handlers as roles
+from auth_service.roles.gates import WORKFLOWS
 from auth_service.roles.naming import RECORDS
 from auth_service.sessions import handlers as sessions
 from auth_service.sessions.commands import LOGINS, TOKEN_KEYS
@@ -40,6 +41,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             schema_version(NAME),
             hashing(config.hashing_threads, config.hashing_waiting_max),
             upstream(RECORDS, str(config.records_url), "records_service"),
+            upstream(WORKFLOWS, str(config.workflow_url), "workflow_service"),
             bus.rabbitmq(config, NAME),
             neighbours(Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service")),
             *(

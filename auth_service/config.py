@@ -20,6 +20,7 @@ class Config(DatabaseConfig):
 
     token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
     records_url: AnyHttpUrl
+    workflow_url: AnyHttpUrl
     quick_login_enabled: bool = False
     hashing_threads: Annotated[int, Field(ge=1, le=64)] = 2
     hashing_waiting_max: Annotated[int, Field(ge=0, le=10_000)] = 64

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from auth_service.roles import store
+from auth_service.roles.gates import Gates
 from auth_service.roles.grants import (
     check_grant,
     check_may_go,
@@ -20,7 +21,7 @@ from auth_service.roles.naming import Dictionary, Meaning, names_in, with_ids
 from auth_service.roles.renaming import attribute_named
 from auth_service.source import SOURCE
 from shared import events, outbox
-from shared.errors import PermissionDenied, ServiceUnavailable
+from shared.errors import Conflict, PermissionDenied, ServiceUnavailable
 from shared.events import Event
 from shared.identity import ADMIN_ROLE, Identity
 from shared.ids import new_id
@@ -46,10 +47,18 @@ class _Judged:
     before_version: int
 
 
-async def create(db: Database, dictionary: Dictionary, actor: Identity, draft: RoleDraft) -> Role:
-    """A new role. Raises `Conflict` when the id is taken."""
+async def create(
+    db: Database, dictionary: Dictionary, gates: Gates, actor: Identity, draft: RoleDraft
+) -> Role:
+    """A new role. Raises `Conflict` when the id is taken, or was and opens a gate still."""
     check_size(draft)
     role_id = draft.id or new_id("role")
+    async with db.acquire() as conn:
+        is_free = await store.find(conn, actor.workspace_id, role_id) is None
+        has_been = is_free and await store.has_been(conn, actor.workspace_id, role_id)
+    if has_been:
+        # Of a time when a role could be deleted that a workflow named.
+        await _check_at_no_gate(gates, role_id, f"Role id '{role_id}' cannot be used again")
     now = datetime.now(UTC)
     blank = blank_role(actor.workspace_id, role_id, now)
     for _ in range(ATTEMPTS_MAX):
@@ -111,15 +120,38 @@ async def update(
     raise _busy(role_id)
 
 
-async def delete(db: Database, actor: Identity, role_id: str, expected: Versions = None) -> None:
-    """Remove a role that nobody holds."""
-    async with db.transaction() as conn:
-        version = await store.next_version(conn, actor.workspace_id, role_id)
-        role = await store.get(conn, actor.workspace_id, role_id)
+async def delete(
+    db: Database, gates: Gates, actor: Identity, role_id: str, expected: Versions = None
+) -> None:
+    """Remove a role that nobody holds and no workflow names.
+
+    A workflow claims the roles that it names before it is committed, and workflow_service answers
+    when the saves that have begun are over (docs/adr/0020). So a save is either seen by the
+    question, or claims the role after it, and then the question is put again.
+    """
+    for _ in range(ATTEMPTS_MAX):
+        async with db.acquire() as conn:
+            role = await store.get(conn, actor.workspace_id, role_id)
+            claims = await store.claims_of(conn, actor.workspace_id, role_id)
         check_version("Role", role.id, role.version, expected)
         check_may_go(role)
-        await store.delete(conn, actor.workspace_id, role_id)
-        await outbox.stage(conn, _told(events.ROLE_DELETED, role.at(version)))
+        await _check_at_no_gate(gates, role_id, f"Role '{role_id}' is in use and cannot be deleted")
+        with suppress(_Changed):
+            async with db.transaction() as conn:
+                version = await store.next_version(conn, actor.workspace_id, role_id)
+                role = await store.get(conn, actor.workspace_id, role_id)
+                check_version("Role", role.id, role.version, expected)
+                if not await store.delete(conn, actor.workspace_id, role_id, claims):
+                    raise _Changed
+                await outbox.stage(conn, _told(events.ROLE_DELETED, role.at(version)))
+            return
+    raise _busy(role_id)
+
+
+async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
+    named_by = await gates.naming(role_id)
+    if named_by:
+        raise Conflict(f"{problem}: workflow '{named_by[0]}' names it at a transition")
 
 
 async def _judged(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from auth_service.roles import commands, store
+from auth_service.roles.gates import Gates
 from auth_service.roles.model import (
     MissingRolesRequest,
     ResolvedPermissionsAnswer,
@@ -60,7 +61,9 @@ async def create_role(request: web.Request) -> web.StreamResponse:
     """
     identity = identity_of(request)
     draft = await read_body(request, RoleDraft)
-    role = await commands.create(request.app[DATABASE], Dictionary(request), identity, draft)
+    role = await commands.create(
+        request.app[DATABASE], Dictionary(request), Gates(request), identity, draft
+    )
     outbox.wake(request.app)
     return _answer(role, status=201, location=f"/api/v1/roles/{role.id}")
 
@@ -116,10 +119,14 @@ async def replace_role(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_role(request: web.Request) -> web.StreamResponse:
-    """Deletes the role. Refused while a user holds it, and for `role-admin`."""
+    """Deletes the role. Refused while a user holds or a workflow names it, and for `role-admin`."""
     identity = identity_of(request)
     await commands.delete(
-        request.app[DATABASE], identity, request.match_info["id"], if_match(request)
+        request.app[DATABASE],
+        Gates(request),
+        identity,
+        request.match_info["id"],
+        if_match(request),
     )
     outbox.wake(request.app)
     return no_content()
@@ -165,11 +172,15 @@ async def get_role_document(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/roles/missing", body=MissingRolesRequest)
 async def find_missing_roles(request: web.Request) -> web.StreamResponse:
-    """Which of these roles the caller's workspace does not have."""
+    """Which of these roles do not exist. A workflow is about to name them: the others are claimed.
+
+    A deletion of one that has asked whether workflows name it asks again.
+    """
     identity = _caller(request)
     asked = await read_body(request, MissingRolesRequest)
     async with request.app[DATABASE].acquire() as conn:
-        missing = await store.missing(conn, identity.workspace_id, asked.ids)
+        claimed = await store.claim(conn, identity.workspace_id, asked.ids)
+    missing = [one for one in dict.fromkeys(asked.ids) if one not in claimed]
     return json_response({"missing": missing})
 
 

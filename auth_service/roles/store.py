@@ -63,12 +63,19 @@ async def update(conn: Conn, role: Role) -> None:
     )
 
 
-async def delete(conn: Conn, workspace_id: str, role_id: str) -> None:
-    """Raises `Conflict` while a user holds the role, also one who is being created now."""
+async def delete(conn: Conn, workspace_id: str, role_id: str, claims: int) -> bool:
+    """False when workflows were about to name it more than `claims` times.
+
+    Raises `Conflict` while a user holds the role, also one who is being created now.
+    """
     with translated({"users_have_a_role": lambda _: Conflict.in_use("Role", role_id)}):
-        await conn.execute(
-            "DELETE FROM roles WHERE workspace_id = $1 AND id = $2", workspace_id, role_id
+        tag = await conn.execute(
+            "DELETE FROM roles WHERE workspace_id = $1 AND id = $2 AND claims = $3",
+            workspace_id,
+            role_id,
+            claims,
         )
+    return tag != "DELETE 0"
 
 
 async def get(conn: Conn, workspace_id: str, role_id: str) -> Role:
@@ -105,19 +112,42 @@ async def all_of(conn: Conn, workspace_id: str) -> list[Role]:
     return [_role(row) for row in rows]
 
 
-async def missing(conn: Conn, workspace_id: str, role_ids: Sequence[str]) -> list[str]:
-    """Those of the ids that no role has, each once, in the order of asking."""
+async def claim(conn: Conn, workspace_id: str, role_ids: Sequence[str]) -> set[str]:
+    """Count that workflows are about to name these roles; those of them that exist."""
     rows = await conn.fetch(
-        """SELECT asked.id
-             FROM unnest($2::text[]) WITH ORDINALITY AS asked (id, position)
-            WHERE NOT EXISTS (SELECT FROM roles
-                               WHERE roles.workspace_id = $1 AND roles.id = asked.id)
-            GROUP BY asked.id
-            ORDER BY min(asked.position)""",
+        """  WITH named AS (
+                  SELECT id
+                    FROM roles
+                   WHERE workspace_id = $1 AND id = ANY($2::text[])
+                   ORDER BY id
+                     FOR NO KEY UPDATE)
+           UPDATE roles
+              SET claims = claims + 1
+             FROM named
+            WHERE roles.workspace_id = $1 AND roles.id = named.id
+        RETURNING roles.id""",
         workspace_id,
         list(role_ids),
     )
-    return [row["id"] for row in rows]
+    return {row["id"] for row in rows}
+
+
+async def claims_of(conn: Conn, workspace_id: str, role_id: str) -> int:
+    """How often workflows were about to name this role; 0 where there is none."""
+    claims: int | None = await conn.fetchval(
+        "SELECT claims FROM roles WHERE workspace_id = $1 AND id = $2", workspace_id, role_id
+    )
+    return claims or 0
+
+
+async def has_been(conn: Conn, workspace_id: str, role_id: str) -> bool:
+    """Whether there is, or was, a role with this id."""
+    known: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM role_versions WHERE workspace_id = $1 AND role_id = $2)",
+        workspace_id,
+        role_id,
+    )
+    return known
 
 
 async def version_of(conn: Conn, workspace_id: str, role_id: str) -> int | None:

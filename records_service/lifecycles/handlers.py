@@ -11,13 +11,14 @@ from records_service.lifecycles import commands, store
 from records_service.lifecycles.model import Retirement
 from shared.bounds import AtMost
 from shared.errors import PermissionDenied
-from shared.identity import Flag
+from shared.identity import Flag, Identity
 from shared.postgres import DATABASE
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 STATES_MAX = 1_000
 REFERENCES_MAX = 1_000
 RETIREMENTS_MAX = 1_000
+ASKED_BY = "workflow_service"
 
 routes = Routes(tag="Internal")
 
@@ -63,10 +64,11 @@ class References(BaseModel):
 async def retire_states(request: web.Request) -> web.StreamResponse:
     """204 when no record is in these states, and none will enter them; otherwise 409."""
     identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
+    identity = _modeller(request)
     asked = await read_body(request, RetiringStates)
     await commands.retire(
         request.app[DATABASE],
-        identity_of(request).workspace_id,
+        identity.workspace_id,
         request.match_info["id"],
         asked.states,
         asked.version,
@@ -79,9 +81,18 @@ async def readmit_states(request: web.Request) -> web.StreamResponse:
     """The workflow kept its states after all."""
     identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     await commands.readmit(
-        request.app[DATABASE], identity_of(request).workspace_id, request.match_info["id"]
+        request.app[DATABASE], _modeller(request).workspace_id, request.match_info["id"]
     )
     return no_content()
+
+
+@routes.internal_post("/internal/workflows/{id}/binds")
+async def find_binding(request: web.Request) -> web.StreamResponse:
+    """Whether a schema is bound to the workflow, those counted that are being saved now."""
+    workspace_id = _modeller(request).workspace_id
+    async with request.app[DATABASE].transaction() as conn:
+        bound = await store.binds(conn, workspace_id, request.match_info["id"])
+    return json_response({"bound": bound})
 
 
 @routes.internal_post("/internal/retirements/claim", body=RetirementsDue)
@@ -123,6 +134,7 @@ async def readmit_retirement(request: web.Request) -> web.StreamResponse:
 async def check_references(request: web.Request) -> web.StreamResponse:
     """Those references whose schema does not exist or is bound to another workflow."""
     _check_is_service(request)
+    _check_is_service(request)
     asked = await read_body(request, References)
     async with request.app[DATABASE].acquire() as conn:
         bound = await store.bound(
@@ -136,7 +148,17 @@ async def check_references(request: web.Request) -> web.StreamResponse:
     return json_response({"stale": stale})
 
 
+def _modeller(request: web.Request) -> Identity:
+    """On whose behalf workflow_service asks: somebody who may change workflows."""
+    identity = identity_of(request)
+    if identity.kind == "service":
+        raise PermissionDenied
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
+    return identity
+
+
 def _check_is_service(request: web.Request) -> None:
-    """What speaks of all workspaces is not for those who act in one."""
-    if identity_of(request).kind != "service":
+    """What speaks of all workspaces is for workflow_service, and for nobody who acts in one."""
+    identity = identity_of(request)
+    if (identity.kind, identity.id) != ("service", ASKED_BY):
         raise PermissionDenied

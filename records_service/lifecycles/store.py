@@ -179,6 +179,32 @@ async def readmit_claimed(conn: Conn, retirement: Retirement) -> bool:
     return bool(readmitted)
 
 
+async def binding(conn: Conn, workspace_id: str) -> None:
+    """A schema is about to be bound to a workflow in this transaction; several may be at once."""
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('bind ' || $1, 0))", workspace_id
+    )
+
+
+async def binds(conn: Conn, workspace_id: str, workflow_id: str) -> bool:
+    """Whether a schema is bound to the workflow, after every binding that is under way has ended.
+
+    In a transaction: until its end no other binding begins.
+    """
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('bind ' || $1, 0))", workspace_id
+    )
+    bound: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM schemas
+                        WHERE workspace_id = $1 AND body->>'workflowId' = $2)
+        """,
+        workspace_id,
+        workflow_id,
+    )
+    return bound
+
+
 async def bound(
     conn: Conn, references: Sequence[tuple[str, str, str]]
 ) -> set[tuple[str, str, str]]:

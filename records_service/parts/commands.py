@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -53,13 +53,20 @@ async def take_lock(conn: Conn, workspace_id: str) -> ModelSize:
 
 
 @asynccontextmanager
-async def changing_model(app: web.Application, workspace_id: str) -> AsyncIterator[Conn]:
+async def changing_model(
+    app: web.Application,
+    workspace_id: str,
+    first: Callable[[Conn], Awaitable[None]] | None = None,
+) -> AsyncIterator[Conn]:
     """A transaction that holds the model lock; the relay is woken when it has committed.
 
     One of a workspace at a time in each process: those who wait for the lock hold no connection.
-    Raises `LimitExceeded`, with nothing changed, when the model has grown beyond its bounds.
+    What is done `first` keeps no writer of records waiting. Raises `LimitExceeded`, with nothing
+    changed, when the model has grown beyond its bounds.
     """
     async with app[MODELLERS].of(workspace_id), app[DATABASE].transaction() as conn:
+        if first is not None:
+            await first(conn)
         before = await take_lock(conn, workspace_id)
         yield conn
         await _check_size(conn, workspace_id, before, app[MODEL_SIZE_MAX])

@@ -1,9 +1,11 @@
 """Creates, replaces and deletes schemas, each in one transaction with its event.
 
-A workflow belongs to workflow_service. Before the transaction it is told of the reference, so that
-it cannot delete the workflow any more, and hands over the definition; the event of the save
-confirms the reference. A save that fails leaves a reference behind that nobody confirms, and
-workflow_service's comparison releases it.
+A workflow belongs to workflow_service. In the transaction, before the model lock, it is told of the
+reference, so that it cannot delete the workflow any more, and hands over the definition; the event
+of the save confirms the reference. A save that fails leaves a reference behind that nobody
+confirms, and workflow_service's comparison releases it. A deletion that finds references waits for
+the saves that have begun (`lifecycles.store.binds`), so it knows at once whether the workflow is
+free.
 """
 
 from __future__ import annotations
@@ -54,12 +56,12 @@ async def create(request: web.Request, role: Role | None, draft: SchemaDraft) ->
     async with app[DATABASE].acquire() as conn:
         await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         await store.check_free(conn, workspace_id, schema_id, draft.alias)
-    definition = await _workflow(request, schema_id, draft.workflow_id)
-    async with changing_model(app, workspace_id) as conn:
+    workflow = _Workflow(request, schema_id, draft.workflow_id)
+    async with changing_model(app, workspace_id, workflow.refer) as conn:
         body = await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
-        if definition is not None:
-            await lifecycles.keep(conn, workspace_id, definition)
+        if workflow.definition is not None:
+            await lifecycles.keep(conn, workspace_id, workflow.definition)
         await _tell(conn, SCHEMA_CREATED, workspace_id, part)
     return part
 
@@ -81,8 +83,8 @@ async def replace(
     async with app[DATABASE].acquire() as conn:
         _, asked = await _judge(conn, workspace_id, role, schema_id, draft, expected)
     workflow_id = asked.get("workflowId")
-    definition = await _workflow(request, schema_id, workflow_id)
-    async with changing_model(app, workspace_id) as conn:
+    workflow = _Workflow(request, schema_id, workflow_id)
+    async with changing_model(app, workspace_id, workflow.refer) as conn:
         old, body = await _judge(conn, workspace_id, role, schema_id, draft, expected)
         if body.get("workflowId") != workflow_id:
             raise ServiceUnavailable(f"The workflow of schema '{schema_id}' is being changed")
@@ -90,8 +92,8 @@ async def replace(
             await parts.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
             await parts.remember_alias(conn, SCHEMA, workspace_id, old)
         part = await parts.replace(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
-        if definition is not None:
-            await lifecycles.keep(conn, workspace_id, definition)
+        if workflow.definition is not None:
+            await lifecycles.keep(conn, workspace_id, workflow.definition)
         if old.body.get("workflowId") != workflow_id:
             await _move_records(conn, identity, schema_id, workflow_id)
         await _tell(conn, SCHEMA_UPDATED, workspace_id, part)
@@ -113,22 +115,32 @@ async def delete(request: web.Request, schema_id: str, expected: Versions) -> No
         await _tell(conn, SCHEMA_DELETED, workspace_id, old)
 
 
-async def _workflow(
-    request: web.Request, schema_id: str, workflow_id: str | None
-) -> Definition | None:
-    """Register the reference; the definition, or `ValidationError` for an unknown workflow."""
-    if workflow_id is None:
-        return None
-    try:
-        definition: Definition = await request.app[WORKFLOW_SERVICE].request(
-            "PUT",
-            f"/internal/workflow-references/{schema_id}",
-            json={"workflowId": workflow_id},
-            request=request,
-        )
-    except NotFound as error:
-        raise ValidationError.at("/workflowId", f"Field 'workflowId': {error.message}") from None
-    return definition
+class _Workflow:
+    """The workflow that a schema is about to be saved with, if any."""
+
+    def __init__(self, request: web.Request, schema_id: str, workflow_id: str | None) -> None:
+        self._request = request
+        self._schema_id = schema_id
+        self._workflow_id = workflow_id
+        self.definition: Definition | None = None
+        """Known when the reference is registered."""
+
+    async def refer(self, conn: Conn) -> None:
+        """Register the reference; `ValidationError` for an unknown workflow."""
+        if self._workflow_id is None:
+            return
+        await lifecycles.binding(conn, identity_of(self._request).workspace_id)
+        try:
+            self.definition = await self._request.app[WORKFLOW_SERVICE].request(
+                "PUT",
+                f"/internal/workflow-references/{self._schema_id}",
+                json={"workflowId": self._workflow_id},
+                request=self._request,
+            )
+        except NotFound as error:
+            raise ValidationError.at(
+                "/workflowId", f"Field 'workflowId': {error.message}"
+            ) from None
 
 
 async def _judge(

@@ -80,6 +80,7 @@ def test_what_is_wrong_is_told_in_plain_words_all_at_once():
         "SIGMA_IDENTITY_KEYS": "secret",
         "SIGMA_TOKEN_KEYS": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw==",
         "SIGMA_RECORDS_URL": "records:8082",
+        "SIGMA_WORKFLOW_URL": "http://workflows:8083",
         "SIGMA_LOG_LEVEL": "loud",
         "SIGMA_QUICK_LOGIN_ENABLED": "perhaps",
         "SIGMA_HASHING_THREADS": "0",

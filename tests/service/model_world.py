@@ -27,6 +27,7 @@ from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller
 from workflow_service.app import create_app as create_workflow_app
 from workflow_service.config import Config as WorkflowConfig
+from workflow_service.workflows.neighbours import RECORDS
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ async def running(
     async with Services(servers, keyring) as services:
         workflows = await services.start(create_workflow_app, WorkflowConfig)
         records = await services.start(create_app, Config, workflow_url=workflows.url)
+        # Each asks the other, and neither address is known before both are there.
+        workflows.app[RECORDS]._base_url = records.url
         yield records, workflows
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
+from aiohttp import web
 
 from auth_service.app import create_app
 from auth_service.config import Config
@@ -24,8 +25,18 @@ TOKEN_KEYS = "test=" + "QUFB" * 11 + "QQ=="
 
 @pytest.fixture
 async def auth(services: Services) -> RunningService:
+    async def named(_request: web.Request) -> web.Response:
+        return web.json_response({"workflowIds": []})
+
+    workflows = web.Application()
+    workflows.router.add_post("/internal/roles/{id}/named", named)
     return await services.start(
-        create_app, Config, "all", token_keys=TOKEN_KEYS, amqp_url=await services.broker()
+        create_app,
+        Config,
+        "all",
+        token_keys=TOKEN_KEYS,
+        amqp_url=await services.broker(),
+        workflow_url=await services.serve(workflows),
     )
 
 

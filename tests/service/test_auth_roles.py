@@ -99,14 +99,47 @@ class Records:
         )
 
 
+class Workflows:
+    """workflow_service as these tests need it: which workflows name a role."""
+
+    def __init__(self) -> None:
+        self.naming: dict[str, list[str]] = {}
+        self.away = False
+        self.before_answering: list[Callable[[], Awaitable[Any]]] = []
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/internal/roles/{id}/named", self._named)
+        return app
+
+    async def _named(self, request: web.Request) -> web.StreamResponse:
+        if self.away:
+            told = {"error": "SERVICE_UNAVAILABLE", "message": "Service unavailable"}
+            return web.json_response(told, status=503)
+        named_by = self.naming.get(request.match_info["id"], [])
+        for happens in self.before_answering:
+            await happens()
+        return web.json_response({"workflowIds": named_by})
+
+
+@pytest.fixture
+def workflows() -> Workflows:
+    return Workflows()
+
+
 @pytest.fixture
 def records() -> Records:
     return Records()
 
 
 @pytest.fixture
-async def auth(start: Start, services: Services, records: Records) -> RunningService:
-    return await start(records_url=await services.serve(records.app()))
+async def auth(
+    start: Start, services: Services, records: Records, workflows: Workflows
+) -> RunningService:
+    return await start(
+        records_url=await services.serve(records.app()),
+        workflow_url=await services.serve(workflows.app()),
+    )
 
 
 async def add_user(auth: RunningService, user_id: str, role_id: str) -> None:
@@ -446,6 +479,62 @@ async def test_a_deletion_waits_for_a_user_who_is_being_created(auth):
     assert (await deletion).told == error(
         409, "CONFLICT", "Role 'role-editor' is in use and cannot be deleted"
     )
+
+
+async def test_a_role_that_a_gate_names_stays_and_the_workflow_is_told(auth, workflows):
+    admin = auth.as_(identities.admin())
+    (await admin.post("/roles", full_role())).ok()
+    workflows.naming["role-editor"] = ["wf-a", "wf-b"]
+    assert (await admin.delete("/roles/role-editor")).told == error(
+        409,
+        "CONFLICT",
+        "Role 'role-editor' is in use and cannot be deleted: workflow 'wf-a' names it at a"
+        " transition",
+    )
+    workflows.away = True
+    away = await admin.delete("/roles/role-editor")
+    assert away.told == error(
+        503,
+        "SERVICE_UNAVAILABLE",
+        "Whether a workflow names role 'role-editor' cannot be told at the moment",
+    )
+    assert int(away.headers["Retry-After"]) > 0
+    workflows.away = False
+    workflows.naming.clear()
+    assert (await admin.delete("/roles/role-editor")).status == 204
+
+
+async def test_a_workflow_that_claims_a_role_while_it_is_being_deleted_is_asked_about(
+    auth, workflows
+):
+    """The save began after the question was answered, and is committed before the deletion."""
+    admin = auth.as_(identities.admin())
+    (await admin.post("/roles", full_role())).ok()
+
+    async def name_it() -> None:
+        workflows.before_answering.clear()
+        answer = await admin.post("/internal/roles/missing", {"ids": ["role-editor", "role-x"]})
+        assert answer.ok() == {"missing": ["role-x"]}
+        workflows.naming["role-editor"] = ["wf-late"]
+
+    workflows.before_answering.append(name_it)
+    answer = await admin.delete("/roles/role-editor")
+    assert (answer.status, "workflow 'wf-late' names it" in answer.body["message"]) == (409, True)
+    assert (await admin.get("/roles/role-editor")).status == 200
+
+
+async def test_an_id_that_opens_a_gate_still_is_not_used_again(auth, workflows):
+    admin = auth.as_(identities.admin())
+    (await admin.post("/roles", full_role())).ok()
+    (await admin.delete("/roles/role-editor")).ok()
+    workflows.naming["role-editor"] = ["wf-old"]
+    assert (await admin.post("/roles", full_role())).told == error(
+        409,
+        "CONFLICT",
+        "Role id 'role-editor' cannot be used again: workflow 'wf-old' names it at a transition",
+    )
+    workflows.naming.clear()
+    assert (await admin.post("/roles", full_role())).status == 201
 
 
 # --- the built-in role

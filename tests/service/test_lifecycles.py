@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiohttp import web
 
 from records_service.app import create_app
 from records_service.config import Config
+from records_service.lifecycles import store
 from records_service.reactions import keep_workflow
 from shared.events import WORKFLOW_UPDATED, Event
 from shared.postgres import DATABASE
 from tests.kit import identities
+from tests.kit.eventually import eventually
 from tests.kit.sigma import error
 
 WORKSPACE = "ws-test"
@@ -190,6 +194,74 @@ async def test_what_speaks_of_all_workspaces_is_for_services_alone(admin):
     }
     assert (await admin.post("/internal/retirements/claim", due)).told == denied
     assert (await admin.post("/internal/retirements/readmit", one)).told == denied
+
+
+async def test_what_is_asked_of_workflows_is_for_those_who_may_change_them(service, admin):
+    denied = error(403, "PERMISSION_DENIED", "Permission denied")
+    user = service.as_(identities.user())
+    asked = {"references": []}
+    assert (await admin.post("/internal/workflow-references/check", asked)).told == denied
+    gateway = service.as_service("gateway")
+    assert (await gateway.post("/internal/workflow-references/check", asked)).told == denied
+    workflow = service.as_service("workflow_service")
+    assert (await workflow.post("/internal/workflow-references/check", asked)).status == 200
+    for caller in (user, workflow):
+        assert (await retire(caller, ["state-draft"], 2)).told == denied
+        readmitted = await caller.delete("/internal/workflows/wf-simple/retired-states")
+        assert readmitted.told == denied
+        assert (await caller.post("/internal/workflows/wf-simple/binds")).told == denied
+
+
+async def test_a_workflow_is_free_when_the_saves_that_have_begun_are_over(service, admin):
+    path = "/internal/workflows/wf-simple/binds"
+    assert (await admin.post(path)).body == {"bound": True}
+    assert (await admin.post("/internal/workflows/wf-other/binds")).body == {"bound": False}
+    foreign = service.as_(identities.admin("ws-other"))
+    assert (await foreign.post(path)).body == {"bound": False}
+    schema = (await admin.get("/schemas/schema-a")).ok()
+    (await admin.put("/schemas/schema-a", {**schema, "workflowId": None})).ok()
+    async with service.app[DATABASE].transaction() as conn:
+        await store.binding(conn, WORKSPACE)
+        question = asyncio.create_task(admin.post(path))
+        await eventually(lambda: waits_for_a_lock(service))
+        assert not question.done()
+        await conn.execute(
+            """UPDATE schemas SET body = jsonb_set(body, '{workflowId}', '"wf-simple"')"""
+        )
+    assert (await question).body == {"bound": True}
+
+
+async def test_a_schema_is_bound_under_the_lock_that_deletions_wait_for(services):
+    """Its reference is registered when the lock is held already."""
+    held = []
+
+    async def register(_request):
+        held.append(
+            await records.database.fetchval(
+                """SELECT count(*) FROM pg_locks
+                    WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted
+                      AND database = (SELECT oid FROM pg_database
+                                       WHERE datname = current_database())"""
+            )
+        )
+        return web.json_response(definition(1, "draft", "review"))
+
+    neighbour = web.Application()
+    neighbour.router.add_put("/internal/workflow-references/{schema}", register)
+    url = await services.serve(neighbour)
+    records = await services.start(create_app, Config, auth_url=url, workflow_url=url)
+    caller = records.as_(identities.admin())
+    body = {"id": "schema-a", "alias": "a", "name": "A", "variantEnabled": False}
+    (await caller.post("/schemas", {**body, "workflowId": "wf-simple"})).ok()
+    (await caller.put("/schemas/schema-a", {**body, "workflowId": "wf-simple"})).ok()
+    assert held == [1, 1]
+
+
+async def waits_for_a_lock(service):
+    return await service.database.fetchval(
+        """SELECT count(*) > 0 FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    )
 
 
 async def test_old_news_changes_nothing(service, admin):

@@ -379,3 +379,24 @@ async def test_a_schema_keeps_its_workflow_and_groups_where_they_are_left_out(
     assert (changed.get("workflowId"), changed["attributeGroups"]) == (None, [])
     read = (await admin.get(f"/records/{record['id']}")).ok()
     assert (read["lifecycleStateId"], read["values"]) == (None, {})
+
+
+@pytest.mark.parametrize("how", ["unbound", "deleted", "never saved"])
+async def test_a_workflow_is_free_at_once_when_its_last_schema_lets_go_of_it(
+    world: World, how: str
+):
+    """No event is heard in between: in these services none is."""
+    flow = workflow_body("free", ("draft",), [])
+    (await world.workflow_admin.post("/workflows", flow)).ok()
+    bound = schema("bound", [], attributeGroups=[], workflowId="wf-free")
+    if how == "never saved":
+        path = "/internal/workflow-references/schema-bound"
+        (await world.workflow_admin.put(path, {"workflowId": "wf-free"})).ok()
+    else:
+        (await world.admin.post("/schemas", bound)).ok()
+        assert (await world.workflow_admin.delete("/workflows/wf-free")).status == 409
+        if how == "unbound":
+            (await world.admin.put("/schemas/schema-bound", {**bound, "workflowId": None})).ok()
+        else:
+            assert (await world.admin.delete("/schemas/schema-bound")).status == 204
+    assert (await world.workflow_admin.delete("/workflows/wf-free")).status == 204

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ from aiohttp import web
 
 from shared.identity import Flag
 from tests.kit import identities
+from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
@@ -22,6 +25,7 @@ class Neighbours:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, Any]] = []
+        self.before_answering: list[Callable[[], Awaitable[None]]] = []
         self.roles = {"role-admin", "role-editor"}
         self.states_in_use: set[str] = set()
         self.attributes = {"sku": "attr-sku", "attr-cost": "attr-cost"}
@@ -42,6 +46,8 @@ class Neighbours:
 
     async def _missing_roles(self, request: web.Request) -> web.Response:
         ids = (await self._heard(request))["ids"]
+        for happens in self.before_answering:
+            await happens()
         return web.json_response({"missing": [one for one in ids if one not in self.roles]})
 
     async def _names(self, request: web.Request) -> web.Response:
@@ -500,3 +506,66 @@ async def test_a_stranger_is_told_nothing(service: RunningService):
 async def test_a_service_cannot_act_as_a_client(service: RunningService):
     answer = await service.as_service("workflow_service").get("/workflows")
     assert answer.told == error(403, "PERMISSION_DENIED", "Permission denied")
+
+
+async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: Services):
+    service = await services.start(create_app, Config)
+    admin = service.as_(identities.admin())
+    states = [{"id": "state-draft", "alias": "draft", "hidden": ["cost"]}]
+    sent = lifecycle(states=states, transitions=[])
+    answer = await admin.post("/workflows", sent)
+    assert answer.told == error(
+        503,
+        "SERVICE_UNAVAILABLE",
+        "What the names in this workflow mean cannot be told at the moment",
+    )
+    assert int(answer.headers["Retry-After"]) > 0
+    assert (await admin.get("/workflows")).body == []
+
+
+async def test_more_names_than_can_be_asked_about_are_refused(admin: Caller):
+    states = [{"id": f"state-{n}", "hidden": [f"n{n}-{i}" for i in range(2_000)]} for n in range(6)]
+    sent = lifecycle(states=states, defaultStateId="state-0", transitions=[])
+    assert (await admin.post("/workflows", sent)).told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'states' names at most 10000 different attributes in all its lists together,"
+        " got 12000",
+    )
+
+
+async def test_a_role_is_asked_about_when_the_saves_that_have_begun_are_over(
+    service: RunningService, admin: Caller, neighbours: Neighbours
+):
+    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
+    path = "/internal/roles/role-editor/named"
+    assert (await admin.post(path)).body == {"workflowIds": []}
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        begun.set()
+        await go_on.wait()
+
+    neighbours.before_answering.append(hold)
+    saving = asyncio.create_task(admin.post("/workflows", lifecycle(transitions=[step])))
+    await begun.wait()
+    question = asyncio.create_task(admin.post(path))
+    await eventually(lambda: _waits_for_a_lock(service))
+    assert not question.done()
+    go_on.set()
+    assert (await saving).status == 201
+    assert (await question).body == {"workflowIds": ["wf-lifecycle"]}
+    assert (await admin.post("/internal/roles/role-admin/named")).body == {"workflowIds": []}
+    foreign = service.as_(identities.admin("ws-other"))
+    assert (await foreign.post(path)).body == {"workflowIds": []}
+    denied = error(403, "PERMISSION_DENIED", "Permission denied")
+    assert (await service.as_(identities.user()).post(path)).told == denied
+
+
+async def _waits_for_a_lock(service: RunningService) -> bool:
+    return bool(
+        await service.database.fetchval(
+            """SELECT count(*) > 0 FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+        )
+    )

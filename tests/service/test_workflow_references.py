@@ -36,7 +36,14 @@ class Schemas:
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/internal/workflow-references/check", self._check)
+        app.router.add_post("/internal/workflows/{id}/binds", self._binds)
         return app
+
+    async def _binds(self, request: web.Request) -> web.Response:
+        workflow_id = request.match_info["id"]
+        for happens in self.before_answering:
+            await happens()
+        return web.json_response({"bound": any(name[2] == workflow_id for name in self.bound)})
 
     async def _check(self, request: web.Request) -> web.Response:
         references = (await request.json())["references"]
@@ -126,17 +133,19 @@ async def test_a_service_has_no_workspace_to_register_in(service: RunningService
 
 
 async def test_a_workflow_that_is_referred_to_cannot_be_deleted(
-    service: RunningService, admin: Caller
+    service: RunningService, admin: Caller, schemas: Schemas
 ):
     await refer(admin)
+    schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
     assert (await admin.delete("/workflows/wf-a")).told == IN_USE
     assert (await admin.get("/workflows/wf-a")).status == 200
     assert [event.type for event in await service.staged()] == 2 * ["workflow.created"]
 
 
 async def test_a_reference_in_another_workspace_protects_nothing_here(
-    service: RunningService, admin: Caller
+    service: RunningService, admin: Caller, schemas: Schemas
 ):
+    schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
     other = service.as_(identities.admin(workspace="ws-other"))
     await other.post("/workflows", flow("a"))
     await refer(other)
@@ -145,8 +154,9 @@ async def test_a_reference_in_another_workspace_protects_nothing_here(
 
 
 async def test_a_deletion_and_a_reference_at_the_same_time_never_both_succeed(
-    service: RunningService, admin: Caller
+    service: RunningService, admin: Caller, schemas: Schemas
 ):
+    schemas.bound = {(WORKSPACE, f"schema-{n}", f"wf-race-{n}") for n in range(50)}
     for nth in range(50):
         name = f"race-{nth}"
         await admin.post("/workflows", flow(name))
@@ -164,8 +174,9 @@ async def test_a_deletion_and_a_reference_at_the_same_time_never_both_succeed(
 
 
 async def test_a_deletion_waits_for_a_reference_that_is_not_committed_yet(
-    service: RunningService, admin: Caller
+    service: RunningService, admin: Caller, schemas: Schemas
 ):
+    schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
     async with service.database.transaction() as conn:
         await conn.execute(
             """INSERT INTO workflow_references
@@ -250,8 +261,9 @@ async def test_a_schema_made_anew_under_an_old_id_goes_on_counting(
 
 
 async def test_news_of_one_save_does_not_settle_another_that_is_under_way(
-    service: RunningService, admin: Caller
+    service: RunningService, admin: Caller, schemas: Schemas
 ):
+    schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
     await refer(admin)  # The save of version 1 ...
     await refer(admin, workflow_id="wf-b")  # ... of version 2 ...
     await refer(admin)  # ... and of version 3, which is not committed yet.
@@ -281,12 +293,18 @@ async def test_a_schema_that_is_gone_already_does_not_hold_up_a_deletion(
     assert await references(service) == []
 
 
-async def test_a_save_under_way_is_not_taken_for_a_schema_that_is_gone(
-    admin: Caller, schemas: Schemas
+async def test_a_save_that_failed_does_not_hold_up_a_deletion(
+    service: RunningService, admin: Caller
 ):
+    """records_service has let every save that had begun end, and no schema is bound."""
     await refer(admin)
-    assert (await admin.delete("/workflows/wf-a")).told == IN_USE
-    assert schemas.asked == []
+    assert (await admin.delete("/workflows/wf-a")).status == 204
+    assert await references(service) == []
+
+
+async def test_only_somebody_who_may_change_schemas_registers(service: RunningService):
+    denied = error(403, "PERMISSION_DENIED", "Permission denied")
+    assert (await refer(service.as_(identities.user()))).told == denied
 
 
 async def test_what_is_registered_while_a_deletion_asks_is_not_released(

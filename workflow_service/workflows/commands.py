@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import structlog
-from aiohttp import web
 
 from shared import events, outbox
 from shared.errors import (
@@ -18,11 +17,11 @@ from shared.errors import (
 )
 from shared.events import Event
 from shared.ids import check_same_id, new_id
-from shared.postgres import DATABASE, Database
+from shared.postgres import Conn, Database
 from shared.versions import Versions, check_version
 from workflow_service.workflows import references, store
 from workflow_service.workflows.model import Workflow, WorkflowDraft
-from workflow_service.workflows.neighbours import Neighbours, stale_references
+from workflow_service.workflows.neighbours import Neighbours
 from workflow_service.workflows.soundness import (
     Sound,
     attribute_names,
@@ -37,7 +36,7 @@ from workflow_service.workflows.soundness import (
 log = structlog.get_logger(__name__)
 
 SOURCE = "/workflow_service"
-REFERENCES_COMPARED_MAX = 500
+REFERENCES_MAX = 10_000
 
 
 async def create(
@@ -48,6 +47,7 @@ async def create(
     now = datetime.now(UTC)
     workflow = _drafted(draft, draft.id or new_id("wf"), parts, created_at=now, updated_at=now)
     async with db.transaction() as conn:
+        await _claim_roles(conn, neighbours, workspace_id, parts)
         stored = await store.insert(conn, workspace_id, workflow)
         await outbox.stage(conn, _told(events.WORKFLOW_CREATED, workspace_id, stored))
     return stored
@@ -70,13 +70,14 @@ async def update(
     """
     check_same_id(workflow_id, draft.id)
     async with db.acquire() as conn:
-        named = role_ids((await store.get(conn, workspace_id, workflow_id)).transitions)
-    parts = await _judged(neighbours, draft, named)
+        await store.get(conn, workspace_id, workflow_id)
+    parts = await _judged(neighbours, draft)
     retired_at: int | None = None
     try:
         async with db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
+            await _claim_roles(conn, neighbours, workspace_id, parts, role_ids(known.transitions))
             removed = removed_states(known.states, parts.states)
             if removed:
                 retired_at = known.version
@@ -98,17 +99,23 @@ async def update(
 
 
 async def delete(
-    app: web.Application, workspace_id: str, workflow_id: str, expected: Versions = None
+    db: Database,
+    neighbours: Neighbours,
+    workspace_id: str,
+    workflow_id: str,
+    expected: Versions = None,
 ) -> None:
     """Remove a workflow that no schema is bound to."""
-    db = app[DATABASE]
     try:
         await _delete(db, workspace_id, workflow_id, expected)
     except Conflict:
         # The schemas may be gone already, with the news of it still on its way.
-        if not await _release_stale(app, workspace_id, workflow_id):
+        async with db.acquire() as conn:
+            known = await references.all_of(conn, workspace_id, workflow_id, REFERENCES_MAX)
+        if await _is_bound(neighbours, workflow_id):
             raise
-        await _delete(db, workspace_id, workflow_id, expected)
+        # What was registered since then stays, and keeps the workflow.
+        await _delete(db, workspace_id, workflow_id, expected, known)
 
 
 async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: str) -> Workflow:
@@ -118,21 +125,44 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
         return await store.get(conn, workspace_id, workflow_id)
 
 
-async def _judged(
-    neighbours: Neighbours, draft: WorkflowDraft, named_before: Collection[str] = ()
-) -> Sound:
-    """The parts of the draft, with every attribute named by its id where there is one (C12).
-
-    A role that was named before may be gone by now: it opens nothing, and keeps nobody from saving.
-    """
+async def _judged(neighbours: Neighbours, draft: WorkflowDraft) -> Sound:
+    """The parts of the draft, with every attribute named by its id where there is one."""
     parts = sound(draft)
-    asked = [role_id for role_id in role_ids(parts.transitions) if role_id not in named_before]
-    check_roles_exist(parts.transitions, await neighbours.missing_roles(asked))
     return with_attribute_ids(parts, await neighbours.attribute_ids(attribute_names(parts.states)))
 
 
-async def _delete(db: Database, workspace_id: str, workflow_id: str, expected: Versions) -> None:
+async def _claim_roles(
+    conn: Conn,
+    neighbours: Neighbours,
+    workspace_id: str,
+    parts: Sound,
+    named_before: Collection[str] = (),
+) -> None:
+    """Let auth_service know that the roles at the gates are named, before this is committed.
+
+    Whoever deletes one waits for this transaction's end (docs/adr/0020). Raises `ValidationError`
+    for a role that does not exist. One that was named before may be gone by now: it opens nothing,
+    and keeps nobody from saving.
+    """
+    named = role_ids(parts.transitions)
+    if not named:
+        return
+    await store.naming_roles(conn, workspace_id)
+    missing = await neighbours.missing_roles(named)
+    check_roles_exist(parts.transitions, [one for one in missing if one not in named_before])
+
+
+async def _delete(
+    db: Database,
+    workspace_id: str,
+    workflow_id: str,
+    expected: Versions,
+    stale: Sequence[references.Reference] = (),
+) -> None:
+    """With these references; if others keep the workflow, they stay as well."""
     async with db.transaction() as conn:
+        if stale:
+            await references.release(conn, stale)
         if expected is not None:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
@@ -140,20 +170,12 @@ async def _delete(db: Database, workspace_id: str, workflow_id: str, expected: V
         await outbox.stage(conn, _told(events.WORKFLOW_DELETED, workspace_id, gone))
 
 
-async def _release_stale(app: web.Application, workspace_id: str, workflow_id: str) -> bool:
-    """Whether references to this workflow fell away because no schema is bound by them."""
-    db = app[DATABASE]
-    async with db.acquire() as conn:
-        settled = await references.settled_of(
-            conn, workspace_id, workflow_id, REFERENCES_COMPARED_MAX
-        )
+async def _is_bound(neighbours: Neighbours, workflow_id: str) -> bool:
     try:
-        stale = await stale_references(app, settled)
+        return await neighbours.binds(workflow_id)
     except (ServiceUnavailable, UpstreamTimeout):
         # As far as anybody can say now, the workflow is in use.
-        return False
-    async with db.acquire() as conn:
-        return await references.release(conn, stale) > 0
+        return True
 
 
 async def _readmit(

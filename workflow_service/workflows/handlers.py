@@ -21,6 +21,8 @@ from workflow_service.workflows.model import (
 )
 from workflow_service.workflows.neighbours import Neighbours
 
+WORKFLOWS_TOLD_MAX = 3
+
 routes = Routes(
     tag="Workflows",
     about="Workflows: the lifecycle states of records, and the transitions between them.",
@@ -114,7 +116,11 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
     """Deletes the workflow. Refused while a schema is bound to it."""
     identity = identity_of(request)
     await commands.delete(
-        request.app, identity.workspace_id, request.match_info["id"], if_match(request)
+        request.app[DATABASE],
+        Neighbours(request, identity.token),
+        identity.workspace_id,
+        request.match_info["id"],
+        if_match(request),
     )
     return no_content()
 
@@ -125,6 +131,7 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
 async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
     """A schema is about to be saved with this workflow; the definition comes back."""
     identity = _caller(request)
+    identity.require_flag(Flag.MANAGE_SCHEMAS)
     asked = await read_body(request, ReferenceDraft)
     workflow = await commands.refer(
         request.app[DATABASE],
@@ -133,6 +140,18 @@ async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
         asked.workflow_id,
     )
     return json_response(workflow.definition())
+
+
+@routes.internal_post("/internal/roles/{id}/named")
+async def find_naming(request: web.Request) -> web.StreamResponse:
+    """Some workflows with this role at a gate, those counted that are being saved now."""
+    identity = _caller(request)
+    identity.require_flag(Flag.MANAGE_ROLES)
+    async with request.app[DATABASE].transaction() as conn:
+        named_by = await store.naming_role(
+            conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_TOLD_MAX
+        )
+    return json_response({"workflowIds": named_by})
 
 
 @routes.internal_post("/internal/workflows/{id}/evaluate", body=StepQuestion)

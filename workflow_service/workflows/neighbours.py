@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
 from aiohttp import web
 
-from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
 from shared.identity import IdentitySigner
 from shared.upstream import Upstream
 from workflow_service.workflows.references import Reference
 
-log = structlog.get_logger(__name__)
-
 NAMES_ASKED_MAX: Final = 10_000
+RETRY_AFTER_S: Final = 2
 
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
@@ -44,9 +42,10 @@ class Neighbours:
         self._token = token
 
     async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
-        """Those of the roles that the caller's workspace does not have."""
-        if not role_ids:
-            return []
+        """Those of the roles that the caller's workspace does not have; the others count as named.
+
+        Whoever deletes one of those from now on asks this service first.
+        """
         told = await self._request.app[AUTH].request(
             "POST",
             "/internal/roles/missing",
@@ -58,24 +57,34 @@ class Neighbours:
         return missing
 
     async def attribute_ids(self, names: Sequence[str]) -> Mapping[str, str]:
-        """The id behind each name of an attribute, as far as records_service can say now.
+        """The id behind each name that an attribute has.
 
         What stays a name is honoured by that name where records are judged, so a workflow can be
-        saved before its attributes are, and while records_service is away.
+        saved before its attributes are. Raises `ValidationError` for more names than can be asked
+        about, `ServiceUnavailable` while records_service cannot say what they mean.
         """
         if not names:
             return {}
+        if len(names) > NAMES_ASKED_MAX:
+            raise ValidationError.at(
+                "/states",
+                f"Field 'states' names at most {NAMES_ASKED_MAX} different attributes in all its"
+                f" lists together, got {len(names)}",
+            )
         try:
             told = await self._request.app[RECORDS].request(
                 "POST",
                 "/internal/names",
-                json={"attributes": names[:NAMES_ASKED_MAX]},
+                json={"attributes": names},
                 request=self._request,
                 reads=True,
             )
         except (ServiceUnavailable, UpstreamTimeout):
-            log.warning("names_stay_as_sent", names=len(names))
-            return {}
+            # Nothing was stored, so it may be sent again, also where the question came too late.
+            raise ServiceUnavailable(
+                "What the names in this workflow mean cannot be told at the moment",
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
         ids: dict[str, str] = told["attributes"]
         return ids
 
@@ -90,6 +99,14 @@ class Neighbours:
             json={"states": state_ids, "version": version},
             request=self._request,
         )
+
+    async def binds(self, workflow_id: str) -> bool:
+        """Whether a schema is bound to the workflow, those counted that are being saved now."""
+        told = await self._request.app[RECORDS].request(
+            "POST", f"/internal/workflows/{workflow_id}/binds", request=self._request, reads=True
+        )
+        bound: bool = told["bound"]
+        return bound
 
     async def readmit_states(self, workflow_id: str) -> None:
         """The definition did not change after all. Asked even when the request has no time left."""

@@ -8,6 +8,9 @@ workflow, a reference is registered here, so a deletion sees the binding before 
                  is confirmed at the schema's version, and those to other workflows are released
     compared     a save that failed is never heard of: its reference is compared with the schemas
                  themselves after a while, and released if it binds nothing
+    deleted      whoever deletes the workflow asks records_service, which lets the saves that have
+                 begun end first: if no schema is bound then, the references that were there before
+                 go with the workflow
 
 A counter and not a flag, because an event that confirms one save must not end the wait for another
 that began later. `revision` changes with every step, so that a comparison which takes time cannot
@@ -134,20 +137,13 @@ async def drop_loose(conn: Conn, workspace_id: str, schema_id: str) -> None:
     )
 
 
-async def settled_of(
-    conn: Conn, workspace_id: str, workflow_id: str, limit: int
-) -> list[Reference]:
-    """References to this workflow with no save under way; empty if a save of one is."""
+async def all_of(conn: Conn, workspace_id: str, workflow_id: str, limit: int) -> list[Reference]:
+    """References to this workflow."""
     rows = await conn.fetch(
         """SELECT workspace_id, schema_id, workflow_id, revision
              FROM workflow_references
             WHERE workspace_id = $1
               AND workflow_id = $2
-              AND NOT EXISTS (
-                  SELECT FROM workflow_references
-                   WHERE workspace_id = $1
-                     AND workflow_id = $2
-                     AND pending > 0)
             LIMIT $3""",
         workspace_id,
         workflow_id,

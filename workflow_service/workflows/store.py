@@ -140,6 +140,37 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
     return _found(row, workflow_id)
 
 
+async def naming_roles(conn: Conn, workspace_id: str) -> None:
+    """A workflow that names roles is about to be saved in this transaction; several may be."""
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('name roles ' || $1, 0))",
+        workspace_id,
+    )
+
+
+async def naming_role(conn: Conn, workspace_id: str, role_id: str, limit: int) -> list[str]:
+    """Workflows with the role at a gate, after every save that is under way has ended.
+
+    In a transaction: until its end no other save of a workflow with roles begins.
+    """
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('name roles ' || $1, 0))", workspace_id
+    )
+    rows = await conn.fetch(
+        """SELECT id
+             FROM workflows
+            WHERE workspace_id = $1
+              AND jsonb_path_exists(body, '$.transitions[*].allowedRoleIds[*] ? (@ == $id)',
+                                    jsonb_build_object('id', $2::text))
+            ORDER BY id
+            LIMIT $3""",
+        workspace_id,
+        role_id,
+        limit,
+    )
+    return [row["id"] for row in rows]
+
+
 def _found(row: Record | None, workflow_id: str) -> Workflow:
     if row is None:
         raise NotFound.of(KIND, workflow_id)

@@ -1,0 +1,39 @@
+"""Which gates of workflows name a role? Workflows are workflow_service's, so it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.upstream import Upstream
+
+RETRY_AFTER_S: Final = 2
+
+WORKFLOWS: Final = web.AppKey("workflow_service", Upstream)
+
+
+class Gates:
+    """workflow_service, asked on behalf of one request."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+
+    async def naming(self, role_id: str) -> Sequence[str]:
+        """Some workflows that name the role, those counted that are being saved now.
+
+        Raises `ServiceUnavailable` when that cannot be told.
+        """
+        try:
+            told = await self._request.app[WORKFLOWS].request(
+                "POST", f"/internal/roles/{role_id}/named", request=self._request, reads=True
+            )
+        except (ServiceUnavailable, UpstreamTimeout):
+            raise ServiceUnavailable(
+                f"Whether a workflow names role '{role_id}' cannot be told at the moment",
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
+        named_by: list[str] = told["workflowIds"]
+        return named_by
