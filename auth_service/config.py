@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
-from shared.config import DatabaseConfig
+from shared.config import DatabaseConfig, Port
 from shared.tokens import TokenKeys
 
 
@@ -18,6 +18,8 @@ def _parses_as_token_keys(keys: SecretStr) -> SecretStr:
 class Config(DatabaseConfig):
     """The keys that tokens are signed with, whom to ask about schemas, and how hard to hash."""
 
+    port: Port = 8081
+    internal_port: Port = 9081
     token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
     records_url: AnyHttpUrl
     workflow_url: AnyHttpUrl

@@ -6,12 +6,14 @@ from typing import Annotated
 
 from pydantic import AnyHttpUrl, Field
 
-from shared.config import DatabaseConfig
+from shared.config import DatabaseConfig, Port
 
 
 class Config(DatabaseConfig):
     """Addresses of the services that this one asks, besides what every service needs."""
 
+    port: Port = 8082
+    internal_port: Port = 9082
     auth_url: AnyHttpUrl
     workflow_url: AnyHttpUrl
     model_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 40)] = 64 << 20

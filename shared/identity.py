@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -146,19 +147,23 @@ class IdentityVerifier:
     """
 
     def __init__(
-        self, keys: Mapping[str, Ed25519PublicKey], now: Callable[[], float] = time.time
+        self, keys: Mapping[str, Sequence[Ed25519PublicKey]], now: Callable[[], float] = time.time
     ) -> None:
-        self._keys = dict(keys)
+        self._keys = {issuer: tuple(of_issuer) for issuer, of_issuer in keys.items()}
         self._now = now
         self._seen: OrderedDict[str, tuple[float, Identity]] = OrderedDict()
 
     @classmethod
     def parse(cls, text: str) -> IdentityVerifier:
-        """Read `issuer=<base64 public key>,…`; `ValueError` says which entry is wrong."""
-        keys: dict[str, Ed25519PublicKey] = {}
+        """Read `issuer=<base64 public key>,…`; `ValueError` says which entry is wrong.
+
+        An issuer may stand there more than once: while its key is being replaced, both are good.
+        """
+        keys: dict[str, list[Ed25519PublicKey]] = {}
         for entry in text.split(","):
             issuer, _, encoded = entry.strip().partition("=")
-            keys[issuer] = Ed25519PublicKey.from_public_bytes(_key_bytes(encoded, issuer))
+            key = Ed25519PublicKey.from_public_bytes(_key_bytes(encoded, issuer))
+            keys.setdefault(issuer, []).append(key)
         return cls(keys)
 
     def verify(self, token: str) -> Identity:
@@ -176,13 +181,7 @@ class IdentityVerifier:
     def _check(self, token: str, now: float) -> tuple[float, Identity]:
         try:
             issuer = str(jwt.get_unverified_header(token).get("kid"))
-            # PyJWT reads the wall clock itself; expiry is checked below against ours.
-            claims = jwt.decode(
-                token,
-                self._keys[issuer],
-                algorithms=[_ALGORITHM],
-                options={"verify_exp": False, "verify_iat": False, "require": ["exp", "sub", "ws"]},
-            )
+            claims = self._signed_by(issuer, token)
             identity = _identity_from(claims, token)
             expires = float(claims["exp"])
         except (jwt.PyJWTError, KeyError, TypeError, ValueError):
@@ -193,6 +192,23 @@ class IdentityVerifier:
         if now >= expires + _CLOCK_SKEW_S:
             raise Unauthorized("Missing authentication")
         return expires + _CLOCK_SKEW_S, identity
+
+    def _signed_by(self, issuer: str, token: str) -> dict[str, Any]:
+        *others, last = self._keys[issuer]
+        for key in others:
+            with contextlib.suppress(jwt.InvalidSignatureError):
+                return _decoded(token, key)
+        return _decoded(token, last)
+
+
+def _decoded(token: str, key: Ed25519PublicKey) -> dict[str, Any]:
+    # PyJWT reads the wall clock itself; expiry is checked by the verifier against its own.
+    return jwt.decode(
+        token,
+        key,
+        algorithms=[_ALGORITHM],
+        options={"verify_exp": False, "verify_iat": False, "require": ["exp", "sub", "ws"]},
+    )
 
 
 def public_key_of(signing_key: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
-from shared.config import DatabaseConfig
+from shared.config import DatabaseConfig, Port
 from shared.identity import IdentitySigner
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -23,6 +23,8 @@ class Config(DatabaseConfig):
     As often states that have been retired for `retirement_pending_seconds` are looked at.
     """
 
+    port: Port = 8083
+    internal_port: Port = 9083
     auth_url: AnyHttpUrl
     records_url: AnyHttpUrl
     identity_signing_key: Annotated[SecretStr, AfterValidator(_parses_as_signing_key)]

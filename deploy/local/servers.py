@@ -95,7 +95,7 @@ class PrivateServer(ABC):
         if self.running:
             return
         self.kill()  # It may have ended on its own, and left its guard and its port mapper.
-        self._settle_in()
+        self.settle_in()
         self._take_folder()
         self._end_forgotten()
         self._start()
@@ -119,7 +119,7 @@ class PrivateServer(ABC):
             self._remember(pid=None)
         self._leave_folder()
 
-    def _settle_in(self) -> None:
+    def settle_in(self) -> None:
         """Find the user and a folder that this user can reach, and read what is remembered."""
         if os.geteuid() == 0:
             self._user = next((user for user in self.users if _exists(user)), None)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from auth_service.config import Config as AuthConfig
 from gateway.config import GatewayConfig
@@ -28,11 +29,43 @@ def variables(config):
     return {f"SIGMA_{name.upper()}" for name in config.model_fields}
 
 
-def test_operations_lists_every_setting_and_no_other():
+def rows():
+    """The table of variables: name to its cells, without backticks."""
     page = (ROOT / "docs" / "operations.md").read_text()
-    table = "\n".join(line for line in page.splitlines() if line.startswith("| `"))
-    documented = set(re.findall(r"`(SIGMA_[A-Z_]+)`", table))
-    assert documented == set().union(*map(variables, CONFIGS.values()))
+    split = (
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in page.splitlines()
+        if line.startswith("| `SIGMA_")
+    )
+    return {cells[0].strip("` "): [cell.strip("`") for cell in cells[1:]] for cells in split}
+
+
+def test_operations_lists_every_setting_and_no_other():
+    assert set(rows()) == set().union(*map(variables, CONFIGS.values()))
+
+
+@pytest.mark.parametrize(
+    ("column", "service"),
+    [(0, "gateway"), (1, "auth_service"), (2, "records_service"), (3, "workflow_service")],
+)
+def test_operations_says_who_needs_which_setting_and_its_default(column, service):
+    fields = CONFIGS[service].model_fields
+    for variable, cells in rows().items():
+        field = fields.get(variable.removeprefix("SIGMA_").lower())
+        needed = "" if field is None else "required" if field.is_required() else "optional"
+        assert cells[column] == needed, variable
+        if field is not None and not field.is_required() and not variable.endswith("_PORT"):
+            value = field.default
+            value = value.get_secret_value() if isinstance(value, SecretStr) else value
+            told = "off" if value is None else str(value).lower()
+            assert cells[4] == told.removesuffix(".0"), variable
+
+
+def test_operations_lists_the_ports():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for service, config in CONFIGS.items():
+        ports = [config.model_fields[name].default for name in ("port", "internal_port")]
+        assert f"\n| {service} | {ports[0]} | {ports[1]} |\n" in page
 
 
 @pytest.mark.parametrize("service", CONFIGS)

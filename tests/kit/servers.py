@@ -13,6 +13,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,23 @@ class Rabbit:
         else:
             return self.url
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    def control_command(self, folder: Path) -> Path:
+        """A program in this folder that does to our private broker what `rabbitmqctl` would do."""
+        assert self.private is not None
+        program = folder / "rabbitmqctl"
+        program.write_text(
+            f"#!{sys.executable}\n"
+            f"import sys\n"
+            f"sys.path.insert(0, {str(ROOT)!r})\n"
+            f"from pathlib import Path\n"
+            f"from deploy.local.servers import PrivateRabbit\n"
+            f"broker = PrivateRabbit(Path({str(self.private.folder)!r}))\n"
+            f"broker.settle_in()\n"
+            f"sys.stdout.write(broker.control(*sys.argv[1:]))\n"
+        )
+        program.chmod(0o755)
+        return program
 
     def drop_vhost(self, url: str) -> None:
         """Delete one of ours on a broker of the environment; a private broker ends with the run."""
