@@ -82,11 +82,12 @@ async def combine_segments(request: web.Request) -> web.StreamResponse:
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, ScopeMatrixRequest)
     async with request.app[DATABASE].acquire() as conn:
-        found = await parts.some(conn, DIMENSION, workspace_id, asked.dimension_ids)
-    for dimension_id in asked.dimension_ids:
-        if dimension_id not in found:
-            raise NotFound.of(DIMENSION.title, dimension_id)
-    chosen = [Dimension.parse(found[i]) for i in dict.fromkeys(asked.dimension_ids)]
+        ids = await parts.ids_of(conn, DIMENSION, workspace_id, asked.dimension_ids)
+        found = await parts.some(conn, DIMENSION, workspace_id, ids.values())
+    for name in asked.dimension_ids:
+        if ids.get(name) not in found:
+            raise NotFound.of(DIMENSION.title, name)
+    chosen = [Dimension.parse(found[i]) for i in dict.fromkeys(ids[n] for n in asked.dimension_ids)]
     return json_response(scope_matrix(chosen))
 
 

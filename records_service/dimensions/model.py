@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -30,7 +31,10 @@ Scope = TypeAliasType(
         dict[str, str],
         AtMost(DIMENSIONS_NAMED_MAX),
         Field(
-            description="Where a value holds: dimension id -> segment id. `{}` is everywhere.",
+            description=(
+                "Where a value holds: dimension id -> segment id. `{}` is everywhere. A request may"
+                " name both by alias."
+            ),
             examples=[{"dim-language": "seg-en"}],
         ),
     ],
@@ -71,6 +75,14 @@ class Dimension:
     def segment_ids(self) -> frozenset[str]:
         """One set for all attributes that vary by it."""
         return frozenset(segment.id for segment in self.segments)
+
+    @cached_property
+    def segment_ids_by_name(self) -> Mapping[str, str]:
+        """Id or alias of a segment -> its id; an alias that is also an id means that id."""
+        return {
+            **{segment.alias: segment.id for segment in self.segments},
+            **{segment.id: segment.id for segment in self.segments},
+        }
 
 
 class SegmentDraft(Body):
@@ -140,4 +152,4 @@ class ScopeMatrixRequest(Body):
         AtMost(SELECTED_MAX),
         Field(alias="dimensionIds", examples=[["dim-language", "dim-market"]]),
     ]
-    """Ids of dimensions."""
+    """Ids or aliases of dimensions."""

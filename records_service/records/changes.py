@@ -83,16 +83,20 @@ def with_value(
     if _closed(rules, role, state)(attribute_id):
         _deny(["/value"])
     faults = Faults()
-    sent = {"scope": scope or {}, "value": value}
+    sent = {"scope": scope, "value": value}
+    check = rules.checks[attribute_id]
+    stored_scope: Scope | None = None
     checked: Entries = []
     with suppress(ValidationError):
-        checked = rules.checks[attribute_id]([sent], "/values", faults)
-    if faults.found:
+        stored_scope = check.scope_of(sent, ("/values", 0), faults)
+        if stored_scope is not None:
+            checked = check([sent], "/values", faults)
+    if stored_scope is None or faults.found:
         # One entry was sent, so the place of the fault is told without a list around it.
         raise ValidationError.of(
             Violation(v.pointer.removeprefix("/values/0"), v.message) for v in faults.found
         )
-    key = scope_key(scope or {})
+    key = scope_key(stored_scope)
     kept = [entry for entry in old.get(attribute_id, ()) if scope_key(entry["scope"]) != key]
     result = dict(old)
     _replace(result, attribute_id, kept + checked)

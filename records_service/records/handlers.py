@@ -28,7 +28,13 @@ from records_service.records.model import (
 from records_service.records.pages import list_connection
 from records_service.records.renderings import RENDERINGS
 from records_service.records.rules import NOTHING, rules_of
-from records_service.records.scopes import Scope
+from records_service.records.scopes import (
+    Scope,
+    UnknownDimension,
+    UnusableScope,
+    dimension_ids_by_name,
+    with_ids,
+)
 from records_service.records.seen import Seen, related_of, see
 from records_service.records.store import Listed
 from records_service.records.view import shown
@@ -380,15 +386,13 @@ def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:
         raise ValidationError.at("/scope", f"{expected}, got '{told(text)}'") from None
     if not isinstance(scope, dict):
         raise ValidationError.at("/scope", f"{expected}, got '{told(text)}'")
-    for dimension_id, segment_id in scope.items():
-        dimension = blueprint.dimensions.get(dimension_id)
-        if dimension is None:
-            raise ValidationError.at("/scope", f"Unknown dimension '{told(dimension_id)}'")
-        if segment_id not in [segment.id for segment in dimension.segments]:
-            raise ValidationError.at(
-                "/scope", f"Unknown segment '{told(segment_id)}' of dimension '{dimension_id}'"
-            )
-    return scope
+    dimensions = blueprint.dimensions
+    try:
+        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
+    except UnknownDimension as unknown:
+        raise ValidationError.at("/scope", f"Unknown dimension '{told(unknown.args[0])}'") from None
+    except UnusableScope as fault:
+        raise ValidationError.at("/scope", str(fault)) from None
 
 
 def _told_score(found: Completeness, aliases: Mapping[str, str], at: Resolution) -> dict[str, Any]:

@@ -6,8 +6,12 @@ everywhere. Source of the rules: section 2.1 of the contract (Q9).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from records_service.dimensions.model import Dimension
+from shared.json_types import js_type
+from shared.quoting import told
 
 Scope = Mapping[str, str]
 Entry = dict[str, Any]
@@ -15,6 +19,58 @@ Entry = dict[str, Any]
 Entries = list[Entry]
 Values = dict[str, Entries]
 """Attribute id -> entries."""
+
+
+class UnusableScope(Exception):
+    """A scope names what there is not, or one dimension twice; the text says what is wrong."""
+
+
+class UnknownDimension(UnusableScope):
+    """No dimension that may be named here has this name, the only argument."""
+
+
+def dimension_ids_by_name(
+    dimensions: Mapping[str, Dimension], ids: Iterable[str]
+) -> dict[str, str]:
+    """Id or alias -> id, for these dimensions; an alias that is also the id of any means that one.
+
+    `dimensions` are all that the workspace has.
+    """
+    chosen = [dimensions[dimension_id] for dimension_id in ids if dimension_id in dimensions]
+    return {
+        **{each.alias: each.id for each in chosen if each.alias not in dimensions},
+        **{each.id: each.id for each in chosen},
+    }
+
+
+def with_ids(
+    scope: Mapping[str, Any],
+    dimension_ids: Mapping[str, str],
+    dimensions: Mapping[str, Dimension],
+) -> dict[str, str]:
+    """A scope that may name dimensions and segments by alias, as it is stored: by ids.
+
+    `dimension_ids` are those that may be named here, by id and by alias. Raises `UnusableScope`.
+    """
+    found: dict[str, str] = {}
+    for name, segment in scope.items():
+        dimension_id = dimension_ids.get(name)
+        if dimension_id is None:
+            raise UnknownDimension(name)
+        if not isinstance(segment, str):
+            raise UnusableScope(
+                f"Segment of dimension '{told(dimension_id)}' must be a string,"
+                f" got {js_type(segment)}"
+            )
+        segment_id = dimensions[dimension_id].segment_ids_by_name.get(segment)
+        if segment_id is None:
+            raise UnusableScope(
+                f"Unknown segment '{told(segment)}' of dimension '{told(dimension_id)}'"
+            )
+        if dimension_id in found:
+            raise UnusableScope(f"Dimension '{told(dimension_id)}' is named twice in one scope")
+        found[dimension_id] = segment_id
+    return found
 
 
 def scope_key(scope: Scope) -> tuple[tuple[str, str], ...]:

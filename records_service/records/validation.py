@@ -18,7 +18,14 @@ from records_service.attributes import patterns
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute, Validation
 from records_service.dimensions.model import Dimension
 from records_service.option_lists.model import OptionList
-from records_service.records.scopes import Entries
+from records_service.records.scopes import (
+    Entries,
+    Scope,
+    UnknownDimension,
+    UnusableScope,
+    dimension_ids_by_name,
+    with_ids,
+)
 from shared.errors import ValidationError, Violation
 from shared.json_types import js_type
 from shared.quoting import told
@@ -37,8 +44,6 @@ Written out only where something is wrong: nearly always nothing is.
 """
 ValueCheck = Callable[[Any, Place, "Faults"], Any]
 """Takes a value, its place and where to report; returns the value as it will be stored."""
-EntriesCheck = Callable[[Any, Place, "Faults"], Entries]
-"""Takes entries as sent, their place and where to report; returns those to store."""
 
 
 class Faults:
@@ -93,14 +98,14 @@ def compile_check(
 
     An entry whose value is null stands for no entry, and is left out of what is stored.
     """
-    return _EntriesCheck(
+    return EntriesCheck(
         attribute.alias,
         _ScopeCheck(attribute, dimensions),
         _value_check(attribute, attribute.alias, option_lists),
     )
 
 
-class _EntriesCheck:
+class EntriesCheck:
     """Checks the list of entries of one attribute: its form, its scopes, each value."""
 
     __slots__ = ("_alias", "_check_scope", "_check_value")
@@ -111,6 +116,7 @@ class _EntriesCheck:
         self._check_value = check_value
 
     def __call__(self, sent: Any, place: Place, faults: Faults) -> Entries:
+        """The entries to store; what is wrong is reported."""
         fault = self._list_fault(sent)
         if fault is not None:
             faults.report(place, fault)
@@ -136,6 +142,10 @@ class _EntriesCheck:
             scopes.add(key)
         return entries
 
+    def scope_of(self, entry: Mapping[str, Any], place: Place, faults: Faults) -> Scope | None:
+        """The scope of an entry as it is stored, None where it is reported as unusable."""
+        return self._check_scope(entry.get("scope"), place, faults)
+
     def _list_fault(self, sent: Any) -> str | None:
         if not isinstance(sent, list):
             return (
@@ -156,12 +166,13 @@ class _ScopeCheck:
     So equal scopes are equal as stored text, too.
     """
 
-    __slots__ = ("_alias", "_dimension_ids", "_dimensions", "_segments")
+    __slots__ = ("_alias", "_dimension_ids", "_dimensions", "_ids_by_name", "_segments")
 
     def __init__(self, attribute: Attribute, dimensions: Mapping[str, Dimension]) -> None:
         self._alias = attribute.alias
         self._dimension_ids = attribute.dimension_ids
         self._dimensions = dimensions
+        self._ids_by_name = dimension_ids_by_name(dimensions, attribute.dimension_ids)
         self._segments = {
             dimension_id: dimensions[dimension_id].segment_ids
             for dimension_id in attribute.dimension_ids
@@ -172,25 +183,37 @@ class _ScopeCheck:
         """The scope to store, None where it is reported as unusable; nothing sent is `{}`."""
         if scope is None or scope == {}:
             return {}
-        fault = self._fault(scope)
-        if fault is not None:
-            faults.report((entry, "scope"), fault)
-            return None
+        if not self._is_by_ids(scope):
+            # Nearly all scopes are sent as they are answered, so only the others are translated.
+            try:
+                scope = self._by_ids(scope)
+            except UnusableScope as fault:
+                faults.report((entry, "scope"), str(fault))
+                return None
         return {name: scope[name] for name in self._dimension_ids if name in scope}
 
-    def _fault(self, scope: Any) -> str | None:
+    def _is_by_ids(self, scope: Any) -> bool:
         if not isinstance(scope, dict):
-            return f"Scope of '{self._alias}' must be an object, got {js_type(scope)}"
+            return False
         for dimension_id, segment_id in scope.items():
             segments = self._segments.get(dimension_id)
-            if segments is not None and isinstance(segment_id, str) and segment_id in segments:
-                continue
-            if dimension_id not in self._dimensions:
-                return f"Unknown dimension '{told(dimension_id)}' in a scope of '{self._alias}'"
-            if segments is None:
-                return f"Attribute '{self._alias}' does not vary by dimension '{dimension_id}'"
-            return f"Unknown segment '{told(segment_id)}' of dimension '{dimension_id}'"
-        return None
+            if segments is None or not isinstance(segment_id, str) or segment_id not in segments:
+                return False
+        return True
+
+    def _by_ids(self, scope: Any) -> dict[str, str]:
+        """The scope with ids for aliases, or `UnusableScope`."""
+        if not isinstance(scope, dict):
+            raise UnusableScope(f"Scope of '{self._alias}' must be an object, got {js_type(scope)}")
+        try:
+            return with_ids(scope, self._ids_by_name, self._dimensions)
+        except UnknownDimension as unknown:
+            name = unknown.args[0]
+        if name in dimension_ids_by_name(self._dimensions, self._dimensions):
+            raise UnusableScope(
+                f"Attribute '{self._alias}' does not vary by dimension '{told(name)}'"
+            )
+        raise UnusableScope(f"Unknown dimension '{told(name)}' in a scope of '{self._alias}'")
 
 
 def _value_check(

@@ -179,6 +179,7 @@ async def test_the_matrix_combines_segments(admin: Caller):
         200,
         [{"dim-market": "seg-dk"}, {"dim-market": "seg-se"}],
     )
+    assert await matrix("market", "dim-market") == await matrix("dim-market")
     assert await matrix("dim-market", "dim-language", "dim-market") == (
         200,
         [

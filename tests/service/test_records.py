@@ -105,6 +105,68 @@ async def create(caller, record_id, **values):
     ).ok()
 
 
+async def test_a_scope_may_name_by_alias_and_is_answered_by_ids(admin):
+    english, danish = {"dim-language": "seg-en"}, {"dim-language": "seg-da"}
+
+    def entries(**texts):
+        return [{"scope": {"language": alias}, "value": text} for alias, text in texts.items()]
+
+    body = {"id": "ent-a", "schemaId": "schema-apparel", "values": {"name": entries(en="Wind")}}
+    created = (await admin.post("/records", body)).ok()
+    assert created["values"]["name"] == [{"scope": english, "value": "Wind"}]
+
+    sent = {"values": {"name": entries(en="Windbreaker", da="Vind")}}
+    replaced = (await admin.put("/records/ent-a", sent)).ok()["values"]["name"]
+    assert replaced == [
+        {"scope": english, "value": "Windbreaker"},
+        {"scope": danish, "value": "Vind"},
+    ]
+
+    async def set_danish(value, scope=None):
+        change = {"scope": scope or {"language": "da"}, "value": value}
+        return await admin.patch("/records/ent-a/values/name", change)
+
+    changed = (await set_danish("Vindjakke")).ok()["values"]["name"]
+    assert {"scope": danish, "value": "Vindjakke"} in changed
+    assert len(changed) == 2
+    assert (await set_danish(None)).ok()["values"]["name"] == [replaced[0]]
+    twice = await set_danish("x", {"language": "da", "dim-language": "seg-en"})
+    assert twice.told == error(
+        400, "VALIDATION_ERROR", "Dimension 'dim-language' is named twice in one scope"
+    )
+    unknown = await set_danish(None, {"tongue": "da"})
+    assert unknown.told == error(
+        400, "VALIDATION_ERROR", "Unknown dimension 'tongue' in a scope of 'name'"
+    )
+
+
+async def test_completeness_may_be_asked_for_by_alias(admin):
+    name = (await admin.get("/attributes/attr-name")).ok()
+    required = {**name, "validation": {"required": True}}
+    (await admin.put("/attributes/attr-name", required)).ok()
+    await create(admin, "ent-a", sku="AB-123")
+    entry = {"scope": {"dim-language": "seg-da"}, "value": "Vindjakke"}
+    (await admin.put("/records/ent-a", {"values": {"name": [entry]}})).ok()
+    for scope, missing in (
+        ('{"language": "da"}', []),
+        ('{"dim-language": "da"}', []),
+        ('{"language": "seg-en"}', [{"attribute": "name", "scope": {"dim-language": "seg-en"}}]),
+    ):
+        told = (await admin.get("/records/ent-a/completeness", params={"scope": scope})).ok()
+        assert told["missingIn"] == missing
+    for scope, message in (
+        ('{"language": "xx"}', "Unknown segment 'xx' of dimension 'dim-language'"),
+        ('{"tongue": "da"}', "Unknown dimension 'tongue'"),
+        (
+            '{"language": "da", "dim-language": "seg-da"}',
+            "Dimension 'dim-language' is named twice in one scope",
+        ),
+        ('{"language": 5}', "Segment of dimension 'dim-language' must be a string, got number"),
+    ):
+        told = await admin.get("/records/ent-a/completeness", params={"scope": scope})
+        assert told.told == error(400, "VALIDATION_ERROR", message)
+
+
 async def test_a_record_is_answered_as_it_was_sent(admin):
     created = await admin.post(
         "/records",

@@ -12,6 +12,7 @@ from records_service.attributes.model import (
     SubAttribute,
     Validation,
 )
+from records_service.dimensions.model import Dimension, Segment
 from records_service.records.validation import FAULTS_MAX, Faults, compile_check
 from shared.errors import ValidationError, Violation
 from tests.unit.model_builders import a_dimension, an_attribute, an_option_list
@@ -200,7 +201,30 @@ def test_a_value_that_keeps_the_rules_is_stored(attribute, value, stored):
         ),
         (
             [{"scope": {"dim-market": ["seg-dk"]}, "value": 1}],
-            "Unknown segment '['seg-dk']' of dimension 'dim-market'",
+            "Segment of dimension 'dim-market' must be a string, got array",
+        ),
+        (
+            [{"scope": {"dim-market": None}, "value": 1}],
+            "Segment of dimension 'dim-market' must be a string, got null",
+        ),
+        (
+            [{"scope": {"market": "xx"}, "value": 1}],
+            "Unknown segment 'xx' of dimension 'dim-market'",
+        ),
+        (
+            [{"scope": {"language": "en"}, "value": 1}],
+            "Attribute 'price' does not vary by dimension 'language'",
+        ),
+        (
+            [{"scope": {"market": "dk", "dim-market": "seg-dk"}, "value": 1}],
+            "Dimension 'dim-market' is named twice in one scope",
+        ),
+        (
+            [
+                {"scope": {"market": "dk"}, "value": 1},
+                {"scope": {"dim-market": "seg-dk"}, "value": 2},
+            ],
+            "Attribute 'price' has two entries for one scope",
         ),
         (
             [{"scope": {}, "value": 1}, {"value": 2}],
@@ -216,6 +240,36 @@ def test_entries_and_scopes_that_are_refused(entries, message):
 def test_a_scoped_attribute_may_also_hold_everywhere():
     entries = [{"scope": {}, "value": 1}, {"scope": {"dim-market": "seg-se"}, "value": 2}]
     assert check(PRICE, entries) == (entries, [])
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [{"market": "dk"}, {"dim-market": "dk"}, {"market": "seg-dk"}, {"dim-market": "seg-dk"}],
+)
+def test_a_scope_may_name_by_alias_and_is_stored_by_ids(scope):
+    stored, faults = check(PRICE, [{"scope": scope, "value": 1}])
+    assert (stored, faults) == ([{"scope": {"dim-market": "seg-dk"}, "value": 1}], [])
+
+
+@pytest.mark.parametrize("alias", ["market", "dim-language"])
+def test_an_alias_in_a_scope_that_is_an_id_means_that_id(alias):
+    # Denmark's alias is the id of Sweden; the market's alias may be the id of the language.
+    market = Dimension(
+        id="dim-market",
+        alias=alias,
+        name="Market",
+        default_segment_id="seg-dk",
+        segments=(Segment("seg-dk", "seg-se", "Denmark"), Segment("seg-se", "se", "Sweden")),
+    )
+    check_entries = compile_check(PRICE, {**DIMENSIONS, "dim-market": market}, {})
+    faults = Faults()
+    stored = check_entries([{"scope": {alias: "seg-se"}, "value": 1}], "/values/x", faults)
+    messages = [fault.message for fault in faults.found]
+    if alias == "market":
+        assert (stored[0]["scope"], messages) == ({"dim-market": "seg-se"}, [])
+    else:
+        refused = "Attribute 'price' does not vary by dimension 'dim-language'"
+        assert (stored, messages) == ([], [refused])
 
 
 def test_null_stands_for_no_entry():
