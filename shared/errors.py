@@ -1,25 +1,26 @@
-"""Every outcome a caller is told about, and the only two fields that tell it.
+"""The error classes: each has an HTTP status, a stable error code and a message for people.
 
-A rule or a store raises one of these; nothing between it and the HTTP edge speaks HTTP. The edge
-writes the envelope, a calling service reads it back with `from_envelope`, so an error crosses any
-number of services and arrives as it left.
+Business rules and stores raise these exceptions and know nothing else of HTTP. The HTTP edge writes
+each one as the error envelope (`error`, `message`); a service that called another one turns the
+envelope back into the same exception with `from_envelope`. An error therefore passes through any
+number of services unchanged.
 
     ApiError
-    ├── ValidationError      400 VALIDATION_ERROR        a field is missing or of the wrong form
-    ├── TransitionError      400 TRANSITION_ERROR        a lifecycle step is undefined or gated
-    ├── Unauthorized         401 UNAUTHORIZED            no credential, or a bad one
-    ├── PermissionDenied     403 PERMISSION_DENIED       the role, key or attribute rule says no
-    ├── LimitExceeded        403 LIMIT_EXCEEDED          the workspace is full
-    ├── NotFound             404 NOT_FOUND               nothing there, or another workspace's
+    ├── ValidationError      400 VALIDATION_ERROR        a field is missing or malformed
+    ├── TransitionError      400 TRANSITION_ERROR        undefined transition, or a closed gate
+    ├── Unauthorized         401 UNAUTHORIZED            the credential is missing or invalid
+    ├── PermissionDenied     403 PERMISSION_DENIED       the role or API key does not allow this
+    ├── LimitExceeded        403 LIMIT_EXCEEDED          the record limit or model size is reached
+    ├── NotFound             404 NOT_FOUND               absent, or in another workspace
     ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED      with `Allow`
     ├── Conflict             409 CONFLICT                an id or a unique value is taken
     ├── PreconditionFailed   412 PRECONDITION_FAILED     `If-Match` names an older version
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
     ├── RateLimited          429 RATE_LIMITED            with `Retry-After`
-    ├── InternalError        500 INTERNAL_ERROR          anything unforeseen; never says what
+    ├── InternalError        500 INTERNAL_ERROR          unexpected; details only in the log
     ├── ServiceUnavailable   503 SERVICE_UNAVAILABLE     nothing happened; with `Retry-After`
-    └── UpstreamTimeout      504 UPSTREAM_TIMEOUT        no answer came; it may have happened
+    └── UpstreamTimeout      504 UPSTREAM_TIMEOUT        the outcome is unknown
 
 Codes are stable, messages are for people. Source of the rule: the error page of the public API.
 """
@@ -35,18 +36,18 @@ from shared.quoting import told
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing wrong with what was sent: where (a JSON pointer such as `/values/sku`) and what."""
+    """One problem in a request: its place (a JSON pointer such as `/values/sku`) and a message."""
 
     pointer: str
     message: str
 
 
 class ApiError(Exception):
-    """An outcome the caller is told about.
+    """Base class of all errors that a caller receives.
 
-    `message` is told as it stands, so it holds no SQL, host, path or class name. `headers` travel
-    beside the body, which has exactly two fields. `violations` are only shown to a client that asks
-    for `application/problem+json` by name.
+    `message` is sent to the caller unchanged, so it must not contain SQL, hosts, paths or class
+    names. `headers` are sent with the answer, whose body has exactly two fields. `violations` are
+    sent only to a client that asks for `application/problem+json` by name.
     """
 
     status: ClassVar[int]
@@ -54,7 +55,7 @@ class ApiError(Exception):
     meaning: ClassVar[str]
 
     upstream: str | None = None
-    """The service that failed us, and in what way: for the log, never told."""
+    """Which other service failed, and (in `reason`) how: for the log, never sent to the caller."""
     reason: str | None = None
 
     def __init__(
@@ -70,33 +71,35 @@ class ApiError(Exception):
         self.violations: tuple[Violation, ...] = tuple(violations)
 
     def envelope(self) -> dict[str, str]:
-        """The whole body of the answer."""
+        """The body of the error answer."""
         return {"error": self.code, "message": self.message}
 
 
 class ValidationError(ApiError):
-    """A field is missing, of the wrong type, or breaks a rule of its attribute."""
+    """A field is missing, has the wrong type, or breaks a validation rule."""
 
     status, code = 400, "VALIDATION_ERROR"
-    meaning = "A field is missing, of the wrong type, or breaks a rule of its attribute."
+    meaning = "A field is missing, has the wrong type, or breaks a validation rule."
 
     @classmethod
     def at(cls, pointer: str, message: str) -> Self:
-        """One violation at one place."""
+        """An error with one violation, at the JSON pointer `pointer`."""
         return cls(message, violations=(Violation(pointer, message),))
 
     @classmethod
     def of(cls, violations: Iterable[Violation]) -> Self:
-        """All that is wrong; the first one is the message. `violations` is not empty."""
+        """An error with all violations; the first is the message. `violations` is not empty."""
         found = tuple(violations)
         return cls(found[0].message, violations=found)
 
 
 class TransitionError(ApiError):
-    """The step is not defined, or its role or completeness gate is closed."""
+    """The transition is not defined, or its role gate or completeness gate is closed."""
 
     status, code = 400, "TRANSITION_ERROR"
-    meaning = "The lifecycle step is not defined, or its role or completeness gate is closed."
+    meaning = (
+        "The lifecycle transition is not defined, or its role gate or completeness gate is closed."
+    )
 
 
 class Unauthorized(ApiError):
@@ -110,10 +113,10 @@ class Unauthorized(ApiError):
 
 
 class PermissionDenied(ApiError):
-    """The role, the API key or an attribute's permission does not allow it."""
+    """The caller's role or API key does not allow this."""
 
     status, code = 403, "PERMISSION_DENIED"
-    meaning = "The role, the API key or an attribute's permission does not allow it."
+    meaning = "The caller's role or API key does not allow this."
 
     def __init__(
         self,
@@ -126,17 +129,17 @@ class PermissionDenied(ApiError):
 
 
 class LimitExceeded(ApiError):
-    """The workspace has reached its record limit, or its model the size it may have."""
+    """The workspace has reached its record limit or the size limit of its data model."""
 
     status, code = 403, "LIMIT_EXCEEDED"
-    meaning = "The workspace has reached its record limit, or its model the size it may have."
+    meaning = "The workspace has reached its record limit or the size limit of its data model."
 
 
 class NotFound(ApiError):
-    """Nothing is there, or what is there belongs to another workspace."""
+    """The object does not exist in the caller's workspace."""
 
     status, code = 404, "NOT_FOUND"
-    meaning = "Nothing is there, or what is there belongs to another workspace."
+    meaning = "The object does not exist in the caller's workspace."
 
     @classmethod
     def of(cls, kind: str, resource_id: str) -> Self:
@@ -145,41 +148,43 @@ class NotFound(ApiError):
 
 
 class MethodNotAllowed(ApiError):
-    """The path exists, the method does not; `Allow` lists those that do."""
+    """The path exists, but not with this method; `Allow` lists the supported methods."""
 
     status, code = 405, "METHOD_NOT_ALLOWED"
-    meaning = "The path exists, the method does not; `Allow` lists those that do."
+    meaning = "The path exists, but not with this method; `Allow` lists the supported methods."
 
 
 class Conflict(ApiError):
-    """An id or unique value is taken, or something still refers to what should go."""
+    """An id or a unique value is already taken, or another object still refers to this one."""
 
     status, code = 409, "CONFLICT"
-    meaning = "An id or unique value is taken, or something still refers to what should go."
+    meaning = (
+        "An id or a unique value is already taken, or another object still refers to this one."
+    )
 
     @classmethod
     def taken(cls, kind: str, resource_id: str) -> Self:
-        """A second thing with one id."""
+        """A create with an id that already exists."""
         return cls(f"{kind} with id '{told(resource_id)}' already exists")
 
     @classmethod
     def in_use(cls, kind: str, resource_id: str) -> Self:
-        """A thing that something else still refers to."""
+        """A deletion of an object to which another object still refers."""
         return cls(f"{kind} '{told(resource_id)}' is in use and cannot be deleted")
 
 
 class PreconditionFailed(ApiError):
-    """`If-Match` names a version that is no longer the current one."""
+    """`If-Match` names a version that is no longer current."""
 
     status, code = 412, "PRECONDITION_FAILED"
-    meaning = "`If-Match` names a version that is no longer the current one."
+    meaning = "`If-Match` names a version that is no longer current."
 
 
 class PayloadTooLarge(ApiError):
-    """The body, a header or the address is larger than this server reads."""
+    """The body, a header or the URL is larger than the server accepts."""
 
     status, code = 413, "PAYLOAD_TOO_LARGE"
-    meaning = "The body is larger than this server reads."
+    meaning = "The request is larger than the server accepts."
 
 
 class UnsupportedMediaType(ApiError):
@@ -190,10 +195,10 @@ class UnsupportedMediaType(ApiError):
 
 
 class RateLimited(ApiError):
-    """Too many requests; `Retry-After` says when to come back."""
+    """Too many requests; `Retry-After` says how many seconds to wait."""
 
     status, code = 429, "RATE_LIMITED"
-    meaning = "Too many requests; `Retry-After` says when to come back."
+    meaning = "Too many requests; `Retry-After` says how many seconds to wait."
 
     @classmethod
     def after(cls, retry_after_s: int) -> Self:
@@ -205,26 +210,28 @@ class RateLimited(ApiError):
 
 
 class InternalError(ApiError):
-    """Something nobody foresaw: logged with its trace, told without."""
+    """An unexpected error: the log has its traceback, the caller gets no details."""
 
     status, code = 500, "INTERNAL_ERROR"
-    meaning = "Something unforeseen; the log has it under the `X-Request-Id` of the answer."
+    meaning = (
+        "An unexpected error; the server's log describes it under the `X-Request-Id` of the answer."
+    )
 
     def __init__(self, message: str = "Internal server error") -> None:
         super().__init__(message)
 
 
 class ServiceUnavailable(ApiError):
-    """A part of the system is away or full, and nothing happened.
+    """A part of the system is unavailable or overloaded, and nothing was changed.
 
-    Raise it only where that is certain: whoever reads it sends the request again. Where a write was
-    sent and its outcome is not known, raise `UpstreamTimeout.unknown()`.
+    Raise it only if that is certain, because clients send the request again. If a write was sent
+    and its outcome is not known, raise `UpstreamTimeout.unknown()`.
     """
 
     status, code = 503, "SERVICE_UNAVAILABLE"
     meaning = (
-        "A part of the system is away or full. Nothing was changed;"
-        " `Retry-After` says when to try again."
+        "A part of the system is unavailable or overloaded. Nothing was changed;"
+        " `Retry-After` says how many seconds to wait."
     )
 
     def __init__(
@@ -238,17 +245,20 @@ class ServiceUnavailable(ApiError):
 
 
 class UpstreamTimeout(ApiError):
-    """No answer came, or not in time: a change may have been made, unless the message denies it."""
+    """The outcome is unknown: the request timed out or a connection broke before the answer came.
+
+    The change may have been made, unless the message says that it was not.
+    """
 
     status, code = 504, "UPSTREAM_TIMEOUT"
     meaning = (
-        "No answer came, or not within the request's deadline."
-        " A change may have been made, unless the message says that it was not."
+        "The request timed out, or a connection broke before the answer came."
+        " The change may have been made, unless the message says that it was not."
     )
 
     def __init__(
         self,
-        message: str = "The answer did not come within the deadline",
+        message: str = "The request timed out",
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -256,26 +266,26 @@ class UpstreamTimeout(ApiError):
 
     @classmethod
     def unknown(cls) -> Self:
-        """The request was sent, and whoever had it broke off without an answer."""
-        return cls("No answer came: a change may have been made")
+        """The request was sent, and the connection broke before the answer came."""
+        return cls("The connection broke before the answer came: the change may have been made")
 
     @classmethod
     def in_vain(cls) -> Self:
-        """The database ended the statement: nothing happened, and next time it would again."""
-        return cls("This takes longer than the database may take: nothing was changed")
+        """The database cancelled the statement at its time limit; a retry would fail again."""
+        return cls("The database needs too much time for this request: nothing was changed")
 
 
 BY_CODE: dict[str, type[ApiError]] = {error.code: error for error in ApiError.__subclasses__()}
-"""The registry: the OpenAPI responses, docs/errors.md and the contract test are read off it."""
+"""The registry of error codes: the OpenAPI responses and docs/errors.md must agree with it."""
 
 _HEADERS_THAT_CROSS = ("Retry-After", "Allow", "WWW-Authenticate", "X-RateLimit-Remaining")
 
 
 def from_envelope(status: int, body: object, headers: Mapping[str, str] | None = None) -> ApiError:
-    """The exception that another service answered with, class, message and headers.
+    """Turn another service's error answer into the same exception: class, message and headers.
 
-    `body` is the parsed JSON. Anything that is not an envelope of a known code with that code's
-    status is an `InternalError`: what it says was not meant for our caller.
+    `body` is the parsed JSON. Anything that is not an envelope with a known code and the status of
+    that code becomes an `InternalError`, because its text was not written for our caller.
     """
     if not isinstance(body, dict):
         return InternalError()

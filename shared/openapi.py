@@ -94,7 +94,7 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "RATE_LIMITED": "Too many requests. Retry after 1 seconds.",
     "INTERNAL_ERROR": "Internal server error",
     "SERVICE_UNAVAILABLE": "Service unavailable",
-    "UPSTREAM_TIMEOUT": "The answer did not come within the deadline",
+    "UPSTREAM_TIMEOUT": "The request timed out",
 }
 
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {

@@ -33,8 +33,12 @@ from tests.service.gateway_world import (
 __all__ = ["world"]
 
 AWAY = error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
-BROKE_OFF = error(504, "UPSTREAM_TIMEOUT", "No answer came: a change may have been made")
-LATE = error(504, "UPSTREAM_TIMEOUT", "The answer did not come within the deadline")
+BROKE_OFF = error(
+    504,
+    "UPSTREAM_TIMEOUT",
+    "The connection broke before the answer came: the change may have been made",
+)
+LATE = error(504, "UPSTREAM_TIMEOUT", "The request timed out")
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -150,7 +150,7 @@ async def test_a_problem_document_comes_only_when_it_is_named(edge: Edge):
             "error": "VALIDATION_ERROR",
             "message": first,
             "type": "about:blank",
-            "title": "A field is missing, of the wrong type, or breaks a rule of its attribute.",
+            "title": "A field is missing, has the wrong type, or breaks a validation rule.",
             "status": 400,
             "detail": first,
             "code": "VALIDATION_ERROR",
@@ -346,9 +346,7 @@ async def test_a_connection_on_which_nothing_comes_is_given_up_early(start_edge:
 
 async def test_a_deadline_cancels_the_handler(edge: Edge):
     answer = await edge.speak(request("GET", "/open/late", {"X-Sigma-Deadline": "50"}))
-    assert answer.told == error(
-        504, "UPSTREAM_TIMEOUT", "The answer did not come within the deadline"
-    )
+    assert answer.told == error(504, "UPSTREAM_TIMEOUT", "The request timed out")
     assert edge.events == ["began", "cancelled"]
 
 
