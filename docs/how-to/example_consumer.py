@@ -1,10 +1,10 @@
-"""Follows record events from a service of your own: it misses none, and counts none twice.
+"""Example consumer: processes every record event exactly once.
 
     SIGMA_AMQP_URL=amqp://...  FOLLOWER_DATABASE_URL=postgresql://...  python example_consumer.py
 
-It needs aio-pika and asyncpg, and nothing of Sigma PIM but the broker's address. It keeps the state
-that each record is in (the newest news wins) and how many changes each workspace made (one that is
-counted twice would show). follow-record-events.md tells the reason for every step.
+It needs aio-pika, asyncpg and the broker's address, and no code of Sigma PIM. It stores the current
+state of each record (the newest version wins) and the number of changes per workspace (an event
+that is processed twice would be visible there). follow-record-events.md explains every step.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS activity (
 
 
 async def main() -> None:
-    """Read for ever; a broker that is away or gone is looked for again."""
+    """Consume forever; reconnect when the broker is unreachable or the connection is lost."""
     pool = await asyncpg.create_pool(os.environ["FOLLOWER_DATABASE_URL"], min_size=1, max_size=2)
     await pool.execute(TABLES)
     while True:
@@ -62,8 +62,8 @@ async def main() -> None:
 
 
 async def read(pool: Any) -> None:
-    """Handle one message after the other until the connection is lost."""
-    # Without a heartbeat, a broker that vanished would be noticed after minutes.
+    """Process one message after the other until the connection is lost."""
+    # Without a heartbeat, it would take minutes to notice a broker that has disappeared.
     async with await aio_pika.connect(os.environ["SIGMA_AMQP_URL"], heartbeat=5) as connection:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=PREFETCH)
@@ -75,7 +75,7 @@ async def read(pool: Any) -> None:
 
 
 async def declare(channel: aio_pika.abc.AbstractChannel) -> aio_pika.abc.AbstractQueue:
-    """A durable queue keeps what happens while we are not there; what fails for good goes aside."""
+    """Declare a durable queue, which keeps events while this process is down."""
     events = await channel.declare_exchange("sigma.events", "topic", durable=True)
     aside = await channel.declare_exchange("sigma.dead", "direct", durable=True)
     dead = await channel.declare_queue(
@@ -99,27 +99,27 @@ async def declare(channel: aio_pika.abc.AbstractChannel) -> aio_pika.abc.Abstrac
 
 
 async def take(pool: Any, message: aio_pika.abc.AbstractIncomingMessage) -> None:
-    """Handle it, and only then tell the broker that it may forget it."""
-    # An answer that no longer reaches the broker is no loss: the message comes again.
+    """Process one message and acknowledge it afterwards."""
+    # If the acknowledgement does not reach the broker, nothing is lost: it delivers again.
     with contextlib.suppress(aio_pika.exceptions.AMQPError, OSError):
         try:
             event = json.loads(message.body)
-            while not await handled(pool, event):  # noqa: ASYNC110  the database tells nobody
+            while not await handled(pool, event):  # noqa: ASYNC110  there is nothing to wait for
                 await asyncio.sleep(PAUSE_S)
         except (ValueError, KeyError, TypeError):
-            # Not a message that we can ever read: to the dead letters, at once.
+            # The message can never be read: move it to the dead letters at once.
             await message.reject(requeue=False)
-        except Exception as error:  # noqa: BLE001  one bad message must not end the service
+        except Exception as error:  # noqa: BLE001  one bad message must not stop the service
             print(f"{message.message_id}: {error!r}", flush=True)
             await asyncio.sleep(PAUSE_S)
-            # Counted by the broker: after five it goes to the dead letters.
+            # The broker counts deliveries: after five retries it goes to the dead letters.
             await message.reject(requeue=True)
         else:
             await message.ack()
 
 
 async def handled(pool: Any, event: dict[str, Any]) -> bool:
-    """Remember the event and do what follows from it, in one; False while the database is away."""
+    """Store the event's id and its effect in one transaction; False if the database is away."""
     try:
         async with pool.acquire() as conn, conn.transaction():
             first_time = await conn.fetchval(
@@ -134,7 +134,7 @@ async def handled(pool: Any, event: dict[str, Any]) -> bool:
 
 
 async def follow(conn: Any, event: dict[str, Any]) -> None:
-    """What this service is for. Runs once per event, in the transaction that remembers it."""
+    """The purpose of this service. Runs once per event, in the transaction that stores its id."""
     await conn.execute(
         """INSERT INTO activity AS a (workspace_id, changes)
            VALUES ($1, 1)
@@ -142,8 +142,8 @@ async def follow(conn: Any, event: dict[str, Any]) -> None:
                DO UPDATE SET changes = a.changes + 1""",
         event["workspaceid"],
     )
-    # After a failure an older event can come after a newer one, so the version decides. A record
-    # that was deleted keeps its row for the same reason.
+    # After a failure, an older event can arrive after a newer one, so the version decides. The row
+    # of a deleted record is kept for the same reason.
     await conn.execute(
         """INSERT INTO followed_records AS f (workspace_id, record_id, version, state_id, deleted)
            VALUES ($1, $2, $3, $4, $5)
