@@ -11,7 +11,6 @@ from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.lifecycles.handlers import routes as lifecycle_routes
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.parts.commands import MODEL_SIZE_MAX, MODELLERS, SOURCE, ModelSize
-from records_service.parts.listing import PIECE_WAIT_S, PIECES, PIECES_AT_ONCE
 from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records import pages
@@ -25,6 +24,7 @@ from records_service.schemas.commands import WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
 from shared import bus, outbox, topology
 from shared.launch import Role
+from shared.listing import PIECES, pieces
 from shared.neighbours import Neighbour, neighbours
 from shared.postgres import postgres
 from shared.schema_version import schema_version
@@ -76,7 +76,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         name=NAME,
     )
     app[MODEL_SIZE_MAX] = ModelSize(config.model_objects_max, config.model_bytes_max)
-    app[PIECES] = Turns(PIECES_AT_ONCE, wait_s=PIECE_WAIT_S)
+    app[PIECES] = pieces()
     writers = max(1, connections // 2)
     app[MODELLERS] = Turns(wait_s=config.wait_seconds)
     app[WRITERS] = Turns(writers, wait_s=config.wait_seconds)

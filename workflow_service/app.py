@@ -7,16 +7,19 @@ from aiohttp import web
 from shared import bus, outbox, topology
 from shared.identity import IdentitySigner
 from shared.launch import Role
+from shared.listing import PIECES, pieces
 from shared.neighbours import Neighbour, neighbours
 from shared.postgres import postgres
 from shared.schema_version import schema_version
+from shared.sizes import Bound
 from shared.upstream import upstream
 from shared.web import new_service
 from workflow_service.config import Config
 from workflow_service.reactions import react
 from workflow_service.workflows import handlers
-from workflow_service.workflows.commands import SOURCE
+from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 from workflow_service.workflows.comparison import comparing
+from workflow_service.workflows.definitions import DEFINITIONS, Definitions
 from workflow_service.workflows.neighbours import AUTH, RECORDS, SIGNER
 
 NAME = "workflow_service"
@@ -49,4 +52,9 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         name=NAME,
     )
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
+    app[WORKFLOWS_MAX] = Bound(
+        "workflows", "workflows", config.workflows_max, config.workflows_bytes_max
+    )
+    app[DEFINITIONS] = Definitions()
+    app[PIECES] = pieces()
     return app

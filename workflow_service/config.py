@@ -32,3 +32,5 @@ class Config(DatabaseConfig):
     reference_pending_seconds: Seconds = 60
     reference_confirmed_seconds: Seconds = 3_600
     retirement_pending_seconds: Seconds = 30
+    workflows_max: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
+    workflows_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 40)] = 64 << 20

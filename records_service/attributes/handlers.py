@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created
-from records_service.parts.listing import Position, list_response
+from records_service.parts.answers import answer, created, rendered_as
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.postgres import DATABASE, Conn, Record
+from shared.listing import Piece, Position, list_response
+from shared.postgres import DATABASE, Conn
 from shared.versions import if_match
 from shared.web import Routes, identity_of, no_content, read_body
 
@@ -35,7 +33,7 @@ routes = Routes(
 )
 async def list_attributes(request: web.Request) -> web.StreamResponse:
     """All attributes of the workspace, oldest first."""
-    return await list_response(request, _some_after, AttributeAnswer)
+    return await list_response(request, _some_after, rendered_as(AttributeAnswer))
 
 
 @routes.post(
@@ -113,7 +111,5 @@ async def delete_attribute(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
-async def _some_after(
-    conn: Conn, workspace_id: str, after: Position
-) -> tuple[Sequence[Record], bool]:
+async def _some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
     return await parts.some_after(conn, ATTRIBUTE, workspace_id, after)

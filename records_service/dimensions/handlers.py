@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from records_service.dimensions import commands
@@ -17,13 +15,13 @@ from records_service.dimensions.model import (
 )
 from records_service.dimensions.segments import scope_matrix
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created
-from records_service.parts.listing import Position, list_response
+from records_service.parts.answers import answer, created, rendered_as
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.postgres import DATABASE, Conn, Record
+from shared.listing import Piece, Position, list_response
+from shared.postgres import DATABASE, Conn
 from shared.versions import if_match
 from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
 
@@ -43,7 +41,7 @@ routes = Routes(
 )
 async def list_dimensions(request: web.Request) -> web.StreamResponse:
     """All dimensions of the workspace with their segments, oldest first."""
-    return await list_response(request, _some_after, DimensionAnswer)
+    return await list_response(request, _some_after, rendered_as(DimensionAnswer))
 
 
 @routes.post(
@@ -148,7 +146,5 @@ async def delete_dimension(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
-async def _some_after(
-    conn: Conn, workspace_id: str, after: Position
-) -> tuple[Sequence[Record], bool]:
+async def _some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
     return await parts.some_after(conn, DIMENSION, workspace_id, after)

@@ -13,13 +13,13 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
-from records_service.parts.answers import answer, created
-from records_service.parts.listing import list_response
+from records_service.parts.answers import answer, created, rendered_as
 from records_service.parts.model import Part
 from records_service.permissions.roles import role_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
+from shared.listing import list_response
 from shared.postgres import DATABASE
 from shared.versions import entity_tag, if_match
 from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
@@ -40,7 +40,7 @@ routes = Routes(
 )
 async def list_option_lists(request: web.Request) -> web.StreamResponse:
     """All option lists of the workspace, oldest first; options in ascending `sortOrder`."""
-    return await list_response(request, store.some_after, OptionListAnswer)
+    return await list_response(request, store.some_after, rendered_as(OptionListAnswer))
 
 
 @routes.post(

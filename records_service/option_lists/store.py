@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from records_service.parts.model import Part
-from records_service.parts.store import PIECE_ROWS
 from shared.errors import Conflict, NotFound
-from shared.postgres import Conn, Record
+from shared.listing import PIECE_ROWS, Piece, Position
+from shared.postgres import Conn
 from shared.quoting import told
 
 PIECE_VALUES = 10_000
@@ -31,9 +30,7 @@ WITH_VALUES = """
 """The body of an option list `p` as it is answered."""
 
 
-async def some_after(
-    conn: Conn, workspace_id: str, after: tuple[datetime, str]
-) -> tuple[list[Record], bool]:
+async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
     """As `parts.store.some_after`, with the values of each list: some `PIECE_VALUES` in all."""
     rows = await conn.fetch(
         f"""

@@ -8,15 +8,18 @@ that describes the answer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args
 
+import orjson
 from aiohttp import web
 from pydantic import BaseModel
 
 from records_service.parts.model import Kind, Part
+from shared.listing import Render
+from shared.postgres import Record
 from shared.versions import entity_tag
-from shared.web import json_response
+from shared.web import json_response, to_json
 
 _Shape = type[BaseModel]
 
@@ -38,6 +41,23 @@ def created(kind: Kind, part: Part, shape: _Shape) -> web.Response:
 def shown(part: Part, shape: _Shape) -> dict[str, Any]:
     """The public object, with every field that its answer has."""
     return _filled(part.shown(), shape)
+
+
+def rendered_as(shape: _Shape) -> Render:
+    """How a row of a list is written, its body being text."""
+    return partial(_rendered, shape)
+
+
+def _rendered(shape: _Shape, row: Record) -> bytes:
+    part = Part(
+        row["id"],
+        row["alias"],
+        orjson.loads(row["body"]),
+        row["version"],
+        row["created_at"],
+        row["updated_at"],
+    )
+    return to_json(shown(part, shape))
 
 
 def _filled(told: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:

@@ -7,56 +7,31 @@ read the model at some version needs only the rows that were written later.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 import asyncpg
 
 from records_service.parts.model import Kind, Part
 from shared.errors import Conflict, NotFound
-from shared.postgres import Conn, Record
+from shared.listing import Piece, Position, read_piece
+from shared.postgres import Conn
 from shared.quoting import told
 
 FORMER_ALIASES_MAX = 100
-PIECE_ROWS = 200
-PIECE_BYTES = 1 << 20
 
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
 
-async def some_after(
-    conn: Conn, kind: Kind, workspace_id: str, after: tuple[datetime, str]
-) -> tuple[list[Record], bool]:
-    """Parts in order of creation after this one, bodies as text, some `PIECE_BYTES` of them.
-
-    Beside them, whether there are more.
-    """
-    rows = await conn.fetch(
-        f"""
-        WITH next AS MATERIALIZED (
-            SELECT id, alias, body::text AS body, version, created_at, updated_at
-              FROM {kind.table}
-             WHERE workspace_id = $1 AND (created_at, id) > ($2, $3)
-             ORDER BY created_at, id
-             LIMIT $4
-        ), fitting AS (
-            SELECT *, coalesce(sum(octet_length(body)) OVER (
-                          ORDER BY created_at, id
-                          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
-              FROM next
-        )
-        SELECT id, alias, body, version, created_at, updated_at,
-               (SELECT count(*) FROM next) AS candidates
-          FROM fitting
-         WHERE bytes_before < $5
-         ORDER BY created_at, id
-        """,  # noqa: S608
+async def some_after(conn: Conn, kind: Kind, workspace_id: str, after: Position) -> Piece:
+    """Parts in order of creation after this one, bodies as text, and whether there are more."""
+    return await read_piece(
+        conn,
+        kind.table,
+        "id, alias, body::text AS body, version, created_at, updated_at",
+        "octet_length(body)",
         workspace_id,
-        *after,
-        PIECE_ROWS,
-        PIECE_BYTES,
+        after,
     )
-    return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == PIECE_ROWS)
 
 
 async def some(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
 from records_service.parts import store as parts
-from records_service.parts.answers import answer, created, shown
-from records_service.parts.listing import Position, list_response
+from records_service.parts.answers import answer, created, rendered_as, shown
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.postgres import DATABASE, Conn, Record
+from shared.listing import Piece, Position, list_response
+from shared.postgres import DATABASE, Conn
 from shared.versions import if_match
 from shared.web import Routes, identity_of, json_response, no_content, read_body
 
@@ -36,7 +34,7 @@ routes = Routes(
 )
 async def list_schemas(request: web.Request) -> web.StreamResponse:
     """All schemas of the workspace, oldest first."""
-    return await list_response(request, _some_after, SchemaAnswer)
+    return await list_response(request, _some_after, rendered_as(SchemaAnswer))
 
 
 @routes.post(
@@ -171,7 +169,5 @@ async def tell_names(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _some_after(
-    conn: Conn, workspace_id: str, after: Position
-) -> tuple[Sequence[Record], bool]:
+async def _some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
     return await parts.some_after(conn, SCHEMA, workspace_id, after)

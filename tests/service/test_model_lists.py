@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from records_service.option_lists import store as option_lists
-from records_service.parts import listing
-from records_service.parts import store as parts
+from shared import listing
 from tests.kit.sigma import Caller
 from tests.service.model_world import World, admin, other_world, running, schema, world
 
@@ -48,7 +47,7 @@ async def test_a_list_that_is_read_in_pieces_is_whole_and_in_order(
     await world.database.execute(
         "UPDATE attributes SET created_at = '2026-01-01' WHERE workspace_id = $1", world.workspace
     )
-    monkeypatch.setattr(parts, "PIECE_ROWS", rows)
+    monkeypatch.setattr(listing, "PIECE_ROWS", rows)
     monkeypatch.setattr(option_lists, "PIECE_ROWS", rows)
     for path, ids in zip(PATHS, ("dim-{}", "ol-{}", "attr-a{}", "schema-s{}"), strict=True):
         answer = await admin.get(path)
@@ -66,15 +65,15 @@ async def test_a_large_list_is_rendered_in_bounded_pieces_beside_the_event_loop(
     threads: set[int] = set()
     render = listing._render
 
-    def watched(rows: Any, shape: Any) -> bytes:
+    def watched(rows: Any, one: Any) -> bytes:
         pieces.append(len(rows))
         threads.add(threading.get_ident())
-        return render(rows, shape)
+        return render(rows, one)
 
     monkeypatch.setattr(listing, "_render", watched)
     monkeypatch.setattr(listing, "_INLINE_BYTES_MAX", 10)
     monkeypatch.setattr(listing, "BUFFERED_BYTES_MAX", 1_000)
-    monkeypatch.setattr(parts, "PIECE_BYTES", 300)
+    monkeypatch.setattr(listing, "PIECE_BYTES", 300)
     monkeypatch.setattr(option_lists, "PIECE_VALUES", 8)
     for path in PATHS:
         pieces.clear()

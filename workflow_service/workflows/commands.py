@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import structlog
+from aiohttp import web
 
-from shared import events, outbox
+from shared import events, outbox, sizes
 from shared.errors import (
     ApiError,
     Conflict,
@@ -18,6 +19,7 @@ from shared.errors import (
 from shared.events import Event
 from shared.ids import check_same_id, new_id
 from shared.postgres import Conn, Database
+from shared.sizes import Bound
 from shared.versions import Versions, check_version
 from workflow_service.workflows import references, store
 from workflow_service.workflows.model import Workflow, WorkflowDraft
@@ -26,6 +28,7 @@ from workflow_service.workflows.soundness import (
     Sound,
     attribute_names,
     check_roles_exist,
+    check_size,
     keeping_ids,
     removed_states,
     role_ids,
@@ -38,11 +41,19 @@ log = structlog.get_logger(__name__)
 SOURCE = "/workflow_service"
 REFERENCES_MAX = 10_000
 
+WORKFLOWS_MAX = web.AppKey("workflows_max", Bound)
+
 
 async def create(
-    db: Database, neighbours: Neighbours, workspace_id: str, draft: WorkflowDraft
+    db: Database,
+    neighbours: Neighbours,
+    workspace_id: str,
+    draft: WorkflowDraft,
+    *,
+    bound: Bound,
 ) -> Workflow:
     """Save a new workflow and the news of it."""
+    check_size(draft)
     parts = await _judged(neighbours, draft)
     now = datetime.now(UTC)
     workflow = _drafted(draft, draft.id or new_id("wf"), parts, created_at=now, updated_at=now)
@@ -50,6 +61,7 @@ async def create(
         await _claim_roles(conn, neighbours, workspace_id, parts)
         stored = await store.insert(conn, workspace_id, workflow)
         await outbox.stage(conn, _told(events.WORKFLOW_CREATED, workspace_id, stored))
+        await sizes.check(conn, workspace_id, bound)
     return stored
 
 
@@ -60,6 +72,7 @@ async def update(
     workflow_id: str,
     draft: WorkflowDraft,
     *,
+    bound: Bound,
     expected: Versions = None,
 ) -> Workflow:
     """Replace the whole definition. A state may only go when no record is in it.
@@ -69,6 +82,7 @@ async def update(
     Where it dies before it can do so, the comparison does.
     """
     check_same_id(workflow_id, draft.id)
+    check_size(draft)
     async with db.acquire() as conn:
         await store.get(conn, workspace_id, workflow_id)
     parts = await _judged(neighbours, draft)
@@ -91,6 +105,7 @@ async def update(
             )
             stored = await store.update(conn, workspace_id, workflow)
             await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
+            await sizes.check(conn, workspace_id, bound)
     except BaseException:
         if retired_at is not None:
             await asyncio.shield(_readmit(db, neighbours, workspace_id, workflow_id, retired_at))
@@ -204,7 +219,7 @@ def _drafted(
     created_at: datetime,
     updated_at: datetime,
 ) -> Workflow:
-    return Workflow(
+    workflow = Workflow(
         id=workflow_id,
         alias=draft.alias,
         name=draft.name,
@@ -216,6 +231,8 @@ def _drafted(
         updated_at=updated_at,
         version=0,
     )
+    check_size(workflow)
+    return workflow
 
 
 def _told(event_type: str, workspace_id: str, workflow: Workflow) -> Event:

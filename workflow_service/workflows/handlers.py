@@ -6,12 +6,23 @@ from typing import Any
 
 from aiohttp import web
 
-from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed
+from shared.errors import Conflict, LimitExceeded, NotFound, PermissionDenied, PreconditionFailed
 from shared.identity import Flag, Identity, Permission
-from shared.postgres import DATABASE
+from shared.listing import list_response
+from shared.postgres import DATABASE, Record
 from shared.versions import if_match
-from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
+from shared.web import (
+    SMALL_BODY,
+    Routes,
+    identity_of,
+    json_response,
+    no_content,
+    read_body,
+    to_json,
+)
 from workflow_service.workflows import commands, gates, store
+from workflow_service.workflows.commands import WORKFLOWS_MAX
+from workflow_service.workflows.definitions import DEFINITIONS
 from workflow_service.workflows.model import (
     ReferenceDraft,
     StepQuestion,
@@ -39,10 +50,7 @@ routes = Routes(
 )
 async def list_workflows(request: web.Request) -> web.StreamResponse:
     """All workflows of the workspace, oldest first."""
-    identity = identity_of(request)
-    async with request.app[DATABASE].acquire() as conn:
-        workflows = await store.all_of(conn, identity.workspace_id)
-    return json_response([workflow.public() for workflow in workflows])
+    return await list_response(request, store.some_after, _rendered)
 
 
 @routes.post(
@@ -53,14 +61,18 @@ async def list_workflows(request: web.Request) -> web.StreamResponse:
     answers=Workflow,
     status=201,
     summary="Create a workflow",
-    errors=(Conflict,),
+    errors=(Conflict, LimitExceeded),
 )
 async def create_workflow(request: web.Request) -> web.StreamResponse:
     """Creates a workflow. Every state and role that it names must exist."""
     identity = identity_of(request)
     draft = await read_body(request, WorkflowDraft)
     workflow = await commands.create(
-        request.app[DATABASE], Neighbours(request, identity.token), identity.workspace_id, draft
+        request.app[DATABASE],
+        Neighbours(request, identity.token),
+        identity.workspace_id,
+        draft,
+        bound=request.app[WORKFLOWS_MAX],
     )
     return _answer(workflow, status=201, location=f"/api/v1/workflows/{workflow.id}")
 
@@ -88,7 +100,7 @@ async def get_workflow(request: web.Request) -> web.StreamResponse:
     body=WorkflowDraft,
     answers=Workflow,
     summary="Replace a workflow",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_workflow(request: web.Request) -> web.StreamResponse:
     """Replaces the whole workflow. A state that records are in cannot be left out."""
@@ -100,6 +112,7 @@ async def replace_workflow(request: web.Request) -> web.StreamResponse:
         identity.workspace_id,
         request.match_info["id"],
         draft,
+        bound=request.app[WORKFLOWS_MAX],
         expected=if_match(request),
     )
     return _answer(workflow)
@@ -163,8 +176,9 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
     """
     identity = _caller(request)
     asked = await read_body(request, StepQuestion)
-    async with request.app[DATABASE].acquire() as conn:
-        workflow = await store.get(conn, identity.workspace_id, request.match_info["id"])
+    workflow = await request.app[DEFINITIONS].current(
+        request.app[DATABASE], identity.workspace_id, request.match_info["id"]
+    )
     if workflow.version != asked.definition_version:
         return json_response({"stale": True, "definition": workflow.definition()})
     role_id = gates.role_at_the_gate(identity)
@@ -180,6 +194,10 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
             ]
         }
     )
+
+
+def _rendered(row: Record) -> bytes:
+    return to_json(store.parsed(row).public())
 
 
 def _caller(request: web.Request) -> Identity:

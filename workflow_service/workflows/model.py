@@ -26,6 +26,8 @@ STATES_MAX = 200
 TRANSITIONS_MAX = 2_000
 ROLES_MAX = 200
 ATTRIBUTES_MAX = 2_000
+WORKFLOW_BYTES_MAX = 1 << 20
+"""As JSON: what every process that judges records keeps, and parses at each change."""
 _STATE_PREFIX = "state-"
 
 

@@ -9,7 +9,13 @@ from typing import Final
 from shared.errors import ValidationError, Violation
 from shared.ids import new_id
 from shared.quoting import told
-from workflow_service.workflows.model import State, Transition, WorkflowDraft
+from workflow_service.workflows.model import (
+    WORKFLOW_BYTES_MAX,
+    State,
+    Transition,
+    Workflow,
+    WorkflowDraft,
+)
 
 _LISTS: Final = ("hidden", "required", "read_only")
 
@@ -21,6 +27,19 @@ class Sound:
     default_state_id: str
     states: tuple[State, ...]
     transitions: tuple[Transition, ...]
+
+
+def check_size(workflow: WorkflowDraft | Workflow) -> None:
+    """Raise `ValidationError` where it is more than can be judged in a moment.
+
+    Asked of what was sent, so that no more is done with it, and of what would be stored, where an
+    id may be longer than the alias that was sent for it.
+    """
+    size = len(workflow.model_dump_json(by_alias=True).encode())
+    if size > WORKFLOW_BYTES_MAX:
+        raise ValidationError.at(
+            "", f"A workflow may have at most {WORKFLOW_BYTES_MAX} bytes as JSON, got {size}"
+        )
 
 
 def sound(draft: WorkflowDraft) -> Sound:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import orjson
+
 from shared.errors import Conflict, NotFound
+from shared.listing import Piece, Position, read_piece
 from shared.postgres import Conn, Record, translated
 from shared.quoting import told
 from workflow_service.workflows.model import Workflow
@@ -54,16 +59,35 @@ async def get_unless_revised(conn: Conn, workspace_id: str, workflow_id: str) ->
     return None if row is None else _workflow(row)
 
 
-async def all_of(conn: Conn, workspace_id: str) -> list[Workflow]:
-    """The workspace's workflows, oldest first."""
-    rows = await conn.fetch(
-        """SELECT id, alias, body, version, created_at, updated_at
+async def get_unless_known(
+    conn: Conn, workspace_id: str, workflow_id: str, known_version: int
+) -> Record:
+    """One workflow for `parsed`, or `NotFound`; without a body where this version is current."""
+    row = await conn.fetchrow(
+        """SELECT id, alias, version, created_at, updated_at,
+                  CASE WHEN version <> $3 THEN body::text END AS body
              FROM workflows
             WHERE workspace_id = $1
-            ORDER BY created_at, id""",
+              AND id = $2""",
         workspace_id,
+        workflow_id,
+        known_version,
     )
-    return [_workflow(row) for row in rows]
+    if row is None:
+        raise NotFound.of(KIND, workflow_id)
+    return row
+
+
+async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
+    """Workflows for `parsed` in order of creation after this one, and whether there are more."""
+    return await read_piece(
+        conn,
+        "workflows",
+        "id, alias, body::text AS body, version, created_at, updated_at",
+        "octet_length(body)",
+        workspace_id,
+        after,
+    )
 
 
 async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
@@ -177,10 +201,15 @@ def _found(row: Record | None, workflow_id: str) -> Workflow:
     return _workflow(row)
 
 
-def _workflow(row: Record) -> Workflow:
+def parsed(row: Record) -> Workflow:
+    """The workflow of a row whose body is text. It may be large: for a thread."""
+    return _workflow(row, orjson.loads(row["body"]))
+
+
+def _workflow(row: Record, body: dict[str, Any] | None = None) -> Workflow:
     return Workflow.model_validate(
         {
-            **row["body"],
+            **(row["body"] if body is None else body),
             "id": row["id"],
             "alias": row["alias"],
             "createdAt": row["created_at"],
