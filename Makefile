@@ -40,7 +40,7 @@ bench: environment-dev ## measure speed, each number beside its floor (some minu
 	@$(VENV) -m deploy.local.binaries wrk
 	@$(VENV) -m benchmarks $(ARGS)
 
-openapi: environment ## write gateway/openapi.json from the routes and models
+openapi: environment-dev ## write gateway/openapi.json and the page of errors
 	@$(VENV) -m deploy.openapi
 
 events: environment ## print the events of a running make run, until Ctrl-C

@@ -1,5 +1,7 @@
 """Writes `gateway/openapi.json` from the routes and models of all services: `make openapi`.
 
+Beside it the page of errors is written, see `deploy.error_page`.
+
 It stands here because only deploy may know every service. The file is part of the repository, so
 that the gateway needs none of them to describe them; a contract test makes it anew and compares.
 """
@@ -16,6 +18,7 @@ import orjson
 import auth_service.app
 import records_service.app
 import workflow_service.app
+from deploy import error_page
 from deploy.openapi_examples import EXAMPLES
 from gateway.app import health
 from gateway.description import OPENAPI_FILE
@@ -62,4 +65,5 @@ def written(description: Mapping[str, Any]) -> bytes:
 if __name__ == "__main__":
     described = document()
     OPENAPI_FILE.write_bytes(written(described))
+    error_page.write()
     print(f"{OPENAPI_FILE.name}: {len(described['paths'])} addresses")

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from gateway.answer_headers import AnswerHeaders
 from gateway.authenticate import Authenticator, ask_auth_service
 from gateway.config import GatewayConfig
-from gateway.description import description_routes
+from gateway.description import HTML, PAGE, description_routes
 from gateway.fairness import FairSlots, Party, stranger
 from gateway.forward import Body, forward
 from gateway.identities import Caller, Identities
@@ -48,10 +49,12 @@ from shared.web import (
     ANY_METHOD,
     Context,
     Limits,
+    Route,
     Routes,
     json_response,
     name_route,
     name_upstream,
+    names_media_type,
     new_service,
     request_id_of,
 )
@@ -69,6 +72,9 @@ class Gate:
     def __init__(self, config: GatewayConfig) -> None:
         signer = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
         self.config = config
+        self.answer_headers = AnswerHeaders(
+            origins=config.cors_origins, explained=config.docs_enabled
+        )
         self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
         self.limiter = RateLimiter.of(config)
         self.identities = Identities(ask_auth_service(self._question), signer)
@@ -114,6 +120,9 @@ class Gate:
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """One request: address, caller, rate, permission, and the way there and back."""
         deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
+        preflight = self.answer_headers.preflight(request)
+        if preflight is not None:
+            return preflight
         path, query = split_target(request.raw_path)
         peer = peer_of(request, self.config.trusted_hops)
         prefix = prefix_of(path)
@@ -216,8 +225,24 @@ async def get_health(_request: web.Request) -> web.StreamResponse:
     return json_response({"status": "ok"})
 
 
-async def _only_read(_request: web.Request) -> web.StreamResponse:
+async def _only_read(request: web.Request) -> web.StreamResponse:
+    preflight = request.app[GATE].answer_headers.preflight(request)
+    if preflight is not None:
+        return preflight
     raise MethodNotAllowed("Only GET and HEAD are allowed here", headers={"Allow": "GET, HEAD"})
+
+
+def _start_page(gate: Gate) -> Routes:
+    """`/` leads a person to the page, and is for all others as any address that is not there."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if names_media_type(request.headers.get(hdrs.ACCEPT), HTML):
+            return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
+        return await gate.pass_on(request)
+
+    routes = Routes(tag="")
+    routes.table.append(Route("GET", "/", answer, "", open=True, streams=True))
+    return routes
 
 
 def _nothing_else(table: Routes) -> Routes:
@@ -252,12 +277,16 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
     everything_else = Routes(tag="")
     everything_else.catch_all()(gate.pass_on)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
+    if config.docs_enabled:
+        tables.insert(0, _start_page(gate))
     # Behind a proxy all connections come from one address, and it is the proxy's to share them out.
     limits = Limits(
         connections_max=config.connections_max,
         body_bytes_max=config.body_bytes_max,
         connections_shared=config.trusted_hops == 0,
     )
-    app = new_service(config, tables, contexts, limits=limits)
+    app = new_service(
+        config, tables, contexts, limits=limits, complete=gate.answer_headers.complete
+    )
     app[GATE] = gate
     return app

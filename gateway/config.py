@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from limits import parse
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
 
+from gateway.answer_headers import ANY_ORIGIN
 from shared.config import Port, ServiceConfig
 from shared.identity import GATEWAY, IdentitySigner
 from shared.tokens import TokenKeys
@@ -31,6 +34,22 @@ def _is_base_address(text: str) -> str:
     if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
         raise ValueError("expected an address such as http://records:8082")
     return text.rstrip("/")
+
+
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")
+_ORIGINS_MAX = 100
+
+
+def _as_origins(text: str) -> frozenset[str]:
+    origins = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if origins == {ANY_ORIGIN}:
+        return origins
+    if len(origins) > _ORIGINS_MAX or not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError(
+            "expected * or at most 100 origins such as"
+            " https://app.example,http://localhost:5173, in lower case and without a path"
+        )
+    return origins
 
 
 def _is_rate(text: str) -> str:
@@ -62,6 +81,9 @@ class GatewayConfig(ServiceConfig):
     token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
     identity_signing_key: Annotated[SecretStr, AfterValidator(_signs_as_gateway)]
     docs_enabled: bool = True
+    cors_origins: Annotated[
+        frozenset[str], NoDecode, BeforeValidator(_as_origins), Field(validate_default=False)
+    ] = frozenset()
     request_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     upstream_connections_max: Annotated[int, Field(ge=1, le=10_000)] = 128
     trusted_hops: Annotated[int, Field(ge=0, le=10)] = 0

@@ -1,8 +1,9 @@
 """Serves the description of the API, and a page from which every endpoint can be tried.
 
     /docs                 the page (Swagger UI, shipped in `static/`)
+    /docs/errors          every error: cause, remedy, whether to retry
     /docs/openapi.json    OpenAPI 3.1, written by `make openapi` from the routes of all services
-    /docs/<file>          what the page is made of
+    /docs/<file>          what the pages are made of
 
 Nothing comes from another address, and the page could not fetch it if it wanted to: see the policy.
 """
@@ -23,8 +24,11 @@ from shared.web import Route, Routes
 OPENAPI_FILE: Final = Path(__file__).parent / "openapi.json"
 _STATIC: Final = Path(__file__).parent / "static"
 
+PAGE: Final = "/docs"
+HTML: Final = "text/html"
 _FILES: Final = {
     "": ("index.html", "text/html; charset=utf-8"),
+    "errors": ("errors.html", "text/html; charset=utf-8"),
     "openapi.json": ("", "application/json"),
     "start.js": ("start.js", "text/javascript; charset=utf-8"),
     "page.css": ("page.css", "text/css; charset=utf-8"),
@@ -49,11 +53,19 @@ _POLICY: Final = "; ".join(  # noqa: FLY002 - one rule a line
 )
 
 
+_REPEATED: Final = (hdrs.ETAG, hdrs.CACHE_CONTROL, hdrs.VARY)
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     body: bytes
     headers: dict[str, str]
     etag: str
+
+    @property
+    def headers_of_304(self) -> dict[str, str]:
+        """What a 304 repeats of the headers."""
+        return {name: self.headers[name] for name in _REPEATED}
 
 
 def description_routes() -> Routes:
@@ -65,7 +77,7 @@ def description_routes() -> Routes:
         if file is None:
             raise NotFound(f"Route '{told(request.path)}' not found")
         if file.etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
-            return web.Response(status=304, headers={hdrs.ETAG: file.etag})
+            return web.Response(status=304, headers=file.headers_of_304)
         response = web.Response(body=file.body, headers=file.headers)
         response.enable_compression()
         return response
@@ -85,9 +97,9 @@ def _load(name: str, content_type: str) -> _File:
         {
             hdrs.CONTENT_TYPE: content_type,
             hdrs.ETAG: etag,
-            hdrs.CACHE_CONTROL: "no-cache",
+            hdrs.CACHE_CONTROL: "public, no-cache",
+            hdrs.VARY: hdrs.ACCEPT_ENCODING,
             "Content-Security-Policy": _POLICY,
-            "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
         },
         etag,

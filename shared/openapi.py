@@ -103,8 +103,10 @@ _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
     },
     "Link": {
-        "description": 'Where the error is explained, with `rel="help"`.',
+        "description": 'Where the error is explained, with `rel="help"`: its cause, its remedy, and'
+        " whether to retry.",
         "schema": {"type": "string"},
+        "example": '</docs/errors#CONFLICT>; rel="help"',
     },
     "Retry-After": {
         "description": "Seconds to wait before the next attempt.",

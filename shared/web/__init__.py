@@ -27,7 +27,13 @@ from shared import metrics
 from shared.config import ServiceConfig
 from shared.errors import PayloadTooLarge
 from shared.identity import IdentityVerifier
-from shared.web.answering import error_response, json_response, no_content, to_json
+from shared.web.answering import (
+    error_response,
+    json_response,
+    names_media_type,
+    no_content,
+    to_json,
+)
 from shared.web.call import (
     DEADLINE_HEADER,
     REQUEST_ID_HEADER,
@@ -38,7 +44,7 @@ from shared.web.call import (
     request_id_of,
     seconds_left,
 )
-from shared.web.edge import Edge, check_body_size, name_answer
+from shared.web.edge import COMPLETE, Complete, Edge, check_body_size, naming
 from shared.web.protocol import EdgeRunner, Limits
 from shared.web.reading import Page, read_body, read_query
 from shared.web.routes import ANY_METHOD, NAMES_BODY, SMALL_BODY, TEXT_BODY, Handler, Route, Routes
@@ -66,10 +72,12 @@ def new_service(
     probes: Iterable[Ready] = (),
     limits: Limits | None = None,
     name: str | None = None,
+    complete: Complete | None = None,
 ) -> web.Application:
     """An application with these routes; contexts open from first to last, close from last to first.
 
-    With a `name` it tells that name to whoever asks at `INTRODUCTION_PATH`.
+    With a `name` it tells that name to whoever asks at `INTRODUCTION_PATH`. `complete` is given the
+    headers of every answer, to add to them.
 
     Run it on an `EdgeRunner` (`shared.launch` does): the time-outs live in its connections.
     """
@@ -101,7 +109,9 @@ def new_service(
     for route in app[ROUTES]:
         for each in _added(app, route, edge.body_bytes_max(route), literals):
             edge.routes[each] = route
-    app.on_response_prepare.append(name_answer)
+    if complete is not None:
+        app[COMPLETE] = complete
+    app.on_response_prepare.append(naming(complete))
     app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
     return app
 
@@ -188,6 +198,7 @@ __all__ = [
     "json_response",
     "name_route",
     "name_upstream",
+    "names_media_type",
     "new_service",
     "no_content",
     "read_body",

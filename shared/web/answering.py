@@ -11,11 +11,12 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel
 
-from shared.errors import ApiError
+from shared.errors import BY_CODE, ApiError
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
-HELP: Final = '</docs>; rel="help"'
+HELP: Final[Mapping[str, str]] = {code: f'</docs/errors#{code}>; rel="help"' for code in BY_CODE}
+"""The `Link` of an error, by its code: where the gateway explains it."""
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -39,8 +40,8 @@ def no_content(headers: Mapping[str, str] | None = None) -> web.Response:
 
 def error_response(error: ApiError, request: web.BaseRequest) -> web.Response:
     """The envelope; a problem document (RFC 9457) where `Accept` names that type."""
-    headers = {**error.headers, hdrs.LINK: HELP}
-    if _asks_for_problem(request.headers.get(hdrs.ACCEPT)):
+    headers = {**error.headers, hdrs.LINK: HELP[error.code]}
+    if names_media_type(request.headers.get(hdrs.ACCEPT), PROBLEM):
         headers[hdrs.CONTENT_TYPE] = PROBLEM
         body = orjson.dumps(problem(error))
     else:
@@ -65,12 +66,13 @@ def problem(error: ApiError) -> dict[str, Any]:
     }
 
 
-def _asks_for_problem(accept: str | None) -> bool:
-    if accept is None or PROBLEM not in accept.lower():
+def names_media_type(accept: str | None, media_type: str) -> bool:
+    """Whether an `Accept` header names this very type (in lower case), and no wildcard for it."""
+    if accept is None or media_type not in accept.lower():
         return False
     for media_range in accept.lower().split(","):
         name, *parameters = (part.strip() for part in media_range.split(";"))
-        if name == PROBLEM:
+        if name == media_type:
             return not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00") for p in parameters)
     return False
 

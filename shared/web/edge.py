@@ -8,6 +8,7 @@ logged. One function and no stack of middlewares, because every record that is r
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final, cast
 
@@ -16,6 +17,7 @@ import structlog
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
 from aiohttp.web_urldispatcher import AbstractRoute
+from multidict import CIMultiDict
 
 from shared import logs, tracing
 from shared.errors import (
@@ -56,6 +58,12 @@ _REFUSED_STATUSES: Final = range(400, 500)
 log = structlog.get_logger("http")
 
 Middleware = Any
+Complete = Callable[[web.BaseRequest | None, CIMultiDict[str]], None]
+"""Adds an application's own headers to the headers of an answer.
+
+It is given every answer, also what the connection refuses; the request is None where there is none.
+"""
+COMPLETE: Final[web.AppKey[Complete]] = web.AppKey("complete")
 
 
 class Edge:
@@ -206,13 +214,22 @@ class Edge:
         return InternalError()
 
 
-async def name_answer(request: web.Request, response: web.StreamResponse) -> None:
+def naming(complete: Complete | None) -> Callable[[web.Request, web.StreamResponse], Any]:
     """Signal `on_response_prepare`: what every answer carries, also one that is streamed."""
-    call = request.get(CALL)
-    response.headers[REQUEST_ID_HEADER] = (
-        request_id_from(request.headers.get(REQUEST_ID_HEADER)) if call is None else call.request_id
-    )
-    response.headers[hdrs.SERVER] = SERVER
+
+    async def name_answer(request: web.Request, response: web.StreamResponse) -> None:
+        call = request.get(CALL)
+        headers = response.headers
+        headers[REQUEST_ID_HEADER] = (
+            request_id_from(request.headers.get(REQUEST_ID_HEADER))
+            if call is None
+            else call.request_id
+        )
+        headers[hdrs.SERVER] = SERVER
+        if complete is not None:
+            complete(request, headers)
+
+    return name_answer
 
 
 def check_address(request: web.Request) -> None:

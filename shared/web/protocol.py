@@ -33,6 +33,7 @@ from aiohttp.http_exceptions import (
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from aiohttp.web_server import Server
+from multidict import CIMultiDict
 
 from shared import logs
 from shared.errors import (
@@ -46,7 +47,7 @@ from shared.errors import (
 from shared.metrics import REQUESTS
 from shared.web.answering import HELP, JSON, error_response
 from shared.web.call import REQUEST_ID_HEADER, Call, request_id_from
-from shared.web.edge import NO_ROUTE, SERVER, meaning
+from shared.web.edge import COMPLETE, NO_ROUTE, SERVER, Complete, meaning
 
 log = structlog.get_logger("http")
 
@@ -278,6 +279,9 @@ class Connection(RequestHandler):
         call = Call(request_id_from(request.headers.get(REQUEST_ID_HEADER)), NO_ROUTE)
         response.headers[REQUEST_ID_HEADER] = call.request_id
         response.headers[hdrs.SERVER] = SERVER
+        complete = cast(EdgeServer, self._manager).complete
+        if complete is not None:
+            complete(request, response.headers)
         response.force_close()
         REQUESTS.count(request.method, NO_ROUTE, error.status, 0.0)
         if logs.access is not None:
@@ -302,7 +306,13 @@ class Connection(RequestHandler):
 class EdgeServer(Server):
     """Makes the connections of one application and watches over them."""
 
-    def __init__(self, served: Server, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        served: Server,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        complete: Complete | None,
+    ) -> None:
         super().__init__(
             served.request_handler,
             request_factory=served.request_factory,
@@ -310,6 +320,7 @@ class EdgeServer(Server):
             loop=loop,
             **served._kwargs,  # noqa: SLF001 - what the application asked for
         )
+        self.complete = complete
         self._limits = limits
         self._surplus = 0
         self._by_peer: Counter[str] = Counter()
@@ -345,7 +356,7 @@ class EdgeServer(Server):
         if self._surplus >= self._limits.connections_max:
             transport.abort()
             return
-        transport.write(_too_many_connections())
+        transport.write(_too_many_connections(self.complete))
         if transport.can_write_eof():
             transport.write_eof()
         # A reset would take the answer away from whoever is still sending the question.
@@ -392,7 +403,12 @@ class EdgeRunner(web.AppRunner):
         self._limits = limits
 
     async def _make_server(self) -> Server:
-        return EdgeServer(await super()._make_server(), self._limits, asyncio.get_running_loop())
+        return EdgeServer(
+            await super()._make_server(),
+            self._limits,
+            asyncio.get_running_loop(),
+            self.app.get(COMPLETE),
+        )
 
 
 _WORDS: Final[tuple[tuple[type[BaseException], Callable[[], ApiError]], ...]] = (
@@ -423,17 +439,21 @@ def refusal_of(error: BaseException | None) -> ApiError:
     return ValidationError("Malformed HTTP")
 
 
-def _too_many_connections() -> bytes:
+def _too_many_connections(complete: Complete | None) -> bytes:
     error = ServiceUnavailable("Too many connections")
     body = orjson.dumps(error.envelope())
-    headers = {
-        **error.headers,
-        hdrs.LINK: HELP,
-        hdrs.CONTENT_TYPE: JSON,
-        hdrs.CONTENT_LENGTH: str(len(body)),
-        hdrs.CONNECTION: "close",
-        hdrs.SERVER: SERVER,
-        REQUEST_ID_HEADER: request_id_from(None),
-    }
+    headers = CIMultiDict(
+        {
+            **error.headers,
+            hdrs.LINK: HELP[error.code],
+            hdrs.CONTENT_TYPE: JSON,
+            hdrs.CONTENT_LENGTH: str(len(body)),
+            hdrs.CONNECTION: "close",
+            hdrs.SERVER: SERVER,
+            REQUEST_ID_HEADER: request_id_from(None),
+        }
+    )
+    if complete is not None:
+        complete(None, headers)
     lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
     return f"HTTP/1.1 {error.status} Service Unavailable\r\n{''.join(lines)}\r\n".encode() + body

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import error_page
 from shared.errors import BY_CODE, ApiError, InternalError, from_envelope
 
 ROWS = re.findall(
@@ -20,6 +21,27 @@ def test_the_documentation_lists_every_error_and_no_other():
     assert [(int(status), code, meaning) for status, code, meaning in ROWS] == [
         (kind.status, kind.code, kind.meaning) for kind in BY_CODE.values()
     ]
+
+
+def test_the_page_says_what_the_documentation_says():
+    made = error_page.written(error_page.ERRORS_FILE.read_text())
+    assert error_page.PAGE_FILE.read_bytes() == made, "make openapi"
+
+
+@pytest.mark.parametrize("code", BY_CODE)
+def test_every_error_is_explained(code: str):
+    """Cause, remedy, whether to send it again; and the status is the one of the registry."""
+    _, _, section = error_page.ERRORS_FILE.read_text().partition(f"\n### {code}\n")
+    section = section.partition("\n#")[0]
+    assert f"Status {BY_CODE[code].status}." in section
+    for part in ("- **Cause:** ", "- **Remedy:** ", "- **Retry?** "):
+        assert part in section, part
+
+
+def test_an_error_without_explanation_makes_no_page():
+    text = error_page.ERRORS_FILE.read_text()
+    with pytest.raises(ValueError, match="CONFLICT"):
+        error_page.written(text.replace("### CONFLICT", "### CONFLICTS"))
 
 
 @pytest.mark.parametrize("kind", BY_CODE.values(), ids=lambda kind: kind.code)

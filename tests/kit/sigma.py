@@ -74,7 +74,7 @@ class Caller:
         if json is not _NOTHING:
             data = orjson.dumps(json)
             sent.setdefault("Content-Type", "application/json")
-        root = "" if path.startswith(_OUTSIDE_THE_API) else PREFIX
+        root = "" if path == "/" or path.startswith(_OUTSIDE_THE_API) else PREFIX
         async with self._session.request(
             method,
             f"{self.url}{root}{path}",

@@ -342,7 +342,7 @@ async def test_the_answer_comes_back_as_it_was_given(world: World):
     async def answer(request: web.Request) -> web.StreamResponse:
         headers = [
             ("ETag", '"3"'),
-            ("Link", '</docs>; rel="help"'),
+            ("Link", '</docs/errors#CONFLICT>; rel="help"'),
             ("Set-Cookie", "a=1"),
             ("Set-Cookie", "b=2"),
             ("Connection", "X-Hop"),

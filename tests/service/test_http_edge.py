@@ -165,7 +165,7 @@ async def test_a_problem_document_comes_only_when_it_is_named(edge: Edge):
 async def test_every_error_links_to_help(edge: Edge):
     async with edge.session.get(f"{edge.url}/open/taken") as answer:
         assert answer.status == 409
-        assert answer.headers["Link"] == '</docs>; rel="help"'
+        assert answer.headers["Link"] == '</docs/errors#CONFLICT>; rel="help"'
 
 
 async def test_an_error_after_the_head_aborts_the_connection(edge: Edge):

@@ -44,6 +44,22 @@ def test_what_is_not_set_has_a_safe_default(environment):
 
 
 @pytest.mark.parametrize(
+    ("told", "origins"),
+    [
+        ("", set()),
+        ("*", {"*"}),
+        (
+            "https://app.example, http://localhost:5173,http://[::1]:80",
+            {"https://app.example", "http://localhost:5173", "http://[::1]:80"},
+        ),
+    ],
+)
+def test_origins_are_a_list_with_commas(environment, told: str, origins: set[str]):
+    environment(SIGMA_CORS_ORIGINS=told)
+    assert load(GatewayConfig).cors_origins == origins
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("SIGMA_AUTH_URL", "auth:8081"),
@@ -57,6 +73,12 @@ def test_what_is_not_set_has_a_safe_default(environment):
         ("SIGMA_REQUEST_TIMEOUT_S", "0"),
         ("SIGMA_UPSTREAM_CONNECTIONS_MAX", "0"),
         ("SIGMA_DOCS_ENABLED", "perhaps"),
+        ("SIGMA_CORS_ORIGINS", "app.example"),
+        ("SIGMA_CORS_ORIGINS", "https://app.example/"),
+        ("SIGMA_CORS_ORIGINS", "https://App.example"),
+        ("SIGMA_CORS_ORIGINS", "https://*.example"),
+        ("SIGMA_CORS_ORIGINS", "*,https://app.example"),
+        ("SIGMA_CORS_ORIGINS", "null"),
     ],
 )
 def test_what_is_wrong_is_named_and_not_shown(environment, name: str, value: str):
