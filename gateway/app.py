@@ -210,7 +210,7 @@ class Health(Shape):
     """The API is up."""
 
     status: Literal["ok"]
-    """Always `ok`: without it there is no answer."""
+    """Always `ok`."""
 
 
 health = Routes(
@@ -221,7 +221,7 @@ health = Routes(
 
 @health.get("/healthz", open=True, answers=Health, summary="Check that the API is up")
 async def get_health(_request: web.Request) -> web.StreamResponse:
-    """Answers without credentials and without asking another service: the gateway itself runs."""
+    """Answers without credentials and without calling another service: the gateway is running."""
     return json_response({"status": "ok"})
 
 

@@ -84,7 +84,7 @@ class Identity:
 
     @property
     def unrestricted(self) -> bool:
-        """No attribute is hidden from an administrator or an API key (contradiction C1)."""
+        """Whether every attribute is visible and writable: for administrators and API keys."""
         return self.kind == "api_key" or self.is_admin
 
     @property

@@ -73,7 +73,7 @@ WITH_CREDENTIALS: Final = (Unauthorized, PermissionDenied)
 WITH_BODY: Final = (PayloadTooLarge, UnsupportedMediaType)
 
 WITHOUT_READ: Final = (
-    'An API key without the permission `read` gets the `id` alone: `{"id": "..."}`, and the'
+    'An API key without the permission `read` gets only the `id`, `{"id": "..."}`, and the'
     " version as `ETag`."
 )
 
@@ -99,7 +99,8 @@ _EXAMPLES: Final[Mapping[str, str]] = {
 
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "X-Request-Id": {
-        "description": "The id of the request in every log line. A client may send its own.",
+        "description": "The id of the request, which is in all its log lines. A client may send"
+        " its own.",
         "schema": {"type": "string"},
     },
     "Link": {
@@ -113,7 +114,7 @@ _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
         "schema": {"type": "integer", "minimum": 1},
     },
     "Allow": {
-        "description": "The methods that this path has.",
+        "description": "The methods that this path supports.",
         "schema": {"type": "string"},
         "example": "GET, HEAD, POST",
     },
@@ -137,8 +138,8 @@ _IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "description": "The `ETag` of the version to change: if the object is at another version, the"
-    " answer is 412 and nothing changes. `*` stands for any version, and so does leaving it out.",
+    "description": "The `ETag` of the version to change. If the object has another version, the"
+    " answer is 412 and nothing is changed. `*`, or leaving the header out, allows any version.",
     "schema": {"type": "string"},
     "example": "*",
 }
@@ -214,16 +215,16 @@ def describe(
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
-                    "description": "For people: the token that `POST /api/v1/auth/login` answers,"
-                    " sent as `Authorization: Bearer <token>`. Valid for 24 hours.",
+                    "description": "For users: the token from `POST /api/v1/auth/login`, sent"
+                    " as `Authorization: Bearer <token>`. Valid for 24 hours.",
                 },
                 "apiKey": {
                     "type": "apiKey",
                     "in": "header",
                     "name": "X-Sigma-ApiKey",
-                    "description": "For programs: an API key, as `POST /api/v1/api-keys` answers"
-                    " it. It may do what its permissions say; each operation names the one that it"
-                    " needs.",
+                    "description": "For programs: an API key from `POST /api/v1/api-keys`. Its"
+                    " permissions say what it may do; each operation names the permission that"
+                    " it needs.",
                 },
             },
             "parameters": {"IfMatch": _IF_MATCH},
@@ -406,12 +407,13 @@ def _operation(
 
 
 def _who_may(route: Route) -> str:
-    """The line that says what a key and a person need."""
+    """The line that says which permission an API key and which right a role needs."""
     if route.open:
         return "No credential is needed."
     role = f"`{route.flag}`" if route.flag is not None else route.role or "any"
-    key = "none is enough, only people may do this" if route.user_only else f"`{route.permission}`"
-    return f"API key permission: {key}. Role: {role}."
+    if route.user_only:
+        return f"Only users can do this, not API keys. Role: {role}."
+    return f"API key permission: `{route.permission}`. Role: {role}."
 
 
 def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, Any]]:
@@ -559,34 +561,37 @@ def _used(schemas: Mapping[str, Any], roots: object) -> dict[str, Any]:
 
 def _error_schemas() -> dict[str, dict[str, Any]]:
     text = {"type": "string"}
-    code = {"$ref": _REF.format(model="ErrorCode"), "description": "The code; it never changes."}
+    code = {
+        "$ref": _REF.format(model="ErrorCode"),
+        "description": "The stable error code, for programs.",
+    }
     envelope = {
         "error": code,
-        "message": {**text, "description": "For people. The wording may change."},
+        "message": {**text, "description": "The message, for people. Its wording may change."},
     }
     return {
         "ErrorCode": {
             **text,
-            "description": "What went wrong, for programs.",
+            "description": "The stable error code, for programs.",
             "enum": list(BY_CODE),
         },
         "ApiError": {
             "type": "object",
-            "description": "Every error, whatever went wrong, has exactly these two fields.",
+            "description": "The body of every error. It has exactly these two fields.",
             "required": list(envelope),
             "properties": envelope,
         },
         "Violation": {
             "type": "object",
-            "description": "One thing that is wrong with the request.",
+            "description": "One problem in the request.",
             "required": ["pointer", "detail"],
             "properties": {
                 "pointer": {
                     **text,
-                    "description": "JSON pointer (RFC 6901) to the wrong part of the body, or `/`"
-                    " and the name of the wrong parameter.",
+                    "description": "JSON pointer (RFC 6901) to the invalid part of the body, or"
+                    " `/` and the name of the invalid parameter.",
                 },
-                "detail": {**text, "description": "What is wrong there."},
+                "detail": {**text, "description": "The description of the problem."},
             },
         },
         "Problem": {

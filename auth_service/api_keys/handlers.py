@@ -14,7 +14,7 @@ from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_conten
 
 routes = Routes(
     tag="API keys",
-    about="Credentials for programs. Only people who are administrators manage them.",
+    about="Credentials for programs. Only users with the role `role-admin` can manage them.",
     examples={"id": "apikey-sync-prod"},
     parameters={"id": "Id of the API key."},
 )
@@ -52,7 +52,7 @@ async def list_api_keys(request: web.Request) -> web.StreamResponse:
     errors=(Conflict,),
 )
 async def create_api_key(request: web.Request) -> web.StreamResponse:
-    """Creates an API key and answers it in `key`, this once: only its SHA-256 is stored."""
+    """Creates an API key. `key` shows it, only this once: only its SHA-256 hash is stored."""
     identity = _administrator(request)
     draft = await read_body(request, ApiKeyDraft)
     key, text = await commands.create(request.app[DATABASE], identity, draft)

@@ -25,7 +25,7 @@ from shared.web import NAMES_BODY, Routes, identity_of, json_response, no_conten
 
 routes = Routes(
     tag="Roles",
-    about="What people may do: system flags, and permissions on the attributes of each schema.",
+    about="What users may do: system flags, and permissions on the attributes of each schema.",
     examples={"id": "role-editor"},
     parameters={"id": "Id of the role."},
 )
@@ -57,7 +57,7 @@ async def list_roles(request: web.Request) -> web.StreamResponse:
 async def create_role(request: web.Request) -> web.StreamResponse:
     """Creates a role. Nobody can grant more than their own role allows.
 
-    Attributes and schemas may be named by id or alias; the role holds the ids.
+    Attributes and schemas may be named by id or alias; the role stores the ids.
     """
     identity = identity_of(request)
     draft = await read_body(request, RoleDraft)
@@ -92,7 +92,7 @@ async def get_role(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def replace_role(request: web.Request) -> web.StreamResponse:
-    """Replaces the whole role: what is left out becomes false, empty or null.
+    """Replaces the whole role. Fields that are left out become false, empty or null.
 
     Nobody can add more than their own role allows. Only an administrator can change `role-admin`,
     and only its name and description.
@@ -119,7 +119,7 @@ async def replace_role(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_role(request: web.Request) -> web.StreamResponse:
-    """Deletes the role. Refused while a user holds or a workflow names it, and for `role-admin`."""
+    """Deletes the role. Refused while a user or a workflow uses it, and for `role-admin`."""
     identity = identity_of(request)
     await commands.delete(
         request.app[DATABASE],

@@ -13,8 +13,6 @@ The rule, which records_service follows word for word in its `permissions/rules.
 
 So an entry of a schema adds to the entry for all schemas and wins where both speak. Catalogs have
 no second level: the entry of the catalog decides, else the one for `*`, else nothing is allowed.
-
-Source: section 11 of the contract.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from shared.web.call import PEER_HEADER
 
 routes = Routes(
     tag="Authentication",
-    about="Logging in, and keeping a session alive.",
+    about="Logging in, and refreshing a token.",
     open_below="/api/v1/auth/",
 )
 
@@ -40,7 +40,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     Send it as `Authorization: Bearer <token>`. After five failures in a row from one network,
     further attempts from there have to wait, longer each time, up to a minute; `Retry-After` says
     how long. A client that sends its last token, even an expired one, in the same header is
-    recognised as a device that has logged in before: it does not wait for the failures of others.
+    recognised as a device that has logged in before: failed attempts of others do not delay it.
     """
     asked = await read_body(request, LoginRequest)
     if not asked.email or not asked.password:
@@ -75,8 +75,8 @@ async def refresh_token(request: web.Request) -> web.StreamResponse:
     """Exchanges a valid token for a new one, which is valid for another 24 hours.
 
     The token is sent as `Authorization: Bearer`, or as `token` in the body. The new token has the
-    user's current role; a disabled user gets none, and a token from before a change of the password
-    is refused.
+    user's current role; a disabled user gets none. A token that was issued before the password was
+    changed is refused.
     """
     token = _bearer_token(request)
     if token is None and request.can_read_body:

@@ -25,7 +25,7 @@ def _both_required(schema: dict[str, Any]) -> None:
 
 
 class LoginRequest(Shape):
-    """The credentials of a person. Both fields are required."""
+    """The credentials of a user. Both fields are required."""
 
     model_config = ConfigDict(json_schema_extra=_both_required)
 

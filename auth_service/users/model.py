@@ -12,7 +12,7 @@ from shared.shapes import Shape
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person with one role in one workspace. The password's hash stays in the store."""
+    """A user, with one role in one workspace. The password's hash stays in the store."""
 
     workspace_id: str
     id: str
@@ -33,14 +33,14 @@ class User:
 
 
 class UserAnswer(Shape):
-    """A person with one role in one workspace."""
+    """A user, with one role in one workspace."""
 
     id: str = Field(examples=["user-admin"])
     """The id. It never changes."""
     email: str = Field(examples=["admin@sigma.io"])
     """The e-mail address."""
     name: str = Field(examples=["Admin User"])
-    """Shown to people."""
+    """The display name."""
     roleId: str = Field(examples=["role-admin"])  # noqa: N815 - the name in the JSON
     """Id of the role."""
 
@@ -51,6 +51,6 @@ class TenantAnswer(Shape):
     id: str = Field(examples=["ws-demo"])
     """Id of the workspace."""
     name: str = Field(examples=["Demo"])
-    """Shown to people."""
+    """The display name."""
     users: list[UserAnswer]
     """Users with quick login."""

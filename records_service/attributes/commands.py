@@ -129,7 +129,7 @@ async def _body_of(draft: AttributeDraft) -> dict[str, Any]:
 
 
 async def _with_ids(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with ids where it may name things by alias (C12).
+    """The body with aliases replaced by ids.
 
     Raises `ValidationError` for the first name that nothing has.
     """

@@ -34,7 +34,7 @@ _SEVERAL = (AttributeType.OPTION, AttributeType.RELATION, AttributeType.MEDIA)
 def body_of(draft: AttributeDraft) -> dict[str, Any]:
     """The attribute as it is stored and answered.
 
-    Raises `ValidationError` with everything that is wrong: a rule for another type (section 2.2),
+    Raises `ValidationError` with everything that is wrong: a rule for another type,
     a pattern that RE2 does not take or that is too large, a bound below the other, a reference of
     another type.
     """

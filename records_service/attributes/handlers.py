@@ -19,7 +19,7 @@ from shared.web import Routes, identity_of, no_content, read_body
 
 routes = Routes(
     tag="Attributes",
-    about="The values that records may have: their types, their rules, and where they may differ.",
+    about="The properties of records: their types, validation rules and dimensions.",
     examples={"id": "attr-price"},
     parameters={"id": "Id of the attribute."},
 )

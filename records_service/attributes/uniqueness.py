@@ -1,7 +1,7 @@
-"""Which claims does a unique attribute make, so that no other record has its value?
+"""Unique keys: the rows that reserve the values of unique attributes (claims).
 
-A value is unique in its workspace, per attribute and per equal scope (Q11). The claim is a hash of
-the value's canonical form, so that the index has rows of one size.
+A value is unique in the workspace, per attribute and per equal scope. The key is a hash of the
+value's canonical form, so that all rows of the index have the same size.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ routes = Routes(
 async def list_record_history(request: web.Request) -> web.StreamResponse:
     """The changes of one record, newest first, without attributes that are hidden from the caller.
 
-    An update of which nothing is left is neither listed nor counted.
+    An update that changed only hidden attributes is neither listed nor counted.
     An earlier record with the same id is part of the history for administrators and API keys.
     """
     identity = identity_of(request)

@@ -54,7 +54,7 @@ class AuditChangeAnswer(Shape):
     attribute: str
     """Alias of the attribute at that time."""
     scope: Scope
-    """Where the value holds."""
+    """The scope of the value."""
     old_value: Any = Field(alias="oldValue")
     """The value before; null for none."""
     new_value: Any = Field(alias="newValue")
@@ -81,7 +81,7 @@ class AuditEntryAnswer(Shape):
     to_state_id: str | None = Field(alias="toStateId")
     """Id of the state after. For `transition`."""
     comment: str | None
-    """What the caller said about it. For `transition`."""
+    """The caller's comment. For `transition`."""
 
 
 class AuditPage(Shape):
@@ -90,8 +90,8 @@ class AuditPage(Shape):
     items: list[AuditEntryAnswer]
     """The changes."""
     total: int
-    """How many there are in all."""
+    """The total number of items."""
     offset: int
-    """How many were skipped."""
+    """The number of items that were skipped."""
     limit: int
-    """How many at most are in `items`."""
+    """The maximum number of items in `items`."""

@@ -27,7 +27,8 @@ from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_conten
 
 routes = Routes(
     tag="Dimensions",
-    about="Dimensions, such as language and market, and their segments. Values may differ by them.",
+    about="Dimensions, such as language and market, and their segments. Values can vary by"
+    " dimension.",
     examples={"id": "dim-language"},
     parameters={"id": "Id of the dimension."},
 )
@@ -75,7 +76,7 @@ async def create_dimension(request: web.Request) -> web.StreamResponse:
 async def combine_segments(request: web.Request) -> web.StreamResponse:
     """Every combination of the segments of these dimensions, as scopes.
 
-    Without a dimension the answer is one empty scope.
+    Without dimensions, the answer is one empty scope.
     """
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, ScopeMatrixRequest)

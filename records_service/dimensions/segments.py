@@ -60,7 +60,7 @@ def removed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _default_segment_id(draft: DimensionDraft, segments: Sequence[Mapping[str, str]]) -> str:
-    """`defaultSegmentId` rules; without it `isDefault` does; both must not disagree (C14)."""
+    """`defaultSegmentId`, or else the segment with `isDefault`; both must not disagree."""
     marked = [
         segment["id"]
         for segment, sent in zip(segments, draft.segments, strict=True)
@@ -91,7 +91,7 @@ def _default_segment_id(draft: DimensionDraft, segments: Sequence[Mapping[str, s
 
 
 def _named(name: str, segments: Sequence[Mapping[str, str]]) -> str | None:
-    """The id of the segment with this id or alias (C12)."""
+    """The id of the segment with this id or alias."""
     for key in ("id", "alias"):
         for segment in segments:
             if segment[key] == name:

@@ -33,7 +33,7 @@ class State:
 
     @property
     def label(self) -> str:
-        """How messages print the state: its alias, or its id without `state-` (C13)."""
+        """The state's name in messages: its alias, or its id without `state-`."""
         return self.alias or self.id.removeprefix("state-")
 
 
@@ -79,7 +79,7 @@ class Lifecycle:
         )
 
     def state_named(self, name: str) -> State | None:
-        """The state with this id or alias, or None (C13)."""
+        """The state with this id or alias, or None."""
         if name in self.states:
             return self.states[name]
         return next((state for state in self.states.values() if state.label == name), None)

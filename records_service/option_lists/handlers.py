@@ -112,7 +112,7 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_option_list(request: web.Request) -> web.StreamResponse:
-    """Deletes the list. Refused while an attribute chooses from it."""
+    """Deletes the list. Refused while an attribute uses it."""
     workspace_id = identity_of(request).workspace_id
     await commands.delete(request.app, workspace_id, request.match_info["id"], if_match(request))
     return no_content()
@@ -130,7 +130,7 @@ async def delete_option_list(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def add_option(request: web.Request) -> web.StreamResponse:
-    """Adds an option; without `sortOrder` at the end. The `ETag` is the version of the list."""
+    """Adds an option. Without `sortOrder` it is the last one. The `ETag` is the list's version."""
     workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionValueDraft)
     value, option_list = await commands.add_value(
@@ -150,7 +150,7 @@ async def add_option(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_option(request: web.Request) -> web.StreamResponse:
-    """Replaces the whole option, which records keep. The `ETag` is the version of the list."""
+    """Replaces the option; records that use it keep it. The `ETag` is the list's version."""
     workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionValueDraft)
     check_same_id(request.match_info["valueId"], draft.id)

@@ -24,12 +24,14 @@ Alias = Annotated[
         description="The name in URLs and values. Unique in the workspace; it may be changed.",
     ),
 ]
+InnerAlias = Annotated[str, Field(pattern=ALIAS_PATTERN)]
+"""The alias of something inside an object, such as an option; each field describes it."""
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
 Description = Annotated[str, Field(max_length=DESCRIPTION_LENGTH_MAX)]
 
 
 class Body(Shape):
-    """A body whose public names are camelCase; fields it does not know are ignored (Q27)."""
+    """A request body. Public names are camelCase; unknown fields are ignored."""
 
     model_config = ConfigDict(populate_by_name=True)
 

@@ -73,10 +73,7 @@ def allows(word: AttributePermission, least: AttributePermission) -> bool:
 
 
 def permission(role: Role | None, schema: Names, attribute: Names) -> AttributePermission:
-    """The permission of a role on one attribute; no role at all stands for an unrestricted caller.
-
-    Source: section 11 of the contract.
-    """
+    """The permission of a role on an attribute; None stands for an unrestricted caller."""
     if role is None:
         return AttributePermission.WRITE
     narrowed = [AttributePermission.WRITE]

@@ -34,7 +34,7 @@ def merged(
     is_new: bool = False,
     related: Related = NOTHING_LOOKED_FOR,
 ) -> Values:
-    """The values after this write: each attribute sent replaces its whole list of entries (Q8).
+    """The values after this write: each attribute sent replaces its whole list of entries.
 
     An empty list or null clears an attribute. Raises `PermissionDenied` when one attribute sent may
     not be written, before anything is said about values, and `ValidationError` with all that is
@@ -173,10 +173,10 @@ def _check_emptied(
     place: Place,
     faults: Faults,
 ) -> None:
-    """A required attribute may be missing in a draft, but what it holds cannot be taken away.
+    """A required attribute may be missing in a draft, but its last value cannot be removed.
 
-    Holding something is what completeness counts: an empty text is nothing (Q16), nor is the name
-    of a record that is gone.
+    Completeness decides what counts as a value: an empty text does not, nor does a relation to a
+    deleted record.
     """
     attribute = rules.attributes[attribute_id]
     places = rules.relations.get(attribute_id, ())

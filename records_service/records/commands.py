@@ -221,9 +221,9 @@ async def set_value(
 
 
 async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
-    """Remove a record; its history stays.
+    """Delete a record; its history stays.
 
-    The role must be able to write one attribute of the schema; none may be hidden from it (Q22).
+    The role must be able to write at least one attribute of the schema, and see all of them.
     """
     identity = caller.identity
 
@@ -498,9 +498,9 @@ def _write(
 def _check_state(
     caller: Caller, named: str | None, state_id: str | None, state: State | None
 ) -> None:
-    """Raise `ValidationError` when a write names another state than the record is in (Q26).
+    """Raise `ValidationError` if a write names a state other than the record's current one.
 
-    A client that sends the whole object back names the state that it read, by its id or its label.
+    A client that sends the whole record back includes the state that it read, by id or label.
     """
     if named == state_id or (state is not None and named == state.label):
         return

@@ -58,7 +58,7 @@ class Resolution:
         return {name: self._scope[name] for name in attribute.dimension_ids if name in self._scope}
 
     def counts(self, attribute: Attribute) -> bool:
-        """Whether all guards of the attribute hold (section 2.3)."""
+        """Whether all guards of the attribute are met."""
         if attribute.id not in self._counts:
             self._counts[attribute.id] = all(holds(guard, self.value) for guard in attribute.guards)
         return self._counts[attribute.id]
@@ -68,7 +68,7 @@ def completeness(required: Sequence[Attribute], found: Resolution) -> Completene
     """Score the required attributes of a record.
 
     The score is filled / required x 100, rounded down so that no gate opens early; nothing required
-    is 100. Attributes whose guard fails do not count. Source: Q16 and section 2.3.
+    is 100. Attributes whose guard fails do not count.
     """
     filled: list[str] = []
     missing: list[str] = []

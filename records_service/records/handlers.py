@@ -80,9 +80,9 @@ routes = Routes(
 async def list_records(request: web.Request) -> web.StreamResponse:
     """One page of records, filtered by schema and lifecycle state, oldest first.
 
-    A page has at most 16 MB: without `limit` it may be shorter than usual, and says its `limit`; a
-    `limit` that asks for more is refused. The next page begins at `offset` + `limit`. Attributes
-    that are hidden from the caller are left out.
+    A page has at most 16 MB. Without `limit`, it may be shorter than usual; its `limit` says how
+    many records it has. An explicit `limit` that would exceed the size is refused. The next page
+    begins at `offset` + `limit`. Attributes that are hidden from the caller are left out.
     """
     identity = identity_of(request)
     asked = read_query(request, RecordFilter)
@@ -153,7 +153,7 @@ async def get_record(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def update_record(request: web.Request) -> web.StreamResponse:
-    """Replaces all values of each attribute in the body; other attributes stay as they are."""
+    """Replaces all values of each attribute in the body; other attributes are not changed."""
     caller = await _caller(request)
     changes = await read_body(request, RecordChanges)
     check_same_id(request.match_info["id"], changes.id)
@@ -183,7 +183,7 @@ async def set_value(request: web.Request) -> web.StreamResponse:
 @routes.delete(
     "/api/v1/records/{id}",
     permission=Permission.DELETE_DATA,
-    role="one that may write in the schema and sees all its attributes",
+    role="one that can write an attribute of the schema and sees all of them",
     summary="Delete a record",
     errors=(NotFound, PreconditionFailed),
 )
@@ -207,8 +207,8 @@ async def delete_record(request: web.Request) -> web.StreamResponse:
 async def transition_record(request: web.Request) -> web.StreamResponse:
     """Moves the record to another lifecycle state.
 
-    Checked in this order: the transition is defined, the role may take it, the record is complete
-    enough.
+    Checked in this order: the transition is defined, the role may make it, the completeness score
+    is high enough.
     """
     caller = await _caller(request)
     asked = await read_body(request, TransitionRequest)
@@ -257,8 +257,8 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
 async def get_completeness(request: web.Request) -> web.StreamResponse:
     """The share of required attributes that have a value, for each lifecycle state.
 
-    Attributes that are hidden from the caller, and those whose guards look at hidden ones, are
-    neither counted nor named. The completeness that a transition requires counts all.
+    Attributes that are hidden from the caller, or whose guards refer to hidden attributes, are
+    neither counted nor named. The completeness that a transition requires counts all attributes.
     """
     caller = await _caller(request)
     asked = read_query(request, CompletenessQuery)
@@ -356,7 +356,7 @@ async def _answer(
 async def _filters(
     request: web.Request, asked: RecordFilter
 ) -> tuple[str | None, list[str] | None]:
-    """The schema's id, and the ids of all states that are meant, in whichever workflow (C12, C13).
+    """The schema's id, and the ids of all states with this name, in every workflow.
 
     Both may be named by id or alias; a name that nothing has finds nothing.
     """

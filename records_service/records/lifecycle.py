@@ -25,7 +25,7 @@ from shared.errors import TransitionError, ValidationError
 
 
 def target(rules: RecordRules, record: Record, state_name: str) -> str:
-    """The id of the state that a request names by id or alias (C13).
+    """The id of the state that a request names by id or alias.
 
     Raises `ValidationError` where the schema has no workflow. A name that no state has is left as
     it is: workflow_service answers that there is no such transition.

@@ -1,7 +1,7 @@
-"""What a schema asks of its records, made ready once per version of the model.
+"""The compiled rules of a schema for its records, built once per model version.
 
-Names may be sent as alias or id (C12); inside this service an attribute is its id, so that renaming
-one costs nothing, and only what goes out speaks aliases.
+A request may name an attribute by alias or id. Inside this service an attribute is always known by
+its id, so that renaming it costs nothing; only answers and events contain aliases.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class RecordRules:
         ]
 
     def read_only_in(self, state: State | None) -> frozenset[str]:
-        """The attributes that nobody may write while a record is in this state (Q18)."""
+        """The attributes that nobody may write while a record is in this state."""
         return frozenset() if state is None else self._named(state.read_only)
 
     def state_of(self, state_id: str | None) -> State | None:
@@ -93,7 +93,7 @@ class RecordRules:
     def access(self, role: Role | None, state_id: str | None) -> Access:
         """What a role may do here; `role` None stands for an unrestricted caller.
 
-        A state's `hidden` list binds everyone but unrestricted callers (Q18).
+        A state's `hidden` list applies to everyone except unrestricted callers.
         """
         key = (None, 0, None) if role is None else (role.id, role.version, state_id)
         known = self._access.get(key)

@@ -1,7 +1,7 @@
-"""Which entry of an attribute holds in a given language, market or channel?
+"""Scopes: which entry of an attribute applies in a given language, market or channel.
 
-An attribute's value is a list of entries, each with a scope: dimension id -> segment id, `{}` being
-everywhere. Source of the rules: section 2.1 of the contract (Q9).
+The value of an attribute is a list of entries. Each has a scope, a map of dimension id -> segment
+id; `{}` means everywhere.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ def _sub_attributes(attribute: Attribute | SubAttribute) -> tuple[SubAttribute, 
 
 
 def _wrong_type(alias: str, expected: str, value: Any) -> str:
-    """Both types by their JSON names (section 2.2)."""
+    """A message that names the expected and the received type by their JSON names."""
     return f"Attribute '{alias}' expects type '{expected}', got '{js_type(value)}'"
 
 

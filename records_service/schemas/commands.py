@@ -73,10 +73,10 @@ async def replace(
     draft: SchemaDraft,
     expected: Versions,
 ) -> Part:
-    """Records in a state that a new workflow does not know go to its default state (Q24).
+    """Replace a schema. Records in a state that a new workflow lacks move to its default state.
 
-    The groups and the workflow stay as they are when they are left out: without them every record
-    would lose what it shows, and its state.
+    Groups and workflow are kept if they are left out; otherwise every record would lose its visible
+    values and its state.
     """
     identity = identity_of(request)
     app, workspace_id = request.app, identity.workspace_id

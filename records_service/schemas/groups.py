@@ -48,7 +48,7 @@ def attribute_names(body: Mapping[str, Any]) -> list[str]:
 
 
 def with_ids(body: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
-    """The body with the id for each name of an attribute (C12).
+    """The body with the names of attributes replaced by ids.
 
     Raises `ValidationError` for an attribute that does not exist, or stands in the schema twice.
     """

@@ -81,7 +81,7 @@ async def get_schema(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_schema(request: web.Request) -> web.StreamResponse:
-    """Replaces the whole schema; a workflow or groups that are left out stay.
+    """Replaces the whole schema. A workflow or groups that are left out are kept.
 
     Values of attributes that leave the schema stay stored and are no longer shown.
     """
@@ -101,7 +101,7 @@ async def replace_schema(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_schema(request: web.Request) -> web.StreamResponse:
-    """Deletes the schema. Refused while a record has it or a relation points to it."""
+    """Deletes the schema. Refused while a record uses it or a relation attribute targets it."""
     await commands.delete(request, request.match_info["id"], if_match(request))
     return no_content()
 

@@ -63,9 +63,9 @@ class Page(Shape):
     """Which part of a list is asked for."""
 
     offset: Annotated[int, Field(ge=0, le=OFFSET_MAX)] = 0
-    """How many to skip."""
+    """The number of items to skip."""
     limit: Annotated[int, Field(ge=1, le=LIST_LIMIT_MAX)] = LIST_LIMIT_DEFAULT
-    """How many to answer at most."""
+    """The maximum number of items to return."""
 
     @property
     def limit_is_asked(self) -> bool:

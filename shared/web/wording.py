@@ -1,4 +1,4 @@
-"""Says what is wrong with a request in the words of the contract, not in those of a library."""
+"""Turns pydantic's validation errors into the messages of the public API."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ async def test_a_unique_value_cannot_be_felt_for_through_a_hidden_attribute(sigm
     ],
 )
 async def test_who_may_delete(sigma, permissions, may):
-    """One attribute to write, none hidden (Q22)."""
+    """Deleting needs `write` on one attribute of the schema, and none may be hidden."""
     await sigma.role("role-cleaner", {"schema-apparel": permissions})
     cleaner = await sigma.user("role-cleaner")
     answer = await cleaner.delete("/records/ent-1")
@@ -365,7 +365,7 @@ async def test_a_state_locks_for_everybody(sigma, editor):
     ],
 )
 async def test_what_is_not_granted_is_hidden(sigma, granted, seen):
-    """Q13; an entry of the schema is asked before `*`, and in it the attribute before `*`."""
+    """An entry of the schema takes precedence over `*`; in it, the attribute over `*`."""
     await sigma.role("role-asked", granted)
     asked = await sigma.user("role-asked")
     shown = (await asked.get("/records/ent-1")).ok()["values"]

@@ -157,14 +157,14 @@ def test_a_query_becomes_parameters_that_are_never_null(described: dict[str, Any
             "name": "offset",
             "in": "query",
             "required": False,
-            "description": "How many to skip. Default: `0`.",
+            "description": "The number of items to skip. Default: `0`.",
             "schema": {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
         },
         "limit": {
             "name": "limit",
             "in": "query",
             "required": False,
-            "description": "How many to answer at most. Default: `50`.",
+            "description": "The maximum number of items to return. Default: `50`.",
             "schema": {"type": "integer", "minimum": 1, "maximum": 500},
         },
         "colour": {
@@ -274,7 +274,7 @@ def test_each_operation_says_what_a_key_and_a_person_need(described: dict[str, A
     assert said("/api/v1/things", "post") == "API key permission: `update-data`. Role: `canImport`."
     assert said("/api/v1/things", "get") == "API key permission: `read`. Role: any."
     assert said("/api/v1/things/{id}", "get").endswith("Role: one that may see it.")
-    assert said("/api/v1/keys", "get").startswith("API key permission: none is enough")
+    assert said("/api/v1/keys", "get").startswith("Only users can do this, not API keys.")
     assert said("/open", "get") == "No credential is needed."
     success = described["paths"]["/open"]["get"]["responses"]["200"]
     assert success["description"] == "The answer."

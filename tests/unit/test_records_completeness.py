@@ -1,4 +1,4 @@
-"""How a score is counted (Q16) and which entry of an attribute holds (Q9)."""
+"""How a completeness score is counted, and which entry of an attribute applies in a scope."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Standing:
 
 
 def role_at_the_gate(identity: Identity) -> str:
-    """The role that decides: a person's own; an API key counts as `role-admin` (C1, Q25)."""
+    """The role that a gate checks: a user's own role; an API key counts as `role-admin`."""
     return ADMIN_ROLE if identity.kind == "api_key" else identity.role_id or ""
 
 

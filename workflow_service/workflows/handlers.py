@@ -126,7 +126,7 @@ async def replace_workflow(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_workflow(request: web.Request) -> web.StreamResponse:
-    """Deletes the workflow. Refused while a schema is bound to it."""
+    """Deletes the workflow. Refused while a schema uses it."""
     identity = identity_of(request)
     await commands.delete(
         request.app[DATABASE],
