@@ -52,6 +52,8 @@ from shared.web import (
     Route,
     Routes,
     json_response,
+    name_caller,
+    name_peer,
     name_route,
     name_upstream,
     names_media_type,
@@ -125,6 +127,7 @@ class Gate:
             return preflight
         path, query = split_target(request.raw_path)
         peer = peer_of(request, self.config.trusted_hops)
+        name_peer(request, peer)
         prefix = prefix_of(path)
         if prefix is not None:
             name_route(request, prefix.name)
@@ -132,6 +135,7 @@ class Gate:
                 check_method(request.method)
                 return await self._forward(request, prefix, path + query, deadline, stranger(peer))
         caller = await self._caller(request, deadline, peer)
+        name_caller(request, caller.identity)
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
             prefix = self._admitted(caller.identity, request.method, path, prefix)

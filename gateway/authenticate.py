@@ -100,7 +100,11 @@ def ask_auth_service(
         except Unauthorized as refusal:
             if refusal.message == MISSING:
                 # It is us whom auth_service does not believe, and no fault of the caller.
-                log.exception("auth_service_refuses_this_gateway")
+                log.error(  # noqa: TRY400 - where it was raised says nothing
+                    "auth_service_refuses_this_gateway",
+                    reason="it does not have the public key of SIGMA_IDENTITY_SIGNING_KEY in"
+                    " SIGMA_IDENTITY_KEYS, or the clocks of the two differ",
+                )
                 raise ServiceUnavailable from None
             # Whatever made auth_service say so, the caller reads the documented words.
             raise Unauthorized(BAD_KEY if credential.key_hash else BAD_TOKEN) from None

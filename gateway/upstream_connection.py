@@ -249,7 +249,8 @@ class Connection(BaseProtocol):
             return await answered
         finally:
             if upload.done():
-                if not upload.cancelled() and answered.done():
+                if not upload.cancelled():
+                    # Looked at, whoever else has looked: the client may have gone meanwhile.
                     upload.exception()
             else:
                 upload.cancel()

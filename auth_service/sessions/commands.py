@@ -67,7 +67,7 @@ async def log_in(
             # No connection is held meanwhile: hashing is the slowest thing here.
             matches = await hashing.run(passwords.matches, known_hash, password)
             if login is None or not matches or not login.user.active:
-                raise Unauthorized("Invalid email or password")
+                raise _refused(login, matches=matches)
             new_hash = None
             if passwords.is_outdated(login.password_hash):
                 new_hash = await hashing.run(passwords.hashed, password)
@@ -76,7 +76,7 @@ async def log_in(
             # While this one waited and hashed, the password may have been changed.
             user = await users.find_unchanged(conn, login)
             if user is None:
-                raise Unauthorized("Invalid email or password")
+                raise _refused(login, matches=False)
             await store.forget_attempts(conn, origin.attempt)
             for digest in shared:
                 await store.take_back_attempt(conn, digest)
@@ -84,6 +84,17 @@ async def log_in(
             if new_hash is not None:
                 await users.rehash(conn, login, new_hash)
     return _session(app, user, now)
+
+
+def _refused(login: users.Login | None, *, matches: bool) -> Unauthorized:
+    """One message for all; the log is told which it was, and never the address that was tried."""
+    error = Unauthorized("Invalid email or password")
+    if login is None:
+        error.reason = "no user has this e-mail address"
+    else:
+        why = "disabled user" if matches else "wrong password for user"
+        error.reason = f"{why} '{login.user.id}' of workspace '{login.user.workspace_id}'"
+    return error
 
 
 async def _claim_attempt(db: Database, origin: Origin, *, known_device: bool) -> list[bytes]:
@@ -100,7 +111,9 @@ async def _claim_attempt(db: Database, origin: Origin, *, known_device: bool) ->
             delays = _STRANGERS_DELAYS_S if digest in shared else _DELAYS_S
             if not await store.claim_attempt(conn, digest, delays, FORGOTTEN_AFTER_S):
                 left_s = await store.seconds_to_wait(conn, digest)
-                raise RateLimited.after(retry_after_s(left_s))
+                error = RateLimited.after(retry_after_s(left_s))
+                error.reason = "too many failed logins of this e-mail address"
+                raise error
     return shared
 
 

@@ -14,7 +14,7 @@ from auth_service.users.model import TenantAnswer
 from shared.errors import RateLimited, Unauthorized, ValidationError, Violation
 from shared.postgres import DATABASE
 from shared.web import SMALL_BODY, Routes, json_response, read_body
-from shared.web.call import PEER_HEADER
+from shared.web.call import PEER_HEADER, name_peer
 
 routes = Routes(
     tag="Authentication",
@@ -42,6 +42,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     how long. A client that sends its last token, even an expired one, in the same header is
     recognised as a device that has logged in before: failed attempts of others do not delay it.
     """
+    peer = _peer(request)
     asked = await read_body(request, LoginRequest)
     if not asked.email or not asked.password:
         raise ValidationError(
@@ -56,7 +57,7 @@ async def log_in(request: web.Request) -> web.StreamResponse:
         request.app,
         asked.email,
         asked.password,
-        peer=request.headers.get(PEER_HEADER) or request.remote or "",
+        peer=peer,
         last_token=_last_token(request),
     )
     return _answer(session)
@@ -78,6 +79,7 @@ async def refresh_token(request: web.Request) -> web.StreamResponse:
     user's current role; a disabled user gets none. A token that was issued before the password was
     changed is refused.
     """
+    _peer(request)
     token = _bearer_token(request)
     if token is None and request.can_read_body:
         token = (await read_body(request, RefreshRequest)).token
@@ -94,10 +96,18 @@ async def refresh_token(request: web.Request) -> web.StreamResponse:
 )
 async def list_tenants(request: web.Request) -> web.StreamResponse:
     """For the login screen of a demo installation. Empty unless the operator has enabled it."""
+    _peer(request)
     if not request.app[QUICK_LOGIN_ENABLED]:
         return json_response([])
     async with request.app[DATABASE].acquire() as conn:
         return json_response(await users.tenants(conn))
+
+
+def _peer(request: web.Request) -> str:
+    """The client's address, as the gateway says; the log names it from here on."""
+    peer = request.headers.get(PEER_HEADER) or request.remote or ""
+    name_peer(request, peer)
+    return peer
 
 
 def _last_token(request: web.Request) -> str | None:

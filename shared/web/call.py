@@ -19,6 +19,7 @@ PEER_HEADER: Final = "X-Sigma-Peer"
 
 REQUEST_ID_LENGTH_MAX: Final = 128
 DEADLINE_S_MAX: Final = 600.0
+PEER_LENGTH_MAX: Final = 64
 
 _TRACE_PARENT_LENGTH: Final = 55
 _DEADLINE_DIGITS_MAX: Final = 9
@@ -29,9 +30,11 @@ class Call:
 
     __slots__ = (
         "body_bytes_max",
+        "caller",
         "deadline",
         "error",
         "identity",
+        "peer",
         "request_id",
         "route",
         "trace_id",
@@ -44,6 +47,10 @@ class Call:
         self.route = route
         self.body_bytes_max = body_bytes_max
         self.identity: Identity | None = None
+        self.caller: Identity | None = None
+        """Who asks, for the log; at a service the same as `identity`."""
+        self.peer: str | None = None
+        """The client's address, for the log; None where only the gateway knows it."""
         self.deadline: float | None = None
         self.trace_id: str | None = None
         self.upstream: str | None = None
@@ -89,6 +96,16 @@ def name_route(request: web.Request, route: str) -> None:
 def name_upstream(request: web.Request, service: str) -> None:
     """Whom the log line of this request names as the service that it was passed on to."""
     request[CALL].upstream = service
+
+
+def name_caller(request: web.Request, caller: Identity) -> None:
+    """Whom the log lines of this request name as the caller, where no signed identity says it."""
+    request[CALL].caller = caller
+
+
+def name_peer(request: web.Request, peer: str) -> None:
+    """What the log lines of this request name as the client's address."""
+    request[CALL].peer = peer[:PEER_LENGTH_MAX]
 
 
 def request_id_from(header: str | None) -> str:

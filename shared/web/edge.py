@@ -55,6 +55,9 @@ TICK_S: Final = 0.02
 _CLIENT_GONE: Final = 499
 _REFUSED_STATUSES: Final = range(400, 500)
 
+_REFUSALS: Final = frozenset({401, 403, 429})
+"""Statuses whose answers leave a line of their own, with the reason."""
+
 log = structlog.get_logger("http")
 
 Middleware = Any
@@ -136,7 +139,7 @@ class Edge:
         try:
             check_address(request)
             if not (request.path.startswith(self._open_below) if route is None else route.open):
-                call.identity = authenticated(request, self._verifier)
+                call.identity = call.caller = authenticated(request, self._verifier)
                 if route is not None:
                     check_access(call.identity, route)
             if request.body_exists:
@@ -151,6 +154,8 @@ class Edge:
         except ApiError as error:
             if error.upstream is not None:
                 call.upstream, call.error = error.upstream, error.reason
+            if error.status in _REFUSALS:
+                log_refusal(request, call, error)
             return _refused(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets two fields
             return _refused(request, self._meaning(request, error))
@@ -247,6 +252,25 @@ def authenticated(request: web.Request, verifier: IdentityVerifier) -> Identity:
     if token is None:
         raise Unauthorized("Missing authentication")
     return verifier.verify(token)
+
+
+def log_refusal(request: web.Request, call: Call, error: ApiError) -> None:
+    """Say in the log who was refused what, and why; in more words than the client is told."""
+    about: dict[str, str | None] = {"peer": call.peer or request.remote}
+    if call.caller is not None:
+        about = {"workspace": call.caller.workspace_id, "caller": call.caller.id}
+        if call.peer is not None:
+            about["peer"] = call.peer
+    # A token that has expired is nothing to look at; what a known caller may not do is.
+    tell = log.warning if error.status == PermissionDenied.status else log.info
+    tell(
+        "refused",
+        status=error.status,
+        reason=error.reason or error.message,
+        method=request.method,
+        route=call.route,
+        **about,
+    )
 
 
 def check_access(identity: Identity, route: Route) -> None:

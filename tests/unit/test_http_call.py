@@ -164,7 +164,7 @@ async def test_lines_wait_for_others_and_are_written_together(monkeypatch: pytes
     log = AccessLog("service", out)
     request = asked("/open/a?secret=1")
     call = request[CALL]
-    call.identity = identities.api_key()
+    call.caller = identities.api_key()
     log.add(request, call, 200, 0.0012345)
     log.add(request, call, 404, 0.5)
     assert out.getvalue() == b""
@@ -183,6 +183,7 @@ async def test_lines_wait_for_others_and_are_written_together(monkeypatch: pytes
         "duration_ms": 1.234,
         "workspace": "ws-test",
         "caller": "apikey-test",
+        "caller_kind": "api_key",
     }
     assert (second["status"], second["duration_ms"]) == (404, 500.0)
     assert identities.api_key().permissions == ALL_PERMISSIONS
@@ -203,6 +204,7 @@ async def test_a_path_that_is_no_text_is_written_all_the_same():
 class Spoiled:
     method = "GET"
     path = "/a\udcff"
+    remote = "192.0.2.1"
     headers: Mapping[str, str] = MappingProxyType({})
 
 
