@@ -14,12 +14,11 @@ from records_service.attributes.definition import (
     body_of,
     changes_of_form,
     check_no_self_guard,
-    guarding_words,
     option_list_names,
     turned_on,
     with_ids,
-    with_option_ids,
 )
+from records_service.attributes.guards import NeverMatches, as_stored, compares, option_names
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
 from records_service.attributes.uniqueness import claims_as_json
 from records_service.dimensions.model import DIMENSION
@@ -30,7 +29,7 @@ from records_service.parts.model import Kind, Part
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import check_readable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
-from shared.errors import Conflict, UpstreamTimeout, ValidationError
+from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
 from shared.identity import Identity
 from shared.ids import new_id
@@ -41,6 +40,9 @@ from shared.versions import Versions, check_version
 CLAIMED_AT_ONCE: Final = 5_000
 CLAIMING_S_MAX: Final = 25
 """Less than a request may take: meanwhile nothing is written in the workspace."""
+
+COMPARED_FORM: Final = frozenset({"type", "multiple", "optionListId", "attributes"})
+"""The fields of an attribute that decide which values a guard can find in it."""
 
 _SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
@@ -55,8 +57,9 @@ async def create(
     workspace_id = identity.workspace_id
     sent = await _body_of(draft)
     async with changing_model(app, workspace_id) as conn:
-        body = await _with_ids(conn, workspace_id, sent)
+        body, unmatched = await _with_ids(conn, workspace_id, sent)
         await _check_guards(conn, workspace_id, role, body, ())
+        _check_matched(unmatched, body, ())
         part = await parts.insert(
             conn, ATTRIBUTE, workspace_id, draft.id or new_id("attr"), draft.alias, body
         )
@@ -83,11 +86,13 @@ async def replace(
     async with changing_model(app, workspace_id) as conn:
         old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         check_version(ATTRIBUTE.title, old.id, old.version, expected)
-        body = await _with_ids(conn, workspace_id, sent)
+        body, unmatched = await _with_ids(conn, workspace_id, sent)
         check_no_self_guard(attribute_id, body)
         fixed = changes_of_form(old.body, body)
         if role is not None:
             await _check_rights(conn, workspace_id, role, old, body, fixed)
+        _check_matched(unmatched, body, old.body["guards"])
+        await _check_still_compared(conn, workspace_id, old, body, fixed)
         if fixed and await store.has_values(conn, workspace_id, attribute_id):
             raise Conflict(
                 f"Field '{fixed[0]}' of attribute '{old.alias}' cannot change while values exist"
@@ -128,8 +133,12 @@ async def _body_of(draft: AttributeDraft) -> dict[str, Any]:
     return await asyncio.to_thread(body_of, draft)
 
 
-async def _with_ids(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> dict[str, Any]:
+async def _with_ids(
+    conn: Conn, workspace_id: str, body: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[int, str]]:
     """The body with aliases replaced by ids.
+
+    With it come the positions of the guards that would never match, and why.
 
     Raises `ValidationError` for the first name that nothing has.
     """
@@ -148,7 +157,54 @@ async def _with_ids(conn: Conn, workspace_id: str, body: Mapping[str, Any]) -> d
                 )
         ids[kind.table] = found
     named = with_ids(body, ids)
-    return with_option_ids(named, await store.option_ids(conn, workspace_id, guarding_words(named)))
+    comparing = [guard for guard in named["guards"] if compares(guard)]
+    if not comparing:
+        return named, {}
+    looked_at = await parts.some(
+        conn, ATTRIBUTE, workspace_id, {guard["attributeId"] for guard in comparing}
+    )
+    forms = {part.id: part.body for part in looked_at.values()}
+    options = await store.option_ids(conn, workspace_id, set(option_names(comparing, forms)))
+    unmatched: dict[int, str] = {}
+    for index, guard in enumerate(named["guards"]):
+        if compares(guard):
+            part = looked_at[guard["attributeId"]]
+            try:
+                named["guards"][index] = as_stored(guard, part.body, options)
+            except NeverMatches as reason:
+                unmatched[index] = (
+                    f"A guard compares '{told(part.alias)}' with what it never holds: {reason}"
+                )
+    return named, unmatched
+
+
+def _check_matched(
+    unmatched: Mapping[int, str], body: Mapping[str, Any], known: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise `ValidationError` for guards that never match, beside those that are stored already."""
+    faults = [
+        Violation(f"/guards/{index}/value", message)
+        for index, message in unmatched.items()
+        if body["guards"][index] not in known
+    ]
+    if faults:
+        raise ValidationError.of(faults)
+
+
+async def _check_still_compared(
+    conn: Conn, workspace_id: str, old: Part, body: Mapping[str, Any], fixed: Sequence[str]
+) -> None:
+    """Raise `Conflict` where a guard compares values that the attribute could not have any more."""
+    widened = {"multiple"} if body["multiple"] else set()
+    of_values = [name for name in fixed if name in COMPARED_FORM - widened]
+    if not of_values:
+        return
+    guarded = await store.comparing(conn, workspace_id, old.id)
+    if guarded is not None:
+        raise Conflict(
+            f"Field '{of_values[0]}' of attribute '{told(old.alias)}' cannot change while a guard"
+            f" of attribute '{told(guarded)}' compares its values"
+        )
 
 
 async def _check_rights(

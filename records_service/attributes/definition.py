@@ -114,38 +114,6 @@ def with_ids(body: Mapping[str, Any], ids: Mapping[str, Mapping[str, str]]) -> d
     return found
 
 
-def guarding_words(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Each attribute that a guard looks at, with each text that it looks for."""
-    return [
-        (guard["attributeId"], word)
-        for guard in body["guards"]
-        for word in _several(guard.get("value"))
-        if isinstance(word, str)
-    ]
-
-
-def with_option_ids(body: Mapping[str, Any], ids: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    """The body with the option value's id where a guard names it by alias, as records store it.
-
-    `ids` is (attribute, alias) -> id.
-    """
-    guards = []
-    for guard in body["guards"]:
-        found = [
-            ids.get((guard["attributeId"], word), word) if isinstance(word, str) else word
-            for word in _several(guard.get("value"))
-        ]
-        if isinstance(guard.get("value"), list):
-            guards.append({**guard, "value": found})
-        else:
-            guards.append({**guard, "value": found[0]} if "value" in guard else guard)
-    return {**body, "guards": guards}
-
-
-def _several(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 def check_no_self_guard(attribute_id: str, body: Mapping[str, Any]) -> None:
     """Raise `ValidationError` when a guard looks at its own attribute."""
     for index, guard in enumerate(body["guards"]):

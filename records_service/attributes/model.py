@@ -204,7 +204,8 @@ class GuardDraft(Body):
     operator: Annotated[GuardOperator, Field(strict=False)]
     """The comparison."""
     value: Any = None
-    """The value to compare with: a list for `in`, nothing for `isEmpty` and `isNotEmpty`."""
+    """The value to compare with, which the other attribute can hold: a list for `in`, nothing for
+    `isEmpty` and `isNotEmpty`. Options are named by id or alias."""
 
 
 class SubAttributeDraft(Body):

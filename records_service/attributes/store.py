@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Final
 
@@ -39,27 +39,47 @@ async def is_used(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
 
 
 async def option_ids(
-    conn: Conn, workspace_id: str, words: Sequence[tuple[str, str]]
+    conn: Conn, workspace_id: str, names: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], str]:
-    """The option values that these words, each about an attribute, name by alias and not by id."""
-    if not words:
+    """The option behind each (list, id or alias) that there is; an id comes before an alias."""
+    if not names:
         return {}
     rows = await conn.fetch(
         """
-        SELECT asked.attribute_id, v.alias, v.id
-          FROM unnest($2::text[], $3::text[]) AS asked (attribute_id, word)
-          JOIN attributes a ON a.workspace_id = $1 AND a.id = asked.attribute_id
-          JOIN option_values v ON v.workspace_id = $1 AND v.list_id = a.body ->> 'optionListId'
-                              AND v.alias = asked.word
-         WHERE NOT EXISTS (SELECT FROM option_values o
-                            WHERE o.workspace_id = $1 AND o.list_id = v.list_id
-                              AND o.id = asked.word)
+        SELECT asked.list_id, asked.name, coalesce(by_id.id, by_alias.id) AS id
+          FROM unnest($2::text[], $3::text[]) AS asked (list_id, name)
+          LEFT JOIN option_values by_id
+                 ON by_id.workspace_id = $1 AND by_id.list_id = asked.list_id
+                AND by_id.id = asked.name
+          LEFT JOIN option_values by_alias
+                 ON by_alias.workspace_id = $1 AND by_alias.list_id = asked.list_id
+                AND by_alias.alias = asked.name
+         WHERE coalesce(by_id.id, by_alias.id) IS NOT NULL
         """,
         workspace_id,
-        [attribute_id for attribute_id, _ in words],
-        [word for _, word in words],
+        [list_id for list_id, _ in names],
+        [name for _, name in names],
     )
-    return {(row["attribute_id"], row["alias"]): row["id"] for row in rows}
+    return {(row["list_id"], row["name"]): row["id"] for row in rows}
+
+
+async def comparing(conn: Conn, workspace_id: str, attribute_id: str) -> str | None:
+    """The alias of an attribute whose guard compares the values of this one."""
+    alias: str | None = await conn.fetchval(
+        """
+        SELECT alias FROM attributes
+         WHERE workspace_id = $1 AND id <> $2
+           AND jsonb_path_exists(body, '$.guards[*] ? (@.attributeId == $id
+                                            && @.operator != "isEmpty"
+                                            && @.operator != "isNotEmpty")',
+                                 jsonb_build_object('id', $2::text))
+         ORDER BY created_at, id
+         LIMIT 1
+        """,
+        workspace_id,
+        attribute_id,
+    )
+    return alias
 
 
 async def has_values(conn: Conn, workspace_id: str, attribute_id: str) -> bool:

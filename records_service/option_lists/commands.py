@@ -33,6 +33,7 @@ from shared.errors import Conflict, ValidationError
 from shared.events import OPTION_LIST_CREATED, OPTION_LIST_DELETED, OPTION_LIST_UPDATED
 from shared.ids import new_id
 from shared.postgres import Conn
+from shared.quoting import told
 from shared.versions import Versions, check_version
 
 
@@ -177,6 +178,13 @@ async def _check_unused(
     used = await store.used_value(conn, workspace_id, list_id, value_ids)
     if used is not None:
         raise Conflict.in_use(VALUE_TITLE, used)
+    guarding = await store.guarding(conn, workspace_id, list_id, value_ids)
+    if guarding is not None:
+        value_id, alias = guarding
+        raise Conflict(
+            f"{VALUE_TITLE} '{told(value_id)}' cannot be deleted:"
+            f" a guard of attribute '{told(alias)}' names it"
+        )
 
 
 async def _check_parent(

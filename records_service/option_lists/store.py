@@ -270,6 +270,42 @@ async def used_value(
     return value
 
 
+async def guarding(
+    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]
+) -> tuple[str, str] | None:
+    """One of these values that a guard names, and the alias of the attribute with that guard.
+
+    A guard on an object names what any text in it says.
+    """
+    if not value_ids:
+        return None
+    row = await conn.fetchrow(
+        """
+        WITH choosing AS MATERIALIZED (
+            SELECT id
+              FROM attributes
+             WHERE workspace_id = $1
+               AND (body ->> 'optionListId' = $2
+                    OR body @> jsonb_build_object('attributes', jsonb_build_array(
+                                   jsonb_build_object('optionListId', $2::text))))
+        )
+        SELECT named #>> '{}' AS value_id, a.alias
+          FROM attributes a
+         CROSS JOIN LATERAL jsonb_array_elements(a.body -> 'guards') AS guard
+         CROSS JOIN LATERAL jsonb_path_query(guard -> 'value', 'strict $.**') AS named
+         WHERE a.workspace_id = $1
+           AND guard ->> 'attributeId' IN (SELECT id FROM choosing)
+           AND guard ->> 'operator' IN ('equals', 'notEquals', 'in')
+           AND named #>> '{}' = ANY($3::text[])
+         LIMIT 1
+        """,
+        workspace_id,
+        list_id,
+        list(value_ids),
+    )
+    return None if row is None else (row["value_id"], row["alias"])
+
+
 def _conflict(error: asyncpg.UniqueViolationError, sent: Sequence[OptionValue]) -> Exception:
     """What is taken of the one value that was sent; a whole list was checked before."""
     match error.constraint_name:

@@ -266,6 +266,43 @@ async def test_a_value_that_a_record_has_stays(world: World, values: dict[str, A
     assert (await admin.delete(f"{COLORS}/values/val-red")).status == 204
 
 
+@pytest.mark.parametrize(
+    ("kind", "more", "compared"),
+    [
+        ("option", {"optionListId": "ol-colors"}, "blue"),
+        (
+            "complex",
+            {"attributes": [{"alias": "c", "type": "option", "optionListId": "ol-colors"}]},
+            [{"c": "blue"}],
+        ),
+    ],
+)
+async def test_a_value_that_a_guard_names_stays(
+    world: World, kind: str, more: dict[str, Any], compared: Any
+):
+    admin = world.admin
+    (await admin.post("/option-lists", colors("red", "blue"))).ok()
+    await world.attribute("on", kind, **more)
+    await world.attribute("other")
+    guards = [
+        {"attributeId": "on", "operator": "in", "value": [compared]},
+        {"attributeId": "other", "operator": "equals", "value": "val-red"},
+    ]
+    await world.attribute("sku", guards=guards)
+    refused = error(
+        409,
+        "CONFLICT",
+        "Option value 'val-blue' cannot be deleted: a guard of attribute 'sku' names it",
+    )
+    assert (await admin.delete("/option-lists/ol-colors/values/val-blue")).told == refused
+    assert (await admin.put("/option-lists/ol-colors", colors("red"))).told == refused
+    # A text of another attribute is no option.
+    (await admin.delete("/option-lists/ol-colors/values/val-red")).ok()
+    guardless = (await admin.get("/attributes/attr-sku")).ok() | {"guards": []}
+    (await admin.put("/attributes/attr-sku", guardless)).ok()
+    (await admin.delete("/option-lists/ol-colors/values/val-blue")).ok()
+
+
 async def test_a_text_that_reads_like_a_value_does_not_hold_it(world: World):
     await clothes(world)
     (await world.record("shirt", trim={"note": "val-red"})).ok()
