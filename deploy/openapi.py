@@ -26,18 +26,8 @@ from shared.openapi import describe
 from shared.web import Routes
 
 TITLE: Final = "Sigma PIM"
-INTRODUCTION: Final = """\
-Product information: model it, store it, move it through a lifecycle.
-
-Every call but `/healthz` and those under `/api/v1/auth/` needs one of two credentials, entered \
-here under **Authorize**: the token that `POST /api/v1/auth/login` answers, or an API key. An API \
-key may do what its permissions say; each endpoint names the one that it needs, and what the role \
-of a person needs.
-
-Every answer has an `X-Request-Id`, which names the request in every log line, and every error a \
-`Link` with `rel="help"`. Texts are UTF-8 and hold no NUL character. Fields of a body that are not \
-described are ignored, except those of `validation`.
-"""
+INTRODUCTION: Final = (Path(__file__).parent / "openapi_introduction.md").read_text()
+"""Which opens the page: how to begin, and what one has to know."""
 _PROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"
 
 TABLES: Final[Mapping[str, tuple[Routes, ...]]] = {
@@ -47,6 +37,12 @@ TABLES: Final[Mapping[str, tuple[Routes, ...]]] = {
     "workflow_service": tuple(workflow_service.app.ROUTES),
 }
 
+TAGS: Final = (
+    *("Authentication", "Records", "Audit", "Schemas", "Attributes", "Dimensions", "Option lists"),
+    *("Workflows", "Roles", "API keys", "Health"),
+)
+"""In the order in which a newcomer needs them."""
+
 
 def document() -> dict[str, Any]:
     """The description as the code has it now."""
@@ -54,6 +50,7 @@ def document() -> dict[str, Any]:
     tables = [table for tables in TABLES.values() for table in tables]
     described = describe(TITLE, version, tables, EXAMPLES)
     described["info"]["description"] = INTRODUCTION
+    described["tags"].sort(key=lambda tag: TAGS.index(tag["name"]))
     return described
 
 

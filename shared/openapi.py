@@ -97,18 +97,8 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "UPSTREAM_TIMEOUT": "The request timed out",
 }
 
+# What every answer has (`X-Request-Id`) and every error (`Link`) stands in the introduction.
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
-    "X-Request-Id": {
-        "description": "The id of the request, which is in all its log lines. A client may send"
-        " its own.",
-        "schema": {"type": "string"},
-    },
-    "Link": {
-        "description": 'Where the error is explained, with `rel="help"`: its cause, its remedy, and'
-        " whether to retry.",
-        "schema": {"type": "string"},
-        "example": '</docs/errors#CONFLICT>; rel="help"',
-    },
     "Retry-After": {
         "description": "Seconds to wait before the next attempt.",
         "schema": {"type": "integer", "minimum": 1},
@@ -520,10 +510,10 @@ def _failure(errors: Sequence[type[ApiError]]) -> dict[str, Any]:
     told = [error(_EXAMPLES[error.code]) for error in errors]
     examples = {error.code: {"value": error.envelope()} for error in told}
     problems = {error.code: {"value": problem(error)} for error in told}
-    headers = ["X-Request-Id", "Link", *(_HEADERS_OF[e] for e in errors if e in _HEADERS_OF)]
+    headers = [_HEADERS_OF[error] for error in errors if error in _HEADERS_OF]
     return {
         "description": " ".join(error.meaning for error in errors),
-        "headers": _header_refs(*headers),
+        **({"headers": _header_refs(*headers)} if headers else {}),
         "content": {
             JSON: {"schema": {"$ref": _REF.format(model="ApiError")}, "examples": examples},
             PROBLEM: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": problems},
