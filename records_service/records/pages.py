@@ -7,14 +7,15 @@ so they never reach this process. A client that named a `limit` is refused, and 
 fit; one that did not gets a shorter page, whose `limit` says so.
 
 A list of a million records takes PostgreSQL a hundred times as long as one record does. Lists have
-a pool of their own, a quarter of the connections, so that those who read or write single records
-find theirs free however many lists are asked for; half of that pool for one workspace.
+a pool of their own, three eighths of the connections, so that requests for single records find
+theirs free however many lists are asked for; three quarters of that pool for one workspace.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from fractions import Fraction
 from typing import Any, Final
 
 from aiohttp import web
@@ -25,8 +26,10 @@ from shared.postgres import DATABASE, Conn, Database
 from shared.turns import Turns
 
 PAGE_BYTES_MAX: Final = 16 << 20
-LIST_SHARE: Final = 4
-"""One of so many connections is for lists."""
+LIST_SHARE: Final = Fraction(3, 8)
+"""Of the connections of a process."""
+WORKSPACE_SHARE: Final = Fraction(3, 4)
+"""Of the connections for lists."""
 STATEMENT_TIMEOUT_S: Final = 5.0
 
 LISTS: Final = web.AppKey("lists", Database)
@@ -35,7 +38,7 @@ _TURNS: Final = web.AppKey("list_turns", Turns)
 
 def list_connections(connections_max: int) -> int:
     """How many of a process's connections are for lists; one at least."""
-    return max(1, connections_max // LIST_SHARE)
+    return max(1, int(connections_max * LIST_SHARE))
 
 
 def lists(
@@ -46,7 +49,7 @@ def lists(
     async def opened(app: web.Application) -> AsyncIterator[None]:
         share = list_connections(config.database_connections_max)
         app[_TURNS] = Turns(
-            max(1, share // 2),
+            max(1, int(share * WORKSPACE_SHARE)),
             wait_s=config.wait_seconds,
             message="Too many lists of this workspace are read at once",
         )

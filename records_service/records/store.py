@@ -167,42 +167,42 @@ async def page(
         else f"SELECT count(*) FROM records WHERE {condition}"  # noqa: S608
     )
     offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))
+    # The documents of the rows before a page are not looked at: where it begins is found in an
+    # index. The first page begins at the beginning.
+    begins = "" if offset == 0 else "AND (created_at, id) >= (start.created_at, start.id)"
     rows = await conn.fetch(
         f"""
-        WITH wanted AS MATERIALIZED (
-            -- What an index holds: the documents of the rows before the page are not looked at.
+        WITH start AS MATERIALIZED (
             SELECT created_at, id FROM records
              WHERE {condition}
              ORDER BY created_at, id
-            OFFSET {offset_} LIMIT {limit_}
-        ), found AS (
-            SELECT count(*) AS rows FROM wanted
-        ), document AS (
+            OFFSET {offset_} LIMIT 1
+        ), page AS MATERIALIZED (
             SELECT r.*
-              FROM wanted w
-             CROSS JOIN LATERAL (
+              FROM {"start CROSS JOIN LATERAL" if begins else ""} (
                    SELECT workspace_id, id, schema_id, state_id, version,
                           values::text AS document, xmin::text AS written_by,
                           created_at, updated_at, created_by, updated_by
                      FROM records
-                    WHERE workspace_id = $1 AND id = w.id
-                    LIMIT 1  -- One by one: a plan for any page expects so many that it reads all.
+                    WHERE {condition} {begins}
+                    ORDER BY created_at, id
+                    LIMIT {limit_}
              ) r
         )
-        SELECT d.workspace_id, d.id, d.schema_id, d.state_id, d.version,
-               CASE WHEN sum(octet_length(d.document)) OVER (ORDER BY d.created_at, d.id)
+        SELECT p.workspace_id, p.id, p.schema_id, p.state_id, p.version,
+               CASE WHEN sum(octet_length(p.document)) OVER (ORDER BY p.created_at, p.id)
                          <= {bytes_max}
-                    THEN d.document END AS document, d.written_by,
-               d.created_at, d.updated_at, d.created_by, d.updated_by,
+                    THEN p.document END AS document, p.written_by,
+               p.created_at, p.updated_at, p.created_by, p.updated_by,
                head.total, head.model_version
           FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)
                             -- The last page: what comes before it and what is on it is all.
                             THEN {offset_} + f.rows
                             ELSE ({count}) END AS total,
                        (SELECT version FROM models WHERE workspace_id = $1) AS model_version
-                  FROM found f) head
-          LEFT JOIN document d ON true
-         ORDER BY d.created_at, d.id
+                  FROM (SELECT count(*) AS rows FROM page) f) head
+          LEFT JOIN page p ON true
+         ORDER BY p.created_at, p.id
         """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
         *arguments,
         offset,
