@@ -7,9 +7,11 @@ from typing import Final
 from aiohttp import web
 
 from auth_service.api_keys import handlers as api_keys
+from auth_service.api_keys.commands import API_KEYS_MAX
 from auth_service.config import Config
 from auth_service.identities import handlers as identities
 from auth_service.roles import handlers as roles
+from auth_service.roles.commands import ROLES_MAX
 from auth_service.roles.gates import WORKFLOWS
 from auth_service.roles.naming import RECORDS
 from auth_service.sessions import handlers as sessions
@@ -19,9 +21,11 @@ from auth_service.source import SOURCE
 from shared import bus, outbox
 from shared.events import AUTH_PULSE
 from shared.launch import Role
+from shared.listing import PIECES, pieces
 from shared.neighbours import Neighbour, neighbours
 from shared.postgres import postgres
 from shared.schema_version import schema_version
+from shared.sizes import Bound
 from shared.tokens import TokenKeys
 from shared.turns import Turns
 from shared.upstream import upstream
@@ -55,4 +59,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
     app[LOGINS] = Turns(wait_s=config.wait_seconds)
     app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled
+    app[ROLES_MAX] = Bound("roles", "roles", config.roles_max, config.roles_bytes_max)
+    app[API_KEYS_MAX] = Bound("api_keys", "API keys", config.api_keys_max)
+    app[PIECES] = pieces()
     return app

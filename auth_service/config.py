@@ -23,6 +23,9 @@ class Config(DatabaseConfig):
     token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
     records_url: AnyHttpUrl
     workflow_url: AnyHttpUrl
+    roles_max: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
+    roles_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 40)] = 64 << 20
+    api_keys_max: Annotated[int, Field(ge=1, le=10_000_000)] = 1_000
     quick_login_enabled: bool = False
     hashing_threads: Annotated[int, Field(ge=1, le=64)] = 2
     hashing_waiting_max: Annotated[int, Field(ge=0, le=10_000)] = 64

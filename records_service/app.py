@@ -11,7 +11,7 @@ from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.lifecycles.handlers import routes as lifecycle_routes
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.parts.commands import MODEL_SIZE_MAX, MODELLERS, SOURCE, ModelSize
-from records_service.permissions.roles import AUTH_SERVICE, ROLES, Roles
+from records_service.permissions.roles import AUTH_SERVICE, ROLE_TURNS, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records import pages
 from records_service.records.arrivals import WRITERS, arriving
@@ -84,5 +84,6 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[RECORD_TURNS] = Turns(wait_s=config.wait_seconds)
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
+    app[ROLE_TURNS] = Turns(wait_s=config.wait_seconds)
     app[RENDERINGS] = Renderings()
     return app

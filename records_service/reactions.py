@@ -8,7 +8,6 @@ from records_service.lifecycles import commands as lifecycles
 from records_service.permissions import store as roles
 from shared.bus import Handler
 from shared.events import (
-    ROLE_CREATED,
     ROLE_DELETED,
     ROLE_UPDATED,
     WORKFLOW_CREATED,
@@ -19,13 +18,8 @@ from shared.events import (
 from shared.postgres import Conn
 
 
-async def keep_role(conn: Conn, event: Event) -> None:
-    """A role was made or changed."""
-    await roles.keep(conn, event.workspace_id, event.subject, event.version, event.data["role"])
-
-
 async def forget_role(conn: Conn, event: Event) -> None:
-    """A role was deleted."""
+    """A role was changed or deleted. Whoever needs it next asks auth_service for it."""
     await roles.forget(conn, event.workspace_id, event.subject, event.version)
 
 
@@ -40,8 +34,7 @@ async def forget_workflow(conn: Conn, event: Event) -> None:
 
 
 REACTIONS: Mapping[str, Handler] = {
-    ROLE_CREATED: keep_role,
-    ROLE_UPDATED: keep_role,
+    ROLE_UPDATED: forget_role,
     ROLE_DELETED: forget_role,
     WORKFLOW_CREATED: keep_workflow,
     WORKFLOW_UPDATED: keep_workflow,

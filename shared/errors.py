@@ -129,10 +129,13 @@ class PermissionDenied(ApiError):
 
 
 class LimitExceeded(ApiError):
-    """The workspace has reached its record limit or the size limit of its data model."""
+    """The workspace has reached a limit: of records, data model, workflows, roles or API keys."""
 
     status, code = 403, "LIMIT_EXCEEDED"
-    meaning = "The workspace has reached its record limit or the size limit of its data model."
+    meaning = (
+        "The workspace has reached its record limit,"
+        " or a limit of its data model, workflows, roles or API keys."
+    )
 
 
 class NotFound(ApiError):

@@ -5,18 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from aiohttp import web
+
 from auth_service.api_keys import store
 from auth_service.api_keys.model import ApiKey, ApiKeyDraft
 from auth_service.api_keys.raw_keys import hash_of, new_key
 from auth_service.source import SOURCE
-from shared import events, outbox
+from shared import events, outbox, sizes
 from shared.events import Event
 from shared.identity import Identity, Permission
 from shared.ids import new_id
 from shared.postgres import Database
+from shared.sizes import Bound
+
+API_KEYS_MAX = web.AppKey("api_keys_max", Bound)
 
 
-async def create(db: Database, actor: Identity, draft: ApiKeyDraft) -> tuple[ApiKey, str]:
+async def create(
+    db: Database, actor: Identity, draft: ApiKeyDraft, *, bound: Bound
+) -> tuple[ApiKey, str]:
     """A new key, and the text of it, which nobody can find out later."""
     text = new_key()
     key = ApiKey(
@@ -34,6 +41,7 @@ async def create(db: Database, actor: Identity, draft: ApiKeyDraft) -> tuple[Api
     async with db.transaction() as conn:
         await store.insert(conn, key)
         await outbox.stage(conn, _told(events.KEY_CREATED, key))
+        await sizes.check(conn, actor.workspace_id, bound)
     return key, text
 
 

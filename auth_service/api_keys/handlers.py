@@ -5,12 +5,22 @@ from __future__ import annotations
 from aiohttp import web
 
 from auth_service.api_keys import commands, store
+from auth_service.api_keys.commands import API_KEYS_MAX
 from auth_service.api_keys.model import ApiKeyAnswer, ApiKeyDraft, NewApiKeyAnswer
 from shared import outbox
-from shared.errors import Conflict, NotFound, PermissionDenied
+from shared.errors import Conflict, LimitExceeded, NotFound, PermissionDenied
 from shared.identity import Identity, Permission
-from shared.postgres import DATABASE
-from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
+from shared.listing import list_response
+from shared.postgres import DATABASE, Record
+from shared.web import (
+    SMALL_BODY,
+    Routes,
+    identity_of,
+    json_response,
+    no_content,
+    read_body,
+    to_json,
+)
 
 routes = Routes(
     tag="API keys",
@@ -33,10 +43,8 @@ async def list_api_keys(request: web.Request) -> web.StreamResponse:
 
     The keys themselves are never shown.
     """
-    identity = _administrator(request)
-    async with request.app[DATABASE].acquire() as conn:
-        keys = await store.all_of(conn, identity.workspace_id)
-    return json_response([key.public() for key in keys])
+    _administrator(request)
+    return await list_response(request, store.some_after, _rendered)
 
 
 @routes.post(
@@ -49,13 +57,15 @@ async def list_api_keys(request: web.Request) -> web.StreamResponse:
     answers=NewApiKeyAnswer,
     status=201,
     summary="Create an API key",
-    errors=(Conflict,),
+    errors=(Conflict, LimitExceeded),
 )
 async def create_api_key(request: web.Request) -> web.StreamResponse:
     """Creates an API key. `key` shows it, only this once: only its SHA-256 hash is stored."""
     identity = _administrator(request)
     draft = await read_body(request, ApiKeyDraft)
-    key, text = await commands.create(request.app[DATABASE], identity, draft)
+    key, text = await commands.create(
+        request.app[DATABASE], identity, draft, bound=request.app[API_KEYS_MAX]
+    )
     outbox.wake(request.app)
     return json_response(
         {**key.public(), "key": text}, status=201, headers={"Cache-Control": "no-store"}
@@ -93,6 +103,10 @@ async def delete_api_key(request: web.Request) -> web.StreamResponse:
     await commands.delete(request.app[DATABASE], identity, request.match_info["id"])
     outbox.wake(request.app)
     return no_content()
+
+
+def _rendered(row: Record) -> bytes:
+    return to_json(store.of_row(row).public())
 
 
 def _administrator(request: web.Request) -> Identity:

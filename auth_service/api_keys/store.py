@@ -5,6 +5,7 @@ from __future__ import annotations
 from auth_service.api_keys.model import ApiKey
 from shared.errors import Conflict, NotFound
 from shared.identity import Permission
+from shared.listing import Piece, Position, read_piece
 from shared.postgres import Conn, Record, translated
 
 
@@ -27,17 +28,17 @@ async def insert(conn: Conn, key: ApiKey) -> None:
         )
 
 
-async def all_of(conn: Conn, workspace_id: str) -> list[ApiKey]:
-    """Every key of the workspace, oldest first."""
-    rows = await conn.fetch(
-        """SELECT workspace_id, id, name, permissions, key_hash, active, version, created_by,
-                  created_at, last_used_at
-             FROM api_keys
-            WHERE workspace_id = $1
-            ORDER BY created_at, id""",
+async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
+    """Keys for `of_row` in order of creation after this one, and whether there are more."""
+    return await read_piece(
+        conn,
+        "api_keys",
+        """workspace_id, id, name, permissions, key_hash, active, version, created_by, created_at,
+           last_used_at""",
+        "octet_length(id) + octet_length(name)",
         workspace_id,
+        after,
     )
-    return [_key(row) for row in rows]
 
 
 async def get_locked(conn: Conn, workspace_id: str, key_id: str) -> ApiKey:
@@ -53,7 +54,7 @@ async def get_locked(conn: Conn, workspace_id: str, key_id: str) -> ApiKey:
     )
     if row is None:
         raise NotFound.of("API key", key_id)
-    return _key(row)
+    return of_row(row)
 
 
 async def deactivate(conn: Conn, workspace_id: str, key_id: str, version: int) -> None:
@@ -75,7 +76,8 @@ async def delete(conn: Conn, workspace_id: str, key_id: str) -> None:
     )
 
 
-def _key(row: Record) -> ApiKey:
+def of_row(row: Record) -> ApiKey:
+    """The key of a row."""
     return ApiKey(
         workspace_id=row["workspace_id"],
         id=row["id"],

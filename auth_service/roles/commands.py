@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from aiohttp import web
+
 from auth_service.roles import store
 from auth_service.roles.gates import Gates
 from auth_service.roles.grants import (
@@ -20,15 +22,18 @@ from auth_service.roles.model import Role, RoleDraft, RoleNames, blank_role, bui
 from auth_service.roles.naming import Dictionary, Meaning, names_in, with_ids
 from auth_service.roles.renaming import attribute_named
 from auth_service.source import SOURCE
-from shared import events, outbox
+from shared import events, outbox, sizes
 from shared.errors import Conflict, PermissionDenied, ServiceUnavailable
 from shared.events import Event
 from shared.identity import ADMIN_ROLE, Identity
 from shared.ids import new_id
 from shared.postgres import Conn, Database
+from shared.sizes import Bound
 from shared.versions import Versions, check_version
 
 ATTEMPTS_MAX: Final = 5
+
+ROLES_MAX: Final = web.AppKey("roles_max", Bound)
 
 
 class _Changed(Exception):
@@ -48,7 +53,13 @@ class _Judged:
 
 
 async def create(
-    db: Database, dictionary: Dictionary, gates: Gates, actor: Identity, draft: RoleDraft
+    db: Database,
+    dictionary: Dictionary,
+    gates: Gates,
+    actor: Identity,
+    draft: RoleDraft,
+    *,
+    bound: Bound,
 ) -> Role:
     """A new role. Raises `Conflict` when the id is taken, or was and opens a gate still."""
     check_size(draft)
@@ -71,6 +82,7 @@ async def create(
                 await store.insert(conn, role)
                 await store.keep_unknown(conn, role, judged.unknown, judged.model_version)
                 await outbox.stage(conn, _told(events.ROLE_CREATED, role))
+                await sizes.check(conn, actor.workspace_id, bound)
             return role
     raise _busy(role_id)
 
@@ -92,6 +104,8 @@ async def update(
     role_id: str,
     draft: RoleDraft,
     expected: Versions = None,
+    *,
+    bound: Bound,
 ) -> Role:
     """Replace everything that a role says.
 
@@ -116,6 +130,7 @@ async def update(
                 await store.update(conn, after)
                 await store.keep_unknown(conn, after, judged.unknown, judged.model_version)
                 await outbox.stage(conn, _told(events.ROLE_UPDATED, after))
+                await sizes.check(conn, actor.workspace_id, bound)
             return after
     raise _busy(role_id)
 
@@ -223,5 +238,5 @@ def _told(event_type: str, role: Role) -> Event:
         source=SOURCE,
         workspace_id=role.workspace_id,
         subject=role.id,
-        data={"roleId": role.id, "version": role.version, "role": role.document()},
+        data={"roleId": role.id, "version": role.version},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from auth_service.roles import commands, store
+from auth_service.roles.commands import ROLES_MAX
 from auth_service.roles.gates import Gates
 from auth_service.roles.model import (
     MissingRolesRequest,
@@ -17,11 +18,20 @@ from auth_service.roles.model import (
 from auth_service.roles.naming import Dictionary, attributes_of
 from auth_service.roles.resolution import permissions
 from shared import outbox
-from shared.errors import Conflict, NotFound, PermissionDenied, PreconditionFailed
+from shared.errors import Conflict, LimitExceeded, NotFound, PermissionDenied, PreconditionFailed
 from shared.identity import Flag, Identity, Permission
-from shared.postgres import DATABASE
+from shared.listing import list_response
+from shared.postgres import DATABASE, Record
 from shared.versions import if_match
-from shared.web import NAMES_BODY, Routes, identity_of, json_response, no_content, read_body
+from shared.web import (
+    NAMES_BODY,
+    Routes,
+    identity_of,
+    json_response,
+    no_content,
+    read_body,
+    to_json,
+)
 
 routes = Routes(
     tag="Roles",
@@ -39,9 +49,7 @@ routes = Routes(
 )
 async def list_roles(request: web.Request) -> web.StreamResponse:
     """All roles of the workspace, oldest first."""
-    async with request.app[DATABASE].acquire() as conn:
-        roles = await store.all_of(conn, identity_of(request).workspace_id)
-    return json_response([role.public() for role in roles])
+    return await list_response(request, store.some_after, _rendered)
 
 
 @routes.post(
@@ -52,7 +60,7 @@ async def list_roles(request: web.Request) -> web.StreamResponse:
     answers=RoleAnswer,
     status=201,
     summary="Create a role",
-    errors=(Conflict,),
+    errors=(Conflict, LimitExceeded),
 )
 async def create_role(request: web.Request) -> web.StreamResponse:
     """Creates a role. Nobody can grant more than their own role allows.
@@ -62,7 +70,12 @@ async def create_role(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     draft = await read_body(request, RoleDraft)
     role = await commands.create(
-        request.app[DATABASE], Dictionary(request), Gates(request), identity, draft
+        request.app[DATABASE],
+        Dictionary(request),
+        Gates(request),
+        identity,
+        draft,
+        bound=request.app[ROLES_MAX],
     )
     outbox.wake(request.app)
     return _answer(role, status=201, location=f"/api/v1/roles/{role.id}")
@@ -89,7 +102,7 @@ async def get_role(request: web.Request) -> web.StreamResponse:
     body=RoleDraft,
     answers=RoleAnswer,
     summary="Replace a role",
-    errors=(NotFound, Conflict, PreconditionFailed),
+    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_role(request: web.Request) -> web.StreamResponse:
     """Replaces the whole role. Fields that are left out become false, empty or null.
@@ -106,6 +119,7 @@ async def replace_role(request: web.Request) -> web.StreamResponse:
         request.match_info["id"],
         draft,
         if_match(request),
+        bound=request.app[ROLES_MAX],
     )
     outbox.wake(request.app)
     return _answer(role)
@@ -182,6 +196,10 @@ async def find_missing_roles(request: web.Request) -> web.StreamResponse:
         claimed = await store.claim(conn, identity.workspace_id, asked.ids)
     missing = [one for one in dict.fromkeys(asked.ids) if one not in claimed]
     return json_response({"missing": missing})
+
+
+def _rendered(row: Record) -> bytes:
+    return to_json(store.parsed(row).public())
 
 
 def _caller(request: web.Request) -> Identity:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
 
 from auth_service.roles.model import Role, RoleNames
 from shared.errors import Conflict, NotFound
 from shared.identity import Flag
+from shared.listing import Piece, Position, read_piece
 from shared.postgres import Conn, Record, translated
 
 
@@ -99,17 +103,19 @@ async def find(conn: Conn, workspace_id: str, role_id: str) -> Role | None:
     return None if row is None else _role(row)
 
 
-async def all_of(conn: Conn, workspace_id: str) -> list[Role]:
-    """Every role of the workspace, oldest first."""
-    rows = await conn.fetch(
-        """SELECT workspace_id, id, name, description, flags, schema_permissions,
-                  catalog_permissions, version, created_at, updated_at
-             FROM roles
-            WHERE workspace_id = $1
-            ORDER BY created_at, id""",
+async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
+    """Roles for `parsed` in order of creation after this one, and whether there are more."""
+    return await read_piece(
+        conn,
+        "roles",
+        """workspace_id, id, name, description, flags,
+           schema_permissions::text AS schema_permissions,
+           catalog_permissions::text AS catalog_permissions,
+           version, created_at, updated_at""",
+        "octet_length(schema_permissions) + octet_length(catalog_permissions)",
         workspace_id,
+        after,
     )
-    return [_role(row) for row in rows]
 
 
 async def claim(conn: Conn, workspace_id: str, role_ids: Sequence[str]) -> set[str]:
@@ -198,7 +204,18 @@ async def unknown_of(conn: Conn, workspace_id: str, role_id: str) -> RoleNames:
     )
 
 
-def _role(row: Record) -> Role:
+def parsed(row: Record) -> Role:
+    """The role of a row whose permissions are text."""
+    return _role(
+        {
+            **row,
+            "schema_permissions": orjson.loads(row["schema_permissions"]),
+            "catalog_permissions": orjson.loads(row["catalog_permissions"]),
+        }
+    )
+
+
+def _role(row: Record | Mapping[str, Any]) -> Role:
     return Role(
         workspace_id=row["workspace_id"],
         id=row["id"],

@@ -2,7 +2,8 @@
 
 The signed identity says which version of the role it was made for, so an older copy is never used:
 what a role was allowed a moment ago ends when the gateway hears of the change. A copy comes from
-memory, else from our table (which role events keep fresh), else from auth_service.
+memory, else from our table, else from auth_service. Events say that a role has changed, not
+how: they remove the old copy, and the next request asks.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from records_service.permissions.rules import Role
 from shared.errors import NotFound, PermissionDenied
 from shared.identity import Identity
 from shared.postgres import DATABASE
+from shared.turns import Turns
 from shared.upstream import Upstream
 from shared.web import identity_of
 
 ROLES_REMEMBERED_MAX = 4_096
+PERMISSIONS_REMEMBERED_MAX = 500_000
+"""Of all roles that a process remembers: some 60 MB."""
 
 AUTH_SERVICE = web.AppKey("auth_service", Upstream)
 
@@ -29,6 +33,7 @@ class Roles:
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], Role] = OrderedDict()
+        self._permissions = 0
 
     def get(self, identity: Identity) -> Role | None:
         """The role if it is known at this version or a newer one."""
@@ -41,12 +46,22 @@ class Roles:
 
     def remember(self, identity: Identity, role: Role) -> None:
         """Keep it for the next request."""
-        self._known[(identity.workspace_id, identity.role_id or "")] = role
-        if len(self._known) > ROLES_REMEMBERED_MAX:
-            self._known.popitem(last=False)
+        key = (identity.workspace_id, identity.role_id or "")
+        forgotten = self._known.pop(key, None)
+        if forgotten is not None:
+            self._permissions -= forgotten.size
+        self._known[key] = role
+        self._permissions += role.size
+        while (
+            len(self._known) > ROLES_REMEMBERED_MAX
+            or self._permissions > PERMISSIONS_REMEMBERED_MAX
+        ):
+            _, oldest = self._known.popitem(last=False)
+            self._permissions -= oldest.size
 
 
 ROLES = web.AppKey("roles", Roles)
+ROLE_TURNS = web.AppKey("role_turns", Turns)
 
 
 async def role_of(request: web.Request) -> Role | None:
@@ -59,9 +74,14 @@ async def role_of(request: web.Request) -> Role | None:
     if identity.unrestricted:
         return None
     role = request.app[ROLES].get(identity)
-    if role is None:
-        role = await _look_up(request, identity)
-        request.app[ROLES].remember(identity, role)
+    if role is not None:
+        return role
+    # A role that has changed is asked for once, however many of its users are waiting.
+    async with request.app[ROLE_TURNS].of((identity.workspace_id, identity.role_id)):
+        role = request.app[ROLES].get(identity)
+        if role is None:
+            role = await _look_up(request, identity)
+            request.app[ROLES].remember(identity, role)
     return role
 
 

@@ -51,6 +51,11 @@ class Role:
     version: int
     schema_permissions: Mapping[str, Mapping[str, AttributePermission]]
 
+    @property
+    def size(self) -> int:
+        """How many permissions it has."""
+        return sum(map(len, self.schema_permissions.values()))
+
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
         """Read the role object of auth_service; of two entries for a schema the later one wins."""

@@ -37,9 +37,9 @@ async def keep(
 
 
 async def forget(conn: Conn, workspace_id: str, role_id: str, version: int) -> None:
-    """The role was deleted at this version."""
+    """The role was changed or deleted, which made this version of it."""
     await conn.execute(
-        "DELETE FROM roles WHERE workspace_id = $1 AND id = $2 AND version <= $3",
+        "DELETE FROM roles WHERE workspace_id = $1 AND id = $2 AND version < $3",
         workspace_id,
         role_id,
         version,

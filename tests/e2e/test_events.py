@@ -17,6 +17,7 @@ import pytest
 from shared.events import Event
 from shared.topology import EVENTS, RECORDS_QUEUE, WORKFLOW_QUEUE
 from tests.kit.eventually import eventually
+from tests.kit.workspace import workflow_body
 
 QUEUE = "listener"
 # Three missed heartbeats of 5 s and a second each, and some time to notice.
@@ -177,25 +178,32 @@ async def test_a_service_killed_while_it_publishes_tells_of_everything(frail_sta
 
 async def test_a_poison_message_ends_in_the_dead_letters_and_holds_nobody_up(frail_stack, sigma):
     poison = Event(
-        type="auth.role.updated",
+        type="workflow.updated",
         source="/test",
         workspace_id=sigma.id,
-        subject="role-poison",
-        data={"roleId": "role-poison", "version": 1},
+        subject="wf-poison",
+        data={"workflowId": "wf-poison", "version": 1},
     )
+    await sigma.workflow("behind", ("draft",), [])
+    await sigma.schema("bound", [], workflow="wf-behind")
+    record = await sigma.record("schema-bound")
     async with connected(frail_stack) as channel:
         dead = await channel.declare_queue("records_service.dead", passive=True)
         await dead.purge()
         exchange = await channel.get_exchange(EVENTS)
         for body in (poison.to_json(), b"not even an event"):
             await exchange.publish(
-                aio_pika.Message(body, message_id="poison"), routing_key="auth.role.updated"
+                aio_pika.Message(body, message_id="poison"), routing_key="workflow.updated"
             )
-        # Behind the poison: a role whose change must still arrive.
-        role = await sigma.role("role-editor", {"schema-apparel": {"*": "write"}})
-        editor = await sigma.user("role-editor")
-        (await editor.get("/records")).ok()
-        assert role["id"] == "role-editor"
+        # Behind the poison: a workflow whose change must still arrive.
+        longer = workflow_body("behind", ("draft", "done"), [])
+        (await sigma.admin.put("/workflows/wf-behind", longer)).ok()
+
+        async def the_change_has_arrived():
+            told = (await sigma.admin.get(f"/records/{record['id']}/completeness")).ok()
+            return len(told["states"]) == 2
+
+        await eventually(the_change_has_arrived, within_s=60)
 
         async def both_are_dead():
             again = await channel.declare_queue("records_service.dead", passive=True)

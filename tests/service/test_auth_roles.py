@@ -205,11 +205,7 @@ async def test_a_role_is_created_as_asked_and_told_with_its_version(auth):
         WS,
         "role-editor",
     )
-    assert event.data == {
-        "roleId": "role-editor",
-        "version": 1,
-        "role": {**made.body, "workspaceId": WS, "version": 1},
-    }
+    assert event.data == {"roleId": "role-editor", "version": 1}
 
 
 async def test_a_role_without_an_id_gets_one_and_allows_nothing(auth):
@@ -334,11 +330,7 @@ async def test_a_put_replaces_the_whole_role_and_counts_its_version(auth):
     assert answer.body["createdAt"] == made["createdAt"]
     assert (await admin.get("/roles/role-editor")).body == answer.body
     event = (await auth.staged())[-1]
-    assert (event.type, event.version, event.data["role"]["name"]) == (
-        "auth.role.updated",
-        2,
-        "Writer",
-    )
+    assert (event.type, event.version) == ("auth.role.updated", 2)
 
 
 async def test_what_was_answered_can_be_sent_back(auth):
@@ -394,8 +386,8 @@ async def test_updates_at_once_get_versions_in_the_order_of_their_commits(auth):
     await asyncio.gather(*(admin.put("/roles/role-editor", {"name": str(n)}) for n in range(12)))
     told = await auth.staged()
     assert [event.version for event in told] == list(range(1, 14))
-    last = (await admin.get("/roles/role-editor")).ok()
-    assert told[-1].data["role"]["name"] == last["name"]
+    last = await admin.get("/roles/role-editor")
+    assert last.headers["ETag"] == '"13"'
 
 
 # --- delete

@@ -120,7 +120,7 @@ async def test_a_changed_role_reaches_services_within_a_second(
         assert world.identity_in(told).role_version == 3
     await trusting(world, *gateways)
     world.auth.known["user-1"]["roleVersion"] = 4
-    await news.tell("auth.role.updated", roleId="role-editor", version=4, role={})
+    await news.tell("auth.role.updated", roleId="role-editor", version=4)
 
     async def changed() -> bool:
         told = [(await world.person(gateway).get("/records")).ok() for gateway in gateways]

@@ -202,8 +202,8 @@ async def test_a_lost_connection_ends_the_long_life_at_once(
         (event("auth.key.deleted", keyId="apikey-1", version=3, keyHash="aa" * 32), KEY),
         (event("auth.user.disabled", userId="user-1", version=2, roleId="role-editor"), USER),
         (event("auth.user.updated", userId="user-1", version=2, roleId="role-x"), USER),
-        (event("auth.role.updated", roleId="role-editor", version=2, role={}), USER),
-        (event("auth.role.deleted", roleId="role-editor", version=2, role={}), USER),
+        (event("auth.role.updated", roleId="role-editor", version=2), USER),
+        (event("auth.role.deleted", roleId="role-editor", version=2), USER),
         (event("auth.workspace.updated", workspaceId="ws-1", version=2, recordLimit=7), KEY),
         (event("auth.workspace.updated", workspaceId="ws-1", version=2, recordLimit=7), USER),
         (event("auth.something.new", version=1), KEY),
@@ -231,7 +231,7 @@ async def test_news_about_somebody_makes_the_gateway_ask_again(
     [
         event("auth.key.deactivated", keyId="apikey-2", version=2, keyHash="bb" * 32),
         event("auth.user.disabled", userId="user-2", version=2, roleId="role-editor"),
-        event("auth.role.updated", roleId="role-other", version=2, role={}),
+        event("auth.role.updated", roleId="role-other", version=2),
         event("auth.workspace.updated", "ws-2", workspaceId="ws-2", version=2, recordLimit=7),
     ],
 )
@@ -438,7 +438,7 @@ async def test_a_new_role_version_gets_a_new_token(
     identities.hear(pulse(clock))
     before = (await identities.of(USER)).token(0.0)
     auth.known[USER] = Identity("user", "user-1", "ws-1", role_id="role-editor", role_version=2)
-    identities.hear(event("auth.role.updated", roleId="role-editor", version=2, role={}))
+    identities.hear(event("auth.role.updated", roleId="role-editor", version=2))
     after = (await identities.of(USER)).token(0.0)
     verifier = IdentityVerifier.parse(public_key_of(SIGNING_KEY))
     assert [verifier.verify(token).role_version for token in (before, after)] == [1, 2]
