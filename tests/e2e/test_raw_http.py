@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
@@ -48,11 +49,14 @@ async def test_the_gateway_tells_it_in_json(stack: Stack):
     workspace = await stack.workspace()
     key = await workspace.api_key()
     assert await dishonest(stack, GATEWAY, payloads("/api/v1/dimensions", key.headers)) == []
-    assert await dishonest(stack, GATEWAY, payloads("/api/v1/auth/login")) == []
+    # Logins take few bytes: of a large body the size is what is wrong with it.
+    logins = [
+        replace(each, statuses=each.statuses | {413}) for each in payloads("/api/v1/auth/login")
+    ]
+    assert await dishonest(stack, GATEWAY, logins) == []
     # A stranger learns what is wrong with the bytes, or that nobody knows him.
     unknown = [
-        Payload(each.name, each.sent, each.statuses | {401, 404}, within_s=each.within_s)
-        for each in payloads("/api/v1/records")
+        replace(each, statuses=each.statuses | {401, 404}) for each in payloads("/api/v1/records")
     ]
     assert await dishonest(stack, GATEWAY, unknown) == []
     assert "Traceback" not in stack[GATEWAY].log.read_text()[said_before:]
