@@ -15,10 +15,11 @@ help: ## this list
 run: environment ## the whole system with a demo workspace, until Ctrl-C (PORT=8080)
 	@$(VENV) -m deploy.local --port $(PORT)
 
-# Without a Redis, or npm, the tests that need it say that they are skipped.
+# Without a Redis, npm or curl, the tests that need it say that they are skipped.
 test: environment-dev ## all tests, on private servers (ARGS="-k word", WORKERS=0 for one process)
 	@$(VENV) -m deploy.local.binaries
 	@$(VENV) -m deploy.local.binaries redis-server || true
+	@$(VENV) -m deploy.local.binaries curl || true
 	@$(VENV) -m deploy.local.binaries npm || true
 	@$(VENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 

@@ -81,6 +81,7 @@ Sigma PIM is at {url}
 
   Reference    {url}/docs
   Log in       {ADMIN.email} / {ADMIN.password}     (an editor: {EDITOR.email} / {EDITOR.password})
+  Tour         python3 docs/tour.py {url}     (each step is in README.md)
   Logs         {logs}
   Events       make events     (the broker's address is in {broker})
 
