@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,7 @@ def merged(
     state: State | None,
     *,
     is_new: bool = False,
+    may_read: bool = True,
     related: Related = NOTHING_LOOKED_FOR,
 ) -> Values:
     """The values after this write: each attribute sent replaces its whole list of entries.
@@ -41,8 +42,12 @@ def merged(
     wrong. A state's `readOnly` does not bind a record that is only now being created.
     """
     ids = {name: rules.ids_by_name.get(name) for name in sent}
-    is_closed = _closed(rules, role, state, is_new=is_new)
-    _deny([("/values", name) for name, i in ids.items() if i is not None and is_closed(i)])
+    _deny(
+        sent,
+        ids,
+        _refusals(rules, role, state, is_new=is_new, may_read=may_read),
+        lambda name: ("/values", name),
+    )
     faults = Faults()
     result = dict(old)
     seen: set[str] = set()
@@ -72,6 +77,8 @@ def with_value(
     role: Role | None,
     state: State | None,
     related: Related = NOTHING_LOOKED_FOR,
+    *,
+    may_read: bool = True,
 ) -> Values:
     """The values after setting one attribute in one scope; null removes that scope's entry.
 
@@ -80,8 +87,8 @@ def with_value(
     attribute_id = rules.ids_by_name.get(name)
     if attribute_id is None:
         raise NotFound.of("Attribute", name)
-    if _closed(rules, role, state)(attribute_id):
-        _deny(["/value"])
+    refusals = _refusals(rules, role, state, may_read=may_read)
+    _deny([name], rules.ids_by_name, refusals, lambda _: "/value")
     faults = Faults()
     sent = {"scope": scope, "value": value}
     check = rules.checks[attribute_id]
@@ -140,21 +147,50 @@ def _change(attribute_id: str, alias: str, scope: Scope, old_value: Any, new_val
     }
 
 
-def _closed(
-    rules: RecordRules, role: Role | None, state: State | None, *, is_new: bool = False
-) -> Callable[[str], bool]:
-    """Whether an attribute may not be written by this role, in this state."""
-    writable = rules.access(role, state.id if state else None).writable
+def _refusals(
+    rules: RecordRules,
+    role: Role | None,
+    state: State | None,
+    *,
+    is_new: bool = False,
+    may_read: bool = True,
+) -> Callable[[str, str], str | None]:
+    """Why an attribute, by the name sent and its id, may not be written here; None if it may.
+
+    Of an attribute that the caller does not see, and to a caller who may not read, nothing is told
+    but the name that was sent.
+    """
+    access = rules.access(role, state.id if state else None)
     locked = frozenset[str]() if is_new else rules.read_only_in(state)
-    return lambda attribute_id: attribute_id not in writable or attribute_id in locked
+
+    def refusal(name: str, attribute_id: str) -> str | None:
+        if attribute_id in access.writable and attribute_id not in locked:
+            return None
+        if attribute_id not in access.visible or not may_read:
+            return f"Attribute '{told(name)}' may not be written"
+        alias = told(rules.attributes[attribute_id].alias)
+        if attribute_id not in access.writable or state is None:
+            return f"Attribute '{alias}' may only be read by the caller's role"
+        return f"Attribute '{alias}' is read-only in lifecycle state '{told(state.label)}'"
+
+    return refusal
 
 
-def _deny(places: Sequence[Place]) -> None:
-    """Raise `PermissionDenied` with the places that may not be written, by the names sent."""
-    if places:
-        raise PermissionDenied(
-            violations=[Violation(pointer(place), "This may not be written") for place in places]
-        )
+def _deny(
+    names: Iterable[str],
+    ids_by_name: Mapping[str, str | None],
+    refusal: Callable[[str, str], str | None],
+    place_of: Callable[[str], Place],
+) -> None:
+    """Raise `PermissionDenied` with the place of each name that may not be written, and why."""
+    denied = [
+        Violation(pointer(place_of(name)), why)
+        for name in names
+        if (attribute_id := ids_by_name.get(name)) is not None
+        and (why := refusal(name, attribute_id)) is not None
+    ]
+    if denied:
+        raise PermissionDenied(violations=denied)
 
 
 def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
@@ -185,7 +221,9 @@ def _check_emptied(
         return _holds(related.living_entries(values.get(attribute_id, []), places))
 
     if attribute.validation.required and holds(old) and not holds(new):
-        faults.report(place, f"Attribute '{attribute.alias}' is required and cannot be emptied")
+        faults.report(
+            place, f"Attribute '{told(attribute.alias)}' is required and cannot be emptied"
+        )
 
 
 def _holds(entries: Iterable[Entry]) -> bool:

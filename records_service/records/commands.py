@@ -111,7 +111,9 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             _check_state(caller, draft.lifecycle_state_id, state_id, state)
         if caller.role is not None and not rules.access(caller.role, state_id).writable:
             raise PermissionDenied
-        values = merged({}, draft.values, rules, caller.role, state, is_new=True)
+        values = merged(
+            {}, draft.values, rules, caller.role, state, is_new=True, may_read=identity.may_read
+        )
         await _check_relations(app, identity.workspace_id, rules, {}, values)
         now = _now()
         record = Record(
@@ -194,7 +196,13 @@ async def change(
         if "lifecycle_state_id" in changes.model_fields_set:
             _check_state(caller, changes.lifecycle_state_id, record.state_id, seen.state)
         return merged(
-            record.values, changes.values, seen.rules, caller.role, seen.state, related=related
+            record.values,
+            changes.values,
+            seen.rules,
+            caller.role,
+            seen.state,
+            may_read=caller.identity.may_read,
+            related=related,
         )
 
     return await _rewrite(app, caller, record_id, new_values)
@@ -215,6 +223,7 @@ async def set_value(
             caller.role,
             seen.state,
             related,
+            may_read=caller.identity.may_read,
         )
 
     return await _rewrite(app, caller, record_id, new_values)
@@ -405,7 +414,9 @@ async def _unique(
             raise UniqueValueMoved from error
         alias = rules.attributes[claim.attribute_id].alias
         value = next(one.value for one in claims if one.key == claim.key)
-        raise Conflict(f"Value '{told(value)}' for attribute '{alias}' must be unique") from error
+        raise Conflict(
+            f"Value '{told(value)}' for attribute '{told(alias)}' must be unique"
+        ) from error
 
 
 async def _check_relations(
@@ -436,11 +447,11 @@ async def _check_relations(
 
 def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> str | None:
     if schema_id is None:
-        return f"Value for '{place.name}' names no record: '{told(record_id)}' not found"
+        return f"Value for '{told(place.name)}' names no record: '{told(record_id)}' not found"
     if place.target_schema_id not in (None, schema_id):
         return (
-            f"Value for '{place.name}' must be a record of schema"
-            f" '{place.target_schema_id}', got '{told(record_id)}' of '{schema_id}'"
+            f"Value for '{told(place.name)}' must be a record of schema"
+            f" '{told(place.target_schema_id)}', got '{told(record_id)}' of '{told(schema_id)}'"
         )
     return None
 

@@ -22,25 +22,30 @@ from records_service.records.seen import Seen, related_of
 from records_service.records.store import ModelMoved
 from records_service.schemas.commands import WORKFLOW_SERVICE
 from shared.errors import TransitionError, ValidationError
+from shared.quoting import told
 
 
 def target(rules: RecordRules, record: Record, state_name: str) -> str:
     """The id of the state that a request names by id or alias.
 
-    Raises `ValidationError` where the schema has no workflow. A name that no state has is left as
-    it is: workflow_service answers that there is no such transition.
+    Raises `ValidationError` where the schema has no workflow, `TransitionError` where the record
+    has no state yet. A name that no state has is left as it is: workflow_service answers that there
+    is no such transition.
     """
     if rules.lifecycle is None:
         raise ValidationError(
-            f"Schema '{rules.schema.id}' has no workflow, so '{record.id}' has no state to change"
+            f"Schema '{told(rules.schema.id)}' has no workflow,"
+            f" so '{told(record.id)}' has no state to change"
+        )
+    if record.state_id is None:
+        raise TransitionError(
+            f"Entity '{told(record.id)}' has no lifecycle state yet, so no transition starts there"
         )
     state = rules.lifecycle.state_named(state_name)
     if state is not None and state.id in rules.lifecycle.retired:
         current = rules.state_of(record.state_id)
-        raise TransitionError(
-            f"Transition from '{current.label if current else record.state_id}'"
-            f" to '{state.label}' is not allowed"
-        )
+        start = told(current.label if current else record.state_id)
+        raise TransitionError(f"Transition from '{start}' to '{told(state.label)}' is not allowed")
     return state.id if state else state_name
 
 
@@ -127,7 +132,7 @@ def _as_seen(
     if seen == score(rules, found, state_id):
         return reason
     state, minimum = rules.state_of(state_id), reason["minimum"]
-    gate = f"minimum {minimum}% for transition to '{state.label if state else state_id}'"
+    gate = f"minimum {minimum}% for transition to '{told(state.label if state else state_id)}'"
     return {
         **reason,
         "score": seen.score,

@@ -131,6 +131,81 @@ async def test_what_a_state_asks_by_an_alias_is_asked_under_every_later_one(
         assert note.told == DENIED
 
 
+async def lifecycle_of(world: World, *aliases: str, **lists: list[str]) -> None:
+    """A schema with these attributes, whose records are drafts with these lists."""
+    for alias in aliases:
+        await world.attribute(alias)
+    states = [
+        {"id": "state-draft", "name": "Draft", "alias": "draft", **lists},
+        {"id": "state-done", "name": "Done", "alias": "done"},
+    ]
+    workflow = {
+        "id": "wf-w",
+        "alias": "w",
+        "name": "w",
+        "defaultStateId": "state-draft",
+        "states": states,
+        "transitions": [{"fromStateId": "state-draft", "toStateId": "state-done"}],
+    }
+    (await world.workflow_admin.post("/workflows", workflow)).ok()
+    await world.schema("x", aliases, workflowId="wf-w")
+    async with world.database.transaction() as conn:
+        await lifecycles.keep(conn, world.workspace, {**workflow, "version": 1_000})
+
+
+async def test_a_refusal_says_why_of_what_the_caller_sees(world: World, admin: Caller):
+    await lifecycle_of(
+        world,
+        *("name", "note", "cost", "margin", "price"),
+        readOnly=["attr-note", "attr-margin"],
+        hidden=["attr-cost", "attr-margin"],
+    )
+    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    asks = {"Accept": "application/problem+json"}
+    writer = (
+        await world.role({"schema-x": {"*": "write", "attr-price": "read", "attr-name": "hidden"}})
+    ).having(asks)
+    reads_note = "Attribute 'note' is read-only in lifecycle state 'draft'"
+    why = {
+        "attr-note": reads_note,
+        "cost": "Attribute 'cost' may not be written",
+        "attr-margin": "Attribute 'attr-margin' may not be written",
+        "price": "Attribute 'price' may only be read by the caller's role",
+        "attr-name": "Attribute 'attr-name' may not be written",
+    }
+    sent = {name: [{"scope": {}, "value": "x"}] for name in why}
+    refused = await writer.put(f"/records/{record}", {"values": sent})
+    assert (refused.status, refused.body["message"]) == (403, "Permission denied")
+    assert refused.body["errors"] == [
+        {"pointer": f"/values/{name}", "detail": detail} for name, detail in why.items()
+    ]
+    # Administrators and keys are bound by `readOnly` alone; a key without `read` hears no state.
+    for caller, detail in (
+        (admin, reads_note),
+        (world.api_key("read", "update-data"), reads_note),
+        (world.api_key("update-data"), "Attribute 'attr-note' may not be written"),
+    ):
+        path = f"/records/{record}/values/attr-note"
+        one = await caller.having(asks).patch(path, {"value": "x"})
+        assert (one.status, one.body["message"]) == (403, "Permission denied")
+        assert one.body["errors"] == [{"pointer": "/value", "detail": detail}]
+
+
+async def test_a_record_without_a_state_is_told_in_plain_words(world: World, admin: Caller):
+    await lifecycle_of(world, "name")
+    record = (await world.record("x", name="Parka")).ok()["id"]
+    await world.database.execute(
+        "UPDATE records SET state_id = NULL WHERE workspace_id = $1", world.workspace
+    )
+    answer = await admin.post(f"/records/{record}/transition", {"toStateId": "done"})
+    assert answer.told == error(
+        400,
+        "TRANSITION_ERROR",
+        f"Entity '{record}' has no lifecycle state yet, so no transition starts there",
+    )
+    assert (await admin.get(f"/records/{record}/transitions")).told == (200, [])
+
+
 async def test_the_number_of_former_aliases_is_bounded(world: World, admin: Caller):
     await world.attribute("sku")
     await world.database.execute(

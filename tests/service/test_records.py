@@ -674,8 +674,16 @@ async def test_a_problem_names_each_place_that_may_not_be_written(service, admin
     denied = await editor.put("/records/ent-a", {"values": sent})
     assert (denied.status, denied.body["detail"]) == (403, "Permission denied")
     assert denied.body["errors"] == [
-        {"pointer": f"/values/{name}", "detail": "This may not be written"}
-        for name in ("price", "attr-sku")
+        {
+            "pointer": "/values/price",
+            "detail": "Attribute 'price' may only be read by the caller's role",
+        },
+        {"pointer": "/values/attr-sku", "detail": "Attribute 'attr-sku' may not be written"},
+    ]
+    one = await editor.patch("/records/ent-a/values/attr-price", {"value": 2})
+    assert (one.status, one.body["detail"]) == (403, "Permission denied")
+    assert one.body["errors"] == [
+        {"pointer": "/value", "detail": "Attribute 'price' may only be read by the caller's role"}
     ]
 
 
