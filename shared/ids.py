@@ -36,7 +36,7 @@ def check_same_id(known: str, sent: str | None) -> None:
     """Raise `ValidationError` when the body of a PUT names another id than its address does."""
     if sent is not None and sent != known:
         raise ValidationError.at(
-            "/id", f"Field 'id' cannot change: expected '{known}', got '{told(sent)}'"
+            "/id", f"Field 'id' cannot change: expected '{told(known)}', got '{told(sent)}'"
         )
 
 

@@ -28,6 +28,7 @@ from shared.events import Event
 from shared.identity import ADMIN_ROLE, Identity
 from shared.ids import new_id
 from shared.postgres import Conn, Database
+from shared.quoting import told
 from shared.sizes import Bound
 from shared.versions import Versions, check_version
 
@@ -69,7 +70,7 @@ async def create(
         has_been = is_free and await store.has_been(conn, actor.workspace_id, role_id)
     if has_been:
         # Of a time when a role could be deleted that a workflow named.
-        await _check_at_no_gate(gates, role_id, f"Role id '{role_id}' cannot be used again")
+        await _check_at_no_gate(gates, role_id, f"Role id '{told(role_id)}' cannot be used again")
     now = datetime.now(UTC)
     blank = blank_role(actor.workspace_id, role_id, now)
     for _ in range(ATTEMPTS_MAX):
@@ -150,7 +151,9 @@ async def delete(
             claims = await store.claims_of(conn, actor.workspace_id, role_id)
         check_version("Role", role.id, role.version, expected)
         check_may_go(role)
-        await _check_at_no_gate(gates, role_id, f"Role '{role_id}' is in use and cannot be deleted")
+        await _check_at_no_gate(
+            gates, role_id, f"Role '{told(role_id)}' is in use and cannot be deleted"
+        )
         with suppress(_Changed):
             async with db.transaction() as conn:
                 version = await store.next_version(conn, actor.workspace_id, role_id)
@@ -166,7 +169,7 @@ async def delete(
 async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
     named_by = await gates.naming(role_id)
     if named_by:
-        raise Conflict(f"{problem}: workflow '{named_by[0]}' names it at a transition")
+        raise Conflict(f"{problem}: workflow '{told(named_by[0])}' names it at a transition")
 
 
 async def _judged(
@@ -229,7 +232,7 @@ def _renamed(role: Role, unknown: RoleNames, meaning: Meaning) -> Role:
 
 
 def _busy(role_id: str) -> ServiceUnavailable:
-    return ServiceUnavailable(f"Role '{role_id}', or your own, is being changed by others")
+    return ServiceUnavailable(f"Role '{told(role_id)}', or your own, is being changed by others")
 
 
 def _told(event_type: str, role: Role) -> Event:

@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.quoting import told
 from shared.upstream import Upstream
 
 RETRY_AFTER_S: Final = 2
@@ -27,13 +28,13 @@ class Gates:
         Raises `ServiceUnavailable` when that cannot be told.
         """
         try:
-            told = await self._request.app[WORKFLOWS].request(
+            answer = await self._request.app[WORKFLOWS].request(
                 "POST", f"/internal/roles/{role_id}/named", request=self._request, reads=True
             )
         except (ServiceUnavailable, UpstreamTimeout):
             raise ServiceUnavailable(
-                f"Whether a workflow names role '{role_id}' cannot be told at the moment",
+                f"Whether a workflow names role '{told(role_id)}' cannot be told at the moment",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
-        named_by: list[str] = told["workflowIds"]
+        named_by: list[str] = answer["workflowIds"]
         return named_by

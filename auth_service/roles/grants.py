@@ -69,7 +69,8 @@ def check_sound(draft: RoleDraft, role_id: str) -> None:
         violations.insert(
             0,
             Violation(
-                "/id", f"Field 'id' cannot change: expected '{role_id}', got '{told(draft.id)}'"
+                "/id",
+                f"Field 'id' cannot change: expected '{told(role_id)}', got '{told(draft.id)}'",
             ),
         )
     if violations:
@@ -104,11 +105,13 @@ def check_grant(
     """
     extra = sorted(after.flags - before.flags - giver.flags)
     if extra:
-        raise PermissionDenied(f"Your own role does not allow '{extra[0]}', so you cannot grant it")
+        raise PermissionDenied(
+            f"Your own role does not allow '{told(extra[0])}', so you cannot grant it"
+        )
     for role in (giver, before):
         if sum(len(e["attributePermissions"]) for e in role.schema_permissions) > PERMISSIONS_MAX:
             raise PermissionDenied(
-                f"Role '{role.id}' has more than {PERMISSIONS_MAX} attribute permissions,"
+                f"Role '{told(role.id)}' has more than {PERMISSIONS_MAX} attribute permissions,"
                 " so only an administrator can make it smaller"
             )
     has, had, gets = Resolved(giver), Resolved(before), Resolved(after)
@@ -121,7 +124,7 @@ def check_grant(
                 and not has.catalog(catalog_key, right)
             ):
                 raise PermissionDenied(
-                    f"Your own role does not allow '{right}' on catalog '{catalog_key}',"
+                    f"Your own role does not allow '{right}' on catalog '{told(catalog_key)}',"
                     " so you cannot grant it"
                 )
 
@@ -191,15 +194,15 @@ def _check_schemas_repeated(has: Resolved, gets: Resolved, unknown: RoleNames) -
         for name, word in has.entry(schema_key).items():
             if RANK[entry.get(name) or entry.get(ANY) or "write"] > RANK[word]:
                 raise PermissionDenied(
-                    f"Your own role restricts schema '{schema_key}', which does not exist yet,"
-                    " so every role that you grant something to must do the same"
+                    f"Your own role restricts schema '{told(schema_key)}', which does not exist"
+                    " yet, so every role that you grant something to must do the same"
                 )
 
 
 def _beyond(schema_key: str, name: str, word: str) -> PermissionDenied:
     return PermissionDenied(
-        f"Your own role does not allow '{word}' on attribute '{name}' of schema"
-        f" '{schema_key}', so you cannot grant it"
+        f"Your own role does not allow '{word}' on attribute '{told(name)}' of schema"
+        f" '{told(schema_key)}', so you cannot grant it"
     )
 
 
@@ -214,7 +217,7 @@ def _check_unknown(
             continue
         without = "hidden" if no_schema else entry.get(ANY, "hidden")
         if RANK[word] > RANK[without] and RANK[word] > RANK[before.get(name, "hidden")]:
-            what = f"Schema '{schema_key}'" if no_schema else f"Attribute '{name}'"
+            what = f"Schema '{told(schema_key)}'" if no_schema else f"Attribute '{told(name)}'"
             raise PermissionDenied(f"{what} does not exist yet, so you cannot grant '{word}' on it")
     for name, word in before.items():
         if no_schema or name in unknown.attributes:
@@ -266,8 +269,9 @@ def _check_repeated(
         # Ends at the first that is not repeated, so it takes no longer than the role's own entry.
         if rank < added and RANK[given.get(name, "write")] > rank:
             raise PermissionDenied(
-                f"Your own role restricts attribute '{name}' of schema '{schema_key}', which does"
-                " not exist yet, so every role that you grant something to must do the same"
+                f"Your own role restricts attribute '{told(name)}' of schema '{told(schema_key)}',"
+                " which does not exist yet,"
+                " so every role that you grant something to must do the same"
             )
 
 

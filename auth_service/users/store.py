@@ -9,6 +9,7 @@ from auth_service.users.addresses import normalised
 from auth_service.users.model import User
 from shared.errors import Conflict, NotFound
 from shared.postgres import Conn, Record, translated
+from shared.quoting import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ async def insert(conn: Conn, user: User, password_hash: str) -> None:
             user.created_at,
             user.updated_at,
         )
-    taken = AddressTaken(f"E-mail address '{user.email}' is taken by another user")
+    taken = AddressTaken(f"E-mail address '{told(user.email)}' is taken by another user")
     with translated({"addresses_taken": lambda _: taken}):
         await conn.execute(
             "INSERT INTO addresses (address, workspace_id, user_id) VALUES ($1, $2, $3)",

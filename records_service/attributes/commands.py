@@ -95,7 +95,8 @@ async def replace(
         await _check_still_compared(conn, workspace_id, old, body, fixed)
         if fixed and await store.has_values(conn, workspace_id, attribute_id):
             raise Conflict(
-                f"Field '{fixed[0]}' of attribute '{old.alias}' cannot change while values exist"
+                f"Field '{fixed[0]}' of attribute '{told(old.alias)}'"
+                " cannot change while values exist"
             )
         if draft.alias != old.alias:
             await parts.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
@@ -286,15 +287,16 @@ async def _claim_stored(
     while position is not None:
         if time.monotonic() > deadline:
             raise UpstreamTimeout(
-                f"Attribute '{attribute.alias}' has too many values to become unique within"
+                f"Attribute '{told(attribute.alias)}' has too many values to become unique within"
                 f" {CLAIMING_S_MAX} seconds, so nothing was changed; trying again is in vain"
             )
         claims = await asyncio.to_thread(claims_as_json, attribute, held)
         pair = await store.claim(conn, workspace_id, attribute.id, claims)
         if pair is not None:
-            two = f"'{pair[0]}' and '{pair[1]}'" if names_records else "two records"
+            two = f"'{told(pair[0])}' and '{told(pair[1])}'" if names_records else "two records"
             raise Conflict(
-                f"Attribute '{attribute.alias}' cannot become unique: {two} have the same value"
+                f"Attribute '{told(attribute.alias)}' cannot become unique:"
+                f" {two} have the same value"
             )
         position, held = await store.entries_after(
             conn, workspace_id, attribute.id, position, rows_max=CLAIMED_AT_ONCE

@@ -271,7 +271,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         if state is None:
             raise ValidationError.at(
                 "/stateId",
-                f"Unknown state '{told(asked.state_id)}' for schema '{rules.schema.id}'",
+                f"Unknown state '{told(asked.state_id)}' for schema '{told(rules.schema.id)}'",
             )
         state_id = state.id
     access = rules.access(caller.role, record.state_id)

@@ -98,10 +98,9 @@ def compile_check(
 
     An entry whose value is null stands for no entry, and is left out of what is stored.
     """
+    alias = told(attribute.alias)
     return EntriesCheck(
-        attribute.alias,
-        _ScopeCheck(attribute, dimensions),
-        _value_check(attribute, attribute.alias, option_lists),
+        alias, _ScopeCheck(attribute, dimensions), _value_check(attribute, alias, option_lists)
     )
 
 
@@ -169,7 +168,7 @@ class _ScopeCheck:
     __slots__ = ("_alias", "_dimension_ids", "_dimensions", "_ids_by_name", "_segments")
 
     def __init__(self, attribute: Attribute, dimensions: Mapping[str, Dimension]) -> None:
-        self._alias = attribute.alias
+        self._alias = told(attribute.alias)
         self._dimension_ids = attribute.dimension_ids
         self._dimensions = dimensions
         self._ids_by_name = dimension_ids_by_name(dimensions, attribute.dimension_ids)
@@ -251,6 +250,7 @@ def _wrong_type(alias: str, expected: str, value: Any) -> str:
 def _text_check(alias: str, rules: Validation) -> ValueCheck:
     longest = rules.max_length
     pattern = None if rules.pattern is None else patterns.compiled(rules.pattern)
+    told_pattern = told(rules.pattern)
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
@@ -261,9 +261,7 @@ def _text_check(alias: str, rules: Validation) -> ValueCheck:
             if not faults.may_match(pattern.programsize, len(value)):
                 faults.report(place, f"Value for '{alias}' is too long to be matched: {len(value)}")
             elif pattern.search(value) is None:
-                faults.report(
-                    place, f"Value for '{alias}' does not match pattern '{rules.pattern}'"
-                )
+                faults.report(place, f"Value for '{alias}' does not match pattern '{told_pattern}'")
         return value
 
     return check
@@ -357,7 +355,7 @@ def _is_absolute_http(url: str) -> bool:
 
 def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
     ids = option_list.ids_by_name if option_list else {}
-    name = option_list.id if option_list else None
+    name = told(option_list.id) if option_list else None
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
@@ -411,7 +409,8 @@ def _complex_check(
     alias: str, sub_attributes: Sequence[SubAttribute], option_lists: Mapping[str, OptionList]
 ) -> ValueCheck:
     checks = {
-        sub.alias: _value_check(sub, f"{alias}.{sub.alias}", option_lists) for sub in sub_attributes
+        sub.alias: _value_check(sub, f"{alias}.{told(sub.alias)}", option_lists)
+        for sub in sub_attributes
     }
     required = [sub.alias for sub in sub_attributes if sub.validation.required]
 
@@ -423,7 +422,7 @@ def _complex_check(
             return value
         for name in required:
             if value.get(name) is None:
-                faults.report((place, name), f"Field '{alias}.{name}' is required")
+                faults.report((place, name), f"Field '{alias}.{told(name)}' is required")
         return _checked_fields(value, checks, alias, place, faults)
 
     def check(value: Any, place: Place, faults: Faults) -> Any:

@@ -37,6 +37,7 @@ from shared.events import (
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import DATABASE, Conn
+from shared.quoting import told
 from shared.upstream import Upstream
 from shared.versions import Versions, check_version
 from shared.web import identity_of
@@ -87,7 +88,7 @@ async def replace(
     async with changing_model(app, workspace_id, workflow.refer) as conn:
         old, body = await _judge(conn, workspace_id, role, schema_id, draft, expected)
         if body.get("workflowId") != workflow_id:
-            raise ServiceUnavailable(f"The workflow of schema '{schema_id}' is being changed")
+            raise ServiceUnavailable(f"The workflow of schema '{told(schema_id)}' is being changed")
         if draft.alias != old.alias:
             await parts.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
             await parts.remember_alias(conn, SCHEMA, workspace_id, old)
@@ -190,7 +191,7 @@ async def _move_records(
     )
     if lifecycle is not None and lifecycle.default_state_id in lifecycle.retired:
         # The workflow is about to have another first state; it is not known here yet.
-        raise ServiceUnavailable(f"The workflow of schema '{schema_id}' is being changed")
+        raise ServiceUnavailable(f"The workflow of schema '{told(schema_id)}' is being changed")
     to_state_id = lifecycle.default_state_id if lifecycle else None
     moved = await store.move_records(
         conn,

@@ -318,7 +318,7 @@ def meaning(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) 
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         return MethodNotAllowed(
-            f"Method '{request.method}' is not allowed for {shown(request.path)},"
+            f"Method {shown(request.method)} is not allowed for {shown(request.path)},"
             f" expected {allowed}",
             headers={hdrs.ALLOW: allowed},
         )

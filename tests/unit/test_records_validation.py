@@ -237,6 +237,30 @@ def test_entries_and_scopes_that_are_refused(entries, message):
     assert [violation.message for violation in violations] == [message]
 
 
+def test_messages_repeat_little_of_a_long_alias_or_pattern():
+    long = "x" * 128
+    field = SubAttribute(
+        alias=long,
+        name=long,
+        type=AttributeType.NUMBER,
+        validation=Validation(required=True),
+        option_list_id=None,
+        multiple=False,
+    )
+    pattern = Validation(pattern=f"^{'y' * 500}$")
+    for attribute, value in (
+        (an_attribute("attr-long", long, validation=pattern), "z"),
+        (an_attribute("attr-long", long), 5),
+        (an_attribute("attr-long", long, AttributeType.COMPLEX, attributes=(field,)), {}),
+        (an_attribute("attr-long", long, AttributeType.COMPLEX, attributes=(field,)), {long: "z"}),
+    ):
+        messages = [fault.message for fault in check(attribute, everywhere(value))[1]]
+        assert messages
+        for message in messages:
+            assert "x" * 101 not in message
+            assert "y" * 101 not in message
+
+
 def test_a_scoped_attribute_may_also_hold_everywhere():
     entries = [{"scope": {}, "value": 1}, {"scope": {"dim-market": "seg-se"}, "value": 2}]
     assert check(PRICE, entries) == (entries, [])

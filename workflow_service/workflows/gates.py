@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from shared.errors import TransitionError
 from shared.identity import ADMIN_ROLE, Identity
+from shared.quoting import told
 from workflow_service.workflows.model import Transition, Workflow, label_of_id, whole
 
 
@@ -95,7 +96,8 @@ def _closed_to_role(workflow: Workflow, step: Transition, role_id: str) -> Close
         return None
     start, target = _label(workflow, step.from_state_id), _label(workflow, step.to_state_id)
     return Closed(
-        Gate.ROLE, f"Role '{role_id}' is not allowed to transition from '{start}' to '{target}'"
+        Gate.ROLE,
+        f"Role '{told(role_id)}' is not allowed to transition from '{start}' to '{target}'",
     )
 
 
@@ -117,4 +119,4 @@ def _closed_to_score(workflow: Workflow, step: Transition, standing: Standing) -
 
 def _label(workflow: Workflow, name: str) -> str:
     state = workflow.state_named(name)
-    return state.label if state is not None else label_of_id(name)
+    return told(state.label if state is not None else label_of_id(name))

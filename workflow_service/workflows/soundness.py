@@ -195,6 +195,6 @@ def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterat
         if (start, end) in ends:
             yield Violation(
                 f"/transitions/{place}",
-                f"Transition from '{start}' to '{end}' is defined more than once",
+                f"Transition from '{told(start)}' to '{told(end)}' is defined more than once",
             )
         ends.add((start, end))
