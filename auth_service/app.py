@@ -10,6 +10,7 @@ from auth_service.api_keys import handlers as api_keys
 from auth_service.api_keys.commands import API_KEYS_MAX
 from auth_service.config import Config
 from auth_service.identities import handlers as identities
+from auth_service.reactions import hear, react
 from auth_service.roles import handlers as roles
 from auth_service.roles.commands import ROLES_MAX
 from auth_service.roles.gates import WORKFLOWS
@@ -18,7 +19,7 @@ from auth_service.sessions import handlers as sessions
 from auth_service.sessions.commands import LOGINS, TOKEN_KEYS
 from auth_service.sessions.hashing import hashing
 from auth_service.source import SOURCE
-from shared import bus, outbox
+from shared import bus, outbox, topology
 from shared.events import AUTH_PULSE
 from shared.launch import Role
 from shared.listing import PIECES, pieces
@@ -32,6 +33,7 @@ from shared.upstream import upstream
 from shared.web import new_service
 
 NAME: Final = "auth_service"
+QUEUE: Final = next(queue for queue in topology.QUEUES if queue.name == topology.AUTH_QUEUE)
 ROUTES: Final = (sessions.routes, roles.routes, api_keys.routes, identities.routes)
 
 
@@ -47,11 +49,17 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             upstream(RECORDS, str(config.records_url), "records_service"),
             upstream(WORKFLOWS, str(config.workflow_url), "workflow_service"),
             bus.rabbitmq(config, NAME),
-            neighbours(Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service")),
+            neighbours(
+                Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
+                Neighbour("SIGMA_WORKFLOW_URL", str(config.workflow_url), "workflow_service"),
+            ),
             *(
                 []
                 if role == "api"
-                else [outbox.relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds)]
+                else [
+                    outbox.relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds),
+                    bus.consume(QUEUE, react, first=hear),
+                ]
             ),
         ],
         name=NAME,

@@ -4,6 +4,7 @@ Every process declares all of it whenever it connects, so a queue exists before 
 reads it has ever been started, and no event is lost to the order in which things start.
 
     sigma.events (topic)   <- every outbox, routing key = the event's type
+        ├── auth_service       quorum ── refused or malformed ─> sigma.dead ─> auth_service.dead
         ├── records_service    quorum ── refused or malformed ─> sigma.dead ─> records_service.dead
         ├── workflow_service   quorum ── refused or malformed ─> sigma.dead ─> workflow_service.dead
         └── one per gateway    exclusive, gone with its connection: `auth.#`
@@ -31,6 +32,7 @@ DEAD_LETTERS: Final = "sigma.dead"
 DELIVERIES_MAX: Final = 5
 DEAD_LETTERS_MAX: Final = 100_000
 
+AUTH_QUEUE: Final = "auth_service"
 RECORDS_QUEUE: Final = "records_service"
 WORKFLOW_QUEUE: Final = "workflow_service"
 
@@ -71,7 +73,17 @@ class Queue:
 
 QUEUES: Final = (
     Queue(RECORDS_QUEUE, ("auth.role.*", "workflow.#")),
-    Queue(WORKFLOW_QUEUE, ("schema.created", "schema.updated", "schema.deleted")),
+    Queue(
+        WORKFLOW_QUEUE,
+        (
+            "schema.created",
+            "schema.updated",
+            "schema.deleted",
+            "schema.attribute.created",
+            "schema.attribute.updated",
+        ),
+    ),
+    Queue(AUTH_QUEUE, ("schema.created", "schema.attribute.created", "schema.attribute.updated")),
 )
 
 GATEWAY_BINDING: Final = "auth.#"

@@ -15,7 +15,7 @@ from shared.sizes import Bound
 from shared.upstream import upstream
 from shared.web import new_service
 from workflow_service.config import Config
-from workflow_service.reactions import react
+from workflow_service.reactions import hear, react
 from workflow_service.workflows import handlers
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 from workflow_service.workflows.comparison import comparing
@@ -31,7 +31,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: whoever works stops before what it uses."""
     working = [
         outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
-        bus.consume(QUEUE, react),
+        bus.consume(QUEUE, react, first=hear),
         comparing(config),
     ]
     app = new_service(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,9 +21,9 @@ from auth_service.roles.grants import (
 )
 from auth_service.roles.model import Role, RoleDraft, RoleNames, blank_role, built_in_admin
 from auth_service.roles.naming import Dictionary, Meaning, names_in, with_ids
-from auth_service.roles.renaming import attribute_named
+from auth_service.roles.renaming import Entries, attribute_named, schema_named
 from auth_service.source import SOURCE
-from shared import events, outbox, sizes
+from shared import events, news, outbox, sizes
 from shared.errors import Conflict, PermissionDenied, ServiceUnavailable
 from shared.events import Event
 from shared.identity import ADMIN_ROLE, Identity
@@ -48,6 +49,8 @@ class _Judged:
     draft: RoleDraft
     unknown: RoleNames
     model_version: int
+    heard: int
+    """How much news there had been before it was asked what names mean."""
     giver_version: int | None
     """None where whoever changes the role is not bound by their own."""
     before_version: int
@@ -79,6 +82,7 @@ async def create(
             async with db.transaction() as conn:
                 version = await store.next_version(conn, actor.workspace_id, role_id)
                 await _check_unchanged(conn, actor, judged, blank)
+                await _check_unnamed(conn, actor, judged)
                 role = blank.revised(judged.draft, version=version, now=now)
                 await store.insert(conn, role)
                 await store.keep_unknown(conn, role, judged.unknown, judged.model_version)
@@ -128,6 +132,7 @@ async def update(
                 await _check_unchanged(conn, actor, judged, before)
                 after = before.revised(judged.draft, version=version, now=datetime.now(UTC))
                 check_still_built_in(before, after)
+                await _check_unnamed(conn, actor, judged)
                 await store.update(conn, after)
                 await store.keep_unknown(conn, after, judged.unknown, judged.model_version)
                 await outbox.stage(conn, _told(events.ROLE_UPDATED, after))
@@ -172,6 +177,97 @@ async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
         raise Conflict(f"{problem}: workflow '{told(named_by[0])}' names it at a transition")
 
 
+async def name_attribute(
+    conn: Conn,
+    workspace_id: str,
+    attribute_id: str,
+    alias: str,
+    others: Sequence[str],
+    *,
+    model_version: int,
+    is_new: bool,
+) -> None:
+    """Let roles that name the attribute by this alias hold its id (`renaming.attribute_named`)."""
+    await _name(
+        conn,
+        workspace_id,
+        "attribute",
+        attribute_id,
+        alias,
+        model_version,
+        lambda entries: attribute_named(entries, alias, attribute_id, others, is_new=is_new),
+    )
+
+
+async def name_schema(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    alias: str,
+    *,
+    model_version: int,
+    is_meant: bool,
+) -> None:
+    """Let roles that name the schema by this alias hold its id (`renaming.schema_named`).
+
+    Not `is_meant` where others had the alias, or where its id was another schema's: what roles say
+    by the alias goes on taking away then.
+    """
+    await _name(
+        conn,
+        workspace_id,
+        "schema",
+        schema_id,
+        alias,
+        model_version,
+        lambda entries: schema_named(entries, alias, schema_id) if is_meant else entries,
+    )
+
+
+async def _name(
+    conn: Conn,
+    workspace_id: str,
+    kind: store.Kind,
+    part_id: str,
+    alias: str,
+    model_version: int,
+    named: Callable[[Entries], Entries],
+) -> None:
+    """Change the roles in which the name was unknown when the model was older than this version.
+
+    For what was asked about later, this is no news. A role whose change is under way is waited for.
+    """
+    names = (alias, part_id)
+    for role_id in await store.roles_with_unknown(conn, workspace_id, kind, names, model_version):
+        await store.lock(conn, workspace_id, role_id)
+        role = await store.find(conn, workspace_id, role_id)
+        if role is None:
+            continue
+        # It is an id from now on, and stands as it is.
+        await store.forget_unknown(conn, role, kind, part_id, model_version)
+        if not await store.is_unknown(conn, role, kind, alias, model_version):
+            continue
+        entries = named(role.schema_permissions)
+        if list(entries) == list(role.schema_permissions):
+            continue
+        after = replace(
+            role,
+            schema_permissions=entries,
+            version=await store.next_version(conn, workspace_id, role_id),
+            updated_at=datetime.now(UTC),
+        )
+        await store.update(conn, after)
+        if not _says(after, kind, alias):
+            await store.forget_unknown(conn, role, kind, alias, model_version)
+        await outbox.stage(conn, _told(events.ROLE_UPDATED, after))
+
+
+def _says(role: Role, kind: store.Kind, name: str) -> bool:
+    if kind == "schema":
+        return any(entry["schemaId"] == name for entry in role.schema_permissions)
+    return any(name in entry["attributePermissions"] for entry in role.schema_permissions)
+
+
 async def _judged(
     db: Database,
     dictionary: Dictionary,
@@ -183,13 +279,15 @@ async def _judged(
     """The draft as it may be stored. Raises `PermissionDenied` for what the actor cannot grant."""
     if before.id == ADMIN_ROLE and not actor.is_admin:
         raise PermissionDenied
+    async with db.acquire() as conn:
+        heard = await news.count(conn, actor.workspace_id)
     names = names_in(draft)
     if actor.unrestricted:
         meaning = await dictionary.meaning(names)
         draft = with_ids(draft, meaning)
         check_sound(draft, before.id)
         unknown = meaning.unknown(names_in(draft))
-        return _Judged(draft, unknown, meaning.model_version, None, before.version)
+        return _Judged(draft, unknown, meaning.model_version, heard, None, before.version)
     async with db.acquire() as conn:
         # As it is now, not as the gateway last heard of it.
         giver = await store.find(conn, actor.workspace_id, actor.role_id or "")
@@ -209,7 +307,7 @@ async def _judged(
         before.revised(draft, version=0, now=before.updated_at),
         compared,
     )
-    return _Judged(draft, unknown, meaning.model_version, giver.version, before.version)
+    return _Judged(draft, unknown, meaning.model_version, heard, giver.version, before.version)
 
 
 async def _check_unchanged(conn: Conn, actor: Identity, judged: _Judged, before: Role) -> None:
@@ -218,6 +316,12 @@ async def _check_unchanged(conn: Conn, actor: Identity, judged: _Judged, before:
         return
     giver_version = await store.version_of(conn, actor.workspace_id, actor.role_id or "")
     if (giver_version, before.version) != (judged.giver_version, judged.before_version):
+        raise _Changed
+
+
+async def _check_unnamed(conn: Conn, actor: Identity, judged: _Judged) -> None:
+    """Raise `_Changed` when something may have got a name that nothing had when that was asked."""
+    if judged.unknown and await news.count_held(conn, actor.workspace_id) != judged.heard:
         raise _Changed
 
 

@@ -199,6 +199,9 @@ class RoleNames:
     schemas: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
 
+    def __bool__(self) -> bool:
+        return bool(self.schemas or self.attributes)
+
     def __or__(self, other: RoleNames) -> RoleNames:
         return RoleNames(self.schemas | other.schemas, self.attributes | other.attributes)
 

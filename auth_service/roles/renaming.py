@@ -4,18 +4,20 @@ The role holds the id from then on. Only for something new does a name give what
 wrote it meant what was to come. When something that exists is renamed, the name takes away and
 never gives, or a role could be widened by renaming what it hides.
 
-Whatever else had the name as an alias before is narrowed by it until now (docs/adr/0010), so its id
+Whatever else had the name as an alias before is narrowed by it until now (docs/adr/0016), so its id
 gets the narrowed permission as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from auth_service.roles.model import (
     ANY,
     ATTRIBUTE_PERMISSIONS_MAX,
+    ATTRIBUTES_NAMED_MAX,
+    PERMISSIONS_MAX,
     AttributePermission,
 )
 from auth_service.roles.resolution import RANK
@@ -25,14 +27,20 @@ _Words: TypeAlias = Mapping[str, AttributePermission]
 
 
 def attribute_named(
-    entries: Entries, alias: str, attribute_id: str, others: Iterable[str], *, is_new: bool
+    entries: Entries, alias: str, attribute_id: str, others: Sequence[str], *, is_new: bool
 ) -> Entries:
     """The permissions of a role with the id of this attribute where they have its alias.
 
-    `others` are the attributes that had the alias before, or have it as their id. An entry that
-    would grow too large stays as it is: a name goes on narrowing where it stands.
+    `others` are the attributes that had the alias before, or have it as their id. What would grow
+    too large stays as it is: a name goes on narrowing where it stands.
     """
     everywhere = _entry(entries, ANY)
+    # A name that is another attribute's id means that one.
+    is_meant = is_new and alias not in others
+    room = PERMISSIONS_MAX - sum(len(entry["attributePermissions"]) for entry in entries)
+    different = {name for entry in entries for name in entry["attributePermissions"]}
+    if len(different | {attribute_id, *others}) > max(ATTRIBUTES_NAMED_MAX, len(different)):
+        return entries
 
     def elsewhere(one: str) -> AttributePermission:
         """What the entry for all schemas says, also by the alias."""
@@ -50,20 +58,24 @@ def attribute_named(
         for one in dict.fromkeys((attribute_id, *others)):
             if one in words:
                 new[one] = _stricter(words[one], word)
-            elif is_new and one == attribute_id:
+            elif is_meant and one == attribute_id:
                 new[one] = word
             else:
                 new[one] = _stricter(word, words.get(ANY) or elsewhere(one))
-        fits = len(new) <= max(ATTRIBUTE_PERMISSIONS_MAX, len(words))
-        changed.append({**entry, "attributePermissions": new} if fits else entry)
+        growth = len(new) - len(words)
+        if growth > 0 and (len(new) > ATTRIBUTE_PERMISSIONS_MAX or growth > room):
+            changed.append(entry)
+            continue
+        room -= growth
+        changed.append({**entry, "attributePermissions": new})
     return changed
 
 
 def schema_named(entries: Entries, alias: str, schema_id: str) -> Entries:
     """The permissions of a role with the id of a new schema where they have its alias.
 
-    Beside an entry under the id the one under the alias stays, where it goes on narrowing. So it
-    does when a schema that exists gets the alias: under the id it would be asked before the entry
+    Beside an entry under the id the one under the alias stays, where it goes on narrowing. Not for
+    a schema that exists and gets the alias: under the id the entry would be asked before the one
     for all schemas, and silence what that takes away.
     """
     if schema_id != alias and any(entry["schemaId"] == schema_id for entry in entries):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import orjson
 
@@ -12,6 +12,9 @@ from shared.errors import Conflict, NotFound
 from shared.identity import Flag
 from shared.listing import Piece, Position, read_piece
 from shared.postgres import Conn, Record, translated
+
+Kind: TypeAlias = Literal["schema", "attribute"]
+"""Of what has a name."""
 
 
 async def next_version(conn: Conn, workspace_id: str, role_id: str) -> int:
@@ -26,6 +29,17 @@ async def next_version(conn: Conn, workspace_id: str, role_id: str) -> int:
         role_id,
     )
     return version
+
+
+async def lock(conn: Conn, workspace_id: str, role_id: str) -> None:
+    """Wait for a change of the role that is under way; none begins until the end of this one."""
+    await conn.execute(
+        """SELECT FROM role_versions
+            WHERE workspace_id = $1 AND role_id = $2
+              FOR NO KEY UPDATE""",
+        workspace_id,
+        role_id,
+    )
 
 
 async def insert(conn: Conn, role: Role) -> None:
@@ -201,6 +215,55 @@ async def unknown_of(conn: Conn, workspace_id: str, role_id: str) -> RoleNames:
     return RoleNames(
         frozenset(row["name"] for row in rows if row["kind"] == "schema"),
         frozenset(row["name"] for row in rows if row["kind"] == "attribute"),
+    )
+
+
+async def roles_with_unknown(
+    conn: Conn, workspace_id: str, kind: Kind, names: Sequence[str], model_version: int
+) -> list[str]:
+    """The roles in which one of these was unknown when the model was older than this version.
+
+    Sorted, so that whoever locks them in this order waits for nobody who waits for him.
+    """
+    rows = await conn.fetch(
+        """SELECT DISTINCT role_id
+             FROM unknown_names
+            WHERE workspace_id = $1 AND kind = $2 AND name = ANY($3::text[]) AND model_version < $4
+            ORDER BY role_id""",
+        workspace_id,
+        kind,
+        list(names),
+        model_version,
+    )
+    return [row["role_id"] for row in rows]
+
+
+async def is_unknown(conn: Conn, role: Role, kind: Kind, name: str, model_version: int) -> bool:
+    """Whether the name was unknown in this role when the model was older than this version."""
+    unknown: bool = await conn.fetchval(
+        """SELECT EXISTS (SELECT FROM unknown_names
+                           WHERE workspace_id = $1 AND kind = $2 AND name = $3 AND role_id = $4
+                             AND model_version < $5)""",
+        role.workspace_id,
+        kind,
+        name,
+        role.id,
+        model_version,
+    )
+    return unknown
+
+
+async def forget_unknown(conn: Conn, role: Role, kind: Kind, name: str, model_version: int) -> None:
+    """The name is known to this role now."""
+    await conn.execute(
+        """DELETE FROM unknown_names
+            WHERE workspace_id = $1 AND kind = $2 AND name = $3 AND role_id = $4
+              AND model_version < $5""",
+        role.workspace_id,
+        kind,
+        name,
+        role.id,
+        model_version,
     )
 
 

@@ -63,7 +63,8 @@ async def create(
         part = await parts.insert(
             conn, ATTRIBUTE, workspace_id, draft.id or new_id("attr"), draft.alias, body
         )
-        await tell(conn, ATTRIBUTE_CREATED, workspace_id, part)
+        naming = await parts.naming(conn, ATTRIBUTE, workspace_id, part)
+        await tell(conn, ATTRIBUTE_CREATED, workspace_id, part, **naming)
     return part
 
 
@@ -109,7 +110,12 @@ async def replace(
             Attribute.parse(part),
             names_records=identity.unrestricted and identity.may_read,
         )
-        await tell(conn, ATTRIBUTE_UPDATED, workspace_id, part)
+        naming = (
+            await parts.naming(conn, ATTRIBUTE, workspace_id, part)
+            if part.alias != old.alias
+            else {}
+        )
+        await tell(conn, ATTRIBUTE_UPDATED, workspace_id, part, **naming)
     return part
 
 

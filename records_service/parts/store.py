@@ -18,6 +18,8 @@ from shared.postgres import Conn
 from shared.quoting import told
 
 FORMER_ALIASES_MAX = 100
+OTHERS_NAMED_MAX = 2_001
+"""One more than an entry of a role, or a list of a state, can name."""
 
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
@@ -179,6 +181,39 @@ async def former_aliases(
         list(part_ids),
     )
     return {row["id"]: row["aliases"] for row in rows}
+
+
+async def naming(conn: Conn, kind: Kind, workspace_id: str, part: Part) -> dict[str, Any]:
+    """What those need to know who hold names: who else had this part's alias, and what it was.
+
+    `othersNamed` are the ids of parts that had the alias, or have it as their id.
+    """
+    row = await conn.fetchrow(
+        f"""
+        SELECT (SELECT version FROM models WHERE workspace_id = $1) AS model_version,
+               ARRAY(SELECT alias FROM former_aliases
+                      WHERE workspace_id = $1 AND kind = $2 AND id = $3
+                      ORDER BY alias) AS former_aliases,
+               ARRAY(SELECT id FROM former_aliases
+                      WHERE workspace_id = $1 AND kind = $2 AND alias = $4 AND id <> $3
+                      UNION
+                     SELECT id FROM {kind.table}
+                      WHERE workspace_id = $1 AND id = $4 AND id <> $3
+                      ORDER BY id
+                      LIMIT $5) AS others_named
+        """,  # noqa: S608
+        workspace_id,
+        kind.table,
+        part.id,
+        part.alias,
+        OTHERS_NAMED_MAX,
+    )
+    assert row is not None
+    return {
+        "modelVersion": row["model_version"],
+        "formerAliases": row["former_aliases"],
+        "othersNamed": row["others_named"],
+    }
 
 
 async def model_version(conn: Conn, workspace_id: str) -> int:

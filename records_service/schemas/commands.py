@@ -63,7 +63,8 @@ async def create(request: web.Request, role: Role | None, draft: SchemaDraft) ->
         part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         if workflow.definition is not None:
             await lifecycles.keep(conn, workspace_id, workflow.definition)
-        await _tell(conn, SCHEMA_CREATED, workspace_id, part)
+        naming = await parts.naming(conn, SCHEMA, workspace_id, part)
+        await _tell(conn, SCHEMA_CREATED, workspace_id, part, **naming)
     return part
 
 
@@ -225,7 +226,7 @@ async def _move_records(
         await outbox.stage(conn, *events[start : start + EVENTS_AT_ONCE])
 
 
-async def _tell(conn: Conn, event_type: str, workspace_id: str, part: Part) -> None:
+async def _tell(conn: Conn, event_type: str, workspace_id: str, part: Part, **naming: Any) -> None:
     await tell(
         conn,
         event_type,
@@ -233,4 +234,5 @@ async def _tell(conn: Conn, event_type: str, workspace_id: str, part: Part) -> N
         part,
         schemaId=part.id,
         workflowId=part.body.get("workflowId"),
+        **naming,
     )

@@ -93,13 +93,27 @@ def by_type(reactions: Mapping[str, Handler]) -> Handler:
 
 
 def consume(
-    queue: Queue, handler: Handler, *, prefetch: int = PREFETCH, workers: int = WORKERS
+    queue: Queue,
+    handler: Handler,
+    *,
+    first: Handler | None = None,
+    prefetch: int = PREFETCH,
+    workers: int = WORKERS,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Handle the queue's events while the service runs; stopping finishes what is at hand."""
+    """Handle the queue's events while the service runs; stopping finishes what is at hand.
+
+    `first` is committed before the transaction of the handler begins, at every delivery again.
+    """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         consumer = Consumer(
-            app[DATABASE], app[BUS], queue, handler, prefetch=prefetch, workers=workers
+            app[DATABASE],
+            app[BUS],
+            queue,
+            handler,
+            first=first,
+            prefetch=prefetch,
+            workers=workers,
         )
         consumer.start()
         yield
@@ -118,6 +132,7 @@ class Consumer:
         queue: Queue,
         handler: Handler,
         *,
+        first: Handler | None = None,
         prefetch: int = PREFETCH,
         workers: int = WORKERS,
     ) -> None:
@@ -125,6 +140,7 @@ class Consumer:
         self._bus = bus
         self._queue = queue
         self._handler = handler
+        self._first = first
         self._prefetch = prefetch
         self._workers = workers
         self._reading: _Reading | None = None
@@ -158,7 +174,12 @@ class Consumer:
             async with connection.channel(publisher_confirms=False) as channel:
                 await channel.set_qos(prefetch_count=self._prefetch)
                 self._reading = _Reading(
-                    channel, self._database, self._queue, self._handler, workers=self._workers
+                    channel,
+                    self._database,
+                    self._queue,
+                    self._handler,
+                    first=self._first,
+                    workers=self._workers,
                 )
                 await self._reading.run()
         finally:
@@ -197,12 +218,14 @@ class _Reading:
         queue: Queue,
         handler: Handler,
         *,
+        first: Handler | None,
         workers: int,
     ) -> None:
         self._channel = channel
         self._database = database
         self._queue = queue
         self._handler = handler
+        self._first = first
         # One lane per worker; all events of one subject go through one lane, so in order.
         self._lanes: list[asyncio.Queue[_Delivery]] = [asyncio.Queue() for _ in range(workers)]
         self._at_hand: dict[int, Event] = {}
@@ -271,10 +294,14 @@ class _Reading:
     async def _handle(self, delivery: _Delivery) -> None:
         event, message = delivery.event, delivery.message
         try:
-            async with asyncio.timeout(HANDLER_TIMEOUT_S), self._database.transaction() as conn:
-                first = await inbox.first_time(conn, self._queue.name, event.id)
-                if first:
-                    await self._handler(conn, event)
+            async with asyncio.timeout(HANDLER_TIMEOUT_S):
+                if self._first is not None:
+                    async with self._database.transaction() as conn:
+                        await self._first(conn, event)
+                async with self._database.transaction() as conn:
+                    is_new = await inbox.first_time(conn, self._queue.name, event.id)
+                    if is_new:
+                        await self._handler(conn, event)
         except _TRY_AGAIN_HERE as error:
             log.warning("event_must_wait", error=repr(error))
             self._count("waited")
@@ -288,7 +315,7 @@ class _Reading:
             self._count("failed")
             self._after(min(BACKOFF_FIRST_S * 2.0**deliveries, PAUSE_MAX_S), self._refuse(message))
         else:
-            self._count("handled" if first else "repeated")
+            self._count("handled" if is_new else "repeated")
             await self._settle(message.ack())
             self._at_hand.pop(id(message), None)
 

@@ -51,6 +51,7 @@ class Records:
         self.model_version = 7
         self.away = False
         self.before_answering: list[Callable[[], Awaitable[Any]]] = []
+        self.after_looking: list[Callable[[], Awaitable[Any]]] = []
         self.asked: list[tuple[str, str | None]] = []
 
     def app(self) -> web.Application:
@@ -73,13 +74,14 @@ class Records:
             by_name = {alias: one for one, alias in known.items()} | {one: one for one in known}
             return {name: by_name[name] for name in names if name in by_name}
 
-        return web.json_response(
-            {
-                "modelVersion": self.model_version,
-                "schemas": ids(asked["schemas"], self.schemas),
-                "attributes": ids(asked["attributes"], self.attributes),
-            }
-        )
+        answer = {
+            "modelVersion": self.model_version,
+            "schemas": ids(asked["schemas"], self.schemas),
+            "attributes": ids(asked["attributes"], self.attributes),
+        }
+        for happens in self.after_looking:
+            await happens()
+        return web.json_response(answer)
 
     async def _attributes(self, request: web.Request) -> web.StreamResponse:
         schema_id = request.match_info["id"]

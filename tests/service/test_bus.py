@@ -6,7 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import aio_pika
 import aiormq
@@ -61,7 +63,7 @@ async def publish(bus: Bus, *events: Event) -> None:
 
 @asynccontextmanager
 async def consuming(
-    db: Database, bus: Bus, queue: Queue, handle: Handle, **options: int
+    db: Database, bus: Bus, queue: Queue, handle: Handle, **options: Any
 ) -> AsyncIterator[Consumer]:
     consumer = Consumer(db, bus, queue, handle, **options)
     consumer.start()
@@ -127,6 +129,26 @@ async def test_an_event_is_handled_once_however_often_it_comes(
     # What was not acknowledged would be in the queue again now that its reader is gone.
     await always(lambda: _is(waiting(bus, queue.name), 0), 0.5)
     assert await subjects(db) == ["ent-1"]
+
+
+async def test_what_comes_first_is_committed_before_the_effect_and_at_every_delivery(
+    db: Database, bus: Bus, queue: Queue
+):
+    async def first(conn: Conn, event: Event) -> None:
+        await record(conn, replace(event, subject="first"))
+
+    async def handle(conn: Conn, event: Event) -> None:
+        # Seen on another connection.
+        await record(conn, replace(event, subject=f"sees {await subjects(db)}"))
+        if await _count(db) == 1:
+            raise ValueError("I cannot read this")
+
+    await bus.connection()
+    await publish(bus, news(queue))
+    async with consuming(db, bus, queue, handle, first=first):
+        await come_true(lambda: waiting(bus, queue.name), 0)
+        await come_true(lambda: _count(db), 3)
+    assert await subjects(db) == ["first", "first", "sees ['first', 'first']"]
 
 
 async def test_a_poison_message_ends_in_the_dead_letters_and_holds_up_nobody(

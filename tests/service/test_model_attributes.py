@@ -659,3 +659,49 @@ async def test_a_rule_that_does_not_exist_is_told_with_those_that_do(admin: Call
     field = {"alias": "code", "type": "text", "validation": {"minLength": 3}}
     sent = attribute("size", "complex", attributes=[field])
     assert (await admin.post("/attributes", sent)).told == told
+
+
+async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_had_it(world: World):
+    """So that roles and workflows that name it hold the id."""
+
+    async def told() -> dict[str, Any]:
+        """Of the last event, what is there for those who hold names."""
+        data = (await world.staged())[-1].data
+        return {name: data.get(name) for name in ("modelVersion", "formerAliases", "othersNamed")}
+
+    async def version() -> int:
+        answer = await world.admin.post("/internal/names", {"schemas": [], "attributes": []})
+        return int(answer.ok()["modelVersion"])
+
+    first = await world.attribute("cost")
+    assert await told() == {
+        "modelVersion": await version(),
+        "formerAliases": [],
+        "othersNamed": [],
+    }
+    nothing = {"modelVersion": None, "formerAliases": None, "othersNamed": None}
+    path = f"/attributes/{first['id']}"
+    (await world.admin.put(path, {**first, "name": "Cost"})).ok()
+    assert await told() == nothing
+    (await world.admin.put(path, {**first, "alias": "price"})).ok()
+    assert await told() == {
+        "modelVersion": await version(),
+        "formerAliases": ["cost"],
+        "othersNamed": [],
+    }
+    (await world.admin.post("/attributes", attribute("cost", id="attr-b"))).ok()
+    assert (await told())["othersNamed"] == ["attr-cost"]
+    (await world.admin.post("/attributes", attribute("attr-b", id="attr-c"))).ok()
+    assert (await told())["othersNamed"] == ["attr-b"]
+    # An id that is used again has had the aliases of the one before.
+    (await world.admin.delete(path)).ok()
+    assert await told() == nothing
+    (await world.admin.post("/attributes", attribute("again", id=first["id"]))).ok()
+    assert (await told())["formerAliases"] == ["cost", "price"]
+    # A schema is told of when it is created.
+    (await world.admin.post("/schemas", schema("cost", []))).ok()
+    assert await told() == {
+        "modelVersion": await version(),
+        "formerAliases": [],
+        "othersNamed": [],
+    }

@@ -68,6 +68,9 @@ async def test_every_field_is_answered_as_it_was_sent(world: World, admin: Calle
         "alias": "x",
         "version": 4,  # The model's: three attributes came before.
         "workflowId": "wf-life",
+        "modelVersion": 4,
+        "formerAliases": [],
+        "othersNamed": [],
     }
 
 

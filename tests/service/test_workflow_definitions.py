@@ -29,6 +29,8 @@ class Neighbours:
         self.roles = {"role-admin", "role-editor"}
         self.states_in_use: set[str] = set()
         self.attributes = {"sku": "attr-sku", "attr-cost": "attr-cost"}
+        self.model_version = 7
+        self.after_looking: list[Callable[[], Awaitable[None]]] = []
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -53,7 +55,10 @@ class Neighbours:
     async def _names(self, request: web.Request) -> web.Response:
         asked = (await request.json())["attributes"]
         known = {name: self.attributes[name] for name in asked if name in self.attributes}
-        return web.json_response({"schemas": {}, "attributes": known})
+        answer = {"modelVersion": self.model_version, "schemas": {}, "attributes": known}
+        for happens in self.after_looking:
+            await happens()
+        return web.json_response(answer)
 
     async def _retire(self, request: web.Request) -> web.Response:
         for state in (await self._heard(request))["states"]:

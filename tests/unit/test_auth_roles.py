@@ -16,7 +16,16 @@ from auth_service.roles.grants import (
     check_sound,
     check_still_built_in,
 )
-from auth_service.roles.model import Role, RoleDraft, RoleNames, blank_role, built_in_admin
+from auth_service.roles.model import (
+    ATTRIBUTE_PERMISSIONS_MAX,
+    ATTRIBUTES_NAMED_MAX,
+    PERMISSIONS_MAX,
+    Role,
+    RoleDraft,
+    RoleNames,
+    blank_role,
+    built_in_admin,
+)
 from auth_service.roles.renaming import attribute_named, schema_named
 from auth_service.roles.resolution import Names, Resolved, permissions
 from shared.errors import ApiError, Conflict, PermissionDenied, ValidationError
@@ -451,6 +460,35 @@ def test_what_had_the_name_before_stays_narrowed():
     assert attribute_named(entries, "zz", "attr-x", ["zz"], is_new=True) == [
         on("*", any="write", attr_x="hidden", zz="hidden", attr_o="read")
     ]
+
+
+def test_a_name_that_is_another_attributes_id_gives_nothing_to_what_gets_it_as_its_alias():
+    entries = [on("*", any="read", zz="write")]
+    assert attribute_named(entries, "zz", "attr-x", ["zz"], is_new=True) == [
+        on("*", any="read", zz="write", attr_x="read")
+    ]
+
+
+def test_an_entry_that_would_grow_too_large_stays_as_it_is():
+    others = [f"attr-{n}" for n in range(ATTRIBUTE_PERMISSIONS_MAX)]
+    small, full = on("schema-a", zz="read"), on("*", zz="hidden")
+    full["attributePermissions"] |= dict.fromkeys(others[1:], "read")
+    after = attribute_named([small, full], "zz", "attr-x", others[:9], is_new=True)
+    # Of the larger one eight are named already, so it has no room for one more beside the id.
+    assert [len(entry["attributePermissions"]) for entry in after] == [
+        10,
+        ATTRIBUTE_PERMISSIONS_MAX,
+    ]
+    assert after[1] == full
+    # All entries together are bounded as well, and so are the names in them.
+    many = [on(f"schema-{n}", zz="read", attr_x="read") for n in range(PERMISSIONS_MAX // 4)]
+    after = attribute_named(many, "zz", "attr-x", others[:9], is_new=True)
+    assert sum(len(entry["attributePermissions"]) for entry in after) <= PERMISSIONS_MAX
+    assert after[0] != many[0] and after[-1] == many[-1]
+    wide = [on(f"schema-{n}", zz="read") for n in range(ATTRIBUTES_NAMED_MAX // 1_000)]
+    for place, entry in enumerate(wide):
+        entry["attributePermissions"] |= {f"attr-{place}-{n}": "read" for n in range(1_000)}
+    assert attribute_named(wide, "zz", "attr-x", (), is_new=True) == wide
 
 
 def test_a_role_holds_the_id_when_a_new_schema_gets_a_name_of_it():

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 from aiohttp import web
 
-from shared import events, outbox, sizes
+from shared import events, news, outbox, sizes
 from shared.errors import (
     ApiError,
     Conflict,
+    NotFound,
     ServiceUnavailable,
     UpstreamTimeout,
+    ValidationError,
 )
 from shared.events import Event
 from shared.ids import check_same_id, new_id
@@ -24,6 +28,7 @@ from shared.versions import Versions, check_version
 from workflow_service.workflows import references, store
 from workflow_service.workflows.model import Workflow, WorkflowDraft
 from workflow_service.workflows.neighbours import Neighbours
+from workflow_service.workflows.renaming import attribute_named
 from workflow_service.workflows.soundness import (
     Sound,
     attribute_names,
@@ -40,6 +45,23 @@ log = structlog.get_logger(__name__)
 
 SOURCE = "/workflow_service"
 REFERENCES_MAX = 10_000
+ATTEMPTS_MAX = 5
+
+
+class _Named(Exception):
+    """Something may have got a name that nothing had when it was asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A draft with ids, and what nothing had yet of the names in it."""
+
+    parts: Sound
+    unknown: Sequence[str]
+    model_version: int
+    heard: int
+    """How much news there had been before it was asked what names mean."""
+
 
 WORKFLOWS_MAX = web.AppKey("workflows_max", Bound)
 
@@ -54,15 +76,20 @@ async def create(
 ) -> Workflow:
     """Save a new workflow and the news of it."""
     check_size(draft)
-    parts = await _judged(neighbours, draft)
+    workflow_id = draft.id or new_id("wf")
     now = datetime.now(UTC)
-    workflow = _drafted(draft, draft.id or new_id("wf"), parts, created_at=now, updated_at=now)
-    async with db.transaction() as conn:
-        await _claim_roles(conn, neighbours, workspace_id, parts)
-        stored = await store.insert(conn, workspace_id, workflow)
-        await outbox.stage(conn, _told(events.WORKFLOW_CREATED, workspace_id, stored))
-        await sizes.check(conn, workspace_id, bound)
-    return stored
+    for _ in range(ATTEMPTS_MAX):
+        judged = await _judged(db, neighbours, workspace_id, draft)
+        workflow = _drafted(draft, workflow_id, judged.parts, created_at=now, updated_at=now)
+        with suppress(_Named):
+            async with db.transaction() as conn:
+                await _claim_roles(conn, neighbours, workspace_id, judged.parts)
+                stored = await store.insert(conn, workspace_id, workflow)
+                await _keep_unknown(conn, workspace_id, workflow_id, judged)
+                await outbox.stage(conn, _told(events.WORKFLOW_CREATED, workspace_id, stored))
+                await sizes.check(conn, workspace_id, bound)
+            return stored
+    raise _busy()
 
 
 async def update(
@@ -85,7 +112,23 @@ async def update(
     check_size(draft)
     async with db.acquire() as conn:
         await store.get(conn, workspace_id, workflow_id)
-    parts = await _judged(neighbours, draft)
+    for _ in range(ATTEMPTS_MAX):
+        with suppress(_Named):
+            return await _update(db, neighbours, workspace_id, workflow_id, draft, bound, expected)
+    raise _busy()
+
+
+async def _update(
+    db: Database,
+    neighbours: Neighbours,
+    workspace_id: str,
+    workflow_id: str,
+    draft: WorkflowDraft,
+    bound: Bound,
+    expected: Versions,
+) -> Workflow:
+    judged = await _judged(db, neighbours, workspace_id, draft)
+    parts = judged.parts
     retired_at: int | None = None
     try:
         async with db.transaction() as conn:
@@ -104,6 +147,7 @@ async def update(
                 updated_at=datetime.now(UTC),
             )
             stored = await store.update(conn, workspace_id, workflow)
+            await _keep_unknown(conn, workspace_id, workflow_id, judged)
             await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
             await sizes.check(conn, workspace_id, bound)
     except BaseException:
@@ -140,10 +184,66 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
         return await store.get(conn, workspace_id, workflow_id)
 
 
-async def _judged(neighbours: Neighbours, draft: WorkflowDraft) -> Sound:
+async def name_attribute(
+    conn: Conn,
+    workspace_id: str,
+    attribute_id: str,
+    alias: str,
+    others: Sequence[str],
+    former_aliases: Sequence[str],
+    *,
+    model_version: int,
+    is_new: bool,
+) -> None:
+    """Let workflows that name the attribute by this alias hold its id (`renaming.py`).
+
+    Those in which the name was unknown when the model was older than this version: for what was
+    asked about later, this is no news. A workflow whose change is under way is waited for.
+    """
+    names = (alias, attribute_id)
+    for workflow_id in await store.with_unknown(conn, workspace_id, names, model_version):
+        with suppress(NotFound):
+            known = await store.get_locked(conn, workspace_id, workflow_id)
+            # It is an id from now on, and stands as it is.
+            await store.forget_unknown(conn, workspace_id, workflow_id, attribute_id, model_version)
+            if not await store.is_unknown(conn, workspace_id, workflow_id, alias, model_version):
+                continue
+            states = attribute_named(
+                known.states, alias, attribute_id, others, former_aliases, is_new=is_new
+            )
+            if states == known.states:
+                continue
+            named = known.model_copy(update={"states": states, "updated_at": datetime.now(UTC)})
+            try:
+                check_size(named)
+            except ValidationError:
+                # There is no room for an id that is longer: the name goes on taking away.
+                continue
+            stored = await store.update(conn, workspace_id, named)
+            if alias not in attribute_names(states):
+                await store.forget_unknown(conn, workspace_id, workflow_id, alias, model_version)
+            await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
+
+
+async def _judged(
+    db: Database, neighbours: Neighbours, workspace_id: str, draft: WorkflowDraft
+) -> _Judged:
     """The parts of the draft, with every attribute named by its id where there is one."""
     parts = sound(draft)
-    return with_attribute_ids(parts, await neighbours.attribute_ids(attribute_names(parts.states)))
+    async with db.acquire() as conn:
+        heard = await news.count(conn, workspace_id)
+    meaning = await neighbours.meaning(attribute_names(parts.states))
+    parts = with_attribute_ids(parts, meaning.ids)
+    ids = set(meaning.ids.values())
+    unknown = [name for name in attribute_names(parts.states) if name not in ids]
+    return _Judged(parts, unknown, meaning.model_version, heard)
+
+
+async def _keep_unknown(conn: Conn, workspace_id: str, workflow_id: str, judged: _Judged) -> None:
+    """Raises `_Named`."""
+    await store.keep_unknown(conn, workspace_id, workflow_id, judged.unknown, judged.model_version)
+    if judged.unknown and await news.count_held(conn, workspace_id) != judged.heard:
+        raise _Named
 
 
 async def _claim_roles(
@@ -209,6 +309,10 @@ async def _readmit(
     except ApiError as error:
         # The comparison finds them, as it finds those of a process that died.
         log.warning("states_stay_retired", workflow_id=workflow_id, error=error.message)
+
+
+def _busy() -> ServiceUnavailable:
+    return ServiceUnavailable("The attributes that this workflow names are being changed by others")
 
 
 def _drafted(

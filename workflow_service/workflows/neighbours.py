@@ -34,6 +34,14 @@ class Retirement:
     checked_at: str
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Name -> id, of those names that an attribute has, when the model was at this version."""
+
+    ids: Mapping[str, str]
+    model_version: int = 0
+
+
 class Neighbours:
     """The other services, asked on behalf of one request: its caller, its deadline, its trace."""
 
@@ -56,15 +64,15 @@ class Neighbours:
         missing: list[str] = told["missing"]
         return missing
 
-    async def attribute_ids(self, names: Sequence[str]) -> Mapping[str, str]:
+    async def meaning(self, names: Sequence[str]) -> Meaning:
         """The id behind each name that an attribute has.
 
-        What stays a name is honoured by that name where records are judged, so a workflow can be
-        saved before its attributes are. Raises `ValidationError` for more names than can be asked
+        A workflow can be saved before its attributes are: `renaming.py` says what becomes of a name
+        that nothing has yet. Raises `ValidationError` for more names than can be asked
         about, `ServiceUnavailable` while records_service cannot say what they mean.
         """
         if not names:
-            return {}
+            return Meaning({})
         if len(names) > NAMES_ASKED_MAX:
             raise ValidationError.at(
                 "/states",
@@ -85,8 +93,7 @@ class Neighbours:
                 "What the names in this workflow mean cannot be told at the moment",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
-        ids: dict[str, str] = told["attributes"]
-        return ids
+        return Meaning(told["attributes"], told.get("modelVersion", 0))
 
     async def retire_states(self, workflow_id: str, state_ids: Sequence[str], version: int) -> None:
         """From now on no record enters these states; `Conflict` when one is in them.

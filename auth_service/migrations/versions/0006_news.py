@@ -1,0 +1,11 @@
+"""Counts the news of the model, so that a role is not saved by what names meant before it."""
+
+from shared import news
+from shared.migrations import run_sql
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    run_sql(news.SCHEMA)

@@ -1,0 +1,173 @@
+"""Names in states' lists that no attribute has yet: they hold the id of the one that gets it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, Event
+from tests.kit import identities
+from tests.kit.eventually import eventually
+from tests.kit.service import RunningService
+from tests.kit.sigma import Caller, error
+from tests.kit.workspace import workflow_body
+from tests.service.test_workflow_definitions import Neighbours, neighbours, service
+from workflow_service.reactions import hear, react
+from workflow_service.workflows import commands
+
+__all__ = ["neighbours", "service"]
+
+WS = "ws-test"
+ASKED_AT = 7
+"""The version of the model at which `neighbours` answers."""
+
+
+@pytest.fixture
+def admin(service: RunningService) -> Caller:
+    return service.as_(identities.admin())
+
+
+def flow(**lists: list[str]) -> dict[str, Any]:
+    return workflow_body("life", {"draft": lists}, [])
+
+
+def named(
+    kind: str,
+    attribute_id: str,
+    alias: str,
+    model_version: int,
+    *,
+    others: tuple[str, ...] = (),
+    former: tuple[str, ...] = (),
+) -> Event:
+    data = {
+        "id": attribute_id,
+        "alias": alias,
+        "version": model_version,
+        "modelVersion": model_version,
+        "othersNamed": list(others),
+        "formerAliases": list(former),
+    }
+    return Event(kind, "/records_service", WS, attribute_id, data)
+
+
+async def tell(service: RunningService, event: Event) -> None:
+    """As the consumer does it: two transactions."""
+    for handle in (hear, react):
+        async with service.database.transaction() as conn:
+            await handle(conn, event)
+
+
+async def lists(admin: Caller) -> dict[str, list[str]]:
+    """What is said in the state's lists, those left out that say nothing."""
+    (state,) = (await admin.get("/workflows/wf-life")).ok()["states"]
+    return {name: state[name] for name in ("hidden", "required", "readOnly") if state[name]}
+
+
+async def test_lists_that_name_an_attribute_to_come_hold_its_id_once_it_is_there(service, admin):
+    sent = flow(hidden=["cost"], required=["sku", "name"], readOnly=["name", "other"])
+    (await admin.post("/workflows", sent)).ok()
+    for _ in range(2):
+        await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+        await tell(service, named(ATTRIBUTE_CREATED, "attr-n", "name", 9))
+    assert await lists(admin) == {
+        "hidden": ["attr-c"],
+        "required": ["attr-sku", "attr-n"],
+        "readOnly": ["attr-n", "other"],
+    }
+    answer = await admin.get("/workflows/wf-life")
+    assert answer.headers["ETag"] == '"3"'
+    told = await service.staged()
+    assert [(event.type, event.version) for event in told] == [
+        ("workflow.created", 1),
+        ("workflow.updated", 2),
+        ("workflow.updated", 3),
+    ]
+    assert told[-1].data["definition"] == {**answer.body, "version": 3}
+    assert await service.database.fetchval("SELECT array_agg(name) FROM unknown_names") == ["other"]
+
+
+async def test_old_news_means_nothing_to_a_workflow_that_was_asked_about_later(service, admin):
+    (await admin.post("/workflows", flow(hidden=["cost"]))).ok()
+    for version in (ASKED_AT - 1, ASKED_AT):
+        await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", version))
+    assert await lists(admin) == {"hidden": ["cost"]}
+    other = service.as_(identities.admin("ws-other"))
+    (await other.post("/workflows", flow(hidden=["cost"]))).ok()
+    await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", ASKED_AT + 1))
+    assert await lists(admin) == {"hidden": ["attr-c"]}
+    assert await lists(other) == {"hidden": ["cost"]}
+
+
+async def test_an_id_that_was_named_before_it_was_there_stays_as_it_is(service, admin):
+    (await admin.post("/workflows", flow(required=["attr-c"]))).ok()
+    await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+    await tell(service, named(ATTRIBUTE_CREATED, "attr-x", "attr-c", 9, others=("attr-c",)))
+    assert await lists(admin) == {"required": ["attr-c"]}
+    assert len(await service.staged()) == 1
+
+
+@pytest.mark.parametrize("verb", ["post", "put"])
+async def test_what_gets_a_name_between_the_question_and_the_save_is_asked_about_again(
+    service: RunningService, admin: Caller, neighbours: Neighbours, verb: str
+):
+    """The event was handled when the workflow was not stored yet."""
+    path = "/workflows"
+    if verb == "put":
+        (await admin.post(path, flow())).ok()
+        path += "/wf-life"
+
+    async def make_it() -> None:
+        neighbours.after_looking.clear()
+        neighbours.attributes["cost"] = "attr-c"
+        neighbours.model_version = 8
+        await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+
+    neighbours.after_looking.append(make_it)
+    (await getattr(admin, verb)(path, flow(hidden=["cost"]))).ok()
+    assert await lists(admin) == {"hidden": ["attr-c"]}
+
+
+async def test_while_names_go_on_changing_the_save_is_refused(
+    service: RunningService, admin: Caller, neighbours: Neighbours
+):
+    async def rename() -> None:
+        await tell(service, named(ATTRIBUTE_UPDATED, "attr-sku", "s", 8))
+
+    neighbours.after_looking.append(rename)
+    assert (await admin.post("/workflows", flow(hidden=["cost"]))).told == error(
+        503,
+        "SERVICE_UNAVAILABLE",
+        "The attributes that this workflow names are being changed by others",
+    )
+    assert (await admin.post("/workflows", flow(hidden=["sku"]))).status == 201
+
+
+async def test_a_save_that_is_being_committed_is_waited_for(
+    service, admin, monkeypatch: pytest.MonkeyPatch
+):
+    """The event comes when the save has looked for news, and before its commit."""
+    hearing: list[asyncio.Task[None]] = []
+    stage = commands.outbox.stage
+
+    async def waits() -> bool:
+        return bool(
+            await service.database.fetchval(
+                """SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+            )
+        )
+
+    async def staging(conn: Any, event: Event) -> None:
+        if not hearing:
+            news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+            hearing.append(asyncio.create_task(tell(service, news)))
+            await eventually(lambda: hearing[0].done() or waits())
+        await stage(conn, event)
+
+    monkeypatch.setattr(commands.outbox, "stage", staging)
+    (await admin.post("/workflows", flow(hidden=["cost"]))).ok()
+    await hearing[0]
+    assert await lists(admin) == {"hidden": ["attr-c"]}
