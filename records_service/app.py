@@ -20,7 +20,7 @@ from records_service.records.handlers import routes as record_routes
 from records_service.records.renderings import RENDERINGS, Renderings
 from records_service.records.seen import reading
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
-from records_service.schemas.commands import WORKFLOW_SERVICE
+from records_service.schemas.commands import ASKERS, WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
 from shared import bus, outbox, topology
 from shared.launch import Role
@@ -79,6 +79,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[PIECES] = pieces()
     writers = max(1, connections // 2)
     app[MODELLERS] = Turns(wait_s=config.wait_seconds)
+    app[ASKERS] = Turns(max(1, connections // 4), wait_s=config.wait_seconds)
     app[WRITERS] = Turns(writers, wait_s=config.wait_seconds)
     app[CHANGERS] = Turns(2 * writers, wait_s=config.wait_seconds)
     app[RECORD_TURNS] = Turns(wait_s=config.wait_seconds)

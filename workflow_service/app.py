@@ -12,6 +12,7 @@ from shared.neighbours import Neighbour, neighbours
 from shared.postgres import postgres
 from shared.schema_version import schema_version
 from shared.sizes import Bound
+from shared.turns import Turns
 from shared.upstream import upstream
 from shared.web import new_service
 from workflow_service.config import Config
@@ -20,7 +21,7 @@ from workflow_service.workflows import handlers
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 from workflow_service.workflows.comparison import comparing
 from workflow_service.workflows.definitions import DEFINITIONS, Definitions
-from workflow_service.workflows.neighbours import AUTH, RECORDS, SIGNER
+from workflow_service.workflows.neighbours import ASKERS, AUTH, RECORDS, SIGNER
 
 NAME = "workflow_service"
 ROUTES = (handlers.routes,)
@@ -51,6 +52,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ],
         name=NAME,
     )
+    app[ASKERS] = Turns(max(1, config.database_connections_max // 4), wait_s=config.wait_seconds)
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     app[WORKFLOWS_MAX] = Bound(
         "workflows", "workflows", config.workflows_max, config.workflows_bytes_max

@@ -11,6 +11,7 @@ free.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from aiohttp import web
@@ -38,6 +39,7 @@ from shared.identity import Identity
 from shared.ids import new_id
 from shared.postgres import DATABASE, Conn
 from shared.quoting import told
+from shared.turns import Turns
 from shared.upstream import Upstream
 from shared.versions import Versions, check_version
 from shared.web import identity_of
@@ -45,6 +47,9 @@ from shared.web import identity_of
 EVENTS_AT_ONCE = 1_000
 
 WORKFLOW_SERVICE = web.AppKey("workflow_service", Upstream)
+ASKERS = web.AppKey("askers", Turns)
+"""Places for those that hold a connection while workflow_service answers. When it hangs they wait
+for as long as `shared.upstream` does, and the other connections serve everybody else."""
 
 Definition = dict[str, Any]
 
@@ -58,7 +63,7 @@ async def create(request: web.Request, role: Role | None, draft: SchemaDraft) ->
         await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         await store.check_free(conn, workspace_id, schema_id, draft.alias)
     workflow = _Workflow(request, schema_id, draft.workflow_id)
-    async with changing_model(app, workspace_id, workflow.refer) as conn:
+    async with workflow.place(), changing_model(app, workspace_id, workflow.refer) as conn:
         body = await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         if workflow.definition is not None:
@@ -86,7 +91,7 @@ async def replace(
         _, asked = await _judge(conn, workspace_id, role, schema_id, draft, expected)
     workflow_id = asked.get("workflowId")
     workflow = _Workflow(request, schema_id, workflow_id)
-    async with changing_model(app, workspace_id, workflow.refer) as conn:
+    async with workflow.place(), changing_model(app, workspace_id, workflow.refer) as conn:
         old, body = await _judge(conn, workspace_id, role, schema_id, draft, expected)
         if body.get("workflowId") != workflow_id:
             raise ServiceUnavailable(f"The workflow of schema '{told(schema_id)}' is being changed")
@@ -126,6 +131,12 @@ class _Workflow:
         self._workflow_id = workflow_id
         self.definition: Definition | None = None
         """Known when the reference is registered."""
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """To be held around the transaction in which `refer` is called."""
+        if self._workflow_id is None:
+            return nullcontext()
+        return self._request.app[ASKERS].of(WORKFLOW_SERVICE)
 
     async def refer(self, conn: Conn) -> None:
         """Register the reference; `ValidationError` for an unknown workflow."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -81,8 +81,9 @@ async def create(
     for _ in range(ATTEMPTS_MAX):
         judged = await _judged(db, neighbours, workspace_id, draft)
         workflow = _drafted(draft, workflow_id, judged.parts, created_at=now, updated_at=now)
+        place = neighbours.place() if role_ids(judged.parts.transitions) else nullcontext()
         with suppress(_Named):
-            async with db.transaction() as conn:
+            async with place, db.transaction() as conn:
                 await _claim_roles(conn, neighbours, workspace_id, judged.parts)
                 stored = await store.insert(conn, workspace_id, workflow)
                 await _keep_unknown(conn, workspace_id, workflow_id, judged)
@@ -131,7 +132,7 @@ async def _update(
     parts = judged.parts
     retired_at: int | None = None
     try:
-        async with db.transaction() as conn:
+        async with neighbours.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
             await _claim_roles(conn, neighbours, workspace_id, parts, role_ids(known.transitions))
@@ -302,7 +303,7 @@ async def _readmit(
     come about, and a later revision retires states of its own.
     """
     try:
-        async with db.transaction() as conn:
+        async with neighbours.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             if known.version == version:
                 await neighbours.readmit_states(workflow_id)

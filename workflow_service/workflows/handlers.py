@@ -30,7 +30,7 @@ from workflow_service.workflows.model import (
     Workflow,
     WorkflowDraft,
 )
-from workflow_service.workflows.neighbours import Neighbours
+from workflow_service.workflows.neighbours import ASKERS, Neighbours
 
 WORKFLOWS_TOLD_MAX = 3
 
@@ -160,7 +160,8 @@ async def find_naming(request: web.Request) -> web.StreamResponse:
     """Some workflows with this role at a gate, those counted that are being saved now."""
     identity = _caller(request)
     identity.require_flag(Flag.MANAGE_ROLES)
-    async with request.app[DATABASE].transaction() as conn:
+    place = request.app[ASKERS].of(ASKERS)
+    async with place, request.app[DATABASE].transaction() as conn:
         named_by = await store.naming_role(
             conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_TOLD_MAX
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
 from shared.identity import IdentitySigner
+from shared.turns import Turns
 from shared.upstream import Upstream
 from workflow_service.workflows.references import Reference
 
@@ -18,6 +20,10 @@ RETRY_AFTER_S: Final = 2
 
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
+ASKERS: Final = web.AppKey("askers", Turns)
+"""Places for those that hold a connection while another service answers, or wait for those. When it
+hangs they wait for as long as `shared.upstream` does, and the other connections serve everybody
+else."""
 SIGNER: Final = web.AppKey("signer", IdentitySigner)
 
 
@@ -48,6 +54,10 @@ class Neighbours:
     def __init__(self, request: web.Request, token: str) -> None:
         self._request = request
         self._token = token
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """To be held around a transaction in which others are asked."""
+        return self._request.app[ASKERS].of(ASKERS)
 
     async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
         """Those of the roles that the caller's workspace does not have; the others count as named.
