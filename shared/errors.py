@@ -29,9 +29,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from itertools import chain, islice
+from typing import ClassVar, Final, Self
 
 from shared.quoting import told
+
+VIOLATIONS_MAX: Final = 100
+"""How many are told; the first is the message, and nobody reads the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,11 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         violations: Iterable[Violation] = (),
     ) -> None:
+        """`violations` that are made while they are asked for end with the hundredth."""
         super().__init__(message)
         self.message = message
         self.headers: dict[str, str] = dict(headers or {})
-        self.violations: tuple[Violation, ...] = tuple(violations)
+        self.violations: tuple[Violation, ...] = tuple(islice(violations, VIOLATIONS_MAX))
 
     def envelope(self) -> dict[str, str]:
         """The body of the error answer."""
@@ -88,9 +93,20 @@ class ValidationError(ApiError):
 
     @classmethod
     def of(cls, violations: Iterable[Violation]) -> Self:
-        """An error with all violations; the first is the message. `violations` is not empty."""
-        found = tuple(violations)
-        return cls(found[0].message, violations=found)
+        """An error with the first 100 violations; the first is the message, and there must be one."""
+        left = iter(violations)
+        first = next(left)
+        return cls(first.message, violations=chain((first,), left))
+
+    @classmethod
+    def check(cls, violations: Iterable[Violation]) -> None:
+        """Raise this error if there are violations.
+
+        Pass a generator: after the hundredth violation nothing more is looked at.
+        """
+        left = iter(violations)
+        for first in left:
+            raise cls.of(chain((first,), left))
 
 
 class TransitionError(ApiError):

@@ -55,26 +55,29 @@ def check_size(draft: RoleDraft) -> None:
 def check_sound(draft: RoleDraft, role_id: str) -> None:
     """Raise `ValidationError` for a draft that contradicts itself or the path it was sent to."""
     check_size(draft)
-    violations = [
-        *_listed_twice(
-            "schemaPermissions", "Schema", (entry.schema_id for entry in draft.schema_permissions)
-        ),
-        *_listed_twice(
-            "catalogPermissions",
-            "Catalog",
-            (entry.catalog_id for entry in draft.catalog_permissions),
-        ),
-    ]
-    if draft.id is not None and draft.id != role_id:
-        violations.insert(
-            0,
-            Violation(
-                "/id",
-                f"Field 'id' cannot change: expected '{told(role_id)}', got '{told(draft.id)}'",
+    ValidationError.check(
+        chain(
+            _other_id(draft, role_id),
+            _listed_twice(
+                "schemaPermissions",
+                "Schema",
+                (entry.schema_id for entry in draft.schema_permissions),
+            ),
+            _listed_twice(
+                "catalogPermissions",
+                "Catalog",
+                (entry.catalog_id for entry in draft.catalog_permissions),
             ),
         )
-    if violations:
-        raise ValidationError.of(violations)
+    )
+
+
+def _other_id(draft: RoleDraft, role_id: str) -> Iterator[Violation]:
+    if draft.id is not None and draft.id != role_id:
+        yield Violation(
+            "/id",
+            f"Field 'id' cannot change: expected '{told(role_id)}', got '{told(draft.id)}'",
+        )
 
 
 def check_still_built_in(before: Role, after: Role) -> None:
@@ -275,15 +278,11 @@ def _check_repeated(
             )
 
 
-def _listed_twice(field: str, kind: str, ids: Iterable[str]) -> list[Violation]:
+def _listed_twice(field: str, kind: str, ids: Iterable[str]) -> Iterator[Violation]:
     seen: set[str] = set()
-    found = []
     for position, key in enumerate(ids):
         if key in seen:
-            found.append(
-                Violation(
-                    f"/{field}/{position}", f"{kind} '{told(key)}' is listed twice in '{field}'"
-                )
+            yield Violation(
+                f"/{field}/{position}", f"{kind} '{told(key)}' is listed twice in '{field}'"
             )
         seen.add(key)
-    return found

@@ -30,7 +30,6 @@ from shared.upstream import Upstream
 
 NAMES_ASKED_MAX: Final = 10_000
 RETRY_AFTER_S: Final = 2
-VIOLATIONS_MAX: Final = 100
 
 RECORDS: Final = web.AppKey("records_service", Upstream)
 
@@ -141,7 +140,7 @@ async def attributes_of(
         return schema, list(attributes.values())
     ids = {each["alias"]: each["id"] for each in answer["attributes"]}
     ids |= {attribute_id: attribute_id for attribute_id in attributes}
-    unknown = [
+    ValidationError.check(
         Violation(
             f"/attributeIds/{place}",
             f"Field 'attributeIds.{place}' names no attribute of schema '{told(schema_id)}',"
@@ -149,9 +148,7 @@ async def attributes_of(
         )
         for place, name in enumerate(names)
         if name not in ids
-    ]
-    if unknown:
-        raise ValidationError.of(unknown[:VIOLATIONS_MAX])
+    )
     return schema, [attributes[one] for one in dict.fromkeys(ids[name] for name in names)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -39,16 +40,15 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
     another type.
     """
     programs = _Programs()
-    violations = [
-        *_rule_faults(draft.validation, draft.type, "/validation", programs),
-        *_reference_faults(draft, ""),
-        *_guard_faults(draft),
-    ]
-    if draft.target_schema_id is not None and draft.type is not AttributeType.RELATION:
-        violations.append(_misplaced("/targetSchemaId", "targetSchemaId", draft.type))
-    violations += _sub_attribute_faults(draft, programs)
-    if violations:
-        raise ValidationError.of(violations)
+    ValidationError.check(
+        chain(
+            _rule_faults(draft.validation, draft.type, "/validation", programs),
+            _reference_faults(draft, ""),
+            _guard_faults(draft),
+            _target_faults(draft),
+            _sub_attribute_faults(draft, programs),
+        )
+    )
     body: dict[str, Any] = {
         "name": draft.name,
         "type": draft.type.value,
@@ -271,6 +271,12 @@ def _guard_faults(draft: AttributeDraft) -> list[Violation]:
                 )
             )
     return faults
+
+
+def _target_faults(draft: AttributeDraft) -> list[Violation]:
+    if draft.target_schema_id is None or draft.type is AttributeType.RELATION:
+        return []
+    return [_misplaced("/targetSchemaId", "targetSchemaId", draft.type)]
 
 
 def _sub_attribute_faults(draft: AttributeDraft, programs: _Programs) -> list[Violation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import Any
@@ -30,7 +30,7 @@ def body_of(draft: DimensionDraft, old: Mapping[str, Any] | None = None) -> dict
         }
         for segment in draft.segments
     ]
-    _check_distinct(segments)
+    ValidationError.check(_repetitions(segments))
     default = _default_segment_id(draft, segments)
     return {
         "name": draft.name,
@@ -104,18 +104,13 @@ def _unclaimed(known_id: str | None, sent_ids: set[str | None]) -> str | None:
     return None if known_id in sent_ids else known_id
 
 
-def _check_distinct(segments: Sequence[Mapping[str, str]]) -> None:
-    violations = []
+def _repetitions(segments: Sequence[Mapping[str, str]]) -> Iterator[Violation]:
     for name in ("id", "alias"):
         seen: set[str] = set()
         for index, segment in enumerate(segments):
             if segment[name] in seen:
-                violations.append(
-                    Violation(
-                        f"/segments/{index}/{name}",
-                        f"Segment {name} '{told(segment[name])}' is used twice",
-                    )
+                yield Violation(
+                    f"/segments/{index}/{name}",
+                    f"Segment {name} '{told(segment[name])}' is used twice",
                 )
             seen.add(segment[name])
-    if violations:
-        raise ValidationError.of(violations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 from records_service.option_lists.model import VALUE_PREFIX, OptionValue, OptionValueDraft
 from shared.errors import ValidationError, Violation
@@ -34,9 +35,9 @@ def values_of(
 
 def check_values(values: Sequence[OptionValue], *, hierarchical: bool) -> None:
     """Raise `ValidationError` unless ids, aliases and parents make a list (section 10)."""
-    violations = [*_repetitions(values), *_parent_faults(values, hierarchical=hierarchical)]
-    if violations:
-        raise ValidationError.of(violations)
+    ValidationError.check(
+        chain(_repetitions(values), _parent_faults(values, hierarchical=hierarchical))
+    )
 
 
 def check_flat(value: OptionValue, *, hierarchical: bool) -> None:

@@ -55,4 +55,4 @@ async def check_readable(
 
 def denied(pointers: Iterable[str], message: str) -> PermissionDenied:
     """A refusal that says where, and nothing about any value."""
-    return PermissionDenied(violations=[Violation(pointer, message) for pointer in pointers])
+    return PermissionDenied(violations=(Violation(pointer, message) for pointer in pointers))

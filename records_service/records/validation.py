@@ -26,13 +26,12 @@ from records_service.records.scopes import (
     dimension_ids_by_name,
     with_ids,
 )
-from shared.errors import ValidationError, Violation
+from shared.errors import VIOLATIONS_MAX, ValidationError, Violation
 from shared.json_types import js_type
 from shared.quoting import told
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 SEVERAL_MAX = 1_000
-FAULTS_MAX = 100
 PATTERN_WORK_MAX = 100_000_000
 SEVERAL = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
 """The types that may hold an array where the attribute says `multiple`."""
@@ -69,7 +68,7 @@ class Faults:
         Nobody reads the rest, and a message for each of very many would hold the event loop.
         """
         self.found.append(Violation(pointer(place), message))
-        if len(self.found) == FAULTS_MAX:
+        if len(self.found) == VIOLATIONS_MAX:
             self.check()
 
     def check(self) -> None:

@@ -13,8 +13,8 @@ from records_service.attributes.model import (
     Validation,
 )
 from records_service.dimensions.model import Dimension, Segment
-from records_service.records.validation import FAULTS_MAX, Faults, compile_check
-from shared.errors import ValidationError, Violation
+from records_service.records.validation import Faults, compile_check
+from shared.errors import VIOLATIONS_MAX, ValidationError, Violation
 from tests.unit.model_builders import a_dimension, an_attribute, an_option_list
 
 DIMENSIONS = {
@@ -339,8 +339,8 @@ def test_with_the_hundredth_fault_the_rest_is_not_looked_at():
     entries = [Sent(scope={"dim-none": "seg"}, value=number) for number in range(1_000)]
     with pytest.raises(ValidationError) as raised:
         check(TEXT, entries)
-    assert len(raised.value.violations) == FAULTS_MAX
-    assert looked_at == list(range(FAULTS_MAX))
+    assert len(raised.value.violations) == VIOLATIONS_MAX
+    assert looked_at == list(range(VIOLATIONS_MAX))
 
 
 def test_a_place_is_told_as_a_json_pointer():

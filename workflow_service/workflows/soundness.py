@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from shared.errors import ValidationError, Violation
@@ -45,13 +46,13 @@ def check_size(workflow: WorkflowDraft | Workflow) -> None:
 def sound(draft: WorkflowDraft) -> Sound:
     """The checked parts, or `ValidationError` with everything that is wrong."""
     id_by_name = _ids_by_name(draft.states)
-    violations = [
-        *_repeated_states(draft.states),
-        *_unknown_states(draft, id_by_name),
-        *_repeated_transitions(draft, id_by_name),
-    ]
-    if violations:
-        raise ValidationError.of(violations)
+    ValidationError.check(
+        chain(
+            _repeated_states(draft.states),
+            _unknown_states(draft, id_by_name),
+            _repeated_transitions(draft, id_by_name),
+        )
+    )
     return Sound(
         default_state_id=id_by_name[draft.default_state_id],
         states=tuple(draft.states),
@@ -94,14 +95,12 @@ def role_ids(transitions: Iterable[Transition]) -> list[str]:
 def check_roles_exist(transitions: Sequence[Transition], missing: Iterable[str]) -> None:
     """Raise `ValidationError` naming each place with a role that does not exist."""
     unknown = set(missing)
-    violations = [
+    ValidationError.check(
         Violation(f"/transitions/{place}/allowedRoleIds/{nth}", f"Unknown role '{told(role_id)}'")
         for place, step in enumerate(transitions)
         for nth, role_id in enumerate(step.allowed_role_ids)
         if role_id in unknown
-    ]
-    if violations:
-        raise ValidationError.of(violations)
+    )
 
 
 def attribute_names(states: Iterable[State]) -> list[str]:
