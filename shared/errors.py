@@ -93,7 +93,7 @@ class ValidationError(ApiError):
 
     @classmethod
     def of(cls, violations: Iterable[Violation]) -> Self:
-        """An error with the first 100 violations; the first is the message, and there must be one."""
+        """An error with the first 100 of these violations, of which there is at least one."""
         left = iter(violations)
         first = next(left)
         return cls(first.message, violations=chain((first,), left))

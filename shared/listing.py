@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import hdrs, web
 
-from shared.offload import off_loop
+from shared.offload import OFFLOAD
 from shared.postgres import DATABASE, Conn, Record
 from shared.turns import Turns
 from shared.web import identity_of
@@ -95,7 +95,7 @@ async def list_response(request: web.Request, read: Read, render: Render) -> web
                 break
             if position[1]:
                 buffered += b","
-            buffered += await _rendered(workspace_id, rows, render)
+            buffered += await _rendered(request, workspace_id, rows, render)
         position = (rows[-1]["created_at"], rows[-1]["id"])
         if response is not None or len(buffered) > BUFFERED_BYTES_MAX:
             if response is None:
@@ -111,11 +111,13 @@ async def list_response(request: web.Request, read: Read, render: Render) -> web
     return response
 
 
-async def _rendered(workspace_id: str, rows: Sequence[Record], render: Render) -> bytes:
+async def _rendered(
+    request: web.Request, workspace_id: str, rows: Sequence[Record], render: Render
+) -> bytes:
     size = sum(len(value) for row in rows for value in row.values() if isinstance(value, str))
     if size <= _INLINE_BYTES_MAX:
         return _render(rows, render)
-    return await off_loop(workspace_id, _render, rows, render)
+    return await request.app[OFFLOAD].run(workspace_id, _render, rows, render)
 
 
 def _render(rows: Sequence[Record], render: Render) -> bytes:

@@ -50,6 +50,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.config import DatabaseConfig
 from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
+from shared.offload import LARGE_BYTES, Large
 from shared.waiting import WAIT_S, Line
 from shared.web import READINESS
 
@@ -479,11 +480,18 @@ async def speak_json(conn: Conn) -> None:
         schema="pg_catalog",
         format="binary",
         encoder=lambda value: _JSONB_VERSION + to_json(value),
-        decoder=lambda data: orjson.loads(memoryview(data)[1:]),
+        decoder=_from_jsonb,
     )
     await conn.set_type_codec(
         "json", schema="pg_catalog", format="binary", encoder=to_json, decoder=orjson.loads
     )
+
+
+def _from_jsonb(data: bytes) -> Any:
+    value = orjson.loads(memoryview(data)[1:])
+    if len(data) > LARGE_BYTES and isinstance(value, dict):
+        return Large(value)
+    return value
 
 
 def to_json(value: Any) -> bytes:

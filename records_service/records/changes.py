@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from records_service.lifecycles.model import State
@@ -122,7 +123,7 @@ def differences(old: Values, new: Values, rules: RecordRules) -> list[Change]:
                 _change(attribute_id, attribute.alias, entry["scope"], None, entry["value"])
                 for entry in after
             ]
-        elif not same(before, after):
+        elif before is not after and not same(before, after):
             changes += _changed_entries(attribute_id, attribute.alias, before or [], after or [])
     return changes
 
@@ -183,14 +184,14 @@ def _deny(
     place_of: Callable[[str], Place],
 ) -> None:
     """Raise `PermissionDenied` with the place of each name that may not be written, and why."""
-    denied = [
+    denied = (
         Violation(pointer(place_of(name)), why)
         for name in names
         if (attribute_id := ids_by_name.get(name)) is not None
         and (why := refusal(name, attribute_id)) is not None
-    ]
-    if denied:
-        raise PermissionDenied(violations=denied)
+    )
+    for first in denied:
+        raise PermissionDenied(violations=chain((first,), denied))
 
 
 def _replace(values: Values, attribute_id: str, entries: Entries) -> None:

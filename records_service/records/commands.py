@@ -54,6 +54,7 @@ from shared.errors import (
 from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENTITY_UPDATED, Event
 from shared.identity import Identity
 from shared.ids import new_id
+from shared.offload import OFFLOAD, Large
 from shared.postgres import DATABASE, Conn
 from shared.quoting import told
 from shared.turns import Turns
@@ -91,8 +92,10 @@ class Caller:
         check_version("Entity", record.id, record.version, self.if_match)
 
 
-async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Seen:
-    """Store a new record in its workflow's first state.
+async def create(
+    app: web.Application, caller: Caller, draft: RecordDraft, *, is_large: bool = False
+) -> Seen:
+    """Store a new record in its workflow's first state; one that is large is judged in a thread.
 
     Raises `NotFound` for the schema, `PermissionDenied`, `ValidationError`, `LimitExceeded`, or
     `Conflict` for a taken id or unique value.
@@ -111,10 +114,19 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             _check_state(caller, draft.lifecycle_state_id, state_id, state)
         if caller.role is not None and not rules.access(caller.role, state_id).writable:
             raise PermissionDenied
-        values = merged(
-            {}, draft.values, rules, caller.role, state, is_new=True, may_read=identity.may_read
+        values = await app[OFFLOAD].run_if(
+            is_large,
+            identity.workspace_id,
+            merged,
+            {},
+            draft.values,
+            rules,
+            caller.role,
+            state,
+            is_new=True,
+            may_read=identity.may_read,
         )
-        await _check_relations(app, identity.workspace_id, rules, {}, values)
+        await _check_relations(app, identity.workspace_id, rules, {}, values, is_large=is_large)
         now = _now()
         record = Record(
             workspace_id=identity.workspace_id,
@@ -122,17 +134,22 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
             schema_id=rules.schema.id,
             state_id=state_id,
             version=await _first_version(app, identity.workspace_id, draft.id),
-            values=values,
+            values=Large(values) if is_large else values,
             created_at=now,
             updated_at=now,
             created_by=identity.id,
             updated_by=identity.id,
         )
-        changes = differences({}, values, rules)
-        write = _write("create", ENTITY_CREATED, identity, record, changes, now)
-        claims = _claims(rules, values)
-        arrival = Arrival(record, draft.id is not None, orjson.dumps(values), claims, write)
-        async with _unique(app, record, rules, claims):
+        arrival = await app[OFFLOAD].run_if(
+            is_large,
+            identity.workspace_id,
+            _arrival,
+            identity,
+            record,
+            rules,
+            id_was_asked=draft.id is not None,
+        )
+        async with _unique(app, record, rules, arrival.claims):
             await _insert(app, identity, arrival, blueprint.version)
         return Seen(record, blueprint, rules, state)
 
@@ -155,6 +172,15 @@ async def create(app: web.Application, caller: Caller, draft: RecordDraft) -> Se
                 if await store.existing(conn, identity.workspace_id, [draft.id]):
                     raise Conflict.taken("Entity", draft.id) from None
         raise LimitExceeded(f"Entity limit of {identity.record_limit} reached") from None
+
+
+def _arrival(
+    identity: Identity, record: Record, rules: RecordRules, *, id_was_asked: bool
+) -> Arrival:
+    changes = differences({}, record.values, rules)
+    write = _write("create", ENTITY_CREATED, identity, record, changes, record.created_at)
+    document = orjson.dumps(record.values)
+    return Arrival(record, id_was_asked, document, _claims(rules, record.values), write)
 
 
 async def _first_version(app: web.Application, workspace_id: str, asked_id: str | None) -> int:
@@ -181,7 +207,12 @@ async def _insert(
 
 
 async def change(
-    app: web.Application, caller: Caller, record_id: str, changes: RecordChanges
+    app: web.Application,
+    caller: Caller,
+    record_id: str,
+    changes: RecordChanges,
+    *,
+    is_large: bool = False,
 ) -> Seen:
     """Replace the attributes that are named, keep all others; the record as it is afterwards."""
 
@@ -205,11 +236,17 @@ async def change(
             related=related,
         )
 
-    return await _rewrite(app, caller, record_id, new_values)
+    return await _rewrite(app, caller, record_id, new_values, is_large=is_large)
 
 
 async def set_value(
-    app: web.Application, caller: Caller, record_id: str, name: str, change_: ValueChange
+    app: web.Application,
+    caller: Caller,
+    record_id: str,
+    name: str,
+    change_: ValueChange,
+    *,
+    is_large: bool = False,
 ) -> Seen:
     """Set or remove one attribute's value in one scope; the record as it is afterwards."""
 
@@ -226,7 +263,7 @@ async def set_value(
             may_read=caller.identity.may_read,
         )
 
-    return await _rewrite(app, caller, record_id, new_values)
+    return await _rewrite(app, caller, record_id, new_values, is_large=is_large)
 
 
 async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
@@ -244,8 +281,14 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
             raise PermissionDenied
         caller.check_version(seen.record)
         gone = replace(seen.record, version=seen.record.version + 1)
-        changes = differences(seen.record.values, {}, seen.rules)
-        write = _write("delete", ENTITY_DELETED, identity, gone, changes, _now())
+        write = await app[OFFLOAD].run_if(
+            isinstance(gone.values, Large),
+            identity.workspace_id,
+            _removal,
+            identity,
+            gone,
+            seen.rules,
+        )
         async with writing(app, identity) as conn:
             await store.delete(
                 conn,
@@ -257,6 +300,11 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
 
     async with _turn(app, identity, record_id, "change"):
         await settled(app, attempt)
+
+
+def _removal(identity: Identity, gone: Record, rules: RecordRules) -> Write:
+    changes = differences(gone.values, {}, rules)
+    return _write("delete", ENTITY_DELETED, identity, gone, changes, _now())
 
 
 async def move(
@@ -310,33 +358,48 @@ async def _rewrite(
     caller: Caller,
     record_id: str,
     new_values: Callable[[Seen, Related], Values],
+    *,
+    is_large: bool,
 ) -> Seen:
-    identity = caller.identity
+    """Store what `new_values` makes of the record.
+
+    Where the record is large, or what was sent, all work on values is done in a thread.
+    """
+    identity, offload = caller.identity, app[OFFLOAD]
+    share = identity.workspace_id
 
     async def attempt() -> Seen:
-        seen = await see(app, identity.workspace_id, record_id)
+        seen = await see(app, share, record_id)
         caller.check_version(seen.record)
         old = seen.record.values
+        much = is_large or isinstance(old, Large)
         # Only those that must not be emptied ask what they hold.
         required = {i: old[i] for i in seen.rules.required_relations if i in old}
-        related = await related_of(app, identity.workspace_id, [(required, seen.rules)])
-        values = new_values(seen, related)
-        await _check_relations(app, identity.workspace_id, seen.rules, old, values)
-        changes = differences(old, values, seen.rules)
+        related = await related_of(app, share, [(required, seen.rules)], is_large=much)
+        values = await offload.run_if(much, share, new_values, seen, related)
+        await _check_relations(app, share, seen.rules, old, values, is_large=much)
+        changes = await offload.run_if(much, share, differences, old, values, seen.rules)
         if not changes:
             return seen
         record = replace(
             seen.record,
-            values=values,
+            values=Large(values) if much else values,
             version=seen.record.version + 1,
             updated_at=_now(),
             updated_by=identity.id,
         )
-        before, after = _claims(seen.rules, old), _claims(seen.rules, values)
-        held, wanted = {claim.key for claim in before}, {claim.key for claim in after}
-        claims = [claim for claim in after if claim.key not in held]
-        freed = [claim for claim in before if claim.key not in wanted]
-        write = _write("update", ENTITY_UPDATED, identity, record, changes, record.updated_at)
+        freed, claims = await offload.run_if(much, share, _moved_claims, seen.rules, old, values)
+        write = await offload.run_if(
+            much,
+            share,
+            _write,
+            "update",
+            ENTITY_UPDATED,
+            identity,
+            record,
+            changes,
+            record.updated_at,
+        )
         async with _unique(app, record, seen.rules, claims), writing(app, identity) as conn:
             await store.update(
                 conn, record, freed, claims, write, model_version=seen.blueprint.version
@@ -420,19 +483,36 @@ async def _unique(
 
 
 async def _check_relations(
-    app: web.Application, workspace_id: str, rules: RecordRules, old: Values, new: Values
+    app: web.Application,
+    workspace_id: str,
+    rules: RecordRules,
+    old: Values,
+    new: Values,
+    *,
+    is_large: bool,
 ) -> None:
     """Raise `ValidationError` for a named record that does not exist or is of another schema.
 
     Those of entries that were not sent may be gone: they stay stored, and are no value.
     """
-    sent = {
+    if not rules.relations:
+        return
+    offload = app[OFFLOAD]
+    sent = await offload.run_if(is_large, workspace_id, _sent_relations, rules, old, new)
+    found = await related_of(app, workspace_id, [(sent, rules)], is_large=is_large)
+    await offload.run_if(is_large, workspace_id, _check_related, rules, sent, found)
+
+
+def _sent_relations(rules: RecordRules, old: Values, new: Values) -> Values:
+    return {
         attribute_id: [entry for entry in new[attribute_id] if id(entry) not in kept]
         for attribute_id in rules.relations.keys() & new.keys()
         for kept in [set(map(id, old.get(attribute_id, ())))]
     }
-    found = await related_of(app, workspace_id, [(sent, rules)])
-    violations = [
+
+
+def _check_related(rules: RecordRules, sent: Values, found: Related) -> None:
+    ValidationError.check(
         Violation(f"/values/{rules.attributes[attribute_id].alias}", message)
         for attribute_id in rules.relations
         if attribute_id in sent
@@ -440,9 +520,7 @@ async def _check_relations(
         for record_id in sorted(set(place.named(sent[attribute_id])))
         for message in [_relation_fault(place, record_id, (found.schemas or {}).get(record_id))]
         if message
-    ]
-    if violations:
-        raise ValidationError.of(violations)
+    )
 
 
 def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> str | None:
@@ -457,11 +535,23 @@ def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> s
 
 
 def _claims(rules: RecordRules, values: Values) -> list[Claim]:
-    return [
+    """In the order in which they are stored: to sort them again takes no time."""
+    claims = [
         claim
         for attribute_id in rules.unique_ids
         for claim in claims_of(rules.attributes[attribute_id], values.get(attribute_id, []))
     ]
+    return sorted(claims, key=lambda claim: claim.key)
+
+
+def _moved_claims(rules: RecordRules, old: Values, new: Values) -> tuple[list[Claim], list[Claim]]:
+    """Those that are given up, and those that are new."""
+    before, after = _claims(rules, old), _claims(rules, new)
+    held, wanted = {claim.key for claim in before}, {claim.key for claim in after}
+    return (
+        [claim for claim in before if claim.key not in wanted],
+        [claim for claim in after if claim.key not in held],
+    )
 
 
 def _write(

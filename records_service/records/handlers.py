@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from records_service.parts.pieces import response_in_pieces
 from records_service.permissions.roles import role_of
 from records_service.permissions.rules import Role
 from records_service.records import commands, lifecycle, store
@@ -27,7 +28,7 @@ from records_service.records.model import (
 )
 from records_service.records.pages import list_connection
 from records_service.records.renderings import RENDERINGS
-from records_service.records.rules import NOTHING, rules_of
+from records_service.records.rules import NOTHING, Access, rules_of
 from records_service.records.scopes import (
     Scope,
     UnknownDimension,
@@ -49,17 +50,20 @@ from shared.errors import (
 )
 from shared.identity import Permission
 from shared.ids import check_same_id
+from shared.offload import OFFLOAD, Large
 from shared.postgres import DATABASE
 from shared.quoting import told
 from shared.versions import entity_tag, if_match
 from shared.web import (
     TEXT_BODY,
     Routes,
+    has_large_body,
     identity_of,
     json_response,
     no_content,
     read_body,
     read_query,
+    to_json,
 )
 
 routes = Routes(
@@ -124,7 +128,8 @@ async def create_record(request: web.Request) -> web.StreamResponse:
     """Creates a record. It starts in the default state of its workflow."""
     caller = await _caller(request)
     draft = await read_body(request, RecordDraft)
-    seen = await commands.create(request.app, caller, draft)
+    is_large = has_large_body(request)
+    seen = await commands.create(request.app, caller, draft, is_large=is_large)
     return await _answer(
         request, caller, seen, status=201, location=f"/api/v1/records/{seen.record.id}"
     )
@@ -157,7 +162,13 @@ async def update_record(request: web.Request) -> web.StreamResponse:
     caller = await _caller(request)
     changes = await read_body(request, RecordChanges)
     check_same_id(request.match_info["id"], changes.id)
-    seen = await commands.change(request.app, caller, request.match_info["id"], changes)
+    seen = await commands.change(
+        request.app,
+        caller,
+        request.match_info["id"],
+        changes,
+        is_large=has_large_body(request),
+    )
     return await _answer(request, caller, seen)
 
 
@@ -175,7 +186,12 @@ async def set_value(request: web.Request) -> web.StreamResponse:
     caller = await _caller(request)
     change = await read_body(request, ValueChange)
     seen = await commands.set_value(
-        request.app, caller, request.match_info["id"], request.match_info["attr"], change
+        request.app,
+        caller,
+        request.match_info["id"],
+        request.match_info["attr"],
+        change,
+        is_large=has_large_body(request),
     )
     return await _answer(request, caller, seen)
 
@@ -236,14 +252,22 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
     """The transitions from the current state: whether each is allowed, and if not, every reason."""
     caller = await _caller(request)
 
-    async def attempt() -> web.StreamResponse:
+    async def attempt() -> tuple[Seen, Resolution, Access, list[dict[str, Any]]]:
         seen = await _see(request)
         access = seen.rules.access(caller.role, seen.record.state_id)
         at = await lifecycle.resolution(request.app, seen)
-        found = await lifecycle.transitions(request, seen, at, access)
-        return json_response([_transition(told_, at, access.visible) for told_ in found])
+        return seen, at, access, await lifecycle.transitions(request, seen, at, access)
 
-    return await commands.settled(request.app, attempt)
+    seen, at, access, steps = await commands.settled(request.app, attempt)
+    places = _Places(access.visible, at)
+    return await response_in_pieces(
+        request,
+        b"[",
+        steps,
+        lambda step: to_json(_transition(step, places)),
+        b"]",
+        is_large=lifecycle.is_much(seen, len(steps)),
+    )
 
 
 @routes.get(
@@ -276,24 +300,30 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         state_id = state.id
     access = rules.access(caller.role, record.state_id)
     states = rules.lifecycle.states if rules.lifecycle else ()
+    is_large = lifecycle.is_much(seen, len(states))
     found = await lifecycle.resolution(request.app, seen, scope)
-    asked_for = lifecycle.score(rules, found, state_id, access)
-    return json_response(
-        {
-            "entityId": record.id,
-            "stateId": state_id,
-            "required": asked_for.required,
-            **_told_score(asked_for, access.visible, found),
-            "states": [
-                {
-                    "stateId": each,
-                    **_told_score(
-                        lifecycle.score(rules, found, each, access), access.visible, found
-                    ),
-                }
-                for each in states
-            ],
-        }
+    asked_for = await request.app[OFFLOAD].run_if(
+        is_large, record.workspace_id, lifecycle.score, rules, found, state_id, access
+    )
+    places = _Places(access.visible, found)
+    head = {
+        "entityId": record.id,
+        "stateId": state_id,
+        "required": asked_for.required,
+        **_told_score(asked_for, places),
+    }
+
+    def of_state(each: str) -> bytes:
+        scored = lifecycle.score(rules, found, each, access)
+        return to_json({"stateId": each, **_told_score(scored, places)})
+
+    return await response_in_pieces(
+        request,
+        to_json(head).removesuffix(b"}") + b',"states":[',
+        states,
+        of_state,
+        b"]}",
+        is_large=is_large,
     )
 
 
@@ -341,16 +371,17 @@ async def _answer(
     status: int = 200,
     location: str | None = None,
 ) -> web.StreamResponse:
-    related = await related_of(
-        request.app, seen.record.workspace_id, [(seen.record.values, seen.rules)]
-    )
+    share, values = seen.record.workspace_id, seen.record.values
+    is_large = isinstance(values, Large)
+    related = await related_of(request.app, share, [(values, seen.rules)], is_large=is_large)
     access = seen.rules.access(caller.role, seen.record.state_id)
     headers = {"ETag": entity_tag(seen.record.version)}
     if location is not None:
         headers["Location"] = location
-    return json_response(
-        shown(seen.record, seen.rules, access, related), status=status, headers=headers
+    told_record = await request.app[OFFLOAD].run_if(
+        is_large, share, shown, seen.record, seen.rules, access, related
     )
+    return json_response(told_record, status=status, headers=headers)
 
 
 async def _filters(
@@ -395,45 +426,60 @@ def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:
         raise ValidationError.at("/scope", str(fault)) from None
 
 
-def _told_score(found: Completeness, aliases: Mapping[str, str], at: Resolution) -> dict[str, Any]:
+class _Places:
+    """What attributes are called, and where a value would fill each of them.
+
+    That is written down once for each attribute, however many states or transitions tell it.
+    """
+
+    def __init__(self, visible: Mapping[str, str], at: Resolution) -> None:
+        self.visible = visible
+        self._at = at
+        self._written: dict[str, orjson.Fragment] = {}
+
+    def of(self, attribute_id: str) -> orjson.Fragment:
+        """The attribute and its scope, as JSON."""
+        if attribute_id not in self._written:
+            self._written[attribute_id] = orjson.Fragment(
+                to_json(
+                    {
+                        "attribute": self.visible[attribute_id],
+                        "scope": self._at.scope_of(attribute_id),
+                    }
+                )
+            )
+        return self._written[attribute_id]
+
+
+def _told_score(found: Completeness, places: _Places) -> dict[str, Any]:
     return {
         "score": found.score,
-        "filled": [aliases[i] for i in found.filled],
-        "missing": [aliases[i] for i in found.missing],
-        "missingIn": [_missing_in(aliases[i], i, at) for i in found.missing],
+        "filled": [places.visible[i] for i in found.filled],
+        "missing": [places.visible[i] for i in found.missing],
+        "missingIn": [places.of(i) for i in found.missing],
     }
 
 
-def _missing_in(alias: str, attribute_id: str, at: Resolution) -> dict[str, Any]:
-    """Where a value would fill the attribute."""
-    return {"attribute": alias, "scope": at.scope_of(attribute_id)}
-
-
-def _transition(
-    told_: dict[str, Any], at: Resolution, visible: Mapping[str, str]
-) -> dict[str, Any]:
+def _transition(step: dict[str, Any], places: _Places) -> dict[str, Any]:
     """A transition without the names of attributes that are hidden from the caller."""
-    reasons = [_reason(reason, at, visible) for reason in told_.get("reasons") or ()]
+    reasons = [_reason(reason, places) for reason in step["reasons"]]
     return {
-        "toStateId": told_["toStateId"],
-        "name": told_.get("name"),
-        "allowed": told_["allowed"],
+        "toStateId": step["toStateId"],
+        "name": step.get("name"),
+        "allowed": step["allowed"],
         "reason": reasons[0]["message"] if reasons else None,
         "reasons": reasons,
     }
 
 
-def _reason(told_: dict[str, Any], at: Resolution, visible: Mapping[str, str]) -> dict[str, Any]:
-    ids = {alias: attribute_id for attribute_id, alias in visible.items()}
-    missing = [alias for alias in told_.get("missing") or () if alias in ids]
-    is_about_score = told_.get("missing") is not None
+def _reason(told_: dict[str, Any], places: _Places) -> dict[str, Any]:
+    missing = told_.get("missing")
+    seen = None if missing is None else [each for each in missing if each in places.visible]
     return {
         "code": told_["code"],
         "message": told_["message"],
         "score": told_.get("score"),
         "minimum": told_.get("minimum"),
-        "missing": missing if is_about_score else None,
-        "missingIn": [_missing_in(alias, ids[alias], at) for alias in missing]
-        if is_about_score
-        else None,
+        "missing": None if seen is None else [places.visible[each] for each in seen],
+        "missingIn": None if seen is None else [places.of(each) for each in seen],
     }

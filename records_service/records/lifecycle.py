@@ -22,7 +22,11 @@ from records_service.records.seen import Seen, related_of
 from records_service.records.store import ModelMoved
 from records_service.schemas.commands import WORKFLOW_SERVICE
 from shared.errors import TransitionError, ValidationError
+from shared.offload import OFFLOAD, Large
 from shared.quoting import told
+
+LOOKED_AT_MAX = 2_000
+"""How many attributes of states are scored at once on the event loop: a few milliseconds."""
 
 
 def target(rules: RecordRules, record: Record, state_name: str) -> str:
@@ -55,9 +59,21 @@ async def resolution(app: web.Application, seen: Seen, scope: Scope | None = Non
     What names a record that is gone is no value.
     """
     rules, record = seen.rules, seen.record
-    related = await related_of(app, record.workspace_id, [(record.values, rules)])
-    values = related.living(record.values, rules.relations)
+    is_large = isinstance(record.values, Large)
+    related = await related_of(
+        app, record.workspace_id, [(record.values, rules)], is_large=is_large
+    )
+    values = await app[OFFLOAD].run_if(
+        is_large, record.workspace_id, related.living, record.values, rules.relations
+    )
     return Resolution(rules.attributes, values, completed(scope or {}, rules.default_scope))
+
+
+def is_much(seen: Seen, states: int) -> bool:
+    """Whether so much has to be looked at for these many states that a thread does it."""
+    return (
+        isinstance(seen.record.values, Large) or states * len(seen.rules.attributes) > LOOKED_AT_MAX
+    )
 
 
 def score(
@@ -83,7 +99,12 @@ async def check_transition(
     try:
         told = await _evaluate(request, seen, found, [to_state_id], to_state_id)
     except TransitionError:
-        if score(seen.rules, found, to_state_id) == score(seen.rules, found, to_state_id, access):
+        whole, part = await request.app[OFFLOAD].run_if(
+            is_much(seen, 1),
+            seen.record.workspace_id,
+            lambda: [score(seen.rules, found, to_state_id, each) for each in (None, access)],
+        )
+        if whole == part:
             raise
         for step in await transitions(request, seen, found, access):
             if step["toStateId"] == to_state_id:
@@ -102,16 +123,23 @@ async def transitions(
         return []
     targets = lifecycle.targets.get(seen.record.state_id, ())
     told = await _evaluate(request, seen, found, targets, None)
-    return [
-        {
-            **step,
-            "reasons": [
-                _as_seen(reason, seen.rules, found, step["toStateId"], access)
-                for reason in step["reasons"]
-            ],
-        }
-        for step in told["transitions"]
-    ]
+    steps: list[dict[str, Any]] = told["transitions"]
+
+    def as_seen() -> list[dict[str, Any]]:
+        return [
+            {
+                **step,
+                "reasons": [
+                    _as_seen(reason, seen.rules, found, step["toStateId"], access)
+                    for reason in step["reasons"]
+                ],
+            }
+            for step in steps
+        ]
+
+    return await request.app[OFFLOAD].run_if(
+        is_much(seen, len(steps)), seen.record.workspace_id, as_seen
+    )
 
 
 def _as_seen(
@@ -121,22 +149,22 @@ def _as_seen(
     state_id: str,
     access: Access,
 ) -> dict[str, Any]:
-    """A closed gate without a number or a name that tells of hidden attributes.
+    """A closed gate with the ids of what is missing, and nothing that tells of hidden attributes.
 
     Where the caller's own score suffices, the text says that hidden ones count too: that much the
     closed gate tells anyway.
     """
-    if reason.get("missing") is None:
+    if reason["code"] != "COMPLETENESS":
         return reason
     seen = score(rules, found, state_id, access)
     if seen == score(rules, found, state_id):
-        return reason
+        return {**reason, "missing": seen.missing}
     state, minimum = rules.state_of(state_id), reason["minimum"]
     gate = f"minimum {minimum}% for transition to '{told(state.label if state else state_id)}'"
     return {
         **reason,
         "score": seen.score,
-        "missing": [rules.attributes[each].alias for each in seen.missing],
+        "missing": seen.missing,
         "message": f"Completeness score {seen.score}% does not meet {gate}"
         if seen.score < minimum
         else f"Completeness does not meet {gate}: attributes hidden from the caller count too",
@@ -153,7 +181,11 @@ async def _evaluate(
     rules, record = seen.rules, seen.record
     lifecycle = rules.lifecycle
     assert lifecycle is not None
-    scores = {state_id: score(rules, found, state_id) for state_id in targets}
+    scores = await request.app[OFFLOAD].run_if(
+        is_much(seen, len(targets)),
+        record.workspace_id,
+        lambda: {state_id: score(rules, found, state_id).score for state_id in targets},
+    )
     told: dict[str, Any] = await request.app[WORKFLOW_SERVICE].request(
         "POST",
         f"/internal/workflows/{lifecycle.workflow_id}/evaluate",
@@ -161,11 +193,7 @@ async def _evaluate(
             "definitionVersion": lifecycle.version,
             "fromStateId": record.state_id,
             **({} if to_state_id is None else {"toStateId": to_state_id}),
-            "scores": {state_id: each.score for state_id, each in scores.items()},
-            "missing": {
-                state_id: [rules.attributes[i].alias for i in each.missing]
-                for state_id, each in scores.items()
-            },
+            "scores": scores,
         },
         request=request,
         reads=True,

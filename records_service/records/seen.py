@@ -19,6 +19,7 @@ from records_service.records.scopes import Values
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared.batching import Batched
 from shared.errors import NotFound
+from shared.offload import OFFLOAD
 from shared.postgres import DATABASE
 
 
@@ -61,11 +62,20 @@ async def see(app: web.Application, workspace_id: str, record_id: str) -> Seen:
 
 
 async def related_of(
-    app: web.Application, workspace_id: str, records: Iterable[tuple[Values, RecordRules]]
+    app: web.Application,
+    workspace_id: str,
+    records: Iterable[tuple[Values, RecordRules]],
+    *,
+    is_large: bool = False,
 ) -> Related:
     """Which of the records that these values name exist; one statement if they name any."""
-    asked = frozenset(i for values, rules in records for i in named(values, rules.relations))
+
+    def named_in_all() -> tuple[frozenset[str], list[str]]:
+        every = frozenset(i for values, rules in records for i in named(values, rules.relations))
+        return every, sorted(every)
+
+    asked, in_order = await app[OFFLOAD].run_if(is_large, workspace_id, named_in_all)
     if not asked:
         return Related()
     async with app[DATABASE].acquire() as conn:
-        return Related(asked, await store.existing(conn, workspace_id, sorted(asked)))
+        return Related(asked, await store.existing(conn, workspace_id, in_order))

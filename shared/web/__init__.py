@@ -27,6 +27,7 @@ from shared import metrics
 from shared.config import ServiceConfig
 from shared.errors import PayloadTooLarge
 from shared.identity import IdentityVerifier
+from shared.offload import OFFLOAD, Offload
 from shared.web.answering import (
     error_response,
     json_response,
@@ -38,6 +39,7 @@ from shared.web.call import (
     DEADLINE_HEADER,
     REQUEST_ID_HEADER,
     TRACE_HEADER,
+    has_large_body,
     identity_of,
     name_caller,
     name_peer,
@@ -103,6 +105,7 @@ def new_service(
     app[CONFIG] = config
     app[LIMITS] = limits
     app[DRAINING] = draining
+    app[OFFLOAD] = Offload(config.wait_seconds)
     if name is not None:
         app[NAME] = name
     app[READINESS] = list(probes)
@@ -196,6 +199,7 @@ __all__ = [
     "Route",
     "Routes",
     "error_response",
+    "has_large_body",
     "identity_of",
     "json_response",
     "name_caller",

@@ -33,6 +33,7 @@ class Call:
         "caller",
         "deadline",
         "error",
+        "has_large_body",
         "identity",
         "peer",
         "request_id",
@@ -55,6 +56,7 @@ class Call:
         self.trace_id: str | None = None
         self.upstream: str | None = None
         self.error: str | None = None
+        self.has_large_body = False
         self.waited_s = 0.0
 
     @property
@@ -72,6 +74,11 @@ def identity_of(request: web.Request) -> Identity:
     if identity is None:
         raise Unauthorized("Missing authentication")
     return identity
+
+
+def has_large_body(request: web.Request) -> bool:
+    """Whether the body that was read is so large that work on it belongs in a thread."""
+    return request[CALL].has_large_body
 
 
 def request_id_of(request: web.Request) -> str:

@@ -30,7 +30,7 @@ from shared.errors import (
     UnsupportedMediaType,
     ValidationError,
 )
-from shared.offload import off_loop
+from shared.offload import LARGE_BYTES, OFFLOAD
 from shared.shapes import Shape
 from shared.web.call import CALL
 from shared.web.exactness import check_numbers, with_plain_zeros
@@ -45,9 +45,8 @@ OFFSET_MAX: Final = 2**53 - 1
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
 _DEPTH_LOOKED_AT: Final = 100
-VALUES_MAX: Final = 250_000
+VALUES_MAX: Final = 100_000
 """How many values a body may have: members of objects and items of arrays, at any depth."""
-LARGE_BODY_BYTES: Final = 64 << 10
 _TEXTS_PER_VALUE: Final = 2
 _DEPTH_MAX: Final = 190
 _DEPTH_WRITTEN_MAX: Final = 254
@@ -85,10 +84,13 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     call = request[CALL]
     raw = await _raw(request, call.body_bytes_max)
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
-    if encoding is None and len(raw) <= LARGE_BODY_BYTES:
+    if encoding is None and len(raw) <= LARGE_BYTES:
         return _parsed(raw, model)
+    call.has_large_body = True
     share = None if call.identity is None else call.identity.workspace_id
-    return await off_loop(share, _unpacked, raw, encoding, call.body_bytes_max, model)
+    return await request.app[OFFLOAD].run(
+        share, _unpacked, raw, encoding, call.body_bytes_max, model
+    )
 
 
 async def _raw(request: web.Request, bytes_max: int) -> bytes:

@@ -10,6 +10,7 @@ parse a reference body: so neither a slow machine nor a busy one changes the res
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import itertools
@@ -33,6 +34,7 @@ from tests.kit.demo import furnish
 from tests.kit.described import DOCUMENT, OPERATIONS, Operation
 from tests.kit.processes import Process
 from tests.kit.sigma import Answer, Caller
+from tests.kit.workspace import Workspace
 
 BYTES_MAX: Final = (10 << 20) - 1_000
 VALUES: Final = VALUES_MAX - 1_000
@@ -40,9 +42,10 @@ MEMBERS_WITHOUT_BOUND: Final = 1_000
 TRIES: Final = 3
 PIECE_MAX: Final = 4.0
 LOOP_MAX: Final = 14.0
-"""In reference bodies; one takes about 30 ms on a slow core."""
+"""In reference bodies; one takes about 15 ms on a slow core."""
 
 WITH_BODY: Final = tuple(one for one in OPERATIONS if one.body is not None)
+JSON_BODY: Final = {"Content-Type": "application/json"}
 TICKS_S: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -278,3 +281,84 @@ async def test_no_body_of_any_endpoint_holds_a_loop(stack):
             lambda c=caller, o=operation, s=plain: send(c, o, s, packed=False),
         )
         assert not judge.found, "\n".join(judge.found)
+
+
+# The largest records.
+
+MANY_ATTRIBUTES: Final = 500
+MANY_STATES: Final = 200
+DIMENSIONS: Final = 3
+SEGMENTS: Final = 10
+SCOPES: Final = [
+    {f"dim-d{d}": f"seg-d{d}-{place // SEGMENTS**d % SEGMENTS}" for d in range(DIMENSIONS)}
+    for place in range(SEGMENTS**DIMENSIONS)
+]
+VALUES_PER_ENTRY: Final = DIMENSIONS + 3
+ATTRIBUTES_WITH_ALL: Final = VALUES // VALUES_PER_ENTRY // len(SCOPES)
+
+
+ALIASES: Final = [f"a{number}-".ljust(120, "x") for number in range(MANY_ATTRIBUTES)]
+"""So long that a list of what every state misses is larger than any body may be."""
+
+
+def large_values(word: str) -> dict[str, Any]:
+    """As many entries as a body may hold: each scope of as many attributes as that makes."""
+    return {
+        alias: [{"scope": scope, "value": f"{word}{place}"} for place, scope in enumerate(SCOPES)]
+        for alias in ALIASES[:ATTRIBUTES_WITH_ALL]
+    }
+
+
+async def furnish_widely(sigma: Workspace) -> None:
+    """The widest schema and the widest workflow, every gate of which is closed."""
+    dimensions = [f"dim-d{d}" for d in range(DIMENSIONS)]
+    for d in range(DIMENSIONS):
+        await sigma.dimension(f"d{d}", [f"d{d}-{segment}" for segment in range(SEGMENTS)])
+    for first in range(0, MANY_ATTRIBUTES, 10):
+        await asyncio.gather(
+            *(
+                sigma.attribute(
+                    ALIASES[number],
+                    dimensionIds=dimensions,
+                    validation={"required": True, "unique": number < ATTRIBUTES_WITH_ALL},
+                )
+                for number in range(first, first + 10)
+            )
+        )
+    states = [f"s{number}" for number in range(MANY_STATES)]
+    gate = {"requiresCompleteness": 100}
+    await sigma.workflow("wide", states, [(states[0], other, gate) for other in states[1:]])
+    await sigma.schema("wide", ALIASES, workflow="wf-wide")
+
+
+async def test_no_request_about_the_largest_record_holds_a_loop(stack):
+    sigma = await stack.workspace()
+    await furnish_widely(sigma)
+    judge = Judge()
+    processes = [stack[name] for name in ("gateway", "records_service", "workflow_service")]
+    words = (f"{letter}{number}-" for number in itertools.count() for letter in "abcdef")
+
+    def body() -> bytes:
+        return orjson.dumps({"schemaId": "schema-wide", "values": large_values(next(words))})
+
+    async def hear(method: str, path: str, sent: Callable[[], bytes] | None = None) -> None:
+        async def ask() -> Answer:
+            data = None if sent is None else sent()
+            answer = await sigma.admin.ask(method, path, data=data, headers=JSON_BODY)
+            answer.ok()
+            return answer
+
+        await judge.hear(f"{method} {path}", processes, ask)
+
+    await hear("POST", "/records", body)
+    await sigma.record("schema-wide", id="ent-large")
+    await hear("PUT", "/records/ent-large", body)
+    one = orjson.dumps({"scope": SCOPES[0], "value": "one"})
+    await hear("PATCH", f"/records/ent-large/values/{ALIASES[0]}", lambda: one)
+    for path in ("", "/completeness", "/transitions"):
+        await hear("GET", f"/records/ent-large{path}")
+    assert not judge.found, "\n".join(judge.found)
+    told = (await sigma.admin.get("/records/ent-large/completeness")).ok()
+    assert [len(each["missingIn"]) for each in told["states"]] == [
+        MANY_ATTRIBUTES - ATTRIBUTES_WITH_ALL
+    ] * MANY_STATES

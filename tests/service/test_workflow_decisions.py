@@ -54,7 +54,6 @@ async def ask(
         "definitionVersion": 1,
         "fromStateId": f"state-{start}",
         "scores": {"state-draft": score, "state-review": score, "state-published": score},
-        "missing": {"state-review": ["price"], "state-published": ["price", "material"]},
         **({} if target is None else {"toStateId": target}),
         **more,
     }
@@ -125,7 +124,6 @@ async def test_the_listing_tells_every_step_and_all_that_blocks_it(service: Runn
                             " for transition to 'review'",
                             "score": 50,
                             "minimum": 80,
-                            "missing": ["price"],
                         },
                     ],
                 },
@@ -155,7 +153,6 @@ async def test_the_listing_tells_every_step_and_all_that_blocks_it(service: Runn
                     " for transition to 'published'",
                     "score": 99,
                     "minimum": 100,
-                    "missing": ["price", "material"],
                 }
             ],
         },

@@ -232,7 +232,7 @@ async def test_what_is_remembered_has_a_bound(services: Services, monkeypatch: p
     remembered: Definitions = service.app[DEFINITIONS]
 
     async def decide(n: int) -> None:
-        await remembered.current(service.database, WORKSPACE, f"wf-w{n}")
+        await remembered.current(service.app, WORKSPACE, f"wf-w{n}")
 
     for n in (0, 1, 2, 0, 3):
         await decide(n)

@@ -263,7 +263,7 @@ def test_gzip_of_very_many_members_is_refused_before_they_are_copied():
         _decoded(member * 100_000, "gzip", 1_000)
 
 
-MUCH = "[[]]," * 50_000
+MUCH = "[[]]," * (VALUES_MAX // 4)
 LONG = "9" * 20
 
 
@@ -311,10 +311,15 @@ def test_commas_and_brackets_inside_of_texts_are_no_values():
 
 
 def test_what_a_large_catalogue_sends_is_not_too_much():
-    entries = [
-        {"scope": {"dim-language": f"seg-{number}"}, "value": "A text"} for number in range(5)
-    ] * 10_000
-    assert len(parse_body(orjson.dumps({"anything": entries}), Thing).anything) == 50_000
+    scope = {"dim-language": "seg-da", "dim-market": "seg-dk", "dim-channel": "seg-web"}
+    option = {"id": "val-1", "alias": "1", "label": "One", "sortOrder": 1, "parentId": "val-0"}
+    permissions = {f"attr-{number}": "write" for number in range(40)}
+    for large in (
+        [{"scope": scope, "value": "A text"}] * 15_000,
+        [{**option, "metadata": None}] * 10_000,
+        [{"schemaId": "schema-1", "attributePermissions": permissions}] * 500,
+    ):
+        assert parse_body(orjson.dumps({"anything": large}), Thing).anything == large
 
 
 def test_nesting_is_refused_where_it_could_not_be_written_again():

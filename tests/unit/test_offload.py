@@ -7,31 +7,43 @@ import threading
 
 import pytest
 
-from shared import offload
 from shared.errors import ServiceUnavailable
-from shared.offload import off_loop
+from shared.offload import WAITING_MAX, Offload
 from tests.kit.eventually import eventually
 
 
 async def test_it_is_done_in_another_thread_and_the_loop_goes_on():
+    offload = Offload()
     may_end = threading.Event()
 
     def work(name: str) -> str:
         assert may_end.wait(10)
         return f"{name} in {threading.current_thread().name}"
 
-    task = asyncio.create_task(off_loop("ws", work, "done"))
+    task = asyncio.create_task(offload.run("ws", work, "done"))
     await asyncio.sleep(0)
     may_end.set()
     assert (await task).startswith("done in offload")
 
 
+async def test_only_what_is_large_leaves_the_loop():
+    def where() -> str:
+        return threading.current_thread().name
+
+    offload = Offload()
+    here = threading.current_thread().name
+    assert await offload.run_if(False, "ws", where) == here
+    assert (await offload.run_if(True, "ws", where)).startswith("offload")
+
+
 async def test_what_it_raises_is_raised_here():
+    offload = Offload()
     with pytest.raises(ValueError, match="seven"):
-        await off_loop("ws", int, "seven")
+        await offload.run("ws", int, "seven")
 
 
 async def test_a_workspace_has_one_thread_and_leaves_the_other_to_the_rest():
+    offload = Offload()
     began: list[str] = []
     may_end = threading.Event()
 
@@ -39,9 +51,9 @@ async def test_a_workspace_has_one_thread_and_leaves_the_other_to_the_rest():
         began.append(name)
         assert may_end.wait(10)
 
-    first = [asyncio.create_task(off_loop("ws-a", work, "a")) for _ in range(5)]
+    first = [asyncio.create_task(offload.run("ws-a", work, "a")) for _ in range(5)]
     await eventually(lambda: began == ["a"])
-    other = asyncio.create_task(off_loop("ws-b", began.append, "b"))
+    other = asyncio.create_task(offload.run("ws-b", began.append, "b"))
     await other
     assert began == ["a", "b"]
     may_end.set()
@@ -50,17 +62,18 @@ async def test_a_workspace_has_one_thread_and_leaves_the_other_to_the_rest():
 
 
 async def test_too_much_that_waits_is_refused_and_what_was_given_up_never_begins():
+    offload = Offload()
     may_end = threading.Event()
-    first = asyncio.create_task(off_loop("ws", may_end.wait, 10))
+    first = asyncio.create_task(offload.run("ws", may_end.wait, 10))
     await asyncio.sleep(0)
     done: list[int] = []
     waiting = [
-        asyncio.create_task(off_loop("ws", done.append, number))
-        for number in range(offload.WAITING_MAX - 1)
+        asyncio.create_task(offload.run("ws", done.append, number))
+        for number in range(WAITING_MAX - 1)
     ]
     await asyncio.sleep(0)
     with pytest.raises(ServiceUnavailable):
-        await off_loop("ws-other", done.append, -1)
+        await offload.run("ws-other", done.append, -1)
     for task in waiting[1:]:
         task.cancel()
     may_end.set()

@@ -11,8 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
-from shared.offload import off_loop
-from shared.postgres import Database
+from shared.offload import OFFLOAD
+from shared.postgres import DATABASE
 from workflow_service.workflows import store
 from workflow_service.workflows.model import Workflow
 
@@ -29,11 +29,11 @@ class Definitions:
         self._known: OrderedDict[tuple[str, str], tuple[Workflow, int]] = OrderedDict()
         self._bytes = 0
 
-    async def current(self, db: Database, workspace_id: str, workflow_id: str) -> Workflow:
+    async def current(self, app: web.Application, workspace_id: str, workflow_id: str) -> Workflow:
         """The workflow as it is now, or `NotFound`. One statement, which reads only what is new."""
         key = (workspace_id, workflow_id)
         known = self._known.get(key)
-        async with db.acquire() as conn:
+        async with app[DATABASE].acquire() as conn:
             row = await store.get_unless_known(
                 conn, workspace_id, workflow_id, known[0].version if known else 0
             )
@@ -46,7 +46,7 @@ class Definitions:
         if size <= _INLINE_BYTES_MAX:
             workflow = store.parsed(row)
         else:
-            workflow = await off_loop(workspace_id, store.parsed, row)
+            workflow = await app[OFFLOAD].run(workspace_id, store.parsed, row)
         self._remember(key, workflow, size)
         return workflow
 

@@ -6,7 +6,7 @@ target state. A refused transition is told the first that fails, the listing tel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,21 +25,16 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """One gate that is closed, and why. The last three are the completeness gate's."""
+    """One gate that is closed, and why. The last two are the completeness gate's."""
 
     code: Gate
     message: str
     score: int | None = None
     minimum: int | float | None = None
-    missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a record has reached: per state id its score, and the attributes that would raise it."""
-
-    scores: Mapping[str, int]
-    missing: Mapping[str, Sequence[str]]
+Scores = Mapping[str, int]
+"""What a record has reached: state id -> its score for that state."""
 
 
 def role_at_the_gate(identity: Identity) -> str:
@@ -47,9 +42,7 @@ def role_at_the_gate(identity: Identity) -> str:
     return ADMIN_ROLE if identity.kind == "api_key" else identity.role_id or ""
 
 
-def check_step(
-    workflow: Workflow, start: str, target: str, role_id: str, standing: Standing
-) -> None:
+def check_step(workflow: Workflow, start: str, target: str, role_id: str, scores: Scores) -> None:
     """Raise `TransitionError` with the first reason why this step may not be taken now."""
     step = _step(workflow, start, target)
     if step is None:
@@ -57,19 +50,19 @@ def check_step(
             f"Transition from '{_label(workflow, start)}' to '{_label(workflow, target)}'"
             " is not allowed"
         )
-    for gate in closed_gates(workflow, step, role_id, standing):
+    for gate in closed_gates(workflow, step, role_id, scores):
         raise TransitionError(gate.message)
 
 
 def closed_gates(
-    workflow: Workflow, step: Transition, role_id: str, standing: Standing
+    workflow: Workflow, step: Transition, role_id: str, scores: Scores
 ) -> tuple[Closed, ...]:
     """Everything that keeps this role from taking this step; empty when nothing does."""
     return tuple(
         closed
         for closed in (
             _closed_to_role(workflow, step, role_id),
-            _closed_to_score(workflow, step, standing),
+            _closed_to_score(workflow, step, scores),
         )
         if closed is not None
     )
@@ -101,10 +94,10 @@ def _closed_to_role(workflow: Workflow, step: Transition, role_id: str) -> Close
     )
 
 
-def _closed_to_score(workflow: Workflow, step: Transition, standing: Standing) -> Closed | None:
+def _closed_to_score(workflow: Workflow, step: Transition, scores: Scores) -> Closed | None:
     minimum = step.requires_completeness
     # Whoever asks sends a score for every state; without one, nothing shows that it is reached.
-    score = standing.scores.get(step.to_state_id, 0)
+    score = scores.get(step.to_state_id, 0)
     if minimum is None or score >= minimum:
         return None
     return Closed(
@@ -113,7 +106,6 @@ def _closed_to_score(workflow: Workflow, step: Transition, standing: Standing) -
         f" for transition to '{_label(workflow, step.to_state_id)}'",
         score=score,
         minimum=whole(minimum),
-        missing=tuple(standing.missing.get(step.to_state_id, ())),
     )
 
 

@@ -178,19 +178,18 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
     identity = _caller(request)
     asked = await read_body(request, StepQuestion)
     workflow = await request.app[DEFINITIONS].current(
-        request.app[DATABASE], identity.workspace_id, request.match_info["id"]
+        request.app, identity.workspace_id, request.match_info["id"]
     )
     if workflow.version != asked.definition_version:
         return json_response({"stale": True, "definition": workflow.definition()})
     role_id = gates.role_at_the_gate(identity)
-    standing = gates.Standing(asked.scores, asked.missing)
     if asked.to_state_id is not None:
-        gates.check_step(workflow, asked.from_state_id, asked.to_state_id, role_id, standing)
+        gates.check_step(workflow, asked.from_state_id, asked.to_state_id, role_id, asked.scores)
         return json_response({"allowed": True})
     return json_response(
         {
             "transitions": [
-                _step_answer(step, gates.closed_gates(workflow, step, role_id, standing))
+                _step_answer(step, gates.closed_gates(workflow, step, role_id, asked.scores))
                 for step in gates.steps_from(workflow, asked.from_state_id)
             ]
         }
@@ -230,5 +229,5 @@ def _step_answer(step: Transition, closed: tuple[gates.Closed, ...]) -> dict[str
 def _reason(gate: gates.Closed) -> dict[str, Any]:
     reason: dict[str, Any] = {"code": gate.code, "message": gate.message}
     if gate.code is gates.Gate.COMPLETENESS:
-        reason |= {"score": gate.score, "minimum": gate.minimum, "missing": list(gate.missing)}
+        reason |= {"score": gate.score, "minimum": gate.minimum}
     return reason

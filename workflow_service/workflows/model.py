@@ -198,9 +198,6 @@ class ReferenceDraft(_Shape):
     workflow_id: str
 
 
-Missing = Annotated[list[str], AtMost(ATTRIBUTES_MAX)]
-
-
 class StepQuestion(_Shape):
     """What records_service asks about a record: may it go there? Where may it go at all."""
 
@@ -208,4 +205,3 @@ class StepQuestion(_Shape):
     from_state_id: str
     to_state_id: str | None = None
     scores: Annotated[dict[str, int], AtMost(STATES_MAX)] = Field(default={})
-    missing: Annotated[dict[str, Missing], AtMost(STATES_MAX)] = Field(default={})

@@ -1,0 +1,75 @@
+"""Writes answers that may be many megabytes piece by piece: no more than one is held at a time.
+
+return await response_in_pieces(request, b"[", things, written, b"]", is_large=...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+from aiohttp import hdrs, web
+
+from shared.errors import ServiceUnavailable
+from shared.offload import OFFLOAD
+from shared.web import identity_of
+
+T = TypeVar("T")
+
+PIECE_BYTES: Final = 4 << 20
+"""An answer up to this size is sent with its length; a larger one is sent in chunks."""
+
+
+async def response_in_pieces(
+    request: web.Request,
+    head: bytes,
+    things: Iterable[T],
+    written: Callable[[T], bytes],
+    tail: bytes,
+    *,
+    is_large: bool,
+) -> web.StreamResponse:
+    """The JSON of all things, with commas between, between head and tail.
+
+    Where there is much to do, `written` is called in a thread.
+    """
+    response: web.StreamResponse | None = None
+    share, left = identity_of(request).workspace_id, iter(things)
+    buffered = bytearray(head)
+    comma = b""
+    while True:
+        try:
+            piece = await request.app[OFFLOAD].run_if(is_large, share, _piece, left, written)
+        except ServiceUnavailable:
+            if response is None or request.transport is None:
+                raise
+            # What has begun cannot be refused: broken off, it is taken for whole by nobody.
+            request.transport.abort()
+            return response
+        if not piece:
+            break
+        if response is None and len(buffered) + len(piece) > PIECE_BYTES:
+            response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: "application/json"})
+            await response.prepare(request)
+        buffered += comma + piece
+        comma = b","
+        if response is not None:
+            await response.write(bytes(buffered))
+            buffered.clear()
+    buffered += tail
+    if response is None:
+        return web.Response(body=bytes(buffered), content_type="application/json")
+    await response.write(bytes(buffered))
+    await response.write_eof()
+    return response
+
+
+def _piece(left: Iterator[T], written: Callable[[T], bytes]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    for thing in left:
+        parts.append(written(thing))
+        size += len(parts[-1])
+        if size >= PIECE_BYTES:
+            break
+    return b",".join(parts)
