@@ -71,8 +71,11 @@ async def page(
              ) a
         )
         SELECT e.id, e.record_id, e.action, e.user_id, e.at,
+               -- The first is always there, as in records/store.py.
                CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
                          <= {bytes_max}
+                      OR sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
+                         = octet_length(e.changes::text)
                     THEN e.changes END AS changes,
                e.from_state_id, e.to_state_id, e.comment, head.total
           FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)

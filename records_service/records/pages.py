@@ -3,8 +3,8 @@
 Five hundred records of ten megabytes are too many for one page.
 
 The statement that reads a page adds up what it found and leaves out the documents beyond the bound,
-so they never reach this process. A client that named a `limit` is refused, and told how many would
-fit; one that did not gets a shorter page, whose `limit` says so.
+so they never reach this process; the first is always sent. A client that named a `limit` is
+refused, and told how many would fit; one that did not gets a shorter page, whose `limit` says so.
 
 A list of a million records takes PostgreSQL a hundred times as long as one record does. Lists have
 a pool of their own, three eighths of the connections, so that requests for single records find
@@ -77,6 +77,8 @@ async def list_connection(app: web.Application, workspace_id: str) -> AsyncItera
 def fitting(documents: Sequence[Any], *, limit_is_asked: bool) -> int:
     """How many documents of the page fit; those from the first that was left out (None) do not.
 
+    One always fits, however large it is: nobody could get past it otherwise.
+
     Raises `ValidationError` where the client named the limit: a shorter page than the one asked for
     would be taken for the end of the list. Where it did not, the answer's `limit` says how long the
     page is, and the next one begins after that.
@@ -84,7 +86,7 @@ def fitting(documents: Sequence[Any], *, limit_is_asked: bool) -> int:
     if None not in documents:
         return len(documents)
     fit = documents.index(None)
-    if limit_is_asked or fit == 0:
+    if limit_is_asked:
         raise ValidationError.at(
             "/limit",
             f"Field 'limit' asks for more than {PAGE_BYTES_MAX} bytes from here:"

@@ -190,8 +190,11 @@ async def page(
              ) r
         )
         SELECT p.workspace_id, p.id, p.schema_id, p.state_id, p.version,
+               -- The first is always there, whatever its size: only there the sum is its own.
                CASE WHEN sum(octet_length(p.document)) OVER (ORDER BY p.created_at, p.id)
                          <= {bytes_max}
+                      OR sum(octet_length(p.document)) OVER (ORDER BY p.created_at, p.id)
+                         = octet_length(p.document)
                     THEN p.document END AS document, p.written_by,
                p.created_at, p.updated_at, p.created_by, p.updated_by,
                head.total, head.model_version

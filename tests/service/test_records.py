@@ -612,6 +612,26 @@ async def test_a_page_of_too_many_bytes_is_refused_and_told_what_would_fit(admin
         assert (await admin.get("/records?offset=9")).ok()["items"] == []
 
 
+@pytest.mark.parametrize("path", ["/records", "/audit", "/records/ent-1/audit"])
+async def test_one_item_that_is_larger_than_a_page_is_answered(admin, monkeypatch, path):
+    for number in range(3):
+        await create(admin, f"ent-{number}", name="x" * 10_000)
+    for number in range(2):
+        await admin.patch("/records/ent-1/values/name", {"value": f"{number}" * 10_000})
+    everything = (await admin.get(path)).ok()
+    monkeypatch.setattr(pages, "PAGE_BYTES_MAX", 5_000)
+    for offset in range(everything["total"] - 1):
+        for limit in ("", "&limit=1"):
+            page = (await admin.get(f"{path}?offset={offset}{limit}")).ok()
+            assert page["items"] == [everything["items"][offset]]
+            assert (page["limit"], page["total"]) == (1, everything["total"])
+    assert (await admin.get(f"{path}?limit=2")).told == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'limit' asks for more than 5000 bytes from here: expected at most 1, got 2",
+    )
+
+
 @pytest.mark.parametrize("path", ["/records", "/audit", "/records/ent-0/audit"])
 async def test_a_page_without_a_limit_is_shorter_and_says_so(admin, monkeypatch, path):
     for number in range(4):
