@@ -4,8 +4,8 @@ Workspaces and users have no HTTP endpoints. The command needs `SIGMA_DATABASE_U
 else: no broker, no running service. What it changes is told to the gateways through the outbox, by
 the service as soon as it runs.
 
-Exit codes: 0 done; 1 it could not be done, and the message says why; 2 the call was wrong; 3 it
-exists already. Passwords come from standard input or are asked for, never from the command line,
+Exit codes: 0 done; 1 it could not be done, and the message says why; 2 usage error; 3 it exists
+already. Passwords come from standard input or are asked for, never from the command line,
 where others could read them; none is printed.
 """
 
@@ -17,27 +17,29 @@ import getpass
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
 import structlog
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from auth_service.api_keys import store as keys
 from auth_service.sessions.passwords import check_password, hashed
 from auth_service.users import commands as users
 from auth_service.users import store
 from auth_service.users.addresses import normalised
 from auth_service.workspaces import commands as workspaces
+from auth_service.workspaces import store as workspace_store
 from auth_service.workspaces.model import RECORD_LIMIT_DEFAULT, RECORD_LIMIT_MAX
-from shared.config import PREFIX, ConfigError, load
+from shared.config import PREFIX, ConfigError, DatabaseUrl, load
 from shared.errors import ApiError, Conflict, NotFound, ServiceUnavailable, ValidationError
 from shared.ids import is_id
 from shared.postgres import Database
 
 DONE: Final = 0
 FAILED: Final = 1
-CALLED_WRONGLY: Final = 2
+USAGE_ERROR: Final = 2
 EXISTS: Final = 3
 
 NAME_LENGTH_MAX: Final = 255
@@ -50,11 +52,11 @@ class _Settings(BaseSettings):
         env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    database_url: SecretStr
+    database_url: DatabaseUrl
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what is asked; returns the exit code, or exits with it when the call was wrong."""
+    """Do what is asked; returns the exit code, or exits with it on a usage error."""
     asked = _parser().parse_args(arguments)
     # What the libraries have to say is for the log of a service; here one line must be enough.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -63,16 +65,17 @@ def main(arguments: Sequence[str]) -> int:
         print(asyncio.run(_work(url, asked)))  # noqa: T201 - the answer of a command
     except Conflict as error:
         # A script that goes on at "exists already" must not go on without the user it wanted.
-        return _say(error.message, FAILED if isinstance(error, store.AddressTaken) else EXISTS)
+        other = isinstance(error, (store.AddressTaken, store.FormerUser))
+        return _say(error.message, FAILED if other else EXISTS)
     except (ValidationError, ConfigError) as error:
-        return _say(str(error), CALLED_WRONGLY)
+        return _say(str(error), USAGE_ERROR)
     except ServiceUnavailable:
         return _say("The database does not answer; is SIGMA_DATABASE_URL right?", FAILED)
     except ApiError as error:
         return _say(error.message, FAILED)
-    except asyncpg.UndefinedTableError:
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
         return _say(
-            "The database has no tables yet: run python -m shared.migrations auth_service", FAILED
+            "The database lacks migrations: run python -m shared.migrations auth_service", FAILED
         )
     return DONE
 
@@ -94,6 +97,16 @@ async def _create_workspace(db: Database, asked: argparse.Namespace) -> str:
     )
 
 
+async def _list_workspaces(db: Database, _asked: argparse.Namespace) -> str:
+    async with db.acquire() as conn:
+        found = await workspace_store.listed(conn)
+    head = ("ID", "NAME", "USERS", "RECORD LIMIT", "CREATED")
+    return _table(
+        head,
+        [(w.id, w.name, users, w.record_limit, w.created_at) for w, users in found],
+    )
+
+
 async def _set_record_limit(db: Database, asked: argparse.Namespace) -> str:
     workspace = await workspaces.set_record_limit(db, asked.workspace, asked.limit)
     return f"Workspace '{workspace.id}' has room for {workspace.record_limit} records"
@@ -111,6 +124,69 @@ async def _create_user(db: Database, asked: argparse.Namespace) -> str:
         quick_login=asked.quick_login,
     )
     return f"User '{user.id}' created in workspace '{user.workspace_id}' with role '{user.role_id}'"
+
+
+async def _list_users(db: Database, asked: argparse.Namespace) -> str:
+    async with db.acquire() as conn:
+        await workspace_store.check_exists(conn, asked.workspace)
+        found = await store.of_workspace(conn, asked.workspace)
+    head = ("ID", "E-MAIL", "NAME", "ROLE", "STATE", "CREATED")
+    return _table(
+        head,
+        [(u.id, u.email, u.name, u.role_id, _state(u.active), u.created_at) for u in found],
+    )
+
+
+async def _list_keys(db: Database, asked: argparse.Namespace) -> str:
+    async with db.acquire() as conn:
+        await workspace_store.check_exists(conn, asked.workspace)
+        found = await keys.all_of(conn, asked.workspace)
+    head = ("ID", "NAME", "PERMISSIONS", "STATE", "CREATED BY", "CREATED", "LAST USED")
+    return _table(
+        head,
+        [
+            (
+                *(key.id, key.name, ",".join(sorted(key.permissions)), _state(key.active)),
+                *(key.created_by, key.created_at, key.last_used_at),
+            )
+            for key in found
+        ],
+    )
+
+
+async def _show_user(db: Database, asked: argparse.Namespace) -> str:
+    workspace_id, user_id = await _whom(db, asked)
+    async with db.acquire() as conn:
+        user = await store.find(conn, workspace_id, user_id)
+        if user is None:
+            raise NotFound.of("User", user_id)
+        made = [k for k in await keys.all_of(conn, workspace_id) if k.created_by == user_id]
+    shown = {
+        "workspace": user.workspace_id,
+        "id": user.id,
+        "e-mail": user.email,
+        "name": user.name,
+        "role": user.role_id,
+        "state": _state(user.active),
+        "quick login": "yes" if user.quick_login else "no",
+        "created": _shown(user.created_at),
+        "updated": _shown(user.updated_at),
+        "active API keys": ", ".join(key.id for key in made if key.active) or "-",
+    }
+    return "\n".join(f"{name + ':':17}{_shown(value)}" for name, value in shown.items())
+
+
+async def _delete_user(db: Database, asked: argparse.Namespace) -> str:
+    workspace_id, user_id = await _whom(db, asked)
+    user = await users.delete(db, workspace_id, user_id)
+    async with db.acquire() as conn:
+        made = [
+            key.id
+            for key in await keys.all_of(conn, workspace_id)
+            if key.active and key.created_by == user_id
+        ]
+    told = f"User '{user.id}' of workspace '{user.workspace_id}' is deleted"
+    return f"{told}; API keys that stay active: {', '.join(made)}" if made else told
 
 
 async def _set_password(db: Database, asked: argparse.Namespace) -> str:
@@ -155,6 +231,30 @@ def _password(asked: argparse.Namespace) -> str:
     return check_password(getpass.getpass("Password: "))
 
 
+def _state(active: bool) -> str:
+    return "active" if active else "disabled"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    # What others wrote must not be able to move the cursor of a terminal.
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [list(head), *([_shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
 def _say(message: str, code: int) -> int:
     print(message, file=sys.stderr)  # noqa: T201 - the answer of a command
     return code
@@ -163,8 +263,9 @@ def _say(message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m auth_service admin",
-        description="Make and change workspaces and users. Needs SIGMA_DATABASE_URL.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong call, 3 exists already.",
+        description="Manage workspaces and users. Reads SIGMA_DATABASE_URL: the database of"
+        " auth_service, which need not run.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage error, 3 exists already.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -173,21 +274,27 @@ def _parser() -> argparse.ArgumentParser:
         one.set_defaults(work=work)
         return one
 
-    one = command("create-workspace", _create_workspace, "Make a workspace with its role-admin.")
+    one = command(
+        "create-workspace", _create_workspace, "Create a workspace and its administrator role."
+    )
     one.add_argument("--id", required=True, type=_id, help="such as ws-demo")
     one.add_argument("--name", required=True, type=_name)
     one.add_argument(
         "--record-limit", type=_limit, default=RECORD_LIMIT_DEFAULT, help="default %(default)s"
     )
 
-    one = command("set-record-limit", _set_record_limit, "Say how many records may be held.")
+    command("list-workspaces", _list_workspaces, "List all workspaces.")
+
+    one = command("set-record-limit", _set_record_limit, "Set a workspace's record limit.")
     one.add_argument("--workspace", required=True, type=_id)
     one.add_argument("--limit", required=True, type=_limit)
 
-    one = command("create-user", _create_user, "Make a user.")
+    one = command("create-user", _create_user, "Create a user.")
     one.add_argument("--workspace", required=True, type=_id)
     one.add_argument("--id", required=True, type=_id, help="such as user-admin")
-    one.add_argument("--email", required=True, help="to log in with; nobody else may have it")
+    one.add_argument(
+        "--email", required=True, help="to log in with; unique in the whole installation"
+    )
     one.add_argument("--name", required=True, type=_name)
     one.add_argument("--role", required=True, type=_id, help="such as role-admin")
     one.add_argument(
@@ -195,22 +302,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     _takes_password(one)
 
-    one = command("set-password", _set_password, "Give a user another password.")
+    one = command("list-users", _list_users, "List the users of a workspace.")
+    one.add_argument("--workspace", required=True, type=_id)
+    one = command("list-keys", _list_keys, "List the API keys of a workspace, without the keys.")
+    one.add_argument("--workspace", required=True, type=_id)
+    _names_user(command("show-user", _show_user, "Show one user."))
+
+    told = "Set a user's password and end all sessions of the user."
+    one = command("set-password", _set_password, told)
     _names_user(one)
     _takes_password(one)
-    _names_user(command("disable-user", _disable_user, "Let a user in no more, from now on."))
-    _names_user(command("enable-user", _enable_user, "Let a disabled user in again."))
-    one = command("set-role", _set_role, "Give a user another role, from now on.")
+    _names_user(command("disable-user", _disable_user, "Disable a user immediately."))
+    _names_user(command("enable-user", _enable_user, "Enable a disabled user."))
+    told = "Delete a user immediately and for ever. The history keeps the id; API keys stay."
+    _names_user(command("delete-user", _delete_user, told))
+    one = command("set-role", _set_role, "Set a user's role, effective immediately.")
     _names_user(one)
     one.add_argument("--role", required=True, type=_id)
     return parser
 
 
 def _names_user(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--workspace", type=_id, help="with --id, which is unique inside of it")
+    one.add_argument("--workspace", type=_id, help="the user's workspace; needed with --id")
     who = one.add_mutually_exclusive_group(required=True)
-    who.add_argument("--id", type=_id)
-    who.add_argument("--email", help="alone it is enough")
+    who.add_argument("--id", type=_id, help="the user's id; needs --workspace")
+    who.add_argument("--email", help="the user's e-mail address; needs no --workspace")
 
 
 def _takes_password(one: argparse.ArgumentParser) -> None:

@@ -45,6 +45,7 @@ WORKSPACE_UPDATED = "auth.workspace.updated"
 USER_CREATED = "auth.user.created"
 USER_UPDATED = "auth.user.updated"
 USER_DISABLED = "auth.user.disabled"
+USER_DELETED = "auth.user.deleted"
 ROLE_CREATED = "auth.role.created"
 ROLE_UPDATED = "auth.role.updated"
 ROLE_DELETED = "auth.role.deleted"
@@ -78,6 +79,7 @@ STAGED_TYPES: tuple[str, ...] = (
     USER_CREATED,
     USER_UPDATED,
     USER_DISABLED,
+    USER_DELETED,
     ROLE_CREATED,
     ROLE_UPDATED,
     ROLE_DELETED,

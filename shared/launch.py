@@ -24,7 +24,7 @@ import uvloop
 from aiohttp import web
 
 from shared import logs, tracing
-from shared.config import ConfigError, ServiceConfig, load
+from shared.config import PREFIX, ConfigError, DatabaseConfig, ServiceConfig, load
 from shared.stopping import STOP_SIGNALS, end_when_told
 from shared.web import DRAINING, LIMITS, EdgeRunner, Limits
 from shared.web.probes import probes_of
@@ -33,6 +33,9 @@ Role = Literal["api", "worker", "all"]
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
 
 FINISH_S_MAX: Final = 15.0
+AUTH_SERVICE: Final = "auth_service"
+"""The one whose program has administration commands besides."""
+
 BACKLOG: Final = 1024
 _PROBES = Limits(connections_max=256, body_bytes_max=1024)
 _FILES_BESIDE_CLIENTS: Final = 512
@@ -65,9 +68,7 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
     """`python -m <service> [--role api|worker|all]`; exits 2 when the configuration is wrong."""
     end_when_told()
     service = kind.__module__.split(".")[0]
-    parser = argparse.ArgumentParser(prog=f"python -m {service}")
-    parser.add_argument("--role", choices=["api", "worker", "all"], default="all")
-    role: Role = parser.parse_args().role
+    role: Role = _parser(service, kind).parse_args().role
     try:
         config = load(kind)
     except ConfigError as error:
@@ -88,6 +89,30 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
     finally:
         tracing.stop()
         logs.stop()
+
+
+def _parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
+    def variables(*, required: bool) -> str:
+        fields = kind.model_fields.items()
+        return ", ".join(
+            f"{PREFIX}{name.upper()}" for name, field in fields if field.is_required() is required
+        )
+
+    also = "" if service != AUTH_SERVICE else ", or manage workspaces and users: admin --help"
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {service}",
+        description=f"Serve until SIGTERM{also}. The configuration comes from the environment;"
+        " docs/operations.md describes each variable.",
+        epilog=f"Required: {variables(required=True)}. Optional: {variables(required=False)}.",
+    )
+    # A process without a database has no events to carry: its role is accepted and means nothing.
+    told = (
+        "api: only serve requests; worker: only publish and consume events; all: both (default)"
+        if issubclass(kind, DatabaseConfig)
+        else argparse.SUPPRESS
+    )
+    parser.add_argument("--role", choices=["api", "worker", "all"], default="all", help=told)
+    return parser
 
 
 @asynccontextmanager

@@ -41,6 +41,19 @@ async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
     )
 
 
+async def all_of(conn: Conn, workspace_id: str) -> list[ApiKey]:
+    """Every key of the workspace, oldest first; for the operator, who reads nothing beside it."""
+    rows = await conn.fetch(
+        """SELECT workspace_id, id, name, permissions, key_hash, active, version, created_by,
+                  created_at, last_used_at
+             FROM api_keys
+            WHERE workspace_id = $1
+            ORDER BY created_at, id""",
+        workspace_id,
+    )
+    return [of_row(row) for row in rows]
+
+
 async def get_locked(conn: Conn, workspace_id: str, key_id: str) -> ApiKey:
     """The key, which nobody else changes until the transaction ends. Raises `NotFound`."""
     row = await conn.fetchrow(

@@ -6,6 +6,7 @@ and a changed role acts, also with tokens that were handed out before.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from auth_service.source import SOURCE
@@ -29,7 +30,7 @@ async def create(
     password_hash: str,
     quick_login: bool,
 ) -> User:
-    """Raises `Conflict` (id), `AddressTaken`, or `NotFound` (workspace or role)."""
+    """Raises `Conflict` (id), `AddressTaken`, `FormerUser`, or `NotFound` (workspace or role)."""
     now = datetime.now(UTC)
     user = User(
         workspace_id=workspace_id,
@@ -46,6 +47,7 @@ async def create(
     async with db.transaction() as conn:
         await workspaces.check_exists(conn, workspace_id)
         await store.insert(conn, user, password_hash)
+        await store.check_not_former(conn, workspace_id, user_id)
         await outbox.stage(conn, _told(events.USER_CREATED, user))
     return user
 
@@ -55,6 +57,19 @@ async def disable(db: Database, workspace_id: str, user_id: str) -> User:
     async with db.transaction() as conn:
         user = await store.disable(conn, workspace_id, user_id)
         await outbox.stage(conn, _told(events.USER_DISABLED, user))
+    return user
+
+
+async def delete(db: Database, workspace_id: str, user_id: str) -> User:
+    """Delete the user and end all sessions. Raises `NotFound`.
+
+    The e-mail address is free again. The id is not: the history and the API keys that the user
+    made go on naming it, and must not come to name somebody else.
+    """
+    async with db.transaction() as conn:
+        user = await store.delete(conn, workspace_id, user_id)
+        deleted = replace(user, version=user.version + 1)
+        await outbox.stage(conn, _told(events.USER_DELETED, deleted))
     return user
 
 

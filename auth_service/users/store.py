@@ -28,6 +28,10 @@ class AddressTaken(Conflict):
     """The user's id is free, but somebody else logs in with the address."""
 
 
+class FormerUser(Conflict):
+    """The id belonged to a user who was deleted."""
+
+
 async def insert(conn: Conn, user: User, password_hash: str) -> None:
     """Raises `Conflict` when the id is taken, `AddressTaken`, or `NotFound` without the role."""
     with translated(
@@ -60,6 +64,53 @@ async def insert(conn: Conn, user: User, password_hash: str) -> None:
             user.workspace_id,
             user.id,
         )
+
+
+async def check_not_former(conn: Conn, workspace_id: str, user_id: str) -> None:
+    """Raises `FormerUser`. Asked after `insert`, which waits for a deletion that is under way."""
+    former = await conn.fetchval(
+        "SELECT true FROM former_users WHERE workspace_id = $1 AND id = $2", workspace_id, user_id
+    )
+    if former:
+        raise FormerUser(
+            f"User id '{told(user_id)}' belonged to a deleted user and is not given again"
+        )
+
+
+async def delete(conn: Conn, workspace_id: str, user_id: str) -> User:
+    """Remove the user and the address, and keep the id. Raises `NotFound`."""
+    row = await conn.fetchrow(
+        """DELETE FROM users
+            WHERE workspace_id = $1 AND id = $2
+        RETURNING workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at, sessions_from""",
+        workspace_id,
+        user_id,
+    )
+    user = _found(row, user_id)
+    await conn.execute(
+        "DELETE FROM addresses WHERE workspace_id = $1 AND user_id = $2", workspace_id, user_id
+    )
+    await conn.execute(
+        """INSERT INTO former_users (workspace_id, id, deleted_at)
+           VALUES ($1, $2, clock_timestamp())""",
+        workspace_id,
+        user_id,
+    )
+    return user
+
+
+async def of_workspace(conn: Conn, workspace_id: str) -> list[User]:
+    """All users, oldest first."""
+    rows = await conn.fetch(
+        """SELECT workspace_id, id, email, name, role_id, active, quick_login, version,
+                  created_at, updated_at, sessions_from
+             FROM users
+            WHERE workspace_id = $1
+            ORDER BY created_at, id""",
+        workspace_id,
+    )
+    return [_user(row) for row in rows]
 
 
 async def find_login(conn: Conn, address: str) -> Login | None:

@@ -23,6 +23,17 @@ async def insert(conn: Conn, workspace: Workspace) -> None:
         )
 
 
+async def listed(conn: Conn) -> list[tuple[Workspace, int]]:
+    """Every workspace and how many users it has, oldest first."""
+    rows = await conn.fetch(
+        """SELECT w.workspace_id, w.name, w.record_limit, w.version, w.created_at, w.updated_at,
+                  (SELECT count(*) FROM users AS u WHERE u.workspace_id = w.workspace_id) AS users
+             FROM workspaces AS w
+            ORDER BY w.created_at, w.workspace_id"""
+    )
+    return [(_workspace(row), row["users"]) for row in rows]
+
+
 async def set_record_limit(conn: Conn, workspace_id: str, record_limit: int) -> Workspace:
     """Raises `NotFound`."""
     row = await conn.fetchrow(

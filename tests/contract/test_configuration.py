@@ -89,6 +89,27 @@ def test_a_service_without_settings_names_all_it_needs(service):
     assert set(re.findall(r"(SIGMA_[A-Z_]+) is missing", done.stderr)) == needed
 
 
+@pytest.mark.parametrize("service", CONFIGS)
+def test_the_help_of_a_service_names_its_variables_and_its_roles(service):
+    done = subprocess.run(
+        [sys.executable, "-m", service, "--help"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "COLUMNS": "1000"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    required, optional = done.stdout.split("Required: ")[1].split("Optional: ")
+    fields = CONFIGS[service].model_fields.items()
+    for name, field in fields:
+        assert f"SIGMA_{name.upper()}" in (required if field.is_required() else optional)
+    assert ("--role" in done.stdout) == (service != "gateway")
+    assert ("worker: only publish" in done.stdout) == (service != "gateway")
+    assert ("admin --help" in done.stdout) == (service == "auth_service")
+
+
 def test_a_secret_that_is_wrong_is_not_repeated():
     wrong = "local=bm90LTMyLWJ5dGVz"
     done = subprocess.run(

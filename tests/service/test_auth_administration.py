@@ -276,7 +276,82 @@ async def test_a_password_and_a_role_can_be_changed(operator, services):
     assert answer.body["roleId"] == "role-editor"
 
 
-@pytest.mark.parametrize("command", ["set-password", "disable-user", "enable-user"])
+async def test_workspaces_and_users_are_listed_and_a_user_is_shown(operator):
+    await operator(*WORKSPACE, "--record-limit", "7")
+    await operator("create-workspace", "--id", "ws-other", "--name", "Other\x1b[2J")
+    await operator(*USER)
+    await operator("disable-user", "--email", "admin@sigma.io")
+    done = await operator("list-workspaces")
+    lines = [line.split() for line in done.out.splitlines()]
+    assert (done.code, lines[0]) == (0, ["ID", "NAME", "USERS", "RECORD", "LIMIT", "CREATED"])
+    assert lines[1][:-1] == ["ws-demo", "Demo", "1", "7"]
+    assert lines[2][0] == "ws-other"
+    assert "\x1b" not in done.out
+    done = await operator("list-users", "--workspace", "ws-demo")
+    (_, line) = done.out.splitlines()
+    assert line.split()[:-1] == [
+        *("user-admin", "admin@sigma.io", "Admin", "User", "role-admin", "disabled")
+    ]
+    assert (await operator("list-users", "--workspace", "ws-none")).told == (
+        1,
+        "Workspace 'ws-none' not found",
+    )
+    shown = (await operator("show-user", "--email", "ADMIN@sigma.io")).out
+    told = {name: value.strip() for name, value in (at.split(":", 1) for at in shown.splitlines())}
+    assert told.pop("created") < told.pop("updated") + "."
+    assert told == {
+        "workspace": "ws-demo",
+        "id": "user-admin",
+        "e-mail": "admin@sigma.io",
+        "name": "Admin User",
+        "role": "role-admin",
+        "state": "disabled",
+        "quick login": "no",
+        "active API keys": "-",
+    }
+
+
+async def test_a_deleted_user_is_out_at_once_and_the_id_is_never_given_again(operator, services):
+    await operator(*WORKSPACE)
+    await operator(*USER)
+    auth = await serving(services, operator)
+    body = {"email": "admin@sigma.io", "password": PASSWORD}
+    token = (await auth.stranger().post("/auth/login", body)).ok()["token"]
+    await operator.fetch(
+        """INSERT INTO api_keys
+           VALUES ('ws-demo', 'apikey-1', 'Export', '{read}', 'x', true, 1, 'user-admin', now())"""
+    )
+    done = await operator("delete-user", "--email", "admin@sigma.io")
+    assert done.told == (
+        0,
+        "User 'user-admin' of workspace 'ws-demo' is deleted; API keys that stay active: apikey-1",
+    )
+    assert (await operator.staged())[-1] == (
+        "auth.user.deleted",
+        {"userId": "user-admin", "version": 2, "roleId": "role-admin"},
+    )
+    assert await log_in(auth) == 401
+    refreshed = await auth.stranger().post("/auth/refresh", {"token": token})
+    assert refreshed.status == 401
+    question = {"userId": "user-admin", "workspaceId": "ws-demo", "roleId": "role-admin"}
+    assert (await auth.as_service(GATEWAY).post("/internal/identities", question)).status == 401
+    assert "apikey-1" in (await operator("list-keys", "--workspace", "ws-demo")).out
+    # The id stays with the history, also for whoever made it again in the same moment.
+    assert (await operator(*USER)).told == (
+        1,
+        "User id 'user-admin' belonged to a deleted user and is not given again",
+    )
+    assert await operator.fetch("SELECT FROM users") == []
+    # The address is free.
+    other = [word.replace("user-admin", "user-eva") for word in USER]
+    assert (await operator(*other)).code == 0
+    assert (await operator("delete-user", "--workspace", "ws-demo", "--id", "user-x")).told == (
+        1,
+        "User 'user-x' not found",
+    )
+
+
+@pytest.mark.parametrize("command", ["set-password", "disable-user", "show-user"])
 async def test_a_user_who_is_not_there_is_told(operator, command):
     stdin = ["--password-stdin"] if command == "set-password" else []
     assert (await operator(command, "--email", "x@y.z", *stdin)).told == (
@@ -321,6 +396,14 @@ async def test_help_is_no_error(operator):
     done = await operator("create-user", "--help")
     assert done.code == 0
     assert "--password-stdin" in done.out
+    listed = (await operator("--help")).out
+    for told in (
+        "Create a workspace and its administrator role.",
+        "Set a workspace's record limit.",
+        "Disable a user immediately.",
+        "2 usage error",
+    ):
+        assert told in " ".join(listed.split())
 
 
 # --- the environment
@@ -334,13 +417,18 @@ async def test_without_a_database_the_reason_is_told_in_one_line(operator, monke
     done = await operator(*WORKSPACE)
     assert done.code == 2
     assert "SIGMA_DATABASE_URL is missing" in done.err
+    monkeypatch.setenv("SIGMA_DATABASE_URL", "mysql://sigma:secret@db/none")
+    done = await operator(*WORKSPACE)
+    assert done.code == 2
+    assert "expected an address such as postgresql://" in done.err
+    assert "secret" not in done.err
 
 
 async def test_a_database_without_tables_is_told(operator, database_url, monkeypatch):
     monkeypatch.setenv("SIGMA_DATABASE_URL", database_url)
     assert (await operator(*WORKSPACE)).told == (
         1,
-        "The database has no tables yet: run python -m shared.migrations auth_service",
+        "The database lacks migrations: run python -m shared.migrations auth_service",
     )
 
 

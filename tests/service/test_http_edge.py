@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import tomllib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from shared.web import DRAINING, READINESS, Routes, name_route
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.raw_http import request, speak
+from tests.kit.servers import ROOT
 from tests.kit.sigma import Caller, error
 from tests.service.edge_world import (
     BODY_BYTES_MAX,
@@ -543,6 +545,13 @@ async def test_readiness_follows_what_the_service_needs(edge: Edge):
     told = await _internal(edge, "/readyz", 503)
     assert told == '{"error":"SERVICE_UNAVAILABLE","message":"Service unavailable"}'
     assert await _internal(edge, "/healthz") == '{"status":"ok"}'
+
+
+async def test_metrics_tell_the_version_and_no_series_that_nobody_asks_for(edge: Edge):
+    text = await _internal(edge, "/metrics")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f'sigma_build_info{{version="{version}"}} 1.0' in text
+    assert "_created" not in text
 
 
 async def test_metrics_count_by_template_and_status(edge: Edge):

@@ -108,6 +108,7 @@ def test_every_request_leaves_one_line_without_credentials(keyring: Keyring, tmp
         "status": 200,
         "workspace": "ws-test",
         "caller": "apikey-test",
+        "caller_kind": "api_key",
     }
     error, second = [line for line in lines if line.get("request_id") == "request-2"]
     assert (error["level"], error["event"]) == ("error", "unexpected_error")

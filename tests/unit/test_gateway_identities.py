@@ -202,6 +202,7 @@ async def test_a_lost_connection_ends_the_long_life_at_once(
         (event("auth.key.deleted", keyId="apikey-1", version=3, keyHash="aa" * 32), KEY),
         (event("auth.user.disabled", userId="user-1", version=2, roleId="role-editor"), USER),
         (event("auth.user.updated", userId="user-1", version=2, roleId="role-x"), USER),
+        (event("auth.user.deleted", userId="user-1", version=2, roleId="role-x"), USER),
         (event("auth.role.updated", roleId="role-editor", version=2), USER),
         (event("auth.role.deleted", roleId="role-editor", version=2), USER),
         (event("auth.workspace.updated", workspaceId="ws-1", version=2, recordLimit=7), KEY),
