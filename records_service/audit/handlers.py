@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from records_service.audit import store
 from records_service.audit.model import AuditFilter, AuditPage, Entry
 from records_service.permissions.roles import role_of
 from records_service.records.pages import list_connection
+from records_service.records.renderings import INLINE_BYTES_MAX
 from records_service.records.seen import see
 from shared.errors import NotFound, PermissionDenied
 from shared.identity import Permission
-from shared.web import Page, Routes, identity_of, json_response, read_query
+from shared.offload import OFFLOAD
+from shared.postgres import Record
+from shared.web import Page, Routes, identity_of, json_response, read_query, to_json
 
 routes = Routes(
     tag="Audit",
@@ -43,7 +48,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     seen = await see(request.app, identity.workspace_id, request.match_info["id"])
     visible = seen.rules.access(role, seen.record.state_id).visible
     async with list_connection(request.app, identity.workspace_id) as conn:
-        entries, total, limit = await store.page(
+        rows, total, limit = await store.page(
             conn,
             identity.workspace_id,
             record_id=seen.record.id,
@@ -65,13 +70,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
 
     return json_response(
         {
-            "items": [
-                _shown(
-                    entry,
-                    [c for c in entry.changes if is_shown(c["attributeId"])],
-                )
-                for entry in entries
-            ],
+            "items": await _rendered(request, rows, is_shown),
             "total": total,
             "offset": asked.offset,
             "limit": limit,
@@ -94,7 +93,7 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
         raise PermissionDenied
     asked = read_query(request, AuditFilter)
     async with list_connection(request.app, identity.workspace_id) as conn:
-        entries, total, limit = await store.page(
+        rows, total, limit = await store.page(
             conn,
             identity.workspace_id,
             record_id=asked.entity_id,
@@ -106,12 +105,32 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
         )
     return json_response(
         {
-            "items": [_shown(entry, entry.changes) for entry in entries],
+            "items": await _rendered(request, rows, lambda _: True),
             "total": total,
             "offset": asked.offset,
             "limit": limit,
         }
     )
+
+
+async def _rendered(
+    request: web.Request, rows: Sequence[Record], is_shown: Callable[[str], bool]
+) -> orjson.Fragment:
+    """The entries as a JSON array, written beside the event loop where they are large together."""
+    is_large = sum(len(row["changes"]) for row in rows) > INLINE_BYTES_MAX
+    share = identity_of(request).workspace_id
+    return orjson.Fragment(
+        await request.app[OFFLOAD].run_if(is_large, share, _render, rows, is_shown)
+    )
+
+
+def _render(rows: Sequence[Record], is_shown: Callable[[str], bool]) -> bytes:
+    items = []
+    for row in rows:
+        entry = store.entry(row)
+        changes = [change for change in entry.changes if is_shown(change["attributeId"])]
+        items.append(to_json(_shown(entry, changes)))
+    return b"[%b]" % b",".join(items)
 
 
 def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import orjson
+
 from records_service.audit.model import Entry
 from records_service.records import pages
-from shared.postgres import Conn
+from shared.postgres import Conn, Record
 
 
 async def page(
@@ -22,8 +24,8 @@ async def page(
     offset: int,
     limit: int,
     limit_is_asked: bool,
-) -> tuple[list[Entry], int, int]:
-    """Entries, newest first, how many there are in all, and the page's limit.
+) -> tuple[list[Record], int, int]:
+    """Rows for `entry`, newest first, how many there are in all, and the page's limit.
 
     `only_latest_record` leaves out earlier records that had the id of this one, `visible` updates
     that changed none of these attributes. Raises `ValidationError` for a page of too many bytes
@@ -76,7 +78,7 @@ async def page(
                          <= {bytes_max}
                       OR sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
                          = octet_length(e.changes::text)
-                    THEN e.changes END AS changes,
+                    THEN e.changes::text END AS changes,
                e.from_state_id, e.to_state_id, e.comment, head.total
           FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)
                             THEN {offset_} + f.rows
@@ -92,7 +94,10 @@ async def page(
     )
     found = [row for row in rows if row["id"] is not None]
     fit = pages.fitting([row["changes"] for row in found], limit_is_asked=limit_is_asked)
-    entries = [
-        Entry(**{name: row[name] for name in Entry.__dataclass_fields__}) for row in found[:fit]
-    ]
-    return entries, rows[0]["total"], fit if fit < len(found) else limit
+    return found[:fit], rows[0]["total"], fit if fit < len(found) else limit
+
+
+def entry(row: Record) -> Entry:
+    """What a row says; its changes are text."""
+    fields = {name: row[name] for name in Entry.__dataclass_fields__}
+    return Entry(**{**fields, "changes": orjson.loads(row["changes"])})

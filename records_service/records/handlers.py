@@ -27,7 +27,7 @@ from records_service.records.model import (
     ValueChange,
 )
 from records_service.records.pages import list_connection
-from records_service.records.renderings import RENDERINGS
+from records_service.records.renderings import RENDERINGS, Ruled, rendered_anew
 from records_service.records.rules import NOTHING, Access, rules_of
 from records_service.records.scopes import (
     Scope,
@@ -329,29 +329,28 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
 
 async def _shown_list(
     request: web.Request, listed: Sequence[Listed], blueprint: Blueprint, role: Role | None
-) -> list[Any]:
+) -> list[orjson.Fragment]:
     """Each record as the caller sees it."""
     rules_by_schema = {
         schema_id: await rules_of(blueprint, schema_id)
         for schema_id in {one.schema_id for one in listed}
     }
-    ruled = [(one, rules_by_schema[one.schema_id]) for one in listed]
-    naming = [(one.record(), rules) for one, rules in ruled if rules.relations]
-    related = await related_of(
-        request.app,
-        identity_of(request).workspace_id,
-        [(record.values, rules) for record, rules in naming],
-    )
-    written = {
-        record.id: shown(record, rules, rules.access(role, record.state_id), related)
-        for record, rules in naming
-    }
+    ruled = [
+        Ruled(one, rules, rules.access(role, one.state_id))
+        for one in listed
+        for rules in (rules_by_schema[one.schema_id],)
+    ]
     renderings = request.app[RENDERINGS]
+    known = [renderings.find(one) for one in ruled]
+    new = [one for one, rendering in zip(ruled, known, strict=True) if rendering is None]
+    rendered = (
+        await rendered_anew(request.app, identity_of(request).workspace_id, new) if new else []
+    )
+    for one, rendering in zip(new, rendered, strict=True):
+        renderings.remember(one, rendering)
+    written = iter(rendered)
     return [
-        written[one.id]
-        if rules.relations
-        else renderings.of(one, rules, rules.access(role, one.state_id))
-        for one, rules in ruled
+        orjson.Fragment(next(written) if rendering is None else rendering) for rendering in known
     ]
 
 
