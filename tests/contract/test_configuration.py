@@ -165,3 +165,17 @@ def test_what_is_wrong_is_told_in_plain_words_all_at_once():
         "SIGMA_HASHING_THREADS": "expected a number of at least 1",
     }
     assert "secret" not in done.stderr
+
+
+def test_every_metric_that_operations_names_exists():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    named = set(re.findall(r"\bsigma_[a-z_]+(?=[^a-z_]*?[{)\[` ])", page))
+    named -= {"sigma_auth", "sigma_records", "sigma_workflow"}
+    packages = ("shared", "gateway", "auth_service", "records_service", "workflow_service")
+    source = "".join(
+        file.read_text() for package in packages for file in (ROOT / package).rglob("*.py")
+    )
+    known = set(re.findall(r'"(sigma_[a-z_]+)"', source))
+    known |= {f"{name}_total" for name in known} | {f"{name}_bucket" for name in known}
+    assert len(named) > 8
+    assert named <= known
