@@ -10,7 +10,7 @@ from auth_service.api_keys import handlers as api_keys
 from auth_service.api_keys.commands import API_KEYS_MAX
 from auth_service.config import Config
 from auth_service.identities import handlers as identities
-from auth_service.reactions import hear, react
+from auth_service.reactions import hold_ids
 from auth_service.roles import handlers as roles
 from auth_service.roles.commands import ROLES_MAX
 from auth_service.roles.gates import WORKFLOWS
@@ -58,7 +58,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
                 if role == "api"
                 else [
                     outbox.relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds),
-                    bus.consume(QUEUE, react, first=hear),
+                    bus.consume(QUEUE, None, first=hold_ids),
                 ]
             ),
         ],

@@ -3,56 +3,41 @@
 from __future__ import annotations
 
 from auth_service.roles import commands as roles
-from shared import bus, news
-from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, SCHEMA_CREATED, Event
-from shared.postgres import Conn
+from shared import news
+from shared.events import ATTRIBUTE_CREATED, SCHEMA_CREATED, Event
+from shared.postgres import Database
 
 
-async def hear(conn: Conn, event: Event) -> None:
-    """Let those who are saving a role, and have asked what names mean, ask again."""
-    if _tells_a_name(event):
+async def hold_ids(db: Database, event: Event) -> None:
+    """A schema or an attribute is new, or has an alias that it did not have.
+
+    A transaction for each role, however many there are. None is changed twice: what a role did not
+    know is forgotten in the transaction in which it gets to know it.
+    """
+    data = event.data
+    if "modelVersion" not in data:
+        # Only something else has changed.
+        return
+    async with db.transaction() as conn:
         await news.hear(conn, event.workspace_id)
-
-
-async def name_attribute(conn: Conn, event: Event) -> None:
-    """An attribute is new, or has an alias that it did not have."""
-    if _tells_a_name(event):
-        data = event.data
+    # One that is made again under an old id has the history of that one.
+    first_of_its_id = not data["formerAliases"]
+    if event.type == SCHEMA_CREATED:
+        await roles.name_schema(
+            db,
+            event.workspace_id,
+            event.subject,
+            data["alias"],
+            model_version=data["modelVersion"],
+            is_meant=first_of_its_id and not data["othersNamed"],
+        )
+    else:
         await roles.name_attribute(
-            conn,
+            db,
             event.workspace_id,
             event.subject,
             data["alias"],
             data["othersNamed"],
             model_version=data["modelVersion"],
-            # One that is made again under an old id has the history of that one.
-            is_new=event.type == ATTRIBUTE_CREATED and not data["formerAliases"],
+            is_new=event.type == ATTRIBUTE_CREATED and first_of_its_id,
         )
-
-
-async def name_schema(conn: Conn, event: Event) -> None:
-    """A schema is new."""
-    if _tells_a_name(event):
-        data = event.data
-        await roles.name_schema(
-            conn,
-            event.workspace_id,
-            event.subject,
-            data["alias"],
-            model_version=data["modelVersion"],
-            is_meant=not data["formerAliases"] and not data["othersNamed"],
-        )
-
-
-react = bus.by_type(
-    {
-        ATTRIBUTE_CREATED: name_attribute,
-        ATTRIBUTE_UPDATED: name_attribute,
-        SCHEMA_CREATED: name_schema,
-    }
-)
-
-
-def _tells_a_name(event: Event) -> bool:
-    """Not so where only something else has changed."""
-    return "modelVersion" in event.data

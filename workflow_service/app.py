@@ -16,7 +16,7 @@ from shared.turns import Turns
 from shared.upstream import upstream
 from shared.web import new_service
 from workflow_service.config import Config
-from workflow_service.reactions import hear, react
+from workflow_service.reactions import hold_ids, react
 from workflow_service.workflows import handlers
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 from workflow_service.workflows.comparison import comparing
@@ -32,7 +32,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: whoever works stops before what it uses."""
     working = [
         outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
-        bus.consume(QUEUE, react, first=hear),
+        bus.consume(QUEUE, react, first=hold_ids),
         comparing(config),
     ]
     app = new_service(

@@ -15,7 +15,7 @@ from shared.events import (
     SCHEMA_UPDATED,
     Event,
 )
-from shared.postgres import Conn
+from shared.postgres import Conn, Database
 from workflow_service.workflows import commands, references
 
 
@@ -31,38 +31,33 @@ async def settle_reference(conn: Conn, event: Event) -> None:
     await references.drop_loose(conn, workspace_id, schema_id)
 
 
-async def name_attribute(conn: Conn, event: Event) -> None:
-    """An attribute is new, or has an alias that it did not have."""
-    if _tells_a_name(event):
-        data = event.data
-        await commands.name_attribute(
-            conn,
-            event.workspace_id,
-            event.subject,
-            data["alias"],
-            data["othersNamed"],
-            data["formerAliases"],
-            model_version=data["modelVersion"],
-            # One that is made again under an old id has the history of that one.
-            is_new=event.type == ATTRIBUTE_CREATED and not data["formerAliases"],
-        )
+async def hold_ids(db: Database, event: Event) -> None:
+    """An attribute is new, or has an alias that it did not have.
 
-
-async def hear(conn: Conn, event: Event) -> None:
-    """Let those who are saving a workflow, and have asked what names mean, ask again."""
-    if _tells_a_name(event):
+    A transaction for each workflow, however many there are. None is changed twice: what a workflow
+    did not know is forgotten in the transaction in which it gets to know it.
+    """
+    data = event.data
+    if event.type not in (ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED) or "modelVersion" not in data:
+        # Only something else has changed, or a schema: no list names any.
+        return
+    async with db.transaction() as conn:
         await news.hear(conn, event.workspace_id)
-
-
-def _tells_a_name(event: Event) -> bool:
-    """Not so where only something else has changed, or of a schema: no list names any."""
-    return event.type in (ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED) and "modelVersion" in event.data
+    await commands.name_attribute(
+        db,
+        event.workspace_id,
+        event.subject,
+        data["alias"],
+        data["othersNamed"],
+        data["formerAliases"],
+        model_version=data["modelVersion"],
+        # One that is made again under an old id has the history of that one.
+        is_new=event.type == ATTRIBUTE_CREATED and not data["formerAliases"],
+    )
 
 
 react = bus.by_type(
     {
-        ATTRIBUTE_CREATED: name_attribute,
-        ATTRIBUTE_UPDATED: name_attribute,
         SCHEMA_CREATED: settle_reference,
         SCHEMA_UPDATED: settle_reference,
         SCHEMA_DELETED: settle_reference,

@@ -178,7 +178,7 @@ async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
 
 
 async def name_attribute(
-    conn: Conn,
+    db: Database,
     workspace_id: str,
     attribute_id: str,
     alias: str,
@@ -189,7 +189,7 @@ async def name_attribute(
 ) -> None:
     """Let roles that name the attribute by this alias hold its id (`renaming.attribute_named`)."""
     await _name(
-        conn,
+        db,
         workspace_id,
         "attribute",
         attribute_id,
@@ -200,7 +200,7 @@ async def name_attribute(
 
 
 async def name_schema(
-    conn: Conn,
+    db: Database,
     workspace_id: str,
     schema_id: str,
     alias: str,
@@ -214,7 +214,7 @@ async def name_schema(
     by the alias goes on taking away then.
     """
     await _name(
-        conn,
+        db,
         workspace_id,
         "schema",
         schema_id,
@@ -225,7 +225,7 @@ async def name_schema(
 
 
 async def _name(
-    conn: Conn,
+    db: Database,
     workspace_id: str,
     kind: store.Kind,
     part_id: str,
@@ -238,28 +238,31 @@ async def _name(
     For what was asked about later, this is no news. A role whose change is under way is waited for.
     """
     names = (alias, part_id)
-    for role_id in await store.roles_with_unknown(conn, workspace_id, kind, names, model_version):
-        await store.lock(conn, workspace_id, role_id)
-        role = await store.find(conn, workspace_id, role_id)
-        if role is None:
-            continue
-        # It is an id from now on, and stands as it is.
-        await store.forget_unknown(conn, role, kind, part_id, model_version)
-        if not await store.is_unknown(conn, role, kind, alias, model_version):
-            continue
-        entries = named(role.schema_permissions)
-        if list(entries) == list(role.schema_permissions):
-            continue
-        after = replace(
-            role,
-            schema_permissions=entries,
-            version=await store.next_version(conn, workspace_id, role_id),
-            updated_at=datetime.now(UTC),
-        )
-        await store.update(conn, after)
-        if not _says(after, kind, alias):
-            await store.forget_unknown(conn, role, kind, alias, model_version)
-        await outbox.stage(conn, _told(events.ROLE_UPDATED, after))
+    async with db.acquire() as conn:
+        role_ids = await store.roles_with_unknown(conn, workspace_id, kind, names, model_version)
+    for role_id in role_ids:
+        async with db.transaction() as conn:
+            await store.lock(conn, workspace_id, role_id)
+            role = await store.find(conn, workspace_id, role_id)
+            if role is None:
+                continue
+            # It is an id from now on, and stands as it is.
+            await store.forget_unknown(conn, role, kind, part_id, model_version)
+            if not await store.is_unknown(conn, role, kind, alias, model_version):
+                continue
+            entries = named(role.schema_permissions)
+            if list(entries) == list(role.schema_permissions):
+                continue
+            after = replace(
+                role,
+                schema_permissions=entries,
+                version=await store.next_version(conn, workspace_id, role_id),
+                updated_at=datetime.now(UTC),
+            )
+            await store.update(conn, after)
+            if not _says(after, kind, alias):
+                await store.forget_unknown(conn, role, kind, alias, model_version)
+            await outbox.stage(conn, _told(events.ROLE_UPDATED, after))
 
 
 def _says(role: Role, kind: store.Kind, name: str) -> bool:

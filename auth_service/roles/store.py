@@ -221,10 +221,7 @@ async def unknown_of(conn: Conn, workspace_id: str, role_id: str) -> RoleNames:
 async def roles_with_unknown(
     conn: Conn, workspace_id: str, kind: Kind, names: Sequence[str], model_version: int
 ) -> list[str]:
-    """The roles in which one of these was unknown when the model was older than this version.
-
-    Sorted, so that whoever locks them in this order waits for nobody who waits for him.
-    """
+    """The roles in which one of these was unknown when the model was older than this version."""
     rows = await conn.fetch(
         """SELECT DISTINCT role_id
              FROM unknown_names

@@ -63,7 +63,6 @@ class References(BaseModel):
 @routes.internal_post("/internal/workflows/{id}/retire-states", body=RetiringStates)
 async def retire_states(request: web.Request) -> web.StreamResponse:
     """204 when no record is in these states, and none will enter them; otherwise 409."""
-    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     identity = _modeller(request)
     asked = await read_body(request, RetiringStates)
     await commands.retire(
@@ -79,7 +78,6 @@ async def retire_states(request: web.Request) -> web.StreamResponse:
 @routes.internal_delete("/internal/workflows/{id}/retired-states")
 async def readmit_states(request: web.Request) -> web.StreamResponse:
     """The workflow kept its states after all."""
-    identity_of(request).require_flag(Flag.MANAGE_SCHEMAS)
     await commands.readmit(
         request.app[DATABASE], _modeller(request).workspace_id, request.match_info["id"]
     )
@@ -133,7 +131,6 @@ async def readmit_retirement(request: web.Request) -> web.StreamResponse:
 @routes.internal_post("/internal/workflow-references/check", body=References)
 async def check_references(request: web.Request) -> web.StreamResponse:
     """Those references whose schema does not exist or is bound to another workflow."""
-    _check_is_service(request)
     _check_is_service(request)
     asked = await read_body(request, References)
     async with request.app[DATABASE].acquire() as conn:

@@ -49,6 +49,9 @@ from shared.topology import Queue
 log = structlog.get_logger(__name__)
 
 Handler: TypeAlias = Callable[[Conn, Event], Awaitable[None]]
+"""The effect, in the transaction of the inbox."""
+First: TypeAlias = Callable[[Database, Event], Awaitable[None]]
+"""What must do no harm when it is repeated."""
 
 PREFETCH: Final = 32
 WORKERS: Final = 4
@@ -94,15 +97,16 @@ def by_type(reactions: Mapping[str, Handler]) -> Handler:
 
 def consume(
     queue: Queue,
-    handler: Handler,
+    handler: Handler | None,
     *,
-    first: Handler | None = None,
+    first: First | None = None,
     prefetch: int = PREFETCH,
     workers: int = WORKERS,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Handle the queue's events while the service runs; stopping finishes what is at hand.
 
-    `first` is committed before the transaction of the handler begins, at every delivery again.
+    `first` comes before the handler, in transactions of its own, and at every delivery again: for
+    what must be committed before the effect, or is too much for one transaction.
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
@@ -130,9 +134,9 @@ class Consumer:
         database: Database,
         bus: Bus,
         queue: Queue,
-        handler: Handler,
+        handler: Handler | None,
         *,
-        first: Handler | None = None,
+        first: First | None = None,
         prefetch: int = PREFETCH,
         workers: int = WORKERS,
     ) -> None:
@@ -216,9 +220,9 @@ class _Reading:
         channel: AbstractChannel,
         database: Database,
         queue: Queue,
-        handler: Handler,
+        handler: Handler | None,
         *,
-        first: Handler | None,
+        first: First | None,
         workers: int,
     ) -> None:
         self._channel = channel
@@ -296,12 +300,8 @@ class _Reading:
         try:
             async with asyncio.timeout(HANDLER_TIMEOUT_S):
                 if self._first is not None:
-                    async with self._database.transaction() as conn:
-                        await self._first(conn, event)
-                async with self._database.transaction() as conn:
-                    is_new = await inbox.first_time(conn, self._queue.name, event.id)
-                    if is_new:
-                        await self._handler(conn, event)
+                    await self._first(self._database, event)
+                is_new = self._handler is None or await self._effect(self._handler, event)
         except _TRY_AGAIN_HERE as error:
             log.warning("event_must_wait", error=repr(error))
             self._count("waited")
@@ -318,6 +318,14 @@ class _Reading:
             self._count("handled" if is_new else "repeated")
             await self._settle(message.ack())
             self._at_hand.pop(id(message), None)
+
+    async def _effect(self, handler: Handler, event: Event) -> bool:
+        """False when the event was handled before."""
+        async with self._database.transaction() as conn:
+            is_new = await inbox.first_time(conn, self._queue.name, event.id)
+            if is_new:
+                await handler(conn, event)
+        return is_new
 
     def _after(self, pause_s: float, work: Coroutine[None, None, None]) -> None:
         """Do it later, without holding up the lane."""

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from shared.events import Event
-from shared.topology import EVENTS, RECORDS_QUEUE, WORKFLOW_QUEUE
+from shared.topology import AUTH_QUEUE, EVENTS, RECORDS_QUEUE, WORKFLOW_QUEUE
 from tests.kit.eventually import eventually
 from tests.kit.workspace import workflow_body
 
@@ -126,7 +126,7 @@ async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(frai
 
     async def both_are_read():
         async with connected(frail_stack) as channel:
-            for name in (RECORDS_QUEUE, WORKFLOW_QUEUE):
+            for name in (AUTH_QUEUE, RECORDS_QUEUE, WORKFLOW_QUEUE):
                 queue = await channel.declare_queue(name, passive=True)
                 assert queue.declaration_result.consumer_count == 1
         return True

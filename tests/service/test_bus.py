@@ -134,8 +134,9 @@ async def test_an_event_is_handled_once_however_often_it_comes(
 async def test_what_comes_first_is_committed_before_the_effect_and_at_every_delivery(
     db: Database, bus: Bus, queue: Queue
 ):
-    async def first(conn: Conn, event: Event) -> None:
-        await record(conn, replace(event, subject="first"))
+    async def first(database: Database, event: Event) -> None:
+        async with database.transaction() as conn:
+            await record(conn, replace(event, subject="first"))
 
     async def handle(conn: Conn, event: Event) -> None:
         # Seen on another connection.

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import aio_pika
 import pytest
 
+from shared import topology
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, Event
 from tests.kit import identities
 from tests.kit.eventually import eventually
-from tests.kit.service import RunningService
+from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
 from tests.service.test_workflow_definitions import Neighbours, neighbours, service
-from workflow_service.reactions import hear, react
+from workflow_service.app import create_app
+from workflow_service.config import Config
+from workflow_service.reactions import hold_ids
 from workflow_service.workflows import commands
 
 __all__ = ["neighbours", "service"]
@@ -54,10 +58,7 @@ def named(
 
 
 async def tell(service: RunningService, event: Event) -> None:
-    """As the consumer does it: two transactions."""
-    for handle in (hear, react):
-        async with service.database.transaction() as conn:
-            await handle(conn, event)
+    await hold_ids(service.database, event)
 
 
 async def lists(admin: Caller) -> dict[str, list[str]]:
@@ -87,6 +88,34 @@ async def test_lists_that_name_an_attribute_to_come_hold_its_id_once_it_is_there
     ]
     assert told[-1].data["definition"] == {**answer.body, "version": 3}
     assert await service.database.fetchval("SELECT array_agg(name) FROM unknown_names") == ["other"]
+
+
+async def test_the_queue_brings_it(services: Services, neighbours: Neighbours):
+    url = await services.serve(neighbours.app())
+    amqp_url = await services.broker()
+    service = await services.start(
+        create_app, Config, "all", auth_url=url, records_url=url, amqp_url=amqp_url
+    )
+    admin = service.as_(identities.admin())
+    (await admin.post("/workflows", flow(required=["cost"]))).ok()
+    connection = await aio_pika.connect(amqp_url)
+    exchange = await (await connection.channel()).get_exchange(topology.EVENTS)
+    event = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+    for _ in range(3):
+        await exchange.publish(aio_pika.Message(event.to_json()), event.type)
+
+    async def has_come() -> bool:
+        return await lists(admin) == {"required": ["attr-c"]}
+
+    await eventually(has_come)
+    await eventually(lambda: _heard(service))
+    assert (await admin.get("/workflows/wf-life")).headers["ETag"] == '"2"'
+    await connection.close()
+
+
+async def _heard(service: RunningService) -> bool:
+    heard = await service.database.fetchval("SELECT heard FROM news WHERE workspace_id = $1", WS)
+    return bool(heard == 3)
 
 
 async def test_old_news_means_nothing_to_a_workflow_that_was_asked_about_later(service, admin):
@@ -149,25 +178,49 @@ async def test_a_save_that_is_being_committed_is_waited_for(
     service, admin, monkeypatch: pytest.MonkeyPatch
 ):
     """The event comes when the save has looked for news, and before its commit."""
+    await tell(service, named(ATTRIBUTE_CREATED, "attr-other", "other", 2))
     hearing: list[asyncio.Task[None]] = []
     stage = commands.outbox.stage
-
-    async def waits() -> bool:
-        return bool(
-            await service.database.fetchval(
-                """SELECT count(*) FROM pg_stat_activity
-                    WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-            )
-        )
 
     async def staging(conn: Any, event: Event) -> None:
         if not hearing:
             news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(service, news)))
-            await eventually(lambda: hearing[0].done() or waits())
+            await eventually(lambda: hearing[0].done() or waits(service))
         await stage(conn, event)
 
     monkeypatch.setattr(commands.outbox, "stage", staging)
     (await admin.post("/workflows", flow(hidden=["cost"]))).ok()
     await hearing[0]
     assert await lists(admin) == {"hidden": ["attr-c"]}
+
+
+async def waits(service: RunningService) -> bool:
+    return bool(
+        await service.database.fetchval(
+            """SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+        )
+    )
+
+
+async def test_a_change_of_the_workflow_that_is_under_way_is_waited_for(
+    service, admin, monkeypatch: pytest.MonkeyPatch
+):
+    """It names the attribute no more."""
+    (await admin.post("/workflows", flow(hidden=["cost"]))).ok()
+    hearing: list[asyncio.Task[None]] = []
+    update = commands.store.update
+
+    async def updating(conn: Any, workspace_id: str, workflow: Any) -> Any:
+        if not hearing:
+            news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+            hearing.append(asyncio.create_task(tell(service, news)))
+            await eventually(lambda: hearing[0].done() or waits(service))
+        return await update(conn, workspace_id, workflow)
+
+    monkeypatch.setattr(commands.store, "update", updating)
+    (await admin.put("/workflows/wf-life", flow(hidden=["sku"]))).ok()
+    await hearing[0]
+    assert await lists(admin) == {"hidden": ["attr-sku"]}
+    assert [event.version for event in await service.staged()] == [1, 2]

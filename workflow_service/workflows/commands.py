@@ -186,7 +186,7 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
 
 
 async def name_attribute(
-    conn: Conn,
+    db: Database,
     workspace_id: str,
     attribute_id: str,
     alias: str,
@@ -202,28 +202,41 @@ async def name_attribute(
     asked about later, this is no news. A workflow whose change is under way is waited for.
     """
     names = (alias, attribute_id)
-    for workflow_id in await store.with_unknown(conn, workspace_id, names, model_version):
+    async with db.acquire() as conn:
+        workflow_ids = await store.with_unknown(conn, workspace_id, names, model_version)
+    for workflow_id in workflow_ids:
         with suppress(NotFound):
-            known = await store.get_locked(conn, workspace_id, workflow_id)
-            # It is an id from now on, and stands as it is.
-            await store.forget_unknown(conn, workspace_id, workflow_id, attribute_id, model_version)
-            if not await store.is_unknown(conn, workspace_id, workflow_id, alias, model_version):
-                continue
-            states = attribute_named(
-                known.states, alias, attribute_id, others, former_aliases, is_new=is_new
-            )
-            if states == known.states:
-                continue
-            named = known.model_copy(update={"states": states, "updated_at": datetime.now(UTC)})
-            try:
-                check_size(named)
-            except ValidationError:
-                # There is no room for an id that is longer: the name goes on taking away.
-                continue
-            stored = await store.update(conn, workspace_id, named)
-            if alias not in attribute_names(states):
-                await store.forget_unknown(conn, workspace_id, workflow_id, alias, model_version)
-            await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
+            async with db.transaction() as conn:
+                known = await store.get_locked(conn, workspace_id, workflow_id)
+                # It is an id from now on, and stands as it is.
+                await store.forget_unknown(
+                    conn, workspace_id, workflow_id, attribute_id, model_version
+                )
+                if not await store.is_unknown(
+                    conn, workspace_id, workflow_id, alias, model_version
+                ):
+                    continue
+                states = attribute_named(
+                    known.states, alias, attribute_id, others, former_aliases, is_new=is_new
+                )
+                named = known.model_copy(update={"states": states, "updated_at": datetime.now(UTC)})
+                if states == known.states or not _fits(named):
+                    continue
+                stored = await store.update(conn, workspace_id, named)
+                if alias not in attribute_names(states):
+                    await store.forget_unknown(
+                        conn, workspace_id, workflow_id, alias, model_version
+                    )
+                await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
+
+
+def _fits(workflow: Workflow) -> bool:
+    """Not so where an id is longer than the name: then the name goes on taking away."""
+    try:
+        check_size(workflow)
+    except ValidationError:
+        return False
+    return True
 
 
 async def _judged(

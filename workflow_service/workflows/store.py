@@ -192,10 +192,7 @@ async def keep_unknown(
 async def with_unknown(
     conn: Conn, workspace_id: str, names: Sequence[str], model_version: int
 ) -> list[str]:
-    """The workflows in which one of these was unknown when the model was older than this version.
-
-    Sorted, so that whoever locks them in this order waits for nobody who waits for him.
-    """
+    """The workflows in which one of these was unknown when the model was older than that."""
     rows = await conn.fetch(
         """SELECT DISTINCT workflow_id
              FROM unknown_names
