@@ -57,10 +57,7 @@ class Offload:
         self._waiting += 1
         try:
             async with self._turns.of(share):
-                context = contextvars.copy_context()
-                return await asyncio.get_running_loop().run_in_executor(
-                    _POOL, lambda: context.run(function, *args, **kwargs)
-                )
+                return await in_thread(function, *args, **kwargs)
         finally:
             self._waiting -= 1
 
@@ -79,3 +76,16 @@ class Offload:
 
 
 OFFLOAD: Final = web.AppKey("offload", Offload)
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the function returns, from one of these threads; nobody is refused.
+
+    For what is done once for all who wait for it, such as reading the model of a workspace. Not in
+    the default executor of the loop: its threads look up addresses, and each thread that computes
+    takes the interpreter from the loop for milliseconds at a time.
+    """
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(
+        _POOL, lambda: context.run(function, *args, **kwargs)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -33,6 +32,7 @@ from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
 from shared.identity import Identity
 from shared.ids import new_id
+from shared.offload import in_thread
 from shared.postgres import Conn
 from shared.quoting import told
 from shared.versions import Versions, check_version
@@ -137,7 +137,7 @@ async def delete(
 
 async def _body_of(draft: AttributeDraft) -> dict[str, Any]:
     """`body_of` beside the event loop: patterns up to their bounds take 30 ms to compile."""
-    return await asyncio.to_thread(body_of, draft)
+    return await in_thread(body_of, draft)
 
 
 async def _with_ids(
@@ -296,7 +296,7 @@ async def _claim_stored(
                 f"Attribute '{told(attribute.alias)}' has too many values to become unique within"
                 f" {CLAIMING_S_MAX} seconds, so nothing was changed; trying again is in vain"
             )
-        claims = await asyncio.to_thread(claims_as_json, attribute, held)
+        claims = await in_thread(claims_as_json, attribute, held)
         pair = await store.claim(conn, workspace_id, attribute.id, claims)
         if pair is not None:
             two = f"'{told(pair[0])}' and '{told(pair[1])}'" if names_records else "two records"

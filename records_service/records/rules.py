@@ -19,6 +19,7 @@ from records_service.records.validation import EntriesCheck, compile_check
 from records_service.schemas.blueprint import Blueprint
 from records_service.schemas.model import SCHEMA, Schema
 from shared.errors import NotFound
+from shared.offload import in_thread
 
 VIEWS_PER_SCHEMA_MAX = 512
 SCHEMAS_COMPILED_MAX = 1_000
@@ -156,7 +157,7 @@ async def rules_of(blueprint: Blueprint, schema_id: str) -> RecordRules:
         return known
     making = blueprint.compiling.get(schema_id)
     if making is None:
-        making = asyncio.ensure_future(asyncio.to_thread(compile_rules, blueprint, schema_id))
+        making = asyncio.ensure_future(in_thread(compile_rules, blueprint, schema_id))
         blueprint.compiling[schema_id] = making
 
         def made(_: asyncio.Future[RecordRules]) -> None:

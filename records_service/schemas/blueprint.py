@@ -23,6 +23,7 @@ from records_service.option_lists.model import OptionList
 from records_service.option_lists.store import WITH_VALUES
 from records_service.parts.model import Part
 from records_service.schemas.model import Schema
+from shared.offload import in_thread
 from shared.postgres import Database, Record
 
 WORKSPACES_MAX = 512
@@ -147,7 +148,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
         workspace_id,
         known.version if known else 0,
     )
-    return await asyncio.to_thread(
+    return await in_thread(
         _parsed, workspace_id, rows, known or Blueprint(workspace_id, 0, {}, {}, {}, {}, {})
     )
 
