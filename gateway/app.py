@@ -37,6 +37,7 @@ from shared.errors import (
     PermissionDenied,
     ServiceUnavailable,
     UpstreamTimeout,
+    ValidationError,
 )
 from shared.identity import GATEWAY, Identity, IdentitySigner
 from shared.launch import Role
@@ -207,6 +208,15 @@ class Gate:
         return prefix
 
 
+def _body_bound(request: web.Request) -> int | None:
+    """How large a body the service behind this address takes; refused addresses take any."""
+    try:
+        prefix = prefix_of(split_target(request.raw_path)[0])
+    except ValidationError:
+        return None
+    return None if prefix is None else prefix.body_bytes_max
+
+
 GATE = web.AppKey("gate", Gate)
 
 
@@ -279,7 +289,7 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
         ),
     ]
     everything_else = Routes(tag="")
-    everything_else.catch_all()(gate.pass_on)
+    everything_else.catch_all(body_bound=_body_bound)(gate.pass_on)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
     if config.docs_enabled:
         tables.insert(0, _start_page(gate))

@@ -135,7 +135,8 @@ def _added(
     app: web.Application, route: Route, body_bytes_max: int, literals: Iterable[str]
 ) -> list[AbstractRoute]:
     async def meet_expectation(request: web.Request) -> None:
-        await _meet_expectation(request, body_bytes_max)
+        bound = None if route.body_bound is None else route.body_bound(request)
+        await _meet_expectation(request, min(bound or body_bytes_max, body_bytes_max))
 
     path = _beside(route.path, literals)
     methods = [route.method, hdrs.METH_HEAD] if route.method == hdrs.METH_GET else [route.method]

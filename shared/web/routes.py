@@ -29,6 +29,7 @@ from shared.identity import Flag, Permission
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Declare = Callable[[Handler], Handler]
+BodyBound = Callable[[web.Request], int | None]
 
 SMALL_BODY: Final = 16 << 10
 """A few short fields, for `body_bytes_max`."""
@@ -61,6 +62,7 @@ class Route:
     streams: bool = False
     body: type[BaseModel] | None = None
     body_bytes_max: int | None = None
+    body_bound: BodyBound | None = None
     query: type[BaseModel] | None = None
     answers: Any = None
     status: int = 200
@@ -130,12 +132,18 @@ class Routes:
         """Declare a DELETE route for other services."""
         return self.delete(path, internal=True, **rules)
 
-    def catch_all(self, path: str = "/{path:.*}") -> Declare:
+    def catch_all(
+        self, path: str = "/{path:.*}", *, body_bound: BodyBound | None = None
+    ) -> Declare:
         """Declare an open route for every method that judges and streams by itself: a gateway's.
 
         It is left out of the description, and the caller's deadline header means nothing to it.
+        `body_bound` says how large a body it takes at the address of a request, in bytes, so that
+        nobody who asks first (`Expect`) is told to send one that is too large.
         """
-        return self._declare(ANY_METHOD, path, {"open": True, "streams": True})
+        return self._declare(
+            ANY_METHOD, path, {"open": True, "streams": True, "body_bound": body_bound}
+        )
 
     def _declare(self, method: str, path: str, rules: Mapping[str, Any]) -> Declare:
         def declare(handler: Handler) -> Handler:

@@ -15,6 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from gateway.routes import Service
 from shared import tracing
+from shared.web import SMALL_BODY
 from tests.kit.sigma import error
 from tests.service.gateway_world import (
     API_KEY,
@@ -496,6 +497,21 @@ async def test_expect_continue_is_answered_here(world: World):
     assert status == 200
     assert "expect" not in names_of(world.echo.received[-1])
     writer.close()
+
+
+async def test_nobody_is_told_to_send_a_body_that_will_be_refused(world: World):
+    headers = [("Expect", "100-continue"), ("Content-Length", str(SMALL_BODY + 1))]
+    too_large = (
+        f'{{"error":"PAYLOAD_TOO_LARGE","message":"Request body exceeds {SMALL_BODY} bytes"}}'
+    )
+    for target in (
+        "/api/v1/auth/login",
+        "/api/v1/auth/login?a=b",
+        "http://sigma/api/v1/auth/login",
+    ):
+        payload = request_bytes(target, method="POST", headers=headers)
+        status, _, body = parsed(await raw(world.gateway.url, payload))
+        assert (status, body) == (413, too_large.encode())
 
 
 async def test_requests_on_one_connection_are_answered_one_after_the_other(world: World):
