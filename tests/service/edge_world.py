@@ -216,16 +216,20 @@ StartEdge = Callable[..., Awaitable[Edge]]
 
 @pytest.fixture
 async def start_edge(keyring: Keyring) -> AsyncIterator[StartEdge]:
-    """`await start_edge(**limits)`: an edge with these limits, until the test ends."""
+    """`await start_edge(**limits)`: an edge with these limits, until the test ends.
+
+    `wait_seconds` is a setting and no limit.
+    """
     async with AsyncExitStack() as exits:
 
-        async def start(*more: Routes, **limits: Any) -> Edge:
+        async def start(*more: Routes, wait_seconds: float = 2.0, **limits: Any) -> Edge:
             config = ServiceConfig(
                 port=0,
                 internal_port=0,
                 amqp_url="amqp://nobody",
                 identity_keys=keyring.public,
                 drain_seconds=0,
+                wait_seconds=wait_seconds,
             )
             bounded = Limits(**{"body_bytes_max": BODY_BYTES_MAX, "look_every_s": 0.02} | limits)
             app = with_events(new_service(config, [routes(), *more], limits=bounded))

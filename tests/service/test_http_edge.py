@@ -5,16 +5,29 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import threading
 import tomllib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
+from pydantic import model_validator
 
 from shared.identity import ALL_PERMISSIONS, Identity, IdentitySigner
-from shared.web import DRAINING, READINESS, Routes, name_route
+from shared.offload import LARGE_BYTES, OFFLOAD
+from shared.shapes import Shape
+from shared.web import (
+    DRAINING,
+    READINESS,
+    Routes,
+    has_large_body,
+    json_response,
+    name_route,
+    read_body,
+)
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.raw_http import request, speak
@@ -239,11 +252,66 @@ async def test_a_route_may_take_less_than_its_service(edge: Edge, how: str):
             headers["Content-Length"] = str(len(body))
         if how == "asked first":
             headers["Expect"] = "100-continue"
-            body = body if expected == 200 else b""
+        if how in ("plain", "asked first") and expected != 200:
+            # Refused for the length that it says: nobody waits for it.
+            body = b""
         answer = await edge.speak(request("POST", "/open/notes", headers) + body)
         assert answer.status == expected
         if expected != 200:
             assert answer.told == told
+
+
+class ReadBy(Shape):
+    """A body that says which thread read it."""
+
+    thread: str = ""
+    padding: str = ""
+
+    @model_validator(mode="after")
+    def note(self) -> Self:
+        self.thread = threading.current_thread().name
+        return self
+
+
+async def test_a_large_body_is_read_in_another_thread(start_edge: StartEdge):
+    table = Routes(tag="")
+
+    @table.post("/api/v1/read", open=True)
+    async def read(request: web.Request) -> web.StreamResponse:
+        found = await read_body(request, ReadBy)
+        return json_response([found.thread, has_large_body(request)])
+
+    edge = await start_edge(table)
+    here = threading.current_thread().name
+    small, large = (orjson.dumps({"padding": "x" * size}) for size in (1, LARGE_BYTES))
+    packed = {**JSON, "Content-Encoding": "gzip"}
+    for body, headers, is_large in (
+        (small, JSON, False),
+        (large, JSON, True),
+        (gzip.compress(large), packed, True),
+    ):
+        answer = await edge.stranger.ask("POST", "/read", data=body, headers=headers)
+        thread, was_large = answer.ok()
+        assert (thread != here, was_large) == (is_large, is_large)
+        assert thread.startswith("offload") == is_large
+
+
+async def test_a_large_body_waits_for_its_turn_as_long_as_is_configured(start_edge: StartEdge):
+    table = Routes(tag="")
+
+    @table.post("/api/v1/read", open=True)
+    async def read(request: web.Request) -> web.StreamResponse:
+        return json_response(await read_body(request, ReadBy))
+
+    edge = await start_edge(table, wait_seconds=0.001)
+    may_end = threading.Event()
+    first = asyncio.create_task(edge.app[OFFLOAD].run(None, may_end.wait, 1))
+    await asyncio.sleep(0)
+    body = orjson.dumps({"padding": "x" * LARGE_BYTES})
+    answer = await edge.stranger.ask("POST", "/read", data=body, headers=JSON)
+    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    may_end.set()
+    await first
 
 
 async def test_a_handler_that_streams_is_held_to_the_same_size(edge: Edge):
