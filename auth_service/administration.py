@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ValidationError, ConfigError) as error:
         return _say(str(error), USAGE_ERROR)
     except ServiceUnavailable:
-        return _say("The database does not answer; is SIGMA_DATABASE_URL right?", FAILED)
+        return _say("The database does not answer. Check SIGMA_DATABASE_URL.", FAILED)
     except ApiError as error:
         return _say(error.message, FAILED)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):

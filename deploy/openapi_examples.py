@@ -165,7 +165,7 @@ _SIMPLE: Final[_Json] = {
     "id": "wf-simple",
     "alias": "simple",
     "name": "Simple",
-    "description": "Whatever is complete may be shown",
+    "description": "Complete records may be published",
     "defaultStateId": "state-hidden",
     "states": [
         {"id": "state-hidden", "alias": "hidden", "name": "Hidden", "color": "#9ca3af"},

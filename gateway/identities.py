@@ -38,9 +38,9 @@ from shared.events import AUTH_PULSE, Event
 from shared.identity import Identity, IdentitySigner
 
 LOOKUPS = Counter(
-    "sigma_identity_lookups_total", "Questions to auth_service by outcome", ["outcome"]
+    "sigma_identity_lookups_total", "Identity look-ups in auth_service, by outcome", ["outcome"]
 )
-EVICTIONS = Counter("sigma_identity_evictions_total", "Events that made the gateway forget")
+EVICTIONS = Counter("sigma_identity_evictions_total", "Events that invalidated cached identities")
 
 LIFE_WITH_PULSE_S: Final = 30.0
 LIFE_WITHOUT_PULSE_S: Final = 0.5
@@ -160,7 +160,7 @@ class Identities:
         self._strangers = FairSlots(
             STRANGERS_AT_ONCE_MAX,
             STRANGERS_WAITING_MAX,
-            "Too many API keys are being used for the first time",
+            "Too many API keys are being used for the first time at once",
         )
         self._pulse_at = _NEVER
         # Counts evictions: an answer is kept only if none happened since it was asked for.

@@ -132,9 +132,9 @@ def split_target(target: str) -> tuple[str, str]:
     if not target.startswith("/"):
         absolute = _ABSOLUTE_FORM.match(target)
         if absolute is None:
-            raise ValidationError("The address must start with '/'")
+            raise ValidationError("The path must start with '/'")
         target = target[absolute.end() :] or "/"
     path, mark, query = target.partition("?")
     if not _PATH.fullmatch(path) or not _QUERY.fullmatch(query):
-        raise ValidationError("The address holds characters or segments that are not allowed")
+        raise ValidationError("The path contains characters or segments that are not allowed")
     return path, mark + query

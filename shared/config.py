@@ -105,7 +105,7 @@ def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
         return kind(**overrides)
     except ValidationError as error:
         lines = [_told(problem) for problem in error.errors(include_input=False)]
-        raise ConfigError("Configuration is not usable:\n" + "\n".join(lines)) from None
+        raise ConfigError("The configuration is not valid:\n" + "\n".join(lines)) from None
 
 
 def _told(problem: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ class RequestMeasures(Collector):
         """Tell everything that was counted."""
         requests = CounterMetricFamily(
             "sigma_http_requests",
-            "Answers by route and status",
+            "Answers, by route and status",
             labels=("method", "route", "status"),
         )
         for (method, route, status), count in self._counts.items():
@@ -83,7 +83,7 @@ class RequestMeasures(Collector):
         yield requests
         yield durations
         yield GaugeMetricFamily(
-            "sigma_http_requests_in_flight", "Requests being answered now", self.in_flight
+            "sigma_http_requests_in_flight", "Requests in progress", self.in_flight
         )
 
     def describe(self) -> Iterator[Metric]:

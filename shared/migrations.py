@@ -90,9 +90,9 @@ async def apply(service: str, database_url: str, say: Say = lambda _: None) -> l
         await conn.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
         return await _apply_missing(conn, script, say)
     except asyncpg.LockNotAvailableError as error:
-        raise MigrationFailed("another migration of this database does not end") from error
+        raise MigrationFailed("another migration of this database is still running") from error
     except CommandError as error:
-        raise MigrationFailed(f"the revisions are in disorder: {error}") from error
+        raise MigrationFailed(f"the revisions do not form one chain: {error}") from error
     finally:
         await conn.close(timeout=5)
 
@@ -106,9 +106,14 @@ async def _apply_missing(conn: Conn, script: ScriptDirectory, say: Say) -> list[
     known = {revision.revision for revision in script.walk_revisions()}
     if current is not None and current not in known:
         if current > head:
-            say(f"the database is at {current}, newer than this code ({head}): nothing to do")
+            say(
+                f"the database is at revision {current}, newer than this code ({head}):"
+                " nothing to do"
+            )
             return []
-        raise MigrationFailed(f"the database is at {current}, a revision this code does not have")
+        raise MigrationFailed(
+            f"the database is at revision {current}, which this code does not have"
+        )
     missing = list(script.iterate_revisions(head, current or "base"))[::-1]
     for revision in missing:
         say(f"{revision.revision} {_title(revision)}")
@@ -192,7 +197,7 @@ async def _note(conn: Conn, revision: Script) -> None:
 
 def _failed(revision: Script, error: Exception) -> MigrationFailed:
     return MigrationFailed(
-        f"revision {revision.revision} ({_title(revision)}): {error}. Nothing of it was applied"
+        f"revision {revision.revision} ({_title(revision)}): {error}. It was rolled back"
         if getattr(revision.module, "in_transaction", True)
         else f"revision {revision.revision} ({_title(revision)}): {error}. Run it again"
     )

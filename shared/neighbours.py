@@ -115,7 +115,7 @@ async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) 
     if service == neighbour.service and port != INTERNAL:
         return None
     if service is None:
-        found = f"does not answer as a service of Sigma PIM (status {status or 'not HTTP'})"
+        found = f"does not answer like a service of Sigma PIM (status {status or 'not HTTP'})"
     elif port == INTERNAL:
         found = f"is the internal port of {service}"
     else:

@@ -16,8 +16,8 @@ from pydantic_core import PydanticCustomError
 NUMBER_LENGTH_MAX: Final = 400
 EXACT_INTEGER_MAX: Final = 2**53
 NOT_KEPT: Final = (
-    "has more digits than are kept (15 significant ones, in some numbers up to 17,"
-    " and no smaller than 1e-307)"
+    "has more digits than are kept (15 significant digits, for some numbers up to 17,"
+    " and nothing smaller than 1e-307)"
 )
 """What is wrong with such a number; its field stands before it, the number after it."""
 

@@ -88,7 +88,7 @@ _EXAMPLES: Final[Mapping[str, str]] = {
     "METHOD_NOT_ALLOWED": "Method 'PATCH' is not allowed for '/api/v1/records', expected GET,"
     " HEAD, POST",
     "CONFLICT": "Entity with id 'ent-abc123' already exists",
-    "PRECONDITION_FAILED": "Entity 'ent-abc123' is at version 4, which If-Match does not name",
+    "PRECONDITION_FAILED": "Entity 'ent-abc123' is at version 4; If-Match names another version",
     "PAYLOAD_TOO_LARGE": "Request body exceeds 10485760 bytes",
     "UNSUPPORTED_MEDIA_TYPE": "Expected Content-Type 'application/json', got 'text/plain'",
     "RATE_LIMITED": "Too many requests. Retry after 1 seconds.",

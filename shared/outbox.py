@@ -114,7 +114,7 @@ OUTBOX_ROWS: Final = Gauge(
 )
 RELAYED: Final = Counter(
     "sigma_outbox_events_total",
-    "Events taken out of the outbox, by whether a service asks for their type",
+    "Events removed from the outbox, by whether a queue is bound to their type",
     ["outcome"],
 )
 
@@ -141,7 +141,8 @@ def arrays(
     longest = max(map(len, documents), default=0)
     if longest > EVENT_BYTES_MAX:
         raise PayloadTooLarge(
-            f"The change is too large to be announced: {longest} bytes, at most {EVENT_BYTES_MAX}"
+            f"The event of this change would be too large: {longest} bytes, at most"
+            f" {EVENT_BYTES_MAX} are allowed"
         )
     return (
         [event.workspace_id for event in rows],
@@ -389,7 +390,7 @@ class Relay:
                     row["type"], row["event_id"], row["document"].encode(), mandatory=is_read
                 )
                 if not taken:
-                    raise _Unread(f"no queue takes '{row['type']}'")
+                    raise _Unread(f"no queue is bound to '{row['type']}'")
                 RELAYED.labels("asked" if is_read else "unasked").inc()
                 settled.append(row["id"])
 

@@ -83,14 +83,14 @@ _JSONB_VERSION = b"\x01"
 
 POOL_WAIT = Histogram(
     "sigma_postgres_pool_wait_seconds",
-    "How long those waited for a connection that found none free",
+    "Waiting time for a database connection, if none was free",
     buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2),
 )
 POOL_REFUSED = Counter(
-    "sigma_postgres_pool_refused_total", "Requests that got no connection in time"
+    "sigma_postgres_pool_refused_total", "Requests that got no database connection in time"
 )
 POOL_CONNECTIONS = Gauge(
-    "sigma_postgres_pool_connections", "Connections by what they do", ["state"]
+    "sigma_postgres_pool_connections", "Database connections, by state", ["state"]
 )
 
 _AWAY: Final = (

@@ -64,7 +64,9 @@ def complaint(service: str, known: Sequence[str], applied: Applied) -> str | Non
     if revision == head:
         return None
     if revision < head:
-        return f"the database is at revision {revision}, which this version of {service} has not"
+        return (
+            f"the database is at revision {revision}, which this version of {service} does not know"
+        )
     if oldest_code is not None and oldest_code > head:
         return (
             f"the database is newer than this version of {service}: it is at revision {revision},"

@@ -114,7 +114,7 @@ class TokenKeys:
 
     def _signed_by_us(self, token: str) -> dict[str, Any]:
         if len(token) > TOKEN_LENGTH_MAX:
-            raise ValueError("longer than any token of ours")
+            raise ValueError("longer than any token of this system")
         kid = jwt.get_unverified_header(token)["kid"]
         # PyJWT reads the wall clock itself; the times are compared above, with the clock given.
         return jwt.decode(

@@ -46,7 +46,7 @@ ASKED: Final = Counter(
 
 FAILED: Final = Counter(
     "sigma_upstream_failures_total",
-    "Requests that failed because another service was away, too slow or broken, by error code",
+    "Requests that failed because of another service, by error code",
     ["upstream", "error"],
 )
 

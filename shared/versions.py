@@ -36,5 +36,5 @@ def check_version(title: str, resource_id: str, version: int, expected: Versions
     """
     if expected is not None and version not in expected:
         raise PreconditionFailed(
-            f"{title} '{told(resource_id)}' is at version {version}, which If-Match does not name"
+            f"{title} '{told(resource_id)}' is at version {version}; If-Match names another version"
         )

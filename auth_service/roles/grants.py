@@ -47,7 +47,7 @@ def check_size(draft: RoleDraft) -> None:
         if count > limit:
             raise ValidationError.at(
                 "/schemaPermissions",
-                f"Field 'schemaPermissions' holds at most {limit} {what} in all its entries"
+                f"Field 'schemaPermissions' holds at most {limit} {what} in all entries"
                 f" together, got {count}",
             )
 

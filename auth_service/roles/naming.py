@@ -94,7 +94,7 @@ class Dictionary:
         except (ServiceUnavailable, UpstreamTimeout):
             # Nothing was stored, so it may be sent again, also where the question came too late.
             raise ServiceUnavailable(
-                "What the names in this role mean cannot be told at the moment",
+                "Cannot resolve the names in this role at the moment",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
         return told

@@ -237,7 +237,9 @@ async def _check_rights(
         held = await permissions.holding(conn, workspace_id, [old.id])
         write = AttributePermission.WRITE
         if await out_of_reach(conn, workspace_id, role, [old.id], write, held):
-            raise denied(["/validation/unique"], "This compares values that may not be written")
+            raise denied(
+                ["/validation/unique"], "This compares values that your role may not write"
+            )
 
 
 async def _check_guards(
@@ -259,7 +261,7 @@ async def _check_guards(
     if hidden:
         raise denied(
             [f"/guards/{place}/attributeId" for place, one in coming.items() if one in hidden],
-            "A guard may look only at what its author may read",
+            "A guard may refer only to attributes that its author may read",
         )
 
 

@@ -228,7 +228,9 @@ def _reference_faults(draft: AttributeDraft | SubAttributeDraft, pointer: str) -
     if draft.type is AttributeType.OPTION:
         if draft.option_list_id is None:
             faults.append(
-                Violation(f"{pointer}/optionListId", "Field 'optionListId' is required for options")
+                Violation(
+                    f"{pointer}/optionListId", "Field 'optionListId' is required for type 'option'"
+                )
             )
     elif draft.option_list_id is not None:
         faults.append(_misplaced(f"{pointer}/optionListId", "optionListId", draft.type))

@@ -45,7 +45,7 @@ def scope_matrix(dimensions: Sequence[Dimension]) -> list[dict[str, str]]:
     if combinations > SCOPES_MAX:
         raise ValidationError.at(
             "/dimensionIds",
-            f"The matrix would have {combinations} scopes, at most {SCOPES_MAX} are answered",
+            f"The matrix would have {combinations} scopes, at most {SCOPES_MAX} are allowed",
         )
     choices = [
         [(dimension.id, segment.id) for segment in dimension.segments] for dimension in dimensions

@@ -50,7 +50,7 @@ async def check_readable(
         return
     held = await store.holding(conn, workspace_id, attribute_ids)
     if await out_of_reach(conn, workspace_id, role, attribute_ids, AttributePermission.READ, held):
-        raise denied([pointer], "This asks about values that may not be read")
+        raise denied([pointer], "This depends on values that your role may not read")
 
 
 def denied(pointers: Iterable[str], message: str) -> PermissionDenied:

@@ -441,7 +441,7 @@ async def settled(app: web.Application, attempt: Callable[[], Awaitable[T]]) -> 
             continue
         outbox.wake(app)
         return result
-    raise ServiceUnavailable("The record or its model is being changed at the moment")
+    raise ServiceUnavailable("The record or the data model is being changed at the moment")
 
 
 @asynccontextmanager

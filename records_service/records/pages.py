@@ -51,7 +51,7 @@ def lists(
         app[_TURNS] = Turns(
             max(1, int(share * WORKSPACE_SHARE)),
             wait_s=config.wait_seconds,
-            message="Too many lists of this workspace are read at once",
+            message="Too many lists of this workspace are being read at once",
         )
         app[LISTS] = Database(
             config.database_url.get_secret_value(),
@@ -89,7 +89,7 @@ def fitting(documents: Sequence[Any], *, limit_is_asked: bool) -> int:
     if limit_is_asked:
         raise ValidationError.at(
             "/limit",
-            f"Field 'limit' asks for more than {PAGE_BYTES_MAX} bytes from here:"
-            f" expected at most {fit}, got {len(documents)}",
+            f"Field 'limit' asks for more than {PAGE_BYTES_MAX} bytes at this offset: expected"
+            f" at most {fit}, got {len(documents)}",
         )
     return fit

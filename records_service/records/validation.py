@@ -398,7 +398,7 @@ def _one_or_several(check_one: ValueCheck, alias: str, multiple: bool) -> ValueC
             return value
         stored = [check_one(one, (place, i), faults) for i, one in enumerate(several)]
         if len({repr(one) for one in stored}) != len(stored):
-            faults.report(place, f"Value for '{alias}' names one thing twice")
+            faults.report(place, f"Value for '{alias}' has a duplicate item")
         return stored
 
     return check

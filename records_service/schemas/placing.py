@@ -47,11 +47,16 @@ async def check_placing(
         allows(permission(role, schema, names[one]), AttributePermission.READ)
         for one in seen_together
     ):
-        raise denied(["/attributeGroups"], "A guard would look at what may not be read")
+        raise denied(
+            ["/attributeGroups"], "A guard would refer to an attribute that your role may not read"
+        )
     unique = {one for one in after - before if placed[one].body["validation"].get("unique")}
     held = await attributes.schemas_claiming(conn, workspace_id, unique)
     if await out_of_reach(conn, workspace_id, role, unique, AttributePermission.WRITE, held):
-        raise denied(["/attributeGroups"], "A unique attribute compares what may not be written")
+        raise denied(
+            ["/attributeGroups"],
+            "A unique attribute would compare values that your role may not write",
+        )
 
 
 _EMPTY: Mapping[str, Any] = {"attributeGroups": []}

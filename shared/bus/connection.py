@@ -36,7 +36,7 @@ BACKOFF_MAX_S: Final = 2.0
 CANCEL_AGAIN_S: Final = 0.5
 CANCEL_TIMES_MAX: Final = 20
 
-BUS_UP: Final = Gauge("sigma_bus_up", "Whether the broker is connected and knows our queues")
+BUS_UP: Final = Gauge("sigma_bus_up", "Whether the broker is connected and all queues are declared")
 
 BROKER_ERRORS: Final = (*CONNECTION_EXCEPTIONS, AMQPError, TimeoutError)
 

@@ -63,17 +63,21 @@ SWEEP_EVERY_S: Final = 3600.0
 
 CONSUMED: Final = Counter(
     "sigma_consumed_events_total",
-    "Messages read from a queue, by what became of them",
+    "Messages read from a queue, by outcome",
     ["queue", "outcome"],
 )
 CONSUMER_LAG: Final = Gauge(
-    "sigma_consumer_lag_seconds", "Age of the oldest event at hand, 0 when there is none", ["queue"]
+    "sigma_consumer_lag_seconds",
+    "Age of the oldest event being processed, 0 if there is none",
+    ["queue"],
 )
 CONSUMER_WAITING: Final = Gauge(
-    "sigma_consumer_waiting_messages", "Messages in the queue that nobody has been given", ["queue"]
+    "sigma_consumer_waiting_messages",
+    "Messages in the queue that no consumer has received",
+    ["queue"],
 )
 DEAD_LETTERS: Final = Gauge(
-    "sigma_dead_letters", "Messages that were given up, for people to look at", ["queue"]
+    "sigma_dead_letters", "Messages in the dead-letter queue, which need attention", ["queue"]
 )
 
 _TRY_AGAIN_HERE: Final = (

@@ -241,7 +241,7 @@ def check_address(request: web.Request) -> None:
     """Refuse what no handler could put into a statement: NUL, and bytes that are no text."""
     raw = request.raw_path
     if "%00" in raw or not raw.isascii():
-        raise ValidationError("The address holds a NUL or an unencoded character")
+        raise ValidationError("The path contains a NUL or an unencoded character")
     if request.version is not HttpVersion11 and request.version < HttpVersion10:
         raise ValidationError("Malformed HTTP: the request line has no version")
 
@@ -327,7 +327,9 @@ def meaning(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) 
         return PayloadTooLarge(told if told.startswith("Request body") else _too_large(bytes_max))
     if isinstance(error, web.HTTPExpectationFailed):
         expected = request.headers.get(hdrs.EXPECT)
-        return ValidationError(f"Expect {shown(expected)} is not known, expected '100-continue'")
+        return ValidationError(
+            f"Expect {shown(expected)} is not supported, expected '100-continue'"
+        )
     if error.status in _REFUSED_STATUSES:
         return ValidationError("The request is malformed")
     log.error("unexpected_http_exception", status=error.status, path=request.path)

@@ -103,7 +103,7 @@ def _taken(sent: Any, read: BaseModel) -> Iterator[tuple[_Steps, _NotKept]]:
                 for place, value in enumerate(part[:_PLACES_LOOKED_AT_MAX])
             ]
         waiting.extend(reversed(inside))
-    raise ValidationError.at("", f"The body holds a number that {NOT_KEPT}")
+    raise ValidationError.at("", f"The body contains a number that {NOT_KEPT}")
 
 
 def _public_names(model: type[BaseModel]) -> dict[str, str]:

@@ -169,7 +169,7 @@ class Connection(RequestHandler):
                 self._head_began_at = now
             elif now - self._head_began_at > self._limits.head_read_s_max:
                 self._head_began_at = None
-                self._refuse_head(ValidationError("The request head did not come in time"))
+                self._refuse_head(ValidationError("The request headers did not arrive in time"))
         elif self._body is not None:
             self._look_at_body(self._body, now)
         if self.writing_paused:
@@ -204,7 +204,7 @@ class Connection(RequestHandler):
             waited_s = 0.0
         allowed_s = limits.body_read_s_max + body.total_bytes / limits.body_bytes_per_s_min
         if waited_s > limits.body_idle_s_max or self._body_late_s + waited_s > allowed_s:
-            self._fail_body(ValidationError("The request body did not come in time"))
+            self._fail_body(ValidationError("The request body did not arrive in time"))
 
     def _look_at_answer(self, now: float) -> None:
         transport = self.transport
@@ -414,12 +414,12 @@ class EdgeRunner(web.AppRunner):
 _WORDS: Final[tuple[tuple[type[BaseException], Callable[[], ApiError]], ...]] = (
     (
         LineTooLong,
-        lambda: PayloadTooLarge(f"The address or a header exceeds {HEAD_LINE_BYTES_MAX} bytes"),
+        lambda: PayloadTooLarge(f"The path or a header exceeds {HEAD_LINE_BYTES_MAX} bytes"),
     ),
     (BadHttpMethod, lambda: ValidationError("Malformed HTTP: the method is not known")),
-    (BadStatusLine, lambda: ValidationError("Malformed HTTP: the request line is not understood")),
-    (InvalidURLError, lambda: ValidationError("Malformed HTTP: the address is not understood")),
-    (InvalidHeader, lambda: ValidationError("Malformed HTTP: a header is not understood")),
+    (BadStatusLine, lambda: ValidationError("Malformed HTTP: the request line is not valid")),
+    (InvalidURLError, lambda: ValidationError("Malformed HTTP: the URL is not valid")),
+    (InvalidHeader, lambda: ValidationError("Malformed HTTP: a header is not valid")),
 )
 
 

@@ -193,10 +193,10 @@ def _harmless(raw: bytes, model_read: ModelT, *, has_long_integer: bool = False)
         taken = orjson.dumps(model_read.model_dump(by_alias=True), default=str)
     except TypeError:
         _refuse(model_read, _is_long_integer, "is an integer of more than 64 bits")
-        raise ValidationError.at("", "The body holds an integer of more than 64 bits") from None
+        raise ValidationError.at("", "The body contains an integer of more than 64 bits") from None
     if _tells_nul(taken):
-        _refuse(model_read, _holds_nul, "holds a NUL character")
-        raise ValidationError.at("", "The body holds a NUL character")
+        _refuse(model_read, _holds_nul, "contains a NUL character")
+        raise ValidationError.at("", "The body contains a NUL character")
     return model_read
 
 

@@ -139,7 +139,7 @@ def refusal(error: pydantic.ValidationError, sent: Any) -> ValidationError:
     """Everything that is wrong with `sent`, in the order in which the model names it."""
     if error.error_count() > ERRORS_LOOKED_AT_MAX:
         # Each would be made a dictionary of. `AtMost` on lists and objects keeps them few.
-        return ValidationError.at("", f"Body has {error.error_count()} faults")
+        return ValidationError.at("", f"Body has {error.error_count()} errors")
     problems = error.errors(include_url=False)[:TOLD_VIOLATIONS_MAX]
     if problems[0]["type"] == "json_invalid":
         # It was read by another parser before, so this is the one thing that can be wrong.

@@ -412,7 +412,7 @@ async def test_help_is_no_error(operator):
 async def test_without_a_database_the_reason_is_told_in_one_line(operator, monkeypatch):
     monkeypatch.setenv("SIGMA_DATABASE_URL", "postgresql://sigma:secret@127.0.0.1:9/none")
     done = await operator(*WORKSPACE)
-    assert done.told == (1, "The database does not answer; is SIGMA_DATABASE_URL right?")
+    assert done.told == (1, "The database does not answer. Check SIGMA_DATABASE_URL.")
     monkeypatch.delenv("SIGMA_DATABASE_URL")
     done = await operator(*WORKSPACE)
     assert done.code == 2

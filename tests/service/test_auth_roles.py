@@ -265,7 +265,7 @@ async def test_of_many_creations_of_one_id_at_once_one_wins(auth):
         ({"name": 7}, "Field 'name' expects type 'string', got 'number'"),
         ({"name": ""}, "Field 'name' "),
         ({"name": "x" * 256}, "Field 'name' "),
-        ({"name": "a\x00"}, "Field 'name' holds a NUL character"),
+        ({"name": "a\x00"}, "Field 'name' contains a NUL character"),
         (
             {"name": "X", "id": "Role X"},
             "Field 'id' must match pattern '^[a-z0-9][a-z0-9._-]{0,127}$'",
@@ -359,7 +359,7 @@ async def test_if_match_names_the_version_that_may_be_changed(auth):
     assert stale.told == error(
         412,
         "PRECONDITION_FAILED",
-        "Role 'role-editor' is at version 1, which If-Match does not name",
+        "Role 'role-editor' is at version 1; If-Match names another version",
     )
     assert (
         await admin.put("/roles/role-editor", body, headers={"If-Match": 'W/"7", "1"'})
@@ -482,7 +482,7 @@ async def test_a_role_that_a_gate_names_stays_and_the_workflow_is_told(auth, wor
     assert (await admin.delete("/roles/role-editor")).told == error(
         409,
         "CONFLICT",
-        "Role 'role-editor' is in use and cannot be deleted: workflow 'wf-a' names it at a"
+        "Role 'role-editor' is in use and cannot be deleted: workflow 'wf-a' names it in a"
         " transition",
     )
     workflows.away = True
@@ -490,7 +490,7 @@ async def test_a_role_that_a_gate_names_stays_and_the_workflow_is_told(auth, wor
     assert away.told == error(
         503,
         "SERVICE_UNAVAILABLE",
-        "Whether a workflow names role 'role-editor' cannot be told at the moment",
+        "Cannot check at the moment whether a workflow names role 'role-editor'",
     )
     assert int(away.headers["Retry-After"]) > 0
     workflows.away = False
@@ -525,7 +525,7 @@ async def test_an_id_that_opens_a_gate_still_is_not_used_again(auth, workflows):
     assert (await admin.post("/roles", full_role())).told == error(
         409,
         "CONFLICT",
-        "Role id 'role-editor' cannot be used again: workflow 'wf-old' names it at a transition",
+        "Role id 'role-editor' cannot be used again: workflow 'wf-old' names it in a transition",
     )
     workflows.naming.clear()
     assert (await admin.post("/roles", full_role())).status == 201
@@ -757,7 +757,7 @@ async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(auth, reco
         assert answer.told == error(
             503,
             "SERVICE_UNAVAILABLE",
-            "What the names in this role mean cannot be told at the moment",
+            "Cannot resolve the names in this role at the moment",
         )
         assert int(answer.headers["Retry-After"]) > 0
     # A role that names nothing needs nobody.
@@ -781,7 +781,7 @@ async def test_a_role_with_too_many_names_is_refused_before_anybody_is_asked(aut
     assert answer.told == error(
         400,
         "VALIDATION_ERROR",
-        "Field 'schemaPermissions' holds at most 10000 different attributes in all its entries"
+        "Field 'schemaPermissions' holds at most 10000 different attributes in all entries"
         " together, got 11994",
     )
 
@@ -858,8 +858,8 @@ async def test_what_the_giver_is_denied_by_a_name_to_come_is_denied_to_whom_they
     assert answer.told == error(
         403,
         "PERMISSION_DENIED",
-        "Your own role restricts attribute 'zz' of schema '*', which does not exist yet, so every"
-        " role that you grant something to must do the same",
+        "Your own role restricts attribute 'zz' of schema '*', which does not exist yet, so"
+        " every role that you change must restrict it too",
     )
     # The name is that of `attr-y` now, and the giver's role does not hold the id yet.
     records.attributes["attr-y"] = "zz"

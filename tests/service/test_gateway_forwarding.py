@@ -31,7 +31,7 @@ from tests.service.gateway_world import (
 __all__ = ["world"]
 
 UNREADABLE = error(
-    400, "VALIDATION_ERROR", "The address holds characters or segments that are not allowed"
+    400, "VALIDATION_ERROR", "The path contains characters or segments that are not allowed"
 )
 
 

@@ -442,7 +442,9 @@ async def test_a_client_that_leaves_cancels_its_handler(edge: Edge):
 async def test_a_head_that_trickles_in_is_given_up(start_edge: StartEdge):
     edge = await start_edge(head_read_s_max=0.2)
     answer = await edge.speak(request("GET", "/open"), pause_s=0.05)
-    assert answer.told == error(400, "VALIDATION_ERROR", "The request head did not come in time")
+    assert answer.told == error(
+        400, "VALIDATION_ERROR", "The request headers did not arrive in time"
+    )
     assert answer.closed
 
 
@@ -458,10 +460,10 @@ async def test_half_a_head_behind_a_request_is_given_up_too(start_edge: StartEdg
         while part := await asyncio.to_thread(connection.recv, 65_536):
             heard += part
     assert heard.count(b"HTTP/1.1 200") == 1
-    assert b"The request head did not come in time" in heard
+    assert b"The request headers did not arrive in time" in heard
 
 
-LATE_BODY = error(400, "VALIDATION_ERROR", "The request body did not come in time")
+LATE_BODY = error(400, "VALIDATION_ERROR", "The request body did not arrive in time")
 
 
 @pytest.mark.parametrize("path", ["/open/stream", "/api/v1/things"])
@@ -488,7 +490,7 @@ async def test_a_body_that_trickles_in_is_given_up(start_edge: StartEdge):
                 except TimeoutError:
                     continue
     assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"The request body did not come in time" in answer
+    assert b"The request body did not arrive in time" in answer
 
 
 async def test_a_slow_handler_does_not_count_against_the_client(start_edge: StartEdge):
@@ -546,7 +548,7 @@ async def test_expect_100_continue_is_met_unless_the_body_would_be_refused(edge:
 
 async def test_an_unknown_expectation_is_told(edge: Edge):
     headers = {**edge.keyring.headers(identities.admin()), **JSON, "Expect": "foo"}
-    told = error(400, "VALIDATION_ERROR", "Expect 'foo' is not known, expected '100-continue'")
+    told = error(400, "VALIDATION_ERROR", "Expect 'foo' is not supported, expected '100-continue'")
     for path in ("/api/v1/things", "/api/v1/nothing"):
         answer = await edge.speak(request("POST", path, headers, b'{"name": "a"}'))
         assert answer.told == told

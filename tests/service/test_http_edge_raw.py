@@ -42,6 +42,6 @@ async def test_what_never_comes_to_an_end_is_given_up(start_edge: StartEdge, pay
     payload.check(answer)
     assert answer.told == (
         400,
-        {"error": "VALIDATION_ERROR", "message": "The request head did not come in time"},
+        {"error": "VALIDATION_ERROR", "message": "The request headers did not arrive in time"},
     )
     assert answer.closed

@@ -173,7 +173,7 @@ async def test_lists_that_wait_leave_connections_to_others(
             refused = error(
                 503,
                 "SERVICE_UNAVAILABLE",
-                "Too many lists of this workspace are read at once",
+                "Too many lists of this workspace are being read at once",
             )
             await eventually(lambda: sum(one.done() for one in asked) == 30)
             assert (await admin.get("/records/ent-a")).status == 200

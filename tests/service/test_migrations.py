@@ -110,7 +110,7 @@ async def test_a_revision_that_fails_leaves_nothing_of_itself(service: Service, 
     with pytest.raises(MigrationFailed) as told:
         await apply(name, database_url)
     assert str(told.value) == (
-        'revision 0002 (step 2): relation "nowhere" does not exist. Nothing of it was applied'
+        'revision 0002 (step 2): relation "nowhere" does not exist. It was rolled back'
     )
     assert await fetchval(database_url, "SELECT version_num FROM alembic_version") == "0001"
     assert await fetchval(database_url, "SELECT to_regclass('b')") is None

@@ -127,7 +127,7 @@ async def test_every_field_is_answered_as_it_was_sent(world: World):
         ),
         ({"dimensionIds": ["dim-x"]}, "Field 'dimensionIds': Dimension 'dim-x' not found"),
         ({"dimensionIds": "dim-x"}, "Field 'dimensionIds' expects type 'array', got 'string'"),
-        ({"type": "option"}, "Field 'optionListId' is required for options"),
+        ({"type": "option"}, "Field 'optionListId' is required for type 'option'"),
         (
             {"type": "option", "optionListId": "ol-x"},
             "Field 'optionListId': Option list 'ol-x' not found",
@@ -565,7 +565,7 @@ async def test_too_many_values_to_become_unique_in_time_are_told_so(
         504,
         "UPSTREAM_TIMEOUT",
         "Attribute 'sku' has too many values to become unique within 0 seconds,"
-        " so nothing was changed; trying again is in vain",
+        " so nothing was changed; retrying does not help",
     )
     assert "Retry-After" not in answer.headers
     assert await claims(world) == []

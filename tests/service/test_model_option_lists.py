@@ -157,7 +157,7 @@ async def test_a_value_is_changed_only_in_the_version_that_is_named(admin: Calle
     stale = error(
         412,
         "PRECONDITION_FAILED",
-        "Option list 'ol-colors' is at version 2, which If-Match does not name",
+        "Option list 'ol-colors' is at version 2; If-Match names another version",
     )
     assert (await admin.post(f"{COLORS}/values", value("pink"), headers=old)).told == stale
     assert (await admin.put(f"{COLORS}/values/val-red", value("red"), headers=old)).told == stale

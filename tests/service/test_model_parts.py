@@ -190,7 +190,7 @@ async def test_if_match_names_the_version_that_is_changed(admin: Caller, kind: K
     stale = error(
         412,
         "PRECONDITION_FAILED",
-        f"{kind.title} '{kind.prefix}-1' is at version 2, which If-Match does not name",
+        f"{kind.title} '{kind.prefix}-1' is at version 2; If-Match names another version",
     )
     assert (await admin.put(path, created, headers={"If-Match": '"1"'})).told == stale
     assert (await admin.delete(path, headers={"If-Match": '"1"'})).told == stale

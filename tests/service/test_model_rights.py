@@ -221,8 +221,7 @@ async def test_the_number_of_former_aliases_is_bounded(world: World, admin: Call
     assert refused.told == error(
         409,
         "CONFLICT",
-        "Attribute 'attr-sku' keeps its alias 'sku': it has had 100 others, which is as many as"
-        " are remembered",
+        "Attribute 'attr-sku' keeps its alias 'sku': it has had 100 others, the maximum",
     )
     (await admin.put("/attributes/attr-sku", {**told, "name": "SKU"})).ok()
 
@@ -265,7 +264,7 @@ async def test_a_guard_looks_only_at_what_its_author_may_read(
     assert told == [
         {
             "pointer": "/guards/0/attributeId",
-            "detail": "A guard may look only at what its author may read",
+            "detail": "A guard may refer only to attributes that its author may read",
         }
     ]
     (await manager.put("/attributes/attr-probe", {**own, **guarded("probe", "name")})).ok()

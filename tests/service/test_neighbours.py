@@ -99,8 +99,8 @@ async def test_another_program_is_told_from_one_that_is_away_and_may_be_put_righ
     assert await readiness(services, auth) == (200, ""), "a balancer without a service is no fault"
     statuses.append(404)
     assert await complaint(services, auth) == (
-        f"SIGMA_RECORDS_URL is {url}, which does not answer as a service of Sigma PIM"
-        f" (status 404){EXPECTED}"
+        f"SIGMA_RECORDS_URL is {url}, which does not answer like a service of Sigma PIM (status"
+        f" 404){EXPECTED}"
     )
     statuses.append(200)
 

@@ -250,7 +250,9 @@ async def test_the_documented_refusals(admin):
         400, "VALIDATION_ERROR", "Field 'schemaId' is required"
     )
     assert await refused({"related": everywhere(["ent-none"])}) == error(
-        400, "VALIDATION_ERROR", "Value for 'related' names no record: 'ent-none' not found"
+        400,
+        "VALIDATION_ERROR",
+        "Value for 'related' is not an existing record: 'ent-none' not found",
     )
     assert (await admin.get("/records")).body["total"] == 1
 
@@ -318,7 +320,7 @@ async def test_if_match_refuses_to_overwrite_what_was_not_seen(admin):
     assert late.told == error(
         412,
         "PRECONDITION_FAILED",
-        "Entity 'ent-a' is at version 2, which If-Match does not name",
+        "Entity 'ent-a' is at version 2; If-Match names another version",
     )
     gone = await admin.delete("/records/ent-a", headers={"If-Match": '"1"'})
     assert gone.status == 412
@@ -733,7 +735,7 @@ async def test_a_number_that_would_come_back_different_is_refused(admin):
         answer = await admin.post("/records", data=priced(number), headers=JSON)
         assert answer.status == 400
         assert answer.body["message"].startswith(
-            "Field 'values.price.0.value' has more digits than are kept (15 significant ones,"
+            "Field 'values.price.0.value' has more digits than are kept (15 significant digits,"
         )
     answer = await admin.post("/records", data=priced("-0.0"), headers=JSON)
     read = await admin.get(f"/records/{answer.ok()['id']}")
@@ -878,7 +880,9 @@ async def test_a_relation_to_a_record_that_is_gone_is_no_value(admin):
     # The guard of `care` looks at what is gone, too.
     assert (found["score"], found["filled"], found["missing"]) == (0, [], ["part"])
 
-    dead = error(400, "VALIDATION_ERROR", "Value for 'part' names no record: 'ent-part' not found")
+    dead = error(
+        400, "VALIDATION_ERROR", "Value for 'part' is not an existing record: 'ent-part' not found"
+    )
     assert (await admin.patch(f"{path}/values/part", {"value": "ent-part"})).told == dead
     sent = {"values": {"part": everywhere("ent-part")}}
     assert (await admin.put(path, sent)).told == dead
@@ -913,7 +917,7 @@ async def test_relations_inside_complex_values_are_relations(admin):
         assert (await kit(admin, bill=bill)).told == error(
             400,
             "VALIDATION_ERROR",
-            f"Value for 'bill.{name}' names no record: 'ent-x' not found",
+            f"Value for 'bill.{name}' is not an existing record: 'ent-x' not found",
         )
     bill = [
         {"to": "ent-a"},

@@ -357,7 +357,7 @@ async def test_if_match_refuses_an_older_version(admin: Caller):
     expected = error(
         412,
         "PRECONDITION_FAILED",
-        "Workflow 'wf-lifecycle' is at version 2, which If-Match does not name",
+        "Workflow 'wf-lifecycle' is at version 2; If-Match names another version",
     )
     path = "/workflows/wf-lifecycle"
     assert (await admin.put(path, lifecycle(name="third"), **outdated)).told == expected
@@ -522,7 +522,7 @@ async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: 
     assert answer.told == error(
         503,
         "SERVICE_UNAVAILABLE",
-        "What the names in this workflow mean cannot be told at the moment",
+        "Cannot resolve the names in this workflow at the moment",
     )
     assert int(answer.headers["Retry-After"]) > 0
     assert (await admin.get("/workflows")).body == []
@@ -534,8 +534,7 @@ async def test_more_names_than_can_be_asked_about_are_refused(admin: Caller):
     assert (await admin.post("/workflows", sent)).told == error(
         400,
         "VALIDATION_ERROR",
-        "Field 'states' names at most 10000 different attributes in all its lists together,"
-        " got 12000",
+        "Field 'states' names at most 10000 different attributes in all lists together, got 12000",
     )
 
 

@@ -379,13 +379,13 @@ def test_too_many_permissions_are_refused_with_the_bound_and_the_count():
     with pytest.raises(ValidationError) as caught:
         check_size(draft(1_000, 21, different=False))
     assert caught.value.message == (
-        "Field 'schemaPermissions' holds at most 20000 attribute permissions in all its entries"
+        "Field 'schemaPermissions' holds at most 20000 attribute permissions in all entries"
         " together, got 21000"
     )
     with pytest.raises(ValidationError) as caught:
         check_size(draft(2_000, 6, different=True))
     assert caught.value.message == (
-        "Field 'schemaPermissions' holds at most 10000 different attributes in all its entries"
+        "Field 'schemaPermissions' holds at most 10000 different attributes in all entries"
         " together, got 12000"
     )
 

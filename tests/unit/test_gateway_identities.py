@@ -374,7 +374,7 @@ async def test_a_flood_of_wrong_keys_from_one_address_leaves_slots_to_new_keys_f
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     refusals = [one for one in outcomes if isinstance(one, ServiceUnavailable)]
     assert len(refusals) > 1_000 // 2
-    assert str(refusals[0]) == "Too many API keys are being used for the first time"
+    assert str(refusals[0]) == "Too many API keys are being used for the first time at once"
 
 
 async def test_what_is_kept_is_bounded(

@@ -186,10 +186,16 @@ def test_an_integer_that_could_not_be_written_again_is_refused(number: str, take
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (rb'{"anything": ["a", "b\u0000"]}', "Field 'anything.1' holds a NUL character"),
-        (rb'{"anything": {"a\u0000": 1}}', "Field 'anything' holds a NUL character in a name"),
-        (rb'{"tags": ["a\u0000"], "anything": "\u0000"}', "Field 'tags.0' holds a NUL character"),
-        (rb'{"byName": {"x": {"name": "\u0000"}}}', "Field 'byName.x.name' holds a NUL character"),
+        (rb'{"anything": ["a", "b\u0000"]}', "Field 'anything.1' contains a NUL character"),
+        (rb'{"anything": {"a\u0000": 1}}', "Field 'anything' contains a NUL character in a name"),
+        (
+            rb'{"tags": ["a\u0000"], "anything": "\u0000"}',
+            "Field 'tags.0' contains a NUL character",
+        ),
+        (
+            rb'{"byName": {"x": {"name": "\u0000"}}}',
+            "Field 'byName.x.name' contains a NUL character",
+        ),
     ],
 )
 def test_a_nul_is_refused_wherever_it_is(raw: bytes, message: str):
@@ -270,8 +276,8 @@ LONG = "9" * 20
 @pytest.mark.parametrize(
     ("end", "message"),
     [
-        (r'"\u0000"', "The body holds a NUL character"),
-        (LONG, "The body holds an integer of more than 64 bits"),
+        (r'"\u0000"', "The body contains a NUL character"),
+        (LONG, "The body contains an integer of more than 64 bits"),
     ],
 )
 def test_where_something_is_in_a_large_body_is_not_looked_for_to_the_end(end: str, message: str):

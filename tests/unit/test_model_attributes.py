@@ -130,7 +130,9 @@ def test_a_pattern_that_hangs_others_is_fine():
 
 
 def test_options_come_from_a_list_and_nothing_else_does():
-    assert faults("option") == [("/optionListId", "Field 'optionListId' is required for options")]
+    assert faults("option") == [
+        ("/optionListId", "Field 'optionListId' is required for type 'option'")
+    ]
     assert faults("text", optionListId="ol-x") == [
         ("/optionListId", "'optionListId' does not belong to attributes of type 'text'")
     ]
@@ -177,7 +179,7 @@ def test_the_fields_of_a_complex_attribute_are_judged_too():
             "/attributes/2/validation/pattern",
             "'pattern' does not belong to attributes of type 'number'",
         ),
-        ("/attributes/3/optionListId", "Field 'optionListId' is required for options"),
+        ("/attributes/3/optionListId", "Field 'optionListId' is required for type 'option'"),
     ]
 
 

@@ -132,7 +132,7 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
         (COLOR, "green", "Value 'green' for 'color' is not in option list 'ol-colors'"),
         (COLOR, 7, "Attribute 'color' expects type 'string', got 'number'"),
         (COLOR, ["red"], "Attribute 'color' takes one value, got an array"),
-        (COLORS_SEVERAL, ["red", "val-red"], "Value for 'colors' names one thing twice"),
+        (COLORS_SEVERAL, ["red", "val-red"], "Value for 'colors' has a duplicate item"),
         (RELATED, [3], "Attribute 'related' expects type 'string', got 'number'"),
         (NUTRITION, "x", "Attribute 'nutrition' expects type 'object', got 'string'"),
         (NUTRITION, {}, "Field 'nutrition.kcal' is required"),

@@ -86,7 +86,7 @@ class Neighbours:
         if len(names) > NAMES_ASKED_MAX:
             raise ValidationError.at(
                 "/states",
-                f"Field 'states' names at most {NAMES_ASKED_MAX} different attributes in all its"
+                f"Field 'states' names at most {NAMES_ASKED_MAX} different attributes in all"
                 f" lists together, got {len(names)}",
             )
         try:
@@ -100,7 +100,7 @@ class Neighbours:
         except (ServiceUnavailable, UpstreamTimeout):
             # Nothing was stored, so it may be sent again, also where the question came too late.
             raise ServiceUnavailable(
-                "What the names in this workflow mean cannot be told at the moment",
+                "Cannot resolve the names in this workflow at the moment",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
         return Meaning(told["attributes"], told.get("modelVersion", 0))
