@@ -1,4 +1,4 @@
-# What a person or a machine does with this repository. `make help` lists it.
+# The commands of this repository. `make help` lists them.
 
 PORT ?= 8080
 ARGS ?=
@@ -9,10 +9,10 @@ VENV := .venv/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help run test check format load bench openapi events migrate clean lock environment environment-dev
 
-help: ## this list
+help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: environment ## the whole system with a demo workspace, until Ctrl-C (PORT=8080)
+run: environment ## run the whole system with a demo workspace, until Ctrl-C (PORT=8080)
 	@$(VENV) -m deploy.local --port $(PORT)
 
 # Without a Redis, npm or curl, the tests that need it say that they are skipped.
@@ -23,21 +23,21 @@ test: environment-dev ## all tests, on private servers (ARGS="-k word", WORKERS=
 	@$(VENV) -m deploy.local.binaries npm || true
 	@$(VENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: environment-dev ## format, lint, types, import rules
+check: environment-dev ## check format, lint, types and import rules
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy --strict $(PACKAGES) deploy
 	.venv/bin/lint-imports
 
-format: environment-dev ## write the format that check asks for
+format: environment-dev ## format the code and fix lint
 	$(VENV) -m ruff format .
 	$(VENV) -m ruff check --fix .
 
-load: environment ## move a catalogue in: make load DATA=<folder> (ARGS=... are passed on)
-	@test -n "$(DATA)" || { echo 'Say which folder: make load DATA=<folder>'; exit 2; }
+load: environment ## import a catalogue: make load DATA=<folder> (ARGS=... are passed on)
+	@test -n "$(DATA)" || { echo 'DATA is missing: make load DATA=<folder>'; exit 2; }
 	@$(VENV) -m deploy.move_in "$(DATA)" $(ARGS)
 
-bench: environment-dev ## measure speed, each number beside its floor (some minutes)
+bench: environment-dev ## measure speed, each figure next to its floor (some minutes)
 	@$(VENV) -m deploy.local.binaries wrk
 	@$(VENV) -m benchmarks $(ARGS)
 
@@ -50,10 +50,10 @@ events: environment ## print the events of a running make run, until Ctrl-C
 migrate: environment ## apply missing migrations to the databases of a running make run
 	@$(VENV) -m deploy.local.migrate
 
-clean: ## remove the demo's data, keys and logs, and what tools left behind
+clean: ## remove the data, keys and logs of make run, and the caches of tools
 	@deploy/local/clean.sh
 
-lock: ## write the lock files anew (ARGS=--upgrade for newer versions)
+lock: ## update the lock files (ARGS=--upgrade for newer versions)
 	@deploy/local/lock.sh $(ARGS)
 
 environment:

@@ -354,7 +354,7 @@ class Relay:
     async def _read(self, conn: Conn) -> tuple[list[Record], bool]:
         """The first unsent events, as many as may be in memory at once; whether more wait.
 
-        The first is read whatever its size. A document that is left for later is not even fetched
+        The first is read whatever its size. A document that is deferred is not even fetched
         from where PostgreSQL keeps large values: its place in the result is null.
         """
         first = await conn.fetch(

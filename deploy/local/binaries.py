@@ -65,7 +65,7 @@ def check_installable(wanted: dict[str, Callable[[], Path | None]]) -> None:
     missing = [package for package, find in wanted.items() if find() is None]
     if missing and (shutil.which("apt-get") is None or _as_root() is None):
         names = ", ".join(missing)
-        why = f"not installed: {names}; installing takes root, or sudo without a password"
+        why = f"not installed: {names}; installing needs root, or sudo without a password"
         raise StartFailed("Packages", why, f"Run: sudo apt install {' '.join(missing)}")
 
 
@@ -111,7 +111,7 @@ def _installed(part: str, package: str, variable: str, find: Callable[[], Path |
     if apt_get is None:
         raise StartFailed(part, "it is not installed, and this machine has no apt-get", advice)
     if as_root is None:
-        why = "it is not installed, and installing it takes root or sudo without a password"
+        why = "it is not installed, and installing it needs root or sudo without a password"
         raise StartFailed(part, why, advice)
     print(f"{part} is not installed: apt-get install {package} (a minute or two)", flush=True)
     with _services_left_stopped(as_root):

@@ -21,7 +21,7 @@ def prepare(server_url: str, passwords: Mapping[str, str]) -> dict[str, str]:
     try:
         asyncio.run(_prepare(server_url, passwords))
     except (asyncpg.PostgresError, OSError) as error:
-        advice = "The address of the server must name a role that may create roles and databases."
+        advice = "The URL of the server must name a role that may create roles and databases."
         raise StartFailed(PART, str(error), advice) from error
     return {
         service: _address(server_url, name, passwords[name]) for service, name in DATABASES.items()

@@ -60,7 +60,7 @@ def seed(place: Place) -> str:
         # Asked as well, because the file outlives a database that was made anew somewhere else.
         there = any(tenant["id"] == WORKSPACE for tenant in api.call("GET", "/auth/tenants"))
         if there and place.done.exists():
-            return "kept as it was"
+            return "already there, unchanged"
         _administer(place, "create-workspace", "--id", WORKSPACE, "--name", "Sigma Demo", stdin="")
         _create_user(place, ADMIN)
         api.log_in(ADMIN.email, ADMIN.password)
@@ -180,5 +180,5 @@ class Api:
     def _told(self, method: str, path: str, status: int, answer: Any) -> Any:
         if not http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
             message = answer.get("message") if isinstance(answer, dict) else answer
-            raise StartFailed(PART, f"{method} {path} was answered {status}: {message}")
+            raise StartFailed(PART, f"{method} {path} answered {status}: {message}")
         return answer

@@ -18,7 +18,7 @@ async def _follow(url: str) -> None:
         channel = await connection.channel()
         queue = await channel.declare_queue(exclusive=True, auto_delete=True)
         await queue.bind(topology.EVENTS, "#")
-        print("Following; Ctrl-C ends it", flush=True)
+        print("Waiting for events; stop with Ctrl-C", flush=True)
         async with queue.iterator(no_ack=True) as messages:
             async for message in messages:
                 event = json.loads(message.body)
@@ -32,7 +32,7 @@ def main() -> int:
     try:
         url = (FOLDER / BROKER).read_text().strip()
     except FileNotFoundError:
-        print("Nothing runs: start `make run` in another terminal.", file=sys.stderr)
+        print("make run is not running: start it in another terminal.", file=sys.stderr)
         return 1
     with suppress(KeyboardInterrupt):
         asyncio.run(_follow(url))

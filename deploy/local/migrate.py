@@ -16,7 +16,7 @@ def main() -> int:
     try:
         addresses: dict[str, str] = json.loads((FOLDER / ADDRESSES).read_text())
     except FileNotFoundError:
-        print("Nothing runs: start `make run`, which migrates by itself.", file=sys.stderr)
+        print("make run is not running: start it; it applies migrations itself.", file=sys.stderr)
         return 1
     done = [
         subprocess.run(

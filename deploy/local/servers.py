@@ -145,8 +145,8 @@ class PrivateServer(ABC):
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            why = f"another process already runs it in {self.folder}"
-            raise StartFailed(self.part, why, "Stop that one first.") from None
+            why = f"another process already runs in {self.folder}"
+            raise StartFailed(self.part, why, "Stop that process first.") from None
 
     def _leave_folder(self) -> None:
         if self._lock is not None:
@@ -216,7 +216,7 @@ class PrivateServer(ABC):
                 answers()
             except Exception as error:
                 if not self.running:
-                    raise StartFailed(self.part, "it ended while starting", log=self.log) from error
+                    raise StartFailed(self.part, "it exited during start", log=self.log) from error
                 if time.monotonic() > ends:
                     why = f"it did not answer within {READY_WITHIN_S:.0f} s ({error})"
                     raise StartFailed(self.part, why, log=self.log) from error

@@ -133,7 +133,7 @@ class System:
                     self._start_again(service, process)
             for server in self._servers:
                 if not server.running:
-                    raise StartFailed(server.part, "it ended on its own", log=server.log)
+                    raise StartFailed(server.part, "it exited", log=server.log)
 
     def stop(self) -> None:
         """End everything, the last one first. The services finish what is in flight."""
@@ -151,12 +151,12 @@ class System:
         now = time.monotonic()
         deaths = [at for at in self._deaths[service] if now - at < DEATHS_WITHIN_S]
         self._deaths[service] = [*deaths, now]
-        why = f"it ended on its own (exit code {ended.exit_code})"
+        why = f"it exited (exit code {ended.exit_code})"
         if len(deaths) >= DEATHS_MAX:
             log = self.logs / f"{service}.log"
             raise StartFailed(service, f"{why} for the {len(deaths) + 1}th time", log=log)
         pause_s = min(PAUSE_S_MAX, 0.5 * 2 ** len(deaths))
-        say(f"{service}: {why}; it is started again in {pause_s:g} s")
+        say(f"{service}: {why}; restarting it in {pause_s:g} s")
         time.sleep(pause_s)
         ended.end(signal.SIGKILL, 0)
         self._services[service] = self._spawn(service)
@@ -225,7 +225,7 @@ class System:
         ends = time.monotonic() + READY_WITHIN_S
         while (answer := self._answer_of(service, url)) != "":
             if not process.running:
-                why = f"it ended while starting (exit code {process.exit_code})"
+                why = f"it exited during start (exit code {process.exit_code})"
                 raise StartFailed(service, why, log=log)
             if time.monotonic() > ends:
                 why = f"it was not ready within {READY_WITHIN_S:.0f} s ({answer})"
@@ -250,8 +250,8 @@ def choose_ports(asked: Ports) -> Ports:
         if _taken(ports) is None:
             return ports
     service, port = _taken(asked) or (GATEWAY, asked.first)
-    why = f"port {port} is taken by another program, and so is one of each of the next sets"
-    raise StartFailed(service, why, "Choose others: make run PORT=<number>")
+    why = f"port {port} is taken by another program, and the next sets of ports are not free either"
+    raise StartFailed(service, why, "Choose another port: make run PORT=<number>")
 
 
 def _taken(ports: Ports) -> tuple[str, int] | None:
@@ -306,8 +306,8 @@ def _take(folder: Path) -> None:
         holder = os.read(lock, 100).decode()
         raise StartFailed(
             "make run",
-            f"it runs already on this folder ({holder})",
-            "Use that one, or end it with Ctrl-C in its terminal.",
+            f"it is already running in this folder ({holder})",
+            "Use it, or stop it with Ctrl-C in its terminal.",
         ) from None
 
 
@@ -322,8 +322,15 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def main() -> int:
     """Run until asked to end; 1 when something failed."""
     parser = argparse.ArgumentParser(prog="python -m deploy.local")
-    parser.add_argument("--port", type=int, default=PORT, help="of the gateway; the rest follow it")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="of data, keys and logs")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=PORT,
+        help="port of the gateway; the other services use the next ones",
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="folder for data, keys and logs"
+    )
     called = parser.parse_args()
     if not 1 <= called.port <= PORT_MAX:
         say(
@@ -340,11 +347,11 @@ def main() -> int:
     code = 0
     system = None
     try:
-        say(f"Sigma PIM starts; its data, keys and logs are in {folder}")
+        say(f"Starting Sigma PIM; its data, keys and logs are in {folder}")
         _take(folder)
         asked, ports = ports, choose_ports(ports)
         if ports != asked and (taken := _taken(asked)) is not None:
-            say(f"Port {taken[1]} is taken by another program, so the gateway gets {ports.first}")
+            say(f"Port {taken[1]} is taken by another program, so the gateway uses {ports.first}")
         _say_who_runs(folder, ports)
         system = System(folder, ports)
         system.start()
@@ -356,7 +363,9 @@ def main() -> int:
         say(f"\n{failure}", file=sys.stderr)
         code = 1
     except OSError as error:
-        advice = f"If another user started it before, give {folder} to this one, or `make clean`."
+        advice = (
+            f"If another user started it before, change the owner of {folder}, or run `make clean`."
+        )
         say(f"\nmake run: {error}\n{advice}", file=sys.stderr)
         code = 1
     finally:
@@ -365,5 +374,5 @@ def main() -> int:
         if system is not None:
             system.stop()
             if system.started:
-                say("Everything that was started here has ended")
+                say("Everything has stopped")
     return code

@@ -39,7 +39,7 @@ _EXISTS = 3
 _ANSWER_WITHIN_S = 30.0
 _ID_LENGTH_MAX = 128
 _ADDRESS = re.compile(r"https?://[^\s,]+")
-_NOTHING_RUNS = "Nothing runs: start `make run` in another terminal, and call this again."
+_NOTHING_RUNS = "make run is not running: start it in another terminal, then run this again."
 
 
 class NotPrepared(Exception):
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         running = Running.found_in(asked.folder.absolute())
         login = _prepare(running, workspace, asked.record_limit)
-        print(f"Moving {asked.data} into workspace {workspace} at {running.url}", flush=True)
+        print(f"Importing {asked.data} into workspace {workspace} at {running.url}", flush=True)
         return _with_key(running, login, ["--data", str(asked.data), *passed_on])
     except NotPrepared as why:
         print(why, file=sys.stderr)
@@ -172,19 +172,19 @@ async def _told(session: aiohttp.ClientSession, method: str, path: str, body: An
         async with session.request(method, path, json=body) as response:
             raw = await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotPrepared(f"{method} /api/v1/{path} was not answered: {error}") from error
+        raise NotPrepared(f"{method} /api/v1/{path} failed: {error}") from error
     if not response.ok:
         told = raw.decode(errors="replace")
-        raise NotPrepared(f"{method} /api/v1/{path} was answered {response.status}: {told}")
+        raise NotPrepared(f"{method} /api/v1/{path} answered {response.status}: {told}")
     return json.loads(raw) if raw else None
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.move_in",
-        description="Move a catalogue into a running `make run`.",
-        epilog="All other options go to python -m deploy.move_in.akeneo, which lists them"
-        " with --help.",
+        description="Import a catalogue into a running `make run`.",
+        epilog="All other options are passed to python -m deploy.move_in.akeneo; its --help"
+        " lists them.",
     )
     parser.add_argument("data", type=Path, help="the folder with the catalogue")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the running system")

@@ -144,9 +144,9 @@ class Sigma:
             wait_s = max(wait_s, pause_s)
             if waited_s + wait_s > self._patience_s:
                 raise CannotGoOn(
-                    f"{self._url} gave no usable answer for {waited_s:.0f} s"
-                    f" ({method} {path}: {why}). Run again when it is back: what has been moved"
-                    " is not moved twice"
+                    f"{self._url} gave no valid answer for {waited_s:.0f} s"
+                    f" ({method} {path}: {why}). Run again when it is available: nothing is"
+                    f" imported twice"
                 )
             self.retries += 1
             await self._pause(wait_s)
@@ -168,9 +168,9 @@ class Sigma:
         except aiohttp.ClientConnectionError as error:
             return str(error) or "the connection broke", 0.0
         except aiohttp.ClientPayloadError:
-            return "the answer broke off", 0.0
+            return "the connection broke during the answer", 0.0
         except aiohttp.ClientError as error:
-            raise CannotGoOn(f"{self._url} does not speak HTTP as expected: {error}") from error
+            raise CannotGoOn(f"{self._url} does not answer with valid HTTP: {error}") from error
         if response.status in _PASSING:
             return f"{response.status} {response.reason}", _seconds(response)
         body = _parsed(raw)
@@ -197,8 +197,8 @@ def _refusal(response: aiohttp.ClientResponse, body: Any, url: str) -> Exception
     message = told.get("detail", told.get("message"))
     if not isinstance(code, str) or not isinstance(message, str):
         return CannotGoOn(
-            f"{url} answered {response.status} without the two fields of the API's errors:"
-            " is this address the API's?"
+            f"{url} answered {response.status} without the two fields of an API error. Check"
+            f" that this is the URL of the API"
         )
     if response.status == 401:  # noqa: PLR2004  the key, for every request
         return CannotGoOn(f"the API key is not accepted: {message}")

@@ -216,8 +216,8 @@ class _Loading:
         except Refused as refusal:
             if refusal.code == "LIMIT_EXCEEDED":
                 self.report.stopped = self.report.stopped or (
-                    f"{refusal.code} {refusal.message}. Raise the workspace's record limit and run"
-                    " again: what has been moved is not moved twice"
+                    f"{refusal.code} {refusal.message}. Raise the workspace's record limit and"
+                    f" run again: nothing is imported twice"
                 )
                 return
             self._refuse_record(plan, refusal.message, refusal.code)
@@ -268,7 +268,7 @@ class _Loading:
         plan, there = sending.plan, found.body
         if there["schemaId"] != plan.schema_id:
             message = (
-                f"the record is there with schema '{there['schemaId']}', not '{plan.schema_id}':"
+                f"the record exists with schema '{there['schemaId']}', not '{plan.schema_id}':"
                 " a record cannot change its schema"
             )
             self._refuse_record(plan, message)
@@ -279,8 +279,8 @@ class _Loading:
         names = ", ".join(sorted(changes))
         if not self.overwrite_edits and not there["updatedBy"].startswith(_API_KEY_ID):
             self.report.changed(
-                f"records '{plan.source}' (line {plan.line}) was kept as '{there['updatedBy']}'"
-                f" left it; it differs in {names}"
+                f"records '{plan.source}' (line {plan.line}) was kept as edited by"
+                f" '{there['updatedBy']}'; it differs in {names}"
             )
             return Outcome.KEPT
         sending.sent = changes
@@ -338,7 +338,7 @@ class _Loading:
         there = {t: code for t, code in link.targets.items() if t in self.present}
         report, refused = self.report, bool(absent)
         if absent:
-            self._refuse_links(plan, alias, absent, "names a product that was not moved in")
+            self._refuse_links(plan, alias, absent, "names a product that was not imported")
         try:
             if alias in self.absent_aliases:
                 raise Refused(0, "", "the attribute was refused")
@@ -378,7 +378,7 @@ class _Loading:
         for _ in range(_TRIES):
             found = await self.sigma.find(path)
             if found is None:
-                raise Refused(404, "NOT_FOUND", "the record was deleted during the move")
+                raise Refused(404, "NOT_FOUND", "the record was deleted during the import")
             entries = found.body["values"].get(alias, [])
             there: list[str] = next((e["value"] for e in entries if not e["scope"]), [])
             added = [target for target in targets if target not in there]

@@ -33,8 +33,8 @@ class Outcome(StrEnum):
 class Place(StrEnum):
     """Where a filled cell ended."""
 
-    MOVED = "moved"
-    LEFT = "left for later"
+    MOVED = "imported"
+    LEFT = "deferred"
     REFUSED = "refused"
     KEPT = "kept as edited in Sigma"
     NOT_REACHED = "not reached"
@@ -139,8 +139,8 @@ class Report:
                 *self._heading(),
                 *self._table(),
                 *self._cells(),
-                *_listed("Left for later (no place for it in this version)", self._left()),
-                *_listed("Worth knowing", self.notes),
+                *_listed("Deferred (not supported by this version)", self._left()),
+                *_listed("Notes", self.notes),
                 *_listed("Changed", self.changes, CHANGES_SHOWN_MAX),
                 *self._problems(),
             ]
@@ -148,9 +148,9 @@ class Report:
 
     def _heading(self) -> list[str]:
         how = "read, nothing sent" if self.is_dry else f"in {self.seconds:.1f} s"
-        lines = [f"Moving in {self.catalogue}: {how}"]
+        lines = [f"Import of {self.catalogue}: {how}"]
         if self.retries:
-            lines.append(f"{self.retries} requests had to be tried again")
+            lines.append(f"{self.retries} requests were retried")
         if self.stopped is not None:
             lines.append(f"STOPPED: {self.stopped}")
         return lines
@@ -171,7 +171,7 @@ class Report:
         said = ", ".join(f"{self.cells[p]:,} {p}" for p in Place if self.cells[p])
         lines = ["", f"Filled cells of the products: {self.filled_cells:,} = {said or 'none'}"]
         if self.cells.total() != self.filled_cells:
-            lines.append(f"  The sum is {self.cells.total():,}: this is a fault of the tool")
+            lines.append(f"  The sum is {self.cells.total():,}: this is a bug in the import tool")
         return lines
 
     def _left(self) -> list[str]:

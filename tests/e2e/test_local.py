@@ -163,7 +163,7 @@ async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
     (killed,) = processes_of("auth_service", run.ports)
     os.kill(killed, signal.SIGKILL)
     await eventually(
-        lambda: "auth_service: it ended on its own (exit code -9)" in run.output.read_text(),
+        lambda: "auth_service: it exited (exit code -9)" in run.output.read_text(),
         within_s=60,
     )
     async with aiohttp.ClientSession() as session:
@@ -178,7 +178,7 @@ async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
     assert run.stop() == 0
     assert run.children() == []
 
-    assert "kept as it was" in run.start()
+    assert "already there, unchanged" in run.start()
     async with aiohttp.ClientSession() as session:
         admin = await log_in(session, run.url, demo.ADMIN)
         bomber = (await admin.get("/records/ent-quay-bomber")).ok()

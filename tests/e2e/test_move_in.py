@@ -160,8 +160,8 @@ async def test_a_catalogue_moves_in_with_every_value_in_its_place(stack, tmp_pat
     assert done.counts("relations") == {"created": 3}
     assert done.report["cells"] == {
         "filled": 25,
-        "moved": 24,
-        "left for later": 1,
+        "imported": 24,
+        "deferred": 1,
         "refused": 0,
         "kept as edited in Sigma": 0,
         "not reached": 0,
@@ -295,9 +295,9 @@ async def test_a_refused_value_is_told_with_row_attribute_and_message_and_the_re
         ),
         ("records", 4, ["steel"], "", "'tin' is not a declared option"),
         ("records", 4, ["mass", "mass-unit"], "", "'heavy' is not a number"),
-        ("relations", 2, ["GOES_WITH-products"], "", "names a product that was not moved in"),
-        ("relations", 2, ["GOES_WITH-products"], "", "names a product that was not moved in"),
-        ("relations", 4, ["GOES_WITH-products"], "", "names a product that was not moved in"),
+        ("relations", 2, ["GOES_WITH-products"], "", "names a product that was not imported"),
+        ("relations", 2, ["GOES_WITH-products"], "", "names a product that was not imported"),
+        ("relations", 4, ["GOES_WITH-products"], "", "names a product that was not imported"),
     ]
     assert done.counts("records") == {"created": 2, "refused": 1}
     cells = done.report["cells"]
@@ -459,7 +459,7 @@ async def test_make_load_says_what_to_do_when_nothing_runs(tmp_path):
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "Nothing runs: start `make run` in another terminal, and call this again.\n"
+        "make run is not running: start it in another terminal, then run this again.\n"
     )
 
 
@@ -477,7 +477,7 @@ async def test_the_published_catalogue_moves_in_whole_and_again_without_harm(sta
     assert done.counts("records") == {"created": PRODUCTS}
     assert done.report["problems"] == []
     assert done.report["cells"]["filled"] == FILLED_CELLS
-    assert done.report["cells"]["moved"] + done.report["cells"]["left for later"] == FILLED_CELLS
+    assert done.report["cells"]["imported"] + done.report["cells"]["deferred"] == FILLED_CELLS
     assert done.report["left"]["categories"] == 168
     assert done.report["left"]["product models"] == 81
     assert done.report["left"]["links to product models"] == 222
@@ -488,7 +488,7 @@ async def test_the_published_catalogue_moves_in_whole_and_again_without_harm(sta
     records = await all_records(room.workspace.admin)
     entries = sum(len(values) for r in records.values() for values in r["values"].values())
     # Of a moved cell only the family and the unit of a metric are no entries of their own.
-    assert entries == done.report["cells"]["moved"] - 1_238 - 309 - 217
+    assert entries == done.report["cells"]["imported"] - 1_238 - 309 - 217
     with (REAL / "products.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter=";"):
             values = records[row["sku"]]["values"]

@@ -81,7 +81,7 @@ def test_a_service_that_dies_again_and_again_ends_it_all_with_the_end_of_its_log
     system._deaths["gateway"] = [time.monotonic()] * DEATHS_MAX
     with pytest.raises(StartFailed) as told:
         system._start_again("gateway", Ended())
-    assert str(told.value).startswith("gateway: it ended on its own (exit code 1) for the 6th time")
+    assert str(told.value).startswith("gateway: it exited (exit code 1) for the 6th time")
     assert "what it said last" in str(told.value)
 
 

@@ -250,7 +250,7 @@ def test_publishing_asks_for_what_some_channel_requires_and_review_for_what_all_
     }
     assert gates[("state-review", "state-published")] == 80
     assert gates[("state-draft", "state-review")] is None
-    assert plan.left["requirements of only some channels (asked for on publishing)"] == 2
+    assert plan.left["requirements of only some channels (required for publishing)"] == 2
 
 
 def test_a_schema_has_the_familys_groups_and_a_place_for_what_stands_outside_it(catalogue_folder):
@@ -583,5 +583,5 @@ def test_association_columns_other_than_products_are_accounted_for(catalogue_fol
         "quantities of associations": (1, 1),
     }
     assert [p.message for p in record.problems] == [
-        "associations by product_uuids are not known to this move"
+        "associations by product_uuids are not supported"
     ]

@@ -180,7 +180,7 @@ def test_the_report_adds_up_and_tells_the_row_the_column_and_the_reason():
     report.close(record_count=4, seconds=1.0)
     text = report.as_text()
     assert "STOPPED: LIMIT_EXCEEDED Entity limit of 2 reached" in text
-    assert "Filled cells of the products: 12 = 7 moved, 1 refused, 4 not reached" in text
+    assert "Filled cells of the products: 12 = 7 imported, 1 refused, 4 not reached" in text
     assert (
         "records 'KN-1' (products.csv line 7) column gtin: CONFLICT Value 'x' for attribute 'gtin'"
         " must be unique" in text
@@ -202,7 +202,7 @@ def test_a_long_list_of_problems_is_cut_in_the_text_and_whole_in_the_file():
 def test_cells_that_are_missing_from_the_sum_are_said_to_be_a_fault():
     report = Report("knives", filled_cells=3)
     report.cells[Place.MOVED] += 2
-    assert "The sum is 2: this is a fault of the tool" in report.as_text()
+    assert "The sum is 2: this is a bug in the import tool" in report.as_text()
 
 
 class Terminal(io.StringIO):

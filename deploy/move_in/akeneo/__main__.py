@@ -35,7 +35,7 @@ from shared.ids import is_id
 API_KEY = "SIGMA_API_KEY"
 CALLED_WRONGLY = 2
 CONCURRENCY_MAX = 64
-INTERRUPTED = "it was interrupted; run again to finish: what has been moved is not moved twice"
+INTERRUPTED = "interrupted; run again to finish: nothing is imported twice"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     api_key = os.environ.get(asked.api_key_env, "")
     if not asked.dry_run and not api_key:
-        parser.error(f"the environment variable {asked.api_key_env} holds no API key")
+        parser.error(f"the environment variable {asked.api_key_env} contains no API key")
     if not asked.dry_run and asked.url is None:
         parser.error("--url is needed, or --dry-run")
     try:
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(report.as_text(), flush=True)
     if asked.report is not None:
         asked.report.write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
-        print(f"\nThe whole report is in {asked.report}", flush=True)
+        print(f"\nThe complete report is in {asked.report}", flush=True)
     return report.exit_code
 
 
@@ -106,40 +106,39 @@ def _settings(asked: argparse.Namespace) -> Settings:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.move_in.akeneo",
-        description="Move an Akeneo catalogue, as exported in CSV files, into a Sigma workspace.",
+        description="Import an Akeneo catalogue, exported as CSV files, into a Sigma workspace.",
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder with the CSV files")
-    parser.add_argument("--url", type=_url, help="of Sigma, such as http://127.0.0.1:8080")
+    parser.add_argument("--url", type=_url, help="URL of Sigma, such as http://127.0.0.1:8080")
     parser.add_argument(
         "--api-key-env",
         default=API_KEY,
         metavar="NAME",
-        help="the environment variable with an API key that holds read, update-data and"
+        help="the environment variable that contains an API key with read, update-data and"
         f" update-model (default {API_KEY})",
     )
     parser.add_argument(
         "--media-base-url",
         type=_url,
         metavar="URL",
-        help="where the files of image and file attributes can be fetched; without it they are"
-        " left for later",
+        help="base URL of the files of image and file attributes; without it they are deferred",
     )
     parser.add_argument(
         "--prefix",
         type=_prefix,
         default="",
-        help="before every id and alias, to keep off what is there already",
+        help="prefix of every id and alias, to avoid conflicts with existing objects",
     )
     for name in ("locale", "channel", "currency"):
         parser.add_argument(
             f"--default-{name}",
             metavar="CODE",
-            help=f"the default {name} (default: the one that products fill most)",
+            help=f"the default {name} (default: the one with the most product values)",
         )
     parser.add_argument(
         "--overwrite-edits",
         action="store_true",
-        help="also change records that somebody has edited in Sigma since",
+        help="also overwrite records that a person has edited in Sigma",
     )
     parser.add_argument(
         "--concurrency",
@@ -152,11 +151,13 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=120.0,
         metavar="SECONDS",
-        help="how long to wait for a Sigma that does not answer (default 120)",
+        help="seconds to retry while Sigma does not answer (default 120)",
     )
-    parser.add_argument("--report", type=_file, metavar="FILE", help="write everything as JSON")
     parser.add_argument(
-        "--dry-run", action="store_true", help="read everything and report, send nothing"
+        "--report", type=_file, metavar="FILE", help="write the complete report as JSON"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read and report everything, send nothing"
     )
     return parser
 

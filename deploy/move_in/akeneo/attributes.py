@@ -24,7 +24,7 @@ def attributes_of(sources: Sources) -> Iterator[ModelObject]:
             Problem(
                 kind=Kind.ATTRIBUTES,
                 source=attribute.code,
-                message=f"type '{attribute.type}' is not known to this move",
+                message=f"type '{attribute.type}' is not supported",
                 file="attributes.csv",
                 attribute=attribute.code,
             )

@@ -33,7 +33,7 @@ def number(text: str) -> int | float:
         return int(exact)
     near = float(exact)
     if Decimal(repr(near)) != exact:
-        raise Unfit(f"'{short(text)}' has more digits than a number can hold")
+        raise Unfit(f"'{short(text)}' has more digits than a number can have")
     return near
 
 

@@ -51,7 +51,7 @@ def _attributes_of(sources: Sources, family: SourceFamily) -> list[SourceAttribu
             Problem(
                 kind=Kind.SCHEMAS,
                 source=family.code,
-                message=f"names attribute '{code}', which the catalogue does not have",
+                message=f"names attribute '{code}', which is not in the catalogue",
                 file="families.csv",
                 attribute=code,
             )
@@ -67,7 +67,7 @@ def _workflow(sources: Sources, family: SourceFamily) -> ModelObject:
     some = list(dict.fromkeys([*always, *(key for keys in required for key in keys)]))
     every = [key for key in some if key in always or all(key in keys for keys in required)]
     if len(every) < len(some):
-        sources.ledger.left["requirements of only some channels (asked for on publishing)"] += len(
+        sources.ledger.left["requirements of only some channels (required for publishing)"] += len(
             some
         ) - len(every)
     names, code = sources.names, family.code

@@ -58,7 +58,7 @@ def _option_labels(sources: Sources, attribute: SourceAttribute) -> dict[str, st
             labels.setdefault(code, code)
         sources.ledger.notes.append(
             f"The options of attribute '{attribute.code}' ({attribute.type}) are the {len(labels)}"
-            " codes that products use: the catalogue has no file of them"
+            " codes that products use: the catalogue has no options file for it"
         )
     return labels
 

@@ -88,7 +88,7 @@ def _whole_row_refusal(row: Row, identifier: str, families: Mapping[str, str]) -
         return "has no identifier"
     family = row.get("family")
     if family and key_of(family) not in families:
-        return f"is of family '{family}', which families.csv does not have"
+        return f"has family '{family}', which is not in families.csv"
     return None
 
 
@@ -178,7 +178,7 @@ class _Product:
             return "links to product models"
         if key_of(code) in self.context.model_keys:
             return "links to product models, spelled in another letter case"
-        return "links to product models that the catalogue does not have"
+        return "links to product models that are not in the catalogue"
 
     def _take_association(self, column: Column, cell: str) -> None:
         names = self.context.names
@@ -195,12 +195,12 @@ class _Product:
             case "products-quantity":
                 self._leave("quantities of associations", len(split_codes(cell)))
             case other:
-                raise cells.Unfit(f"associations by {other} are not known to this move")
+                raise cells.Unfit(f"associations by {other} are not supported")
 
     def _take_value(self, column: Column, attribute: SourceAttribute, cell: str) -> None:
         shape = shape_of(attribute)
         if shape is None:
-            raise cells.Unfit(f"type '{attribute.type}' is not known to this move")
+            raise cells.Unfit(f"type '{attribute.type}' is not supported")
         if shape is Shape.MEASURE:
             self.measures[column.place][column.role] = column
         elif shape is Shape.PRICE and not column.currency:

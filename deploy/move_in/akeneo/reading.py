@@ -203,7 +203,7 @@ def read_catalogue(folder: Path) -> Catalogue:
         raise UnreadableCatalogue(f"{folder} is not a folder")
     absent = [name for name in _NEEDED if not (folder / name).is_file()]
     if absent:
-        raise UnreadableCatalogue(f"{folder} lacks {', '.join(absent)}")
+        raise UnreadableCatalogue(f"{folder} does not contain {', '.join(absent)}")
 
     def rows(name: str) -> list[Row]:
         path = folder / name

@@ -57,14 +57,14 @@ def attribute_pattern(regexp: str) -> str:
         raise ValueError("its closing delimiter is missing")
     flags = flags.replace("u", "")  # RE2 reads text as Unicode anyway.
     if set(flags) - set(_MOVED_FLAGS):
-        raise ValueError(f"modifier '{flags}' is not known here")
+        raise ValueError(f"modifier '{flags}' is not supported")
     pattern = f"(?{flags}){body}" if flags else body
     options = re2.Options()
     options.log_errors = False
     try:
         re2.compile(pattern, options)
     except re2.error:
-        raise ValueError("it uses what RE2 does not have, such as a look-ahead") from None
+        raise ValueError("it uses a feature that RE2 does not have, such as a look-ahead") from None
     return pattern
 
 
@@ -80,7 +80,9 @@ def _move_text_rules(
     try:
         rules["pattern"] = attribute_pattern(regexp)
     except ValueError as why:
-        ledger.notes.append(f"Attribute '{attribute.code}' loses its pattern {regexp}: {why}")
+        ledger.notes.append(
+            f"Attribute '{attribute.code}' is imported without its pattern {regexp}: {why}"
+        )
         return
     del unmoved["validation_regexp"]
     if unmoved.get("validation_rule") == "regexp":
