@@ -1,8 +1,8 @@
-"""Answers the reads that begin in one turn of the event loop with one statement.
+"""Data loader: combines the reads of one iteration of the event loop into one statement.
 
-Sixteen requests that arrive together then cost one round trip and one execution instead of sixteen;
-a request that is alone costs what it did before. Nothing is kept: a read sees everything that was
-committed before it was asked for.
+Sixteen requests that arrive together cost one round trip and one execution instead of sixteen; a
+single request costs the same as before. Nothing is cached: a read sees everything that was
+committed before it was requested.
 
     records = Batched(load)                     load(keys) -> {key: value} for those that exist
     record = await records.get((workspace_id, record_id))
@@ -25,7 +25,7 @@ BATCH_SIZE_MAX: Final = 64
 
 
 class Batched(Generic[K, V]):
-    """Reads by key, gathered for as long as the event loop takes to come round."""
+    """Reads by key, combined until the next iteration of the event loop."""
 
     def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
         self._load = load
@@ -37,7 +37,7 @@ class Batched(Generic[K, V]):
         loop = asyncio.get_running_loop()
         if not self._wanted:
             loop.call_soon(self._begin)
-        # One future per caller: whoever is cancelled takes nobody along.
+        # One future per caller: cancelling one caller does not affect the others.
         answer: asyncio.Future[V | None] = loop.create_future()
         self._wanted.setdefault(key, []).append(answer)
         return await answer
@@ -52,7 +52,7 @@ class Batched(Generic[K, V]):
             task.add_done_callback(self._running.discard)
 
     async def _answer(self, batch: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
-        # Nobody's own: it stands in no caller's lane.
+        # The statement serves several callers, so it waits in no caller's lane.
         ASKING.set(None)
         try:
             found = await self._load(list(batch))

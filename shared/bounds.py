@@ -1,13 +1,13 @@
-"""Bounds on what a client may put into one list or object, checked before its members are.
+"""Limits on the number of members of a list or object, checked before the members are validated.
 
-Pydantic looks at every member before it counts them, and makes an error for each that is wrong: a
-megabyte of wrong members would be seconds of work that nobody reads. `AtMost` counts first, and
-checks members in slices, so that a wrong slice ends it:
+Pydantic validates every member before it counts them, and creates an error for each invalid one: a
+megabyte of invalid members would cost seconds. `AtMost` counts first and validates members in
+slices; it stops at the first slice with an invalid member:
 
     values: Annotated[list[OptionValueDraft], AtMost(10_000)]
     scope: Annotated[dict[str, str], AtMost(50)]
 
-Between two slices another thread can go on, which one call over all members would not allow.
+Other threads can run between two slices; a single call for all members would block them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SLICE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
-    """How many members a list or an object may have: `maxItems` or `maxProperties`.
+    """The maximum number of members of a list or an object: `maxItems` or `maxProperties`.
 
-    Of the members that are wrong, those in the first hundred members with a wrong one among them
-    are told. Members are read as Python values, so a member that is an enumeration has to be
+    Errors are reported for the first slice of a hundred members that contains an invalid one.
+    Members are validated as Python values, so a member that is an enumeration must be
     `Field(strict=False)`.
     """
 
@@ -67,7 +67,7 @@ def _read_list(value: list[Any], read: core_schema.ValidatorFunctionWrapHandler)
         try:
             members += read(value[start : start + SLICE])
         except pydantic.ValidationError:
-            # Once more from the beginning, for the places of what is wrong.
+            # Validate again from the beginning, to get the places of the errors.
             return list(read(value[: start + SLICE]))
     return members
 

@@ -1,4 +1,4 @@
-"""Reads a service's settings from the environment, and names everything wrong with them at once."""
+"""Reads a service's settings from environment variables and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class ServiceConfig(BaseSettings):
-    """What every service needs. Field `database_url` is read from `SIGMA_DATABASE_URL`."""
+    """The settings of every service. Field `database_url` is read from `SIGMA_DATABASE_URL`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -72,7 +72,7 @@ class ServiceConfig(BaseSettings):
 
 
 class DatabaseConfig(ServiceConfig):
-    """What a service with a database needs besides."""
+    """Additional settings of a service with a database."""
 
     database_url: DatabaseUrl
     database_connections_max: Annotated[int, Field(ge=1, le=500)] = 16
@@ -94,7 +94,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "url_parsing": "an address such as http://records:8082",
     "url_scheme": "an address such as http://records:8082",
 }
-"""By the library's names of what can be wrong with a text."""
+"""What was expected, by the name of pydantic's error."""
 
 ConfigT = TypeVar("ConfigT", bound=BaseSettings)
 

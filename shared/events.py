@@ -1,8 +1,8 @@
-"""The words that services say to each other: one shape, and the name of everything that happens.
+"""The events that services publish: their format, and the name of every event type.
 
 An event is a CloudEvents 1.0 document in structured JSON mode. Its `type` is also the routing key
-on the topic exchange `sigma.events`, its `subject` the id of what changed, and its data carry that
-thing's `version`, so that a consumer can tell an old message from a new one.
+on the topic exchange `sigma.events`, and its `subject` is the id of the changed object. Its data
+contain the object's `version`, so that a consumer can recognise an outdated message.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ STAGED_TYPES: tuple[str, ...] = (
     KEY_DEACTIVATED,
     KEY_DELETED,
 )
-"""Every type that goes through an outbox; `auth.pulse` does not: it says that one is empty."""
+"""Every type that is published through an outbox. `auth.pulse` is not: it is a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. `data` is JSON and holds the subject's `version`."""
+    """One event. `data` is JSON and contains the subject's `version`."""
 
     type: str
     source: str
@@ -104,7 +104,7 @@ class Event:
 
     @property
     def version(self) -> int:
-        """The subject's version after this event; 0 where a subject has none."""
+        """The subject's version after this event; 0 if the subject has no version."""
         return int(self.data.get("version", 0))
 
     def to_json(self) -> bytes:
@@ -125,7 +125,7 @@ class Event:
 
     @classmethod
     def from_json(cls, document: bytes) -> Event:
-        """Read a message; `ValueError` when it is not one of ours, whatever it is."""
+        """Parse a message; raises `ValueError` if it is not a valid event."""
         try:
             told = orjson.loads(document)
             if told["specversion"] != SPEC_VERSION or not isinstance(told["data"], dict):

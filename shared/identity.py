@@ -1,9 +1,9 @@
-"""Who is asking: the signed statement that the gateway sends along with every request.
+"""Signed identities: the gateway states who the caller of each request is, and services verify it.
 
-The gateway turns a credential into an `Identity` once and signs it (Ed25519, a JWT of 60 seconds
-in the header `X-Sigma-Identity`). Services hold public keys only: they can check who asks, and none
-of them can pretend to be somebody. The issuer `gateway` speaks for users and API keys; any other
-issuer speaks for itself alone (`kind: service`).
+The gateway turns a credential into an `Identity` and signs it (Ed25519, a JWT valid for 60 seconds
+in the header `X-Sigma-Identity`). Services hold public keys only: they can verify who the caller is
+but cannot impersonate anybody. The issuer `gateway` speaks for users and API keys; any other issuer
+speaks only for itself (`kind: service`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Kind = Literal["user", "api_key", "service"]
 
 
 class Permission(StrEnum):
-    """What an API key may be allowed to do; the five words of the API-keys page."""
+    """The five permissions that an API key can have."""
 
     READ = "read"
     UPDATE_DATA = "update-data"
@@ -49,7 +49,7 @@ class Permission(StrEnum):
 
 
 class Flag(StrEnum):
-    """What a role may do besides its attribute permissions; the six flags of the roles page."""
+    """The six system flags of a role."""
 
     MANAGE_SCHEMAS = "canManageSchemas"
     MANAGE_ROLES = "canManageRoles"
@@ -65,7 +65,7 @@ ALL_FLAGS = frozenset(Flag)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One caller. `token` is the signed form it came in, to be passed on to the next service."""
+    """One caller. `token` is the signed form that was received, to be sent to the next service."""
 
     kind: Kind
     id: str
@@ -79,7 +79,7 @@ class Identity:
 
     @property
     def is_admin(self) -> bool:
-        """A person with the built-in role that no rule restricts."""
+        """Whether this is a user with the built-in role `role-admin`, which nothing restricts."""
         return self.kind == "user" and self.role_id == ADMIN_ROLE
 
     @property
@@ -89,16 +89,16 @@ class Identity:
 
     @property
     def may_read(self) -> bool:
-        """Whether it may be shown anything: every person, and API keys that hold `read`."""
+        """Whether the caller may read: every user, and API keys with the permission `read`."""
         return Permission.READ in self.permissions
 
     def require(self, permission: Permission) -> None:
-        """Raise `PermissionDenied` unless this API key holds the permission; users hold all."""
+        """Raise `PermissionDenied` unless this API key has the permission; users have all."""
         if permission not in self.permissions:
             raise PermissionDenied
 
     def require_flag(self, flag: Flag) -> None:
-        """Raise `PermissionDenied` unless the role carries the flag; API keys have no role."""
+        """Raise `PermissionDenied` unless the role has the flag; API keys have no role."""
         if not (self.unrestricted or flag in self.flags):
             raise PermissionDenied
 
@@ -118,7 +118,7 @@ class IdentitySigner:
         return cls(issuer.strip(), _key_bytes(encoded, issuer.strip()))
 
     def sign(self, identity: Identity) -> str:
-        """The compact JWT for this identity, good for 60 seconds from now."""
+        """The compact JWT for this identity, valid for 60 seconds from now."""
         now = int(self._now())
         claims = {
             "iat": now,
@@ -135,15 +135,15 @@ class IdentitySigner:
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self._issuer})
 
     def sign_service(self) -> str:
-        """The statement "this is the service itself", for calls that no user asked for."""
+        """An identity of the service itself, for calls without a user."""
         return self.sign(Identity(kind="service", id=self._issuer, workspace_id="*"))
 
 
 class IdentityVerifier:
-    """Checks signed identities; remembers those it has checked until they expire.
+    """Verifies signed identities, and caches the verified ones until they expire.
 
-    Verifying costs about 100 us, so the hot path is one dictionary look-up: the gateway reuses one
-    token for half its life.
+    Verification costs about 100 us. With the cache the hot path is one dictionary look-up, because
+    the gateway reuses a token for half of its lifetime.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class IdentityVerifier:
     def parse(cls, text: str) -> IdentityVerifier:
         """Read `issuer=<base64 public key>,…`; `ValueError` says which entry is wrong.
 
-        An issuer may stand there more than once: while its key is being replaced, both are good.
+        An issuer may occur more than once: while its key is being replaced, both keys are valid.
         """
         keys: dict[str, list[Ed25519PublicKey]] = {}
         for entry in text.split(","):
@@ -167,7 +167,7 @@ class IdentityVerifier:
         return cls(keys)
 
     def verify(self, token: str) -> Identity:
-        """The identity, or `Unauthorized`: a service tells a stranger nothing more."""
+        """The identity; raises `Unauthorized`, without details."""
         now = self._now()
         seen = self._seen.get(token)
         if seen is not None and now < seen[0]:
@@ -238,7 +238,7 @@ def _identity_from(claims: Mapping[str, object], token: str) -> Identity:
 
 def _key_bytes(encoded: str, name: str) -> bytes:
     if not name or not encoded.strip("="):
-        # What stands there may be the key itself, so it is not repeated.
+        # The text may be the key itself, so the message does not repeat it.
         raise ValueError("expected <name>=<key in base64>, found no name or no key")
     try:
         key = base64.b64decode(encoded, validate=True)

@@ -1,4 +1,4 @@
-"""Makes ids that say what they name, and checks those that clients bring."""
+"""Generates ids with a prefix for the kind of object, and checks ids that clients send."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _RANDOM_LENGTH = 20
 
 
 def new_id(prefix: str) -> str:
-    """`ent` gives `ent-7k2m…`: 100 random bits, so two processes never need to agree.
+    """A new id: `ent` gives `ent-7k2m…`, with 100 random bits, so that ids do not collide.
 
-    An id is a name, never a secret: whoever guesses one still needs a credential.
+    An id is not a secret: a caller that guesses one still needs a credential.
     """
-    # A secure source would cost a system call for each.
+    # A cryptographically secure source would cost a system call per id.
     bits = random.getrandbits(5 * _RANDOM_LENGTH)
     tail = [_PAIRS[(bits >> shift) & 1023] for shift in range(0, 5 * _RANDOM_LENGTH, 10)]
     return f"{prefix}-{''.join(tail)}"
@@ -33,7 +33,7 @@ def is_id(value: str) -> bool:
 
 
 def check_same_id(known: str, sent: str | None) -> None:
-    """Raise `ValidationError` when the body of a PUT names another id than its address does."""
+    """Raise `ValidationError` if the body of a PUT names another id than its path."""
     if sent is not None and sent != known:
         raise ValidationError.at(
             "/id", f"Field 'id' cannot change: expected '{told(known)}', got '{told(sent)}'"
@@ -41,7 +41,7 @@ def check_same_id(known: str, sent: str | None) -> None:
 
 
 def check_id(value: str, field: str = "id") -> str:
-    """The id itself, or `ValidationError` naming `field`, the expected form and what came."""
+    """The id itself; raises `ValidationError` with `field`, the expected form and the sent text."""
     if not is_id(value):
         raise ValidationError.at(
             f"/{field}", f"Field '{field}' must match pattern '{ID_PATTERN}', got '{told(value)}'"

@@ -1,7 +1,7 @@
-"""Remembers which events were handled, so that a second delivery does nothing.
+"""Inbox: stores the ids of processed events, so that a redelivery has no effect.
 
-The row is written in the transaction of the effect: both happen, or neither. Rows older than
-`KEPT_DAYS` are swept away; a broker does not hold a message that long behind a consumer that runs.
+The row is written in the transaction of the effect: both are committed, or neither. Rows older than
+`KEPT_DAYS` are deleted; no message stays in the broker that long while its consumer runs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CREATE INDEX inbox_by_age ON inbox (received_at);
 
 
 async def first_time(conn: Conn, consumer: str, event_id: str) -> bool:
-    """Claim this event for this consumer; False when it was claimed and committed before.
+    """Claim this event for this consumer; False if an earlier transaction claimed and committed it.
 
-    A second delivery that runs at the same time waits here for the first one's end.
+    If a second delivery is processed at the same time, it waits here until the first one ends.
     """
     claimed = await conn.fetchval(
         """INSERT INTO inbox (consumer, event_id)
@@ -42,7 +42,7 @@ async def first_time(conn: Conn, consumer: str, event_id: str) -> bool:
 
 
 async def sweep(db: Database) -> int:
-    """Forget some of what is too old to come again; how many rows that were."""
+    """Delete some of the rows that are too old to be redelivered; returns their number."""
     tag = await db.execute(
         """DELETE FROM inbox
             WHERE (consumer, event_id) IN (

@@ -1,4 +1,4 @@
-"""Names the JSON type of a value, as messages print it."""
+"""The JSON type of a value, as messages name it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Makes keys: `python -m shared.keys identity gateway`, `python -m shared.keys token`.
+"""Generates keys: `python -m shared.keys identity gateway`, `python -m shared.keys token`.
 
-Prints the lines for the environment of the processes, with a comment above each that says which
-processes get it. Nothing is stored: a key that is lost is replaced by a new one.
+Prints the environment variables, each with a comment that says which processes need it. Nothing is
+stored: replace a lost key by a new one.
 
 Exit codes: 0 done; 2 usage error.
 """

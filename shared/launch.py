@@ -1,9 +1,9 @@
-"""Runs a service: two ports, one loop, and an end that lets nobody down.
+"""Runs a service: a public and an internal port, one event loop, and a graceful shutdown.
 
-On SIGTERM the readiness probe turns 503 at once, so that no new traffic is sent here; the public
-port keeps accepting for `SIGMA_DRAIN_SECONDS`, because balancers take a moment to notice, and its
-answers close their connections; then it closes, what is in flight is finished, and the process
-exits with 0. A second signal cuts the first pause short.
+On SIGTERM the readiness probe returns 503 at once, so that no new traffic is sent to this process.
+The public port accepts requests for another `SIGMA_DRAIN_SECONDS`, because load balancers need a
+moment to notice, and its answers close their connections. Then the port closes, requests in flight
+are finished, and the process exits with 0. A second signal shortens the waiting time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ log = structlog.get_logger("launch")
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Where a service is reached; `port` is None when it serves no requests (`--role worker`)."""
+    """The addresses of a service; `port` is None if it serves no requests (`--role worker`)."""
 
     app: web.Application
     host: str
@@ -149,7 +149,7 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
 
     loop = asyncio.get_running_loop()
     for name in STOP_SIGNALS:
-        # Not the loop's own handlers: to remove those makes the signal deadly for a moment.
+        # Not the event loop's own handlers: removing those makes the signal fatal for a moment.
         signal.signal(name, lambda *_: loop.call_soon_threadsafe(stop))
     async with serving(app, config.host, config.port, config.internal_port, role) as served:
         _settle_memory()
@@ -161,12 +161,12 @@ async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role:
                 await hurrying.wait()
     log.info("stopped")
     for name in STOP_SIGNALS:
-        # One that comes now would turn a good end into a bad one.
+        # A signal at this point would turn a clean exit into a failure.
         signal.signal(name, signal.SIG_IGN)
 
 
 def _settle_memory() -> None:
-    """What start-up made stays: the collector need not look at it again and again."""
+    """Exclude the objects created during start from garbage collection; they stay for ever."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

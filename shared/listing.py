@@ -1,10 +1,10 @@
-"""Answers with everything of a kind, of which there may be many megabytes, piece by piece.
+"""Streams complete lists, which may have many megabytes, in pieces.
 
-The public API has such lists as bare arrays without pages. A piece of about a megabyte is read and
-rendered at a time, in a thread, a few pieces at once in a process; a list of several megabytes
-is sent as it is rendered. So neither memory nor the event loop knows how long a list is. No
-connection is held between two pieces: what is made or deleted meanwhile may be in the list or not,
-as if the request had come a little earlier or later.
+The public API returns these lists as plain arrays without paging. One piece of about a megabyte is
+read and rendered at a time, in a thread; a process handles a few pieces at once. A list of several
+megabytes is sent while it is rendered. Memory use and the time on the event loop therefore do not
+depend on the length of a list. No database connection is held between two pieces: an object that is
+created or deleted meanwhile may be in the list or not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PIECE_ROWS: Final = 200
 PIECE_BYTES: Final = 1 << 20
 PIECES_AT_ONCE: Final = 4
 PIECE_WAIT_S: Final = 25.0
-"""Longer than others wait for their turn: a list that is refused half-way was read in vain."""
+"""Longer than other waiting times: a list that is refused halfway was read for nothing."""
 _INLINE_BYTES_MAX: Final = 32 << 10
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ PIECES: Final = web.AppKey("list_pieces", Turns)
 Position: TypeAlias = tuple[datetime, str]
 Piece: TypeAlias = tuple[Sequence[Record], bool]
 Read: TypeAlias = Callable[[Conn, str, Position], Awaitable[Piece]]
-"""Reads what comes after a position, documents as text, and whether there is more."""
+"""Reads the rows after a position, with documents as text, and says whether more follow."""
 Render: TypeAlias = Callable[[Record], bytes]
 """The JSON of one row. It runs in a thread."""
 

@@ -1,10 +1,10 @@
-"""Writes one JSON object per line, each with the service and, inside a request, its id and trace.
+"""Structured logs: one JSON object per line, with the service and the request's id and trace.
 
-The line that every request leaves is put together here and not by structlog, whose chain of
-processors costs several times as much. It names the method, the route, the path without its query
-string, the caller, and the client's address where that is known; of the headers it holds nothing
-else, so no credential. Such lines wait up to 50 ms for others, so
-that a busy process makes one system call for many.
+The access line of each request is built here and not by structlog, whose chain of processors costs
+several times as much. It contains the method, the route, the path without the query string, the
+caller, and the client's address if it is known; it contains nothing else of the headers, so no
+credential. Access lines are buffered for up to 50 ms, so that a busy process writes many of them
+with one system call.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _FAILURES_BEGIN: Final = 500
 _LINE: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
 
 access: AccessLog | None = None
-"""Where the line of each request goes; None until `start`, and when the level is `error`."""
+"""The access log; None until `start`, and if the level is `error`."""
 
 _request: ContextVar[tuple[str, str | None] | None] = ContextVar("request", default=None)
 
 
 def enter(request_id: str, trace_id: str | None) -> None:
-    """From here on, in this task, every line names this request."""
+    """Add this request to every further log line of this task."""
     _request.set((request_id, trace_id))
 
 
@@ -99,7 +99,7 @@ def _json(line: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(line, option=_LINE)
     except orjson.JSONEncodeError:
-        # A path that is no text: the only thing here that a client writes.
+        # The path is not valid text; it is the only field here that a client controls.
         return orjson.dumps({**line, "path": ascii(line["path"])}, option=_LINE)
 
 
@@ -116,7 +116,7 @@ def _plain(line: dict[str, Any]) -> bytes:
 
 
 def start(config: ServiceConfig, service: str) -> None:
-    """Send everything that is logged, by us or by libraries, to standard output."""
+    """Send all logs, of this project and of libraries, to standard output."""
     global access  # noqa: PLW0603 - one process, one log
     level = logging.getLevelNamesMapping()[config.log_level.upper()]
     as_text = config.log_format == "text"

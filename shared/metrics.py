@@ -1,7 +1,7 @@
-"""What Prometheus is told about requests and the event loop.
+"""Prometheus metrics of requests and of the event loop.
 
-Requests are counted in plain Python numbers, because there is one thread, and told when they are
-asked for: a request pays for two look-ups and four additions instead of two locks.
+Requests are counted in plain Python numbers, because there is only one thread, and exported when
+Prometheus asks: a request costs two look-ups and four additions instead of two locks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOOP_LAG_EVERY_S: Final = 0.5
 
 
 class RequestMeasures(Collector):
-    """How many requests, how long they took, how many are being answered now."""
+    """Number of requests, their duration, and requests in progress."""
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -63,7 +63,7 @@ class RequestMeasures(Collector):
         self._sums[place] += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """Tell everything that was counted."""
+        """Export the counters."""
         requests = CounterMetricFamily(
             "sigma_http_requests",
             "Answers, by route and status",

@@ -1,7 +1,7 @@
-"""Brings a service's database to the form that its code expects: `python -m shared.migrations x`.
+"""Applies database migrations: `python -m shared.migrations <service>`.
 
-A step of its own, run before the new code starts; the old code keeps running meanwhile, so every
-revision must work with the code before and after it. Revisions are Alembic's, one file each under
+Migrations are applied before the new code starts, while the old code still runs, so every revision
+must work with the code before and after it. Revisions are Alembic's, one file each under
 `<service>/migrations/versions/NNNN_what_changes.py`:
 
     from shared.migrations import run_sql
@@ -17,15 +17,15 @@ transaction, so it is there whole or not at all. One that cannot run inside a tr
 INDEX CONCURRENTLY`) says `in_transaction = False`; then every `run_sql` is a statement of its own,
 and must be one that can be repeated (`IF NOT EXISTS`).
 
-A revision that takes away what older code needs says from which revision on code can live with it:
-`oldest_code = "0004"`. It is kept in the database, for processes of an older version to find
-(`shared.schema_version`).
+A revision that removes something that older code needs names the first revision whose code works
+without it: `oldest_code = "0004"`. The value is stored in the database, where processes of an older
+version read it (`shared.schema_version`).
 
-Two that start together do not race: the second waits for the first and finds nothing to do. No
-revision waits longer than four seconds for a lock, because everything else queues up behind it.
+Two runs at the same time do not race: the second waits for the first and finds nothing to do. No
+revision waits longer than four seconds for a lock, because all other statements queue behind it.
 
-Exit codes: 0 the database is as the code expects, or newer; 1 it is not, and the message says why;
-2 the call or the configuration was wrong.
+Exit codes: 0 the database is at the expected revision or newer; 1 it is not, and the message says
+why; 2 usage or configuration error.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ async def _current(conn: Conn) -> str | None:
 
 
 async def _note(conn: Conn, revision: Script) -> None:
-    # One statement, so that no process that looks meanwhile finds none.
+    # One statement, so that no other process sees a moment without a revision.
     await conn.execute(
         """WITH before AS (DELETE FROM alembic_version RETURNING oldest_code)
            INSERT INTO alembic_version (version_num, oldest_code)
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(line: str, file: TextIO | None = None) -> None:
-    # This is a command line tool: whoever runs it reads along.
+    # This is a command line tool; its output is for the person who runs it.
     print(line, file=file or sys.stdout, flush=True)
 
 

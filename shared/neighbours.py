@@ -1,10 +1,11 @@
-"""Asks at start whether the services at the configured addresses are the right ones.
+"""Checks at start whether the configured addresses lead to the right services.
 
-A service tells its name at `/internal/service`, on both of its ports, to anybody: an address that
-leads to the internal port, to another service or to another program is otherwise seen only in what
-clients are answered (404 for everything). Whoever is away is asked again until it is there, so any
-order of start works. A wrong one is told in one line, makes `/readyz` say 503 with the variable's
-name, and is asked again, because it may be its side that is put right.
+Every service returns its name at `/internal/service`, on both of its ports and without a
+credential. Without this check, an address of the internal port, of another service or of another
+program would be noticed only by clients (404 for everything). A service that is unreachable is
+asked again until it answers, so services can start in any order. A wrong one is logged once, makes
+`/readyz` return 503 with the name of the variable, and is asked again, because the mistake may be
+corrected on its side.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ ANSWER_WITHIN_S: Final = 5.0
 ANSWER_BYTES_MAX: Final = 4096
 _AWAY_STATUSES: Final = range(500, 600)
 _DOES_NOT_SAY: Final = (401, 403)
-"""What services answered before they told their names; during a rollout there are some."""
+"""The answer of older versions without `/internal/service`; they occur during a rollout."""
 
 
 class Away(Exception):
-    """It cannot be reached, or what stands before it says so."""
+    """The service is unreachable, or a proxy in front of it says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Who is expected where, and which variable says so."""
+    """A service that is expected at an address, and the variable that contains the address."""
 
     variable: str
     url: str
@@ -53,7 +54,7 @@ class Neighbour:
 
 
 def neighbours(*expected: Neighbour) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Ask all of them while the service starts, and be ready only if none is the wrong one."""
+    """Check all of them while the service starts; ready only if none is wrong."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         wrong: dict[str, str] = {}
@@ -92,7 +93,7 @@ async def _ask_until_right(neighbour: Neighbour, wrong: dict[str, str]) -> None:
 
 
 async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) -> str | None:
-    """What is wrong with who answers there, None when it is the right one; `Away` if none does."""
+    """What is wrong with the answering service, or None; raises `Away` if nothing answers."""
     try:
         async with session.get(
             neighbour.url.rstrip("/") + INTRODUCTION_PATH, allow_redirects=False

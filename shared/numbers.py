@@ -1,8 +1,8 @@
-"""Would this number come back as it was sent?
+"""Checks whether a number can be returned exactly as it was sent.
 
-Every service keeps a number as JSON does nearly everywhere (RFC 8259, section 6): whole ones in 64
-bits, all others as a double. A double keeps 15 significant digits always, and up to 17 of some
-numbers. `2.30` comes back as `2.3`, which is the same number; one that would be another is refused.
+Numbers are stored as JSON is used nearly everywhere (RFC 8259, section 6): integers in 64 bits, all
+others as doubles. A double keeps at least 15 significant digits, and up to 17 of some numbers.
+`2.30` is returned as `2.3`, which is the same number. A number that would change is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOT_KEPT: Final = (
     "has more digits than are kept (15 significant digits, for some numbers up to 17,"
     " and nothing smaller than 1e-307)"
 )
-"""What is wrong with such a number; its field stands before it, the number after it."""
+"""The message for such a number, between the name of its field and the number."""
 
 
 def is_kept(literal: str) -> bool:
@@ -29,16 +29,16 @@ def is_kept(literal: str) -> bool:
     try:
         return Decimal(literal) == Decimal(repr(float(literal)))
     except InvalidOperation:
-        # An exponent of very many digits: it is zero, or it is no double.
+        # An exponent with very many digits: the value is zero, or no double at all.
         return not any(digit in "123456789" for digit in literal.lower().partition("e")[0])
 
 
 def _as_double(value: Any) -> Any:
-    """The value, unless it is a whole number that no double is."""
+    """The value, unless it is an integer that a double cannot represent."""
     if isinstance(value, int) and abs(value) > EXACT_INTEGER_MAX and int(float(value)) != value:
         raise PydanticCustomError("number_not_kept", "is not kept")
     return value
 
 
 Number = Annotated[float, BeforeValidator(_as_double), Field(allow_inf_nan=False)]
-"""A number of the model, such as a bound or a place in an order."""
+"""A number in the data model, such as a limit or a position."""

@@ -1,8 +1,8 @@
-"""Writes the description of the API (OpenAPI 3.1) from the routes and models of all services.
+"""Generates the API description (OpenAPI 3.1) from the routes and models of all services.
 
-Nothing is declared for it alone: a route says what it reads, answers and raises because the edge
-needs that, and the models are those that read the requests. What every endpoint has in common (the
-credentials, the envelope, the errors of the edge) is added here.
+Nothing is declared only for the description: the HTTP edge itself needs to know what a route reads,
+answers and raises, and the models also parse the requests. This module adds what all endpoints have
+in common: credentials, error envelope, errors of the edge.
 
 The document is written for generators of clients as much as for people: every object and every
 enumeration is a named component, nothing has a `default` (generators make such a field required),
@@ -153,7 +153,7 @@ def described(tables: Iterable[Routes]) -> list[Route]:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """What one operation may be sent, and what it answers then; None where there is no body."""
+    """Example request and answer of one operation; None if it has no body."""
 
     sent: Any = None
     answered: Any = None
@@ -234,7 +234,7 @@ def _tags(tables: Sequence[Routes], routes: Sequence[Route]) -> list[dict[str, s
 
 
 class _Plain(GenerateJsonSchema):
-    """Pydantic's own, without titles that only say a field's name once more."""
+    """Pydantic's generator, without titles that only repeat the field's name."""
 
     def field_title_should_be_set(self, _schema: Any) -> bool:
         """Never."""
@@ -242,7 +242,7 @@ class _Plain(GenerateJsonSchema):
 
 
 class _Schemas:
-    """The JSON Schemas of every model, made at once so that equal names do not meet."""
+    """The JSON Schemas of all models, generated together so that names do not collide."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         wanted: list[tuple[_Key, _Mode, TypeAdapter[Any]]] = []
@@ -306,7 +306,7 @@ def _not_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _tidied(node: Any, public: Mapping[str, str]) -> Any:
-    """A schema as generators of clients understand it; see the module's first lines."""
+    """A schema in the form that client generators understand; see the module docstring."""
     if isinstance(node, list):
         return [_tidied(each, public) for each in node]
     if not isinstance(node, dict):
@@ -339,7 +339,7 @@ def _with_default(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class _SentHeaders:
-    """Which headers a success has, read off what else can be done with the same object."""
+    """The headers of a success, derived from the other operations on the same object."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._versioned = {r.path for r in routes if PreconditionFailed in r.errors}
@@ -432,7 +432,7 @@ def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, A
 
 
 def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
-    """A parameter that may be left out is not one that may be null: a query string has no null."""
+    """An optional parameter cannot be null: a query string has no null."""
     plain = {key: value for key, value in schema.items() if key != "anyOf"}
     members = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     if len(members) == 1:
@@ -532,7 +532,7 @@ def _header_refs(*names: str) -> dict[str, dict[str, str]]:
 
 
 def _used(schemas: Mapping[str, Any], roots: object) -> dict[str, Any]:
-    """Those that something refers to: a query's model is spelled out as parameters."""
+    """The schemas that are referred to; the model of a query becomes parameters instead."""
     used: dict[str, Any] = {}
     waiting = [roots]
     while waiting:

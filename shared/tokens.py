@@ -66,7 +66,7 @@ class TokenKeys:
         for position, entry in enumerate(text.split(","), start=1):
             kid, _, encoded = entry.strip().partition("=")
             if not kid or not encoded.strip("="):
-                # What stands there may be the key itself, so it is not repeated.
+                # The text may be the key itself, so the message does not repeat it.
                 raise ValueError(
                     f"entry {position} has no name or no key, expected <name>=<key in base64>"
                 )
