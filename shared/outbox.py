@@ -1,9 +1,10 @@
-"""Keeps news with the change it tells of, and carries it to the broker afterwards.
+"""Transactional outbox: events are stored with the change they describe and published afterwards.
 
 `stage` writes events into the table `outbox` inside the transaction of the change: both are
-committed, or neither. A relay, one per database however many processes run, publishes what is
-committed and deletes a row only after the broker confirmed it. If it dies in between, the event is
-published again: consumers see everything at least once, and their inbox makes it once in effect.
+committed, or neither. A relay (one per database, however many processes run) publishes committed
+events and deletes a row only after the broker has confirmed it. If the relay dies in between, the
+event is published again: delivery is at least once, and the inbox of each consumer makes the effect
+exactly once.
 
 Order. Events of one subject are published in the order of their ids, the next only after the broker
 has the one before. Ids follow the order of commits of one subject because the row that an event
@@ -16,14 +17,15 @@ change as its source:
                          unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::json[]) AS news)
     SELECT id FROM changed                          -- $5 to $9 are `*outbox.arrays([event])`
 
-There is no "last id seen": sequences commit out of order, and such a cursor steps over rows. What
-is in the table is unsent, and nothing else is.
+There is no cursor with the last published id: sequences commit out of order, so a cursor would skip
+rows. The rows in the table are exactly the unpublished events.
 
-A message whose type has a reader in `shared.topology` is mandatory: when no queue takes it, it
-comes back, because a queue has been removed; the topology is declared again and the event kept. A
-type without a reader there goes to whoever has bound a queue of their own, and counts as delivered
-when nobody has: or the first `entity.created` of an installation without consumers would stop
-everything behind it. Such a message is not sent back, which would cost as much as sending it.
+If `shared.topology` binds a queue to a type, messages of that type are published as mandatory: if
+no queue accepts one, a queue was removed, so the broker returns the message, the topology is
+declared again and the event is kept. Other types go to queues that consumers have bound themselves,
+and count as delivered if there are none; otherwise the first `entity.created` of an installation
+without consumers would block all later events. The broker does not return these, because that would
+cost as much as publishing them.
 """
 
 from __future__ import annotations
@@ -79,19 +81,19 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_in_order ON outbox (id);
 """
-"""For a service's first migration. `document` is the CloudEvents document as it will be sent."""
+"""For a service's first migration. `document` is the CloudEvents document as it is published."""
 
 EVENT_BYTES_MAX: Final = 15 << 20
 BATCH_SIZE: Final = 500
 READ_BYTES_MAX: Final = 1 << 20
-"""Of documents as PostgreSQL stores them, which is known without fetching them.
+"""A limit on the stored size of the documents, which is known without fetching them.
 
 `BATCH_SIZE` rows that need no more than the 2 KiB a row may have in the table fit. Larger documents
 are compressed, at most to a 255th (LZ4): what is read has at most 255 MiB, and mostly far less.
 """
 BEGUN_AT_ONCE: Final = 8
-"""The library has room for ten messages that wait to be sent. Those who find none wait for each
-other, which costs half as much again; all that are sent wait for their confirms together."""
+"""The library's send queue has ten places. Further publishes would wait for each other, which costs
+50 % more; the confirms of all sent messages are awaited together."""
 POLL_S: Final = 0.1
 LINGER_S: Final = 0.005
 PULSE_EVERY_S: Final = 0.25
@@ -105,7 +107,7 @@ COUNTED_MAX: Final = 10_000
 STOP_WAIT_S: Final = 5.0
 LOCK_KEY: Final = 0x5167_4D61_0075_7462
 
-# Exported where somebody measures: a process that only serves would tell a 0 that means nothing.
+# Exported only by processes that measure it: others would report a meaningless 0.
 OUTBOX_AGE: Final = Gauge(
     "sigma_outbox_oldest_age_seconds", "Age of the oldest unsent event", registry=None
 )
@@ -120,7 +122,7 @@ RELAYED: Final = Counter(
 
 
 async def stage(conn: Conn, *events: Event) -> None:
-    """Tell of a change in its own transaction, after the statement that made it."""
+    """Store events in the transaction of their change, after the statement that made it."""
     await conn.execute(
         """INSERT INTO outbox (workspace_id, type, subject, event_id, document)
            SELECT *
@@ -134,7 +136,7 @@ def arrays(
 ) -> tuple[list[str], list[str], list[str], list[str], list[bytes]]:
     """Columns for `unnest`: workspace ids, types, subjects, event ids (text[]), documents (json[]).
 
-    Raises `PayloadTooLarge` for an event that a broker with default settings would not take.
+    Raises `PayloadTooLarge` for an event that a broker with default settings would refuse.
     """
     rows = list(events)
     documents = [event.to_json() for event in rows]
@@ -156,10 +158,10 @@ def arrays(
 def relay(
     source: str, *, pulse: str | None = None, lease_s: float = LEASE_S
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Carry this database's outbox to the broker while the service runs.
+    """Publish this database's outbox while the service runs.
 
-    With `pulse` (an event type), an event of that type is published every 250 ms while the outbox
-    is drained; `source` is what it says it comes from. See `Relay`.
+    With `pulse` (an event type), a heartbeat of that type is published every 250 ms while the
+    outbox is empty, with `source` as its source. See `Relay`.
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
@@ -173,36 +175,38 @@ def relay(
 
 
 def wake(app: web.Application) -> None:
-    """Say that something was committed, so that it leaves now and not at the next look."""
+    """Wake the relay after a commit, so that it publishes now and not at its next poll."""
     carrier = app.get(RELAY)
     if carrier is not None:
         carrier.wake()
 
 
 class LeaseExpired(NotConfirmed):
-    """The leader was silent for longer than its lease, so that another may lead."""
+    """The leader did not renew its lease in time, so another process may have become the leader."""
 
 
 class _Unread(NotConfirmed):
-    """A type that has a reader came back: somebody removed its queue."""
+    """The broker returned a message that a queue should receive: the queue was removed."""
 
 
 class Relay:
-    """The one carrier of a database's outbox: one leads by a session's advisory lock, others wait.
+    """Publishes the outbox of one database: one relay leads (advisory lock), others stand by.
 
-    The lock, the reading and the deleting share one connection, so whoever has lost the lock cannot
-    delete. A leader without a broker gives the lock up, so that a replica that has one can lead.
+    The leader locks, reads and deletes on the same connection, so a relay that has lost the lock
+    cannot delete. A leader without a broker connection releases the lock, so that another process
+    can lead.
 
-    A process that hangs (stopped, paused with its machine, a loop that is stuck) keeps its session
-    and so the lock. Therefore the lead is a lease: the leader uses its session several times within
-    `lease_s` seconds, PostgreSQL notes when, and whoever waits ends a session that was not used for
-    that long. A leader that wakes later publishes nothing more, because it looks at its own lease
-    before each message; what it had sent already comes twice, under the same ids, as after a crash.
+    A process that hangs (stopped, paused with its machine, a blocked event loop) keeps its session
+    and therefore the lock. So the leadership is a lease: the leader uses its session several times
+    within `lease_s` seconds, PostgreSQL records when, and a standby terminates a session that was
+    idle for that long. A leader that wakes up later publishes nothing more, because it checks its
+    own lease before each message. What it had already sent may be published twice, with the same
+    ids, as after a crash.
 
-    A pulse that carries the time T says: every event committed before T is confirmed by the broker,
-    and by the order of the channel lies before this pulse in every queue. T is taken before the
-    read that found nothing more than what has been confirmed since. A pulse that would be late is
-    not sent, one that waits too long in a queue expires.
+    A heartbeat with the time T is a watermark: every event committed before T is confirmed by the
+    broker and, because a channel keeps the order, is ahead of the heartbeat in every queue. T is
+    taken before the read that found the outbox empty. A late heartbeat is not sent, and one that
+    waits too long in a queue expires.
     """
 
     def __init__(
@@ -230,18 +234,18 @@ class Relay:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the relay that publishes."""
+        """Whether this relay is the leader."""
         return self._leads
 
     def start(self) -> None:
-        """Begin to carry as soon as broker and database are there."""
+        """Start publishing as soon as broker and database are available."""
         self._tasks = [
             on_every_connection(self._bus, "outbox relay", self._carry),
             asyncio.create_task(self._measure(), name="outbox metrics"),
         ]
 
     async def stop(self) -> None:
-        """Carry what is committed now, then let another lead."""
+        """Publish what is committed now, then release the leadership."""
         self._stopping = True
         self.wake()
         if self._leads:
@@ -255,12 +259,12 @@ class Relay:
         self._woken.set()
 
     async def _carry(self, connection: AbstractConnection) -> None:
-        """Wait for the lead, then publish until something breaks or the process stops."""
+        """Wait for the leadership, then publish until something fails or the process stops."""
         await self._database.migrated.wait()
         conn = await self._database.connect()
         self._ended.clear()
         try:
-            # Asking is better than waiting in the lock: a waiting statement holds back VACUUM.
+            # Polling is better than a blocking lock statement, which would hold back VACUUM.
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
                 if await self._end_stale_leader(conn):
                     log.warning("outbox_relay_replaced", silent_for_s=self._lease_s)
@@ -303,10 +307,10 @@ class Relay:
             await self._sleep()
 
     async def _end_stale_leader(self, conn: Conn) -> bool:
-        """End the session that holds the lead and did nothing for longer than the lease.
+        """Terminate the leader's session if it was idle for longer than the lease.
 
-        A session that PostgreSQL itself keeps waiting is no sign of a process that hangs. Roles may
-        end sessions of their own.
+        A session that PostgreSQL itself keeps waiting does not count as idle. A role may terminate
+        its own sessions.
         """
         ended: bool | None = await conn.fetchval(
             """SELECT bool_or(pg_terminate_backend(session.pid))
@@ -323,9 +327,9 @@ class Relay:
         return bool(ended)
 
     async def _while_renewing(self, conn: Conn, work: Coroutine[Any, Any, T]) -> T:
-        """Await what may take longer than the lease, and use the session meanwhile.
+        """Await work that may take longer than the lease, and renew the lease meanwhile.
 
-        The session is nobody else's until this returns.
+        Nothing else may use the session until this returns.
         """
         working = asyncio.create_task(work)
         try:
@@ -337,7 +341,7 @@ class Relay:
             working.cancel()
             await asyncio.wait({working})
             if not working.cancelled():
-                working.exception()  # What ended the waiting is what is told.
+                working.exception()  # The error that ended the waiting is reported.
             raise
         with abandoning_is_an_error():
             return working.result()
@@ -347,15 +351,15 @@ class Relay:
         return self._lease_s / RENEWALS_PER_LEASE
 
     def _check_lease(self) -> None:
-        """Raise when another may lead by now: then this one must publish nothing more."""
+        """Raise if the lease has expired, because another process may be the leader."""
         if time.monotonic() - self._renewed_at_s > self._lease_s:
             raise LeaseExpired
 
     async def _read(self, conn: Conn) -> tuple[list[Record], bool]:
-        """The first unsent events, as many as may be in memory at once; whether more wait.
+        """The oldest events, as many as fit into the memory limit, and whether more wait.
 
-        The first is read whatever its size. A document that is deferred is not even fetched
-        from where PostgreSQL keeps large values: its place in the result is null.
+        The first is read whatever its size. The document of a deferred event is not fetched from
+        PostgreSQL's storage of large values: it is null in the result.
         """
         first = await conn.fetch(
             """SELECT id, workspace_id, type, subject, event_id,
@@ -376,7 +380,7 @@ class Relay:
         return rows, len(rows) < len(first) or len(first) == BATCH_SIZE
 
     async def _publish(self, conn: Conn, publisher: Publisher, rows: Sequence[Record]) -> None:
-        """Publish all at once, but one subject's events one by one; delete what is settled."""
+        """Publish events concurrently, but in order per subject; delete confirmed ones."""
         by_subject: dict[tuple[str, str], list[Record]] = {}
         for row in rows:
             by_subject.setdefault((row["workspace_id"], row["subject"]), []).append(row)
@@ -426,7 +430,7 @@ class Relay:
         )
 
     async def _sleep(self) -> None:
-        """Until something was staged here, or it is time to look what others staged."""
+        """Sleep until this process stores an event, or until the next poll."""
         pause_s = POLL_S
         if self._pulse is not None:
             pause_s = min(POLL_S, max(0.0, self._pulsed_at_s + PULSE_EVERY_S - time.monotonic()))
@@ -436,11 +440,11 @@ class Relay:
         except TimeoutError:
             return
         self._woken.clear()
-        # Those who commit in the same moment travel together.
+        # Events that are committed at the same moment are published together.
         await asyncio.sleep(LINGER_S)
 
     async def _measure(self) -> None:
-        """Say how far behind the outbox is, also where no relay can lead."""
+        """Measure how far behind the outbox is, even if no relay can lead."""
         while True:
             await self._database.migrated.wait()
             try:
@@ -465,13 +469,13 @@ class Relay:
 def _export() -> None:
     """Show the gauges from their first measurement on."""
     for gauge in (OUTBOX_AGE, OUTBOX_ROWS):
-        # Registering again is what the registry refuses with this error.
+        # The registry raises this error for a metric that is already registered.
         with suppress(ValueError):
             REGISTRY.register(gauge)
 
 
 async def _begun_in_turn(publishing: Sequence[Coroutine[Any, Any, None]]) -> list[Any]:
-    """As `asyncio.gather` with exceptions as results, but not all begin in one moment."""
+    """Like `asyncio.gather` with exceptions as results, but not all start at once."""
     begun: list[asyncio.Task[None]] = []
     try:
         for number, one in enumerate(publishing, start=1):

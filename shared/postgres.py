@@ -1,25 +1,24 @@
-"""Lends PostgreSQL connections: few, warm, bounded in number and in waiting.
+"""PostgreSQL connection pool, with a bounded number of connections and a bounded waiting time.
 
-asyncpg's own pool resets a connection each time it comes back, which is one more round trip and
-halves what a service can read. This one resets only a connection that was left in an unclear state
-(a transaction still open, a statement cancelled half-way), so a statement costs one round trip.
+asyncpg's own pool resets a connection on each release, which is one more round trip and halves the
+reads that a service can serve. This pool resets a connection only if it is not clean (a transaction
+still open, a statement cancelled halfway), so a statement costs one round trip.
 
-The price is a rule: what a session remembers (`SET`, `LISTEN`, session advisory locks, temporary
-tables) must not outlive the transaction that needs it. Use `SET LOCAL`, or a connection of your own
-from `connect`. A pooler in between must keep sessions (PgBouncer: `pool_mode = session`), because
+The price is a rule: session state (`SET`, `LISTEN`, session advisory locks, temporary tables) must
+not outlive the transaction that needs it. Use `SET LOCAL`, or a connection of your own from
+`connect`. A pooler in between must keep sessions (PgBouncer: `pool_mode = session`), because
 statements are prepared once per connection and the outbox's relay holds a lock of its session.
 
     async with db.acquire() as conn:        several statements, each its own transaction
     async with db.transaction() as conn:    several statements, one transaction
     await db.fetchrow(sql, *arguments)      one statement
 
-Where PostgreSQL is away, restarting or full and nothing was written, the caller gets
-`ServiceUnavailable`; the next request connects again. Where the connection broke or fell silent
-while a write was on its way (a statement by itself, or the COMMIT of a transaction), nobody can say
-whether it was made, and the caller gets `UpstreamTimeout`. So does the caller whose statement
-PostgreSQL cancelled because it took too long: nothing was written, and trying again is in vain.
-Every other database error stays what it is, and so becomes an internal error unless `translated`
-names its constraint.
+If PostgreSQL is unreachable, restarting or out of connections and nothing was written, the caller
+gets `ServiceUnavailable`; the next request connects again. If the connection broke or fell silent
+during a write (a single statement, or the COMMIT of a transaction), the outcome is unknown and the
+caller gets `UpstreamTimeout`. So does a caller whose statement PostgreSQL cancelled because it took
+too long: nothing was written, and a retry would fail again. Every other database error is raised
+unchanged, and becomes an internal error unless `translated` names its constraint.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ Isolation: TypeAlias = Literal["read_committed", "repeatable_read", "serializabl
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    # Generic only where types are checked.
+    # Generic only for the type checker.
     _Connection = asyncpg.Connection[asyncpg.Record]
 else:
     _Connection = asyncpg.Connection
@@ -104,9 +103,9 @@ _AWAY: Final = (
 _NOT_MIGRATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 _LOST: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _NOT_SAID_OF_A_STATEMENT: Final = (
-    # Made up by the client: the connection is gone.
+    # Raised by the client library: the connection is lost.
     asyncpg.PostgresConnectionError,
-    # Said by a server that crashes, to every session and in any moment.
+    # Sent by a crashing server to every session, at any moment.
     asyncpg.CrashShutdownError,
 )
 # Any other statement may write.
@@ -120,7 +119,7 @@ _TRY_AGAIN: Final[tuple[type[Exception], ...]] = (
 
 
 class Database:
-    """A bounded set of connections to one database, opened when they are first needed."""
+    """A bounded pool of connections to one database, opened when they are first needed."""
 
     def __init__(
         self,
@@ -202,7 +201,7 @@ class Database:
         self._closed = True
         self._line.refuse_all()
         deadline = time.monotonic() + CLOSE_WAIT_S
-        # Looking now and then is enough here; an event would cost every lease a check.
+        # Polling is enough here; an event would cost every lease a check.
         while (self._lent or self._resets) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         for conn in tuple(self._lent):
@@ -216,11 +215,11 @@ class Database:
 
     @property
     def connections(self) -> Mapping[str, int]:
-        """How many connections are lent and idle, and how many callers wait for one."""
+        """The number of connections in use and idle, and of callers waiting for one."""
         return {"lent": len(self._lent), "idle": len(self._idle), "waiting": len(self._line)}
 
     async def take(self) -> PooledConnection:
-        """A connection that must come back through `give_back`; prefer `acquire`."""
+        """A connection that must be returned with `give_back`; prefer `acquire`."""
         while self._idle:
             conn = self._idle.pop()
             if not conn.is_closed():
@@ -236,9 +235,9 @@ class Database:
         return await self._open_one() if conn_or_place is None else conn_or_place
 
     def give_back(self, conn: PooledConnection, error: BaseException | None = None) -> None:
-        """Lend it on as it is, unless the error or its own state says that it is not clean."""
+        """Return a connection to the pool; reset it if it may not be clean."""
         if conn.is_closed() or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            # Read-only means that the server we know has become a standby.
+            # A read-only error means that the server has become a standby.
             conn.terminate()
             self._end(conn)
         elif _is_unclear(conn):
@@ -249,7 +248,7 @@ class Database:
             self._pass_on(conn)
 
     async def _wait(self) -> PooledConnection | None:
-        """A connection somebody gave back, or None: there is room to open one."""
+        """A returned connection, or None if a new one may be opened."""
         began = time.perf_counter()
         try:
             return await self._line.wait()
@@ -260,7 +259,7 @@ class Database:
             POOL_WAIT.observe(time.perf_counter() - began)
 
     def _hand_on(self, conn: PooledConnection | None) -> None:
-        """Whoever stops waiting in the moment of being served hands on what was served."""
+        """If a waiter is cancelled after it got a connection, give it to the next waiter."""
         if conn is None:
             self._open -= 1
             self._offer_room()
@@ -268,7 +267,7 @@ class Database:
             self.give_back(conn)
 
     async def _open_one(self) -> PooledConnection:
-        """Open a connection in a place that `_open` already counts."""
+        """Open a connection that `_open` already counts."""
         try:
             conn = await connect(
                 self.url,
@@ -338,7 +337,7 @@ class Lease:
         meant = None if error is None else _meaning(error, conn)
         self._database.give_back(conn, error)
         if isinstance(error, _NOT_MIGRATED) and not self._database.migrated.is_set():
-            # Told in one line for all, where it was found out: shared/schema_version.py.
+            # Not logged here: shared/schema_version.py logs it once for the process.
             raise ServiceUnavailable from error
         if meant is not None:
             log.warning("postgres_away", error=repr(error), told=meant.code)
@@ -373,7 +372,7 @@ class TransactionLease:
         trace: TracebackType | None,
     ) -> None:
         try:
-            # A COMMIT that fails is an error of the block, told like any other.
+            # A failed COMMIT is an error of the block, reported like any other.
             await self._transaction.__aexit__(kind, error, trace)
         except BaseException as failed:
             told = error if error is not None else failed
@@ -385,9 +384,9 @@ class TransactionLease:
 
 
 class PooledConnection(_Connection):
-    """A connection that remembers what was sent over it since it was lent.
+    """A connection that records the statements sent over it since it was acquired.
 
-    When it breaks, this is what tells whether anything may have been written.
+    If the connection breaks, they show whether anything may have been written.
     """
 
     __slots__ = ("sent",)
@@ -396,7 +395,7 @@ class PooledConnection(_Connection):
         super().__init__(*arguments, **more)
         self.sent: list[str] = []
 
-    # Each notes the statement and hands over: a coroutine of its own would cost every statement.
+    # Each method records the statement and delegates; a coroutine of its own would cost time.
 
     def execute(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, str]:
         """As asyncpg's."""
@@ -454,9 +453,9 @@ async def connect(
             max_cached_statement_lifetime=0,
             server_settings={
                 "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
-                # Compiling a plan costs more than any statement here runs.
+                # JIT compilation takes longer than any statement here.
                 "jit": "off",
-                # A client that vanished without a word gives up its locks within half a minute.
+                # The server notices a lost client within half a minute and releases its locks.
                 "tcp_keepalives_idle": "10",
                 "tcp_keepalives_interval": "5",
                 "tcp_keepalives_count": "3",
@@ -500,14 +499,14 @@ def to_json(value: Any) -> bytes:
 
 
 def is_away(error: BaseException, conn: Conn) -> bool:
-    """Whether PostgreSQL failed the caller, and not the caller PostgreSQL."""
+    """Whether the error is a failure of PostgreSQL or the connection, not of the statement."""
     return isinstance(error, _AWAY) or (isinstance(error, _LOST) and conn.is_closed())
 
 
 def may_have_written(sent: Sequence[str]) -> bool:
-    """Whether these statements, of which the last may have broken off, can have changed anything.
+    """Whether these statements (the last may be incomplete) can have changed anything.
 
-    Inside a transaction nothing can before COMMIT is sent.
+    In a transaction, nothing can have changed before COMMIT is sent.
     """
     in_transaction = wrote = False
     for statement in sent:
@@ -531,7 +530,7 @@ def _writes(statement: str) -> bool:
 
 
 def _meaning(error: BaseException, conn: PooledConnection) -> ApiError | None:
-    """What the caller is told where PostgreSQL is to blame; None where it is not."""
+    """The error for the caller if PostgreSQL failed; None for other errors."""
     if not is_away(error, conn):
         return None
     sent: Sequence[str] = conn.sent
@@ -539,7 +538,7 @@ def _meaning(error: BaseException, conn: PooledConnection) -> ApiError | None:
         error, _NOT_SAID_OF_A_STATEMENT
     )
     if was_reported or isinstance(error, asyncpg.InterfaceError):
-        # PostgreSQL says itself that the last one was rolled back, or it was never sent.
+        # PostgreSQL itself reports that the last statement was rolled back, or it was never sent.
         sent = sent[:-1]
     if may_have_written(sent):
         return UpstreamTimeout.unknown()
@@ -552,9 +551,9 @@ def _meaning(error: BaseException, conn: PooledConnection) -> ApiError | None:
 def translated(
     outcomes: Mapping[str, Callable[[asyncpg.IntegrityConstraintViolationError], ApiError]],
 ) -> Iterator[None]:
-    """Say what a broken constraint means: `{"records_sku_taken": lambda error: Conflict(...)}`.
+    """Map violated constraints to errors: `{"records_sku_taken": lambda error: Conflict(...)}`.
 
-    A constraint that is not named here stays an internal error: nobody thought of it.
+    A constraint that is not named stays an internal error.
     """
     try:
         yield
@@ -571,10 +570,10 @@ async def retrying(
     attempts_max: int = ATTEMPTS_MAX,
     also: Sequence[type[Exception]] = (),
 ) -> T:
-    """Do the whole transaction again when PostgreSQL had to break it off (40001, 40P01).
+    """Retry the whole transaction after a serialization failure or deadlock (40001, 40P01).
 
-    `also` names the caller's own "look again" outcomes, for a compare-and-set that lost. Gives up
-    with `ServiceUnavailable`, because the request was fine and may well succeed later.
+    `also` names further exceptions to retry, such as a lost compare-and-set. After the last attempt
+    it raises `ServiceUnavailable`, because the request was valid and may succeed later.
     """
     again: tuple[type[Exception], ...] = (*_TRY_AGAIN, *also)
     for attempt in range(1, attempts_max + 1):
@@ -583,7 +582,7 @@ async def retrying(
         except again as error:
             if attempt == attempts_max:
                 raise ServiceUnavailable from error
-            # Two that collided must not meet again in step.
+            # Two transactions that collided must not retry at the same time again.
             await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
     raise AssertionError("unreachable: the loop returns or raises")
 
@@ -594,9 +593,9 @@ DATABASE: Final = web.AppKey("database", Database)
 def postgres(
     config: DatabaseConfig, *, application_name: str = "sigma"
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Lend `app[DATABASE]` while the service runs, and be ready while PostgreSQL answers.
+    """Provide `app[DATABASE]` while the service runs; ready while PostgreSQL answers.
 
-    A service starts without its database: it answers 503 until there is one.
+    A service starts without its database: it answers 503 until the database is available.
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
@@ -627,7 +626,7 @@ def _counted(database: Database, state: str) -> Callable[[], float]:
 
 def _is_unclear(conn: Conn) -> bool:
     """Whether a transaction is open, or a cancelled statement has not ended yet."""
-    # asyncpg has no public word for the second; its own pool asks the same question here.
+    # asyncpg has no public API for the second; its own pool checks it in the same way.
     return conn.is_in_transaction() or conn._protocol._is_cancelling()  # type: ignore[attr-defined]  # noqa: SLF001
 
 

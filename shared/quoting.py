@@ -1,4 +1,4 @@
-"""How much of what was sent a message repeats."""
+"""Truncates sent values for messages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ TOLD_LENGTH_MAX: Final = 100
 
 
 def told(value: Any) -> str:
-    """A value as a message shows it: its first hundred characters."""
+    """The value for a message: at most its first hundred characters."""
     text = str(value)
     return text if len(text) <= TOLD_LENGTH_MAX else text[:TOLD_LENGTH_MAX] + "…"

@@ -1,13 +1,13 @@
-"""Knows whether a service's database has the form that its code expects.
+"""Schema version check: whether the service's database has the migrations that its code needs.
 
-`python -m shared.migrations <service>` brings it there before new code starts. A service that meets
-a database without its migrations says so in one line, is not ready (`/readyz` says why), lets its
-background work wait (`Database.migrated`), and goes on by itself when they have been applied.
+`python -m shared.migrations <service>` applies migrations before new code starts. If migrations are
+missing, a service logs one line, is not ready (`/readyz` says why), makes its background work wait
+(`Database.migrated`), and continues by itself when they have been applied.
 
-A database that is newer is usual: migrations are applied first, and old processes serve on until
-they are replaced. Therefore a revision may say which code it still works with (`oldest_code`, see
-docs/how-to/add-a-migration.md), which stands beside the revision in `alembic_version`. Code that is
-older than that is not ready.
+A newer database is normal: migrations are applied first, and old processes serve until they are
+replaced. A revision may say which code it still works with (`oldest_code`, see
+docs/how-to/add-a-migration.md); the value is stored next to the revision in `alembic_version`.
+Older code is not ready.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ LOOK_NOW_AND_THEN_S: Final = 10.0
 
 
 class Applied(NamedTuple):
-    """What a database says about itself; both are None where no migration was ever applied."""
+    """The revision of a database; both fields are None if no migration was ever applied."""
 
     revision: str | None
     oldest_code: str | None
 
 
 def known_revisions(service: str) -> tuple[str, ...]:
-    """The revisions that this code has, in their order: the numbers of its files.
+    """The revisions that this code has, in order: the numbers of its files.
 
-    Alembic knows them too, but to ask it costs a process that serves 20 MB and a third of a second.
+    Importing Alembic for this would cost a serving process 20 MB and a third of a second.
     """
     found = importlib.util.find_spec(service)
     if found is None or not found.submodule_search_locations:
@@ -76,7 +76,7 @@ def complaint(service: str, known: Sequence[str], applied: Applied) -> str | Non
 
 
 class SchemaWatch:
-    """Looks at the database until it is as this code needs it, and now and then afterwards."""
+    """Checks the database until it suits this code, and periodically afterwards."""
 
     def __init__(self, database: Database, service: str) -> None:
         self._database = database
@@ -86,12 +86,12 @@ class SchemaWatch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Background work waits from now on, until the first look has found everything right."""
+        """Make background work wait until the first check has succeeded."""
         self._database.migrated.clear()
         self._task = asyncio.create_task(self._look_again_and_again(), name="schema version")
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -110,7 +110,7 @@ class SchemaWatch:
 
     async def _applied(self) -> Applied:
         try:
-            # Whatever columns it has: databases of before have no `oldest_code`.
+            # All columns: older databases have no `oldest_code`.
             row = await self._database.fetchval(
                 "SELECT to_jsonb(applied) FROM alembic_version AS applied"
             )
@@ -127,7 +127,7 @@ class SchemaWatch:
         )
 
     def _tell(self, applied: Applied, wrong: str | None) -> None:
-        """One line for each change, and none for a database that was right from the beginning."""
+        """Log one line for each change, and none if the database suited from the beginning."""
         newer = applied.revision is not None and applied.revision > self._known[-1]
         told = wrong or (f"newer: {applied.revision}" if newer else "")
         before, self._told = self._told, told
@@ -155,7 +155,7 @@ class SchemaWatch:
 
 
 def schema_version(service: str) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Be ready only while the database suits this code; comes right after `postgres`."""
+    """Ready only while the database suits this code; must come right after `postgres`."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         watch = SchemaWatch(app[DATABASE], service)

@@ -1,4 +1,4 @@
-"""What bodies and answers are made of, as far as their description is concerned."""
+"""Base classes of the models for request bodies and answers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Counts what each workspace has in a table, and refuses what would make it too much.
+"""Size limits per workspace and table: the number of objects, and their bytes.
 
-A trigger counts whatever statement changes the table: its objects, and their bytes. It counts at
-the end of the transaction (`DEFERRABLE INITIALLY DEFERRED`), so the row of `sizes`, which all
-changes in a workspace share, is the last lock that any of them takes: nobody waits there for
-somebody who waits for them. A command that may let the workspace grow ends with `check`.
+A trigger counts every statement that changes the table, at the end of the transaction (`DEFERRABLE
+INITIALLY DEFERRED`). The row of `sizes`, which all changes of a workspace share, is therefore the
+last lock that each of them takes, so there are no deadlocks. A command that may let the workspace
+grow ends with `check`.
 
     run_sql(sizes.SCHEMA + sizes.counting("things", "octet_length({row}.body::text)", ("body",)))
     ...
@@ -35,7 +35,7 @@ CREATE TABLE sizes (
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How much of a table a workspace may have; `called` is what messages call its objects."""
+    """The limits of a workspace for one table; `called` is the name of its objects in messages."""
 
     table: str
     called: str
@@ -97,7 +97,7 @@ async def check(conn: Conn, workspace_id: str, bound: Bound) -> None:
         workspace_id,
         bound.table,
     )
-    # Now the row is ours until the end, and what this transaction has changed is counted.
+    # From here to the end this transaction holds the row, and its own changes are counted.
     await conn.execute(f"SET CONSTRAINTS count_{bound.table} IMMEDIATE")
     after = await conn.fetchrow(
         "SELECT objects, bytes FROM sizes WHERE workspace_id = $1 AND kind = $2",

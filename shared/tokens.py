@@ -1,8 +1,9 @@
-"""Signs and checks the tokens that people log in with: auth_service makes them, the gateway reads.
+"""Signs and verifies login tokens: auth_service issues them, the gateway verifies them.
 
 A token is a JWT of five fixed claims and a name of its own (`jti`), signed with HS256. The
-algorithm is pinned, and the header's `kid` picks the key, never anything else. Keys are replaced in
-three steps: put the new one behind the old, then before it, then drop the old one a day later.
+algorithm is pinned, and the header's `kid` selects only the key. Keys are rotated in three steps:
+add the new key after the old one, then move it before the old one, then remove the old one a day
+later.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _CLOCK_SKEW_S: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Who a token speaks for, and from when to when (epoch seconds, as in the token)."""
+    """The claims of a token: its user, and its validity (epoch seconds)."""
 
     user_id: str
     workspace_id: str
@@ -39,7 +40,7 @@ class Claims:
 
     @classmethod
     def new(cls, user_id: str, workspace_id: str, role_id: str, *, now: float) -> Self:
-        """The claims of a token that begins now and lives for its full day."""
+        """The claims of a token that is valid for a day from now."""
         issued_at = int(now)
         return cls(
             user_id=user_id,
@@ -52,7 +53,7 @@ class Claims:
 
 
 class TokenKeys:
-    """The keys that are good now: the first signs, all of them verify."""
+    """The valid keys: the first one signs, all of them verify."""
 
     def __init__(self, keys: Mapping[str, bytes], now: Callable[[], float] = time.time) -> None:
         self._keys = dict(keys)
@@ -92,7 +93,7 @@ class TokenKeys:
         )
 
     def verify(self, token: str) -> Claims:
-        """What the token claims, or `Unauthorized`; why it is refused is nobody's business."""
+        """The claims of the token; raises `Unauthorized`, without the reason."""
         try:
             claims = _claims_from(self._signed_by_us(token))
         except (jwt.PyJWTError, KeyError, TypeError, ValueError):
@@ -103,9 +104,9 @@ class TokenKeys:
         return claims
 
     def issued(self, token: str) -> Claims | None:
-        """What a token claims that was issued by us, also when it has expired; None for others.
+        """The claims of a token issued by this system, even an expired one; None for others.
 
-        It proves that whoever sends it has logged in once, and nothing else.
+        Such a token proves that its sender has logged in before, and nothing else.
         """
         try:
             return _claims_from(self._signed_by_us(token))
@@ -116,7 +117,8 @@ class TokenKeys:
         if len(token) > TOKEN_LENGTH_MAX:
             raise ValueError("longer than any token of this system")
         kid = jwt.get_unverified_header(token)["kid"]
-        # PyJWT reads the wall clock itself; the times are compared above, with the clock given.
+        # PyJWT uses the wall clock; the times are compared above, with the clock that was passed
+        # in.
         return jwt.decode(
             token,
             self._keys[kid],

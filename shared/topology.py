@@ -1,7 +1,7 @@
-"""Who hears what: every exchange, queue and binding of the broker, as data.
+"""The broker's topology: every exchange, queue and binding, as data.
 
-Every process declares all of it whenever it connects, so a queue exists before the service that
-reads it has ever been started, and no event is lost to the order in which things start.
+Every process declares all of it whenever it connects. A queue therefore exists before its consumer
+has ever been started, and no event is lost because of the order in which services start.
 
     sigma.events (topic)   <- every outbox, routing key = the event's type
         ├── auth_service       quorum ── refused or malformed ─> sigma.dead ─> auth_service.dead
@@ -17,8 +17,9 @@ The arguments are valid on RabbitMQ 3.10 to 4.x:
 - `at-least-once` dead-lettering, so that a broker that dies in between does not lose the message;
   it asks for `reject-publish`, which without a length limit never refuses anything.
 - Queues have no length limit: a full one would make the broker refuse the event for every other
-  consumer as well. What bounds them is the broker's disk alarm, which leaves events in the outbox.
-- Dead letters are bounded, the oldest go first: they are for people to look at, not an archive.
+  consumer as well. They are bounded by the broker's disk alarm, which makes events stay in the
+  outbox.
+- Dead-letter queues are bounded and drop the oldest first: they are for inspection, not an archive.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ class Queue:
 
     @property
     def dead(self) -> str:
-        """The name of the queue that holds what this one gave up on."""
+        """The name of its dead-letter queue."""
         return f"{self.name}.dead"
 
     @property
     def arguments(self) -> dict[str, str | int]:
-        """As they are declared. They cannot be changed on a queue that exists."""
+        """The declared arguments. They cannot be changed on an existing queue."""
         return {
             "x-queue-type": "quorum",
             "x-delivery-limit": DELIVERIES_MAX,
@@ -90,7 +91,7 @@ GATEWAY_BINDING: Final = "auth.#"
 
 
 def matches(binding: str, routing_key: str) -> bool:
-    """Whether a topic exchange would take this key to this binding (`*` one word, `#` any)."""
+    """Whether a topic binding matches this routing key (`*` one word, `#` any number)."""
     return _matches(binding.split("."), routing_key.split("."))
 
 

@@ -1,6 +1,6 @@
-"""OpenTelemetry spans, when an exporter is configured; nothing but one look at a flag otherwise.
+"""OpenTelemetry tracing, if an exporter is configured; otherwise it costs one check of a flag.
 
-The trace itself travels either way: `traceparent` is passed on from caller to caller.
+`traceparent` is passed on to other services in both cases.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _provider: Any = None
 
 
 def start(service: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Begin to send spans, if the environment names where to (the standard OTEL_ variables)."""
+    """Start exporting spans, if the standard OTEL_ variables name an endpoint."""
     global enabled, _tracer, _propagator, _provider  # noqa: PLW0603 - one process, one exporter
     if not any(environment.get(name) for name in ENDPOINT_VARIABLES):
         return
-    # Half a second of imports that only those pay who want spans.
+    # These imports take half a second, so they happen only if tracing is enabled.
     from opentelemetry import trace  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
@@ -56,7 +56,7 @@ def stop() -> None:
 
 @contextmanager
 def server_span(request: web.Request, route: str) -> Iterator[Any]:
-    """A span around the answering of one request, a child of the caller's."""
+    """The span of one request, a child of the caller's span."""
     from opentelemetry.trace import SpanKind  # noqa: PLC0415
 
     with _tracer.start_as_current_span(
@@ -69,7 +69,7 @@ def server_span(request: web.Request, route: str) -> Iterator[Any]:
 
 
 def tell_status(span: Any, status: int, route: str) -> None:
-    """What became of it."""
+    """Record the outcome on the span."""
     from opentelemetry.trace import StatusCode  # noqa: PLC0415
 
     span.set_attribute("http.response.status_code", status)
@@ -80,7 +80,7 @@ def tell_status(span: Any, status: int, route: str) -> None:
 
 @contextmanager
 def client_span(method: str, name: str, headers: MutableMapping[str, str]) -> Iterator[None]:
-    """A span around a call to another service, which the call's headers then name."""
+    """The span of a call to another service; adds it to the call's headers."""
     if not enabled:
         yield
         return

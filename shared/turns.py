@@ -1,7 +1,7 @@
-"""Lets those who want the same thing go one after the other, or a few at a time, in one process.
+"""Semaphore per key: at most N tasks of this process work on the same thing at the same time.
 
-Whoever waits holds nothing meanwhile: no connection, no lock of the database. Nobody waits longer
-than `shared/waiting.py` says.
+A task that waits holds no database connection and no lock. The waiting time is bounded by
+`shared/waiting.py`.
 
     turns = Turns(places=1)
     async with turns.of(workspace_id): ...
@@ -17,7 +17,7 @@ from shared.waiting import WAIT_S, Line
 
 
 class Turns:
-    """So many places for each thing that somebody wants now; nothing is kept of the others."""
+    """One semaphore per key, dropped when no task holds it or waits for it."""
 
     def __init__(
         self, places: int = 1, *, wait_s: float = WAIT_S, message: str = "Service unavailable"
@@ -29,7 +29,7 @@ class Turns:
 
     @asynccontextmanager
     async def of(self, thing: Hashable) -> AsyncIterator[None]:
-        """Wait for those who came before; `ServiceUnavailable` where they are too many."""
+        """Acquire a slot for this key; raises `ServiceUnavailable` if too many tasks wait."""
         places = self._wanted.get(thing)
         if places is None:
             places = self._wanted[thing] = _Places(self._places, self._wait_s, self._message)

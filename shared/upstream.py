@@ -1,4 +1,4 @@
-"""Asks another service in the caller's name, and raises what it answered as it was meant."""
+"""HTTP client for the other services: passes on the caller's identity and raises their errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
 IDLE_S_MAX: Final = 15.0
-"""Well below the idle time of our servers: a connection is not used while it is being closed."""
+"""Well below the idle time-out of the servers, so that no closing connection is reused."""
 ANSWER_BYTES_MAX: Final = 32 << 20
 _PASSED_ON: Final = (IDENTITY_HEADER, TRACE_HEADER, "tracestate")
 _ERRORS_BEGIN: Final = 400
@@ -54,7 +54,7 @@ log = structlog.get_logger("upstream")
 
 
 def blame(error: ApiError, service: str) -> None:
-    """Name the service that failed us in the log line of the request, and count it."""
+    """Record the failed service in the access line of the request and in a metric."""
     if error.upstream is None:
         cause = error.__cause__ or error.__context__
         error.upstream = service
@@ -72,7 +72,7 @@ class Upstream:
         session: aiohttp.ClientSession | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """`session` is one of `new_session`, whose traces tell what was sent."""
+        """`session` comes from `new_session`; its traces record what was sent."""
         self._base_url = base_url.rstrip("/")
         self._name = name
         self._session = session
@@ -149,12 +149,12 @@ class Upstream:
         headers[DEADLINE_HEADER] = str(max(1, int(timeout_s * 1000)))
         try:
             async with asyncio.timeout_at(deadline):
-                # aiohttp itself asks again, once, when an idle connection turns out to be closed
-                # and the method is idempotent.
+                # aiohttp itself retries once if an idle connection turns out to be closed and the
+                # method is idempotent.
                 return await self._exchange(method, path, body, headers, sending)
         except TimeoutError as error:
             if not sending.begun:
-                # It was the connecting that took too long: nobody there has seen the request.
+                # Connecting took too long: the service has not received the request.
                 log.warning("upstream_unreachable", name=self._name, error=repr(error))
                 raise ServiceUnavailable from None
             log.warning("upstream_too_slow", name=self._name, method=method, path=path)
@@ -217,7 +217,7 @@ async def _begun(_session: aiohttp.ClientSession, context: Any, _told: Any) -> N
 
 
 def new_session() -> aiohttp.ClientSession:
-    """Connections to services: few, kept for a while, without cookies or a total time-out."""
+    """A client session for services: few connections, no cookies, no total time-out."""
     sending = aiohttp.TraceConfig()
     sending.on_request_headers_sent.append(_begun)
     return aiohttp.ClientSession(
@@ -234,7 +234,7 @@ def new_session() -> aiohttp.ClientSession:
 def upstream(
     key: web.AppKey[Upstream], url: str, name: str, timeout_s: float = TIMEOUT_S
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Keep connections to another service under `app[key]` while this one runs."""
+    """Provide the client of another service as `app[key]` while this service runs."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         async with new_session() as session:

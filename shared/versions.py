@@ -1,4 +1,4 @@
-"""Versions over HTTP: `ETag` on what is answered, `If-Match` on what is changed."""
+"""Optimistic locking over HTTP: `ETag` on answers, `If-Match` on changes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TAG: Final = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
 def entity_tag(version: int) -> str:
-    """A version as `ETag` and `If-Match` spell it."""
+    """A version as the value of `ETag` and `If-Match`."""
     return f'"{version}"'
 
 
 def if_match(request: web.Request) -> Versions:
-    """The versions that `If-Match` names; what is no version of ours matches none."""
+    """The versions that `If-Match` names; a tag of another form matches no version."""
     header = request.headers.get(hdrs.IF_MATCH)
     if header is None or header.strip() == "*":
         return None

@@ -1,16 +1,17 @@
-"""Lines of requests that wait for one of a few places: short in time, and fair to every workspace.
+"""Fair queues with a bounded waiting time, for requests that wait for one of a few slots.
 
-A line that is bounded in number only makes everybody late in an overload, and work is done whose
-caller has given up. So a request waits for `wait_s` in all, in however many lines it stands, and is
-refused after that: with `ServiceUnavailable`, because it has not begun. It is refused at once where
-the line is so long that its turn would come later. `Retry-After` says how long the line is.
+A queue that is bounded only in length makes every request late under overload, and then work is
+done for callers that have given up. Here a request waits at most `wait_s` in total, in all queues
+together. After that it is refused with `ServiceUnavailable`, because its work has not started. If
+the queue is so long that the request would not be served in time, it is refused at once.
+`Retry-After` is the expected waiting time.
 
     line = Line(wait_s=2.0, passed_on=place.give_back)
     place = await line.wait()       in a request
     line.call(place)                whoever has a place to give
 
-Each workspace has a lane of its own, and the lanes are served in turn: however long one of them is,
-it does not make the others wait.
+Each workspace has its own lane (sub-queue), and the lanes are served round-robin: a long lane of
+one workspace does not delay the others.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ T = TypeVar("T")
 
 WAIT_S: Final = 2.0
 WAITED_HEADER: Final = "X-Sigma-Waited"
-"""Milliseconds that a request has waited for its turn before it was sent here."""
+"""Milliseconds that a request has waited in queues before it was sent to this service."""
 _WAITED_DIGITS_MAX: Final = 6
 _SMOOTHING: Final = 1 / 16
 
 
 class Asking(Protocol):
-    """The request at hand: who asks, and for how long it has waited in lines."""
+    """The current request: its caller, and how long it has waited in queues."""
 
     waited_s: float
 
     @property
     def workspace_id(self) -> str:
-        """Whose lane it stands in."""
+        """The workspace in whose lane the request waits."""
         ...
 
 
 ASKING: Final[ContextVar[Asking | None]] = ContextVar("asking", default=None)
-"""Set by the edge. Work that is done for several requests at once sets it to None."""
+"""Set by the HTTP edge. Work for several requests together sets it to None."""
 
 
 def waited_from(header: str) -> float:
@@ -56,24 +57,24 @@ def waited_from(header: str) -> float:
 
 
 def retry_after_s(expected_s: float) -> int:
-    """What `Retry-After` says of a line that takes so long: whole seconds, at least one."""
+    """`Retry-After` for an expected waiting time: whole seconds, at least one."""
     return max(1, math.ceil(expected_s))
 
 
 class Pace:
-    """How long one turn takes on average, most of it of the last sixteen."""
+    """The average duration of a turn: a moving average of about the last sixteen."""
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
         self.seconds = 0.0
 
     def add(self, seconds: float) -> None:
-        """One more turn. A single one that hung does not decide about all that come after."""
+        """Add a turn. The influence of a single very long turn is limited."""
         self.seconds += (min(seconds, self._longest_s) - self.seconds) * _SMOOTHING
 
 
 class Line(Generic[T]):
-    """Those who wait; what they wait for is handed to them by `call`."""
+    """A queue of waiters; `call` hands the first one what it waits for."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class Line(Generic[T]):
         passed_on: Callable[[T], None],
         message: str = "Service unavailable",
     ) -> None:
-        """`passed_on` gets what was handed to somebody who left in that moment."""
+        """`passed_on` receives what was handed to a waiter that was cancelled at the same time."""
         self._wait_s = wait_s
         self._passed_on = passed_on
         self._message = message
@@ -95,10 +96,10 @@ class Line(Generic[T]):
     async def wait(
         self, party: Hashable = None, *, until: float | None = None, first: bool = False
     ) -> T:
-        """What `call` hands over; `ServiceUnavailable` when that does not come in time.
+        """Wait for what `call` hands over; raises `ServiceUnavailable` if it does not come in time.
 
-        Without `party` it is the workspace of the request at hand. `until` is a time of the event
-        loop. `first` goes before all others of the lane.
+        `party` is the lane; without it, the workspace of the current request. `until` is a time of
+        the event loop. `first` goes before all others of the lane.
         """
         loop = asyncio.get_running_loop()
         asking = ASKING.get()
@@ -123,7 +124,7 @@ class Line(Generic[T]):
                 asking.waited_s += loop.time() - began
 
     def call(self, handed: T) -> bool:
-        """Hand it to the next in line; False when nobody waits."""
+        """Hand it to the next waiter; False if nobody waits."""
         while self._lanes:
             party = next(iter(self._lanes))
             lane = self._lanes.pop(party)
@@ -140,7 +141,7 @@ class Line(Generic[T]):
         return False
 
     def refuse_all(self) -> None:
-        """Nobody will be called any more."""
+        """Refuse all waiters: nothing will be handed out any more."""
         lanes, self._lanes = self._lanes, {}
         for lane in lanes.values():
             for place in lane:
@@ -148,7 +149,7 @@ class Line(Generic[T]):
                     place.set_exception(ServiceUnavailable())
 
     def _expected_s(self, party: Hashable) -> float:
-        """How long the next of this party would wait, by the pace of the line."""
+        """How long the next waiter of this lane would wait, at the current pace."""
         own = len(self._lanes.get(party, ())) + 1
         before = sum(min(len(lane), own) for whose, lane in self._lanes.items() if whose != party)
         return (own + before) * self._pace.seconds
@@ -157,7 +158,7 @@ class Line(Generic[T]):
         self, party: Hashable, left_s: float, now: float, *, first: bool
     ) -> asyncio.Future[T]:
         lane = self._lanes.get(party)
-        # Whoever comes first in a lane is never refused for what is only expected.
+        # The first waiter of a lane is never refused because of an estimate.
         if left_s <= 0 or (lane and not first and self._expected_s(party) > left_s):
             raise self._refusal(party)
         if lane is None:
@@ -172,7 +173,7 @@ class Line(Generic[T]):
         return place
 
     def _leave(self, party: Hashable, place: asyncio.Future[T]) -> None:
-        """Whoever leaves in the moment of being called passes on what was handed over."""
+        """A waiter that is cancelled after it was served passes on what it received."""
         if place.done() and not place.cancelled():
             if place.exception() is None:
                 self._passed_on(place.result())

@@ -606,7 +606,7 @@ async def test_a_page_of_too_many_bytes_is_refused_and_told_what_would_fit(admin
     too_large = error(
         400,
         "VALIDATION_ERROR",
-        "Field 'limit' asks for more than 25000 bytes from here: expected at most 2, got 3",
+        "Field 'limit' asks for more than 25000 bytes at this offset: expected at most 2, got 3",
     )
     for path in ("/records?offset=1", "/audit?offset=1"):
         assert (await admin.get(f"{path}&limit=3")).told == too_large
