@@ -255,7 +255,7 @@ async def test_what_a_person_edited_in_sigma_is_kept_unless_asked_otherwise(stac
     kept = await room.mover.run(room.data)
     assert (kept.code, kept.counts("records")) == (0, {"unchanged": 1, "kept": 1}), kept.text
     assert kept.report["cells"]["kept as edited in Sigma"] == 4
-    assert "was kept as 'user-admin' left it; it differs in title" in kept.text
+    assert "was kept as edited by 'user-admin'; it differs in title" in kept.text
 
     taken = await room.mover.run(room.data, "--overwrite-edits")
     assert (taken.code, taken.counts("records")) == (0, {"unchanged": 1, "changed": 1})
@@ -393,7 +393,7 @@ async def test_an_interrupted_run_tells_what_it_did(stack, tmp_path):
     running.send_signal(signal.SIGINT)
     done = await room.mover.end_of(running)
     assert done.code == 1
-    assert "STOPPED: it was interrupted; run again to finish" in done.text
+    assert "STOPPED: interrupted; run again to finish" in done.text
     cells = done.report["cells"]
     assert cells["filled"] == sum(count for place, count in cells.items() if place != "filled")
     assert sum(done.counts("records").values()) == 300

@@ -336,7 +336,7 @@ def test_rows_that_cannot_be_records_are_refused_whole(catalogue_folder):
     refused = [item for item in plan.records() if isinstance(item, RefusedRow)]
     assert [(r.problem.line, r.problem.message, r.cells) for r in refused] == [
         (2, "has no identifier", 2),
-        (3, "is of family 'forks', which families.csv does not have", 2),
+        (3, "has family 'forks', which is not in families.csv", 2),
         (5, "repeats the product of line 4", 2),
         (6, "has more cells than the header has columns", 4),
     ]
@@ -413,7 +413,7 @@ def test_an_attribute_of_an_unknown_type_is_refused_and_so_are_its_cells(catalog
     (catalogue_folder / "attributes.csv").write_text(attributes, encoding="utf-8")
     plan = planned(catalogue_folder, row(sku="a", family="knives", rusts="1"))
     assert [(p.kind, p.source, p.message) for p in plan.problems] == [
-        (Kind.ATTRIBUTES, "rusts", "type 'pim_catalog_table' is not known to this move")
+        (Kind.ATTRIBUTES, "rusts", "type 'pim_catalog_table' is not supported")
     ]
     assert [p.columns for p in only(plan).problems] == [("rusts",)]
     schema = body(plan, Kind.SCHEMAS, "knives")
@@ -507,7 +507,7 @@ def test_a_pattern_that_cannot_be_moved_is_told(catalogue_folder):
     (catalogue_folder / "attributes.csv").write_text(text, encoding="utf-8")
     plan = planned(catalogue_folder, row(sku="a"))
     assert "pattern" not in body(plan, Kind.ATTRIBUTES, "gtin")["validation"]
-    assert any("'gtin' loses its pattern" in note for note in plan.notes)
+    assert any("'gtin' is imported without its pattern" in note for note in plan.notes)
 
 
 def test_lines_are_counted_as_an_editor_counts_them_and_delimiters_are_found(tmp_path):
@@ -523,7 +523,7 @@ def test_lines_are_counted_as_an_editor_counts_them_and_delimiters_are_found(tmp
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("channels.csv", None, "lacks channels.csv"),
+        ("channels.csv", None, "does not contain channels.csv"),
         ("families.csv", b"code;label-en_US\n\xe9t\xe9;x\n", "is not UTF-8"),
         ("families.csv", b'code;a\n"open;x\n', "is not valid CSV"),
         ("families.csv", b"code;a;a\n", "has column a twice"),

@@ -337,7 +337,7 @@ async def test_what_is_wrong_with_a_body_comes_with_its_places(served):
     ("answer", "message"),
     [
         (refusal(401, "UNAUTHORIZED", "Invalid API key"), "not accepted: Invalid API key"),
-        (web.Response(status=404, text="<html>"), "is this address the API's"),
+        (web.Response(status=404, text="<html>"), "Check that this is the URL of the API"),
     ],
 )
 async def test_what_no_further_request_can_mend_ends_the_move(served, answer, message):

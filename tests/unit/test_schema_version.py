@@ -52,7 +52,10 @@ def test_it_works_with_its_own_form_and_with_newer_ones_that_allow_it(applied: A
         ),
         (
             Applied("0000-other", None),
-            "the database is at revision 0000-other, which this version of records_service does not know",
+            (
+                "the database is at revision 0000-other, which this version of records_service"
+                " does not know"
+            ),
         ),
     ],
 )
