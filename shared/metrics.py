@@ -35,7 +35,7 @@ OTHER_METHOD: Final = "OTHER"
 BUILD: Final = Gauge("sigma_build_info", "Always 1; the version is a label", ["version"])
 BUILD.labels(VERSION).set(1)
 
-LOOP_LAG: Final = Gauge("sigma_loop_lag_seconds", "How late the event loop ran its last timer")
+LOOP_LAG: Final = Gauge("sigma_loop_lag_seconds", "Delay of the event loop's last timer")
 LOOP_LAG_EVERY_S: Final = 0.5
 
 

@@ -174,7 +174,7 @@ async def delete(
 async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
     named_by = await gates.naming(role_id)
     if named_by:
-        raise Conflict(f"{problem}: workflow '{told(named_by[0])}' names it at a transition")
+        raise Conflict(f"{problem}: workflow '{told(named_by[0])}' names it in a transition")
 
 
 async def name_attribute(
@@ -339,7 +339,7 @@ def _renamed(role: Role, unknown: RoleNames, meaning: Meaning) -> Role:
 
 
 def _busy(role_id: str) -> ServiceUnavailable:
-    return ServiceUnavailable(f"Role '{told(role_id)}', or your own, is being changed by others")
+    return ServiceUnavailable(f"Role '{told(role_id)}' or your own role is being changed by others")
 
 
 def _told(event_type: str, role: Role) -> Event:

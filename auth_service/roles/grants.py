@@ -115,7 +115,7 @@ def check_grant(
         if sum(len(e["attributePermissions"]) for e in role.schema_permissions) > PERMISSIONS_MAX:
             raise PermissionDenied(
                 f"Role '{told(role.id)}' has more than {PERMISSIONS_MAX} attribute permissions,"
-                " so only an administrator can make it smaller"
+                " so only an administrator can reduce it"
             )
     has, had, gets = Resolved(giver), Resolved(before), Resolved(after)
     _check_attributes(has, had, gets, unknown)
@@ -198,7 +198,7 @@ def _check_schemas_repeated(has: Resolved, gets: Resolved, unknown: RoleNames) -
             if RANK[entry.get(name) or entry.get(ANY) or "write"] > RANK[word]:
                 raise PermissionDenied(
                     f"Your own role restricts schema '{told(schema_key)}', which does not exist"
-                    " yet, so every role that you grant something to must do the same"
+                    " yet, so every role that you change must restrict it too"
                 )
 
 
@@ -274,7 +274,7 @@ def _check_repeated(
             raise PermissionDenied(
                 f"Your own role restricts attribute '{told(name)}' of schema '{told(schema_key)}',"
                 " which does not exist yet,"
-                " so every role that you grant something to must do the same"
+                " so every role that you change must restrict it too"
             )
 
 

@@ -296,7 +296,7 @@ async def _claim_stored(
         if time.monotonic() > deadline:
             raise UpstreamTimeout(
                 f"Attribute '{told(attribute.alias)}' has too many values to become unique within"
-                f" {CLAIMING_S_MAX} seconds, so nothing was changed; trying again is in vain"
+                f" {CLAIMING_S_MAX} seconds, so nothing was changed; retrying does not help"
             )
         claims = await in_thread(claims_as_json, attribute, held)
         pair = await store.claim(conn, workspace_id, attribute.id, claims)

@@ -239,7 +239,7 @@ async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: P
     if count >= FORMER_ALIASES_MAX:
         raise Conflict(
             f"{kind.title} '{told(old.id)}' keeps its alias '{told(old.alias)}':"
-            f" it has had {FORMER_ALIASES_MAX} others, which is as many as are remembered"
+            f" it has had {FORMER_ALIASES_MAX} others, the maximum"
         )
 
 

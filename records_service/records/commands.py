@@ -525,7 +525,10 @@ def _check_related(rules: RecordRules, sent: Values, found: Related) -> None:
 
 def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> str | None:
     if schema_id is None:
-        return f"Value for '{told(place.name)}' names no record: '{told(record_id)}' not found"
+        return (
+            f"Value for '{told(place.name)}' is not an existing record:"
+            f" '{told(record_id)}' not found"
+        )
     if place.target_schema_id not in (None, schema_id):
         return (
             f"Value for '{told(place.name)}' must be a record of schema"
