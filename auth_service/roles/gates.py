@@ -33,7 +33,7 @@ class Gates:
             )
         except (ServiceUnavailable, UpstreamTimeout):
             raise ServiceUnavailable(
-                f"Whether a workflow names role '{told(role_id)}' cannot be told at the moment",
+                f"Cannot check at the moment whether a workflow names role '{told(role_id)}'",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
         named_by: list[str] = answer["workflowIds"]

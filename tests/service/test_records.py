@@ -630,7 +630,7 @@ async def test_one_item_that_is_larger_than_a_page_is_answered(admin, monkeypatc
     assert (await admin.get(f"{path}?limit=2")).told == error(
         400,
         "VALIDATION_ERROR",
-        "Field 'limit' asks for more than 5000 bytes from here: expected at most 1, got 2",
+        "Field 'limit' asks for more than 5000 bytes at this offset: expected at most 1, got 2",
     )
 
 
