@@ -14,6 +14,8 @@ from auth_service.reactions import hold_ids
 from auth_service.roles import commands
 from auth_service.workspaces import commands as workspaces
 from shared import topology
+from shared.bus import BUS
+from shared.errors import ServiceUnavailable
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, SCHEMA_CREATED, Event
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -229,6 +231,29 @@ async def test_a_change_of_the_role_that_is_under_way_is_waited_for(
     assert [event.version for event in await auth.staged()] == [1, 2]
 
 
+async def test_what_fails_at_one_role_goes_on_there(auth, admin, monkeypatch: pytest.MonkeyPatch):
+    for role_id in ("role-1", "role-2", "role-3"):
+        (await admin.post("/roles", {**on_all(cost="write"), "id": role_id})).ok()
+    update = commands.store.update
+
+    async def failing(conn: Any, role: Any) -> None:
+        if role.id == "role-2":
+            raise ServiceUnavailable
+        await update(conn, role)
+
+    event = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+    with monkeypatch.context() as patched:
+        patched.setattr(commands.store, "update", failing)
+        with pytest.raises(ServiceUnavailable):
+            await tell(auth, event)
+    assert await words(admin, "role-1") == {"*": {"attr-c": "write"}}
+    assert await words(admin, "role-2") == {"*": {"cost": "write"}}
+    await tell(auth, event)
+    for role_id in ("role-1", "role-2", "role-3"):
+        assert await words(admin, role_id) == {"*": {"attr-c": "write"}}
+        assert (await admin.get(f"/roles/{role_id}")).headers["ETag"] == '"2"'
+
+
 async def test_while_names_go_on_changing_the_save_is_refused(auth, admin, records):
     async def rename() -> None:
         await tell(auth, named(ATTRIBUTE_UPDATED, "attr-x", "x2", 8))
@@ -259,6 +284,8 @@ async def test_a_message_that_comes_twice_to_two_processes_has_one_effect(
     admin = two.as_(identities.admin())
     for number in range(8):
         (await admin.post("/roles", {**on_all(cost="write"), "id": f"role-{number}"})).ok()
+    # What is published before there is a queue goes to nobody.
+    await eventually(lambda: one.app[BUS].is_up)
     connection = await aio_pika.connect(settings["amqp_url"])
     exchange = await (await connection.channel()).get_exchange(topology.EVENTS)
     first = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)

@@ -9,6 +9,7 @@ import aio_pika
 import pytest
 
 from shared import topology
+from shared.bus import BUS
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, Event
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -98,6 +99,8 @@ async def test_the_queue_brings_it(services: Services, neighbours: Neighbours):
     )
     admin = service.as_(identities.admin())
     (await admin.post("/workflows", flow(required=["cost"]))).ok()
+    # What is published before there is a queue goes to nobody.
+    await eventually(lambda: service.app[BUS].is_up)
     connection = await aio_pika.connect(amqp_url)
     exchange = await (await connection.channel()).get_exchange(topology.EVENTS)
     event = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
