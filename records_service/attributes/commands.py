@@ -255,9 +255,12 @@ async def _check_guards(
         for place, guard in enumerate(body["guards"])
         if guard not in known
     }
-    hidden = await out_of_reach(
-        conn, workspace_id, role, set(coming.values()), AttributePermission.READ
-    )
+    if role is None or not coming:
+        return
+    looked_at = set(coming.values())
+    # Also where records hold values that their schema has lost: it may get the attribute back.
+    held = await permissions.holding(conn, workspace_id, looked_at)
+    hidden = await out_of_reach(conn, workspace_id, role, looked_at, AttributePermission.READ, held)
     if hidden:
         raise denied(
             [f"/guards/{place}/attributeId" for place, one in coming.items() if one in hidden],

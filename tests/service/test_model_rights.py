@@ -276,6 +276,16 @@ async def test_a_guard_looks_only_at_what_its_author_may_read(
     assert (await manager.put("/attributes/attr-probe", more)).told == DENIED
 
 
+async def test_a_guard_does_not_wait_for_values_that_their_schema_has_lost(
+    world: World, admin: Caller
+):
+    manager = await half_hidden(world)
+    (await world.record("x", name="Parka", cost="12")).ok()
+    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    assert (await manager.post("/attributes", guarded("probe", "cost"))).told == DENIED
+    (await manager.post("/attributes", guarded("probe", "name"))).ok()
+
+
 async def test_no_schema_brings_a_guard_to_what_its_author_may_not_read(
     world: World, admin: Caller
 ):
