@@ -13,7 +13,7 @@ from shared.quoting import told
 Versions: TypeAlias = frozenset[int] | None
 """The versions that a caller accepts; None stands for any."""
 
-_TAG: Final = re.compile(r'(?:W/)?"(\d{1,18})"')
+_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"')
 
 
 def entity_tag(version: int) -> str:

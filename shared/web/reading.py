@@ -115,6 +115,15 @@ def _parsed(raw: bytes, model: type[ModelT]) -> ModelT:
     return parse_body(raw, model)
 
 
+def _reason(raw: bytes, error: orjson.JSONDecodeError) -> str:
+    """What is wrong with the text. The parser has no plain words for bytes that are no text."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return "the body is not UTF-8"
+    return str(error)
+
+
 def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     """JSON text as a model; `ValidationError`, or `PayloadTooLarge` for very many values.
 
@@ -130,7 +139,7 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     try:
         sent = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise ValidationError.at("", f"Malformed JSON: {error}") from None
+        raise ValidationError.at("", f"Malformed JSON: {_reason(raw, error)}") from None
     # Only a long integer can be too long for 64 bits, and only many brackets can nest deeply.
     has_long_integer = _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO)
     if containers > _DEPTH_LOOKED_AT:

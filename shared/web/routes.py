@@ -133,11 +133,12 @@ class Routes:
         return self.delete(path, internal=True, **rules)
 
     def catch_all(
-        self, path: str = "/{path:.*}", *, body_bound: BodyBound | None = None
+        self, path: str = r"/{path:[\s\S]*}", *, body_bound: BodyBound | None = None
     ) -> Declare:
         """Declare an open route for every method that judges and streams by itself: a gateway's.
 
-        It is left out of the description, and the caller's deadline header means nothing to it.
+        It takes every address, also with an encoded line feed. It is left out of the description,
+        and the caller's deadline header means nothing to it.
         `body_bound` says how large a body it takes at the address of a request, in bytes, so that
         nobody who asks first (`Expect`) is told to send one that is too large.
         """

@@ -576,7 +576,12 @@ async def test_a_catch_all_takes_what_no_route_takes_and_names_it(start_edge: St
 
     edge = await start_edge(gateway)
     headers = {"X-Sigma-Deadline": "0"}
-    for method, path in (("GET", "/anything?a=1"), ("DELETE", "/open"), ("POST", "/a/b/c")):
+    for method, path in (
+        ("GET", "/anything?a=1"),
+        ("DELETE", "/open"),
+        ("POST", "/a/b/c"),
+        ("GET", "/a%0ab"),
+    ):
         answer = await edge.speak(request(method, path, headers))
         assert (answer.status, answer.body) == (200, path.encode())
     assert (await edge.stranger.get("/things/a")).told == MISSING

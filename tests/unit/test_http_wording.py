@@ -224,6 +224,13 @@ def test_nesting_beyond_the_second_parser_is_a_refusal_too():
     assert raised.value.message == "Malformed JSON: nested too deeply"
 
 
+@pytest.mark.parametrize("raw", [b'{"anything": "\xff"}', '{"anything": 1}'.encode("utf-16")])
+def test_a_body_in_another_encoding_is_refused_in_plain_words(raw: bytes):
+    with pytest.raises(ValidationError) as raised:
+        parse_body(raw, Thing)
+    assert raised.value.message == "Malformed JSON: the body is not UTF-8"
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [
