@@ -229,6 +229,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_when_told(143)
     try:
         folder_of(called.service)
+    except MigrationFailed as error:
+        _print(f"{called.service}: {error}", sys.stderr)
+        return 2
+    try:
         url = called.database_url or config.load(_Settings).database_url.get_secret_value()
         asyncio.run(apply(called.service, url, lambda line: _print(f"{called.service}: {line}")))
     except config.ConfigError as error:

@@ -227,7 +227,7 @@ def test_the_command_fails_aloud(service: Service, database_url: str, tmp_path: 
 
 
 def test_a_service_that_is_not_there(capsys: pytest.CaptureFixture[str]):
-    assert main(["nobody", "--database-url", "postgresql://nobody@127.0.0.1:1/none"]) == 1
+    assert main(["nobody", "--database-url", "postgresql://nobody@127.0.0.1:1/none"]) == 2
     assert capsys.readouterr().err == "nobody: there is no service 'nobody'\n"
 
 
@@ -245,7 +245,7 @@ def test_a_database_that_is_not_named(
     monkeypatch.delenv("SIGMA_DATABASE_URL", raising=False)
     assert main([service("CREATE TABLE a (x int)")]) == 2
     assert "SIGMA_DATABASE_URL is missing" in capsys.readouterr().err
-    assert main(["nobody"]) == 1
+    assert main(["nobody"]) == 2
     assert capsys.readouterr().err == "nobody: there is no service 'nobody'\n"
 
 
