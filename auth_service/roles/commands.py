@@ -147,7 +147,7 @@ async def delete(
     """Remove a role that nobody holds and no workflow names.
 
     A workflow claims the roles that it names before it is committed, and workflow_service answers
-    when the saves that have begun are over (docs/adr/0020). So a save is either seen by the
+    when the saves that have begun are over (docs/adr/0023). So a save is either seen by the
     question, or claims the role after it, and then the question is put again.
     """
     for _ in range(ATTEMPTS_MAX):

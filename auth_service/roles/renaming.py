@@ -4,7 +4,7 @@ The role holds the id from then on. Only for something new does a name give what
 wrote it meant what was to come. When something that exists is renamed, the name takes away and
 never gives, or a role could be widened by renaming what it hides.
 
-Whatever else had the name as an alias before is narrowed by it until now (docs/adr/0016), so its id
+Whatever else had the name as an alias before is narrowed by it until now (docs/adr/0010), so its id
 gets the narrowed permission as well.
 """
 

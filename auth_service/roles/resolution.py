@@ -9,7 +9,7 @@ The rule, which records_service follows word for word in its `permissions/rules.
    `*` and attribute, `*` and `*`.
 5. If none does, the attribute is hidden.
 6. Only an id gives. Where an entry names a schema or an attribute by an alias that it has or had,
-   the stricter of that word and of what holds without it counts (docs/adr/0016).
+   the stricter of that word and of what holds without it counts (docs/adr/0010).
 
 So an entry of a schema adds to the entry for all schemas and wins where both speak. Catalogs have
 no second level: the entry of the catalog decides, else the one for `*`, else nothing is allowed.

@@ -3,7 +3,7 @@
 Who shapes the model could ask questions about values that are hidden from them: a guard on an
 attribute, a claim that its values are unique, or the removal of an option that might be in use, is
 answered from the records of every schema. So each of them needs a permission on the attribute in
-every schema that has it (docs/adr/0014). The answer depends on the model alone and not on any
+every schema that has it (docs/adr/0016). The answer depends on the model alone and not on any
 value.
 """
 

@@ -6,7 +6,7 @@ the attribute before `*` (all attributes). Administrators and API keys are not r
 
 Only an id gives. A schema or an attribute may be given another alias at any time, and an alias may
 pass to another one: so a name that is an alias, or once was one, takes away and never gives. The
-stricter of its word and of what holds without it counts (docs/adr/0016).
+stricter of its word and of what holds without it counts (docs/adr/0010).
 """
 
 from __future__ import annotations

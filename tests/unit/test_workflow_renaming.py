@@ -75,7 +75,7 @@ def test_a_rename_takes_nothing_back(state: dict[str, Any]):
 
 
 def _judged(state: Judged, attribute_id: str, aliases: set[str]) -> tuple[bool, bool, bool]:
-    """Hidden, required, locked, by the rule of docs/adr/0016."""
+    """Hidden, required, locked, by the rule of docs/adr/0010."""
     called = {attribute_id, *aliases}
     return (
         not called.isdisjoint(state.hidden),

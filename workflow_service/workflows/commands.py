@@ -269,7 +269,7 @@ async def _claim_roles(
 ) -> None:
     """Let auth_service know that the roles at the gates are named, before this is committed.
 
-    Whoever deletes one waits for this transaction's end (docs/adr/0020). Raises `ValidationError`
+    Whoever deletes one waits for this transaction's end (docs/adr/0023). Raises `ValidationError`
     for a role that does not exist. One that was named before may be gone by now: it opens nothing,
     and keeps nobody from saving.
     """

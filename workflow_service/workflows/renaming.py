@@ -1,6 +1,6 @@
 """What becomes of a name in the lists of states when an attribute gets it as its alias.
 
-The lists hold the id from then on. What a name takes away stays taken (docs/adr/0016):
+The lists hold the id from then on. What a name takes away stays taken (docs/adr/0010):
 
 - Where others had the alias before, the name stays beside the id: it goes on hiding, locking and
   requiring them.
