@@ -23,6 +23,7 @@ from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
 from tests.kit.sigma import Caller
 
+PATIENCE_S = 30
 NOBODY = "http://127.0.0.1:9"
 NO_BROKER = "amqp://guest:guest@127.0.0.1:9/"
 
@@ -120,6 +121,9 @@ class Services:
             "identity_keys": self.keyring.public,
             "drain_seconds": 0,
             "database_connections_max": 8,
+            # On a busy machine a request may well have to wait for longer than in operation; a test
+            # of the wait itself sets its own.
+            "wait_seconds": PATIENCE_S,
         }
         filled |= dict.fromkeys(("auth_url", "records_url", "workflow_url"), NOBODY)
         if "identity_signing_key" in config.model_fields:

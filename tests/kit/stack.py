@@ -22,6 +22,7 @@ from shared.postgres import Database
 from tests.kit.identities import Keyring
 from tests.kit.processes import Process
 from tests.kit.servers import ROOT, Servers
+from tests.kit.service import PATIENCE_S
 from tests.kit.sigma import Caller
 from tests.kit.workspace import Workspace
 
@@ -78,6 +79,7 @@ class Stack:
             "SIGMA_RECORDS_URL": self[RECORDS].url,
             "SIGMA_WORKFLOW_URL": self[WORKFLOW].url,
             "SIGMA_DRAIN_SECONDS": "0",
+            "SIGMA_WAIT_SECONDS": str(PATIENCE_S),
             "SIGMA_LOG_LEVEL": "info",
         }
         if service in WITH_DATABASE:
