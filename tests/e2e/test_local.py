@@ -154,7 +154,7 @@ async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
         await admin.patch("/records/ent-quay-bomber/values/internal-note", changed)
         await admin.delete("/records/ent-kids-boot")
 
-    assert "it runs already on this folder" in run.refused(run.folder / "run")
+    assert "it is already running in this folder" in run.refused(run.folder / "run")
     assert choose_ports(run.ports).first > run.ports.first
     for log in (run.folder / "run" / "logs").iterdir():
         assert log.stat().st_mode & 0o077 == 0, log
