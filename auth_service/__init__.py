@@ -1,1 +1,1 @@
-"""Knows workspaces, users, roles and API keys; lets people in and says who a caller is."""
+"""Manages workspaces, users, roles and API keys, and authenticates users."""

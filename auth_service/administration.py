@@ -1,4 +1,4 @@
-"""The operator's command: `python -m auth_service admin <command> ...`.
+"""The operator's command line tool: `python -m auth_service admin <command> ...`.
 
 Workspaces and users have no HTTP endpoints. The command needs `SIGMA_DATABASE_URL` and nothing
 else: no broker, no running service. What it changes is told to the gateways through the outbox, by

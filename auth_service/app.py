@@ -1,4 +1,4 @@
-"""Puts auth_service together."""
+"""Assembles the application of auth_service."""
 
 from __future__ import annotations
 

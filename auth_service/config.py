@@ -1,4 +1,4 @@
-"""What auth_service is configured with."""
+"""The settings of auth_service."""
 
 from __future__ import annotations
 

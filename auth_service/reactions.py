@@ -1,4 +1,4 @@
-"""What this service does when something gets a name that roles may hold: they hold its id then."""
+"""Reactions to events: a new alias is replaced with its id in the roles that name it."""
 
 from __future__ import annotations
 

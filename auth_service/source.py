@@ -1,4 +1,4 @@
-"""How auth_service signs the news it tells."""
+"""The `source` of the events that auth_service publishes."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Examples for the description of the API: what the demo catalogue sends and is answered.
+"""Examples for the API description, taken from the demo catalogue.
 
 A test sends each body to a workspace that holds the catalogue, and compares the form of each answer
 with its example. Fields that are null in an answer are added by the generator.

@@ -1,1 +1,1 @@
-"""The one door: credentials in, a signed identity and an unread body out."""
+"""The single entry point: authenticates callers and forwards requests with a signed identity."""

@@ -1,4 +1,4 @@
-"""Puts the gateway together: who asks, whether they may, and on to the service."""
+"""Assembles the gateway: authentication, permissions, limits, forwarding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fair slots: how many things of a kind may go on at once, and how many of them by the same caller.
+"""Fair slots (bulkhead): how many operations of a kind run at once, in total and per caller.
 
 Some things last as long as a client likes, or may be asked for by anybody: large answers, uploads,
 first uses of API keys, open routes. There are slots for some of each, and nobody gets all of them:

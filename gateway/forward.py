@@ -1,4 +1,4 @@
-"""Carries a request to its service and the answer back, without reading either.
+"""Reverse proxy: forwards a request to its service and streams the answer back.
 
     client head  -> our head       credentials, hop-by-hop and identity headers off; ours on
     client body  -> same bytes     whole when small (a slow sender then holds no connection),

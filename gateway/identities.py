@@ -1,4 +1,4 @@
-"""Remembers who is behind a credential, and forgets it the moment something about it changes.
+"""Cache of caller identities, invalidated by events.
 
 auth_service knows; asking it costs a request, so its answers are kept. Two things make that safe:
 

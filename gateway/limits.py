@@ -1,4 +1,4 @@
-"""Counts the requests of each caller and refuses those beyond the rate that operations allow.
+"""Rate limiting per caller.
 
 Off unless `SIGMA_RATE_LIMIT` (such as `1000/minute`) is set. A caller is one API key or one user of
 one workspace; the open addresses have no caller and are not counted here. Counters are kept in this

@@ -1,4 +1,4 @@
-"""The address of the client behind a request, also behind trusted proxies."""
+"""The client's address of a request, also behind trusted proxies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says which service answers an address, and what an API key must hold to ask it.
+"""Maps a path to its service, and to the permission that an API key needs.
 
 The gateway knows prefixes and methods, not endpoints: a new endpoint below a known prefix needs no
 change here, unless its method says something else than it does. Those stand in `_EXCEPTIONS`. The

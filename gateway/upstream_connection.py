@@ -1,4 +1,4 @@
-"""Keeps connections to one service open and sends requests over them, streaming both ways.
+"""HTTP/1.1 connection pool for one service, with streaming in both directions.
 
 aiohttp's own client costs about 150 us a request (cookies, redirects, tracing, URL objects), most
 of what the hop through the gateway may cost at all. This one sends bytes that are already a request

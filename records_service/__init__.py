@@ -1,1 +1,1 @@
-"""Owns what needs one transaction: the model of a workspace, its records, and their history."""
+"""Stores the data model of a workspace, its records, and their history."""

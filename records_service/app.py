@@ -1,4 +1,4 @@
-"""Puts records_service together."""
+"""Assembles the application of records_service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this service does when others tell that roles or workflows changed."""
+"""Reactions to events of roles and workflows."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Defines lifecycles, and decides which steps a record may take in them."""
+"""Stores workflow definitions, and decides which transitions a record may make."""

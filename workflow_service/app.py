@@ -1,4 +1,4 @@
-"""Puts workflow_service together."""
+"""Assembles the application of workflow_service."""
 
 from __future__ import annotations
 

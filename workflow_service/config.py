@@ -1,4 +1,4 @@
-"""What workflow_service is configured with."""
+"""The settings of workflow_service."""
 
 from __future__ import annotations
 

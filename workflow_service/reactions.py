@@ -1,4 +1,4 @@
-"""What this service does when a schema was saved, or an attribute got a name.
+"""Reactions to events: schemas were saved, attributes got a new alias.
 
 Of a schema it settles which workflow it refers to. Lists of states that name the attribute by its
 alias hold its id from then on.

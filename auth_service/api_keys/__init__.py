@@ -1,1 +1,1 @@
-"""API keys: how programs come in, with five permissions to choose from."""
+"""API keys: credentials of programs, each with a selection of five permissions."""

@@ -1,4 +1,4 @@
-"""Making and ending API keys: one transaction each, the news of it inside."""
+"""Creates, deactivates and deletes API keys, each in one transaction with its event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""API keys over HTTP. Only administrators, and only people: a key can make no keys."""
+"""API keys over HTTP. Only users who are administrators can manage them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API key as it is asked for, as clients see it, and as it is."""
+"""An API key: as it is created (`ApiKeyDraft`), as it is returned, and as it is stored."""
 
 from __future__ import annotations
 

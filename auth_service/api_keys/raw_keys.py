@@ -1,4 +1,4 @@
-"""What an API key looks like, and what is kept of it."""
+"""The format of API keys, and the hash that is stored instead of the key."""
 
 from __future__ import annotations
 

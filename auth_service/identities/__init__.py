@@ -1,1 +1,1 @@
-"""Identities: what the gateway asks when it has a credential and wants to know who that is."""
+"""Identities: the gateway's look-up of the caller behind a credential."""

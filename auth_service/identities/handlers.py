@@ -1,4 +1,4 @@
-"""What the gateway asks when it sees a credential for the first time in a while."""
+"""The gateway's look-up over HTTP, for credentials that it has not cached."""
 
 from __future__ import annotations
 

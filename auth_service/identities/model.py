@@ -1,4 +1,4 @@
-"""What the gateway asks and what it is told."""
+"""The request and the answer of the gateway's look-up."""
 
 from __future__ import annotations
 

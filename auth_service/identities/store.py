@@ -1,4 +1,4 @@
-"""Everything that an identity says, in one look at the database."""
+"""Reads everything that an identity contains, in one statement."""
 
 from __future__ import annotations
 

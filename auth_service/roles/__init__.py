@@ -1,1 +1,1 @@
-"""Roles: what people may do in a workspace, down to single attributes."""
+"""Roles: what users may do in a workspace, down to single attributes."""

@@ -1,4 +1,4 @@
-"""Changing roles: one transaction each, the news of it inside."""
+"""Creates, replaces and deletes roles, each in one transaction with its event."""
 
 from __future__ import annotations
 

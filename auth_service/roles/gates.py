@@ -1,4 +1,4 @@
-"""Which gates of workflows name a role? Workflows are workflow_service's, so it is asked."""
+"""Asks workflow_service which workflows name a role in a gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides what somebody with one role may put into another.
+"""Decides which permissions a caller may put into a role, given the caller's own role.
 
 Who manages roles without being an administrator could otherwise make a role that allows everything,
 or widen their own. The rule: a change may take anything away, but what it adds must be something

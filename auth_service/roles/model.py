@@ -1,4 +1,4 @@
-"""A role: as it is asked for (`RoleDraft`), as clients see it (`RoleAnswer`), as it is (`Role`)."""
+"""A role: as it is sent (`RoleDraft`), as it is returned (`RoleAnswer`), as it is used (`Role`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What do the names in a role mean? Schemas and attributes are records_service's, so it is asked.
+"""Resolves the names of schemas and attributes in a role, by asking records_service.
 
 A role is stored with ids, so that an attribute may get another alias without its permissions being
 lost. Nothing is guessed: while records_service cannot say what names mean, a role that has any

@@ -1,4 +1,4 @@
-"""What becomes of a name in a role when a schema or an attribute gets it as its alias.
+"""Replaces a name in roles with the id of the schema or attribute that got it as its alias.
 
 The role holds the id from then on. Only for something new does a name give what it says: whoever
 wrote it meant what was to come. When something that exists is renamed, the name takes away and

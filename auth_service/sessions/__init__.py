@@ -1,1 +1,1 @@
-"""Sessions: from a password to a token, and from a token to the next."""
+"""Sessions: login with a password, and refresh of a token."""

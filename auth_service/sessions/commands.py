@@ -1,4 +1,4 @@
-"""Letting people in: a password for a token, a token for the next one."""
+"""Login and refresh: a password is exchanged for a token, a token for a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides how long a login must wait after failures before the next one is looked at.
+"""Computes how long a login has to wait after failed attempts.
 
 Every attempt counts as a failure from the moment it is claimed, before the password is looked at,
 so that fifty guesses at once are no more than fifty guesses one after the other. A login that

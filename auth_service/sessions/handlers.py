@@ -1,4 +1,4 @@
-"""The door over HTTP: logging in, staying in, and who may be offered a quick login."""
+"""Login, refresh and quick-login users over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes passwords in a few threads of its own: so many at once, so many in line, and no more.
+"""Hashes passwords in a bounded thread pool with a bounded queue.
 
 A hash costs 20 ms of a processor and 19 MiB. On the event loop it would stop every other request,
 and without a bound a flood of logins would take all memory.

@@ -1,4 +1,4 @@
-"""What is asked and answered at the door."""
+"""The requests and answers of login and refresh."""
 
 from __future__ import annotations
 

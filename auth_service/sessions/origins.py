@@ -1,4 +1,4 @@
-"""Where a login comes from: failures are counted for an address and a network together.
+"""The origin of a login: failures are counted per e-mail address and network.
 
 Guessing from one network makes nobody wait in another. A device that shows a token which the
 user was given before has a count of its own, so that not even a neighbour in the same network makes

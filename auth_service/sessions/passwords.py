@@ -1,4 +1,4 @@
-"""Turns passwords into hashes that are slow to guess, and compares the two.
+"""Hashes passwords with a slow hash function, and verifies them.
 
 argon2id with 19 MiB, two passes and one lane (OWASP's second choice) takes some 20 ms. The
 parameters stand in each hash, so they can be raised: `is_outdated` says that a hash was made with

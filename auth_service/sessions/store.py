@@ -1,4 +1,4 @@
-"""The count of failed logins and the networks of good ones, kept where every replica sees them."""
+"""Counts failed logins and stores networks of successful ones, shared by all replicas."""
 
 from __future__ import annotations
 

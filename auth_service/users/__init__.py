@@ -1,1 +1,1 @@
-"""Users: people with one role in one workspace, known by an e-mail address."""
+"""Users: each has one role in one workspace, and a unique e-mail address."""

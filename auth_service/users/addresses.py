@@ -1,4 +1,4 @@
-"""Decides when two e-mail addresses are the same, and what looks like one."""
+"""Validates e-mail addresses, and decides when two are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making and changing users; only the administration command does.
+"""Creates and changes users; used only by the administration command.
 
 Every change is told to the gateways, which then ask anew who the user is: a disabled user is out,
 and a changed role acts, also with tokens that were handed out before.

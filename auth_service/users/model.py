@@ -1,4 +1,4 @@
-"""A user, and what is told about one."""
+"""A user, and its form in answers and events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making and changing workspaces; only the administration command does."""
+"""Creates and changes workspaces; used only by the administration command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m deploy.local`: what `make run` starts; deploy/local/system.py tells the rest."""
+"""`python -m deploy.local`: what `make run` starts; see deploy/local/system.py."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Finds the programs of PostgreSQL and RabbitMQ, and installs Debian's packages without them.
+"""Finds the programs of PostgreSQL and RabbitMQ, or installs their Debian packages.
 
     python -m deploy.local.binaries [tool ...]
 

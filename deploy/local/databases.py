@@ -1,4 +1,4 @@
-"""One database and one role for each service: a role owns its database and cannot enter another."""
+"""Creates one database and one role per service; a role can access only its own database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills the demo workspace once: users by the administration command, all else by the public API.
+"""Fills the demo workspace once: users by the administration command, the rest by the public API.
 
 The password `admin` exists here and nowhere else. What a person changed afterwards stays: once the
 workspace is complete, nothing is written again. A seeding that was interrupted is continued.

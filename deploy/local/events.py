@@ -1,4 +1,4 @@
-"""Prints what a running `make run` tells, one line per event: `make events`."""
+"""Prints the events of a running `make run`, one line each: `make events`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong when something was started, said so that the reader knows what to do next."""
+"""The error of a failed start: what failed, why, and what to do next."""
 
 from __future__ import annotations
 

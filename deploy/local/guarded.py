@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it, however that one ends."""
+"""A child process that ends when its parent process ends, in whatever way."""
 
 from __future__ import annotations
 

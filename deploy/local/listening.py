@@ -1,4 +1,4 @@
-"""Which ports are free, and whose a listening one is."""
+"""Finds free ports, and the process that listens on a port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells the person at the terminal what is being done, and how long it took."""
+"""Prints each step of the start, and how long it took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL and a RabbitMQ of our own, in one folder each, beside whatever else runs here.
+"""Private PostgreSQL and RabbitMQ servers, each in its own folder.
 
     postgres = PrivatePostgres(folder)
     postgres.start()        # returns when a query was answered

@@ -1,4 +1,4 @@
-"""What the four services are told by their environment when they run on one machine.
+"""The environment variables of the four services on one machine.
 
 Keys and passwords are made once, for this folder alone, and kept in a file that only its owner can
 read. Nothing here is a default that another installation could fall back to.

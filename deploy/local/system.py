@@ -1,4 +1,4 @@
-"""The whole system on this machine, until Ctrl-C: what `make run` starts.
+"""Runs the whole system on this machine until Ctrl-C: what `make run` starts.
 
     .venv/bin/python -m deploy.local [--port 8080] [--folder .run]
 

@@ -1,4 +1,4 @@
-"""Moves a catalogue into a workspace of its own in a running `make run`: what `make load` calls.
+"""Imports a catalogue into a new workspace of a running `make run`: the command of `make load`.
 
     .venv/bin/python -m deploy.move_in FOLDER [--workspace ws-mine] [--record-limit 5000] [...]
 

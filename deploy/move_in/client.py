@@ -1,4 +1,4 @@
-"""Speaks to the API of one workspace, and outlasts its short absences.
+"""HTTP client for the API of one workspace; retries while the API is unavailable.
 
     async with Sigma(url, api_key) as sigma:
         record = await sigma.find("/records/ent-1")          # None where there is none

@@ -1,4 +1,4 @@
-"""Lays what a source says over what a workspace holds, without taking anything away.
+"""Merges what a source contains into what a workspace contains, without removing anything.
 
 Segments, options, groups, states, attributes of a schema and values in scopes that only the
 workspace has stay as they are; what the source says wins where both speak.

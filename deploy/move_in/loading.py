@@ -1,4 +1,4 @@
-"""Brings a workspace to what a plan says, whatever it holds already, and reports each outcome.
+"""Executes a plan in a workspace with any existing content, and reports each outcome.
 
 Ids are derived from the source, so every object is looked up before it is written: a second run
 changes nothing, and a run that broke off is finished by the next. Nothing is ever taken away.

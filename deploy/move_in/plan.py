@@ -1,4 +1,4 @@
-"""What a workspace should hold after a move, said by a source that knows nothing of HTTP.
+"""The plan of an import: what a workspace should contain, independent of HTTP.
 
 Bodies of model objects are the JSON of the API. Records come one by one from a function that may be
 called again, so that a catalogue is never held in memory as a whole.

@@ -1,4 +1,4 @@
-"""Shows how far a move is: one moving line on a terminal, now and then a plain line elsewhere."""
+"""Shows the progress of an import: a moving line on a terminal, otherwise occasional lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts what came of a move and tells it, to people and to programs.
+"""The report of an import: outcomes, cells and problems, as text and as JSON.
 
 Every object is in exactly one outcome of its kind, and every filled cell of the products in exactly
 one place: the sums are checked against what was read.

@@ -1,4 +1,4 @@
-"""Is this a sound definition of an attribute?"""
+"""Validates the definition of an attribute and builds its stored form."""
 
 from __future__ import annotations
 

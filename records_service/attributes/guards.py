@@ -1,4 +1,4 @@
-"""Could an attribute ever have the value that a guard compares it with?
+"""Checks whether an attribute can ever have the value that a guard compares it with.
 
 A guard that never matches would silently keep its attribute out of completeness, or always in it.
 """

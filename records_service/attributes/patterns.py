@@ -1,4 +1,4 @@
-"""Compiles the patterns that customers write, within bounds.
+"""Compiles the regular expressions of customers, within size limits.
 
 RE2 matches in time linear in the text and in the size of the pattern's program, and the program may
 be thousands of times as long as the pattern: five classes of Unicode, repeated up to ninety times,

@@ -1,4 +1,4 @@
-"""Asks who uses an attribute, and keeps the unique claims of stored values."""
+"""SQL: which schemas use an attribute, and the unique keys of stored values."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who changed what, when, from which value to which."""
+"""History (audit log): who changed what, when, from which value to which."""

@@ -1,4 +1,4 @@
-"""Reads the history; it is written by the statements that make it (records/store.py)."""
+"""Reads the history; the statements that change records write it (records/store.py)."""
 
 from __future__ import annotations
 

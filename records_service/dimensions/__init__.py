@@ -1,1 +1,1 @@
-"""Dimensions: where values may differ, such as language and market."""
+"""Dimensions by which values vary, such as language and market."""

@@ -1,4 +1,4 @@
-"""Which segments does a dimension have, and which one is the default?"""
+"""Validates the segments of a dimension, and determines its default segment."""
 
 from __future__ import annotations
 

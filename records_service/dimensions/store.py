@@ -1,4 +1,4 @@
-"""Asks who uses a dimension or one of its segments."""
+"""SQL: what uses a dimension or one of its segments."""
 
 from __future__ import annotations
 

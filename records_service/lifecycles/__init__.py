@@ -1,1 +1,1 @@
-"""This service's copy of the workflow definitions, for state lists and completeness."""
+"""Local copies of workflow definitions, for the lists of states and completeness."""

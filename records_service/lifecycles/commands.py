@@ -1,4 +1,4 @@
-"""Each change of this service's copy of a workflow, under the workspace's model lock.
+"""Changes the local copy of a workflow, under the workspace's model lock.
 
 Whoever holds that lock keeps record writes waiting, so "no record is in this state" stays true
 until the commit, and whoever waited then sees the state retired.

@@ -1,4 +1,4 @@
-"""What workflow_service asks of this service: are states or schemas still using a workflow?"""
+"""Internal routes for workflow_service: whether records or schemas use a workflow."""
 
 from __future__ import annotations
 

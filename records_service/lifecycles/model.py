@@ -1,4 +1,4 @@
-"""A workflow as this service needs it: which states there are, and what each asks of attributes."""
+"""The local copy of a workflow: its states, and their lists of attributes."""
 
 from __future__ import annotations
 

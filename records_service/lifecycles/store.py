@@ -1,4 +1,4 @@
-"""Keeps this service's copy of the workflow definitions; the newest version wins.
+"""Stores local copies of workflow definitions; the newest version wins.
 
 Whoever changes the model here holds the model lock of the workspace.
 """

@@ -1,1 +1,1 @@
-"""Option lists: what an option attribute lets one choose from."""
+"""Option lists: the permitted values of option attributes."""

@@ -1,4 +1,4 @@
-"""Creates, replaces and deletes option lists and single values, each in one transaction."""
+"""Changes option lists and single options, each in one transaction with its event."""
 
 from __future__ import annotations
 

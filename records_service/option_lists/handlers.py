@@ -1,4 +1,4 @@
-"""Option lists and their values over HTTP."""
+"""Option lists and their options over HTTP."""
 
 from __future__ import annotations
 

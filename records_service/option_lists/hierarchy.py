@@ -1,4 +1,4 @@
-"""Do these values make a sound list?"""
+"""Validates the options of a list: unique names, existing parents, no cycles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An option list, such as colours, and its values."""
+"""An option list, such as colours, and its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of option lists: a row each, so that adding one to ten thousand costs one."""
+"""SQL of options: one row each, so that adding one to ten thousand writes one row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A change of the model is one transaction under the model lock, and tells of itself."""
+"""Changes of the data model: one transaction under the model lock, with its event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One part of a workspace's model, whatever it is."""
+"""One object of the data model (a part), of whatever kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQL that is the same for every kind of part; table names are constants of `Kind`.
+"""The SQL that all kinds of parts share; table names are constants of `Kind`.
 
 `changed_in` is the version of the workspace's model that a row was last written in. Whoever has
 read the model at some version needs only the rows that were written later.

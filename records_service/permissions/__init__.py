@@ -1,1 +1,1 @@
-"""Decides which attributes a caller may write, read, or not even see."""
+"""Decides which attributes a caller can see, read and write."""

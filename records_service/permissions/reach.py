@@ -1,4 +1,4 @@
-"""May a role read, or write, an attribute wherever it is used?
+"""Checks whether a role may read or write an attribute in every schema that uses it.
 
 Who shapes the model could ask questions about values that are hidden from them: a guard on an
 attribute, a claim that its values are unique, or the removal of an option that might be in use, is

@@ -1,4 +1,4 @@
-"""Finds the role of a caller at the version that the gateway vouched for.
+"""Loads the caller's role, at the version named in the signed identity.
 
 The signed identity says which version of the role it was made for, so an older copy is never used:
 what a role was allowed a moment ago ends when the gateway hears of the change. A copy comes from

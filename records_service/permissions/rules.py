@@ -1,4 +1,4 @@
-"""What may this role do with this attribute of this schema?
+"""Computes the permission of a role on an attribute of a schema.
 
 The one function that decides is `permission`; every read and every write asks it. Nothing said
 means hidden. A schema's own entry is asked before the entry for `*` (all schemas), and in an entry

@@ -1,4 +1,4 @@
-"""This service's copy of the roles, where the newest version wins; and what roles may name."""
+"""Local copies of roles (the newest version wins), and the names that roles may use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores the records that arrive together in one statement, so that they share its cost.
+"""Group commit: combines concurrent creates into one statement.
 
 A create by itself pays for a round trip, the locks on its workspace's model and counter, and a disk
 flush. So while one statement of a workspace is on its way, the creates that come meanwhile wait for

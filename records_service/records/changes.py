@@ -1,4 +1,4 @@
-"""What becomes of a record's values when somebody sends new ones, and what changed by that."""
+"""Computes the new values of a record from a write, and the list of changes."""
 
 from __future__ import annotations
 

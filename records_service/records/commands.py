@@ -1,4 +1,4 @@
-"""Each write of a record: read, judge, and one statement that holds if the judgement still does.
+"""Writes of records: read, validate, then one conditional statement (optimistic locking).
 
 Nothing is locked while values are checked. The statement names the versions of the model and of the
 record that were looked at; if either moved, the command starts again from what is there now. So two

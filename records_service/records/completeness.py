@@ -1,4 +1,4 @@
-"""How complete is a record for a lifecycle state, and what is missing?"""
+"""Computes how complete a record is for a lifecycle state, and what is missing."""
 
 from __future__ import annotations
 

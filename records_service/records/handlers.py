@@ -1,4 +1,4 @@
-"""Records over HTTP: who may, what was asked, one call, the answer."""
+"""Records over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where may this record go from here, and what keeps it from going there?
+"""Transitions of a record: which are possible, and what blocks the others.
 
 This service knows the record and its score; workflow_service knows who may take which step at which
 score, and decides. When the two look at different versions of a definition, workflow_service hands

@@ -1,4 +1,4 @@
-"""A record, as it is stored and as it is asked for."""
+"""A record: as it is stored, sent and returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much may lists take? A page has a bound in bytes, all lists a share of the connections.
+"""Limits of lists: a page has a size limit in bytes, and lists share part of the connections.
 
 Five hundred records of ten megabytes are too many for one page.
 

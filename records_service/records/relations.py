@@ -1,4 +1,4 @@
-"""Which records does this one name, and what is left of its values when some of those are gone?
+"""Relations of a record, and its values without relations to deleted records.
 
 A relation is an attribute, or a field of a complex one. What it names may be deleted later, and the
 id may be used again by a record of another schema: then the name stays stored and is no value, for

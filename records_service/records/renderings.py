@@ -1,4 +1,4 @@
-"""Remembers how records were shown, so that a list need not be written anew each time.
+"""Cache of rendered records, so that lists do not render each record again.
 
 A rendering belongs to one version of a record and one `Access`, and an `Access` to one version of
 the model, one version of a role and one state: nothing here can be out of date. Records of a schema

@@ -1,4 +1,4 @@
-"""Are two values the same in a product? All the way down, and as JSON: in Python 1 is true."""
+"""Compares two values deeply, with JSON's equality (in Python, 1 equals True)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a record together with the model that was in force at that moment.
+"""Loads a record together with the data model that was current at that moment.
 
 Reads of many requests that arrive together are one statement (`shared.batching`).
 """

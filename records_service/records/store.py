@@ -1,4 +1,4 @@
-"""The SQL of records: a write is one statement, so it costs one round trip and is whole or nothing.
+"""The SQL of records: each write is one statement, so it is atomic and one round trip.
 
 Each write statement starts by locking the workspace's model row in share mode at the version that
 the values were checked against: if the model moved, nothing is written and the caller judges again.

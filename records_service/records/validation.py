@@ -1,4 +1,4 @@
-"""Is this value one that its attribute allows?
+"""Validates values against the definition of their attribute.
 
 `compile_check` makes one function per attribute, once per version of the model: checking a record
 is then a loop over ready functions. Every check collects all that is wrong, in the contract's

@@ -1,4 +1,4 @@
-"""A record as one caller sees it: aliases instead of ids, and nothing that is hidden from them."""
+"""Renders a record for a caller: aliases instead of ids, without hidden attributes."""
 
 from __future__ import annotations
 

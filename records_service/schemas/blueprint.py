@@ -1,4 +1,4 @@
-"""Everything a workspace has modelled, at one version: what records are judged by.
+"""The compiled data model of a workspace, at one version; records are validated against it.
 
 A process keeps one blueprint per workspace. Whoever reads a record reads the model's version with
 it, and asks for the blueprint of that version: so a change made through any process is seen by the

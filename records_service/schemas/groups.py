@@ -1,4 +1,4 @@
-"""Are these groups of attributes sound?"""
+"""Validates the attribute groups of a schema."""
 
 from __future__ import annotations
 

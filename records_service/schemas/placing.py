@@ -1,4 +1,4 @@
-"""May this role put these attributes into a schema?
+"""Checks whether a role may add attributes to a schema.
 
 Putting attributes together lets guards look at what they did not see before, and a unique attribute
 compares its values with those of every other schema: so both need a permission on the values that

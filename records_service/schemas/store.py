@@ -1,4 +1,4 @@
-"""Asks who uses a schema, and moves its records when its workflow changes."""
+"""SQL: what uses a schema, and moving its records when its workflow changes."""
 
 from __future__ import annotations
 

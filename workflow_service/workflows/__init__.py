@@ -1,1 +1,1 @@
-"""Workflow definitions: their states and transitions, who refers to them, and their gates."""
+"""Workflow definitions: their states, transitions and gates, and the schemas that use them."""

@@ -1,4 +1,4 @@
-"""Changes of workflows. Each is one transaction: what changed, and the event that tells of it."""
+"""Creates, replaces and deletes workflows, each in one transaction with its event."""
 
 from __future__ import annotations
 

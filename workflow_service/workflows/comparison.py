@@ -1,4 +1,4 @@
-"""Compares, now and then, what this service and records_service believe of each other.
+"""Periodic reconciliation of references and retired states with records_service.
 
 A schema save that failed leaves a reference behind which no event ever settles; without this its
 workflow could never be deleted. A revision that died leaves states retired which its workflow still

@@ -1,4 +1,4 @@
-"""Remembers the workflows that a process decided about lately, so that none is parsed twice.
+"""Cache of parsed workflows, so that a decision does not parse them again.
 
 A workflow at one version never changes, and an id that is used again goes on counting versions: so
 nothing here can be out of date as long as the version is asked for.

@@ -1,4 +1,4 @@
-"""May this caller move a record from one state to another? If not, all the reasons why.
+"""Decides whether a caller may make a transition, and lists all reasons why not.
 
 The order is fixed: is the step defined, may the role take it, is the record complete enough for the
 target state. A refused transition is told the first that fails, the listing tells all of them.

@@ -1,4 +1,4 @@
-"""Workflows over HTTP: five routes for clients, two for the service that keeps the records."""
+"""Workflows over HTTP: five routes for clients, two for records_service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workflow as it is asked for (`WorkflowDraft`) and as it is (`Workflow`).
+"""A workflow: as it is sent (`WorkflowDraft`) and as it is returned (`Workflow`).
 
 The public object is `Workflow` in JSON; other services get it with its `version`, which clients see
 as the `ETag`.

@@ -1,4 +1,4 @@
-"""What this service must ask of the others: about roles, attributes, and states in use."""
+"""Calls to other services: roles, attributes, and states in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which schemas are bound to a workflow: the rows that keep it from being deleted.
+"""References of schemas to workflows: the rows that prevent a workflow's deletion.
 
 Schemas live in another service and another database. Before a schema is saved there with a
 workflow, a reference is registered here, so a deletion sees the binding before it exists.

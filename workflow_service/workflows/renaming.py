@@ -1,4 +1,4 @@
-"""What becomes of a name in the lists of states when an attribute gets it as its alias.
+"""Replaces a name in the lists of states with the id of the attribute that got it as its alias.
 
 The lists hold the id from then on. What a name takes away stays taken (docs/adr/0010):
 

@@ -1,4 +1,4 @@
-"""Does this definition hang together? States unique, every end known, no step twice."""
+"""Validates a workflow definition: unique states, known ends, no duplicate transition."""
 
 from __future__ import annotations
 

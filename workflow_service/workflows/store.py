@@ -1,4 +1,4 @@
-"""The SQL of workflows. A workflow that is referred to cannot go: a foreign key says so."""
+"""The SQL of workflows. A foreign key prevents the deletion of a workflow in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads an Akeneo catalogue in CSV files and says what Sigma should hold instead of it.
+"""Reads an Akeneo catalogue from CSV files and plans the corresponding objects of Sigma.
 
     CSV files    --reading-->  Catalogue    --modelling-->  model objects
     products.csv --survey-->   what is used --products-->   record plans

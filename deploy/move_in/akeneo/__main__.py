@@ -1,4 +1,4 @@
-"""The command for a company that leaves Akeneo: its catalogue's folder in, a Sigma workspace out.
+"""The command that imports an Akeneo catalogue from a folder into a Sigma workspace.
 
     export SIGMA_API_KEY=...
     .venv/bin/python -m deploy.move_in.akeneo --data FOLDER --url https://sigma.example.com

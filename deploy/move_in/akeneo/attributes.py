@@ -1,4 +1,4 @@
-"""Makes attributes of Akeneo's attributes, and of what it keeps beside a product's values."""
+"""Maps Akeneo's attributes, and its other product fields, to attributes of Sigma."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts reading, survey, model and products together into the plan of a move."""
+"""Combines reading, survey, data model and products into the plan of an import."""
 
 from __future__ import annotations
 

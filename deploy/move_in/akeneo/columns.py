@@ -1,4 +1,4 @@
-"""Understands the header of products.csv: which attribute, locale, channel and currency is where.
+"""Parses the header of products.csv: the attribute, locale, channel and currency of each column.
 
     name   description-en_US-print   weight   weight-unit   price-EUR   X_SELL-products
 

@@ -1,4 +1,4 @@
-"""Makes dimensions of what values vary by in Akeneo: locale, channel, the currency of a price."""
+"""Maps Akeneo's locales, channels and currencies to dimensions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a workflow and a schema of each family, and of the products that have none."""
+"""Maps each family, and the products without a family, to a workflow and a schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes option lists of everything that products choose from: options, units, product groups."""
+"""Maps options, units and product groups to option lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes Sigma's model of an Akeneo catalogue: dimensions, lists, attributes, workflows, schemas.
+"""Plans the data model: dimensions, option lists, attributes, workflows, schemas.
 
 Where Sigma has a place for something it goes there; where it has none, the thing is counted under
 `left`, refused with a reason, or told in a note. Nothing disappears.

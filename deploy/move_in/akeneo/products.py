@@ -1,4 +1,4 @@
-"""Makes a record of each row of products.csv, and says of each cell what becomes of it."""
+"""Maps each row of products.csv to a record, and accounts for every cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Says which settings of an Akeneo attribute are rules in Sigma, and which have no counterpart."""
+"""Maps settings of an Akeneo attribute to validation rules, and lists those without counterpart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every part of the model is made from, and where each part tells what it could not make."""
+"""The inputs of every part of the data model, and the ledger of what could not be mapped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks once at all products before the model is made, for what only they can tell.
+"""Reads all products once before the data model is planned, to collect what it depends on.
 
 Which codes and units are used that no file declares, which attributes stand outside their family,
 and which locale, channel and currency is filled most.

@@ -1,4 +1,4 @@
-"""Says what each of Akeneo's attribute types becomes in Sigma."""
+"""Maps Akeneo's attribute types to those of Sigma."""
 
 from __future__ import annotations
 
