@@ -61,5 +61,5 @@ def written(markdown: str) -> bytes:
 
 
 def write() -> None:
-    """Make the file anew."""
+    """Write the page."""
     PAGE_FILE.write_bytes(written(ERRORS_FILE.read_text()))

@@ -65,7 +65,7 @@ _HOP_BY_HOP = frozenset(
 )
 _NOT_FORWARDED = _HOP_BY_HOP | {
     b"authorization",
-    b"content-length",  # Bodies are framed anew.
+    b"content-length",  # The body's framing is written again.
     b"cookie",
     b"expect",  # Answered here.
     b"forwarded",

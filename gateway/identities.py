@@ -110,7 +110,7 @@ class _Refusal:
 
 
 class _Lane(AbstractAsyncContextManager[None]):
-    """So many at once, so many in line, and the next is told to come back later."""
+    """Bulkhead: at most N concurrent look-ups and M queued; further callers get 503."""
 
     def __init__(self, at_once_max: int, waiting_max: int) -> None:
         self._free = asyncio.Semaphore(at_once_max)
@@ -245,7 +245,7 @@ class Identities:
     def _landed(self, flight: asyncio.Task[Caller]) -> None:
         self._running.discard(flight)
         if not flight.cancelled():
-            # Whoever waited has seen it; if all of them have left, nobody needs to.
+            # All waiters have received the error; if none is left, nobody needs it.
             flight.exception()
 
     def _life_s(self, now: float) -> float:

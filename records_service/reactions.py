@@ -19,7 +19,7 @@ from shared.postgres import Conn
 
 
 async def forget_role(conn: Conn, event: Event) -> None:
-    """A role was changed or deleted. Whoever needs it next asks auth_service for it."""
+    """A role was changed or deleted: it is loaded from auth_service when it is needed next."""
     await roles.forget(conn, event.workspace_id, event.subject, event.version)
 
 

@@ -43,7 +43,7 @@ class Meaning:
     model_version: int = 0
 
     def unknown(self, names: RoleNames) -> RoleNames:
-        """Those of the names that are no ids."""
+        """The names that are not ids."""
         return RoleNames(
             names.schemas - set(self.schemas.values()),
             names.attributes - set(self.attributes.values()),

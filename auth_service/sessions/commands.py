@@ -87,7 +87,7 @@ async def log_in(
 
 
 def _refused(login: users.Login | None, *, matches: bool) -> Unauthorized:
-    """One message for all; the log is told which it was, and never the address that was tried."""
+    """One message for all causes; the log has the cause, but never the e-mail address."""
     error = Unauthorized("Invalid email or password")
     if login is None:
         error.reason = "no user has this e-mail address"

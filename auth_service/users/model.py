@@ -28,7 +28,7 @@ class User:
     """Epoch seconds: tokens issued before this moment are no longer good."""
 
     def public(self) -> dict[str, str]:
-        """What a client is told about a user."""
+        """The user as it is returned to clients."""
         return {"id": self.id, "email": self.email, "name": self.name, "roleId": self.role_id}
 
 

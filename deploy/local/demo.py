@@ -57,7 +57,7 @@ def seed(place: Place) -> str:
     """Create what is missing; says what there is now."""
     api = Api(place.url)
     try:
-        # Asked as well, because the file outlives a database that was made anew somewhere else.
+        # Checked as well, because the file stays when the database is created again elsewhere.
         there = any(tenant["id"] == WORKSPACE for tenant in api.call("GET", "/auth/tenants"))
         if there and place.done.exists():
             return "already there, unchanged"

@@ -74,7 +74,7 @@ class Keys:
 
     @property
     def public(self) -> str:
-        """Who may sign identities, as every service is told."""
+        """The public keys of identity signers, for every service."""
         return ",".join(public_key_of(key) for key in self.signing.values())
 
 

@@ -338,7 +338,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    # What goes wrong is told once, by us, and not by the libraries as well.
+    # Errors are reported once, here, and not by the libraries as well.
     logging.getLogger().addHandler(logging.NullHandler())
     folder, ports = called.folder.absolute(), Ports(called.port)
     ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

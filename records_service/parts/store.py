@@ -39,7 +39,7 @@ async def some_after(conn: Conn, kind: Kind, workspace_id: str, after: Position)
 async def some(
     conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
 ) -> dict[str, Part]:
-    """Those of these parts that exist, by id."""
+    """The existing ones of these parts, by id."""
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
         workspace_id,

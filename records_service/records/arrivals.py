@@ -88,7 +88,7 @@ class Arrivals:
 
     async def _carry(self, shared: Shared) -> None:
         """One statement after the other, for as long as somebody waits."""
-        # For many callers: it stands in no lane of theirs, and waits as if it came anew.
+        # The statement serves many callers, so it waits in no caller's lane.
         ASKING.set(None)
         pace = self._pace[shared.workspace_id]
         try:
@@ -110,7 +110,7 @@ class Arrivals:
             outcome.set_exception(_refusal(self._expected_s(shared)))
 
     def _next(self, shared: Shared) -> list[_Waiting]:
-        """Those who go together: not too many, and not too large unless it is a single one."""
+        """The next batch: bounded in number and size; a single large record is allowed."""
         waiting = [one for one in self._waiting[shared] if not one.outcome.done()]
         count = size = 0
         for one in waiting[:RECORDS_MAX]:

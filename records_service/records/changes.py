@@ -100,7 +100,7 @@ def with_value(
         if stored_scope is not None:
             checked = check([sent], "/values", faults)
     if stored_scope is None or faults.found:
-        # One entry was sent, so the place of the fault is told without a list around it.
+        # One entry was sent, so the pointer of the error contains no list index.
         raise ValidationError.of(
             Violation(v.pointer.removeprefix("/values/0"), v.message) for v in faults.found
         )

@@ -548,7 +548,7 @@ def _claims(rules: RecordRules, values: Values) -> list[Claim]:
 
 
 def _moved_claims(rules: RecordRules, old: Values, new: Values) -> tuple[list[Claim], list[Claim]]:
-    """Those that are given up, and those that are new."""
+    """The unique keys that are released, and those that are new."""
     before, after = _claims(rules, old), _claims(rules, new)
     held, wanted = {claim.key for claim in before}, {claim.key for claim in after}
     return (

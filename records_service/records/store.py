@@ -118,7 +118,7 @@ Key = tuple[str, str]
 
 
 async def get_many(conn: Conn, keys: Sequence[Key]) -> dict[Key, tuple[Record, int]]:
-    """Those of these records that exist, each with the version of its workspace's model."""
+    """The existing ones of these records, each with the model version of its workspace."""
     rows = await conn.fetch(
         f"""
         SELECT {_COLUMNS}, m.version AS model_version

@@ -247,7 +247,7 @@ def check_address(request: web.Request) -> None:
 
 
 def authenticated(request: web.Request, verifier: IdentityVerifier) -> Identity:
-    """Who asks, or `Unauthorized`; that a path does not exist is told only to those we know."""
+    """The caller, or `Unauthorized`, even if the path does not exist."""
     token = request.headers.get(IDENTITY_HEADER)
     if token is None:
         raise Unauthorized("Missing authentication")
@@ -255,7 +255,7 @@ def authenticated(request: web.Request, verifier: IdentityVerifier) -> Identity:
 
 
 def log_refusal(request: web.Request, call: Call, error: ApiError) -> None:
-    """Say in the log who was refused what, and why; in more words than the client is told."""
+    """Log a refused request, its caller and the reason, in more detail than the client gets."""
     about: dict[str, str | None] = {"peer": call.peer or request.remote}
     if call.caller is not None:
         about = {"workspace": call.caller.workspace_id, "caller": call.caller.id}

@@ -68,7 +68,7 @@ class Limits:
     body_idle_s_max: float = 15.0
     body_read_s_max: float = 30.0
     body_bytes_per_s_min: int = 16 << 10
-    """A body has `body_read_s_max`, and one second more for each so many bytes that have come."""
+    """A body may take `body_read_s_max`, plus one second per this many received bytes."""
     answer_idle_s_max: float = 30.0
     """How long a client may take nothing of an answer that waits for it."""
     idle_s_max: float = 75.0

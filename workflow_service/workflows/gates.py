@@ -96,7 +96,7 @@ def _closed_to_role(workflow: Workflow, step: Transition, role_id: str) -> Close
 
 def _closed_to_score(workflow: Workflow, step: Transition, scores: Scores) -> Closed | None:
     minimum = step.requires_completeness
-    # Whoever asks sends a score for every state; without one, nothing shows that it is reached.
+    # The caller sends a score for every state; a missing score counts as 0.
     score = scores.get(step.to_state_id, 0)
     if minimum is None or score >= minimum:
         return None

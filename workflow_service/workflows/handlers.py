@@ -201,7 +201,7 @@ def _rendered(row: Record) -> bytes:
 
 
 def _caller(request: web.Request) -> Identity:
-    """Whoever the record or schema is changed for; a service has no workspace of its own."""
+    """The caller for whom a record or schema is changed; a service has no workspace of its own."""
     identity = identity_of(request)
     if identity.kind == "service":
         raise PermissionDenied

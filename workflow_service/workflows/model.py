@@ -172,7 +172,7 @@ class Workflow(_Shape):
         return self.model_dump(mode="json", by_alias=True)
 
     def definition(self) -> dict[str, Any]:
-        """What other services are told: the public object and its version."""
+        """The definition in events: the public object and its version."""
         return {**self.public(), "version": self.version}
 
     def body(self) -> dict[str, Any]:

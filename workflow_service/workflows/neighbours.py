@@ -134,7 +134,7 @@ class Neighbours:
 async def stale_references(
     app: web.Application, references: Sequence[Reference]
 ) -> list[Reference]:
-    """Those that no schema is bound by, as records_service knows it now."""
+    """The references that no schema has any more, according to records_service."""
     if not references:
         return []
     asked = {
