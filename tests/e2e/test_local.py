@@ -262,7 +262,7 @@ def test_a_server_ends_with_whoever_started_it_and_keeps_what_was_committed(run)
     with starter:
         assert starter.stdout is not None
         port = int(starter.stdout.readline())
-        with pytest.raises(StartFailed, match="another process already runs it"):
+        with pytest.raises(StartFailed, match="another process already runs in"):
             PrivatePostgres(folder).start()
         starter.kill()
     ends = time.monotonic() + ENDED_WITHIN_S
