@@ -261,10 +261,12 @@ def test_a_server_ends_with_whoever_started_it_and_keeps_what_was_committed(run)
     )
     with starter:
         assert starter.stdout is not None
-        port = int(starter.stdout.readline())
-        with pytest.raises(StartFailed, match="another process already runs in"):
-            PrivatePostgres(folder).start()
-        starter.kill()
+        try:
+            port = int(starter.stdout.readline())
+            with pytest.raises(StartFailed, match="another process already runs in"):
+                PrivatePostgres(folder).start()
+        finally:
+            starter.kill()
     ends = time.monotonic() + ENDED_WITHIN_S
     while not is_free(port):
         assert time.monotonic() < ends, "PostgreSQL outlived the process that started it"

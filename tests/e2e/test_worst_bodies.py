@@ -40,7 +40,7 @@ BYTES_MAX: Final = (10 << 20) - 1_000
 VALUES: Final = VALUES_MAX - 1_000
 MEMBERS_WITHOUT_BOUND: Final = 1_000
 TRIES: Final = 3
-PIECE_MAX: Final = 4.0
+PIECE_MAX: Final = 6.0
 LOOP_MAX: Final = 14.0
 """In reference bodies; one takes about 15 ms on a slow core."""
 

@@ -73,7 +73,7 @@ async def test_schemas_that_wait_for_workflow_service_leave_connections_to_other
         RecordsConfig,
         workflow_url=await services.serve(hanging.app()),
         database_connections_max=CONNECTIONS,
-        wait_seconds=0.5,
+        wait_seconds=2,
     )
 
     async def post(workspace: str, path: str, **body: Any) -> Answer:
@@ -98,7 +98,7 @@ async def test_workflows_that_wait_for_auth_service_leave_connections_to_others(
         WorkflowsConfig,
         auth_url=await services.serve(hanging.app()),
         database_connections_max=CONNECTIONS,
-        wait_seconds=0.5,
+        wait_seconds=2,
     )
 
     async def post(workspace: str, *steps: Any) -> Answer:

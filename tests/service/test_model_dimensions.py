@@ -218,7 +218,7 @@ async def test_the_matrix_is_bounded(admin: Caller):
     assert answer.told == error(
         400,
         "VALIDATION_ERROR",
-        "The matrix would have 10201 scopes, at most 10000 are answered",
+        "The matrix would have 10201 scopes, at most 10000 are allowed",
     )
 
 
