@@ -130,7 +130,9 @@ class Rabbit:
         assert self.private is not None
         program = folder / "rabbitmqctl"
         program.write_text(
-            f"#!{sys.executable}\n"
+            # Of a shell: the path of an interpreter may hold a space, the first line may not.
+            f"#!/bin/sh\n"
+            f"exec {shlex.quote(sys.executable)} - \"$@\" <<'END'\n"
             f"import sys\n"
             f"sys.path.insert(0, {str(ROOT)!r})\n"
             f"from pathlib import Path\n"
@@ -138,6 +140,7 @@ class Rabbit:
             f"broker = PrivateRabbit(Path({str(self.private.folder)!r}))\n"
             f"broker.settle_in()\n"
             f"sys.stdout.write(broker.control(*sys.argv[1:]))\n"
+            f"END\n"
         )
         program.chmod(0o755)
         return program
