@@ -36,6 +36,7 @@ import asyncpg
 from deploy.local.binaries import ensure_postgres, ensure_rabbit
 from deploy.local.failure import StartFailed, last_lines
 from deploy.local.guarded import Guarded, send
+from deploy.local.listening import is_free
 
 T = TypeVar("T")
 
@@ -255,7 +256,7 @@ class PrivatePostgres(PrivateServer):
         data = self.folder / "data"
         if not (data / "PG_VERSION").exists():
             self._make(programs, data)
-        if not _is_free(self.port):
+        if not is_free(_HOST, self.port):
             self._remember(port=free_port())
         settings = {
             "listen_addresses": _HOST,
@@ -381,7 +382,7 @@ class PrivateRabbit(PrivateServer):
         if "node" not in self._memory:
             # The name is part of the data; two nodes of one name cannot live on one machine.
             self._remember(node=f"sigma-{secrets.token_hex(4)}@localhost")
-        if not _is_free(self.port):
+        if not is_free(_HOST, self.port):
             self._remember(port=free_port())
         self._remember(between_nodes=free_port(), port_mapper=free_port())
         for name in ("home", "log", "mnesia", "quorum", "schema", "generated", "conf.d"):
@@ -491,19 +492,9 @@ def free_port() -> int:
     """A port that nobody listens on now, and that the kernel will not lend to a connection."""
     for _ in range(1_000):
         port = random.choice(_PORTS)  # noqa: S311  any will do
-        if _is_free(port):
+        if is_free(_HOST, port):
             return port
     raise StartFailed("Ports", f"no free port from {_PORTS.start} to {_PORTS.stop} was found")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-        return True
 
 
 def _listening(port: int, say: bytes = b"") -> None:
