@@ -28,6 +28,12 @@ import aiohttp
 import orjson
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from auth_service.roles.model import (
+    ATTRIBUTE_PERMISSIONS_MAX,
+    ATTRIBUTES_NAMED_MAX,
+    PERMISSIONS_MAX,
+    SCHEMA_PERMISSIONS_MAX,
+)
 from gateway.routes import prefix_of
 from shared.web.reading import VALUES_MAX
 from tests.kit.demo import furnish
@@ -246,12 +252,16 @@ class Judge:
         )
 
 
-async def send(caller: Caller, operation: Operation, raw: bytes, *, packed: bool) -> Answer:
+async def send(
+    caller: Caller, operation: Operation, raw: bytes, *, packed: bool, address: str = ""
+) -> Answer:
     headers = {"Content-Type": "application/json"} | (
         {"Content-Encoding": "gzip"} if packed else {}
     )
     try:
-        return await caller.ask(operation.method, operation.address, data=raw, headers=headers)
+        return await caller.ask(
+            operation.method, address or operation.address, data=raw, headers=headers
+        )
     except aiohttp.ClientError:
         # Refused while it was still being sent, and the client did not wait for the answer.
         return Answer(413, None, CIMultiDictProxy(CIMultiDict()))
@@ -281,6 +291,72 @@ async def test_no_body_of_any_endpoint_holds_a_loop(stack):
             lambda c=caller, o=operation, s=plain: send(c, o, s, packed=False),
         )
         assert not judge.found, "\n".join(judge.found)
+
+
+# The largest roles.
+
+BOUND_BY_THE_GRANT_RULE: Final = tuple(one for one in WITH_BODY if body_of(one) == "RoleDraft")
+REAL_SCHEMAS: Final = PERMISSIONS_MAX // ATTRIBUTE_PERMISSIONS_MAX
+
+
+def permissions_on(schemas: list[str], named: str, others: str) -> dict[str, dict[str, str]]:
+    """As many permissions as roles may be compared with: `named` on each name, `others` on `*`."""
+    names = itertools.cycle(f"a{number}" for number in range(ATTRIBUTES_NAMED_MAX - 1))
+    each = PERMISSIONS_MAX // len(schemas) - 1
+    return {
+        schema: {"*": others} | dict.fromkeys(itertools.islice(names, each), named)
+        for schema in schemas
+    }
+
+
+async def test_no_role_of_a_caller_bound_by_the_grant_rule_holds_a_loop(stack):
+    """The role that is sent is compared with the caller's own and the replaced one, all largest.
+
+    The bodies of the test before do not get so far: they have more names than are compared.
+    """
+    sigma = await stack.workspace()
+    await sigma.attribute("name")
+    deep = [f"schema-s{number}" for number in range(REAL_SCHEMAS)]
+    for number in range(REAL_SCHEMAS):
+        await sigma.schema(f"s{number}", ["name"])
+    wide = [f"schema-not-there-{number}" for number in range(SCHEMA_PERMISSIONS_MAX)]
+    judge = Judge()
+    for kind, schemas, own in (("deep", deep, ("read", "write")), ("wide", wide, ("hidden",) * 2)):
+        giver = f"role-{kind}-giver"
+        await sigma.role(giver, permissions_on(schemas, *own), canManageRoles=True)
+        await sigma.role("role-editor-" + kind, permissions_on(schemas, *own))
+        caller = await sigma.user(giver)
+        largest = {
+            "alike": permissions_on(schemas, *own),
+            "less": permissions_on(schemas, "hidden", own[1]),
+            "more": permissions_on(schemas, "write", own[1]),
+        }
+        bodies = {
+            f"{kind}, {word}": gzip.compress(orjson.dumps(role_body(permissions)), 1)
+            for word, permissions in largest.items()
+        }
+        for operation in BOUND_BY_THE_GRANT_RULE:
+            address = operation.path.format(id="role-editor-" + kind)
+            for word, sent in bodies.items():
+                await judge.hear(
+                    f"{operation}, {word}",
+                    [stack[name] for name in ("gateway", "auth_service", "records_service")],
+                    lambda c=caller, o=operation, s=sent, a=address: send(
+                        c, o, s, packed=True, address=a
+                    ),
+                )
+    assert len(BOUND_BY_THE_GRANT_RULE) == 2
+    assert not judge.found, "\n".join(judge.found)
+
+
+def role_body(permissions: dict[str, dict[str, str]]) -> dict[str, Any]:
+    return {
+        "name": "Largest",
+        "schemaPermissions": [
+            {"schemaId": schema, "attributePermissions": named}
+            for schema, named in permissions.items()
+        ],
+    }
 
 
 # The largest records.
