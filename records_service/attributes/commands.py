@@ -91,7 +91,7 @@ async def replace(
         check_no_self_guard(attribute_id, body)
         fixed = changes_of_form(old.body, body)
         if role is not None:
-            await _check_rights(conn, workspace_id, role, old, body, fixed)
+            await _check_rights(conn, workspace_id, role, old, draft.alias, body, fixed)
         _check_matched(unmatched, body, old.body["guards"])
         await _check_still_compared(conn, workspace_id, old, body, fixed)
         if fixed and await store.has_values(conn, workspace_id, attribute_id):
@@ -219,17 +219,23 @@ async def _check_rights(
     workspace_id: str,
     role: Role,
     old: Part,
+    alias: str,
     body: Mapping[str, Any],
     fixed: Sequence[str],
 ) -> None:
-    """Raise `PermissionDenied` where the answer would tell of values that the role may not see.
+    """Raise `PermissionDenied` if the change could reveal values that the role may not see.
 
-    Looked at are guards that come in, what may not change while there are values, what makes a gate
-    count the attribute, and what compares its values.
+    That concerns new guards, fields that may not change while there are values, everything that can
+    make completeness count the attribute (its alias, as a state may require a name before an
+    attribute has it, its guards and `required`), and `unique`, which compares values.
     """
     await _check_guards(conn, workspace_id, role, body, old.body["guards"])
     if fixed:
         await check_readable(conn, workspace_id, role, [old.id], f"/{fixed[0]}")
+    if alias != old.alias:
+        await check_readable(conn, workspace_id, role, [old.id], "/alias")
+    if any(guard not in body["guards"] for guard in old.body["guards"]):
+        await check_readable(conn, workspace_id, role, [old.id], "/guards")
     if turned_on(old.body, body, "required"):
         counted = [old.id, *(guard["attributeId"] for guard in body["guards"])]
         await check_readable(conn, workspace_id, role, counted, "/validation/required")

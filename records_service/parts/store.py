@@ -82,6 +82,31 @@ async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]
     }
 
 
+async def meant_by(
+    conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]
+) -> dict[str, set[str]]:
+    """The ids of all parts that have a name as id or alias, or had it as alias, by name."""
+    rows = await conn.fetch(
+        f"""
+        SELECT id AS name, id FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])
+         UNION
+        SELECT alias, id FROM {kind.table} WHERE workspace_id = $1 AND alias = ANY($2::text[])
+         UNION
+        SELECT f.alias, f.id
+          FROM former_aliases f
+          JOIN {kind.table} p ON p.workspace_id = f.workspace_id AND p.id = f.id
+         WHERE f.workspace_id = $1 AND f.kind = $3 AND f.alias = ANY($2::text[])
+        """,  # noqa: S608
+        workspace_id,
+        list(names),
+        kind.table,
+    )
+    meant: dict[str, set[str]] = {}
+    for row in rows:
+        meant.setdefault(row["name"], set()).add(row["id"])
+    return meant
+
+
 async def insert(
     conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
 ) -> Part:

@@ -77,6 +77,16 @@ def allows(word: AttributePermission, least: AttributePermission) -> bool:
     return _RANK[word] >= _RANK[least]
 
 
+def reads_everything(role: Role) -> bool:
+    """Whether the role may read every attribute of every schema, later ones included."""
+    anywhere = role.schema_permissions.get(ANY, {})
+    return ANY in anywhere and not any(
+        word is AttributePermission.HIDDEN
+        for entry in role.schema_permissions.values()
+        for word in entry.values()
+    )
+
+
 def permission(role: Role | None, schema: Names, attribute: Names) -> AttributePermission:
     """The permission of a role on an attribute; None stands for an unrestricted caller."""
     if role is None:

@@ -23,6 +23,7 @@ from records_service.parts.commands import SOURCE, changing_model, tell
 from records_service.parts.model import Part
 from records_service.permissions.rules import Role
 from records_service.schemas import store
+from records_service.schemas.counting import check_counting
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.schemas.placing import check_placing
@@ -66,6 +67,7 @@ async def create(request: web.Request, role: Role | None, draft: SchemaDraft) ->
     async with workflow.place(), changing_model(app, workspace_id, workflow.refer) as conn:
         body = await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
+        await check_counting(conn, workspace_id, role, part, None, workflow.definition)
         if workflow.definition is not None:
             await lifecycles.keep(conn, workspace_id, workflow.definition)
         naming = await parts.naming(conn, SCHEMA, workspace_id, part)
@@ -99,6 +101,7 @@ async def replace(
             await parts.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
             await parts.remember_alias(conn, SCHEMA, workspace_id, old)
         part = await parts.replace(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
+        await check_counting(conn, workspace_id, role, part, old.body, workflow.definition)
         if workflow.definition is not None:
             await lifecycles.keep(conn, workspace_id, workflow.definition)
         if old.body.get("workflowId") != workflow_id:

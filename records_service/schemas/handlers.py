@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
@@ -9,6 +11,7 @@ from records_service.parts import store as parts
 from records_service.parts.answers import answer, created, rendered_as, shown
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
+from records_service.schemas.counting import unreadable_names, unreadable_required
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.identity import Flag, Permission
@@ -130,17 +133,27 @@ async def find_ids(request: web.Request) -> web.StreamResponse:
 
     A name that means nothing here is left out. `modelVersion` is read first: what was named since
     is told by events with a higher one.
+
+    With `toCount` the answer also has `unreadable`, those of its names that the caller may not make
+    count, and `unreadableRequired`, the ids of hidden attributes that count in any case.
     """
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, Names)
+    role = None if asked.to_count is None else await role_of(request)
     async with request.app[DATABASE].acquire() as conn:
-        return json_response(
-            {
-                "modelVersion": await parts.model_version(conn, workspace_id),
-                "schemas": await parts.ids_of(conn, SCHEMA, workspace_id, asked.schemas),
-                "attributes": await parts.ids_of(conn, ATTRIBUTE, workspace_id, asked.attributes),
-            }
-        )
+        told: dict[str, Any] = {
+            "modelVersion": await parts.model_version(conn, workspace_id),
+            "schemas": await parts.ids_of(conn, SCHEMA, workspace_id, asked.schemas),
+            "attributes": await parts.ids_of(conn, ATTRIBUTE, workspace_id, asked.attributes),
+        }
+        if asked.to_count is not None:
+            told["unreadable"] = await unreadable_names(conn, workspace_id, role, asked.to_count)
+            told["unreadableRequired"] = (
+                []
+                if asked.workflow_id is None
+                else await unreadable_required(conn, workspace_id, role, asked.workflow_id)
+            )
+    return json_response(told)
 
 
 @routes.internal_get("/internal/schemas/{id}/names")

@@ -128,3 +128,7 @@ class Names(BaseModel):
 
     schemas: Annotated[list[str], AtMost(NAMES_MAX)] = Field(default_factory=list)
     attributes: Annotated[list[str], AtMost(NAMES_MAX)] = Field(default_factory=list)
+    to_count: Annotated[list[str], AtMost(NAMES_MAX)] | None = Field(default=None, alias="toCount")
+    """Attributes that the caller of the other service wants completeness to count."""
+    workflow_id: str | None = Field(default=None, alias="workflowId")
+    """The workflow whose gates will be decided by that; None for one that does not exist yet."""

@@ -48,6 +48,24 @@ async def has_records(conn: Conn, workspace_id: str, schema_id: str) -> bool:
     return held
 
 
+async def required_under(conn: Conn, workspace_id: str, workflow_id: str) -> set[str]:
+    """The ids of the required attributes of the schemas with this workflow."""
+    rows = await conn.fetch(
+        """
+        SELECT id FROM attributes
+         WHERE workspace_id = $1
+           AND body->'validation'->'required' = 'true'
+           AND id IN (SELECT jsonb_path_query(s.body, '$.attributeGroups[*].attributeIds[*]')
+                             #>> '{}'
+                        FROM schemas s
+                       WHERE s.workspace_id = $1 AND s.body->>'workflowId' = $2)
+        """,
+        workspace_id,
+        workflow_id,
+    )
+    return {row["id"] for row in rows}
+
+
 async def is_target(conn: Conn, workspace_id: str, schema_id: str) -> bool:
     """Whether a relation points to this schema."""
     used: bool = await conn.fetchval(

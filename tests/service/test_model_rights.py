@@ -367,7 +367,7 @@ async def test_what_depends_on_values_is_not_changed_by_who_may_not_read_them(
     for values in ({}, {"cost": "12"}):
         (await world.record("x", **values)).ok()
         assert (await manager.put("/attributes/attr-cost", {**cost, **change})).told == DENIED
-    (await manager.put("/attributes/attr-cost", {**cost, "name": "Cost", "alias": "price"})).ok()
+    (await manager.put("/attributes/attr-cost", {**cost, "name": "Cost"})).ok()
 
 
 async def test_an_option_is_not_felt_for_by_removing_it(world: World, admin: Caller):

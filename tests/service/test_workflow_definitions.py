@@ -30,6 +30,7 @@ class Neighbours:
         self.states_in_use: set[str] = set()
         self.attributes = {"sku": "attr-sku", "attr-cost": "attr-cost"}
         self.model_version = 7
+        self.says_what_is_unreadable = True
         self.after_looking: list[Callable[[], Awaitable[None]]] = []
 
     def app(self) -> web.Application:
@@ -53,9 +54,12 @@ class Neighbours:
         return web.json_response({"missing": [one for one in ids if one not in self.roles]})
 
     async def _names(self, request: web.Request) -> web.Response:
-        asked = (await request.json())["attributes"]
+        body = await request.json()
+        asked = body["attributes"]
         known = {name: self.attributes[name] for name in asked if name in self.attributes}
         answer = {"modelVersion": self.model_version, "schemas": {}, "attributes": known}
+        if self.says_what_is_unreadable and "toCount" in body:
+            answer |= {"unreadable": [], "unreadableRequired": []}
         for happens in self.after_looking:
             await happens()
         return web.json_response(answer)
@@ -526,6 +530,22 @@ async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: 
     )
     assert int(answer.headers["Retry-After"]) > 0
     assert (await admin.get("/workflows")).body == []
+
+
+async def test_nothing_is_stored_while_nobody_can_say_what_its_author_may_read(
+    service: RunningService, admin: Caller, neighbours: Neighbours
+):
+    """An older records_service resolves names and says no more."""
+    neighbours.says_what_is_unreadable = False
+    author = service.as_(identities.user(flags=[Flag.MANAGE_SCHEMAS]))
+    states = [{"id": "state-draft", "alias": "draft", "required": ["sku"]}]
+    sent = lifecycle(states=states, transitions=[])
+    answer = await author.post("/workflows", sent)
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
+    assert (await admin.get("/workflows")).body == []
+    (await admin.post("/workflows", sent)).ok()
+    neighbours.says_what_is_unreadable = True
+    (await author.post("/workflows", sent | {"id": "wf-other", "alias": "other"})).ok()
 
 
 async def test_more_names_than_can_be_asked_about_are_refused(admin: Caller):

@@ -26,6 +26,7 @@ from shared.postgres import Conn, Database
 from shared.sizes import Bound
 from shared.versions import Versions, check_version
 from workflow_service.workflows import references, store
+from workflow_service.workflows.counting import check_counting, required_names
 from workflow_service.workflows.model import Workflow, WorkflowDraft
 from workflow_service.workflows.neighbours import Neighbours
 from workflow_service.workflows.renaming import attribute_named
@@ -57,6 +58,9 @@ class _Judged:
     """A draft with ids, and what nothing had yet of the names in it."""
 
     parts: Sound
+    unreadable: Sequence[str]
+    """Those of the required names that the author may not make completeness count."""
+    unreadable_required: Sequence[str]
     unknown: Sequence[str]
     model_version: int
     heard: int
@@ -80,6 +84,7 @@ async def create(
     now = datetime.now(UTC)
     for _ in range(ATTEMPTS_MAX):
         judged = await _judged(db, neighbours, workspace_id, draft)
+        _check_counting(judged)
         workflow = _drafted(draft, workflow_id, judged.parts, created_at=now, updated_at=now)
         place = neighbours.place() if role_ids(judged.parts.transitions) else nullcontext()
         with suppress(_Named):
@@ -128,13 +133,14 @@ async def _update(
     bound: Bound,
     expected: Versions,
 ) -> Workflow:
-    judged = await _judged(db, neighbours, workspace_id, draft)
+    judged = await _judged(db, neighbours, workspace_id, draft, workflow_id)
     parts = judged.parts
     retired_at: int | None = None
     try:
         async with neighbours.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
+            _check_counting(judged, known)
             await _claim_roles(conn, neighbours, workspace_id, parts, role_ids(known.transitions))
             removed = removed_states(known.states, parts.states)
             if removed:
@@ -240,17 +246,44 @@ def _fits(workflow: Workflow) -> bool:
 
 
 async def _judged(
-    db: Database, neighbours: Neighbours, workspace_id: str, draft: WorkflowDraft
+    db: Database,
+    neighbours: Neighbours,
+    workspace_id: str,
+    draft: WorkflowDraft,
+    workflow_id: str | None = None,
 ) -> _Judged:
-    """The parts of the draft, with every attribute named by its id where there is one."""
+    """The parts of the draft, with every attribute named by its id where there is one.
+
+    `workflow_id` is None for a new workflow.
+    """
     parts = sound(draft)
     async with db.acquire() as conn:
         heard = await news.count(conn, workspace_id)
-    meaning = await neighbours.meaning(attribute_names(parts.states))
+    meaning = await neighbours.meaning(
+        attribute_names(parts.states), required_names(parts.states), workflow_id
+    )
     parts = with_attribute_ids(parts, meaning.ids)
     ids = set(meaning.ids.values())
     unknown = [name for name in attribute_names(parts.states) if name not in ids]
-    return _Judged(parts, unknown, meaning.model_version, heard)
+    return _Judged(
+        parts,
+        [meaning.ids.get(name, name) for name in meaning.unreadable],
+        meaning.unreadable_required,
+        unknown,
+        meaning.model_version,
+        heard,
+    )
+
+
+def _check_counting(judged: _Judged, known: Workflow | None = None) -> None:
+    """`known` is the stored workflow, None for a new one. Raises `PermissionDenied`."""
+    check_counting(
+        judged.parts,
+        () if known is None else known.states,
+        () if known is None else known.transitions,
+        judged.unreadable,
+        judged.unreadable_required,
+    )
 
 
 async def _keep_unknown(conn: Conn, workspace_id: str, workflow_id: str, judged: _Judged) -> None:

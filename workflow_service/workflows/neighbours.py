@@ -13,6 +13,7 @@ from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
 from shared.identity import IdentitySigner
 from shared.turns import Turns
 from shared.upstream import Upstream
+from shared.web import identity_of
 from workflow_service.workflows.references import Reference
 
 NAMES_ASKED_MAX: Final = 10_000
@@ -46,6 +47,10 @@ class Meaning:
 
     ids: Mapping[str, str]
     model_version: int = 0
+    unreadable: Sequence[str] = ()
+    """Those of the required names that the caller may not make completeness count."""
+    unreadable_required: Sequence[str] = ()
+    """Ids of attributes that completeness counts anyway and that the caller may not read."""
 
 
 class Neighbours:
@@ -74,14 +79,20 @@ class Neighbours:
         missing: list[str] = told["missing"]
         return missing
 
-    async def meaning(self, names: Sequence[str]) -> Meaning:
-        """The id behind each name that an attribute has.
+    async def meaning(
+        self, names: Sequence[str], required: Sequence[str], workflow_id: str | None = None
+    ) -> Meaning:
+        """The id behind each name that an attribute has, and what of it the caller may not read.
+
+        `required` are those of the names that a state requires. `workflow_id` is None for a new
+        workflow.
 
         A workflow can be saved before its attributes are: `renaming.py` says what becomes of a name
         that nothing has yet. Raises `ValidationError` for more names than can be asked
         about, `ServiceUnavailable` while records_service cannot say what they mean.
         """
-        if not names:
+        restricted = not identity_of(self._request).unrestricted
+        if not names and not (restricted and workflow_id):
             return Meaning({})
         if len(names) > NAMES_ASKED_MAX:
             raise ValidationError.at(
@@ -93,17 +104,23 @@ class Neighbours:
             told = await self._request.app[RECORDS].request(
                 "POST",
                 "/internal/names",
-                json={"attributes": names},
+                json={"attributes": names}
+                | ({"toCount": required, "workflowId": workflow_id} if restricted else {}),
                 request=self._request,
                 reads=True,
             )
         except (ServiceUnavailable, UpstreamTimeout):
             # Nothing was stored, so it may be sent again, also where the question came too late.
-            raise ServiceUnavailable(
-                "Cannot resolve the names in this workflow at the moment",
-                retry_after_s=RETRY_AFTER_S,
-            ) from None
-        return Meaning(told["attributes"], told.get("modelVersion", 0))
+            raise _unresolved() from None
+        if restricted and "unreadable" not in told:
+            # An older records_service cannot tell yet.
+            raise _unresolved()
+        return Meaning(
+            told["attributes"],
+            told.get("modelVersion", 0),
+            told.get("unreadable", ()),
+            told.get("unreadableRequired", ()),
+        )
 
     async def retire_states(self, workflow_id: str, state_ids: Sequence[str], version: int) -> None:
         """From now on no record enters these states; `Conflict` when one is in them.
@@ -129,6 +146,12 @@ class Neighbours:
         """The definition did not change after all. Asked even when the request has no time left."""
         path = f"/internal/workflows/{workflow_id}/retired-states"
         await self._request.app[RECORDS].request("DELETE", path, identity_token=self._token)
+
+
+def _unresolved() -> ServiceUnavailable:
+    return ServiceUnavailable(
+        "Cannot resolve the names in this workflow at the moment", retry_after_s=RETRY_AFTER_S
+    )
 
 
 async def stale_references(

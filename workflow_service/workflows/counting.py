@@ -1,0 +1,88 @@
+"""Checks that a workflow does not make completeness count what its author may not read.
+
+A gate opens by the values of all attributes that count, hidden ones included (docs/adr/0019). An
+author who may not read an attribute could put it into `required`, set a gate, and then see from the
+open transitions of a record whether it has a value. So whoever changes what a state counts, or sets
+a gate, needs `read` on what counts there (docs/adr/0016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from shared.errors import PermissionDenied, Violation
+from workflow_service.workflows.model import State, Transition
+from workflow_service.workflows.soundness import Sound
+
+
+def required_names(states: Iterable[State]) -> list[str]:
+    """Every name that some state requires, once."""
+    return list(dict.fromkeys(name for state in states for name in state.required))
+
+
+def check_counting(
+    after: Sound,
+    states: Sequence[State],
+    transitions: Sequence[Transition],
+    unreadable: Collection[str],
+    always: Collection[str],
+) -> None:
+    """Raise `PermissionDenied` naming each list and each gate that needs more than the author has.
+
+    `states` and `transitions` are the stored ones, empty for a new workflow. `unreadable` are those
+    of the required names, as they would be stored, that the author may not make count; `always`
+    the ids of hidden attributes that count in every state that does not hide them. What an
+    administrator has set stays as long as the state and the gates that lead to it stay.
+    """
+    if not unreadable and not always:
+        return
+    violations = list(_violations(after, states, transitions, set(unreadable), set(always)))
+    if violations:
+        raise PermissionDenied(violations=violations)
+
+
+def _violations(
+    after: Sound,
+    states: Sequence[State],
+    transitions: Sequence[Transition],
+    unreadable: set[str],
+    always: set[str],
+) -> Iterator[Violation]:
+    known = {state.id: state for state in states}
+    gates_before, gates = _gates(transitions), _gates(after.transitions)
+    to_refuse: dict[str, set[float]] = {}
+    for place, state in enumerate(after.states):
+        before = known.get(state.id)
+        listed = unreadable & _counted(state)
+        if listed and (before is None or _counted(state) != _counted(before)):
+            yield Violation(
+                f"/states/{place}/required",
+                "A state may require only attributes that its author may read, and names of which"
+                " the author may read every attribute that can get them",
+            )
+            continue
+        hidden = (listed | always) - set(state.hidden)
+        hidden_before = set[str]() if before is None else (listed | always) - set(before.hidden)
+        if not hidden:
+            continue
+        known_gates = gates_before.get(state.id, set()) if hidden <= hidden_before else set()
+        to_refuse[state.id] = gates.get(state.id, set()) - known_gates
+    for place, step in enumerate(after.transitions):
+        if step.requires_completeness in to_refuse.get(step.to_state_id, ()):
+            yield Violation(
+                f"/transitions/{place}/requiresCompleteness",
+                "Completeness counts attributes here that the author of the gate may not read",
+            )
+
+
+def _counted(state: State) -> set[str]:
+    return set(state.required) - set(state.hidden)
+
+
+def _gates(transitions: Iterable[Transition]) -> Mapping[str, set[float]]:
+    """The scores that are needed to enter a state, by its id; 0 needs nothing."""
+    gates: dict[str, set[float]] = {}
+    for step in transitions:
+        if step.requires_completeness:
+            gates.setdefault(step.to_state_id, set()).add(step.requires_completeness)
+    return gates
