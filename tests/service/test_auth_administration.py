@@ -280,6 +280,11 @@ async def test_workspaces_and_users_are_listed_and_a_user_is_shown(operator):
     await operator(*WORKSPACE, "--record-limit", "7")
     await operator("create-workspace", "--id", "ws-other", "--name", "Other\x1b[2J")
     await operator(*USER)
+    somebody = ("--email", "other@sigma.io", "--id", "user-other", "--role", "role-admin")
+    done = await operator(
+        "create-user", "--workspace", "ws-other", *somebody, "--name", "Other", "--password-stdin"
+    )
+    assert done.code == 0, done
     await operator("disable-user", "--email", "admin@sigma.io")
     done = await operator("list-workspaces")
     lines = [line.split() for line in done.out.splitlines()]

@@ -644,6 +644,7 @@ async def test_nobody_is_told_who_is_here_unless_it_is_switched_on(auth, service
     await add_user(auth, "user-demo", email="demo@sigma.io", name="Demo", quick_login=True)
     await add_user(auth, "user-off", email="off@sigma.io", name="Off", quick_login=True)
     await users.disable(auth.database, WS, "user-off")
+    await add_user(auth, "user-quiet", email="quiet@sigma.io", name="Quiet", quick_login=False)
     await workspaces.create(auth.database, "ws-empty", "Empty", 500)
     assert (await auth.stranger().get("/auth/tenants")).told == (200, [])
     demo = await services.start(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
+import orjson
 import pytest
 
 from shared import migrations
@@ -265,3 +268,35 @@ async def test_large_values_of_records_are_compressed_with_lz4_where_the_server_
     )
     assert compressed == ("audit.changes outbox.document records.values" if knows else None)
     await servers.postgres.drop_database(url)
+
+
+async def test_empty_texts_that_claimed_a_unique_value_are_freed(
+    service: Service, database_url: str, tmp_path: Path
+):
+    """Rows of the revision before, as the service wrote them then, meet the migration."""
+    before = service()
+    versions = ROOT / "records_service" / "migrations" / "versions"
+    for revision in sorted(versions.glob("0*.py")):
+        if revision.name < "0007":
+            shutil.copy(revision, tmp_path / before / "migrations" / "versions")
+    assert (await apply(before, database_url))[-1] == "0006"
+    conn = await asyncpg.connect(database_url)
+    rows = [
+        (workspace, attribute, scope, hashlib.sha256(orjson.dumps(value)).digest(), record)
+        for workspace, attribute, scope, value, record in (
+            ("ws-a", "attr-sku", "", "", "ent-1"),
+            ("ws-b", "attr-sku", '{"dim-market":"seg-dk"}', "", "ent-2"),
+            ("ws-a", "attr-sku", "", "AB-1", "ent-3"),
+            ("ws-a", "attr-ean", "", " ", "ent-1"),
+            ("ws-a", "attr-count", "", 0, "ent-1"),
+        )
+    ]
+    await conn.executemany("INSERT INTO unique_values VALUES ($1, $2, $3, $4, $5)", rows)
+    assert (await apply("records_service", database_url))[0] == "0007"
+    left = await conn.fetch("SELECT record_id, attribute_id FROM unique_values ORDER BY 1, 2")
+    assert [tuple(row) for row in left] == [
+        ("ent-1", "attr-count"),
+        ("ent-1", "attr-ean"),
+        ("ent-3", "attr-sku"),
+    ]
+    await conn.close()
