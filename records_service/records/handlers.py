@@ -37,7 +37,7 @@ from records_service.records.scopes import (
     with_ids,
 )
 from records_service.records.seen import Seen, related_of, see
-from records_service.records.store import Listed
+from records_service.records.store import Listed, Listing
 from records_service.records.view import shown
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared.errors import (
@@ -88,22 +88,9 @@ async def list_records(request: web.Request) -> web.StreamResponse:
     many records it has. An explicit `limit` that would exceed the size is refused. The next page
     begins at `offset` + `limit`. Attributes that are hidden from the caller are left out.
     """
-    identity = identity_of(request)
     asked = read_query(request, RecordFilter)
     role = await role_of(request)
-    db = request.app[DATABASE]
-    schema_id, state_ids = await _filters(request, asked)
-    async with list_connection(request.app, identity.workspace_id) as conn:
-        page = await store.page(
-            conn,
-            identity.workspace_id,
-            schema_id=schema_id,
-            state_ids=state_ids,
-            offset=asked.offset,
-            limit=asked.limit,
-            limit_is_asked=asked.limit_is_asked,
-        )
-    blueprint = await request.app[BLUEPRINTS].at(db, identity.workspace_id, page.model_version)
+    page, blueprint = await _page(request, asked)
     return json_response(
         {
             "items": await _shown_list(request, page.records, blueprint, role),
@@ -383,19 +370,47 @@ async def _answer(
     return json_response(told_record, status=status, headers=headers)
 
 
-async def _filters(
-    request: web.Request, asked: RecordFilter
-) -> tuple[str | None, list[str] | None]:
+async def _page(request: web.Request, asked: RecordFilter) -> tuple[Listing, Blueprint]:
+    """The page, and the model at its moment.
+
+    The names in the filters are looked up in the model that this process has, which may be old,
+    because asking for the current version first would be a round trip. The page tells the version:
+    where the names mean something else in that one, the page is read again.
+    """
+    workspace_id, db = identity_of(request).workspace_id, request.app[DATABASE]
+    blueprints = request.app[BLUEPRINTS]
+    filters = _filters(asked, await blueprints.at(db, workspace_id, 0))
+    while True:
+        schema_id, state_ids = used = filters
+        try:
+            async with list_connection(request.app, workspace_id) as conn:
+                page = await store.page(
+                    conn,
+                    workspace_id,
+                    schema_id=schema_id,
+                    state_ids=state_ids,
+                    offset=asked.offset,
+                    limit=asked.limit,
+                    limit_is_asked=asked.limit_is_asked,
+                )
+        except ValidationError:
+            # The page is too large, if it is the one that was asked for.
+            filters = _filters(asked, await blueprints.get(db, workspace_id))
+            if filters == used:
+                raise
+            continue
+        blueprint = await blueprints.at(db, workspace_id, page.model_version)
+        filters = _filters(asked, blueprint)
+        if filters == used:
+            return page, blueprint
+
+
+def _filters(asked: RecordFilter, blueprint: Blueprint) -> tuple[str | None, list[str] | None]:
     """The schema's id, and the ids of all states with this name, in every workflow.
 
     Both may be named by id or alias; a name that nothing has finds nothing.
     """
     schema_name, state_name = asked.schema_id, asked.lifecycle_state_id
-    if schema_name is None and state_name is None:
-        return None, None
-    blueprint = await request.app[BLUEPRINTS].get(
-        request.app[DATABASE], identity_of(request).workspace_id
-    )
     if schema_name is not None and schema_name not in blueprint.schemas:
         named = (schema.id for schema in blueprint.schemas.values() if schema.alias == schema_name)
         schema_name = next(named, schema_name)

@@ -13,7 +13,7 @@ from records_service.audit import store as audit
 from records_service.config import Config
 from records_service.records import store
 from records_service.records.pages import LISTS
-from shared.postgres import DATABASE, Conn
+from shared.postgres import DATABASE, Conn, PooledConnection
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
@@ -198,3 +198,58 @@ async def test_lists_have_a_share_of_the_connections_and_less_time(service: Runn
     assert lists._connections_max + others._connections_max == connections_max
     assert await lists.fetchval("SHOW statement_timeout") == "5s"
     assert await others.fetchval("SHOW statement_timeout") == "10s"
+
+
+@pytest.mark.parametrize(
+    "limit", [pytest.param(1, id="a page that fits"), pytest.param(2, id="a page too large")]
+)
+async def test_a_filter_means_what_it_is_called_now(
+    services: Services,
+    service: RunningService,
+    admin: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+):
+    """Also in a process that has not heard of the new name, whatever the old one finds."""
+    await create(admin, "ent-a", "ent-b")
+    other = await services.start(create_app, Config, database_url=service.config.database_url)
+    there = admin.at(other.url)
+    assert (await there.get("/records?schemaId=x")).ok()["total"] == 2
+
+    for schema_id, alias in (("schema-x", "y"), ("schema-z", "x")):
+        group = {"id": "grp-all", "name": "All", "attributeIds": ["attr-sku"]}
+        schema = {
+            "id": schema_id,
+            "alias": alias,
+            "name": alias,
+            "attributeGroups": [group],
+            "variantEnabled": False,
+        }
+        if schema_id == "schema-x":
+            (await admin.put(f"/schemas/{schema_id}", schema)).ok()
+        else:
+            (await admin.post("/schemas", schema)).ok()
+
+    monkeypatch.setattr("records_service.records.pages.PAGE_BYTES_MAX", 1)
+    assert (await there.get(f"/records?schemaId=x&limit={limit}")).ok()["items"] == []
+    assert (await there.get("/records?schemaId=y&limit=1")).ok()["total"] == 2
+    assert (await there.get("/records?schemaId=y&limit=2")).status == 400
+
+
+async def test_a_filtered_list_is_one_statement(
+    service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await create(admin, "ent-a")
+    (await admin.get("/records?schemaId=x")).ok()
+    sent: list[str] = []
+
+    for kind in ("fetch", "fetchrow", "fetchval", "execute"):
+        original = getattr(PooledConnection, kind)
+
+        def noted(self: Any, query: str, *args: Any, _original: Any = original, **more: Any) -> Any:
+            sent.append(query)
+            return _original(self, query, *args, **more)
+
+        monkeypatch.setattr(PooledConnection, kind, noted)
+    assert (await admin.get("/records?schemaId=x")).ok()["total"] == 1
+    assert len(sent) == 1
