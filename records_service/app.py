@@ -13,10 +13,10 @@ from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.parts.commands import MODEL_SIZE_MAX, MODELLERS, SOURCE, ModelSize
 from records_service.permissions.roles import AUTH_SERVICE, ROLE_TURNS, ROLES, Roles
 from records_service.reactions import REACTIONS
-from records_service.records import pages
 from records_service.records.arrivals import WRITERS, arriving
 from records_service.records.commands import CHANGERS, RECORD_TURNS
 from records_service.records.handlers import routes as record_routes
+from records_service.records.pages import LISTS, Lists
 from records_service.records.renderings import RENDERINGS, Renderings
 from records_service.records.seen import reading
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
@@ -47,10 +47,6 @@ ROUTES = (
 
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
-    connections = max(
-        1, config.database_connections_max - pages.list_connections(config.database_connections_max)
-    )
-    without_lists = config.model_copy(update={"database_connections_max": connections})
     working = [
         outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
         bus.consume(QUEUE, bus.by_type(REACTIONS)),
@@ -59,8 +55,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         config,
         ROUTES,
         [
-            postgres(without_lists, application_name=NAME),
-            pages.lists(config, application_name=f"{NAME} lists"),
+            postgres(config, application_name=NAME),
             schema_version(NAME),
             reading,
             arriving(config.wait_seconds),
@@ -76,6 +71,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         name=NAME,
     )
     app[MODEL_SIZE_MAX] = ModelSize(config.model_objects_max, config.model_bytes_max)
+    connections = config.database_connections_max
+    app[LISTS] = Lists(connections, config.wait_seconds)
     app[PIECES] = pieces()
     writers = max(1, connections // 2)
     app[MODELLERS] = Turns(wait_s=config.wait_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,13 +12,13 @@ from aiohttp import web
 from records_service.audit import store
 from records_service.audit.model import AuditFilter, AuditPage, Entry
 from records_service.permissions.roles import role_of
-from records_service.records.pages import list_connection
+from records_service.records.pages import LISTS
 from records_service.records.renderings import INLINE_BYTES_MAX
 from records_service.records.seen import see
 from shared.errors import NotFound, PermissionDenied
 from shared.identity import Permission
 from shared.offload import OFFLOAD
-from shared.postgres import Record
+from shared.postgres import DATABASE, Record
 from shared.web import Page, Routes, identity_of, json_response, read_query, to_json
 
 routes = Routes(
@@ -47,10 +48,12 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     role = await role_of(request)
     seen = await see(request.app, identity.workspace_id, request.match_info["id"])
     visible = seen.rules.access(role, seen.record.state_id).visible
-    async with list_connection(request.app, identity.workspace_id) as conn:
-        rows, total, limit = await store.page(
-            conn,
-            identity.workspace_id,
+    rows, total, limit = await request.app[LISTS].read(
+        request.app[DATABASE],
+        identity.workspace_id,
+        partial(
+            store.page,
+            workspace_id=identity.workspace_id,
             record_id=seen.record.id,
             # What was hidden in an earlier record was decided by rules that are gone.
             only_latest_record=role is not None,
@@ -59,7 +62,8 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             offset=asked.offset,
             limit=asked.limit,
             limit_is_asked=asked.limit_is_asked,
-        )
+        ),
+    )
 
     def is_shown(attribute_id: str) -> bool:
         # What has left the schema is bound by no state's list any more, so only those see it from
@@ -92,17 +96,20 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     if not identity.unrestricted:
         raise PermissionDenied
     asked = read_query(request, AuditFilter)
-    async with list_connection(request.app, identity.workspace_id) as conn:
-        rows, total, limit = await store.page(
-            conn,
-            identity.workspace_id,
+    rows, total, limit = await request.app[LISTS].read(
+        request.app[DATABASE],
+        identity.workspace_id,
+        partial(
+            store.page,
+            workspace_id=identity.workspace_id,
             record_id=asked.entity_id,
             user_id=asked.user_id,
             action=asked.action,
             offset=asked.offset,
             limit=asked.limit,
             limit_is_asked=asked.limit_is_asked,
-        )
+        ),
+    )
     return json_response(
         {
             "items": await _rendered(request, rows, lambda _: True),

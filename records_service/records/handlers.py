@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -26,7 +27,7 @@ from records_service.records.model import (
     TransitionRequest,
     ValueChange,
 )
-from records_service.records.pages import list_connection
+from records_service.records.pages import LISTS
 from records_service.records.renderings import RENDERINGS, Ruled, rendered_anew
 from records_service.records.rules import NOTHING, Access, rules_of
 from records_service.records.scopes import (
@@ -364,8 +365,10 @@ async def _answer(
     headers = {"ETag": entity_tag(seen.record.version)}
     if location is not None:
         headers["Location"] = location
-    told_record = await request.app[OFFLOAD].run_if(
-        is_large, share, shown, seen.record, seen.rules, access, related
+    told_record = (
+        await request.app[OFFLOAD].run(share, shown, seen.record, seen.rules, access, related)
+        if is_large
+        else shown(seen.record, seen.rules, access, related)
     )
     return json_response(told_record, status=status, headers=headers)
 
@@ -383,16 +386,19 @@ async def _page(request: web.Request, asked: RecordFilter) -> tuple[Listing, Blu
     while True:
         schema_id, state_ids = used = filters
         try:
-            async with list_connection(request.app, workspace_id) as conn:
-                page = await store.page(
-                    conn,
-                    workspace_id,
+            page = await request.app[LISTS].read(
+                db,
+                workspace_id,
+                partial(
+                    store.page,
+                    workspace_id=workspace_id,
                     schema_id=schema_id,
                     state_ids=state_ids,
                     offset=asked.offset,
                     limit=asked.limit,
                     limit_is_asked=asked.limit_is_asked,
-                )
+                ),
+            )
         except ValidationError:
             # The page is too large, if it is the one that was asked for.
             filters = _filters(asked, await blueprints.get(db, workspace_id))

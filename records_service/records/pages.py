@@ -1,4 +1,4 @@
-"""Limits of lists: a page has a size limit in bytes, and lists share part of the connections.
+"""Limits of lists: a page has a size limit in bytes, and slow lists share part of the connections.
 
 Five hundred records of ten megabytes are too many for one page.
 
@@ -6,72 +6,95 @@ The statement that reads a page adds up what it found and leaves out the documen
 so they never reach this process; the first is always sent. A client that named a `limit` is
 refused, and told how many would fit; one that did not gets a shorter page, whose `limit` says so.
 
-A list of a million records takes PostgreSQL a hundred times as long as one record does. Lists have
-a pool of their own, three eighths of the connections, so that requests for single records find
-theirs free however many lists are asked for; three quarters of that pool for one workspace.
+A list of a million records takes PostgreSQL a hundred times as long as one record does, and whether
+a list is slow depends on its filters, its offset, its documents and what else the database does. So
+every list begins as a quick one, like any other request. One that is not read within `QUICK_S` is
+cancelled and read again as a slow one: slow lists have three eighths of the connections, three
+quarters of those for one workspace, and other requests find the rest free however many slow lists
+are asked for. For `SLOW_FOR_S` all lists of that workspace are taken for slow (docs/adr/0014).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
-from records_service.config import Config
-from shared.errors import ValidationError
-from shared.postgres import DATABASE, Conn, Database
+from shared.errors import UpstreamTimeout, ValidationError
+from shared.postgres import Conn, Database
 from shared.turns import Turns
 
+T = TypeVar("T")
+
 PAGE_BYTES_MAX: Final = 16 << 20
-LIST_SHARE: Final = Fraction(3, 8)
-"""Of the connections of a process."""
+SLOW_SHARE: Final = Fraction(3, 8)
+"""Of the connections of a process, for slow lists."""
 WORKSPACE_SHARE: Final = Fraction(3, 4)
-"""Of the connections for lists."""
-STATEMENT_TIMEOUT_S: Final = 5.0
-
-LISTS: Final = web.AppKey("lists", Database)
-_TURNS: Final = web.AppKey("list_turns", Turns)
-
-
-def list_connections(connections_max: int) -> int:
-    """How many of a process's connections are for lists; one at least."""
-    return max(1, int(connections_max * LIST_SHARE))
+"""Of the connections for slow lists, for one workspace."""
+QUICK_S: Final = 0.1
+SLOW_FOR_S: Final = 10.0
+SLOW_WORKSPACES_MAX: Final = 10_000
+LIST_TIMEOUT_S: Final = 5.0
 
 
-def lists(
-    config: Config, *, application_name: str
-) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Lend connections for `list_connection` while the service runs."""
+class Lists:
+    """Reads lists over the connections of the process, slow ones over their share of them."""
 
-    async def opened(app: web.Application) -> AsyncIterator[None]:
-        share = list_connections(config.database_connections_max)
-        app[_TURNS] = Turns(
+    def __init__(self, connections_max: int, wait_s: float) -> None:
+        share = max(1, int(connections_max * SLOW_SHARE))
+        self._of_workspace = Turns(
             max(1, int(share * WORKSPACE_SHARE)),
-            wait_s=config.wait_seconds,
+            wait_s=wait_s,
             message="Too many lists of this workspace are being read at once",
         )
-        app[LISTS] = Database(
-            config.database_url.get_secret_value(),
-            connections_max=share,
-            acquire_wait_s=config.wait_seconds,
-            statement_timeout_s=STATEMENT_TIMEOUT_S,
-            application_name=application_name,
-            migrated=app[DATABASE].migrated,
-        )
-        yield
-        await app[LISTS].close()
+        self._of_all = Turns(share, wait_s=wait_s, message="Too many lists are being read at once")
+        self._slow_until: dict[str, float] = {}
 
-    return opened
+    async def read(
+        self, db: Database, workspace_id: str, read: Callable[[Conn], Awaitable[T]]
+    ) -> T:
+        """Read one page; `read` may be called twice.
+
+        Raises `ServiceUnavailable` if no connection becomes free in time, `UpstreamTimeout` if the
+        page is not read within five seconds.
+        """
+        if not self.is_slow(workspace_id):
+            async with db.acquire() as conn:
+                # Another list may have turned out to be slow while this one waited.
+                if not self.is_slow(workspace_id):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(QUICK_S):
+                            return await read(conn)
+                    self._remember_slow(workspace_id)
+        async with (
+            self._of_workspace.of(workspace_id),
+            self._of_all.of(None),
+            db.acquire() as conn,
+        ):
+            try:
+                async with asyncio.timeout(LIST_TIMEOUT_S):
+                    return await read(conn)
+            except TimeoutError:
+                raise UpstreamTimeout.in_vain() from None
+
+    def is_slow(self, workspace_id: str) -> bool:
+        """Whether a list of this workspace was slow a moment ago."""
+        until = self._slow_until.get(workspace_id)
+        return until is not None and asyncio.get_running_loop().time() < until
+
+    def _remember_slow(self, workspace_id: str) -> None:
+        # Last in order of insertion, so that the first is the one to forget.
+        self._slow_until.pop(workspace_id, None)
+        self._slow_until[workspace_id] = asyncio.get_running_loop().time() + SLOW_FOR_S
+        if len(self._slow_until) > SLOW_WORKSPACES_MAX:
+            del self._slow_until[next(iter(self._slow_until))]
 
 
-@asynccontextmanager
-async def list_connection(app: web.Application, workspace_id: str) -> AsyncIterator[Conn]:
-    """A connection to read one page of a list, or `ServiceUnavailable` when none comes free."""
-    async with app[_TURNS].of(workspace_id), app[LISTS].acquire() as conn:
-        yield conn
+LISTS: Final = web.AppKey("lists", Lists)
 
 
 def fitting(documents: Sequence[Any], *, limit_is_asked: bool) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,9 +13,9 @@ import pytest
 from records_service.app import create_app
 from records_service.audit import store as audit
 from records_service.config import Config
-from records_service.records import store
+from records_service.records import pages, store
 from records_service.records.pages import LISTS
-from shared.postgres import DATABASE, Conn, PooledConnection
+from shared.postgres import DATABASE, STATEMENT_TIMEOUT_S, Conn, PooledConnection
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
@@ -155,49 +157,113 @@ async def test_every_page_tells_how_many_there_are(admin: Caller):
         assert (len(page["items"]), page["total"]) == (count, 5)
 
 
-async def test_lists_that_wait_leave_connections_to_others(
-    services: Services, service: RunningService, admin: Caller
-):
-    """The history is held by a lock here, as it would be by deep pages of a million entries."""
-    other = await furnished(service, "ws-other")
-    await create(admin, "ent-a")
-    hasty = await services.start(
-        create_app, Config, database_url=service.config.database_url, wait_seconds=0.3
-    )
-    admin, other = admin.at(hasty.url), other.at(hasty.url)
+@asynccontextmanager
+async def slow_history(service: RunningService) -> AsyncIterator[None]:
+    """Meanwhile the history waits for a lock, as if it had a million entries before the page."""
     blocker = await service.database.connect()
     try:
         async with blocker.transaction():
             await blocker.execute("LOCK TABLE audit IN ACCESS EXCLUSIVE MODE")
-            asked = [asyncio.create_task(admin.get("/audit?offset=900000")) for _ in range(32)]
-            refused = error(
-                503,
-                "SERVICE_UNAVAILABLE",
-                "Too many lists of this workspace are being read at once",
-            )
-            await eventually(lambda: sum(one.done() for one in asked) == 30)
-            assert (await admin.get("/records/ent-a")).status == 200
-            assert (
-                await admin.put(
-                    "/attributes/attr-sku", {"alias": "sku", "name": "S", "type": "text"}
-                )
-            ).ok()
-            assert (await other.get("/records")).ok()["total"] == 0
-        answers = await asyncio.gather(*asked)
-        assert [one.status for one in answers].count(200) == 2
-        assert all(one.told == refused for one in answers if one.status != 200)
-        assert (await admin.get("/audit")).ok()["total"] == 1
+            yield
     finally:
         await blocker.close()
 
 
-async def test_lists_have_a_share_of_the_connections_and_less_time(service: RunningService):
-    connections_max = service.config.database_connections_max
-    lists, others = service.app[LISTS], service.app[DATABASE]
-    assert (lists._connections_max, others._connections_max) == (3, 5)
-    assert lists._connections_max + others._connections_max == connections_max
-    assert await lists.fetchval("SHOW statement_timeout") == "5s"
-    assert await others.fetchval("SHOW statement_timeout") == "10s"
+async def test_slow_lists_leave_connections_to_others(
+    service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    """Also the first ones, of which nobody knows yet that they are slow."""
+    begun: list[str] = []
+
+    def counted(conn: Conn, **more: Any) -> Any:
+        begun.append("page")
+        return original(conn, **more)
+
+    original = audit.page
+    monkeypatch.setattr(audit, "page", counted)
+    other = await furnished(service, "ws-other")
+    await create(admin, "ent-a")
+    database = service.app[DATABASE]
+    async with slow_history(service):
+        asked = [asyncio.create_task(admin.get("/audit?offset=900000")) for _ in range(16)]
+        await eventually(lambda: service.app[LISTS].is_slow(WORKSPACE))
+        assert (await admin.get("/records/ent-a")).status == 200
+        await eventually(lambda: database.connections["lent"] == 2)
+        # Once on each connection, and two as slow ones: the rest knew while they waited.
+        assert len(begun) <= service.config.database_connections_max + 2
+        change = {"alias": "sku", "name": "S", "type": "text"}
+        (await admin.put("/attributes/attr-sku", change)).ok()
+        assert (await other.get("/records")).ok()["total"] == 0
+    for answer in await asyncio.gather(*asked):
+        assert answer.status == 200
+
+
+async def test_slow_lists_that_wait_too_long_are_refused(
+    services: Services, service: RunningService, admin: Caller
+):
+    other = await furnished(service, "ws-other")
+    hasty = await services.start(
+        create_app, Config, database_url=service.config.database_url, wait_seconds=0.3
+    )
+    admin, other = admin.at(hasty.url), other.at(hasty.url)
+    async with slow_history(service):
+        first = [asyncio.create_task(each.get("/audit")) for each in (admin, other)]
+        await eventually(
+            lambda: all(hasty.app[LISTS].is_slow(each) for each in (WORKSPACE, "ws-other"))
+        )
+        asked = [asyncio.create_task(admin.get("/audit")) for _ in range(8)]
+        await eventually(lambda: sum(one.done() for one in asked) == 7)
+        refused = error(
+            503,
+            "SERVICE_UNAVAILABLE",
+            "Too many lists of this workspace are being read at once",
+        )
+        assert all(one.result().told == refused for one in asked if one.done())
+        # Two of three places are one workspace's, and the third is another's.
+        refused = error(503, "SERVICE_UNAVAILABLE", "Too many lists are being read at once")
+        assert (await other.get("/records")).told == refused
+    answers = await asyncio.gather(*first, *asked)
+    assert [one.status for one in answers].count(200) == 3
+
+
+async def test_lists_are_quick_again_after_a_while(
+    service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pages, "SLOW_FOR_S", 0)
+    async with slow_history(service):
+        asked = asyncio.create_task(admin.get("/audit"))
+        await eventually(lambda: bool(service.app[LISTS]._slow_until))
+        assert not service.app[LISTS].is_slow(WORKSPACE)
+    assert (await asked).ok()["total"] == 0
+
+
+async def test_only_the_latest_slow_workspaces_are_remembered(
+    service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pages, "SLOW_WORKSPACES_MAX", 1)
+    other = await furnished(service, "ws-other")
+    slow = service.app[LISTS].is_slow
+    async with slow_history(service):
+        asked = [asyncio.create_task(admin.get("/audit"))]
+        await eventually(lambda: slow(WORKSPACE))
+        asked.append(asyncio.create_task(other.get("/audit")))
+        await eventually(lambda: slow("ws-other") and not slow(WORKSPACE))
+    for answer in await asyncio.gather(*asked):
+        assert answer.status == 200
+
+
+async def test_a_list_has_less_time_than_other_requests(
+    service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    assert pages.QUICK_S < pages.LIST_TIMEOUT_S < STATEMENT_TIMEOUT_S
+    monkeypatch.setattr(pages, "LIST_TIMEOUT_S", 0.1)
+    too_long = "The database needs too much time for this request: nothing was changed"
+    async with slow_history(service):
+        answer = await admin.get("/audit")
+    assert answer.told == error(504, "UPSTREAM_TIMEOUT", too_long)
+    assert "Retry-After" not in answer.headers
+    # What was cancelled twice on the same connection is clean.
+    assert (await admin.get("/audit")).ok()["total"] == 0
 
 
 @pytest.mark.parametrize(
