@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from shared.errors import ValidationError
 from shared.numbers import NOT_KEPT, Number
+from shared.web import exactness
 from shared.web.reading import parse_body
 
 
@@ -114,3 +115,18 @@ def test_a_body_may_begin_with_a_byte_order_mark():
     assert parse_body('\ufeff{"values": "x"}'.encode(), Body).values == "x"
     with pytest.raises(ValidationError, match="Malformed JSON"):
         parse_body('\ufeff\ufeff{"values": "x"}'.encode(), Body)
+
+
+@pytest.mark.parametrize(
+    "text", ["8e1340", "1234567890123456789", "550e8400-e29b-41d4-a716-446655440000", "a-1.5E-400"]
+)
+def test_digits_in_texts_do_not_cost_a_second_reading(text: str, monkeypatch: pytest.MonkeyPatch):
+    again: list[bytes] = []
+    monkeypatch.setattr(exactness, "_look_again", lambda raw, read: again.append(raw))
+    parse_body(orjson.dumps({"values": text}), Body)
+    assert again == []
+    parse_body(b'{"values": [ %s]}' % b"-1.5E-400", Body)
+    assert len(again) == 1
+    # A large body is read again at once: to search it would take longer.
+    parse_body(orjson.dumps({"values": text + " " * (1 << 16)}), Body)
+    assert len(again) == 2
