@@ -50,13 +50,9 @@ from shared.web import (
     ANY_METHOD,
     Context,
     Limits,
-    Route,
     Routes,
+    call_of,
     json_response,
-    name_caller,
-    name_peer,
-    name_route,
-    name_upstream,
     names_media_type,
     new_service,
     request_id_of,
@@ -123,24 +119,31 @@ class Gate:
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """One request: address, caller, rate, permission, and the way there and back."""
         deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
-        preflight = self.answer_headers.preflight(request)
-        if preflight is not None:
-            return preflight
+        if request.method == hdrs.METH_OPTIONS:
+            preflight = self.answer_headers.preflight(request)
+            if preflight is not None:
+                return preflight
         path, query = split_target(request.raw_path)
-        peer = peer_of(request, self.config.trusted_hops)
-        name_peer(request, peer)
+        call = call_of(request)
+        call.peer = peer = peer_of(request, self.config.trusted_hops)
         prefix = prefix_of(path)
-        if prefix is not None:
-            name_route(request, prefix.name)
+        if prefix is None:
+            if self.config.docs_enabled and leads_to_page(request, path):
+                return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
+        else:
+            call.route = prefix.name
             if prefix.asks is Asks.NOTHING:
                 check_method(request.method)
+                call.upstream = str(prefix.service)
                 return await self._forward(request, prefix, path + query, deadline, stranger(peer))
         caller = await self._caller(request, deadline, peer)
-        name_caller(request, caller.identity)
+        call.caller = caller.identity
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
             prefix = self._admitted(caller.identity, request.method, path, prefix)
             party = caller.party(peer)
+            # Not a member of an enumeration, whose value costs the access log 2 microseconds.
+            call.upstream = str(prefix.service)
             return await self._forward(request, prefix, path + query, deadline, party, caller, rate)
         except ApiError as error:
             error.headers.update(rate)
@@ -157,7 +160,6 @@ class Gate:
         more_headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
         limit = self.config.body_bytes_max
-        name_upstream(request, prefix.service)
         framing, content = await Body(request, min(prefix.body_bytes_max or limit, limit)).ready()
         if caller is None:
             # Only now: a body that comes slowly holds no slot.
@@ -246,17 +248,16 @@ async def _only_read(request: web.Request) -> web.StreamResponse:
     raise MethodNotAllowed("Only GET and HEAD are allowed here", headers={"Allow": "GET, HEAD"})
 
 
-def _start_page(gate: Gate) -> Routes:
-    """`/` leads a person to the page, and is for all others as any address that is not there."""
+def leads_to_page(request: web.Request, path: str) -> bool:
+    """Whether a person has opened the start page in a browser.
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if names_media_type(request.headers.get(hdrs.ACCEPT), HTML):
-            return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
-        return await gate.pass_on(request)
-
-    routes = Routes(tag="")
-    routes.table.append(Route("GET", "/", answer, "", open=True, streams=True))
-    return routes
+    Asked only for addresses below no prefix: a route of its own would cost every request a look.
+    """
+    return (
+        path == "/"
+        and request.method in ("GET", "HEAD")
+        and names_media_type(request.headers.get(hdrs.ACCEPT), HTML)
+    )
 
 
 def _nothing_else(table: Routes) -> Routes:
@@ -291,8 +292,6 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
     everything_else = Routes(tag="")
     everything_else.catch_all(body_bound=_body_bound)(gate.pass_on)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
-    if config.docs_enabled:
-        tables.insert(0, _start_page(gate))
     # Behind a proxy all connections come from one address, and it is the proxy's to share them out.
     limits = Limits(
         connections_max=config.connections_max,

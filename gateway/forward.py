@@ -165,17 +165,18 @@ class Body:
     def __init__(self, request: web.Request, bytes_max: int) -> None:
         self._request = request
         self._bytes_max = bytes_max
-        self._length: int | None = request.content_length
+        self._length: int | None = None
 
     async def ready(self) -> tuple[bytes, bytes | BodySource]:
         """The framing headers with the empty line, and the body or its source."""
         request = self._request
-        if self._length is not None and self._length > self._bytes_max:
-            raise PayloadTooLarge(f"Request body exceeds {self._bytes_max} bytes")
         if not request.body_exists:
             if request.method in _METHODS_WITH_BODY:
                 return b"Content-Length: 0\r\n\r\n", b""
             return b"\r\n", b""
+        self._length = request.content_length
+        if self._length is not None and self._length > self._bytes_max:
+            raise PayloadTooLarge(f"Request body exceeds {self._bytes_max} bytes")
         small = (self._bytes_max if self._length is None else self._length) <= WHOLE_BODY_BYTES_MAX
         if small or request.content.is_eof():
             parts = [part async for part in self._parts()]

@@ -89,11 +89,16 @@ class Caller:
     _signer: IdentitySigner = field(repr=False)
     _token: str = field(default="", repr=False)
     _token_until: float = 0.0
+    _party: Party | None = None
 
     def party(self, peer: str) -> Party:
         """Whose large answers and uploads are counted together."""
-        identity = self.identity
-        return Party(identity.workspace_id, identity.kind, identity.id, peer)
+        party = self._party
+        if party is None or party.peer != peer:
+            identity = self.identity
+            party = Party(identity.workspace_id, identity.kind, identity.id, peer)
+            self._party = party
+        return party
 
     def token(self, now: float) -> str:
         """The signed identity, good for at least another half of its life."""

@@ -27,7 +27,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -108,14 +108,18 @@ class Answer:
     async def read(self, deadline: float) -> bytes:
         """The body, once all of it has come; the connection is free for the next request.
 
-        `UpstreamTimeout` when that is later than the deadline, a time of the event loop.
+        `UpstreamTimeout` when that is later than the deadline, a time of the event loop, or when
+        the body is too slow or cut off.
         """
-        try:
-            async with asyncio.timeout_at(deadline):
-                parts = [part async for part in self.parts()]
-        except TimeoutError:
-            self.close()
-            raise UpstreamTimeout from None
+        loop = asyncio.get_running_loop()
+        parts: list[bytes] = []
+        with self._ending():
+            # One timer that is moved: a list of records comes in several parts.
+            latest = min(deadline, loop.time() + self._idle_s_max)
+            async with asyncio.timeout_at(latest) as limit:
+                while not self.payload.at_eof():
+                    limit.reschedule(min(deadline, loop.time() + self._idle_s_max))
+                    parts.append(await self.payload.read(_BUFFER_BYTES))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def keep(self, party: Party, deadline: float) -> None:
@@ -135,7 +139,7 @@ class Answer:
 
         The connection is free as soon as the last part is here, before that is asked for.
         """
-        try:
+        with self._ending():
             while not self.payload.at_eof():
                 async with asyncio.timeout(self._idle_s_max):
                     part = await self.payload.read(_BUFFER_BYTES)
@@ -143,6 +147,12 @@ class Answer:
                     self._release()
                 if part:
                     yield part
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        """Free the connection when the body has been read, and give it up when it has not."""
+        try:
+            yield
         except TimeoutError:
             self.close()
             raise UpstreamTimeout from None

@@ -90,6 +90,10 @@ class Line(Generic[T]):
         self._pace = Pace(wait_s)
         self._called_at = 0.0
 
+    def __bool__(self) -> bool:
+        # Asked for every request, so without counting.
+        return bool(self._lanes)
+
     def __len__(self) -> int:
         return sum(len(lane) for lane in self._lanes.values())
 

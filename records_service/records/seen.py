@@ -5,8 +5,9 @@ Reads of many requests that arrive together are one statement (`shared.batching`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
@@ -21,6 +22,8 @@ from shared.batching import Batched
 from shared.errors import NotFound
 from shared.offload import OFFLOAD
 from shared.postgres import DATABASE
+
+_NONE: Final = Related()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,16 @@ async def see(app: web.Application, workspace_id: str, record_id: str) -> Seen:
 async def related_of(
     app: web.Application,
     workspace_id: str,
-    records: Iterable[tuple[Values, RecordRules]],
+    records: Collection[tuple[Values, RecordRules]],
     *,
     is_large: bool = False,
 ) -> Related:
     """Which of the records that these values name exist; one statement if they name any."""
+    for _, rules in records:
+        if rules.relations:
+            break
+    else:
+        return _NONE
 
     def named_in_all() -> tuple[frozenset[str], list[str]]:
         every = frozenset(i for values, rules in records for i in named(values, rules.relations))
@@ -76,6 +84,6 @@ async def related_of(
 
     asked, in_order = await app[OFFLOAD].run_if(is_large, workspace_id, named_in_all)
     if not asked:
-        return Related()
+        return _NONE
     async with app[DATABASE].acquire() as conn:
         return Related(asked, await store.existing(conn, workspace_id, in_order))

@@ -68,6 +68,11 @@ class Call:
 CALL: Final = web.RequestKey("call", Call)
 
 
+def call_of(request: web.Request) -> Call:
+    """What the edge knows about this request, and what its log lines will name."""
+    return request[CALL]
+
+
 def identity_of(request: web.Request) -> Identity:
     """Who asks. Always there on a route that is not open."""
     identity = request[CALL].identity
@@ -98,16 +103,6 @@ def name_route(request: web.Request, route: str) -> None:
     The caller sees to it that there are few such names.
     """
     request[CALL].route = route
-
-
-def name_upstream(request: web.Request, service: str) -> None:
-    """Whom the log line of this request names as the service that it was passed on to."""
-    request[CALL].upstream = service
-
-
-def name_caller(request: web.Request, caller: Identity) -> None:
-    """Whom the log lines of this request name as the caller, where no signed identity says it."""
-    request[CALL].caller = caller
 
 
 def name_peer(request: web.Request, peer: str) -> None:
