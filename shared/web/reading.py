@@ -116,11 +116,16 @@ def _parsed(raw: bytes, model: type[ModelT]) -> ModelT:
 
 
 def _reason(raw: bytes, error: orjson.JSONDecodeError) -> str:
-    """What is wrong with the text. The parser has no plain words for bytes that are no text."""
+    """What is wrong with the text, where the parser does not say it in plain words."""
     try:
         raw.decode()
     except UnicodeDecodeError:
         return "the body is not UTF-8"
+    if "infinity" in error.msg:
+        return (
+            f"the number at line {error.lineno} column {error.colno} is too large,"
+            " expected at most 1.797e308"
+        )
     return str(error)
 
 

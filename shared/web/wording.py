@@ -80,11 +80,18 @@ _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "enum": lambda bound: f"must be one of {bound['expected']}",
 }
 
+
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 _LENGTHS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "string_too_long": lambda bound: f"exceeds maximum length {bound['max_length']}",
-    "string_too_short": lambda bound: f"must have at least {bound['min_length']} characters",
-    "too_long": lambda bound: f"must have at most {bound['max_length']} items",
-    "too_short": lambda bound: f"must have at least {bound['min_length']} items",
+    "string_too_short": lambda bound: (
+        f"must have at least {_many(bound['min_length'], 'character')}"
+    ),
+    "too_long": lambda bound: f"must have at most {_many(bound['max_length'], 'item')}",
+    "too_short": lambda bound: f"must have at least {_many(bound['min_length'], 'item')}",
 }
 
 _REASONS: Final[Mapping[str, str]] = {

@@ -62,7 +62,7 @@ def named(text: str, **scope: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"segments": []}, "Field 'segments' must have at least 1 items, got 0"),
+        ({"segments": []}, "Field 'segments' must have at least 1 item, got 0"),
         (
             {"segments": [{"id": f"s{n}", "alias": f"s{n}", "name": "s"} for n in range(1_001)]},
             "Field 'segments' must have at most 1000 items, got 1001",

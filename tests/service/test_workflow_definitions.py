@@ -224,7 +224,7 @@ async def test_another_workspace_sees_nothing_of_it(service: RunningService, adm
         ({"name": 7}, "Field 'name' expects type 'string', got 'number'"),
         ({"states": {}}, "Field 'states' expects type 'array', got 'object'"),
         ({"transitions": None}, "Field 'transitions' expects type 'array', got 'null'"),
-        ({"states": []}, "Field 'states' must have at least 1 items, got 0"),
+        ({"states": []}, "Field 'states' must have at least 1 item, got 0"),
         ({"states": [{"name": "Draft"}]}, "Field 'states.0.id' is required"),
         (
             {"id": "Ä"},

@@ -130,3 +130,12 @@ def test_digits_in_texts_do_not_cost_a_second_reading(text: str, monkeypatch: py
     # A large body is read again at once: to search it would take longer.
     parse_body(orjson.dumps({"values": text + " " * (1 << 16)}), Body)
     assert len(again) == 2
+
+
+@pytest.mark.parametrize("literal", ["1e400", "-1e999", "9" * 400])
+def test_a_number_that_is_too_large_is_refused_by_its_place(literal: str):
+    with pytest.raises(ValidationError) as raised:
+        parse_body(b'{\n"values": %s}' % literal.encode(), Body)
+    assert raised.value.message == (
+        "Malformed JSON: the number at line 2 column 11 is too large, expected at most 1.797e308"
+    )

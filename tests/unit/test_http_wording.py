@@ -94,7 +94,7 @@ def refused(document: Any) -> list[Violation]:
             "Field 'madeAt' expects an ISO 8601 date and time, got 'yesterday'",
         ),
         ({"tags": "a"}, "/tags", "Field 'tags' expects type 'array', got 'string'"),
-        ({"tags": []}, "/tags", "Field 'tags' must have at least 1 items, got 0"),
+        ({"tags": []}, "/tags", "Field 'tags' must have at least 1 item, got 0"),
         ({"tags": ["a"] * 3}, "/tags", "Field 'tags' must have at most 2 items, got 3"),
         ({"tags": ["a", 2]}, "/tags/1", "Field 'tags.1' expects type 'string', got 'number'"),
         ({"parts": {}}, "/parts", "Field 'parts' expects type 'array', got 'object'"),
