@@ -772,6 +772,10 @@ async def test_what_is_not_there_is_null_at_every_depth(admin):
         assert "description" in found
         again = (await admin.put(f"/{path}", found)).ok()
         assert {**again, "updatedAt": 0} == {**found, "updatedAt": 0}
+    sku = (await admin.get("/attributes/attr-sku")).ok()
+    assert (sku["validation"]["maxLength"], sku["validation"]["min"]) == (None, None)
+    listed = (await admin.get("/attributes")).ok()
+    assert next(one for one in listed if one["id"] == "attr-sku") == sku
     await create(admin, "ent-a", price=1)
     history = (await admin.get("/records/ent-a/audit")).ok()["items"]
     assert [(one["fromStateId"], one["toStateId"], one["comment"]) for one in history] == [
