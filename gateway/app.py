@@ -119,10 +119,9 @@ class Gate:
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """One request: address, caller, rate, permission, and the way there and back."""
         deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
-        if request.method == hdrs.METH_OPTIONS:
-            preflight = self.answer_headers.preflight(request)
-            if preflight is not None:
-                return preflight
+        preflight = self.answer_headers.preflight(request)
+        if preflight is not None:
+            return preflight
         path, query = split_target(request.raw_path)
         call = call_of(request)
         call.peer = peer = peer_of(request, self.config.trusted_hops)

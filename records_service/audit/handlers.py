@@ -48,21 +48,14 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     role = await role_of(request)
     seen = await see(request.app, identity.workspace_id, request.match_info["id"])
     visible = seen.rules.access(role, seen.record.state_id).visible
-    rows, total, limit = await request.app[LISTS].read(
-        request.app[DATABASE],
-        identity.workspace_id,
-        partial(
-            store.page,
-            workspace_id=identity.workspace_id,
-            record_id=seen.record.id,
-            # What was hidden in an earlier record was decided by rules that are gone.
-            only_latest_record=role is not None,
-            # An entry without changes would tell when something hidden changed, and by whom.
-            visible=None if role is None else visible,
-            offset=asked.offset,
-            limit=asked.limit,
-            limit_is_asked=asked.limit_is_asked,
-        ),
+    rows, total, limit = await _page(
+        request,
+        asked,
+        record_id=seen.record.id,
+        # What was hidden in an earlier record was decided by rules that are gone.
+        only_latest_record=role is not None,
+        # An entry without changes would tell when something hidden changed, and by whom.
+        visible=None if role is None else visible,
     )
 
     def is_shown(attribute_id: str) -> bool:
@@ -96,19 +89,8 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     if not identity.unrestricted:
         raise PermissionDenied
     asked = read_query(request, AuditFilter)
-    rows, total, limit = await request.app[LISTS].read(
-        request.app[DATABASE],
-        identity.workspace_id,
-        partial(
-            store.page,
-            workspace_id=identity.workspace_id,
-            record_id=asked.entity_id,
-            user_id=asked.user_id,
-            action=asked.action,
-            offset=asked.offset,
-            limit=asked.limit,
-            limit_is_asked=asked.limit_is_asked,
-        ),
+    rows, total, limit = await _page(
+        request, asked, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
     )
     return json_response(
         {
@@ -117,6 +99,28 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
             "offset": asked.offset,
             "limit": limit,
         }
+    )
+
+
+async def _page(
+    request: web.Request, asked: Page, **filters: Any
+) -> tuple[Sequence[Record], int, int]:
+    """The entries of one page, how many there are in all, and the limit of the page.
+
+    `filters` are those of `store.page`.
+    """
+    workspace_id = identity_of(request).workspace_id
+    return await request.app[LISTS].read(
+        request.app[DATABASE],
+        workspace_id,
+        partial(
+            store.page,
+            workspace_id=workspace_id,
+            offset=asked.offset,
+            limit=asked.limit,
+            limit_is_asked=asked.limit_is_asked,
+            **filters,
+        ),
     )
 
 

@@ -365,10 +365,8 @@ async def _answer(
     headers = {"ETag": entity_tag(seen.record.version)}
     if location is not None:
         headers["Location"] = location
-    told_record = (
-        await request.app[OFFLOAD].run(share, shown, seen.record, seen.rules, access, related)
-        if is_large
-        else shown(seen.record, seen.rules, access, related)
+    told_record = await request.app[OFFLOAD].run_if(
+        is_large, share, shown, seen.record, seen.rules, access, related
     )
     return json_response(told_record, status=status, headers=headers)
 

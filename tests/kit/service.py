@@ -66,6 +66,15 @@ class RunningService:
         """Somebody who did not come through the gateway."""
         return Caller(self._session, self.url)
 
+    async def waits_for_a_lock(self) -> bool:
+        """Whether a statement in the database of the service waits for a lock."""
+        return bool(
+            await self.database.fetchval(
+                """SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+            )
+        )
+
     async def staged(self) -> list[Event]:
         """What waits in the outbox, oldest first."""
         rows = await self.database.fetch("SELECT document::text AS news FROM outbox ORDER BY id")

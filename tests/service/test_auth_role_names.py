@@ -191,22 +191,13 @@ async def test_a_save_that_is_being_committed_is_waited_for(
             news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(auth, news)))
             # Until it waits for the save, or is over without having waited.
-            await eventually(lambda: hearing[0].done() or waits(auth))
+            await eventually(lambda: hearing[0].done() or auth.waits_for_a_lock())
         await stage(conn, event)
 
     monkeypatch.setattr(commands.outbox, "stage", staging)
     (await admin.post("/roles", on_all(cost="hidden"))).ok()
     await hearing[0]
     assert await words(admin) == {"*": {"attr-c": "hidden"}}
-
-
-async def waits(auth: RunningService) -> bool:
-    return bool(
-        await auth.database.fetchval(
-            """SELECT count(*) FROM pg_stat_activity
-                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-        )
-    )
 
 
 async def test_a_change_of_the_role_that_is_under_way_is_waited_for(
@@ -221,7 +212,7 @@ async def test_a_change_of_the_role_that_is_under_way_is_waited_for(
         if not hearing:
             news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(auth, news)))
-            await eventually(lambda: hearing[0].done() or waits(auth))
+            await eventually(lambda: hearing[0].done() or auth.waits_for_a_lock())
         await update(conn, role)
 
     monkeypatch.setattr(commands.store, "update", updating)

@@ -189,22 +189,13 @@ async def test_a_save_that_is_being_committed_is_waited_for(
         if not hearing:
             news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(service, news)))
-            await eventually(lambda: hearing[0].done() or waits(service))
+            await eventually(lambda: hearing[0].done() or service.waits_for_a_lock())
         await stage(conn, event)
 
     monkeypatch.setattr(commands.outbox, "stage", staging)
     (await admin.post("/workflows", flow(hidden=["cost"]))).ok()
     await hearing[0]
     assert await lists(admin) == {"hidden": ["attr-c"]}
-
-
-async def waits(service: RunningService) -> bool:
-    return bool(
-        await service.database.fetchval(
-            """SELECT count(*) FROM pg_stat_activity
-                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-        )
-    )
 
 
 async def test_a_change_of_the_workflow_that_is_under_way_is_waited_for(
@@ -219,7 +210,7 @@ async def test_a_change_of_the_workflow_that_is_under_way_is_waited_for(
         if not hearing:
             news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(service, news)))
-            await eventually(lambda: hearing[0].done() or waits(service))
+            await eventually(lambda: hearing[0].done() or service.waits_for_a_lock())
         return await update(conn, workspace_id, workflow)
 
     monkeypatch.setattr(commands.store, "update", updating)
