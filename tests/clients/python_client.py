@@ -13,6 +13,7 @@ import sys
 from http import HTTPStatus
 
 from sigma_pim_client import AuthenticatedClient, Client
+from sigma_pim_client.api.api_keys import create_api_key
 from sigma_pim_client.api.authentication import log_in
 from sigma_pim_client.api.records import (
     create_record,
@@ -24,12 +25,15 @@ from sigma_pim_client.api.records import (
 from sigma_pim_client.api.roles import get_role, replace_role
 from sigma_pim_client.models import (
     ApiError,
+    ApiKeyDraft,
+    ApiKeyPermission,
     AttributePermission,
     AttributePermissions,
     BlockingCode,
     Completeness,
     ErrorCode,
     LoginRequest,
+    NewApiKey,
     Record,
     RecordChanges,
     RecordDraft,
@@ -126,6 +130,19 @@ def write_records(client: AuthenticatedClient) -> Record:
     return changed.parsed
 
 
+def write_without_reading(client: AuthenticatedClient, url: str) -> None:
+    """A key without `read` is answered the id only: no `Record`, so the raw answer is read."""
+    draft = ApiKeyDraft(name="Stock levels", permissions=[ApiKeyPermission.UPDATE_DATA])
+    key = create_api_key.sync(client=client, body=draft)
+    assert isinstance(key, NewApiKey)
+    writer = Client(base_url=url, headers={"X-Sigma-ApiKey": key.key})
+    changes = RecordChanges(values=values(description=[ValueEntry(value="Written unread")]))
+    answer = writer.get_httpx_client().put("/api/v1/records/ent-generated", json=changes.to_dict())
+    assert answer.status_code == HTTPStatus.OK, answer.text
+    assert answer.json() == {"id": "ent-generated"}
+    assert answer.headers["ETag"]
+
+
 def write_a_role_back(client: AuthenticatedClient) -> None:
     before = get_role.sync("role-editor", client=client)
     assert isinstance(before, Role)
@@ -177,6 +194,7 @@ def main() -> None:
     url, email, password = sys.argv[1:]
     client = logged_in(url, email, password)
     record = write_records(client)
+    write_without_reading(client, url)
     write_a_role_back(client)
     walk_the_lifecycle(client, record)
     print("everything was as expected")  # noqa: T201 - the test reads it

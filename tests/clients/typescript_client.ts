@@ -85,6 +85,22 @@ async function writeRecords(client: Client): Promise<void> {
   assert.equal(told(cleared).values["description"], undefined);
 }
 
+/** A key without `read` is answered the id only, whatever the type says. */
+async function writeWithoutReading(client: Client, baseUrl: string): Promise<void> {
+  const draft: components["schemas"]["ApiKeyDraft"] = {
+    name: "Stock levels",
+    permissions: ["update-data"],
+  };
+  const key = told(await client.POST("/api/v1/api-keys", { body: draft }));
+  const headers = { "X-Sigma-ApiKey": key.key };
+  const written = await createClient<paths>({ baseUrl, headers }).PUT("/api/v1/records/{id}", {
+    params: { path: { id } },
+    body: { values: { description: [{ scope: {}, value: "Written unread" }] } },
+  });
+  assert.deepEqual(told(written), { id });
+  assert.ok(written.response.headers.has("ETag"));
+}
+
 async function writeARoleBack(client: Client): Promise<void> {
   const params = { path: { id: "role-editor" } };
   const before: Role = told(await client.GET("/api/v1/roles/{id}", { params }));
@@ -125,6 +141,7 @@ assert.ok(url !== undefined && email !== undefined && password !== undefined);
 const client = createClient<paths>({ baseUrl: url });
 await logIn(client, email, password);
 await writeRecords(client);
+await writeWithoutReading(client, url);
 await writeARoleBack(client);
 await walkTheLifecycle(client);
 console.log("everything was as expected");

@@ -299,6 +299,31 @@ def test_every_operation_says_what_a_key_and_a_role_need():
         assert "Role: " in said
 
 
+WITHOUT_READ = (
+    'An API key without the permission `read` gets only the `id`, `{"id": "..."}`, and the'
+    " version as `ETag`."
+)
+
+
+def test_every_write_says_what_a_key_without_read_is_answered():
+    """Schemas show what everybody else gets; tests/e2e/test_permissions.py asks every write."""
+    writes = 0
+    for method, path, operation in operations():
+        (success,) = (told for status, told in operation["responses"].items() if status < "300")
+        permission = operation.get("x-api-key-permission", "read")
+        is_write = permission != "read" and "content" in success
+        assert (WITHOUT_READ in success["description"]) == is_write, f"{method} {path}"
+        if is_write:
+            writes += 1
+            assert "ETag" in success["headers"]
+            schema = success["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            assert "id" in SHIPPED["components"]["schemas"][schema]["required"]
+    assert writes > 10
+    introduced = " ".join(SHIPPED["info"]["description"].split())
+    said = 'gets only `{"id": "..."}`, and the version as `ETag`, in answer to a write'
+    assert f"An API key without the permission `read` {said}" in introduced
+
+
 def _parts(node: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every schema below this one, with its place; examples are no schemas."""
     if isinstance(node, list):
