@@ -36,6 +36,7 @@ from shared.config import PREFIX, ConfigError, DatabaseUrl, load
 from shared.errors import ApiError, Conflict, NotFound, ServiceUnavailable, ValidationError
 from shared.ids import is_id
 from shared.postgres import Database
+from shared.quoting import counted
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -93,7 +94,7 @@ async def _create_workspace(db: Database, asked: argparse.Namespace) -> str:
     workspace = await workspaces.create(db, asked.id, asked.name, asked.record_limit)
     return (
         f"Workspace '{workspace.id}' created, with role 'role-admin'"
-        f" and room for {workspace.record_limit} records"
+        f" and room for {counted(workspace.record_limit, 'record')}"
     )
 
 
@@ -109,7 +110,7 @@ async def _list_workspaces(db: Database, _asked: argparse.Namespace) -> str:
 
 async def _set_record_limit(db: Database, asked: argparse.Namespace) -> str:
     workspace = await workspaces.set_record_limit(db, asked.workspace, asked.limit)
-    return f"Workspace '{workspace.id}' has room for {workspace.record_limit} records"
+    return f"Workspace '{workspace.id}' has room for {counted(workspace.record_limit, 'record')}"
 
 
 async def _create_user(db: Database, asked: argparse.Namespace) -> str:

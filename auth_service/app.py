@@ -67,7 +67,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
     app[LOGINS] = Turns(wait_s=config.wait_seconds)
     app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled
-    app[ROLES_MAX] = Bound("roles", "roles", config.roles_max, config.roles_bytes_max)
-    app[API_KEYS_MAX] = Bound("api_keys", "API keys", config.api_keys_max)
+    app[ROLES_MAX] = Bound("roles", "role", config.roles_max, config.roles_bytes_max)
+    app[API_KEYS_MAX] = Bound("api_keys", "API key", config.api_keys_max)
     app[PIECES] = pieces()
     return app

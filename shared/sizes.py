@@ -9,7 +9,7 @@ grow ends with `check`.
     ...
     async with db.transaction() as conn:
         await store.insert(conn, thing)
-        await sizes.check(conn, workspace_id, Bound("things", "things", 1_000, 64 << 20))
+        await sizes.check(conn, workspace_id, Bound("things", "thing", 1_000, 64 << 20))
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final
 
 from shared.errors import LimitExceeded
 from shared.postgres import Conn
+from shared.quoting import counted
 
 SCHEMA: Final = """
 CREATE TABLE sizes (
@@ -35,7 +36,7 @@ CREATE TABLE sizes (
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The limits of a workspace for one table; `called` is the name of its objects in messages."""
+    """The limits of a workspace for one table; `called` is the name of one object in messages."""
 
     table: str
     called: str
@@ -108,11 +109,11 @@ async def check(conn: Conn, workspace_id: str, bound: Bound) -> None:
     assert after is not None
     if after["objects"] > max(bound.objects_max, before["objects"]):
         raise LimitExceeded(
-            f"This workspace may have at most {bound.objects_max} {bound.called},"
+            f"This workspace may have at most {counted(bound.objects_max, bound.called)},"
             f" got {after['objects']}"
         )
     if bound.bytes_max is not None and after["bytes"] > max(bound.bytes_max, before["bytes"]):
         raise LimitExceeded(
-            f"The {bound.called} of this workspace may have at most {bound.bytes_max} bytes,"
+            f"The {bound.called}s of this workspace may have at most {bound.bytes_max} bytes,"
             f" got {after['bytes']}"
         )

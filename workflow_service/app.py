@@ -55,7 +55,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[ASKERS] = Turns(max(1, config.database_connections_max // 4), wait_s=config.wait_seconds)
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     app[WORKFLOWS_MAX] = Bound(
-        "workflows", "workflows", config.workflows_max, config.workflows_bytes_max
+        "workflows", "workflow", config.workflows_max, config.workflows_bytes_max
     )
     app[DEFINITIONS] = Definitions()
     app[PIECES] = pieces()

@@ -18,19 +18,21 @@ from auth_service.roles.model import (
 from auth_service.roles.naming import Dictionary, attributes_of
 from auth_service.roles.resolution import permissions
 from shared import outbox
-from shared.errors import Conflict, LimitExceeded, NotFound, PermissionDenied, PreconditionFailed
-from shared.identity import Flag, Identity, Permission
+from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
+from shared.identity import Flag, Permission
 from shared.listing import list_response
 from shared.postgres import DATABASE, Record
 from shared.versions import if_match
 from shared.web import (
     NAMES_BODY,
     Routes,
+    asked_on_behalf_of,
     identity_of,
     json_response,
     no_content,
     read_body,
     to_json,
+    versioned_response,
 )
 
 routes = Routes(
@@ -178,7 +180,7 @@ async def resolve_role(request: web.Request) -> web.StreamResponse:
 @routes.internal_get("/internal/roles/{id}")
 async def get_role_document(request: web.Request) -> web.StreamResponse:
     """The whole role with its version, for a service that keeps a copy."""
-    identity = _caller(request)
+    identity = asked_on_behalf_of(request)
     async with request.app[DATABASE].acquire() as conn:
         role = await store.get(conn, identity.workspace_id, request.match_info["id"])
     return json_response(role.document())
@@ -190,7 +192,7 @@ async def find_missing_roles(request: web.Request) -> web.StreamResponse:
 
     A deletion of one that has asked whether workflows name it asks again.
     """
-    identity = _caller(request)
+    identity = asked_on_behalf_of(request)
     asked = await read_body(request, MissingRolesRequest)
     async with request.app[DATABASE].acquire() as conn:
         claimed = await store.claim(conn, identity.workspace_id, asked.ids)
@@ -202,16 +204,5 @@ def _rendered(row: Record) -> bytes:
     return to_json(store.parsed(row).public())
 
 
-def _caller(request: web.Request) -> Identity:
-    """On whose behalf a service asks; a service has no workspace of its own."""
-    identity = identity_of(request)
-    if identity.kind == "service":
-        raise PermissionDenied
-    return identity
-
-
 def _answer(role: Role, *, status: int = 200, location: str | None = None) -> web.StreamResponse:
-    headers = {"ETag": f'"{role.version}"'}
-    if location is not None:
-        headers["Location"] = location
-    return json_response(role.public(), status=status, headers=headers)
+    return versioned_response(role.public(), role.version, status=status, location=location)

@@ -13,7 +13,14 @@ from shared.bounds import AtMost
 from shared.errors import PermissionDenied
 from shared.identity import Flag, Identity
 from shared.postgres import DATABASE
-from shared.web import Routes, identity_of, json_response, no_content, read_body
+from shared.web import (
+    Routes,
+    asked_on_behalf_of,
+    identity_of,
+    json_response,
+    no_content,
+    read_body,
+)
 
 STATES_MAX = 1_000
 REFERENCES_MAX = 1_000
@@ -147,9 +154,7 @@ async def check_references(request: web.Request) -> web.StreamResponse:
 
 def _modeller(request: web.Request) -> Identity:
     """On whose behalf workflow_service asks: somebody who may change workflows."""
-    identity = identity_of(request)
-    if identity.kind == "service":
-        raise PermissionDenied
+    identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_SCHEMAS)
     return identity
 

@@ -21,8 +21,8 @@ from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 from shared.listing import list_response
 from shared.postgres import DATABASE
-from shared.versions import entity_tag, if_match
-from shared.web import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
+from shared.versions import if_match
+from shared.web import SMALL_BODY, Routes, identity_of, no_content, read_body, versioned_response
 
 routes = Routes(
     tag="Option lists",
@@ -190,5 +190,4 @@ def _value_answer(
     value: OptionValue, option_list: Part, *, status: int = 200
 ) -> web.StreamResponse:
     """A value; the version that counts is its list's."""
-    headers = {"ETag": entity_tag(option_list.version)}
-    return json_response(value.shown(), status=status, headers=headers)
+    return versioned_response(value.shown(), option_list.version, status=status)

@@ -18,23 +18,20 @@ from pydantic import BaseModel
 from records_service.parts.model import Kind, Part
 from shared.listing import Render
 from shared.postgres import Record
-from shared.versions import entity_tag
-from shared.web import json_response, to_json
+from shared.web import to_json, versioned_response
 
 _Shape = type[BaseModel]
 
 
 def answer(part: Part, shape: _Shape) -> web.Response:
     """A part that is there."""
-    return json_response(shown(part, shape), headers={"ETag": entity_tag(part.version)})
+    return versioned_response(shown(part, shape), part.version)
 
 
 def created(kind: Kind, part: Part, shape: _Shape) -> web.Response:
     """A new part, and where it is from now on."""
-    return json_response(
-        shown(part, shape),
-        status=201,
-        headers={"ETag": entity_tag(part.version), "Location": f"{kind.path}/{part.id}"},
+    return versioned_response(
+        shown(part, shape), part.version, status=201, location=f"{kind.path}/{part.id}"
     )
 
 

@@ -54,7 +54,7 @@ from shared.ids import check_same_id
 from shared.offload import OFFLOAD, Large
 from shared.postgres import DATABASE
 from shared.quoting import told
-from shared.versions import entity_tag, if_match
+from shared.versions import if_match
 from shared.web import (
     TEXT_BODY,
     Routes,
@@ -65,6 +65,7 @@ from shared.web import (
     read_body,
     read_query,
     to_json,
+    versioned_response,
 )
 
 routes = Routes(
@@ -362,13 +363,10 @@ async def _answer(
     is_large = isinstance(values, Large)
     related = await related_of(request.app, share, [(values, seen.rules)], is_large=is_large)
     access = seen.rules.access(caller.role, seen.record.state_id)
-    headers = {"ETag": entity_tag(seen.record.version)}
-    if location is not None:
-        headers["Location"] = location
     told_record = await request.app[OFFLOAD].run_if(
         is_large, share, shown, seen.record, seen.rules, access, related
     )
-    return json_response(told_record, status=status, headers=headers)
+    return versioned_response(told_record, seen.record.version, status=status, location=location)
 
 
 async def _page(request: web.Request, asked: RecordFilter) -> tuple[Listing, Blueprint]:

@@ -34,11 +34,13 @@ from shared.web.answering import (
     names_media_type,
     no_content,
     to_json,
+    versioned_response,
 )
 from shared.web.call import (
     DEADLINE_HEADER,
     REQUEST_ID_HEADER,
     TRACE_HEADER,
+    asked_on_behalf_of,
     call_of,
     has_large_body,
     identity_of,
@@ -197,6 +199,7 @@ __all__ = [
     "Page",
     "Route",
     "Routes",
+    "asked_on_behalf_of",
     "call_of",
     "error_response",
     "has_large_body",
@@ -211,4 +214,5 @@ __all__ = [
     "request_id_of",
     "seconds_left",
     "to_json",
+    "versioned_response",
 ]

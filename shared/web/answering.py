@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from shared.errors import BY_CODE, ApiError
+from shared.versions import entity_tag
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -26,6 +27,16 @@ def json_response(
     """An answer in JSON: dataclasses, models, sets, `orjson.Fragment`; times in ISO ms with Z."""
     told = {hdrs.CONTENT_TYPE: JSON} if headers is None else {hdrs.CONTENT_TYPE: JSON, **headers}
     return web.Response(body=to_json(value), status=status, headers=told)
+
+
+def versioned_response(
+    value: Any, version: int, *, status: int = 200, location: str | None = None
+) -> web.Response:
+    """An object in JSON, with its version as `ETag` and, if it is new, its path as `Location`."""
+    headers: dict[str, str] = {hdrs.ETAG: entity_tag(version)}
+    if location is not None:
+        headers[hdrs.LOCATION] = location
+    return json_response(value, status=status, headers=headers)
 
 
 def to_json(value: Any) -> bytes:

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shared.errors import Unauthorized
+from shared.errors import PermissionDenied, Unauthorized
 from shared.identity import Identity
 
 REQUEST_ID_HEADER: Final = "X-Request-Id"
@@ -78,6 +78,17 @@ def identity_of(request: web.Request) -> Identity:
     identity = request[CALL].identity
     if identity is None:
         raise Unauthorized("Missing authentication")
+    return identity
+
+
+def asked_on_behalf_of(request: web.Request) -> Identity:
+    """The user or API key on whose behalf another service asks.
+
+    Raises `PermissionDenied` if the service asks in its own name: it has no workspace.
+    """
+    identity = identity_of(request)
+    if identity.kind == "service":
+        raise PermissionDenied
     return identity
 
 

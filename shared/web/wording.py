@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from shared.errors import ValidationError, Violation
 from shared.json_types import js_type
 from shared.numbers import NOT_KEPT
-from shared.quoting import told
+from shared.quoting import counted, told
 
 TOLD_VIOLATIONS_MAX: Final = 100
 ERRORS_LOOKED_AT_MAX: Final = 20_000
@@ -81,17 +81,13 @@ _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 }
 
 
-def _many(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
 _LENGTHS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "string_too_long": lambda bound: f"exceeds maximum length {bound['max_length']}",
     "string_too_short": lambda bound: (
-        f"must have at least {_many(bound['min_length'], 'character')}"
+        f"must have at least {counted(bound['min_length'], 'character')}"
     ),
-    "too_long": lambda bound: f"must have at most {_many(bound['max_length'], 'item')}",
-    "too_short": lambda bound: f"must have at least {_many(bound['min_length'], 'item')}",
+    "too_long": lambda bound: f"must have at most {counted(bound['max_length'], 'item')}",
+    "too_short": lambda bound: f"must have at least {counted(bound['min_length'], 'item')}",
 }
 
 _REASONS: Final[Mapping[str, str]] = {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
-from shared import inbox, outbox
+from shared import inbox, listing, outbox
 from shared.bus import Bus
 from shared.postgres import Database
 from shared.topology import Queue
@@ -74,3 +77,27 @@ async def bus(amqp_url: str, queue: Queue) -> AsyncIterator[Bus]:
     opened.start()
     yield opened
     await opened.stop()
+
+
+@dataclass
+class Rendered:
+    """How lists were rendered: the number of rows of each piece, and the threads."""
+
+    pieces: list[int] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> Rendered:
+    """What is noted of lists from now on. The smallest is large enough for a thread."""
+    noted = Rendered()
+    render = listing._render
+
+    def noting(rows: Any, one: Any) -> bytes:
+        noted.pieces.append(len(rows))
+        noted.threads.add(threading.get_ident())
+        return render(rows, one)
+
+    monkeypatch.setattr(listing, "_render", noting)
+    monkeypatch.setattr(listing, "_INLINE_BYTES_MAX", 10)
+    return noted

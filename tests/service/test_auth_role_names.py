@@ -21,6 +21,7 @@ from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
+from tests.service.naming_events import named
 from tests.service.test_auth_roles import (
     TOKEN_KEYS,
     WS,
@@ -42,26 +43,6 @@ ASKED_AT = 7
 @pytest.fixture
 def admin(auth: RunningService) -> Caller:
     return auth.as_(identities.admin())
-
-
-def named(
-    kind: str,
-    part_id: str,
-    alias: str,
-    model_version: int,
-    *,
-    others: tuple[str, ...] = (),
-    former: tuple[str, ...] = (),
-) -> Event:
-    data = {
-        "id": part_id,
-        "alias": alias,
-        "version": model_version,
-        "modelVersion": model_version,
-        "othersNamed": list(others),
-        "formerAliases": list(former),
-    }
-    return Event(kind, "/records_service", WS, part_id, data)
 
 
 async def tell(auth: RunningService, event: Event) -> None:

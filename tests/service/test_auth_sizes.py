@@ -17,6 +17,7 @@ from shared import listing
 from tests.kit import identities
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
+from tests.service.conftest import Rendered
 
 WS = "ws-test"
 TOKEN_KEYS = "test=" + "QUFB" * 11 + "QQ=="
@@ -147,7 +148,7 @@ async def test_two_processes_do_not_pass_the_bound_together(services: Services):
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
 async def test_lists_are_read_in_pieces_beside_the_event_loop_whole_and_in_order(
-    services: Services, monkeypatch: pytest.MonkeyPatch, rows: int
+    services: Services, rendered: Rendered, monkeypatch: pytest.MonkeyPatch, rows: int
 ):
     auth, admin = await started(services)
     wide = [{"schemaId": "*", "attributePermissions": {"*": "write"}}]
@@ -156,32 +157,21 @@ async def test_lists_are_read_in_pieces_beside_the_event_loop_whole_and_in_order
         (await admin.post("/api-keys", key(f"k{n}"))).ok()
     await auth.database.execute("UPDATE roles SET created_at = '2026-01-01'")
     await auth.database.execute("UPDATE api_keys SET created_at = '2026-01-01'")
-    pieces: list[int] = []
-    threads: set[int] = set()
-    render = listing._render
-
-    def watched(rows: Any, one: Any) -> bytes:
-        pieces.append(len(rows))
-        threads.add(threading.get_ident())
-        return render(rows, one)
-
-    monkeypatch.setattr(listing, "_render", watched)
-    monkeypatch.setattr(listing, "_INLINE_BYTES_MAX", 10)
     monkeypatch.setattr(listing, "PIECE_ROWS", rows)
     monkeypatch.setattr(listing, "PIECE_BYTES", 30)
     listed = (await admin.get("/roles")).ok()
     assert [one["id"] for one in listed] == ["role-admin", *(f"role-r{n}" for n in range(6))]
     for one in listed:
         assert one == (await admin.get(f"/roles/{one['id']}")).ok()
-    assert sum(pieces) == 7
-    assert max(pieces) < 7
-    pieces.clear()
+    assert sum(rendered.pieces) == 7
+    assert max(rendered.pieces) < 7
+    rendered.pieces.clear()
     keys = (await admin.get("/api-keys")).ok()
     assert [one["id"] for one in keys] == [f"apikey-k{n}" for n in range(6)]
     assert keys[0].keys() == {"id", "name", "permissions", "active", "createdAt", "lastUsedAt"}
-    assert sum(pieces) == 6
-    assert max(pieces) < 6
-    assert threading.get_ident() not in threads
+    assert sum(rendered.pieces) == 6
+    assert max(rendered.pieces) < 6
+    assert threading.get_ident() not in rendered.threads
 
 
 async def test_the_event_of_a_role_is_small_however_large_the_role_is(services: Services):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 import pytest
 
 from records_service.option_lists import store as option_lists
 from shared import listing
 from tests.kit.sigma import Caller
+from tests.service.conftest import Rendered
 from tests.service.model_world import World, admin, other_world, running, schema, world
 
 __all__ = ["admin", "other_world", "running", "world"]
@@ -57,33 +57,22 @@ async def test_a_list_that_is_read_in_pieces_is_whole_and_in_order(
 
 
 async def test_a_large_list_is_rendered_in_bounded_pieces_beside_the_event_loop(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    world: World, admin: Caller, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
 ):
     await furnish(world, admin, 6)
     expected = {path: (await admin.get(path)).ok() for path in PATHS}
-    pieces: list[int] = []
-    threads: set[int] = set()
-    render = listing._render
-
-    def watched(rows: Any, one: Any) -> bytes:
-        pieces.append(len(rows))
-        threads.add(threading.get_ident())
-        return render(rows, one)
-
-    monkeypatch.setattr(listing, "_render", watched)
-    monkeypatch.setattr(listing, "_INLINE_BYTES_MAX", 10)
     monkeypatch.setattr(listing, "BUFFERED_BYTES_MAX", 1_000)
     monkeypatch.setattr(listing, "PIECE_BYTES", 300)
     monkeypatch.setattr(option_lists, "PIECE_VALUES", 8)
     for path in PATHS:
-        pieces.clear()
+        rendered.pieces.clear()
         answer = await admin.get(path)
         assert answer.ok() == expected[path]
-        assert len(pieces) > 1, path
-        assert max(pieces) < 6, path
+        assert len(rendered.pieces) > 1, path
+        assert max(rendered.pieces) < 6, path
         assert answer.headers["Transfer-Encoding"] == "chunked"
         assert answer.headers["Content-Type"] == "application/json"
-    assert threading.get_ident() not in threads
+    assert threading.get_ident() not in rendered.threads
 
 
 async def test_a_list_of_usual_size_tells_its_length(world: World, admin: Caller):

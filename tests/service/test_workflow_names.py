@@ -16,6 +16,7 @@ from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
+from tests.service.naming_events import WS, named
 from tests.service.test_workflow_definitions import Neighbours, neighbours, service
 from workflow_service.app import create_app
 from workflow_service.config import Config
@@ -24,7 +25,6 @@ from workflow_service.workflows import commands
 
 __all__ = ["neighbours", "service"]
 
-WS = "ws-test"
 ASKED_AT = 7
 """The version of the model at which `neighbours` answers."""
 
@@ -36,26 +36,6 @@ def admin(service: RunningService) -> Caller:
 
 def flow(**lists: list[str]) -> dict[str, Any]:
     return workflow_body("life", {"draft": lists}, [])
-
-
-def named(
-    kind: str,
-    attribute_id: str,
-    alias: str,
-    model_version: int,
-    *,
-    others: tuple[str, ...] = (),
-    former: tuple[str, ...] = (),
-) -> Event:
-    data = {
-        "id": attribute_id,
-        "alias": alias,
-        "version": model_version,
-        "modelVersion": model_version,
-        "othersNamed": list(others),
-        "formerAliases": list(former),
-    }
-    return Event(kind, "/records_service", WS, attribute_id, data)
 
 
 async def tell(service: RunningService, event: Event) -> None:

@@ -14,6 +14,7 @@ from tests.kit import identities
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
+from tests.service.conftest import Rendered
 from workflow_service.app import create_app
 from workflow_service.config import Config
 from workflow_service.workflows import definitions, store
@@ -120,7 +121,7 @@ async def test_what_is_too_much_already_may_change_and_shrink(services: Services
     (await admin.put("/workflows/wf-a", workflow("a", description="x" * 999))).ok()
     (await admin.delete("/workflows/wf-b")).ok()
     assert (await admin.post("/workflows", workflow("d"))).body["message"] == (
-        "This workspace may have at most 1 workflows, got 3"
+        "This workspace may have at most 1 workflow, got 3"
     )
 
 
@@ -150,24 +151,13 @@ async def test_a_workflow_has_a_bound_in_bytes(services: Services):
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 100])
 async def test_the_list_is_read_in_pieces_beside_the_event_loop_whole_and_in_order(
-    services: Services, monkeypatch: pytest.MonkeyPatch, rows: int
+    services: Services, rendered: Rendered, monkeypatch: pytest.MonkeyPatch, rows: int
 ):
     service, admin = await started(services)
     (await service.as_(identities.admin("ws-other")).post("/workflows", workflow("x"))).ok()
     for n in range(7):
         (await admin.post("/workflows", workflow(f"w{n}", description="x" * 300))).ok()
     await service.database.execute("UPDATE workflows SET created_at = '2026-01-01'")
-    pieces: list[int] = []
-    threads: set[int] = set()
-    render = listing._render
-
-    def watched(rows: Any, one: Any) -> bytes:
-        pieces.append(len(rows))
-        threads.add(threading.get_ident())
-        return render(rows, one)
-
-    monkeypatch.setattr(listing, "_render", watched)
-    monkeypatch.setattr(listing, "_INLINE_BYTES_MAX", 10)
     monkeypatch.setattr(listing, "BUFFERED_BYTES_MAX", 1_000)
     monkeypatch.setattr(listing, "PIECE_ROWS", rows)
     monkeypatch.setattr(listing, "PIECE_BYTES", 2_000)
@@ -175,11 +165,11 @@ async def test_the_list_is_read_in_pieces_beside_the_event_loop_whole_and_in_ord
     assert [one["id"] for one in answer.ok()] == [f"wf-w{n}" for n in range(7)]
     for one in answer.body:
         assert one == (await admin.get(f"/workflows/{one['id']}")).ok()
-    assert len(pieces) > 1
-    assert max(pieces) < 7
-    assert sum(pieces) == 7
+    assert len(rendered.pieces) > 1
+    assert max(rendered.pieces) < 7
+    assert sum(rendered.pieces) == 7
     assert answer.headers["Transfer-Encoding"] == "chunked"
-    assert threading.get_ident() not in threads
+    assert threading.get_ident() not in rendered.threads
 
 
 async def asked(admin: Caller, version: int, target: str = "state-done") -> Any:

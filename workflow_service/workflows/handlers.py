@@ -6,19 +6,21 @@ from typing import Any
 
 from aiohttp import web
 
-from shared.errors import Conflict, LimitExceeded, NotFound, PermissionDenied, PreconditionFailed
-from shared.identity import Flag, Identity, Permission
+from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
+from shared.identity import Flag, Permission
 from shared.listing import list_response
 from shared.postgres import DATABASE, Record
 from shared.versions import if_match
 from shared.web import (
     SMALL_BODY,
     Routes,
+    asked_on_behalf_of,
     identity_of,
     json_response,
     no_content,
     read_body,
     to_json,
+    versioned_response,
 )
 from workflow_service.workflows import commands, gates, store
 from workflow_service.workflows.commands import WORKFLOWS_MAX
@@ -143,7 +145,7 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
 )
 async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
     """A schema is about to be saved with this workflow; the definition comes back."""
-    identity = _caller(request)
+    identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_SCHEMAS)
     asked = await read_body(request, ReferenceDraft)
     workflow = await commands.refer(
@@ -158,7 +160,7 @@ async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
 @routes.internal_post("/internal/roles/{id}/named")
 async def find_naming(request: web.Request) -> web.StreamResponse:
     """Some workflows with this role at a gate, those counted that are being saved now."""
-    identity = _caller(request)
+    identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
     place = request.app[ASKERS].of(ASKERS)
     async with place, request.app[DATABASE].transaction() as conn:
@@ -175,7 +177,7 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
     A score is worth something only for the definition it was computed from: for another version the
     current definition comes back instead of a decision.
     """
-    identity = _caller(request)
+    identity = asked_on_behalf_of(request)
     asked = await read_body(request, StepQuestion)
     workflow = await request.app[DEFINITIONS].current(
         request.app, identity.workspace_id, request.match_info["id"]
@@ -200,21 +202,10 @@ def _rendered(row: Record) -> bytes:
     return to_json(store.parsed(row).public())
 
 
-def _caller(request: web.Request) -> Identity:
-    """The caller for whom a record or schema is changed; a service has no workspace of its own."""
-    identity = identity_of(request)
-    if identity.kind == "service":
-        raise PermissionDenied
-    return identity
-
-
 def _answer(
     workflow: Workflow, *, status: int = 200, location: str | None = None
 ) -> web.StreamResponse:
-    headers = {"ETag": f'"{workflow.version}"'}
-    if location is not None:
-        headers["Location"] = location
-    return json_response(workflow.public(), status=status, headers=headers)
+    return versioned_response(workflow.public(), workflow.version, status=status, location=location)
 
 
 def _step_answer(step: Transition, closed: tuple[gates.Closed, ...]) -> dict[str, Any]:
