@@ -240,9 +240,9 @@ async def _check_rights(
         counted = [old.id, *(guard["attributeId"] for guard in body["guards"])]
         await check_readable(conn, workspace_id, role, counted, "/validation/required")
     if turned_on(old.body, body, "unique"):
-        held = await permissions.holding(conn, workspace_id, [old.id])
+        lost = await permissions.lost(conn, workspace_id, [old.id])
         write = AttributePermission.WRITE
-        if await out_of_reach(conn, workspace_id, role, [old.id], write, held):
+        if await out_of_reach(conn, workspace_id, role, [old.id], write, lost):
             raise denied(
                 ["/validation/unique"], "This compares values that your role may not write"
             )
@@ -264,9 +264,9 @@ async def _check_guards(
     if role is None or not coming:
         return
     looked_at = set(coming.values())
-    # Also where records hold values that their schema has lost: it may get the attribute back.
-    held = await permissions.holding(conn, workspace_id, looked_at)
-    hidden = await out_of_reach(conn, workspace_id, role, looked_at, AttributePermission.READ, held)
+    # Also where a schema has lost it and records may hold values: it may get the attribute back.
+    lost = await permissions.lost(conn, workspace_id, looked_at)
+    hidden = await out_of_reach(conn, workspace_id, role, looked_at, AttributePermission.READ, lost)
     if hidden:
         raise denied(
             [f"/guards/{place}/attributeId" for place, one in coming.items() if one in hidden],

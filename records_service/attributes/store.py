@@ -8,6 +8,8 @@ from typing import Final
 
 import asyncpg
 
+from records_service.parts.searching import Search, first_found
+from records_service.permissions.store import schemas_with_values
 from shared.postgres import Conn
 
 BATCH_BYTES_MAX: Final = 4 << 20
@@ -84,31 +86,9 @@ async def comparing(conn: Conn, workspace_id: str, attribute_id: str) -> str | N
 
 async def has_values(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     """Whether a record holds a value of it."""
-    held: bool = await conn.fetchval(
-        "SELECT EXISTS (SELECT FROM records WHERE workspace_id = $1 AND values ? $2)",
-        workspace_id,
-        attribute_id,
-    )
-    return held
-
-
-async def schemas_claiming(
-    conn: Conn, workspace_id: str, attribute_ids: Collection[str]
-) -> set[tuple[str, str]]:
-    """Each (schema, attribute) of records that hold a value of these unique attributes."""
-    if not attribute_ids:
-        return set()
-    rows = await conn.fetch(
-        """
-        SELECT DISTINCT r.schema_id, u.attribute_id
-          FROM unique_values u
-          JOIN records r ON r.workspace_id = u.workspace_id AND r.id = u.record_id
-         WHERE u.workspace_id = $1 AND u.attribute_id = ANY($2::text[])
-        """,
-        workspace_id,
-        list(attribute_ids),
-    )
-    return {(row["schema_id"], row["attribute_id"]) for row in rows}
+    schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
+    search = Search("SELECT $6::text AS found WHERE r.values ? $6", (attribute_id,))
+    return await first_found(conn, workspace_id, schema_ids, search) is not None
 
 
 Position = tuple[datetime, str]
@@ -217,11 +197,15 @@ async def free(conn: Conn, workspace_id: str, attribute_id: str) -> None:
 
 async def drop_values(conn: Conn, workspace_id: str, attribute_id: str) -> None:
     """Forget what records still hold of it; no schema has it, so nobody sees a difference."""
+    schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
+    if not schema_ids:
+        return
     await conn.execute(
         """
         UPDATE records SET values = values - $2
-         WHERE workspace_id = $1 AND values ? $2
+         WHERE workspace_id = $1 AND schema_id = ANY($3::text[]) AND values ? $2
         """,
         workspace_id,
         attribute_id,
+        schema_ids,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from records_service.parts.searching import Search, first_found
+from records_service.permissions.store import schemas_with_values
 from shared.postgres import Conn
 
 
@@ -23,16 +25,15 @@ async def used_segment(
     """One of these segments that a stored value's scope names."""
     if not segment_ids:
         return None
-    segment: str | None = await conn.fetchval(
+    attribute_ids = await varying(conn, workspace_id, dimension_id)
+    schema_ids = await schemas_with_values(conn, workspace_id, attribute_ids)
+    search = Search(
         """
-        SELECT scope ->> $2
-          FROM records r
-         CROSS JOIN LATERAL jsonb_path_query(r.values, '$.*[*].scope') AS scope
-         WHERE r.workspace_id = $1 AND scope ->> $2 = ANY($3::text[])
-         LIMIT 1
+        SELECT scope ->> $6 AS found
+          FROM unnest($7::text[]) AS varying (id)
+         CROSS JOIN LATERAL jsonb_path_query(r.values -> varying.id, '$[*].scope') AS scope
+         WHERE scope ->> $6 = ANY($8::text[])
         """,
-        workspace_id,
-        dimension_id,
-        list(segment_ids),
+        (dimension_id, attribute_ids, list(segment_ids)),
     )
-    return segment
+    return await first_found(conn, workspace_id, schema_ids, search)

@@ -9,6 +9,8 @@ import asyncpg
 
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from records_service.parts.model import Part
+from records_service.parts.searching import Search, first_found
+from records_service.permissions.store import schemas_with_values
 from shared.errors import Conflict, NotFound
 from shared.listing import PIECE_ROWS, Piece, Position
 from shared.postgres import Conn
@@ -242,32 +244,36 @@ async def used_value(
     """One of these values that a record has in an attribute, or a field of one, with this list."""
     if not value_ids:
         return None
-    value: str | None = await conn.fetchval(
+    places = await conn.fetch(
         """
-        WITH choosing AS (
-            SELECT id, ARRAY[]::text[] AS field
-              FROM attributes
-             WHERE workspace_id = $1 AND body ->> 'optionListId' = $2
-             UNION ALL
-            SELECT a.id, ARRAY[f.field ->> 'alias']
-              FROM attributes a
-             CROSS JOIN LATERAL jsonb_array_elements(a.body -> 'attributes') AS f (field)
-             WHERE a.workspace_id = $1 AND a.body ->> 'type' = 'complex'
-               AND f.field ->> 'optionListId' = $2
-        )
-        SELECT chosen #>> '{}'
-          FROM choosing
-          JOIN records r ON r.workspace_id = $1 AND r.values ? choosing.id
-         CROSS JOIN LATERAL jsonb_path_query(r.values -> choosing.id, 'lax $[*].value[*]') AS one
-         CROSS JOIN LATERAL jsonb_path_query(one #> choosing.field, 'lax $[*]') AS chosen
-         WHERE chosen #>> '{}' = ANY($3::text[])
-         LIMIT 1
+        SELECT id, NULL AS field
+          FROM attributes
+         WHERE workspace_id = $1 AND body ->> 'optionListId' = $2
+         UNION ALL
+        SELECT a.id, f.field ->> 'alias'
+          FROM attributes a
+         CROSS JOIN LATERAL jsonb_array_elements(a.body -> 'attributes') AS f (field)
+         WHERE a.workspace_id = $1 AND a.body ->> 'type' = 'complex'
+           AND f.field ->> 'optionListId' = $2
         """,
         workspace_id,
         list_id,
-        list(value_ids),
     )
-    return value
+    attribute_ids = [place["id"] for place in places]
+    schema_ids = await schemas_with_values(conn, workspace_id, attribute_ids)
+    search = Search(
+        """
+        SELECT chosen #>> '{}' AS found
+          FROM unnest($6::text[], $7::text[]) AS choosing (id, field)
+         CROSS JOIN LATERAL jsonb_path_query(r.values -> choosing.id, 'lax $[*].value[*]') AS one
+         CROSS JOIN LATERAL jsonb_path_query(
+                   CASE WHEN choosing.field IS NULL THEN one ELSE one -> choosing.field END,
+                   'lax $[*]') AS chosen
+         WHERE chosen #>> '{}' = ANY($8::text[])
+        """,
+        (attribute_ids, [place["field"] for place in places], list(value_ids)),
+    )
+    return await first_found(conn, workspace_id, schema_ids, search)
 
 
 async def guarding(

@@ -7,6 +7,8 @@ read the model at some version needs only the rows that were written later.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -21,6 +23,7 @@ FORMER_ALIASES_MAX = 100
 OTHERS_NAMED_MAX = 2_001
 """One more than an entry of a role, or a list of a state, can name."""
 
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
 
@@ -266,6 +269,60 @@ async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: P
             f"{kind.title} '{told(old.id)}' keeps its alias '{told(old.alias)}':"
             f" it has had {FORMER_ALIASES_MAX} others, the maximum"
         )
+
+
+RecordPosition = tuple[datetime, str]
+"""Creation time and id of a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for in `r.values`: a SELECT of one text, `found`, with arguments from $6 on."""
+
+    select: str
+    arguments: tuple[Any, ...]
+
+
+async def search_some(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    search: Search,
+    after: RecordPosition | None,
+    *,
+    rows_max: int,
+) -> tuple[str | None, RecordPosition | None]:
+    """Search the next records of a schema: what was found, and from where to go on, if anywhere.
+
+    Read in an order that only the index by schema has: otherwise PostgreSQL may expect to find
+    something soon, and read the records of all schemas or the whole table.
+    """
+    next_records = """
+        FROM records
+       WHERE workspace_id = $1
+         AND (schema_id, created_at, id) > ($2, $3, $4) AND schema_id <= $2
+       ORDER BY schema_id, created_at, id
+    """
+    row = await conn.fetchrow(
+        f"""
+        SELECT (SELECT hit.found
+                  FROM (SELECT values {next_records} LIMIT $5::bigint) AS r
+                 CROSS JOIN LATERAL ({search.select}) AS hit
+                 LIMIT 1) AS found,
+               last.created_at, last.id
+          FROM (SELECT) AS always
+          LEFT JOIN LATERAL (
+               SELECT created_at, id {next_records} OFFSET $5::bigint - 1 LIMIT 1
+          ) AS last ON true
+        """,  # noqa: S608 - constants of this code
+        workspace_id,
+        schema_id,
+        *(after or (_BEGINNING, "")),
+        rows_max,
+        *search.arguments,
+    )
+    assert row is not None
+    return row["found"], None if row["id"] is None else (row["created_at"], row["id"])
 
 
 def alias_taken(kind: Kind, alias: str) -> Conflict:

@@ -3,8 +3,8 @@
 Who shapes the model could ask questions about values that are hidden from them: a guard on an
 attribute, a claim that its values are unique, or the removal of an option that might be in use, is
 answered from the records of every schema. So each of them needs a permission on the attribute in
-every schema that has it (docs/adr/0016). The answer depends on the model alone and not on any
-value.
+every schema that has it, or has lost it and has records (docs/adr/0016). The answer does not depend
+on any value.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ async def out_of_reach(
     role: Role | None,
     attribute_ids: Collection[str],
     least: AttributePermission,
-    held: Iterable[tuple[str, str]] = (),
+    lost: Iterable[tuple[str, str]] = (),
 ) -> frozenset[str]:
     """Those of the attributes on which the role has less than this in some schema.
 
-    `held` are more (schema, attribute) to look at, of records that hold a value of an attribute
-    which their schema no longer has.
+    `lost` are more (schema, attribute) to look at: those of schemas that no longer have the
+    attribute, but whose records may.
     """
     if role is None or not attribute_ids:
         return frozenset()
-    pairs = {*await store.uses(conn, workspace_id, attribute_ids), *held}
+    pairs = {*await store.uses(conn, workspace_id, attribute_ids), *lost}
     schemas = await store.names(conn, workspace_id, "schemas", {schema for schema, _ in pairs})
     attributes = await store.names(conn, workspace_id, "attributes", {each for _, each in pairs})
     return frozenset(
@@ -48,8 +48,8 @@ async def check_readable(
     """Raise `PermissionDenied` unless the role may read all of them wherever there are values."""
     if role is None or not attribute_ids:
         return
-    held = await store.holding(conn, workspace_id, attribute_ids)
-    if await out_of_reach(conn, workspace_id, role, attribute_ids, AttributePermission.READ, held):
+    lost = await store.lost(conn, workspace_id, attribute_ids)
+    if await out_of_reach(conn, workspace_id, role, attribute_ids, AttributePermission.READ, lost):
         raise denied([pointer], "This depends on values that your role may not read")
 
 

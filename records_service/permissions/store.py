@@ -64,21 +64,45 @@ async def uses(
     return {(row["id"], row["attribute_id"]) for row in rows}
 
 
-async def holding(
+async def lost(
     conn: Conn, workspace_id: str, attribute_ids: Collection[str]
 ) -> set[tuple[str, str]]:
-    """Each (schema, attribute) of records that hold a value, also where the schema has lost it."""
+    """Each (schema, attribute) where the schema lost the attribute and has records.
+
+    Values may be left there. Whether there are any is not looked up: that would read all records of
+    the schema.
+    """
     rows = await conn.fetch(
         """
-        SELECT DISTINCT r.schema_id, asked.id
-          FROM records r
-          JOIN unnest($2::text[]) AS asked (id) ON r.values ? asked.id
-         WHERE r.workspace_id = $1
+        SELECT l.schema_id, l.attribute_id
+          FROM lost_attributes l
+         WHERE l.workspace_id = $1 AND l.attribute_id = ANY($2::text[])
+           AND EXISTS (SELECT FROM records r
+                        WHERE r.workspace_id = $1 AND r.schema_id = l.schema_id)
         """,
         workspace_id,
         list(attribute_ids),
     )
-    return {(row["schema_id"], row["id"]) for row in rows}
+    return {(row["schema_id"], row["attribute_id"]) for row in rows}
+
+
+async def schemas_with_values(
+    conn: Conn, workspace_id: str, attribute_ids: Collection[str]
+) -> list[str]:
+    """The schemas with records that may hold a value of one of these attributes."""
+    has = await uses(conn, workspace_id, attribute_ids)
+    had = await lost(conn, workspace_id, attribute_ids)
+    rows = await conn.fetch(
+        """
+        SELECT s.id
+          FROM unnest($2::text[]) AS s (id)
+         WHERE EXISTS (SELECT FROM records r WHERE r.workspace_id = $1 AND r.schema_id = s.id)
+         ORDER BY s.id
+        """,
+        workspace_id,
+        list({schema_id for schema_id, _ in has | had}),
+    )
+    return [row["id"] for row in rows]
 
 
 async def names(

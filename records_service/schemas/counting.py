@@ -124,8 +124,8 @@ async def _unreadable(
     """Return the attributes that the role may not read, or not what their guards refer to."""
     found = await parts.some(conn, ATTRIBUTE, workspace_id, attribute_ids)
     looked_at = set(found).union(*map(_guards, found.values()))
-    held = await permissions.holding(conn, workspace_id, looked_at)
-    hidden = await out_of_reach(conn, workspace_id, role, looked_at, AttributePermission.READ, held)
+    lost = await permissions.lost(conn, workspace_id, looked_at)
+    hidden = await out_of_reach(conn, workspace_id, role, looked_at, AttributePermission.READ, lost)
     return {one for one, part in found.items() if one in hidden or _guards(part) & hidden}
 
 

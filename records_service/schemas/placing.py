@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from records_service.attributes import store as attributes
 from records_service.attributes.model import ATTRIBUTE
 from records_service.parts import store as parts
 from records_service.permissions import store as permissions
@@ -51,8 +50,8 @@ async def check_placing(
             ["/attributeGroups"], "A guard would refer to an attribute that your role may not read"
         )
     unique = {one for one in after - before if placed[one].body["validation"].get("unique")}
-    held = await attributes.schemas_claiming(conn, workspace_id, unique)
-    if await out_of_reach(conn, workspace_id, role, unique, AttributePermission.WRITE, held):
+    lost = await permissions.lost(conn, workspace_id, unique)
+    if await out_of_reach(conn, workspace_id, role, unique, AttributePermission.WRITE, lost):
         raise denied(
             ["/attributeGroups"],
             "A unique attribute would compare values that your role may not write",

@@ -300,3 +300,49 @@ async def test_empty_texts_that_claimed_a_unique_value_are_freed(
         ("ent-3", "attr-sku"),
     ]
     await conn.close()
+
+
+async def test_what_schemas_have_lost_is_remembered_by_triggers_and_found_in_records(
+    service: Service, database_url: str, tmp_path: Path
+):
+    """The statements are those of the revision before, which goes on running."""
+    before = service()
+    versions = ROOT / "records_service" / "migrations" / "versions"
+    for revision in sorted(versions.glob("0*.py")):
+        if revision.name < "0010":
+            shutil.copy(revision, tmp_path / before / "migrations" / "versions")
+    assert (await apply(before, database_url))[-1] == "0009"
+    conn = await asyncpg.connect(database_url)
+    part = """INSERT INTO {} (workspace_id, id, alias, body, version, changed_in, created_at,
+                              updated_at)
+              VALUES ($1, $2, $2, $3, 1, 1, now(), now())"""
+
+    def groups(*attribute_ids: str) -> str:
+        return orjson.dumps({"attributeGroups": [{"attributeIds": attribute_ids}]}).decode()
+
+    for workspace in ("ws-a", "ws-b"):
+        for attribute in ("attr-has", "attr-lost", "attr-later"):
+            await conn.execute(part.format("attributes"), workspace, attribute, "{}")
+        await conn.execute(
+            part.format("schemas"), workspace, "schema-x", groups("attr-has", "attr-later")
+        )
+    values = {one: [] for one in ("attr-has", "attr-lost", "attr-later", "attr-deleted")}
+    await conn.execute(
+        """INSERT INTO records (workspace_id, id, schema_id, version, values, created_at,
+                                updated_at, created_by, updated_by)
+           VALUES ('ws-a', 'ent-1', 'schema-x', 1, $1, now(), now(), 'user-x', 'user-x')""",
+        orjson.dumps(values).decode(),
+    )
+    assert await apply("records_service", database_url) == ["0010", "0011"]
+    found = "SELECT workspace_id, schema_id, attribute_id FROM lost_attributes ORDER BY 3"
+    lost = ("ws-a", "schema-x", "attr-lost")
+    assert [tuple(row) for row in await conn.fetch(found)] == [lost]
+    change = "UPDATE schemas SET body = $1 WHERE id = 'schema-x'"
+    await conn.execute(change, groups("attr-has"))
+    assert [tuple(row) for row in await conn.fetch(found)] == [
+        ("ws-a", "schema-x", "attr-later"),
+        lost,
+    ]
+    await conn.execute(change, groups("attr-has", "attr-later", "attr-lost"))
+    assert await conn.fetch(found) == []
+    await conn.close()
