@@ -29,6 +29,7 @@ from shared.errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
     ValidationError,
+    Violation,
 )
 from shared.offload import LARGE_BYTES, OFFLOAD
 from shared.shapes import Shape
@@ -220,33 +221,42 @@ def _tells_nul(text: bytes) -> bool:
 
 
 def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
-    """The query string as a model; parameters that it does not name are ignored."""
+    """The query string as a model; parameters that it does not name are ignored.
+
+    Raises `ValidationError` with everything that is wrong with it.
+    """
     query = request.query
-    if not query:
-        sent: dict[str, Any] = {}
-    else:
+    found: list[Violation] = []
+    sent: dict[str, Any] = {}
+    if query:
         lists = _list_parameters(model)
-        sent = {}
         for name in query:
             if name in sent:
                 continue
             values = query.getall(name)
             if name in lists:
                 sent[name] = values
-            elif len(values) > 1 and name in _parameters(model):
-                raise ValidationError.at(f"/{name}", f"Field '{name}' may be given only once")
-            else:
-                sent[name] = values[0]
-        for name in _whole_numbers(model) & sent.keys():
-            if _DIGITS.fullmatch(sent[name]) is None:
-                raise ValidationError.at(
-                    f"/{name}",
-                    f"{field_at([name])} expects a whole number, got {shown(sent[name])}",
-                )
+                continue
+            sent[name] = values[0]
+            if len(values) > 1 and name in _parameters(model):
+                found.append(Violation(f"/{name}", f"Field '{name}' may be given only once"))
+        found += [
+            Violation(
+                f"/{name}", f"{field_at([name])} expects a whole number, got {shown(sent[name])}"
+            )
+            for name in sent
+            if name in _whole_numbers(model) and _DIGITS.fullmatch(sent[name]) is None
+        ]
     try:
-        return model.model_validate(sent)
+        read = model.model_validate(sent)
     except pydantic.ValidationError as error:
-        raise refusal(error, sent) from None
+        found += refusal(error, sent).violations
+    # Of each parameter only the first problem: pydantic says the same again in other words.
+    first: dict[str, Violation] = {}
+    for each in found:
+        first.setdefault(each.pointer, each)
+    ValidationError.check(first.values())
+    return read
 
 
 def _check_media_type(request: web.Request) -> None:

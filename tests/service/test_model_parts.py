@@ -195,6 +195,15 @@ async def test_if_match_names_the_version_that_is_changed(admin: Caller, kind: K
     assert (await admin.put(path, created, headers={"If-Match": '"1"'})).told == stale
     assert (await admin.delete(path, headers={"If-Match": '"1"'})).told == stale
     assert (await admin.delete(path, headers={"If-Match": '"nonsense"'})).told == stale
+    unquoted = {"If-Match": "2"}
+    malformed = error(
+        400,
+        "VALIDATION_ERROR",
+        "Header 'If-Match' expects the ETag of a version, with its quotation marks, such as"
+        """ "1", or *; got '2'""",
+    )
+    assert (await admin.put(path, created, headers=unquoted)).told == malformed
+    assert (await admin.delete(path, headers=unquoted)).told == malformed
     assert (await admin.put(path, created, headers={"If-Match": "*"})).headers["ETag"] == '"3"'
     assert (await admin.delete(path, headers={"If-Match": '"1", W/"3"'})).status == 204
 

@@ -118,6 +118,17 @@ def test_a_bad_query_is_told(query: str, message: str):
     assert raised.value.message == message
 
 
+def test_every_problem_of_a_query_is_told_and_one_of_each_parameter():
+    with pytest.raises(ValidationError) as raised:
+        read_query(asked("/x?offset=-1&limit=abc&name=a&name=b&flag=maybe"), Many)
+    assert [(each.pointer, each.message) for each in raised.value.violations] == [
+        ("/name", "Field 'name' may be given only once"),
+        ("/limit", "Field 'limit' expects a whole number, got 'abc'"),
+        ("/offset", "Field 'offset' must be at least 0, got '-1'"),
+        ("/flag", "Field 'flag' expects true or false, got 'maybe'"),
+    ]
+
+
 class Model(BaseModel):
     made_at: datetime = Field(alias="madeAt")
 
