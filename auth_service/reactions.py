@@ -9,18 +9,18 @@ from shared.postgres import Database
 
 
 async def hold_ids(db: Database, event: Event) -> None:
-    """A schema or an attribute is new, or has an alias that it did not have.
+    """Handle a schema or attribute that is new or has a new alias.
 
-    A transaction for each role, however many there are. None is changed twice: what a role did not
-    know is forgotten in the transaction in which it gets to know it.
+    Each role is changed in a transaction of its own. A redelivered event changes no role twice: the
+    same transaction removes the name from the unknown names of the role.
     """
     data = event.data
     if "modelVersion" not in data:
-        # Only something else has changed.
+        # The alias has not changed.
         return
     async with db.transaction() as conn:
         await news.hear(conn, event.workspace_id)
-    # One that is made again under an old id has the history of that one.
+    # A new object with the id of a deleted one has the history of the deleted one.
     first_of_its_id = not data["formerAliases"]
     if event.type == SCHEMA_CREATED:
         await roles.name_schema(

@@ -39,7 +39,7 @@ class Party(NamedTuple):
     peer: str = ""
 
     def shares(self) -> tuple[tuple[Hashable, int], ...]:
-        """Under which names it is counted, and how many times what is free each may hold."""
+        """The names under which it is counted; each may hold so many times what is free."""
         if not self.workspace:
             return ((self.peer, 1),)
         caller = (self.workspace, self.kind, self.id)

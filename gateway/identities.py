@@ -92,7 +92,7 @@ class Caller:
     _party: Party | None = None
 
     def party(self, peer: str) -> Party:
-        """Whose large answers and uploads are counted together."""
+        """The party under which large answers and uploads are counted."""
         party = self._party
         if party is None or party.peer != peer:
             identity = self.identity
@@ -258,7 +258,7 @@ class Identities:
         return LIFE_WITH_PULSE_S if heard else LIFE_WITHOUT_PULSE_S
 
     def hear(self, event: Event) -> None:
-        """An event of auth_service. Events are heard in the order in which they were published."""
+        """Handle an event of auth_service; events arrive in the order of their publication."""
         if event.type == AUTH_PULSE:
             # A pulse speaks for the time at which it was made. One that was held up on its way is
             # as old as it is; where our clock is behind, it is as old as its arrival.
@@ -278,16 +278,16 @@ class Identities:
             del self._refusals[credential]
 
     def connected(self) -> None:
-        """Events are heard from now on; what was missed before, nobody knows."""
+        """Note that events arrive from now on. Forgets all answers: earlier events were missed."""
         self._pulse_at = _NEVER
         self.forget_all()
 
     def disconnected(self) -> None:
-        """Events are missed from now on."""
+        """Note that events may be missed from now on."""
         self._pulse_at = _NEVER
 
     def forget_all(self) -> None:
-        """Every answer is asked for again. That a key was good once is remembered, for its lane."""
+        """Have every answer asked for again. Keys that were valid keep their lane of look-ups."""
         self._turn_page()
         self._refusals.clear()
         for caller in self._callers.values():

@@ -14,10 +14,10 @@ _ADDRESS_LENGTH_MAX = 64
 def peer_of(request: web.BaseRequest, trusted_hops: int) -> str:
     """The client's address: the other end of the connection, or what trusted proxies say of it.
 
-    Each proxy appends to `X-Forwarded-For` whom it was asked by, so of so many trusted proxies the
-    address is the so manieth from the end; what stands before it is the client's own word. A header
-    with fewer entries came past some of the proxies: then its first entry counts. Anything that is
-    no IP address counts for nothing, and the other end of the connection is the peer.
+    Each proxy appends the address of its own client to `X-Forwarded-For`. With n trusted proxies
+    the address is therefore the n-th from the end; the client itself may have written what stands
+    before it. A header with fewer entries bypassed some of the proxies: then its first entry
+    counts. If the entry is no IP address, the other end of the connection is the peer.
     """
     remote = request.remote or UNKNOWN
     if not trusted_hops:

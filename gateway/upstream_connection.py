@@ -16,8 +16,8 @@ What it promises:
   idle connection turned out to be closed and the caller said that the request is `replayable`.
 - Whatever goes wrong, time-outs and a cancelled caller included, the connection is closed with the
   request: no answer is ever read by the wrong caller.
-- Never more than `connections_max` sockets; who finds none free waits in line for a while, beside
-  those of other workspaces and not behind them.
+- Never more than `connections_max` sockets. A request that finds none free waits in line for a
+  while; the workspaces take turns.
 - Bodies that take as long as a client likes, of either direction, never keep all of them.
 """
 

@@ -1,7 +1,7 @@
 """Reactions to events: schemas were saved, attributes got a new alias.
 
-Of a schema it settles which workflow it refers to. Lists of states that name the attribute by its
-alias hold its id from then on.
+The event of a schema settles which workflow the schema refers to. After the event of an attribute,
+the lists of states that named the attribute by its alias hold its id.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ async def settle_reference(conn: Conn, event: Event) -> None:
 
 
 async def hold_ids(db: Database, event: Event) -> None:
-    """An attribute is new, or has an alias that it did not have.
+    """Handle an attribute that is new or has a new alias.
 
-    A transaction for each workflow, however many there are. None is changed twice: what a workflow
-    did not know is forgotten in the transaction in which it gets to know it.
+    Each workflow is changed in a transaction of its own. A redelivered event changes no workflow
+    twice: the same transaction removes the name from the unknown names of the workflow.
     """
     data = event.data
     if event.type not in (ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED) or "modelVersion" not in data:
-        # Only something else has changed, or a schema: no list names any.
+        # The alias has not changed, or it is the alias of a schema, which no list names.
         return
     async with db.transaction() as conn:
         await news.hear(conn, event.workspace_id)
@@ -51,7 +51,7 @@ async def hold_ids(db: Database, event: Event) -> None:
         data["othersNamed"],
         data["formerAliases"],
         model_version=data["modelVersion"],
-        # One that is made again under an old id has the history of that one.
+        # A new object with the id of a deleted one has the history of the deleted one.
         is_new=event.type == ATTRIBUTE_CREATED and not data["formerAliases"],
     )
 

@@ -24,7 +24,7 @@ API_KEYS_MAX = web.AppKey("api_keys_max", Bound)
 async def create(
     db: Database, actor: Identity, draft: ApiKeyDraft, *, bound: Bound
 ) -> tuple[ApiKey, str]:
-    """A new key, and the text of it, which nobody can find out later."""
+    """Create a key; returns it with its text, which is stored nowhere."""
     text = new_key()
     key = ApiKey(
         workspace_id=actor.workspace_id,
@@ -46,7 +46,7 @@ async def create(
 
 
 async def deactivate(db: Database, actor: Identity, key_id: str) -> ApiKey:
-    """The key opens nothing any more; doing it again changes nothing."""
+    """Deactivate a key, so that it is refused. Deactivating it again changes nothing."""
     async with db.transaction() as conn:
         key = await store.get_locked(conn, actor.workspace_id, key_id)
         if not key.active:
@@ -58,7 +58,7 @@ async def deactivate(db: Database, actor: Identity, key_id: str) -> ApiKey:
 
 
 async def delete(db: Database, actor: Identity, key_id: str) -> None:
-    """The key opens nothing any more, and is gone from the list."""
+    """Delete a key, so that it is refused and no longer listed."""
     async with db.transaction() as conn:
         key = await store.get_locked(conn, actor.workspace_id, key_id)
         await store.delete(conn, actor.workspace_id, key_id)

@@ -16,10 +16,10 @@ routes = Routes(tag="Identities")
 
 @routes.internal_post("/internal/identities", body=IdentityQuestion, body_bytes_max=SMALL_BODY)
 async def identify(request: web.Request) -> web.StreamResponse:
-    """Who that is now, and everything that the other services need to know about them.
+    """Who the caller is now, with everything that the other services need to know.
 
-    For the gateway alone, because it has checked the credential: whoever else could ask here could
-    find out about anybody.
+    Only the gateway may ask, because it has checked the credential. Anybody else could find out
+    about every user.
     """
     asker = identity_of(request)
     if asker.kind != "service" or asker.id != GATEWAY:

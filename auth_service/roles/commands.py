@@ -39,7 +39,7 @@ ROLES_MAX: Final = web.AppKey("roles_max", Bound)
 
 
 class _Changed(Exception):
-    """What was judged before the transaction is not what is there."""
+    """Something that the draft was judged by has changed since; judge it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class _Judged:
     unknown: RoleNames
     model_version: int
     heard: int
-    """How much news there had been before it was asked what names mean."""
+    """The number of model events handled before the names were looked up."""
     giver_version: int | None
-    """None where whoever changes the role is not bound by their own."""
+    """The version of the actor's own role; None for an actor who is not bound by it."""
     before_version: int
 
 
@@ -65,14 +65,17 @@ async def create(
     *,
     bound: Bound,
 ) -> Role:
-    """A new role. Raises `Conflict` when the id is taken, or was and opens a gate still."""
+    """Create a role.
+
+    Raises `Conflict` if the id is taken, or was the id of a deleted role that a gate still names.
+    """
     check_size(draft)
     role_id = draft.id or new_id("role")
     async with db.acquire() as conn:
         is_free = await store.find(conn, actor.workspace_id, role_id) is None
         has_been = is_free and await store.has_been(conn, actor.workspace_id, role_id)
     if has_been:
-        # Of a time when a role could be deleted that a workflow named.
+        # Older versions could delete a role that a workflow still named.
         await _check_at_no_gate(gates, role_id, f"Role id '{told(role_id)}' cannot be used again")
     now = datetime.now(UTC)
     blank = blank_role(actor.workspace_id, role_id, now)
@@ -112,10 +115,11 @@ async def update(
     *,
     bound: Bound,
 ) -> Role:
-    """Replace everything that a role says.
+    """Replace all fields of a role.
 
-    What names mean and what may be granted is found out before the transaction, so that none is
-    open meanwhile; if a role that counted is another by then, it is found out again.
+    The meaning of names and the rights of the actor are looked up before the transaction, so that
+    it does not stay open meanwhile. If one of the roles compared has changed by then, both are
+    looked up again.
     """
     check_size(draft)
     for _ in range(ATTEMPTS_MAX):
@@ -144,11 +148,11 @@ async def update(
 async def delete(
     db: Database, gates: Gates, actor: Identity, role_id: str, expected: Versions = None
 ) -> None:
-    """Remove a role that nobody holds and no workflow names.
+    """Delete a role that no user has and no workflow names.
 
-    A workflow claims the roles that it names before it is committed, and workflow_service answers
-    when the saves that have begun are over (docs/adr/0023). So a save is either seen by the
-    question, or claims the role after it, and then the question is put again.
+    A workflow claims the roles that it names before its transaction commits, and workflow_service
+    answers only after all saves in progress have ended (docs/adr/0023). So a concurrent save is
+    either part of the answer, or claims the role later; then workflow_service is asked again.
     """
     for _ in range(ATTEMPTS_MAX):
         async with db.acquire() as conn:
@@ -210,8 +214,8 @@ async def name_schema(
 ) -> None:
     """Let roles that name the schema by this alias hold its id (`renaming.schema_named`).
 
-    Not `is_meant` where others had the alias, or where its id was another schema's: what roles say
-    by the alias goes on taking away then.
+    `is_meant` is False if other schemas had the alias, or if the id belonged to a deleted schema:
+    then the entry stays under the alias, where it can only deny.
     """
     await _name(
         db,
@@ -233,9 +237,10 @@ async def _name(
     model_version: int,
     named: Callable[[Entries], Entries],
 ) -> None:
-    """Change the roles in which the name was unknown when the model was older than this version.
+    """Change the roles in which the name was unknown at an older model version than this one.
 
-    For what was asked about later, this is no news. A role whose change is under way is waited for.
+    A role whose names were looked up at this version or a later one is not affected. The function
+    waits for a concurrent change of a role.
     """
     names = (alias, part_id)
     async with db.acquire() as conn:
@@ -246,7 +251,7 @@ async def _name(
             role = await store.find(conn, workspace_id, role_id)
             if role is None:
                 continue
-            # It is an id from now on, and stands as it is.
+            # A name equal to the new id means that id from now on, so it is no longer unknown.
             await store.forget_unknown(conn, role, kind, part_id, model_version)
             if not await store.is_unknown(conn, role, kind, alias, model_version):
                 continue
@@ -301,8 +306,8 @@ async def _judged(
     draft = with_ids(draft, meaning)
     check_sound(draft, before.id)
     unknown = meaning.unknown(names_in(draft))
-    # What was unknown when these were stored may have been named since, and their renewal may be
-    # on its way.
+    # A name that was unknown when these roles were stored may have got a meaning since, and the
+    # event that replaces it in them may not have been handled yet.
     compared = unknown | meaning.unknown(before_unknown | giver_unknown)
     check_grant(
         _renamed(giver, giver_unknown, meaning),
@@ -314,7 +319,7 @@ async def _judged(
 
 
 async def _check_unchanged(conn: Conn, actor: Identity, judged: _Judged, before: Role) -> None:
-    """Raise `_Changed` when a role that was compared is another by now."""
+    """Raise `_Changed` if the role being changed or the actor's own role has a new version."""
     if judged.giver_version is None:
         return
     giver_version = await store.version_of(conn, actor.workspace_id, actor.role_id or "")
@@ -323,13 +328,16 @@ async def _check_unchanged(conn: Conn, actor: Identity, judged: _Judged, before:
 
 
 async def _check_unnamed(conn: Conn, actor: Identity, judged: _Judged) -> None:
-    """Raise `_Changed` when something may have got a name that nothing had when that was asked."""
+    """Raise `_Changed` if the draft has unknown names and the model has changed meanwhile.
+
+    One of these names may have become the alias of something since it was looked up.
+    """
     if judged.unknown and await news.count_held(conn, actor.workspace_id) != judged.heard:
         raise _Changed
 
 
 def _renamed(role: Role, unknown: RoleNames, meaning: Meaning) -> Role:
-    """The role with ids for attributes that were unknown and have a meaning now."""
+    """The role with the ids of attributes that were unknown when it was stored and exist now."""
     entries = role.schema_permissions
     for alias in unknown.attributes:
         one = meaning.attributes.get(alias, alias)

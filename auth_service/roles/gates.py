@@ -23,9 +23,9 @@ class Gates:
         self._request = request
 
     async def naming(self, role_id: str) -> Sequence[str]:
-        """Some workflows that name the role, those counted that are being saved now.
+        """The ids of some workflows that name the role in a gate, including saves in progress.
 
-        Raises `ServiceUnavailable` when that cannot be told.
+        Raises `ServiceUnavailable` if workflow_service cannot be asked.
         """
         try:
             answer = await self._request.app[WORKFLOWS].request(

@@ -1,12 +1,13 @@
 """Decides which permissions a caller may put into a role, given the caller's own role.
 
-Who manages roles without being an administrator could otherwise make a role that allows everything,
-or widen their own. The rule: a change may take anything away, but what it adds must be something
-that the role of the one who changes it has itself. Administrators and API keys (whose class
-`update-model` says what they may) are not bound by it; `role-admin` is for administrators alone.
+Otherwise a user who manages roles without being an administrator could create a role that allows
+everything, or extend their own. The rule: a change may remove any permission, but may add only
+permissions that the giver, the caller's own role, has itself. Administrators and API keys (which
+need `update-model`) are not bound by the rule; only administrators may change `role-admin`.
 
-Roles are compared by ids. A name that nothing has yet may become the alias of anything: whoever is
-bound by the rule can grant nothing by such a name, and must repeat what it takes from themselves.
+Roles are compared by ids. A name without an object yet (an unknown name) may become the alias of
+anything. So a caller who is bound by the rule cannot grant anything by an unknown name, and must
+repeat the restrictions that the own role has under unknown names.
 """
 
 from __future__ import annotations
@@ -133,16 +134,16 @@ def check_grant(
 
 
 _Words: TypeAlias = tuple[AttributePermission, AttributePermission, AttributePermission]
-"""What the role gets, had, and the giver has."""
+"""The permissions on one attribute: after the change, before it, and of the giver."""
 
 
 class _Comparison:
-    """The three roles, asked about every attribute of a schema that any of them tells apart."""
+    """The three roles of a comparison, and the attributes on which they may differ, by schema."""
 
     def __init__(self, gets: Resolved, had: Resolved, has: Resolved) -> None:
         self._roles = (gets, had, has)
-        # Names that only the entries for all schemas hold behave alike in every schema if their
-        # words are alike, so one of each such group is asked about for a schema.
+        # Names that stand only in the entries for `*` and have the same three permissions there
+        # get the same result in every schema, so one name of each such group is compared.
         self._groups = defaultdict[tuple[str | None, ...], list[str]](list)
         for name in {name for role in self._roles for name in role.entry(ANY)}:
             self._groups[tuple(role.entry(ANY).get(name) for role in self._roles)].append(name)
@@ -152,11 +153,11 @@ class _Comparison:
         return {ANY, *(key for role in self._roles for key in role.schema_keys)}
 
     def words(self, schema_key: str) -> Iterator[tuple[str, _Words]]:
-        """What no role names behaves alike everywhere, so `*` stands for all of that."""
+        """The attribute names to compare, with three permissions each; `*` is every unnamed one."""
         gets, had, has = self._roles
         names = {ANY, *(name for role in self._roles for name in role.entry(schema_key))}
         for group in self._groups.values():
-            # Those that are passed over are named for this schema: no more than it has names.
+            # Skips at most as many names as the entries of this schema have.
             one = next((name for name in group if name not in names), None)
             if one is not None:
                 names.add(one)
@@ -212,7 +213,7 @@ def _beyond(schema_key: str, name: str, word: str) -> PermissionDenied:
 def _check_unknown(
     schema_key: str, has: Resolved, had: Resolved, gets: Resolved, unknown: RoleNames
 ) -> None:
-    """By a name that nothing has yet nothing is granted, and what it takes away stays taken."""
+    """Raise `PermissionDenied` if a change grants, or lifts a restriction, by an unknown name."""
     entry, before = gets.entry(schema_key), had.entry(schema_key)
     no_schema = schema_key in unknown.schemas
     for name, word in entry.items():
@@ -230,9 +231,9 @@ def _check_unknown(
 
 
 class _Denied:
-    """What the giver's entry for all schemas takes away by names that nothing has yet.
+    """The restrictions under unknown names in the giver's entry for all schemas.
 
-    Both lists by the rank of what is given: only stricter words matter to it.
+    Both maps are keyed by the rank of the permission added; only stricter restrictions matter.
     """
 
     def __init__(self, has: Resolved, gets: Resolved, unknown: RoleNames) -> None:
@@ -259,13 +260,17 @@ def _check_repeated(
     added: int,
     everywhere: _Denied,
 ) -> None:
-    """What the giver is denied by a name that nothing has yet, the role must be denied as well."""
+    """Raise `PermissionDenied` if the role lacks a restriction of the giver under an unknown name.
+
+    The name may become the alias of an attribute; the role would then allow what the giver may not
+    do. `added` is the rank of the highest permission that the change adds in this schema.
+    """
     own, given = has.entry(schema_key), gets.entry(schema_key)
     denied: Iterable[tuple[str, int]] = (
         (name, RANK[word]) for name, word in own.items() if name in unknown.attributes
     )
     if ANY not in own and schema_key != ANY:
-        # The entry for all schemas speaks here as well.
+        # The entry for all schemas applies here as well.
         more = everywhere.all if ANY in given else everywhere.not_repeated
         denied = chain(denied, more[added])
     for name, rank in denied:

@@ -188,9 +188,9 @@ async def get_role_document(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/roles/missing", body=MissingRolesRequest)
 async def find_missing_roles(request: web.Request) -> web.StreamResponse:
-    """Which of these roles do not exist. A workflow is about to name them: the others are claimed.
+    """Which of these roles do not exist; those that exist are claimed for a workflow.
 
-    A deletion of one that has asked whether workflows name it asks again.
+    A deletion that is checking one of them checks again whether a workflow names it.
     """
     identity = asked_on_behalf_of(request)
     asked = await read_body(request, MissingRolesRequest)

@@ -66,7 +66,7 @@ class Dictionary:
         self._request = request
 
     async def meaning(self, names: RoleNames) -> Meaning:
-        """What the names mean now. Raises `ServiceUnavailable` when that cannot be told."""
+        """The id behind each name. `ServiceUnavailable` if records_service cannot be asked."""
         schemas: dict[str, str] = {}
         attributes: dict[str, str] = {}
         versions: list[int] = []
@@ -79,7 +79,7 @@ class Dictionary:
             told = await self._ask(some_schemas, some_attributes)
             schemas |= told["schemas"]
             attributes |= told["attributes"]
-            # The oldest: whatever was renamed since then is heard of.
+            # The oldest version: an event arrives for everything that was renamed since.
             versions.append(told.get("modelVersion", 0))
 
     async def _ask(self, schemas: Sequence[str], attributes: Sequence[str]) -> Mapping[str, Any]:

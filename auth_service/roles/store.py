@@ -18,7 +18,7 @@ Kind: TypeAlias = Literal["schema", "attribute"]
 
 
 async def next_version(conn: Conn, workspace_id: str, role_id: str) -> int:
-    """The version of the change that begins here; changes of one role wait here for each other."""
+    """The version for the change that begins here. Changes of the same role wait here in turn."""
     version: int = await conn.fetchval(
         """INSERT INTO role_versions AS known (workspace_id, role_id, version)
            VALUES ($1, $2, 1)
@@ -32,7 +32,7 @@ async def next_version(conn: Conn, workspace_id: str, role_id: str) -> int:
 
 
 async def lock(conn: Conn, workspace_id: str, role_id: str) -> None:
-    """Wait for a change of the role that is under way; none begins until the end of this one."""
+    """Wait until a change of the role in progress ends, and keep others waiting until commit."""
     await conn.execute(
         """SELECT FROM role_versions
             WHERE workspace_id = $1 AND role_id = $2
@@ -82,9 +82,9 @@ async def update(conn: Conn, role: Role) -> None:
 
 
 async def delete(conn: Conn, workspace_id: str, role_id: str, claims: int) -> bool:
-    """False when workflows were about to name it more than `claims` times.
+    """Delete the role; False if workflows have claimed it more than `claims` times.
 
-    Raises `Conflict` while a user holds the role, also one who is being created now.
+    Raises `Conflict` while a user has the role, including a user who is just being created.
     """
     with translated({"users_have_a_role": lambda _: Conflict.in_use("Role", role_id)}):
         tag = await conn.execute(
@@ -133,7 +133,7 @@ async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
 
 
 async def claim(conn: Conn, workspace_id: str, role_ids: Sequence[str]) -> set[str]:
-    """Count that workflows are about to name these roles; those of them that exist."""
+    """Claim these roles for a workflow that is about to name them; returns the existing ones."""
     rows = await conn.fetch(
         """  WITH named AS (
                   SELECT id
@@ -153,7 +153,7 @@ async def claim(conn: Conn, workspace_id: str, role_ids: Sequence[str]) -> set[s
 
 
 async def claims_of(conn: Conn, workspace_id: str, role_id: str) -> int:
-    """How often workflows were about to name this role; 0 where there is none."""
+    """How often workflows have claimed this role; 0 for a role that does not exist."""
     claims: int | None = await conn.fetchval(
         "SELECT claims FROM roles WHERE workspace_id = $1 AND id = $2", workspace_id, role_id
     )

@@ -187,7 +187,7 @@ async def claim(
 
 
 async def free(conn: Conn, workspace_id: str, attribute_id: str) -> None:
-    """Give back all values that were reserved for it."""
+    """Release all reserved values of the attribute."""
     await conn.execute(
         "DELETE FROM unique_values WHERE workspace_id = $1 AND attribute_id = $2",
         workspace_id,

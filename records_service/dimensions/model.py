@@ -20,7 +20,7 @@ SELECTED_MAX = 50
 DIMENSIONS_NAMED_MAX = 100
 
 RESERVED_IDS = frozenset({"scope-matrix"})
-"""At their paths is another endpoint."""
+"""Not allowed as ids: another endpoint has the path of a dimension with this id."""
 
 DIMENSION = Kind("dimensions", "dim", "Dimension", "/api/v1/dimensions")
 

@@ -93,7 +93,7 @@ async def readmit_states(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/workflows/{id}/binds")
 async def find_binding(request: web.Request) -> web.StreamResponse:
-    """Whether a schema is bound to the workflow, those counted that are being saved now."""
+    """Whether a schema is bound to the workflow, including schema saves in progress."""
     workspace_id = _modeller(request).workspace_id
     async with request.app[DATABASE].transaction() as conn:
         bound = await store.binds(conn, workspace_id, request.match_info["id"])
@@ -125,7 +125,7 @@ async def claim_retirements(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/retirements/readmit", body=ClaimedRetirement)
 async def readmit_retirement(request: web.Request) -> web.StreamResponse:
-    """The revision is dead; whether its states were still held back."""
+    """Ends a retirement whose revision failed; tells whether it still existed."""
     _check_is_service(request)
     asked = await read_body(request, ClaimedRetirement)
     readmitted = await commands.readmit_claimed(
@@ -153,14 +153,17 @@ async def check_references(request: web.Request) -> web.StreamResponse:
 
 
 def _modeller(request: web.Request) -> Identity:
-    """On whose behalf workflow_service asks: somebody who may change workflows."""
+    """The caller for whom workflow_service asks, who must be allowed to change workflows."""
     identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_SCHEMAS)
     return identity
 
 
 def _check_is_service(request: web.Request) -> None:
-    """What speaks of all workspaces is for workflow_service, and for nobody who acts in one."""
+    """Raise `PermissionDenied` unless workflow_service asks in its own name.
+
+    These routes concern all workspaces, so nobody who acts in a single one may use them.
+    """
     identity = identity_of(request)
     if (identity.kind, identity.id) != ("service", ASKED_BY):
         raise PermissionDenied

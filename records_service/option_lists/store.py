@@ -313,7 +313,7 @@ async def guarding(
 
 
 def _conflict(error: asyncpg.UniqueViolationError, sent: Sequence[OptionValue]) -> Exception:
-    """What is taken of the one value that was sent; a whole list was checked before."""
+    """The error for a single value whose id or alias is taken; whole lists are checked before."""
     match error.constraint_name:
         case "option_values_id_taken":
             return Conflict.taken(VALUE_TITLE, sent[0].id)

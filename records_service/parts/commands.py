@@ -33,10 +33,10 @@ MODEL_SIZE_MAX = web.AppKey("model_size_max", ModelSize)
 
 
 async def take_lock(conn: Conn, workspace_id: str) -> ModelSize:
-    """Raise the model's version and hold its row to the end of the transaction; the model's size.
+    """Lock the model row of the workspace until commit, raise its version, return its size.
 
-    The first statement of every transaction that changes the model (docs/adr/0002): who takes
-    another lock before this one could wait for a writer that waits for him.
+    This must be the first statement of every transaction that changes the model (docs/adr/0002): a
+    transaction that took another lock first could deadlock with one that waits for that lock.
     """
     row = await conn.fetchrow(
         """

@@ -37,7 +37,7 @@ async def keep(
 
 
 async def forget(conn: Conn, workspace_id: str, role_id: str, version: int) -> None:
-    """The role was changed or deleted, which made this version of it."""
+    """Remove copies of a role that are older than this version, in which it changed or ended."""
     await conn.execute(
         "DELETE FROM roles WHERE workspace_id = $1 AND id = $2 AND version < $3",
         workspace_id,

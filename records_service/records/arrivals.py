@@ -60,8 +60,9 @@ class Arrivals:
     async def store(self, shared: Shared, arrival: Arrival) -> None:
         """Return when the record is stored; raises what `store.insert` raises about it.
 
-        Who is cancelled while waiting takes nobody along; what is on its way by then is stored.
-        `ServiceUnavailable` for who does not come into a statement in time.
+        A caller that is cancelled while waiting does not affect the others; its record is stored
+        all the same if the statement has begun. Raises `ServiceUnavailable` if no statement takes
+        the record in time.
         """
         outcome: asyncio.Future[bool] = self._loop.create_future()
         line = self._waiting.get(shared)

@@ -68,7 +68,7 @@ class Related:
     schemas: Mapping[str, str] | None = None
 
     def living(self, values: Values, relations: Relations) -> Values:
-        """The values without what names a record that is gone."""
+        """The values without relations to deleted records."""
         if not self.asked:
             return values
         living = dict(values)
@@ -102,7 +102,7 @@ class Related:
         return {"scope": entry["scope"], "value": left} if left else None
 
     def _left(self, value: Any, place: Relation) -> Any:
-        """A relation's value without those that are gone; None or an empty list for nothing."""
+        """The value of a relation without deleted records; None or an empty list if none remain."""
         if isinstance(value, list):
             return [one for one in value if not self._is_gone(one, place)]
         return None if self._is_gone(value, place) else value

@@ -213,7 +213,7 @@ def _names(blueprint: Blueprint, kind: Kind, part: Attribute | Schema) -> Names:
 
 
 def _check_of(blueprint: Blueprint, attribute: Attribute) -> EntriesCheck:
-    """One check for all schemas that have the attribute."""
+    """The check of an attribute, shared by all schemas that contain it."""
     known = blueprint.checks.get(attribute.id)
     if known is None:
         known = compile_check(attribute, blueprint.dimensions, blueprint.option_lists)

@@ -50,7 +50,7 @@ ATTEMPTS_MAX = 5
 
 
 class _Named(Exception):
-    """Something may have got a name that nothing had when it was asked about."""
+    """A name without an attribute may have got one since it was looked up; judge again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class _Judged:
 
     parts: Sound
     unreadable: Sequence[str]
-    """Those of the required names that the author may not make completeness count."""
+    """The required names that the author may not make completeness count."""
     unreadable_required: Sequence[str]
     unknown: Sequence[str]
     model_version: int
     heard: int
-    """How much news there had been before it was asked what names mean."""
+    """The number of model events handled before the names were looked up."""
 
 
 WORKFLOWS_MAX = web.AppKey("workflows_max", Bound)
@@ -78,7 +78,7 @@ async def create(
     *,
     bound: Bound,
 ) -> Workflow:
-    """Save a new workflow and the news of it."""
+    """Create a workflow, and stage its event."""
     check_size(draft)
     workflow_id = draft.id or new_id("wf")
     now = datetime.now(UTC)
@@ -175,17 +175,17 @@ async def delete(
     try:
         await _delete(db, workspace_id, workflow_id, expected)
     except Conflict:
-        # The schemas may be gone already, with the news of it still on its way.
+        # The schemas may be deleted already, and their events not handled yet.
         async with db.acquire() as conn:
             known = await references.all_of(conn, workspace_id, workflow_id, REFERENCES_MAX)
         if await _is_bound(neighbours, workflow_id):
             raise
-        # What was registered since then stays, and keeps the workflow.
+        # A reference that was registered since then stays, and prevents the deletion.
         await _delete(db, workspace_id, workflow_id, expected, known)
 
 
 async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: str) -> Workflow:
-    """A schema is about to be saved with this workflow: keep it from being deleted."""
+    """Register that a schema will be saved with this workflow, so that it cannot be deleted."""
     async with db.transaction() as conn:
         await references.register(conn, workspace_id, schema_id, workflow_id)
         return await store.get(conn, workspace_id, workflow_id)
@@ -204,8 +204,8 @@ async def name_attribute(
 ) -> None:
     """Let workflows that name the attribute by this alias hold its id (`renaming.py`).
 
-    Those in which the name was unknown when the model was older than this version: for what was
-    asked about later, this is no news. A workflow whose change is under way is waited for.
+    Only workflows in which the name was unknown at an older model version are changed. The function
+    waits for a concurrent change of a workflow.
     """
     names = (alias, attribute_id)
     async with db.acquire() as conn:
@@ -214,7 +214,7 @@ async def name_attribute(
         with suppress(NotFound):
             async with db.transaction() as conn:
                 known = await store.get_locked(conn, workspace_id, workflow_id)
-                # It is an id from now on, and stands as it is.
+                # A name equal to the new id means that id from now on, so it is no longer unknown.
                 await store.forget_unknown(
                     conn, workspace_id, workflow_id, attribute_id, model_version
                 )
@@ -237,7 +237,7 @@ async def name_attribute(
 
 
 def _fits(workflow: Workflow) -> bool:
-    """Not so where an id is longer than the name: then the name goes on taking away."""
+    """Whether the workflow with the new id is within its size limit; if not, it keeps the name."""
     try:
         check_size(workflow)
     except ValidationError:
@@ -321,7 +321,7 @@ async def _delete(
     expected: Versions,
     stale: Sequence[references.Reference] = (),
 ) -> None:
-    """With these references; if others keep the workflow, they stay as well."""
+    """Delete the workflow with these references; if it has others, nothing is deleted."""
     async with db.transaction() as conn:
         if stale:
             await references.release(conn, stale)
@@ -343,10 +343,11 @@ async def _is_bound(neighbours: Neighbours, workflow_id: str) -> bool:
 async def _readmit(
     db: Database, neighbours: Neighbours, workspace_id: str, workflow_id: str, version: int
 ) -> None:
-    """Take back what was retired for a revision of `version` that did not come about.
+    """Let records enter the states again that were retired for a revision that was not saved.
 
-    Under the row's lock and only while that version stands: a commit whose answer was lost has
-    come about, and a later revision retires states of its own.
+    `version` is the version that the revision was to replace. If another one is stored, nothing is
+    done: then the commit took effect although its answer was lost, or a later revision has retired
+    states of its own.
     """
     try:
         async with neighbours.place(), db.transaction() as conn:

@@ -144,7 +144,7 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
     "/internal/workflow-references/{schemaId}", body=ReferenceDraft, body_bytes_max=SMALL_BODY
 )
 async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
-    """A schema is about to be saved with this workflow; the definition comes back."""
+    """Registers that a schema will be saved with this workflow, and returns the definition."""
     identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_SCHEMAS)
     asked = await read_body(request, ReferenceDraft)
@@ -159,7 +159,11 @@ async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/roles/{id}/named")
 async def find_naming(request: web.Request) -> web.StreamResponse:
-    """Some workflows with this role at a gate, those counted that are being saved now."""
+    """The ids of some workflows that name this role in a gate, at most `WORKFLOWS_TOLD_MAX`.
+
+    Saves of workflows that are in progress end first, so their gates count too. auth_service asks
+    this before it deletes a role.
+    """
     identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
     place = request.app[ASKERS].of(ASKERS)
@@ -172,10 +176,10 @@ async def find_naming(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/workflows/{id}/evaluate", body=StepQuestion)
 async def evaluate(request: web.Request) -> web.StreamResponse:
-    """May the caller take this step? Without a target: which steps, and why not the others.
+    """Decides whether the caller may make this transition; without a target, lists all of them.
 
-    A score is worth something only for the definition it was computed from: for another version the
-    current definition comes back instead of a decision.
+    A score counts only for the definition that it was computed from. If the definition has another
+    version by now, the answer is the current definition instead of a decision.
     """
     identity = asked_on_behalf_of(request)
     asked = await read_body(request, StepQuestion)

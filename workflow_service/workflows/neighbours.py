@@ -61,13 +61,13 @@ class Neighbours:
         self._token = token
 
     def place(self) -> AbstractAsyncContextManager[None]:
-        """To be held around a transaction in which others are asked."""
+        """A place in the bulkhead, for a transaction during which other services are asked."""
         return self._request.app[ASKERS].of(ASKERS)
 
     async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
-        """Those of the roles that the caller's workspace does not have; the others count as named.
+        """Those of the roles that the workspace does not have; the other roles are claimed.
 
-        Whoever deletes one of those from now on asks this service first.
+        A later deletion of a claimed role asks this service first.
         """
         told = await self._request.app[AUTH].request(
             "POST",
@@ -135,7 +135,7 @@ class Neighbours:
         )
 
     async def binds(self, workflow_id: str) -> bool:
-        """Whether a schema is bound to the workflow, those counted that are being saved now."""
+        """Whether a schema is bound to the workflow, including schema saves in progress."""
         told = await self._request.app[RECORDS].request(
             "POST", f"/internal/workflows/{workflow_id}/binds", request=self._request, reads=True
         )

@@ -142,10 +142,11 @@ async def update(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
 
 
 async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
-    """The last of it, one version on; `Conflict` while a schema refers to it.
+    """Delete the workflow, and return it one version on; `Conflict` if a schema refers to it.
 
-    A reference that is registered at the same time makes this statement wait: either the reference
-    is committed and this fails, or this is committed and the reference finds no workflow.
+    A reference that is being registered makes this statement wait: either the reference is
+    committed and this statement fails, or this one is committed and the reference finds no
+    workflow.
     """
     with translated({"workflow_is_referenced": lambda _: Conflict.in_use(KIND, workflow_id)}):
         row = await conn.fetchrow(
@@ -236,7 +237,10 @@ async def forget_unknown(
 
 
 async def naming_roles(conn: Conn, workspace_id: str) -> None:
-    """A workflow that names roles is about to be saved in this transaction; several may be."""
+    """Announce the save of a workflow that names roles, for `naming_role` to wait for.
+
+    Several such saves may be in progress at the same time.
+    """
     await conn.execute(
         "SELECT pg_advisory_xact_lock_shared(hashtextextended('name roles ' || $1, 0))",
         workspace_id,
@@ -244,9 +248,9 @@ async def naming_roles(conn: Conn, workspace_id: str) -> None:
 
 
 async def naming_role(conn: Conn, workspace_id: str, role_id: str, limit: int) -> list[str]:
-    """Workflows with the role at a gate, after every save that is under way has ended.
+    """The ids of workflows that name the role in a gate, after all saves in progress have ended.
 
-    In a transaction: until its end no other save of a workflow with roles begins.
+    Until the end of the transaction, no other save of a workflow that names roles begins.
     """
     await conn.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended('name roles ' || $1, 0))", workspace_id
