@@ -34,7 +34,6 @@ from shared.errors import (
     ApiError,
     MethodNotAllowed,
     NotFound,
-    PermissionDenied,
     ServiceUnavailable,
     UpstreamTimeout,
     ValidationError,
@@ -201,8 +200,8 @@ class Gate:
         if prefix is None:
             raise NotFound(f"Route {shown(path)} not found")
         check_method(method)
-        if prefix.asks is Asks.KEYS and identity.kind != "user":
-            raise PermissionDenied
+        if prefix.asks is Asks.KEYS:
+            identity.require_user()
         permission = permission_for(method, path, prefix)
         if permission is not None:
             identity.require(permission)

@@ -143,6 +143,14 @@ class PermissionDenied(ApiError):
     ) -> None:
         super().__init__(message, headers=headers, violations=violations)
 
+    @classmethod
+    def because(cls, why: str) -> Self:
+        """A refusal that the log and a problem document explain; the message stays the same.
+
+        `why` says what the caller lacks, and nothing about any object.
+        """
+        return cls(violations=(Violation("", why),))
+
 
 class LimitExceeded(ApiError):
     """The workspace has reached a limit: of records, data model, workflows, roles or API keys."""

@@ -95,12 +95,17 @@ class Identity:
     def require(self, permission: Permission) -> None:
         """Raise `PermissionDenied` unless this API key has the permission; users have all."""
         if permission not in self.permissions:
-            raise PermissionDenied
+            raise PermissionDenied.because(f"The API key lacks the permission '{permission}'")
 
     def require_flag(self, flag: Flag) -> None:
         """Raise `PermissionDenied` unless the role has the flag; API keys have no role."""
         if not (self.unrestricted or flag in self.flags):
-            raise PermissionDenied
+            raise PermissionDenied.because(f"The role lacks the flag '{flag}'")
+
+    def require_user(self) -> None:
+        """Raise `PermissionDenied` for an API key, whatever it holds."""
+        if self.kind != "user":
+            raise PermissionDenied.because("Only users can do this, not API keys")
 
 
 class IdentitySigner:

@@ -112,5 +112,5 @@ def _rendered(row: Record) -> bytes:
 def _administrator(request: web.Request) -> Identity:
     identity = identity_of(request)
     if not identity.is_admin:
-        raise PermissionDenied
+        raise PermissionDenied.because("Only users with the role 'role-admin' can do this")
     return identity

@@ -286,7 +286,7 @@ async def _judged(
 ) -> _Judged:
     """The draft as it may be stored. Raises `PermissionDenied` for what the actor cannot grant."""
     if before.id == ADMIN_ROLE and not actor.is_admin:
-        raise PermissionDenied
+        raise PermissionDenied.because("Only users with the role 'role-admin' can change this role")
     async with db.acquire() as conn:
         heard = await news.count(conn, actor.workspace_id)
     names = names_in(draft)

@@ -87,7 +87,7 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     """The changes of all records, newest first, including deleted ones."""
     identity = identity_of(request)
     if not identity.unrestricted:
-        raise PermissionDenied
+        raise PermissionDenied.because("Only the role 'role-admin' and API keys can do this")
     asked = read_query(request, AuditFilter)
     rows, total, limit = await _page(
         request, asked, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action

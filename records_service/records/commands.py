@@ -113,7 +113,9 @@ async def create(
         if draft.lifecycle_state_id is not None:
             _check_state(caller, draft.lifecycle_state_id, state_id, state)
         if caller.role is not None and not rules.access(caller.role, state_id).writable:
-            raise PermissionDenied
+            raise PermissionDenied.because(
+                "The role needs the permission 'write' on an attribute of the schema"
+            )
         values = await app[OFFLOAD].run_if(
             is_large,
             identity.workspace_id,
@@ -278,7 +280,10 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
         # What only the state hides was hidden by no rule about this role.
         access = seen.rules.access(caller.role, None)
         if caller.role is not None and not (access.writable and access.sees_all):
-            raise PermissionDenied
+            raise PermissionDenied.because(
+                "The role needs the permission 'write' on an attribute of the schema,"
+                " and 'read' or 'write' on all others"
+            )
         caller.check_version(seen.record)
         gone = replace(seen.record, version=seen.record.version + 1)
         write = await app[OFFLOAD].run_if(

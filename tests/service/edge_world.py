@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 
 from shared.config import ServiceConfig
 from shared.errors import Conflict, NotFound
-from shared.identity import Permission
+from shared.identity import Flag, Permission
 from shared.launch import Role, Serving, run, serving
 from shared.web import (
     Limits,
@@ -83,6 +83,10 @@ def routes() -> Routes:  # noqa: C901 - a list of small handlers
 
     @table.get("/api/v1/people-only", user_only=True)
     async def people_only(request: web.Request) -> web.StreamResponse:
+        return no_content()
+
+    @table.get("/api/v1/settings", permission=Permission.READ, flag=Flag.MANAGE_SCHEMAS)
+    async def settings(request: web.Request) -> web.StreamResponse:
         return no_content()
 
     @table.internal_get("/internal/things")

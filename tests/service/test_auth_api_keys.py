@@ -137,6 +137,10 @@ async def test_only_an_administrator_in_person_handles_keys(auth):
             await caller.delete(f"/api-keys/{made['id']}"),
         ):
             assert answer.told == DENIED
+    admin_only = auth.as_(identities.user()).having({"Accept": "application/problem+json"})
+    assert (await admin_only.get("/api-keys")).body["errors"] == [
+        {"pointer": "", "detail": "Only users with the role 'role-admin' can do this"}
+    ]
     stranger = await auth.stranger().get("/api-keys")
     assert stranger.told == error(401, "UNAUTHORIZED", "Missing authentication")
     assert (await who(auth, apiKeyHash=hash_of(made["key"]))).status == 200

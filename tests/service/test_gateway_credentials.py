@@ -159,6 +159,19 @@ async def test_keys_are_managed_by_people(world: World):
     assert (await world.person().get("/api-keys")).status == 200
 
 
+async def test_a_problem_document_says_what_a_key_lacks(world: World):
+    reader = world.program(key=READER_KEY).having({"Accept": "application/problem+json"})
+    denied = await reader.delete("/schemas/schema-1")
+    assert (denied.status, denied.body["message"]) == (403, "Permission denied")
+    assert denied.body["errors"] == [
+        {"pointer": "", "detail": "The API key lacks the permission 'delete-model'"}
+    ]
+    denied = await reader.get("/api-keys")
+    assert denied.body["errors"] == [
+        {"pointer": "", "detail": "Only users can do this, not API keys"}
+    ]
+
+
 async def test_login_is_open_and_the_token_to_refresh_passes(world: World):
     answer = await world.caller().post("/auth/login", {"email": "x"})
     told = answer.ok()

@@ -92,6 +92,34 @@ async def test_what_is_for_people_refuses_every_api_key(edge: Edge):
     assert (await edge.admin.get("/people-only")).status == 204
 
 
+async def test_a_problem_document_and_the_log_say_what_a_caller_lacks(
+    edge: Edge, capsys: pytest.CaptureFixture[str]
+):
+    problems = {"Accept": "application/problem+json"}
+    lacks = {
+        "errors": [{"pointer": "", "detail": "The API key lacks the permission 'update-data'"}]
+    }
+    reader = edge.as_(identities.api_key(permissions=["read"])).having(problems)
+    denied = await reader.post("/things", {"name": "a"})
+    assert denied.status == 403
+    assert denied.body.items() >= {"message": "Permission denied", **lacks}.items()
+    editor = edge.as_(identities.user(role="role-editor")).having(problems)
+    denied = await editor.get("/settings")
+    assert denied.body["errors"] == [
+        {"pointer": "", "detail": "The role lacks the flag 'canManageSchemas'"}
+    ]
+    assert (await edge.admin.get("/settings")).status == 204
+    denied = await reader.get("/people-only")
+    assert denied.body["errors"] == [
+        {"pointer": "", "detail": "Only users can do this, not API keys"}
+    ]
+    refused = [line for line in capsys.readouterr().out.splitlines() if "refused" in line]
+    for line, reason in zip(
+        refused, ("'update-data'", "'canManageSchemas'", "not API keys"), strict=True
+    ):
+        assert reason in line
+
+
 async def test_a_service_speaks_on_internal_routes_only(edge: Edge):
     service = Caller(edge.session, edge.url, edge.keyring.service_headers("gateway"))
     assert (await service.get("/internal/things")).told == (200, {"caller": "gateway"})

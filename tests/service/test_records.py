@@ -709,6 +709,28 @@ async def test_a_problem_names_each_place_that_may_not_be_written(service, admin
     ]
 
 
+async def test_a_problem_says_what_the_role_lacks(service, admin):
+    await create(admin, "ent-a", price=1)
+    document = {
+        "id": "role-editor",
+        "version": 1,
+        "schemaPermissions": [
+            {"schemaId": "schema-apparel", "attributePermissions": {"*": "read"}}
+        ],
+    }
+    async with service.app[DATABASE].acquire() as conn:
+        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+    editor = service.as_(identities.user()).having({"Accept": "application/problem+json"})
+    write = "The role needs the permission 'write' on an attribute of the schema"
+    for answer, lacking in (
+        (await editor.post("/records", {"schemaId": "schema-apparel", "values": {}}), write),
+        (await editor.delete("/records/ent-a"), f"{write}, and 'read' or 'write' on all others"),
+        (await editor.get("/audit"), "Only the role 'role-admin' and API keys can do this"),
+    ):
+        assert (answer.status, answer.body["message"]) == (403, "Permission denied")
+        assert answer.body["errors"] == [{"pointer": "", "detail": lacking}]
+
+
 async def test_a_grant_for_an_id_opens_no_attribute_that_has_it_as_its_alias(service, admin):
     for attribute_id, alias in (("cost", "own"), ("attr-secret", "cost")):
         body = {"id": attribute_id, "alias": alias, "name": alias, "type": "text"}
