@@ -25,6 +25,7 @@ from records_service.option_lists.model import OPTION_LIST
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Kind, Part
+from records_service.parts.searching import Searcher
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import check_readable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
@@ -84,7 +85,9 @@ async def replace(
     """
     workspace_id = identity.workspace_id
     sent = await _body_of(draft.model_copy(update={"id": attribute_id}))
-    async with changing_model(app, workspace_id) as conn:
+    searcher = Searcher()
+
+    async def judge(conn: Conn) -> tuple[Part, dict[str, Any]]:
         old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         check_version(ATTRIBUTE.title, old.id, old.version, expected)
         body, unmatched = await _with_ids(conn, workspace_id, sent)
@@ -94,11 +97,15 @@ async def replace(
             await _check_rights(conn, workspace_id, role, old, draft.alias, body, fixed)
         _check_matched(unmatched, body, old.body["guards"])
         await _check_still_compared(conn, workspace_id, old, body, fixed)
-        if fixed and await store.has_values(conn, workspace_id, attribute_id):
+        if fixed and await store.has_values(conn, workspace_id, attribute_id, searcher):
             raise Conflict(
                 f"Field '{fixed[0]}' of attribute '{told(old.alias)}'"
                 " cannot change while values exist"
             )
+        return old, body
+
+    async with changing_model(app, workspace_id, judge=judge) as conn:
+        old, body = await judge(conn)
         if draft.alias != old.alias:
             await parts.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
             await parts.remember_alias(conn, ATTRIBUTE, workspace_id, old)

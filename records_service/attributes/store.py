@@ -8,7 +8,8 @@ from typing import Final
 
 import asyncpg
 
-from records_service.parts.searching import Search, first_found
+from records_service.parts.searching import Searcher
+from records_service.parts.store import Search
 from records_service.permissions.store import schemas_with_values
 from shared.postgres import Conn
 
@@ -84,11 +85,11 @@ async def comparing(conn: Conn, workspace_id: str, attribute_id: str) -> str | N
     return alias
 
 
-async def has_values(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
+async def has_values(conn: Conn, workspace_id: str, attribute_id: str, searcher: Searcher) -> bool:
     """Whether a record holds a value of it."""
     schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
-    search = Search("SELECT $6::text AS found WHERE r.values ? $6", (attribute_id,))
-    return await first_found(conn, workspace_id, schema_ids, search) is not None
+    search = Search("SELECT $2::text AS found WHERE r.values ? $2", (attribute_id,))
+    return await searcher.first_found(conn, workspace_id, schema_ids, search) is not None
 
 
 Position = tuple[datetime, str]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from records_service.dimensions import store
@@ -10,11 +12,13 @@ from records_service.dimensions.segments import body_of, removed
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Part
+from records_service.parts.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.errors import Conflict, ValidationError
 from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
 from shared.ids import new_id
+from shared.postgres import Conn
 from shared.versions import Versions, check_version
 
 
@@ -43,7 +47,9 @@ async def replace(
 
     Taking one out needs `read` on what varies by the dimension: the answer looks at records.
     """
-    async with changing_model(app, workspace_id) as conn:
+    searcher = Searcher()
+
+    async def judge(conn: Conn) -> tuple[Part, dict[str, Any]]:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
         check_version(DIMENSION.title, old.id, old.version, expected)
         body = body_of(draft, old.body)
@@ -51,9 +57,13 @@ async def replace(
         if role is not None and gone:
             varying = await store.varying(conn, workspace_id, old.id)
             await check_readable(conn, workspace_id, role, varying, "/segments")
-        used = await store.used_segment(conn, workspace_id, old.id, gone)
+        used = await store.used_segment(conn, workspace_id, old.id, gone, searcher)
         if used is not None:
             raise Conflict.in_use("Segment", used)
+        return old, body
+
+    async with changing_model(app, workspace_id, judge=judge) as conn:
+        old, body = await judge(conn)
         part = await parts.replace(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
         await tell(conn, DIMENSION_UPDATED, workspace_id, part)
     return part

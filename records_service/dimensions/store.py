@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from records_service.parts.searching import Search, first_found
+from records_service.parts.searching import Searcher
+from records_service.parts.store import Search
 from records_service.permissions.store import schemas_with_values
 from shared.postgres import Conn
 
@@ -20,7 +21,11 @@ async def varying(conn: Conn, workspace_id: str, dimension_id: str) -> list[str]
 
 
 async def used_segment(
-    conn: Conn, workspace_id: str, dimension_id: str, segment_ids: Sequence[str]
+    conn: Conn,
+    workspace_id: str,
+    dimension_id: str,
+    segment_ids: Sequence[str],
+    searcher: Searcher,
 ) -> str | None:
     """One of these segments that a stored value's scope names."""
     if not segment_ids:
@@ -29,11 +34,11 @@ async def used_segment(
     schema_ids = await schemas_with_values(conn, workspace_id, attribute_ids)
     search = Search(
         """
-        SELECT scope ->> $6 AS found
-          FROM unnest($7::text[]) AS varying (id)
+        SELECT scope ->> $2 AS found
+          FROM unnest($3::text[]) AS varying (id)
          CROSS JOIN LATERAL jsonb_path_query(r.values -> varying.id, '$[*].scope') AS scope
-         WHERE scope ->> $6 = ANY($8::text[])
+         WHERE scope ->> $2 = ANY($4::text[])
         """,
         (dimension_id, attribute_ids, list(segment_ids)),
     )
-    return await first_found(conn, workspace_id, schema_ids, search)
+    return await searcher.first_found(conn, workspace_id, schema_ids, search)

@@ -27,6 +27,7 @@ from records_service.option_lists.model import (
 from records_service.parts import store as parts
 from records_service.parts.commands import changing_model, tell
 from records_service.parts.model import Part
+from records_service.parts.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.errors import Conflict, ValidationError
@@ -63,7 +64,9 @@ async def replace(
 
     Taking a value out needs `read` on what chooses from the list: the answer looks at records.
     """
-    async with changing_model(app, workspace_id) as conn:
+    searcher = Searcher()
+
+    async def judge(conn: Conn) -> tuple[list[OptionValue], list[OptionValue]]:
         await _current(conn, workspace_id, list_id, expected)
         old = await store.values(conn, workspace_id, list_id)
         new = (
@@ -74,7 +77,11 @@ async def replace(
         check_values(new, hierarchical=draft.hierarchical)
         kept = {value.id for value in new}
         gone = [value.id for value in old if value.id not in kept]
-        await _check_unused(conn, workspace_id, role, list_id, gone)
+        await _check_unused(conn, workspace_id, role, list_id, gone, searcher)
+        return old, new
+
+    async with changing_model(app, workspace_id, judge=judge) as conn:
+        old, new = await judge(conn)
         unchanged = set(old) & set(new)
         # Taken out before they are put back, so that two values can exchange their aliases.
         await store.delete_values(
@@ -154,11 +161,17 @@ async def remove_value(
 
     Needs `read` on what chooses from the list: the answer looks at records.
     """
-    async with changing_model(app, workspace_id) as conn:
+    searcher = Searcher()
+
+    async def judge(conn: Conn) -> tuple[Part, list[str]]:
         old = await _current(conn, workspace_id, list_id, expected)
         await store.get_value(conn, workspace_id, list_id, value_id)
         going = await store.branch(conn, workspace_id, list_id, value_id)
-        await _check_unused(conn, workspace_id, role, list_id, going)
+        await _check_unused(conn, workspace_id, role, list_id, going, searcher)
+        return old, going
+
+    async with changing_model(app, workspace_id, judge=judge) as conn:
+        old, going = await judge(conn)
         await store.delete_values(conn, workspace_id, list_id, going)
         await _touch(conn, workspace_id, old)
 
@@ -170,12 +183,17 @@ async def _current(conn: Conn, workspace_id: str, list_id: str, expected: Versio
 
 
 async def _check_unused(
-    conn: Conn, workspace_id: str, role: Role | None, list_id: str, value_ids: Sequence[str]
+    conn: Conn,
+    workspace_id: str,
+    role: Role | None,
+    list_id: str,
+    value_ids: Sequence[str],
+    searcher: Searcher,
 ) -> None:
     if role is not None and value_ids:
         choosing = await store.choosing(conn, workspace_id, list_id)
         await check_readable(conn, workspace_id, role, choosing, "/values")
-    used = await store.used_value(conn, workspace_id, list_id, value_ids)
+    used = await store.used_value(conn, workspace_id, list_id, value_ids, searcher)
     if used is not None:
         raise Conflict.in_use(VALUE_TITLE, used)
     guarding = await store.guarding(conn, workspace_id, list_id, value_ids)

@@ -9,7 +9,8 @@ import asyncpg
 
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from records_service.parts.model import Part
-from records_service.parts.searching import Search, first_found
+from records_service.parts.searching import Searcher
+from records_service.parts.store import Search
 from records_service.permissions.store import schemas_with_values
 from shared.errors import Conflict, NotFound
 from shared.listing import PIECE_ROWS, Piece, Position
@@ -239,7 +240,7 @@ async def choosing(conn: Conn, workspace_id: str, list_id: str) -> list[str]:
 
 
 async def used_value(
-    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]
+    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
 ) -> str | None:
     """One of these values that a record has in an attribute, or a field of one, with this list."""
     if not value_ids:
@@ -264,16 +265,16 @@ async def used_value(
     search = Search(
         """
         SELECT chosen #>> '{}' AS found
-          FROM unnest($6::text[], $7::text[]) AS choosing (id, field)
+          FROM unnest($2::text[], $3::text[]) AS choosing (id, field)
          CROSS JOIN LATERAL jsonb_path_query(r.values -> choosing.id, 'lax $[*].value[*]') AS one
          CROSS JOIN LATERAL jsonb_path_query(
                    CASE WHEN choosing.field IS NULL THEN one ELSE one -> choosing.field END,
                    'lax $[*]') AS chosen
-         WHERE chosen #>> '{}' = ANY($8::text[])
+         WHERE chosen #>> '{}' = ANY($4::text[])
         """,
         (attribute_ids, [place["field"] for place in places], list(value_ids)),
     )
-    return await first_found(conn, workspace_id, schema_ids, search)
+    return await searcher.first_found(conn, workspace_id, schema_ids, search)
 
 
 async def guarding(

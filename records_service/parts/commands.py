@@ -57,19 +57,27 @@ async def changing_model(
     app: web.Application,
     workspace_id: str,
     first: Callable[[Conn], Awaitable[None]] | None = None,
+    *,
+    judge: Callable[[Conn], Awaitable[object]] | None = None,
 ) -> AsyncIterator[Conn]:
     """A transaction that holds the model lock; the relay is woken when it has committed.
 
     One of a workspace at a time in each process: those who wait for the lock hold no connection.
-    What is done `first` keeps no writer of records waiting. Raises `LimitExceeded`, with nothing
+    What is done `first` keeps no writer of records waiting. `judge` raises what forbids the change;
+    it runs before the transaction, too, so that its `Searcher` has little left to do under the
+    lock, where the caller asks it again. Raises `LimitExceeded`, with nothing
     changed, when the model has grown beyond its bounds.
     """
-    async with app[MODELLERS].of(workspace_id), app[DATABASE].transaction() as conn:
-        if first is not None:
-            await first(conn)
-        before = await take_lock(conn, workspace_id)
-        yield conn
-        await _check_size(conn, workspace_id, before, app[MODEL_SIZE_MAX])
+    async with app[MODELLERS].of(workspace_id):
+        if judge is not None:
+            async with app[DATABASE].acquire() as conn:
+                await judge(conn)
+        async with app[DATABASE].transaction() as conn:
+            if first is not None:
+                await first(conn)
+            before = await take_lock(conn, workspace_id)
+            yield conn
+            await _check_size(conn, workspace_id, before, app[MODEL_SIZE_MAX])
     outbox.wake(app)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,11 +13,14 @@ from records_service.attributes import store as attributes
 from records_service.dimensions import store as dimensions
 from records_service.lifecycles import store as lifecycles
 from records_service.option_lists import store as option_lists
-from records_service.parts import searching
+from records_service.parts import commands, searching
+from records_service.parts import store as parts
+from records_service.parts.searching import Searcher
 from records_service.permissions import store as permissions
 from records_service.schemas import store as schemas
 from shared.identity import Flag
 from shared.postgres import Conn
+from tests.kit.eventually import eventually
 from tests.kit.sigma import Caller, error
 from tests.service.model_world import World, admin, other_world, running, schema, world
 
@@ -52,6 +56,9 @@ class Costed:
         self._conn = conn
         self.pages = 0
 
+    def is_in_transaction(self) -> bool:
+        return True
+
     async def _cost(self, query: str, *arguments: Any) -> None:
         told = await self._conn.fetchval(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", *arguments
@@ -82,7 +89,7 @@ async def store_records(world: World, schema_id: str, count: int, values: str = 
         INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
                              created_at, updated_at, created_by, updated_by)
         SELECT $1, $2 || '-' || n, $2, 'state-x', 1, $4::text::jsonb,
-               now() + n * interval '1 ms', now(), 'user-x', 'user-x'
+               now() - interval '1 hour' + n * interval '1 ms', now(), 'user-x', 'user-x'
           FROM generate_series(1, $3::bigint) AS n
         """,
         world.workspace,
@@ -97,9 +104,10 @@ async def furnish(world: World) -> None:
     (await world.admin.post("/dimensions", DIMENSION)).ok()
     (await world.admin.post("/option-lists", OPTIONS)).ok()
     await world.attribute("color")
+    await world.attribute("unset")
     await world.attribute("rare", "option", optionListId="ol-colors", dimensionIds=["dim-market"])
     await world.schema("small", ["rare"])
-    await world.schema("big", ["color"])
+    await world.schema("big", ["color", "unset"])
     entries = json.dumps({"attr-color": [{"scope": {}, "value": "x" * 1_000}]})
     await store_records(world, "schema-big", MANY, entries)
     await store_records(world, "schema-small", 3)
@@ -108,14 +116,20 @@ async def furnish(world: World) -> None:
 Check = Callable[[Any, str], Awaitable[Any]]
 
 CHECKS: dict[str, Check] = {
-    "values of an attribute": lambda conn, ws: attributes.has_values(conn, ws, "attr-rare"),
+    "values of an attribute": lambda conn, ws: attributes.has_values(
+        conn, ws, "attr-rare", Searcher()
+    ),
     "uses of an attribute": lambda conn, ws: attributes.is_used(conn, ws, "attr-color"),
     "values that a deleted attribute takes along": lambda conn, ws: attributes.drop_values(
         conn, ws, "attr-rare"
     ),
     "schemas that lost an attribute": lambda conn, ws: permissions.lost(conn, ws, ["attr-color"]),
-    "a segment": lambda conn, ws: dimensions.used_segment(conn, ws, "dim-market", ["seg-dk"]),
-    "an option": lambda conn, ws: option_lists.used_value(conn, ws, "ol-colors", ["val-red"]),
+    "a segment": lambda conn, ws: dimensions.used_segment(
+        conn, ws, "dim-market", ["seg-dk"], Searcher()
+    ),
+    "an option": lambda conn, ws: option_lists.used_value(
+        conn, ws, "ol-colors", ["val-red"], Searcher()
+    ),
     "records of a schema": lambda conn, ws: schemas.has_records(conn, ws, "schema-none"),
     "relations to a schema": lambda conn, ws: schemas.is_target(conn, ws, "schema-big"),
     "records in a state": lambda conn, ws: lifecycles.state_in_use(conn, ws, "wf-x", ["state-x"]),
@@ -135,6 +149,91 @@ async def test_no_check_reads_the_records_of_other_schemas_or_workspaces(
         costed = Costed(conn)
         await CHECKS[of](costed, world.workspace)
     assert costed.pages < PAGES_MAX
+
+
+# The search before the model lock.
+
+NUMBER = {"id": "attr-cost", "alias": "cost", "name": "Cost", "type": "number"}
+HELD = error(409, "CONFLICT", "Field 'type' of attribute 'cost' cannot change while values exist")
+
+
+async def test_under_the_lock_only_what_has_changed_is_searched(world: World):
+    await furnish(world)
+    await world.database.execute("VACUUM ANALYZE records, audit")
+    async with world.database.acquire() as conn:
+        searcher = Searcher()
+        assert not await attributes.has_values(conn, world.workspace, "attr-unset", searcher)
+        (await world.record("big", unset="12")).ok()
+        (await world.record("small")).ok()
+        costed: Any = Costed(conn)
+        assert await attributes.has_values(costed, world.workspace, "attr-unset", searcher)
+        assert costed.pages < PAGES_MAX
+
+
+@pytest.mark.parametrize("changed_max", [10_000, 0])
+async def test_what_is_written_after_the_search_is_found_under_the_lock(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch, changed_max: int
+):
+    monkeypatch.setattr(searching, "CHANGED_MAX", changed_max)
+    await two_of(world)
+    (await world.record("x", name="Parka")).ok()
+    take_lock = commands.take_lock
+
+    async def late(conn: Conn, workspace_id: str) -> commands.ModelSize:
+        (await world.record("x", cost="12")).ok()
+        return await take_lock(conn, workspace_id)
+
+    monkeypatch.setattr(commands, "take_lock", late)
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
+
+
+async def test_what_was_still_being_written_when_the_search_began_is_found(world: World):
+    await two_of(world)
+    (await world.record("x", name="Parka")).ok()
+    searcher = Searcher()
+    async with world.database.acquire() as writing, world.database.acquire() as asking:
+        async with writing.transaction():
+            await writing.fetch(
+                "SELECT FROM models WHERE workspace_id = $1 FOR SHARE", world.workspace
+            )
+            asked = asyncio.create_task(
+                attributes.has_values(asking, world.workspace, "attr-cost", searcher)
+            )
+            await eventually(world.records.waits_for_a_lock)
+            await writing.execute(
+                """UPDATE records SET values = '{"attr-cost": []}' WHERE workspace_id = $1""",
+                world.workspace,
+            )
+        assert await asked
+
+
+async def test_another_question_under_the_lock_is_asked_of_all_records(world: World):
+    await two_of(world)
+    await world.schema("y", ["name"])
+    (await world.record("x", name="Parka")).ok()
+    await store_records(world, "schema-y", 1, '{"attr-cost": []}')
+    async with world.database.acquire() as conn:
+        searcher = Searcher()
+        assert not await attributes.has_values(conn, world.workspace, "attr-cost", searcher)
+        (await world.admin.put("/schemas/schema-y", schema("y", ["name", "cost"]))).ok()
+        async with conn.transaction():
+            assert await attributes.has_values(conn, world.workspace, "attr-cost", searcher)
+
+
+async def test_a_search_before_the_lock_keeps_no_writer_waiting(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await two_of(world)
+    (await world.record("x", name="Parka")).ok()
+    search_some = parts.search_some
+
+    async def slow(conn: Conn, *arguments: Any, **more: Any) -> Any:
+        (await world.record("x", name="Parka")).ok()
+        return await search_some(conn, *arguments, **more)
+
+    monkeypatch.setattr(parts, "search_some", slow)
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).status == 200
+    assert len((await admin.get("/records")).ok()["items"]) == 2
 
 
 # Values that records hold of what their schema has lost.
@@ -224,10 +323,7 @@ async def test_what_a_schema_has_lost_stands_against_another_type(world: World, 
     await two_of(world)
     (await world.record("x", cost="12")).ok()
     await lose_cost(world)
-    number = {"id": "attr-cost", "alias": "cost", "name": "Cost", "type": "number"}
-    assert (await admin.put("/attributes/attr-cost", number)).told == error(
-        409, "CONFLICT", "Field 'type' of attribute 'cost' cannot change while values exist"
-    )
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
 
 
 async def test_what_is_found_late_is_found(
@@ -240,9 +336,8 @@ async def test_what_is_found_late_is_found(
     for _ in range(4):
         for alias, attribute in (("x", "name"), ("y", "note")):
             (await world.record(alias, **{attribute: "Parka"})).ok()
-    number = {"id": "attr-cost", "alias": "cost", "name": "Cost", "type": "number"}
     (await world.record("y", cost="12")).ok()
-    assert (await admin.put("/attributes/attr-cost", number)).status == 409
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).status == 409
 
 
 async def test_too_many_records_to_search_in_time_are_told_so(
@@ -253,8 +348,7 @@ async def test_too_many_records_to_search_in_time_are_told_so(
     await two_of(world)
     for _ in range(2):
         (await world.record("x", name="Parka")).ok()
-    number = {"id": "attr-cost", "alias": "cost", "name": "Cost", "type": "number"}
-    answer = await admin.put("/attributes/attr-cost", number)
+    answer = await admin.put("/attributes/attr-cost", NUMBER)
     assert answer.told == error(
         504,
         "UPSTREAM_TIMEOUT",
