@@ -37,15 +37,21 @@ from shared.errors import ApiError, Conflict, NotFound, ServiceUnavailable, Vali
 from shared.ids import is_id
 from shared.postgres import Database
 from shared.quoting import counted
+from shared.schema_version import applied_in, wrong_owner
 
 DONE: Final = 0
 FAILED: Final = 1
 USAGE_ERROR: Final = 2
 EXISTS: Final = 3
 
+SERVICE: Final = "auth_service"
 NAME_LENGTH_MAX: Final = 255
 
 Work = Callable[[Database, argparse.Namespace], Awaitable[str]]
+
+
+class _WrongDatabase(Exception):
+    """The address leads to the database of another service; the message says so."""
 
 
 class _Settings(BaseSettings):
@@ -72,8 +78,8 @@ def main(arguments: Sequence[str]) -> int:
         return _say(str(error), USAGE_ERROR)
     except ServiceUnavailable:
         return _say("The database does not answer. Check SIGMA_DATABASE_URL.", FAILED)
-    except ApiError as error:
-        return _say(error.message, FAILED)
+    except (ApiError, _WrongDatabase) as error:
+        return _say(str(error), FAILED)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
         return _say(
             "The database lacks migrations: run python -m shared.migrations auth_service", FAILED
@@ -85,6 +91,9 @@ async def _work(url: str, asked: argparse.Namespace) -> str:
     db = Database(url, connections_max=1, application_name="auth_service admin")
     work: Work = asked.work
     try:
+        wrong = wrong_owner(SERVICE, await applied_in(db.fetchval, SERVICE))
+        if wrong is not None:
+            raise _WrongDatabase(f"Wrong database: {wrong}")
         return await work(db, asked)
     finally:
         await db.close()

@@ -21,6 +21,9 @@ A revision that removes something that older code needs names the first revision
 without it: `oldest_code = "0004"`. The value is stored in the database, where processes of an older
 version read it (`shared.schema_version`).
 
+A database says whose it is: the comment of its table `alembic_version` is the name of the service.
+The database of another service is refused, and nothing in it is changed.
+
 Two runs at the same time do not race: the second waits for the first and finds nothing to do. No
 revision waits longer than four seconds for a lock, because all other statements queue behind it.
 
@@ -49,6 +52,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared import config
 from shared.errors import ServiceUnavailable
 from shared.postgres import Conn, connect
+from shared.schema_version import applied_in, wrong_owner
 from shared.stopping import end_when_told
 
 LOCK_KEY: Final = 0x5167_4D61_006D_6967
@@ -88,7 +92,7 @@ async def apply(service: str, database_url: str, say: Say = lambda _: None) -> l
         raise MigrationFailed(f"the database cannot be reached: {error.__cause__}") from error
     try:
         await conn.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
-        return await _apply_missing(conn, script, say)
+        return await _apply_missing(conn, service, script, say)
     except asyncpg.LockNotAvailableError as error:
         raise MigrationFailed("another migration of this database is still running") from error
     except CommandError as error:
@@ -97,8 +101,13 @@ async def apply(service: str, database_url: str, say: Say = lambda _: None) -> l
         await conn.close(timeout=5)
 
 
-async def _apply_missing(conn: Conn, script: ScriptDirectory, say: Say) -> list[str]:
-    current = await _current(conn)
+async def _apply_missing(conn: Conn, service: str, script: ScriptDirectory, say: Say) -> list[str]:
+    applied = await applied_in(conn.fetchval, service)
+    wrong = wrong_owner(service, applied)
+    if wrong is not None:
+        raise MigrationFailed(wrong)
+    current = applied.revision
+    await _prepare(conn, service)
     head = script.get_current_head()
     if head is None:
         say("no revisions")
@@ -173,15 +182,15 @@ class _Pieces:
         pass
 
 
-async def _current(conn: Conn) -> str | None:
+async def _prepare(conn: Conn, service: str) -> None:
     await conn.execute(
         """CREATE TABLE IF NOT EXISTS alembic_version (
                version_num varchar(32) NOT NULL,
                CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""
     )
     await conn.execute("ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text")
-    version: str | None = await conn.fetchval("SELECT version_num FROM alembic_version")
-    return version
+    # A comment cannot be an argument. The name is that of a package, so there is nothing to escape.
+    await conn.execute(f"COMMENT ON TABLE alembic_version IS '{service}'")
 
 
 async def _note(conn: Conn, revision: Script) -> None:

@@ -8,15 +8,19 @@ A newer database is normal: migrations are applied first, and old processes serv
 replaced. A revision may say which code it still works with (`oldest_code`, see
 docs/how-to/add-a-migration.md); the value is stored next to the revision in `alembic_version`.
 Older code is not ready.
+
+A database says whose it is: the comment of its table `alembic_version` is the name of the service.
+All services number their revisions alike, so a revision alone would let a process run on the
+database of another service.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import structlog
@@ -24,6 +28,7 @@ from aiohttp import web
 
 from shared.errors import ServiceUnavailable
 from shared.postgres import DATABASE, Database
+from shared.quoting import told
 from shared.web import READINESS
 
 log = structlog.get_logger(__name__)
@@ -32,11 +37,55 @@ LOOK_AGAIN_S: Final = 1.0
 LOOK_NOW_AND_THEN_S: Final = 10.0
 
 
+_TABLE_OF: Final[Mapping[str, str]] = {
+    "auth_service": "workspaces",
+    "records_service": "models",
+    "workflow_service": "workflow_references",
+}
+"""Databases from before the comment: a table that only the first migration of the service makes."""
+
+
 class Applied(NamedTuple):
-    """The revision of a database; both fields are None if no migration was ever applied."""
+    """What migrations have left in a database; all fields are None if none was ever applied."""
 
     revision: str | None
     oldest_code: str | None
+    owner: str | None
+    """The service whose database it is, or another comment; None if nothing tells."""
+
+
+async def applied_in(fetchval: Callable[..., Awaitable[Any]], service: str) -> Applied:
+    """What has been applied to a database; a database without a comment is told by its tables.
+
+    `fetchval` is that of a `Database` or of a connection.
+    """
+    try:
+        # All columns: older databases have no `oldest_code`.
+        row = await fetchval(
+            """SELECT to_jsonb(applied) || jsonb_build_object(
+                          'owner', obj_description('alembic_version'::regclass, 'pg_class'),
+                          'has_table', to_regclass($1) IS NOT NULL)
+                 FROM alembic_version AS applied""",
+            _TABLE_OF.get(service),
+        )
+    except asyncpg.UndefinedTableError:
+        row = None
+    except ServiceUnavailable as error:
+        if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
+            raise
+        row = None
+    if row is None:
+        return Applied(None, None, None)
+    owner = row["owner"] or (service if row["has_table"] else None)
+    return Applied(row["version_num"], row.get("oldest_code"), owner)
+
+
+def wrong_owner(service: str, applied: Applied) -> str | None:
+    """Why this is not the service's database; None where it is, or where nothing is applied."""
+    if applied.revision is None or applied.owner == service:
+        return None
+    other = "another one" if applied.owner is None else f"that of {told(applied.owner)}"
+    return f"this is not the database of {service}, but {other}: check SIGMA_DATABASE_URL"
 
 
 def known_revisions(service: str) -> tuple[str, ...]:
@@ -53,8 +102,11 @@ def known_revisions(service: str) -> tuple[str, ...]:
 
 def complaint(service: str, known: Sequence[str], applied: Applied) -> str | None:
     """Why code with the `known` revisions cannot work with this database; None when it can."""
+    wrong = wrong_owner(service, applied)
+    if wrong is not None:
+        return wrong
     head = known[-1]
-    revision, oldest_code = applied
+    revision, oldest_code = applied.revision, applied.oldest_code
     if revision is None or (revision != head and revision in known):
         at = "no revision" if revision is None else f"revision {revision}"
         return (
@@ -98,7 +150,7 @@ class SchemaWatch:
 
     async def ready(self) -> None:
         """Raise `ServiceUnavailable` with the complaint, if there is one."""
-        applied = await self._applied()
+        applied = await applied_in(self._database.fetchval, self._service)
         wrong = complaint(self._service, self._known, applied)
         if wrong is None:
             self._database.migrated.set()
@@ -108,30 +160,12 @@ class SchemaWatch:
         if wrong is not None:
             raise ServiceUnavailable(wrong)
 
-    async def _applied(self) -> Applied:
-        try:
-            # All columns: older databases have no `oldest_code`.
-            row = await self._database.fetchval(
-                "SELECT to_jsonb(applied) FROM alembic_version AS applied"
-            )
-        except asyncpg.UndefinedTableError:
-            row = None
-        except ServiceUnavailable as error:
-            if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
-                raise
-            row = None
-        return (
-            Applied(None, None)
-            if row is None
-            else Applied(row["version_num"], row.get("oldest_code"))
-        )
-
     def _tell(self, applied: Applied, wrong: str | None) -> None:
         """Log one line for each change, and none if the database suited from the beginning."""
         newer = applied.revision is not None and applied.revision > self._known[-1]
-        told = wrong or (f"newer: {applied.revision}" if newer else "")
-        before, self._told = self._told, told
-        if told == before:
+        state = wrong or (f"newer: {applied.revision}" if newer else "")
+        before, self._told = self._told, state
+        if state == before:
             return
         if wrong is not None:
             log.error("database_not_usable", reason=wrong)

@@ -437,6 +437,17 @@ async def test_a_database_without_tables_is_told(operator, database_url, monkeyp
     )
 
 
+async def test_the_database_of_another_service_is_told(operator, servers, monkeypatch):
+    url = await servers.postgres.new_database("records_service")
+    monkeypatch.setenv("SIGMA_DATABASE_URL", url)
+    told = (
+        "Wrong database: this is not the database of auth_service, but that of records_service:"
+        " check SIGMA_DATABASE_URL"
+    )
+    assert (await operator(*WORKSPACE)).told == (1, told)
+    await servers.postgres.drop_database(url)
+
+
 async def test_as_a_process_with_one_setting_it_does_its_work_and_says_no_password(operator):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

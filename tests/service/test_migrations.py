@@ -154,12 +154,14 @@ async def test_a_lock_that_does_not_come_is_not_waited_for(
     await holder.close()
 
 
-async def test_older_code_leaves_a_newer_database_alone(service: Service, database_url: str):
-    newer = service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)")
-    await apply(newer, database_url)
-    older = service("CREATE TABLE a (x int)")
+async def test_older_code_leaves_a_newer_database_alone(
+    service: Service, database_url: str, tmp_path: Path
+):
+    name = service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)")
+    await apply(name, database_url)
+    (tmp_path / name / "migrations" / "versions" / "0002_step_2.py").unlink()
     said: list[str] = []
-    assert await apply(older, database_url, said.append) == []
+    assert await apply(name, database_url, said.append) == []
     assert said == ["the database is at revision 0002, newer than this code (0001): nothing to do"]
 
 
@@ -184,6 +186,77 @@ async def test_a_database_of_something_else_is_refused(service: Service, databas
     await conn.close()
     with pytest.raises(MigrationFailed, match="which this code does not have"):
         await apply(name, database_url)
+
+
+async def everything_in(url: str) -> object:
+    """Tables with their columns and comments, and what is applied."""
+    return await fetchval(
+        url,
+        """SELECT jsonb_agg(jsonb_build_array(
+                     attrelid::regclass, attname, obj_description(attrelid, 'pg_class'),
+                     (SELECT version_num FROM alembic_version)) ORDER BY attrelid, attname)
+             FROM pg_attribute
+             JOIN pg_class ON pg_class.oid = attrelid
+            WHERE relnamespace = 'public'::regnamespace""",
+    )
+
+
+def not_of(name: str, other: str) -> str:
+    return f"this is not the database of {name}, but that of {other}: check SIGMA_DATABASE_URL"
+
+
+@pytest.mark.parametrize("revisions", [1, 2, 3])
+async def test_the_database_of_another_service_is_refused_and_not_touched(
+    service: Service, database_url: str, revisions: int
+):
+    """Whether that is at an older, at the same or at a newer revision."""
+    other = service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)")
+    await apply(other, database_url)
+    before = await everything_in(database_url)
+    name = service(*(f"CREATE TABLE c{n} (x int)" for n in range(revisions)))
+    said: list[str] = []
+    with pytest.raises(MigrationFailed) as told:
+        await apply(name, database_url, said.append)
+    assert str(told.value) == not_of(name, other)
+    assert said == []
+    assert await everything_in(database_url) == before
+
+
+async def test_a_database_from_before_it_said_whose_it_is_is_known_by_its_tables(servers):
+    """As it is after the migrations of an older version, which left no comment."""
+    url = await servers.postgres.new_database("workflow_service")
+    conn = await asyncpg.connect(url)
+    await conn.execute("COMMENT ON TABLE alembic_version IS NULL")
+    before = await everything_in(url)
+    for other in ("auth_service", "records_service"):
+        with pytest.raises(MigrationFailed, match=f"not the database of {other}, but another one"):
+            await apply(other, url)
+    assert await everything_in(url) == before
+    assert await apply("workflow_service", url) == []
+    comment = "SELECT obj_description('alembic_version'::regclass, 'pg_class')"
+    assert await fetchval(url, comment) == "workflow_service"
+    await conn.close()
+    await servers.postgres.drop_database(url)
+
+
+async def test_an_empty_database_belongs_to_nobody(service: Service, database_url: str):
+    """A first migration that failed on the wrong database leaves it to the right service."""
+    with pytest.raises(MigrationFailed):
+        await apply(service("CREATE TABEL a (x int)"), database_url)
+    assert await apply(service("CREATE TABLE a (x int)"), database_url) == ["0001"]
+
+
+def test_the_command_refuses_the_database_of_another_service_in_one_line(
+    service: Service, database_url: str, tmp_path: Path
+):
+    other, name = service("CREATE TABLE a (x int)"), service("CREATE TABLE b (x int)")
+    assert run(other, "--database-url", database_url, path=tmp_path).returncode == 0
+    done = run(name, "--database-url", database_url, path=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        f"{name}: {not_of(name, other)}\n",
+    )
 
 
 async def test_two_revisions_after_the_same_one_are_told_apart_before_anything_runs(
@@ -292,6 +365,7 @@ async def test_empty_texts_that_claimed_a_unique_value_are_freed(
         )
     ]
     await conn.executemany("INSERT INTO unique_values VALUES ($1, $2, $3, $4, $5)", rows)
+    await conn.execute("COMMENT ON TABLE alembic_version IS NULL")
     assert (await apply("records_service", database_url))[0] == "0007"
     left = await conn.fetch("SELECT record_id, attribute_id FROM unique_values ORDER BY 1, 2")
     assert [tuple(row) for row in left] == [
@@ -333,6 +407,7 @@ async def test_what_schemas_have_lost_is_remembered_by_triggers_and_found_in_rec
            VALUES ('ws-a', 'ent-1', 'schema-x', 1, $1, now(), now(), 'user-x', 'user-x')""",
         orjson.dumps(values).decode(),
     )
+    await conn.execute("COMMENT ON TABLE alembic_version IS NULL")
     assert await apply("records_service", database_url) == ["0010", "0011"]
     found = "SELECT workspace_id, schema_id, attribute_id FROM lost_attributes ORDER BY 3"
     lost = ("ws-a", "schema-x", "attr-lost")

@@ -72,3 +72,26 @@ async def test_a_newer_database_is_served_as_long_as_it_allows_this_code(
     said = capsys.readouterr().out
     assert said.count("database_is_newer") == 1
     assert said.count("database_not_usable") == 1
+
+
+async def test_the_database_of_another_service_is_never_served(
+    services: Services, capsys: pytest.CaptureFixture[str]
+):
+    """Its revisions have the same numbers, or look like those of a newer version."""
+    url = await services.database("auth_service")
+    service = await services.start(create_app, Config, database_url=url)
+    wrong = "this is not the database of records_service, but that of auth_service"
+    for revision in ("0001", "9999"):
+        await service.database.execute("UPDATE alembic_version SET version_num = $1", revision)
+        status, told = await readiness(services, service)
+        assert status == 503
+        assert told.startswith(wrong)
+    said = capsys.readouterr().out
+    assert said.count("database_not_usable") == 1
+    assert "database_is_newer" not in said
+
+
+async def test_a_database_from_before_it_said_whose_it_is_is_served(services: Services):
+    service = await services.start(create_app, Config)
+    await service.database.execute("COMMENT ON TABLE alembic_version IS NULL")
+    assert await readiness(services, service) == (200, "")
