@@ -32,12 +32,11 @@ from auth_service.users.addresses import normalised
 from auth_service.workspaces import commands as workspaces
 from auth_service.workspaces import store as workspace_store
 from auth_service.workspaces.model import RECORD_LIMIT_DEFAULT, RECORD_LIMIT_MAX
-from shared.config import PREFIX, ConfigError, DatabaseUrl, load
-from shared.errors import ApiError, Conflict, NotFound, ServiceUnavailable, ValidationError
+from shared.database import Database
+from shared.database.schema_version import applied_in, wrong_owner
+from shared.errors import ApiError, Conflict, NotFound, ServiceUnavailable, ValidationError, counted
 from shared.ids import is_id
-from shared.postgres import Database
-from shared.quoting import counted
-from shared.schema_version import applied_in, wrong_owner
+from shared.process.config import PREFIX, ConfigError, DatabaseUrl, load
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -82,7 +81,8 @@ def main(arguments: Sequence[str]) -> int:
         return _say(str(error), FAILED)
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError):
         return _say(
-            "The database lacks migrations: run python -m shared.migrations auth_service", FAILED
+            "The database lacks migrations: run python -m shared.database.migrations auth_service",
+            FAILED,
         )
     return DONE
 

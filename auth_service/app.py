@@ -19,18 +19,20 @@ from auth_service.sessions import handlers as sessions
 from auth_service.sessions.commands import LOGINS, TOKEN_KEYS
 from auth_service.sessions.hashing import hashing
 from auth_service.source import SOURCE
-from shared import bus, outbox, topology
+from shared.database import postgres
+from shared.database.listing import PIECES, pieces
+from shared.database.schema_version import schema_version
+from shared.database.sizes import Bound
 from shared.events import AUTH_PULSE
-from shared.launch import Role
-from shared.listing import PIECES, pieces
-from shared.neighbours import Neighbour, neighbours
-from shared.postgres import postgres
-from shared.schema_version import schema_version
-from shared.sizes import Bound
-from shared.tokens import TokenKeys
-from shared.turns import Turns
-from shared.upstream import upstream
-from shared.web import new_service
+from shared.http import new_service
+from shared.http.address_check import Neighbour, neighbours
+from shared.http.client import upstream
+from shared.identity.tokens import TokenKeys
+from shared.messaging import outbox, topology
+from shared.messaging.connection import rabbitmq
+from shared.messaging.consuming import consume
+from shared.process.launch import Role
+from shared.process.turns import Turns
 
 NAME: Final = "auth_service"
 QUEUE: Final = next(queue for queue in topology.QUEUES if queue.name == topology.AUTH_QUEUE)
@@ -48,7 +50,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             hashing(config.hashing_threads, config.hashing_waiting_max),
             upstream(RECORDS, str(config.records_url), "records_service"),
             upstream(WORKFLOWS, str(config.workflow_url), "workflow_service"),
-            bus.rabbitmq(config, NAME),
+            rabbitmq(config, NAME),
             neighbours(
                 Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
                 Neighbour("SIGMA_WORKFLOW_URL", str(config.workflow_url), "workflow_service"),
@@ -58,7 +60,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
                 if role == "api"
                 else [
                     outbox.relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds),
-                    bus.consume(QUEUE, None, first=hold_ids),
+                    consume(QUEUE, None, first=hold_ids),
                 ]
             ),
         ],

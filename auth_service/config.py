@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
-from shared.config import DatabaseConfig, Port
-from shared.tokens import TokenKeys
+from shared.identity.tokens import TokenKeys
+from shared.process.config import DatabaseConfig, Port
 
 
 def _parses_as_token_keys(keys: SecretStr) -> SecretStr:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from auth_service.roles import commands as roles
-from shared import news
+from shared.database import Database
 from shared.events import ATTRIBUTE_CREATED, SCHEMA_CREATED, Event
-from shared.postgres import Database
+from shared.messaging import news
 
 
 async def hold_ids(db: Database, event: Event) -> None:

@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from shared.errors import PermissionDenied
-from shared.web.wording import shown
+from shared.http.messages import shown
 
 NOT_KEPT: Final = "no-store"
 ANY_ORIGIN: Final = "*"

@@ -29,7 +29,6 @@ from gateway.routes import (
     split_target,
 )
 from gateway.upstream_connection import UpstreamPool
-from shared.bus import rabbitmq, subscribe
 from shared.errors import (
     ApiError,
     MethodNotAllowed,
@@ -38,14 +37,7 @@ from shared.errors import (
     UpstreamTimeout,
     ValidationError,
 )
-from shared.identity import GATEWAY, Identity, IdentitySigner
-from shared.launch import Role
-from shared.neighbours import Neighbour, neighbours
-from shared.shapes import Shape
-from shared.tokens import TokenKeys
-from shared.topology import GATEWAY_BINDING
-from shared.upstream import Upstream, blame, upstream
-from shared.web import (
+from shared.http import (
     ANY_METHOD,
     Context,
     Limits,
@@ -56,7 +48,16 @@ from shared.web import (
     new_service,
     request_id_of,
 )
-from shared.web.wording import shown
+from shared.http.address_check import Neighbour, neighbours
+from shared.http.client import Upstream, blame, upstream
+from shared.http.messages import shown
+from shared.http.shapes import Shape
+from shared.identity import GATEWAY, Identity, IdentitySigner
+from shared.identity.tokens import TokenKeys
+from shared.messaging.connection import rabbitmq
+from shared.messaging.subscribing import subscribe
+from shared.messaging.topology import GATEWAY_BINDING
+from shared.process.launch import Role
 
 AUTH = web.AppKey("auth_service", Upstream)
 

@@ -22,7 +22,7 @@ from aiohttp import hdrs, web
 from gateway.identities import Credential
 from shared.errors import InternalError, ServiceUnavailable, Unauthorized
 from shared.identity import Flag, Identity, Permission
-from shared.tokens import Claims, TokenKeys
+from shared.identity.tokens import Claims, TokenKeys
 
 log = structlog.get_logger("authenticate")
 

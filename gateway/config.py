@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from gateway.answer_headers import ANY_ORIGIN
-from shared.config import Port, ServiceConfig
 from shared.identity import GATEWAY, IdentitySigner
-from shared.tokens import TokenKeys
+from shared.identity.tokens import TokenKeys
+from shared.process.config import Port, ServiceConfig
 
 
 def _parses_as_token_keys(secret: SecretStr) -> SecretStr:

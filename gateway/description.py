@@ -17,9 +17,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from shared.errors import NotFound
-from shared.quoting import told
-from shared.web import Route, Routes
+from shared.errors import NotFound, truncated
+from shared.http import Route, Routes
 
 OPENAPI_FILE: Final = Path(__file__).parent / "openapi.json"
 _STATIC: Final = Path(__file__).parent / "static"
@@ -75,7 +74,7 @@ def description_routes() -> Routes:
     async def answer(request: web.Request) -> web.StreamResponse:
         file = files.get(request.match_info.get("file", ""))
         if file is None:
-            raise NotFound(f"Route '{told(request.path)}' not found")
+            raise NotFound(f"Route '{truncated(request.path)}' not found")
         if file.etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
             return web.Response(status=304, headers=file.headers_of_304)
         response = web.Response(body=file.body, headers=file.headers)

@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from shared.errors import ServiceUnavailable
-from shared.waiting import WAIT_S
+from shared.process.waiting import WAIT_S
 
 _RETRY_AFTER_S: Final = 5
 _MANY_CALLERS: Final = 3

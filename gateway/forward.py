@@ -24,7 +24,6 @@ from multidict import CIMultiDict
 
 from gateway.fairness import Party
 from gateway.upstream_connection import Answer, BodySource, UpstreamPool
-from shared import tracing
 from shared.errors import (
     ApiError,
     PayloadTooLarge,
@@ -33,6 +32,7 @@ from shared.errors import (
     UpstreamTimeout,
     ValidationError,
 )
+from shared.process import tracing
 
 log = structlog.get_logger()
 

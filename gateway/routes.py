@@ -17,8 +17,8 @@ from enum import StrEnum
 from typing import Final
 
 from shared.errors import MethodNotAllowed, ValidationError
+from shared.http import SMALL_BODY
 from shared.identity import Permission
-from shared.web import SMALL_BODY
 
 BASE: Final = "/api/v1/"
 

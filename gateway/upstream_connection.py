@@ -38,7 +38,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.fairness import FairSlots, Party
 from shared.errors import ServiceUnavailable, UpstreamTimeout
-from shared.waiting import WAIT_S, WAITED_HEADER, Line
+from shared.process.waiting import WAIT_S, WAITED_HEADER, Line
 
 # A service closes an idle connection after more than a minute. To stop using it well before that is
 # what keeps a request from meeting a connection that is just being closed.

@@ -22,15 +22,17 @@ from records_service.records.seen import reading
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
 from records_service.schemas.commands import ASKERS, WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
-from shared import bus, outbox, topology
-from shared.launch import Role
-from shared.listing import PIECES, pieces
-from shared.neighbours import Neighbour, neighbours
-from shared.postgres import postgres
-from shared.schema_version import schema_version
-from shared.turns import Turns
-from shared.upstream import upstream
-from shared.web import new_service
+from shared.database import postgres
+from shared.database.listing import PIECES, pieces
+from shared.database.schema_version import schema_version
+from shared.http import new_service
+from shared.http.address_check import Neighbour, neighbours
+from shared.http.client import upstream
+from shared.messaging import outbox, topology
+from shared.messaging.connection import rabbitmq
+from shared.messaging.consuming import by_type, consume
+from shared.process.launch import Role
+from shared.process.turns import Turns
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
@@ -49,7 +51,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
     working = [
         outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
-        bus.consume(QUEUE, bus.by_type(REACTIONS)),
+        consume(QUEUE, by_type(REACTIONS)),
     ]
     app = new_service(
         config,
@@ -59,7 +61,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             schema_version(NAME),
             reading,
             arriving(config.wait_seconds),
-            bus.rabbitmq(config, NAME),
+            rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),
             neighbours(

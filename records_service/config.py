@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AnyHttpUrl, Field
 
-from shared.config import DatabaseConfig, Port
+from shared.process.config import DatabaseConfig, Port
 
 
 class Config(DatabaseConfig):

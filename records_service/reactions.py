@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from records_service.lifecycles import commands as lifecycles
 from records_service.permissions import store as roles
-from shared.bus import Handler
+from shared.database import Conn
 from shared.events import (
     ROLE_DELETED,
     ROLE_UPDATED,
@@ -15,7 +15,7 @@ from shared.events import (
     WORKFLOW_UPDATED,
     Event,
 )
-from shared.postgres import Conn
+from shared.messaging.consuming import Handler
 
 
 async def forget_role(conn: Conn, event: Event) -> None:

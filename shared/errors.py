@@ -30,12 +30,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
-from shared.quoting import told
-
+QUOTED_LENGTH_MAX: Final = 100
 VIOLATIONS_MAX: Final = 100
 """How many are told; the first is the message, and nobody reads the rest."""
+
+
+def truncated(value: Any) -> str:
+    """A sent value for a message: at most its first hundred characters."""
+    text = str(value)
+    return text if len(text) <= QUOTED_LENGTH_MAX else text[:QUOTED_LENGTH_MAX] + "…"
+
+
+def counted(number: int, thing: str) -> str:
+    """The number with its noun, such as `1 role` or `2 roles`; the plural must end in -s."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +181,7 @@ class NotFound(ApiError):
     @classmethod
     def of(cls, kind: str, resource_id: str) -> Self:
         """`kind` is the public name: Entity, Schema, Role, API key."""
-        return cls(f"{kind} '{told(resource_id)}' not found")
+        return cls(f"{kind} '{truncated(resource_id)}' not found")
 
 
 class MethodNotAllowed(ApiError):
@@ -192,12 +202,12 @@ class Conflict(ApiError):
     @classmethod
     def taken(cls, kind: str, resource_id: str) -> Self:
         """A create with an id that already exists."""
-        return cls(f"{kind} with id '{told(resource_id)}' already exists")
+        return cls(f"{kind} with id '{truncated(resource_id)}' already exists")
 
     @classmethod
     def in_use(cls, kind: str, resource_id: str) -> Self:
         """A deletion of an object to which another object still refers."""
-        return cls(f"{kind} '{told(resource_id)}' is in use and cannot be deleted")
+        return cls(f"{kind} '{truncated(resource_id)}' is in use and cannot be deleted")
 
 
 class PreconditionFailed(ApiError):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from shared.errors import ValidationError
-from shared.quoting import told
+from shared.errors import ValidationError, truncated
 
 ALIAS_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}$"
 ID_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,127}$"
@@ -36,7 +35,8 @@ def check_same_id(known: str, sent: str | None) -> None:
     """Raise `ValidationError` if the body of a PUT names another id than its path."""
     if sent is not None and sent != known:
         raise ValidationError.at(
-            "/id", f"Field 'id' cannot change: expected '{told(known)}', got '{told(sent)}'"
+            "/id",
+            f"Field 'id' cannot change: expected '{truncated(known)}', got '{truncated(sent)}'",
         )
 
 
@@ -44,6 +44,7 @@ def check_id(value: str, field: str = "id") -> str:
     """The id itself; raises `ValidationError` with `field`, the expected form and the sent text."""
     if not is_id(value):
         raise ValidationError.at(
-            f"/{field}", f"Field '{field}' must match pattern '{ID_PATTERN}', got '{told(value)}'"
+            f"/{field}",
+            f"Field '{field}' must match pattern '{ID_PATTERN}', got '{truncated(value)}'",
         )
     return value

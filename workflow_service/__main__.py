@@ -1,13 +1,13 @@
 """`python -m workflow_service [--role api|worker|all]`."""
 
-from shared.stopping import end_when_told
+from shared.process.stopping import end_when_told
 
 
 def main() -> None:
     """Serve until told to stop."""
     end_when_told()
     # Reading these takes a second, in which the request to stop may come.
-    from shared.launch import run  # noqa: PLC0415
+    from shared.process.launch import run  # noqa: PLC0415
     from workflow_service.app import create_app  # noqa: PLC0415
     from workflow_service.config import Config  # noqa: PLC0415
 

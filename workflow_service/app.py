@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from shared import bus, outbox, topology
+from shared.database import postgres
+from shared.database.listing import PIECES, pieces
+from shared.database.schema_version import schema_version
+from shared.database.sizes import Bound
+from shared.http import new_service
+from shared.http.address_check import Neighbour, neighbours
+from shared.http.client import upstream
 from shared.identity import IdentitySigner
-from shared.launch import Role
-from shared.listing import PIECES, pieces
-from shared.neighbours import Neighbour, neighbours
-from shared.postgres import postgres
-from shared.schema_version import schema_version
-from shared.sizes import Bound
-from shared.turns import Turns
-from shared.upstream import upstream
-from shared.web import new_service
+from shared.messaging import outbox, topology
+from shared.messaging.connection import rabbitmq
+from shared.messaging.consuming import consume
+from shared.process.launch import Role
+from shared.process.turns import Turns
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react
 from workflow_service.workflows import handlers
@@ -32,7 +34,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: whoever works stops before what it uses."""
     working = [
         outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
-        bus.consume(QUEUE, react, first=hold_ids),
+        consume(QUEUE, react, first=hold_ids),
         comparing(config),
     ]
     app = new_service(
@@ -41,7 +43,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         [
             postgres(config, application_name=NAME),
             schema_version(NAME),
-            bus.rabbitmq(config, NAME),
+            rabbitmq(config, NAME),
             upstream(AUTH, str(config.auth_url), "auth_service"),
             upstream(RECORDS, str(config.records_url), "records_service"),
             neighbours(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
-from shared.config import DatabaseConfig, Port
 from shared.identity import IdentitySigner
+from shared.process.config import DatabaseConfig, Port
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 

@@ -6,7 +6,7 @@ the lists of states that named the attribute by its alias hold its id.
 
 from __future__ import annotations
 
-from shared import bus, news
+from shared.database import Conn, Database
 from shared.events import (
     ATTRIBUTE_CREATED,
     ATTRIBUTE_UPDATED,
@@ -15,7 +15,8 @@ from shared.events import (
     SCHEMA_UPDATED,
     Event,
 )
-from shared.postgres import Conn, Database
+from shared.messaging import news
+from shared.messaging.consuming import by_type
 from workflow_service.workflows import commands, references
 
 
@@ -56,7 +57,7 @@ async def hold_ids(db: Database, event: Event) -> None:
     )
 
 
-react = bus.by_type(
+react = by_type(
     {
         SCHEMA_CREATED: settle_reference,
         SCHEMA_UPDATED: settle_reference,

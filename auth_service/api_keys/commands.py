@@ -11,12 +11,13 @@ from auth_service.api_keys import store
 from auth_service.api_keys.model import ApiKey, ApiKeyDraft
 from auth_service.api_keys.raw_keys import hash_of, new_key
 from auth_service.source import SOURCE
-from shared import events, outbox, sizes
+from shared import events
+from shared.database import Database, sizes
+from shared.database.sizes import Bound
 from shared.events import Event
 from shared.identity import Identity, Permission
 from shared.ids import new_id
-from shared.postgres import Database
-from shared.sizes import Bound
+from shared.messaging import outbox
 
 API_KEYS_MAX = web.AppKey("api_keys_max", Bound)
 

@@ -7,12 +7,10 @@ from aiohttp import web
 from auth_service.api_keys import commands, store
 from auth_service.api_keys.commands import API_KEYS_MAX
 from auth_service.api_keys.model import ApiKeyAnswer, ApiKeyDraft, NewApiKeyAnswer
-from shared import outbox
+from shared.database import DATABASE, Record
+from shared.database.listing import list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PermissionDenied
-from shared.identity import Identity, Permission
-from shared.listing import list_response
-from shared.postgres import DATABASE, Record
-from shared.web import (
+from shared.http import (
     SMALL_BODY,
     Routes,
     identity_of,
@@ -21,6 +19,8 @@ from shared.web import (
     read_body,
     to_json,
 )
+from shared.identity import Identity, Permission
+from shared.messaging import outbox
 
 routes = Routes(
     tag="API keys",

@@ -10,10 +10,10 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypeAliasType
 
-from shared.bounds import AtMost
+from shared.http.bounds import AtMost
+from shared.http.shapes import Shape
 from shared.identity import Permission
 from shared.ids import ID_PATTERN
-from shared.shapes import Shape
 
 ApiKeyPermission = TypeAliasType(
     "ApiKeyPermission",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from auth_service.api_keys.model import ApiKey
+from shared.database import Conn, Record, translated
+from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound
 from shared.identity import Permission
-from shared.listing import Piece, Position, read_piece
-from shared.postgres import Conn, Record, translated
 
 
 async def insert(conn: Conn, key: ApiKey) -> None:

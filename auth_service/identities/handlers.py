@@ -6,10 +6,10 @@ from aiohttp import web
 
 from auth_service.identities import store
 from auth_service.identities.model import IdentityQuestion, told
+from shared.database import DATABASE
 from shared.errors import PermissionDenied
+from shared.http import SMALL_BODY, Routes, identity_of, json_response, read_body
 from shared.identity import GATEWAY
-from shared.postgres import DATABASE
-from shared.web import SMALL_BODY, Routes, identity_of, json_response, read_body
 
 routes = Routes(tag="Identities")
 

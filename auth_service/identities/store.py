@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from auth_service.identities.model import key_identity, user_identity
+from shared.database import Conn
 from shared.errors import Unauthorized
 from shared.identity import Flag, Identity, Permission
-from shared.postgres import Conn
 
 LAST_USED_EVERY_S = 60
 

@@ -23,15 +23,15 @@ from auth_service.roles.model import Role, RoleDraft, RoleNames, blank_role, bui
 from auth_service.roles.naming import Dictionary, Meaning, names_in, with_ids
 from auth_service.roles.renaming import Entries, attribute_named, schema_named
 from auth_service.source import SOURCE
-from shared import events, news, outbox, sizes
-from shared.errors import Conflict, PermissionDenied, ServiceUnavailable
+from shared import events
+from shared.database import Conn, Database, sizes
+from shared.database.sizes import Bound
+from shared.errors import Conflict, PermissionDenied, ServiceUnavailable, truncated
 from shared.events import Event
+from shared.http.versions import Versions, check_version
 from shared.identity import ADMIN_ROLE, Identity
 from shared.ids import new_id
-from shared.postgres import Conn, Database
-from shared.quoting import told
-from shared.sizes import Bound
-from shared.versions import Versions, check_version
+from shared.messaging import news, outbox
 
 ATTEMPTS_MAX: Final = 5
 
@@ -76,7 +76,9 @@ async def create(
         has_been = is_free and await store.has_been(conn, actor.workspace_id, role_id)
     if has_been:
         # Older versions could delete a role that a workflow still named.
-        await _check_at_no_gate(gates, role_id, f"Role id '{told(role_id)}' cannot be used again")
+        await _check_at_no_gate(
+            gates, role_id, f"Role id '{truncated(role_id)}' cannot be used again"
+        )
     now = datetime.now(UTC)
     blank = blank_role(actor.workspace_id, role_id, now)
     for _ in range(ATTEMPTS_MAX):
@@ -161,7 +163,7 @@ async def delete(
         check_version("Role", role.id, role.version, expected)
         check_may_go(role)
         await _check_at_no_gate(
-            gates, role_id, f"Role '{told(role_id)}' is in use and cannot be deleted"
+            gates, role_id, f"Role '{truncated(role_id)}' is in use and cannot be deleted"
         )
         with suppress(_Changed):
             async with db.transaction() as conn:
@@ -178,7 +180,7 @@ async def delete(
 async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
     named_by = await gates.naming(role_id)
     if named_by:
-        raise Conflict(f"{problem}: workflow '{told(named_by[0])}' names it in a transition")
+        raise Conflict(f"{problem}: workflow '{truncated(named_by[0])}' names it in a transition")
 
 
 async def name_attribute(
@@ -347,7 +349,9 @@ def _renamed(role: Role, unknown: RoleNames, meaning: Meaning) -> Role:
 
 
 def _busy(role_id: str) -> ServiceUnavailable:
-    return ServiceUnavailable(f"Role '{told(role_id)}' or your own role is being changed by others")
+    return ServiceUnavailable(
+        f"Role '{truncated(role_id)}' or your own role is being changed by others"
+    )
 
 
 def _told(event_type: str, role: Role) -> Event:

@@ -7,9 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from shared.errors import ServiceUnavailable, UpstreamTimeout
-from shared.quoting import told
-from shared.upstream import Upstream
+from shared.errors import ServiceUnavailable, UpstreamTimeout, truncated
+from shared.http.client import Upstream
 
 RETRY_AFTER_S: Final = 2
 
@@ -33,7 +32,7 @@ class Gates:
             )
         except (ServiceUnavailable, UpstreamTimeout):
             raise ServiceUnavailable(
-                f"Cannot check at the moment whether a workflow names role '{told(role_id)}'",
+                f"Cannot check at the moment whether a workflow names role '{truncated(role_id)}'",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
         named_by: list[str] = answer["workflowIds"]

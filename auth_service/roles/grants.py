@@ -27,9 +27,8 @@ from auth_service.roles.model import (
     RoleNames,
 )
 from auth_service.roles.resolution import RANK, CatalogRight, Resolved
-from shared.errors import Conflict, PermissionDenied, ValidationError, Violation
+from shared.errors import Conflict, PermissionDenied, ValidationError, Violation, truncated
 from shared.identity import ADMIN_ROLE
-from shared.quoting import told
 
 _CATALOG_RIGHTS: tuple[CatalogRight, ...] = ("canView", "canAssign")
 
@@ -77,7 +76,7 @@ def _other_id(draft: RoleDraft, role_id: str) -> Iterator[Violation]:
     if draft.id is not None and draft.id != role_id:
         yield Violation(
             "/id",
-            f"Field 'id' cannot change: expected '{told(role_id)}', got '{told(draft.id)}'",
+            f"Field 'id' cannot change: expected '{truncated(role_id)}', got '{truncated(draft.id)}'",
         )
 
 
@@ -110,12 +109,12 @@ def check_grant(
     extra = sorted(after.flags - before.flags - giver.flags)
     if extra:
         raise PermissionDenied(
-            f"Your own role does not allow '{told(extra[0])}', so you cannot grant it"
+            f"Your own role does not allow '{truncated(extra[0])}', so you cannot grant it"
         )
     for role in (giver, before):
         if sum(len(e["attributePermissions"]) for e in role.schema_permissions) > PERMISSIONS_MAX:
             raise PermissionDenied(
-                f"Role '{told(role.id)}' has more than {PERMISSIONS_MAX} attribute permissions,"
+                f"Role '{truncated(role.id)}' has more than {PERMISSIONS_MAX} attribute permissions,"
                 " so only an administrator can reduce it"
             )
     has, had, gets = Resolved(giver), Resolved(before), Resolved(after)
@@ -128,7 +127,7 @@ def check_grant(
                 and not has.catalog(catalog_key, right)
             ):
                 raise PermissionDenied(
-                    f"Your own role does not allow '{right}' on catalog '{told(catalog_key)}',"
+                    f"Your own role does not allow '{right}' on catalog '{truncated(catalog_key)}',"
                     " so you cannot grant it"
                 )
 
@@ -198,15 +197,15 @@ def _check_schemas_repeated(has: Resolved, gets: Resolved, unknown: RoleNames) -
         for name, word in has.entry(schema_key).items():
             if RANK[entry.get(name) or entry.get(ANY) or "write"] > RANK[word]:
                 raise PermissionDenied(
-                    f"Your own role restricts schema '{told(schema_key)}', which does not exist"
+                    f"Your own role restricts schema '{truncated(schema_key)}', which does not exist"
                     " yet, so every role that you change must restrict it too"
                 )
 
 
 def _beyond(schema_key: str, name: str, word: str) -> PermissionDenied:
     return PermissionDenied(
-        f"Your own role does not allow '{word}' on attribute '{told(name)}' of schema"
-        f" '{told(schema_key)}', so you cannot grant it"
+        f"Your own role does not allow '{word}' on attribute '{truncated(name)}' of schema"
+        f" '{truncated(schema_key)}', so you cannot grant it"
     )
 
 
@@ -221,7 +220,11 @@ def _check_unknown(
             continue
         without = "hidden" if no_schema else entry.get(ANY, "hidden")
         if RANK[word] > RANK[without] and RANK[word] > RANK[before.get(name, "hidden")]:
-            what = f"Schema '{told(schema_key)}'" if no_schema else f"Attribute '{told(name)}'"
+            what = (
+                f"Schema '{truncated(schema_key)}'"
+                if no_schema
+                else f"Attribute '{truncated(name)}'"
+            )
             raise PermissionDenied(f"{what} does not exist yet, so you cannot grant '{word}' on it")
     for name, word in before.items():
         if no_schema or name in unknown.attributes:
@@ -277,7 +280,7 @@ def _check_repeated(
         # Ends at the first that is not repeated, so it takes no longer than the role's own entry.
         if rank < added and RANK[given.get(name, "write")] > rank:
             raise PermissionDenied(
-                f"Your own role restricts attribute '{told(name)}' of schema '{told(schema_key)}',"
+                f"Your own role restricts attribute '{truncated(name)}' of schema '{truncated(schema_key)}',"
                 " which does not exist yet,"
                 " so every role that you change must restrict it too"
             )
@@ -288,6 +291,6 @@ def _listed_twice(field: str, kind: str, ids: Iterable[str]) -> Iterator[Violati
     for position, key in enumerate(ids):
         if key in seen:
             yield Violation(
-                f"/{field}/{position}", f"{kind} '{told(key)}' is listed twice in '{field}'"
+                f"/{field}/{position}", f"{kind} '{truncated(key)}' is listed twice in '{field}'"
             )
         seen.add(key)

@@ -17,13 +17,10 @@ from auth_service.roles.model import (
 )
 from auth_service.roles.naming import Dictionary, attributes_of
 from auth_service.roles.resolution import permissions
-from shared import outbox
+from shared.database import DATABASE, Record
+from shared.database.listing import list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.identity import Flag, Permission
-from shared.listing import list_response
-from shared.postgres import DATABASE, Record
-from shared.versions import if_match
-from shared.web import (
+from shared.http import (
     NAMES_BODY,
     Routes,
     asked_on_behalf_of,
@@ -34,6 +31,9 @@ from shared.web import (
     to_json,
     versioned_response,
 )
+from shared.http.versions import if_match
+from shared.identity import Flag, Permission
+from shared.messaging import outbox
 
 routes = Routes(
     tag="Roles",

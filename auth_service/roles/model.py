@@ -11,10 +11,10 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypeAliasType
 
-from shared.bounds import AtMost
+from shared.http.bounds import AtMost
+from shared.http.shapes import Shape
 from shared.identity import ADMIN_ROLE, ALL_FLAGS, Flag
 from shared.ids import ID_PATTERN
-from shared.shapes import Shape
 
 SCHEMA_PERMISSIONS_MAX = 1_000
 ATTRIBUTE_PERMISSIONS_MAX = 2_000

@@ -24,9 +24,8 @@ from auth_service.roles.model import (
     SchemaPermission,
 )
 from auth_service.roles.resolution import Names
-from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError, Violation
-from shared.quoting import told
-from shared.upstream import Upstream
+from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError, Violation, truncated
+from shared.http.client import Upstream
 
 NAMES_ASKED_MAX: Final = 10_000
 RETRY_AFTER_S: Final = 2
@@ -143,8 +142,8 @@ async def attributes_of(
     ValidationError.check(
         Violation(
             f"/attributeIds/{place}",
-            f"Field 'attributeIds.{place}' names no attribute of schema '{told(schema_id)}',"
-            f" got '{told(name)}'",
+            f"Field 'attributeIds.{place}' names no attribute of schema '{truncated(schema_id)}',"
+            f" got '{truncated(name)}'",
         )
         for place, name in enumerate(names)
         if name not in ids
@@ -161,7 +160,7 @@ def _by_id(
         if attribute_id in stored:
             raise ValidationError.at(
                 pointer,
-                f"Attribute '{told(attribute_id)}' is listed twice in 'attributePermissions'",
+                f"Attribute '{truncated(attribute_id)}' is listed twice in 'attributePermissions'",
             )
         stored[attribute_id] = word
     return stored

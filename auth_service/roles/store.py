@@ -8,10 +8,10 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from auth_service.roles.model import Role, RoleNames
+from shared.database import Conn, Record, translated
+from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound
 from shared.identity import Flag
-from shared.listing import Piece, Position, read_piece
-from shared.postgres import Conn, Record, translated
 
 Kind: TypeAlias = Literal["schema", "attribute"]
 """Of what has a name."""

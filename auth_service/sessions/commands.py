@@ -20,10 +20,10 @@ from auth_service.sessions.origins import Origin
 from auth_service.users import store as users
 from auth_service.users.addresses import is_address, normalised
 from auth_service.users.model import User
+from shared.database import DATABASE, Database
 from shared.errors import RateLimited, Unauthorized
-from shared.postgres import DATABASE, Database
-from shared.tokens import Claims, TokenKeys
-from shared.turns import Turns
+from shared.identity.tokens import Claims, TokenKeys
+from shared.process.turns import Turns
 
 TOKEN_KEYS: Final = web.AppKey("token_keys", TokenKeys)
 LOGINS: Final = web.AppKey("logins", Turns)

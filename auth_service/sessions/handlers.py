@@ -11,10 +11,10 @@ from auth_service.sessions.commands import Session
 from auth_service.sessions.model import LoginRequest, RefreshRequest, SessionAnswer
 from auth_service.users import store as users
 from auth_service.users.model import TenantAnswer
+from shared.database import DATABASE
 from shared.errors import RateLimited, Unauthorized, ValidationError, Violation
-from shared.postgres import DATABASE
-from shared.web import SMALL_BODY, Routes, json_response, read_body
-from shared.web.call import PEER_HEADER, name_peer
+from shared.http import SMALL_BODY, Routes, json_response, read_body
+from shared.http.context import PEER_HEADER, name_peer
 
 routes = Routes(
     tag="Authentication",

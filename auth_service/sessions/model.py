@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, WithJsonSchema
 
 from auth_service.sessions.passwords import PASSWORD_LENGTH_MAX
 from auth_service.users.model import UserAnswer
-from shared.shapes import Shape
+from shared.http.shapes import Shape
 
 EMAIL_LENGTH_MAX = 320
 

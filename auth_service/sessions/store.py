@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.postgres import Conn
+from shared.database import Conn
 
 SWEPT_AT_ONCE_MAX = 4
 NETWORKS_KEPT_DAYS = 90

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from shared.errors import ValidationError
-from shared.quoting import told
+from shared.errors import ValidationError, truncated
 
 ADDRESS_LENGTH_MAX = 254
 
@@ -28,6 +27,6 @@ def check_address(email: str) -> str:
     trimmed = email.strip()
     if not is_address(normalised(trimmed)):
         raise ValidationError.at(
-            "/email", f"Field 'email' is not an e-mail address: '{told(trimmed)}'"
+            "/email", f"Field 'email' is not an e-mail address: '{truncated(trimmed)}'"
         )
     return trimmed

@@ -14,9 +14,10 @@ from auth_service.users import store
 from auth_service.users.addresses import check_address
 from auth_service.users.model import User
 from auth_service.workspaces import store as workspaces
-from shared import events, outbox
+from shared import events
+from shared.database import Database
 from shared.events import Event
-from shared.postgres import Database
+from shared.messaging import outbox
 
 
 async def create(

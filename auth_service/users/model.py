@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from shared.shapes import Shape
+from shared.http.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from typing import Any
 
 from auth_service.users.addresses import normalised
 from auth_service.users.model import User
-from shared.errors import Conflict, NotFound
-from shared.postgres import Conn, Record, translated
-from shared.quoting import told
+from shared.database import Conn, Record, translated
+from shared.errors import Conflict, NotFound, truncated
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ async def insert(conn: Conn, user: User, password_hash: str) -> None:
             user.created_at,
             user.updated_at,
         )
-    taken = AddressTaken(f"E-mail address '{told(user.email)}' is taken by another user")
+    taken = AddressTaken(f"E-mail address '{truncated(user.email)}' is taken by another user")
     with translated({"addresses_taken": lambda _: taken}):
         await conn.execute(
             "INSERT INTO addresses (address, workspace_id, user_id) VALUES ($1, $2, $3)",
@@ -73,7 +72,7 @@ async def check_not_former(conn: Conn, workspace_id: str, user_id: str) -> None:
     )
     if former:
         raise FormerUser(
-            f"User id '{told(user_id)}' belonged to a deleted user and is not given again"
+            f"User id '{truncated(user_id)}' belonged to a deleted user and is not given again"
         )
 
 

@@ -8,9 +8,10 @@ from auth_service.roles import commands as roles
 from auth_service.source import SOURCE
 from auth_service.workspaces import store
 from auth_service.workspaces.model import Workspace
-from shared import events, outbox
+from shared import events
+from shared.database import Database
 from shared.events import Event
-from shared.postgres import Database
+from shared.messaging import outbox
 
 
 async def create(db: Database, workspace_id: str, name: str, record_limit: int) -> Workspace:

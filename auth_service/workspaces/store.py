@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from auth_service.workspaces.model import Workspace
+from shared.database import Conn, Record, translated
 from shared.errors import Conflict, NotFound
-from shared.postgres import Conn, Record, translated
 
 
 async def insert(conn: Conn, workspace: Workspace) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import aio_pika
 
 from deploy.local.system import BROKER, FOLDER
-from shared import topology
+from shared.messaging import topology
 
 
 async def _follow(url: str) -> None:

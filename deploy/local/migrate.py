@@ -20,7 +20,7 @@ def main() -> int:
         return 1
     done = [
         subprocess.run(
-            [sys.executable, "-m", "shared.migrations", service],
+            [sys.executable, "-m", "shared.database.migrations", service],
             cwd=ROOT,
             env=dict(os.environ) | {"SIGMA_DATABASE_URL": address},
             check=False,

@@ -57,7 +57,7 @@ from deploy.local.settings import (
     environment,
     write_closed,
 )
-from shared import migrations
+from shared.database import migrations
 from shared.identity import GATEWAY
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -29,14 +29,13 @@ from records_service.parts.searching import Searcher
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import check_readable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
-from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation
+from shared.database import Conn
+from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation, truncated
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
+from shared.http.versions import Versions, check_version
 from shared.identity import Identity
 from shared.ids import new_id
-from shared.offload import in_thread
-from shared.postgres import Conn
-from shared.quoting import told
-from shared.versions import Versions, check_version
+from shared.process.offload import in_thread
 
 CLAIMED_AT_ONCE: Final = 5_000
 CLAIMING_S_MAX: Final = 25
@@ -99,7 +98,7 @@ async def replace(
         await _check_still_compared(conn, workspace_id, old, body, fixed)
         if fixed and await store.has_values(conn, workspace_id, attribute_id, searcher):
             raise Conflict(
-                f"Field '{fixed[0]}' of attribute '{told(old.alias)}'"
+                f"Field '{fixed[0]}' of attribute '{truncated(old.alias)}'"
                 " cannot change while values exist"
             )
         return old, body
@@ -167,7 +166,7 @@ async def _with_ids(
         for name in names:
             if name not in found:
                 raise ValidationError.at(
-                    pointer, f"Field '{pointer[1:]}': {kind.title} '{told(name)}' not found"
+                    pointer, f"Field '{pointer[1:]}': {kind.title} '{truncated(name)}' not found"
                 )
         ids[kind.table] = found
     named = with_ids(body, ids)
@@ -187,7 +186,7 @@ async def _with_ids(
                 named["guards"][index] = as_stored(guard, part.body, options)
             except NeverMatches as reason:
                 unmatched[index] = (
-                    f"A guard compares '{told(part.alias)}' with what it never holds: {reason}"
+                    f"A guard compares '{truncated(part.alias)}' with what it never holds: {reason}"
                 )
     return named, unmatched
 
@@ -216,8 +215,8 @@ async def _check_still_compared(
     guarded = await store.comparing(conn, workspace_id, old.id)
     if guarded is not None:
         raise Conflict(
-            f"Field '{of_values[0]}' of attribute '{told(old.alias)}' cannot change while a guard"
-            f" of attribute '{told(guarded)}' compares its values"
+            f"Field '{of_values[0]}' of attribute '{truncated(old.alias)}' cannot change while a guard"
+            f" of attribute '{truncated(guarded)}' compares its values"
         )
 
 
@@ -311,15 +310,19 @@ async def _claim_stored(
     while position is not None:
         if time.monotonic() > deadline:
             raise UpstreamTimeout(
-                f"Attribute '{told(attribute.alias)}' has too many values to become unique within"
+                f"Attribute '{truncated(attribute.alias)}' has too many values to become unique within"
                 f" {CLAIMING_S_MAX} seconds, so nothing was changed; retrying does not help"
             )
         claims = await in_thread(claims_as_json, attribute, held)
         pair = await store.claim(conn, workspace_id, attribute.id, claims)
         if pair is not None:
-            two = f"'{told(pair[0])}' and '{told(pair[1])}'" if names_records else "two records"
+            two = (
+                f"'{truncated(pair[0])}' and '{truncated(pair[1])}'"
+                if names_records
+                else "two records"
+            )
             raise Conflict(
-                f"Attribute '{told(attribute.alias)}' cannot become unique:"
+                f"Attribute '{truncated(attribute.alias)}' cannot become unique:"
                 f" {two} have the same value"
             )
         position, held = await store.entries_after(

@@ -19,8 +19,7 @@ from records_service.attributes.model import (
     ValidationDraft,
 )
 from records_service.parts.model import whole
-from shared.errors import ValidationError, Violation
-from shared.quoting import told
+from shared.errors import ValidationError, Violation, truncated
 
 _RULES_OF_TYPES = {
     "maxLength": (AttributeType.TEXT,),
@@ -90,7 +89,7 @@ def with_ids(body: Mapping[str, Any], ids: Mapping[str, Mapping[str, str]]) -> d
     for dimension_id in dimension_ids:
         if dimension_ids.count(dimension_id) > 1:
             raise ValidationError.at(
-                "/dimensionIds", f"Field 'dimensionIds' names '{told(dimension_id)}' twice"
+                "/dimensionIds", f"Field 'dimensionIds' names '{truncated(dimension_id)}' twice"
             )
     found = {
         **body,
@@ -289,7 +288,9 @@ def _sub_attribute_faults(draft: AttributeDraft, programs: _Programs) -> list[Vi
     for index, sub in enumerate(draft.attributes or ()):
         pointer = f"/attributes/{index}"
         if sub.alias in aliases:
-            faults.append(Violation(f"{pointer}/alias", f"Alias '{told(sub.alias)}' is used twice"))
+            faults.append(
+                Violation(f"{pointer}/alias", f"Alias '{truncated(sub.alias)}' is used twice")
+            )
         aliases.add(sub.alias)
         if sub.type is AttributeType.COMPLEX:
             faults.append(

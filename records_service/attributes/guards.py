@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from records_service.attributes.model import AttributeType, GuardOperator
-from shared.json_types import js_type
-from shared.quoting import told
+from shared.errors import truncated
+from shared.http.json_types import js_type
 
 COMPARING = frozenset({GuardOperator.EQUALS, GuardOperator.NOT_EQUALS, GuardOperator.IN})
 """The operators that have a value to compare with."""
@@ -95,7 +95,7 @@ def _one(value: Any, form: Body, options: Options) -> Any:
         return value
     for name in value:
         if name not in fields:
-            raise NeverMatches(f"there is no field '{told(name)}'")
+            raise NeverMatches(f"there is no field '{truncated(name)}'")
     return {name: _stored(part, fields[name], options) for name, part in value.items()}
 
 
@@ -103,7 +103,7 @@ def _option(value: str, form: Body, options: Options) -> str:
     list_id = form["optionListId"]
     option_id = options.get((list_id, value))
     if option_id is None:
-        raise NeverMatches(f"'{told(value)}' is not in option list '{told(list_id)}'")
+        raise NeverMatches(f"'{truncated(value)}' is not in option list '{truncated(list_id)}'")
     return option_id
 
 

@@ -9,13 +9,13 @@ from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, Attribu
 from records_service.parts import store as parts
 from records_service.parts.answers import answer, created, rendered_as
 from records_service.permissions.roles import role_of
+from shared.database import DATABASE, Conn
+from shared.database.listing import Piece, Position, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
+from shared.http import Routes, identity_of, no_content, read_body
+from shared.http.versions import if_match
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.listing import Piece, Position, list_response
-from shared.postgres import DATABASE, Conn
-from shared.versions import if_match
-from shared.web import Routes, identity_of, no_content, read_body
 
 routes = Routes(
     tag="Attributes",

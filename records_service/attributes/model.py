@@ -21,10 +21,10 @@ from records_service.parts.model import (
     Part,
     whole,
 )
-from shared.bounds import AtMost
-from shared.numbers import Number
-from shared.quoting import told
-from shared.shapes import Shape
+from shared.errors import truncated
+from shared.http.bounds import AtMost
+from shared.http.numbers import Number
+from shared.http.shapes import Shape
 
 PATTERN_LENGTH_MAX = 1_000
 DIMENSIONS_MAX = 20
@@ -166,7 +166,7 @@ class ValidationDraft(Body):
         for rule in sent if isinstance(sent, dict) else ():
             if rule not in known and rule not in cls.model_fields:
                 raise ValueError(
-                    f"Unknown rule '{told(rule)}': expected one of {', '.join(sorted(known))}"
+                    f"Unknown rule '{truncated(rule)}': expected one of {', '.join(sorted(known))}"
                 )
         return sent
 

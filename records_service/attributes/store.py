@@ -11,7 +11,7 @@ import asyncpg
 from records_service.parts.searching import Searcher
 from records_service.parts.store import Search
 from records_service.permissions.store import schemas_with_values
-from shared.postgres import Conn
+from shared.database import Conn
 
 BATCH_BYTES_MAX: Final = 4 << 20
 _SENT: Final = """

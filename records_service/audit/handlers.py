@@ -15,11 +15,11 @@ from records_service.permissions.roles import role_of
 from records_service.records.pages import LISTS
 from records_service.records.renderings import INLINE_BYTES_MAX
 from records_service.records.seen import see
+from shared.database import DATABASE, Record
 from shared.errors import NotFound, PermissionDenied
+from shared.http import Page, Routes, identity_of, json_response, read_query, to_json
 from shared.identity import Permission
-from shared.offload import OFFLOAD
-from shared.postgres import DATABASE, Record
-from shared.web import Page, Routes, identity_of, json_response, read_query, to_json
+from shared.process.offload import OFFLOAD
 
 routes = Routes(
     tag="Audit",

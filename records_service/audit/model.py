@@ -10,8 +10,8 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from shared.shapes import Shape
-from shared.web import Page
+from shared.http import Page
+from shared.http.shapes import Shape
 
 AuditAction = TypeAliasType(
     "AuditAction",

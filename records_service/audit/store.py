@@ -9,7 +9,7 @@ import orjson
 
 from records_service.audit.model import Entry
 from records_service.records import pages
-from shared.postgres import Conn, Record
+from shared.database import Conn, Record
 
 
 async def page(

@@ -15,11 +15,11 @@ from records_service.parts.model import Part
 from records_service.parts.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
+from shared.database import Conn
 from shared.errors import Conflict, ValidationError
 from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
+from shared.http.versions import Versions, check_version
 from shared.ids import new_id
-from shared.postgres import Conn
-from shared.versions import Versions, check_version
 
 
 async def create(app: web.Application, workspace_id: str, draft: DimensionDraft) -> Part:

@@ -12,8 +12,8 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from records_service.parts.model import Alias, Body, Id, InnerAlias, Kind, Name, Part
-from shared.bounds import AtMost
-from shared.shapes import Shape
+from shared.http.bounds import AtMost
+from shared.http.shapes import Shape
 
 SEGMENTS_MAX = 1_000
 SELECTED_MAX = 50

@@ -8,9 +8,8 @@ from math import prod
 from typing import Any
 
 from records_service.dimensions.model import Dimension, DimensionDraft
-from shared.errors import ValidationError, Violation
+from shared.errors import ValidationError, Violation, truncated
 from shared.ids import new_id
-from shared.quoting import told
 
 SCOPES_MAX = 10_000
 
@@ -79,13 +78,13 @@ def _default_segment_id(draft: DimensionDraft, segments: Sequence[Mapping[str, s
         raise ValidationError.at(
             "/defaultSegmentId",
             "Field 'defaultSegmentId' must be one of the segments,"
-            f" got '{told(draft.default_segment_id)}'",
+            f" got '{truncated(draft.default_segment_id)}'",
         )
     if marked and marked != [named]:
         raise ValidationError.at(
             "/defaultSegmentId",
-            f"Field 'defaultSegmentId' is '{told(named)}',"
-            f" but 'isDefault' marks '{told(marked[0])}'",
+            f"Field 'defaultSegmentId' is '{truncated(named)}',"
+            f" but 'isDefault' marks '{truncated(marked[0])}'",
         )
     return named
 
@@ -111,6 +110,6 @@ def _repetitions(segments: Sequence[Mapping[str, str]]) -> Iterator[Violation]:
             if segment[name] in seen:
                 yield Violation(
                     f"/segments/{index}/{name}",
-                    f"Segment {name} '{told(segment[name])}' is used twice",
+                    f"Segment {name} '{truncated(segment[name])}' is used twice",
                 )
             seen.add(segment[name])

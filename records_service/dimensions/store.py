@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from records_service.parts.searching import Searcher
 from records_service.parts.store import Search
 from records_service.permissions.store import schemas_with_values
-from shared.postgres import Conn
+from shared.database import Conn
 
 
 async def varying(conn: Conn, workspace_id: str, dimension_id: str) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 from records_service.lifecycles import store
 from records_service.lifecycles.model import Retirement
 from records_service.parts.commands import take_lock
+from shared.database import Conn, Database
 from shared.errors import Conflict
-from shared.postgres import Conn, Database
 
 
 async def retire(

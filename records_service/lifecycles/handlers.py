@@ -9,11 +9,9 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from records_service.lifecycles import commands, store
 from records_service.lifecycles.model import Retirement
-from shared.bounds import AtMost
+from shared.database import DATABASE
 from shared.errors import PermissionDenied
-from shared.identity import Flag, Identity
-from shared.postgres import DATABASE
-from shared.web import (
+from shared.http import (
     Routes,
     asked_on_behalf_of,
     identity_of,
@@ -21,6 +19,8 @@ from shared.web import (
     no_content,
     read_body,
 )
+from shared.http.bounds import AtMost
+from shared.identity import Flag, Identity
 
 STATES_MAX = 1_000
 REFERENCES_MAX = 1_000

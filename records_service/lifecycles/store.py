@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from records_service.lifecycles.model import Lifecycle, Retirement
+from shared.database import Conn
 from shared.errors import NotFound
-from shared.postgres import Conn
 
 
 async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> bool:

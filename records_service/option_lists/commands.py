@@ -30,12 +30,11 @@ from records_service.parts.model import Part
 from records_service.parts.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
-from shared.errors import Conflict, ValidationError
+from shared.database import Conn
+from shared.errors import Conflict, ValidationError, truncated
 from shared.events import OPTION_LIST_CREATED, OPTION_LIST_DELETED, OPTION_LIST_UPDATED
+from shared.http.versions import Versions, check_version
 from shared.ids import new_id
-from shared.postgres import Conn
-from shared.quoting import told
-from shared.versions import Versions, check_version
 
 
 async def create(app: web.Application, workspace_id: str, draft: OptionListDraft) -> Part:
@@ -200,8 +199,8 @@ async def _check_unused(
     if guarding is not None:
         value_id, alias = guarding
         raise Conflict(
-            f"{VALUE_TITLE} '{told(value_id)}' cannot be deleted:"
-            f" a guard of attribute '{told(alias)}' names it"
+            f"{VALUE_TITLE} '{truncated(value_id)}' cannot be deleted:"
+            f" a guard of attribute '{truncated(alias)}' names it"
         )
 
 

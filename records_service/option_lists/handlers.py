@@ -16,13 +16,13 @@ from records_service.option_lists.model import (
 from records_service.parts.answers import answer, created, rendered_as
 from records_service.parts.model import Part
 from records_service.permissions.roles import role_of
+from shared.database import DATABASE
+from shared.database.listing import list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
+from shared.http import SMALL_BODY, Routes, identity_of, no_content, read_body, versioned_response
+from shared.http.versions import if_match
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.listing import list_response
-from shared.postgres import DATABASE
-from shared.versions import if_match
-from shared.web import SMALL_BODY, Routes, identity_of, no_content, read_body, versioned_response
 
 routes = Routes(
     tag="Option lists",

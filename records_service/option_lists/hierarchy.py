@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from records_service.option_lists.model import VALUE_PREFIX, OptionValue, OptionValueDraft
-from shared.errors import ValidationError, Violation
+from shared.errors import ValidationError, Violation, truncated
 from shared.ids import new_id
-from shared.quoting import told
 
 
 def values_of(
@@ -44,7 +43,8 @@ def check_flat(value: OptionValue, *, hierarchical: bool) -> None:
     """Raise `ValidationError` for a parent in a list that has no levels."""
     if value.parent_id is not None and not hierarchical:
         raise ValidationError.at(
-            "/parentId", f"Option value '{told(value.alias)}' has a parent, but the list is flat"
+            "/parentId",
+            f"Option value '{truncated(value.alias)}' has a parent, but the list is flat",
         )
 
 
@@ -64,11 +64,12 @@ def _repetitions(values: Sequence[OptionValue]) -> Iterable[Violation]:
     for index, value in enumerate(values):
         if value.id in ids:
             yield Violation(
-                f"/values/{index}/id", f"Option value id '{told(value.id)}' is used twice"
+                f"/values/{index}/id", f"Option value id '{truncated(value.id)}' is used twice"
             )
         if value.alias in aliases:
             yield Violation(
-                f"/values/{index}/alias", f"Option value alias '{told(value.alias)}' is used twice"
+                f"/values/{index}/alias",
+                f"Option value alias '{truncated(value.alias)}' is used twice",
             )
         ids.add(value.id)
         aliases.add(value.alias)
@@ -83,7 +84,8 @@ def _parent_faults(values: Sequence[OptionValue], *, hierarchical: bool) -> Iter
             continue
         if not hierarchical:
             yield Violation(
-                pointer, f"Option value '{told(value.alias)}' has a parent, but the list is flat"
+                pointer,
+                f"Option value '{truncated(value.alias)}' has a parent, but the list is flat",
             )
         elif value.parent_id not in parents:
             yield Violation(pointer, _unknown_parent(value))
@@ -99,9 +101,9 @@ def _parent_faults(values: Sequence[OptionValue], *, hierarchical: bool) -> Iter
 
 
 def _unknown_parent(value: OptionValue) -> str:
-    parent = told(value.parent_id or "")
-    return f"Parent '{parent}' of option value '{told(value.alias)}' not found"
+    parent = truncated(value.parent_id or "")
+    return f"Parent '{parent}' of option value '{truncated(value.alias)}' not found"
 
 
 def _own_ancestor(value: OptionValue) -> str:
-    return f"Option value '{told(value.alias)}' would be its own ancestor"
+    return f"Option value '{truncated(value.alias)}' would be its own ancestor"

@@ -21,9 +21,9 @@ from records_service.parts.model import (
     Part,
     whole,
 )
-from shared.bounds import AtMost
-from shared.numbers import Number
-from shared.shapes import Shape
+from shared.http.bounds import AtMost
+from shared.http.numbers import Number
+from shared.http.shapes import Shape
 
 VALUES_MAX = 10_000
 

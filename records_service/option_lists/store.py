@@ -12,10 +12,9 @@ from records_service.parts.model import Part
 from records_service.parts.searching import Searcher
 from records_service.parts.store import Search
 from records_service.permissions.store import schemas_with_values
-from shared.errors import Conflict, NotFound
-from shared.listing import PIECE_ROWS, Piece, Position
-from shared.postgres import Conn
-from shared.quoting import told
+from shared.database import Conn
+from shared.database.listing import PIECE_ROWS, Piece, Position
+from shared.errors import Conflict, NotFound, truncated
 
 PIECE_VALUES = 10_000
 
@@ -319,7 +318,7 @@ def _conflict(error: asyncpg.UniqueViolationError, sent: Sequence[OptionValue]) 
         case "option_values_id_taken":
             return Conflict.taken(VALUE_TITLE, sent[0].id)
         case "option_values_alias_taken":
-            return Conflict(f"{VALUE_TITLE} with alias '{told(sent[0].alias)}' already exists")
+            return Conflict(f"{VALUE_TITLE} with alias '{truncated(sent[0].alias)}' already exists")
         case _:
             return error
 

@@ -16,9 +16,9 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from records_service.parts.model import Kind, Part
-from shared.listing import Render
-from shared.postgres import Record
-from shared.web import to_json, versioned_response
+from shared.database import Record
+from shared.database.listing import Render
+from shared.http import to_json, versioned_response
 
 _Shape = type[BaseModel]
 

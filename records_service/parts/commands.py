@@ -10,11 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from records_service.parts.model import Part
-from shared import outbox
+from shared.database import DATABASE, Conn
 from shared.errors import LimitExceeded
 from shared.events import Event
-from shared.postgres import DATABASE, Conn
-from shared.turns import Turns
+from shared.messaging import outbox
+from shared.process.turns import Turns
 
 SOURCE = "/records_service"
 

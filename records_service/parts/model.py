@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from shared.http.numbers import EXACT_INTEGER_MAX
+from shared.http.shapes import Shape
 from shared.ids import ALIAS_PATTERN, ID_PATTERN
-from shared.numbers import EXACT_INTEGER_MAX
-from shared.shapes import Shape
 
 NAME_LENGTH_MAX = 500
 DESCRIPTION_LENGTH_MAX = 10_000

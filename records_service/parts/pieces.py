@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 from aiohttp import hdrs, web
 
 from shared.errors import ServiceUnavailable
-from shared.offload import OFFLOAD
-from shared.web import identity_of
+from shared.http import identity_of
+from shared.process.offload import OFFLOAD
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from typing import Final
 
 from records_service.parts import store
 from records_service.parts.store import RecordPosition, Search
+from shared.database import Conn
 from shared.errors import UpstreamTimeout
-from shared.postgres import Conn
 
 SEARCHED_AT_ONCE: Final = 5_000
 SEARCHING_S_MAX: Final = 20

@@ -14,10 +14,9 @@ from typing import Any
 import asyncpg
 
 from records_service.parts.model import Kind, Part
-from shared.errors import Conflict, NotFound
-from shared.listing import Piece, Position, read_piece
-from shared.postgres import Conn
-from shared.quoting import told
+from shared.database import Conn
+from shared.database.listing import Piece, Position, read_piece
+from shared.errors import Conflict, NotFound, truncated
 
 FORMER_ALIASES_MAX = 100
 OTHERS_NAMED_MAX = 2_001
@@ -266,7 +265,7 @@ async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: P
     )
     if count >= FORMER_ALIASES_MAX:
         raise Conflict(
-            f"{kind.title} '{told(old.id)}' keeps its alias '{told(old.alias)}':"
+            f"{kind.title} '{truncated(old.id)}' keeps its alias '{truncated(old.alias)}':"
             f" it has had {FORMER_ALIASES_MAX} others, the maximum"
         )
 
@@ -384,7 +383,7 @@ async def changed_since(
 
 def alias_taken(kind: Kind, alias: str) -> Conflict:
     """A second part of this kind with one alias."""
-    return Conflict(f"{kind.title} with alias '{told(alias)}' already exists")
+    return Conflict(f"{kind.title} with alias '{truncated(alias)}' already exists")
 
 
 def _conflict(

@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable
 
 from records_service.permissions import store
 from records_service.permissions.rules import AttributePermission, Role, allows, permission
+from shared.database import Conn
 from shared.errors import PermissionDenied, Violation
-from shared.postgres import Conn
 
 
 async def out_of_reach(

@@ -14,12 +14,12 @@ from aiohttp import web
 
 from records_service.permissions import store
 from records_service.permissions.rules import Role
+from shared.database import DATABASE
 from shared.errors import NotFound, PermissionDenied
+from shared.http import identity_of
+from shared.http.client import Upstream
 from shared.identity import Identity
-from shared.postgres import DATABASE
-from shared.turns import Turns
-from shared.upstream import Upstream
-from shared.web import identity_of
+from shared.process.turns import Turns
 
 ROLES_REMEMBERED_MAX = 4_096
 PERMISSIONS_REMEMBERED_MAX = 500_000

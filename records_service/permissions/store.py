@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from records_service.permissions.rules import Names
-from shared.postgres import Conn
+from shared.database import Conn
 
 
 async def find(conn: Conn, workspace_id: str, role_id: str) -> dict[str, Any] | None:

@@ -20,10 +20,10 @@ from aiohttp import web
 
 from records_service.records import store
 from records_service.records.store import Arrival, NoRoomInStripe, any_stripe
+from shared.database import DATABASE, Database
 from shared.errors import ServiceUnavailable
-from shared.postgres import DATABASE, Database
-from shared.turns import Turns
-from shared.waiting import ASKING, WAIT_S, Pace, retry_after_s
+from shared.process.turns import Turns
+from shared.process.waiting import ASKING, WAIT_S, Pace, retry_after_s
 
 RECORDS_MAX: Final = 64
 BYTES_MAX: Final = 1 << 20

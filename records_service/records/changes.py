@@ -15,8 +15,7 @@ from records_service.records.rules import RecordRules
 from records_service.records.sameness import same
 from records_service.records.scopes import Entries, Entry, Scope, Values, scope_key
 from records_service.records.validation import Faults, Place, pointer
-from shared.errors import NotFound, PermissionDenied, ValidationError, Violation
-from shared.quoting import told
+from shared.errors import NotFound, PermissionDenied, ValidationError, Violation, truncated
 
 Change = dict[str, Any]
 """One value of one scope, before and after, as audit and events tell it; null stands for no value.
@@ -56,9 +55,9 @@ def merged(
         place = ("/values", name)
         attribute_id = ids[name]
         if attribute_id is None:
-            faults.report(place, f"Unknown attribute '{told(name)}'")
+            faults.report(place, f"Unknown attribute '{truncated(name)}'")
         elif attribute_id in seen:
-            faults.report(place, f"Attribute '{told(name)}' is sent twice")
+            faults.report(place, f"Attribute '{truncated(name)}' is sent twice")
         else:
             seen.add(attribute_id)
             checked = [] if entries is None else rules.checks[attribute_id](entries, place, faults)
@@ -168,11 +167,11 @@ def _refusals(
         if attribute_id in access.writable and attribute_id not in locked:
             return None
         if attribute_id not in access.visible or not may_read:
-            return f"Attribute '{told(name)}' may not be written"
-        alias = told(rules.attributes[attribute_id].alias)
+            return f"Attribute '{truncated(name)}' may not be written"
+        alias = truncated(rules.attributes[attribute_id].alias)
         if attribute_id not in access.writable or state is None:
             return f"Attribute '{alias}' may only be read by the caller's role"
-        return f"Attribute '{alias}' is read-only in lifecycle state '{told(state.label)}'"
+        return f"Attribute '{alias}' is read-only in lifecycle state '{truncated(state.label)}'"
 
     return refusal
 
@@ -223,7 +222,7 @@ def _check_emptied(
 
     if attribute.validation.required and holds(old) and not holds(new):
         faults.report(
-            place, f"Attribute '{told(attribute.alias)}' is required and cannot be emptied"
+            place, f"Attribute '{truncated(attribute.alias)}' is required and cannot be emptied"
         )
 
 

@@ -41,7 +41,7 @@ from records_service.records.store import (
     any_stripe,
 )
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
-from shared import outbox
+from shared.database import DATABASE, Conn
 from shared.errors import (
     Conflict,
     LimitExceeded,
@@ -50,16 +50,16 @@ from shared.errors import (
     ServiceUnavailable,
     ValidationError,
     Violation,
+    truncated,
 )
 from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENTITY_UPDATED, Event
+from shared.http.messages import shown
+from shared.http.versions import Versions, check_version
 from shared.identity import Identity
 from shared.ids import new_id
-from shared.offload import OFFLOAD, Large
-from shared.postgres import DATABASE, Conn
-from shared.quoting import told
-from shared.turns import Turns
-from shared.versions import Versions, check_version
-from shared.web.wording import shown
+from shared.messaging import outbox
+from shared.process.offload import OFFLOAD, Large
+from shared.process.turns import Turns
 
 RECORD_TURNS = web.AppKey("record_turns", Turns)
 """One change of a record at a time in each process: the others would be in vain."""
@@ -224,7 +224,7 @@ async def change(
             raise ValidationError.at(
                 "/schemaId",
                 f"Field 'schemaId' cannot change:{_expected(caller, record.schema_id)}"
-                f" got '{told(changes.schema_id)}'",
+                f" got '{truncated(changes.schema_id)}'",
             )
         if "lifecycle_state_id" in changes.model_fields_set:
             _check_state(caller, changes.lifecycle_state_id, record.state_id, seen.state)
@@ -483,7 +483,7 @@ async def _unique(
         alias = rules.attributes[claim.attribute_id].alias
         value = next(one.value for one in claims if one.key == claim.key)
         raise Conflict(
-            f"Value '{told(value)}' for attribute '{told(alias)}' must be unique"
+            f"Value '{truncated(value)}' for attribute '{truncated(alias)}' must be unique"
         ) from error
 
 
@@ -531,13 +531,13 @@ def _check_related(rules: RecordRules, sent: Values, found: Related) -> None:
 def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> str | None:
     if schema_id is None:
         return (
-            f"Value for '{told(place.name)}' is not an existing record:"
-            f" '{told(record_id)}' not found"
+            f"Value for '{truncated(place.name)}' is not an existing record:"
+            f" '{truncated(record_id)}' not found"
         )
     if place.target_schema_id not in (None, schema_id):
         return (
-            f"Value for '{told(place.name)}' must be a record of schema"
-            f" '{told(place.target_schema_id)}', got '{told(record_id)}' of '{told(schema_id)}'"
+            f"Value for '{truncated(place.name)}' must be a record of schema"
+            f" '{truncated(place.target_schema_id)}', got '{truncated(record_id)}' of '{truncated(schema_id)}'"
         )
     return None
 

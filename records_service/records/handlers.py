@@ -41,6 +41,7 @@ from records_service.records.seen import Seen, related_of, see
 from records_service.records.store import Listed, Listing
 from records_service.records.view import shown
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
+from shared.database import DATABASE
 from shared.errors import (
     Conflict,
     LimitExceeded,
@@ -48,14 +49,9 @@ from shared.errors import (
     PreconditionFailed,
     TransitionError,
     ValidationError,
+    truncated,
 )
-from shared.identity import Permission
-from shared.ids import check_same_id
-from shared.offload import OFFLOAD, Large
-from shared.postgres import DATABASE
-from shared.quoting import told
-from shared.versions import if_match
-from shared.web import (
+from shared.http import (
     TEXT_BODY,
     Routes,
     has_large_body,
@@ -67,6 +63,10 @@ from shared.web import (
     to_json,
     versioned_response,
 )
+from shared.http.versions import if_match
+from shared.identity import Permission
+from shared.ids import check_same_id
+from shared.process.offload import OFFLOAD, Large
 
 routes = Routes(
     tag="Records",
@@ -284,7 +284,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         if state is None:
             raise ValidationError.at(
                 "/stateId",
-                f"Unknown state '{told(asked.state_id)}' for schema '{told(rules.schema.id)}'",
+                f"Unknown state '{truncated(asked.state_id)}' for schema '{truncated(rules.schema.id)}'",
             )
         state_id = state.id
     access = rules.access(caller.role, record.state_id)
@@ -430,14 +430,16 @@ def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:
     try:
         scope = orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise ValidationError.at("/scope", f"{expected}, got '{told(text)}'") from None
+        raise ValidationError.at("/scope", f"{expected}, got '{truncated(text)}'") from None
     if not isinstance(scope, dict):
-        raise ValidationError.at("/scope", f"{expected}, got '{told(text)}'")
+        raise ValidationError.at("/scope", f"{expected}, got '{truncated(text)}'")
     dimensions = blueprint.dimensions
     try:
         return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
     except UnknownDimension as unknown:
-        raise ValidationError.at("/scope", f"Unknown dimension '{told(unknown.args[0])}'") from None
+        raise ValidationError.at(
+            "/scope", f"Unknown dimension '{truncated(unknown.args[0])}'"
+        ) from None
     except UnusableScope as fault:
         raise ValidationError.at("/scope", str(fault)) from None
 

@@ -21,9 +21,8 @@ from records_service.records.scopes import Scope, completed
 from records_service.records.seen import Seen, related_of
 from records_service.records.store import ModelMoved
 from records_service.schemas.commands import WORKFLOW_SERVICE
-from shared.errors import TransitionError, ValidationError
-from shared.offload import OFFLOAD, Large
-from shared.quoting import told
+from shared.errors import TransitionError, ValidationError, truncated
+from shared.process.offload import OFFLOAD, Large
 
 LOOKED_AT_MAX = 2_000
 """How many attributes of states are scored at once on the event loop: a few milliseconds."""
@@ -38,18 +37,20 @@ def target(rules: RecordRules, record: Record, state_name: str) -> str:
     """
     if rules.lifecycle is None:
         raise ValidationError(
-            f"Schema '{told(rules.schema.id)}' has no workflow,"
-            f" so '{told(record.id)}' has no state to change"
+            f"Schema '{truncated(rules.schema.id)}' has no workflow,"
+            f" so '{truncated(record.id)}' has no state to change"
         )
     if record.state_id is None:
         raise TransitionError(
-            f"Entity '{told(record.id)}' has no lifecycle state yet, so no transition starts there"
+            f"Entity '{truncated(record.id)}' has no lifecycle state yet, so no transition starts there"
         )
     state = rules.lifecycle.state_named(state_name)
     if state is not None and state.id in rules.lifecycle.retired:
         current = rules.state_of(record.state_id)
-        start = told(current.label if current else record.state_id)
-        raise TransitionError(f"Transition from '{start}' to '{told(state.label)}' is not allowed")
+        start = truncated(current.label if current else record.state_id)
+        raise TransitionError(
+            f"Transition from '{start}' to '{truncated(state.label)}' is not allowed"
+        )
     return state.id if state else state_name
 
 
@@ -160,7 +161,7 @@ def _as_seen(
     if seen == score(rules, found, state_id):
         return {**reason, "missing": seen.missing}
     state, minimum = rules.state_of(state_id), reason["minimum"]
-    gate = f"minimum {minimum}% for transition to '{told(state.label if state else state_id)}'"
+    gate = f"minimum {minimum}% for transition to '{truncated(state.label if state else state_id)}'"
     return {
         **reason,
         "score": seen.score,

@@ -11,10 +11,10 @@ from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
 from records_service.records.scopes import Values
-from shared.bounds import AtMost
+from shared.http import Page
+from shared.http.bounds import AtMost
+from shared.http.shapes import DescribedAs, Shape
 from shared.ids import ID_PATTERN
-from shared.shapes import DescribedAs, Shape
-from shared.web import Page
 
 COMMENT_LENGTH_MAX = 2_000
 ATTRIBUTES_SENT_MAX = 1_000

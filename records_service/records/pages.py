@@ -24,9 +24,9 @@ from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
+from shared.database import Conn, Database
 from shared.errors import UpstreamTimeout, ValidationError
-from shared.postgres import Conn, Database
-from shared.turns import Turns
+from shared.process.turns import Turns
 
 T = TypeVar("T")
 

@@ -23,8 +23,8 @@ from records_service.records.rules import Access, RecordRules
 from records_service.records.seen import related_of
 from records_service.records.store import Listed
 from records_service.records.view import shown
-from shared.offload import OFFLOAD
-from shared.web import to_json
+from shared.http import to_json
+from shared.process.offload import OFFLOAD
 
 REMEMBERED_BYTES_MAX: Final = 32 << 20
 INLINE_BYTES_MAX: Final = 256 << 10

@@ -19,7 +19,7 @@ from records_service.records.validation import EntriesCheck, compile_check
 from records_service.schemas.blueprint import Blueprint
 from records_service.schemas.model import SCHEMA, Schema
 from shared.errors import NotFound
-from shared.offload import in_thread
+from shared.process.offload import in_thread
 
 VIEWS_PER_SCHEMA_MAX = 512
 SCHEMAS_COMPILED_MAX = 1_000

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from records_service.dimensions.model import Dimension
-from shared.json_types import js_type
-from shared.quoting import told
+from shared.errors import truncated
+from shared.http.json_types import js_type
 
 Scope = Mapping[str, str]
 Entry = dict[str, Any]
@@ -59,16 +59,18 @@ def with_ids(
             raise UnknownDimension(name)
         if not isinstance(segment, str):
             raise UnusableScope(
-                f"Segment of dimension '{told(dimension_id)}' must be a string,"
+                f"Segment of dimension '{truncated(dimension_id)}' must be a string,"
                 f" got {js_type(segment)}"
             )
         segment_id = dimensions[dimension_id].segment_ids_by_name.get(segment)
         if segment_id is None:
             raise UnusableScope(
-                f"Unknown segment '{told(segment)}' of dimension '{told(dimension_id)}'"
+                f"Unknown segment '{truncated(segment)}' of dimension '{truncated(dimension_id)}'"
             )
         if dimension_id in found:
-            raise UnusableScope(f"Dimension '{told(dimension_id)}' is named twice in one scope")
+            raise UnusableScope(
+                f"Dimension '{truncated(dimension_id)}' is named twice in one scope"
+            )
         found[dimension_id] = segment_id
     return found
 

@@ -1,6 +1,6 @@
 """Loads a record together with the data model that was current at that moment.
 
-Reads of many requests that arrive together are one statement (`shared.batching`).
+Reads of many requests that arrive together are one statement (`records_service.data_loader`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from records_service.data_loader import Batched
 from records_service.lifecycles.model import State
 from records_service.records import store
 from records_service.records.model import Record
@@ -18,10 +19,9 @@ from records_service.records.relations import Related, named
 from records_service.records.rules import RecordRules, rules_of
 from records_service.records.scopes import Values
 from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
-from shared.batching import Batched
+from shared.database import DATABASE
 from shared.errors import NotFound
-from shared.offload import OFFLOAD
-from shared.postgres import DATABASE
+from shared.process.offload import OFFLOAD
 
 _NONE: Final = Related()
 

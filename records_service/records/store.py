@@ -20,9 +20,9 @@ import orjson
 from records_service.attributes.uniqueness import Claim
 from records_service.records import pages
 from records_service.records.model import Record
-from shared import outbox
+from shared.database import Conn
 from shared.events import Event
-from shared.postgres import Conn
+from shared.messaging import outbox
 
 _COLUMNS = """
     r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.values,

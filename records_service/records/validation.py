@@ -26,9 +26,8 @@ from records_service.records.scopes import (
     dimension_ids_by_name,
     with_ids,
 )
-from shared.errors import VIOLATIONS_MAX, ValidationError, Violation
-from shared.json_types import js_type
-from shared.quoting import told
+from shared.errors import VIOLATIONS_MAX, ValidationError, Violation, truncated
+from shared.http.json_types import js_type
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 SEVERAL_MAX = 1_000
@@ -97,7 +96,7 @@ def compile_check(
 
     An entry whose value is null stands for no entry, and is left out of what is stored.
     """
-    alias = told(attribute.alias)
+    alias = truncated(attribute.alias)
     return EntriesCheck(
         alias, _ScopeCheck(attribute, dimensions), _value_check(attribute, alias, option_lists)
     )
@@ -167,7 +166,7 @@ class _ScopeCheck:
     __slots__ = ("_alias", "_dimension_ids", "_dimensions", "_ids_by_name", "_segments")
 
     def __init__(self, attribute: Attribute, dimensions: Mapping[str, Dimension]) -> None:
-        self._alias = told(attribute.alias)
+        self._alias = truncated(attribute.alias)
         self._dimension_ids = attribute.dimension_ids
         self._dimensions = dimensions
         self._ids_by_name = dimension_ids_by_name(dimensions, attribute.dimension_ids)
@@ -209,9 +208,9 @@ class _ScopeCheck:
             name = unknown.args[0]
         if name in dimension_ids_by_name(self._dimensions, self._dimensions):
             raise UnusableScope(
-                f"Attribute '{self._alias}' does not vary by dimension '{told(name)}'"
+                f"Attribute '{self._alias}' does not vary by dimension '{truncated(name)}'"
             )
-        raise UnusableScope(f"Unknown dimension '{told(name)}' in a scope of '{self._alias}'")
+        raise UnusableScope(f"Unknown dimension '{truncated(name)}' in a scope of '{self._alias}'")
 
 
 def _value_check(
@@ -249,7 +248,7 @@ def _wrong_type(alias: str, expected: str, value: Any) -> str:
 def _text_check(alias: str, rules: Validation) -> ValueCheck:
     longest = rules.max_length
     pattern = None if rules.pattern is None else patterns.compiled(rules.pattern)
-    told_pattern = told(rules.pattern)
+    told_pattern = truncated(rules.pattern)
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
@@ -300,7 +299,7 @@ def _datetime_check(alias: str) -> ValueCheck:
         if not _is_iso_8601(value):
             faults.report(
                 place,
-                f"Value for '{alias}' must be an ISO 8601 date and time, got '{told(value)}'",
+                f"Value for '{alias}' must be an ISO 8601 date and time, got '{truncated(value)}'",
             )
         return value
 
@@ -328,12 +327,12 @@ def _media_check(alias: str) -> ValueCheck:
         elif not _is_absolute_http(url):
             faults.report(
                 place,
-                f"Value for '{alias}' must be an absolute http or https URL, got '{told(url)}'",
+                f"Value for '{alias}' must be an absolute http or https URL, got '{truncated(url)}'",
             )
         elif isinstance(value, dict):
             for name, part in value.items():
                 if name not in ("url", "alt", "mimeType"):
-                    faults.report((place, name), f"Unknown field '{told(name)}' in '{alias}'")
+                    faults.report((place, name), f"Unknown field '{truncated(name)}' in '{alias}'")
                 elif not isinstance(part, str):
                     faults.report((place, name), _wrong_type(f"{alias}.{name}", "string", part))
         return value
@@ -354,7 +353,7 @@ def _is_absolute_http(url: str) -> bool:
 
 def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
     ids = option_list.ids_by_name if option_list else {}
-    name = told(option_list.id) if option_list else None
+    name = truncated(option_list.id) if option_list else None
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
@@ -362,7 +361,7 @@ def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
             return value
         if value not in ids:
             faults.report(
-                place, f"Value '{told(value)}' for '{alias}' is not in option list '{name}'"
+                place, f"Value '{truncated(value)}' for '{alias}' is not in option list '{name}'"
             )
         return ids.get(value, value)
 
@@ -408,7 +407,7 @@ def _complex_check(
     alias: str, sub_attributes: Sequence[SubAttribute], option_lists: Mapping[str, OptionList]
 ) -> ValueCheck:
     checks = {
-        sub.alias: _value_check(sub, f"{alias}.{told(sub.alias)}", option_lists)
+        sub.alias: _value_check(sub, f"{alias}.{truncated(sub.alias)}", option_lists)
         for sub in sub_attributes
     }
     required = [sub.alias for sub in sub_attributes if sub.validation.required]
@@ -421,7 +420,7 @@ def _complex_check(
             return value
         for name in required:
             if value.get(name) is None:
-                faults.report((place, name), f"Field '{alias}.{told(name)}' is required")
+                faults.report((place, name), f"Field '{alias}.{truncated(name)}' is required")
         return _checked_fields(value, checks, alias, place, faults)
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
@@ -443,7 +442,7 @@ def _checked_fields(
     stored: dict[str, Any] = {}
     for name, part in value.items():
         if name not in checks:
-            faults.report((place, name), f"Unknown attribute '{alias}.{told(name)}'")
+            faults.report((place, name), f"Unknown attribute '{alias}.{truncated(name)}'")
         elif part is not None:
             stored[name] = checks[name](part, (place, name), faults)
     return stored

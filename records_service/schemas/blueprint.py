@@ -23,8 +23,8 @@ from records_service.option_lists.model import OptionList
 from records_service.option_lists.store import WITH_VALUES
 from records_service.parts.model import Part
 from records_service.schemas.model import Schema
-from shared.offload import in_thread
-from shared.postgres import Database, Record
+from shared.database import Database, Record
+from shared.process.offload import in_thread
 
 WORKSPACES_MAX = 512
 BYTES_MAX = 128 << 20

@@ -27,8 +27,8 @@ from records_service.schemas.counting import check_counting
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.schemas.placing import check_placing
-from shared import outbox
-from shared.errors import Conflict, NotFound, ServiceUnavailable, ValidationError
+from shared.database import DATABASE, Conn
+from shared.errors import Conflict, NotFound, ServiceUnavailable, ValidationError, truncated
 from shared.events import (
     ENTITY_TRANSITION,
     SCHEMA_CREATED,
@@ -36,21 +36,20 @@ from shared.events import (
     SCHEMA_UPDATED,
     Event,
 )
+from shared.http import identity_of
+from shared.http.client import Upstream
+from shared.http.versions import Versions, check_version
 from shared.identity import Identity
 from shared.ids import new_id
-from shared.postgres import DATABASE, Conn
-from shared.quoting import told
-from shared.turns import Turns
-from shared.upstream import Upstream
-from shared.versions import Versions, check_version
-from shared.web import identity_of
+from shared.messaging import outbox
+from shared.process.turns import Turns
 
 EVENTS_AT_ONCE = 1_000
 
 WORKFLOW_SERVICE = web.AppKey("workflow_service", Upstream)
 ASKERS = web.AppKey("askers", Turns)
 """Places for those that hold a connection while workflow_service answers. When it hangs they wait
-for as long as `shared.upstream` does, and the other connections serve everybody else."""
+for as long as `shared.http.client` does, and the other connections serve everybody else."""
 
 Definition = dict[str, Any]
 
@@ -96,7 +95,9 @@ async def replace(
     async with workflow.place(), changing_model(app, workspace_id, workflow.refer) as conn:
         old, body = await _judge(conn, workspace_id, role, schema_id, draft, expected)
         if body.get("workflowId") != workflow_id:
-            raise ServiceUnavailable(f"The workflow of schema '{told(schema_id)}' is being changed")
+            raise ServiceUnavailable(
+                f"The workflow of schema '{truncated(schema_id)}' is being changed"
+            )
         if draft.alias != old.alias:
             await parts.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
             await parts.remember_alias(conn, SCHEMA, workspace_id, old)
@@ -206,7 +207,9 @@ async def _move_records(
     )
     if lifecycle is not None and lifecycle.default_state_id in lifecycle.retired:
         # The workflow is about to have another first state; it is not known here yet.
-        raise ServiceUnavailable(f"The workflow of schema '{told(schema_id)}' is being changed")
+        raise ServiceUnavailable(
+            f"The workflow of schema '{truncated(schema_id)}' is being changed"
+        )
     to_state_id = lifecycle.default_state_id if lifecycle else None
     moved = await store.move_records(
         conn,

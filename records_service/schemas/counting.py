@@ -31,7 +31,7 @@ from records_service.permissions.rules import (
 from records_service.schemas import store
 from records_service.schemas.groups import attribute_names
 from records_service.schemas.model import SCHEMA
-from shared.postgres import Conn
+from shared.database import Conn
 
 
 async def unreadable_names(

@@ -7,9 +7,8 @@ from typing import Any
 
 from records_service.parts.model import whole
 from records_service.schemas.model import AttributeGroupDraft, SchemaDraft
-from shared.errors import ValidationError
+from shared.errors import ValidationError, truncated
 from shared.ids import new_id
-from shared.quoting import told
 
 ATTRIBUTES_PER_SCHEMA_MAX = 500
 
@@ -60,11 +59,11 @@ def with_ids(body: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
         for name in group["attributeIds"]:
             if name not in ids:
                 raise ValidationError.at(
-                    pointer, f"Field 'attributeIds': Attribute '{told(name)}' not found"
+                    pointer, f"Field 'attributeIds': Attribute '{truncated(name)}' not found"
                 )
             if ids[name] in seen:
                 raise ValidationError.at(
-                    pointer, f"Attribute '{told(ids[name])}' is in the schema twice"
+                    pointer, f"Attribute '{truncated(ids[name])}' is in the schema twice"
                 )
             seen.add(ids[name])
             attribute_ids.append(ids[name])
@@ -102,6 +101,6 @@ def _check_ids(groups: list[dict[str, Any]]) -> None:
     for index, group in enumerate(groups):
         if group["id"] in seen:
             raise ValidationError.at(
-                f"/attributeGroups/{index}/id", f"Group id '{told(group['id'])}' is used twice"
+                f"/attributeGroups/{index}/id", f"Group id '{truncated(group['id'])}' is used twice"
             )
         seen.add(group["id"])

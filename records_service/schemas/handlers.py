@@ -13,13 +13,13 @@ from records_service.permissions.roles import role_of
 from records_service.schemas import commands
 from records_service.schemas.counting import unreadable_names, unreadable_required
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
+from shared.database import DATABASE, Conn
+from shared.database.listing import Piece, Position, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
+from shared.http import Routes, identity_of, json_response, no_content, read_body
+from shared.http.versions import if_match
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
-from shared.listing import Piece, Position, list_response
-from shared.postgres import DATABASE, Conn
-from shared.versions import if_match
-from shared.web import Routes, identity_of, json_response, no_content, read_body
 
 routes = Routes(
     tag="Schemas",

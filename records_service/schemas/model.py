@@ -9,9 +9,9 @@ from typing import Annotated, Self
 from pydantic import BaseModel, Field
 
 from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part
-from shared.bounds import AtMost
-from shared.numbers import Number
-from shared.shapes import Shape
+from shared.http.bounds import AtMost
+from shared.http.numbers import Number
+from shared.http.shapes import Shape
 
 GROUPS_MAX = 200
 ATTRIBUTES_PER_GROUP_MAX = 500

@@ -17,7 +17,7 @@ from records_service.permissions.reach import denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Names, Role, allows, permission
 from records_service.schemas.groups import attribute_names
 from records_service.schemas.model import SCHEMA
-from shared.postgres import Conn
+from shared.database import Conn
 
 
 async def check_placing(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from records_service.parts import store as parts
 from records_service.schemas.model import SCHEMA
+from shared.database import Conn
 from shared.errors import Conflict
-from shared.postgres import Conn
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ import records_service.app
 import records_service.config
 import workflow_service.app
 import workflow_service.config
-from deploy import openapi
+from deploy.openapi.document import document
 from gateway.config import GatewayConfig
 from gateway.description import OPENAPI_FILE
 from gateway.routes import PREFIXES, Asks, permission_for, prefix_of, split_target
-from shared.config import load
-from shared.web import ROUTES, Route
+from shared.http import ROUTES, Route
+from shared.process.config import load
 from tests.kit.identities import Keyring
 
 # What the documentation says of each endpoint of this version: the permission that an API key
@@ -91,7 +91,7 @@ SHIPPED: dict[str, Any] = orjson.loads(OPENAPI_FILE.read_bytes())
 
 
 def test_the_shipped_description_is_the_one_that_the_code_gives():
-    assert OPENAPI_FILE.read_bytes() == openapi.written(openapi.document()), "run `make openapi`"
+    assert OPENAPI_FILE.read_bytes() == document.written(document.document()), "run `make openapi`"
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.openapi import document
+from deploy.openapi.document import document
 from shared.identity import Permission
 
 START = Path(__file__).parents[2] / "gateway" / "static" / "start.js"

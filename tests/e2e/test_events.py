@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from shared.events import Event
-from shared.topology import AUTH_QUEUE, EVENTS, RECORDS_QUEUE, WORKFLOW_QUEUE
+from shared.messaging.topology import AUTH_QUEUE, EVENTS, RECORDS_QUEUE, WORKFLOW_QUEUE
 from tests.kit.eventually import eventually
 from tests.kit.workspace import workflow_body
 

@@ -35,7 +35,7 @@ from auth_service.roles.model import (
     SCHEMA_PERMISSIONS_MAX,
 )
 from gateway.routes import prefix_of
-from shared.web.reading import VALUES_MAX
+from shared.http.requests import VALUES_MAX
 from tests.kit.demo import furnish
 from tests.kit.described import DOCUMENT, OPERATIONS, Operation
 from tests.kit.processes import Process

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from deploy.local.servers import PrivatePostgres, PrivateRabbit
-from shared import migrations
+from shared.database import migrations
 
 T = TypeVar("T")
 ServerT = TypeVar("ServerT", "Postgres", "Rabbit")

@@ -14,11 +14,11 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from shared import launch
-from shared.config import ServiceConfig, load
+from shared.database import DATABASE, Database
 from shared.events import Event
 from shared.identity import Identity
-from shared.postgres import DATABASE, Database
+from shared.process import launch
+from shared.process.config import ServiceConfig, load
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
 from tests.kit.sigma import Caller

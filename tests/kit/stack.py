@@ -17,8 +17,8 @@ import aiohttp
 from auth_service.sessions.passwords import hashed
 from auth_service.users import commands as users
 from auth_service.workspaces import commands as workspaces
+from shared.database import Database
 from shared.identity import GATEWAY
-from shared.postgres import Database
 from tests.kit.identities import Keyring
 from tests.kit.processes import Process
 from tests.kit.servers import ROOT, Servers

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from shared import inbox, listing, outbox
-from shared.bus import Bus
-from shared.postgres import Database
-from shared.topology import Queue
+from shared.database import Database, listing
+from shared.messaging import inbox, outbox
+from shared.messaging.connection import Bus
+from shared.messaging.topology import Queue
 from tests.kit.servers import Servers
 
 

@@ -16,11 +16,8 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from shared.config import ServiceConfig
 from shared.errors import Conflict, NotFound
-from shared.identity import Flag, Permission
-from shared.launch import Role, Serving, run, serving
-from shared.web import (
+from shared.http import (
     Limits,
     Page,
     Routes,
@@ -32,6 +29,9 @@ from shared.web import (
     read_query,
     request_id_of,
 )
+from shared.identity import Flag, Permission
+from shared.process.config import ServiceConfig
+from shared.process.launch import Role, Serving, run, serving
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.identities import Keyring

@@ -18,9 +18,9 @@ from aiohttp import web
 
 from gateway.app import GATE, Gate, create_app
 from gateway.config import GatewayConfig
-from shared import neighbours
+from shared.http import address_check
 from shared.identity import ALL_PERMISSIONS, IDENTITY_HEADER, Identity, IdentityVerifier
-from shared.tokens import Claims, TokenKeys
+from shared.identity.tokens import Claims, TokenKeys
 from tests.kit.identities import Keyring
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller
@@ -185,7 +185,7 @@ async def world(
     services: Services, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
     # Who plays a service here counts every request; who is who is asked in test_neighbours.py.
-    monkeypatch.setattr(neighbours, "complaint_about", _nothing_wrong)
+    monkeypatch.setattr(address_check, "complaint_about", _nothing_wrong)
     opened = await World(services, keyring).open()
     yield opened
     opened.over.set()

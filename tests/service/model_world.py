@@ -17,9 +17,9 @@ import pytest_asyncio
 from records_service.app import create_app
 from records_service.config import Config
 from records_service.permissions import store as roles
+from shared.database import Database
 from shared.events import Event
 from shared.identity import ALL_PERMISSIONS, Flag, Identity
-from shared.postgres import Database
 from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers

@@ -433,7 +433,7 @@ async def test_a_database_without_tables_is_told(operator, database_url, monkeyp
     monkeypatch.setenv("SIGMA_DATABASE_URL", database_url)
     assert (await operator(*WORKSPACE)).told == (
         1,
-        "The database lacks migrations: run python -m shared.migrations auth_service",
+        "The database lacks migrations: run python -m shared.database.migrations auth_service",
     )
 
 

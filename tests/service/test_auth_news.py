@@ -13,8 +13,8 @@ from auth_service.app import create_app
 from auth_service.config import Config
 from auth_service.users import commands as users
 from auth_service.workspaces import commands as workspaces
-from shared import topology
 from shared.events import AUTH_PULSE, Event
+from shared.messaging import topology
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services

@@ -13,10 +13,10 @@ from auth_service.config import Config
 from auth_service.reactions import hold_ids
 from auth_service.roles import commands
 from auth_service.workspaces import commands as workspaces
-from shared import topology
-from shared.bus import BUS
 from shared.errors import ServiceUnavailable
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, SCHEMA_CREATED, Event
+from shared.messaging import topology
+from shared.messaging.connection import BUS
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services

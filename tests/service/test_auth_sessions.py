@@ -20,9 +20,9 @@ from auth_service.sessions.delay import delay_s
 from auth_service.sessions.hashing import HASHING, HashingPool
 from auth_service.users import commands as users
 from auth_service.workspaces import commands as workspaces
-from shared.config import ConfigError
 from shared.errors import Unauthorized
-from shared.tokens import Claims
+from shared.identity.tokens import Claims
+from shared.process.config import ConfigError
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, error

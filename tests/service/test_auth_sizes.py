@@ -13,7 +13,7 @@ from aiohttp import web
 from auth_service.app import create_app
 from auth_service.config import Config
 from auth_service.workspaces import commands as workspaces
-from shared import listing
+from shared.database import listing
 from tests.kit import identities
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error

@@ -17,33 +17,19 @@ from aio_pika.abc import AbstractConnection
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared import topology
-from shared.bus import (
-    BUS,
-    Bus,
-    Consumer,
-    NotConfirmed,
-    Publisher,
-    by_type,
-    connection,
-    consume,
-    end,
-    on_every_connection,
-    publishing,
-    rabbitmq,
-    subscribe,
-)
-from shared.bus import (
-    consuming as reading,
-)
-from shared.bus.consuming import CONSUMED
-from shared.config import ServiceConfig
+from shared.database import DATABASE, Conn, Database
 from shared.errors import ServiceUnavailable
 from shared.events import Event
-from shared.postgres import DATABASE, Conn, Database
-from shared.topology import Queue
-from shared.web import DRAINING, READINESS
-from shared.web.probes import check_ready
+from shared.http import DRAINING, READINESS
+from shared.http.probes import check_ready
+from shared.messaging import connection, publishing, topology
+from shared.messaging import consuming as reading
+from shared.messaging.connection import BUS, Bus, NotConfirmed, end, on_every_connection, rabbitmq
+from shared.messaging.consuming import CONSUMED, Consumer, by_type, consume
+from shared.messaging.publishing import Publisher
+from shared.messaging.subscribing import subscribe
+from shared.messaging.topology import Queue
+from shared.process.config import ServiceConfig
 from tests.kit.eventually import always, eventually
 from tests.kit.wire import Wire
 

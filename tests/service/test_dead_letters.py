@@ -6,10 +6,10 @@ import asyncio
 
 import aio_pika
 
-from shared import dead_letters
-from shared.bus.connection import declare
 from shared.events import Event
-from shared.topology import QUEUES, RECORDS_QUEUE
+from shared.messaging import dead_letters
+from shared.messaging.connection import declare
+from shared.messaging.topology import QUEUES, RECORDS_QUEUE
 from tests.kit.service import Services
 
 (QUEUE,) = [queue for queue in QUEUES if queue.name == RECORDS_QUEUE]

@@ -14,10 +14,11 @@ import asyncpg
 import pytest
 
 from shared import events
-from shared.bus import Bus, Publisher
+from shared.database import Database
 from shared.events import Event
-from shared.postgres import Database
-from shared.topology import Queue
+from shared.messaging.connection import Bus
+from shared.messaging.publishing import Publisher
+from shared.messaging.topology import Queue
 from tests.kit.eventually import eventually
 from tests.kit.wire import Wire
 

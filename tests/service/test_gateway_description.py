@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.description import OPENAPI_FILE
 from shared.errors import BY_CODE, Conflict
-from shared.web import error_response
+from shared.http import error_response
 from tests.kit.sigma import error
 from tests.service.gateway_world import World, parsed, raw, world
 

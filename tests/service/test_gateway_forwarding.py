@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway.routes import Service
-from shared import tracing
-from shared.web import SMALL_BODY
+from shared.http import SMALL_BODY
+from shared.process import tracing
 from tests.kit.sigma import error
 from tests.service.gateway_world import (
     API_KEY,

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from shared.bus import Bus, Publisher
 from shared.events import Event
+from shared.messaging.connection import Bus
+from shared.messaging.publishing import Publisher
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import error

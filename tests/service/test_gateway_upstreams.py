@@ -18,7 +18,8 @@ from gateway import upstream_connection
 from gateway.app import OPEN_REQUESTS_MAX
 from gateway.routes import Service
 from gateway.upstream_connection import UpstreamPool
-from shared import logs, upstream
+from shared.http import client
+from shared.process import logs
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
 from tests.service.gateway_world import (
@@ -122,7 +123,7 @@ async def test_a_service_that_is_away_is_named_in_the_line_of_the_request_and_co
     out = io.BytesIO()
     access = logs.AccessLog("gateway", out, failures_only=True)
     monkeypatch.setattr(logs, "access", access)
-    failures = upstream.FAILED.labels(neighbour, "SERVICE_UNAVAILABLE")._value
+    failures = client.FAILED.labels(neighbour, "SERVICE_UNAVAILABLE")._value
     before = failures.get()
     assert (await world.program(gateway).get("/records")).told == AWAY
     assert (await world.caller(gateway).get("/nowhere")).status == 401

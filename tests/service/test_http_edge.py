@@ -16,10 +16,7 @@ import pytest
 from aiohttp import web
 from pydantic import model_validator
 
-from shared.identity import ALL_PERMISSIONS, Identity, IdentitySigner
-from shared.offload import LARGE_BYTES, OFFLOAD
-from shared.shapes import Shape
-from shared.web import (
+from shared.http import (
     DRAINING,
     READINESS,
     Routes,
@@ -28,6 +25,9 @@ from shared.web import (
     name_route,
     read_body,
 )
+from shared.http.shapes import Shape
+from shared.identity import ALL_PERMISSIONS, Identity, IdentitySigner
+from shared.process.offload import LARGE_BYTES, OFFLOAD
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.raw_http import request, speak

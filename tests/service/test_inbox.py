@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from shared import inbox
-from shared.postgres import Database
+from shared.database import Database
+from shared.messaging import inbox
 
 
 async def test_an_event_is_new_once_per_consumer(db: Database):

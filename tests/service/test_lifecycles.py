@@ -11,8 +11,8 @@ from records_service.app import create_app
 from records_service.config import Config
 from records_service.lifecycles import store
 from records_service.reactions import keep_workflow
+from shared.database import DATABASE
 from shared.events import WORKFLOW_UPDATED, Event
-from shared.postgres import DATABASE
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error

@@ -15,7 +15,7 @@ from records_service.audit import store as audit
 from records_service.config import Config
 from records_service.records import pages, store
 from records_service.records.pages import LISTS
-from shared.postgres import DATABASE, STATEMENT_TIMEOUT_S, Conn, PooledConnection
+from shared.database import DATABASE, STATEMENT_TIMEOUT_S, Conn, PooledConnection
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services

@@ -16,8 +16,8 @@ import asyncpg
 import orjson
 import pytest
 
-from shared import migrations
-from shared.migrations import MigrationFailed, apply, main
+from shared.database import migrations
+from shared.database.migrations import MigrationFailed, apply, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +40,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
         for number, sql in enumerate(revisions, start=1):
             down = f'"{number - 1:04}"' if number > 1 else "None"
             (versions / f"{number:04}_step_{number}.py").write_text(
-                "from shared.migrations import run_sql\n\n"
+                "from shared.database.migrations import run_sql\n\n"
                 f'revision = "{number:04}"\ndown_revision = {down}\n{before}\n\n'
                 "def upgrade() -> None:\n"
                 + "".join(f"    run_sql({piece!r})\n" for piece in sql.split(NEXT_CALL))
@@ -272,7 +272,7 @@ async def test_two_revisions_after_the_same_one_are_told_apart_before_anything_r
 
 def run(name: str, *arguments: str, path: Path, **environment: str):
     return subprocess.run(
-        [sys.executable, "-m", "shared.migrations", name, *arguments],
+        [sys.executable, "-m", "shared.database.migrations", name, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(path), **environment},
         capture_output=True,

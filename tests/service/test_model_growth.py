@@ -18,8 +18,8 @@ from records_service.parts import store as parts
 from records_service.parts.searching import Searcher
 from records_service.permissions import store as permissions
 from records_service.schemas import store as schemas
+from shared.database import Conn
 from shared.identity import Flag
-from shared.postgres import Conn
 from tests.kit.eventually import eventually
 from tests.kit.sigma import Caller, error
 from tests.service.model_world import World, admin, other_world, running, schema, world

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from records_service.option_lists import store as option_lists
-from shared import listing
+from shared.database import listing
 from tests.kit.sigma import Caller
 from tests.service.conftest import Rendered
 from tests.service.model_world import World, admin, other_world, running, schema, world

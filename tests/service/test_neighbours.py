@@ -12,7 +12,7 @@ from auth_service.app import create_app as create_auth
 from auth_service.config import Config as AuthConfig
 from records_service.app import create_app as create_records
 from records_service.config import Config as RecordsConfig
-from shared import neighbours
+from shared.http import address_check
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 
@@ -22,7 +22,7 @@ EXPECTED = "; expected the address of records_service with its SIGMA_PORT"
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(neighbours, "ASK_AGAIN_S", 0.05)
+    monkeypatch.setattr(address_check, "ASK_AGAIN_S", 0.05)
 
 
 async def auth_service(services: Services, **settings: Any) -> RunningService:
@@ -48,13 +48,13 @@ async def test_the_right_service_is_not_spoken_of(
 ):
     records = await services.start(create_records, RecordsConfig)
     asked: list[str | None] = []
-    judge = neighbours.complaint_about
+    judge = address_check.complaint_about
 
     async def judge_and_note(*arguments: Any) -> str | None:
         asked.append(await judge(*arguments))
         return asked[-1]
 
-    monkeypatch.setattr(neighbours, "complaint_about", judge_and_note)
+    monkeypatch.setattr(address_check, "complaint_about", judge_and_note)
     auth = await auth_service(services, records_url=records.url)
     async with services.session.get(f"{records.url}/internal/service") as answer:
         assert await answer.json() == {"service": "records_service", "port": "public"}

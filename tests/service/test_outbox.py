@@ -20,13 +20,16 @@ import pytest
 from aiohttp import web
 from prometheus_client import generate_latest
 
-from shared import outbox, postgres, topology
-from shared.bus import BUS, Bus, Consumer, NotConfirmed, Publisher, connection, subscribe
+from shared.database import DATABASE, Conn, Database, pool
 from shared.errors import PayloadTooLarge
 from shared.events import Event
-from shared.outbox import Relay
-from shared.postgres import DATABASE, Conn, Database
-from shared.topology import Queue
+from shared.messaging import connection, outbox, topology
+from shared.messaging.connection import BUS, Bus, NotConfirmed
+from shared.messaging.consuming import Consumer
+from shared.messaging.outbox import Relay
+from shared.messaging.publishing import Publisher
+from shared.messaging.subscribing import subscribe
+from shared.messaging.topology import Queue
 from tests.kit.eventually import always, eventually
 from tests.kit.servers import Servers
 from tests.kit.wire import Wire
@@ -265,10 +268,10 @@ async def test_a_transaction_that_commits_after_a_later_one_is_not_stepped_over(
 
 DYING_RELAY = """
 import asyncio, os, signal, sys
-from shared.bus import Bus, Publisher
-from shared.outbox import Relay
-from shared.postgres import Database
-from shared.topology import Queue
+from shared.messaging import Bus, Publisher
+from shared.messaging.outbox import Relay
+from shared.database import Database
+from shared.messaging.topology import Queue
 
 publish = Publisher.publish
 
@@ -352,10 +355,10 @@ async def test_a_leader_that_loses_its_session_is_followed_by_another(
 
 FREEZING_RELAY = """
 import asyncio, os, signal, sys
-from shared.bus import Bus, Publisher
-from shared.outbox import Relay
-from shared.postgres import Database
-from shared.topology import Queue
+from shared.messaging import Bus, Publisher
+from shared.messaging.outbox import Relay
+from shared.database import Database
+from shared.messaging.topology import Queue
 
 publish, published = Publisher.publish, 0
 
@@ -546,7 +549,7 @@ async def test_a_broker_that_hangs_costs_no_event(
 async def test_a_database_that_is_away_or_silent_is_found_again(
     db: Database, bus: Bus, queue: Queue, fault: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(postgres, "CLIENT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(pool, "CLIENT_TIMEOUT_S", 0.3)
     async with Wire(db.url) as wire:
         frail = Database(wire.url)
         async with relaying(frail, bus) as relay, consuming(db, bus, queue) as seen:

@@ -11,10 +11,17 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared import postgres as postgres_module
-from shared.config import DatabaseConfig
+from shared.database import (
+    DATABASE,
+    Database,
+    may_have_written,
+    postgres,
+    retrying,
+    translated,
+)
+from shared.database import pool as postgres_module
 from shared.errors import Conflict, ServiceUnavailable, UpstreamTimeout
-from shared.postgres import DATABASE, Database, may_have_written, postgres, retrying, translated
+from shared.process.config import DatabaseConfig
 from tests.kit.eventually import eventually
 from tests.kit.wire import Wire
 

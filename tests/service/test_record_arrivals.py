@@ -13,7 +13,7 @@ from records_service.records import arrivals, store
 from records_service.records.store import Arrival
 from shared.errors import ServiceUnavailable
 from shared.events import ENTITY_CREATED, Event
-from shared.web import DEADLINE_HEADER
+from shared.http import DEADLINE_HEADER
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.sigma import Answer, Caller, error

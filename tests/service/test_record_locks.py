@@ -13,7 +13,7 @@ from records_service.attributes.uniqueness import Claim
 from records_service.config import Config
 from records_service.parts.commands import take_lock
 from records_service.records import arrivals, commands, store
-from shared.postgres import Database
+from shared.database import Database
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services

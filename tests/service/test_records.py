@@ -11,7 +11,7 @@ from records_service.config import Config
 from records_service.parts.commands import take_lock
 from records_service.permissions import store as roles
 from records_service.records import pages
-from shared.postgres import DATABASE
+from shared.database import DATABASE
 from tests.kit import identities
 from tests.kit.sigma import error
 

@@ -8,13 +8,13 @@ import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
-from shared import migrations, schema_version
-from shared.outbox import RELAY
+from shared.database import migrations, schema_version
+from shared.messaging.outbox import RELAY
 from tests.kit import identities
 from tests.kit.eventually import always, eventually
 from tests.kit.service import RunningService, Services
 
-MISSING = "migrations missing: run python -m shared.migrations records_service"
+MISSING = "migrations missing: run python -m shared.database.migrations records_service"
 
 
 async def readiness(services: Services, service: RunningService) -> tuple[int, str]:

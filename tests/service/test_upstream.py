@@ -17,9 +17,9 @@ from shared.errors import (
     TransitionError,
     UpstreamTimeout,
 )
+from shared.http import Routes, identity_of, json_response, read_body
+from shared.http.client import Upstream, new_session, upstream
 from shared.identity import Permission
-from shared.upstream import Upstream, new_session, upstream
-from shared.web import Routes, identity_of, json_response, read_body
 from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.service import NOBODY

@@ -8,9 +8,9 @@ from typing import Any
 import aio_pika
 import pytest
 
-from shared import topology
-from shared.bus import BUS
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, Event
+from shared.messaging import topology
+from shared.messaging.connection import BUS
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services

@@ -8,8 +8,8 @@ import aio_pika
 import pytest
 from aiohttp import web
 
-from shared import topology
 from shared.events import SCHEMA_CREATED, SCHEMA_DELETED, SCHEMA_UPDATED, Event
+from shared.messaging import topology
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared import listing
+from shared.database import listing
 from tests.kit import identities
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error

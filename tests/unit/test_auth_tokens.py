@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from shared.errors import Unauthorized
-from shared.tokens import TOKEN_LIFETIME_S, Claims, TokenKeys
+from shared.identity.tokens import TOKEN_LIFETIME_S, Claims, TokenKeys
 
 KEY = base64.b64encode(b"a" * 32).decode()
 OTHER = base64.b64encode(b"b" * 32).decode()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.batching import BATCH_SIZE_MAX, Batched
+from records_service.data_loader import BATCH_SIZE_MAX, Batched
 from tests.kit.eventually import eventually
 
 Key = tuple[str, str]

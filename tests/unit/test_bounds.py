@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, TypeAdapter
 
-from shared.bounds import SLICE, AtMost
+from shared.http.bounds import SLICE, AtMost
 
 Small = Annotated[int, Field(ge=0)]
 

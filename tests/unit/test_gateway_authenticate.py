@@ -13,7 +13,7 @@ from gateway.authenticate import Authenticator, ask_auth_service
 from gateway.identities import Credential
 from shared.errors import InternalError, ServiceUnavailable, Unauthorized
 from shared.identity import Flag, Identity, Permission
-from shared.tokens import TOKEN_LIFETIME_S, Claims, TokenKeys
+from shared.identity.tokens import TOKEN_LIFETIME_S, Claims, TokenKeys
 
 KEYS = f"test={base64.b64encode(b't' * 32).decode()}"
 

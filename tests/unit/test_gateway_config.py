@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from gateway.config import GatewayConfig
-from shared.config import ConfigError, load
 from shared.identity import public_key_of
+from shared.process.config import ConfigError, load
 from tests.kit.identities import new_signing_key
 
 SIGNING_KEY = new_signing_key("gateway")

@@ -19,13 +19,13 @@ from aiohttp.test_utils import make_mocked_request
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import BaseModel, Field
 
-from shared import logs
 from shared.errors import Unauthorized, ValidationError
+from shared.http import Page, identity_of, json_response, read_query
+from shared.http.context import CALL, Call, deadline_from, request_id_from, trace_id_from
 from shared.identity import ALL_PERMISSIONS, Flag
-from shared.logs import AccessLog
-from shared.metrics import RequestMeasures
-from shared.web import Page, identity_of, json_response, read_query
-from shared.web.call import CALL, Call, deadline_from, request_id_from, trace_id_from
+from shared.process import logs
+from shared.process.logs import AccessLog
+from shared.process.metrics import RequestMeasures
 from tests.kit import identities
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

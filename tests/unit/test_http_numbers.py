@@ -10,9 +10,9 @@ import pytest
 from pydantic import AliasChoices, BaseModel, Field
 
 from shared.errors import ValidationError
-from shared.numbers import NOT_KEPT, Number
-from shared.web import exactness
-from shared.web.reading import parse_body
+from shared.http import exactness
+from shared.http.numbers import NOT_KEPT, Number
+from shared.http.requests import parse_body
 
 
 class Inner(BaseModel):

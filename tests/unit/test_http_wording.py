@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.errors import PayloadTooLarge, ValidationError, Violation
-from shared.json_types import js_type
-from shared.web.reading import VALUES_MAX, _decoded, parse_body
-from shared.web.wording import pointer_to, shown
+from shared.http.json_types import js_type
+from shared.http.messages import pointer_to, shown
+from shared.http.requests import VALUES_MAX, _decoded, parse_body
 
 LITTLE_TEXT = st.sampled_from(["", "a", "abc", "red", "2026-01-02T03:04:05Z", "name", "7"])
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared import keys
 from shared.errors import Unauthorized
-from shared.identity import Identity, IdentitySigner, IdentityVerifier
-from shared.tokens import Claims, TokenKeys
+from shared.identity import Identity, IdentitySigner, IdentityVerifier, keys
+from shared.identity.tokens import Claims, TokenKeys
 
 NOW = 1_800_000_000.0
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.offload import WAITING_MAX, Offload
+from shared.process.offload import WAITING_MAX, Offload
 from tests.kit.eventually import eventually
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from shared.offload import THREADS, in_thread
+from shared.process.offload import THREADS, in_thread
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,11 +10,11 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
+from deploy.openapi.description import _EXAMPLES, Examples, describe
 from shared.errors import BY_CODE, Conflict, LimitExceeded, PreconditionFailed
+from shared.http import Page, Routes
+from shared.http.shapes import DescribedAs, Shape
 from shared.identity import Flag, Permission
-from shared.openapi import _EXAMPLES, Examples, describe
-from shared.shapes import DescribedAs, Shape
-from shared.web import Page, Routes
 
 
 class Part(BaseModel):

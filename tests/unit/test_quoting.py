@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import Conflict, NotFound
-from shared.quoting import told
+from shared.errors import Conflict, NotFound, truncated
 
 SERVICES = ("gateway", "auth_service", "records_service", "workflow_service", "shared")
 ROOT = Path(__file__).parents[2]
 
 
 def test_a_value_is_told_by_its_first_hundred_characters():
-    assert told("x" * 100) == "x" * 100
-    assert told("x" * 101) == "x" * 100 + "…"
+    assert truncated("x" * 100) == "x" * 100
+    assert truncated("x" * 101) == "x" * 100 + "…"
     long = "x" * 5_000
     for one in (NotFound.of("Entity", long), Conflict.taken("Role", long)):
         assert long[:101] not in one.message
@@ -75,8 +74,8 @@ BOUNDED = {
     },
     "gateway/routes.py": {"method[:32]"},
     "shared/ids.py": {"ID_PATTERN", "field"},
-    "shared/web/reading.py": {"name"},
-    "shared/web/wording.py": {"bound['pattern']", "got", "kind", "text"},
+    "shared/http/requests.py": {"name"},
+    "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
     "workflow_service/workflows/gates.py": {"start", "target"},
     "workflow_service/workflows/soundness.py": {"dotted"},
 }
@@ -85,12 +84,12 @@ NO_MESSAGES = (
     "auth_service/administration.py",
     "auth_service/sessions/commands.py",
     "gateway/config.py",
-    "shared/identity.py",
-    "shared/migrations.py",
-    "shared/outbox.py",
-    "shared/schema_version.py",
-    "shared/sizes.py",
-    "shared/tokens.py",
+    "shared/identity/signed.py",
+    "shared/database/migrations.py",
+    "shared/messaging/outbox.py",
+    "shared/database/schema_version.py",
+    "shared/database/sizes.py",
+    "shared/identity/tokens.py",
 )
 
 

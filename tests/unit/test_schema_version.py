@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from alembic.script import ScriptDirectory
 
-from shared.migrations import folder_of
-from shared.schema_version import _TABLE_OF, Applied, complaint, known_revisions
+from shared.database.migrations import folder_of
+from shared.database.schema_version import _TABLE_OF, Applied, complaint, known_revisions
 
 KNOWN = ("0001", "0002", "0003")
 
@@ -31,14 +31,14 @@ def test_it_works_with_its_own_form_and_with_newer_ones_that_allow_it(applied: A
         (
             Applied(None, None, None),
             (
-                "migrations missing: run python -m shared.migrations records_service"
+                "migrations missing: run python -m shared.database.migrations records_service"
                 " (the database has no revision, this version needs 0003)"
             ),
         ),
         (
             Applied("0002", "0001", "records_service"),
             (
-                "migrations missing: run python -m shared.migrations records_service"
+                "migrations missing: run python -m shared.database.migrations records_service"
                 " (the database has revision 0002, this version needs 0003)"
             ),
         ),

@@ -7,7 +7,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from shared.errors import ValidationError
-from shared.versions import Versions, if_match
+from shared.http.versions import Versions, if_match
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.turns import Turns
-from shared.waiting import ASKING, Line, waited_from
+from shared.process.turns import Turns
+from shared.process.waiting import ASKING, Line, waited_from
 
 LONG_S = 60.0
 

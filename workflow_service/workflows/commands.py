@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from shared import events, news, outbox, sizes
+from shared import events
+from shared.database import Conn, Database, sizes
+from shared.database.sizes import Bound
 from shared.errors import (
     ApiError,
     Conflict,
@@ -21,10 +23,9 @@ from shared.errors import (
     ValidationError,
 )
 from shared.events import Event
+from shared.http.versions import Versions, check_version
 from shared.ids import check_same_id, new_id
-from shared.postgres import Conn, Database
-from shared.sizes import Bound
-from shared.versions import Versions, check_version
+from shared.messaging import news, outbox
 from workflow_service.workflows import references, store
 from workflow_service.workflows.counting import check_counting, required_names
 from workflow_service.workflows.model import Workflow, WorkflowDraft

@@ -16,8 +16,8 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from shared.database import DATABASE
 from shared.errors import ApiError
-from shared.postgres import DATABASE
 from workflow_service.config import Config
 from workflow_service.workflows import references, store
 from workflow_service.workflows.neighbours import (

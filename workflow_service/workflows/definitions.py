@@ -11,8 +11,8 @@ from typing import Final
 
 from aiohttp import web
 
-from shared.offload import OFFLOAD
-from shared.postgres import DATABASE
+from shared.database import DATABASE
+from shared.process.offload import OFFLOAD
 from workflow_service.workflows import store
 from workflow_service.workflows.model import Workflow
 

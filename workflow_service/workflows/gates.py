@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.errors import TransitionError
+from shared.errors import TransitionError, truncated
 from shared.identity import ADMIN_ROLE, Identity
-from shared.quoting import told
 from workflow_service.workflows.model import Transition, Workflow, label_of_id, whole
 
 
@@ -90,7 +89,7 @@ def _closed_to_role(workflow: Workflow, step: Transition, role_id: str) -> Close
     start, target = _label(workflow, step.from_state_id), _label(workflow, step.to_state_id)
     return Closed(
         Gate.ROLE,
-        f"Role '{told(role_id)}' is not allowed to transition from '{start}' to '{target}'",
+        f"Role '{truncated(role_id)}' is not allowed to transition from '{start}' to '{target}'",
     )
 
 
@@ -111,4 +110,4 @@ def _closed_to_score(workflow: Workflow, step: Transition, scores: Scores) -> Cl
 
 def _label(workflow: Workflow, name: str) -> str:
     state = workflow.state_named(name)
-    return told(state.label if state is not None else label_of_id(name))
+    return truncated(state.label if state is not None else label_of_id(name))

@@ -6,12 +6,10 @@ from typing import Any
 
 from aiohttp import web
 
+from shared.database import DATABASE, Record
+from shared.database.listing import list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.identity import Flag, Permission
-from shared.listing import list_response
-from shared.postgres import DATABASE, Record
-from shared.versions import if_match
-from shared.web import (
+from shared.http import (
     SMALL_BODY,
     Routes,
     asked_on_behalf_of,
@@ -22,6 +20,8 @@ from shared.web import (
     to_json,
     versioned_response,
 )
+from shared.http.versions import if_match
+from shared.identity import Flag, Permission
 from workflow_service.workflows import commands, gates, store
 from workflow_service.workflows.commands import WORKFLOWS_MAX
 from workflow_service.workflows.definitions import DEFINITIONS

@@ -18,9 +18,9 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from shared.bounds import AtMost
+from shared.http.bounds import AtMost
+from shared.http.shapes import Shape
 from shared.ids import ALIAS_PATTERN, ID_PATTERN
-from shared.shapes import Shape
 
 STATES_MAX = 200
 TRANSITIONS_MAX = 2_000

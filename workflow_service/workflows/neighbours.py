@@ -10,10 +10,10 @@ from typing import Final
 from aiohttp import web
 
 from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
+from shared.http import identity_of
+from shared.http.client import Upstream
 from shared.identity import IdentitySigner
-from shared.turns import Turns
-from shared.upstream import Upstream
-from shared.web import identity_of
+from shared.process.turns import Turns
 from workflow_service.workflows.references import Reference
 
 NAMES_ASKED_MAX: Final = 10_000
@@ -23,7 +23,7 @@ AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
 ASKERS: Final = web.AppKey("askers", Turns)
 """Places for those that hold a connection while another service answers, or wait for those. When it
-hangs they wait for as long as `shared.upstream` does, and the other connections serve everybody
+hangs they wait for as long as `shared.http.client` does, and the other connections serve everybody
 else."""
 SIGNER: Final = web.AppKey("signer", IdentitySigner)
 

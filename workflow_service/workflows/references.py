@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shared.database import Conn, Record, translated
 from shared.errors import NotFound
-from shared.postgres import Conn, Record, translated
 from workflow_service.workflows.store import KIND
 
 

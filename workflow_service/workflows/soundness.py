@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
-from shared.errors import ValidationError, Violation
+from shared.errors import ValidationError, Violation, truncated
 from shared.ids import new_id
-from shared.quoting import told
 from workflow_service.workflows.model import (
     WORKFLOW_BYTES_MAX,
     State,
@@ -96,7 +95,9 @@ def check_roles_exist(transitions: Sequence[Transition], missing: Iterable[str])
     """Raise `ValidationError` naming each place with a role that does not exist."""
     unknown = set(missing)
     ValidationError.check(
-        Violation(f"/transitions/{place}/allowedRoleIds/{nth}", f"Unknown role '{told(role_id)}'")
+        Violation(
+            f"/transitions/{place}/allowedRoleIds/{nth}", f"Unknown role '{truncated(role_id)}'"
+        )
         for place, step in enumerate(transitions)
         for nth, role_id in enumerate(step.allowed_role_ids)
         if role_id in unknown
@@ -149,7 +150,7 @@ def _repeated_states(states: Sequence[State]) -> Iterator[Violation]:
         if state.label in ids and state.label != state.id:
             yield Violation(
                 f"/states/{place}/alias",
-                f"State alias '{told(state.label)}' is the id of another state",
+                f"State alias '{truncated(state.label)}' is the id of another state",
             )
 
 
@@ -161,7 +162,8 @@ def _repeated(
         value = read(state)
         if value in seen:
             yield Violation(
-                f"/states/{place}/{field}", f"State {field} '{told(value)}' is used more than once"
+                f"/states/{place}/{field}",
+                f"State {field} '{truncated(value)}' is used more than once",
             )
         seen.add(value)
 
@@ -174,7 +176,9 @@ def _unknown_states(draft: WorkflowDraft, known: dict[str, str]) -> Iterator[Vio
     for field, name in named:
         if name not in known:
             dotted = field.replace("/", ".")
-            yield Violation(f"/{field}", f"Field '{dotted}' names unknown state '{told(name)}'")
+            yield Violation(
+                f"/{field}", f"Field '{dotted}' names unknown state '{truncated(name)}'"
+            )
 
 
 def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterator[Violation]:
@@ -184,7 +188,7 @@ def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterat
         if step.id is not None and step.id in ids:
             yield Violation(
                 f"/transitions/{place}/id",
-                f"Transition id '{told(step.id)}' is used more than once",
+                f"Transition id '{truncated(step.id)}' is used more than once",
             )
         elif step.id is not None:
             ids.add(step.id)
@@ -194,6 +198,6 @@ def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterat
         if (start, end) in ends:
             yield Violation(
                 f"/transitions/{place}",
-                f"Transition from '{told(start)}' to '{told(end)}' is defined more than once",
+                f"Transition from '{truncated(start)}' to '{truncated(end)}' is defined more than once",
             )
         ends.add((start, end))

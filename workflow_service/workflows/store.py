@@ -7,10 +7,9 @@ from typing import Any
 
 import orjson
 
-from shared.errors import Conflict, NotFound
-from shared.listing import Piece, Position, read_piece
-from shared.postgres import Conn, Record, translated
-from shared.quoting import told
+from shared.database import Conn, Record, translated
+from shared.database.listing import Piece, Position, read_piece
+from shared.errors import Conflict, NotFound, truncated
 from workflow_service.workflows.model import Workflow
 
 KIND = "Workflow"
@@ -295,4 +294,4 @@ def _workflow(row: Record, body: dict[str, Any] | None = None) -> Workflow:
 
 
 def _alias_taken(alias: str) -> Conflict:
-    return Conflict(f"{KIND} with alias '{told(alias)}' already exists")
+    return Conflict(f"{KIND} with alias '{truncated(alias)}' already exists")

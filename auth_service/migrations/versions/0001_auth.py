@@ -1,7 +1,7 @@
 """Workspaces, roles, users, API keys, what guessing costs, and the table for events."""
 
-from shared import outbox
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
+from shared.messaging import outbox
 
 revision = "0001"
 down_revision = None

@@ -1,6 +1,6 @@
 """Sessions that a password change ends, and login failures counted by network."""
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0002"
 down_revision = "0001"

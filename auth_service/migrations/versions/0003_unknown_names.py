@@ -1,7 +1,7 @@
 """Which names in roles nothing had when they were stored, and which events were handled."""
 
-from shared import inbox
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
+from shared.messaging import inbox
 
 revision = "0003"
 down_revision = "0002"

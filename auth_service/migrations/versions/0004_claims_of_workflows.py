@@ -1,6 +1,6 @@
 """How often workflows were about to name a role, so that none is deleted that a gate asks for."""
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0004"
 down_revision = "0003"

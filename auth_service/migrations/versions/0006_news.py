@@ -1,7 +1,7 @@
 """Counts the news of the model, so that a role is not saved by what names meant before it."""
 
-from shared import news
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
+from shared.messaging import news
 
 revision = "0006"
 down_revision = "0005"

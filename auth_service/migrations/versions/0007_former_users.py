@@ -1,6 +1,6 @@
 """Ids of users that were deleted: nobody else gets one, since the history names them."""
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0007"
 down_revision = "0006"

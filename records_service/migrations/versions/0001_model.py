@@ -4,7 +4,7 @@ A unique constraint is called after what a broken one is told as: `dimensions_al
 `changed_in` is the model version that a row was last written in.
 """
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0001"
 down_revision = None

@@ -1,7 +1,7 @@
 """Records, their unique values and counts, their history, and what other services own a copy of."""
 
-from shared import inbox, outbox
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
+from shared.messaging import inbox, outbox
 
 revision = "0002"
 down_revision = "0001"

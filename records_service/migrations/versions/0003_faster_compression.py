@@ -3,7 +3,7 @@
 A PostgreSQL that was built without LZ4 goes on as before. What is stored already stays as it is.
 """
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0003"
 down_revision = "0002"

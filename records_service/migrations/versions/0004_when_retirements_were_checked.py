@@ -3,7 +3,7 @@
 What is retired already counts from this step on.
 """
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0004"
 down_revision = "0003"

@@ -1,6 +1,6 @@
 """Which aliases attributes and schemas had: what is denied by an alias stays so after a rename."""
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0005"
 down_revision = "0004"

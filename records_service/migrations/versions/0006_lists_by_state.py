@@ -1,6 +1,6 @@
 """Lists by lifecycle state find their records in order: a rare one was looked for in all rows."""
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0006"
 down_revision = "0005"

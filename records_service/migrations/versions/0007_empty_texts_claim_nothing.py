@@ -1,6 +1,6 @@
 """An empty text is no value, so it is nobody's unique value."""
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0007"
 down_revision = "0006"

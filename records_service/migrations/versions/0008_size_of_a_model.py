@@ -4,7 +4,7 @@ Triggers count, one for each statement, so that no statement can forget to; the 
 is the one that every change of the model has locked already.
 """
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0008"
 down_revision = "0007"

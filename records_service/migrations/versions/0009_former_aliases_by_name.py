@@ -1,6 +1,6 @@
 """Finds what had an alias before, for the news that something else has it now."""
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0009"
 down_revision = "0008"

@@ -4,7 +4,7 @@ Triggers remember and forget, so that a process of the version before does it to
 missing would be a gap in permissions and in the checks that look for values; one too many is none.
 """
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0010"
 down_revision = "0009"

@@ -4,7 +4,7 @@ Reads all records once, and holds no lock meanwhile: the model may change while 
 end each pair is judged again by the schema and the attribute as they are then.
 """
 
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
 
 revision = "0011"
 down_revision = "0010"

@@ -1,7 +1,7 @@
 """Workflows, who refers to them, and the tables for events in both directions."""
 
-from shared import inbox, outbox
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
+from shared.messaging import inbox, outbox
 
 revision = "0001"
 down_revision = None

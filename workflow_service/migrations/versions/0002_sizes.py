@@ -1,7 +1,7 @@
 """How many workflows a workspace has and their bytes, counted by whatever changes them."""
 
-from shared import sizes
-from shared.migrations import run_sql
+from shared.database import sizes
+from shared.database.migrations import run_sql
 
 revision = "0002"
 down_revision = "0001"

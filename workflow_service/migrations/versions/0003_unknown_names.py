@@ -1,7 +1,7 @@
 """Which names in states' lists no attribute had when they were stored."""
 
-from shared import news
-from shared.migrations import run_sql
+from shared.database.migrations import run_sql
+from shared.messaging import news
 
 revision = "0003"
 down_revision = "0002"

@@ -1,0 +1,35 @@
+"""PostgreSQL: the pool of a process, migrations, and limits on what a workspace may store.
+
+pool             connections, time limits, and what a failed statement means to the caller
+migrations       `python -m shared.database.migrations <service>`
+schema_version   whether the database has the migrations that the code needs
+sizes            how many objects, and how many bytes of them, a workspace may have
+"""
+
+from shared.database.pool import (
+    DATABASE,
+    Conn,
+    Database,
+    Lease,
+    Record,
+    connect,
+    is_away,
+    postgres,
+    speak_json,
+    to_json,
+    translated,
+)
+
+__all__ = [
+    "DATABASE",
+    "Conn",
+    "Database",
+    "Lease",
+    "Record",
+    "connect",
+    "is_away",
+    "postgres",
+    "speak_json",
+    "to_json",
+    "translated",
+]

@@ -1,0 +1,634 @@
+"""PostgreSQL connection pool, with a bounded number of connections and a bounded waiting time.
+
+asyncpg's own pool resets a connection on each release, which is one more round trip and halves the
+reads that a service can serve. This pool resets a connection only if it is not clean (a transaction
+still open, a statement cancelled halfway), so a statement costs one round trip.
+
+The price is a rule: session state (`SET`, `LISTEN`, session advisory locks, temporary tables) must
+not outlive the transaction that needs it. Use `SET LOCAL`, or a connection of your own from
+`connect`. A pooler in between must keep sessions (PgBouncer: `pool_mode = session`), because
+statements are prepared once per connection and the outbox's relay holds a lock of its session.
+
+    async with db.acquire() as conn:        several statements, each its own transaction
+    async with db.transaction() as conn:    several statements, one transaction
+    await db.fetchrow(sql, *arguments)      one statement
+
+If PostgreSQL is unreachable, restarting or out of connections and nothing was written, the caller
+gets `ServiceUnavailable`; the next request connects again. If the connection broke or fell silent
+during a write (a single statement, or the COMMIT of a transaction), the outcome is unknown and the
+caller gets `UpstreamTimeout`. So does a caller whose statement PostgreSQL cancelled because it took
+too long: nothing was written, and a retry would fail again. Every other database error is raised
+unchanged, and becomes an internal error unless `translated` names its constraint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
+
+import asyncpg
+import orjson
+import structlog
+from aiohttp import web
+from asyncpg.transaction import Transaction
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
+from shared.http import READINESS
+from shared.process.config import DatabaseConfig
+from shared.process.offload import LARGE_BYTES, Large
+from shared.process.waiting import WAIT_S, Line
+
+log = structlog.get_logger(__name__)
+
+Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+Isolation: TypeAlias = Literal["read_committed", "repeatable_read", "serializable"]
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    # Generic only for the type checker.
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
+
+CONNECTIONS_MAX = 16
+CONNECT_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 5.0
+IDLE_IN_TRANSACTION_TIMEOUT_S = 15.0
+SILENCE_S = 2.0
+CLIENT_TIMEOUT_S = STATEMENT_TIMEOUT_S + SILENCE_S
+RESET_TIMEOUT_S = 2.0
+CLOSE_WAIT_S = 5.0
+STATEMENTS_CACHED = 512
+ATTEMPTS_MAX = 4
+
+_JSONB_VERSION = b"\x01"
+
+POOL_WAIT = Histogram(
+    "sigma_postgres_pool_wait_seconds",
+    "Waiting time for a database connection, if none was free",
+    buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2),
+)
+POOL_REFUSED = Counter(
+    "sigma_postgres_pool_refused_total", "Requests that got no database connection in time"
+)
+POOL_CONNECTIONS = Gauge(
+    "sigma_postgres_pool_connections", "Database connections, by state", ["state"]
+)
+
+_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    TimeoutError,
+)
+_NOT_MIGRATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+_LOST: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_NOT_SAID_OF_A_STATEMENT: Final = (
+    # Raised by the client library: the connection is lost.
+    asyncpg.PostgresConnectionError,
+    # Sent by a crashing server to every session, at any moment.
+    asyncpg.CrashShutdownError,
+)
+# Any other statement may write.
+_BEGINS_AS_A_READ: Final = re.compile(r"\s*(?:SELECT|SHOW|WITH)\b", re.IGNORECASE)
+_WRITES: Final = re.compile(r"\b(?:INSERT|DELETE|MERGE|(?<!FOR )(?<!KEY )UPDATE)\b", re.IGNORECASE)
+_SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
+_TRY_AGAIN: Final[tuple[type[Exception], ...]] = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+
+
+class Database:
+    """A bounded pool of connections to one database, opened when they are first needed."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        acquire_wait_s: float = WAIT_S,
+        statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+        application_name: str = "sigma",
+        migrated: asyncio.Event | None = None,
+    ) -> None:
+        self.url: Final = url
+        self._connections_max = connections_max
+        self._statement_timeout_s = statement_timeout_s
+        self._lock_timeout_s = lock_timeout_s
+        self._application_name = application_name
+        self._idle: list[PooledConnection] = []
+        self._lent: set[PooledConnection] = set()
+        self._line: Line[PooledConnection | None] = Line(acquire_wait_s, self._hand_on)
+        self._open = 0
+        self._closed = False
+        self._resets: set[asyncio.Task[None]] = set()
+        self.migrated: Final = migrated or asyncio.Event()
+        """Whether it has the tables that this code needs; background work waits for it. A second
+        pool to the same database is given that of the first."""
+        if migrated is None:
+            self.migrated.set()
+
+    def acquire(self) -> Lease:
+        """`async with db.acquire() as conn`: one connection for a few statements."""
+        return Lease(self)
+
+    def transaction(self, isolation: Isolation = "read_committed") -> TransactionLease:
+        """`async with db.transaction() as conn`: committed at the end, rolled back on an error."""
+        return TransactionLease(self, isolation)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
+        """The first row, or None."""
+        async with Lease(self) as conn:
+            return await conn.fetchrow(query, *arguments)
+
+    async def fetch(self, query: str, *arguments: Any) -> list[Record]:
+        """All rows."""
+        async with Lease(self) as conn:
+            return await conn.fetch(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        """The first column of the first row, or None."""
+        async with Lease(self) as conn:
+            return await conn.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> str:
+        """The command tag, such as `UPDATE 1`."""
+        async with Lease(self) as conn:
+            return await conn.execute(query, *arguments)
+
+    async def connect(self, **settings: str) -> Conn:
+        """A connection outside the pool, the caller's to close; `settings` are the session's.
+
+        For what belongs to a session: the relay's advisory lock, a listener.
+        """
+        return await connect(
+            self.url,
+            {
+                "application_name": self._application_name,
+                "statement_timeout": _milliseconds(STATEMENT_TIMEOUT_S),
+                **settings,
+            },
+            client_timeout_s=CLIENT_TIMEOUT_S,
+        )
+
+    async def ready(self) -> None:
+        """Raise `ServiceUnavailable` unless PostgreSQL answers."""
+        await self.fetchval("SELECT 1")
+
+    async def close(self) -> None:
+        """Refuse new work, let what runs finish for a while, then end it."""
+        self._closed = True
+        self._line.refuse_all()
+        deadline = time.monotonic() + CLOSE_WAIT_S
+        # Polling is enough here; an event would cost every lease a check.
+        while (self._lent or self._resets) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for conn in tuple(self._lent):
+            conn.terminate()
+        while self._idle:
+            conn = self._idle.pop()
+            try:
+                await conn.close(timeout=1)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                conn.terminate()
+
+    @property
+    def connections(self) -> Mapping[str, int]:
+        """The number of connections in use and idle, and of callers waiting for one."""
+        return {"lent": len(self._lent), "idle": len(self._idle), "waiting": len(self._line)}
+
+    async def take(self) -> PooledConnection:
+        """A connection that must be returned with `give_back`; prefer `acquire`."""
+        while self._idle:
+            conn = self._idle.pop()
+            if not conn.is_closed():
+                self._lent.add(conn)
+                return conn
+            self._open -= 1
+        if self._closed:
+            raise ServiceUnavailable
+        if self._open < self._connections_max:
+            self._open += 1
+            return await self._open_one()
+        conn_or_place = await self._wait()
+        return await self._open_one() if conn_or_place is None else conn_or_place
+
+    def give_back(self, conn: PooledConnection, error: BaseException | None = None) -> None:
+        """Return a connection to the pool; reset it if it may not be clean."""
+        if conn.is_closed() or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            # A read-only error means that the server has become a standby.
+            conn.terminate()
+            self._end(conn)
+        elif _is_unclear(conn):
+            reset = asyncio.get_running_loop().create_task(self._reset(conn))
+            self._resets.add(reset)
+            reset.add_done_callback(self._resets.discard)
+        else:
+            self._pass_on(conn)
+
+    async def _wait(self) -> PooledConnection | None:
+        """A returned connection, or None if a new one may be opened."""
+        began = time.perf_counter()
+        try:
+            return await self._line.wait()
+        except ServiceUnavailable:
+            POOL_REFUSED.inc()
+            raise
+        finally:
+            POOL_WAIT.observe(time.perf_counter() - began)
+
+    def _hand_on(self, conn: PooledConnection | None) -> None:
+        """If a waiter is cancelled after it got a connection, give it to the next waiter."""
+        if conn is None:
+            self._open -= 1
+            self._offer_room()
+        else:
+            self.give_back(conn)
+
+    async def _open_one(self) -> PooledConnection:
+        """Open a connection that `_open` already counts."""
+        try:
+            conn = await connect(
+                self.url,
+                {
+                    "application_name": self._application_name,
+                    "statement_timeout": _milliseconds(self._statement_timeout_s),
+                    "lock_timeout": _milliseconds(self._lock_timeout_s),
+                },
+                client_timeout_s=self._statement_timeout_s + SILENCE_S,
+                kind=PooledConnection,
+            )
+        except BaseException:
+            self._open -= 1
+            self._offer_room()
+            raise
+        self._lent.add(conn)
+        return conn
+
+    async def _reset(self, conn: PooledConnection) -> None:
+        """Roll back and forget what the session remembers; end the connection if that fails."""
+        try:
+            await conn.reset(timeout=RESET_TIMEOUT_S)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            conn.terminate()
+        if conn.is_closed():
+            self._end(conn)
+        else:
+            self._pass_on(conn)
+
+    def _pass_on(self, conn: PooledConnection) -> None:
+        if self._line.call(conn):
+            return
+        self._lent.discard(conn)
+        self._idle.append(conn)
+
+    def _end(self, conn: PooledConnection) -> None:
+        self._lent.discard(conn)
+        self._open -= 1
+        self._offer_room()
+
+    def _offer_room(self) -> None:
+        self._open += 1
+        if not self._line.call(None):
+            self._open -= 1
+
+
+class Lease:
+    """One connection, from `async with` to its end."""
+
+    __slots__ = ("_conn", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def __aenter__(self) -> Conn:
+        self._conn = conn = await self._database.take()
+        conn.sent.clear()
+        return conn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        conn = self._conn
+        meant = None if error is None else _meaning(error, conn)
+        self._database.give_back(conn, error)
+        if isinstance(error, _NOT_MIGRATED) and not self._database.migrated.is_set():
+            # Not logged here: shared/database/schema_version.py logs it once for the process.
+            raise ServiceUnavailable from error
+        if meant is not None:
+            log.warning("postgres_away", error=repr(error), told=meant.code)
+            raise meant from error
+
+
+class TransactionLease:
+    """One connection and one transaction on it, from `async with` to its end."""
+
+    __slots__ = ("_isolation", "_lease", "_transaction")
+
+    def __init__(self, database: Database, isolation: Isolation) -> None:
+        self._lease = Lease(database)
+        self._isolation = isolation
+
+    async def __aenter__(self) -> Conn:
+        conn = await self._lease.__aenter__()
+        self._transaction: Transaction = conn.transaction(
+            isolation=None if self._isolation == "read_committed" else self._isolation
+        )
+        try:
+            await self._transaction.start()
+        except BaseException as error:
+            await self._lease.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return conn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            # A failed COMMIT is an error of the block, reported like any other.
+            await self._transaction.__aexit__(kind, error, trace)
+        except BaseException as failed:
+            told = error if error is not None else failed
+            await self._lease.__aexit__(type(told), told, told.__traceback__)
+            if error is None:
+                raise
+            return
+        await self._lease.__aexit__(kind, error, trace)
+
+
+class PooledConnection(_Connection):
+    """A connection that records the statements sent over it since it was acquired.
+
+    If the connection breaks, they show whether anything may have been written.
+    """
+
+    __slots__ = ("sent",)
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.sent: list[str] = []
+
+    # Each method records the statement and delegates; a coroutine of its own would cost time.
+
+    def execute(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, str]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().execute(query, *args, **more)
+
+    def executemany(self, command: str, args: Any, **more: Any) -> Coroutine[Any, Any, None]:
+        """As asyncpg's."""
+        self.sent.append(command)
+        return super().executemany(command, args, **more)
+
+    def fetch(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, list[Any]]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetch(query, *args, **more)
+
+    def fetchrow(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetchrow(query, *args, **more)
+
+    def fetchval(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetchval(query, *args, **more)
+
+
+@overload
+async def connect(
+    url: str, settings: Mapping[str, str], *, client_timeout_s: float | None = None
+) -> Conn: ...
+@overload
+async def connect(
+    url: str,
+    settings: Mapping[str, str],
+    *,
+    client_timeout_s: float | None = None,
+    kind: type[PooledConnection],
+) -> PooledConnection: ...
+async def connect(
+    url: str,
+    settings: Mapping[str, str],
+    *,
+    client_timeout_s: float | None = None,
+    kind: type[Conn] = asyncpg.Connection,
+) -> Conn:
+    """One connection that speaks JSON; `ServiceUnavailable` when PostgreSQL cannot be reached."""
+    try:
+        conn: Conn = await asyncpg.connect(
+            url,
+            connection_class=kind,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=client_timeout_s,
+            statement_cache_size=STATEMENTS_CACHED,
+            max_cached_statement_lifetime=0,
+            server_settings={
+                "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
+                # JIT compilation takes longer than any statement here.
+                "jit": "off",
+                # The server notices a lost client within half a minute and releases its locks.
+                "tcp_keepalives_idle": "10",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "3",
+                **settings,
+            },
+        )
+        await speak_json(conn)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        log.warning("postgres_unreachable", error=repr(error))
+        raise ServiceUnavailable from error
+    return conn
+
+
+async def speak_json(conn: Conn) -> None:
+    """Turn json and jsonb into Python values and back; `bytes` and `orjson.Fragment` are JSON.
+
+    For `json[]` and `jsonb[]` pass `bytes`: asyncpg takes a list inside a list for a dimension.
+    """
+    await conn.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: _JSONB_VERSION + to_json(value),
+        decoder=_from_jsonb,
+    )
+    await conn.set_type_codec(
+        "json", schema="pg_catalog", format="binary", encoder=to_json, decoder=orjson.loads
+    )
+
+
+def _from_jsonb(data: bytes) -> Any:
+    value = orjson.loads(memoryview(data)[1:])
+    if len(data) > LARGE_BYTES and isinstance(value, dict):
+        return Large(value)
+    return value
+
+
+def to_json(value: Any) -> bytes:
+    """The JSON text of a value; `bytes` are taken to be JSON already."""
+    return value if isinstance(value, bytes) else orjson.dumps(value)
+
+
+def is_away(error: BaseException, conn: Conn) -> bool:
+    """Whether the error is a failure of PostgreSQL or the connection, not of the statement."""
+    return isinstance(error, _AWAY) or (isinstance(error, _LOST) and conn.is_closed())
+
+
+def may_have_written(sent: Sequence[str]) -> bool:
+    """Whether these statements (the last may be incomplete) can have changed anything.
+
+    In a transaction, nothing can have changed before COMMIT is sent.
+    """
+    in_transaction = wrote = False
+    for statement in sent:
+        if statement.startswith("BEGIN"):
+            in_transaction, wrote = True, False
+        elif statement.startswith("COMMIT"):
+            if wrote:
+                return True
+            in_transaction = False
+        elif statement == "ROLLBACK;":
+            in_transaction = wrote = False
+        elif not statement.startswith(_SAVEPOINTS) and _writes(statement):
+            if not in_transaction:
+                return True
+            wrote = True
+    return False
+
+
+def _writes(statement: str) -> bool:
+    return _BEGINS_AS_A_READ.match(statement) is None or _WRITES.search(statement) is not None
+
+
+def _meaning(error: BaseException, conn: PooledConnection) -> ApiError | None:
+    """The error for the caller if PostgreSQL failed; None for other errors."""
+    if not is_away(error, conn):
+        return None
+    sent: Sequence[str] = conn.sent
+    was_reported = isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error, _NOT_SAID_OF_A_STATEMENT
+    )
+    if was_reported or isinstance(error, asyncpg.InterfaceError):
+        # PostgreSQL itself reports that the last statement was rolled back, or it was never sent.
+        sent = sent[:-1]
+    if may_have_written(sent):
+        return UpstreamTimeout.unknown()
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return UpstreamTimeout.in_vain()
+    return ServiceUnavailable()
+
+
+@contextmanager
+def translated(
+    outcomes: Mapping[str, Callable[[asyncpg.IntegrityConstraintViolationError], ApiError]],
+) -> Iterator[None]:
+    """Map violated constraints to errors: `{"records_sku_taken": lambda error: Conflict(...)}`.
+
+    A constraint that is not named stays an internal error.
+    """
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        meant = outcomes.get(error.constraint_name or "")
+        if meant is None:
+            raise
+        raise meant(error) from error
+
+
+async def retrying(
+    work: Callable[[], Awaitable[T]],
+    *,
+    attempts_max: int = ATTEMPTS_MAX,
+    also: Sequence[type[Exception]] = (),
+) -> T:
+    """Retry the whole transaction after a serialization failure or deadlock (40001, 40P01).
+
+    `also` names further exceptions to retry, such as a lost compare-and-set. After the last attempt
+    it raises `ServiceUnavailable`, because the request was valid and may succeed later.
+    """
+    again: tuple[type[Exception], ...] = (*_TRY_AGAIN, *also)
+    for attempt in range(1, attempts_max + 1):
+        try:
+            return await work()
+        except again as error:
+            if attempt == attempts_max:
+                raise ServiceUnavailable from error
+            # Two transactions that collided must not retry at the same time again.
+            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
+    raise AssertionError("unreachable: the loop returns or raises")
+
+
+DATABASE: Final = web.AppKey("database", Database)
+
+
+def postgres(
+    config: DatabaseConfig, *, application_name: str = "sigma"
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Provide `app[DATABASE]` while the service runs; ready while PostgreSQL answers.
+
+    A service starts without its database: it answers 503 until the database is available.
+    """
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        database = Database(
+            config.database_url.get_secret_value(),
+            connections_max=config.database_connections_max,
+            acquire_wait_s=config.wait_seconds,
+            application_name=application_name,
+        )
+        app[DATABASE] = database
+        if READINESS in app:
+            app[READINESS].append(_ready)
+        for state in ("lent", "idle", "waiting"):
+            POOL_CONNECTIONS.labels(state).set_function(_counted(database, state))
+        yield
+        await database.close()
+
+    return opened
+
+
+async def _ready(app: web.Application) -> None:
+    await app[DATABASE].ready()
+
+
+def _counted(database: Database, state: str) -> Callable[[], float]:
+    return lambda: database.connections[state]
+
+
+def _is_unclear(conn: Conn) -> bool:
+    """Whether a transaction is open, or a cancelled statement has not ended yet."""
+    # asyncpg has no public API for the second; its own pool checks it in the same way.
+    return conn.is_in_transaction() or conn._protocol._is_cancelling()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))

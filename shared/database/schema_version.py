@@ -1,0 +1,204 @@
+"""Schema version check: whether the service's database has the migrations that its code needs.
+
+`python -m shared.database.migrations <service>` applies migrations before new code starts. If migrations are
+missing, a service logs one line, is not ready (`/readyz` says why), makes its background work wait
+(`Database.migrated`), and continues by itself when they have been applied.
+
+A newer database is normal: migrations are applied first, and old processes serve until they are
+replaced. A revision may say which code it still works with (`oldest_code`, see
+docs/how-to/add-a-migration.md); the value is stored next to the revision in `alembic_version`.
+Older code is not ready.
+
+A database says whose it is: the comment of its table `alembic_version` is the name of the service.
+All services number their revisions alike, so a revision alone would let a process run on the
+database of another service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from shared.database.pool import DATABASE, Database
+from shared.errors import ServiceUnavailable, truncated
+from shared.http import READINESS
+
+log = structlog.get_logger(__name__)
+
+LOOK_AGAIN_S: Final = 1.0
+LOOK_NOW_AND_THEN_S: Final = 10.0
+
+
+_TABLE_OF: Final[Mapping[str, str]] = {
+    "auth_service": "workspaces",
+    "records_service": "models",
+    "workflow_service": "workflow_references",
+}
+"""Databases from before the comment: a table that only the first migration of the service makes."""
+
+
+class Applied(NamedTuple):
+    """What migrations have left in a database; all fields are None if none was ever applied."""
+
+    revision: str | None
+    oldest_code: str | None
+    owner: str | None
+    """The service whose database it is, or another comment; None if nothing tells."""
+
+
+async def applied_in(fetchval: Callable[..., Awaitable[Any]], service: str) -> Applied:
+    """What has been applied to a database; a database without a comment is told by its tables.
+
+    `fetchval` is that of a `Database` or of a connection.
+    """
+    try:
+        # All columns: older databases have no `oldest_code`.
+        row = await fetchval(
+            """SELECT to_jsonb(applied) || jsonb_build_object(
+                          'owner', obj_description('alembic_version'::regclass, 'pg_class'),
+                          'has_table', to_regclass($1) IS NOT NULL)
+                 FROM alembic_version AS applied""",
+            _TABLE_OF.get(service),
+        )
+    except asyncpg.UndefinedTableError:
+        row = None
+    except ServiceUnavailable as error:
+        if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
+            raise
+        row = None
+    if row is None:
+        return Applied(None, None, None)
+    owner = row["owner"] or (service if row["has_table"] else None)
+    return Applied(row["version_num"], row.get("oldest_code"), owner)
+
+
+def wrong_owner(service: str, applied: Applied) -> str | None:
+    """Why this is not the service's database; None where it is, or where nothing is applied."""
+    if applied.revision is None or applied.owner == service:
+        return None
+    other = "another one" if applied.owner is None else f"that of {truncated(applied.owner)}"
+    return f"this is not the database of {service}, but {other}: check SIGMA_DATABASE_URL"
+
+
+def known_revisions(service: str) -> tuple[str, ...]:
+    """The revisions that this code has, in order: the numbers of its files.
+
+    Importing Alembic for this would cost a serving process 20 MB and a third of a second.
+    """
+    found = importlib.util.find_spec(service)
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"there is no service '{service}'")
+    folder = Path(found.submodule_search_locations[0]) / "migrations" / "versions"
+    return tuple(sorted(file.name.partition("_")[0] for file in folder.glob("[0-9]*_*.py")))
+
+
+def complaint(service: str, known: Sequence[str], applied: Applied) -> str | None:
+    """Why code with the `known` revisions cannot work with this database; None when it can."""
+    wrong = wrong_owner(service, applied)
+    if wrong is not None:
+        return wrong
+    head = known[-1]
+    revision, oldest_code = applied.revision, applied.oldest_code
+    if revision is None or (revision != head and revision in known):
+        at = "no revision" if revision is None else f"revision {revision}"
+        return (
+            f"migrations missing: run python -m shared.database.migrations {service}"
+            f" (the database has {at}, this version needs {head})"
+        )
+    if revision == head:
+        return None
+    if revision < head:
+        return (
+            f"the database is at revision {revision}, which this version of {service} does not know"
+        )
+    if oldest_code is not None and oldest_code > head:
+        return (
+            f"the database is newer than this version of {service}: it is at revision {revision},"
+            f" which needs code of revision {oldest_code} or later, and this version has {head}"
+        )
+    return None
+
+
+class SchemaWatch:
+    """Checks the database until it suits this code, and periodically afterwards."""
+
+    def __init__(self, database: Database, service: str) -> None:
+        self._database = database
+        self._service = service
+        self._known = known_revisions(service)
+        self._told: str | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Make background work wait until the first check has succeeded."""
+        self._database.migrated.clear()
+        self._task = asyncio.create_task(self._look_again_and_again(), name="schema version")
+
+    async def stop(self) -> None:
+        """Stop checking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def ready(self) -> None:
+        """Raise `ServiceUnavailable` with the complaint, if there is one."""
+        applied = await applied_in(self._database.fetchval, self._service)
+        wrong = complaint(self._service, self._known, applied)
+        if wrong is None:
+            self._database.migrated.set()
+        else:
+            self._database.migrated.clear()
+        self._tell(applied, wrong)
+        if wrong is not None:
+            raise ServiceUnavailable(wrong)
+
+    def _tell(self, applied: Applied, wrong: str | None) -> None:
+        """Log one line for each change, and none if the database suited from the beginning."""
+        newer = applied.revision is not None and applied.revision > self._known[-1]
+        state = wrong or (f"newer: {applied.revision}" if newer else "")
+        before, self._told = self._told, state
+        if state == before:
+            return
+        if wrong is not None:
+            log.error("database_not_usable", reason=wrong)
+        elif newer:
+            log.warning(
+                "database_is_newer", revision=applied.revision, this_version=self._known[-1]
+            )
+        elif before is not None:
+            log.info("database_usable", revision=applied.revision)
+
+    async def _look_again_and_again(self) -> None:
+        while True:
+            try:
+                await self.ready()
+            except ServiceUnavailable:
+                pass
+            except Exception:
+                log.exception("schema_version_not_read")
+            usable = self._database.migrated.is_set()
+            await asyncio.sleep(LOOK_NOW_AND_THEN_S if usable else LOOK_AGAIN_S)
+
+
+def schema_version(service: str) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Ready only while the database suits this code; must come right after `postgres`."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        watch = SchemaWatch(app[DATABASE], service)
+
+        async def ready(_app: web.Application) -> None:
+            await watch.ready()
+
+        app[READINESS].append(ready)
+        watch.start()
+        yield
+        await watch.stop()
+
+    return opened

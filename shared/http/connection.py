@@ -1,0 +1,459 @@
+"""The connection below the edge: what aiohttp's server lacks or would answer in plain text.
+
+    Limits             how long, how much and how many
+    EdgeRunner         runs an application on connections of this kind
+        EdgeServer     counts connections, looks once a second for slow ones
+            Connection what the parser refuses is answered in JSON, like everything else
+
+aiohttp closes an idle connection; it knows no time-out for a head or a body that trickles in, none
+for the number of connections, and forgets to tell a handler that waits for the body when a chunk of
+it is malformed. One timer for all connections serves instead of one per request, which would cost
+each of them more than the check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import orjson
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import (
+    BadHttpMessage,
+    BadHttpMethod,
+    BadStatusLine,
+    InvalidHeader,
+    InvalidURLError,
+    LineTooLong,
+)
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_server import Server
+from multidict import CIMultiDict
+
+from shared.errors import (
+    ApiError,
+    InternalError,
+    PayloadTooLarge,
+    ServiceUnavailable,
+    UpstreamTimeout,
+    ValidationError,
+)
+from shared.http.context import REQUEST_ID_HEADER, Call, request_id_from
+from shared.http.edge import COMPLETE, NO_ROUTE, SERVER, Complete, meaning
+from shared.http.responses import HELP, JSON, error_response
+from shared.process import logs
+from shared.process.metrics import REQUESTS
+
+log = structlog.get_logger("http")
+
+HEAD_LINE_BYTES_MAX: Final = 8190
+HEADERS_MAX: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one connection may take. Times in seconds."""
+
+    connections_max: int = 2_000
+    connections_shared: bool = False
+    """Whether an address may have one more connection only while it has fewer than are left."""
+    first_byte_s_max: float = 10.0
+    body_bytes_max: int = 10 << 20
+    head_read_s_max: float = 10.0
+    body_idle_s_max: float = 15.0
+    body_read_s_max: float = 30.0
+    body_bytes_per_s_min: int = 16 << 10
+    """A body may take `body_read_s_max`, plus one second per this many received bytes."""
+    answer_idle_s_max: float = 30.0
+    """How long a client may take nothing of an answer that waits for it."""
+    idle_s_max: float = 75.0
+    look_every_s: float = 1.0
+    linger_s_max: float = 2.0
+    """How long the rest of a refused body is thrown away, lest the answer is lost with it."""
+
+
+class Connection(RequestHandler):
+    """One client's connection."""
+
+    __slots__ = (
+        "_body",
+        "_body_bytes",
+        "_body_late_s",
+        "_body_moved_at",
+        "_ended",
+        "_head_began_at",
+        "_limits",
+        "_lingers",
+        "_peer",
+        "_silent_since",
+        "_surplus",
+        "_unsent",
+        "_unsent_since",
+    )
+
+    def __init__(self, manager: EdgeServer, limits: Limits, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._limits = limits
+        self._body: StreamReader | None = None
+        self._body_bytes = 0
+        self._body_late_s = 0.0
+        self._body_moved_at = 0.0
+        self._head_began_at: float | None = None
+        self._peer = ""
+        self._silent_since: float | None = None
+        self._lingers = False
+        self._surplus = False
+        self._unsent: tuple[int, int] | None = None
+        self._unsent_since = 0.0
+        self._ended: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Serve it, or tell it that there are too many already."""
+        manager = self._manager
+        assert isinstance(manager, EdgeServer)
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
+        if manager.takes_one_more(self._peer):
+            super().connection_made(transport)
+            self._silent_since = self._loop.time()
+            return
+        self._surplus = True
+        manager.refuse(cast(asyncio.Transport, transport))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wake whoever waits for the end."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+        if not self._surplus:
+            if isinstance(self._manager, EdgeServer):
+                self._manager.lost_one(self._peer)
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then keep account of what has begun to come and is not complete."""
+        if self._surplus:
+            return
+        self._silent_since = None
+        count = self._request_count
+        super().data_received(data)
+        if self._request_count != count:
+            self._head_began_at = None
+            message, payload = self._messages[-1]
+            if type(message) is _ErrInfo:
+                # After this nothing can be understood, so what still comes is thrown away.
+                self._close = self._lingers = True
+                self._fail_body(RequestPayloadError("malformed"))
+            elif payload is not EMPTY_PAYLOAD and not payload.is_eof():
+                self._body = payload
+                self._body_bytes = 0
+                self._body_late_s = 0.0
+                self._body_moved_at = self._loop.time()
+        elif self._head_began_at is None and self._body is None and data:
+            self._head_began_at = self._loop.time()
+        if self._body is not None:
+            self._account_for_body()
+
+    def look(self, now: float) -> None:
+        """Give up what comes too slowly."""
+        if self._silent_since is not None:
+            if now - self._silent_since > self._limits.first_byte_s_max:
+                self.force_close()
+        elif self._head_began_at is not None:
+            if self._waiter is None:
+                # Half of a pipelined request: its time begins when the one before is answered.
+                self._head_began_at = now
+            elif now - self._head_began_at > self._limits.head_read_s_max:
+                self._head_began_at = None
+                self._refuse_head(ValidationError("The request headers did not arrive in time"))
+        elif self._body is not None:
+            self._look_at_body(self._body, now)
+        if self.writing_paused:
+            self._look_at_answer(now)
+        else:
+            self._unsent = None
+
+    def _account_for_body(self) -> None:
+        body = self._body
+        assert body is not None
+        if body.is_eof() or body.exception() is not None:
+            self._body = None
+        elif body.total_bytes > self._limits.body_bytes_max:
+            self._fail_body(
+                PayloadTooLarge(f"Request body exceeds {self._limits.body_bytes_max} bytes")
+            )
+
+    def _look_at_body(self, body: StreamReader, now: float) -> None:
+        if body.is_eof():
+            self._body = None
+            return
+        limits = self._limits
+        waited_s = now - self._body_moved_at
+        if self._reading_paused or self._buffer_paused:
+            # The slow one is the handler: the client could not send if it wanted to.
+            self._body_moved_at = now
+            return
+        if body.total_bytes != self._body_bytes:
+            self._body_bytes = body.total_bytes
+            self._body_late_s += waited_s
+            self._body_moved_at = now
+            waited_s = 0.0
+        allowed_s = limits.body_read_s_max + body.total_bytes / limits.body_bytes_per_s_min
+        if waited_s > limits.body_idle_s_max or self._body_late_s + waited_s > allowed_s:
+            self._fail_body(ValidationError("The request body did not arrive in time"))
+
+    def _look_at_answer(self, now: float) -> None:
+        transport = self.transport
+        if transport is None:
+            return
+        request = self._current_request
+        written = 0 if request is None else request.writer.output_size
+        state = (transport.get_write_buffer_size(), written)
+        if state != self._unsent:
+            self._unsent = state
+            self._unsent_since = now
+        elif now - self._unsent_since > self._limits.answer_idle_s_max:
+            transport.abort()
+
+    def _fail_body(self, error: Exception) -> None:
+        """Tell the handler that waits for the body; the connection ends with its answer."""
+        body, self._body = self._body, None
+        if body is None or body.is_eof():
+            return
+        if body.exception() is None:
+            body.set_exception(error)
+        body.feed_eof()
+        self._close = self._lingers = True
+
+    def _refuse_head(self, error: ApiError) -> None:
+        self._messages.append((_ErrInfo(error.status, error, error.message), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer; what never reached the middleware is an envelope all the same."""
+        if isinstance(resp, web.HTTPException):
+            resp = self._told(request, meaning(resp, request, self._limits.body_bytes_max))
+        sent = await super().finish_response(request, resp, start_time)
+        if self._lingers:
+            await self._linger()
+        return sent
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - the parser's words quote what was sent
+    ) -> web.StreamResponse:
+        """Answer what went wrong outside of every handler, mostly what the parser refused."""
+        if request.writer.output_size > 0:
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the answer was cut off")
+        if status == UpstreamTimeout.status:
+            error: ApiError = UpstreamTimeout()
+        elif status == ValidationError.status:
+            error = refusal_of(exc)
+        else:
+            if not isinstance(exc, ConnectionError):
+                log.error("unexpected_error", exc_info=exc)
+            error = InternalError()
+        return self._told(request, error)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Keep out of the log what a client did; the rest is ours to repair."""
+        error = kw.get("exc_info")
+        if isinstance(error, (RequestPayloadError, BadHttpMessage, ApiError, ConnectionError)):
+            return
+        log.error("unexpected_error", told=str(args[0]) if args else "", exc_info=error)
+
+    def _told(self, request: web.BaseRequest, error: ApiError) -> web.Response:
+        response = error_response(error, request)
+        call = Call(request_id_from(request.headers.get(REQUEST_ID_HEADER)), NO_ROUTE)
+        response.headers[REQUEST_ID_HEADER] = call.request_id
+        response.headers[hdrs.SERVER] = SERVER
+        complete = cast(EdgeServer, self._manager).complete
+        if complete is not None:
+            complete(request, response.headers)
+        response.force_close()
+        REQUESTS.count(request.method, NO_ROUTE, error.status, 0.0)
+        if logs.access is not None:
+            logs.access.add(request, call, error.status, 0.0)
+        return response
+
+    async def _linger(self) -> None:
+        """Say that nothing more will be said, and let the client see it before the reset."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._ended = self._loop.create_future()
+        try:
+            async with asyncio.timeout(self._limits.linger_s_max):
+                await self._ended
+        except TimeoutError:
+            pass
+
+
+class EdgeServer(Server):
+    """Makes the connections of one application and watches over them."""
+
+    def __init__(
+        self,
+        served: Server,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        complete: Complete | None,
+    ) -> None:
+        super().__init__(
+            served.request_handler,
+            request_factory=served.request_factory,
+            handler_cancellation=served.handler_cancellation,
+            loop=loop,
+            **served._kwargs,  # noqa: SLF001 - what the application asked for
+        )
+        self.complete = complete
+        self._limits = limits
+        self._surplus = 0
+        self._by_peer: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> RequestHandler:
+        """A protocol for one more connection."""
+        if self._timer is None:
+            self._look_later()
+        return Connection(self, self._limits, loop=self._loop, **self._kwargs)
+
+    def takes_one_more(self, peer: str) -> bool:
+        """Whether another connection is served, and counted until `lost_one`.
+
+        With `connections_shared` an address comes to half of them, and the next finds some still.
+        """
+        free = self._limits.connections_max - len(self._connections)
+        held = self._by_peer[peer] if self._limits.connections_shared else 0
+        if held >= free:
+            return False
+        self._by_peer[peer] += 1
+        return True
+
+    def lost_one(self, peer: str) -> None:
+        """A connection that was served is gone."""
+        self._by_peer[peer] -= 1
+        if not self._by_peer[peer]:
+            del self._by_peer[peer]
+
+    def refuse(self, transport: asyncio.Transport) -> None:
+        """Answer 503 before anything was asked, or just close when there are too many of these."""
+        REQUESTS.count("", NO_ROUTE, ServiceUnavailable.status, 0.0)
+        if self._surplus >= self._limits.connections_max:
+            transport.abort()
+            return
+        transport.write(_too_many_connections(self.complete))
+        if transport.can_write_eof():
+            transport.write_eof()
+        # A reset would take the answer away from whoever is still sending the question.
+        self._surplus += 1
+        self._loop.call_later(self._limits.linger_s_max, self._end_surplus, transport)
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's
+        """Wait for requests in flight, then end the rest."""
+        await super().shutdown(timeout)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_surplus(self, transport: asyncio.Transport) -> None:
+        self._surplus -= 1
+        transport.close()
+
+    def _look_later(self) -> None:
+        self._timer = self._loop.call_later(self._limits.look_every_s, self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for connection in self._connections:
+            if isinstance(connection, Connection):
+                connection.look(now)
+        self._look_later()
+
+
+class EdgeRunner(web.AppRunner):
+    """As aiohttp's, but on connections that keep the limits and speak JSON when they refuse."""
+
+    def __init__(self, app: web.Application, limits: Limits, **options: Any) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=limits.idle_s_max,
+            lingering_time=limits.linger_s_max,
+            max_line_size=HEAD_LINE_BYTES_MAX,
+            max_field_size=HEAD_LINE_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            **options,
+        )
+        self._limits = limits
+
+    async def _make_server(self) -> Server:
+        return EdgeServer(
+            await super()._make_server(),
+            self._limits,
+            asyncio.get_running_loop(),
+            self.app.get(COMPLETE),
+        )
+
+
+_WORDS: Final[tuple[tuple[type[BaseException], Callable[[], ApiError]], ...]] = (
+    (
+        LineTooLong,
+        lambda: PayloadTooLarge(f"The path or a header exceeds {HEAD_LINE_BYTES_MAX} bytes"),
+    ),
+    (BadHttpMethod, lambda: ValidationError("Malformed HTTP: the method is not known")),
+    (BadStatusLine, lambda: ValidationError("Malformed HTTP: the request line is not valid")),
+    (InvalidURLError, lambda: ValidationError("Malformed HTTP: the URL is not valid")),
+    (InvalidHeader, lambda: ValidationError("Malformed HTTP: a header is not valid")),
+)
+
+
+_QUOTED: Final = ("Duplicate '", "Missing 'Host'", "Too many headers")
+"""The parser's own words that are fit for a client: they repeat no more than a header's name."""
+
+
+def refusal_of(error: BaseException | None) -> ApiError:
+    """What the parser found, without the bytes it quotes."""
+    if isinstance(error, ApiError):
+        return error
+    for kind, said in _WORDS:
+        if isinstance(error, kind):
+            return said()
+    if type(error) is BadHttpMessage and error.message.startswith(_QUOTED):
+        return ValidationError(f"Malformed HTTP: {error.message.rstrip('.')}")
+    return ValidationError("Malformed HTTP")
+
+
+def _too_many_connections(complete: Complete | None) -> bytes:
+    error = ServiceUnavailable("Too many connections")
+    body = orjson.dumps(error.envelope())
+    headers = CIMultiDict(
+        {
+            **error.headers,
+            hdrs.LINK: HELP[error.code],
+            hdrs.CONTENT_TYPE: JSON,
+            hdrs.CONTENT_LENGTH: str(len(body)),
+            hdrs.CONNECTION: "close",
+            hdrs.SERVER: SERVER,
+            REQUEST_ID_HEADER: request_id_from(None),
+        }
+    )
+    if complete is not None:
+        complete(None, headers)
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    return f"HTTP/1.1 {error.status} Service Unavailable\r\n{''.join(lines)}\r\n".encode() + body

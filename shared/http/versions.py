@@ -1,0 +1,56 @@
+"""Optimistic locking over HTTP: `ETag` on answers, `If-Match` on changes."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeAlias
+
+from aiohttp import hdrs, web
+
+from shared.errors import PreconditionFailed, ValidationError, truncated
+
+Versions: TypeAlias = frozenset[int] | None
+"""The versions that a caller accepts; None stands for any."""
+
+_TAG: Final = re.compile(r'(?:W/)?"[!\x23-\x7e\x80-\U0010ffff]*"')
+_TAGS: Final = re.compile(rf"[ \t,]*{_TAG.pattern}(?:[ \t]*,[ \t,]*{_TAG.pattern})*[ \t,]*")
+"""A list of entity tags, as RFC 9110 defines it in sections 5.6.1 and 8.8.3."""
+_VERSION: Final = re.compile(r'(?:W/)?"([0-9]{1,18})"')
+
+
+def entity_tag(version: int) -> str:
+    """A version as the value of `ETag` and `If-Match`."""
+    return f'"{version}"'
+
+
+def if_match(request: web.Request) -> Versions:
+    """The versions that `If-Match` names; a tag of another form matches no version.
+
+    Raises `ValidationError` where the header is neither `*` nor a list of tags (RFC 9110, section
+    13.1.1): `If-Match: 1` would otherwise be told that version 1 is another version than 1.
+    """
+    sent = request.headers.getall(hdrs.IF_MATCH, None)
+    if sent is None:
+        return None
+    header = ", ".join(sent).strip(" \t")
+    if header == "*":
+        return None
+    if _TAGS.fullmatch(header) is None:
+        raise ValidationError.at(
+            "/If-Match",
+            "Header 'If-Match' expects the ETag of a version, with its quotation marks, such as"
+            f""" "1", or *; got '{truncated(header)}'""",
+        )
+    tags = (_VERSION.fullmatch(tag) for tag in _TAG.findall(header))
+    return frozenset(int(tag[1]) for tag in tags if tag is not None)
+
+
+def check_version(title: str, resource_id: str, version: int, expected: Versions) -> None:
+    """Raise `PreconditionFailed` when `If-Match` names another version than the stored one.
+
+    `title` is the public name: Entity, Schema, Role.
+    """
+    if expected is not None and version not in expected:
+        raise PreconditionFailed(
+            f"{title} '{truncated(resource_id)}' is at version {version}; If-Match names another version"
+        )

@@ -1,0 +1,12 @@
+"""The broker and the outbox. Services start and serve without a broker, and use it when it is there.
+
+topology      every exchange, queue and binding
+connection    one connection, kept alive, the topology declared each time it is made
+outbox        events, stored with the change that they describe, and published by the relay
+publishing    publishing with confirms, for the relay
+consuming     a durable queue: each event has its effect once
+inbox         the ids of events that had their effect
+subscribing   a queue of one process, which knows when it may have missed something
+news          whether an event came between a question and the saving of its answer
+dead_letters  `python -m shared.messaging.dead_letters`
+"""

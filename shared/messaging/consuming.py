@@ -1,0 +1,380 @@
+"""Reads a durable queue: the effect and the memory of it in one transaction, then the answer.
+
+What becomes of a message:
+
+    handled                      acknowledged
+    handled before               acknowledged, no second effect
+    the handler failed           delivered again after a growing pause; after the queue's limit of
+                                 deliveries it goes to the dead letters. Others are not held up
+    what it needs is away        (`ServiceUnavailable`, `UpstreamTimeout`) tried again here, without
+                                 using up deliveries: an outage does not fill the dead letters
+    not an event                 to the dead letters at once
+
+Events of one subject are handled one after the other, in order; a failure breaks that order, so a
+handler ignores an event whose `version` is not newer than what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import asyncpg
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aiohttp import web
+from prometheus_client import Counter, Gauge
+
+from shared.database import DATABASE, Conn, Database
+from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.events import Event
+from shared.messaging import inbox
+from shared.messaging.connection import (
+    ANSWER_TIMEOUT_S,
+    BACKOFF_FIRST_S,
+    BROKER_ERRORS,
+    BUS,
+    Bus,
+    abandoning_is_an_error,
+    declare,
+    end,
+    on_every_connection,
+)
+from shared.messaging.topology import Queue
+
+log = structlog.get_logger(__name__)
+
+Handler: TypeAlias = Callable[[Conn, Event], Awaitable[None]]
+"""The effect, in the transaction of the inbox."""
+First: TypeAlias = Callable[[Database, Event], Awaitable[None]]
+"""What must do no harm when it is repeated."""
+
+PREFETCH: Final = 32
+WORKERS: Final = 4
+HANDLER_TIMEOUT_S: Final = 30.0
+PAUSE_MAX_S: Final = 2.0
+STOP_WAIT_S: Final = 10.0
+HOUSEKEEPING_S: Final = 5.0
+SWEEP_EVERY_S: Final = 3600.0
+
+CONSUMED: Final = Counter(
+    "sigma_consumed_events_total",
+    "Messages read from a queue, by outcome",
+    ["queue", "outcome"],
+)
+CONSUMER_LAG: Final = Gauge(
+    "sigma_consumer_lag_seconds",
+    "Age of the oldest event being processed, 0 if there is none",
+    ["queue"],
+)
+CONSUMER_WAITING: Final = Gauge(
+    "sigma_consumer_waiting_messages",
+    "Messages in the queue that no consumer has received",
+    ["queue"],
+)
+DEAD_LETTERS: Final = Gauge(
+    "sigma_dead_letters", "Messages in the dead-letter queue, which need attention", ["queue"]
+)
+
+_TRY_AGAIN_HERE: Final = (
+    ServiceUnavailable,
+    UpstreamTimeout,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+
+
+def by_type(reactions: Mapping[str, Handler]) -> Handler:
+    """One handler from a table of them; a type that is not in the table is nobody's business."""
+
+    async def react(conn: Conn, event: Event) -> None:
+        handler = reactions.get(event.type)
+        if handler is not None:
+            await handler(conn, event)
+
+    return react
+
+
+def consume(
+    queue: Queue,
+    handler: Handler | None,
+    *,
+    first: First | None = None,
+    prefetch: int = PREFETCH,
+    workers: int = WORKERS,
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Handle the queue's events while the service runs; stopping finishes what is at hand.
+
+    `first` comes before the handler, in transactions of its own, and at every delivery again: for
+    what must be committed before the effect, or is too much for one transaction.
+    """
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        consumer = Consumer(
+            app[DATABASE],
+            app[BUS],
+            queue,
+            handler,
+            first=first,
+            prefetch=prefetch,
+            workers=workers,
+        )
+        consumer.start()
+        yield
+        await consumer.stop()
+
+    return opened
+
+
+class Consumer:
+    """Reads one durable queue, on one connection after the other, until it is stopped."""
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        queue: Queue,
+        handler: Handler | None,
+        *,
+        first: First | None = None,
+        prefetch: int = PREFETCH,
+        workers: int = WORKERS,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._queue = queue
+        self._handler = handler
+        self._first = first
+        self._prefetch = prefetch
+        self._workers = workers
+        self._reading: _Reading | None = None
+        self._closed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to read as soon as the broker is there."""
+        what = f"consume {self._queue.name}"
+        self._tasks = [
+            on_every_connection(self._bus, what, self._read),
+            asyncio.create_task(self._sweep_now_and_then(), name=f"sweep {self._queue.name}"),
+        ]
+
+    async def stop(self) -> None:
+        """Ask for no more, finish what was given, and go."""
+        if self._reading is not None:
+            await self._reading.finish()
+            # A channel that is not closed in order keeps what it was given and did not answer.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await self._closed.wait()
+        await end(*self._tasks)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        await self._database.migrated.wait()
+        # A queue that an operator removed is made again, like any other part of the topology.
+        await declare(connection, [self._queue])
+        self._closed.clear()
+        try:
+            async with connection.channel(publisher_confirms=False) as channel:
+                await channel.set_qos(prefetch_count=self._prefetch)
+                self._reading = _Reading(
+                    channel,
+                    self._database,
+                    self._queue,
+                    self._handler,
+                    first=self._first,
+                    workers=self._workers,
+                )
+                await self._reading.run()
+        finally:
+            self._reading = None
+            self._closed.set()
+
+    async def _sweep_now_and_then(self) -> None:
+        while True:
+            await self._database.migrated.wait()
+            try:
+                while await inbox.sweep(self._database) == inbox.SWEPT_AT_ONCE_MAX:
+                    pass
+            except (ServiceUnavailable, UpstreamTimeout):
+                pass
+            except Exception:
+                log.exception("inbox_not_swept")
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """One message at hand; `waits` counts how often what it needs was away."""
+
+    message: AbstractIncomingMessage
+    event: Event
+    waits: int = 0
+
+
+class _Reading:
+    """What happens on one channel, from the first message to the loss of it."""
+
+    def __init__(
+        self,
+        channel: AbstractChannel,
+        database: Database,
+        queue: Queue,
+        handler: Handler | None,
+        *,
+        first: First | None,
+        workers: int,
+    ) -> None:
+        self._channel = channel
+        self._database = database
+        self._queue = queue
+        self._handler = handler
+        self._first = first
+        # One lane per worker; all events of one subject go through one lane, so in order.
+        self._lanes: list[asyncio.Queue[_Delivery]] = [asyncio.Queue() for _ in range(workers)]
+        self._at_hand: dict[int, Event] = {}
+        self._paused: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
+        self._tag = ""
+
+    async def run(self) -> None:
+        """Read until the channel is lost or `finish` was called; raise what ended it."""
+        self._channel.close_callbacks.add(lambda *_: self._over.set())
+        underlay = await self._channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda _: self._over.set())
+        CONSUMER_LAG.labels(self._queue.name).set_function(self._lag_s)
+        amqp_queue = await self._channel.get_queue(self._queue.name, ensure=False)
+        tasks = [
+            asyncio.create_task(self._over.wait()),
+            *(asyncio.create_task(self._work(lane)) for lane in self._lanes),
+            asyncio.create_task(self._count_waiting()),
+        ]
+        try:
+            self._tag = await amqp_queue.consume(self._receive, timeout=ANSWER_TIMEOUT_S)
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            await end(*tasks, *self._paused)
+            self._at_hand.clear()
+
+    async def finish(self) -> None:
+        """Ask the broker for no more, handle what it has given, then end `run`."""
+        with suppress(*BROKER_ERRORS), abandoning_is_an_error():
+            async with asyncio.timeout(STOP_WAIT_S):
+                underlay = await self._channel.get_underlay_channel()
+                await underlay.basic_cancel(self._tag)
+                await asyncio.gather(*(lane.join() for lane in self._lanes))
+        self._over.set()
+
+    async def _receive(self, message: AbstractIncomingMessage) -> None:
+        try:
+            event = Event.from_json(message.body)
+        except ValueError as error:
+            log.error("malformed_message", queue=self._queue.name, error=str(error))  # noqa: TRY400
+            self._count("malformed")
+            await self._settle(message.reject(requeue=False))
+            return
+        self._at_hand[id(message)] = event
+        self._lane_of(event).put_nowait(_Delivery(message, event))
+
+    def _lane_of(self, event: Event) -> asyncio.Queue[_Delivery]:
+        return self._lanes[hash((event.workspace_id, event.subject)) % len(self._lanes)]
+
+    async def _work(self, lane: asyncio.Queue[_Delivery]) -> None:
+        while True:
+            delivery = await lane.get()
+            try:
+                with structlog.contextvars.bound_contextvars(
+                    queue=self._queue.name,
+                    event_id=delivery.event.id,
+                    event_type=delivery.event.type,
+                    workspace=delivery.event.workspace_id,
+                ):
+                    await self._handle(delivery)
+            finally:
+                lane.task_done()
+
+    async def _handle(self, delivery: _Delivery) -> None:
+        event, message = delivery.event, delivery.message
+        try:
+            async with asyncio.timeout(HANDLER_TIMEOUT_S):
+                if self._first is not None:
+                    await self._first(self._database, event)
+                is_new = self._handler is None or await self._effect(self._handler, event)
+        except _TRY_AGAIN_HERE as error:
+            log.warning("event_must_wait", error=repr(error))
+            self._count("waited")
+            pause_s = min(BACKOFF_FIRST_S * 2.0**delivery.waits, PAUSE_MAX_S)
+            delivery.waits += 1
+            self._after(pause_s, self._handle_again(delivery))
+        except Exception:
+            # Any other failure may lie in the message: it is delivered again, at most to its limit.
+            deliveries = int(str(message.headers.get("x-delivery-count") or 0))
+            log.exception("event_not_handled", deliveries_before=deliveries)
+            self._count("failed")
+            self._after(min(BACKOFF_FIRST_S * 2.0**deliveries, PAUSE_MAX_S), self._refuse(message))
+        else:
+            self._count("handled" if is_new else "repeated")
+            await self._settle(message.ack())
+            self._at_hand.pop(id(message), None)
+
+    async def _effect(self, handler: Handler, event: Event) -> bool:
+        """False when the event was handled before."""
+        async with self._database.transaction() as conn:
+            is_new = await inbox.first_time(conn, self._queue.name, event.id)
+            if is_new:
+                await handler(conn, event)
+        return is_new
+
+    def _after(self, pause_s: float, work: Coroutine[None, None, None]) -> None:
+        """Do it later, without holding up the lane."""
+
+        async def later() -> None:
+            try:
+                await asyncio.sleep(pause_s)
+            except asyncio.CancelledError:
+                work.close()
+                raise
+            await work
+
+        task = asyncio.create_task(later())
+        self._paused.add(task)
+        task.add_done_callback(self._paused.discard)
+
+    async def _handle_again(self, delivery: _Delivery) -> None:
+        self._lane_of(delivery.event).put_nowait(delivery)
+
+    async def _refuse(self, message: AbstractIncomingMessage) -> None:
+        # RabbitMQ 4 counts a reject towards the limit, but no longer every nack.
+        await self._settle(message.reject(requeue=True))
+        self._at_hand.pop(id(message), None)
+
+    async def _settle(self, answer: Awaitable[None]) -> None:
+        """Tell the broker; if it is gone it will deliver again, and the inbox will know."""
+        with suppress(*BROKER_ERRORS):
+            await answer
+
+    async def _count_waiting(self) -> None:
+        gauges = {
+            self._queue.name: CONSUMER_WAITING.labels(self._queue.name),
+            self._queue.dead: DEAD_LETTERS.labels(self._queue.name),
+        }
+        while True:
+            for name, gauge in gauges.items():
+                declared = await self._channel.declare_queue(
+                    name, passive=True, timeout=ANSWER_TIMEOUT_S
+                )
+                gauge.set(declared.declaration_result.message_count or 0)
+            await asyncio.sleep(HOUSEKEEPING_S)
+
+    def _count(self, outcome: str) -> None:
+        CONSUMED.labels(self._queue.name, outcome).inc()
+
+    def _lag_s(self) -> float:
+        oldest = min((event.time.timestamp() for event in self._at_hand.values()), default=None)
+        return 0.0 if oldest is None else max(0.0, time.time() - oldest)

@@ -1,0 +1,98 @@
+"""Publishes to the events exchange, and knows what the broker has."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final, cast
+
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import PublishError
+from aiormq.channel import Channel as UnderlayChannel
+from pamqp.commands import Basic
+
+from shared.messaging import topology
+from shared.messaging.connection import (
+    ANSWER_TIMEOUT_S,
+    BROKER_ERRORS,
+    NotConfirmed,
+    abandoning_is_an_error,
+)
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+PUBLISH_TIMEOUT_S: Final = 10.0
+
+
+class Publisher:
+    """One channel with confirms. After a `NotConfirmed` it is worth nothing: open another."""
+
+    def __init__(self, channel: AbstractChannel, underlay: UnderlayChannel) -> None:
+        self._channel = channel
+        self._underlay = underlay
+        self._in_flight: dict[str, asyncio.Event] = {}
+
+    @classmethod
+    async def open(cls, connection: AbstractConnection) -> Publisher:
+        """A publisher to the events exchange."""
+        channel = connection.channel(publisher_confirms=True, on_return_raises=True)
+        await channel.initialize(timeout=PUBLISH_TIMEOUT_S)
+        return cls(channel, cast(UnderlayChannel, await channel.get_underlay_channel()))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can publish, as far as this side can know."""
+        return not self._channel.is_closed
+
+    async def close(self) -> None:
+        """Give the channel back."""
+        with suppress(*BROKER_ERRORS):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await self._channel.close()
+
+    async def publish(
+        self,
+        event_type: str,
+        message_id: str,
+        document: bytes,
+        *,
+        persistent: bool = True,
+        mandatory: bool = True,
+        expires_s: float | None = None,
+    ) -> bool:
+        """True when every queue bound to this type has it, False when no queue is bound.
+
+        Without `mandatory` nobody tells a queue from none: it is True then, too.
+
+        Raises `NotConfirmed` when the broker refused it, went away or did not answer in time.
+        """
+        # A returned message is matched by its id, so one id is in flight only once.
+        while (earlier := self._in_flight.get(message_id)) is not None:
+            await earlier.wait()
+        done = self._in_flight[message_id] = asyncio.Event()
+        try:
+            # One level below aio-pika's exchange: a quarter less work for each message.
+            with abandoning_is_an_error():
+                await self._underlay.basic_publish(
+                    document,
+                    exchange=topology.EVENTS,
+                    routing_key=event_type,
+                    properties=Basic.Properties(
+                        message_id=message_id,
+                        message_type=event_type,
+                        content_type=CONTENT_TYPE,
+                        delivery_mode=2 if persistent else 1,
+                        expiration=None if expires_s is None else str(int(expires_s * 1000)),
+                    ),
+                    mandatory=mandatory,
+                    timeout=PUBLISH_TIMEOUT_S,
+                    wait=False,
+                )
+        except PublishError:
+            return False
+        except BROKER_ERRORS as error:
+            raise NotConfirmed(repr(error)) from error
+        else:
+            return True
+        finally:
+            del self._in_flight[message_id]
+            done.set()

@@ -1,0 +1,67 @@
+"""Hears what happens from now on, for a process that keeps something in memory (the gateways)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias
+
+import structlog
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aiohttp import web
+
+from shared.events import Event
+from shared.messaging import topology
+from shared.messaging.connection import ANSWER_TIMEOUT_S, BUS, end, on_every_connection
+
+log = structlog.get_logger(__name__)
+
+Listener: TypeAlias = Callable[[Event], None]
+
+
+def subscribe(
+    binding: str,
+    listener: Listener,
+    *,
+    on_up: Callable[[], None],
+    on_down: Callable[[], None],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Hear every event of this binding from now on, in this process alone.
+
+    Between `on_up` and `on_down` nothing is missed: `on_up` is called when the queue is bound and
+    before its first event is heard, so what was learnt earlier may be out of date. A listener that
+    raises, or a message that cannot be read, counts as a miss: `on_down`, then `on_up`. Events are
+    not acknowledged; the queue is gone with the connection.
+    """
+
+    async def listen(connection: AbstractConnection) -> None:
+        over = asyncio.Event()
+
+        async def hear(message: AbstractIncomingMessage) -> None:
+            try:
+                listener(Event.from_json(message.body))
+            except Exception:
+                log.exception("listener_failed", binding=binding)
+                over.set()
+
+        async with connection.channel(publisher_confirms=False) as channel:
+            channel.close_callbacks.add(lambda *_: over.set())
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(lambda _: over.set())
+            queue = await channel.declare_queue(
+                exclusive=True, auto_delete=True, timeout=ANSWER_TIMEOUT_S
+            )
+            await queue.bind(topology.EVENTS, binding, timeout=ANSWER_TIMEOUT_S)
+            on_up()
+            try:
+                await queue.consume(hear, no_ack=True, timeout=ANSWER_TIMEOUT_S)
+                await over.wait()
+            finally:
+                on_down()
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        listening = on_every_connection(app[BUS], f"subscribe {binding}", listen)
+        yield
+        await end(listening)
+
+    return opened
