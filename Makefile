@@ -35,7 +35,7 @@ format: environment-dev ## format the code and fix lint
 
 load: environment ## import a catalogue: make load DATA=<folder> (ARGS=... are passed on)
 	@test -n "$(DATA)" || { echo 'DATA is missing: make load DATA=<folder>'; exit 2; }
-	@$(VENV) -m deploy.move_in "$(DATA)" $(ARGS)
+	@$(VENV) -m deploy.importers "$(DATA)" $(ARGS)
 
 bench: environment-dev ## measure speed, each figure next to its floor (some minutes)
 	@$(VENV) -m deploy.local.binaries wrk

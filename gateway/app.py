@@ -28,7 +28,7 @@ from gateway.routes import (
     prefix_of,
     split_target,
 )
-from gateway.upstream_connection import UpstreamPool
+from gateway.upstream.pool import UpstreamPool
 from shared.errors import (
     ApiError,
     MethodNotAllowed,

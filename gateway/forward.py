@@ -23,7 +23,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.fairness import Party
-from gateway.upstream_connection import Answer, BodySource, UpstreamPool
+from gateway.upstream.pool import Answer, BodySource, UpstreamPool
 from shared.errors import (
     ApiError,
     PayloadTooLarge,

@@ -5,23 +5,23 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.attributes.handlers import routes as attribute_routes
-from records_service.audit.handlers import routes as audit_routes
+from records_service.blueprint.blueprint import BLUEPRINTS, Blueprints
 from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
-from records_service.lifecycles.handlers import routes as lifecycle_routes
+from records_service.history.handlers import routes as audit_routes
+from records_service.model_objects.commands import MODEL_SIZE_MAX, MODELLERS, SOURCE, ModelSize
 from records_service.option_lists.handlers import routes as option_list_routes
-from records_service.parts.commands import MODEL_SIZE_MAX, MODELLERS, SOURCE, ModelSize
+from records_service.paging import LISTS, Lists
 from records_service.permissions.roles import AUTH_SERVICE, ROLE_TURNS, ROLES, Roles
 from records_service.reactions import REACTIONS
-from records_service.records.arrivals import WRITERS, arriving
 from records_service.records.commands import CHANGERS, RECORD_TURNS
 from records_service.records.handlers import routes as record_routes
-from records_service.records.pages import LISTS, Lists
-from records_service.records.renderings import RENDERINGS, Renderings
-from records_service.records.seen import reading
-from records_service.schemas.blueprint import BLUEPRINTS, Blueprints
+from records_service.records.loading import reading
+from records_service.records.render_cache import RENDERINGS, Renderings
 from records_service.schemas.commands import ASKERS, WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
+from records_service.workflow_copies.handlers import routes as lifecycle_routes
+from records_service.writes.create_batching import WRITERS, arriving
 from shared.database import postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.schema_version import schema_version

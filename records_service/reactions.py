@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from records_service.lifecycles import commands as lifecycles
 from records_service.permissions import store as roles
+from records_service.workflow_copies import commands as lifecycles
 from shared.database import Conn
 from shared.events import (
     ROLE_DELETED,

@@ -17,13 +17,13 @@ from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.process.launch import Role
 from shared.process.turns import Turns
+from workflow_service.clients import ASKERS, AUTH, RECORDS, SIGNER
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react
+from workflow_service.reconciliation import comparing
 from workflow_service.workflows import handlers
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
-from workflow_service.workflows.comparison import comparing
 from workflow_service.workflows.definitions import DEFINITIONS, Definitions
-from workflow_service.workflows.neighbours import ASKERS, AUTH, RECORDS, SIGNER
 
 NAME = "workflow_service"
 ROUTES = (handlers.routes,)

@@ -17,7 +17,8 @@ from shared.events import (
 )
 from shared.messaging import news
 from shared.messaging.consuming import by_type
-from workflow_service.workflows import commands, references
+from workflow_service.references import store as references
+from workflow_service.workflows import commands
 
 
 async def settle_reference(conn: Conn, event: Event) -> None:

@@ -34,8 +34,8 @@ import aio_pika
 import asyncpg
 
 from deploy.local.binaries import ensure_postgres, ensure_rabbit
+from deploy.local.child_process import Guarded, send
 from deploy.local.failure import StartFailed, last_lines
-from deploy.local.guarded import Guarded, send
 from deploy.local.listening import is_free
 
 T = TypeVar("T")

@@ -36,8 +36,8 @@ from deploy.local.binaries import (
     find_postgres,
     find_rabbit,
 )
+from deploy.local.child_process import Guarded
 from deploy.local.failure import StartFailed
-from deploy.local.guarded import Guarded
 from deploy.local.listening import is_free, listens
 from deploy.local.progress import say, step
 from deploy.local.servers import (

@@ -19,16 +19,16 @@ from records_service.attributes.definition import (
 )
 from records_service.attributes.guards import NeverMatches, as_stored, compares, option_names
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
-from records_service.attributes.uniqueness import claims_as_json
 from records_service.dimensions.model import DIMENSION
+from records_service.model_objects import store as parts
+from records_service.model_objects.commands import changing_model, tell
+from records_service.model_objects.model import Kind, Part
+from records_service.model_objects.searching import Searcher
 from records_service.option_lists.model import OPTION_LIST
-from records_service.parts import store as parts
-from records_service.parts.commands import changing_model, tell
-from records_service.parts.model import Kind, Part
-from records_service.parts.searching import Searcher
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import check_readable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
+from records_service.values.unique_keys import claims_as_json
 from shared.database import Conn
 from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation, truncated
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED

@@ -18,7 +18,7 @@ from records_service.attributes.model import (
     SubAttributeDraft,
     ValidationDraft,
 )
-from records_service.parts.model import whole
+from records_service.model_objects.model import whole
 from shared.errors import ValidationError, Violation, truncated
 
 _RULES_OF_TYPES = {

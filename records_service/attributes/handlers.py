@@ -6,8 +6,8 @@ from aiohttp import web
 
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
-from records_service.parts import store as parts
-from records_service.parts.answers import answer, created, rendered_as
+from records_service.model_objects import store as parts
+from records_service.model_objects.answers import answer, created, rendered_as
 from records_service.permissions.roles import role_of
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response

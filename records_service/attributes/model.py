@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from records_service.parts.model import (
+from records_service.model_objects.model import (
     Alias,
     Body,
     Description,

@@ -8,8 +8,8 @@ from typing import Final
 
 import asyncpg
 
-from records_service.parts.searching import Searcher
-from records_service.parts.store import Search
+from records_service.model_objects.searching import Searcher
+from records_service.model_objects.store import Search
 from records_service.permissions.store import schemas_with_values
 from shared.database import Conn
 

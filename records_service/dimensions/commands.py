@@ -9,10 +9,10 @@ from aiohttp import web
 from records_service.dimensions import store
 from records_service.dimensions.model import DIMENSION, RESERVED_IDS, DimensionDraft
 from records_service.dimensions.segments import body_of, removed
-from records_service.parts import store as parts
-from records_service.parts.commands import changing_model, tell
-from records_service.parts.model import Part
-from records_service.parts.searching import Searcher
+from records_service.model_objects import store as parts
+from records_service.model_objects.commands import changing_model, tell
+from records_service.model_objects.model import Part
+from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn

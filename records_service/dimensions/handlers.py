@@ -14,8 +14,8 @@ from records_service.dimensions.model import (
     ScopeMatrixRequest,
 )
 from records_service.dimensions.segments import scope_matrix
-from records_service.parts import store as parts
-from records_service.parts.answers import answer, created, rendered_as
+from records_service.model_objects import store as parts
+from records_service.model_objects.answers import answer, created, rendered_as
 from records_service.permissions.roles import role_of
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response

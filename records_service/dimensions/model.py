@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from records_service.parts.model import Alias, Body, Id, InnerAlias, Kind, Name, Part
+from records_service.model_objects.model import Alias, Body, Id, InnerAlias, Kind, Name, Part
 from shared.http.bounds import AtMost
 from shared.http.shapes import Shape
 

@@ -7,6 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
+from records_service.model_objects import store as parts
+from records_service.model_objects.commands import changing_model, tell
+from records_service.model_objects.model import Part
+from records_service.model_objects.searching import Searcher
 from records_service.option_lists import store
 from records_service.option_lists.hierarchy import (
     check_flat,
@@ -24,10 +28,6 @@ from records_service.option_lists.model import (
     OptionValue,
     OptionValueDraft,
 )
-from records_service.parts import store as parts
-from records_service.parts.commands import changing_model, tell
-from records_service.parts.model import Part
-from records_service.parts.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn

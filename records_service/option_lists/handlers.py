@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from records_service.model_objects.answers import answer, created, rendered_as
+from records_service.model_objects.model import Part
 from records_service.option_lists import commands, store
 from records_service.option_lists.model import (
     OPTION_LIST,
@@ -13,8 +15,6 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
-from records_service.parts.answers import answer, created, rendered_as
-from records_service.parts.model import Part
 from records_service.permissions.roles import role_of
 from shared.database import DATABASE
 from shared.database.listing import list_response

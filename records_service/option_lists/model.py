@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from records_service.parts.model import (
+from records_service.model_objects.model import (
     NAME_LENGTH_MAX,
     Alias,
     Body,

@@ -7,10 +7,10 @@ from typing import Any
 
 import asyncpg
 
+from records_service.model_objects.model import Part
+from records_service.model_objects.searching import Searcher
+from records_service.model_objects.store import Search
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
-from records_service.parts.model import Part
-from records_service.parts.searching import Searcher
-from records_service.parts.store import Search
 from records_service.permissions.store import schemas_with_values
 from shared.database import Conn
 from shared.database.listing import PIECE_ROWS, Piece, Position

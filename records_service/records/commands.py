@@ -19,18 +19,13 @@ import asyncpg
 import orjson
 from aiohttp import web
 
-from records_service.attributes.uniqueness import Claim, claims_of
-from records_service.lifecycles.model import State
-from records_service.parts.commands import SOURCE
+from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
+from records_service.blueprint.compiled_schema import RecordRules, rules_of
+from records_service.model_objects.commands import SOURCE
 from records_service.permissions.rules import Role
-from records_service.records import lifecycle, store
-from records_service.records.arrivals import ARRIVALS, WRITERS, Shared
-from records_service.records.changes import Change, differences, merged, with_value
+from records_service.records import store
+from records_service.records.loading import Seen, related_of, see
 from records_service.records.model import Record, RecordChanges, RecordDraft, ValueChange
-from records_service.records.relations import Related, Relation
-from records_service.records.rules import RecordRules, rules_of
-from records_service.records.scopes import Values
-from records_service.records.seen import Seen, related_of, see
 from records_service.records.store import (
     Arrival,
     ModelMoved,
@@ -40,7 +35,13 @@ from records_service.records.store import (
     Write,
     any_stripe,
 )
-from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
+from records_service.transitions import decisions
+from records_service.values.relations import Related, Relation
+from records_service.values.scopes import Values
+from records_service.values.unique_keys import Claim, claims_of
+from records_service.workflow_copies.model import State
+from records_service.writes.changes import Change, differences, merged, with_value
+from records_service.writes.create_batching import ARRIVALS, WRITERS, Shared
 from shared.database import DATABASE, Conn
 from shared.errors import (
     Conflict,
@@ -329,7 +330,7 @@ async def move(
     async def attempt() -> Seen:
         seen = await see(app, identity.workspace_id, record_id)
         caller.check_version(seen.record)
-        to_state_id = lifecycle.target(seen.rules, seen.record, state_name)
+        to_state_id = decisions.target(seen.rules, seen.record, state_name)
         await decide(seen, to_state_id)
         record = replace(
             seen.record,

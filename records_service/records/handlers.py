@@ -9,12 +9,15 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from records_service.parts.pieces import response_in_pieces
+from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
+from records_service.blueprint.compiled_schema import NOTHING, Access, rules_of
+from records_service.chunked_response import response_in_pieces
+from records_service.paging import LISTS
 from records_service.permissions.roles import role_of
 from records_service.permissions.rules import Role
-from records_service.records import commands, lifecycle, store
+from records_service.records import commands, store
 from records_service.records.commands import Caller
-from records_service.records.completeness import Completeness, Resolution
+from records_service.records.loading import Seen, related_of, see
 from records_service.records.model import (
     AvailableTransitionAnswer,
     CompletenessAnswer,
@@ -27,20 +30,18 @@ from records_service.records.model import (
     TransitionRequest,
     ValueChange,
 )
-from records_service.records.pages import LISTS
-from records_service.records.renderings import RENDERINGS, Ruled, rendered_anew
-from records_service.records.rules import NOTHING, Access, rules_of
-from records_service.records.scopes import (
+from records_service.records.render_cache import RENDERINGS, Ruled, rendered_anew
+from records_service.records.rendering import shown
+from records_service.records.store import Listed, Listing
+from records_service.transitions import decisions
+from records_service.values.completeness import Completeness, Resolution
+from records_service.values.scopes import (
     Scope,
     UnknownDimension,
     UnusableScope,
     dimension_ids_by_name,
     with_ids,
 )
-from records_service.records.seen import Seen, related_of, see
-from records_service.records.store import Listed, Listing
-from records_service.records.view import shown
-from records_service.schemas.blueprint import BLUEPRINTS, Blueprint
 from shared.database import DATABASE
 from shared.errors import (
     Conflict,
@@ -222,7 +223,7 @@ async def transition_record(request: web.Request) -> web.StreamResponse:
         access = seen.rules.access(caller.role, seen.record.state_id)
         if not caller.identity.may_read:
             access = NOTHING
-        await lifecycle.check_transition(request, seen, to_state_id, access)
+        await decisions.check_transition(request, seen, to_state_id, access)
 
     seen = await commands.move(
         request.app, caller, request.match_info["id"], asked.to_state_id, asked.comment, decide
@@ -244,8 +245,8 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
     async def attempt() -> tuple[Seen, Resolution, Access, list[dict[str, Any]]]:
         seen = await _see(request)
         access = seen.rules.access(caller.role, seen.record.state_id)
-        at = await lifecycle.resolution(request.app, seen)
-        return seen, at, access, await lifecycle.transitions(request, seen, at, access)
+        at = await decisions.resolution(request.app, seen)
+        return seen, at, access, await decisions.transitions(request, seen, at, access)
 
     seen, at, access, steps = await commands.settled(request.app, attempt)
     places = _Places(access.visible, at)
@@ -255,7 +256,7 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
         steps,
         lambda step: to_json(_transition(step, places)),
         b"]",
-        is_large=lifecycle.is_much(seen, len(steps)),
+        is_large=decisions.is_much(seen, len(steps)),
     )
 
 
@@ -289,10 +290,10 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         state_id = state.id
     access = rules.access(caller.role, record.state_id)
     states = rules.lifecycle.states if rules.lifecycle else ()
-    is_large = lifecycle.is_much(seen, len(states))
-    found = await lifecycle.resolution(request.app, seen, scope)
+    is_large = decisions.is_much(seen, len(states))
+    found = await decisions.resolution(request.app, seen, scope)
     asked_for = await request.app[OFFLOAD].run_if(
-        is_large, record.workspace_id, lifecycle.score, rules, found, state_id, access
+        is_large, record.workspace_id, decisions.score, rules, found, state_id, access
     )
     places = _Places(access.visible, found)
     head = {
@@ -303,7 +304,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
     }
 
     def of_state(each: str) -> bytes:
-        scored = lifecycle.score(rules, found, each, access)
+        scored = decisions.score(rules, found, each, access)
         return to_json({"stateId": each, **_told_score(scored, places)})
 
     return await response_in_pieces(

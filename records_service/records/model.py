@@ -10,7 +10,7 @@ from pydantic import AliasChoices, ConfigDict, Field, Json
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from records_service.records.scopes import Values
+from records_service.values.scopes import Values
 from shared.http import Page
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape

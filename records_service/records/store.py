@@ -17,9 +17,9 @@ from typing import Any
 import asyncpg
 import orjson
 
-from records_service.attributes.uniqueness import Claim
-from records_service.records import pages
+from records_service import paging
 from records_service.records.model import Record
+from records_service.values.unique_keys import Claim
 from shared.database import Conn
 from shared.events import Event
 from shared.messaging import outbox
@@ -210,10 +210,10 @@ async def page(
         *arguments,
         offset,
         limit,
-        pages.PAGE_BYTES_MAX,
+        paging.PAGE_BYTES_MAX,
     )
     found = [row for row in rows if row["id"] is not None]
-    fit = pages.fitting([row["document"] for row in found], limit_is_asked=limit_is_asked)
+    fit = paging.fitting([row["document"] for row in found], limit_is_asked=limit_is_asked)
     return Listing(
         records=[
             Listed(

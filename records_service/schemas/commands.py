@@ -17,16 +17,16 @@ from typing import Any
 from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE
-from records_service.lifecycles import store as lifecycles
-from records_service.parts import store as parts
-from records_service.parts.commands import SOURCE, changing_model, tell
-from records_service.parts.model import Part
+from records_service.model_objects import store as parts
+from records_service.model_objects.commands import SOURCE, changing_model, tell
+from records_service.model_objects.model import Part
 from records_service.permissions.rules import Role
 from records_service.schemas import store
 from records_service.schemas.counting import check_counting
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.schemas.placing import check_placing
+from records_service.workflow_copies import store as lifecycles
 from shared.database import DATABASE, Conn
 from shared.errors import Conflict, NotFound, ServiceUnavailable, ValidationError, truncated
 from shared.events import (

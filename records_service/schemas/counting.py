@@ -15,9 +15,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from records_service.attributes.model import ATTRIBUTE
-from records_service.lifecycles.model import Lifecycle
-from records_service.parts import store as parts
-from records_service.parts.model import Part
+from records_service.model_objects import store as parts
+from records_service.model_objects.model import Part
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
 from records_service.permissions.rules import (
@@ -31,6 +30,7 @@ from records_service.permissions.rules import (
 from records_service.schemas import store
 from records_service.schemas.groups import attribute_names
 from records_service.schemas.model import SCHEMA
+from records_service.workflow_copies.model import Lifecycle
 from shared.database import Conn
 
 

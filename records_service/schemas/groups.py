@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from records_service.parts.model import whole
+from records_service.model_objects.model import whole
 from records_service.schemas.model import AttributeGroupDraft, SchemaDraft
 from shared.errors import ValidationError, truncated
 from shared.ids import new_id

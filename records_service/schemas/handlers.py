@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
-from records_service.parts import store as parts
-from records_service.parts.answers import answer, created, rendered_as, shown
+from records_service.model_objects import store as parts
+from records_service.model_objects.answers import answer, created, rendered_as, shown
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
 from records_service.schemas.counting import unreadable_names, unreadable_required

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
-from records_service.parts.model import Alias, Body, Description, Id, Kind, Name, Part
+from records_service.model_objects.model import Alias, Body, Description, Id, Kind, Name, Part
 from shared.http.bounds import AtMost
 from shared.http.numbers import Number
 from shared.http.shapes import Shape

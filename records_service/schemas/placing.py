@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from records_service.attributes.model import ATTRIBUTE
-from records_service.parts import store as parts
+from records_service.model_objects import store as parts
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Names, Role, allows, permission

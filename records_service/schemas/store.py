@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from records_service.parts import store as parts
+from records_service.model_objects import store as parts
 from records_service.schemas.model import SCHEMA
 from shared.database import Conn
 from shared.errors import Conflict

@@ -117,7 +117,7 @@ class Mover:
     def start(self, data: Path, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "deploy.move_in.akeneo", "--data", str(data)),
+                *(sys.executable, "-m", "deploy.importers.akeneo", "--data", str(data)),
                 *("--url", self.stack.url, "--report", str(self.folder / "report.json"), *options),
             ],
             cwd=ROOT,
@@ -429,7 +429,7 @@ async def test_make_load_makes_the_workspace_its_user_and_a_key_that_does_not_st
     running.mkdir()
     (running / "lock").write_text(f"process 1, {stack.url}")
     (running / "databases.json").write_text(json.dumps({AUTH: stack.databases[AUTH]}))
-    command = [sys.executable, "-m", "deploy.move_in", str(data), "--folder", str(running)]
+    command = [sys.executable, "-m", "deploy.importers", str(data), "--folder", str(running)]
     for already in ("created", "unchanged"):
         done = await asyncio.to_thread(
             subprocess.run,
@@ -452,7 +452,7 @@ async def test_make_load_makes_the_workspace_its_user_and_a_key_that_does_not_st
 async def test_make_load_says_what_to_do_when_nothing_runs(tmp_path):
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "deploy.move_in", str(tmp_path), "--folder", str(tmp_path)],
+        [sys.executable, "-m", "deploy.importers", str(tmp_path), "--folder", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.guarded import Guarded
+from deploy.local.child_process import Guarded
 from deploy.local.servers import free_port
 from tests.kit.servers import ROOT
 

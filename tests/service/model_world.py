@@ -26,8 +26,8 @@ from tests.kit.servers import Servers
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller
 from workflow_service.app import create_app as create_workflow_app
+from workflow_service.clients import RECORDS
 from workflow_service.config import Config as WorkflowConfig
-from workflow_service.workflows.neighbours import RECORDS
 
 
 @dataclass(frozen=True)

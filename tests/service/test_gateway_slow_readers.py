@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway import forward
 from gateway.fairness import FairSlots, Party, stranger
 from gateway.routes import Service
-from gateway.upstream_connection import UpstreamPool
+from gateway.upstream.pool import UpstreamPool
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from tests.kit.eventually import always, eventually
 from tests.kit.service import RunningService

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from gateway import upstream_connection
 from gateway.app import OPEN_REQUESTS_MAX
 from gateway.routes import Service
-from gateway.upstream_connection import UpstreamPool
+from gateway.upstream import pool
+from gateway.upstream.pool import UpstreamPool
 from shared.http import client
 from shared.process import logs
 from tests.kit.eventually import eventually
@@ -172,7 +172,7 @@ async def test_an_address_that_swallows_everything_is_told_within_the_deadline(w
 
 async def test_a_restarting_service_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch):
     """Refused is unsent: also a POST waits for the moment in which the service comes back."""
-    monkeypatch.setattr(upstream_connection, "_CONNECT_PAUSES_S", (0.1, 0.3, 0.5, 1.0))
+    monkeypatch.setattr(pool, "_CONNECT_PAUSES_S", (0.1, 0.3, 0.5, 1.0))
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from records_service.audit import handlers as audit
-from records_service.records import renderings
-from records_service.records.renderings import REMEMBERED_BYTES_MAX, RENDERINGS
+from records_service.history import handlers as audit
+from records_service.records import render_cache
+from records_service.records.render_cache import REMEMBERED_BYTES_MAX, RENDERINGS
 from tests.kit.sigma import Caller
 from tests.service.model_world import World, admin, other_world, running, world
 
@@ -35,7 +35,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
         monkeypatch.setattr(module, name, noting)
 
     for name in ("_parsed", "_rendered"):
-        watched(renderings, name)
+        watched(render_cache, name)
     watched(audit, "_render")
     return seen
 
@@ -64,13 +64,13 @@ async def test_a_large_page_says_what_its_records_say_and_is_written_in_a_thread
     world: World, admin: Caller, threads: dict[str, set[int]], monkeypatch: pytest.MonkeyPatch
 ):
     ids = await furnish(world)
-    monkeypatch.setattr(renderings, "REMEMBERED_BYTES_MAX", 0)
+    monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 0)
     editor = await world.role({"*": words("attr-secret")})
     small = {path: (await admin.get(path)).ok() for path in PATHS}
     seen = (await editor.get("/records")).ok()
     assert threads.pop("_rendered") == threads.pop("_render") == {threading.get_ident()}
     threads.clear()
-    monkeypatch.setattr(renderings, "INLINE_BYTES_MAX", 50)
+    monkeypatch.setattr(render_cache, "INLINE_BYTES_MAX", 50)
     monkeypatch.setattr(audit, "INLINE_BYTES_MAX", 50)
     assert {path: (await admin.get(path)).ok() for path in PATHS} == small
     assert (await editor.get("/records")).ok() == seen
@@ -96,7 +96,7 @@ async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound
     assert (await admin.get(path)).ok() == first
     assert not threads
     assert 0 < kept._bytes == sum(map(len, kept._known.values())) < REMEMBERED_BYTES_MAX
-    monkeypatch.setattr(renderings, "REMEMBERED_BYTES_MAX", 10)
+    monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 10)
     (await admin.put(f"/records/{first['items'][0]['id']}", {"values": {}})).ok()
     other = (await admin.get("/records")).ok()
     assert other["total"] == 6

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from records_service.app import create_app
 from records_service.config import Config
-from records_service.lifecycles import store
 from records_service.reactions import keep_workflow
+from records_service.workflow_copies import store
 from shared.database import DATABASE
 from shared.events import WORKFLOW_UPDATED, Event
 from tests.kit import identities

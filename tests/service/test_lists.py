@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from records_service import paging
 from records_service.app import create_app
-from records_service.audit import store as audit
 from records_service.config import Config
-from records_service.records import pages, store
-from records_service.records.pages import LISTS
+from records_service.history import store as audit
+from records_service.paging import LISTS
+from records_service.records import store
 from shared.database import DATABASE, STATEMENT_TIMEOUT_S, Conn, PooledConnection
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -229,7 +230,7 @@ async def test_slow_lists_that_wait_too_long_are_refused(
 async def test_lists_are_quick_again_after_a_while(
     service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pages, "SLOW_FOR_S", 0)
+    monkeypatch.setattr(paging, "SLOW_FOR_S", 0)
     async with slow_history(service):
         asked = asyncio.create_task(admin.get("/audit"))
         await eventually(lambda: bool(service.app[LISTS]._slow_until))
@@ -240,7 +241,7 @@ async def test_lists_are_quick_again_after_a_while(
 async def test_only_the_latest_slow_workspaces_are_remembered(
     service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pages, "SLOW_WORKSPACES_MAX", 1)
+    monkeypatch.setattr(paging, "SLOW_WORKSPACES_MAX", 1)
     other = await furnished(service, "ws-other")
     slow = service.app[LISTS].is_slow
     async with slow_history(service):
@@ -255,8 +256,8 @@ async def test_only_the_latest_slow_workspaces_are_remembered(
 async def test_a_list_has_less_time_than_other_requests(
     service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    assert pages.QUICK_S < pages.LIST_TIMEOUT_S < STATEMENT_TIMEOUT_S
-    monkeypatch.setattr(pages, "LIST_TIMEOUT_S", 0.1)
+    assert paging.QUICK_S < paging.LIST_TIMEOUT_S < STATEMENT_TIMEOUT_S
+    monkeypatch.setattr(paging, "LIST_TIMEOUT_S", 0.1)
     too_long = "The database needs too much time for this request: nothing was changed"
     async with slow_history(service):
         answer = await admin.get("/audit")
@@ -296,7 +297,7 @@ async def test_a_filter_means_what_it_is_called_now(
         else:
             (await admin.post("/schemas", schema)).ok()
 
-    monkeypatch.setattr("records_service.records.pages.PAGE_BYTES_MAX", 1)
+    monkeypatch.setattr("records_service.paging.PAGE_BYTES_MAX", 1)
     assert (await there.get(f"/records?schemaId=x&limit={limit}")).ok()["items"] == []
     assert (await there.get("/records?schemaId=y&limit=1")).ok()["total"] == 2
     assert (await there.get("/records?schemaId=y&limit=2")).status == 400

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from records_service.schemas import blueprint
-from records_service.schemas.blueprint import Blueprint, Blueprints
+from records_service.blueprint import blueprint
+from records_service.blueprint.blueprint import Blueprint, Blueprints
 from tests.service.model_world import World, admin, other_world, running, schema, world
 
 __all__ = ["admin", "other_world", "running", "world"]

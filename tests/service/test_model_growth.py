@@ -11,13 +11,13 @@ import pytest
 
 from records_service.attributes import store as attributes
 from records_service.dimensions import store as dimensions
-from records_service.lifecycles import store as lifecycles
+from records_service.model_objects import commands, searching
+from records_service.model_objects import store as parts
+from records_service.model_objects.searching import Searcher
 from records_service.option_lists import store as option_lists
-from records_service.parts import commands, searching
-from records_service.parts import store as parts
-from records_service.parts.searching import Searcher
 from records_service.permissions import store as permissions
 from records_service.schemas import store as schemas
+from records_service.workflow_copies import store as lifecycles
 from shared.database import Conn
 from shared.identity import Flag
 from tests.kit.eventually import eventually

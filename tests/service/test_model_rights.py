@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from records_service.lifecycles import commands as lifecycles
-from records_service.parts.store import FORMER_ALIASES_MAX
+from records_service.model_objects.store import FORMER_ALIASES_MAX
+from records_service.workflow_copies import commands as lifecycles
 from shared.identity import Flag
 from tests.kit.sigma import Caller, error
 from tests.service.model_world import World, admin, other_world, running, schema, world

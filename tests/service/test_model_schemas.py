@@ -8,7 +8,7 @@ import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
-from records_service.lifecycles import store as lifecycles
+from records_service.workflow_copies import store as lifecycles
 from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.service import Services

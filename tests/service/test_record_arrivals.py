@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.records import arrivals, store
+from records_service.records import store
 from records_service.records.store import Arrival
+from records_service.writes import create_batching
 from shared.errors import ServiceUnavailable
 from shared.events import ENTITY_CREATED, Event
 from shared.http import DEADLINE_HEADER
@@ -74,7 +75,7 @@ async def created(world: World) -> list[Event]:
 
 async def waiting(world: World, number: int) -> None:
     """Until so many creates of the workspace wait for the statement on its way."""
-    found = world.records.app[arrivals.ARRIVALS]
+    found = world.records.app[create_batching.ARRIVALS]
 
     def wait_together() -> bool:
         return number == sum(
@@ -189,8 +190,8 @@ async def test_who_stops_waiting_is_not_stored_and_takes_nobody_along(modelled: 
 async def test_a_statement_takes_no_more_than_it_may(
     modelled: World, held: Held, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(arrivals, "RECORDS_MAX", 3)
-    monkeypatch.setattr(arrivals, "BYTES_MAX", 1_000)
+    monkeypatch.setattr(create_batching, "RECORDS_MAX", 3)
+    monkeypatch.setattr(create_batching, "BYTES_MAX", 1_000)
     first = create(modelled, "A")
     await held.first_is_on_its_way()
     large = {

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from records_service.app import create_app
-from records_service.attributes.uniqueness import Claim
 from records_service.config import Config
-from records_service.parts.commands import take_lock
-from records_service.records import arrivals, commands, store
+from records_service.model_objects.commands import take_lock
+from records_service.records import commands, store
+from records_service.values.unique_keys import Claim
+from records_service.writes import create_batching
 from shared.database import Database
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -114,7 +115,7 @@ async def test_writes_that_wait_for_the_model_leave_connections_to_others(
 async def test_a_create_and_a_delete_of_one_id_do_not_wait_for_each_other(
     admin: Caller, beside: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    for module in (arrivals, commands):
+    for module in (create_batching, commands):
         monkeypatch.setattr(module, "any_stripe", lambda: 0)
     async with beside.transaction() as conn:
         await conn.execute("SELECT FROM usage WHERE stripe = 0 FOR UPDATE")

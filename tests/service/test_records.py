@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
+from records_service import paging
 from records_service.app import create_app
 from records_service.config import Config
-from records_service.parts.commands import take_lock
+from records_service.model_objects.commands import take_lock
 from records_service.permissions import store as roles
-from records_service.records import pages
 from shared.database import DATABASE
 from tests.kit import identities
 from tests.kit.sigma import error
@@ -602,7 +602,7 @@ async def test_history_of_an_earlier_record_keeps_its_own_secrets(service, admin
 async def test_a_page_of_too_many_bytes_is_refused_and_told_what_would_fit(admin, monkeypatch):
     for number in range(4):
         await create(admin, f"ent-{number}", name="x" * 10_000)
-    monkeypatch.setattr(pages, "PAGE_BYTES_MAX", 25_000)
+    monkeypatch.setattr(paging, "PAGE_BYTES_MAX", 25_000)
     too_large = error(
         400,
         "VALIDATION_ERROR",
@@ -621,7 +621,7 @@ async def test_one_item_that_is_larger_than_a_page_is_answered(admin, monkeypatc
     for number in range(2):
         await admin.patch("/records/ent-1/values/name", {"value": f"{number}" * 10_000})
     everything = (await admin.get(path)).ok()
-    monkeypatch.setattr(pages, "PAGE_BYTES_MAX", 5_000)
+    monkeypatch.setattr(paging, "PAGE_BYTES_MAX", 5_000)
     for offset in range(everything["total"] - 1):
         for limit in ("", "&limit=1"):
             page = (await admin.get(f"{path}?offset={offset}{limit}")).ok()
@@ -640,7 +640,7 @@ async def test_a_page_without_a_limit_is_shorter_and_says_so(admin, monkeypatch,
         await create(admin, f"ent-{number}", name="x" * 10_000)
     for number in range(4):
         await admin.patch("/records/ent-0/values/name", {"value": f"{number}" * 5_000})
-    monkeypatch.setattr(pages, "PAGE_BYTES_MAX", 25_000)
+    monkeypatch.setattr(paging, "PAGE_BYTES_MAX", 25_000)
     found, lengths = [], []
     while True:
         page = (await admin.get(f"{path}?offset={len(found)}")).ok()

@@ -15,10 +15,10 @@ from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller, error
 from tests.kit.workspace import workflow_body
+from workflow_service import reconciliation
 from workflow_service.app import create_app
 from workflow_service.config import Config
 from workflow_service.reactions import react
-from workflow_service.workflows import comparison
 
 WORKSPACE = "ws-test"
 IN_USE = error(409, "CONFLICT", "Workflow 'wf-a' is in use and cannot be deleted")
@@ -109,7 +109,7 @@ async def compare(service: RunningService) -> int:
     await service.database.execute(
         "UPDATE workflow_references SET checked_at = checked_at - interval '1 day'"
     )
-    return await comparison.compare(service.app, service.config)
+    return await reconciliation.compare(service.app, service.config)
 
 
 async def test_registering_answers_the_definition(admin: Caller):
@@ -344,7 +344,7 @@ async def test_the_comparison_leaves_young_references_alone(
     service: RunningService, admin: Caller, schemas: Schemas
 ):
     await refer(admin)
-    assert await comparison.compare(service.app, service.config) == 0
+    assert await reconciliation.compare(service.app, service.config) == 0
     assert schemas.asked == []
     assert await references(service) == [("wf-a", 1, None)]
 
@@ -357,7 +357,7 @@ async def test_confirmed_references_are_compared_less_often(
     await service.database.execute(
         "UPDATE workflow_references SET checked_at = checked_at - interval '5 minutes'"
     )
-    await comparison.compare(service.app, service.config)
+    await reconciliation.compare(service.app, service.config)
     assert schemas.asked == []
     # An event was lost, for whatever reason: it does not keep the workflow for ever.
     assert await compare(service) == 1
@@ -385,14 +385,14 @@ async def test_a_comparison_that_holds_does_not_end_the_wait_for_a_later_save(
 async def test_two_workers_compare_each_reference_once(
     service: RunningService, admin: Caller, schemas: Schemas, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(comparison, "BATCH_SIZE", 3)
+    monkeypatch.setattr(reconciliation, "BATCH_SIZE", 3)
     for nth in range(10):
         await refer(admin, f"schema-{nth}")
     await service.database.execute(
         "UPDATE workflow_references SET checked_at = checked_at - interval '1 day'"
     )
     dropped = await asyncio.gather(
-        *(comparison.compare(service.app, service.config) for _ in range(2))
+        *(reconciliation.compare(service.app, service.config) for _ in range(2))
     )
     assert sum(dropped) == 10
     asked = [name for batch in schemas.asked for name in batch]

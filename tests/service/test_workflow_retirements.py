@@ -19,10 +19,10 @@ from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller
 from tests.kit.workspace import workflow_body
 from tests.service.model_world import schema
+from workflow_service import reconciliation
 from workflow_service.app import create_app
+from workflow_service.clients import Neighbours
 from workflow_service.config import Config
-from workflow_service.workflows import comparison
-from workflow_service.workflows.neighbours import Neighbours
 
 WORKFLOW = "wf-life"
 
@@ -66,7 +66,7 @@ class Pair:
         await self.records.database.execute(
             "UPDATE lifecycles SET retired_checked_at = retired_checked_at - interval '1 day'"
         )
-        return await comparison.readmit_abandoned(self.workflows.app, self.workflows.config)
+        return await reconciliation.readmit_abandoned(self.workflows.app, self.workflows.config)
 
     async def hear(self) -> None:
         """The events of all revisions arrive."""
@@ -105,7 +105,7 @@ async def test_what_a_dead_revision_retired_is_taken_back(pair: Pair):
 
 async def test_what_was_retired_just_now_is_left_alone(pair: Pair):
     await pair.die_while_revising()
-    assert await comparison.readmit_abandoned(pair.workflows.app, pair.workflows.config) == 0
+    assert await reconciliation.readmit_abandoned(pair.workflows.app, pair.workflows.config) == 0
     assert await pair.retired() == ["state-draft"]
 
 
@@ -139,13 +139,13 @@ async def test_a_worker_that_lost_the_row_readmits_nothing_of_the_next_revision(
 ):
     """It was stopped before it told what it found; its session ended, and a revision began."""
     await pair.die_while_revising()
-    tell = comparison.readmit_retirement
+    tell = reconciliation.readmit_retirement
 
     async def late(*told: Any) -> bool:
         await pair.die_while_revising()
         return await tell(*told)
 
-    monkeypatch.setattr(comparison, "readmit_retirement", late)
+    monkeypatch.setattr(reconciliation, "readmit_retirement", late)
     assert await pair.compare() == 0
     assert await pair.retired() == ["state-draft"]
 
@@ -171,7 +171,10 @@ async def test_two_workers_take_back_each_retirement_once(pair: Pair):
         "UPDATE lifecycles SET retired_checked_at = retired_checked_at - interval '1 day'"
     )
     taken_back = await asyncio.gather(
-        *(comparison.readmit_abandoned(pair.workflows.app, pair.workflows.config) for _ in range(2))
+        *(
+            reconciliation.readmit_abandoned(pair.workflows.app, pair.workflows.config)
+            for _ in range(2)
+        )
     )
     assert sum(taken_back) == 1
 
@@ -179,10 +182,10 @@ async def test_two_workers_take_back_each_retirement_once(pair: Pair):
 async def test_one_workflow_that_cannot_be_looked_at_holds_up_no_other(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ):
-    tell = comparison.readmit_retirement
+    tell = reconciliation.readmit_retirement
 
     async def unavailable_once(*told: Any) -> bool:
-        monkeypatch.setattr(comparison, "readmit_retirement", tell)
+        monkeypatch.setattr(reconciliation, "readmit_retirement", tell)
         raise ServiceUnavailable
 
     (await pair.modeller.post("/workflows", life("draft") | {"id": "wf-b", "alias": "b"})).ok()
@@ -191,7 +194,7 @@ async def test_one_workflow_that_cannot_be_looked_at_holds_up_no_other(
     await pair.die_while_revising()
     asked = {"states": ["state-draft"], "version": 2}
     (await admin.post("/internal/workflows/wf-b/retire-states", asked)).ok()
-    monkeypatch.setattr(comparison, "readmit_retirement", unavailable_once)
+    monkeypatch.setattr(reconciliation, "readmit_retirement", unavailable_once)
     assert await pair.compare() == 1
     assert await pair.compare() == 1
     assert await pair.compare() == 0

@@ -7,9 +7,9 @@ from typing import Any
 
 from records_service.attributes.model import Attribute, AttributeType, Validation
 from records_service.dimensions.model import Dimension, Segment
-from records_service.lifecycles.model import Lifecycle
 from records_service.option_lists.model import OptionList, OptionValue
 from records_service.schemas.model import Schema
+from records_service.workflow_copies.model import Lifecycle
 
 
 def an_attribute(

@@ -12,7 +12,7 @@ from records_service.option_lists.hierarchy import check_values, values_of
 from records_service.option_lists.model import OptionValueDraft
 from shared.errors import VIOLATIONS_MAX, PermissionDenied, ValidationError, Violation
 from workflow_service.workflows.model import Transition
-from workflow_service.workflows.soundness import check_roles_exist
+from workflow_service.workflows.validation import check_roles_exist
 
 
 def faults(looked_at: list[int]) -> Iterator[Violation]:
@@ -45,7 +45,7 @@ def test_rules_about_long_lists_stop_there(monkeypatch):
         made.append(text)
         return text
 
-    for module in ("auth_service.roles.grants", "workflow_service.workflows.soundness"):
+    for module in ("auth_service.roles.grants", "workflow_service.workflows.validation"):
         monkeypatch.setattr(f"{module}.told", told)
     monkeypatch.setattr("records_service.option_lists.hierarchy.told", told)
     many = 5 * VIOLATIONS_MAX

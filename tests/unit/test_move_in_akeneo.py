@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from deploy.move_in.akeneo import cells
-from deploy.move_in.akeneo.catalogue_plan import plan_of
-from deploy.move_in.akeneo.columns import Role, understand
-from deploy.move_in.akeneo.names import Names, slug
-from deploy.move_in.akeneo.reading import (
+from deploy.importers.akeneo import cells
+from deploy.importers.akeneo.catalogue_plan import plan_of
+from deploy.importers.akeneo.columns import Role, understand
+from deploy.importers.akeneo.names import Names, slug
+from deploy.importers.akeneo.reading import (
     SourceAttribute,
     UnreadableCatalogue,
     read_catalogue,
     read_rows,
 )
-from deploy.move_in.akeneo.rules import attribute_pattern, rules_of
-from deploy.move_in.akeneo.sources import Ledger, Settings
-from deploy.move_in.akeneo.types import Shape
-from deploy.move_in.plan import Kind, Plan, RecordPlan, RefusedRow
+from deploy.importers.akeneo.rules import attribute_pattern, rules_of
+from deploy.importers.akeneo.sources import Ledger, Settings
+from deploy.importers.akeneo.types import Shape
+from deploy.importers.plan import Kind, Plan, RecordPlan, RefusedRow
 
 FILES = {
     "attributes.csv": """\

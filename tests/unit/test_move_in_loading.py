@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from deploy.move_in.client import CannotGoOn, Denied, Fault, Found, Refused, Sigma
-from deploy.move_in.comparing import changed_fields, entries_of, laid_over, unlike, values_over
-from deploy.move_in.loading import _Sending
-from deploy.move_in.plan import Entry, Kind, Problem, RecordPlan
-from deploy.move_in.progress import Progress
-from deploy.move_in.report import PROBLEMS_SHOWN_MAX, Outcome, Place, Report
+from deploy.importers.client import CannotGoOn, Denied, Fault, Found, Refused, Sigma
+from deploy.importers.comparing import changed_fields, entries_of, laid_over, unlike, values_over
+from deploy.importers.loading import _Sending
+from deploy.importers.plan import Entry, Kind, Problem, RecordPlan
+from deploy.importers.progress import Progress
+from deploy.importers.report import PROBLEMS_SHOWN_MAX, Outcome, Place, Report
 
 EN, FR = {"dim-locale": "seg-en"}, {"dim-locale": "seg-fr"}
 

@@ -62,9 +62,9 @@ BOUNDED = {
     "records_service/attributes/guards.py": {"expected[0]", "js_type(value)"},
     "records_service/dimensions/commands.py": {"draft.id"},
     "records_service/option_lists/hierarchy.py": {"parent"},
-    "records_service/records/changes.py": {"alias"},
-    "records_service/records/lifecycle.py": {"start"},
-    "records_service/records/validation.py": {
+    "records_service/writes/changes.py": {"alias"},
+    "records_service/transitions/decisions.py": {"start"},
+    "records_service/values/validation.py": {
         "alias",
         "expected",
         "js_type(value)",
@@ -77,7 +77,7 @@ BOUNDED = {
     "shared/http/requests.py": {"name"},
     "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
     "workflow_service/workflows/gates.py": {"start", "target"},
-    "workflow_service/workflows/soundness.py": {"dotted"},
+    "workflow_service/workflows/validation.py": {"dotted"},
 }
 # For operators and for PostgreSQL, not for who sent a request.
 NO_MESSAGES = (

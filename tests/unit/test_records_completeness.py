@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from records_service.attributes.model import AttributeType, Guard, GuardOperator
-from records_service.records import completeness as module
-from records_service.records.completeness import Resolution, completeness, holds, is_empty
-from records_service.records.scopes import completed, resolve
+from records_service.values import completeness as module
+from records_service.values.completeness import Resolution, completeness, holds, is_empty
+from records_service.values.scopes import completed, resolve
 from tests.unit.model_builders import an_attribute
 
 LANGUAGE, MARKET = "dim-language", "dim-market"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from records_service.attributes.model import AttributeType, SubAttribute, Validation
+from records_service.blueprint.blueprint import Blueprint
+from records_service.blueprint.compiled_schema import RecordRules, compile_rules, rules_of
 from records_service.option_lists.model import OptionValue
-from records_service.records.rules import RecordRules, compile_rules, rules_of
-from records_service.schemas.blueprint import Blueprint
 from tests.unit.model_builders import a_lifecycle, a_schema, an_attribute, an_option_list
 
 

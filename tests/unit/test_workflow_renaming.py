@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from records_service.lifecycles.model import State as Judged
+from records_service.workflow_copies.model import State as Judged
 from workflow_service.workflows.model import ATTRIBUTES_MAX, State
 from workflow_service.workflows.renaming import attribute_named
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import ValidationError
 from workflow_service.workflows.model import WorkflowDraft
-from workflow_service.workflows.soundness import (
+from workflow_service.workflows.validation import (
     attribute_names,
     check_roles_exist,
     keeping_ids,

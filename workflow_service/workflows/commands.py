@@ -26,12 +26,13 @@ from shared.events import Event
 from shared.http.versions import Versions, check_version
 from shared.ids import check_same_id, new_id
 from shared.messaging import news, outbox
-from workflow_service.workflows import references, store
+from workflow_service.clients import Neighbours
+from workflow_service.references import store as references
+from workflow_service.workflows import store
 from workflow_service.workflows.counting import check_counting, required_names
 from workflow_service.workflows.model import Workflow, WorkflowDraft
-from workflow_service.workflows.neighbours import Neighbours
 from workflow_service.workflows.renaming import attribute_named
-from workflow_service.workflows.soundness import (
+from workflow_service.workflows.validation import (
     Sound,
     attribute_names,
     check_roles_exist,

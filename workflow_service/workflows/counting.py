@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from shared.errors import PermissionDenied, Violation
 from workflow_service.workflows.model import State, Transition
-from workflow_service.workflows.soundness import Sound
+from workflow_service.workflows.validation import Sound
 
 
 def required_names(states: Iterable[State]) -> list[str]:

@@ -22,6 +22,7 @@ from shared.http import (
 )
 from shared.http.versions import if_match
 from shared.identity import Flag, Permission
+from workflow_service.clients import ASKERS, Neighbours
 from workflow_service.workflows import commands, gates, store
 from workflow_service.workflows.commands import WORKFLOWS_MAX
 from workflow_service.workflows.definitions import DEFINITIONS
@@ -32,7 +33,6 @@ from workflow_service.workflows.model import (
     Workflow,
     WorkflowDraft,
 )
-from workflow_service.workflows.neighbours import ASKERS, Neighbours
 
 WORKFLOWS_TOLD_MAX = 3
 

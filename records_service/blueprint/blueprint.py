@@ -1,0 +1,211 @@
+"""The compiled data model of a workspace, at one version; records are validated against it.
+
+A process keeps one blueprint per workspace. Whoever reads a record reads the model's version with
+it, and asks for the blueprint of that version: so a change made through any process is seen by the
+next request of every other, without a message between them (docs/adr/0002).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+
+from records_service.attributes.model import Attribute
+from records_service.dimensions.model import Dimension
+from records_service.model_objects.model import Part
+from records_service.option_lists.model import OptionList
+from records_service.option_lists.store import WITH_VALUES
+from records_service.schemas.model import Schema
+from records_service.workflow_copies.model import Lifecycle
+from shared.database import Database, Record
+from shared.process.offload import in_thread
+
+WORKSPACES_MAX = 512
+BYTES_MAX = 128 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """One version of one workspace's model.
+
+    `compiled` is where its users keep what they derive of a schema, `compiling` what they are
+    deriving, and `checks` what they derive of an attribute.
+    """
+
+    workspace_id: str
+    version: int
+    dimensions: Mapping[str, Dimension]
+    option_lists: Mapping[str, OptionList]
+    attributes: Mapping[str, Attribute]
+    schemas: Mapping[str, Schema]
+    lifecycles: Mapping[str, Lifecycle]
+    former_aliases: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
+    bytes: int = 0
+    """Of the model as it is stored; in memory it takes several times as much."""
+    compiled: dict[str, Any] = field(default_factory=dict, compare=False)
+    compiling: dict[str, asyncio.Future[Any]] = field(default_factory=dict, compare=False)
+    checks: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+class Blueprints:
+    """The blueprints this process has; those of the least recently used workspaces go first."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Blueprint] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[Blueprint]] = {}
+
+    def known(self, workspace_id: str) -> Blueprint | None:
+        """The newest blueprint that this process has, which may be old."""
+        return self._known.get(workspace_id)
+
+    async def get(self, db: Database, workspace_id: str) -> Blueprint:
+        """The blueprint in force now."""
+        version = await db.fetchval(
+            "SELECT version FROM models WHERE workspace_id = $1", workspace_id
+        )
+        return await self.at(db, workspace_id, version or 0)
+
+    async def at(self, db: Database, workspace_id: str, version: int) -> Blueprint:
+        """The blueprint of this version, or of a newer one if that is in force by now."""
+        known = self._known.get(workspace_id)
+        while known is None or known.version < version:
+            task = self._loading.get(workspace_id)
+            if task is None:
+                task = asyncio.create_task(self._load(db, workspace_id))
+                self._loading[workspace_id] = task
+            # Loaded once, however many ask; who goes away does not stop it for the others.
+            known = await asyncio.shield(task)
+        if workspace_id in self._known:
+            self._known.move_to_end(workspace_id)
+        return known
+
+    async def _load(self, db: Database, workspace_id: str) -> Blueprint:
+        """Load and keep in one step: in between, nobody may find neither and load again."""
+        try:
+            blueprint = await load(db, workspace_id, self._known.get(workspace_id))
+            self._known[workspace_id] = blueprint
+        finally:
+            del self._loading[workspace_id]
+        size = sum(known.bytes for known in self._known.values())
+        while len(self._known) > 1 and (len(self._known) > WORKSPACES_MAX or size > BYTES_MAX):
+            _, oldest = self._known.popitem(last=False)
+            size -= oldest.bytes
+        return blueprint
+
+
+BLUEPRINTS = web.AppKey("blueprints", Blueprints)
+
+
+async def load(db: Database, workspace_id: str, known: Blueprint | None = None) -> Blueprint:
+    """Read the whole model in one statement, so that all of it is of one moment.
+
+    What `known` has is taken from there unless it was written since: a change of one attribute
+    among hundreds costs one body and a list of ids. What is read is parsed beside the event loop,
+    which a large model would hold for seconds.
+    """
+    rows = await db.fetch(
+        f"""
+        SELECT 'model' AS kind, '' AS id, NULL AS alias, bytes::text AS body, version,
+               NULL::timestamptz AS created_at, NULL::timestamptz AS updated_at,
+               NULL::text[] AS retired
+          FROM models WHERE workspace_id = $1
+         UNION ALL
+        SELECT 'lifecycle', workflow_id, NULL, definition::text, version, NULL, NULL, retired
+          FROM lifecycles WHERE workspace_id = $1
+         UNION ALL
+        SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
+               version, created_at, updated_at, NULL
+          FROM dimensions WHERE workspace_id = $1
+         UNION ALL
+        SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN ({WITH_VALUES})::text END,
+               version, created_at, updated_at, NULL
+          FROM option_lists p WHERE workspace_id = $1
+         UNION ALL
+        SELECT 'attribute', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
+               version, created_at, updated_at, NULL
+          FROM attributes WHERE workspace_id = $1
+         UNION ALL
+        SELECT 'schema', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
+               version, created_at, updated_at, NULL
+          FROM schemas WHERE workspace_id = $1
+         UNION ALL
+        SELECT kind, id, alias, NULL, NULL, NULL, NULL, NULL
+          FROM former_aliases
+         WHERE workspace_id = $1
+           AND (kind, id) IN (SELECT 'attributes', id FROM attributes WHERE workspace_id = $1
+                               UNION ALL
+                              SELECT 'schemas', id FROM schemas WHERE workspace_id = $1)
+        """,  # noqa: S608 - WITH_VALUES is a constant
+        workspace_id,
+        known.version if known else 0,
+    )
+    return await in_thread(
+        _parsed, workspace_id, rows, known or Blueprint(workspace_id, 0, {}, {}, {}, {}, {})
+    )
+
+
+def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blueprint:
+    version = size = 0
+    dimensions: dict[str, Dimension] = {}
+    option_lists: dict[str, OptionList] = {}
+    attributes: dict[str, Attribute] = {}
+    schemas: dict[str, Schema] = {}
+    lifecycles: dict[str, Lifecycle] = {}
+    former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
+    for row in rows:
+        match row["kind"]:
+            case "model":
+                version, size = row["version"], int(row["body"])
+            case "lifecycle":
+                lifecycles[row["id"]] = Lifecycle.parse(orjson.loads(row["body"]), row["retired"])
+            case "dimension":
+                _take(row, known.dimensions, Dimension.parse, dimensions)
+            case "option_list":
+                _take(row, known.option_lists, OptionList.parse, option_lists)
+            case "attribute":
+                _take(row, known.attributes, Attribute.parse, attributes)
+            case "schema":
+                _take(row, known.schemas, Schema.parse, schemas)
+            case table:
+                key = table, row["id"]
+                former_aliases[key] = (*former_aliases.get(key, ()), row["alias"])
+    return Blueprint(
+        workspace_id=workspace_id,
+        version=version,
+        bytes=size,
+        dimensions=dimensions,
+        option_lists=option_lists,
+        attributes=attributes,
+        schemas=schemas,
+        lifecycles=lifecycles,
+        former_aliases=former_aliases,
+    )
+
+
+def _take(
+    row: Record, known: Mapping[str, T], parse: Callable[[Part], T], found: dict[str, T]
+) -> None:
+    """The part of a row: a row without body was not written since `known` was read."""
+    part_id, body = row["id"], row["body"]
+    if body is None:
+        found[part_id] = known[part_id]
+    else:
+        found[part_id] = parse(
+            Part(
+                part_id,
+                row["alias"],
+                orjson.loads(body),
+                row["version"],
+                row["created_at"],
+                row["updated_at"],
+            )
+        )

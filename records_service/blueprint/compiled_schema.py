@@ -1,0 +1,222 @@
+"""The compiled rules of a schema for its records, built once per model version.
+
+A request may name an attribute by alias or id. Inside this service an attribute is always known by
+its id, so that renaming it costs nothing; only answers and events contain aliases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from records_service.attributes.model import ATTRIBUTE, Attribute
+from records_service.blueprint.blueprint import Blueprint
+from records_service.model_objects.model import Kind
+from records_service.permissions.rules import AttributePermission, Names, Role, permission
+from records_service.schemas.model import SCHEMA, Schema
+from records_service.values.relations import Relations, relations_of
+from records_service.values.validation import EntriesCheck, compile_check
+from records_service.workflow_copies.model import Lifecycle, State
+from shared.errors import NotFound
+from shared.process.offload import in_thread
+
+VIEWS_PER_SCHEMA_MAX = 512
+SCHEMAS_COMPILED_MAX = 1_000
+"""Of one workspace; those that were made ready first go first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Access:
+    """What one role sees and may change in one state of one schema's records.
+
+    There is one object per schema version, role version and state, compared by identity.
+    """
+
+    visible: Mapping[str, str]
+    """Attribute id -> alias, in the schema's order."""
+    writable: frozenset[str]
+    judged: frozenset[str]
+    """The visible attributes about which completeness tells nothing hidden."""
+    sees_all: bool
+
+
+NOTHING = Access(visible={}, writable=frozenset(), judged=frozenset(), sees_all=False)
+"""What is seen by a caller who may not read."""
+
+
+@dataclass(slots=True)
+class RecordRules:
+    """One schema at one version of the model."""
+
+    schema: Schema
+    attributes: Mapping[str, Attribute]
+    ids_by_name: Mapping[str, str]
+    names: Names
+    """What the schema may be called in a role."""
+    names_of: Mapping[str, Names]
+    """Attribute id -> what it may be called in a role or a state's list."""
+    checks: Mapping[str, EntriesCheck]
+    relations: Relations
+    required_relations: tuple[str, ...]
+    """Those attributes among `relations` that a write cannot empty."""
+    unique_ids: frozenset[str]
+    lifecycle: Lifecycle | None
+    default_scope: Mapping[str, str]
+    _access: dict[tuple[str | None, int, str | None], Access] = field(default_factory=dict)
+
+    def required_in(self, state: State | None) -> list[Attribute]:
+        """The attributes that count for completeness in a state, in the schema's order.
+
+        Those that the state hides do not count. Only an id takes one out: an alias, which may pass
+        to another attribute, opens no gate.
+        """
+        if state is None:
+            return [each for each in self.attributes.values() if each.validation.required]
+        listed = self._named(state.required)
+        return [
+            attribute
+            for attribute in self.attributes.values()
+            if (attribute.validation.required or attribute.id in listed)
+            and attribute.id not in state.hidden
+        ]
+
+    def read_only_in(self, state: State | None) -> frozenset[str]:
+        """The attributes that nobody may write while a record is in this state."""
+        return frozenset() if state is None else self._named(state.read_only)
+
+    def state_of(self, state_id: str | None) -> State | None:
+        """The state, or None where the schema has no workflow or it does not know the state."""
+        if self.lifecycle is None or state_id is None:
+            return None
+        return self.lifecycle.states.get(state_id)
+
+    def access(self, role: Role | None, state_id: str | None) -> Access:
+        """What a role may do here; `role` None stands for an unrestricted caller.
+
+        A state's `hidden` list applies to everyone except unrestricted callers.
+        """
+        key = (None, 0, None) if role is None else (role.id, role.version, state_id)
+        known = self._access.get(key)
+        if known is None:
+            if len(self._access) >= VIEWS_PER_SCHEMA_MAX:
+                self._access.clear()
+            known = self._access[key] = self._work_out_access(role, state_id)
+        return known
+
+    def _work_out_access(self, role: Role | None, state_id: str | None) -> Access:
+        state = None if role is None else self.state_of(state_id)
+        hidden = frozenset[str]() if state is None else self._named(state.hidden)
+        words = {
+            attribute_id: AttributePermission.HIDDEN
+            if attribute_id in hidden
+            else permission(role, self.names, self.names_of[attribute_id])
+            for attribute_id in self.attributes
+        }
+        visible = {
+            attribute_id: self.attributes[attribute_id].alias
+            for attribute_id, word in words.items()
+            if word is not AttributePermission.HIDDEN
+        }
+        return Access(
+            visible=visible,
+            writable=frozenset(
+                name for name, word in words.items() if word is AttributePermission.WRITE
+            ),
+            # Whether a guarded attribute counts tells of the value that its guard looks at, unless
+            # the schema does not have that one: then no guard sees a value of it.
+            judged=frozenset(
+                attribute_id
+                for attribute_id in visible
+                if all(
+                    guard.attribute_id in visible or guard.attribute_id not in self.attributes
+                    for guard in self.attributes[attribute_id].guards
+                )
+            ),
+            sees_all=len(visible) == len(words),
+        )
+
+    def _named(self, listed: frozenset[str]) -> frozenset[str]:
+        """The ids of all attributes that a state's list names by id, alias or former alias."""
+        if not listed:
+            return frozenset()
+        return frozenset(
+            attribute_id
+            for attribute_id, names in self.names_of.items()
+            if attribute_id in listed or not listed.isdisjoint(names.aliases)
+        )
+
+
+async def rules_of(blueprint: Blueprint, schema_id: str) -> RecordRules:
+    """The rules of a schema, or `NotFound`; made once per blueprint, beside the event loop.
+
+    Five hundred attributes of two hundred fields each take a second.
+    """
+    known: RecordRules | None = blueprint.compiled.get(schema_id)
+    if known is not None:
+        return known
+    making = blueprint.compiling.get(schema_id)
+    if making is None:
+        making = asyncio.ensure_future(in_thread(compile_rules, blueprint, schema_id))
+        blueprint.compiling[schema_id] = making
+
+        def made(_: asyncio.Future[RecordRules]) -> None:
+            del blueprint.compiling[schema_id]
+
+        making.add_done_callback(made)
+    # Made once, however many ask; who goes away does not stop it for the others.
+    rules: RecordRules = await asyncio.shield(making)
+    return rules
+
+
+def compile_rules(blueprint: Blueprint, schema_id: str) -> RecordRules:
+    """Make the rules of a schema ready, and keep them in the blueprint, or `NotFound`."""
+    schema = blueprint.schemas.get(schema_id)
+    if schema is None:
+        raise NotFound.of("Schema", schema_id)
+    rules = _compile(blueprint, schema)
+    while len(blueprint.compiled) >= SCHEMAS_COMPILED_MAX:
+        blueprint.compiled.pop(next(iter(blueprint.compiled)), None)
+    blueprint.compiled[schema_id] = rules
+    return rules
+
+
+def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
+    attributes = {
+        attribute_id: blueprint.attributes[attribute_id]
+        for attribute_id in schema.attribute_ids
+        if attribute_id in blueprint.attributes
+    }
+    return RecordRules(
+        schema=schema,
+        attributes=attributes,
+        ids_by_name={
+            # An alias that is also another attribute's id means the alias: data speak aliases.
+            **{attribute_id: attribute_id for attribute_id in attributes},
+            **{attribute.alias: attribute.id for attribute in attributes.values()},
+        },
+        names=_names(blueprint, SCHEMA, schema),
+        names_of={i: _names(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
+        checks={attribute.id: _check_of(blueprint, attribute) for attribute in attributes.values()},
+        relations={i: found for i, each in attributes.items() if (found := relations_of(each))},
+        required_relations=tuple(
+            i for i, each in attributes.items() if each.validation.required and relations_of(each)
+        ),
+        unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
+        lifecycle=blueprint.lifecycles.get(schema.workflow_id or ""),
+        default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
+    )
+
+
+def _names(blueprint: Blueprint, kind: Kind, part: Attribute | Schema) -> Names:
+    return Names(part.id, (part.alias, *blueprint.former_aliases.get((kind.table, part.id), ())))
+
+
+def _check_of(blueprint: Blueprint, attribute: Attribute) -> EntriesCheck:
+    """The check of an attribute, shared by all schemas that contain it."""
+    known = blueprint.checks.get(attribute.id)
+    if known is None:
+        known = compile_check(attribute, blueprint.dimensions, blueprint.option_lists)
+        blueprint.checks[attribute.id] = known
+    check: EntriesCheck = known
+    return check

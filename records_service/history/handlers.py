@@ -1,0 +1,162 @@
+"""The history over HTTP: of one record for its readers, of the workspace for administrators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from records_service.history import store
+from records_service.history.model import AuditFilter, AuditPage, Entry
+from records_service.paging import LISTS
+from records_service.permissions.roles import role_of
+from records_service.records.loading import see
+from records_service.records.render_cache import INLINE_BYTES_MAX
+from shared.database import DATABASE, Record
+from shared.errors import NotFound, PermissionDenied
+from shared.http import Page, Routes, identity_of, json_response, read_query, to_json
+from shared.identity import Permission
+from shared.process.offload import OFFLOAD
+
+routes = Routes(
+    tag="Audit",
+    about="The history of records: every change, with its author and the values before and after.",
+    examples={"id": "ent-coastal-wb"},
+    parameters={"id": "Id of the record."},
+)
+
+
+@routes.get(
+    "/api/v1/records/{id}/audit",
+    permission=Permission.READ,
+    query=Page,
+    answers=AuditPage,
+    summary="List the history of a record",
+    errors=(NotFound,),
+)
+async def list_record_history(request: web.Request) -> web.StreamResponse:
+    """The changes of one record, newest first, without attributes that are hidden from the caller.
+
+    An update that changed only hidden attributes is neither listed nor counted.
+    An earlier record with the same id is part of the history for administrators and API keys.
+    """
+    identity = identity_of(request)
+    asked = read_query(request, Page)
+    role = await role_of(request)
+    seen = await see(request.app, identity.workspace_id, request.match_info["id"])
+    visible = seen.rules.access(role, seen.record.state_id).visible
+    rows, total, limit = await _page(
+        request,
+        asked,
+        record_id=seen.record.id,
+        # What was hidden in an earlier record was decided by rules that are gone.
+        only_latest_record=role is not None,
+        # An entry without changes would tell when something hidden changed, and by whom.
+        visible=None if role is None else visible,
+    )
+
+    def is_shown(attribute_id: str) -> bool:
+        # What has left the schema is bound by no state's list any more, so only those see it from
+        # whom nothing is hidden.
+        return attribute_id in visible or (
+            role is None and attribute_id not in seen.rules.attributes
+        )
+
+    return json_response(
+        {
+            "items": await _rendered(request, rows, is_shown),
+            "total": total,
+            "offset": asked.offset,
+            "limit": limit,
+        }
+    )
+
+
+@routes.get(
+    "/api/v1/audit",
+    permission=Permission.READ,
+    role="`role-admin`",
+    query=AuditFilter,
+    answers=AuditPage,
+    summary="List the history of the workspace",
+)
+async def list_workspace_history(request: web.Request) -> web.StreamResponse:
+    """The changes of all records, newest first, including deleted ones."""
+    identity = identity_of(request)
+    if not identity.unrestricted:
+        raise PermissionDenied.because("Only the role 'role-admin' and API keys can do this")
+    asked = read_query(request, AuditFilter)
+    rows, total, limit = await _page(
+        request, asked, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
+    )
+    return json_response(
+        {
+            "items": await _rendered(request, rows, lambda _: True),
+            "total": total,
+            "offset": asked.offset,
+            "limit": limit,
+        }
+    )
+
+
+async def _page(
+    request: web.Request, asked: Page, **filters: Any
+) -> tuple[Sequence[Record], int, int]:
+    """The entries of one page, how many there are in all, and the limit of the page.
+
+    `filters` are those of `store.page`.
+    """
+    workspace_id = identity_of(request).workspace_id
+    return await request.app[LISTS].read(
+        request.app[DATABASE],
+        workspace_id,
+        partial(
+            store.page,
+            workspace_id=workspace_id,
+            offset=asked.offset,
+            limit=asked.limit,
+            limit_is_asked=asked.limit_is_asked,
+            **filters,
+        ),
+    )
+
+
+async def _rendered(
+    request: web.Request, rows: Sequence[Record], is_shown: Callable[[str], bool]
+) -> orjson.Fragment:
+    """The entries as a JSON array, written beside the event loop where they are large together."""
+    is_large = sum(len(row["changes"]) for row in rows) > INLINE_BYTES_MAX
+    share = identity_of(request).workspace_id
+    return orjson.Fragment(
+        await request.app[OFFLOAD].run_if(is_large, share, _render, rows, is_shown)
+    )
+
+
+def _render(rows: Sequence[Record], is_shown: Callable[[str], bool]) -> bytes:
+    items = []
+    for row in rows:
+        entry = store.entry(row)
+        changes = [change for change in entry.changes if is_shown(change["attributeId"])]
+        items.append(to_json(_shown(entry, changes)))
+    return b"[%b]" % b",".join(items)
+
+
+def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    is_transition = entry.action == "transition"
+    return {
+        "id": f"aud-{entry.id}",
+        "entityId": entry.record_id,
+        "action": entry.action,
+        "userId": entry.user_id,
+        "timestamp": entry.at,
+        "changes": [
+            {name: change[name] for name in ("attribute", "scope", "oldValue", "newValue")}
+            for change in changes
+        ],
+        "fromStateId": entry.from_state_id if is_transition else None,
+        "toStateId": entry.to_state_id if is_transition else None,
+        "comment": entry.comment if is_transition else None,
+    }

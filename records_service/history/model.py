@@ -1,0 +1,97 @@
+"""One entry of the history of a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import TypeAliasType
+
+from records_service.dimensions.model import Scope
+from shared.http import Page
+from shared.http.shapes import Shape
+
+AuditAction = TypeAliasType(
+    "AuditAction",
+    Annotated[
+        Literal["create", "update", "delete", "transition"],
+        Field(description="What happened to a record."),
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What happened once; `changes` are those of records_service.writes.changes."""
+
+    id: int
+    record_id: str
+    action: str
+    user_id: str
+    at: datetime
+    changes: list[dict[str, Any]]
+    from_state_id: str | None
+    to_state_id: str | None
+    comment: str | None
+
+
+class AuditFilter(Page):
+    """Which part of the history of the workspace to show."""
+
+    entity_id: str | None = Field(default=None, alias="entityId")
+    """Only changes of this record."""
+    user_id: str | None = Field(default=None, alias="userId")
+    """Only changes by this user or API key."""
+    action: AuditAction | None = None
+    """Only changes of this kind."""
+
+
+class AuditChangeAnswer(Shape):
+    """One value before and after."""
+
+    attribute: str
+    """Alias of the attribute at that time."""
+    scope: Scope
+    """The scope of the value."""
+    old_value: Any = Field(alias="oldValue")
+    """The value before; null for none."""
+    new_value: Any = Field(alias="newValue")
+    """The value after; null for none."""
+
+
+class AuditEntryAnswer(Shape):
+    """One change of one record."""
+
+    id: str
+    """The id. It never changes."""
+    entity_id: str = Field(alias="entityId")
+    """Id of the record."""
+    action: AuditAction
+    """What happened."""
+    user_id: str = Field(alias="userId")
+    """Id of the user or API key that made the change."""
+    timestamp: datetime
+    """When it happened."""
+    changes: list[AuditChangeAnswer]
+    """The values that changed."""
+    from_state_id: str | None = Field(alias="fromStateId")
+    """Id of the state before. For `transition`."""
+    to_state_id: str | None = Field(alias="toStateId")
+    """Id of the state after. For `transition`."""
+    comment: str | None
+    """The caller's comment. For `transition`."""
+
+
+class AuditPage(Shape):
+    """One page of history, newest first."""
+
+    items: list[AuditEntryAnswer]
+    """The changes."""
+    total: int
+    """The total number of items."""
+    offset: int
+    """The number of items that were skipped."""
+    limit: int
+    """The maximum number of items in `items`."""

@@ -1,0 +1,103 @@
+"""Reads the history; the statements that change records write it (records/store.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import orjson
+
+from records_service import paging
+from records_service.history.model import Entry
+from shared.database import Conn, Record
+
+
+async def page(
+    conn: Conn,
+    workspace_id: str,
+    *,
+    record_id: str | None = None,
+    only_latest_record: bool = False,
+    visible: Collection[str] | None = None,
+    user_id: str | None = None,
+    action: str | None = None,
+    offset: int,
+    limit: int,
+    limit_is_asked: bool,
+) -> tuple[list[Record], int, int]:
+    """Rows for `entry`, newest first, how many there are in all, and the page's limit.
+
+    `only_latest_record` leaves out earlier records that had the id of this one, `visible` updates
+    that changed none of these attributes. Raises `ValidationError` for a page of too many bytes
+    whose limit was asked for; it is shorter where the limit is the default.
+    """
+    where = ["workspace_id = $1"]
+    arguments: list[Any] = [workspace_id]
+    for column, value in (("record_id", record_id), ("user_id", user_id), ("action", action)):
+        if value is not None:
+            arguments.append(value)
+            where.append(f"{column} = ${len(arguments)}")
+    if only_latest_record:
+        arguments.append(record_id)
+        where.append(
+            "id > coalesce((SELECT max(id) FROM audit WHERE workspace_id = $1"  # noqa: S608
+            f" AND record_id = ${len(arguments)} AND action = 'delete'), 0)"
+        )
+    if visible is not None:
+        arguments.append(list(visible))
+        where.append(
+            "(action <> 'update' OR EXISTS (SELECT FROM json_array_elements(changes) AS change"
+            f" WHERE change ->> 'attributeId' = ANY(${len(arguments)}::text[])))"
+        )
+    condition = " AND ".join(where)
+    offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))
+    rows = await conn.fetch(
+        f"""
+        WITH wanted AS MATERIALIZED (
+            -- The changes of the entries before the page are not looked at.
+            SELECT id FROM audit
+             WHERE {condition}
+             ORDER BY id DESC
+            OFFSET {offset_} LIMIT {limit_}
+        ), found AS (
+            SELECT count(*) AS rows FROM wanted
+        ), entry AS (
+            SELECT a.*
+              FROM wanted w
+             CROSS JOIN LATERAL (
+                   SELECT id, record_id, action, user_id, at, changes,
+                          from_state_id, to_state_id, comment
+                     FROM audit
+                    WHERE workspace_id = $1 AND id = w.id
+                    LIMIT 1  -- One by one, as in records/store.py.
+             ) a
+        )
+        SELECT e.id, e.record_id, e.action, e.user_id, e.at,
+               -- The first is always there, as in records/store.py.
+               CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
+                         <= {bytes_max}
+                      OR sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
+                         = octet_length(e.changes::text)
+                    THEN e.changes::text END AS changes,
+               e.from_state_id, e.to_state_id, e.comment, head.total
+          FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)
+                            THEN {offset_} + f.rows
+                            ELSE (SELECT count(*) FROM audit WHERE {condition}) END AS total
+                  FROM found f) head
+          LEFT JOIN entry e ON true
+         ORDER BY e.id DESC
+        """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
+        *arguments,
+        offset,
+        limit,
+        paging.PAGE_BYTES_MAX,
+    )
+    found = [row for row in rows if row["id"] is not None]
+    fit = paging.fitting([row["changes"] for row in found], limit_is_asked=limit_is_asked)
+    return found[:fit], rows[0]["total"], fit if fit < len(found) else limit
+
+
+def entry(row: Record) -> Entry:
+    """What a row says; its changes are text."""
+    fields = {name: row[name] for name in Entry.__dataclass_fields__}
+    return Entry(**{**fields, "changes": orjson.loads(row["changes"])})

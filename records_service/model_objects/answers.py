@@ -1,0 +1,85 @@
+"""A part over HTTP, with its version as `ETag`.
+
+What is not there is null in every answer, at every depth, and never left out: a client's types then
+have one kind of optional field. A body keeps only what is said, so the rest comes from the model
+that describes the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from typing import Any, get_args
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel
+
+from records_service.model_objects.model import Kind, Part
+from shared.database import Record
+from shared.database.listing import Render
+from shared.http import to_json, versioned_response
+
+_Shape = type[BaseModel]
+
+
+def answer(part: Part, shape: _Shape) -> web.Response:
+    """A part that is there."""
+    return versioned_response(shown(part, shape), part.version)
+
+
+def created(kind: Kind, part: Part, shape: _Shape) -> web.Response:
+    """A new part, and where it is from now on."""
+    return versioned_response(
+        shown(part, shape), part.version, status=201, location=f"{kind.path}/{part.id}"
+    )
+
+
+def shown(part: Part, shape: _Shape) -> dict[str, Any]:
+    """The public object, with every field that its answer has."""
+    return _filled(part.shown(), shape)
+
+
+def rendered_as(shape: _Shape) -> Render:
+    """How a row of a list is written, its body being text."""
+    return partial(_rendered, shape)
+
+
+def _rendered(shape: _Shape, row: Record) -> bytes:
+    part = Part(
+        row["id"],
+        row["alias"],
+        orjson.loads(row["body"]),
+        row["version"],
+        row["created_at"],
+        row["updated_at"],
+    )
+    return to_json(shown(part, shape))
+
+
+def _filled(told: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:
+    return {
+        name: _filled_field(told.get(name), inner) if inner else told.get(name)
+        for name, inner in _fields(shape)
+    }
+
+
+def _filled_field(told: Any, inner: _Shape) -> Any:
+    if isinstance(told, list):
+        return [_filled(one, inner) for one in told]
+    return told if told is None else _filled(told, inner)
+
+
+@lru_cache(maxsize=64)
+def _fields(shape: _Shape) -> tuple[tuple[str, _Shape | None], ...]:
+    """Every public name, and the model of what is inside it, if that has one."""
+    return tuple(
+        (info.alias or name, _model_in(info.annotation))
+        for name, info in shape.model_fields.items()
+    )
+
+
+def _model_in(annotation: Any) -> _Shape | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for one in get_args(annotation) if (found := _model_in(one))), None)

@@ -1,0 +1,117 @@
+"""Changes of the data model: one transaction under the model lock, with its event."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from records_service.model_objects.model import Part
+from shared.database import DATABASE, Conn
+from shared.errors import LimitExceeded
+from shared.events import Event
+from shared.messaging import outbox
+from shared.process.turns import Turns
+
+SOURCE = "/records_service"
+
+MODELLERS = web.AppKey("modellers", Turns)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """What the model of a workspace has, or may have: dimensions, lists and so on; their bytes."""
+
+    objects: int
+    bytes: int
+
+
+MODEL_SIZE_MAX = web.AppKey("model_size_max", ModelSize)
+
+
+async def take_lock(conn: Conn, workspace_id: str) -> ModelSize:
+    """Lock the model row of the workspace until commit, raise its version, return its size.
+
+    This must be the first statement of every transaction that changes the model (docs/adr/0002): a
+    transaction that took another lock first could deadlock with one that waits for that lock.
+    """
+    row = await conn.fetchrow(
+        """
+        INSERT INTO models AS m (workspace_id, version)
+        VALUES ($1, 1)
+            ON CONFLICT (workspace_id)
+            DO UPDATE SET version = m.version + 1
+        RETURNING objects, bytes
+        """,
+        workspace_id,
+    )
+    assert row is not None
+    return ModelSize(row["objects"], row["bytes"])
+
+
+@asynccontextmanager
+async def changing_model(
+    app: web.Application,
+    workspace_id: str,
+    first: Callable[[Conn], Awaitable[None]] | None = None,
+    *,
+    judge: Callable[[Conn], Awaitable[object]] | None = None,
+) -> AsyncIterator[Conn]:
+    """A transaction that holds the model lock; the relay is woken when it has committed.
+
+    One of a workspace at a time in each process: those who wait for the lock hold no connection.
+    What is done `first` keeps no writer of records waiting. `judge` raises what forbids the change;
+    it runs before the transaction, too, so that its `Searcher` has little left to do under the
+    lock, where the caller asks it again. Raises `LimitExceeded`, with nothing
+    changed, when the model has grown beyond its bounds.
+    """
+    async with app[MODELLERS].of(workspace_id):
+        if judge is not None:
+            async with app[DATABASE].acquire() as conn:
+                await judge(conn)
+        async with app[DATABASE].transaction() as conn:
+            if first is not None:
+                await first(conn)
+            before = await take_lock(conn, workspace_id)
+            yield conn
+            await _check_size(conn, workspace_id, before, app[MODEL_SIZE_MAX])
+    outbox.wake(app)
+
+
+async def _check_size(conn: Conn, workspace_id: str, before: ModelSize, allowed: ModelSize) -> None:
+    """Triggers have counted by now, in a row that is ours until the end of the transaction.
+
+    A model that is too large already, since the bounds were lowered, may change and shrink.
+    """
+    row = await conn.fetchrow(
+        "SELECT objects, bytes FROM models WHERE workspace_id = $1", workspace_id
+    )
+    assert row is not None
+    after = ModelSize(row["objects"], row["bytes"])
+    if after.objects > max(allowed.objects, before.objects):
+        raise LimitExceeded(
+            f"The model of this workspace may have at most {allowed.objects} dimensions,"
+            f" option lists, attributes and schemas, got {after.objects}"
+        )
+    if after.bytes > max(allowed.bytes, before.bytes):
+        raise LimitExceeded(
+            f"The model of this workspace may have at most {allowed.bytes} bytes, got {after.bytes}"
+        )
+
+
+async def tell(conn: Conn, event_type: str, workspace_id: str, part: Part, **data: Any) -> None:
+    """Stage the event of a change; a deleted part is one version further than it was."""
+    version = part.version + (1 if event_type.endswith(".deleted") else 0)
+    await outbox.stage(
+        conn,
+        Event(
+            type=event_type,
+            source=SOURCE,
+            workspace_id=workspace_id,
+            subject=part.id,
+            data={"id": part.id, "alias": part.alias, "version": version, **data},
+        ),
+    )

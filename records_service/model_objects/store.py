@@ -1,0 +1,396 @@
+"""The SQL that all kinds of parts share; table names are constants of `Kind`.
+
+`changed_in` is the version of the workspace's model that a row was last written in. Whoever has
+read the model at some version needs only the rows that were written later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from records_service.model_objects.model import Kind, Part
+from shared.database import Conn
+from shared.database.listing import Piece, Position, read_piece
+from shared.errors import Conflict, NotFound, truncated
+
+FORMER_ALIASES_MAX = 100
+OTHERS_NAMED_MAX = 2_001
+"""One more than an entry of a role, or a list of a state, can name."""
+
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_COLUMNS = "id, alias, body, version, created_at, updated_at"
+
+
+async def some_after(conn: Conn, kind: Kind, workspace_id: str, after: Position) -> Piece:
+    """Parts in order of creation after this one, bodies as text, and whether there are more."""
+    return await read_piece(
+        conn,
+        kind.table,
+        "id, alias, body::text AS body, version, created_at, updated_at",
+        "octet_length(body)",
+        workspace_id,
+        after,
+    )
+
+
+async def some(
+    conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
+) -> dict[str, Part]:
+    """The existing ones of these parts, by id."""
+    rows = await conn.fetch(
+        f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
+        workspace_id,
+        list(part_ids),
+    )
+    return {row["id"]: Part(**row) for row in rows}
+
+
+async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Part:
+    """One part, or `NotFound`."""
+    row = await conn.fetchrow(
+        f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
+        workspace_id,
+        part_id,
+    )
+    if row is None:
+        raise NotFound.of(kind.title, part_id)
+    return Part(**row)
+
+
+async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]) -> dict[str, str]:
+    """The id behind each of these names that is the id or, failing that, the alias of a part."""
+    asked = list(dict.fromkeys(names))
+    if not asked:
+        return {}
+    rows = await conn.fetch(
+        f"""
+        SELECT id, alias FROM {kind.table}
+         WHERE workspace_id = $1 AND (id = ANY($2::text[]) OR alias = ANY($2::text[]))
+        """,  # noqa: S608
+        workspace_id,
+        asked,
+    )
+    ids = {row["id"] for row in rows}
+    ids_by_alias = {row["alias"]: row["id"] for row in rows}
+    return {
+        name: name if name in ids else ids_by_alias[name]
+        for name in asked
+        if name in ids or name in ids_by_alias
+    }
+
+
+async def meant_by(
+    conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]
+) -> dict[str, set[str]]:
+    """The ids of all parts that have a name as id or alias, or had it as alias, by name."""
+    rows = await conn.fetch(
+        f"""
+        SELECT id AS name, id FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])
+         UNION
+        SELECT alias, id FROM {kind.table} WHERE workspace_id = $1 AND alias = ANY($2::text[])
+         UNION
+        SELECT f.alias, f.id
+          FROM former_aliases f
+          JOIN {kind.table} p ON p.workspace_id = f.workspace_id AND p.id = f.id
+         WHERE f.workspace_id = $1 AND f.kind = $3 AND f.alias = ANY($2::text[])
+        """,  # noqa: S608
+        workspace_id,
+        list(names),
+        kind.table,
+    )
+    meant: dict[str, set[str]] = {}
+    for row in rows:
+        meant.setdefault(row["name"], set()).add(row["id"])
+    return meant
+
+
+async def insert(
+    conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
+) -> Part:
+    """A new part; `Conflict` for a taken id or alias.
+
+    Its versions begin at the model's, which no part's ever exceeds: so one that is made again under
+    an old id has a version that the earlier one never had, and no old `If-Match` matches it.
+    """
+    try:
+        row = await conn.fetchrow(
+            f"""
+            INSERT INTO {kind.table} (workspace_id, id, alias, body, version, changed_in,
+                                      created_at, updated_at)
+            SELECT $1, $2, $3, $4, version, version, clock_timestamp(), clock_timestamp()
+              FROM models WHERE workspace_id = $1
+            RETURNING {_COLUMNS}
+            """,  # noqa: S608
+            workspace_id,
+            part_id,
+            alias,
+            body,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise _conflict(error, kind, part_id, alias) from error
+    assert row is not None
+    return Part(**row)
+
+
+async def replace(
+    conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
+) -> Part:
+    """The next version of a part; `NotFound`, or `Conflict` for a taken alias."""
+    try:
+        row = await conn.fetchrow(
+            f"""
+            UPDATE {kind.table} p
+               SET alias = $3, body = $4, version = p.version + 1, changed_in = m.version,
+                   updated_at = clock_timestamp()
+              FROM models m
+             WHERE p.workspace_id = $1 AND p.id = $2 AND m.workspace_id = $1
+            RETURNING p.id, p.alias, p.body, p.version, p.created_at, p.updated_at
+            """,  # noqa: S608
+            workspace_id,
+            part_id,
+            alias,
+            body,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise _conflict(error, kind, part_id, alias) from error
+    if row is None:
+        raise NotFound.of(kind.title, part_id)
+    return Part(**row)
+
+
+async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> None:
+    """Remove a part, or `NotFound`."""
+    tag = await conn.execute(
+        f"DELETE FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
+        workspace_id,
+        part_id,
+    )
+    if tag == "DELETE 0":
+        raise NotFound.of(kind.title, part_id)
+
+
+async def remember_alias(conn: Conn, kind: Kind, workspace_id: str, old: Part) -> None:
+    """Keep the alias that a part loses: what a role or a state's list denies by it stays denied.
+
+    It is kept when the part is deleted, too: one that is made again under its id has its history.
+    """
+    await conn.execute(
+        """
+        INSERT INTO former_aliases (workspace_id, kind, id, alias)
+        VALUES ($1, $2, $3, $4)
+            ON CONFLICT DO NOTHING
+        """,
+        workspace_id,
+        kind.table,
+        old.id,
+        old.alias,
+    )
+
+
+async def former_aliases(
+    conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
+) -> dict[str, list[str]]:
+    """The aliases that these parts had, by id."""
+    rows = await conn.fetch(
+        """
+        SELECT id, array_agg(alias ORDER BY alias) AS aliases
+          FROM former_aliases
+         WHERE workspace_id = $1 AND kind = $2 AND id = ANY($3::text[])
+         GROUP BY id
+        """,
+        workspace_id,
+        kind.table,
+        list(part_ids),
+    )
+    return {row["id"]: row["aliases"] for row in rows}
+
+
+async def naming(conn: Conn, kind: Kind, workspace_id: str, part: Part) -> dict[str, Any]:
+    """What those need to know who hold names: who else had this part's alias, and what it was.
+
+    `othersNamed` are the ids of parts that had the alias, or have it as their id.
+    """
+    row = await conn.fetchrow(
+        f"""
+        SELECT (SELECT version FROM models WHERE workspace_id = $1) AS model_version,
+               ARRAY(SELECT alias FROM former_aliases
+                      WHERE workspace_id = $1 AND kind = $2 AND id = $3
+                      ORDER BY alias) AS former_aliases,
+               ARRAY(SELECT id FROM former_aliases
+                      WHERE workspace_id = $1 AND kind = $2 AND alias = $4 AND id <> $3
+                      UNION
+                     SELECT id FROM {kind.table}
+                      WHERE workspace_id = $1 AND id = $4 AND id <> $3
+                      ORDER BY id
+                      LIMIT $5) AS others_named
+        """,  # noqa: S608
+        workspace_id,
+        kind.table,
+        part.id,
+        part.alias,
+        OTHERS_NAMED_MAX,
+    )
+    assert row is not None
+    return {
+        "modelVersion": row["model_version"],
+        "formerAliases": row["former_aliases"],
+        "othersNamed": row["others_named"],
+    }
+
+
+async def model_version(conn: Conn, workspace_id: str) -> int:
+    """The version of the workspace's model, 0 before there is any."""
+    version: int | None = await conn.fetchval(
+        "SELECT version FROM models WHERE workspace_id = $1", workspace_id
+    )
+    return version or 0
+
+
+async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: Part) -> None:
+    """Raise `Conflict` for a part that has had as many aliases as are remembered."""
+    count: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM former_aliases
+         WHERE workspace_id = $1 AND kind = $2 AND id = $3 AND alias <> $4
+        """,
+        workspace_id,
+        kind.table,
+        old.id,
+        old.alias,
+    )
+    if count >= FORMER_ALIASES_MAX:
+        raise Conflict(
+            f"{kind.title} '{truncated(old.id)}' keeps its alias '{truncated(old.alias)}':"
+            f" it has had {FORMER_ALIASES_MAX} others, the maximum"
+        )
+
+
+RecordPosition = tuple[datetime, str]
+"""Creation time and id of a record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for in `r.values`: a SELECT of one text, `found`, with arguments from $2 on."""
+
+    select: str
+    arguments: tuple[Any, ...]
+
+
+async def search_some(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    search: Search,
+    after: RecordPosition | None,
+    *,
+    rows_max: int,
+) -> tuple[str | None, RecordPosition | None]:
+    """Search the next records of a schema: what was found, and from where to go on, if anywhere.
+
+    Read in an order that only the index by schema has: otherwise PostgreSQL may expect to find
+    something soon, and read the records of all schemas or the whole table.
+    """
+    schema, created_at, record, rows = (f"${len(search.arguments) + n}" for n in range(2, 6))
+    next_records = f"""
+        FROM records
+       WHERE workspace_id = $1
+         AND (schema_id, created_at, id) > ({schema}, {created_at}, {record})
+         AND schema_id <= {schema}
+       ORDER BY schema_id, created_at, id
+    """
+    row = await conn.fetchrow(
+        f"""
+        SELECT (SELECT hit.found
+                  FROM (SELECT values {next_records} LIMIT {rows}::bigint) AS r
+                 CROSS JOIN LATERAL ({search.select}) AS hit
+                 LIMIT 1) AS found,
+               last.created_at, last.id
+          FROM (SELECT) AS always
+          LEFT JOIN LATERAL (
+               SELECT created_at, id {next_records} OFFSET {rows}::bigint - 1 LIMIT 1
+          ) AS last ON true
+        """,  # noqa: S608 - constants of this code
+        workspace_id,
+        *search.arguments,
+        schema_id,
+        *(after or (_BEGINNING, "")),
+        rows_max,
+    )
+    assert row is not None
+    return row["found"], None if row["id"] is None else (row["created_at"], row["id"])
+
+
+async def search_these(
+    conn: Conn, workspace_id: str, record_ids: Iterable[str], search: Search
+) -> str | None:
+    """Search these records."""
+    found: str | None = await conn.fetchval(
+        f"""
+        SELECT hit.found
+          FROM records r
+         CROSS JOIN LATERAL ({search.select}) AS hit
+         WHERE r.workspace_id = $1 AND r.id = ANY(${len(search.arguments) + 2}::text[])
+         LIMIT 1
+        """,  # noqa: S608 - constants of this code
+        workspace_id,
+        *search.arguments,
+        list(record_ids),
+    )
+    return found
+
+
+async def last_change(conn: Conn, workspace_id: str) -> int:
+    """The id of the last entry of the history; every later change of a record has a greater one.
+
+    Waits for the writes that have begun, whose entries may have smaller ids. For that it takes the
+    model lock, to the end of the statement if no transaction is open.
+    """
+    last: int | None = await conn.fetchval(
+        """
+        SELECT (SELECT max(id) FROM audit WHERE workspace_id = $1)
+          FROM models
+         WHERE workspace_id = $1
+           FOR NO KEY UPDATE
+        """,
+        workspace_id,
+    )
+    return last or 0
+
+
+async def changed_since(
+    conn: Conn, workspace_id: str, last_change: int, *, rows_max: int
+) -> set[str] | None:
+    """The records with entries in the history after this one; None for more entries than that."""
+    rows = await conn.fetch(
+        """
+        SELECT record_id FROM audit
+         WHERE workspace_id = $1 AND id > $2
+         ORDER BY id
+         LIMIT $3
+        """,
+        workspace_id,
+        last_change,
+        rows_max + 1,
+    )
+    return None if len(rows) > rows_max else {row["record_id"] for row in rows}
+
+
+def alias_taken(kind: Kind, alias: str) -> Conflict:
+    """A second part of this kind with one alias."""
+    return Conflict(f"{kind.title} with alias '{truncated(alias)}' already exists")
+
+
+def _conflict(
+    error: asyncpg.UniqueViolationError, kind: Kind, part_id: str, alias: str
+) -> Exception:
+    if error.constraint_name == f"{kind.table}_id_taken":
+        return Conflict.taken(kind.title, part_id)
+    if error.constraint_name == f"{kind.table}_alias_taken":
+        return alias_taken(kind, alias)
+    return error

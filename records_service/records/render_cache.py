@@ -1,0 +1,110 @@
+"""Cache of rendered records, so that lists do not render each record again.
+
+A rendering belongs to one version of a record and one `Access`, and an `Access` to one version of
+the model, one version of a role and one state: nothing here can be out of date. Records of a schema
+with relations are written anew each time, because a related record may be gone by now.
+
+What is written anew of a large page is written beside the event loop, which parsing 16 MB of many
+small values would hold for half a second.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from records_service.blueprint.compiled_schema import Access, RecordRules
+from records_service.records.loading import related_of
+from records_service.records.model import Record
+from records_service.records.rendering import shown
+from records_service.records.store import Listed
+from records_service.values.relations import Related
+from shared.http import to_json
+from shared.process.offload import OFFLOAD
+
+REMEMBERED_BYTES_MAX: Final = 32 << 20
+INLINE_BYTES_MAX: Final = 256 << 10
+"""Of documents: parsed in a few milliseconds."""
+
+_Key = tuple[Access, str, str, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A record of a list, the rules of its schema, and what the caller may see of it."""
+
+    listed: Listed
+    rules: RecordRules
+    access: Access
+
+
+class Renderings:
+    """The renderings of this process; the least recently used go first."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[_Key, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, one: Ruled) -> bytes | None:
+        """The record's JSON, if it is known; never where its schema has relations."""
+        if one.rules.relations:
+            return None
+        key = _key(one)
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+        return known
+
+    def remember(self, one: Ruled, rendering: bytes) -> None:
+        """Keep it for the next list, unless its schema has relations."""
+        if one.rules.relations:
+            return
+        key = _key(one)
+        self._bytes += len(rendering) - len(self._known.pop(key, b""))
+        self._known[key] = rendering
+        while self._bytes > REMEMBERED_BYTES_MAX:
+            _, oldest = self._known.popitem(last=False)
+            self._bytes -= len(oldest)
+
+
+async def rendered_anew(
+    app: web.Application, workspace_id: str, records: Sequence[Ruled]
+) -> list[bytes]:
+    """The JSON of each of these records of the workspace."""
+    size = sum(len(one.listed.row["document"]) for one in records)
+    is_large = size > INLINE_BYTES_MAX
+    naming = [one for one in records if one.rules.relations]
+    parsed: Mapping[str, Record] = {}
+    related = Related()
+    if naming:
+        parsed = await app[OFFLOAD].run_if(is_large, workspace_id, _parsed, naming)
+        named = [(parsed[one.listed.id].values, one.rules) for one in naming]
+        related = await related_of(app, workspace_id, named, is_large=is_large)
+    return await app[OFFLOAD].run_if(is_large, workspace_id, _rendered, records, parsed, related)
+
+
+RENDERINGS = web.AppKey("renderings", Renderings)
+
+
+def _parsed(records: Sequence[Ruled]) -> dict[str, Record]:
+    return {one.listed.id: one.listed.record() for one in records}
+
+
+def _rendered(
+    records: Sequence[Ruled], parsed: Mapping[str, Record], related: Related
+) -> list[bytes]:
+    return [
+        to_json(
+            shown(parsed.get(one.listed.id) or one.listed.record(), one.rules, one.access, related)
+        )
+        for one in records
+    ]
+
+
+def _key(one: Ruled) -> _Key:
+    listed = one.listed
+    return (one.access, listed.workspace_id, listed.id, listed.version, listed.written_by)

@@ -1,0 +1,224 @@
+"""Stores local copies of workflow definitions; the newest version wins.
+
+Whoever changes the model here holds the model lock of the workspace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from records_service.workflow_copies.model import Lifecycle, Retirement
+from shared.database import Conn
+from shared.errors import NotFound
+
+
+async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> bool:
+    """Remember a definition unless a newer one is known; True when that changed anything.
+
+    Retired states stay so until the definition that lacks them arrives, or a later one.
+    """
+    kept: bool | None = await conn.fetchval(
+        """
+        INSERT INTO lifecycles AS known (workspace_id, workflow_id, version, definition)
+        VALUES ($1, $2, $3, $4)
+            ON CONFLICT (workspace_id, workflow_id)
+            DO UPDATE SET version = excluded.version,
+                          definition = excluded.definition,
+                          retired = CASE WHEN excluded.version < known.retired_in
+                                         THEN known.retired ELSE '{}' END
+                    WHERE known.version < excluded.version
+        RETURNING true
+        """,
+        workspace_id,
+        definition["id"],
+        definition["version"],
+        definition,
+    )
+    return bool(kept)
+
+
+async def is_newer(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> bool:
+    """Whether this version would be news here."""
+    known: int | None = await conn.fetchval(
+        "SELECT version FROM lifecycles WHERE workspace_id = $1 AND workflow_id = $2",
+        workspace_id,
+        workflow_id,
+    )
+    return known is None or known < version
+
+
+async def get(conn: Conn, workspace_id: str, workflow_id: str) -> Lifecycle:
+    """The workflow as it is known here; `NotFound` when it is not."""
+    row = await conn.fetchrow(
+        """
+        SELECT definition, retired FROM lifecycles
+         WHERE workspace_id = $1 AND workflow_id = $2
+        """,
+        workspace_id,
+        workflow_id,
+    )
+    if row is None:
+        raise NotFound.of("Workflow", workflow_id)
+    return Lifecycle.parse(row["definition"], row["retired"])
+
+
+async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
+    """The workflow was deleted at this version."""
+    await conn.execute(
+        "DELETE FROM lifecycles WHERE workspace_id = $1 AND workflow_id = $2 AND version <= $3",
+        workspace_id,
+        workflow_id,
+        version,
+    )
+
+
+async def state_in_use(
+    conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
+) -> str | None:
+    """One of these states that a record of a schema with this workflow is in."""
+    state: str | None = await conn.fetchval(
+        """
+        SELECT r.state_id
+          FROM records r
+          JOIN schemas s ON s.workspace_id = r.workspace_id AND s.id = r.schema_id
+         WHERE r.workspace_id = $1
+           AND r.state_id = ANY($3::text[])
+           AND s.body->>'workflowId' = $2
+         LIMIT 1
+        """,
+        workspace_id,
+        workflow_id,
+        list(state_ids),
+    )
+    return state
+
+
+async def retire(
+    conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str], version: int
+) -> None:
+    """Let no record enter these states, until the definition of this version has arrived.
+
+    Nothing happens when it has: a request that was overtaken would retire them for ever.
+    """
+    await conn.execute(
+        """
+        UPDATE lifecycles SET retired = $3, retired_in = $4, retired_checked_at = now()
+         WHERE workspace_id = $1 AND workflow_id = $2 AND version < $4
+        """,
+        workspace_id,
+        workflow_id,
+        list(state_ids),
+        version,
+    )
+
+
+async def readmit(conn: Conn, workspace_id: str, workflow_id: str) -> None:
+    """Let records enter all states of the workflow again."""
+    await conn.execute(
+        """
+        UPDATE lifecycles SET retired = '{}', retired_in = 0
+         WHERE workspace_id = $1 AND workflow_id = $2
+        """,
+        workspace_id,
+        workflow_id,
+    )
+
+
+async def claim_retirements(conn: Conn, after_s: float, limit: int) -> list[Retirement]:
+    """Some that nobody looked at for so long; they are not due again for as long.
+
+    Several who ask get different ones. Needs no model lock: no record is judged by when this was.
+    """
+    rows = await conn.fetch(
+        """
+          WITH due AS (
+              SELECT workspace_id, workflow_id
+                FROM lifecycles
+               WHERE retired <> '{}'
+                 AND retired_checked_at < now() - make_interval(secs => $1::float8)
+               ORDER BY retired_checked_at
+               LIMIT $2
+                 FOR UPDATE SKIP LOCKED)
+        UPDATE lifecycles AS claimed
+           SET retired_checked_at = now()
+          FROM due
+         WHERE claimed.workspace_id = due.workspace_id
+           AND claimed.workflow_id = due.workflow_id
+        RETURNING claimed.workspace_id, claimed.workflow_id, claimed.retired_in,
+                  claimed.retired_checked_at
+        """,
+        after_s,
+        limit,
+    )
+    return [
+        Retirement(
+            row["workspace_id"], row["workflow_id"], row["retired_in"], row["retired_checked_at"]
+        )
+        for row in rows
+    ]
+
+
+async def readmit_claimed(conn: Conn, retirement: Retirement) -> bool:
+    """As `readmit`, unless it is over, or another retirement or claim has come since."""
+    readmitted: bool | None = await conn.fetchval(
+        """
+        UPDATE lifecycles SET retired = '{}', retired_in = 0
+         WHERE workspace_id = $1
+           AND workflow_id = $2
+           AND retired_in = $3
+           AND retired_checked_at = $4
+           AND retired <> '{}'
+        RETURNING true
+        """,
+        retirement.workspace_id,
+        retirement.workflow_id,
+        retirement.version,
+        retirement.checked_at,
+    )
+    return bool(readmitted)
+
+
+async def binding(conn: Conn, workspace_id: str) -> None:
+    """A schema is about to be bound to a workflow in this transaction; several may be at once."""
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock_shared(hashtextextended('bind ' || $1, 0))", workspace_id
+    )
+
+
+async def binds(conn: Conn, workspace_id: str, workflow_id: str) -> bool:
+    """Whether a schema is bound to the workflow, after every binding that is under way has ended.
+
+    In a transaction: until its end no other binding begins.
+    """
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('bind ' || $1, 0))", workspace_id
+    )
+    bound: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM schemas
+                        WHERE workspace_id = $1 AND body->>'workflowId' = $2)
+        """,
+        workspace_id,
+        workflow_id,
+    )
+    return bound
+
+
+async def bound(
+    conn: Conn, references: Sequence[tuple[str, str, str]]
+) -> set[tuple[str, str, str]]:
+    """Of these (workspace, schema, workflow), those that the schema itself says."""
+    rows = await conn.fetch(
+        """
+        SELECT asked.workspace_id, asked.schema_id, asked.workflow_id
+          FROM unnest($1::text[], $2::text[], $3::text[])
+               AS asked (workspace_id, schema_id, workflow_id)
+          JOIN schemas s ON s.workspace_id = asked.workspace_id AND s.id = asked.schema_id
+         WHERE s.body->>'workflowId' = asked.workflow_id
+        """,
+        [workspace_id for workspace_id, _, _ in references],
+        [schema_id for _, schema_id, _ in references],
+        [workflow_id for _, _, workflow_id in references],
+    )
+    return {(row["workspace_id"], row["schema_id"], row["workflow_id"]) for row in rows}

@@ -1,0 +1,230 @@
+"""Computes the new values of a record from a write, and the list of changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+from records_service.blueprint.compiled_schema import RecordRules
+from records_service.permissions.rules import Role
+from records_service.values.completeness import is_empty
+from records_service.values.equality import same
+from records_service.values.relations import NOTHING_LOOKED_FOR, Related
+from records_service.values.scopes import Entries, Entry, Scope, Values, scope_key
+from records_service.values.validation import Faults, Place, pointer
+from records_service.workflow_copies.model import State
+from shared.errors import NotFound, PermissionDenied, ValidationError, Violation, truncated
+
+Change = dict[str, Any]
+"""One value of one scope, before and after, as audit and events tell it; null stands for no value.
+
+The attribute's alias is for people; its id is what permissions are decided by.
+"""
+
+
+def merged(
+    old: Values,
+    sent: Mapping[str, Any],
+    rules: RecordRules,
+    role: Role | None,
+    state: State | None,
+    *,
+    is_new: bool = False,
+    may_read: bool = True,
+    related: Related = NOTHING_LOOKED_FOR,
+) -> Values:
+    """The values after this write: each attribute sent replaces its whole list of entries.
+
+    An empty list or null clears an attribute. Raises `PermissionDenied` when one attribute sent may
+    not be written, before anything is said about values, and `ValidationError` with all that is
+    wrong. A state's `readOnly` does not bind a record that is only now being created.
+    """
+    ids = {name: rules.ids_by_name.get(name) for name in sent}
+    _deny(
+        sent,
+        ids,
+        _refusals(rules, role, state, is_new=is_new, may_read=may_read),
+        lambda name: ("/values", name),
+    )
+    faults = Faults()
+    result = dict(old)
+    seen: set[str] = set()
+    for name, entries in sent.items():
+        place = ("/values", name)
+        attribute_id = ids[name]
+        if attribute_id is None:
+            faults.report(place, f"Unknown attribute '{truncated(name)}'")
+        elif attribute_id in seen:
+            faults.report(place, f"Attribute '{truncated(name)}' is sent twice")
+        else:
+            seen.add(attribute_id)
+            checked = [] if entries is None else rules.checks[attribute_id](entries, place, faults)
+            _replace(result, attribute_id, checked)
+            if attribute_id in old:
+                _check_emptied(rules, attribute_id, old, result, related, place, faults)
+    faults.check()
+    return result
+
+
+def with_value(
+    old: Values,
+    name: str,
+    scope: Mapping[str, Any] | None,
+    value: Any,
+    rules: RecordRules,
+    role: Role | None,
+    state: State | None,
+    related: Related = NOTHING_LOOKED_FOR,
+    *,
+    may_read: bool = True,
+) -> Values:
+    """The values after setting one attribute in one scope; null removes that scope's entry.
+
+    Raises `NotFound` for an attribute that the schema does not have, otherwise as `merged`.
+    """
+    attribute_id = rules.ids_by_name.get(name)
+    if attribute_id is None:
+        raise NotFound.of("Attribute", name)
+    refusals = _refusals(rules, role, state, may_read=may_read)
+    _deny([name], rules.ids_by_name, refusals, lambda _: "/value")
+    faults = Faults()
+    sent = {"scope": scope, "value": value}
+    check = rules.checks[attribute_id]
+    stored_scope: Scope | None = None
+    checked: Entries = []
+    with suppress(ValidationError):
+        stored_scope = check.scope_of(sent, ("/values", 0), faults)
+        if stored_scope is not None:
+            checked = check([sent], "/values", faults)
+    if stored_scope is None or faults.found:
+        # One entry was sent, so the pointer of the error contains no list index.
+        raise ValidationError.of(
+            Violation(v.pointer.removeprefix("/values/0"), v.message) for v in faults.found
+        )
+    key = scope_key(stored_scope)
+    kept = [entry for entry in old.get(attribute_id, ()) if scope_key(entry["scope"]) != key]
+    result = dict(old)
+    _replace(result, attribute_id, kept + checked)
+    _check_emptied(rules, attribute_id, old, result, related, "/value", faults)
+    faults.check()
+    return result
+
+
+def differences(old: Values, new: Values, rules: RecordRules) -> list[Change]:
+    """Every value that differs, in the schema's order, then by scope."""
+    changes: list[Change] = []
+    for attribute_id, attribute in rules.attributes.items():
+        before, after = old.get(attribute_id), new.get(attribute_id)
+        if before is None and after is not None:
+            changes += [
+                _change(attribute_id, attribute.alias, entry["scope"], None, entry["value"])
+                for entry in after
+            ]
+        elif before is not after and not same(before, after):
+            changes += _changed_entries(attribute_id, attribute.alias, before or [], after or [])
+    return changes
+
+
+def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) -> Iterator[Change]:
+    before = {scope_key(entry["scope"]): entry for entry in old}
+    after = {scope_key(entry["scope"]): entry for entry in new}
+    for key in {**before, **after}:
+        old_value = before[key]["value"] if key in before else None
+        new_value = after[key]["value"] if key in after else None
+        if not same(old_value, new_value):
+            yield _change(attribute_id, alias, dict(key), old_value, new_value)
+
+
+def _change(attribute_id: str, alias: str, scope: Scope, old_value: Any, new_value: Any) -> Change:
+    return {
+        "attribute": alias,
+        "attributeId": attribute_id,
+        "scope": scope,
+        "oldValue": old_value,
+        "newValue": new_value,
+    }
+
+
+def _refusals(
+    rules: RecordRules,
+    role: Role | None,
+    state: State | None,
+    *,
+    is_new: bool = False,
+    may_read: bool = True,
+) -> Callable[[str, str], str | None]:
+    """Why an attribute, by the name sent and its id, may not be written here; None if it may.
+
+    Of an attribute that the caller does not see, and to a caller who may not read, nothing is told
+    but the name that was sent.
+    """
+    access = rules.access(role, state.id if state else None)
+    locked = frozenset[str]() if is_new else rules.read_only_in(state)
+
+    def refusal(name: str, attribute_id: str) -> str | None:
+        if attribute_id in access.writable and attribute_id not in locked:
+            return None
+        if attribute_id not in access.visible or not may_read:
+            return f"Attribute '{truncated(name)}' may not be written"
+        alias = truncated(rules.attributes[attribute_id].alias)
+        if attribute_id not in access.writable or state is None:
+            return f"Attribute '{alias}' may only be read by the caller's role"
+        return f"Attribute '{alias}' is read-only in lifecycle state '{truncated(state.label)}'"
+
+    return refusal
+
+
+def _deny(
+    names: Iterable[str],
+    ids_by_name: Mapping[str, str | None],
+    refusal: Callable[[str, str], str | None],
+    place_of: Callable[[str], Place],
+) -> None:
+    """Raise `PermissionDenied` with the place of each name that may not be written, and why."""
+    denied = (
+        Violation(pointer(place_of(name)), why)
+        for name in names
+        if (attribute_id := ids_by_name.get(name)) is not None
+        and (why := refusal(name, attribute_id)) is not None
+    )
+    for first in denied:
+        raise PermissionDenied(violations=chain((first,), denied))
+
+
+def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
+    if entries:
+        values[attribute_id] = entries
+    else:
+        values.pop(attribute_id, None)
+
+
+def _check_emptied(
+    rules: RecordRules,
+    attribute_id: str,
+    old: Values,
+    new: Values,
+    related: Related,
+    place: Place,
+    faults: Faults,
+) -> None:
+    """A required attribute may be missing in a draft, but its last value cannot be removed.
+
+    Completeness decides what counts as a value: an empty text does not, nor does a relation to a
+    deleted record.
+    """
+    attribute = rules.attributes[attribute_id]
+    places = rules.relations.get(attribute_id, ())
+
+    def holds(values: Values) -> bool:
+        return _holds(related.living_entries(values.get(attribute_id, []), places))
+
+    if attribute.validation.required and holds(old) and not holds(new):
+        faults.report(
+            place, f"Attribute '{truncated(attribute.alias)}' is required and cannot be emptied"
+        )
+
+
+def _holds(entries: Iterable[Entry]) -> bool:
+    return any(not is_empty(entry["value"]) for entry in entries)

@@ -1,0 +1,213 @@
+"""Calls to other services: roles, attributes, and states in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
+from shared.http import identity_of
+from shared.http.client import Upstream
+from shared.identity import IdentitySigner
+from shared.process.turns import Turns
+from workflow_service.references.store import Reference
+
+NAMES_ASKED_MAX: Final = 10_000
+RETRY_AFTER_S: Final = 2
+
+AUTH: Final = web.AppKey("auth_service", Upstream)
+RECORDS: Final = web.AppKey("records_service", Upstream)
+ASKERS: Final = web.AppKey("askers", Turns)
+"""Places for those that hold a connection while another service answers, or wait for those. When it
+hangs they wait for as long as `shared.http.client` does, and the other connections serve everybody
+else."""
+SIGNER: Final = web.AppKey("signer", IdentitySigner)
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """States that records_service holds back for `version` of a workflow.
+
+    `checked_at` is its mark of this very claim, to be given back as it came.
+    """
+
+    workspace_id: str
+    workflow_id: str
+    version: int
+    checked_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Name -> id, of those names that an attribute has, when the model was at this version."""
+
+    ids: Mapping[str, str]
+    model_version: int = 0
+    unreadable: Sequence[str] = ()
+    """Those of the required names that the caller may not make completeness count."""
+    unreadable_required: Sequence[str] = ()
+    """Ids of attributes that completeness counts anyway and that the caller may not read."""
+
+
+class Neighbours:
+    """The other services, asked on behalf of one request: its caller, its deadline, its trace."""
+
+    def __init__(self, request: web.Request, token: str) -> None:
+        self._request = request
+        self._token = token
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """A place in the bulkhead, for a transaction during which other services are asked."""
+        return self._request.app[ASKERS].of(ASKERS)
+
+    async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
+        """Those of the roles that the workspace does not have; the other roles are claimed.
+
+        A later deletion of a claimed role asks this service first.
+        """
+        told = await self._request.app[AUTH].request(
+            "POST",
+            "/internal/roles/missing",
+            json={"ids": role_ids},
+            request=self._request,
+            reads=True,
+        )
+        missing: list[str] = told["missing"]
+        return missing
+
+    async def meaning(
+        self, names: Sequence[str], required: Sequence[str], workflow_id: str | None = None
+    ) -> Meaning:
+        """The id behind each name that an attribute has, and what of it the caller may not read.
+
+        `required` are those of the names that a state requires. `workflow_id` is None for a new
+        workflow.
+
+        A workflow can be saved before its attributes are: `renaming.py` says what becomes of a name
+        that nothing has yet. Raises `ValidationError` for more names than can be asked
+        about, `ServiceUnavailable` while records_service cannot say what they mean.
+        """
+        restricted = not identity_of(self._request).unrestricted
+        if not names and not (restricted and workflow_id):
+            return Meaning({})
+        if len(names) > NAMES_ASKED_MAX:
+            raise ValidationError.at(
+                "/states",
+                f"Field 'states' names at most {NAMES_ASKED_MAX} different attributes in all"
+                f" lists together, got {len(names)}",
+            )
+        try:
+            told = await self._request.app[RECORDS].request(
+                "POST",
+                "/internal/names",
+                json={"attributes": names}
+                | ({"toCount": required, "workflowId": workflow_id} if restricted else {}),
+                request=self._request,
+                reads=True,
+            )
+        except (ServiceUnavailable, UpstreamTimeout):
+            # Nothing was stored, so it may be sent again, also where the question came too late.
+            raise _unresolved() from None
+        if restricted and "unreadable" not in told:
+            # An older records_service cannot tell yet.
+            raise _unresolved()
+        return Meaning(
+            told["attributes"],
+            told.get("modelVersion", 0),
+            told.get("unreadable", ()),
+            told.get("unreadableRequired", ()),
+        )
+
+    async def retire_states(self, workflow_id: str, state_ids: Sequence[str], version: int) -> None:
+        """From now on no record enters these states; `Conflict` when one is in them.
+
+        `version` is that of the definition which will lack them.
+        """
+        await self._request.app[RECORDS].request(
+            "POST",
+            f"/internal/workflows/{workflow_id}/retire-states",
+            json={"states": state_ids, "version": version},
+            request=self._request,
+        )
+
+    async def binds(self, workflow_id: str) -> bool:
+        """Whether a schema is bound to the workflow, including schema saves in progress."""
+        told = await self._request.app[RECORDS].request(
+            "POST", f"/internal/workflows/{workflow_id}/binds", request=self._request, reads=True
+        )
+        bound: bool = told["bound"]
+        return bound
+
+    async def readmit_states(self, workflow_id: str) -> None:
+        """The definition did not change after all. Asked even when the request has no time left."""
+        path = f"/internal/workflows/{workflow_id}/retired-states"
+        await self._request.app[RECORDS].request("DELETE", path, identity_token=self._token)
+
+
+def _unresolved() -> ServiceUnavailable:
+    return ServiceUnavailable(
+        "Cannot resolve the names in this workflow at the moment", retry_after_s=RETRY_AFTER_S
+    )
+
+
+async def stale_references(
+    app: web.Application, references: Sequence[Reference]
+) -> list[Reference]:
+    """The references that no schema has any more, according to records_service."""
+    if not references:
+        return []
+    asked = {
+        (reference.workspace_id, reference.schema_id, reference.workflow_id): reference
+        for reference in references
+    }
+    told = await app[RECORDS].request(
+        "POST",
+        "/internal/workflow-references/check",
+        json={
+            "references": [
+                {"workspaceId": workspace_id, "schemaId": schema_id, "workflowId": workflow_id}
+                for workspace_id, schema_id, workflow_id in asked
+            ]
+        },
+        identity_token=app[SIGNER].sign_service(),
+        reads=True,
+    )
+    return [
+        asked[stale["workspaceId"], stale["schemaId"], stale["workflowId"]]
+        for stale in told["stale"]
+    ]
+
+
+async def claim_retirements(app: web.Application, after_s: float, limit: int) -> list[Retirement]:
+    """States retired long ago, of any workspace; nobody is told of the same ones for as long."""
+    told = await app[RECORDS].request(
+        "POST",
+        "/internal/retirements/claim",
+        json={"afterSeconds": after_s, "limit": limit},
+        identity_token=app[SIGNER].sign_service(),
+    )
+    return [
+        Retirement(one["workspaceId"], one["workflowId"], one["version"], one["checkedAt"])
+        for one in told["retirements"]
+    ]
+
+
+async def readmit_retirement(app: web.Application, retirement: Retirement) -> bool:
+    """The revision is dead. False when its states were readmitted, or retired anew, before."""
+    told = await app[RECORDS].request(
+        "POST",
+        "/internal/retirements/readmit",
+        json={
+            "workspaceId": retirement.workspace_id,
+            "workflowId": retirement.workflow_id,
+            "version": retirement.version,
+            "checkedAt": retirement.checked_at,
+        },
+        identity_token=app[SIGNER].sign_service(),
+    )
+    readmitted: bool = told["readmitted"]
+    return readmitted
