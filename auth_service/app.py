@@ -16,7 +16,7 @@ from auth_service.roles.commands import ROLES_MAX
 from auth_service.roles.gates import WORKFLOWS
 from auth_service.roles.naming import RECORDS
 from auth_service.sessions import handlers as sessions
-from auth_service.sessions.commands import LOGINS, TOKEN_KEYS
+from auth_service.sessions.commands import LOGIN_SLOTS, TOKEN_KEYS
 from auth_service.sessions.hashing import hashing
 from auth_service.source import SOURCE
 from shared.database import postgres
@@ -31,8 +31,8 @@ from shared.identity.tokens import TokenKeys
 from shared.messaging import outbox, topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.launch import Role
-from shared.process.turns import Turns
 
 NAME: Final = "auth_service"
 QUEUE: Final = next(queue for queue in topology.QUEUES if queue.name == topology.AUTH_QUEUE)
@@ -67,7 +67,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         name=NAME,
     )
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
-    app[LOGINS] = Turns(wait_s=config.wait_seconds)
+    app[LOGIN_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
     app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled
     app[ROLES_MAX] = Bound("roles", "role", config.roles_max, config.roles_bytes_max)
     app[API_KEYS_MAX] = Bound("api_keys", "API key", config.api_keys_max)

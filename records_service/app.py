@@ -9,19 +9,24 @@ from records_service.blueprint.blueprint import BLUEPRINTS, Blueprints
 from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.history.handlers import routes as audit_routes
-from records_service.model_objects.commands import MODEL_SIZE_MAX, MODELLERS, SOURCE, ModelSize
+from records_service.model_objects.commands import (
+    MODEL_CHANGE_SLOTS,
+    MODEL_SIZE_MAX,
+    SOURCE,
+    ModelSize,
+)
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.paging import LISTS, Lists
-from records_service.permissions.roles import AUTH_SERVICE, ROLE_TURNS, ROLES, Roles
+from records_service.permissions.roles import AUTH_SERVICE, ROLE_LOOKUPS, ROLES, Roles
 from records_service.reactions import REACTIONS
-from records_service.records.commands import CHANGERS, RECORD_TURNS
+from records_service.records.commands import CHANGE_SLOTS, RECORD_SLOTS
 from records_service.records.handlers import routes as record_routes
 from records_service.records.loading import reading
-from records_service.records.render_cache import RENDERINGS, Renderings
-from records_service.schemas.commands import ASKERS, WORKFLOW_SERVICE
+from records_service.records.render_cache import RENDER_CACHE, RenderCache
+from records_service.schemas.commands import NEIGHBOUR_SLOTS, WORKFLOW_SERVICE
 from records_service.schemas.handlers import routes as schema_routes
 from records_service.workflow_copies.handlers import routes as lifecycle_routes
-from records_service.writes.create_batching import WRITERS, arriving
+from records_service.writes.create_batching import WRITE_SLOTS, create_batching
 from shared.database import postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.schema_version import schema_version
@@ -31,8 +36,8 @@ from shared.http.client import upstream
 from shared.messaging import outbox, topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import by_type, consume
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.launch import Role
-from shared.process.turns import Turns
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
@@ -60,7 +65,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             postgres(config, application_name=NAME),
             schema_version(NAME),
             reading,
-            arriving(config.wait_seconds),
+            create_batching(config.wait_seconds),
             rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),
@@ -77,13 +82,13 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[LISTS] = Lists(connections, config.wait_seconds)
     app[PIECES] = pieces()
     writers = max(1, connections // 2)
-    app[MODELLERS] = Turns(wait_s=config.wait_seconds)
-    app[ASKERS] = Turns(max(1, connections // 4), wait_s=config.wait_seconds)
-    app[WRITERS] = Turns(writers, wait_s=config.wait_seconds)
-    app[CHANGERS] = Turns(2 * writers, wait_s=config.wait_seconds)
-    app[RECORD_TURNS] = Turns(wait_s=config.wait_seconds)
+    app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
+    app[NEIGHBOUR_SLOTS] = KeyedSemaphore(max(1, connections // 4), wait_s=config.wait_seconds)
+    app[WRITE_SLOTS] = KeyedSemaphore(writers, wait_s=config.wait_seconds)
+    app[CHANGE_SLOTS] = KeyedSemaphore(2 * writers, wait_s=config.wait_seconds)
+    app[RECORD_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
-    app[ROLE_TURNS] = Turns(wait_s=config.wait_seconds)
-    app[RENDERINGS] = Renderings()
+    app[ROLE_LOOKUPS] = KeyedSemaphore(wait_s=config.wait_seconds)
+    app[RENDER_CACHE] = RenderCache()
     return app

@@ -24,7 +24,7 @@ V = TypeVar("V")
 BATCH_SIZE_MAX: Final = 64
 
 
-class Batched(Generic[K, V]):
+class DataLoader(Generic[K, V]):
     """Reads by key, combined until the next iteration of the event loop."""
 
     def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:

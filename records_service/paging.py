@@ -26,7 +26,7 @@ from aiohttp import web
 
 from shared.database import Conn, Database
 from shared.errors import UpstreamTimeout, ValidationError
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 
 T = TypeVar("T")
 
@@ -46,12 +46,14 @@ class Lists:
 
     def __init__(self, connections_max: int, wait_s: float) -> None:
         share = max(1, int(connections_max * SLOW_SHARE))
-        self._of_workspace = Turns(
+        self._of_workspace = KeyedSemaphore(
             max(1, int(share * WORKSPACE_SHARE)),
             wait_s=wait_s,
             message="Too many lists of this workspace are being read at once",
         )
-        self._of_all = Turns(share, wait_s=wait_s, message="Too many lists are being read at once")
+        self._of_all = KeyedSemaphore(
+            share, wait_s=wait_s, message="Too many lists are being read at once"
+        )
         self._slow_until: dict[str, float] = {}
 
     async def read(

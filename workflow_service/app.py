@@ -15,9 +15,9 @@ from shared.identity import IdentitySigner
 from shared.messaging import outbox, topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.launch import Role
-from shared.process.turns import Turns
-from workflow_service.clients import ASKERS, AUTH, RECORDS, SIGNER
+from workflow_service.clients import AUTH, NEIGHBOUR_SLOTS, RECORDS, SIGNER
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react
 from workflow_service.reconciliation import comparing
@@ -54,7 +54,9 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ],
         name=NAME,
     )
-    app[ASKERS] = Turns(max(1, config.database_connections_max // 4), wait_s=config.wait_seconds)
+    app[NEIGHBOUR_SLOTS] = KeyedSemaphore(
+        max(1, config.database_connections_max // 4), wait_s=config.wait_seconds
+    )
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     app[WORKFLOWS_MAX] = Bound(
         "workflows", "workflow", config.workflows_max, config.workflows_bytes_max

@@ -13,7 +13,7 @@ from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
 from shared.http import identity_of
 from shared.http.client import Upstream
 from shared.identity import IdentitySigner
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 from workflow_service.references.store import Reference
 
 NAMES_ASKED_MAX: Final = 10_000
@@ -21,7 +21,7 @@ RETRY_AFTER_S: Final = 2
 
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
-ASKERS: Final = web.AppKey("askers", Turns)
+NEIGHBOUR_SLOTS: Final = web.AppKey("askers", KeyedSemaphore)
 """Places for those that hold a connection while another service answers, or wait for those. When it
 hangs they wait for as long as `shared.http.client` does, and the other connections serve everybody
 else."""
@@ -53,7 +53,7 @@ class Meaning:
     """Ids of attributes that completeness counts anyway and that the caller may not read."""
 
 
-class Neighbours:
+class Clients:
     """The other services, asked on behalf of one request: its caller, its deadline, its trace."""
 
     def __init__(self, request: web.Request, token: str) -> None:
@@ -62,7 +62,7 @@ class Neighbours:
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """A place in the bulkhead, for a transaction during which other services are asked."""
-        return self._request.app[ASKERS].of(ASKERS)
+        return self._request.app[NEIGHBOUR_SLOTS].of(NEIGHBOUR_SLOTS)
 
     async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
         """Those of the roles that the workspace does not have; the other roles are claimed.
@@ -142,7 +142,7 @@ class Neighbours:
         bound: bool = told["bound"]
         return bound
 
-    async def readmit_states(self, workflow_id: str) -> None:
+    async def reinstate_states(self, workflow_id: str) -> None:
         """The definition did not change after all. Asked even when the request has no time left."""
         path = f"/internal/workflows/{workflow_id}/retired-states"
         await self._request.app[RECORDS].request("DELETE", path, identity_token=self._token)
@@ -196,7 +196,7 @@ async def claim_retirements(app: web.Application, after_s: float, limit: int) ->
     ]
 
 
-async def readmit_retirement(app: web.Application, retirement: Retirement) -> bool:
+async def reinstate_retirement(app: web.Application, retirement: Retirement) -> bool:
     """The revision is dead. False when its states were readmitted, or retired anew, before."""
     told = await app[RECORDS].request(
         "POST",

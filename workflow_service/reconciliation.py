@@ -21,7 +21,7 @@ from shared.errors import ApiError
 from workflow_service.clients import (
     Retirement,
     claim_retirements,
-    readmit_retirement,
+    reinstate_retirement,
     stale_references,
 )
 from workflow_service.config import Config
@@ -55,7 +55,7 @@ async def compare(app: web.Application, config: Config) -> int:
             await references.hold(conn, [one for one in due if one not in loose])
 
 
-async def readmit_abandoned(app: web.Application, config: Config) -> int:
+async def reinstate_abandoned(app: web.Application, config: Config) -> int:
     """Take back what was retired for revisions that died; for how many workflows that was.
 
     Looks at those which nobody looked at for longest, and at the others the next time.
@@ -82,7 +82,7 @@ async def _for_ever(app: web.Application, config: Config) -> None:
         await asyncio.sleep(config.reference_compare_seconds)
         await app[DATABASE].migrated.wait()
         await _tried(compare(app, config), "stale_references_dropped")
-        await _tried(readmit_abandoned(app, config), "abandoned_states_readmitted")
+        await _tried(reinstate_abandoned(app, config), "abandoned_states_readmitted")
 
 
 async def _tried(comparison: Awaitable[int], event: str) -> None:
@@ -112,7 +112,7 @@ async def _readmit_abandoned(app: web.Application, retirement: Retirement) -> bo
             )
             if known is None or known.version >= retirement.version:
                 return False
-            return await readmit_retirement(app, retirement)
+            return await reinstate_retirement(app, retirement)
     except ApiError as error:
         # It becomes due again; what belongs to other workspaces need not wait for that.
         log.warning("states_stay_retired", workflow_id=retirement.workflow_id, error=error.message)

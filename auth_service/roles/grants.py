@@ -76,7 +76,8 @@ def _other_id(draft: RoleDraft, role_id: str) -> Iterator[Violation]:
     if draft.id is not None and draft.id != role_id:
         yield Violation(
             "/id",
-            f"Field 'id' cannot change: expected '{truncated(role_id)}', got '{truncated(draft.id)}'",
+            f"Field 'id' cannot change: expected '{truncated(role_id)}', got"
+            f" '{truncated(draft.id)}'",
         )
 
 
@@ -114,7 +115,8 @@ def check_grant(
     for role in (giver, before):
         if sum(len(e["attributePermissions"]) for e in role.schema_permissions) > PERMISSIONS_MAX:
             raise PermissionDenied(
-                f"Role '{truncated(role.id)}' has more than {PERMISSIONS_MAX} attribute permissions,"
+                f"Role '{truncated(role.id)}' has more than {PERMISSIONS_MAX} attribute"
+                " permissions,"
                 " so only an administrator can reduce it"
             )
     has, had, gets = Resolved(giver), Resolved(before), Resolved(after)
@@ -197,7 +199,8 @@ def _check_schemas_repeated(has: Resolved, gets: Resolved, unknown: RoleNames) -
         for name, word in has.entry(schema_key).items():
             if RANK[entry.get(name) or entry.get(ANY) or "write"] > RANK[word]:
                 raise PermissionDenied(
-                    f"Your own role restricts schema '{truncated(schema_key)}', which does not exist"
+                    f"Your own role restricts schema '{truncated(schema_key)}', which does not"
+                    " exist"
                     " yet, so every role that you change must restrict it too"
                 )
 
@@ -280,7 +283,8 @@ def _check_repeated(
         # Ends at the first that is not repeated, so it takes no longer than the role's own entry.
         if rank < added and RANK[given.get(name, "write")] > rank:
             raise PermissionDenied(
-                f"Your own role restricts attribute '{truncated(name)}' of schema '{truncated(schema_key)}',"
+                f"Your own role restricts attribute '{truncated(name)}' of schema"
+                f" '{truncated(schema_key)}',"
                 " which does not exist yet,"
                 " so every role that you change must restrict it too"
             )

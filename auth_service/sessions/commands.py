@@ -23,10 +23,10 @@ from auth_service.users.model import User
 from shared.database import DATABASE, Database
 from shared.errors import RateLimited, Unauthorized
 from shared.identity.tokens import Claims, TokenKeys
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 
 TOKEN_KEYS: Final = web.AppKey("token_keys", TokenKeys)
-LOGINS: Final = web.AppKey("logins", Turns)
+LOGIN_SLOTS: Final = web.AppKey("logins", KeyedSemaphore)
 """One login of an address from a network at a time: each counts as a failure until it has
 succeeded, so programs that share an account and come at once would delay each other."""
 
@@ -60,7 +60,7 @@ async def log_in(
     async with db.acquire() as conn:
         login = await users.find_login(conn, address) if is_address(address) else None
     origin = Origin.of(address, peer, known_device=_speaks_for(claims, login))
-    async with app[LOGINS].of(origin.attempt):
+    async with app[LOGIN_SLOTS].of(origin.attempt):
         with hashing.place():
             shared = await _claim_attempt(db, origin, known_device=_speaks_for(claims, login))
             known_hash = None if login is None else login.password_hash

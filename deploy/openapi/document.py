@@ -1,7 +1,8 @@
 """The description of the API (`gateway/openapi.json`), from all services.
 
-This module stands here because only deploy may know every service. The file is part of the repository, so
-that the gateway needs none of them to describe them; a contract test makes it anew and compares.
+This module stands here because only deploy may know every service. The file is part of the
+repository, so that the gateway needs none of them to describe them; a contract test makes it anew
+and compares.
 """
 
 from __future__ import annotations

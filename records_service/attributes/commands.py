@@ -21,14 +21,14 @@ from records_service.attributes.guards import NeverMatches, as_stored, compares,
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
 from records_service.dimensions.model import DIMENSION
 from records_service.model_objects import store as parts
-from records_service.model_objects.commands import changing_model, tell
-from records_service.model_objects.model import Kind, Part
+from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects.model import Kind, ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.option_lists.model import OPTION_LIST
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import check_readable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
-from records_service.values.unique_keys import claims_as_json
+from records_service.values.unique_keys import unique_keys_as_json
 from shared.database import Conn
 from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation, truncated
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
@@ -49,14 +49,14 @@ _SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 
 async def create(
     app: web.Application, identity: Identity, role: Role | None, draft: AttributeDraft
-) -> Part:
+) -> ModelObject:
     """Raises `ValidationError`, `Conflict` for a taken id or alias, or `PermissionDenied`.
 
     A guard may look only at what the role (None: unrestricted) may read wherever it is used.
     """
     workspace_id = identity.workspace_id
     sent = await _body_of(draft)
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         body, unmatched = await _with_ids(conn, workspace_id, sent)
         await _check_guards(conn, workspace_id, role, body, ())
         _check_matched(unmatched, body, ())
@@ -75,7 +75,7 @@ async def replace(
     attribute_id: str,
     draft: AttributeDraft,
     expected: Versions,
-) -> Part:
+) -> ModelObject:
     """Raises `Conflict` where stored values stand against it, or `PermissionDenied`.
 
     What decides how a value is stored stays as it is once there are values; an attribute becomes
@@ -86,7 +86,7 @@ async def replace(
     sent = await _body_of(draft.model_copy(update={"id": attribute_id}))
     searcher = Searcher()
 
-    async def judge(conn: Conn) -> tuple[Part, dict[str, Any]]:
+    async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
         old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         check_version(ATTRIBUTE.title, old.id, old.version, expected)
         body, unmatched = await _with_ids(conn, workspace_id, sent)
@@ -103,7 +103,7 @@ async def replace(
             )
         return old, body
 
-    async with changing_model(app, workspace_id, judge=judge) as conn:
+    async with model_change(app, workspace_id, judge=judge) as conn:
         old, body = await judge(conn)
         if draft.alias != old.alias:
             await parts.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
@@ -129,7 +129,7 @@ async def delete(
     app: web.Application, workspace_id: str, attribute_id: str, expected: Versions
 ) -> None:
     """Raises `Conflict` while a schema or a guard refers to it."""
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         check_version(ATTRIBUTE.title, old.id, old.version, expected)
         if await store.is_used(conn, workspace_id, attribute_id):
@@ -205,7 +205,7 @@ def _check_matched(
 
 
 async def _check_still_compared(
-    conn: Conn, workspace_id: str, old: Part, body: Mapping[str, Any], fixed: Sequence[str]
+    conn: Conn, workspace_id: str, old: ModelObject, body: Mapping[str, Any], fixed: Sequence[str]
 ) -> None:
     """Raise `Conflict` where a guard compares values that the attribute could not have any more."""
     widened = {"multiple"} if body["multiple"] else set()
@@ -215,7 +215,8 @@ async def _check_still_compared(
     guarded = await store.comparing(conn, workspace_id, old.id)
     if guarded is not None:
         raise Conflict(
-            f"Field '{of_values[0]}' of attribute '{truncated(old.alias)}' cannot change while a guard"
+            f"Field '{of_values[0]}' of attribute '{truncated(old.alias)}' cannot change while a"
+            " guard"
             f" of attribute '{truncated(guarded)}' compares its values"
         )
 
@@ -224,7 +225,7 @@ async def _check_rights(
     conn: Conn,
     workspace_id: str,
     role: Role,
-    old: Part,
+    old: ModelObject,
     alias: str,
     body: Mapping[str, Any],
     fixed: Sequence[str],
@@ -310,10 +311,11 @@ async def _claim_stored(
     while position is not None:
         if time.monotonic() > deadline:
             raise UpstreamTimeout(
-                f"Attribute '{truncated(attribute.alias)}' has too many values to become unique within"
+                f"Attribute '{truncated(attribute.alias)}' has too many values to become unique"
+                " within"
                 f" {CLAIMING_S_MAX} seconds, so nothing was changed; retrying does not help"
             )
-        claims = await in_thread(claims_as_json, attribute, held)
+        claims = await in_thread(unique_keys_as_json, attribute, held)
         pair = await store.claim(conn, workspace_id, attribute.id, claims)
         if pair is not None:
             two = (

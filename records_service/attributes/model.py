@@ -17,8 +17,8 @@ from records_service.model_objects.model import (
     Id,
     InnerAlias,
     Kind,
+    ModelObject,
     Name,
-    Part,
     whole,
 )
 from shared.errors import truncated
@@ -122,7 +122,7 @@ class Attribute:
     attributes: tuple[SubAttribute, ...]
 
     @classmethod
-    def parse(cls, part: Part) -> Self:
+    def parse(cls, part: ModelObject) -> Self:
         """Read the stored form."""
         body = part.body
         return cls(

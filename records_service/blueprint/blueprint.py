@@ -18,11 +18,11 @@ from aiohttp import web
 
 from records_service.attributes.model import Attribute
 from records_service.dimensions.model import Dimension
-from records_service.model_objects.model import Part
+from records_service.model_objects.model import ModelObject
 from records_service.option_lists.model import OptionList
 from records_service.option_lists.store import WITH_VALUES
 from records_service.schemas.model import Schema
-from records_service.workflow_copies.model import Lifecycle
+from records_service.workflow_copies.model import WorkflowCopy
 from shared.database import Database, Record
 from shared.process.offload import in_thread
 
@@ -46,7 +46,7 @@ class Blueprint:
     option_lists: Mapping[str, OptionList]
     attributes: Mapping[str, Attribute]
     schemas: Mapping[str, Schema]
-    lifecycles: Mapping[str, Lifecycle]
+    lifecycles: Mapping[str, WorkflowCopy]
     former_aliases: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
     bytes: int = 0
@@ -159,14 +159,16 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     option_lists: dict[str, OptionList] = {}
     attributes: dict[str, Attribute] = {}
     schemas: dict[str, Schema] = {}
-    lifecycles: dict[str, Lifecycle] = {}
+    lifecycles: dict[str, WorkflowCopy] = {}
     former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in rows:
         match row["kind"]:
             case "model":
                 version, size = row["version"], int(row["body"])
             case "lifecycle":
-                lifecycles[row["id"]] = Lifecycle.parse(orjson.loads(row["body"]), row["retired"])
+                lifecycles[row["id"]] = WorkflowCopy.parse(
+                    orjson.loads(row["body"]), row["retired"]
+                )
             case "dimension":
                 _take(row, known.dimensions, Dimension.parse, dimensions)
             case "option_list":
@@ -192,7 +194,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
 
 
 def _take(
-    row: Record, known: Mapping[str, T], parse: Callable[[Part], T], found: dict[str, T]
+    row: Record, known: Mapping[str, T], parse: Callable[[ModelObject], T], found: dict[str, T]
 ) -> None:
     """The part of a row: a row without body was not written since `known` was read."""
     part_id, body = row["id"], row["body"]
@@ -200,7 +202,7 @@ def _take(
         found[part_id] = known[part_id]
     else:
         found[part_id] = parse(
-            Part(
+            ModelObject(
                 part_id,
                 row["alias"],
                 orjson.loads(body),

@@ -17,7 +17,7 @@ from records_service.permissions.rules import AttributePermission, Names, Role, 
 from records_service.schemas.model import SCHEMA, Schema
 from records_service.values.relations import Relations, relations_of
 from records_service.values.validation import EntriesCheck, compile_check
-from records_service.workflow_copies.model import Lifecycle, State
+from records_service.workflow_copies.model import State, WorkflowCopy
 from shared.errors import NotFound
 from shared.process.offload import in_thread
 
@@ -46,7 +46,7 @@ NOTHING = Access(visible={}, writable=frozenset(), judged=frozenset(), sees_all=
 
 
 @dataclass(slots=True)
-class RecordRules:
+class CompiledSchema:
     """One schema at one version of the model."""
 
     schema: Schema
@@ -61,7 +61,7 @@ class RecordRules:
     required_relations: tuple[str, ...]
     """Those attributes among `relations` that a write cannot empty."""
     unique_ids: frozenset[str]
-    lifecycle: Lifecycle | None
+    lifecycle: WorkflowCopy | None
     default_scope: Mapping[str, str]
     _access: dict[tuple[str | None, int, str | None], Access] = field(default_factory=dict)
 
@@ -147,12 +147,12 @@ class RecordRules:
         )
 
 
-async def rules_of(blueprint: Blueprint, schema_id: str) -> RecordRules:
+async def compiled_schema(blueprint: Blueprint, schema_id: str) -> CompiledSchema:
     """The rules of a schema, or `NotFound`; made once per blueprint, beside the event loop.
 
     Five hundred attributes of two hundred fields each take a second.
     """
-    known: RecordRules | None = blueprint.compiled.get(schema_id)
+    known: CompiledSchema | None = blueprint.compiled.get(schema_id)
     if known is not None:
         return known
     making = blueprint.compiling.get(schema_id)
@@ -160,16 +160,16 @@ async def rules_of(blueprint: Blueprint, schema_id: str) -> RecordRules:
         making = asyncio.ensure_future(in_thread(compile_rules, blueprint, schema_id))
         blueprint.compiling[schema_id] = making
 
-        def made(_: asyncio.Future[RecordRules]) -> None:
+        def made(_: asyncio.Future[CompiledSchema]) -> None:
             del blueprint.compiling[schema_id]
 
         making.add_done_callback(made)
     # Made once, however many ask; who goes away does not stop it for the others.
-    rules: RecordRules = await asyncio.shield(making)
+    rules: CompiledSchema = await asyncio.shield(making)
     return rules
 
 
-def compile_rules(blueprint: Blueprint, schema_id: str) -> RecordRules:
+def compile_rules(blueprint: Blueprint, schema_id: str) -> CompiledSchema:
     """Make the rules of a schema ready, and keep them in the blueprint, or `NotFound`."""
     schema = blueprint.schemas.get(schema_id)
     if schema is None:
@@ -181,13 +181,13 @@ def compile_rules(blueprint: Blueprint, schema_id: str) -> RecordRules:
     return rules
 
 
-def _compile(blueprint: Blueprint, schema: Schema) -> RecordRules:
+def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
     attributes = {
         attribute_id: blueprint.attributes[attribute_id]
         for attribute_id in schema.attribute_ids
         if attribute_id in blueprint.attributes
     }
-    return RecordRules(
+    return CompiledSchema(
         schema=schema,
         attributes=attributes,
         ids_by_name={

@@ -10,8 +10,8 @@ from records_service.dimensions import store
 from records_service.dimensions.model import DIMENSION, RESERVED_IDS, DimensionDraft
 from records_service.dimensions.segments import body_of, removed
 from records_service.model_objects import store as parts
-from records_service.model_objects.commands import changing_model, tell
-from records_service.model_objects.model import Part
+from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
@@ -22,12 +22,12 @@ from shared.http.versions import Versions, check_version
 from shared.ids import new_id
 
 
-async def create(app: web.Application, workspace_id: str, draft: DimensionDraft) -> Part:
+async def create(app: web.Application, workspace_id: str, draft: DimensionDraft) -> ModelObject:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
     if draft.id in RESERVED_IDS:
         raise ValidationError.at("/id", f"Field 'id' cannot be '{draft.id}', which is reserved")
     body = body_of(draft)
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         part = await parts.insert(
             conn, DIMENSION, workspace_id, draft.id or new_id("dim"), draft.alias, body
         )
@@ -42,14 +42,14 @@ async def replace(
     dimension_id: str,
     draft: DimensionDraft,
     expected: Versions,
-) -> Part:
+) -> ModelObject:
     """Raises `Conflict` when a segment that values use would go.
 
     Taking one out needs `read` on what varies by the dimension: the answer looks at records.
     """
     searcher = Searcher()
 
-    async def judge(conn: Conn) -> tuple[Part, dict[str, Any]]:
+    async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
         check_version(DIMENSION.title, old.id, old.version, expected)
         body = body_of(draft, old.body)
@@ -62,7 +62,7 @@ async def replace(
             raise Conflict.in_use("Segment", used)
         return old, body
 
-    async with changing_model(app, workspace_id, judge=judge) as conn:
+    async with model_change(app, workspace_id, judge=judge) as conn:
         old, body = await judge(conn)
         part = await parts.replace(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
         await tell(conn, DIMENSION_UPDATED, workspace_id, part)
@@ -73,7 +73,7 @@ async def delete(
     app: web.Application, workspace_id: str, dimension_id: str, expected: Versions
 ) -> None:
     """Raises `Conflict` while an attribute varies by it."""
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
         check_version(DIMENSION.title, old.id, old.version, expected)
         if await store.varying(conn, workspace_id, old.id):

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 from pydantic import Field
 from typing_extensions import TypeAliasType
 
-from records_service.model_objects.model import Alias, Body, Id, InnerAlias, Kind, Name, Part
+from records_service.model_objects.model import Alias, Body, Id, InnerAlias, Kind, ModelObject, Name
 from shared.http.bounds import AtMost
 from shared.http.shapes import Shape
 
@@ -62,7 +62,7 @@ class Dimension:
     segments: tuple[Segment, ...]
 
     @classmethod
-    def parse(cls, part: Part) -> Self:
+    def parse(cls, part: ModelObject) -> Self:
         """Read the stored form."""
         return cls(
             id=part.id,

@@ -13,7 +13,7 @@ from records_service.history import store
 from records_service.history.model import AuditFilter, AuditPage, Entry
 from records_service.paging import LISTS
 from records_service.permissions.roles import role_of
-from records_service.records.loading import see
+from records_service.records.loading import load_record
 from records_service.records.render_cache import INLINE_BYTES_MAX
 from shared.database import DATABASE, Record
 from shared.errors import NotFound, PermissionDenied
@@ -46,7 +46,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     asked = read_query(request, Page)
     role = await role_of(request)
-    seen = await see(request.app, identity.workspace_id, request.match_info["id"])
+    seen = await load_record(request.app, identity.workspace_id, request.match_info["id"])
     visible = seen.rules.access(role, seen.record.state_id).visible
     rows, total, limit = await _page(
         request,

@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel
 
-from records_service.model_objects.model import Kind, Part
+from records_service.model_objects.model import Kind, ModelObject
 from shared.database import Record
 from shared.database.listing import Render
 from shared.http import to_json, versioned_response
@@ -23,19 +23,19 @@ from shared.http import to_json, versioned_response
 _Shape = type[BaseModel]
 
 
-def answer(part: Part, shape: _Shape) -> web.Response:
+def answer(part: ModelObject, shape: _Shape) -> web.Response:
     """A part that is there."""
     return versioned_response(shown(part, shape), part.version)
 
 
-def created(kind: Kind, part: Part, shape: _Shape) -> web.Response:
+def created(kind: Kind, part: ModelObject, shape: _Shape) -> web.Response:
     """A new part, and where it is from now on."""
     return versioned_response(
         shown(part, shape), part.version, status=201, location=f"{kind.path}/{part.id}"
     )
 
 
-def shown(part: Part, shape: _Shape) -> dict[str, Any]:
+def shown(part: ModelObject, shape: _Shape) -> dict[str, Any]:
     """The public object, with every field that its answer has."""
     return _filled(part.shown(), shape)
 
@@ -46,7 +46,7 @@ def rendered_as(shape: _Shape) -> Render:
 
 
 def _rendered(shape: _Shape, row: Record) -> bytes:
-    part = Part(
+    part = ModelObject(
         row["id"],
         row["alias"],
         orjson.loads(row["body"]),

@@ -9,16 +9,16 @@ from typing import Any
 
 from aiohttp import web
 
-from records_service.model_objects.model import Part
+from records_service.model_objects.model import ModelObject
 from shared.database import DATABASE, Conn
 from shared.errors import LimitExceeded
 from shared.events import Event
 from shared.messaging import outbox
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 
 SOURCE = "/records_service"
 
-MODELLERS = web.AppKey("modellers", Turns)
+MODEL_CHANGE_SLOTS = web.AppKey("modellers", KeyedSemaphore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ async def take_lock(conn: Conn, workspace_id: str) -> ModelSize:
 
 
 @asynccontextmanager
-async def changing_model(
+async def model_change(
     app: web.Application,
     workspace_id: str,
     first: Callable[[Conn], Awaitable[None]] | None = None,
@@ -68,7 +68,7 @@ async def changing_model(
     lock, where the caller asks it again. Raises `LimitExceeded`, with nothing
     changed, when the model has grown beyond its bounds.
     """
-    async with app[MODELLERS].of(workspace_id):
+    async with app[MODEL_CHANGE_SLOTS].of(workspace_id):
         if judge is not None:
             async with app[DATABASE].acquire() as conn:
                 await judge(conn)
@@ -102,7 +102,9 @@ async def _check_size(conn: Conn, workspace_id: str, before: ModelSize, allowed:
         )
 
 
-async def tell(conn: Conn, event_type: str, workspace_id: str, part: Part, **data: Any) -> None:
+async def tell(
+    conn: Conn, event_type: str, workspace_id: str, part: ModelObject, **data: Any
+) -> None:
     """Stage the event of a change; a deleted part is one version further than it was."""
     version = part.version + (1 if event_type.endswith(".deleted") else 0)
     await outbox.stage(

@@ -47,7 +47,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ModelObject:
     """One stored part; `body` is its public object without id, alias and times."""
 
     id: str

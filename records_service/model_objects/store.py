@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from records_service.model_objects.model import Kind, Part
+from records_service.model_objects.model import Kind, ModelObject
 from shared.database import Conn
 from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
@@ -40,17 +40,17 @@ async def some_after(conn: Conn, kind: Kind, workspace_id: str, after: Position)
 
 async def some(
     conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
-) -> dict[str, Part]:
+) -> dict[str, ModelObject]:
     """The existing ones of these parts, by id."""
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
         workspace_id,
         list(part_ids),
     )
-    return {row["id"]: Part(**row) for row in rows}
+    return {row["id"]: ModelObject(**row) for row in rows}
 
 
-async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Part:
+async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> ModelObject:
     """One part, or `NotFound`."""
     row = await conn.fetchrow(
         f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
@@ -59,7 +59,7 @@ async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Part:
     )
     if row is None:
         raise NotFound.of(kind.title, part_id)
-    return Part(**row)
+    return ModelObject(**row)
 
 
 async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]) -> dict[str, str]:
@@ -111,7 +111,7 @@ async def meant_by(
 
 async def insert(
     conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
-) -> Part:
+) -> ModelObject:
     """A new part; `Conflict` for a taken id or alias.
 
     Its versions begin at the model's, which no part's ever exceeds: so one that is made again under
@@ -134,12 +134,12 @@ async def insert(
     except asyncpg.UniqueViolationError as error:
         raise _conflict(error, kind, part_id, alias) from error
     assert row is not None
-    return Part(**row)
+    return ModelObject(**row)
 
 
 async def replace(
     conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
-) -> Part:
+) -> ModelObject:
     """The next version of a part; `NotFound`, or `Conflict` for a taken alias."""
     try:
         row = await conn.fetchrow(
@@ -160,7 +160,7 @@ async def replace(
         raise _conflict(error, kind, part_id, alias) from error
     if row is None:
         raise NotFound.of(kind.title, part_id)
-    return Part(**row)
+    return ModelObject(**row)
 
 
 async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> None:
@@ -174,7 +174,7 @@ async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Non
         raise NotFound.of(kind.title, part_id)
 
 
-async def remember_alias(conn: Conn, kind: Kind, workspace_id: str, old: Part) -> None:
+async def remember_alias(conn: Conn, kind: Kind, workspace_id: str, old: ModelObject) -> None:
     """Keep the alias that a part loses: what a role or a state's list denies by it stays denied.
 
     It is kept when the part is deleted, too: one that is made again under its id has its history.
@@ -210,7 +210,7 @@ async def former_aliases(
     return {row["id"]: row["aliases"] for row in rows}
 
 
-async def naming(conn: Conn, kind: Kind, workspace_id: str, part: Part) -> dict[str, Any]:
+async def naming(conn: Conn, kind: Kind, workspace_id: str, part: ModelObject) -> dict[str, Any]:
     """What those need to know who hold names: who else had this part's alias, and what it was.
 
     `othersNamed` are the ids of parts that had the alias, or have it as their id.
@@ -251,7 +251,7 @@ async def model_version(conn: Conn, workspace_id: str) -> int:
     return version or 0
 
 
-async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: Part) -> None:
+async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: ModelObject) -> None:
     """Raise `Conflict` for a part that has had as many aliases as are remembered."""
     count: int = await conn.fetchval(
         """

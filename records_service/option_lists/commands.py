@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from records_service.model_objects import store as parts
-from records_service.model_objects.commands import changing_model, tell
-from records_service.model_objects.model import Part
+from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.option_lists import store
 from records_service.option_lists.hierarchy import (
@@ -37,12 +37,12 @@ from shared.http.versions import Versions, check_version
 from shared.ids import new_id
 
 
-async def create(app: web.Application, workspace_id: str, draft: OptionListDraft) -> Part:
+async def create(app: web.Application, workspace_id: str, draft: OptionListDraft) -> ModelObject:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
     values = values_of(draft.values)
     check_values(values, hierarchical=draft.hierarchical)
     list_id = draft.id or new_id(OPTION_LIST.prefix)
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         part = await parts.insert(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
@@ -58,7 +58,7 @@ async def replace(
     list_id: str,
     draft: OptionListDraft,
     expected: Versions,
-) -> Part:
+) -> ModelObject:
     """Raises `Conflict` when a value that records have would go.
 
     Taking a value out needs `read` on what chooses from the list: the answer looks at records.
@@ -79,7 +79,7 @@ async def replace(
         await _check_unused(conn, workspace_id, role, list_id, gone, searcher)
         return old, new
 
-    async with changing_model(app, workspace_id, judge=judge) as conn:
+    async with model_change(app, workspace_id, judge=judge) as conn:
         old, new = await judge(conn)
         unchanged = set(old) & set(new)
         # Taken out before they are put back, so that two values can exchange their aliases.
@@ -98,7 +98,7 @@ async def replace(
 
 async def delete(app: web.Application, workspace_id: str, list_id: str, expected: Versions) -> None:
     """Raises `Conflict` while an attribute chooses from it."""
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
         if await store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
@@ -112,9 +112,9 @@ async def add_value(
     list_id: str,
     draft: OptionValueDraft,
     expected: Versions,
-) -> tuple[OptionValue, Part]:
+) -> tuple[OptionValue, ModelObject]:
     """The new value and the list it is in; it goes to the end unless it says where."""
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
         count, last = await store.extent(conn, workspace_id, list_id)
         if count >= VALUES_MAX:
@@ -132,9 +132,9 @@ async def replace_value(
     value_id: str,
     draft: OptionValueDraft,
     expected: Versions,
-) -> tuple[OptionValue, Part]:
+) -> tuple[OptionValue, ModelObject]:
     """The value as it is now; its id stays, so records that have it keep it."""
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         old = await _current(conn, workspace_id, list_id, expected)
         known = await store.get_value(conn, workspace_id, list_id, value_id)
         value = draft.value(value_id, known.sort_order)
@@ -162,20 +162,20 @@ async def remove_value(
     """
     searcher = Searcher()
 
-    async def judge(conn: Conn) -> tuple[Part, list[str]]:
+    async def judge(conn: Conn) -> tuple[ModelObject, list[str]]:
         old = await _current(conn, workspace_id, list_id, expected)
         await store.get_value(conn, workspace_id, list_id, value_id)
         going = await store.branch(conn, workspace_id, list_id, value_id)
         await _check_unused(conn, workspace_id, role, list_id, going, searcher)
         return old, going
 
-    async with changing_model(app, workspace_id, judge=judge) as conn:
+    async with model_change(app, workspace_id, judge=judge) as conn:
         old, going = await judge(conn)
         await store.delete_values(conn, workspace_id, list_id, going)
         await _touch(conn, workspace_id, old)
 
 
-async def _current(conn: Conn, workspace_id: str, list_id: str, expected: Versions) -> Part:
+async def _current(conn: Conn, workspace_id: str, list_id: str, expected: Versions) -> ModelObject:
     part = await parts.get(conn, OPTION_LIST, workspace_id, list_id)
     check_version(OPTION_LIST.title, part.id, part.version, expected)
     return part
@@ -205,7 +205,7 @@ async def _check_unused(
 
 
 async def _check_parent(
-    conn: Conn, workspace_id: str, option_list: Part, value: OptionValue
+    conn: Conn, workspace_id: str, option_list: ModelObject, value: OptionValue
 ) -> None:
     check_flat(value, hierarchical=option_list.body["hierarchical"])
     if value.parent_id is not None and not await store.find_value(
@@ -214,7 +214,7 @@ async def _check_parent(
         raise unknown_parent(value)
 
 
-async def _touch(conn: Conn, workspace_id: str, old: Part) -> Part:
+async def _touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject:
     """The list changes with its values: the next version, and its event."""
     part = await parts.replace(conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body)
     await tell(conn, OPTION_LIST_UPDATED, workspace_id, part)

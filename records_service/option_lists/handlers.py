@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.model_objects.answers import answer, created, rendered_as
-from records_service.model_objects.model import Part
+from records_service.model_objects.model import ModelObject
 from records_service.option_lists import commands, store
 from records_service.option_lists.model import (
     OPTION_LIST,
@@ -187,7 +187,7 @@ async def remove_option(request: web.Request) -> web.StreamResponse:
 
 
 def _value_answer(
-    value: OptionValue, option_list: Part, *, status: int = 200
+    value: OptionValue, option_list: ModelObject, *, status: int = 200
 ) -> web.StreamResponse:
     """A value; the version that counts is its list's."""
     return versioned_response(value.shown(), option_list.version, status=status)

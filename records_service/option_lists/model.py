@@ -17,8 +17,8 @@ from records_service.model_objects.model import (
     Id,
     InnerAlias,
     Kind,
+    ModelObject,
     Name,
-    Part,
     whole,
 )
 from shared.http.bounds import AtMost
@@ -78,7 +78,7 @@ class OptionList:
     values: tuple[OptionValue, ...]
 
     @classmethod
-    def parse(cls, part: Part) -> Self:
+    def parse(cls, part: ModelObject) -> Self:
         """Read the list with its values."""
         return cls(
             id=part.id,

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from records_service.model_objects.model import Part
+from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.model_objects.store import Search
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
@@ -65,7 +65,7 @@ async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
     return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == PIECE_ROWS)
 
 
-async def get(conn: Conn, workspace_id: str, list_id: str) -> Part:
+async def get(conn: Conn, workspace_id: str, list_id: str) -> ModelObject:
     """One option list with its values, or `NotFound`."""
     row = await conn.fetchrow(
         f"""
@@ -78,7 +78,7 @@ async def get(conn: Conn, workspace_id: str, list_id: str) -> Part:
     )
     if row is None:
         raise NotFound.of(OPTION_LIST.title, list_id)
-    return Part(**row)
+    return ModelObject(**row)
 
 
 async def values(conn: Conn, workspace_id: str, list_id: str) -> list[OptionValue]:

@@ -19,7 +19,7 @@ from shared.errors import NotFound, PermissionDenied
 from shared.http import identity_of
 from shared.http.client import Upstream
 from shared.identity import Identity
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 
 ROLES_REMEMBERED_MAX = 4_096
 PERMISSIONS_REMEMBERED_MAX = 500_000
@@ -61,7 +61,7 @@ class Roles:
 
 
 ROLES = web.AppKey("roles", Roles)
-ROLE_TURNS = web.AppKey("role_turns", Turns)
+ROLE_LOOKUPS = web.AppKey("role_turns", KeyedSemaphore)
 
 
 async def role_of(request: web.Request) -> Role | None:
@@ -77,7 +77,7 @@ async def role_of(request: web.Request) -> Role | None:
     if role is not None:
         return role
     # A role that has changed is asked for once, however many of its users are waiting.
-    async with request.app[ROLE_TURNS].of((identity.workspace_id, identity.role_id)):
+    async with request.app[ROLE_LOOKUPS].of((identity.workspace_id, identity.role_id)):
         role = request.app[ROLES].get(identity)
         if role is None:
             role = await _look_up(request, identity)

@@ -20,28 +20,28 @@ import orjson
 from aiohttp import web
 
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
-from records_service.blueprint.compiled_schema import RecordRules, rules_of
+from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
 from records_service.model_objects.commands import SOURCE
 from records_service.permissions.rules import Role
 from records_service.records import store
-from records_service.records.loading import Seen, related_of, see
+from records_service.records.loading import LoadedRecord, load_record, related_of
 from records_service.records.model import Record, RecordChanges, RecordDraft, ValueChange
 from records_service.records.store import (
-    Arrival,
-    ModelMoved,
-    NoRoomInStripe,
-    RecordMoved,
-    WorkspaceFull,
+    PendingCreate,
+    QuotaExceeded,
+    StaleModel,
+    StaleRecord,
+    StripeExhausted,
     Write,
     any_stripe,
 )
 from records_service.transitions import decisions
 from records_service.values.relations import Related, Relation
 from records_service.values.scopes import Values
-from records_service.values.unique_keys import Claim, claims_of
+from records_service.values.unique_keys import UniqueKey, unique_keys_of
 from records_service.workflow_copies.model import State
 from records_service.writes.changes import Change, differences, merged, with_value
-from records_service.writes.create_batching import ARRIVALS, WRITERS, Shared
+from records_service.writes.create_batching import CREATE_BATCHER, WRITE_SLOTS, Shared
 from shared.database import DATABASE, Conn
 from shared.errors import (
     Conflict,
@@ -59,24 +59,24 @@ from shared.http.versions import Versions, check_version
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.messaging import outbox
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.offload import OFFLOAD, Large
-from shared.process.turns import Turns
 
-RECORD_TURNS = web.AppKey("record_turns", Turns)
+RECORD_SLOTS = web.AppKey("record_turns", KeyedSemaphore)
 """One change of a record at a time in each process: the others would be in vain."""
-CHANGERS = web.AppKey("changers", Turns)
-"""How many changes of one workspace are judged at a time, and wait for a place among `WRITERS`.
+CHANGE_SLOTS = web.AppKey("changers", KeyedSemaphore)
+"""How many changes of one workspace are judged at a time, and wait for a place among `WRITE_SLOTS`.
 
 Twice as many as those: enough that some write while others read, and so few that what was read is
 still true when it is written.
 """
-JUDGEMENTS_MAX = 100
+ATTEMPTS_MAX = 100
 PAUSE_S = 0.002
 
 T = TypeVar("T")
 
 
-class UniqueValueMoved(Exception):
+class UniqueKeyReleased(Exception):
     """A unique value was taken and is free again; try once more."""
 
 
@@ -95,7 +95,7 @@ class Caller:
 
 async def create(
     app: web.Application, caller: Caller, draft: RecordDraft, *, is_large: bool = False
-) -> Seen:
+) -> LoadedRecord:
     """Store a new record in its workflow's first state; one that is large is judged in a thread.
 
     Raises `NotFound` for the schema, `PermissionDenied`, `ValidationError`, `LimitExceeded`, or
@@ -104,12 +104,12 @@ async def create(
     identity = caller.identity
     record_id = draft.id or new_id("ent")
 
-    async def judged_by(blueprint: Blueprint) -> Seen:
-        rules = await rules_of(blueprint, draft.schema_id)
+    async def judged_by(blueprint: Blueprint) -> LoadedRecord:
+        rules = await compiled_schema(blueprint, draft.schema_id)
         state_id = rules.lifecycle.default_state_id if rules.lifecycle else None
         if rules.lifecycle is not None and state_id in rules.lifecycle.retired:
             # The workflow is about to have another first state: wait a moment for the news of it.
-            raise ModelMoved
+            raise StaleModel
         state = rules.state_of(state_id)
         if draft.lifecycle_state_id is not None:
             _check_state(caller, draft.lifecycle_state_id, state_id, state)
@@ -154,21 +154,21 @@ async def create(
         )
         async with _unique(app, record, rules, arrival.claims):
             await _insert(app, identity, arrival, blueprint.version)
-        return Seen(record, blueprint, rules, state)
+        return LoadedRecord(record, blueprint, rules, state)
 
-    async def attempt() -> Seen:
+    async def attempt() -> LoadedRecord:
         # Asking for the model's version first would cost a round trip that is nearly always in
         # vain: the statement itself refuses what was judged by an old model. A refusal is only told
         # by the model in force.
         known = app[BLUEPRINTS].known(identity.workspace_id)
         if known is not None:
-            with suppress(ModelMoved, NotFound, PermissionDenied, ValidationError):
+            with suppress(StaleModel, NotFound, PermissionDenied, ValidationError):
                 return await judged_by(known)
         return await judged_by(await app[BLUEPRINTS].get(app[DATABASE], identity.workspace_id))
 
     try:
         return await settled(app, attempt)
-    except WorkspaceFull:
+    except QuotaExceeded:
         if draft.id is not None:
             # Created before, perhaps by this very request: that is what its sender must hear.
             async with app[DATABASE].acquire() as conn:
@@ -178,12 +178,12 @@ async def create(
 
 
 def _arrival(
-    identity: Identity, record: Record, rules: RecordRules, *, id_was_asked: bool
-) -> Arrival:
+    identity: Identity, record: Record, rules: CompiledSchema, *, id_was_asked: bool
+) -> PendingCreate:
     changes = differences({}, record.values, rules)
     write = _write("create", ENTITY_CREATED, identity, record, changes, record.created_at)
     document = orjson.dumps(record.values)
-    return Arrival(record, id_was_asked, document, _claims(rules, record.values), write)
+    return PendingCreate(record, id_was_asked, document, _claims(rules, record.values), write)
 
 
 async def _first_version(app: web.Application, workspace_id: str, asked_id: str | None) -> int:
@@ -194,16 +194,16 @@ async def _first_version(app: web.Application, workspace_id: str, asked_id: str 
 
 
 async def _insert(
-    app: web.Application, identity: Identity, arrival: Arrival, model_version: int
+    app: web.Application, identity: Identity, arrival: PendingCreate, model_version: int
 ) -> None:
     """Store it with those that arrive in the same moment, or by itself where that fails."""
     workspace_id, limit = identity.workspace_id, identity.record_limit
     try:
-        await app[ARRIVALS].store(Shared(workspace_id, model_version, limit), arrival)
-    except NoRoomInStripe:
+        await app[CREATE_BATCHER].store(Shared(workspace_id, model_version, limit), arrival)
+    except StripeExhausted:
         stripe = any_stripe()
-        async with app[WRITERS].of(workspace_id), app[DATABASE].transaction() as conn:
-            await store.make_room(conn, workspace_id, limit, stripe)
+        async with app[WRITE_SLOTS].of(workspace_id), app[DATABASE].transaction() as conn:
+            await store.redistribute_quota(conn, workspace_id, limit, stripe)
             await store.insert(
                 conn, [arrival], model_version=model_version, record_limit=limit, stripe=stripe
             )
@@ -216,10 +216,10 @@ async def change(
     changes: RecordChanges,
     *,
     is_large: bool = False,
-) -> Seen:
+) -> LoadedRecord:
     """Replace the attributes that are named, keep all others; the record as it is afterwards."""
 
-    def new_values(seen: Seen, related: Related) -> Values:
+    def new_values(seen: LoadedRecord, related: Related) -> Values:
         record = seen.record
         if changes.schema_id is not None and changes.schema_id != record.schema_id:
             raise ValidationError.at(
@@ -250,10 +250,10 @@ async def set_value(
     change_: ValueChange,
     *,
     is_large: bool = False,
-) -> Seen:
+) -> LoadedRecord:
     """Set or remove one attribute's value in one scope; the record as it is afterwards."""
 
-    def new_values(seen: Seen, related: Related) -> Values:
+    def new_values(seen: LoadedRecord, related: Related) -> Values:
         return with_value(
             seen.record.values,
             name,
@@ -277,7 +277,7 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
     identity = caller.identity
 
     async def attempt() -> None:
-        seen = await see(app, identity.workspace_id, record_id)
+        seen = await load_record(app, identity.workspace_id, record_id)
         # What only the state hides was hidden by no rule about this role.
         access = seen.rules.access(caller.role, None)
         if caller.role is not None and not (access.writable and access.sees_all):
@@ -308,7 +308,7 @@ async def delete(app: web.Application, caller: Caller, record_id: str) -> None:
         await settled(app, attempt)
 
 
-def _removal(identity: Identity, gone: Record, rules: RecordRules) -> Write:
+def _removal(identity: Identity, gone: Record, rules: CompiledSchema) -> Write:
     changes = differences(gone.values, {}, rules)
     return _write("delete", ENTITY_DELETED, identity, gone, changes, _now())
 
@@ -319,16 +319,16 @@ async def move(
     record_id: str,
     state_name: str,
     comment: str | None,
-    decide: Callable[[Seen, str], Awaitable[None]],
-) -> Seen:
+    decide: Callable[[LoadedRecord, str], Awaitable[None]],
+) -> LoadedRecord:
     """Take a record to another lifecycle state, if `decide` raises nothing about it.
 
     The decision is made about one version of the record, and only that version is moved.
     """
     identity = caller.identity
 
-    async def attempt() -> Seen:
-        seen = await see(app, identity.workspace_id, record_id)
+    async def attempt() -> LoadedRecord:
+        seen = await load_record(app, identity.workspace_id, record_id)
         caller.check_version(seen.record)
         to_state_id = decisions.target(seen.rules, seen.record, state_name)
         await decide(seen, to_state_id)
@@ -363,10 +363,10 @@ async def _rewrite(
     app: web.Application,
     caller: Caller,
     record_id: str,
-    new_values: Callable[[Seen, Related], Values],
+    new_values: Callable[[LoadedRecord, Related], Values],
     *,
     is_large: bool,
-) -> Seen:
+) -> LoadedRecord:
     """Store what `new_values` makes of the record.
 
     Where the record is large, or what was sent, all work on values is done in a thread.
@@ -374,8 +374,8 @@ async def _rewrite(
     identity, offload = caller.identity, app[OFFLOAD]
     share = identity.workspace_id
 
-    async def attempt() -> Seen:
-        seen = await see(app, share, record_id)
+    async def attempt() -> LoadedRecord:
+        seen = await load_record(app, share, record_id)
         caller.check_version(seen.record)
         old = seen.record.values
         much = is_large or isinstance(old, Large)
@@ -427,8 +427,8 @@ async def _turn(
     """
     workspace_id = identity.workspace_id
     async with (
-        app[RECORD_TURNS].of((workspace_id, record_id)),
-        app[CHANGERS].of((workspace_id, kind)),
+        app[RECORD_SLOTS].of((workspace_id, record_id)),
+        app[CHANGE_SLOTS].of((workspace_id, kind)),
     ):
         yield
 
@@ -439,10 +439,10 @@ async def settled(app: web.Application, attempt: Callable[[], Awaitable[T]]) -> 
     Each failed try means that another writer got through, so this ends; the pause, which grows a
     little, keeps many writers of one record from trying in step.
     """
-    for number in range(JUDGEMENTS_MAX):
+    for number in range(ATTEMPTS_MAX):
         try:
             result = await attempt()
-        except (ModelMoved, RecordMoved, UniqueValueMoved, asyncpg.DeadlockDetectedError):
+        except (StaleModel, StaleRecord, UniqueKeyReleased, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(random.uniform(0, PAUSE_S * min(number, 8)))  # noqa: S311
             continue
         outbox.wake(app)
@@ -457,13 +457,13 @@ async def writing(app: web.Application, identity: Identity) -> AsyncIterator[Con
     All writes of a workspace wait while its model is changed, which may take seconds. Only a part
     of them waits with a connection, so that there are some left for everybody else.
     """
-    async with app[WRITERS].of(identity.workspace_id), app[DATABASE].acquire() as conn:
+    async with app[WRITE_SLOTS].of(identity.workspace_id), app[DATABASE].acquire() as conn:
         yield conn
 
 
 @asynccontextmanager
 async def _unique(
-    app: web.Application, record: Record, rules: RecordRules, claims: Sequence[Claim]
+    app: web.Application, record: Record, rules: CompiledSchema, claims: Sequence[UniqueKey]
 ) -> AsyncIterator[None]:
     """Say what was taken, the record's id or which value, when a unique index refuses it."""
     try:
@@ -471,7 +471,7 @@ async def _unique(
     except asyncpg.CheckViolationError as error:
         if error.constraint_name != "record_goes_on_counting":
             raise
-        raise RecordMoved from error
+        raise StaleRecord from error
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name == "records_id_taken":
             raise Conflict.taken("Entity", record.id) from error
@@ -480,7 +480,7 @@ async def _unique(
         async with app[DATABASE].acquire() as conn:
             claim = await store.taken(conn, record.workspace_id, claims)
         if claim is None:
-            raise UniqueValueMoved from error
+            raise UniqueKeyReleased from error
         alias = rules.attributes[claim.attribute_id].alias
         value = next(one.value for one in claims if one.key == claim.key)
         raise Conflict(
@@ -491,7 +491,7 @@ async def _unique(
 async def _check_relations(
     app: web.Application,
     workspace_id: str,
-    rules: RecordRules,
+    rules: CompiledSchema,
     old: Values,
     new: Values,
     *,
@@ -509,7 +509,7 @@ async def _check_relations(
     await offload.run_if(is_large, workspace_id, _check_related, rules, sent, found)
 
 
-def _sent_relations(rules: RecordRules, old: Values, new: Values) -> Values:
+def _sent_relations(rules: CompiledSchema, old: Values, new: Values) -> Values:
     return {
         attribute_id: [entry for entry in new[attribute_id] if id(entry) not in kept]
         for attribute_id in rules.relations.keys() & new.keys()
@@ -517,7 +517,7 @@ def _sent_relations(rules: RecordRules, old: Values, new: Values) -> Values:
     }
 
 
-def _check_related(rules: RecordRules, sent: Values, found: Related) -> None:
+def _check_related(rules: CompiledSchema, sent: Values, found: Related) -> None:
     ValidationError.check(
         Violation(f"/values/{rules.attributes[attribute_id].alias}", message)
         for attribute_id in rules.relations
@@ -538,22 +538,25 @@ def _relation_fault(place: Relation, record_id: str, schema_id: str | None) -> s
     if place.target_schema_id not in (None, schema_id):
         return (
             f"Value for '{truncated(place.name)}' must be a record of schema"
-            f" '{truncated(place.target_schema_id)}', got '{truncated(record_id)}' of '{truncated(schema_id)}'"
+            f" '{truncated(place.target_schema_id)}', got '{truncated(record_id)}' of"
+            f" '{truncated(schema_id)}'"
         )
     return None
 
 
-def _claims(rules: RecordRules, values: Values) -> list[Claim]:
+def _claims(rules: CompiledSchema, values: Values) -> list[UniqueKey]:
     """In the order in which they are stored: to sort them again takes no time."""
     claims = [
         claim
         for attribute_id in rules.unique_ids
-        for claim in claims_of(rules.attributes[attribute_id], values.get(attribute_id, []))
+        for claim in unique_keys_of(rules.attributes[attribute_id], values.get(attribute_id, []))
     ]
     return sorted(claims, key=lambda claim: claim.key)
 
 
-def _moved_claims(rules: RecordRules, old: Values, new: Values) -> tuple[list[Claim], list[Claim]]:
+def _moved_claims(
+    rules: CompiledSchema, old: Values, new: Values
+) -> tuple[list[UniqueKey], list[UniqueKey]]:
     """The unique keys that are released, and those that are new."""
     before, after = _claims(rules, old), _claims(rules, new)
     held, wanted = {claim.key for claim in before}, {claim.key for claim in after}

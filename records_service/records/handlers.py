@@ -10,14 +10,14 @@ import orjson
 from aiohttp import web
 
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
-from records_service.blueprint.compiled_schema import NOTHING, Access, rules_of
+from records_service.blueprint.compiled_schema import NOTHING, Access, compiled_schema
 from records_service.chunked_response import response_in_pieces
 from records_service.paging import LISTS
 from records_service.permissions.roles import role_of
 from records_service.permissions.rules import Role
 from records_service.records import commands, store
 from records_service.records.commands import Caller
-from records_service.records.loading import Seen, related_of, see
+from records_service.records.loading import LoadedRecord, load_record, related_of
 from records_service.records.model import (
     AvailableTransitionAnswer,
     CompletenessAnswer,
@@ -30,7 +30,7 @@ from records_service.records.model import (
     TransitionRequest,
     ValueChange,
 )
-from records_service.records.render_cache import RENDERINGS, Ruled, rendered_anew
+from records_service.records.render_cache import RENDER_CACHE, Ruled, render_all
 from records_service.records.rendering import shown
 from records_service.records.store import Listed, Listing
 from records_service.transitions import decisions
@@ -219,7 +219,7 @@ async def transition_record(request: web.Request) -> web.StreamResponse:
     caller = await _caller(request)
     asked = await read_body(request, TransitionRequest)
 
-    async def decide(seen: Seen, to_state_id: str) -> None:
+    async def decide(seen: LoadedRecord, to_state_id: str) -> None:
         access = seen.rules.access(caller.role, seen.record.state_id)
         if not caller.identity.may_read:
             access = NOTHING
@@ -242,7 +242,7 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
     """The transitions from the current state: whether each is allowed, and if not, every reason."""
     caller = await _caller(request)
 
-    async def attempt() -> tuple[Seen, Resolution, Access, list[dict[str, Any]]]:
+    async def attempt() -> tuple[LoadedRecord, Resolution, Access, list[dict[str, Any]]]:
         seen = await _see(request)
         access = seen.rules.access(caller.role, seen.record.state_id)
         at = await decisions.resolution(request.app, seen)
@@ -285,7 +285,8 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         if state is None:
             raise ValidationError.at(
                 "/stateId",
-                f"Unknown state '{truncated(asked.state_id)}' for schema '{truncated(rules.schema.id)}'",
+                f"Unknown state '{truncated(asked.state_id)}' for schema"
+                f" '{truncated(rules.schema.id)}'",
             )
         state_id = state.id
     access = rules.access(caller.role, record.state_id)
@@ -322,7 +323,7 @@ async def _shown_list(
 ) -> list[orjson.Fragment]:
     """Each record as the caller sees it."""
     rules_by_schema = {
-        schema_id: await rules_of(blueprint, schema_id)
+        schema_id: await compiled_schema(blueprint, schema_id)
         for schema_id in {one.schema_id for one in listed}
     }
     ruled = [
@@ -330,12 +331,10 @@ async def _shown_list(
         for one in listed
         for rules in (rules_by_schema[one.schema_id],)
     ]
-    renderings = request.app[RENDERINGS]
+    renderings = request.app[RENDER_CACHE]
     known = [renderings.find(one) for one in ruled]
     new = [one for one, rendering in zip(ruled, known, strict=True) if rendering is None]
-    rendered = (
-        await rendered_anew(request.app, identity_of(request).workspace_id, new) if new else []
-    )
+    rendered = await render_all(request.app, identity_of(request).workspace_id, new) if new else []
     for one, rendering in zip(new, rendered, strict=True):
         renderings.remember(one, rendering)
     written = iter(rendered)
@@ -348,14 +347,16 @@ async def _caller(request: web.Request) -> Caller:
     return Caller(identity_of(request), await role_of(request), if_match(request))
 
 
-async def _see(request: web.Request) -> Seen:
-    return await see(request.app, identity_of(request).workspace_id, request.match_info["id"])
+async def _see(request: web.Request) -> LoadedRecord:
+    return await load_record(
+        request.app, identity_of(request).workspace_id, request.match_info["id"]
+    )
 
 
 async def _answer(
     request: web.Request,
     caller: Caller,
-    seen: Seen,
+    seen: LoadedRecord,
     *,
     status: int = 200,
     location: str | None = None,

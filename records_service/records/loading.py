@@ -12,8 +12,8 @@ from typing import Final
 from aiohttp import web
 
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
-from records_service.blueprint.compiled_schema import RecordRules, rules_of
-from records_service.data_loader import Batched
+from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
+from records_service.data_loader import DataLoader
 from records_service.records import store
 from records_service.records.model import Record
 from records_service.values.relations import Related, named
@@ -27,16 +27,16 @@ _NONE: Final = Related()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LoadedRecord:
     """A record as it was read, with the rules it is judged by."""
 
     record: Record
     blueprint: Blueprint
-    rules: RecordRules
+    rules: CompiledSchema
     state: State | None
 
 
-RecordReads = Batched[store.Key, tuple[Record, int]]
+RecordReads = DataLoader[store.Key, tuple[Record, int]]
 
 READS = web.AppKey("record_reads", RecordReads)
 
@@ -53,21 +53,21 @@ async def reading(app: web.Application) -> AsyncIterator[None]:
     yield
 
 
-async def see(app: web.Application, workspace_id: str, record_id: str) -> Seen:
+async def load_record(app: web.Application, workspace_id: str, record_id: str) -> LoadedRecord:
     """The record, or `NotFound`."""
     found = await app[READS].get((workspace_id, record_id))
     if found is None:
         raise NotFound.of("Entity", record_id)
     record, model_version = found
     blueprint = await app[BLUEPRINTS].at(app[DATABASE], workspace_id, model_version)
-    rules = await rules_of(blueprint, record.schema_id)
-    return Seen(record, blueprint, rules, rules.state_of(record.state_id))
+    rules = await compiled_schema(blueprint, record.schema_id)
+    return LoadedRecord(record, blueprint, rules, rules.state_of(record.state_id))
 
 
 async def related_of(
     app: web.Application,
     workspace_id: str,
-    records: Collection[tuple[Values, RecordRules]],
+    records: Collection[tuple[Values, CompiledSchema]],
     *,
     is_large: bool = False,
 ) -> Related:

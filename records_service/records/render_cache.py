@@ -17,7 +17,7 @@ from typing import Final
 
 from aiohttp import web
 
-from records_service.blueprint.compiled_schema import Access, RecordRules
+from records_service.blueprint.compiled_schema import Access, CompiledSchema
 from records_service.records.loading import related_of
 from records_service.records.model import Record
 from records_service.records.rendering import shown
@@ -38,11 +38,11 @@ class Ruled:
     """A record of a list, the rules of its schema, and what the caller may see of it."""
 
     listed: Listed
-    rules: RecordRules
+    rules: CompiledSchema
     access: Access
 
 
-class Renderings:
+class RenderCache:
     """The renderings of this process; the least recently used go first."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Renderings:
             self._bytes -= len(oldest)
 
 
-async def rendered_anew(
+async def render_all(
     app: web.Application, workspace_id: str, records: Sequence[Ruled]
 ) -> list[bytes]:
     """The JSON of each of these records of the workspace."""
@@ -87,7 +87,7 @@ async def rendered_anew(
     return await app[OFFLOAD].run_if(is_large, workspace_id, _rendered, records, parsed, related)
 
 
-RENDERINGS = web.AppKey("renderings", Renderings)
+RENDER_CACHE = web.AppKey("renderings", RenderCache)
 
 
 def _parsed(records: Sequence[Ruled]) -> dict[str, Record]:

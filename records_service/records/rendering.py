@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from records_service.blueprint.compiled_schema import Access, RecordRules
+from records_service.blueprint.compiled_schema import Access, CompiledSchema
 from records_service.records.model import Record
 from records_service.values.relations import Related
 from records_service.values.scopes import Entries, Values
 
 
-def shown(record: Record, rules: RecordRules, access: Access, related: Related) -> dict[str, Any]:
+def shown(
+    record: Record, rules: CompiledSchema, access: Access, related: Related
+) -> dict[str, Any]:
     """The public object; what names a record that is gone is left out."""
     return {
         "id": record.id,
@@ -26,7 +28,7 @@ def shown(record: Record, rules: RecordRules, access: Access, related: Related) 
 
 
 def _shown_values(
-    values: Values, rules: RecordRules, visible: Mapping[str, str], related: Related
+    values: Values, rules: CompiledSchema, visible: Mapping[str, str], related: Related
 ) -> dict[str, Entries]:
     living = related.living(values, rules.relations)
     return {

@@ -19,7 +19,7 @@ import orjson
 
 from records_service import paging
 from records_service.records.model import Record
-from records_service.values.unique_keys import Claim
+from records_service.values.unique_keys import UniqueKey
 from shared.database import Conn
 from shared.events import Event
 from shared.messaging import outbox
@@ -53,7 +53,7 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class PendingCreate:
     """A new record with all that is stored beside it; `document` is its values as JSON.
 
     An id that a client asked for may have been another record's; one that we made was not.
@@ -62,15 +62,15 @@ class Arrival:
     record: Record
     id_was_asked: bool
     document: bytes
-    claims: Sequence[Claim]
+    claims: Sequence[UniqueKey]
     write: Write
 
 
-class ModelMoved(Exception):
+class StaleModel(Exception):
     """The model changed since the values were checked; look at it and judge again."""
 
 
-class RecordMoved(Exception):
+class StaleRecord(Exception):
     """The record changed since it was read; read it and judge again."""
 
 
@@ -105,11 +105,11 @@ class Listing:
     model_version: int
 
 
-class NoRoomInStripe(Exception):
+class StripeExhausted(Exception):
     """This stripe of the counter has no place left; others may."""
 
 
-class WorkspaceFull(Exception):
+class QuotaExceeded(Exception):
     """There is no room for one more record."""
 
 
@@ -259,7 +259,7 @@ async def first_version(conn: Conn, workspace_id: str, record_id: str) -> int:
 
 async def insert(
     conn: Conn,
-    arrivals: Sequence[Arrival],
+    arrivals: Sequence[PendingCreate],
     *,
     model_version: int,
     record_limit: int,
@@ -267,7 +267,7 @@ async def insert(
 ) -> None:
     """Store new records of one workspace, all or none, in places from one stripe of its counter.
 
-    Raises `ModelMoved`, `NoRoomInStripe`, `asyncpg.UniqueViolationError` for an id or a unique
+    Raises `StaleModel`, `StripeExhausted`, `asyncpg.UniqueViolationError` for an id or a unique
     value that is taken (`records_id_taken`, `unique_value_taken`), or `asyncpg.CheckViolationError`
     for a version that does not go on from the id's last one (`record_goes_on_counting`).
     """
@@ -349,13 +349,13 @@ async def insert(
     )
     assert row is not None
     if not row["model_stands"]:
-        raise ModelMoved
+        raise StaleModel
     if not row["had_room"]:
-        raise NoRoomInStripe
+        raise StripeExhausted
 
 
-async def make_room(conn: Conn, workspace_id: str, record_limit: int, stripe: int) -> None:
-    """Share out what room is left anew, with some for this stripe, or raise `WorkspaceFull`.
+async def redistribute_quota(conn: Conn, workspace_id: str, record_limit: int, stripe: int) -> None:
+    """Share out what room is left anew, with some for this stripe, or raise `QuotaExceeded`.
 
     A counter in one row would be locked by each create until its commit, so that creates would wait
     for each other's disk flush; with stripes only every sixteenth does. The limit stays exact: a
@@ -378,7 +378,7 @@ async def make_room(conn: Conn, workspace_id: str, record_limit: int, stripe: in
     )
     room = record_limit - sum(row["records"] for row in stripes)
     if room <= 0:
-        raise WorkspaceFull
+        raise QuotaExceeded
     share, rest = divmod(room, STRIPES)
     await conn.execute(
         """
@@ -397,15 +397,15 @@ async def make_room(conn: Conn, workspace_id: str, record_limit: int, stripe: in
 async def update(
     conn: Conn,
     record: Record,
-    freed: Sequence[Claim],
-    claims: Sequence[Claim],
+    freed: Sequence[UniqueKey],
+    claims: Sequence[UniqueKey],
     write: Write,
     *,
     model_version: int,
 ) -> None:
     """Store the next version of a record, whose `version` is one more than the one read.
 
-    Raises `ModelMoved` or `RecordMoved` with nothing written; a taken unique value stays
+    Raises `StaleModel` or `StaleRecord` with nothing written; a taken unique value stays
     `asyncpg.UniqueViolationError`.
     """
     row = await conn.fetchrow(
@@ -462,9 +462,9 @@ async def update(
     )
     assert row is not None
     if not row["model_stands"]:
-        raise ModelMoved
+        raise StaleModel
     if not row["record_stood"]:
-        raise RecordMoved
+        raise StaleRecord
 
 
 async def delete(
@@ -474,7 +474,7 @@ async def delete(
 
     The place goes to any stripe: only the sum of all counts.
 
-    Raises `ModelMoved` or `RecordMoved` with nothing written.
+    Raises `StaleModel` or `StaleRecord` with nothing written.
     """
     row = await conn.fetchrow(
         """
@@ -531,12 +531,12 @@ async def delete(
     )
     assert row is not None
     if not row["model_stands"]:
-        raise ModelMoved
+        raise StaleModel
     if not row["record_stood"]:
-        raise RecordMoved
+        raise StaleRecord
 
 
-async def taken(conn: Conn, workspace_id: str, claims: Sequence[Claim]) -> Claim | None:
+async def taken(conn: Conn, workspace_id: str, claims: Sequence[UniqueKey]) -> UniqueKey | None:
     """The first of these unique values that some record holds."""
     rows = await conn.fetch(
         """
@@ -559,7 +559,7 @@ def _staged(event: Event) -> tuple[str, str, bytes]:
     return types[0], ids[0], documents[0]
 
 
-def _columns_of(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[bytes]]:
+def _columns_of(claims: Sequence[UniqueKey]) -> tuple[list[str], list[str], list[bytes]]:
     """In one order everywhere, so that two writers never wait for each other in a circle."""
     ordered = sorted(claims, key=lambda claim: claim.key)
     return (
@@ -570,7 +570,7 @@ def _columns_of(claims: Sequence[Claim]) -> tuple[list[str], list[str], list[byt
 
 
 def _columns_with_records(
-    arrivals: Sequence[Arrival],
+    arrivals: Sequence[PendingCreate],
 ) -> tuple[list[str], list[str], list[bytes], list[str]]:
     """The claims of many records as `_columns_of` orders them, each with the record it is for."""
     ordered = sorted(

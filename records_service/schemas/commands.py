@@ -18,8 +18,8 @@ from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE
 from records_service.model_objects import store as parts
-from records_service.model_objects.commands import SOURCE, changing_model, tell
-from records_service.model_objects.model import Part
+from records_service.model_objects.commands import SOURCE, model_change, tell
+from records_service.model_objects.model import ModelObject
 from records_service.permissions.rules import Role
 from records_service.schemas import store
 from records_service.schemas.counting import check_counting
@@ -42,19 +42,19 @@ from shared.http.versions import Versions, check_version
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.messaging import outbox
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 
 EVENTS_AT_ONCE = 1_000
 
 WORKFLOW_SERVICE = web.AppKey("workflow_service", Upstream)
-ASKERS = web.AppKey("askers", Turns)
+NEIGHBOUR_SLOTS = web.AppKey("askers", KeyedSemaphore)
 """Places for those that hold a connection while workflow_service answers. When it hangs they wait
 for as long as `shared.http.client` does, and the other connections serve everybody else."""
 
 Definition = dict[str, Any]
 
 
-async def create(request: web.Request, role: Role | None, draft: SchemaDraft) -> Part:
+async def create(request: web.Request, role: Role | None, draft: SchemaDraft) -> ModelObject:
     """Raises `ValidationError`, `Conflict` for a taken id or alias, or `PermissionDenied`."""
     app, workspace_id = request.app, identity_of(request).workspace_id
     schema_id = draft.id or new_id(SCHEMA.prefix)
@@ -63,7 +63,7 @@ async def create(request: web.Request, role: Role | None, draft: SchemaDraft) ->
         await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         await store.check_free(conn, workspace_id, schema_id, draft.alias)
     workflow = _Workflow(request, schema_id, draft.workflow_id)
-    async with workflow.place(), changing_model(app, workspace_id, workflow.refer) as conn:
+    async with workflow.place(), model_change(app, workspace_id, workflow.refer) as conn:
         body = await _sound(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         await check_counting(conn, workspace_id, role, part, None, workflow.definition)
@@ -80,7 +80,7 @@ async def replace(
     schema_id: str,
     draft: SchemaDraft,
     expected: Versions,
-) -> Part:
+) -> ModelObject:
     """Replace a schema. Records in a state that a new workflow lacks move to its default state.
 
     Groups and workflow are kept if they are left out; otherwise every record would lose its visible
@@ -92,7 +92,7 @@ async def replace(
         _, asked = await _judge(conn, workspace_id, role, schema_id, draft, expected)
     workflow_id = asked.get("workflowId")
     workflow = _Workflow(request, schema_id, workflow_id)
-    async with workflow.place(), changing_model(app, workspace_id, workflow.refer) as conn:
+    async with workflow.place(), model_change(app, workspace_id, workflow.refer) as conn:
         old, body = await _judge(conn, workspace_id, role, schema_id, draft, expected)
         if body.get("workflowId") != workflow_id:
             raise ServiceUnavailable(
@@ -114,7 +114,7 @@ async def replace(
 async def delete(request: web.Request, schema_id: str, expected: Versions) -> None:
     """Raises `Conflict` while a record has it or a relation points to it."""
     workspace_id = identity_of(request).workspace_id
-    async with changing_model(request.app, workspace_id) as conn:
+    async with model_change(request.app, workspace_id) as conn:
         old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
         check_version(SCHEMA.title, old.id, old.version, expected)
         if await store.has_records(conn, workspace_id, schema_id) or await store.is_target(
@@ -140,7 +140,7 @@ class _Workflow:
         """To be held around the transaction in which `refer` is called."""
         if self._workflow_id is None:
             return nullcontext()
-        return self._request.app[ASKERS].of(WORKFLOW_SERVICE)
+        return self._request.app[NEIGHBOUR_SLOTS].of(WORKFLOW_SERVICE)
 
     async def refer(self, conn: Conn) -> None:
         """Register the reference; `ValidationError` for an unknown workflow."""
@@ -167,7 +167,7 @@ async def _judge(
     schema_id: str,
     draft: SchemaDraft,
     expected: Versions,
-) -> tuple[Part, dict[str, Any]]:
+) -> tuple[ModelObject, dict[str, Any]]:
     """The schema as it is and the body that it would get.
 
     Asked twice: before workflow_service hears of it, so that nothing is registered for a request
@@ -243,7 +243,9 @@ async def _move_records(
         await outbox.stage(conn, *events[start : start + EVENTS_AT_ONCE])
 
 
-async def _tell(conn: Conn, event_type: str, workspace_id: str, part: Part, **naming: Any) -> None:
+async def _tell(
+    conn: Conn, event_type: str, workspace_id: str, part: ModelObject, **naming: Any
+) -> None:
     await tell(
         conn,
         event_type,

@@ -16,7 +16,7 @@ from typing import Any
 
 from records_service.attributes.model import ATTRIBUTE
 from records_service.model_objects import store as parts
-from records_service.model_objects.model import Part
+from records_service.model_objects.model import ModelObject
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
 from records_service.permissions.rules import (
@@ -30,7 +30,7 @@ from records_service.permissions.rules import (
 from records_service.schemas import store
 from records_service.schemas.groups import attribute_names
 from records_service.schemas.model import SCHEMA
-from records_service.workflow_copies.model import Lifecycle
+from records_service.workflow_copies.model import WorkflowCopy
 from shared.database import Conn
 
 
@@ -67,7 +67,7 @@ async def check_counting(
     conn: Conn,
     workspace_id: str,
     role: Role | None,
-    schema: Part,
+    schema: ModelObject,
     old: Mapping[str, Any] | None,
     definition: Mapping[str, Any] | None,
 ) -> None:
@@ -84,7 +84,7 @@ async def check_counting(
         conn, ATTRIBUTE, workspace_id, set(attribute_names(schema.body)) - before
     )
     names = await permissions.names(conn, workspace_id, ATTRIBUTE.table, placed)
-    counted = _counted(Lifecycle.parse(definition), placed, names)
+    counted = _counted(WorkflowCopy.parse(definition), placed, names)
     looked_at = counted.union(*(_guards(placed[one]) for one in counted))
     names |= await permissions.names(conn, workspace_id, ATTRIBUTE.table, looked_at - names.keys())
     called = await permissions.names(conn, workspace_id, SCHEMA.table, [schema.id])
@@ -99,9 +99,9 @@ async def check_counting(
 
 
 def _counted(
-    lifecycle: Lifecycle, placed: Mapping[str, Part], names: Mapping[str, Names]
+    lifecycle: WorkflowCopy, placed: Mapping[str, ModelObject], names: Mapping[str, Names]
 ) -> set[str]:
-    """Return the attributes that count in at least one state, by the rule of `RecordRules`."""
+    """Return the attributes that count in at least one state, by the rule of `CompiledSchema`."""
     required = {
         attribute_id
         for attribute_id, part in placed.items()
@@ -129,5 +129,5 @@ async def _unreadable(
     return {one for one, part in found.items() if one in hidden or _guards(part) & hidden}
 
 
-def _guards(part: Part) -> set[str]:
+def _guards(part: ModelObject) -> set[str]:
     return {guard["attributeId"] for guard in part.body["guards"]}

@@ -8,7 +8,15 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field
 
-from records_service.model_objects.model import Alias, Body, Description, Id, Kind, Name, Part
+from records_service.model_objects.model import (
+    Alias,
+    Body,
+    Description,
+    Id,
+    Kind,
+    ModelObject,
+    Name,
+)
 from shared.http.bounds import AtMost
 from shared.http.numbers import Number
 from shared.http.shapes import Shape
@@ -32,7 +40,7 @@ class Schema:
     attribute_ids: tuple[str, ...]
 
     @classmethod
-    def parse(cls, part: Part) -> Self:
+    def parse(cls, part: ModelObject) -> Self:
         """Read the stored form."""
         return cls(
             id=part.id,

@@ -12,11 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
-from records_service.blueprint.compiled_schema import Access, RecordRules
-from records_service.model_objects.commands import changing_model
-from records_service.records.loading import Seen, related_of
+from records_service.blueprint.compiled_schema import Access, CompiledSchema
+from records_service.model_objects.commands import model_change
+from records_service.records.loading import LoadedRecord, related_of
 from records_service.records.model import Record
-from records_service.records.store import ModelMoved
+from records_service.records.store import StaleModel
 from records_service.schemas.commands import WORKFLOW_SERVICE
 from records_service.values.completeness import Completeness, Resolution, completeness
 from records_service.values.scopes import Scope, completed
@@ -28,7 +28,7 @@ LOOKED_AT_MAX = 2_000
 """How many attributes of states are scored at once on the event loop: a few milliseconds."""
 
 
-def target(rules: RecordRules, record: Record, state_name: str) -> str:
+def target(rules: CompiledSchema, record: Record, state_name: str) -> str:
     """The id of the state that a request names by id or alias.
 
     Raises `ValidationError` where the schema has no workflow, `TransitionError` where the record
@@ -42,7 +42,8 @@ def target(rules: RecordRules, record: Record, state_name: str) -> str:
         )
     if record.state_id is None:
         raise TransitionError(
-            f"Entity '{truncated(record.id)}' has no lifecycle state yet, so no transition starts there"
+            f"Entity '{truncated(record.id)}' has no lifecycle state yet, so no transition starts"
+            " there"
         )
     state = rules.lifecycle.state_named(state_name)
     if state is not None and state.id in rules.lifecycle.retired:
@@ -54,7 +55,9 @@ def target(rules: RecordRules, record: Record, state_name: str) -> str:
     return state.id if state else state_name
 
 
-async def resolution(app: web.Application, seen: Seen, scope: Scope | None = None) -> Resolution:
+async def resolution(
+    app: web.Application, seen: LoadedRecord, scope: Scope | None = None
+) -> Resolution:
     """The record's values in a scope, or in the default one, to be scored for any state.
 
     What names a record that is gone is no value.
@@ -70,7 +73,7 @@ async def resolution(app: web.Application, seen: Seen, scope: Scope | None = Non
     return Resolution(rules.attributes, values, completed(scope or {}, rules.default_scope))
 
 
-def is_much(seen: Seen, states: int) -> bool:
+def is_much(seen: LoadedRecord, states: int) -> bool:
     """Whether so much has to be looked at for these many states that a thread does it."""
     return (
         isinstance(seen.record.values, Large) or states * len(seen.rules.attributes) > LOOKED_AT_MAX
@@ -78,7 +81,7 @@ def is_much(seen: Seen, states: int) -> bool:
 
 
 def score(
-    rules: RecordRules, found: Resolution, state_id: str | None, access: Access | None = None
+    rules: CompiledSchema, found: Resolution, state_id: str | None, access: Access | None = None
 ) -> Completeness:
     """The record's completeness for a state; with `access`, as far as it may be told."""
     required = rules.required_in(rules.state_of(state_id))
@@ -88,12 +91,12 @@ def score(
 
 
 async def check_transition(
-    request: web.Request, seen: Seen, to_state_id: str, access: Access
+    request: web.Request, seen: LoadedRecord, to_state_id: str, access: Access
 ) -> None:
     """Raise `TransitionError` as workflow_service words it, unless the step may be taken now.
 
     The gate judges by all attributes; the refusal tells of those that the caller sees.
-    Raises `ServiceUnavailable` when nobody can decide, and `ModelMoved` when the definition that
+    Raises `ServiceUnavailable` when nobody can decide, and `StaleModel` when the definition that
     the score was computed from is not the one in force.
     """
     found = await resolution(request.app, seen)
@@ -116,7 +119,7 @@ async def check_transition(
 
 
 async def transitions(
-    request: web.Request, seen: Seen, found: Resolution, access: Access
+    request: web.Request, seen: LoadedRecord, found: Resolution, access: Access
 ) -> list[dict[str, Any]]:
     """Every transition from the current state, with all that blocks it, as the caller sees it."""
     lifecycle = seen.rules.lifecycle
@@ -145,7 +148,7 @@ async def transitions(
 
 def _as_seen(
     reason: dict[str, Any],
-    rules: RecordRules,
+    rules: CompiledSchema,
     found: Resolution,
     state_id: str,
     access: Access,
@@ -174,7 +177,7 @@ def _as_seen(
 
 async def _evaluate(
     request: web.Request,
-    seen: Seen,
+    seen: LoadedRecord,
     found: Resolution,
     targets: list[str] | tuple[str, ...],
     to_state_id: str | None,
@@ -201,11 +204,11 @@ async def _evaluate(
     )
     if told.get("stale"):
         await _adopt(request.app, record.workspace_id, told["definition"])
-        raise ModelMoved
+        raise StaleModel
     return told
 
 
 async def _adopt(app: web.Application, workspace_id: str, definition: dict[str, Any]) -> None:
     """Take over a definition that has not come by event yet."""
-    async with changing_model(app, workspace_id) as conn:
+    async with model_change(app, workspace_id) as conn:
         await lifecycles.keep(conn, workspace_id, definition)

@@ -17,7 +17,7 @@ from records_service.attributes.model import Attribute
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class UniqueKey:
     """One reserved value; `value` is kept for the message, not stored."""
 
     attribute_id: str
@@ -31,7 +31,7 @@ class Claim:
         return self.attribute_id, self.scope, self.value_hash
 
 
-def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> list[Claim]:
+def unique_keys_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> list[UniqueKey]:
     """The claims of these entries; none for an attribute that is not unique.
 
     An empty text is no value, as completeness has it, so any number of records may have it.
@@ -39,7 +39,7 @@ def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> lis
     if not attribute.validation.unique:
         return []
     return [
-        Claim(
+        UniqueKey(
             attribute_id=attribute.id,
             scope=orjson.dumps(entry["scope"], option=orjson.OPT_SORT_KEYS).decode(),
             value_hash=sha256(_canonical(entry["value"])).digest(),
@@ -50,7 +50,7 @@ def claims_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> lis
     ]
 
 
-def claims_as_json(attribute: Attribute, held: str) -> bytes:
+def unique_keys_as_json(attribute: Attribute, held: str) -> bytes:
     """The claims of many records, `[[record id, scope, hexadecimal hash], ...]` in JSON.
 
     `held` is JSON, `[[record id, entries], ...]`.
@@ -59,7 +59,7 @@ def claims_as_json(attribute: Attribute, held: str) -> bytes:
         [
             (record_id, claim.scope, claim.value_hash.hex())
             for record_id, entries in orjson.loads(held)
-            for claim in claims_of(attribute, entries)
+            for claim in unique_keys_of(attribute, entries)
         ]
     )
 

@@ -327,7 +327,8 @@ def _media_check(alias: str) -> ValueCheck:
         elif not _is_absolute_http(url):
             faults.report(
                 place,
-                f"Value for '{alias}' must be an absolute http or https URL, got '{truncated(url)}'",
+                f"Value for '{alias}' must be an absolute http or https URL, got"
+                f" '{truncated(url)}'",
             )
         elif isinstance(value, dict):
             for name, part in value.items():

@@ -28,14 +28,14 @@ async def retire(
         await store.retire(conn, workspace_id, workflow_id, state_ids, version)
 
 
-async def readmit(db: Database, workspace_id: str, workflow_id: str) -> None:
+async def reinstate(db: Database, workspace_id: str, workflow_id: str) -> None:
     """Let records enter all states of the workflow again."""
     async with db.transaction() as conn:
         await take_lock(conn, workspace_id)
-        await store.readmit(conn, workspace_id, workflow_id)
+        await store.reinstate(conn, workspace_id, workflow_id)
 
 
-async def readmit_claimed(db: Database, retirement: Retirement) -> bool:
+async def reinstate_claimed(db: Database, retirement: Retirement) -> bool:
     """End this retirement, whose revision is dead; False when it was not there any more.
 
     The word of that may be late: the next revision retires states for the same version, and those
@@ -43,7 +43,7 @@ async def readmit_claimed(db: Database, retirement: Retirement) -> bool:
     """
     async with db.transaction() as conn:
         await take_lock(conn, retirement.workspace_id)
-        return await store.readmit_claimed(conn, retirement)
+        return await store.reinstate_claimed(conn, retirement)
 
 
 async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> None:

@@ -83,9 +83,9 @@ async def retire_states(request: web.Request) -> web.StreamResponse:
 
 
 @routes.internal_delete("/internal/workflows/{id}/retired-states")
-async def readmit_states(request: web.Request) -> web.StreamResponse:
+async def reinstate_states(request: web.Request) -> web.StreamResponse:
     """The workflow kept its states after all."""
-    await commands.readmit(
+    await commands.reinstate(
         request.app[DATABASE], _modeller(request).workspace_id, request.match_info["id"]
     )
     return no_content()
@@ -124,11 +124,11 @@ async def claim_retirements(request: web.Request) -> web.StreamResponse:
 
 
 @routes.internal_post("/internal/retirements/readmit", body=ClaimedRetirement)
-async def readmit_retirement(request: web.Request) -> web.StreamResponse:
+async def reinstate_retirement(request: web.Request) -> web.StreamResponse:
     """Ends a retirement whose revision failed; tells whether it still existed."""
     _check_is_service(request)
     asked = await read_body(request, ClaimedRetirement)
-    readmitted = await commands.readmit_claimed(
+    readmitted = await commands.reinstate_claimed(
         request.app[DATABASE],
         Retirement(asked.workspace_id, asked.workflow_id, asked.version, asked.checked_at),
     )

@@ -51,7 +51,7 @@ class Retirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Lifecycle:
+class WorkflowCopy:
     """One version of a workflow definition. No record may enter a state that is being retired."""
 
     workflow_id: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from records_service.workflow_copies.model import Lifecycle, Retirement
+from records_service.workflow_copies.model import Retirement, WorkflowCopy
 from shared.database import Conn
 from shared.errors import NotFound
 
@@ -48,7 +48,7 @@ async def is_newer(conn: Conn, workspace_id: str, workflow_id: str, version: int
     return known is None or known < version
 
 
-async def get(conn: Conn, workspace_id: str, workflow_id: str) -> Lifecycle:
+async def get(conn: Conn, workspace_id: str, workflow_id: str) -> WorkflowCopy:
     """The workflow as it is known here; `NotFound` when it is not."""
     row = await conn.fetchrow(
         """
@@ -60,7 +60,7 @@ async def get(conn: Conn, workspace_id: str, workflow_id: str) -> Lifecycle:
     )
     if row is None:
         raise NotFound.of("Workflow", workflow_id)
-    return Lifecycle.parse(row["definition"], row["retired"])
+    return WorkflowCopy.parse(row["definition"], row["retired"])
 
 
 async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
@@ -113,7 +113,7 @@ async def retire(
     )
 
 
-async def readmit(conn: Conn, workspace_id: str, workflow_id: str) -> None:
+async def reinstate(conn: Conn, workspace_id: str, workflow_id: str) -> None:
     """Let records enter all states of the workflow again."""
     await conn.execute(
         """
@@ -159,8 +159,8 @@ async def claim_retirements(conn: Conn, after_s: float, limit: int) -> list[Reti
     ]
 
 
-async def readmit_claimed(conn: Conn, retirement: Retirement) -> bool:
-    """As `readmit`, unless it is over, or another retirement or claim has come since."""
+async def reinstate_claimed(conn: Conn, retirement: Retirement) -> bool:
+    """As `reinstate`, unless it is over, or another retirement or claim has come since."""
     readmitted: bool | None = await conn.fetchval(
         """
         UPDATE lifecycles SET retired = '{}', retired_in = 0

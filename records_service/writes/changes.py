@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from records_service.blueprint.compiled_schema import RecordRules
+from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.permissions.rules import Role
 from records_service.values.completeness import is_empty
 from records_service.values.equality import same
@@ -27,7 +27,7 @@ The attribute's alias is for people; its id is what permissions are decided by.
 def merged(
     old: Values,
     sent: Mapping[str, Any],
-    rules: RecordRules,
+    rules: CompiledSchema,
     role: Role | None,
     state: State | None,
     *,
@@ -73,7 +73,7 @@ def with_value(
     name: str,
     scope: Mapping[str, Any] | None,
     value: Any,
-    rules: RecordRules,
+    rules: CompiledSchema,
     role: Role | None,
     state: State | None,
     related: Related = NOTHING_LOOKED_FOR,
@@ -112,7 +112,7 @@ def with_value(
     return result
 
 
-def differences(old: Values, new: Values, rules: RecordRules) -> list[Change]:
+def differences(old: Values, new: Values, rules: CompiledSchema) -> list[Change]:
     """Every value that differs, in the schema's order, then by scope."""
     changes: list[Change] = []
     for attribute_id, attribute in rules.attributes.items():
@@ -148,7 +148,7 @@ def _change(attribute_id: str, alias: str, scope: Scope, old_value: Any, new_val
 
 
 def _refusals(
-    rules: RecordRules,
+    rules: CompiledSchema,
     role: Role | None,
     state: State | None,
     *,
@@ -201,7 +201,7 @@ def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
 
 
 def _check_emptied(
-    rules: RecordRules,
+    rules: CompiledSchema,
     attribute_id: str,
     old: Values,
     new: Values,

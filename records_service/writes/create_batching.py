@@ -19,10 +19,10 @@ import asyncpg
 from aiohttp import web
 
 from records_service.records import store
-from records_service.records.store import Arrival, NoRoomInStripe, any_stripe
+from records_service.records.store import PendingCreate, StripeExhausted, any_stripe
 from shared.database import DATABASE, Database
 from shared.errors import ServiceUnavailable
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.waiting import ASKING, WAIT_S, Pace, retry_after_s
 
 RECORDS_MAX: Final = 64
@@ -38,17 +38,17 @@ class Shared(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    arrival: Arrival
+    arrival: PendingCreate
     outcome: asyncio.Future[bool]
     """True: it is stored. False: store it alone."""
     gives_up: asyncio.TimerHandle | None
     """Ends the waiting for a statement, not that for its end."""
 
 
-class Arrivals:
+class CreateBatcher:
     """The new records of this process that wait to be stored."""
 
-    def __init__(self, database: Database, writers: Turns, wait_s: float = WAIT_S) -> None:
+    def __init__(self, database: Database, writers: KeyedSemaphore, wait_s: float = WAIT_S) -> None:
         self._wait_s = wait_s
         self._pace: dict[str, Pace] = {}
         self._database = database
@@ -57,7 +57,7 @@ class Arrivals:
         self._waiting: dict[Shared, list[_Waiting]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def store(self, shared: Shared, arrival: Arrival) -> None:
+    async def store(self, shared: Shared, arrival: PendingCreate) -> None:
         """Return when the record is stored; raises what `store.insert` raises about it.
 
         A caller that is cancelled while waiting does not affect the others; its record is stored
@@ -131,7 +131,7 @@ class Arrivals:
             await self._insert(shared, [one.arrival for one in batch])
         except Exception as failed:  # noqa: BLE001 - It belongs to those who asked.
             error = failed
-        is_about_one = isinstance(error, (asyncpg.PostgresError, NoRoomInStripe))
+        is_about_one = isinstance(error, (asyncpg.PostgresError, StripeExhausted))
         for one in batch:
             if one.outcome.done():
                 continue
@@ -140,7 +140,7 @@ class Arrivals:
             else:
                 one.outcome.set_exception(error)
 
-    async def _insert(self, shared: Shared, arrivals: list[Arrival]) -> None:
+    async def _insert(self, shared: Shared, arrivals: list[PendingCreate]) -> None:
         async with self._database.acquire() as conn:
             await store.insert(
                 conn,
@@ -155,16 +155,16 @@ def _refusal(expected_s: float) -> ServiceUnavailable:
     return ServiceUnavailable(retry_after_s=retry_after_s(expected_s))
 
 
-WRITERS: Final = web.AppKey("writers", Turns)
+WRITE_SLOTS: Final = web.AppKey("writers", KeyedSemaphore)
 """How many writes of one workspace may hold a connection at a time."""
-ARRIVALS: Final = web.AppKey("arrivals", Arrivals)
+CREATE_BATCHER: Final = web.AppKey("arrivals", CreateBatcher)
 
 
-def arriving(wait_s: float) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Lend `app[ARRIVALS]` while the service runs; nobody waits longer than `wait_s` in line."""
+def create_batching(wait_s: float) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Lend `app[CREATE_BATCHER]` while the service runs; nobody waits longer than `wait_s` in line."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        app[ARRIVALS] = Arrivals(app[DATABASE], app[WRITERS], wait_s)
+        app[CREATE_BATCHER] = CreateBatcher(app[DATABASE], app[WRITE_SLOTS], wait_s)
         yield
 
     return opened

@@ -17,8 +17,8 @@ from aiohttp import hdrs, web
 
 from shared.database import DATABASE, Conn, Record
 from shared.http import identity_of
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.offload import OFFLOAD
-from shared.process.turns import Turns
 
 BUFFERED_BYTES_MAX: Final = 4 << 20
 """A list up to this size is one answer with its length; a larger one is sent in chunks."""
@@ -30,7 +30,7 @@ PIECE_WAIT_S: Final = 25.0
 _INLINE_BYTES_MAX: Final = 32 << 10
 _BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
-PIECES: Final = web.AppKey("list_pieces", Turns)
+PIECES: Final = web.AppKey("list_pieces", KeyedSemaphore)
 
 Position: TypeAlias = tuple[datetime, str]
 Piece: TypeAlias = tuple[Sequence[Record], bool]
@@ -40,9 +40,9 @@ Render: TypeAlias = Callable[[Record], bytes]
 """The JSON of one row. It runs in a thread."""
 
 
-def pieces() -> Turns:
+def pieces() -> KeyedSemaphore:
     """For `app[PIECES]`."""
-    return Turns(PIECES_AT_ONCE, wait_s=PIECE_WAIT_S)
+    return KeyedSemaphore(PIECES_AT_ONCE, wait_s=PIECE_WAIT_S)
 
 
 async def read_piece(

@@ -1,8 +1,8 @@
 """Schema version check: whether the service's database has the migrations that its code needs.
 
-`python -m shared.database.migrations <service>` applies migrations before new code starts. If migrations are
-missing, a service logs one line, is not ready (`/readyz` says why), makes its background work wait
-(`Database.migrated`), and continues by itself when they have been applied.
+`python -m shared.database.migrations <service>` applies migrations before new code starts. If
+migrations are missing, a service logs one line, is not ready (`/readyz` says why), makes its
+background work wait (`Database.migrated`), and continues by itself when they have been applied.
 
 A newer database is normal: migrations are applied first, and old processes serve until they are
 replaced. A revision may say which code it still works with (`oldest_code`, see

@@ -52,5 +52,6 @@ def check_version(title: str, resource_id: str, version: int, expected: Versions
     """
     if expected is not None and version not in expected:
         raise PreconditionFailed(
-            f"{title} '{truncated(resource_id)}' is at version {version}; If-Match names another version"
+            f"{title} '{truncated(resource_id)}' is at version {version}; If-Match names another"
+            " version"
         )

@@ -20,12 +20,12 @@ change as its source:
 There is no cursor with the last published id: sequences commit out of order, so a cursor would skip
 rows. The rows in the table are exactly the unpublished events.
 
-If `shared.messaging.topology` binds a queue to a type, messages of that type are published as mandatory: if
-no queue accepts one, a queue was removed, so the broker returns the message, the topology is
-declared again and the event is kept. Other types go to queues that consumers have bound themselves,
-and count as delivered if there are none; otherwise the first `entity.created` of an installation
-without consumers would block all later events. The broker does not return these, because that would
-cost as much as publishing them.
+If `shared.messaging.topology` binds a queue to a type, messages of that type are published as
+mandatory: if no queue accepts one, a queue was removed, so the broker returns the message, the
+topology is declared again and the event is kept. Other types go to queues that consumers have bound
+themselves, and count as delivered if there are none; otherwise the first `entity.created` of an
+installation without consumers would block all later events. The broker does not return these,
+because that would cost as much as publishing them.
 """
 
 from __future__ import annotations

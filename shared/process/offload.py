@@ -18,7 +18,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from aiohttp import web
 
 from shared.errors import ServiceUnavailable
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.waiting import WAIT_S
 
 P = ParamSpec("P")
@@ -41,7 +41,7 @@ class Offload:
 
     def __init__(self, wait_s: float = WAIT_S) -> None:
         """`wait_s` is how long a request waits for its turn."""
-        self._turns = Turns(wait_s=wait_s)
+        self._turns = KeyedSemaphore(wait_s=wait_s)
         self._waiting = 0
 
     async def run(

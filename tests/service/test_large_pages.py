@@ -10,7 +10,7 @@ import pytest
 
 from records_service.history import handlers as audit
 from records_service.records import render_cache
-from records_service.records.render_cache import REMEMBERED_BYTES_MAX, RENDERINGS
+from records_service.records.render_cache import REMEMBERED_BYTES_MAX, RENDER_CACHE
 from tests.kit.sigma import Caller
 from tests.service.model_world import World, admin, other_world, running, world
 
@@ -89,7 +89,7 @@ async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound
     world: World, admin: Caller, threads: dict[str, set[int]], monkeypatch: pytest.MonkeyPatch
 ):
     await furnish(world)
-    kept = world.records.app[RENDERINGS]
+    kept = world.records.app[RENDER_CACHE]
     path = "/records?schemaId=schema-plain"
     first = (await admin.get(path)).ok()
     threads.clear()

@@ -94,7 +94,7 @@ async def claim(service, limit=10):
     return (await caller.post("/internal/retirements/claim", due)).ok()["retirements"]
 
 
-async def readmit(service, claimed):
+async def reinstate(service, claimed):
     caller = service.as_service("workflow_service")
     return (await caller.post("/internal/retirements/readmit", claimed)).ok()["readmitted"]
 
@@ -146,11 +146,11 @@ async def test_what_is_retired_for_long_is_claimed_once_and_readmitted(service, 
         2,
     )
     assert await claim(service) == []
-    assert await readmit(service, claimed) is True
+    assert await reinstate(service, claimed) is True
     assert (await create(admin)).status == 201
     await push_time(service)
     assert await claim(service) == []
-    assert await readmit(service, claimed) is False
+    assert await reinstate(service, claimed) is False
 
 
 async def test_late_word_of_a_dead_revision_does_not_readmit_for_the_next_one(service, admin):
@@ -159,7 +159,7 @@ async def test_late_word_of_a_dead_revision_does_not_readmit_for_the_next_one(se
     await push_time(service)
     (claimed,) = await claim(service)
     (await retire(admin, ["state-draft"], 2)).ok()
-    assert await readmit(service, claimed) is False
+    assert await reinstate(service, claimed) is False
     assert (await create(admin)).status == 503
 
 
@@ -169,8 +169,8 @@ async def test_late_word_of_one_claim_does_not_readmit_after_the_next_one(servic
     (first,) = await claim(service)
     await push_time(service)
     (second,) = await claim(service)
-    assert await readmit(service, first) is False
-    assert await readmit(service, second) is True
+    assert await reinstate(service, first) is False
+    assert await reinstate(service, second) is True
 
 
 async def test_what_nobody_looked_at_for_longest_is_claimed_first(service, admin):

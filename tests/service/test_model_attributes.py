@@ -498,7 +498,7 @@ async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
         (await world.record("x", sku=text, size=number)).ok()
     batches: list[int] = []
     threads: set[int] = set()
-    hashed = commands.claims_as_json
+    hashed = commands.unique_keys_as_json
 
     def watched(definition: Attribute, held: str) -> bytes:
         batches.append(len(orjson.loads(held)))

@@ -51,7 +51,7 @@ async def relaying(db: Database, bus: Bus, **options: Any) -> AsyncIterator[Rela
         await relay.stop()
 
 
-class Seen(list[Event]):
+class LoadedRecord(list[Event]):
     """Events in the order in which a consumer's effects were committed, one effect each."""
 
     def of(self, subject: str) -> list[int]:
@@ -59,8 +59,8 @@ class Seen(list[Event]):
 
 
 @asynccontextmanager
-async def consuming(db: Database, bus: Bus, queue: Queue) -> AsyncIterator[Seen]:
-    seen = Seen()
+async def consuming(db: Database, bus: Bus, queue: Queue) -> AsyncIterator[LoadedRecord]:
+    seen = LoadedRecord()
 
     async def handle(conn: Conn, event: Event) -> None:
         await conn.execute(

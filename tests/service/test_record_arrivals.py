@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from records_service.records import store
-from records_service.records.store import Arrival
+from records_service.records.store import PendingCreate
 from records_service.writes import create_batching
 from shared.errors import ServiceUnavailable
 from shared.events import ENTITY_CREATED, Event
@@ -34,11 +34,11 @@ class Held:
         self._insert = store.insert
         monkeypatch.setattr(store, "insert", self._held)
 
-    async def _held(self, conn: Any, arriving: Sequence[Arrival], **more: Any) -> None:
-        self.sizes.append(len(arriving))
+    async def _held(self, conn: Any, create_batching: Sequence[PendingCreate], **more: Any) -> None:
+        self.sizes.append(len(create_batching))
         if len(self.sizes) == 1:
             await self._go.wait()
-        await self._insert(conn, arriving, **more)
+        await self._insert(conn, create_batching, **more)
 
     async def first_is_on_its_way(self) -> None:
         await eventually(lambda: self.sizes == [1])
@@ -75,7 +75,7 @@ async def created(world: World) -> list[Event]:
 
 async def waiting(world: World, number: int) -> None:
     """Until so many creates of the workspace wait for the statement on its way."""
-    found = world.records.app[create_batching.ARRIVALS]
+    found = world.records.app[create_batching.CREATE_BATCHER]
 
     def wait_together() -> bool:
         return number == sum(

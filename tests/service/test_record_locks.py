@@ -12,7 +12,7 @@ from records_service.app import create_app
 from records_service.config import Config
 from records_service.model_objects.commands import take_lock
 from records_service.records import commands, store
-from records_service.values.unique_keys import Claim
+from records_service.values.unique_keys import UniqueKey
 from records_service.writes import create_batching
 from shared.database import Database
 from tests.kit import identities
@@ -81,7 +81,7 @@ async def test_claims_are_compared_without_comparing_each_with_each(
     def compared(*_: object) -> bool:
         raise AssertionError("one claim was compared with another")
 
-    monkeypatch.setattr(Claim, "__eq__", compared)
+    monkeypatch.setattr(UniqueKey, "__eq__", compared)
     assert (await set_sku(admin, "ent-b", "A")).told == TAKEN
     assert (await set_sku(admin, "ent-b", "D")).status == 200
     assert (await set_sku(admin, "ent-a", "B")).status == 200
@@ -163,7 +163,7 @@ async def waiting_for_turns(service: RunningService, thing: object, number: int)
     """Until so many changes wait for their turn with one record."""
 
     def wait() -> bool:
-        places = service.app[commands.RECORD_TURNS]._wanted.get(thing)
+        places = service.app[commands.RECORD_SLOTS]._wanted.get(thing)
         return places is not None and len(places._line) == number
 
     assert await eventually(wait)

@@ -20,7 +20,7 @@ WORKSPACE = "ws-test"
 COLOR = "^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"
 
 
-class Neighbours:
+class Clients:
     """auth_service and records_service as these tests need them, and what they were asked."""
 
     def __init__(self) -> None:
@@ -77,12 +77,12 @@ class Neighbours:
 
 
 @pytest.fixture
-def neighbours() -> Neighbours:
-    return Neighbours()
+def neighbours() -> Clients:
+    return Clients()
 
 
 @pytest.fixture
-async def service(services: Services, neighbours: Neighbours) -> RunningService:
+async def service(services: Services, neighbours: Clients) -> RunningService:
     url = await services.serve(neighbours.app())
     return await services.start(create_app, Config, auth_url=url, records_url=url)
 
@@ -287,7 +287,7 @@ async def test_every_violation_is_told_to_who_asks_for_problems(admin: Caller):
     ]
 
 
-async def test_roles_at_a_gate_must_exist(admin: Caller, neighbours: Neighbours):
+async def test_roles_at_a_gate_must_exist(admin: Caller, neighbours: Clients):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor", "role-gone"]}
     answer = await admin.post("/workflows", lifecycle(transitions=[step]))
     assert answer.told == error(400, "VALIDATION_ERROR", "Unknown role 'role-gone'")
@@ -300,7 +300,7 @@ async def test_roles_at_a_gate_must_exist(admin: Caller, neighbours: Neighbours)
 
 
 async def test_a_role_that_is_gone_keeps_nobody_from_saving_the_workflow(
-    admin: Caller, neighbours: Neighbours
+    admin: Caller, neighbours: Clients
 ):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
     saved = (await admin.post("/workflows", lifecycle(transitions=[step]))).ok()
@@ -312,7 +312,7 @@ async def test_a_role_that_is_gone_keeps_nobody_from_saving_the_workflow(
     )
 
 
-async def test_nobody_is_asked_about_no_roles(admin: Caller, neighbours: Neighbours):
+async def test_nobody_is_asked_about_no_roles(admin: Caller, neighbours: Clients):
     assert (await admin.post("/workflows", lifecycle())).status == 201
     assert neighbours.asked == []
 
@@ -372,7 +372,7 @@ async def test_if_match_refuses_an_older_version(admin: Caller):
     assert (await admin.delete(path, headers={"If-Match": "*"})).status == 204
 
 
-async def test_a_state_that_records_are_in_stays(admin: Caller, neighbours: Neighbours):
+async def test_a_state_that_records_are_in_stays(admin: Caller, neighbours: Clients):
     await admin.post("/workflows", lifecycle())
     neighbours.states_in_use = {"state-review"}
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
@@ -383,7 +383,7 @@ async def test_a_state_that_records_are_in_stays(admin: Caller, neighbours: Neig
     assert len((await admin.get("/workflows/wf-lifecycle")).body["states"]) == 3
 
 
-async def test_a_state_is_retired_before_it_goes(admin: Caller, neighbours: Neighbours):
+async def test_a_state_is_retired_before_it_goes(admin: Caller, neighbours: Clients):
     await admin.post("/workflows", lifecycle())
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
     assert (await admin.put("/workflows/wf-lifecycle", fewer)).status == 200
@@ -396,7 +396,7 @@ async def test_a_state_is_retired_before_it_goes(admin: Caller, neighbours: Neig
     ]
 
 
-async def test_states_are_readmitted_when_the_change_fails(admin: Caller, neighbours: Neighbours):
+async def test_states_are_readmitted_when_the_change_fails(admin: Caller, neighbours: Clients):
     await admin.post("/workflows", lifecycle())
     await admin.post("/workflows", lifecycle(id="wf-other", alias="other"))
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
@@ -533,7 +533,7 @@ async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: 
 
 
 async def test_nothing_is_stored_while_nobody_can_say_what_its_author_may_read(
-    service: RunningService, admin: Caller, neighbours: Neighbours
+    service: RunningService, admin: Caller, neighbours: Clients
 ):
     """An older records_service resolves names and says no more."""
     neighbours.says_what_is_unreadable = False
@@ -559,7 +559,7 @@ async def test_more_names_than_can_be_asked_about_are_refused(admin: Caller):
 
 
 async def test_a_role_is_asked_about_when_the_saves_that_have_begun_are_over(
-    service: RunningService, admin: Caller, neighbours: Neighbours
+    service: RunningService, admin: Caller, neighbours: Clients
 ):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
     path = "/internal/roles/role-editor/named"

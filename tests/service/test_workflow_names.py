@@ -17,7 +17,7 @@ from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
 from tests.service.naming_events import WS, named
-from tests.service.test_workflow_definitions import Neighbours, neighbours, service
+from tests.service.test_workflow_definitions import Clients, neighbours, service
 from workflow_service.app import create_app
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids
@@ -71,7 +71,7 @@ async def test_lists_that_name_an_attribute_to_come_hold_its_id_once_it_is_there
     assert await service.database.fetchval("SELECT array_agg(name) FROM unknown_names") == ["other"]
 
 
-async def test_the_queue_brings_it(services: Services, neighbours: Neighbours):
+async def test_the_queue_brings_it(services: Services, neighbours: Clients):
     url = await services.serve(neighbours.app())
     amqp_url = await services.broker()
     service = await services.start(
@@ -123,7 +123,7 @@ async def test_an_id_that_was_named_before_it_was_there_stays_as_it_is(service, 
 
 @pytest.mark.parametrize("verb", ["post", "put"])
 async def test_what_gets_a_name_between_the_question_and_the_save_is_asked_about_again(
-    service: RunningService, admin: Caller, neighbours: Neighbours, verb: str
+    service: RunningService, admin: Caller, neighbours: Clients, verb: str
 ):
     """The event was handled when the workflow was not stored yet."""
     path = "/workflows"
@@ -143,7 +143,7 @@ async def test_what_gets_a_name_between_the_question_and_the_save_is_asked_about
 
 
 async def test_while_names_go_on_changing_the_save_is_refused(
-    service: RunningService, admin: Caller, neighbours: Neighbours
+    service: RunningService, admin: Caller, neighbours: Clients
 ):
     async def rename() -> None:
         await tell(service, named(ATTRIBUTE_UPDATED, "attr-sku", "s", 8))

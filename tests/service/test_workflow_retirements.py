@@ -21,7 +21,7 @@ from tests.kit.workspace import workflow_body
 from tests.service.model_world import schema
 from workflow_service import reconciliation
 from workflow_service.app import create_app
-from workflow_service.clients import Neighbours
+from workflow_service.clients import Clients
 from workflow_service.config import Config
 
 WORKFLOW = "wf-life"
@@ -66,7 +66,7 @@ class Pair:
         await self.records.database.execute(
             "UPDATE lifecycles SET retired_checked_at = retired_checked_at - interval '1 day'"
         )
-        return await reconciliation.readmit_abandoned(self.workflows.app, self.workflows.config)
+        return await reconciliation.reinstate_abandoned(self.workflows.app, self.workflows.config)
 
     async def hear(self) -> None:
         """The events of all revisions arrive."""
@@ -105,7 +105,7 @@ async def test_what_a_dead_revision_retired_is_taken_back(pair: Pair):
 
 async def test_what_was_retired_just_now_is_left_alone(pair: Pair):
     await pair.die_while_revising()
-    assert await reconciliation.readmit_abandoned(pair.workflows.app, pair.workflows.config) == 0
+    assert await reconciliation.reinstate_abandoned(pair.workflows.app, pair.workflows.config) == 0
     assert await pair.retired() == ["state-draft"]
 
 
@@ -139,7 +139,7 @@ async def test_a_worker_that_lost_the_row_readmits_nothing_of_the_next_revision(
 ):
     """It was stopped before it told what it found; its session ended, and a revision began."""
     await pair.die_while_revising()
-    tell = reconciliation.readmit_retirement
+    tell = reconciliation.reinstate_retirement
 
     async def late(*told: Any) -> bool:
         await pair.die_while_revising()
@@ -157,7 +157,7 @@ async def test_a_revision_that_could_not_take_back_its_states_has_it_done_later(
         raise ServiceUnavailable
 
     (await pair.modeller.post("/workflows", life("draft") | {"id": "wf-b", "alias": "b"})).ok()
-    monkeypatch.setattr(Neighbours, "readmit_states", away)
+    monkeypatch.setattr(Clients, "readmit_states", away)
     taken = life("done") | {"alias": "b"}
     assert (await pair.modeller.put(f"/workflows/{WORKFLOW}", taken)).status == 409
     assert await pair.retired() == ["state-draft"]
@@ -172,7 +172,7 @@ async def test_two_workers_take_back_each_retirement_once(pair: Pair):
     )
     taken_back = await asyncio.gather(
         *(
-            reconciliation.readmit_abandoned(pair.workflows.app, pair.workflows.config)
+            reconciliation.reinstate_abandoned(pair.workflows.app, pair.workflows.config)
             for _ in range(2)
         )
     )
@@ -182,7 +182,7 @@ async def test_two_workers_take_back_each_retirement_once(pair: Pair):
 async def test_one_workflow_that_cannot_be_looked_at_holds_up_no_other(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ):
-    tell = reconciliation.readmit_retirement
+    tell = reconciliation.reinstate_retirement
 
     async def unavailable_once(*told: Any) -> bool:
         monkeypatch.setattr(reconciliation, "readmit_retirement", tell)

@@ -9,7 +9,7 @@ from records_service.attributes.model import Attribute, AttributeType, Validatio
 from records_service.dimensions.model import Dimension, Segment
 from records_service.option_lists.model import OptionList, OptionValue
 from records_service.schemas.model import Schema
-from records_service.workflow_copies.model import Lifecycle
+from records_service.workflow_copies.model import WorkflowCopy
 
 
 def an_attribute(
@@ -72,10 +72,10 @@ def a_schema(schema_id: str, *attribute_ids: str, workflow_id: str | None = None
     )
 
 
-def a_lifecycle(workflow_id: str = "wf-simple", **states: dict[str, Any]) -> Lifecycle:
+def a_lifecycle(workflow_id: str = "wf-simple", **states: dict[str, Any]) -> WorkflowCopy:
     """States by short name, in order; the first one is the default, each leads to the next."""
     ids = [f"state-{name}" for name in states]
-    return Lifecycle.parse(
+    return WorkflowCopy.parse(
         {
             "id": workflow_id,
             "version": 1,

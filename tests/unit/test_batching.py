@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from records_service.data_loader import BATCH_SIZE_MAX, Batched
+from records_service.data_loader import BATCH_SIZE_MAX, DataLoader
 from tests.kit.eventually import eventually
 
 Key = tuple[str, str]
@@ -31,7 +31,7 @@ class Table:
 
 async def test_reads_that_begin_together_are_one_statement():
     table = Table({("ws-1", f"{n}"): f"row {n}" for n in range(10)})
-    reads = Batched(table.load)
+    reads = DataLoader(table.load)
     answers = await asyncio.gather(*(reads.get(("ws-1", f"{n}")) for n in range(12)))
     assert answers == [*(f"row {n}" for n in range(10)), None, None]
     assert len(table.batches) == 1
@@ -39,7 +39,7 @@ async def test_reads_that_begin_together_are_one_statement():
 
 async def test_one_id_in_two_workspaces_is_two_keys():
     table = Table({("ws-1", "a"): "mine", ("ws-2", "a"): "theirs"})
-    reads = Batched(table.load)
+    reads = DataLoader(table.load)
     keys = [("ws-1", "a"), ("ws-2", "a"), ("ws-3", "a"), ("ws-1", "a")]
     assert await asyncio.gather(*map(reads.get, keys)) == ["mine", "theirs", None, "mine"]
     assert table.batches == [keys[:3]]
@@ -47,7 +47,7 @@ async def test_one_id_in_two_workspaces_is_two_keys():
 
 async def test_nothing_is_kept_for_the_next_turn():
     table = Table({("ws-1", "a"): "before"})
-    reads = Batched(table.load)
+    reads = DataLoader(table.load)
     assert await reads.get(("ws-1", "a")) == "before"
     table.rows["ws-1", "a"] = "after"
     assert await reads.get(("ws-1", "a")) == "after"
@@ -56,7 +56,7 @@ async def test_nothing_is_kept_for_the_next_turn():
 async def test_a_read_that_begins_while_another_runs_does_not_get_its_answer():
     table = Table({("ws-1", "a"): "before"})
     table.may_answer.clear()
-    reads = Batched(table.load)
+    reads = DataLoader(table.load)
     first = asyncio.create_task(reads.get(("ws-1", "a")))
     await eventually(lambda: table.batches)
     table.rows["ws-1", "a"] = "after"
@@ -67,14 +67,14 @@ async def test_a_read_that_begins_while_another_runs_does_not_get_its_answer():
 
 async def test_a_batch_has_a_bound():
     table = Table({})
-    reads = Batched(table.load)
+    reads = DataLoader(table.load)
     await asyncio.gather(*(reads.get(("ws-1", f"{n}")) for n in range(2 * BATCH_SIZE_MAX + 1)))
     assert list(map(len, table.batches)) == [BATCH_SIZE_MAX, BATCH_SIZE_MAX, 1]
 
 
 async def test_whoever_is_cancelled_takes_nobody_along():
     table = Table({("ws-1", "a"): "row"})
-    reads = Batched(table.load)
+    reads = DataLoader(table.load)
     gone, stays = (asyncio.create_task(reads.get(("ws-1", "a"))) for _ in range(2))
     await asyncio.sleep(0)
     gone.cancel()
@@ -91,7 +91,7 @@ async def test_a_failure_reaches_all_who_asked_and_none_who_come_later():
             raise ConnectionError("away")
         return dict.fromkeys(keys, "row")
 
-    reads = Batched(load)
+    reads = DataLoader(load)
     told = await asyncio.gather(
         *(reads.get(("ws-1", f"{n}")) for n in range(3)), return_exceptions=True
     )

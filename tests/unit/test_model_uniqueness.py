@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from records_service.attributes.model import Validation
-from records_service.values.unique_keys import claims_of
+from records_service.values.unique_keys import unique_keys_of
 from tests.unit.model_builders import an_attribute
 
 SKU = an_attribute("attr-sku", validation=Validation(unique=True))
 
 
 def claim(value: Any, **scope: str) -> tuple[str, bytes]:
-    (found,) = claims_of(SKU, [{"scope": scope, "value": value}])
+    (found,) = unique_keys_of(SKU, [{"scope": scope, "value": value}])
     assert found.attribute_id == "attr-sku"
     return found.scope, found.value_hash
 
@@ -43,8 +43,8 @@ def test_a_value_is_claimed_per_scope():
 
 def test_every_entry_makes_a_claim():
     entries = [{"scope": {}, "value": "A"}, {"scope": {"m": "dk"}, "value": "B"}]
-    assert [one.value for one in claims_of(SKU, entries)] == ["A", "B"]
+    assert [one.value for one in unique_keys_of(SKU, entries)] == ["A", "B"]
 
 
 def test_an_attribute_that_is_not_unique_claims_nothing():
-    assert claims_of(an_attribute("attr-name"), [{"scope": {}, "value": "A"}]) == []
+    assert unique_keys_of(an_attribute("attr-name"), [{"scope": {}, "value": "A"}]) == []

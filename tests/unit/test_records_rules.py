@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from records_service.attributes.model import AttributeType, SubAttribute, Validation
 from records_service.blueprint.blueprint import Blueprint
-from records_service.blueprint.compiled_schema import RecordRules, compile_rules, rules_of
+from records_service.blueprint.compiled_schema import CompiledSchema, compile_rules, compiled_schema
 from records_service.option_lists.model import OptionValue
 from tests.unit.model_builders import a_lifecycle, a_schema, an_attribute, an_option_list
 
 
-def rules(**lists: list[str]) -> RecordRules:
+def rules(**lists: list[str]) -> CompiledSchema:
     """Two attributes of which one's alias is the other's id, and one state with these lists."""
     attributes = [an_attribute("price", "own"), an_attribute("attr-2", "price")]
     blueprint = Blueprint(
@@ -97,17 +97,17 @@ def test_all_fields_that_choose_from_a_list_share_one_lookup():
 
 async def test_rules_are_made_once_and_beside_the_event_loop():
     blueprint, values = of_option_fields(attributes=2, fields=2)
-    made = await asyncio.gather(*(rules_of(blueprint, "one") for _ in range(5)))
+    made = await asyncio.gather(*(compiled_schema(blueprint, "one") for _ in range(5)))
     assert all(rules is made[0] for rules in made)
-    assert await rules_of(blueprint, "one") is made[0]
+    assert await compiled_schema(blueprint, "one") is made[0]
     assert values.seen_by != []
     assert threading.get_ident() not in values.seen_by
 
 
 async def test_who_goes_away_does_not_stop_the_making_for_others():
     blueprint, _ = of_option_fields(attributes=2, fields=2)
-    first = asyncio.create_task(rules_of(blueprint, "one"))
-    second = asyncio.create_task(rules_of(blueprint, "one"))
+    first = asyncio.create_task(compiled_schema(blueprint, "one"))
+    second = asyncio.create_task(compiled_schema(blueprint, "one"))
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).schema.id == "one"

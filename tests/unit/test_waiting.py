@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.process.turns import Turns
+from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.waiting import ASKING, Line, waited_from
 
 LONG_S = 60.0
@@ -140,7 +140,7 @@ def test_what_was_waited_elsewhere(header: str, seconds: float):
 
 
 async def test_turns_are_bounded_and_those_of_other_things_are_not_touched():
-    turns = Turns(wait_s=0.01)
+    turns = KeyedSemaphore(wait_s=0.01)
     async with turns.of("record"):
         with pytest.raises(ServiceUnavailable):
             async with turns.of("record"):
@@ -152,7 +152,7 @@ async def test_turns_are_bounded_and_those_of_other_things_are_not_touched():
 
 
 async def test_a_turn_passes_from_one_to_the_next():
-    turns = Turns(2, wait_s=LONG_S)
+    turns = KeyedSemaphore(2, wait_s=LONG_S)
     at_once, most = 0, 0
 
     async def work() -> None:

@@ -8,11 +8,11 @@ from shared.errors import TransitionError
 from shared.identity import ALL_PERMISSIONS, Identity
 from tests.kit import identities
 from workflow_service.workflows.gates import (
-    Closed,
+    ClosedGate,
     Gate,
     check_step,
     closed_gates,
-    role_at_the_gate,
+    gating_role,
     steps_from,
 )
 from workflow_service.workflows.model import State, Transition, Workflow
@@ -149,17 +149,17 @@ def test_the_role_list_binds_administrators_too():
     ],
 )
 def test_a_key_stands_at_the_gate_as_an_administrator(who: Identity, role: str):
-    assert role_at_the_gate(who) == role
+    assert gating_role(who) == role
 
 
 def test_all_reasons_are_told_with_what_would_open_the_gate():
     gated = step("draft", "review", "role-chief", minimum=80)
     scores = {"state-review": 50}
     assert closed_gates(workflow(gated), gated, "role-editor", scores) == (
-        Closed(
+        ClosedGate(
             Gate.ROLE, "Role 'role-editor' is not allowed to transition from 'draft' to 'review'"
         ),
-        Closed(
+        ClosedGate(
             Gate.COMPLETENESS,
             "Completeness score 50% does not meet minimum 80% for transition to 'review'",
             score=50,

@@ -26,14 +26,14 @@ from shared.events import Event
 from shared.http.versions import Versions, check_version
 from shared.ids import check_same_id, new_id
 from shared.messaging import news, outbox
-from workflow_service.clients import Neighbours
+from workflow_service.clients import Clients
 from workflow_service.references import store as references
 from workflow_service.workflows import store
 from workflow_service.workflows.counting import check_counting, required_names
 from workflow_service.workflows.model import Workflow, WorkflowDraft
 from workflow_service.workflows.renaming import attribute_named
 from workflow_service.workflows.validation import (
-    Sound,
+    CheckedDraft,
     attribute_names,
     check_roles_exist,
     check_size,
@@ -59,7 +59,7 @@ class _Named(Exception):
 class _Judged:
     """A draft with ids, and what nothing had yet of the names in it."""
 
-    parts: Sound
+    parts: CheckedDraft
     unreadable: Sequence[str]
     """The required names that the author may not make completeness count."""
     unreadable_required: Sequence[str]
@@ -74,7 +74,7 @@ WORKFLOWS_MAX = web.AppKey("workflows_max", Bound)
 
 async def create(
     db: Database,
-    neighbours: Neighbours,
+    neighbours: Clients,
     workspace_id: str,
     draft: WorkflowDraft,
     *,
@@ -102,7 +102,7 @@ async def create(
 
 async def update(
     db: Database,
-    neighbours: Neighbours,
+    neighbours: Clients,
     workspace_id: str,
     workflow_id: str,
     draft: WorkflowDraft,
@@ -128,7 +128,7 @@ async def update(
 
 async def _update(
     db: Database,
-    neighbours: Neighbours,
+    neighbours: Clients,
     workspace_id: str,
     workflow_id: str,
     draft: WorkflowDraft,
@@ -168,7 +168,7 @@ async def _update(
 
 async def delete(
     db: Database,
-    neighbours: Neighbours,
+    neighbours: Clients,
     workspace_id: str,
     workflow_id: str,
     expected: Versions = None,
@@ -249,7 +249,7 @@ def _fits(workflow: Workflow) -> bool:
 
 async def _judged(
     db: Database,
-    neighbours: Neighbours,
+    neighbours: Clients,
     workspace_id: str,
     draft: WorkflowDraft,
     workflow_id: str | None = None,
@@ -297,9 +297,9 @@ async def _keep_unknown(conn: Conn, workspace_id: str, workflow_id: str, judged:
 
 async def _claim_roles(
     conn: Conn,
-    neighbours: Neighbours,
+    neighbours: Clients,
     workspace_id: str,
-    parts: Sound,
+    parts: CheckedDraft,
     named_before: Collection[str] = (),
 ) -> None:
     """Let auth_service know that the roles at the gates are named, before this is committed.
@@ -334,7 +334,7 @@ async def _delete(
         await outbox.stage(conn, _told(events.WORKFLOW_DELETED, workspace_id, gone))
 
 
-async def _is_bound(neighbours: Neighbours, workflow_id: str) -> bool:
+async def _is_bound(neighbours: Clients, workflow_id: str) -> bool:
     try:
         return await neighbours.binds(workflow_id)
     except (ServiceUnavailable, UpstreamTimeout):
@@ -343,7 +343,7 @@ async def _is_bound(neighbours: Neighbours, workflow_id: str) -> bool:
 
 
 async def _readmit(
-    db: Database, neighbours: Neighbours, workspace_id: str, workflow_id: str, version: int
+    db: Database, neighbours: Clients, workspace_id: str, workflow_id: str, version: int
 ) -> None:
     """Let records enter the states again that were retired for a revision that was not saved.
 
@@ -355,7 +355,7 @@ async def _readmit(
         async with neighbours.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             if known.version == version:
-                await neighbours.readmit_states(workflow_id)
+                await neighbours.reinstate_states(workflow_id)
     except ApiError as error:
         # The comparison finds them, as it finds those of a process that died.
         log.warning("states_stay_retired", workflow_id=workflow_id, error=error.message)
@@ -368,7 +368,7 @@ def _busy() -> ServiceUnavailable:
 def _drafted(
     draft: WorkflowDraft,
     workflow_id: str,
-    parts: Sound,
+    parts: CheckedDraft,
     *,
     created_at: datetime,
     updated_at: datetime,

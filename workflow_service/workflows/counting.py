@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from shared.errors import PermissionDenied, Violation
 from workflow_service.workflows.model import State, Transition
-from workflow_service.workflows.validation import Sound
+from workflow_service.workflows.validation import CheckedDraft
 
 
 def required_names(states: Iterable[State]) -> list[str]:
@@ -21,7 +21,7 @@ def required_names(states: Iterable[State]) -> list[str]:
 
 
 def check_counting(
-    after: Sound,
+    after: CheckedDraft,
     states: Sequence[State],
     transitions: Sequence[Transition],
     unreadable: Collection[str],
@@ -42,7 +42,7 @@ def check_counting(
 
 
 def _violations(
-    after: Sound,
+    after: CheckedDraft,
     states: Sequence[State],
     transitions: Sequence[Transition],
     unreadable: set[str],

@@ -23,7 +23,7 @@ class Gate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedGate:
     """One gate that is closed, and why. The last two are the completeness gate's."""
 
     code: Gate
@@ -36,7 +36,7 @@ Scores = Mapping[str, int]
 """What a record has reached: state id -> its score for that state."""
 
 
-def role_at_the_gate(identity: Identity) -> str:
+def gating_role(identity: Identity) -> str:
     """The role that a gate checks: a user's own role; an API key counts as `role-admin`."""
     return ADMIN_ROLE if identity.kind == "api_key" else identity.role_id or ""
 
@@ -55,7 +55,7 @@ def check_step(workflow: Workflow, start: str, target: str, role_id: str, scores
 
 def closed_gates(
     workflow: Workflow, step: Transition, role_id: str, scores: Scores
-) -> tuple[Closed, ...]:
+) -> tuple[ClosedGate, ...]:
     """Everything that keeps this role from taking this step; empty when nothing does."""
     return tuple(
         closed
@@ -83,23 +83,23 @@ def _step(workflow: Workflow, start: str, target: str) -> Transition | None:
     )
 
 
-def _closed_to_role(workflow: Workflow, step: Transition, role_id: str) -> Closed | None:
+def _closed_to_role(workflow: Workflow, step: Transition, role_id: str) -> ClosedGate | None:
     if not step.allowed_role_ids or role_id in step.allowed_role_ids:
         return None
     start, target = _label(workflow, step.from_state_id), _label(workflow, step.to_state_id)
-    return Closed(
+    return ClosedGate(
         Gate.ROLE,
         f"Role '{truncated(role_id)}' is not allowed to transition from '{start}' to '{target}'",
     )
 
 
-def _closed_to_score(workflow: Workflow, step: Transition, scores: Scores) -> Closed | None:
+def _closed_to_score(workflow: Workflow, step: Transition, scores: Scores) -> ClosedGate | None:
     minimum = step.requires_completeness
     # The caller sends a score for every state; a missing score counts as 0.
     score = scores.get(step.to_state_id, 0)
     if minimum is None or score >= minimum:
         return None
-    return Closed(
+    return ClosedGate(
         Gate.COMPLETENESS,
         f"Completeness score {score}% does not meet minimum {whole(minimum)}%"
         f" for transition to '{_label(workflow, step.to_state_id)}'",

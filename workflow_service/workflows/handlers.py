@@ -22,7 +22,7 @@ from shared.http import (
 )
 from shared.http.versions import if_match
 from shared.identity import Flag, Permission
-from workflow_service.clients import ASKERS, Neighbours
+from workflow_service.clients import NEIGHBOUR_SLOTS, Clients
 from workflow_service.workflows import commands, gates, store
 from workflow_service.workflows.commands import WORKFLOWS_MAX
 from workflow_service.workflows.definitions import DEFINITIONS
@@ -71,7 +71,7 @@ async def create_workflow(request: web.Request) -> web.StreamResponse:
     draft = await read_body(request, WorkflowDraft)
     workflow = await commands.create(
         request.app[DATABASE],
-        Neighbours(request, identity.token),
+        Clients(request, identity.token),
         identity.workspace_id,
         draft,
         bound=request.app[WORKFLOWS_MAX],
@@ -110,7 +110,7 @@ async def replace_workflow(request: web.Request) -> web.StreamResponse:
     draft = await read_body(request, WorkflowDraft)
     workflow = await commands.update(
         request.app[DATABASE],
-        Neighbours(request, identity.token),
+        Clients(request, identity.token),
         identity.workspace_id,
         request.match_info["id"],
         draft,
@@ -132,7 +132,7 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
     identity = identity_of(request)
     await commands.delete(
         request.app[DATABASE],
-        Neighbours(request, identity.token),
+        Clients(request, identity.token),
         identity.workspace_id,
         request.match_info["id"],
         if_match(request),
@@ -166,7 +166,7 @@ async def find_naming(request: web.Request) -> web.StreamResponse:
     """
     identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
-    place = request.app[ASKERS].of(ASKERS)
+    place = request.app[NEIGHBOUR_SLOTS].of(NEIGHBOUR_SLOTS)
     async with place, request.app[DATABASE].transaction() as conn:
         named_by = await store.naming_role(
             conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_TOLD_MAX
@@ -188,7 +188,7 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
     )
     if workflow.version != asked.definition_version:
         return json_response({"stale": True, "definition": workflow.definition()})
-    role_id = gates.role_at_the_gate(identity)
+    role_id = gates.gating_role(identity)
     if asked.to_state_id is not None:
         gates.check_step(workflow, asked.from_state_id, asked.to_state_id, role_id, asked.scores)
         return json_response({"allowed": True})
@@ -212,7 +212,7 @@ def _answer(
     return versioned_response(workflow.public(), workflow.version, status=status, location=location)
 
 
-def _step_answer(step: Transition, closed: tuple[gates.Closed, ...]) -> dict[str, Any]:
+def _step_answer(step: Transition, closed: tuple[gates.ClosedGate, ...]) -> dict[str, Any]:
     answer: dict[str, Any] = {"toStateId": step.to_state_id}
     if step.name is not None:
         answer["name"] = step.name
@@ -221,7 +221,7 @@ def _step_answer(step: Transition, closed: tuple[gates.Closed, ...]) -> dict[str
     return answer
 
 
-def _reason(gate: gates.Closed) -> dict[str, Any]:
+def _reason(gate: gates.ClosedGate) -> dict[str, Any]:
     reason: dict[str, Any] = {"code": gate.code, "message": gate.message}
     if gate.code is gates.Gate.COMPLETENESS:
         reason |= {"score": gate.score, "minimum": gate.minimum}

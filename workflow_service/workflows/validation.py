@@ -21,7 +21,7 @@ _LISTS: Final = ("hidden", "required", "read_only")
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class CheckedDraft:
     """The parts of a draft that were checked, with every state named by its id."""
 
     default_state_id: str
@@ -42,7 +42,7 @@ def check_size(workflow: WorkflowDraft | Workflow) -> None:
         )
 
 
-def sound(draft: WorkflowDraft) -> Sound:
+def sound(draft: WorkflowDraft) -> CheckedDraft:
     """The checked parts, or `ValidationError` with everything that is wrong."""
     id_by_name = _ids_by_name(draft.states)
     ValidationError.check(
@@ -52,7 +52,7 @@ def sound(draft: WorkflowDraft) -> Sound:
             _repeated_transitions(draft, id_by_name),
         )
     )
-    return Sound(
+    return CheckedDraft(
         default_state_id=id_by_name[draft.default_state_id],
         states=tuple(draft.states),
         transitions=tuple(
@@ -69,7 +69,9 @@ def sound(draft: WorkflowDraft) -> Sound:
     )
 
 
-def keeping_ids(draft: WorkflowDraft, parts: Sound, known: Iterable[Transition]) -> Sound:
+def keeping_ids(
+    draft: WorkflowDraft, parts: CheckedDraft, known: Iterable[Transition]
+) -> CheckedDraft:
     """The parts with `known` ids for those transitions between the same states that sent none."""
     sent_ids = {step.id for step in draft.transitions}
     known_ids = {
@@ -113,7 +115,7 @@ def attribute_names(states: Iterable[State]) -> list[str]:
     )
 
 
-def with_attribute_ids(parts: Sound, ids: Mapping[str, str]) -> Sound:
+def with_attribute_ids(parts: CheckedDraft, ids: Mapping[str, str]) -> CheckedDraft:
     """The parts with the id for each name that has one, and each attribute once in a list."""
 
     def named(names: Iterable[str]) -> list[str]:
@@ -198,6 +200,7 @@ def _repeated_transitions(draft: WorkflowDraft, known: dict[str, str]) -> Iterat
         if (start, end) in ends:
             yield Violation(
                 f"/transitions/{place}",
-                f"Transition from '{truncated(start)}' to '{truncated(end)}' is defined more than once",
+                f"Transition from '{truncated(start)}' to '{truncated(end)}' is defined more than"
+                " once",
             )
         ends.add((start, end))

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from shared.process.waiting import WAIT_S, Line
 
 
-class Turns:
+class KeyedSemaphore:
     """One semaphore per key, dropped when no task holds it or waits for it."""
 
     def __init__(
