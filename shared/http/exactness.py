@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from pydantic import AliasChoices, BaseModel
@@ -26,9 +26,6 @@ _WHERE_A_NUMBER_BEGINS: Final = re.compile(
     rb"(?:\A|[\s:,\[])-?(?:[0-9.]{16}|[0-9.]+[eE][-+]?[0-9]{3})"
 )
 _NEGATIVE_ZEROS: Final = (b"-0.", b"-0e", b"-0E")
-_TEXT_OR_NEGATIVE_ZERO: Final = re.compile(
-    rb'"(?:[^"\\]|\\.)*+"|(-0(?:\.0+)?(?:[eE][-+]?[0-9]+)?+)(?![0-9.eE])', re.DOTALL
-)
 _PLACES_LOOKED_AT_MAX: Final = 20_000
 _SEARCHED_BYTES_MAX: Final = 1 << 16
 
@@ -41,11 +38,36 @@ class _NotKept(float):
     literal: str
 
 
-def with_plain_zeros(raw: bytes) -> bytes:
-    """The JSON text with `0.0` for each `-0.0`: PostgreSQL has no negative zero either."""
-    if not any(zero in raw for zero in _NEGATIVE_ZEROS):
-        return raw
-    return _TEXT_OR_NEGATIVE_ZERO.sub(lambda found: b"0.0" if found[1] else found[0], raw)
+def may_have_negative_zeros(raw: bytes) -> bool:
+    """Whether a JSON text has what a negative zero begins with, perhaps inside a text."""
+    return any(zero in raw for zero in _NEGATIVE_ZEROS)
+
+
+def with_plain_zeros(parsed: Any) -> Any:
+    """The parsed JSON with 0.0 for each -0.0: PostgreSQL has no negative zero either.
+
+    Objects and arrays are changed in place. The text is not searched: a search that skips quoted
+    parts takes quadratic time for a text whose quotes are never closed.
+    """
+    if isinstance(parsed, float):
+        return parsed + 0.0
+    waiting = [parsed]
+    while waiting:
+        container = waiting.pop()
+        members: Iterable[tuple[Any, Any]]
+        if isinstance(container, dict):
+            members = container.items()
+        elif isinstance(container, list):
+            members = enumerate(container)
+        else:
+            continue
+        for place, member in members:
+            if isinstance(member, (dict, list)):
+                waiting.append(member)
+            elif isinstance(member, float) and member == 0:
+                # Assigning to a key that is there does not change the size of what is iterated.
+                container[place] = 0.0
+    return parsed
 
 
 def check_numbers(raw: bytes, read: BaseModel) -> None:

@@ -32,7 +32,7 @@ from shared.errors import (
     Violation,
 )
 from shared.http.context import CALL
-from shared.http.exactness import check_numbers, with_plain_zeros
+from shared.http.exactness import check_numbers, may_have_negative_zeros, with_plain_zeros
 from shared.http.messages import field_at, pointer_to, refusal, shown, wants_json
 from shared.http.shapes import Shape
 from shared.process.offload import LARGE_BYTES, OFFLOAD
@@ -140,7 +140,6 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     if containers + raw.count(b",") > VALUES_MAX and _values_in(raw) > VALUES_MAX:
         # A few bytes each, but nobody else is answered while all of them are made.
         raise PayloadTooLarge(f"Request body exceeds {VALUES_MAX} values")
-    raw = with_plain_zeros(raw)
     # orjson refuses what only some parsers take (NaN, 1e999, lone surrogates), and says where.
     try:
         sent = orjson.loads(raw)
@@ -153,6 +152,9 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     if has_long_integer:
         # orjson makes a double of it, pydantic's reader keeps it.
         sent = pydantic_core.from_json(raw, allow_inf_nan=False)
+    has_negative_zeros = may_have_negative_zeros(raw)
+    if has_negative_zeros:
+        sent = with_plain_zeros(sent)
     try:
         model_read = model.model_validate(sent, strict=True)
     except pydantic.ValidationError as error:
@@ -160,7 +162,8 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
             raise refusal(error, sent) from None
         # Strict for JSON still lets a text be a date or a member of an enumeration.
         try:
-            model_read = model.model_validate_json(raw, strict=True)
+            text = pydantic_core.to_json(sent) if has_negative_zeros else raw
+            model_read = model.model_validate_json(text, strict=True)
         except pydantic.ValidationError as error_in_json:
             raise refusal(error_in_json, sent) from None
     return _harmless(raw, model_read, has_long_integer=has_long_integer)

@@ -137,6 +137,8 @@ BODIES_FOR_ALL: Final = {
     "ignored": b'{"ignored":' + LONG_NAMES + b',"and":["\\u0000",' + b"1" * 30 + b"]}",
     "nested": b'{"x":' + b"[" * (VALUES // 2) + b"]" * (VALUES // 2) + b"}",
     "too many values": b"[" + b"1," * (BYTES_MAX // 2) + b"1]",
+    "texts that never end": b"-0.0" + b'"\\' * 100_000,
+    "a long text": b'{"x":-0.0,"y":"' + b"a" * (BYTES_MAX // 2) + b'"}',
     "too many names": b"{" + b",".join(b'"%06d":1' % n for n in range(BYTES_MAX // 11)) + b"}",
 }
 

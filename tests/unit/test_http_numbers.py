@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import orjson
@@ -102,6 +103,20 @@ def test_a_negative_zero_is_zero_as_it_is_in_the_database(literal: str):
     assert read.values == [0.0, -0.5, '-0.0, "-0.0']
     assert math.copysign(1, read.values[0]) == 1
     assert math.copysign(1, read.least or 0.0) == 1
+
+
+def test_a_text_that_never_ends_is_refused_in_linear_time():
+    """Compared with the time for an eighth of it, so that no clock decides."""
+
+    def cpu_s(length: int) -> float:
+        raw = b"-0.0" + b'"\\' * length
+        began = time.process_time()
+        for _ in range(20):
+            with pytest.raises(ValidationError, match="Malformed JSON"):
+                parse_body(raw, Body)
+        return time.process_time() - began
+
+    assert cpu_s(16_000) < 24 * cpu_s(2_000)
 
 
 def test_a_whole_number_where_a_double_is_kept_must_be_one():
