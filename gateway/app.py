@@ -104,7 +104,7 @@ class Gate:
             "POST",
             "/internal/identities",
             json=question,
-            request=request,
+            call=None if request is None else call_of(request),
             reads=True,
             identity_token=self._self.token(time.monotonic()),
         )

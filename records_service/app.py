@@ -6,6 +6,8 @@ from aiohttp import web
 
 from records_service.attributes.handlers import routes as attribute_routes
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprints
+from records_service.clients import AUTH_SERVICE, WORKFLOW_SERVICE
+from records_service.completeness.handlers import routes as completeness_routes
 from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.history.handlers import routes as audit_routes
@@ -17,16 +19,17 @@ from records_service.model_objects.commands import (
 )
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.paging import LISTS, Lists
-from records_service.permissions.roles import AUTH_SERVICE, ROLE_LOOKUPS, ROLES, Roles
+from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
 from records_service.reactions import REACTIONS
-from records_service.records.commands import CHANGE_SLOTS, RECORD_SLOTS
 from records_service.records.handlers import routes as record_routes
-from records_service.records.loading import reading
+from records_service.records.loading import record_loader
 from records_service.records.render_cache import RENDER_CACHE, RenderCache
-from records_service.schemas.commands import NEIGHBOUR_SLOTS, WORKFLOW_SERVICE
+from records_service.schemas.commands import NEIGHBOUR_SLOTS
 from records_service.schemas.handlers import routes as schema_routes
-from records_service.workflow_copies.handlers import routes as lifecycle_routes
-from records_service.writes.create_batching import WRITE_SLOTS, create_batching
+from records_service.transitions.handlers import routes as transition_routes
+from records_service.workflow_copies.handlers import routes as workflow_copy_routes
+from records_service.writes.attempts import CHANGE_SLOTS, RECORD_SLOTS
+from records_service.writes.create_batching import WRITE_SLOTS, create_batcher
 from shared.database import postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.schema_version import schema_version
@@ -45,10 +48,12 @@ ROUTES = (
     schema_routes,
     attribute_routes,
     record_routes,
+    transition_routes,
+    completeness_routes,
     audit_routes,
     dimension_routes,
     option_list_routes,
-    lifecycle_routes,
+    workflow_copy_routes,
 )
 
 
@@ -64,8 +69,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         [
             postgres(config, application_name=NAME),
             schema_version(NAME),
-            reading,
-            create_batching(config.wait_seconds),
+            record_loader,
+            create_batcher(config.wait_seconds),
             rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),

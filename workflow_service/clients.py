@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
-from shared.http import identity_of
+from shared.http import call_of, identity_of
 from shared.http.client import Upstream
 from shared.identity import IdentitySigner
 from shared.process.keyed_semaphore import KeyedSemaphore
@@ -73,7 +73,7 @@ class Clients:
             "POST",
             "/internal/roles/missing",
             json={"ids": role_ids},
-            request=self._request,
+            call=call_of(self._request),
             reads=True,
         )
         missing: list[str] = told["missing"]
@@ -106,7 +106,7 @@ class Clients:
                 "/internal/names",
                 json={"attributes": names}
                 | ({"toCount": required, "workflowId": workflow_id} if restricted else {}),
-                request=self._request,
+                call=call_of(self._request),
                 reads=True,
             )
         except (ServiceUnavailable, UpstreamTimeout):
@@ -131,13 +131,16 @@ class Clients:
             "POST",
             f"/internal/workflows/{workflow_id}/retire-states",
             json={"states": state_ids, "version": version},
-            request=self._request,
+            call=call_of(self._request),
         )
 
     async def binds(self, workflow_id: str) -> bool:
         """Whether a schema is bound to the workflow, including schema saves in progress."""
         told = await self._request.app[RECORDS].request(
-            "POST", f"/internal/workflows/{workflow_id}/binds", request=self._request, reads=True
+            "POST",
+            f"/internal/workflows/{workflow_id}/binds",
+            call=call_of(self._request),
+            reads=True,
         )
         bound: bool = told["bound"]
         return bound

@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from shared.errors import ServiceUnavailable, UpstreamTimeout, truncated
+from shared.http import call_of
 from shared.http.client import Upstream
 
 RETRY_AFTER_S: Final = 2
@@ -28,7 +29,7 @@ class Gates:
         """
         try:
             answer = await self._request.app[WORKFLOWS].request(
-                "POST", f"/internal/roles/{role_id}/named", request=self._request, reads=True
+                "POST", f"/internal/roles/{role_id}/named", call=call_of(self._request), reads=True
             )
         except (ServiceUnavailable, UpstreamTimeout):
             raise ServiceUnavailable(

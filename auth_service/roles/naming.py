@@ -25,6 +25,7 @@ from auth_service.roles.model import (
 )
 from auth_service.roles.resolution import Names
 from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError, Violation, truncated
+from shared.http import call_of
 from shared.http.client import Upstream
 
 NAMES_ASKED_MAX: Final = 10_000
@@ -87,7 +88,7 @@ class Dictionary:
                 "POST",
                 "/internal/names",
                 json={"schemas": schemas, "attributes": attributes},
-                request=self._request,
+                call=call_of(self._request),
                 reads=True,
             )
         except (ServiceUnavailable, UpstreamTimeout):
@@ -129,7 +130,7 @@ async def attributes_of(
     Raises `NotFound` for the schema and `ValidationError` for what it does not have.
     """
     answer = await request.app[RECORDS].request(
-        "GET", f"/internal/schemas/{quote(schema_id, safe='')}/names", request=request
+        "GET", f"/internal/schemas/{quote(schema_id, safe='')}/names", call=call_of(request)
     )
     schema = Names(answer["id"], tuple(answer["aliases"]))
     attributes = {

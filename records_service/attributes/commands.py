@@ -19,6 +19,7 @@ from records_service.attributes.definition import (
 )
 from records_service.attributes.guards import NeverMatches, as_stored, compares, option_names
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
+from records_service.attributes.unique_keys import unique_keys_as_json
 from records_service.dimensions.model import DIMENSION
 from records_service.model_objects import store as parts
 from records_service.model_objects.commands import model_change, tell
@@ -28,7 +29,6 @@ from records_service.option_lists.model import OPTION_LIST
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import check_readable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
-from records_service.values.unique_keys import unique_keys_as_json
 from shared.database import Conn
 from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation, truncated
 from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED

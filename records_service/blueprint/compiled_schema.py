@@ -49,7 +49,7 @@ NOTHING = Access(visible={}, writable=frozenset(), judged=frozenset(), sees_all=
 class CompiledSchema:
     """One schema at one version of the model."""
 
-    schema: Schema
+    definition: Schema
     attributes: Mapping[str, Attribute]
     ids_by_name: Mapping[str, str]
     names: Names
@@ -157,7 +157,7 @@ async def compiled_schema(blueprint: Blueprint, schema_id: str) -> CompiledSchem
         return known
     making = blueprint.compiling.get(schema_id)
     if making is None:
-        making = asyncio.ensure_future(in_thread(compile_rules, blueprint, schema_id))
+        making = asyncio.ensure_future(in_thread(compile_schema, blueprint, schema_id))
         blueprint.compiling[schema_id] = making
 
         def made(_: asyncio.Future[CompiledSchema]) -> None:
@@ -165,20 +165,20 @@ async def compiled_schema(blueprint: Blueprint, schema_id: str) -> CompiledSchem
 
         making.add_done_callback(made)
     # Made once, however many ask; who goes away does not stop it for the others.
-    rules: CompiledSchema = await asyncio.shield(making)
-    return rules
+    compiled: CompiledSchema = await asyncio.shield(making)
+    return compiled
 
 
-def compile_rules(blueprint: Blueprint, schema_id: str) -> CompiledSchema:
+def compile_schema(blueprint: Blueprint, schema_id: str) -> CompiledSchema:
     """Make the rules of a schema ready, and keep them in the blueprint, or `NotFound`."""
     schema = blueprint.schemas.get(schema_id)
     if schema is None:
         raise NotFound.of("Schema", schema_id)
-    rules = _compile(blueprint, schema)
+    compiled = _compile(blueprint, schema)
     while len(blueprint.compiled) >= SCHEMAS_COMPILED_MAX:
         blueprint.compiled.pop(next(iter(blueprint.compiled)), None)
-    blueprint.compiled[schema_id] = rules
-    return rules
+    blueprint.compiled[schema_id] = compiled
+    return compiled
 
 
 def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
@@ -188,7 +188,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
         if attribute_id in blueprint.attributes
     }
     return CompiledSchema(
-        schema=schema,
+        definition=schema,
         attributes=attributes,
         ids_by_name={
             # An alias that is also another attribute's id means the alias: data speak aliases.

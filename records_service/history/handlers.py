@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from records_service.context import context_of
 from records_service.history import store
 from records_service.history.model import AuditFilter, AuditPage, Entry
 from records_service.paging import LISTS
-from records_service.permissions.roles import role_of
 from records_service.records.loading import load_record
 from records_service.records.render_cache import INLINE_BYTES_MAX
 from shared.database import DATABASE, Record
@@ -43,15 +43,15 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     An update that changed only hidden attributes is neither listed nor counted.
     An earlier record with the same id is part of the history for administrators and API keys.
     """
-    identity = identity_of(request)
     asked = read_query(request, Page)
-    role = await role_of(request)
-    seen = await load_record(request.app, identity.workspace_id, request.match_info["id"])
-    visible = seen.rules.access(role, seen.record.state_id).visible
+    context = await context_of(request)
+    role = context.role
+    loaded = await load_record(context, request.match_info["id"])
+    visible = loaded.schema.access(role, loaded.record.state_id).visible
     rows, total, limit = await _page(
         request,
         asked,
-        record_id=seen.record.id,
+        record_id=loaded.record.id,
         # What was hidden in an earlier record was decided by rules that are gone.
         only_latest_record=role is not None,
         # An entry without changes would tell when something hidden changed, and by whom.
@@ -62,7 +62,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
         # What has left the schema is bound by no state's list any more, so only those see it from
         # whom nothing is hidden.
         return attribute_id in visible or (
-            role is None and attribute_id not in seen.rules.attributes
+            role is None and attribute_id not in loaded.schema.attributes
         )
 
     return json_response(

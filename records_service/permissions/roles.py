@@ -12,20 +12,18 @@ from collections import OrderedDict
 
 from aiohttp import web
 
+from records_service.clients import AUTH_SERVICE
 from records_service.permissions import store
 from records_service.permissions.rules import Role
 from shared.database import DATABASE
 from shared.errors import NotFound, PermissionDenied
-from shared.http import identity_of
-from shared.http.client import Upstream
+from shared.http import call_of, identity_of
 from shared.identity import Identity
 from shared.process.keyed_semaphore import KeyedSemaphore
 
 ROLES_REMEMBERED_MAX = 4_096
 PERMISSIONS_REMEMBERED_MAX = 500_000
 """Of all roles that a process remembers: some 60 MB."""
-
-AUTH_SERVICE = web.AppKey("auth_service", Upstream)
 
 
 class Roles:
@@ -95,7 +93,7 @@ async def _look_up(request: web.Request, identity: Identity) -> Role:
         return Role.parse(document)
     try:
         document = await request.app[AUTH_SERVICE].request(
-            "GET", f"/internal/roles/{identity.role_id}", request=request
+            "GET", f"/internal/roles/{identity.role_id}", call=call_of(request)
         )
     except NotFound:
         raise PermissionDenied from None

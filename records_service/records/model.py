@@ -1,41 +1,22 @@
-"""A record: as it is stored, sent and returned."""
+"""A record as it is sent and returned."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, ConfigDict, Field, Json
+from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from records_service.values.scopes import Values
 from shared.http import Page
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape
 from shared.ids import ID_PATTERN
 
-COMMENT_LENGTH_MAX = 2_000
 ATTRIBUTES_SENT_MAX = 1_000
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One stored record; `values` are keyed by attribute id."""
-
-    workspace_id: str
-    id: str
-    schema_id: str
-    state_id: str | None
-    version: int
-    values: Values
-    created_at: datetime
-    updated_at: datetime
-    created_by: str
-    updated_by: str
 
 
 class _Body(Shape):
@@ -75,7 +56,6 @@ SentValues = Annotated[
     DescribedAs(RecordValuesDraft),
     Field(examples=[{"product-name": [{"scope": {}, "value": "Coastal Windbreaker"}]}]),
 ]
-Score = Annotated[int, Field(ge=0, le=100)]
 
 
 class RecordDraft(_Body):
@@ -113,19 +93,6 @@ class ValueChange(_Body):
     """The value, of the type of the attribute; null removes it."""
 
 
-class TransitionRequest(_Body):
-    """The state to move the record to."""
-
-    to_state_id: str = Field(
-        alias="toStateId",
-        validation_alias=AliasChoices("toStateId", "targetStateId", "stateId", "to_state_id"),
-        examples=["state-review"],
-    )
-    """Id or alias of the state."""
-    comment: Annotated[str, Field(max_length=COMMENT_LENGTH_MAX)] | None = None
-    """Stored in the history."""
-
-
 class RecordFilter(Page):
     """Which records a list shows."""
 
@@ -133,17 +100,6 @@ class RecordFilter(Page):
     """Only records of this schema (id or alias)."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")
     """Only records in this lifecycle state (id or alias)."""
-
-
-class CompletenessQuery(_Body):
-    """For which state and scope."""
-
-    state_id: str | None = Field(default=None, alias="stateId")
-    """The lifecycle state (id or alias). Default: the current state."""
-    scope: Annotated[str, DescribedAs(Json[Scope])] | None = Field(
-        default=None, examples=['{"dim-language":"seg-da"}']
-    )
-    """The scope as a JSON object. A dimension that is left out has its default segment."""
 
 
 class RecordAnswer(Shape):
@@ -178,91 +134,3 @@ class RecordPage(Shape):
     """The number of items that were skipped."""
     limit: int
     """The maximum number of items in `items`."""
-
-
-class MissingIn(Shape):
-    """A required attribute, and the scope in which its value is missing."""
-
-    attribute: str
-    """Alias of the attribute."""
-    scope: Scope
-    """Where a value is missing."""
-
-
-class StateCompleteness(Shape):
-    """The completeness for one lifecycle state."""
-
-    state_id: str = Field(alias="stateId")
-    """Id of the state."""
-    score: Score
-    """The share of required attributes that have a value, in percent, rounded down."""
-    filled: list[str]
-    """Aliases of required attributes that have a value."""
-    missing: list[str]
-    """Aliases of required attributes that have no value."""
-    missing_in: list[MissingIn] = Field(alias="missingIn")
-    """The same attributes, each with the scope in which a value is missing."""
-
-
-class CompletenessAnswer(Shape):
-    """How complete a record is."""
-
-    entity_id: str = Field(alias="entityId")
-    """Id of the record."""
-    state_id: str | None = Field(alias="stateId")
-    """Id of the state that was asked for; null without a workflow."""
-    score: Score
-    """The share of required attributes that have a value, in percent, rounded down."""
-    required: int
-    """How many attributes are required."""
-    filled: list[str]
-    """Aliases of required attributes that have a value."""
-    missing: list[str]
-    """Aliases of required attributes that have no value."""
-    missing_in: list[MissingIn] = Field(alias="missingIn")
-    """The same attributes, each with the scope in which a value is missing."""
-    states: list[StateCompleteness]
-    """The same for each state of the workflow."""
-
-
-BlockingCode = TypeAliasType(
-    "BlockingCode",
-    Annotated[
-        Literal["ROLE", "COMPLETENESS"],
-        Field(
-            description="`ROLE`: the role does not allow it. `COMPLETENESS`: the score is too low."
-        ),
-    ],
-)
-
-
-class BlockingReason(Shape):
-    """Why a transition is not allowed."""
-
-    code: BlockingCode
-    """The kind of the reason."""
-    message: str
-    """For people."""
-    score: int | None
-    """The score of the record for the target state."""
-    minimum: float | None
-    """The score that the transition requires."""
-    missing: list[str] | None
-    """Aliases of required attributes that have no value."""
-    missing_in: list[MissingIn] | None = Field(alias="missingIn")
-    """The same attributes, each with the scope in which a value is missing."""
-
-
-class AvailableTransitionAnswer(Shape):
-    """One transition from the current state of a record."""
-
-    to_state_id: str = Field(alias="toStateId")
-    """Id of the state that it leads to."""
-    name: str | None
-    """The display name."""
-    allowed: bool
-    """Whether the caller may make this transition now."""
-    reason: str | None
-    """The message of the first reason."""
-    reasons: list[BlockingReason]
-    """Every reason why it is not allowed."""

@@ -18,13 +18,13 @@ from typing import Final
 from aiohttp import web
 
 from records_service.blueprint.compiled_schema import Access, CompiledSchema
-from records_service.records.loading import related_of
-from records_service.records.model import Record
-from records_service.records.rendering import shown
+from records_service.context import Context
+from records_service.records.relations import find_related
+from records_service.records.rendering import render
 from records_service.records.store import Listed
 from records_service.values.relations import Related
+from records_service.writes.model import Record
 from shared.http import to_json
-from shared.process.offload import OFFLOAD
 
 REMEMBERED_BYTES_MAX: Final = 32 << 20
 INLINE_BYTES_MAX: Final = 256 << 10
@@ -35,10 +35,10 @@ _Key = tuple[Access, str, str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """A record of a list, the rules of its schema, and what the caller may see of it."""
+    """A record of a list, its compiled schema, and what the caller may see of it."""
 
     listed: Listed
-    rules: CompiledSchema
+    schema: CompiledSchema
     access: Access
 
 
@@ -51,7 +51,7 @@ class RenderCache:
 
     def find(self, one: Ruled) -> bytes | None:
         """The record's JSON, if it is known; never where its schema has relations."""
-        if one.rules.relations:
+        if one.schema.relations:
             return None
         key = _key(one)
         known = self._known.get(key)
@@ -61,7 +61,7 @@ class RenderCache:
 
     def remember(self, one: Ruled, rendering: bytes) -> None:
         """Keep it for the next list, unless its schema has relations."""
-        if one.rules.relations:
+        if one.schema.relations:
             return
         key = _key(one)
         self._bytes += len(rendering) - len(self._known.pop(key, b""))
@@ -71,23 +71,21 @@ class RenderCache:
             self._bytes -= len(oldest)
 
 
-async def render_all(
-    app: web.Application, workspace_id: str, records: Sequence[Ruled]
-) -> list[bytes]:
+async def render_all(context: Context, records: Sequence[Ruled]) -> list[bytes]:
     """The JSON of each of these records of the workspace."""
     size = sum(len(one.listed.row["document"]) for one in records)
     is_large = size > INLINE_BYTES_MAX
-    naming = [one for one in records if one.rules.relations]
+    naming = [one for one in records if one.schema.relations]
     parsed: Mapping[str, Record] = {}
     related = Related()
     if naming:
-        parsed = await app[OFFLOAD].run_if(is_large, workspace_id, _parsed, naming)
-        named = [(parsed[one.listed.id].values, one.rules) for one in naming]
-        related = await related_of(app, workspace_id, named, is_large=is_large)
-    return await app[OFFLOAD].run_if(is_large, workspace_id, _rendered, records, parsed, related)
+        parsed = await context.run(is_large, _parsed, naming)
+        named = [(parsed[one.listed.id].values, one.schema) for one in naming]
+        related = await find_related(context, named, is_large=is_large)
+    return await context.run(is_large, _rendered, records, parsed, related)
 
 
-RENDER_CACHE = web.AppKey("renderings", RenderCache)
+RENDER_CACHE = web.AppKey("render_cache", RenderCache)
 
 
 def _parsed(records: Sequence[Ruled]) -> dict[str, Record]:
@@ -99,7 +97,9 @@ def _rendered(
 ) -> list[bytes]:
     return [
         to_json(
-            shown(parsed.get(one.listed.id) or one.listed.record(), one.rules, one.access, related)
+            render(
+                parsed.get(one.listed.id) or one.listed.record(), one.schema, one.access, related
+            )
         )
         for one in records
     ]

@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE
+from records_service.clients import WORKFLOW_SERVICE
 from records_service.model_objects import store as parts
 from records_service.model_objects.commands import SOURCE, model_change, tell
 from records_service.model_objects.model import ModelObject
@@ -36,8 +37,7 @@ from shared.events import (
     SCHEMA_UPDATED,
     Event,
 )
-from shared.http import identity_of
-from shared.http.client import Upstream
+from shared.http import call_of, identity_of
 from shared.http.versions import Versions, check_version
 from shared.identity import Identity
 from shared.ids import new_id
@@ -46,7 +46,6 @@ from shared.process.keyed_semaphore import KeyedSemaphore
 
 EVENTS_AT_ONCE = 1_000
 
-WORKFLOW_SERVICE = web.AppKey("workflow_service", Upstream)
 NEIGHBOUR_SLOTS = web.AppKey("askers", KeyedSemaphore)
 """Places for those that hold a connection while workflow_service answers. When it hangs they wait
 for as long as `shared.http.client` does, and the other connections serve everybody else."""
@@ -152,7 +151,7 @@ class _Workflow:
                 "PUT",
                 f"/internal/workflow-references/{self._schema_id}",
                 json={"workflowId": self._workflow_id},
-                request=self._request,
+                call=call_of(self._request),
             )
         except NotFound as error:
             raise ValidationError.at(

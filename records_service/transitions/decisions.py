@@ -10,34 +10,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import web
-
 from records_service.blueprint.compiled_schema import Access, CompiledSchema
+from records_service.clients import WORKFLOW_SERVICE
+from records_service.completeness.scoring import is_much, resolution, score
+from records_service.context import Context
 from records_service.model_objects.commands import model_change
-from records_service.records.loading import LoadedRecord, related_of
-from records_service.records.model import Record
-from records_service.records.store import StaleModel
-from records_service.schemas.commands import WORKFLOW_SERVICE
-from records_service.values.completeness import Completeness, Resolution, completeness
-from records_service.values.scopes import Scope, completed
-from records_service.workflow_copies import store as lifecycles
+from records_service.records.loading import LoadedRecord
+from records_service.values.completeness import Resolution
+from records_service.workflow_copies import store as workflow_copies
+from records_service.writes.model import Record, StaleModel
 from shared.errors import TransitionError, ValidationError, truncated
-from shared.process.offload import OFFLOAD, Large
-
-LOOKED_AT_MAX = 2_000
-"""How many attributes of states are scored at once on the event loop: a few milliseconds."""
 
 
-def target(rules: CompiledSchema, record: Record, state_name: str) -> str:
+def target(schema: CompiledSchema, record: Record, state_name: str) -> str:
     """The id of the state that a request names by id or alias.
 
     Raises `ValidationError` where the schema has no workflow, `TransitionError` where the record
     has no state yet. A name that no state has is left as it is: workflow_service answers that there
     is no such transition.
     """
-    if rules.lifecycle is None:
+    if schema.lifecycle is None:
         raise ValidationError(
-            f"Schema '{truncated(rules.schema.id)}' has no workflow,"
+            f"Schema '{truncated(schema.definition.id)}' has no workflow,"
             f" so '{truncated(record.id)}' has no state to change"
         )
     if record.state_id is None:
@@ -45,9 +39,9 @@ def target(rules: CompiledSchema, record: Record, state_name: str) -> str:
             f"Entity '{truncated(record.id)}' has no lifecycle state yet, so no transition starts"
             " there"
         )
-    state = rules.lifecycle.state_named(state_name)
-    if state is not None and state.id in rules.lifecycle.retired:
-        current = rules.state_of(record.state_id)
+    state = schema.lifecycle.state_named(state_name)
+    if state is not None and state.id in schema.lifecycle.retired:
+        current = schema.state_of(record.state_id)
         start = truncated(current.label if current else record.state_id)
         raise TransitionError(
             f"Transition from '{start}' to '{truncated(state.label)}' is not allowed"
@@ -55,43 +49,8 @@ def target(rules: CompiledSchema, record: Record, state_name: str) -> str:
     return state.id if state else state_name
 
 
-async def resolution(
-    app: web.Application, seen: LoadedRecord, scope: Scope | None = None
-) -> Resolution:
-    """The record's values in a scope, or in the default one, to be scored for any state.
-
-    What names a record that is gone is no value.
-    """
-    rules, record = seen.rules, seen.record
-    is_large = isinstance(record.values, Large)
-    related = await related_of(
-        app, record.workspace_id, [(record.values, rules)], is_large=is_large
-    )
-    values = await app[OFFLOAD].run_if(
-        is_large, record.workspace_id, related.living, record.values, rules.relations
-    )
-    return Resolution(rules.attributes, values, completed(scope or {}, rules.default_scope))
-
-
-def is_much(seen: LoadedRecord, states: int) -> bool:
-    """Whether so much has to be looked at for these many states that a thread does it."""
-    return (
-        isinstance(seen.record.values, Large) or states * len(seen.rules.attributes) > LOOKED_AT_MAX
-    )
-
-
-def score(
-    rules: CompiledSchema, found: Resolution, state_id: str | None, access: Access | None = None
-) -> Completeness:
-    """The record's completeness for a state; with `access`, as far as it may be told."""
-    required = rules.required_in(rules.state_of(state_id))
-    if access is not None:
-        required = [each for each in required if each.id in access.judged]
-    return completeness(required, found)
-
-
 async def check_transition(
-    request: web.Request, seen: LoadedRecord, to_state_id: str, access: Access
+    context: Context, loaded: LoadedRecord, to_state_id: str, access: Access
 ) -> None:
     """Raise `TransitionError` as workflow_service words it, unless the step may be taken now.
 
@@ -99,56 +58,53 @@ async def check_transition(
     Raises `ServiceUnavailable` when nobody can decide, and `StaleModel` when the definition that
     the score was computed from is not the one in force.
     """
-    found = await resolution(request.app, seen)
+    found = await resolution(context, loaded)
     try:
-        told = await _evaluate(request, seen, found, [to_state_id], to_state_id)
+        answer = await _evaluate(context, loaded, found, [to_state_id], to_state_id)
     except TransitionError:
-        whole, part = await request.app[OFFLOAD].run_if(
-            is_much(seen, 1),
-            seen.record.workspace_id,
-            lambda: [score(seen.rules, found, to_state_id, each) for each in (None, access)],
+        whole, part = await context.run(
+            is_much(loaded, 1),
+            lambda: [score(loaded.schema, found, to_state_id, each) for each in (None, access)],
         )
         if whole == part:
             raise
-        for step in await transitions(request, seen, found, access):
+        for step in await transitions(context, loaded, found, access):
             if step["toStateId"] == to_state_id:
                 raise TransitionError(step["reasons"][0]["message"]) from None
         raise
-    if told.get("allowed") is not True:
+    if answer.get("allowed") is not True:
         raise TransitionError("Transition is not allowed")
 
 
 async def transitions(
-    request: web.Request, seen: LoadedRecord, found: Resolution, access: Access
+    context: Context, loaded: LoadedRecord, found: Resolution, access: Access
 ) -> list[dict[str, Any]]:
     """Every transition from the current state, with all that blocks it, as the caller sees it."""
-    lifecycle = seen.rules.lifecycle
-    if lifecycle is None or seen.record.state_id is None:
+    lifecycle = loaded.schema.lifecycle
+    if lifecycle is None or loaded.record.state_id is None:
         return []
-    targets = lifecycle.targets.get(seen.record.state_id, ())
-    told = await _evaluate(request, seen, found, targets, None)
-    steps: list[dict[str, Any]] = told["transitions"]
+    targets = lifecycle.targets.get(loaded.record.state_id, ())
+    answer = await _evaluate(context, loaded, found, targets, None)
+    steps: list[dict[str, Any]] = answer["transitions"]
 
-    def as_seen() -> list[dict[str, Any]]:
+    def visible_steps() -> list[dict[str, Any]]:
         return [
             {
                 **step,
                 "reasons": [
-                    _as_seen(reason, seen.rules, found, step["toStateId"], access)
+                    _visible_reason(reason, loaded.schema, found, step["toStateId"], access)
                     for reason in step["reasons"]
                 ],
             }
             for step in steps
         ]
 
-    return await request.app[OFFLOAD].run_if(
-        is_much(seen, len(steps)), seen.record.workspace_id, as_seen
-    )
+    return await context.run(is_much(loaded, len(steps)), visible_steps)
 
 
-def _as_seen(
+def _visible_reason(
     reason: dict[str, Any],
-    rules: CompiledSchema,
+    schema: CompiledSchema,
     found: Resolution,
     state_id: str,
     access: Access,
@@ -160,37 +116,36 @@ def _as_seen(
     """
     if reason["code"] != "COMPLETENESS":
         return reason
-    seen = score(rules, found, state_id, access)
-    if seen == score(rules, found, state_id):
-        return {**reason, "missing": seen.missing}
-    state, minimum = rules.state_of(state_id), reason["minimum"]
+    visible = score(schema, found, state_id, access)
+    if visible == score(schema, found, state_id):
+        return {**reason, "missing": visible.missing}
+    state, minimum = schema.state_of(state_id), reason["minimum"]
     gate = f"minimum {minimum}% for transition to '{truncated(state.label if state else state_id)}'"
     return {
         **reason,
-        "score": seen.score,
-        "missing": seen.missing,
-        "message": f"Completeness score {seen.score}% does not meet {gate}"
-        if seen.score < minimum
+        "score": visible.score,
+        "missing": visible.missing,
+        "message": f"Completeness score {visible.score}% does not meet {gate}"
+        if visible.score < minimum
         else f"Completeness does not meet {gate}: attributes hidden from the caller count too",
     }
 
 
 async def _evaluate(
-    request: web.Request,
-    seen: LoadedRecord,
+    context: Context,
+    loaded: LoadedRecord,
     found: Resolution,
     targets: list[str] | tuple[str, ...],
     to_state_id: str | None,
 ) -> Mapping[str, Any]:
-    rules, record = seen.rules, seen.record
-    lifecycle = rules.lifecycle
+    schema, record = loaded.schema, loaded.record
+    lifecycle = schema.lifecycle
     assert lifecycle is not None
-    scores = await request.app[OFFLOAD].run_if(
-        is_much(seen, len(targets)),
-        record.workspace_id,
-        lambda: {state_id: score(rules, found, state_id).score for state_id in targets},
+    scores = await context.run(
+        is_much(loaded, len(targets)),
+        lambda: {state_id: score(schema, found, state_id).score for state_id in targets},
     )
-    told: dict[str, Any] = await request.app[WORKFLOW_SERVICE].request(
+    answer: dict[str, Any] = await context.app[WORKFLOW_SERVICE].request(
         "POST",
         f"/internal/workflows/{lifecycle.workflow_id}/evaluate",
         json={
@@ -199,16 +154,16 @@ async def _evaluate(
             **({} if to_state_id is None else {"toStateId": to_state_id}),
             "scores": scores,
         },
-        request=request,
+        call=context.call,
         reads=True,
     )
-    if told.get("stale"):
-        await _adopt(request.app, record.workspace_id, told["definition"])
+    if answer.get("stale"):
+        await _adopt(context, answer["definition"])
         raise StaleModel
-    return told
+    return answer
 
 
-async def _adopt(app: web.Application, workspace_id: str, definition: dict[str, Any]) -> None:
+async def _adopt(context: Context, definition: dict[str, Any]) -> None:
     """Take over a definition that has not come by event yet."""
-    async with model_change(app, workspace_id) as conn:
-        await lifecycles.keep(conn, workspace_id, definition)
+    async with model_change(context.app, context.workspace_id) as conn:
+        await workflow_copies.keep(conn, context.workspace_id, definition)

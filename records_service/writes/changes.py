@@ -1,4 +1,4 @@
-"""Computes the new values of a record from a write, and the list of changes."""
+"""Computes the new values of a record, and what differs: changes and unique keys."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from records_service.attributes.unique_keys import UniqueKey, unique_keys_of
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.permissions.rules import Role
 from records_service.values.completeness import is_empty
@@ -27,7 +28,7 @@ The attribute's alias is for people; its id is what permissions are decided by.
 def merged(
     old: Values,
     sent: Mapping[str, Any],
-    rules: CompiledSchema,
+    schema: CompiledSchema,
     role: Role | None,
     state: State | None,
     *,
@@ -41,11 +42,11 @@ def merged(
     not be written, before anything is said about values, and `ValidationError` with all that is
     wrong. A state's `readOnly` does not bind a record that is only now being created.
     """
-    ids = {name: rules.ids_by_name.get(name) for name in sent}
+    ids = {name: schema.ids_by_name.get(name) for name in sent}
     _deny(
         sent,
         ids,
-        _refusals(rules, role, state, is_new=is_new, may_read=may_read),
+        _refusals(schema, role, state, is_new=is_new, may_read=may_read),
         lambda name: ("/values", name),
     )
     faults = Faults()
@@ -60,10 +61,10 @@ def merged(
             faults.report(place, f"Attribute '{truncated(name)}' is sent twice")
         else:
             seen.add(attribute_id)
-            checked = [] if entries is None else rules.checks[attribute_id](entries, place, faults)
+            checked = [] if entries is None else schema.checks[attribute_id](entries, place, faults)
             _replace(result, attribute_id, checked)
             if attribute_id in old:
-                _check_emptied(rules, attribute_id, old, result, related, place, faults)
+                _check_emptied(schema, attribute_id, old, result, related, place, faults)
     faults.check()
     return result
 
@@ -73,7 +74,7 @@ def with_value(
     name: str,
     scope: Mapping[str, Any] | None,
     value: Any,
-    rules: CompiledSchema,
+    schema: CompiledSchema,
     role: Role | None,
     state: State | None,
     related: Related = NOTHING_LOOKED_FOR,
@@ -84,14 +85,14 @@ def with_value(
 
     Raises `NotFound` for an attribute that the schema does not have, otherwise as `merged`.
     """
-    attribute_id = rules.ids_by_name.get(name)
+    attribute_id = schema.ids_by_name.get(name)
     if attribute_id is None:
         raise NotFound.of("Attribute", name)
-    refusals = _refusals(rules, role, state, may_read=may_read)
-    _deny([name], rules.ids_by_name, refusals, lambda _: "/value")
+    refusals = _refusals(schema, role, state, may_read=may_read)
+    _deny([name], schema.ids_by_name, refusals, lambda _: "/value")
     faults = Faults()
     sent = {"scope": scope, "value": value}
-    check = rules.checks[attribute_id]
+    check = schema.checks[attribute_id]
     stored_scope: Scope | None = None
     checked: Entries = []
     with suppress(ValidationError):
@@ -107,15 +108,15 @@ def with_value(
     kept = [entry for entry in old.get(attribute_id, ()) if scope_key(entry["scope"]) != key]
     result = dict(old)
     _replace(result, attribute_id, kept + checked)
-    _check_emptied(rules, attribute_id, old, result, related, "/value", faults)
+    _check_emptied(schema, attribute_id, old, result, related, "/value", faults)
     faults.check()
     return result
 
 
-def differences(old: Values, new: Values, rules: CompiledSchema) -> list[Change]:
+def differences(old: Values, new: Values, schema: CompiledSchema) -> list[Change]:
     """Every value that differs, in the schema's order, then by scope."""
     changes: list[Change] = []
-    for attribute_id, attribute in rules.attributes.items():
+    for attribute_id, attribute in schema.attributes.items():
         before, after = old.get(attribute_id), new.get(attribute_id)
         if before is None and after is not None:
             changes += [
@@ -125,6 +126,28 @@ def differences(old: Values, new: Values, rules: CompiledSchema) -> list[Change]
         elif before is not after and not same(before, after):
             changes += _changed_entries(attribute_id, attribute.alias, before or [], after or [])
     return changes
+
+
+def unique_keys(schema: CompiledSchema, values: Values) -> list[UniqueKey]:
+    """All unique keys of a record, in the order in which they are stored."""
+    keys = [
+        key
+        for attribute_id in schema.unique_ids
+        for key in unique_keys_of(schema.attributes[attribute_id], values.get(attribute_id, []))
+    ]
+    return sorted(keys, key=lambda each: each.key)
+
+
+def changed_unique_keys(
+    schema: CompiledSchema, old: Values, new: Values
+) -> tuple[list[UniqueKey], list[UniqueKey]]:
+    """The unique keys that are released, and those that are new."""
+    before, after = unique_keys(schema, old), unique_keys(schema, new)
+    held, wanted = {each.key for each in before}, {each.key for each in after}
+    return (
+        [each for each in before if each.key not in wanted],
+        [each for each in after if each.key not in held],
+    )
 
 
 def _changed_entries(attribute_id: str, alias: str, old: Entries, new: Entries) -> Iterator[Change]:
@@ -148,7 +171,7 @@ def _change(attribute_id: str, alias: str, scope: Scope, old_value: Any, new_val
 
 
 def _refusals(
-    rules: CompiledSchema,
+    schema: CompiledSchema,
     role: Role | None,
     state: State | None,
     *,
@@ -160,15 +183,15 @@ def _refusals(
     Of an attribute that the caller does not see, and to a caller who may not read, nothing is told
     but the name that was sent.
     """
-    access = rules.access(role, state.id if state else None)
-    locked = frozenset[str]() if is_new else rules.read_only_in(state)
+    access = schema.access(role, state.id if state else None)
+    locked = frozenset[str]() if is_new else schema.read_only_in(state)
 
     def refusal(name: str, attribute_id: str) -> str | None:
         if attribute_id in access.writable and attribute_id not in locked:
             return None
         if attribute_id not in access.visible or not may_read:
             return f"Attribute '{truncated(name)}' may not be written"
-        alias = truncated(rules.attributes[attribute_id].alias)
+        alias = truncated(schema.attributes[attribute_id].alias)
         if attribute_id not in access.writable or state is None:
             return f"Attribute '{alias}' may only be read by the caller's role"
         return f"Attribute '{alias}' is read-only in lifecycle state '{truncated(state.label)}'"
@@ -201,7 +224,7 @@ def _replace(values: Values, attribute_id: str, entries: Entries) -> None:
 
 
 def _check_emptied(
-    rules: CompiledSchema,
+    schema: CompiledSchema,
     attribute_id: str,
     old: Values,
     new: Values,
@@ -214,8 +237,8 @@ def _check_emptied(
     Completeness decides what counts as a value: an empty text does not, nor does a relation to a
     deleted record.
     """
-    attribute = rules.attributes[attribute_id]
-    places = rules.relations.get(attribute_id, ())
+    attribute = schema.attributes[attribute_id]
+    places = schema.relations.get(attribute_id, ())
 
     def holds(values: Values) -> bool:
         return _holds(related.living_entries(values.get(attribute_id, []), places))

@@ -3,6 +3,7 @@
 pool             connections, time limits, and what a failed statement means to the caller
 migrations       `python -m shared.database.migrations <service>`
 schema_version   whether the database has the migrations that the code needs
+listing          complete lists, read and sent in pieces
 sizes            how many objects, and how many bytes of them, a workspace may have
 """
 

@@ -4,13 +4,17 @@ A feature declares its routes on a `Routes` table: who may (`permission`), what 
 `query`), what is answered, and which errors of its own it raises. The edge enforces the first, the
 description of the API is generated from all of it.
 
-    routes.py     what a route promises
-    edge.py       the middleware around every handler
-    protocol.py   the connection below it: time-outs, limits, what the parser refuses
-    reading.py    bodies and query strings; wording.py says what is wrong with them
-    answering.py  JSON and errors
-    call.py       what is known about the request at hand
-    probes.py     the application on the internal port
+    routes         what a route promises
+    edge           the middleware around every handler
+    connection     the connection below it: time-outs, limits, what the parser refuses
+    requests       bodies and query strings, and messages about what is wrong with them
+    shapes         base classes of bodies and answers; bounds, numbers and exactness check them
+    responses      JSON and errors
+    versions       `ETag` and `If-Match`
+    context        what is known about the request at hand
+    client         calls to the other services
+    address_check  whether the configured addresses lead to the right services
+    probes         the application on the internal port
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from shared.http.context import (
     DEADLINE_HEADER,
     REQUEST_ID_HEADER,
     TRACE_HEADER,
+    Call,
     asked_on_behalf_of,
     call_of,
     has_large_body,
@@ -193,6 +198,7 @@ __all__ = [
     "SMALL_BODY",
     "TEXT_BODY",
     "TRACE_HEADER",
+    "Call",
     "EdgeRunner",
     "Handler",
     "Limits",

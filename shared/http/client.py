@@ -23,8 +23,7 @@ from shared.http.context import (
     DEADLINE_HEADER,
     REQUEST_ID_HEADER,
     TRACE_HEADER,
-    request_id_of,
-    seconds_left,
+    Call,
 )
 from shared.http.responses import JSON
 from shared.identity import IDENTITY_HEADER
@@ -84,7 +83,7 @@ class Upstream:
         path: str,
         *,
         json: Any = None,
-        request: web.Request | None = None,
+        call: Call | None = None,
         identity_token: str | None = None,
         reads: bool = False,
     ) -> Any:
@@ -99,12 +98,12 @@ class Upstream:
         """
         timeout_s = self._timeout_s
         headers: dict[str, str] = {hdrs.ACCEPT: JSON}
-        if request is not None:
-            headers[REQUEST_ID_HEADER] = request_id_of(request)
+        if call is not None:
+            headers[REQUEST_ID_HEADER] = call.request_id
             for name in _PASSED_ON:
-                if name in request.headers:
-                    headers[name] = request.headers[name]
-            left_s = seconds_left(request)
+                if name in call.headers:
+                    headers[name] = call.headers[name]
+            left_s = call.seconds_left
             if left_s is not None:
                 timeout_s = min(timeout_s, left_s)
         if identity_token is not None:

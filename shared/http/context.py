@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
@@ -23,6 +25,7 @@ PEER_LENGTH_MAX: Final = 64
 
 _TRACE_PARENT_LENGTH: Final = 55
 _DEADLINE_DIGITS_MAX: Final = 9
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Call:
@@ -34,6 +37,7 @@ class Call:
         "deadline",
         "error",
         "has_large_body",
+        "headers",
         "identity",
         "peer",
         "request_id",
@@ -43,10 +47,18 @@ class Call:
         "waited_s",
     )
 
-    def __init__(self, request_id: str, route: str, body_bytes_max: int = 0) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        route: str,
+        body_bytes_max: int = 0,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> None:
         self.request_id = request_id
         self.route = route
         self.body_bytes_max = body_bytes_max
+        self.headers = headers
+        """As they were sent; calls to other services pass some of them on."""
         self.identity: Identity | None = None
         self.caller: Identity | None = None
         """Who asks, for the log; at a service the same as `identity`."""
@@ -58,6 +70,13 @@ class Call:
         self.error: str | None = None
         self.has_large_body = False
         self.waited_s = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left until the caller stops waiting, None when it did not say."""
+        if self.deadline is None:
+            return None
+        return self.deadline - asyncio.get_running_loop().time()
 
     @property
     def workspace_id(self) -> str:
@@ -104,8 +123,7 @@ def request_id_of(request: web.Request) -> str:
 
 def seconds_left(request: web.Request) -> float | None:
     """What is left until the caller stops waiting, None when it did not say."""
-    deadline = request[CALL].deadline
-    return None if deadline is None else deadline - asyncio.get_running_loop().time()
+    return request[CALL].seconds_left
 
 
 def name_route(request: web.Request, route: str) -> None:

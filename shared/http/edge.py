@@ -105,6 +105,7 @@ class Edge:
                 request_id_from(headers.get(REQUEST_ID_HEADER)),
                 NO_ROUTE if route is None else route.path,
                 self.body_bytes_max(route),
+                headers,
             )
             if TRACE_HEADER in headers:
                 call.trace_id = trace_id_from(headers[TRACE_HEADER])

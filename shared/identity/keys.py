@@ -1,4 +1,4 @@
-"""Generates keys: `python -m shared.identity.keys identity gateway`, `python -m shared.identity.keys token`.
+"""Generates keys: `python -m shared.identity.keys identity gateway`, and `... keys token`.
 
 Prints the environment variables, each with a comment that says which processes need it. Nothing is
 stored: replace a lost key by a new one.

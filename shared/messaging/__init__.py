@@ -1,4 +1,4 @@
-"""The broker and the outbox. Services start and serve without a broker, and use it when it is there.
+"""The broker and the outbox. Services start and serve without a broker, and use it once it is up.
 
 topology      every exchange, queue and binding
 connection    one connection, kept alive, the topology declared each time it is made

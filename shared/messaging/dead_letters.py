@@ -1,4 +1,6 @@
-"""Lists, replays and drops dead letters: `python -m shared.messaging.dead_letters list records_service`.
+"""Lists, replays and drops dead letters.
+
+    python -m shared.messaging.dead_letters list records_service
 
 A message that its consumer has given up on is in the queue `<queue>.dead`. Each command takes the
 messages that are there when it starts, one after the other, and acknowledges a message only after

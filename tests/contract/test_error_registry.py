@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.openapi.document import error_page
+from deploy.openapi import error_page
 from shared.errors import BY_CODE, ApiError, InternalError, from_envelope
 
 ROWS = re.findall(

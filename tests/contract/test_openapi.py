@@ -19,7 +19,7 @@ import records_service.app
 import records_service.config
 import workflow_service.app
 import workflow_service.config
-from deploy.openapi.document import document
+from deploy.openapi import document
 from gateway.config import GatewayConfig
 from gateway.description import OPENAPI_FILE
 from gateway.routes import PREFIXES, Asks, permission_for, prefix_of, split_target

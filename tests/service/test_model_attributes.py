@@ -505,7 +505,7 @@ async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
         threads.add(threading.get_ident())
         return hashed(definition, held)
 
-    monkeypatch.setattr(commands, "claims_as_json", watched)
+    monkeypatch.setattr(commands, "unique_keys_as_json", watched)
     monkeypatch.setattr(commands, "CLAIMED_AT_ONCE", 4)
     for alias, kind in (("sku", "text"), ("size", "number")):
         unique = attribute(alias, kind, validation={"unique": True})

@@ -268,7 +268,8 @@ async def test_a_transaction_that_commits_after_a_later_one_is_not_stepped_over(
 
 DYING_RELAY = """
 import asyncio, os, signal, sys
-from shared.messaging import Bus, Publisher
+from shared.messaging.connection import Bus
+from shared.messaging.publishing import Publisher
 from shared.messaging.outbox import Relay
 from shared.database import Database
 from shared.messaging.topology import Queue
@@ -355,7 +356,8 @@ async def test_a_leader_that_loses_its_session_is_followed_by_another(
 
 FREEZING_RELAY = """
 import asyncio, os, signal, sys
-from shared.messaging import Bus, Publisher
+from shared.messaging.connection import Bus
+from shared.messaging.publishing import Publisher
 from shared.messaging.outbox import Relay
 from shared.database import Database
 from shared.messaging.topology import Queue
@@ -455,7 +457,7 @@ async def test_a_process_that_measures_nothing_exports_no_measure(
 ):
     """A 0 of an API process would hide what the worker's gauge shows."""
     script = (
-        "from shared import outbox; from prometheus_client import generate_latest;"
+        "from shared.messaging import outbox; from prometheus_client import generate_latest;"
         "told = generate_latest().decode(); assert 'sigma_outbox_rows' not in told, told;"
         "assert 'sigma_outbox_oldest' not in told, told"
     )

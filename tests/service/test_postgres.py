@@ -11,15 +11,9 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared.database import (
-    DATABASE,
-    Database,
-    may_have_written,
-    postgres,
-    retrying,
-    translated,
-)
+from shared.database import DATABASE, Database, postgres, translated
 from shared.database import pool as postgres_module
+from shared.database.pool import may_have_written, retrying
 from shared.errors import Conflict, ServiceUnavailable, UpstreamTimeout
 from shared.process.config import DatabaseConfig
 from tests.kit.eventually import eventually

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from records_service.app import create_app
+from records_service.attributes.unique_keys import UniqueKey
 from records_service.config import Config
 from records_service.model_objects.commands import take_lock
-from records_service.records import commands, store
-from records_service.values.unique_keys import UniqueKey
-from records_service.writes import create_batching
+from records_service.records import commands
+from records_service.writes import attempts, create_batching, store
 from shared.database import Database
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -163,7 +163,7 @@ async def waiting_for_turns(service: RunningService, thing: object, number: int)
     """Until so many changes wait for their turn with one record."""
 
     def wait() -> bool:
-        places = service.app[commands.RECORD_SLOTS]._wanted.get(thing)
+        places = service.app[attempts.RECORD_SLOTS]._wanted.get(thing)
         return places is not None and len(places._line) == number
 
     assert await eventually(wait)
@@ -183,17 +183,17 @@ async def test_a_record_is_read_when_the_turn_has_come_and_not_before(
     admin = admin.at(service.url)
     read: list[str] = []
     written: list[int] = []
-    see, update = commands.see, store.update
+    load_record, update = commands.load_record, store.update
 
-    async def seen(app: Any, workspace_id: str, record_id: str) -> Any:
+    async def loaded(context: Any, record_id: str) -> Any:
         read.append(record_id)
-        return await see(app, workspace_id, record_id)
+        return await load_record(context, record_id)
 
     async def updated(conn: Any, record: Any, *more: Any, **named: Any) -> None:
         written.append(record.version)
         await update(conn, record, *more, **named)
 
-    monkeypatch.setattr(commands, "see", seen)
+    monkeypatch.setattr(commands, "load_record", loaded)
     monkeypatch.setattr(store, "update", updated)
     workspace_id = "ws-test"
     async with beside.transaction() as holder:

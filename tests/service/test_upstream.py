@@ -17,7 +17,7 @@ from shared.errors import (
     TransitionError,
     UpstreamTimeout,
 )
-from shared.http import Routes, identity_of, json_response, read_body
+from shared.http import Routes, call_of, identity_of, json_response, read_body
 from shared.http.client import Upstream, new_session, upstream
 from shared.identity import Permission
 from tests.kit import identities
@@ -84,7 +84,7 @@ def near_routes(far_url: str) -> Routes:
         try:
             return json_response(
                 await far.request(
-                    asked["method"], asked["path"], json=asked.get("json"), request=request
+                    asked["method"], asked["path"], json=asked.get("json"), call=call_of(request)
                 )
             )
         finally:

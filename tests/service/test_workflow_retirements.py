@@ -145,7 +145,7 @@ async def test_a_worker_that_lost_the_row_readmits_nothing_of_the_next_revision(
         await pair.die_while_revising()
         return await tell(*told)
 
-    monkeypatch.setattr(reconciliation, "readmit_retirement", late)
+    monkeypatch.setattr(reconciliation, "reinstate_retirement", late)
     assert await pair.compare() == 0
     assert await pair.retired() == ["state-draft"]
 
@@ -157,7 +157,7 @@ async def test_a_revision_that_could_not_take_back_its_states_has_it_done_later(
         raise ServiceUnavailable
 
     (await pair.modeller.post("/workflows", life("draft") | {"id": "wf-b", "alias": "b"})).ok()
-    monkeypatch.setattr(Clients, "readmit_states", away)
+    monkeypatch.setattr(Clients, "reinstate_states", away)
     taken = life("done") | {"alias": "b"}
     assert (await pair.modeller.put(f"/workflows/{WORKFLOW}", taken)).status == 409
     assert await pair.retired() == ["state-draft"]
@@ -185,7 +185,7 @@ async def test_one_workflow_that_cannot_be_looked_at_holds_up_no_other(
     tell = reconciliation.reinstate_retirement
 
     async def unavailable_once(*told: Any) -> bool:
-        monkeypatch.setattr(reconciliation, "readmit_retirement", tell)
+        monkeypatch.setattr(reconciliation, "reinstate_retirement", tell)
         raise ServiceUnavailable
 
     (await pair.modeller.post("/workflows", life("draft") | {"id": "wf-b", "alias": "b"})).ok()
@@ -194,7 +194,7 @@ async def test_one_workflow_that_cannot_be_looked_at_holds_up_no_other(
     await pair.die_while_revising()
     asked = {"states": ["state-draft"], "version": 2}
     (await admin.post("/internal/workflows/wf-b/retire-states", asked)).ok()
-    monkeypatch.setattr(reconciliation, "readmit_retirement", unavailable_once)
+    monkeypatch.setattr(reconciliation, "reinstate_retirement", unavailable_once)
     assert await pair.compare() == 1
     assert await pair.compare() == 1
     assert await pair.compare() == 0

@@ -38,16 +38,16 @@ def test_nothing_wrong_raises_nothing():
 
 
 def test_rules_about_long_lists_stop_there(monkeypatch):
-    """Each message repeats what was sent through `told`, so that tells how many were made."""
+    """Each message repeats what was sent through `truncated`, so that tells how many were made."""
     made: list[str] = []
 
-    def told(text: str) -> str:
+    def truncated(text: str) -> str:
         made.append(text)
         return text
 
     for module in ("auth_service.roles.grants", "workflow_service.workflows.validation"):
-        monkeypatch.setattr(f"{module}.told", told)
-    monkeypatch.setattr("records_service.option_lists.hierarchy.told", told)
+        monkeypatch.setattr(f"{module}.truncated", truncated)
+    monkeypatch.setattr("records_service.option_lists.hierarchy.truncated", truncated)
     many = 5 * VIOLATIONS_MAX
     step = Transition(
         id="tr-1",

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from records_service.attributes.model import Validation
-from records_service.values.unique_keys import unique_keys_of
+from records_service.attributes.unique_keys import unique_keys_of
 from tests.unit.model_builders import an_attribute
 
 SKU = an_attribute("attr-sku", validation=Validation(unique=True))

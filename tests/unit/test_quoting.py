@@ -46,9 +46,9 @@ def test_no_message_is_made_of_a_representation_of_pythons(service: str):
     assert found == []
 
 
-# What stands in quotes in a text is cut by `told`, or is one of these: made of a name in the code,
-# or of what was cut before.
-ASKING = ("told", "shown", "_label")
+# What stands in quotes in a text is cut by `truncated`, or is one of these: made of a name in the
+# code, or of what was cut before.
+ASKING = ("truncated", "shown", "_label")
 BOUNDED = {
     "auth_service/roles/grants.py": {"ADMIN_ROLE", "field", "right", "word"},
     "auth_service/sessions/handlers.py": {"name"},

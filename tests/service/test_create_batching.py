@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.records import store
-from records_service.records.store import PendingCreate
-from records_service.writes import create_batching
+from records_service.writes import create_batching, store
+from records_service.writes.model import PendingCreate
 from shared.errors import ServiceUnavailable
 from shared.events import ENTITY_CREATED, Event
 from shared.http import DEADLINE_HEADER
@@ -34,11 +33,11 @@ class Held:
         self._insert = store.insert
         monkeypatch.setattr(store, "insert", self._held)
 
-    async def _held(self, conn: Any, create_batching: Sequence[PendingCreate], **more: Any) -> None:
-        self.sizes.append(len(create_batching))
+    async def _held(self, conn: Any, pending: Sequence[PendingCreate], **more: Any) -> None:
+        self.sizes.append(len(pending))
         if len(self.sizes) == 1:
             await self._go.wait()
-        await self._insert(conn, create_batching, **more)
+        await self._insert(conn, pending, **more)
 
     async def first_is_on_its_way(self) -> None:
         await eventually(lambda: self.sizes == [1])

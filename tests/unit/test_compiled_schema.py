@@ -9,7 +9,11 @@ from dataclasses import replace
 
 from records_service.attributes.model import AttributeType, SubAttribute, Validation
 from records_service.blueprint.blueprint import Blueprint
-from records_service.blueprint.compiled_schema import CompiledSchema, compile_rules, compiled_schema
+from records_service.blueprint.compiled_schema import (
+    CompiledSchema,
+    compile_schema,
+    compiled_schema,
+)
 from records_service.option_lists.model import OptionValue
 from tests.unit.model_builders import a_lifecycle, a_schema, an_attribute, an_option_list
 
@@ -26,7 +30,7 @@ def rules(**lists: list[str]) -> CompiledSchema:
         schemas={"schema-x": a_schema("schema-x", "price", "attr-2", workflow_id="wf-simple")},
         lifecycles={"wf-simple": a_lifecycle(draft=lists)},
     )
-    return compile_rules(blueprint, "schema-x")
+    return compile_schema(blueprint, "schema-x")
 
 
 def test_a_states_list_names_an_attribute_by_its_id_and_any_other_that_is_called_so():
@@ -87,11 +91,11 @@ def of_option_fields(attributes: int, fields: int) -> tuple[Blueprint, WatchedVa
 
 def test_all_fields_that_choose_from_a_list_share_one_lookup():
     blueprint, values = of_option_fields(attributes=20, fields=200)
-    one, two = compile_rules(blueprint, "one"), compile_rules(blueprint, "two")
+    one, two = compile_schema(blueprint, "one"), compile_schema(blueprint, "two")
     assert len(values.seen_by) == 1
     assert one.checks["attr-3"] is two.checks["attr-3"]
     # The next version of the model has the same list, if that was not changed.
-    compile_rules(replace(blueprint, version=2, compiled={}, checks={}), "one")
+    compile_schema(replace(blueprint, version=2, compiled={}, checks={}), "one")
     assert len(values.seen_by) == 1
 
 
@@ -110,4 +114,4 @@ async def test_who_goes_away_does_not_stop_the_making_for_others():
     second = asyncio.create_task(compiled_schema(blueprint, "one"))
     await asyncio.sleep(0)
     first.cancel()
-    assert (await second).schema.id == "one"
+    assert (await second).definition.id == "one"

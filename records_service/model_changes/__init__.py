@@ -1,0 +1,1 @@
+"""Changes of attributes and schemas that have an effect on stored records."""

@@ -1,0 +1,1 @@
+"""Transitions of records between lifecycle states; workflow_service decides which are allowed."""

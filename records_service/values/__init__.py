@@ -1,0 +1,1 @@
+"""Values of records, as pure rules: scopes, validation, equality, completeness, unique keys."""

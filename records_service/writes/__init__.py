@@ -1,0 +1,1 @@
+"""The only writer of records, their unique keys, their history and the record counter."""

@@ -1,0 +1,71 @@
+"""A record as it is stored, what a write leaves behind, and why a write may be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from records_service.attributes.unique_keys import UniqueKey
+from records_service.values.scopes import Values
+from shared.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored record; `values` are keyed by attribute id."""
+
+    workspace_id: str
+    id: str
+    schema_id: str
+    state_id: str | None
+    version: int
+    values: Values
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    updated_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What one write of a record leaves behind besides the record; `changes` is JSON."""
+
+    action: str
+    user_id: str
+    at: datetime
+    changes: bytes
+    event: Event
+    from_state_id: str | None = None
+    to_state_id: str | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCreate:
+    """A new record with all that is stored beside it; `document` is its values as JSON.
+
+    An id that a client asked for may have been another record's; one that we made was not.
+    """
+
+    record: Record
+    id_was_asked: bool
+    document: bytes
+    unique_keys: Sequence[UniqueKey]
+    write: Write
+
+
+class StaleModel(Exception):
+    """The model changed since the values were checked; look at it and judge again."""
+
+
+class StaleRecord(Exception):
+    """The record changed since it was read; read it and judge again."""
+
+
+class StripeExhausted(Exception):
+    """This stripe of the counter has no place left; others may."""
+
+
+class QuotaExceeded(Exception):
+    """There is no room for one more record."""

@@ -1,0 +1,1 @@
+"""References of schemas to workflows: a workflow that is referred to cannot be deleted."""
