@@ -2,6 +2,11 @@
 
     SIGMA_AMQP_URL=amqp://...  FOLLOWER_DATABASE_URL=postgresql://...  python example_consumer.py
 
+Once, a minute after it has begun to follow, for each workspace, it reads the existing records:
+
+    SIGMA_URL=https://pim.example  SIGMA_API_KEY=...  FOLLOWER_DATABASE_URL=postgresql://...
+    python example_consumer.py existing ws-demo
+
 It needs aio-pika, asyncpg and the broker's address, and no code of Sigma PIM. It stores the current
 state of each record (the newest version wins) and the number of changes per workspace (an event
 that is processed twice would be visible there). follow-record-events.md explains every step.
@@ -13,6 +18,10 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aio_pika
@@ -21,7 +30,10 @@ import asyncpg
 QUEUE = "example_follower"
 BINDING = "entity.*"
 PREFETCH = 16
+PAGE = 500
 PAUSE_S = 1.0
+TOO_LARGE = 400
+LATER = (429, 503, 504)
 AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -160,5 +172,65 @@ async def follow(conn: Any, event: dict[str, Any]) -> None:
     )
 
 
+async def existing(workspace_id: str) -> None:
+    """Read the existing records of the workspace of the API key, once."""
+    async with asyncpg.create_pool(
+        os.environ["FOLLOWER_DATABASE_URL"], min_size=1, max_size=1
+    ) as pool:
+        await pool.execute(TABLES)
+        await read_existing(pool, workspace_id, listed)
+    print("read", flush=True)
+
+
+async def read_existing(
+    pool: Any,
+    workspace_id: str,
+    page_of: Callable[[int, int], Awaitable[dict[str, Any] | None]],
+    size: int = PAGE,
+) -> None:
+    """Read the list from its end to its beginning.
+
+    A deletion moves the records behind it to lower positions. Read from the end, an unread record
+    can only move inside the part that is still to be read; read from the beginning, it could move
+    into the part that has been read, and be missed.
+    """
+    first = await page_of(0, 1)
+    end = 0 if first is None else int(first["total"])
+    while end > 0:
+        begin = max(0, end - size)
+        page = await page_of(begin, end - begin)
+        if page is None:
+            size = max(1, size // 2)
+            continue
+        # An item of a list has no version. As version 0, it never replaces what an event has
+        # stored, not even the row of a deleted record, and every event replaces it.
+        await pool.executemany(
+            """INSERT INTO followed_records (workspace_id, record_id, version, state_id, deleted)
+               VALUES ($1, $2, 0, $3, false)
+                   ON CONFLICT DO NOTHING""",
+            [(workspace_id, item["id"], item["lifecycleStateId"]) for item in page["items"]],
+        )
+        end = begin
+
+
+async def listed(offset: int, limit: int) -> dict[str, Any] | None:
+    """A page of exactly this part of the list; None if it would be too large for one answer."""
+    address = f"{os.environ['SIGMA_URL']}/api/v1/records?offset={offset}&limit={limit}"
+    # The address is the operator's own.
+    request = urllib.request.Request(
+        address, headers={"X-Sigma-ApiKey": os.environ["SIGMA_API_KEY"]}
+    )
+    while True:
+        try:
+            with await asyncio.to_thread(urllib.request.urlopen, request, timeout=60) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            if error.code == TOO_LARGE and limit > 1:
+                return None
+            if error.code not in LATER:
+                raise
+            await asyncio.sleep(float(error.headers.get("Retry-After", PAUSE_S)))
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(existing(sys.argv[2]) if sys.argv[1:2] == ["existing"] else main())

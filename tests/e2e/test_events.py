@@ -6,20 +6,24 @@ import asyncio
 import os
 import re
 import signal
+import sys
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
 
 import aio_pika
 import aiohttp
+import asyncpg
 import pytest
 
 from shared.events import Event
 from shared.messaging.topology import AUTH_QUEUE, EVENTS, RECORDS_QUEUE, WORKFLOW_QUEUE
 from tests.kit.eventually import eventually
+from tests.kit.servers import ROOT
 from tests.kit.workspace import workflow_body
 
 QUEUE = "listener"
+EXAMPLE = ROOT / "docs" / "how-to" / "example_consumer.py"
 # Three missed heartbeats of 5 s and a second each, and some time to notice.
 HANG_S = 22
 
@@ -210,3 +214,30 @@ async def test_a_poison_message_ends_in_the_dead_letters_and_holds_nobody_up(fra
             return again.declaration_result.message_count == 2
 
         await eventually(both_are_dead, within_s=60)
+
+
+async def test_the_example_reads_the_existing_records_as_somebody_would_run_it(
+    sigma, frail_stack, servers
+):
+    ids = {(await sigma.record("schema-apparel", {"sku": f"S-{n}"}))["id"] for n in range(3)}
+    key = await sigma.api_key(["read"])
+    url = await servers.postgres.new_database("workflow_service")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(EXAMPLE), "existing", sigma.id),
+        env={
+            **os.environ,
+            "SIGMA_URL": frail_stack["gateway"].url,
+            "SIGMA_API_KEY": key.headers["X-Sigma-ApiKey"],
+            "FOLLOWER_DATABASE_URL": url,
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert (process.returncode, said) == (0, b"read\n")
+    conn = await asyncpg.connect(url)
+    rows = await conn.fetch(
+        "SELECT workspace_id, record_id, version, deleted FROM followed_records"
+    )
+    await conn.close()
+    assert {tuple(row) for row in rows} == {(sigma.id, one, 0, False) for one in ids}
+    await servers.postgres.drop_database(url)

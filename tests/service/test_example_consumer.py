@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
+from records_service.app import create_app
+from records_service.config import Config
 from shared import events
 from shared.database import Database
 from shared.events import Event
 from shared.messaging.connection import Bus
 from shared.messaging.publishing import Publisher
 from shared.messaging.topology import Queue
+from tests.kit import identities
 from tests.kit.eventually import eventually
+from tests.kit.service import Services
 from tests.kit.wire import Wire
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "example_consumer.py"
@@ -43,6 +50,12 @@ async def follower_db(database_url: str) -> AsyncIterator[Database]:
     database = Database(database_url)
     yield database
     await database.close()
+
+
+@pytest.fixture
+async def follower_pool(database_url: str) -> AsyncIterator[Any]:
+    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
+        yield pool
 
 
 @asynccontextmanager
@@ -159,6 +172,77 @@ async def test_a_broker_and_a_database_that_go_away_cost_nothing(
             owed = 20 * (number + 1)
             await eventually(lambda: _is(changes(follower_db), owed), within_s=20)  # noqa: B023
     assert await waiting(bus, QUEUE.dead) == 0
+
+
+def example() -> Any:
+    spec = importlib.util.spec_from_file_location("example_consumer", EXAMPLE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("deleted", [[0, 1], [4, 3], [0, 4, 8], [8, 7, 6], list(range(9))])
+async def test_existing_records_are_read_whole_while_others_are_deleted_and_made(
+    services: Services, follower_pool: Any, deleted: list[int]
+):
+    """A deletion before each page that is read, and one new record; its events come at the end."""
+    service = await services.start(create_app, Config)
+    admin = service.as_(identities.admin())
+    (await admin.post("/attributes", {"alias": "sku", "name": "Sku", "type": "text"})).ok()
+    schema = {"id": "schema-x", "alias": "x", "name": "X", "variantEnabled": False}
+    (await admin.post("/schemas", {**schema, "attributeGroups": []})).ok()
+    for number in range(9):
+        (await admin.post("/records", {"id": f"ent-{number}", "schemaId": "schema-x"})).ok()
+    before = len(await service.staged())
+    await follower_pool.execute(example().TABLES)
+    leaving = iter([f"ent-{number}" for number in deleted])
+
+    async def page_of(offset: int, limit: int) -> Any:
+        page = (await admin.get(f"/records?offset={offset}&limit={limit}")).ok()
+        leaves = next(leaving, None)
+        if leaves is not None:
+            assert (await admin.delete(f"/records/{leaves}")).status == 204
+        if limit != 1 and (await admin.get("/records/ent-new")).status == 404:
+            (await admin.post("/records", {"id": "ent-new", "schemaId": "schema-x"})).ok()
+        # What an event says is stored at once for every other page, and at the end for the rest.
+        if offset % 2:
+            await follow((await service.staged())[before:])
+        return page
+
+    async def follow(events_: list[Event]) -> None:
+        for event in events_:
+            await example().follow(follower_pool, json.loads(event.to_json()))
+
+    await example().read_existing(follower_pool, "ws-test", page_of, size=2)
+    await follow((await service.staged())[before:])
+    rows = await follower_pool.fetch("SELECT record_id, deleted FROM followed_records")
+    there = {row["record_id"] for row in rows if not row["deleted"]}
+    listed = (await admin.get("/records")).ok()["items"]
+    assert there == {item["id"] for item in listed}
+    assert "ent-new" in there
+
+
+async def test_a_part_that_is_too_large_for_an_answer_is_asked_for_in_halves(
+    follower_pool: Any,
+):
+    await follower_pool.execute(example().TABLES)
+    asked = []
+
+    async def page_of(offset: int, limit: int) -> Any:
+        asked.append((offset, limit))
+        if limit > 2:
+            return None
+        items = [
+            {"id": f"ent-{number}", "lifecycleStateId": None}
+            for number in range(offset, offset + limit)
+        ]
+        return {"total": 5, "items": items}
+
+    await example().read_existing(follower_pool, "ws-test", page_of, size=4)
+    assert asked == [(0, 1), (1, 4), (3, 2), (1, 2), (0, 1)]
+    assert await follower_pool.fetchval("SELECT count(*) FROM followed_records") == 5
 
 
 async def _is(asked, expected: object) -> bool:
