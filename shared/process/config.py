@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import os
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.errors import truncated
 from shared.identity import IdentityVerifier
 
 PREFIX = "SIGMA_"
+_NAME_LOOKED_AT: Final = 100
 
 
 class ConfigError(Exception):
@@ -79,6 +83,10 @@ class DatabaseConfig(ServiceConfig):
     relay_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 5.0
 
 
+_CLOSE: Final = 0.89
+"""From which likeness on a name is taken for a misspelled one. Variables of other services are less
+like those of this one, so processes can share an environment without warnings; a test says so."""
+
 _EXPECTED: Final[Mapping[str, str]] = {
     "bool_parsing": "true or false",
     "float_parsing": "a number",
@@ -99,12 +107,28 @@ _EXPECTED: Final[Mapping[str, str]] = {
 ConfigT = TypeVar("ConfigT", bound=BaseSettings)
 
 
+def misspelled(kind: type[BaseSettings], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Those of the environment's names that no setting has but nearly, each with that setting's."""
+    known = [f"{PREFIX}{field.upper()}" for field in kind.model_fields]
+    found = []
+    for name in sorted(names):
+        # Names of settings are read in upper and in lower case alike.
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            close = difflib.get_close_matches(name.upper()[:_NAME_LOOKED_AT], known, 1, _CLOSE)
+            found += [(truncated(name), meant) for meant in close]
+    return found
+
+
 def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
     """The settings, or one `ConfigError` that names every variable that is missing or wrong."""
     try:
         return kind(**overrides)
     except ValidationError as error:
         lines = [_told(problem) for problem in error.errors(include_input=False)]
+        lines += [
+            f"  {name} is not known: is {meant} meant?"
+            for name, meant in misspelled(kind, os.environ)
+        ]
         raise ConfigError("The configuration is not valid:\n" + "\n".join(lines)) from None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import resource
 import signal
 import sys
@@ -26,7 +27,14 @@ from aiohttp import web
 from shared.http import DRAINING, LIMITS, EdgeRunner, Limits
 from shared.http.probes import probes_of
 from shared.process import logs, tracing
-from shared.process.config import PREFIX, ConfigError, DatabaseConfig, ServiceConfig, load
+from shared.process.config import (
+    PREFIX,
+    ConfigError,
+    DatabaseConfig,
+    ServiceConfig,
+    load,
+    misspelled,
+)
 from shared.process.stopping import STOP_SIGNALS, end_when_told
 
 Role = Literal["api", "worker", "all"]
@@ -75,6 +83,8 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     logs.start(config, service)
+    for variable, meant in misspelled(kind, os.environ):
+        log.warning("unknown_variable", variable=variable, meant=meant)
     tracing.start(service)
     _allow_files(config.connections_max)
     try:

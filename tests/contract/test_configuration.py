@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from auth_service.config import Config as AuthConfig
 from gateway.config import GatewayConfig
 from records_service.config import Config as RecordsConfig
+from shared.process.config import misspelled
 from workflow_service.config import Config as WorkflowConfig
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,29 @@ def rows():
         if line.startswith("| `SIGMA_")
     )
     return {cells[0].strip("` "): [cell.strip("`") for cell in cells[1:]] for cells in split}
+
+
+@pytest.mark.parametrize("service", CONFIGS)
+def test_a_variable_of_another_service_is_not_taken_for_a_misspelled_one(service):
+    others = set().union(*map(variables, CONFIGS.values())) - variables(CONFIGS[service])
+    tools = {"SIGMA_POSTGRES_URL", "SIGMA_RABBITMQCTL", "SIGMA_API_KEY", "SIGMA_URL"}
+    assert misspelled(CONFIGS[service], others | tools) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("SIGMA_AUTH_ULR", "SIGMA_AUTH_URL"),
+        ("SIGMA_PROT", "SIGMA_PORT"),
+        ("SIGMA_RATE_LIMITS", "SIGMA_RATE_LIMIT"),
+        ("SIGMA_LOG_LEVL", "SIGMA_LOG_LEVEL"),
+        ("sigma_log_fromat", "SIGMA_LOG_FORMAT"),
+        ("SIGMA_DOCS_ENABLE", "SIGMA_DOCS_ENABLED"),
+    ],
+)
+def test_a_misspelled_variable_is_told_with_the_right_name(sent, meant):
+    names = ["PATH", "sigma_port", "SIGMA_SOMETHING_ELSE", "SIGMA_" + "X" * 100_000, sent]
+    assert misspelled(GatewayConfig, names) == [(sent, meant)]
 
 
 def test_operations_lists_every_setting_and_no_other():

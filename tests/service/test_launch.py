@@ -46,7 +46,12 @@ def test_a_wrong_configuration_is_told_whole_and_exits_2(keyring: Keyring):
     done = subprocess.run(
         [sys.executable, "-m", MODULE],
         cwd=ROOT,
-        env={**outside, "SIGMA_PORT": "99999", "SIGMA_IDENTITY_KEYS": "gateway=nonsense"},
+        env={
+            **outside,
+            "SIGMA_PORT": "99999",
+            "SIGMA_IDENTITY_KEYS": "gateway=nonsense",
+            "SIGMA_AMQP_ULR": "amqp://secret",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -56,6 +61,20 @@ def test_a_wrong_configuration_is_told_whole_and_exits_2(keyring: Keyring):
     for variable in ("SIGMA_PORT", "SIGMA_INTERNAL_PORT", "SIGMA_AMQP_URL", "SIGMA_IDENTITY_KEYS"):
         assert variable in done.stderr
     assert "nonsense" not in done.stderr
+    assert "  SIGMA_AMQP_ULR is not known: is SIGMA_AMQP_URL meant?" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_a_misspelled_variable_is_told_once_without_its_value(keyring: Keyring, tmp_path: Path):
+    process = new_process(keyring, tmp_path, SIGMA_LOG_LEVL="debug-secret", SIGMA_AUTH_URL="x")
+    process.start()
+    process.wait_ready()
+    process.stop()
+    told = [line for line in lines_of(process.log) if line["event"] == "unknown_variable"]
+    assert [(one["level"], one["variable"], one["meant"]) for one in told] == [
+        ("warning", "SIGMA_LOG_LEVL", "SIGMA_LOG_LEVEL")
+    ]
+    assert "debug-secret" not in process.log.read_text()
 
 
 def test_a_taken_port_is_told_and_exits_1(keyring: Keyring, tmp_path: Path):
