@@ -1,0 +1,571 @@
+"""What a service gets to see of a request, and what the client gets back."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from gateway.routes import Service
+from shared.http import SMALL_BODY
+from shared.process import tracing
+from tests.kit.sigma import error
+from tests.service.gateway.gateway_world import (
+    API_KEY,
+    World,
+    names_of,
+    parsed,
+    raw,
+    request_bytes,
+    value_of,
+    world,
+)
+
+__all__ = ["world"]
+
+UNREADABLE = error(
+    400, "VALIDATION_ERROR", "The path contains characters or segments that are not allowed"
+)
+
+
+async def seen(world: World, payload: bytes):
+    """What the service received of this request."""
+    status, _, _ = parsed(await raw(world.gateway.url, payload))
+    assert status == 200
+    return world.echo.received[-1]
+
+
+async def test_a_request_arrives_as_it_was_sent(world: World):
+    target = "/api/v1/records/ent-1/values/%C3%A6?x=%2F&y=a+b&&z"
+    told = await seen(
+        world,
+        request_bytes(
+            target,
+            method="PATCH",
+            headers=[
+                ("Content-Type", "application/json; charset=utf-8"),
+                ("If-Match", '"7"'),
+                ("Accept", "application/problem+json"),
+                ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                ("X-Something", "one"),
+                ("X-Something", "two"),
+                ("Content-Length", "7"),
+            ],
+            body=b'{"a":1}',
+        ),
+    )
+    assert (told["method"], told["target"], told["body"]) == ("PATCH", target, '{"a":1}')
+    assert [value for name, value in told["headers"] if name == "X-Something"] == ["one", "two"]
+    for name, value in (
+        ("Content-Type", "application/json; charset=utf-8"),
+        ("If-Match", '"7"'),
+        ("Accept", "application/problem+json"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("Content-Length", "7"),
+    ):
+        assert value_of(told, name) == value
+    assert value_of(told, "Host") == world.urls["records_url"].removeprefix("http://")
+    assert 0 < int(value_of(told, "X-Sigma-Deadline")) <= 30_000
+
+
+FORGED = [
+    ("X-Sigma-Identity", "forged"),
+    ("x_sigma_identity", "forged"),
+    ("X-Sigma_Identity", "forged"),
+    ("X_SIGMA-IDENTITY", "forged"),
+    ("X-Sigma-Workspace", "forged"),
+    ("X-Sigma-Deadline", "1"),
+    ("X-Sigma-Peer", "203.0.113.7"),
+    ("x_sigma_deadline", "1"),
+    ("Authorization_", "forged"),
+]
+
+
+async def test_no_identity_header_of_the_client_arrives(world: World):
+    told = await seen(world, request_bytes(headers=FORGED))
+    assert names_of(told).count("x-sigma-identity") == 1
+    assert world.identity_in(told).id == "apikey-all"
+    assert sorted(name for name in names_of(told) if "sigma" in name) == [
+        "x-sigma-deadline",
+        "x-sigma-identity",
+    ]
+    assert int(value_of(told, "X-Sigma-Deadline")) > 1
+
+
+async def test_no_identity_header_of_the_client_arrives_at_an_open_address(world: World):
+    payload = request_bytes(
+        "/api/v1/auth/login", method="POST", headers=[*FORGED, ("Content-Length", "0")], key=None
+    )
+    told = await seen(world, payload)
+    assert sorted(name for name in names_of(told) if "sigma" in name) == [
+        "x-sigma-deadline",
+        "x-sigma-peer",
+    ]
+    assert value_of(told, "X-Sigma-Peer") == "127.0.0.1"
+
+
+async def test_behind_a_trusted_proxy_the_peer_is_whom_it_names(world: World):
+    gateway = await world.another(trusted_hops=1)
+    payload = request_bytes(
+        "/api/v1/auth/login",
+        method="POST",
+        headers=[("X-Forwarded-For", "198.51.100.1, 192.0.2.1"), ("Content-Length", "0")],
+        key=None,
+    )
+    await raw(gateway.url, payload)
+    assert value_of(world.echo.received[-1], "X-Sigma-Peer") == "192.0.2.1"
+
+
+async def test_what_connection_names_is_dropped_and_what_the_gateway_adds_is_not(world: World):
+    told = await seen(
+        world,
+        request_bytes(
+            headers=[
+                ("Connection", "X-Sigma-Identity, x-secret"),
+                ("Connection", "X-Request-Id,X-Forwarded-For, content-length"),
+                ("X-Secret", "1"),
+                ("X_Secret", "2"),
+                ("Keep-Alive", "timeout=5"),
+                ("TE", "trailers"),
+                ("Upgrade", "h2c"),
+                ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+                ("Proxy-Authorization", "Basic dTpw"),
+                ("Proxy-Connection", "keep-alive"),
+                ("Trailer", "X-Late"),
+            ]
+        ),
+    )
+    assert world.identity_in(told).id == "apikey-all"
+    assert sorted(names_of(told)) == [
+        "host",
+        "x-forwarded-for",
+        "x-request-id",
+        "x-sigma-deadline",
+        "x-sigma-identity",
+    ]
+
+
+async def test_credentials_stay_at_the_door(world: World):
+    told = await seen(
+        world,
+        request_bytes(headers=[("Cookie", "session=1"), ("x_sigma_apikey", API_KEY)]),
+    )
+    assert not {"authorization", "cookie", "x-sigma-apikey", "x_sigma_apikey"} & set(names_of(told))
+    assert API_KEY not in str(told)
+    person = (await world.person().get("/records")).ok()
+    assert "authorization" not in names_of(person)
+
+
+async def test_the_chain_of_addresses_grows_by_the_peer(world: World):
+    told = await seen(world, request_bytes())
+    assert value_of(told, "X-Forwarded-For") == "127.0.0.1"
+    told = await seen(
+        world,
+        request_bytes(
+            headers=[("X-Forwarded-For", "203.0.113.7"), ("x-forwarded-for", "2001:db8::1")]
+        ),
+    )
+    assert value_of(told, "X-Forwarded-For") == "203.0.113.7, 2001:db8::1, 127.0.0.1"
+    told = await seen(world, request_bytes(headers=[("X-Forwarded-For", "<script>")]))
+    assert value_of(told, "X-Forwarded-For") == "127.0.0.1"
+
+
+async def test_the_span_of_this_hop_stands_between_the_clients_and_the_services(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    monkeypatch.setattr(tracing, "_tracer", TracerProvider().get_tracer("test"))
+    monkeypatch.setattr(tracing, "_propagator", TraceContextTextMapPropagator())
+    monkeypatch.setattr(tracing, "enabled", True)
+    told = await seen(world, request_bytes(headers=[("traceparent", f"00-{trace_id}-{parent}-01")]))
+    version, same_trace, span, sampled = value_of(told, "traceparent").split("-")
+    assert (version, same_trace, sampled) == ("00", trace_id, "01")
+    assert span != parent
+
+
+async def test_the_clients_request_id_is_kept_when_it_is_harmless(world: World):
+    answer = await world.program().get("/records", headers={"X-Request-Id": "order-4711_a.b"})
+    assert answer.headers.getall("X-Request-Id") == ["order-4711_a.b"]
+    assert value_of(answer.ok(), "X-Request-Id") == "order-4711_a.b"
+    answer = await world.program().get("/records", headers={"X-Request-Id": "a b; DROP"})
+    (made,) = answer.headers.getall("X-Request-Id")
+    assert made.isalnum()
+    assert value_of(answer.ok(), "X-Request-Id") == made
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/v1/dimensions/..%2fapi-keys",
+        "/api/v1/dimensions/..%2Fapi-keys",
+        "/api/v1/dimensions/../api-keys",
+        "/api/v1/dimensions/%2e%2e/api-keys",
+        "/api/v1/dimensions/.%2e/api-keys",
+        "/api/v1/dimensions//api-keys",
+        "//api/v1/dimensions",
+        "/api/v1/auth/../api-keys",
+        "/api/v1/auth/..%2fapi-keys",
+        "/api/v1/auth/%2e%2e%2fapi-keys",
+        "/api/v1/auth/..\\api-keys",
+        "/api/v1/auth/..%5capi-keys",
+        "/api/v1/auth/%252e%252e/api-keys",
+        "/api/v1/auth/..;/api-keys",
+        "/api/v1/auth/login%00",
+    ],
+)
+async def test_no_address_is_one_thing_here_and_another_there(world: World, target: str):
+    for key in (API_KEY, None):
+        status, _, body = parsed(await raw(world.gateway.url, request_bytes(target, key=key)))
+        assert status == 400, body
+        assert b'"error":"VALIDATION_ERROR"' in body
+    assert world.echo.received == []
+
+
+async def test_an_absolute_address_is_read_as_the_path_it_holds(world: World):
+    told = await seen(world, request_bytes("http://elsewhere/api/v1/records/ent-1?x"))
+    assert told["target"] == "/api/v1/records/ent-1?x"
+    status, _, _ = parsed(
+        await raw(world.gateway.url, request_bytes("http://elsewhere/api/v1/auth/../api-keys"))
+    )
+    assert status == 400
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 5_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_of_any_size_arrives_whole(world: World, size: int, chunked: bool):
+    body = bytes(n % 251 for n in range(1_000)) * (size // 1_000 + 1)
+    body = body[:size]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        received = await request.read()
+        return web.json_response({"same": received == body, "size": len(received)})
+
+    world.echo.answer = answer
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, size, 70_000):
+            yield body[start : start + 70_000]
+
+    session = world.program()._session
+    async with session.post(
+        f"{world.gateway.url}/api/v1/records",
+        data=pieces() if chunked else io.BytesIO(body),
+        headers={"X-Sigma-ApiKey": API_KEY},
+    ) as response:
+        assert await response.json() == {"same": True, "size": size}
+
+
+async def test_a_compressed_body_is_handed_on_as_it_is(world: World):
+    body = gzip.compress(b'{"a":1}')
+    answer = await world.program().ask(
+        "POST", "/records", data=body, headers={"Content-Encoding": "gzip"}
+    )
+    told = answer.ok()
+    assert value_of(told, "Content-Encoding") == "gzip"
+    assert told["size"] == 7  # Unpacked by the service played here, from what it was given.
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_too_large_a_body_is_refused(world: World, chunked: bool):
+    gateway = await world.another(body_bytes_max=200_000)
+    expected = error(413, "PAYLOAD_TOO_LARGE", "Request body exceeds 200000 bytes")
+    if chunked:
+        body = b"".join(b"10000\r\n" + b"x" * 65_536 + b"\r\n" for _ in range(5)) + b"0\r\n\r\n"
+        payload = request_bytes(
+            method="POST", headers=[("Transfer-Encoding", "chunked")], body=body
+        )
+    else:
+        payload = request_bytes(method="POST", headers=[("Content-Length", "200001")])
+    status, _, body = parsed(await raw(gateway.url, payload))
+    assert (status, body.decode()) == (413, _json(expected[1]))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_login_of_more_than_16_kib_never_reaches_the_service(world: World, chunked: bool):
+    body = b'{"email": "a"}'.ljust(16_385)
+    headers = [("Content-Length", str(len(body)))]
+    if chunked:
+        headers = [("Transfer-Encoding", "chunked")]
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    payload = request_bytes("/api/v1/auth/login", method="POST", headers=headers, body=body)
+    status, _, told = parsed(await raw(world.gateway.url, payload))
+    expected = error(413, "PAYLOAD_TOO_LARGE", "Request body exceeds 16384 bytes")
+    assert (status, told.decode()) == (413, _json(expected[1]))
+    assert world.echo.received == []
+
+
+def _json(envelope: dict[str, str]) -> str:
+    return f'{{"error":"{envelope["error"]}","message":"{envelope["message"]}"}}'
+
+
+async def test_a_malformed_chunk_is_the_clients_fault(world: World):
+    payload = request_bytes(
+        method="POST",
+        headers=[("Transfer-Encoding", "chunked")],
+        body=b"5\r\nhello\r\nzz\r\nnonsense\r\n",
+    )
+    status, _, body = parsed(await raw(world.gateway.url, payload))
+    assert status == 400
+    assert b'"error":"VALIDATION_ERROR"' in body
+    # The connection that carried the half is gone: the next request is not mixed up with it.
+    assert (await world.program().get("/records/ent-2")).ok()["target"] == "/api/v1/records/ent-2"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
+        [("Content-Length", "5"), ("Content-Length", "6")],
+        [("Transfer-Encoding", "chunked, identity")],
+        [("Transfer-Encoding", "xchunked")],
+        [("Content-Length", "+5")],
+        [("Host", "two")],
+        [("X-Bad ", "space before colon")],
+    ],
+)
+async def test_no_second_request_hides_in_a_body(world: World, headers: list[tuple[str, str]]):
+    hidden = b"0\r\n\r\nGET /api/v1/api-keys HTTP/1.1\r\nHost: x\r\n\r\n"
+    status, _, _ = parsed(
+        await raw(world.gateway.url, request_bytes(method="POST", headers=headers, body=hidden))
+    )
+    assert status == 400
+    assert world.echo.received == []
+
+
+async def test_the_answer_comes_back_as_it_was_given(world: World):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        headers = [
+            ("ETag", '"3"'),
+            ("Link", '</docs/errors#CONFLICT>; rel="help"'),
+            ("Set-Cookie", "a=1"),
+            ("Set-Cookie", "b=2"),
+            ("Connection", "X-Hop"),
+            ("X-Hop", "1"),
+            ("X-Sigma-Internal", "host-17"),
+            ("Server", "secret/1.0"),
+            ("X-Request-Id", "of the service"),
+        ]
+        response = web.Response(status=409, body=b'{"error":"CONFLICT","message":"taken"}')
+        response.headers["Content-Type"] = "application/json"
+        for name, value in headers:
+            response.headers.add(name, value)
+        return response
+
+    world.echo.answer = answer
+    answered = await world.program().post("/records", {})
+    assert answered.told == error(409, "CONFLICT", "taken")
+    headers = answered.headers
+    assert headers.getall("Set-Cookie") == ["a=1", "b=2"]
+    assert headers["ETag"] == '"3"'
+    assert not {"X-Hop", "X-Sigma-Internal"} & set(headers)
+    assert headers["Server"] != "secret/1.0"
+    assert headers.getall("X-Request-Id") != ["of the service"]
+    assert len(headers.getall("Date")) == len(headers.getall("Content-Type")) == 1
+
+
+async def test_a_compressed_answer_is_handed_on_as_it_is(world: World):
+    packed = gzip.compress(b'{"a":1}' * 100)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    world.echo.answer = answer
+    status, headers, body = parsed(await raw(world.gateway.url, request_bytes()))
+    assert (status, headers["content-encoding"], body) == (200, "gzip", packed)
+
+
+async def test_answers_without_a_body(world: World):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "DELETE":
+            return web.Response(status=204)
+        if "If-None-Match" in request.headers:
+            return web.Response(status=304, headers={"ETag": '"3"'})
+        return web.Response(body=b"x" * 1_234, content_type="application/json")
+
+    world.echo.answer = answer
+    # All over one connection of the pool: what one leaves behind, the next would read.
+    for _ in range(3):
+        deleted = await world.program().delete("/records/ent-1")
+        assert (deleted.status, deleted.body) == (204, None)
+        assert "Content-Length" not in deleted.headers
+        same = await world.program().get("/records/ent-1", headers={"If-None-Match": '"3"'})
+        assert (same.status, same.body, same.headers["ETag"]) == (304, None, '"3"')
+        head = await world.program().ask("HEAD", "/records/ent-1")
+        assert (head.status, head.body, head.headers["Content-Length"]) == (200, None, "1234")
+    assert len(world.gate().pools[Service.RECORDS]._open) == 1
+
+
+async def test_a_large_answer_is_streamed_at_the_pace_of_the_client(world: World):
+    """While the client reads nothing, the gateway reads no more than its buffers hold."""
+    size, sent = 64 << 20, 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        response.content_length = size
+        await response.prepare(request)
+        for _ in range(size >> 16):
+            await response.write(b"y" * (1 << 16))
+            sent += 1 << 16
+        return response
+
+    world.echo.answer = answer
+    host, port = world.gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 12)
+    writer.write(request_bytes())
+    await reader.readuntil(b"\r\n\r\n")
+    last = -1
+    while sent != last:
+        last = sent
+        await asyncio.sleep(0.3)
+    assert sent < 24 << 20, "nothing held the service back"
+    received = 0
+    while chunk := await reader.read(1 << 20):
+        received += len(chunk)
+    assert received == size
+    writer.close()
+
+
+async def test_a_large_upload_is_streamed_at_the_pace_of_the_service(world: World):
+    size, go = 64 << 20, asyncio.Event()
+    gateway = await world.another(body_bytes_max=size)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await go.wait()
+        return web.json_response({"size": len(await request.read())})
+
+    world.echo.answer = answer
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = request_bytes(method="POST", headers=[("Content-Length", str(size))])
+    writer.write(head)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        for _ in range(size >> 16):
+            writer.write(b"z" * (1 << 16))
+            await writer.drain()
+            sent += 1 << 16
+
+    sending = asyncio.create_task(send())
+    last = -1
+    while sent != last:
+        last = sent
+        await asyncio.sleep(0.3)
+    held = sent
+    go.set()
+    await sending
+    answered = await reader.read(-1)
+    assert answered.endswith(b'{"size": %d}' % size)
+    assert held < size, "nothing held the client back"
+    writer.close()
+
+
+async def test_a_refusal_during_an_upload_reaches_the_client(world: World):
+    """The service answers before the body has come; the client need not send the rest."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": "PAYLOAD_TOO_LARGE", "message": "no"}, status=413)
+
+    world.echo.answer = answer
+    payload = request_bytes(
+        method="POST", headers=[("Content-Length", "1000000")], body=b"x" * 200_000
+    )
+    status, _, body = parsed(await raw(world.gateway.url, payload))
+    assert (status, body) == (413, b'{"error": "PAYLOAD_TOO_LARGE", "message": "no"}')
+    world.echo.answer = None
+    assert (await world.program().get("/records/ent-2")).ok()["target"] == "/api/v1/records/ent-2"
+
+
+async def test_expect_continue_is_answered_here(world: World):
+    host, port = world.gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        request_bytes(method="POST", headers=[("Expect", "100-continue"), ("Content-Length", "2")])
+    )
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"{}")
+    status, _, _ = parsed(await reader.read(-1))
+    assert status == 200
+    assert "expect" not in names_of(world.echo.received[-1])
+    writer.close()
+
+
+async def test_nobody_is_told_to_send_a_body_that_will_be_refused(world: World):
+    headers = [("Expect", "100-continue"), ("Content-Length", str(SMALL_BODY + 1))]
+    too_large = (
+        f'{{"error":"PAYLOAD_TOO_LARGE","message":"Request body exceeds {SMALL_BODY} bytes"}}'
+    )
+    for target in (
+        "/api/v1/auth/login",
+        "/api/v1/auth/login?a=b",
+        "http://sigma/api/v1/auth/login",
+    ):
+        payload = request_bytes(target, method="POST", headers=headers)
+        status, _, body = parsed(await raw(world.gateway.url, payload))
+        assert (status, body) == (413, too_large.encode())
+
+
+async def test_requests_on_one_connection_are_answered_one_after_the_other(world: World):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1 if request.path.endswith("1") else 0)
+        return web.Response(text=f"<{request.path}>")
+
+    world.echo.answer = answer
+    keep = b"Connection: close\r\n"
+    pipelined = b"".join(
+        request_bytes(f"/api/v1/records/ent-{n}").replace(keep, b"" if n < 3 else keep)
+        for n in (1, 2, 3)
+    )
+    answered = await raw(world.gateway.url, pipelined)
+    assert re.findall(rb"<(.*?)>; rel|<(/api.*?)>", answered) == [
+        (b"", b"/api/v1/records/ent-%d" % n) for n in (1, 2, 3)
+    ]
+
+
+async def test_an_upgrade_is_not_offered_and_what_follows_is_a_request(world: World):
+    payload = request_bytes(
+        headers=[
+            ("Upgrade", "websocket"),
+            ("Connection", "upgrade"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("Sec-WebSocket-Version", "13"),
+        ]
+    )
+    status, headers, _ = parsed(await raw(world.gateway.url, payload))
+    assert status == 200
+    assert "upgrade" not in headers
+
+
+@pytest.mark.parametrize("line", ["OPTIONS * HTTP/1.1", "CONNECT elsewhere:443 HTTP/1.1"])
+async def test_a_target_that_is_no_address_leads_nowhere(world: World, line: str):
+    payload = f"{line}\r\nHost: gateway\r\nX-Sigma-ApiKey: {API_KEY}\r\nConnection: close\r\n\r\n"
+    status, headers, body = parsed(await raw(world.gateway.url, payload.encode()))
+    assert status in (400, 401)
+    assert headers["content-type"] == "application/json"
+    assert body.startswith(b'{"error":"')
+    assert world.echo.received == []
+
+
+@pytest.mark.parametrize("size", [100, 1_000_000])
+async def test_a_client_of_http_1_0_gets_the_whole_answer(world: World, size: int):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)  # Without a length: in chunks, which 1.0 does not know.
+        for _ in range(10):
+            await response.write(b"x" * (size // 10))
+        return response
+
+    world.echo.answer = answer
+    payload = request_bytes().replace(b"HTTP/1.1", b"HTTP/1.0")
+    status, headers, body = parsed(await raw(world.gateway.url, payload))
+    assert (status, body) == (200, b"x" * size)
+    assert "transfer-encoding" not in headers

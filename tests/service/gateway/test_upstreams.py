@@ -1,0 +1,664 @@
+"""Services that are away, slow, dying, or answering something else than was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from aiohttp import web
+
+from gateway.app import OPEN_REQUESTS_MAX
+from gateway.routes import Service
+from gateway.upstream import pool
+from gateway.upstream.pool import UpstreamPool
+from shared.http import client
+from shared.process import logs
+from tests.kit.eventually import eventually
+from tests.kit.sigma import error
+from tests.service.gateway.gateway_world import (
+    READER_KEY,
+    World,
+    parsed,
+    raw,
+    request_bytes,
+    world,
+)
+
+__all__ = ["world"]
+
+AWAY = error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+BROKE_OFF = error(
+    504,
+    "UPSTREAM_TIMEOUT",
+    "The connection broke before the answer came: the change may have been made",
+)
+LATE = error(504, "UPSTREAM_TIMEOUT", "The request timed out")
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Actor:
+    """A service at the level of bytes: runs `script` for each connection."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.url = ""
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def heard(self, reader: asyncio.StreamReader) -> bytes:
+        """The head of the next request, and its body as far as a length says so."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"content-length:"):
+                head += await reader.readexactly(int(line.split(b":")[1]))
+        self.requests.append(head)
+        return head
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving[task] = writer
+        try:
+            await self.script(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.transport.abort()
+            del self._serving[task]
+
+    async def stop(self) -> None:
+        """Close every connection, and let the scripts end by it."""
+        for writer in self._serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*self._serving)
+
+
+@asynccontextmanager
+async def acting(script: Script) -> AsyncIterator[Actor]:
+    actor = Actor(script)
+    server = await asyncio.start_server(actor.serve, "127.0.0.1", 0)
+    actor.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield actor
+    finally:
+        server.close()
+        await actor.stop()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def test_a_service_that_is_away_is_told_soon(world: World):
+    gateway = await world.another(records_url="http://127.0.0.1:9")
+    began = time.monotonic()
+    for method in ("GET", "POST"):
+        answer = await world.program(gateway).ask(method, "/records", data=b"{}")
+        assert answer.told == AWAY
+        assert answer.headers["Retry-After"] == "1"
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "neighbour"),
+    [
+        ({"records_url": "http://127.0.0.1:9"}, "records_service"),
+        ({"auth_url": "http://127.0.0.1:9"}, "auth_service"),
+    ],
+)
+async def test_a_service_that_is_away_is_named_in_the_line_of_the_request_and_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], neighbour: str
+):
+    """Also where only warnings are logged."""
+    gateway = await world.another(**settings)
+    out = io.BytesIO()
+    access = logs.AccessLog("gateway", out, failures_only=True)
+    monkeypatch.setattr(logs, "access", access)
+    failures = client.FAILED.labels(neighbour, "SERVICE_UNAVAILABLE")._value
+    before = failures.get()
+    assert (await world.program(gateway).get("/records")).told == AWAY
+    assert (await world.caller(gateway).get("/nowhere")).status == 401
+    access.flush()
+    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
+    assert (line["level"], line["status"], line["upstream"]) == ("warning", 503, neighbour)
+    assert "Connect" in line["error"]
+    assert failures.get() == before + 1
+
+
+async def test_the_line_of_a_request_names_the_service_that_answered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    out = io.BytesIO()
+    access = logs.AccessLog("gateway", out)
+    monkeypatch.setattr(logs, "access", access)
+    assert (await world.program().get("/records")).status == 200
+    access.flush()
+    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
+    assert (line["level"], line["status"], line["upstream"]) == ("info", 200, "records_service")
+    assert "error" not in line
+
+
+async def test_a_service_that_does_not_answer_is_told_within_the_deadline(world: World):
+    gateway = await world.another(request_timeout_s=0.3)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await world.over.wait()
+        return web.Response()
+
+    world.echo.answer = answer
+    began = time.monotonic()
+    assert (await world.program(gateway).get("/records")).told == LATE
+    assert 0.25 < time.monotonic() - began < 2
+    # Nobody else may read the answer that still comes: its connection is gone.
+    assert not world.gate(gateway).pools[Service.RECORDS]._open
+
+
+async def test_an_address_that_swallows_everything_is_told_within_the_deadline(world: World):
+    gateway = await world.another(records_url="http://192.0.2.1:9", request_timeout_s=0.3)
+    began = time.monotonic()
+    answer = await world.program(gateway).get("/records")
+    assert answer.status in (503, 504)
+    assert time.monotonic() - began < 2
+
+
+async def test_a_restarting_service_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch):
+    """Refused is unsent: also a POST waits for the moment in which the service comes back."""
+    monkeypatch.setattr(pool, "_CONNECT_PAUSES_S", (0.1, 0.3, 0.5, 1.0))
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(OK)
+        await writer.drain()
+        await reader.read(1)
+
+    async with acting(script) as actor:
+        port = int(actor.url.rpartition(":")[2])
+    gateway = await world.another(records_url=actor.url)
+    asking = asyncio.create_task(world.program(gateway).post("/records", {"a": 1}))
+    await asyncio.sleep(0.2)
+    server = await asyncio.start_server(actor.serve, "127.0.0.1", port)
+    assert (await asking).told == (200, {})
+    assert len(actor.requests) == 1
+    server.close()
+    await actor.stop()
+
+
+async def ask_twice(
+    world: World, method: str, script: Script, **more: Any
+) -> tuple[Any, Any, Actor]:
+    async with acting(script) as actor:
+        actors.append(actor)
+        gateway = await world.another(records_url=actor.url)
+        first = await world.program(gateway).ask(method, "/records/ent-1", **more)
+        second = await world.program(gateway).ask(method, "/records/ent-1", **more)
+        return first, second, actor
+
+
+actors: list[Actor] = []
+
+
+async def answers_one_then_closes_when_asked_again(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """What a service that gives up an idle connection looks like to who is just using it."""
+    head = await actors[-1].heard(reader)
+    writer.write(OK.removesuffix(b"{}") if head.startswith(b"HEAD") else OK)
+    await writer.drain()
+    await actors[-1].heard(reader)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_an_idle_connection_that_was_just_closed_is_replaced(world: World, method: str):
+    first, second, actor = await ask_twice(world, method, answers_one_then_closes_when_asked_again)
+    assert (first.status, second.status) == (200, 200)
+    assert (actor.connections, len(actor.requests)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [("POST", {}), ("PATCH", {}), ("PUT", {}), ("PUT", {"If-Match": '"1"'}), ("DELETE", {})],
+)
+async def test_what_may_have_been_done_is_not_done_again(
+    world: World, method: str, headers: dict[str, str]
+):
+    """A DELETE that was made would be 404 the second time, as if nothing had been there."""
+    first, second, actor = await ask_twice(
+        world, method, answers_one_then_closes_when_asked_again, data=b"{}", headers=headers
+    )
+    assert first.status == 200
+    assert second.told == BROKE_OFF
+    assert "Retry-After" not in second.headers
+    assert (actor.connections, len(actor.requests)) == (1, 2)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_a_new_connection_that_closes_unanswered_is_not_tried_again(
+    world: World, method: str
+):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        answer = await world.program(gateway).ask(method, "/records", data=b"{}")
+        assert answer.told == BROKE_OFF
+        assert "Retry-After" not in answer.headers
+    assert actor.connections == 1
+
+
+HEAD_OF_TEN = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        HEAD_OF_TEN % 10_000_000 + b"x" * 200_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"30d40\r\n" + b"x" * 200_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"5\r\nhello\r\n",
+    ],
+)
+async def test_an_answer_cut_off_in_the_middle_is_cut_off_for_the_client(
+    world: World, beginning: bytes
+):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(beginning)
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(b"neither a chunk nor the rest")
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        try:
+            answer = await raw(gateway.url, request_bytes())
+        except ConnectionError:
+            return
+    status, headers, body = parsed(answer)
+    assert status == 200
+    assert b'"error"' not in body
+    if "content-length" in headers:
+        assert len(body) < int(headers["content-length"])
+    else:
+        assert not body.endswith(b"0\r\n\r\n")
+
+
+async def test_a_small_answer_cut_off_in_the_middle_is_an_error(world: World):
+    """Nothing of it is out yet, so the client can be told."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(HEAD_OF_TEN % 10 + b"12345")
+        await writer.drain()
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        assert (await world.program(gateway).get("/records")).told == BROKE_OFF
+
+
+async def test_a_small_answer_that_stops_half_way_ends_within_the_deadline(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(HEAD_OF_TEN % 10 + b"12345")
+        await writer.drain()
+        await reader.read(1)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url, request_timeout_s=0.4)
+        assert (await world.program(gateway).get("/records")).told == LATE
+        assert not world.gate(gateway).pools[Service.RECORDS]._open
+
+
+async def test_a_service_that_does_not_believe_the_gateway_is_no_fault_of_the_client(world: World):
+    async def answer(request: web.Request) -> web.StreamResponse:
+        told = {"error": "UNAUTHORIZED", "message": "Missing authentication"}
+        return web.json_response(told, status=401)
+
+    world.echo.answer = answer
+    assert (await world.program().get("/records")).told == AWAY
+    # Where no identity is sent along, the refusal is the client's.
+    assert (await world.caller().post("/auth/refresh")).status == 401
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"",
+    ],
+)
+async def test_an_answer_that_is_none_is_not_passed_on(world: World, answer: bytes):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        assert (await world.program(gateway).get("/records")).told == BROKE_OFF
+        assert not world.gate(gateway).pools[Service.RECORDS]._open
+
+
+async def test_bytes_that_nobody_asked_for_are_nobodys_answer(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(OK + b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"forged"')
+        await writer.drain()
+        await actor.heard(reader)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        caller = world.program(gateway)
+        assert [(await caller.get("/records")).body for _ in range(3)] == [{}, {}, {}]
+        assert (actor.connections, len(actor.requests)) == (3, 3)
+
+
+async def test_bytes_that_come_while_nobody_asks_are_nobodys_answer(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(OK)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"forged"')
+        await actor.heard(reader)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        caller = world.program(gateway)
+        pool = world.gate(gateway).pools[Service.RECORDS]
+        for _ in range(3):
+            assert (await caller.get("/records")).body == {}
+            await eventually(lambda: not pool._open)
+        assert (actor.connections, len(actor.requests)) == (3, 3)
+
+
+async def test_a_connection_that_was_said_to_end_is_not_used_again(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(OK.replace(b"Content-Type", b"Connection: close\r\nContent-Type"))
+        await writer.drain()
+        await actor.heard(reader)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        caller = world.program(gateway)
+        assert [(await caller.post("/records", {})).status for _ in range(3)] == [200] * 3
+        assert (actor.connections, len(actor.requests)) == (3, 3)
+
+
+async def test_a_connection_with_half_an_upload_is_not_used_again(world: World):
+    """The service would take the next request for the rest of the body."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        actor.requests.append(head)
+        writer.write(OK)
+        await writer.drain()
+        await reader.read(-1)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        payload = request_bytes(
+            method="POST", headers=[("Content-Length", "1000000")], body=b"x" * 1_000
+        )
+        for _ in range(2):
+            status, _, _ = parsed(await raw(gateway.url, payload))
+            assert status == 200
+        assert (await world.program(gateway).get("/records")).body == {}
+        assert (actor.connections, len(actor.requests)) == (3, 3)
+
+
+async def test_an_interim_answer_is_passed_over(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" + OK)
+        await writer.drain()
+        await reader.read(1)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        assert (await world.program(gateway).get("/records")).told == (200, {})
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection(world: World):
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await actor.heard(reader)
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello ")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(b"world")
+        await writer.drain()
+        writer.write_eof()
+        await reader.read(1)
+
+    async with acting(script) as actor:
+        gateway = await world.another(records_url=actor.url)
+        assert (await world.program(gateway).get("/records")).told == (200, "hello world")
+
+
+async def test_a_client_that_leaves_takes_its_connection_along(world: World):
+    """The answer that nobody waits for any more must not become the next one's."""
+    arrived, finish = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        arrived.set()
+        await finish.wait()
+        return web.json_response({"for": request.path})
+
+    world.echo.answer = answer
+    host, port = world.gateway.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_bytes("/api/v1/records/ent-left"))
+    await arrived.wait()
+    pool = world.gate().pools[Service.RECORDS]
+    assert len(pool._open) == 1
+    writer.transport.abort()
+    await eventually(lambda: not pool._open)
+    finish.set()
+    answered = await world.program().get("/records/ent-stays")
+    assert answered.told == (200, {"for": "/api/v1/records/ent-stays"})
+
+
+async def test_silent_uploads_of_one_key_leave_slots_to_others(world: World):
+    gateway = await world.another(upstream_connections_max=32)
+    url = urlsplit(gateway.url)
+    silent = request_bytes(
+        method="PUT", headers=[("Content-Type", "application/json"), ("Content-Length", "100000")]
+    )
+    writers = []
+    uploads = world.gate(gateway).pools[Service.RECORDS]._uploads
+    for _ in range(32):
+        _, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(silent + b"{")
+        writers.append(writer)
+    # Eight connections may be lent to uploads: one caller has half, and half of the line.
+    await eventually(lambda: uploads._slots._free == 4 and uploads._line._free == 4)
+    other = world.program(gateway, READER_KEY)
+    answer = await other.post("/dimensions/scope-matrix", {"padding": "x" * 100_000})
+    assert answer.status == 200
+    for writer in writers:
+        writer.transport.abort()
+    await eventually(lambda: uploads._slots._free == 8 and uploads._line._free == 8)
+
+
+async def test_requests_without_a_credential_are_shared_out_by_address(world: World):
+    """One address holds half of what there is; the others find some."""
+    gateway = await world.another(trusted_hops=1)
+    hold = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await hold.wait()
+        return web.Response()
+
+    world.echo.answer = answer
+    guesser, owner = [
+        world.caller(gateway, X_Forwarded_For=peer) for peer in ("192.0.2.1", "198.51.100.1")
+    ]
+    half = OPEN_REQUESTS_MAX // 2
+    flood = [asyncio.create_task(guesser.post("/auth/login", {})) for _ in range(200)]
+    await eventually(lambda: sum(task.done() for task in flood) == 200 - 2 * half)
+    asked = asyncio.create_task(owner.post("/auth/login", {}))
+    await eventually(lambda: world.gate(gateway).open_requests._slots._free == half - 1)
+    refused = [task.result() for task in flood if task.done()]
+    assert {answer.status for answer in refused} == {503}
+    assert refused[0].body["message"] == "Too many requests without a credential"
+    hold.set()
+    assert (await asked).status == 200
+    await asyncio.gather(*flood)
+    await eventually(lambda: world.gate(gateway).open_requests._slots._free == OPEN_REQUESTS_MAX)
+
+
+async def test_no_answer_is_mixed_up_under_pressure(world: World):
+    """More callers than connections; a third of them give up half way."""
+    gateway = await world.another(upstream_connections_max=4, request_timeout_s=5)
+    most = at_once = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal most, at_once
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            await asyncio.sleep(0.005)
+            return web.json_response({"for": request.path})
+        finally:
+            at_once -= 1
+
+    world.echo.answer = answer
+    caller = world.program(gateway)
+
+    async def ask(n: int) -> None:
+        asking = asyncio.create_task(caller.get(f"/records/ent-{n}"))
+        if n % 3 == 0:
+            await asyncio.sleep(n % 7 / 1000)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        else:
+            assert (await asking).told == (200, {"for": f"/api/v1/records/ent-{n}"})
+
+    await asyncio.gather(*(ask(n) for n in range(300)))
+    pool = world.gate(gateway).pools[Service.RECORDS]
+    await eventually(lambda: len(pool._open) == len(pool._idle) and not pool._waiting)
+    assert len(pool._open) <= 4
+    assert pool._opening == 0
+    # The service may still be busy with some that were given up.
+    assert 2 <= most <= 8
+
+
+async def test_who_waits_for_a_connection_waits_no_longer_than_the_deadline(world: World):
+    gateway = await world.another(upstream_connections_max=1, request_timeout_s=0.4)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await world.over.wait()
+        return web.Response()
+
+    world.echo.answer = answer
+    caller = world.program(gateway)
+    began = time.monotonic()
+    answers = await asyncio.gather(*(caller.get("/records") for _ in range(5)))
+    assert sorted(answer.status for answer in answers) in ([503] * 4 + [504], [503] * 3 + [504] * 2)
+    assert time.monotonic() - began < 3
+
+
+async def test_a_body_that_stops_half_way_ends_within_the_deadline(world: World):
+    gateway = await world.another(request_timeout_s=0.5)
+    payload = request_bytes(
+        method="POST", headers=[("Content-Length", "1000000")], body=b"x" * 100_000
+    )
+    began = time.monotonic()
+    status, _, body = parsed(await raw(gateway.url, payload))
+    assert (status, b"UPSTREAM_TIMEOUT" in body) == (504, True)
+    assert time.monotonic() - began < 4
+
+
+async def test_one_service_away_leaves_the_others_alone(world: World):
+    gateway = await world.another(workflow_url="http://127.0.0.1:9")
+    caller = world.program(gateway)
+    assert (await caller.get("/workflows")).told == AWAY
+    assert (await caller.get("/records")).status == 200
+    assert (await caller.get("/healthz")).told == (200, {"status": "ok"})
+    ready = await gateway.stranger().at(gateway.internal_url).get("/readyz")
+    assert ready.status == 200
+
+
+async def test_a_turn_that_is_not_taken_goes_to_the_next(world: World):
+    """One waits, is called, and has left: whoever waits behind must not wait for ever."""
+    loop = asyncio.get_running_loop()
+    pool = UpstreamPool(world.urls["records_url"], connections_max=1)
+    head = b"GET /api/v1/records/%d HTTP/1.1\r\nHost: records\r\n\r\n"
+    first = await pool.send(head % 1, deadline=loop.time() + 5)
+    second = asyncio.create_task(pool.send(head % 2, deadline=loop.time() + 5))
+    third = asyncio.create_task(pool.send(head % 3, deadline=loop.time() + 5))
+    await eventually(lambda: len(pool._waiting) == 2)
+    first.take()
+    second.cancel()
+    answer = await asyncio.wait_for(third, 2)
+    assert b'"target":"/api/v1/records/3"' in await answer.read(loop.time() + 5)
+    await pool.close()
+
+
+async def test_who_does_not_begin_in_time_is_told_so_and_is_not_sent(world: World):
+    gateway = await world.another(upstream_connections_max=1, wait_seconds=0.2)
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append(request.path)
+        await world.over.wait()
+        return web.Response()
+
+    world.echo.answer = answer
+    caller = world.program(gateway)
+    first = asyncio.create_task(caller.post("/records", {}))
+    await eventually(lambda: len(seen) == 1)
+    refused = await caller.post("/records", {})
+    assert refused.told == AWAY
+    assert int(refused.headers["Retry-After"]) >= 1
+    first.cancel()
+    assert len(seen) == 1
+
+
+async def test_a_workspace_in_overload_does_not_make_the_others_wait(world: World):
+    """And what was waited for here is told to the service, which goes on counting."""
+    loop = asyncio.get_running_loop()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await actor.heard(reader)
+            writer.write(OK)
+            await writer.drain()
+
+    async with acting(script) as actor:
+        pool = UpstreamPool(actor.url, connections_max=1, wait_s=30)
+        head = b"GET /%s HTTP/1.1\r\nHost: records\r\n\r\n"
+
+        async def send(path: bytes, workspace_id: str) -> None:
+            answer = await pool.send(
+                head % path, deadline=loop.time() + 30, workspace_id=workspace_id
+            )
+            await answer.read(loop.time() + 30)
+
+        first = await pool.send(head % b"0", deadline=loop.time() + 30, workspace_id="ws-busy")
+        waiting = [asyncio.create_task(send(b"busy", "ws-busy")) for _ in range(8)]
+        await eventually(lambda: len(pool._waiting) == 8)
+        waiting.append(asyncio.create_task(send(b"other", "ws-other")))
+        await eventually(lambda: len(pool._waiting) == 9)
+        await first.read(loop.time() + 30)
+        await asyncio.gather(*waiting)
+        paths = [request.split()[1] for request in actor.requests]
+        assert paths.index(b"/other") <= 2
+        waited = [b"\r\nX-Sigma-Waited: " in request for request in actor.requests]
+        assert waited == [False] + [True] * 9
+        await pool.close()

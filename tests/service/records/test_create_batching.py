@@ -1,0 +1,242 @@
+"""Creates that arrive together: one statement for all, and still an outcome for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from records_service.writes import create_batching, store
+from records_service.writes.model import PendingCreate
+from shared.errors import ServiceUnavailable
+from shared.events import ENTITY_CREATED, Event
+from shared.http import DEADLINE_HEADER
+from tests.kit import identities
+from tests.kit.eventually import eventually
+from tests.kit.sigma import Answer, Caller, error
+from tests.service.records.model_world import World, running, world
+
+__all__ = ["running", "world"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Held:
+    """Keeps the first statement on its way until the test lets go; counts the records of each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        self._go = asyncio.Event()
+        self._insert = store.insert
+        monkeypatch.setattr(store, "insert", self._held)
+
+    async def _held(self, conn: Any, pending: Sequence[PendingCreate], **more: Any) -> None:
+        self.sizes.append(len(pending))
+        if len(self.sizes) == 1:
+            await self._go.wait()
+        await self._insert(conn, pending, **more)
+
+    async def first_is_on_its_way(self) -> None:
+        await eventually(lambda: self.sizes == [1])
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def modelled(world: World) -> World:
+    await world.attribute("sku", validation={"unique": True})
+    await world.attribute("text")
+    await world.schema("x", ["sku", "text"])
+    # The first record shares out the room; then each statement finds some in any stripe.
+    await create(world, "0", id="ent-0")
+    return world
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def held(modelled: World, monkeypatch: pytest.MonkeyPatch) -> Held:
+    return Held(monkeypatch)
+
+
+def create(
+    world: World, sku: str, caller: Caller | None = None, **more: Any
+) -> asyncio.Task[Answer]:
+    body = {"schemaId": "schema-x", "values": {"sku": [{"scope": {}, "value": sku}]}, **more}
+    return asyncio.create_task((caller or world.admin).post("/records", body))
+
+
+async def created(world: World) -> list[Event]:
+    return [event for event in await world.staged() if event.type == ENTITY_CREATED]
+
+
+async def waiting(world: World, number: int) -> None:
+    """Until so many creates of the workspace wait for the statement on its way."""
+    found = world.records.app[create_batching.CREATE_BATCHER]
+
+    def wait_together() -> bool:
+        return number == sum(
+            len(those)
+            for shared, those in found._waiting.items()
+            if shared.workspace_id == world.workspace
+        )
+
+    await eventually(wait_together)
+
+
+async def test_those_who_come_meanwhile_go_together(modelled: World, held: Held):
+    first = create(modelled, "A")
+    await held.first_is_on_its_way()
+    others = [create(modelled, sku) for sku in "BCDE"]
+    await waiting(modelled, 4)
+    held.let_go()
+    answers = await asyncio.gather(first, *others)
+    assert [answer.status for answer in answers] == [201] * 5
+    assert held.sizes == [1, 4]
+    ids = {answer.body["id"] for answer in answers}
+    for answer in answers:
+        read = await modelled.admin.get(f"/records/{answer.body['id']}")
+        assert (read.body, read.headers["ETag"]) == (answer.body, '"1"')
+        history = await modelled.admin.get(f"/records/{answer.body['id']}/audit")
+        [entry] = history.body["items"]
+        [change] = entry["changes"]
+        value = answer.body["values"]["sku"][0]["value"]
+        assert (entry["action"], change["oldValue"], change["newValue"]) == ("create", None, value)
+    told = [event for event in await created(modelled) if event.subject != "ent-0"]
+    assert {event.subject for event in told} == ids
+    for event in told:
+        assert event.data["changes"][0]["newValue"] in "ABCDE"
+    counted = await modelled.fetch("SELECT sum(records)::int AS n FROM usage WHERE workspace_id=$1")
+    assert counted == [{"n": 6}]
+
+
+async def test_one_that_is_refused_takes_nobody_along(modelled: World, held: Held):
+    first = create(modelled, "A", id="ent-a")
+    await held.first_is_on_its_way()
+    others = [
+        create(modelled, "B"),
+        create(modelled, "A"),
+        create(modelled, "C", id="ent-a"),
+        create(modelled, "D"),
+    ]
+    await waiting(modelled, 4)
+    held.let_go()
+    answers = await asyncio.gather(first, *others)
+    assert [answer.status for answer in answers] == [201, 201, 409, 409, 201]
+    assert answers[2].told == error(409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique")
+    assert answers[3].told == error(409, "CONFLICT", "Entity with id 'ent-a' already exists")
+    assert held.sizes == [1, 4, 1, 1, 1, 1]
+    assert (await modelled.admin.get("/records")).body["total"] == 4
+    assert len(await created(modelled)) == 4
+
+
+async def test_a_taken_id_is_told_also_where_room_must_be_shared_out_first(modelled: World):
+    # Another limit than the one that the counter was filled under.
+    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=40))
+    assert (await create(modelled, "A", limited, id="ent-0")).told == error(
+        409, "CONFLICT", "Entity with id 'ent-0' already exists"
+    )
+    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=41))
+    assert (await create(modelled, "0", limited)).told == error(
+        409, "CONFLICT", "Value '0' for attribute 'sku' must be unique"
+    )
+
+
+async def test_equal_values_in_one_statement_give_one_record(modelled: World, held: Held):
+    first = create(modelled, "A")
+    await held.first_is_on_its_way()
+    others = [create(modelled, "B") for _ in range(5)]
+    await waiting(modelled, 5)
+    held.let_go()
+    answers = await asyncio.gather(*others, first)
+    assert sorted(answer.status for answer in answers) == [201, 201, 409, 409, 409, 409]
+    assert (await modelled.admin.get("/records")).body["total"] == 3
+
+
+async def test_all_are_judged_again_when_the_model_moved(modelled: World, held: Held):
+    first = create(modelled, "A")
+    await held.first_is_on_its_way()
+    others = [create(modelled, sku) for sku in ("B", "C1")]
+    await waiting(modelled, 2)
+    body = {
+        "alias": "sku",
+        "name": "sku",
+        "type": "text",
+        "validation": {"unique": True, "maxLength": 1},
+    }
+    (await modelled.admin.put("/attributes/attr-sku", body)).ok()
+    held.let_go()
+    answers = await asyncio.gather(first, *others)
+    assert [answer.status for answer in answers] == [201, 201, 400]
+    assert (await modelled.admin.get("/records")).body["total"] == 3
+
+
+async def test_who_stops_waiting_is_not_stored_and_takes_nobody_along(modelled: World, held: Held):
+    first = create(modelled, "A")
+    await held.first_is_on_its_way()
+    hurried = create(modelled, "B", modelled.admin.having({DEADLINE_HEADER: "100"}))
+    other = create(modelled, "C")
+    await waiting(modelled, 2)
+    assert (await hurried).status == 504
+    held.let_go()
+    assert [answer.status for answer in await asyncio.gather(first, other)] == [201, 201]
+    assert held.sizes == [1, 1]
+    assert (await modelled.admin.get("/records")).body["total"] == 3
+
+
+async def test_a_statement_takes_no_more_than_it_may(
+    modelled: World, held: Held, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(create_batching, "RECORDS_MAX", 3)
+    monkeypatch.setattr(create_batching, "BYTES_MAX", 1_000)
+    first = create(modelled, "A")
+    await held.first_is_on_its_way()
+    large = {
+        "sku": [{"scope": {}, "value": "L"}],
+        "text": [{"scope": {}, "value": "x" * 2_000}],
+    }
+    others = [create(modelled, f"B{n}") for n in range(4)]
+    await waiting(modelled, 4)
+    others += [create(modelled, "-", values=large)]
+    await waiting(modelled, 5)
+    others += [create(modelled, "C")]
+    await waiting(modelled, 6)
+    held.let_go()
+    answers = await asyncio.gather(first, *others)
+    assert [answer.status for answer in answers] == [201] * 7
+    assert held.sizes == [1, 3, 1, 1, 1]
+
+
+async def test_the_last_places_are_given_once_however_many_go_together(modelled: World, held: Held):
+    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=4))
+    first = create(modelled, "A", limited)
+    await held.first_is_on_its_way()
+    others = [create(modelled, sku, limited) for sku in "BCDEF"]
+    await waiting(modelled, 5)
+    held.let_go()
+    answers = await asyncio.gather(first, *others)
+    assert sorted(answer.status for answer in answers) == [201, 201, 201, 403, 403, 403]
+    assert {answer.body["error"] for answer in answers if answer.status == 403} == {
+        "LIMIT_EXCEEDED"
+    }
+    assert (await modelled.admin.get("/records")).body["total"] == 4
+
+
+async def test_a_database_that_is_away_is_told_to_all_and_asked_again_by_the_next(
+    modelled: World, held: Held, monkeypatch: pytest.MonkeyPatch
+):
+    first = create(modelled, "A")
+    await held.first_is_on_its_way()
+    others = [create(modelled, sku) for sku in "BC"]
+    await waiting(modelled, 2)
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise ServiceUnavailable
+
+    monkeypatch.setattr(store, "insert", away)
+    held.let_go()
+    assert [answer.status for answer in await asyncio.gather(first, *others)] == [201, 503, 503]
+    monkeypatch.undo()
+    assert (await create(modelled, "D")).status == 201

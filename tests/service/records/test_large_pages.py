@@ -1,0 +1,103 @@
+"""Pages of many megabytes: the same as small ones, and written beside the event loop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from records_service.history import handlers as audit
+from records_service.records import render_cache
+from records_service.records.render_cache import REMEMBERED_BYTES_MAX, RENDER_CACHE
+from tests.kit.sigma import Caller
+from tests.service.records.model_world import World, admin, other_world, running, world
+
+__all__ = ["admin", "other_world", "running", "world"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
+    """What each step of writing a page ran in."""
+    seen: dict[str, set[int]] = {}
+
+    def watched(module: Any, name: str) -> None:
+        function: Callable[..., Any] = getattr(module, name)
+
+        def noting(*args: Any) -> Any:
+            if args[0]:
+                seen.setdefault(name, set()).add(threading.get_ident())
+            return function(*args)
+
+        monkeypatch.setattr(module, name, noting)
+
+    for name in ("_parsed", "_rendered"):
+        watched(render_cache, name)
+    watched(audit, "_render")
+    return seen
+
+
+async def furnish(world: World) -> list[str]:
+    await world.attribute("note")
+    await world.attribute("kin", "relation")
+    await world.attribute("secret")
+    await world.schema("plain", ["note", "secret"])
+    await world.schema("bound", ["note", "kin"])
+    ids: list[str] = []
+    for n in range(6):
+        kind, more = ("bound", {"kin": ids[n % 2]}) if n > 2 else ("plain", {"secret": "s" * 20})
+        ids.append((await world.record(kind, note="x" * 20, **more)).ok()["id"])
+    return ids
+
+
+def words(attribute: str) -> dict[str, str]:
+    return {"*": "write", attribute: "hidden"}
+
+
+PATHS = ("/records", "/records?schemaId=schema-plain", "/records?schemaId=schema-bound", "/audit")
+
+
+async def test_a_large_page_says_what_its_records_say_and_is_written_in_a_thread(
+    world: World, admin: Caller, threads: dict[str, set[int]], monkeypatch: pytest.MonkeyPatch
+):
+    ids = await furnish(world)
+    monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 0)
+    editor = await world.role({"*": words("attr-secret")})
+    small = {path: (await admin.get(path)).ok() for path in PATHS}
+    seen = (await editor.get("/records")).ok()
+    assert threads.pop("_rendered") == threads.pop("_render") == {threading.get_ident()}
+    threads.clear()
+    monkeypatch.setattr(render_cache, "INLINE_BYTES_MAX", 50)
+    monkeypatch.setattr(audit, "INLINE_BYTES_MAX", 50)
+    assert {path: (await admin.get(path)).ok() for path in PATHS} == small
+    assert (await editor.get("/records")).ok() == seen
+    assert threads.keys() == {"_parsed", "_rendered", "_render"}
+    for name, where in threads.items():
+        assert threading.get_ident() not in where, name
+    for caller, page in ((admin, small["/records"]), (editor, seen)):
+        assert [one["id"] for one in page["items"]] == ids
+        for one in page["items"]:
+            assert one == (await caller.get(f"/records/{one['id']}")).ok()
+    history = (await editor.get(f"/records/{ids[1]}/audit")).ok()["items"]
+    assert [change["attribute"] for change in history[0]["changes"]] == ["note"]
+
+
+async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound(
+    world: World, admin: Caller, threads: dict[str, set[int]], monkeypatch: pytest.MonkeyPatch
+):
+    await furnish(world)
+    kept = world.records.app[RENDER_CACHE]
+    path = "/records?schemaId=schema-plain"
+    first = (await admin.get(path)).ok()
+    threads.clear()
+    assert (await admin.get(path)).ok() == first
+    assert not threads
+    assert 0 < kept._bytes == sum(map(len, kept._known.values())) < REMEMBERED_BYTES_MAX
+    monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 10)
+    (await admin.put(f"/records/{first['items'][0]['id']}", {"values": {}})).ok()
+    other = (await admin.get("/records")).ok()
+    assert other["total"] == 6
+    assert kept._bytes == sum(map(len, kept._known.values()))

@@ -1,0 +1,246 @@
+"""Nobody makes completeness count what is hidden from them, and reads the answer off a gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.identity import Flag
+from tests.kit.sigma import Answer, Caller, error
+from tests.service.records.model_world import World, admin, running, schema, world
+
+__all__ = ["admin", "running", "world"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
+PROBLEMS = {"Accept": "application/problem+json"}
+DONE = "/states/1/required"
+GATE = "/transitions/0/requiresCompleteness"
+
+
+def lifecycle(alias: str = "w", *, gate: float | None = None, **lists: list[str]) -> dict[str, Any]:
+    """Records go from draft to done, which has these lists."""
+    return {
+        "id": f"wf-{alias}",
+        "alias": alias,
+        "name": alias,
+        "defaultStateId": "state-draft",
+        "states": [{"id": "state-draft"}, {"id": "state-done", **lists}],
+        "transitions": [{"from": "state-draft", "to": "state-done", "requiresCompleteness": gate}],
+    }
+
+
+async def half_hidden(world: World, **cost: Any) -> tuple[Caller, Caller]:
+    """An author who must not see `cost` of schema x, at records_service and workflow_service."""
+    await world.attribute("name")
+    await world.attribute("cost", **cost)
+    await world.schema("x", ["name", "cost"])
+    words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
+    author = (await world.role(words, Flag.MANAGE_SCHEMAS)).having(PROBLEMS)
+    return author, author.at(world.workflows.url)
+
+
+def refused_at(answer: Answer) -> list[str]:
+    assert (answer.status, answer.body["message"]) == (403, "Permission denied"), answer
+    return [problem["pointer"] for problem in answer.body["errors"]]
+
+
+async def rename(admin: Caller, path: str, alias: str) -> None:
+    part = (await admin.get(path)).ok()
+    (await admin.put(path, {**part, "alias": alias})).ok()
+
+
+@pytest.mark.parametrize("name", ["cost", "attr-cost", "former", "later"])
+async def test_a_state_requires_only_what_its_author_may_read(
+    world: World, admin: Caller, name: str
+):
+    _, author = await half_hidden(world)
+    await rename(admin, "/attributes/attr-cost", "former")
+    await rename(admin, "/attributes/attr-cost", "cost")
+    sent = lifecycle(required=["name", name])
+    assert refused_at(await author.post("/workflows", sent)) == [DONE]
+    (await author.post("/workflows", lifecycle(required=["name"], gate=100))).ok()
+    assert refused_at(await author.put("/workflows/wf-w", sent)) == [DONE]
+    # What it hides does not count, and what it keeps from being written tells nothing.
+    harmless = lifecycle(required=["name"], hidden=[name], readOnly=[name], gate=100)
+    (await author.put("/workflows/wf-w", harmless)).ok()
+    (await world.workflow_admin.put("/workflows/wf-w", sent)).ok()
+
+
+async def test_a_former_alias_means_every_attribute_that_had_it(world: World, admin: Caller):
+    _, author = await half_hidden(world)
+    for alias in ("title", "name"):
+        await rename(admin, "/attributes/attr-name", alias)
+    (await author.post("/workflows", lifecycle(required=["title"]))).ok()
+    for alias in ("title", "cost"):
+        await rename(admin, "/attributes/attr-cost", alias)
+    sent = lifecycle("v", required=["title"])
+    assert refused_at(await author.post("/workflows", sent)) == [DONE]
+
+
+async def test_whoever_reads_everything_may_require_what_is_yet_to_come(world: World):
+    await half_hidden(world)
+    reader = await world.role({"*": {"*": "read"}}, Flag.MANAGE_SCHEMAS, name="role-reader")
+    author = reader.at(world.workflows.url)
+    (await author.post("/workflows", lifecycle(required=["cost", "later"], gate=100))).ok()
+    narrowed = await world.role(
+        {"*": {"*": "read"}, "schema-z": {"attr-z": "hidden"}},
+        Flag.MANAGE_SCHEMAS,
+        name="role-reader",
+    )
+    author = narrowed.at(world.workflows.url)
+    (await author.post("/workflows", lifecycle("v", required=["cost"], gate=100))).ok()
+    assert (await author.post("/workflows", lifecycle("u", required=["later"]))).told == DENIED
+
+
+async def test_a_state_does_not_require_what_a_hidden_guard_decides_about(
+    world: World, admin: Caller
+):
+    _, author = await half_hidden(world)
+    guards = [{"attributeId": "cost", "operator": "equals", "value": "12"}]
+    await world.attribute("probe", guards=guards)
+    await world.schema("y", ["probe"])
+    assert refused_at(await author.post("/workflows", lifecycle(required=["probe"]))) == [DONE]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "where"),
+    [
+        # A gate that is new, or asks for another score.
+        ({"required": ["cost"]}, {"required": ["cost"], "gate": 100}, GATE),
+        ({"required": ["cost"], "gate": 50}, {"required": ["cost"], "gate": 100}, GATE),
+        ({"required": ["cost"], "gate": 100}, {"required": ["cost"], "gate": 50}, GATE),
+        # What counts beside it.
+        ({"required": ["cost", "name"], "gate": 50}, {"required": ["cost"], "gate": 50}, DONE),
+        ({"required": ["cost"], "gate": 50}, {"required": ["cost", "name"], "gate": 50}, DONE),
+        # What was hidden did not count.
+        (
+            {"required": ["cost"], "hidden": ["cost"], "gate": 100},
+            {"required": ["cost"], "gate": 100},
+            DONE,
+        ),
+    ],
+)
+async def test_what_a_gate_tells_of_hidden_values_is_not_changed(
+    world: World, before: dict[str, Any], after: dict[str, Any], where: str
+):
+    _, author = await half_hidden(world)
+    (await world.workflow_admin.post("/workflows", lifecycle(**before))).ok()
+    assert refused_at(await author.put("/workflows/wf-w", lifecycle(**after))) == [where]
+    # What an administrator has set stays while other things change, and may go.
+    other = lifecycle(**before) | {"name": "Renamed"}
+    other["states"][0]["required"] = ["name"]
+    (await author.put("/workflows/wf-w", other)).ok()
+    (await author.put("/workflows/wf-w", other | {"transitions": []})).ok()
+    (await world.workflow_admin.put("/workflows/wf-w", lifecycle(**after))).ok()
+
+
+async def test_a_gate_does_not_tell_of_a_hidden_attribute_that_is_required_anyway(
+    world: World, admin: Caller
+):
+    _, author = await half_hidden(world, validation={"required": True})
+    workflow_admin = world.workflow_admin
+    (await workflow_admin.post("/workflows", lifecycle())).ok()
+    (await author.put("/workflows/wf-w", lifecycle(gate=100))).ok()
+    (await author.put("/workflows/wf-w", lifecycle())).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"], workflowId="wf-w"))).ok()
+    assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=100))) == [GATE]
+    assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=0.5))) == [GATE]
+    (await author.put("/workflows/wf-w", lifecycle(gate=0))).ok()
+    (await author.put("/workflows/wf-w", lifecycle(gate=100, hidden=["cost"]))).ok()
+    assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=100))) == [GATE]
+    (await workflow_admin.put("/workflows/wf-w", lifecycle(gate=100))).ok()
+    (await author.put("/workflows/wf-w", lifecycle(gate=100, required=["name"]))).ok()
+
+
+@pytest.mark.parametrize("required", [True, False])
+async def test_no_workflow_is_bound_that_counts_what_is_hidden(
+    world: World, admin: Caller, required: bool
+):
+    author, _ = await half_hidden(world, validation={"required": required})
+    listed = [] if required else ["cost"]
+    for alias in ("w", "v"):
+        (await world.workflow_admin.post("/workflows", lifecycle(alias, required=listed))).ok()
+    hiding = lifecycle("u", required=listed, hidden=["cost"])
+    hiding["states"][0]["hidden"] = ["cost"]
+    (await world.workflow_admin.post("/workflows", hiding)).ok()
+
+    def bound(alias: str) -> dict[str, Any]:
+        return schema("x", ["name", "cost"], workflowId=f"wf-{alias}")
+
+    assert refused_at(await author.put("/schemas/schema-x", bound("w"))) == ["/workflowId"]
+    assert (await author.get("/schemas/schema-x")).ok()["workflowId"] is None
+    (await author.put("/schemas/schema-x", bound("u"))).ok()
+    (await admin.put("/schemas/schema-x", bound("w"))).ok()
+    (await author.put("/schemas/schema-x", {**bound("w"), "name": "Renamed"})).ok()
+    assert refused_at(await author.put("/schemas/schema-x", bound("v"))) == ["/workflowId"]
+    # A schema in which the role may read it is its own affair.
+    (await author.post("/schemas", schema("y", ["cost"], workflowId="wf-w"))).ok()
+
+
+async def test_no_hidden_attribute_is_placed_where_it_counts(world: World, admin: Caller):
+    author, _ = await half_hidden(world)
+    (await world.workflow_admin.post("/workflows", lifecycle(required=["cost"]))).ok()
+    (await author.put("/schemas/schema-x", schema("x", ["name"], workflowId="wf-w"))).ok()
+    both = schema("x", ["name", "cost"], workflowId="wf-w")
+    assert refused_at(await author.put("/schemas/schema-x", both)) == ["/attributeGroups"]
+    (await world.workflow_admin.put("/workflows/wf-w", lifecycle())).ok()
+    (await author.put("/schemas/schema-x", both)).ok()
+    new = schema("x2", ["cost"], workflowId="wf-w")
+    hidden = await world.role({"*": {"*": "write", "attr-cost": "hidden"}}, Flag.MANAGE_SCHEMAS)
+    (await world.workflow_admin.put("/workflows/wf-w", lifecycle(required=["cost"]))).ok()
+    assert refused_at(await hidden.having(PROBLEMS).post("/schemas", new)) == ["/workflowId"]
+
+
+async def test_no_guard_that_is_hidden_comes_with_a_workflow(world: World, admin: Caller):
+    author, _ = await half_hidden(world)
+    guards = [{"attributeId": "cost", "operator": "equals", "value": "12"}]
+    await world.attribute("probe", guards=guards, validation={"required": True})
+    both = schema("x", ["name", "cost", "probe"])
+    (await admin.put("/schemas/schema-x", both)).ok()
+    (await world.workflow_admin.post("/workflows", lifecycle())).ok()
+    bound = {**both, "workflowId": "wf-w"}
+    assert refused_at(await author.put("/schemas/schema-x", bound)) == ["/workflowId"]
+
+
+async def test_no_hidden_attribute_takes_a_name_that_a_state_may_require(
+    world: World, admin: Caller
+):
+    author, _ = await half_hidden(world)
+    (await world.workflow_admin.post("/workflows", lifecycle(required=["later"], gate=100))).ok()
+    cost = (await admin.get("/attributes/attr-cost")).ok()
+    later = {**cost, "alias": "later"}
+    assert refused_at(await author.put("/attributes/attr-cost", later)) == ["/alias"]
+    name = (await admin.get("/attributes/attr-name")).ok()
+    (await author.put("/attributes/attr-name", {**name, "alias": "later"})).ok()
+
+
+async def test_a_hidden_attribute_does_not_lose_the_guards_that_keep_it_from_counting(
+    world: World, admin: Caller
+):
+    guards = [{"attributeId": "name", "operator": "equals", "value": value} for value in "12"]
+    author, _ = await half_hidden(world)
+    cost = (await admin.get("/attributes/attr-cost")).ok()
+    guarded = {**cost, "guards": guards, "validation": {"required": True}}
+    guarded = (await admin.put("/attributes/attr-cost", guarded)).ok()
+    fewer = {**guarded, "guards": guarded["guards"][1:]}
+    assert refused_at(await author.put("/attributes/attr-cost", fewer)) == ["/guards"]
+    (await author.put("/attributes/attr-cost", {**guarded, "description": "In EUR"})).ok()
+
+
+async def test_another_service_is_told_what_its_caller_may_not_have_counted(
+    world: World, admin: Caller
+):
+    author, _ = await half_hidden(world, validation={"required": True})
+    (await world.workflow_admin.post("/workflows", lifecycle())).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"], workflowId="wf-w"))).ok()
+    asked = {"toCount": ["name", "attr-cost", "later"], "workflowId": "wf-w"}
+    told = (await author.post("/internal/names", asked)).ok()
+    assert told["unreadable"] == ["attr-cost", "later"]
+    assert told["unreadableRequired"] == ["attr-cost"]
+    told = (await admin.post("/internal/names", asked)).ok()
+    assert (told["unreadable"], told["unreadableRequired"]) == ([], [])
+    asked = {"toCount": ["x"] * 10_001}
+    assert (await author.post("/internal/names", asked)).status == 400

@@ -1,0 +1,358 @@
+"""Changes of the model ask the records of few schemas, however many others there are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from records_service.attributes import store as attributes
+from records_service.dimensions import store as dimensions
+from records_service.model_objects import commands, searching
+from records_service.model_objects import store as parts
+from records_service.model_objects.searching import Searcher
+from records_service.option_lists import store as option_lists
+from records_service.permissions import store as permissions
+from records_service.schemas import store as schemas
+from records_service.workflow_copies import store as lifecycles
+from shared.database import Conn
+from shared.identity import Flag
+from tests.kit.eventually import eventually
+from tests.kit.sigma import Caller, error
+from tests.service.records.model_world import World, admin, other_world, running, schema, world
+
+__all__ = ["admin", "other_world", "running", "world"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RECORDS_LOOKED_AT = 1_000
+"""A schema with more records is not searched when it loses an attribute."""
+
+MANY = 2_000
+PAGES_MAX = 100
+
+DIMENSION = {
+    "id": "dim-market",
+    "alias": "market",
+    "name": "Market",
+    "segments": [{"id": "seg-dk", "alias": "dk", "name": "DK"}],
+    "defaultSegmentId": "seg-dk",
+}
+OPTIONS = {
+    "id": "ol-colors",
+    "alias": "colors",
+    "name": "Colors",
+    "values": [{"id": f"val-{c}", "alias": c, "label": c} for c in ("red", "blue")],
+}
+
+
+class Costed:
+    """A connection that counts the pages that its statements look at."""
+
+    def __init__(self, conn: Conn) -> None:
+        self._conn = conn
+        self.pages = 0
+
+    def is_in_transaction(self) -> bool:
+        return True
+
+    async def _cost(self, query: str, *arguments: Any) -> None:
+        told = await self._conn.fetchval(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", *arguments
+        )
+        plan = (json.loads(told) if isinstance(told, str) else told)[0]["Plan"]
+        self.pages += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        await self._cost(query, *arguments)
+        return await self._conn.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        await self._cost(query, *arguments)
+        return await self._conn.fetchrow(query, *arguments)
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        await self._cost(query, *arguments)
+        return await self._conn.fetchval(query, *arguments)
+
+    async def execute(self, query: str, *arguments: Any) -> Any:
+        await self._cost(query, *arguments)
+
+
+async def store_records(world: World, schema_id: str, count: int, values: str = "{}") -> None:
+    """Many records at once, under ids that begin with their schema's."""
+    await world.database.execute(
+        """
+        INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
+                             created_at, updated_at, created_by, updated_by)
+        SELECT $1, $2 || '-' || n, $2, 'state-x', 1, $4::text::jsonb,
+               now() - interval '1 hour' + n * interval '1 ms', now(), 'user-x', 'user-x'
+          FROM generate_series(1, $3::bigint) AS n
+        """,
+        world.workspace,
+        schema_id,
+        count,
+        values,
+    )
+
+
+async def furnish(world: World) -> None:
+    """`rare` is in a schema with a few records, `color` in one with very many."""
+    (await world.admin.post("/dimensions", DIMENSION)).ok()
+    (await world.admin.post("/option-lists", OPTIONS)).ok()
+    await world.attribute("color")
+    await world.attribute("unset")
+    await world.attribute("rare", "option", optionListId="ol-colors", dimensionIds=["dim-market"])
+    await world.schema("small", ["rare"])
+    await world.schema("big", ["color", "unset"])
+    entries = json.dumps({"attr-color": [{"scope": {}, "value": "x" * 1_000}]})
+    await store_records(world, "schema-big", MANY, entries)
+    await store_records(world, "schema-small", 3)
+
+
+Check = Callable[[Any, str], Awaitable[Any]]
+
+CHECKS: dict[str, Check] = {
+    "values of an attribute": lambda conn, ws: attributes.has_values(
+        conn, ws, "attr-rare", Searcher()
+    ),
+    "uses of an attribute": lambda conn, ws: attributes.is_used(conn, ws, "attr-color"),
+    "values that a deleted attribute takes along": lambda conn, ws: attributes.drop_values(
+        conn, ws, "attr-rare"
+    ),
+    "schemas that lost an attribute": lambda conn, ws: permissions.lost(conn, ws, ["attr-color"]),
+    "a segment": lambda conn, ws: dimensions.used_segment(
+        conn, ws, "dim-market", ["seg-dk"], Searcher()
+    ),
+    "an option": lambda conn, ws: option_lists.used_value(
+        conn, ws, "ol-colors", ["val-red"], Searcher()
+    ),
+    "records of a schema": lambda conn, ws: schemas.has_records(conn, ws, "schema-none"),
+    "relations to a schema": lambda conn, ws: schemas.is_target(conn, ws, "schema-big"),
+    "records in a state": lambda conn, ws: lifecycles.state_in_use(conn, ws, "wf-x", ["state-x"]),
+}
+
+
+@pytest.mark.parametrize("of", CHECKS)
+async def test_no_check_reads_the_records_of_other_schemas_or_workspaces(
+    world: World, other_world: World, of: str
+):
+    for one in (world, other_world):
+        await furnish(one)
+    await world.database.execute("VACUUM ANALYZE records, schemas, attributes, lost_attributes")
+    size = "SELECT pg_relation_size('records') / current_setting('block_size')::int"
+    assert await world.database.fetchval(size) > 5 * PAGES_MAX
+    async with world.database.acquire() as conn:
+        costed = Costed(conn)
+        await CHECKS[of](costed, world.workspace)
+    assert costed.pages < PAGES_MAX
+
+
+# The search before the model lock.
+
+NUMBER = {"id": "attr-cost", "alias": "cost", "name": "Cost", "type": "number"}
+HELD = error(409, "CONFLICT", "Field 'type' of attribute 'cost' cannot change while values exist")
+
+
+async def test_under_the_lock_only_what_has_changed_is_searched(world: World):
+    await furnish(world)
+    await world.database.execute("VACUUM ANALYZE records, audit")
+    async with world.database.acquire() as conn:
+        searcher = Searcher()
+        assert not await attributes.has_values(conn, world.workspace, "attr-unset", searcher)
+        (await world.record("big", unset="12")).ok()
+        (await world.record("small")).ok()
+        costed: Any = Costed(conn)
+        assert await attributes.has_values(costed, world.workspace, "attr-unset", searcher)
+        assert costed.pages < PAGES_MAX
+
+
+@pytest.mark.parametrize("changed_max", [10_000, 0])
+async def test_what_is_written_after_the_search_is_found_under_the_lock(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch, changed_max: int
+):
+    monkeypatch.setattr(searching, "CHANGED_MAX", changed_max)
+    await two_of(world)
+    (await world.record("x", name="Parka")).ok()
+    take_lock = commands.take_lock
+
+    async def late(conn: Conn, workspace_id: str) -> commands.ModelSize:
+        (await world.record("x", cost="12")).ok()
+        return await take_lock(conn, workspace_id)
+
+    monkeypatch.setattr(commands, "take_lock", late)
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
+
+
+async def test_what_was_still_being_written_when_the_search_began_is_found(world: World):
+    await two_of(world)
+    (await world.record("x", name="Parka")).ok()
+    searcher = Searcher()
+    async with world.database.acquire() as writing, world.database.acquire() as asking:
+        async with writing.transaction():
+            await writing.fetch(
+                "SELECT FROM models WHERE workspace_id = $1 FOR SHARE", world.workspace
+            )
+            asked = asyncio.create_task(
+                attributes.has_values(asking, world.workspace, "attr-cost", searcher)
+            )
+            await eventually(world.records.waits_for_a_lock)
+            await writing.execute(
+                """UPDATE records SET values = '{"attr-cost": []}' WHERE workspace_id = $1""",
+                world.workspace,
+            )
+        assert await asked
+
+
+async def test_another_question_under_the_lock_is_asked_of_all_records(world: World):
+    await two_of(world)
+    await world.schema("y", ["name"])
+    (await world.record("x", name="Parka")).ok()
+    await store_records(world, "schema-y", 1, '{"attr-cost": []}')
+    async with world.database.acquire() as conn:
+        searcher = Searcher()
+        assert not await attributes.has_values(conn, world.workspace, "attr-cost", searcher)
+        (await world.admin.put("/schemas/schema-y", schema("y", ["name", "cost"]))).ok()
+        async with conn.transaction():
+            assert await attributes.has_values(conn, world.workspace, "attr-cost", searcher)
+
+
+async def test_a_search_before_the_lock_keeps_no_writer_waiting(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await two_of(world)
+    (await world.record("x", name="Parka")).ok()
+    search_some = parts.search_some
+
+    async def slow(conn: Conn, *arguments: Any, **more: Any) -> Any:
+        (await world.record("x", name="Parka")).ok()
+        return await search_some(conn, *arguments, **more)
+
+    monkeypatch.setattr(parts, "search_some", slow)
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).status == 200
+    assert len((await admin.get("/records")).ok()["items"]) == 2
+
+
+# Values that records hold of what their schema has lost.
+
+
+async def remembered(world: World) -> list[tuple[str, str]]:
+    rows = await world.fetch(
+        """SELECT schema_id, attribute_id FROM lost_attributes
+            WHERE workspace_id = $1 ORDER BY 1, 2"""
+    )
+    return [(row["schema_id"], row["attribute_id"]) for row in rows]
+
+
+async def two_of(world: World) -> None:
+    for alias in ("name", "cost"):
+        await world.attribute(alias)
+    await world.schema("x", ["name", "cost"])
+
+
+async def lose_cost(world: World) -> None:
+    (await world.admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+
+
+async def blind(world: World) -> Caller:
+    words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
+    return await world.role(words, Flag.MANAGE_SCHEMAS)
+
+
+PROBE = {
+    "id": "attr-probe",
+    "alias": "probe",
+    "name": "Probe",
+    "type": "text",
+    "guards": [{"attributeId": "attr-cost", "operator": "isNotEmpty"}],
+}
+
+
+async def test_a_schema_that_loses_an_attribute_without_values_is_not_remembered(world: World):
+    await two_of(world)
+    (await world.record("x", name="Parka")).ok()
+    await lose_cost(world)
+    assert await remembered(world) == []
+    (await (await blind(world)).post("/attributes", PROBE)).ok()
+
+
+async def test_a_schema_with_many_records_is_assumed_to_have_values(world: World):
+    await two_of(world)
+    await store_records(world, "schema-x", RECORDS_LOOKED_AT + 1)
+    await lose_cost(world)
+    assert await remembered(world) == [("schema-x", "attr-cost")]
+    manager = await blind(world)
+    assert (await manager.post("/attributes", PROBE)).status == 403
+    await world.database.execute("DELETE FROM records WHERE workspace_id = $1", world.workspace)
+    (await manager.post("/attributes", PROBE)).ok()
+
+
+async def test_what_a_schema_has_again_is_not_lost(world: World, admin: Caller):
+    await two_of(world)
+    (await world.record("x", cost="12")).ok()
+    await lose_cost(world)
+    await lose_cost(world)
+    assert await remembered(world) == [("schema-x", "attr-cost")]
+    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"]))).ok()
+    assert await remembered(world) == []
+
+
+async def test_a_deleted_attribute_takes_along_what_records_hold_of_it(world: World, admin: Caller):
+    await two_of(world)
+    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    await lose_cost(world)
+    assert (await admin.delete("/attributes/attr-cost")).status == 204
+    assert await remembered(world) == []
+    rows = await world.fetch("SELECT id, values FROM records WHERE workspace_id = $1")
+    assert [(row["id"], set(row["values"])) for row in rows] == [(record, {"attr-name"})]
+
+
+async def test_a_deleted_schema_has_lost_nothing(world: World, admin: Caller):
+    await two_of(world)
+    record = (await world.record("x", cost="12")).ok()["id"]
+    await lose_cost(world)
+    assert (await admin.delete(f"/records/{record}")).status == 204
+    assert (await admin.delete("/schemas/schema-x")).status == 204
+    assert await remembered(world) == []
+
+
+async def test_what_a_schema_has_lost_stands_against_another_type(world: World, admin: Caller):
+    await two_of(world)
+    (await world.record("x", cost="12")).ok()
+    await lose_cost(world)
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
+
+
+async def test_what_is_found_late_is_found(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(searching, "SEARCHED_AT_ONCE", 2)
+    await two_of(world)
+    await world.attribute("note")
+    await world.schema("y", ["note", "cost"])
+    for _ in range(4):
+        for alias, attribute in (("x", "name"), ("y", "note")):
+            (await world.record(alias, **{attribute: "Parka"})).ok()
+    (await world.record("y", cost="12")).ok()
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).status == 409
+
+
+async def test_too_many_records_to_search_in_time_are_told_so(
+    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(searching, "SEARCHED_AT_ONCE", 1)
+    monkeypatch.setattr(searching, "SEARCHING_S_MAX", 0)
+    await two_of(world)
+    for _ in range(2):
+        (await world.record("x", name="Parka")).ok()
+    answer = await admin.put("/attributes/attr-cost", NUMBER)
+    assert answer.told == error(
+        504,
+        "UPSTREAM_TIMEOUT",
+        "There are too many records to find out within 0 seconds whether one of them stands"
+        " against this change, so nothing was changed; retrying does not help",
+    )
+    assert (await admin.get("/attributes/attr-cost")).ok()["type"] == "text"

@@ -1,0 +1,327 @@
+"""What holds for every kind of part of a model: dimensions, option lists, attributes, schemas."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from shared.identity import Flag
+from tests.kit.sigma import Caller, error
+from tests.service.records.model_world import World, admin, other_world, running, world
+
+__all__ = ["admin", "other_world", "running", "world"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True)
+class Kind:
+    path: str
+    title: str
+    prefix: str
+    flag: Flag
+    event: str
+    body: dict[str, Any]
+    shown: dict[str, Any]
+
+    def named(self, word: str, **more: Any) -> dict[str, Any]:
+        return {**self.body, "alias": word, "name": word.title(), **more}
+
+
+ENGLISH = {"id": "seg-en", "alias": "en", "name": "English"}
+KINDS = [
+    Kind(
+        "/dimensions",
+        "Dimension",
+        "dim",
+        Flag.MANAGE_DIMENSIONS,
+        "schema.dimension",
+        {"segments": [ENGLISH], "defaultSegmentId": "seg-en"},
+        {"segments": [{**ENGLISH, "isDefault": True}], "defaultSegmentId": "seg-en"},
+    ),
+    Kind(
+        "/option-lists",
+        "Option list",
+        "ol",
+        Flag.MANAGE_OPTION_LISTS,
+        "schema.option-list",
+        {},
+        {"hierarchical": False, "values": []},
+    ),
+    Kind(
+        "/attributes",
+        "Attribute",
+        "attr",
+        Flag.MANAGE_SCHEMAS,
+        "schema.attribute",
+        {"type": "text"},
+        {
+            "type": "text",
+            "dimensionIds": [],
+            "description": None,
+            "validation": dict.fromkeys(
+                ("required", "maxLength", "min", "max", "pattern", "unique")
+            ),
+            "guards": [],
+            "inheritable": True,
+            "optionListId": None,
+            "multiple": False,
+            "targetSchemaId": None,
+            "attributes": None,
+        },
+    ),
+    Kind(
+        "/schemas",
+        "Schema",
+        "schema",
+        Flag.MANAGE_SCHEMAS,
+        "schema",
+        {"variantEnabled": True},
+        {
+            "description": None,
+            "icon": None,
+            "variantEnabled": True,
+            "workflowId": None,
+            "attributeGroups": [],
+        },
+    ),
+]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.prefix)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+async def test_a_part_is_answered_as_it_is_stored(admin: Caller, kind: Kind):
+    sent = kind.named("first", id=f"{kind.prefix}-1", unknownField={"is": "ignored"})
+    created = await admin.post(kind.path, sent)
+    shown = dict(created.ok())
+    assert created.status == 201
+    assert created.headers["ETag"] == '"1"'
+    assert created.headers["Location"] == f"/api/v1{kind.path}/{kind.prefix}-1"
+    assert shown.pop("createdAt") <= shown.pop("updatedAt")
+    assert shown == {"id": f"{kind.prefix}-1", "alias": "first", "name": "First", **kind.shown}
+    got = await admin.get(f"{kind.path}/{kind.prefix}-1")
+    assert (got.told, got.headers["ETag"]) == ((200, created.body), '"1"')
+
+
+async def test_an_id_is_made_where_none_is_sent(admin: Caller, kind: Kind):
+    body = (await admin.post(kind.path, kind.named("first"))).ok()
+    assert body["id"].startswith(f"{kind.prefix}-")
+    assert (await admin.get(f"{kind.path}/{body['id']}")).ok() == body
+
+
+async def test_a_list_is_a_bare_array_oldest_first(admin: Caller, kind: Kind):
+    assert (await admin.get(kind.path)).told == (200, [])
+    bodies = [(await admin.post(kind.path, kind.named(alias))).ok() for alias in ("b", "c", "a")]
+    assert (await admin.get(kind.path)).told == (200, bodies)
+
+
+async def test_a_full_object_sent_back_is_the_same_one_version_later(admin: Caller, kind: Kind):
+    created = (await admin.post(kind.path, kind.named("first"))).ok()
+    again = await admin.put(f"{kind.path}/{created['id']}", created)
+    assert (again.status, again.headers["ETag"]) == (200, '"2"')
+    assert {**again.body, "updatedAt": ""} == {**created, "updatedAt": ""}
+    assert again.body["updatedAt"] > created["updatedAt"]
+
+
+async def test_alias_and_name_can_change_and_the_id_cannot(admin: Caller, kind: Kind):
+    created = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
+    path = f"{kind.path}/{kind.prefix}-1"
+    renamed = (await admin.put(path, {**created, "alias": "one"})).ok()
+    assert (renamed["id"], renamed["alias"]) == (f"{kind.prefix}-1", "one")
+    assert (await admin.post(kind.path, kind.named("first"))).status == 201
+
+
+async def test_what_is_not_there_is_told_by_name(admin: Caller, kind: Kind):
+    missing = error(404, "NOT_FOUND", f"{kind.title} 'no-such' not found")
+    assert (await admin.get(f"{kind.path}/no-such")).told == missing
+    assert (await admin.put(f"{kind.path}/no-such", kind.named("a"))).told == missing
+    assert (await admin.delete(f"{kind.path}/no-such")).told == missing
+
+
+async def test_a_taken_id_or_alias_is_a_conflict(admin: Caller, kind: Kind):
+    first = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
+    second = (await admin.post(kind.path, kind.named("second", id=f"{kind.prefix}-2"))).ok()
+    again = await admin.post(kind.path, kind.named("other", id=first["id"]))
+    assert again.told == error(
+        409, "CONFLICT", f"{kind.title} with id '{first['id']}' already exists"
+    )
+    taken = error(409, "CONFLICT", f"{kind.title} with alias 'first' already exists")
+    assert (await admin.post(kind.path, kind.named("first"))).told == taken
+    assert (
+        await admin.put(f"{kind.path}/{second['id']}", {**second, "alias": "first"})
+    ).told == taken
+    assert (await admin.get(kind.path)).ok() == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("id", "Über"), ("id", ""), ("id", "-x"), ("id", "a" * 129), ("alias", "a b"), ("alias", "ä")],
+)
+async def test_names_of_another_form_are_refused(admin: Caller, kind: Kind, field: str, value: str):
+    answer = await admin.post(kind.path, kind.named("first", **{field: value}))
+    assert (answer.status, answer.body["error"]) == (400, "VALIDATION_ERROR")
+    assert answer.body["message"].startswith(f"Field '{field}' must match pattern '^[")
+    assert (await admin.get(kind.path)).ok() == []
+
+
+@pytest.mark.parametrize("field", ["alias", "name"])
+async def test_alias_and_name_are_required(admin: Caller, kind: Kind, field: str):
+    body = kind.named("first")
+    del body[field]
+    answer = await admin.post(kind.path, body)
+    assert answer.told == error(400, "VALIDATION_ERROR", f"Field '{field}' is required")
+    answer = await admin.post(kind.path, {**body, field: 5})
+    assert answer.told == error(
+        400, "VALIDATION_ERROR", f"Field '{field}' expects type 'string', got 'number'"
+    )
+
+
+async def test_if_match_names_the_version_that_is_changed(admin: Caller, kind: Kind):
+    created = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
+    path = f"{kind.path}/{kind.prefix}-1"
+    (await admin.put(path, created, headers={"If-Match": '"1"'})).ok()
+    stale = error(
+        412,
+        "PRECONDITION_FAILED",
+        f"{kind.title} '{kind.prefix}-1' is at version 2; If-Match names another version",
+    )
+    assert (await admin.put(path, created, headers={"If-Match": '"1"'})).told == stale
+    assert (await admin.delete(path, headers={"If-Match": '"1"'})).told == stale
+    assert (await admin.delete(path, headers={"If-Match": '"nonsense"'})).told == stale
+    unquoted = {"If-Match": "2"}
+    malformed = error(
+        400,
+        "VALIDATION_ERROR",
+        "Header 'If-Match' expects the ETag of a version, with its quotation marks, such as"
+        """ "1", or *; got '2'""",
+    )
+    assert (await admin.put(path, created, headers=unquoted)).told == malformed
+    assert (await admin.delete(path, headers=unquoted)).told == malformed
+    assert (await admin.put(path, created, headers={"If-Match": "*"})).headers["ETag"] == '"3"'
+    assert (await admin.delete(path, headers={"If-Match": '"1", W/"3"'})).status == 204
+
+
+async def test_a_deleted_part_is_gone_and_its_names_are_free(admin: Caller, kind: Kind):
+    body = kind.named("first", id=f"{kind.prefix}-1")
+    (await admin.post(kind.path, body)).ok()
+    assert (await admin.delete(f"{kind.path}/{kind.prefix}-1")).told == (204, None)
+    assert (await admin.get(f"{kind.path}/{kind.prefix}-1")).status == 404
+    assert (await admin.post(kind.path, body)).status == 201
+
+
+async def test_a_part_made_again_under_an_old_id_has_a_version_that_id_never_had(
+    world: World, admin: Caller, kind: Kind
+):
+    path, body = f"{kind.path}/{kind.prefix}-1", kind.named("first", id=f"{kind.prefix}-1")
+    (await admin.post(kind.path, body)).ok()
+    for _ in range(3):
+        (await admin.put(path, body)).ok()
+    (await admin.delete(path)).ok()
+    again = await admin.post(kind.path, body)
+    versions = [event.version for event in await world.staged() if event.subject.endswith("-1")]
+    assert versions == sorted(set(versions))
+    old = {"If-Match": ", ".join(f'"{version}"' for version in versions[:-1])}
+    assert (await admin.put(path, body, headers=old)).status == 412
+    assert again.headers["ETag"] == f'"{versions[-1]}"'
+
+
+async def test_another_workspace_sees_nothing_of_it(admin: Caller, other_world: World, kind: Kind):
+    body = kind.named("first", id=f"{kind.prefix}-1")
+    (await admin.post(kind.path, body)).ok()
+    stranger = other_world.admin
+    path = f"{kind.path}/{kind.prefix}-1"
+    missing = error(404, "NOT_FOUND", f"{kind.title} '{kind.prefix}-1' not found")
+    assert (await stranger.get(kind.path)).told == (200, [])
+    assert (await stranger.get(path)).told == missing
+    assert (await stranger.put(path, body)).told == missing
+    assert (await stranger.delete(path)).told == missing
+    assert (await stranger.post(kind.path, body)).status == 201
+    assert (await stranger.delete(path)).status == 204
+    assert (await admin.get(path)).status == 200
+
+
+async def test_a_role_needs_the_flag_to_change_and_none_to_read(
+    world: World, admin: Caller, kind: Kind
+):
+    created = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
+    path = f"{kind.path}/{kind.prefix}-1"
+    others = world.user(*(set(Flag) - {kind.flag}))
+    denied = error(403, "PERMISSION_DENIED", "Permission denied")
+    assert (await others.get(kind.path)).ok() == [created]
+    assert (await others.get(path)).ok() == created
+    assert (await others.post(kind.path, kind.named("second"))).told == denied
+    assert (await others.put(path, created)).told == denied
+    assert (await others.delete(path)).told == denied
+    manager = await world.role({}, kind.flag)
+    assert (await manager.put(path, created)).status == 200
+    assert (await manager.delete(path)).status == 204
+    assert (await manager.post(kind.path, kind.named("first"))).status == 201
+
+
+async def test_an_api_key_needs_the_permission_and_no_flag(world: World, admin: Caller, kind: Kind):
+    path = f"{kind.path}/{kind.prefix}-1"
+    body = kind.named("first", id=f"{kind.prefix}-1")
+
+    denied = error(403, "PERMISSION_DENIED", "Permission denied")
+    data = world.api_key("read", "update-data", "delete-data", "delete-model")
+    assert (await data.post(kind.path, body)).told == denied
+    assert (await world.api_key("update-model").post(kind.path, body)).status == 201
+    assert (await data.put(path, body)).told == denied
+    assert (await world.api_key("update-model").put(path, body)).status == 200
+    assert (await world.api_key("update-model").get(path)).told == denied
+    assert (await world.api_key("update-model").get(kind.path)).told == denied
+    assert (await world.api_key("read").get(path)).status == 200
+    assert (await world.api_key("read", "update-model").delete(path)).told == denied
+    assert (await world.api_key("delete-model").delete(path)).status == 204
+
+
+async def test_every_change_is_told_once(world: World, admin: Caller, kind: Kind):
+    path = f"{kind.path}/{kind.prefix}-1"
+    created = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
+    (await admin.put(path, {**created, "alias": "one"})).ok()
+    assert (await admin.post(kind.path, kind.named("one"))).status == 409
+    assert (await admin.put(path, {**created, "alias": "a b"})).status == 400
+    (await admin.delete(path)).ok()
+    events = await world.staged()
+    assert [(event.type, event.version, event.data["alias"]) for event in events] == [
+        (f"{kind.event}.created", 1, "first"),
+        (f"{kind.event}.updated", 2, "one"),
+        (f"{kind.event}.deleted", 3, "one"),
+    ]
+    for event in events:
+        assert event.source == "/records_service"
+        assert event.subject == event.data["id"] == f"{kind.prefix}-1"
+
+
+async def test_of_those_who_want_one_alias_at_once_one_gets_it(admin: Caller, kind: Kind):
+    answers = await asyncio.gather(*(admin.post(kind.path, kind.named("first")) for _ in range(12)))
+    assert sorted(answer.status for answer in answers) == [201, *[409] * 11]
+    assert len((await admin.get(kind.path)).ok()) == 1
+
+
+async def test_of_those_who_change_one_version_at_once_one_wins(admin: Caller, kind: Kind):
+    created = (await admin.post(kind.path, kind.named("first"))).ok()
+    path = f"{kind.path}/{created['id']}"
+    answers = await asyncio.gather(
+        *(
+            admin.put(path, {**created, "name": f"Name {n}"}, headers={"If-Match": '"1"'})
+            for n in range(8)
+        )
+    )
+    (won,) = [answer for answer in answers if answer.status == 200]
+    assert sorted(answer.status for answer in answers) == [200, *[412] * 7]
+    assert (await admin.get(path)).ok() == won.body
+
+
+async def test_a_body_that_is_no_object_is_refused(admin: Caller, kind: Kind):
+    for body, name in ((None, "null"), ([], "array"), ("x", "string")):
+        assert (await admin.post(kind.path, body)).told == error(
+            400, "VALIDATION_ERROR", f"Body expects type 'object', got '{name}'"
+        )

@@ -1,0 +1,452 @@
+"""What a role denies stays denied, and nobody learns of the hidden by shaping the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from records_service.model_objects.store import FORMER_ALIASES_MAX
+from records_service.workflow_copies import commands as lifecycles
+from shared.identity import Flag
+from tests.kit.sigma import Caller, error
+from tests.service.records.model_world import World, admin, other_world, running, schema, world
+
+__all__ = ["admin", "other_world", "running", "world"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
+
+
+async def rename(admin: Caller, path: str, alias: str) -> None:
+    part = (await admin.get(path)).ok()
+    (await admin.put(path, {**part, "alias": alias})).ok()
+
+
+def everywhere(value: Any) -> list[dict[str, Any]]:
+    return [{"scope": {}, "value": value}]
+
+
+# Aliases.
+
+
+async def test_what_is_denied_by_an_alias_stays_denied_under_every_later_one(
+    world: World, admin: Caller
+):
+    for alias in ("name", "cost"):
+        await world.attribute(alias)
+    await world.schema("x", ["name", "cost"])
+    reader = await world.role({"schema-x": {"*": "read", "cost": "hidden"}})
+    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    for alias in ("price", "cost-2", "cost", "price"):
+        await rename(admin, "/attributes/attr-cost", alias)
+        assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
+    # Another one that takes the alias is denied as well, and neither is given back.
+    await world.attribute("other")
+    await rename(admin, "/attributes/attr-other", "cost")
+    await admin.put("/schemas/schema-x", schema("x", ["name", "cost", "other"]))
+    values = {"cost": everywhere("1")}
+    (await admin.put(f"/records/{record}", {"values": values})).ok()
+    assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
+    assert (await admin.get(f"/records/{record}")).ok()["values"].keys() == {
+        "name",
+        "price",
+        "cost",
+    }
+    # Named by its id it is as the role says.
+    reader = await world.role({"schema-x": {"*": "read", "attr-cost": "hidden"}})
+    assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name", "cost"}
+
+
+async def test_what_is_denied_by_the_alias_of_a_schema_stays_denied(world: World, admin: Caller):
+    for alias in ("name", "cost"):
+        await world.attribute(alias)
+    await world.schema("x", ["name", "cost"])
+    reader = await world.role({"*": {"*": "read"}, "x": {"attr-cost": "hidden"}})
+    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    for alias in ("x", "y", "z"):
+        await rename(admin, "/schemas/schema-x", alias)
+        assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
+
+
+async def test_an_alias_to_come_gives_nothing(world: World, admin: Caller):
+    for alias in ("name", "cost"):
+        await world.attribute(alias)
+    await world.schema("x", ["name", "cost"])
+    writer = await world.role({"schema-x": {"*": "write", "attr-cost": "hidden", "zz": "write"}})
+    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    await rename(admin, "/attributes/attr-cost", "zz")
+    assert (await writer.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
+    assert (await writer.patch(f"/records/{record}/values/zz", {"value": "1"})).told == DENIED
+
+
+async def test_the_history_of_an_attribute_that_is_made_again_stays_closed(
+    world: World, admin: Caller
+):
+    for alias in ("name", "cost"):
+        await world.attribute(alias)
+    await world.schema("x", ["name", "cost"])
+    reader = await world.role({"schema-x": {"*": "read", "cost": "hidden"}})
+    record = (await world.record("x", name="Parka", cost="s3cr3t")).ok()["id"]
+    (await admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    assert (await admin.delete("/attributes/attr-cost")).status == 204
+    body = {"id": "attr-cost", "alias": "zz", "name": "Cost", "type": "text"}
+    (await admin.post("/attributes", body)).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"]))).ok()
+    history = (await reader.get(f"/records/{record}/audit")).ok()["items"]
+    assert [c["attribute"] for entry in history for c in entry["changes"]] == ["name"]
+
+
+async def test_what_a_state_asks_by_an_alias_is_asked_under_every_later_one(
+    world: World, admin: Caller
+):
+    for alias in ("name", "cost", "note"):
+        await world.attribute(alias)
+    workflow = {
+        "id": "wf-w",
+        "alias": "w",
+        "name": "w",
+        "defaultStateId": "state-draft",
+        "states": [{"id": "state-draft", "name": "Draft", "alias": "draft"}],
+        "transitions": [],
+    }
+    (await world.workflow_admin.post("/workflows", workflow)).ok()
+    await world.schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    lists = {"required": ["name"], "readOnly": ["note"], "hidden": ["cost"]}
+    states = [{**workflow["states"][0], **lists}]
+    async with world.database.transaction() as conn:
+        await lifecycles.keep(
+            conn, world.workspace, {**workflow, "states": states, "version": 1_000}
+        )
+    reader = await world.role({"schema-x": {"*": "write"}})
+    record = (await world.record("x", cost="12")).ok()["id"]
+    for prefix in ("", "one-", "two-"):
+        for alias in ("name", "cost", "note"):
+            await rename(admin, f"/attributes/attr-{alias}", prefix + alias)
+        found = (await admin.get(f"/records/{record}/completeness")).ok()
+        assert (found["score"], found["missing"]) == (0, [f"{prefix}name"])
+        assert (await reader.get(f"/records/{record}")).ok()["values"] == {}
+        note = await admin.patch(f"/records/{record}/values/{prefix}note", {"value": "x"})
+        assert note.told == DENIED
+
+
+async def lifecycle_of(world: World, *aliases: str, **lists: list[str]) -> None:
+    """A schema with these attributes, whose records are drafts with these lists."""
+    for alias in aliases:
+        await world.attribute(alias)
+    states = [
+        {"id": "state-draft", "name": "Draft", "alias": "draft", **lists},
+        {"id": "state-done", "name": "Done", "alias": "done"},
+    ]
+    workflow = {
+        "id": "wf-w",
+        "alias": "w",
+        "name": "w",
+        "defaultStateId": "state-draft",
+        "states": states,
+        "transitions": [{"fromStateId": "state-draft", "toStateId": "state-done"}],
+    }
+    (await world.workflow_admin.post("/workflows", workflow)).ok()
+    await world.schema("x", aliases, workflowId="wf-w")
+    async with world.database.transaction() as conn:
+        await lifecycles.keep(conn, world.workspace, {**workflow, "version": 1_000})
+
+
+async def test_a_refusal_says_why_of_what_the_caller_sees(world: World, admin: Caller):
+    await lifecycle_of(
+        world,
+        *("name", "note", "cost", "margin", "price"),
+        readOnly=["attr-note", "attr-margin"],
+        hidden=["attr-cost", "attr-margin"],
+    )
+    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    asks = {"Accept": "application/problem+json"}
+    writer = (
+        await world.role({"schema-x": {"*": "write", "attr-price": "read", "attr-name": "hidden"}})
+    ).having(asks)
+    reads_note = "Attribute 'note' is read-only in lifecycle state 'draft'"
+    why = {
+        "attr-note": reads_note,
+        "cost": "Attribute 'cost' may not be written",
+        "attr-margin": "Attribute 'attr-margin' may not be written",
+        "price": "Attribute 'price' may only be read by the caller's role",
+        "attr-name": "Attribute 'attr-name' may not be written",
+    }
+    sent = {name: [{"scope": {}, "value": "x"}] for name in why}
+    refused = await writer.put(f"/records/{record}", {"values": sent})
+    assert (refused.status, refused.body["message"]) == (403, "Permission denied")
+    assert refused.body["errors"] == [
+        {"pointer": f"/values/{name}", "detail": detail} for name, detail in why.items()
+    ]
+    # Administrators and keys are bound by `readOnly` alone; a key without `read` hears no state.
+    for caller, detail in (
+        (admin, reads_note),
+        (world.api_key("read", "update-data"), reads_note),
+        (world.api_key("update-data"), "Attribute 'attr-note' may not be written"),
+    ):
+        path = f"/records/{record}/values/attr-note"
+        one = await caller.having(asks).patch(path, {"value": "x"})
+        assert (one.status, one.body["message"]) == (403, "Permission denied")
+        assert one.body["errors"] == [{"pointer": "/value", "detail": detail}]
+
+
+async def test_a_record_without_a_state_is_told_in_plain_words(world: World, admin: Caller):
+    await lifecycle_of(world, "name")
+    record = (await world.record("x", name="Parka")).ok()["id"]
+    await world.database.execute(
+        "UPDATE records SET state_id = NULL WHERE workspace_id = $1", world.workspace
+    )
+    answer = await admin.post(f"/records/{record}/transition", {"toStateId": "done"})
+    assert answer.told == error(
+        400,
+        "TRANSITION_ERROR",
+        f"Entity '{record}' has no lifecycle state yet, so no transition starts there",
+    )
+    assert (await admin.get(f"/records/{record}/transitions")).told == (200, [])
+
+
+async def test_the_number_of_former_aliases_is_bounded(world: World, admin: Caller):
+    await world.attribute("sku")
+    await world.database.execute(
+        """
+        INSERT INTO former_aliases (workspace_id, kind, id, alias)
+        SELECT $1, 'attributes', 'attr-sku', 'old-' || n FROM generate_series(1, $2::int) n
+        """,
+        world.workspace,
+        FORMER_ALIASES_MAX,
+    )
+    told = (await admin.get("/attributes/attr-sku")).ok()
+    refused = await admin.put("/attributes/attr-sku", {**told, "alias": "new"})
+    assert refused.told == error(
+        409,
+        "CONFLICT",
+        "Attribute 'attr-sku' keeps its alias 'sku': it has had 100 others, the maximum",
+    )
+    (await admin.put("/attributes/attr-sku", {**told, "name": "SKU"})).ok()
+
+
+async def test_too_many_names_are_refused_and_not_cut(world: World):
+    for field in ("schemas", "attributes"):
+        answer = await world.admin.post("/internal/names", {field: ["x"] * 10_001})
+        assert answer.status == 400
+        assert field in answer.body["message"] and "10000" in answer.body["message"]
+
+
+# What shaping the model would tell of values.
+
+
+async def half_hidden(world: World, *flags: Flag, kind: str = "text", **more: Any) -> Caller:
+    """Who shapes the model and may write `name` but must not see `cost`, in a schema of records."""
+    await world.attribute("name")
+    await world.attribute("cost", kind, **more)
+    await world.schema("x", ["name", "cost"])
+    words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
+    return await world.role(words, *(flags or (Flag.MANAGE_SCHEMAS,)))
+
+
+def guarded(alias: str, on: str) -> dict[str, Any]:
+    guards = [{"attributeId": on, "operator": "equals", "value": "12"}]
+    body = {"id": f"attr-{alias}", "alias": alias, "name": alias, "type": "text"}
+    return {**body, "validation": {"required": True}, "guards": guards}
+
+
+@pytest.mark.parametrize("name", ["cost", "attr-cost"])
+async def test_a_guard_looks_only_at_what_its_author_may_read(
+    world: World, admin: Caller, name: str
+):
+    manager = await half_hidden(world)
+    assert (await manager.post("/attributes", guarded("probe", name))).told == DENIED
+    own = (await manager.post("/attributes", {**guarded("probe", name), "guards": []})).ok()
+    assert (await manager.put("/attributes/attr-probe", guarded("probe", name))).told == DENIED
+    problems = manager.having({"Accept": "application/problem+json"})
+    told = (await problems.put("/attributes/attr-probe", guarded("probe", name))).body["errors"]
+    assert told == [
+        {
+            "pointer": "/guards/0/attributeId",
+            "detail": "A guard may refer only to attributes that its author may read",
+        }
+    ]
+    (await manager.put("/attributes/attr-probe", {**own, **guarded("probe", "name")})).ok()
+    # What an administrator has made stays while other things change.
+    (await admin.put("/attributes/attr-probe", guarded("probe", name))).ok()
+    renamed = {**guarded("probe", name), "name": "Renamed"}
+    (await manager.put("/attributes/attr-probe", renamed)).ok()
+    more = {**renamed, "guards": [{**renamed["guards"][0], "value": "13"}]}
+    assert (await manager.put("/attributes/attr-probe", more)).told == DENIED
+
+
+async def test_a_guard_does_not_wait_for_values_that_their_schema_has_lost(
+    world: World, admin: Caller
+):
+    manager = await half_hidden(world)
+    (await world.record("x", name="Parka", cost="12")).ok()
+    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    assert (await manager.post("/attributes", guarded("probe", "cost"))).told == DENIED
+    (await manager.post("/attributes", guarded("probe", "name"))).ok()
+
+
+async def test_no_schema_brings_a_guard_to_what_its_author_may_not_read(
+    world: World, admin: Caller
+):
+    """Made while the attribute was in no schema, or by somebody else."""
+    manager = await half_hidden(world)
+    (await admin.post("/attributes", guarded("probe", "attr-cost"))).ok()
+    added = schema("x", ["name", "cost", "probe"])
+    assert (await manager.put("/schemas/schema-x", added)).told == DENIED
+    (await manager.put("/schemas/schema-x", schema("x", ["name", "probe"]))).ok()
+    assert (await manager.put("/schemas/schema-x", added)).told == DENIED
+    (await admin.put("/schemas/schema-x", added)).ok()
+    (await manager.put("/schemas/schema-x", {**added, "name": "X"})).ok()
+    # A schema in which the role may read both is its own affair.
+    (await manager.post("/schemas", schema("y", ["cost", "probe"]))).ok()
+
+
+async def test_making_values_unique_needs_write_wherever_they_are(world: World, admin: Caller):
+    manager = await half_hidden(world)
+    for _ in range(2):
+        (await world.record("x", cost="12")).ok()
+    cost = (await admin.get("/attributes/attr-cost")).ok()
+    unique = {**cost, "validation": {"unique": True}}
+    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    # Neither in a schema of one's own, nor out of all schemas.
+    (await manager.post("/schemas", schema("y", ["cost"]))).ok()
+    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    # Who may write everywhere is not told which records, who may read all of them is.
+    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
+    two = "Attribute 'cost' cannot become unique: two records have the same value"
+    refused = error(409, "CONFLICT", two)
+    assert (await writer.put("/attributes/attr-cost", unique)).told == refused
+    assert (await world.api_key("update-model").put("/attributes/attr-cost", unique)).told == (
+        refused
+    )
+    named = (await admin.put("/attributes/attr-cost", unique)).body["message"]
+    ids = [one["id"] for one in (await admin.get("/records")).ok()["items"]]
+    assert named == two.replace("two records", f"'{ids[0]}' and '{ids[1]}'")
+
+
+async def test_a_unique_attribute_joins_a_schema_only_by_who_may_write_it_everywhere(
+    world: World, admin: Caller
+):
+    manager = await half_hidden(world, validation={"unique": True})
+    (await world.record("x", cost="12")).ok()
+    for where in (schema("y", ["cost"]), schema("y", ["name", "cost"])):
+        assert (await manager.post("/schemas", where)).told == DENIED
+    (await manager.post("/schemas", schema("y", ["name"]))).ok()
+    assert (await manager.put("/schemas/schema-y", schema("y", ["cost"]))).told == DENIED
+    # Also when no schema has it and only records hold its values.
+    (await admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    assert (await manager.put("/schemas/schema-y", schema("y", ["cost"]))).told == DENIED
+    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
+    (await writer.put("/schemas/schema-y", schema("y", ["cost"]))).ok()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "number"},
+        {"dimensionIds": ["dim-language"]},
+        {"validation": {"required": True}},
+    ],
+)
+async def test_what_depends_on_values_is_not_changed_by_who_may_not_read_them(
+    world: World, admin: Caller, change: dict[str, Any]
+):
+    language = {
+        "id": "dim-language",
+        "alias": "language",
+        "name": "Language",
+        "defaultSegmentId": "seg-en",
+        "segments": [{"id": "seg-en", "alias": "en", "name": "English"}],
+    }
+    (await admin.post("/dimensions", language)).ok()
+    manager = await half_hidden(world)
+    cost = (await admin.get("/attributes/attr-cost")).ok()
+    for values in ({}, {"cost": "12"}):
+        (await world.record("x", **values)).ok()
+        assert (await manager.put("/attributes/attr-cost", {**cost, **change})).told == DENIED
+    (await manager.put("/attributes/attr-cost", {**cost, "name": "Cost"})).ok()
+
+
+async def test_an_option_is_not_felt_for_by_removing_it(world: World, admin: Caller):
+    options = {
+        "id": "ol-list",
+        "alias": "list",
+        "name": "List",
+        "values": [{"id": f"val-{n}", "alias": f"v{n}", "label": f"{n}"} for n in (1, 2)],
+    }
+    (await admin.post("/option-lists", options)).ok()
+    manager = await half_hidden(
+        world, Flag.MANAGE_OPTION_LISTS, Flag.MANAGE_SCHEMAS, kind="option", optionListId="ol-list"
+    )
+    (await world.record("x", cost="val-1")).ok()
+
+    async def asked() -> None:
+        for value in ("val-1", "val-2"):
+            assert (await manager.delete(f"/option-lists/ol-list/values/{value}")).told == DENIED
+            left = [one for one in options["values"] if one["id"] != value]
+            put = await manager.put("/option-lists/ol-list", {**options, "values": left})
+            assert put.told == DENIED
+
+    await asked()
+    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    await asked()
+    (await manager.put("/option-lists/ol-list", {**options, "name": "Renamed"})).ok()
+    (await manager.post("/option-lists/ol-list/values", {"alias": "v3", "label": "3"})).ok()
+
+
+async def test_a_segment_is_not_felt_for_by_removing_it(world: World, admin: Caller):
+    language = {
+        "id": "dim-language",
+        "alias": "language",
+        "name": "Language",
+        "defaultSegmentId": "seg-en",
+        "segments": [
+            {"id": f"seg-{name}", "alias": name, "name": name} for name in ("en", "da", "de")
+        ],
+    }
+    (await admin.post("/dimensions", language)).ok()
+    manager = await half_hidden(
+        world, Flag.MANAGE_DIMENSIONS, Flag.MANAGE_SCHEMAS, dimensionIds=["dim-language"]
+    )
+    values = {"cost": [{"scope": {"dim-language": "seg-da"}, "value": "12"}]}
+    (await admin.post("/records", {"schemaId": "schema-x", "values": values})).ok()
+    for gone in ("seg-da", "seg-de"):
+        left = [one for one in language["segments"] if one["id"] != gone]
+        put = await manager.put("/dimensions/dim-language", {**language, "segments": left})
+        assert put.told == DENIED
+    (await manager.put("/dimensions/dim-language", {**language, "name": "Tongue"})).ok()
+
+
+async def test_what_other_services_ask_is_not_for_everybody(world: World):
+    """Those who act through another service need the flag that its own endpoint asks for."""
+    nobody = world.user()
+    states = {"states": ["state-a"], "version": 2}
+    assert (await nobody.post("/internal/workflows/wf-w/retire-states", states)).told == DENIED
+    assert (await nobody.delete("/internal/workflows/wf-w/retired-states")).told == DENIED
+    for caller in (nobody, world.admin):
+        asked = await caller.post("/internal/workflow-references/check", {"references": []})
+        assert asked.told == DENIED
+
+
+async def test_another_service_is_told_every_name_and_as_of_which_model(world: World):
+    await world.attribute("sku")
+    told = (await world.admin.get("/attributes/attr-sku")).ok()
+    (await world.admin.put("/attributes/attr-sku", {**told, "alias": "code"})).ok()
+    (await world.admin.post("/schemas", schema("apparel", ["sku"]))).ok()
+    version = await world.database.fetchval(
+        "SELECT version FROM models WHERE workspace_id = $1", world.workspace
+    )
+    asked = {"schemas": ["apparel", "none"], "attributes": ["code", "attr-sku", "sku"]}
+    assert (await world.admin.post("/internal/names", asked)).ok() == {
+        "modelVersion": version,
+        "schemas": {"apparel": "schema-apparel"},
+        "attributes": {"code": "attr-sku", "attr-sku": "attr-sku"},
+    }
+    assert (await world.admin.get("/internal/schemas/schema-apparel/names")).ok() == {
+        "id": "schema-apparel",
+        "aliases": ["apparel"],
+        "attributes": [{"id": "attr-sku", "alias": "code", "aliases": ["code", "sku"]}],
+    }

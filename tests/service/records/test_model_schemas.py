@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from records_service.app import create_app
+from records_service.config import Config
+from records_service.workflow_copies import store as lifecycles
+from tests.kit import identities
+from tests.kit.identities import Keyring
+from tests.kit.service import Services
+from tests.kit.sigma import Caller, error
+from tests.kit.workspace import workflow_body
+from tests.service.records.model_world import World, admin, other_world, running, schema, world
+
+__all__ = ["admin", "other_world", "running", "world"]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def refused(message: str) -> tuple[int, dict[str, str]]:
+    return error(400, "VALIDATION_ERROR", message)
+
+
+async def workflow(world: World, alias: str, *states: str, **changes: Any) -> dict[str, Any]:
+    body = workflow_body(alias, states, list(pairwise(states))) | changes
+    created: dict[str, Any] = (await world.workflow_admin.post("/workflows", body)).ok()
+    return created
+
+
+async def references(world: World) -> list[tuple[str, str]]:
+    rows = await world.workflows.database.fetch(
+        "SELECT workflow_id, schema_id FROM workflow_references WHERE workspace_id = $1",
+        world.workspace,
+    )
+    return [(row["workflow_id"], row["schema_id"]) for row in rows]
+
+
+async def test_every_field_is_answered_as_it_was_sent(world: World, admin: Caller):
+    await workflow(world, "life", "draft", "done")
+    for alias in ("a", "b", "c"):
+        await world.attribute(alias)
+    sent = {
+        "id": "schema-x",
+        "alias": "x",
+        "name": "X",
+        "description": "All of them",
+        "icon": "shirt",
+        "variantEnabled": True,
+        "workflowId": "wf-life",
+        "attributeGroups": [
+            {"id": "grp-1", "name": "One", "sortOrder": 0, "attributeIds": ["attr-b", "attr-a"]},
+            {"id": "grp-2", "name": "Two", "sortOrder": 1.5, "attributeIds": ["attr-c"]},
+            {"id": "grp-3", "name": "Three", "sortOrder": 7, "attributeIds": []},
+        ],
+    }
+    created = (await admin.post("/schemas", sent)).ok()
+    assert {**created, "createdAt": 0, "updatedAt": 0} == {**sent, "createdAt": 0, "updatedAt": 0}
+    again = (await admin.put("/schemas/schema-x", created)).ok()
+    assert {**again, "updatedAt": 0} == {**created, "updatedAt": 0}
+    (event, _) = [e for e in await world.staged() if e.type in ("schema.created", "schema.updated")]
+    assert event.data == {
+        "id": "schema-x",
+        "schemaId": "schema-x",
+        "alias": "x",
+        "version": 4,  # The model's: three attributes came before.
+        "workflowId": "wf-life",
+        "modelVersion": 4,
+        "formerAliases": [],
+        "othersNamed": [],
+    }
+
+
+async def test_groups_are_answered_in_their_order(admin: Caller):
+    groups = [
+        {"name": "Last", "sortOrder": 9},
+        {"name": "First", "sortOrder": -1},
+        {"name": "Where it was sent"},
+    ]
+    created = (await admin.post("/schemas", schema("x", [], attributeGroups=groups))).ok()
+    told = [(group["name"], group["sortOrder"]) for group in created["attributeGroups"]]
+    assert told == [("First", -1), ("Where it was sent", 2), ("Last", 9)]
+    assert all(group["id"].startswith("grp-") for group in created["attributeGroups"])
+    assert (await admin.put("/schemas/schema-x", schema("x", [], attributeGroups=groups))).ok()[
+        "attributeGroups"
+    ] == created["attributeGroups"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variantEnabled": None}, "Field 'variantEnabled' expects type 'boolean', got 'null'"),
+        ({"variantEnabled": "yes"}, "Field 'variantEnabled' expects type 'boolean', got 'string'"),
+        ({"attributeGroups": [{}]}, "Field 'attributeGroups.0.name' is required"),
+        (
+            {"attributeGroups": [{"name": "A", "attributeIds": ["attr-no"]}]},
+            "Field 'attributeIds': Attribute 'attr-no' not found",
+        ),
+        (
+            {
+                "attributeGroups": [
+                    {"name": "A", "attributeIds": ["attr-a"]},
+                    {"name": "B", "attributeIds": ["a"]},
+                ]
+            },
+            "Attribute 'attr-a' is in the schema twice",
+        ),
+        (
+            {"attributeGroups": [{"id": "grp-a", "name": "A"}, {"id": "grp-a", "name": "B"}]},
+            "Group id 'grp-a' is used twice",
+        ),
+        ({"workflowId": "wf-no"}, "Field 'workflowId': Workflow 'wf-no' not found"),
+    ],
+)
+async def test_a_schema_that_is_none_is_refused(
+    world: World, admin: Caller, changes: dict[str, Any], message: str
+):
+    await world.attribute("a")
+    assert (await admin.post("/schemas", schema("x", [], **changes))).told == refused(message)
+    there = await world.schema("x", ["a"])
+    answer = await admin.put("/schemas/schema-x", schema("x", [], **changes))
+    assert answer.told == refused(message)
+    assert (await admin.get("/schemas")).ok() == [there]
+    assert await references(world) == []
+
+
+async def test_whether_it_has_variants_is_required(admin: Caller):
+    body = schema("x", [])
+    del body["variantEnabled"]
+    answer = await admin.post("/schemas", body)
+    assert answer.told == refused("Field 'variantEnabled' is required")
+
+
+async def test_attributes_may_be_named_by_alias(world: World, admin: Caller):
+    await world.attribute("a")
+    groups = [{"name": "All", "attributeIds": ["a"]}]
+    created = (await admin.post("/schemas", schema("x", [], attributeGroups=groups))).ok()
+    assert created["attributeGroups"][0]["attributeIds"] == ["attr-a"]
+
+
+async def test_an_attribute_of_another_workspace_cannot_be_named(world: World, other_world: World):
+    await other_world.attribute("a")
+    answer = await world.admin.post("/schemas", schema("x", ["a"]))
+    assert answer.told == refused("Field 'attributeIds': Attribute 'attr-a' not found")
+
+
+async def test_the_attributes_of_a_schema_come_in_its_order(world: World, admin: Caller):
+    made = {alias: await world.attribute(alias) for alias in ("a", "b", "c", "d")}
+    groups = [
+        {"name": "Two", "sortOrder": 2, "attributeIds": ["attr-a"]},
+        {"name": "One", "sortOrder": 1, "attributeIds": ["attr-d", "attr-b"]},
+    ]
+    await world.schema("x", [], attributeGroups=groups)
+    listed = (await admin.get("/schemas/schema-x/attributes")).told
+    assert listed == (200, [made["d"], made["b"], made["a"]])
+    assert (await admin.get("/schemas/schema-no/attributes")).told == error(
+        404, "NOT_FOUND", "Schema 'schema-no' not found"
+    )
+
+
+async def test_a_schema_holds_on_to_its_workflow(world: World, admin: Caller):
+    await world.attribute("a")
+    made = await workflow(world, "life", "draft", "done")
+    await world.schema("x", ["a"], workflowId="wf-life")
+    assert await references(world) == [("wf-life", "schema-x")]
+    assert (await world.workflow_admin.delete("/workflows/wf-life")).status == 409
+    record = (await world.record("x")).ok()
+    assert record["lifecycleStateId"] == made["defaultStateId"] == "state-draft"
+
+
+async def test_a_schema_that_is_refused_registers_nothing(world: World, admin: Caller):
+    await workflow(world, "life", "draft")
+    await world.attribute("a")
+    await world.schema("x", ["a"])
+    bound = {"workflowId": "wf-life"}
+    assert (await admin.post("/schemas", schema("x", [], **bound))).status == 409
+    assert (await admin.post("/schemas", schema("x", [], id="schema-y", **bound))).status == 409
+    assert (await admin.post("/schemas", schema("y", ["no"], **bound))).status == 400
+    assert (await admin.put("/schemas/schema-y", schema("y", [], **bound))).status == 404
+    assert (await admin.put("/schemas/schema-x", schema("x", ["no"], **bound))).status == 400
+    stale = {"If-Match": '"7"'}
+    assert (
+        await admin.put("/schemas/schema-x", schema("x", [], **bound), headers=stale)
+    ).status == 412
+    strange = "/schemas/..%2F..%2Finternal%2Fworkflow-references%2Fschema-z"
+    unnamed = {**schema("z", [], **bound), "id": None}
+    assert (await admin.put(strange, unnamed)).status == 404
+    assert await references(world) == []
+
+
+async def test_a_workflow_of_another_workspace_cannot_be_named(world: World, other_world: World):
+    await workflow(other_world, "life", "draft")
+    answer = await world.admin.post("/schemas", schema("x", [], workflowId="wf-life"))
+    assert answer.told == refused("Field 'workflowId': Workflow 'wf-life' not found")
+
+
+async def test_without_workflow_service_only_schemas_without_workflow_are_saved(
+    world: World, servers: Any, keyring: Keyring
+):
+    async with Services(servers, keyring) as services:
+        alone = await services.start(
+            create_app, Config, database_url=world.records.config.database_url
+        )
+        caller = world.admin.at(alone.url)
+        answer = await caller.post("/schemas", schema("x", [], workflowId="wf-life"))
+        assert (answer.status, answer.body["error"]) == (503, "SERVICE_UNAVAILABLE")
+        assert (await caller.get("/schemas")).ok() == []
+        assert (await caller.post("/schemas", schema("x", []))).status == 201
+
+
+async def test_a_new_workflow_takes_over_the_records(world: World, admin: Caller):
+    await world.attribute("a")
+    await workflow(world, "old", "draft", "review", "published")
+    await workflow(world, "new", "idea", "review")
+    await world.schema("x", ["a"], workflowId="wf-old")
+    await world.schema("y", ["a"], workflowId="wf-old")
+    draft = (await world.record("x")).ok()
+    review = (await world.record("x")).ok()
+    elsewhere = (await world.record("y")).ok()
+    moved = await admin.post(f"/records/{review['id']}/transition", {"toStateId": "review"})
+    moved.ok()
+    before = len(await world.staged())
+    (await admin.put("/schemas/schema-x", schema("x", ["a"], workflowId="wf-new"))).ok()
+
+    async def state(record: dict[str, Any]) -> tuple[str, str]:
+        answer = await admin.get(f"/records/{record['id']}")
+        return answer.ok()["lifecycleStateId"], answer.headers["ETag"]
+
+    assert await state(draft) == ("state-idea", '"2"')
+    assert await state(review) == ("state-review", '"2"')
+    assert await state(elsewhere) == ("state-draft", '"1"')
+    history = (await admin.get(f"/records/{draft['id']}/audit")).ok()["items"]
+    assert (history[0]["action"], history[0]["fromStateId"], history[0]["toStateId"]) == (
+        "transition",
+        "state-draft",
+        "state-idea",
+    )
+    assert history[0]["userId"] == "user-admin"
+    told = (await world.staged())[before:]
+    assert [(event.type, event.subject) for event in told] == [
+        ("entity.transition", draft["id"]),
+        ("schema.updated", "schema-x"),
+    ]
+    assert told[0].data == {
+        "entityId": draft["id"],
+        "schemaId": "schema-x",
+        "version": 2,
+        "lifecycleStateId": "state-idea",
+        "userId": "user-admin",
+        "changes": [],
+        "fromStateId": "state-draft",
+        "toStateId": "state-idea",
+        "comment": None,
+    }
+
+
+async def test_records_get_a_state_with_the_first_workflow_and_lose_it_with_the_last(
+    world: World, admin: Caller
+):
+    await world.attribute("a")
+    await workflow(world, "life", "draft", "done")
+    await world.schema("x", ["a"])
+    record = (await world.record("x")).ok()
+    assert record["lifecycleStateId"] is None
+    for workflow_id, state_id in (("wf-life", "state-draft"), (None, None)):
+        (await admin.put("/schemas/schema-x", schema("x", ["a"], workflowId=workflow_id))).ok()
+        shown = (await admin.get(f"/records/{record['id']}")).ok()
+        assert shown["lifecycleStateId"] == state_id
+    history = (await admin.get(f"/records/{record['id']}/audit")).ok()["items"]
+    assert [entry["action"] for entry in history] == ["transition", "transition", "create"]
+
+
+async def test_records_written_during_the_change_of_workflow_are_in_a_known_state(
+    world: World, admin: Caller
+):
+    await world.attribute("a")
+    await workflow(world, "old", "draft")
+    await workflow(world, "new", "idea")
+    await world.schema("x", ["a"], workflowId="wf-old")
+    _, *written = await asyncio.gather(
+        admin.put("/schemas/schema-x", schema("x", ["a"], workflowId="wf-new")),
+        *(world.record("x") for _ in range(10)),
+    )
+    assert {answer.status for answer in written} == {201}
+    records = (await admin.get("/records")).ok()["items"]
+    assert {record["lifecycleStateId"] for record in records} == {"state-idea"}
+
+
+async def test_the_newest_definition_of_a_workflow_counts(world: World, admin: Caller):
+    await world.attribute("a")
+    made = await workflow(world, "life", "draft")
+    later = {**made, "version": 9, "defaultStateId": "state-idea"}
+    later["states"] = [{"id": "state-idea", "name": "Idea"}]
+    async with world.database.transaction() as conn:
+        await lifecycles.keep(conn, world.workspace, later)
+    await world.schema("x", ["a"])
+    record = (await world.record("x")).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["a"], workflowId="wf-life"))).ok()
+    shown = (await admin.get(f"/records/{record['id']}")).ok()
+    assert shown["lifecycleStateId"] == "state-idea"
+
+
+async def test_no_record_is_moved_to_a_state_that_is_about_to_go(world: World, admin: Caller):
+    await workflow(world, "life", "draft", "done")
+    await world.attribute("a")
+    await world.schema("x", ["a"])
+    record = (await world.record("x")).ok()
+    bound = schema("x", ["a"], workflowId="wf-life")
+    (await admin.put("/schemas/schema-x", bound)).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["a"], workflowId=None))).ok()
+    retiring = world.records.as_(identities.admin(world.workspace))
+    path = "/internal/workflows/wf-life/retire-states"
+    (await retiring.post(path, {"states": ["state-draft"], "version": 2})).ok()
+    assert (await admin.put("/schemas/schema-x", bound)).told == error(
+        503, "SERVICE_UNAVAILABLE", "The workflow of schema 'schema-x' is being changed"
+    )
+    shown = (await admin.get(f"/records/{record['id']}")).ok()
+    assert shown["lifecycleStateId"] is None
+
+
+async def test_a_schema_with_records_stays(world: World, admin: Caller):
+    await world.attribute("a")
+    await world.schema("x", ["a"])
+    record = (await world.record("x")).ok()
+    in_use = error(409, "CONFLICT", "Schema 'schema-x' is in use and cannot be deleted")
+    assert (await admin.delete("/schemas/schema-x")).told == in_use
+    (await admin.delete(f"/records/{record['id']}")).ok()
+    assert (await admin.delete("/schemas/schema-x")).told == (204, None)
+
+
+async def test_a_schema_that_relations_point_to_stays(world: World, admin: Caller):
+    await world.schema("x", [])
+    await world.attribute("related", "relation", targetSchemaId="schema-x")
+    in_use = error(409, "CONFLICT", "Schema 'schema-x' is in use and cannot be deleted")
+    assert (await admin.delete("/schemas/schema-x")).told == in_use
+    (await admin.delete("/attributes/attr-related")).ok()
+    assert (await admin.delete("/schemas/schema-x")).told == (204, None)
+
+
+async def test_a_schema_goes_or_its_first_record_comes_but_never_both(world: World, admin: Caller):
+    await world.attribute("a")
+    for number in range(5):
+        await world.schema(f"s{number}", ["a"])
+        deleted, *written = await asyncio.gather(
+            admin.delete(f"/schemas/schema-s{number}"),
+            *(world.record(f"s{number}") for _ in range(5)),
+        )
+        statuses = {answer.status for answer in written}
+        assert (deleted.status, statuses) in [(204, {404}), (409, {201})]
+
+
+async def test_values_of_an_attribute_that_leaves_are_kept_out_of_sight(
+    world: World, admin: Caller
+):
+    for alias in ("a", "b"):
+        await world.attribute(alias)
+    await world.schema("x", ["a", "b"])
+    record = (await world.record("x", a="1", b="2")).ok()
+    path = f"/records/{record['id']}"
+    (await admin.put("/schemas/schema-x", schema("x", ["b"]))).ok()
+    assert set((await admin.get(path)).ok()["values"]) == {"b"}
+    (await admin.put("/schemas/schema-x", schema("x", ["a", "b"]))).ok()
+    assert (await admin.get(path)).ok()["values"] == record["values"]
+
+
+async def test_a_schema_keeps_its_workflow_and_groups_where_they_are_left_out(
+    world: World, admin: Caller
+):
+    await workflow(world, "life", "draft", "done")
+    await world.attribute("a")
+    made = await world.schema("x", ["a"], workflowId="wf-life")
+    record = (await world.record("x", a="kept")).ok()
+    renamed = {"alias": "x", "name": "Renamed", "variantEnabled": False}
+    changed = (await admin.put("/schemas/schema-x", renamed)).ok()
+    assert changed == {**made, "name": "Renamed", "updatedAt": changed["updatedAt"]}
+    assert (await admin.get(f"/records/{record['id']}")).ok() == record
+    emptied = {**renamed, "workflowId": None, "attributeGroups": []}
+    changed = (await admin.put("/schemas/schema-x", emptied)).ok()
+    assert (changed.get("workflowId"), changed["attributeGroups"]) == (None, [])
+    read = (await admin.get(f"/records/{record['id']}")).ok()
+    assert (read["lifecycleStateId"], read["values"]) == (None, {})
+
+
+@pytest.mark.parametrize("how", ["unbound", "deleted", "never saved"])
+async def test_a_workflow_is_free_at_once_when_its_last_schema_lets_go_of_it(
+    world: World, how: str
+):
+    """No event is heard in between: in these services none is."""
+    flow = workflow_body("free", ("draft",), [])
+    (await world.workflow_admin.post("/workflows", flow)).ok()
+    bound = schema("bound", [], attributeGroups=[], workflowId="wf-free")
+    if how == "never saved":
+        path = "/internal/workflow-references/schema-bound"
+        (await world.workflow_admin.put(path, {"workflowId": "wf-free"})).ok()
+    else:
+        (await world.admin.post("/schemas", bound)).ok()
+        assert (await world.workflow_admin.delete("/workflows/wf-free")).status == 409
+        if how == "unbound":
+            (await world.admin.put("/schemas/schema-bound", {**bound, "workflowId": None})).ok()
+        else:
+            assert (await world.admin.delete("/schemas/schema-bound")).status == 204
+    assert (await world.workflow_admin.delete("/workflows/wf-free")).status == 204

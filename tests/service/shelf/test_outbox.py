@@ -1,0 +1,751 @@
+"""The outbox: nothing told that was not committed, nothing committed that is not told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiormq
+import pytest
+from aiohttp import web
+from prometheus_client import generate_latest
+
+from shared.database import DATABASE, Conn, Database, pool
+from shared.errors import PayloadTooLarge
+from shared.events import Event
+from shared.messaging import connection, outbox, topology
+from shared.messaging.connection import BUS, Bus, NotConfirmed
+from shared.messaging.consuming import Consumer
+from shared.messaging.outbox import Relay
+from shared.messaging.publishing import Publisher
+from shared.messaging.subscribing import subscribe
+from shared.messaging.topology import Queue
+from tests.kit.eventually import always, eventually
+from tests.kit.servers import Servers
+from tests.kit.wire import Wire
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def news(queue: Queue, subject: str = "ent-1", version: int = 1, **data: object) -> Event:
+    return Event(f"{queue.name}.made", "/test", "ws-1", subject, {"version": version, **data})
+
+
+@asynccontextmanager
+async def relaying(db: Database, bus: Bus, **options: Any) -> AsyncIterator[Relay]:
+    relay = Relay(db, bus, "/test", **options)
+    relay.start()
+    try:
+        yield relay
+    finally:
+        await relay.stop()
+
+
+class LoadedRecord(list[Event]):
+    """Events in the order in which a consumer's effects were committed, one effect each."""
+
+    def of(self, subject: str) -> list[int]:
+        return [event.version for event in self if event.subject == subject]
+
+
+@asynccontextmanager
+async def consuming(db: Database, bus: Bus, queue: Queue) -> AsyncIterator[LoadedRecord]:
+    seen = LoadedRecord()
+
+    async def handle(conn: Conn, event: Event) -> None:
+        await conn.execute(
+            "INSERT INTO effects (subject, version) VALUES ($1, $2)", event.subject, event.version
+        )
+        seen.append(event)
+
+    consumer = Consumer(db, bus, queue, handle)
+    consumer.start()
+    try:
+        yield seen
+    finally:
+        await consumer.stop()
+
+
+async def effects(db: Database) -> int:
+    return int(await db.fetchval("SELECT count(*) FROM effects"))
+
+
+async def unsent(db: Database) -> int:
+    return int(await db.fetchval("SELECT count(*) FROM outbox"))
+
+
+async def test_what_is_rolled_back_is_not_told(db: Database, bus: Bus, queue: Queue):
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        with pytest.raises(ZeroDivisionError):
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue, "lost"))
+                raise ZeroDivisionError
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue, "kept"))
+        await eventually(lambda: seen)
+        assert [event.subject for event in seen] == ["kept"]
+        await eventually(lambda: _is(unsent(db), 0))
+
+
+async def test_an_event_arrives_as_it_was_staged(db: Database, bus: Bus, queue: Queue):
+    told = news(queue, changes=[{"oldValue": None, "newValue": "ø ☃ \u0000 \\u0000 1e400"}])
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        async with db.transaction() as conn:
+            await outbox.stage(conn, told)
+        await eventually(lambda: seen)
+    assert seen[0].to_json() == told.to_json()
+
+
+async def test_an_event_can_be_staged_in_the_statement_of_its_change(
+    db: Database, bus: Bus, queue: Queue
+):
+    statement = """
+        WITH changed AS (
+                 UPDATE effects SET version = version + 1
+                  WHERE subject = $1 AND version = $2 RETURNING id),
+             told AS (
+                 INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+                 SELECT news.*
+                   FROM changed,
+                        unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::json[]) AS news)
+        SELECT id FROM changed"""
+    await db.execute("INSERT INTO effects (subject, version) VALUES ('ent-1', 1)")
+    event = news(queue, version=2)
+    assert await db.fetchval(statement, "ent-1", 7, *outbox.arrays([event])) is None
+    assert await unsent(db) == 0
+    assert await db.fetchval(statement, "ent-1", 1, *outbox.arrays([event])) is not None
+    assert await unsent(db) == 1
+
+
+async def test_an_event_that_no_broker_would_take_is_refused_before_it_is_staged(queue: Queue):
+    with pytest.raises(PayloadTooLarge):
+        outbox.arrays([news(queue, text="x" * outbox.EVENT_BYTES_MAX)])
+
+
+async def test_events_of_one_subject_arrive_in_the_order_of_their_changes(
+    db: Database, bus: Bus, queue: Queue
+):
+    subjects = [f"ent-{number}" for number in range(7)]
+    async with relaying(db, bus) as relay, consuming(db, bus, queue) as seen:
+        for version in range(1, 41):
+            async with db.transaction() as conn:
+                await outbox.stage(conn, *(news(queue, subject, version) for subject in subjects))
+            relay.wake()
+        await eventually(lambda: len(seen) == 7 * 40)
+    for subject in subjects:
+        assert seen.of(subject) == list(range(1, 41))
+
+
+async def test_order_survives_a_broker_that_refuses_one_of_them(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """The second of three is refused once: the third must not overtake it."""
+    publish = Publisher.publish
+    refused: list[str] = []
+
+    async def publish_and_refuse_once(self, event_type, message_id, document, **options):
+        if b'"version":2' in document and not refused:
+            refused.append(message_id)
+            raise NotConfirmed("refused")
+        return await publish(self, event_type, message_id, document, **options)
+
+    monkeypatch.setattr(Publisher, "publish", publish_and_refuse_once)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, "ent-1", version) for version in (1, 2, 3)))
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        await eventually(lambda: len(seen) == 3)
+    assert refused
+    assert seen.of("ent-1") == [1, 2, 3]
+
+
+def incompressible(size: int, seed: int) -> str:
+    """Text of which PostgreSQL stores every byte."""
+    return base64.b64encode(random.Random(seed).randbytes(size * 3 // 4)).decode()
+
+
+async def stage_large(db: Database, queue: Queue) -> int:
+    """Stage some 13 MiB of events of three subjects, one of them larger than a whole read."""
+    sizes = [300_000] * 30
+    sizes[10] = 4 * outbox.READ_BYTES_MAX
+    sizes[20:25] = [100] * 5
+    for number, size in enumerate(sizes):
+        text = incompressible(size, number)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue, f"ent-{number % 3}", number, text=text))
+    return len(sizes)
+
+
+async def test_large_events_are_carried_a_few_at_a_time_in_order(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    reads: list[list[int]] = []
+    publish = Relay._publish
+
+    async def publish_and_note(self, conn, publisher, rows):
+        reads.append([len(row["document"]) for row in rows])
+        await publish(self, conn, publisher, rows)
+
+    monkeypatch.setattr(Relay, "_publish", publish_and_note)
+    count = await stage_large(db, queue)
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        await eventually(lambda: len(seen) == count)
+        await eventually(lambda: _is(unsent(db), 0))
+    for subject in range(3):
+        assert seen.of(f"ent-{subject}") == list(range(subject, count, 3))
+    assert sum(map(len, reads)) == count
+    assert max(map(len, reads)) > 1
+    assert all(len(read) == 1 or sum(read) <= outbox.READ_BYTES_MAX for read in reads)
+
+
+async def test_many_small_events_are_one_read(db: Database):
+    async with db.transaction() as conn:
+        await outbox.stage(
+            conn,
+            *(
+                Event("t", "/test", "ws-1", f"ent-{n}", {"text": incompressible(1_500, n)})
+                for n in range(outbox.BATCH_SIZE + 1)
+            ),
+        )
+        rows, more = await Relay(db, Bus("amqp://", "test", []), "/test")._read(conn)
+        assert (len(rows), more) == (outbox.BATCH_SIZE, True)
+
+
+async def test_stopping_tells_also_what_is_large(db: Database, bus: Bus, queue: Queue):
+    await stage_large(db, queue)
+    relay = Relay(db, bus, "/test")
+    relay.start()
+    await eventually(lambda: relay.leads)
+    await relay.stop()
+    assert await unsent(db) == 0
+
+
+async def test_no_pulse_before_the_last_of_the_large_events(db: Database, bus: Bus, queue: Queue):
+    pulse = f"{queue.name}.pulse"
+    heard: list[str] = []
+    up = asyncio.Event()
+    count = await stage_large(db, queue)
+    app = web.Application()
+    app[BUS] = bus
+    app[DATABASE] = db
+    app.cleanup_ctx.append(
+        subscribe(
+            f"{queue.name}.#",
+            lambda event: heard.append(event.type),
+            on_up=up.set,
+            on_down=up.clear,
+        )
+    )
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await up.wait()
+    async with relaying(db, bus, pulse=pulse):
+        await eventually(lambda: pulse in heard)
+    assert heard.index(pulse) == count
+    await runner.cleanup()
+
+
+async def test_a_transaction_that_commits_after_a_later_one_is_not_stepped_over(
+    db: Database, bus: Bus, queue: Queue
+):
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        async with db.transaction() as slow:
+            await outbox.stage(slow, news(queue, "slow"))
+            async with db.transaction() as fast:
+                await outbox.stage(fast, news(queue, "fast"))
+            await eventually(lambda: seen.of("fast"))
+        await eventually(lambda: seen.of("slow"))
+
+
+DYING_RELAY = """
+import asyncio, os, signal, sys
+from shared.messaging.connection import Bus
+from shared.messaging.publishing import Publisher
+from shared.messaging.outbox import Relay
+from shared.database import Database
+from shared.messaging.topology import Queue
+
+publish = Publisher.publish
+
+async def publish_and_die(self, *arguments, **options):
+    await publish(self, *arguments, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Publisher.publish = publish_and_die
+
+async def main():
+    bus = Bus(sys.argv[2], "dying", [Queue(sys.argv[3], (sys.argv[3] + ".#",))])
+    bus.start()
+    Relay(Database(sys.argv[1]), bus, "/test").start()
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_relay_killed_between_publish_and_delete_tells_twice_with_one_effect(
+    db: Database, bus: Bus, queue: Queue, amqp_url: str
+):
+    async with db.transaction() as conn:
+        await outbox.stage(conn, news(queue))
+    died = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", DYING_RELAY, db.url, amqp_url, queue.name],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=30,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert await unsent(db) == 1
+    assert await waiting(bus, queue) == 1
+    async with relaying(db, bus):
+        await eventually(lambda: _is(unsent(db), 0))
+    assert await waiting(bus, queue) == 2
+    async with consuming(db, bus, queue) as seen:
+        await eventually(lambda: _is(waiting(bus, queue), 0))
+        await eventually(lambda: seen)
+    assert (len(seen), await effects(db)) == (1, 1)
+
+
+async def test_one_relay_leads_and_another_takes_over(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    async with relaying(db, bus) as first, relaying(db, bus) as second:
+        await eventually(lambda: first.leads or second.leads)
+        await always(lambda: first.leads != second.leads, 0.3)
+        leader, heir = (first, second) if first.leads else (second, first)
+        await leader.stop()
+        await eventually(lambda: heir.leads)
+        async with consuming(db, bus, queue) as seen:
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            await eventually(lambda: seen)
+
+
+async def test_a_leader_that_loses_its_session_is_followed_by_another(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    async with relaying(db, bus) as first, relaying(db, bus) as second:
+        await eventually(lambda: first.leads or second.leads)
+        leader, heir = (first, second) if first.leads else (second, first)
+        ended = await db.fetchval(
+            """SELECT bool_and(pg_terminate_backend(pid))
+                 FROM pg_locks
+                WHERE locktype = 'advisory' AND granted
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+        )
+        assert ended
+        await eventually(lambda: heir.leads and not leader.leads)
+        async with consuming(db, bus, queue) as seen:
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            await eventually(lambda: seen)
+
+
+FREEZING_RELAY = """
+import asyncio, os, signal, sys
+from shared.messaging.connection import Bus
+from shared.messaging.publishing import Publisher
+from shared.messaging.outbox import Relay
+from shared.database import Database
+from shared.messaging.topology import Queue
+
+publish, published = Publisher.publish, 0
+
+async def publish_two_and_freeze(self, *arguments, **options):
+    global published
+    published += 1
+    outcome = await publish(self, *arguments, **options)
+    if published == 2:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return outcome
+
+Publisher.publish = publish_two_and_freeze
+
+async def main():
+    bus = Bus(sys.argv[2], "freezing", [Queue(sys.argv[3], (sys.argv[3] + ".#",))])
+    bus.start()
+    Relay(Database(sys.argv[1]), bus, "/test", lease_s=1).start()
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_leader_that_hangs_is_replaced_and_publishes_nothing_more_when_it_wakes(
+    db: Database, bus: Bus, queue: Queue, amqp_url: str, tmp_path: Path
+):
+    """It hangs in the middle of five events of one record, two of which the broker has."""
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, "ent-1", version) for version in range(1, 6)))
+    log = (tmp_path / "freezing.log").open("w+")
+    frozen = subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-c", FREEZING_RELAY, db.url, amqp_url, queue.name],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=log,
+        stderr=log,
+    )
+    try:
+        await eventually(lambda: process_state(frozen.pid) == "T", within_s=30)
+        async with relaying(db, bus, lease_s=1) as heir:
+            await eventually(lambda: heir.leads, within_s=30)
+            await eventually(lambda: _is(unsent(db), 0))
+            async with db.transaction() as conn:
+                await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(6, 9)))
+            heir.wake()
+            await eventually(lambda: _is(unsent(db), 0))
+            frozen.send_signal(signal.SIGCONT)
+            await eventually(
+                lambda: "session_interrupted" in Path(log.name).read_text(), within_s=30
+            )
+            assert heir.leads
+            assert await waiting(bus, queue) == 2 + 8
+            async with consuming(db, bus, queue) as seen:
+                await eventually(lambda: _is(waiting(bus, queue), 0))
+                await eventually(lambda: len(seen) == 8)
+    finally:
+        frozen.kill()
+        frozen.wait()
+        log.close()
+    assert seen.of("ent-1") == list(range(1, 9))
+
+
+def process_state(pid: int) -> str:
+    """As `ps` shows it: `T` is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def test_a_leader_whose_broker_is_slow_keeps_the_lead(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """What takes longer than the lease is no reason to end it while it is alive."""
+    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    publish = Publisher.publish
+
+    async def publish_late(self, *arguments, **options):
+        await asyncio.sleep(2)
+        return await publish(self, *arguments, **options)
+
+    monkeypatch.setattr(Publisher, "publish", publish_late)
+    async with relaying(db, bus, lease_s=1) as first:
+        await eventually(lambda: first.leads)
+        async with relaying(db, bus, lease_s=1) as second, consuming(db, bus, queue) as seen:
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            first.wake()
+            await eventually(lambda: seen)
+            await eventually(lambda: _is(unsent(db), 0))
+            assert first.leads
+            assert not second.leads
+
+
+async def test_a_process_that_measures_nothing_exports_no_measure(
+    db: Database, queue: Queue, tmp_path: Path
+):
+    """A 0 of an API process would hide what the worker's gauge shows."""
+    script = (
+        "from shared.messaging import outbox; from prometheus_client import generate_latest;"
+        "told = generate_latest().decode(); assert 'sigma_outbox_rows' not in told, told;"
+        "assert 'sigma_outbox_oldest' not in told, told"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)  # noqa: ASYNC221
+    bus = Bus("amqp://guest:guest@127.0.0.1:1/", "test", [queue])
+    bus.start()
+    async with relaying(db, bus):
+        await eventually(lambda: "sigma_outbox_rows 0.0" in generate_latest().decode())
+    await bus.stop()
+
+
+async def test_a_broker_that_is_away_costs_no_event(db: Database, queue: Queue, amqp_url: str):
+    """200 changes while it is away: every one succeeds, and each is told once in effect."""
+    async with Wire(amqp_url) as wire:
+        bus = Bus(wire.url, "test", [queue])
+        bus.start()
+        async with relaying(db, bus) as relay, consuming(db, bus, queue) as seen:
+            await eventually(lambda: relay.leads)
+            for version in range(1, 201):
+                if version == 20:
+                    wire.cut()
+                async with db.transaction() as conn:
+                    await outbox.stage(conn, news(queue, f"ent-{version % 10}", version))
+                relay.wake()
+            assert await unsent(db) >= 180
+            wire.mend()
+            await eventually(lambda: len(seen) >= 200, within_s=20)
+            await eventually(lambda: _is(unsent(db), 0))
+        await bus.stop()
+    assert sorted(event.version for event in seen) == list(range(1, 201))
+    assert await effects(db) == 200
+
+
+@pytest.mark.parametrize("call", ["open", "basic_publish"])
+async def test_a_relay_carries_on_when_the_client_library_cancels_it(
+    db: Database, bus: Bus, queue: Queue, call: str, monkeypatch: pytest.MonkeyPatch
+):
+    """As aiormq does with all that waits for a broker whose heartbeat failed."""
+    await bus.connection()
+    original = getattr(aiormq.Channel, call)
+    cancelled: list[str] = []
+
+    async def cancelled_once(*arguments, **options):
+        if not cancelled:
+            cancelled.append(call)
+            raise asyncio.CancelledError
+        return await original(*arguments, **options)
+
+    monkeypatch.setattr(aiormq.Channel, call, cancelled_once)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, "ent-1", version) for version in (1, 2, 3)))
+    async with relaying(db, bus):
+        await eventually(lambda: _is(unsent(db), 0))
+    assert cancelled
+    async with consuming(db, bus, queue) as seen:
+        await eventually(lambda: len(seen) == 3)
+    assert seen.of("ent-1") == [1, 2, 3]
+    await bus.ready()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before it leads", "while it leads"])
+async def test_a_broker_that_hangs_costs_no_event(
+    db: Database, queue: Queue, amqp_url: str, moment: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection, "HEARTBEAT_S", 1)
+    async with Wire(amqp_url) as wire:
+        bus = Bus(wire.url, "test", [queue])
+        bus.start()
+        await bus.connection()
+        if moment == "before it leads":
+            wire.hold()
+        async with relaying(db, bus) as relay:
+            if moment == "while it leads":
+                await eventually(lambda: relay.leads)
+                wire.hold()
+            async with db.transaction() as conn:
+                await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(1, 6)))
+            relay.wake()
+            await eventually(lambda: not bus.is_up, within_s=20)
+            wire.mend()
+            async with consuming(db, bus, queue) as seen:
+                await eventually(lambda: len(seen) == 5)
+            await eventually(lambda: _is(unsent(db), 0))
+        await bus.ready()
+        await bus.stop()
+    assert seen.of("ent-1") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("fault", ["cut", "hold"])
+async def test_a_database_that_is_away_or_silent_is_found_again(
+    db: Database, bus: Bus, queue: Queue, fault: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pool, "CLIENT_TIMEOUT_S", 0.3)
+    async with Wire(db.url) as wire:
+        frail = Database(wire.url)
+        async with relaying(frail, bus) as relay, consuming(db, bus, queue) as seen:
+            await eventually(lambda: relay.leads)
+            getattr(wire, fault)()
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue))
+            await eventually(lambda: not relay.leads)
+            wire.mend()
+            await eventually(lambda: seen)
+        await frail.close()
+
+
+@pytest.mark.slow
+async def test_a_broker_that_is_restarted_has_forgotten_nothing(db: Database, own_servers: Servers):
+    """What it confirmed it still has, and what it did not confirm comes afterwards.
+
+    Stopped in order, not killed: a quorum queue of RabbitMQ 3.10 that is killed within seconds of
+    being made may never find a leader again, and this one has just been made.
+    """
+    own = Queue("restarted", ("restarted.#",))
+    broker = own_servers.rabbit.private
+    assert broker is not None
+    bus = Bus(own_servers.rabbit.vhost(), "test", [own])
+    bus.start()
+    async with relaying(db, bus) as relay:
+        async with db.transaction() as conn:
+            await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100)))
+        await eventually(lambda: _is(unsent(db), 0))
+        await asyncio.to_thread(broker.stop)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100, 200)))
+        relay.wake()
+        await asyncio.to_thread(broker.start)
+        async with consuming(db, bus, own) as seen:
+            await eventually(lambda: len(seen) >= 200, within_s=30)
+    await bus.stop()
+    assert sorted(event.version for event in seen) == list(range(200))
+
+
+async def test_an_event_that_nobody_asked_for_does_not_hold_up_the_rest(
+    db: Database, bus: Bus, queue: Queue
+):
+    async with relaying(db, bus), consuming(db, bus, queue) as seen:
+        async with db.transaction() as conn:
+            await outbox.stage(
+                conn, Event("unheard.of", "/test", "ws-1", "ent-1", {}), news(queue, "after")
+            )
+        await eventually(lambda: seen)
+        await eventually(lambda: _is(unsent(db), 0))
+
+
+async def test_an_event_whose_queue_was_removed_is_kept_and_the_queue_made_again(
+    db: Database, bus: Bus, queue: Queue
+):
+    async with relaying(db, bus) as relay:
+        await eventually(lambda: relay.leads)
+        async with (await bus.connection()).channel() as channel:
+            await channel.queue_delete(queue.name)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue))
+        async with consuming(db, bus, queue) as seen:
+            await eventually(lambda: seen)
+        await eventually(lambda: _is(unsent(db), 0))
+
+
+async def test_stopping_tells_what_is_committed(db: Database, bus: Bus, queue: Queue):
+    relay = Relay(db, bus, "/test")
+    relay.start()
+    await eventually(lambda: relay.leads)
+    async with db.transaction() as conn:
+        await outbox.stage(conn, *(news(queue, f"ent-{n}") for n in range(1200)))
+    await relay.stop()
+    assert await unsent(db) == 0
+
+
+async def test_a_pulse_comes_after_everything_committed_before_its_time(
+    db: Database, bus: Bus, queue: Queue
+):
+    """Ten writers with transactions of random length; the listener hears events and pulses."""
+    pulse = f"{queue.name}.pulse"
+    heard: list[Event] = []
+    committed: dict[str, datetime] = {}
+    up = asyncio.Event()
+    app = web.Application()
+    app[BUS] = bus
+    app[DATABASE] = db
+    app.cleanup_ctx.append(
+        subscribe(f"{queue.name}.#", heard.append, on_up=up.set, on_down=up.clear)
+    )
+    app.cleanup_ctx.append(outbox.relay("/test", pulse=pulse))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await up.wait()
+    dice = random.Random(3)
+
+    async def write(writer: int) -> None:
+        for number in range(12):
+            event = news(queue, f"ent-{writer}", number)
+            async with db.transaction() as conn:
+                await outbox.stage(conn, event)
+                await asyncio.sleep(dice.uniform(0, 0.1))
+            committed[event.id] = datetime.now(UTC)
+            outbox.wake(app)
+
+    await asyncio.gather(*(write(writer) for writer in range(10)))
+    await eventually(lambda: len({event.id for event in heard}) > 120 and heard[-1].type == pulse)
+    await runner.cleanup()
+    pulses = [(place, event) for place, event in enumerate(heard) if event.type == pulse]
+    assert len(pulses) >= 3
+    for place, event in pulses:
+        before = {earlier.id for earlier in heard[:place]}
+        owed = {known for known, at in committed.items() if at < event.time}
+        assert owed <= before
+    assert set(committed) <= {event.id for event in heard}
+
+
+async def test_no_pulse_while_something_cannot_be_told(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    pulse = f"{queue.name}.pulse"
+    publish = Publisher.publish
+    refusing = True
+    pulses = 0
+
+    async def publish_or_refuse(self, event_type, message_id, document, **options):
+        nonlocal pulses
+        if event_type == pulse:
+            pulses += 1
+        elif refusing:
+            raise NotConfirmed("refused")
+        return await publish(self, event_type, message_id, document, **options)
+
+    monkeypatch.setattr(Publisher, "publish", publish_or_refuse)
+    async with relaying(db, bus, pulse=pulse):
+        await eventually(lambda: pulses)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, news(queue))
+        await asyncio.sleep(outbox.POLL_S * 2)
+        heard = pulses
+        await always(lambda: pulses == heard, 2 * outbox.PULSE_EVERY_S)
+        refusing = False
+        await eventually(lambda: pulses > heard)
+
+
+async def test_how_far_behind_it_is_can_be_read_without_a_broker(db: Database, queue: Queue):
+    bus = Bus("amqp://guest:guest@127.0.0.1:1/", "test", [queue])
+    bus.start()
+    await db.execute(
+        """INSERT INTO outbox (workspace_id, type, subject, event_id, document, staged_at)
+           SELECT 'ws-1', 't', 's', i::text, '{}', now() - interval '90 seconds'
+             FROM generate_series(1, 3) AS i"""
+    )
+    async with relaying(db, bus):
+        await eventually(lambda: outbox.OUTBOX_ROWS._value.get() == 3)
+        assert 90 <= outbox.OUTBOX_AGE._value.get() < 120
+    await bus.stop()
+
+
+async def test_it_is_measured_again_after_a_failure_that_nobody_foresaw(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(outbox, "MEASURE_EVERY_S", 0.02)
+    outbox.OUTBOX_ROWS.set(-1)
+    await db.execute("ALTER TABLE outbox RENAME TO elsewhere")
+    async with relaying(db, bus):
+        await eventually(lambda: "outbox_not_measured" in capsys.readouterr().out)
+        await db.execute("ALTER TABLE elsewhere RENAME TO outbox")
+        await eventually(lambda: outbox.OUTBOX_ROWS._value.get() == 0)
+
+
+@pytest.mark.parametrize(
+    ("binding", "routing_key", "taken"),
+    [
+        ("auth.#", "auth.role.created", True),
+        ("auth.#", "auth", True),
+        ("auth.role.*", "auth.role.created", True),
+        ("auth.role.*", "auth.user.created", False),
+        ("auth.role.*", "auth.role", False),
+        ("schema.created", "schema.created", True),
+        ("schema.created", "schema.attribute.created", False),
+        ("#.created", "schema.attribute.created", True),
+        ("*.created", "schema.attribute.created", False),
+    ],
+)
+def test_bindings_are_read_as_the_broker_reads_them(binding: str, routing_key: str, *, taken: bool):
+    assert topology.matches(binding, routing_key) is taken
+
+
+async def waiting(bus: Bus, queue: Queue) -> int | None:
+    async with (await bus.connection()).channel() as channel:
+        declared = await channel.declare_queue(queue.name, passive=True)
+        return declared.declaration_result.message_count
+
+
+async def _is(asked: Awaitable[object], expected: object) -> bool:
+    return await asked == expected

@@ -1,0 +1,123 @@
+"""Messages repeat little of what was sent, and every place that does so asks one function."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import Conflict, NotFound, truncated
+
+SERVICES = ("gateway", "auth_service", "records_service", "workflow_service", "shared")
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_value_is_told_by_its_first_hundred_characters():
+    assert truncated("x" * 100) == "x" * 100
+    assert truncated("x" * 101) == "x" * 100 + "…"
+    long = "x" * 5_000
+    for one in (NotFound.of("Entity", long), Conflict.taken("Role", long)):
+        assert long[:101] not in one.message
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_message_cuts_what_it_repeats_by_itself(service: str):
+    cuts = re.compile(r"\{[^{}]*\[:\w+\][^{}]*\}'")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted((ROOT / service).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if cuts.search(line) and "method[:32]" not in line
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_message_is_made_of_a_representation_of_pythons(service: str):
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted((ROOT / service).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if "!r}" in line and "not an event" not in line
+    ]
+    assert found == []
+
+
+# What stands in quotes in a text is cut by `truncated`, or is one of these: made of a name in the
+# code, or of what was cut before.
+ASKING = ("truncated", "shown", "_label")
+BOUNDED = {
+    "auth_service/roles/grants.py": {"ADMIN_ROLE", "field", "right", "word"},
+    "auth_service/sessions/handlers.py": {"name"},
+    "records_service/attributes/commands.py": {"fixed[0]", "of_values[0]", "pointer[1:]"},
+    "records_service/attributes/definition.py": {
+        "field",
+        "guard.operator.value",
+        "kind.value",
+        "name",
+    },
+    "records_service/attributes/guards.py": {"expected[0]", "js_type(value)"},
+    "records_service/dimensions/commands.py": {"draft.id"},
+    "records_service/option_lists/hierarchy.py": {"parent"},
+    "records_service/writes/changes.py": {"alias"},
+    "records_service/transitions/decisions.py": {"start"},
+    "records_service/values/validation.py": {
+        "alias",
+        "expected",
+        "js_type(value)",
+        "name",
+        "self._alias",
+        "told_pattern",
+    },
+    "gateway/routes.py": {"method[:32]"},
+    "shared/ids.py": {"ID_PATTERN", "field"},
+    "shared/http/requests.py": {"name"},
+    "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
+    "workflow_service/workflows/gates.py": {"start", "target"},
+    "workflow_service/workflows/validation.py": {"dotted"},
+}
+# For operators and for PostgreSQL, not for who sent a request.
+NO_MESSAGES = (
+    "auth_service/administration.py",
+    "auth_service/sessions/commands.py",
+    "gateway/config.py",
+    "shared/identity/signed.py",
+    "shared/database/migrations.py",
+    "shared/messaging/outbox.py",
+    "shared/database/schema_version.py",
+    "shared/database/sizes.py",
+    "shared/identity/tokens.py",
+)
+
+
+def quoted(text: ast.JoinedStr) -> Iterator[str]:
+    """The expressions that stand in quotes in an f-string."""
+    before = ""
+    for part in text.values:
+        if isinstance(part, ast.FormattedValue):
+            if before.endswith("'"):
+                yield ast.unparse(part.value)
+            before = ""
+        elif isinstance(part, ast.Constant):
+            before = str(part.value)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_name_in_quotes_is_cut(service: str):
+    found = []
+    for path in sorted((ROOT / service).rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        if name in NO_MESSAGES:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                found += [
+                    f"{name}:{node.lineno}: {expression}"
+                    for expression in quoted(node)
+                    if expression.partition("(")[0] not in ASKING
+                    and expression not in BOUNDED.get(name, ())
+                ]
+    assert found == []
