@@ -12,9 +12,9 @@ from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.permissions.rules import Role
 from records_service.values.completeness import is_empty
 from records_service.values.equality import same
+from records_service.values.faults import Faults, Place, pointer
 from records_service.values.relations import NOTHING_LOOKED_FOR, Related
 from records_service.values.scopes import Entries, Entry, Scope, Values, scope_key
-from records_service.values.validation import Faults, Place, pointer
 from records_service.workflow_copies.model import State
 from shared.errors import NotFound, PermissionDenied, ValidationError, Violation, truncated
 

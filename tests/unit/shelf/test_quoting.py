@@ -64,14 +64,14 @@ BOUNDED = {
     "records_service/option_lists/hierarchy.py": {"parent"},
     "records_service/writes/changes.py": {"alias"},
     "records_service/transitions/decisions.py": {"start"},
-    "records_service/values/validation.py": {
+    "records_service/values/types.py": {
         "alias",
         "expected",
         "js_type(value)",
         "name",
-        "self._alias",
-        "told_pattern",
+        "shown_pattern",
     },
+    "records_service/values/validation.py": {"self._alias"},
     "gateway/routes.py": {"method[:32]"},
     "shared/ids.py": {"ID_PATTERN", "field"},
     "shared/http/requests.py": {"name"},
