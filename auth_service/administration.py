@@ -275,8 +275,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m auth_service admin",
         description="Manage workspaces and users. Reads SIGMA_DATABASE_URL: the database of"
         " auth_service, which need not run.",
-        epilog="Exit codes: 0 done, 1 failed, 2 usage error, 3 exists already"
-        " (an e-mail address that another user has is 1).",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage error, 3 exists already.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 

@@ -20,7 +20,7 @@ from shared.process.launch import Role
 from workflow_service.clients import AUTH, NEIGHBOUR_SLOTS, RECORDS, SIGNER
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react
-from workflow_service.reconciliation import comparing
+from workflow_service.reconciliation import reconciliation
 from workflow_service.workflows import handlers
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 from workflow_service.workflows.definitions import DEFINITIONS, Definitions
@@ -35,7 +35,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     working = [
         outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, react, first=hold_ids),
-        comparing(config),
+        reconciliation(config),
     ]
     app = new_service(
         config,

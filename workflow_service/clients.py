@@ -15,30 +15,18 @@ from shared.http.client import Upstream
 from shared.identity import IdentitySigner
 from shared.process.keyed_semaphore import KeyedSemaphore
 from workflow_service.references.store import Reference
+from workflow_service.retirements.model import Retirement
 
 NAMES_ASKED_MAX: Final = 10_000
 RETRY_AFTER_S: Final = 2
 
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
-NEIGHBOUR_SLOTS: Final = web.AppKey("askers", KeyedSemaphore)
+NEIGHBOUR_SLOTS: Final = web.AppKey("neighbour_slots", KeyedSemaphore)
 """Places for those that hold a connection while another service answers, or wait for those. When it
 hangs they wait for as long as `shared.http.client` does, and the other connections serve everybody
 else."""
 SIGNER: Final = web.AppKey("signer", IdentitySigner)
-
-
-@dataclass(frozen=True, slots=True)
-class Retirement:
-    """States that records_service holds back for `version` of a workflow.
-
-    `checked_at` is its mark of this very claim, to be given back as it came.
-    """
-
-    workspace_id: str
-    workflow_id: str
-    version: int
-    checked_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +57,14 @@ class Clients:
 
         A later deletion of a claimed role asks this service first.
         """
-        told = await self._request.app[AUTH].request(
+        answer = await self._request.app[AUTH].request(
             "POST",
             "/internal/roles/missing",
             json={"ids": role_ids},
             call=call_of(self._request),
             reads=True,
         )
-        missing: list[str] = told["missing"]
+        missing: list[str] = answer["missing"]
         return missing
 
     async def meaning(
@@ -101,7 +89,7 @@ class Clients:
                 f" lists together, got {len(names)}",
             )
         try:
-            told = await self._request.app[RECORDS].request(
+            answer = await self._request.app[RECORDS].request(
                 "POST",
                 "/internal/names",
                 json={"attributes": names}
@@ -112,14 +100,14 @@ class Clients:
         except (ServiceUnavailable, UpstreamTimeout):
             # Nothing was stored, so it may be sent again, also where the question came too late.
             raise _unresolved() from None
-        if restricted and "unreadable" not in told:
+        if restricted and "unreadable" not in answer:
             # An older records_service cannot tell yet.
             raise _unresolved()
         return Meaning(
-            told["attributes"],
-            told.get("modelVersion", 0),
-            told.get("unreadable", ()),
-            told.get("unreadableRequired", ()),
+            answer["attributes"],
+            answer.get("modelVersion", 0),
+            answer.get("unreadable", ()),
+            answer.get("unreadableRequired", ()),
         )
 
     async def retire_states(self, workflow_id: str, state_ids: Sequence[str], version: int) -> None:
@@ -136,13 +124,13 @@ class Clients:
 
     async def binds(self, workflow_id: str) -> bool:
         """Whether a schema is bound to the workflow, including schema saves in progress."""
-        told = await self._request.app[RECORDS].request(
+        answer = await self._request.app[RECORDS].request(
             "POST",
             f"/internal/workflows/{workflow_id}/binds",
             call=call_of(self._request),
             reads=True,
         )
-        bound: bool = told["bound"]
+        bound: bool = answer["bound"]
         return bound
 
     async def reinstate_states(self, workflow_id: str) -> None:
@@ -167,7 +155,7 @@ async def stale_references(
         (reference.workspace_id, reference.schema_id, reference.workflow_id): reference
         for reference in references
     }
-    told = await app[RECORDS].request(
+    answer = await app[RECORDS].request(
         "POST",
         "/internal/workflow-references/check",
         json={
@@ -181,13 +169,13 @@ async def stale_references(
     )
     return [
         asked[stale["workspaceId"], stale["schemaId"], stale["workflowId"]]
-        for stale in told["stale"]
+        for stale in answer["stale"]
     ]
 
 
 async def claim_retirements(app: web.Application, after_s: float, limit: int) -> list[Retirement]:
-    """States retired long ago, of any workspace; nobody is told of the same ones for as long."""
-    told = await app[RECORDS].request(
+    """States retired long ago, of any workspace; nobody is answer of the same ones for as long."""
+    answer = await app[RECORDS].request(
         "POST",
         "/internal/retirements/claim",
         json={"afterSeconds": after_s, "limit": limit},
@@ -195,13 +183,13 @@ async def claim_retirements(app: web.Application, after_s: float, limit: int) ->
     )
     return [
         Retirement(one["workspaceId"], one["workflowId"], one["version"], one["checkedAt"])
-        for one in told["retirements"]
+        for one in answer["retirements"]
     ]
 
 
 async def reinstate_retirement(app: web.Application, retirement: Retirement) -> bool:
     """The revision is dead. False when its states were readmitted, or retired anew, before."""
-    told = await app[RECORDS].request(
+    answer = await app[RECORDS].request(
         "POST",
         "/internal/retirements/readmit",
         json={
@@ -212,5 +200,5 @@ async def reinstate_retirement(app: web.Application, retirement: Retirement) -> 
         },
         identity_token=app[SIGNER].sign_service(),
     )
-    readmitted: bool = told["readmitted"]
+    readmitted: bool = answer["readmitted"]
     return readmitted

@@ -24,8 +24,7 @@ from shared.messaging import outbox
 
 routes = Routes(
     tag="API keys",
-    about="Credentials for programs. Only users with the role `role-admin` can manage them."
-    " A key may do what its `permissions` list; roles do not apply to it.",
+    about="Credentials for programs. Only users with the role `role-admin` can manage them.",
     examples={"id": "apikey-sync-prod"},
     parameters={"id": "Id of the API key."},
 )

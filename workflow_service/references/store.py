@@ -24,7 +24,6 @@ from dataclasses import dataclass
 
 from shared.database import Conn, Record, translated
 from shared.errors import NotFound
-from workflow_service.workflows.store import KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Reference:
 
 async def register(conn: Conn, workspace_id: str, schema_id: str, workflow_id: str) -> None:
     """A schema is about to be saved with this workflow; `NotFound` when there is none."""
-    with translated({"workflow_is_referenced": lambda _: NotFound.of(KIND, workflow_id)}):
+    with translated({"workflow_is_referenced": lambda _: NotFound.of("Workflow", workflow_id)}):
         await conn.execute(
             """INSERT INTO workflow_references AS known
                       (workspace_id, workflow_id, schema_id, pending, checked_at)

@@ -85,8 +85,6 @@ async def test_a_browser_is_led_from_the_address_to_the_page(world: World):
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     led = await world.caller(Accept=browser).get("/")
     assert (led.status, led.headers["Location"]) == (302, "/docs")
-    led = await world.caller().get("/docs/")
-    assert (led.status, led.headers["Location"]) == (302, "/docs")
     for accept in ("*/*", "application/json", "text/html;q=0"):
         unknown = await world.caller(Accept=accept).get("/")
         assert unknown.told == error(401, "UNAUTHORIZED", "Missing authentication")

@@ -15,10 +15,10 @@ from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller, error
 from tests.kit.workspace import workflow_body
-from workflow_service import reconciliation
 from workflow_service.app import create_app
 from workflow_service.config import Config
 from workflow_service.reactions import react
+from workflow_service.references import reconciliation
 
 WORKSPACE = "ws-test"
 IN_USE = error(409, "CONFLICT", "Workflow 'wf-a' is in use and cannot be deleted")
@@ -109,7 +109,7 @@ async def compare(service: RunningService) -> int:
     await service.database.execute(
         "UPDATE workflow_references SET checked_at = checked_at - interval '1 day'"
     )
-    return await reconciliation.compare(service.app, service.config)
+    return await reconciliation.release_stale(service.app, service.config)
 
 
 async def test_registering_answers_the_definition(admin: Caller):
@@ -344,7 +344,7 @@ async def test_the_comparison_leaves_young_references_alone(
     service: RunningService, admin: Caller, schemas: Schemas
 ):
     await refer(admin)
-    assert await reconciliation.compare(service.app, service.config) == 0
+    assert await reconciliation.release_stale(service.app, service.config) == 0
     assert schemas.asked == []
     assert await references(service) == [("wf-a", 1, None)]
 
@@ -357,7 +357,7 @@ async def test_confirmed_references_are_compared_less_often(
     await service.database.execute(
         "UPDATE workflow_references SET checked_at = checked_at - interval '5 minutes'"
     )
-    await reconciliation.compare(service.app, service.config)
+    await reconciliation.release_stale(service.app, service.config)
     assert schemas.asked == []
     # An event was lost, for whatever reason: it does not keep the workflow for ever.
     assert await compare(service) == 1
@@ -392,7 +392,7 @@ async def test_two_workers_compare_each_reference_once(
         "UPDATE workflow_references SET checked_at = checked_at - interval '1 day'"
     )
     dropped = await asyncio.gather(
-        *(reconciliation.compare(service.app, service.config) for _ in range(2))
+        *(reconciliation.release_stale(service.app, service.config) for _ in range(2))
     )
     assert sum(dropped) == 10
     asked = [name for batch in schemas.asked for name in batch]

@@ -19,10 +19,10 @@ from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller
 from tests.kit.workspace import workflow_body
 from tests.service.records.model_world import schema
-from workflow_service import reconciliation
 from workflow_service.app import create_app
 from workflow_service.clients import Clients
 from workflow_service.config import Config
+from workflow_service.retirements import reconciliation
 
 WORKFLOW = "wf-life"
 
