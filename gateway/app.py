@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 from aiohttp import hdrs, web
 
-from gateway.answer_headers import AnswerHeaders
 from gateway.authenticate import Authenticator, ask_auth_service
 from gateway.config import GatewayConfig
 from gateway.description import HTML, PAGE, description_routes
-from gateway.fairness import FairSlots, Party, stranger
+from gateway.fairness import CallerKey, FairSlots, anonymous
 from gateway.forward import Body, forward
 from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
 from gateway.peers import peer_of
+from gateway.response_headers import ResponseHeaders
 from gateway.routes import (
-    Asks,
+    PermissionClass,
     Prefix,
     Service,
     check_method,
@@ -65,17 +65,17 @@ OPEN_REQUESTS_MAX = 64
 """How many requests without a credential are under way at once; as many may wait."""
 
 
-class Gate:
+class Gateway:
     """Everything one request needs on its way through."""
 
     def __init__(self, config: GatewayConfig) -> None:
         signer = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
         self.config = config
-        self.answer_headers = AnswerHeaders(
+        self.response_headers = ResponseHeaders(
             origins=config.cors_origins, explained=config.docs_enabled
         )
         self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
-        self.limiter = RateLimiter.of(config)
+        self.limiter = RateLimiter.from_config(config)
         self.identities = Identities(ask_auth_service(self._question), signer)
         self.pools = {
             service: UpstreamPool(
@@ -116,10 +116,10 @@ class Gate:
         for pool in self.pools.values():
             await pool.close()
 
-    async def pass_on(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """One request: address, caller, rate, permission, and the way there and back."""
         deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
-        preflight = self.answer_headers.preflight(request)
+        preflight = self.response_headers.preflight(request)
         if preflight is not None:
             return preflight
         path, query = split_target(request.raw_path)
@@ -131,19 +131,21 @@ class Gate:
                 return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
         else:
             call.route = prefix.name
-            if prefix.asks is Asks.NOTHING:
+            if prefix.permission_class is PermissionClass.OPEN:
                 check_method(request.method)
                 call.upstream = str(prefix.service)
-                return await self._forward(request, prefix, path + query, deadline, stranger(peer))
+                return await self._forward(request, prefix, path + query, deadline, anonymous(peer))
         caller = await self._caller(request, deadline, peer)
         call.caller = caller.identity
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
             prefix = self._admitted(caller.identity, request.method, path, prefix)
-            party = caller.party(peer)
+            caller_key = caller.caller_key(peer)
             # Not a member of an enumeration, whose value costs the access log 2 microseconds.
             call.upstream = str(prefix.service)
-            return await self._forward(request, prefix, path + query, deadline, party, caller, rate)
+            return await self._forward(
+                request, prefix, path + query, deadline, caller_key, caller, rate
+            )
         except ApiError as error:
             error.headers.update(rate)
             raise
@@ -154,7 +156,7 @@ class Gate:
         prefix: Prefix,
         target: str,
         deadline: float,
-        party: Party,
+        caller_key: CallerKey,
         caller: Caller | None = None,
         more_headers: Mapping[str, str] | None = None,
     ) -> web.StreamResponse:
@@ -162,7 +164,7 @@ class Gate:
         framing, content = await Body(request, min(prefix.body_bytes_max or limit, limit)).ready()
         if caller is None:
             # Only now: a body that comes slowly holds no slot.
-            await self.open_requests.take(party, deadline)
+            await self.open_requests.take(caller_key, deadline)
         try:
             return await forward(
                 request,
@@ -174,7 +176,7 @@ class Gate:
                 request_id=request_id_of(request),
                 deadline=deadline,
                 identity_token=None if caller is None else caller.token(time.monotonic()),
-                party=party,
+                caller_key=caller_key,
                 more_headers=more_headers or {},
             )
         except (ServiceUnavailable, UpstreamTimeout) as error:
@@ -182,15 +184,15 @@ class Gate:
             raise
         finally:
             if caller is None:
-                self.open_requests.give_back(party)
+                self.open_requests.give_back(caller_key)
 
     async def _caller(self, request: web.Request, deadline: float, peer: str) -> Caller:
         credential = self.authenticator.credential(request)
-        caller = self.identities.kept(credential)
+        caller = self.identities.cached(credential)
         if caller is None:
             try:
                 async with asyncio.timeout_at(deadline):
-                    caller = await self.identities.of(credential, request, peer)
+                    caller = await self.identities.resolve(credential, request, peer)
             except TimeoutError:
                 raise UpstreamTimeout from None
         return caller
@@ -201,7 +203,7 @@ class Gate:
         if prefix is None:
             raise NotFound(f"Route {shown(path)} not found")
         check_method(method)
-        if prefix.asks is Asks.KEYS:
+        if prefix.permission_class is PermissionClass.USERS_ONLY:
             identity.require_user()
         permission = permission_for(method, path, prefix)
         if permission is not None:
@@ -218,7 +220,7 @@ def _body_bound(request: web.Request) -> int | None:
     return None if prefix is None else prefix.body_bytes_max
 
 
-GATE = web.AppKey("gate", Gate)
+GATEWAY_KEY = web.AppKey("gateway", Gateway)
 
 
 class Health(Shape):
@@ -241,7 +243,7 @@ async def get_health(_request: web.Request) -> web.StreamResponse:
 
 
 async def _only_read(request: web.Request) -> web.StreamResponse:
-    preflight = request.app[GATE].answer_headers.preflight(request)
+    preflight = request.app[GATEWAY_KEY].response_headers.preflight(request)
     if preflight is not None:
         return preflight
     raise MethodNotAllowed("Only GET and HEAD are allowed here", headers={"Allow": "GET, HEAD"})
@@ -270,11 +272,11 @@ def _nothing_else(table: Routes) -> Routes:
 def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
     """Contexts open from first to last; what a request needs is there before the first one."""
     del role  # The gateway has one.
-    gate = Gate(config)
+    gateway = Gateway(config)
     answered_here = [health, description_routes()] if config.docs_enabled else [health]
     contexts: list[Context] = [
         upstream(AUTH, config.auth_url, Service.AUTH),
-        gate.opened,
+        gateway.opened,
         rabbitmq(config, GATEWAY),
         neighbours(
             Neighbour("SIGMA_AUTH_URL", config.auth_url, Service.AUTH),
@@ -283,13 +285,13 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
         ),
         subscribe(
             GATEWAY_BINDING,
-            gate.identities.hear,
-            on_up=gate.identities.connected,
-            on_down=gate.identities.disconnected,
+            gateway.identities.on_event,
+            on_up=gateway.identities.connected,
+            on_down=gateway.identities.disconnected,
         ),
     ]
     everything_else = Routes(tag="")
-    everything_else.catch_all(body_bound=_body_bound)(gate.pass_on)
+    everything_else.catch_all(body_bound=_body_bound)(gateway.handle)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
     # Behind a proxy all connections come from one address, and it is the proxy's to share them out.
     limits = Limits(
@@ -298,7 +300,7 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
         connections_shared=config.trusted_hops == 0,
     )
     app = new_service(
-        config, tables, contexts, limits=limits, complete=gate.answer_headers.complete
+        config, tables, contexts, limits=limits, complete=gateway.response_headers.complete
     )
-    app[GATE] = gate
+    app[GATEWAY_KEY] = gateway
     return app

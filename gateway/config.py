@@ -10,7 +10,7 @@ from limits import parse
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from gateway.answer_headers import ANY_ORIGIN
+from gateway.response_headers import ANY_ORIGIN
 from shared.identity import GATEWAY, IdentitySigner
 from shared.identity.tokens import TokenKeys
 from shared.process.config import Port, ServiceConfig

@@ -30,7 +30,7 @@ _MANY_CALLERS: Final = 3
 _MANY_WORKSPACES: Final = 7
 
 
-class Party(NamedTuple):
+class CallerKey(NamedTuple):
     """Whose request it is. Without a workspace nobody said: then the address stands for them."""
 
     workspace: str
@@ -47,9 +47,9 @@ class Party(NamedTuple):
         return (*shares, (self.peer, _MANY_WORKSPACES)) if self.peer else shares
 
 
-def stranger(peer: str) -> Party:
+def anonymous(peer: str) -> CallerKey:
     """Somebody of whom only the address is known."""
-    return Party("", "", "", peer)
+    return CallerKey("", "", "", peer)
 
 
 class _Slots:
@@ -59,18 +59,18 @@ class _Slots:
         self._free = number
         self._held: Counter[Hashable] = Counter()
 
-    def take(self, party: Party) -> bool:
+    def take(self, caller_key: CallerKey) -> bool:
         """Whether there was a slot for it."""
-        shares = party.shares()
+        shares = caller_key.shares()
         if any(self._held[name] >= times * self._free for name, times in shares):
             return False
         self._free -= 1
         self._held.update(name for name, _ in shares)
         return True
 
-    def give_back(self, party: Party) -> None:
+    def give_back(self, caller_key: CallerKey) -> None:
         self._free += 1
-        for name, _ in party.shares():
+        for name, _ in caller_key.shares():
             self._held[name] -= 1
             if not self._held[name]:
                 del self._held[name]
@@ -87,46 +87,46 @@ class FairSlots:
         self._line = _Slots(line)
         self._refusal = refusal
         self._wait_s = wait_s
-        self._waiting: dict[asyncio.Future[None], Party] = {}
+        self._waiting: dict[asyncio.Future[None], CallerKey] = {}
 
     @asynccontextmanager
-    async def slot(self, party: Party, deadline: float) -> AsyncIterator[None]:
+    async def slot(self, caller_key: CallerKey, deadline: float) -> AsyncIterator[None]:
         """Hold a slot meanwhile. Raises as `take` does."""
-        await self.take(party, deadline)
+        await self.take(caller_key, deadline)
         try:
             yield
         finally:
-            self.give_back(party)
+            self.give_back(caller_key)
 
-    async def take(self, party: Party, deadline: float) -> None:
+    async def take(self, caller_key: CallerKey, deadline: float) -> None:
         """Take a slot, to be given back. `ServiceUnavailable` where none comes free soon.
 
         `deadline` is a time of the event loop.
         """
-        if self._slots.take(party):
+        if self._slots.take(caller_key):
             return
-        if not self._line.take(party):
+        if not self._line.take(caller_key):
             raise self._refused()
         loop = asyncio.get_running_loop()
         slot: asyncio.Future[None] = loop.create_future()
-        self._waiting[slot] = party
+        self._waiting[slot] = caller_key
         try:
             async with asyncio.timeout_at(min(deadline, loop.time() + self._wait_s)):
                 await slot
         except BaseException as error:
             if slot.done() and not slot.cancelled():
                 # It was given one and leaves all the same.
-                self.give_back(party)
+                self.give_back(caller_key)
             if isinstance(error, TimeoutError):
                 raise self._refused() from None
             raise
         finally:
             del self._waiting[slot]
-            self._line.give_back(party)
+            self._line.give_back(caller_key)
 
-    def give_back(self, party: Party) -> None:
+    def give_back(self, caller_key: CallerKey) -> None:
         """Give a slot back: to the first in line whose share it fits."""
-        self._slots.give_back(party)
+        self._slots.give_back(caller_key)
         for slot, waiting in self._waiting.items():
             if not slot.done() and self._slots.take(waiting):
                 slot.set_result(None)

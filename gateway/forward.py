@@ -22,8 +22,8 @@ import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.fairness import Party
-from gateway.upstream.pool import Answer, BodySource, UpstreamPool
+from gateway.fairness import CallerKey
+from gateway.upstream.pool import BodySource, UpstreamPool, UpstreamResponse
 from shared.errors import (
     ApiError,
     PayloadTooLarge,
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 # A request's body up to this size is handed over in one piece.
 WHOLE_BODY_BYTES_MAX: Final = 1 << 16
 # An answer up to this size, too: a usual page of a list needs no place among the large ones.
-WHOLE_ANSWER_BYTES_MAX: Final = 1 << 18
+WHOLE_RESPONSE_BYTES_MAX: Final = 1 << 18
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # How long a reader may take nothing of a large answer that waits for it, which is also how far it
@@ -213,7 +213,7 @@ async def forward(
     request_id: str,
     deadline: float,
     identity_token: str | None,
-    party: Party,
+    caller_key: CallerKey,
     more_headers: Mapping[str, str],
 ) -> web.StreamResponse:
     """Ask the service and answer what it answers.
@@ -234,7 +234,7 @@ async def forward(
             request_id=request_id,
             deadline_ms=max(1, int(left_s * 1000)),
             identity_token=identity_token,
-            peer=party.peer,
+            peer=caller_key.peer,
             trace=trace,
         )
         # A change that was made would be told wrongly the second time: a record that was deleted
@@ -248,13 +248,13 @@ async def forward(
                 deadline=deadline,
                 replayable=replayable,
                 bodyless=bodyless,
-                workspace_id=party.workspace,
+                workspace_id=caller_key.workspace,
             )
         else:
             answer = await pool.send_streaming(
                 head,
                 content,
-                party,
+                caller_key,
                 deadline=deadline,
                 replayable=replayable,
                 bodyless=bodyless,
@@ -264,27 +264,27 @@ async def forward(
         answer.close()
         log.error("service_refuses_this_gateway", service=service)
         raise ServiceUnavailable
-    return await _answer(request, answer, deadline, party, more_headers)
+    return await _respond(request, answer, deadline, caller_key, more_headers)
 
 
-async def _answer(
+async def _respond(
     request: web.Request,
-    answer: Answer,
+    answer: UpstreamResponse,
     deadline: float,
-    party: Party,
+    caller_key: CallerKey,
     more_headers: Mapping[str, str],
 ) -> web.StreamResponse:
-    headers = _returned(answer)
+    headers = _response_headers(answer)
     headers.update(more_headers)
     length = _length_of(answer)
     if answer.whole:
         payload = answer.take()
-    elif length is not None and length <= WHOLE_ANSWER_BYTES_MAX:
+    elif length is not None and length <= WHOLE_RESPONSE_BYTES_MAX:
         payload = await answer.read(deadline)
     else:
         # As long as the head is not out, it can still be told that there is no room.
         try:
-            await answer.keep(party, deadline)
+            await answer.hold_slot(caller_key, deadline)
         except ServiceUnavailable as error:
             if request.method in _READS or answer.status >= ValidationError.status:
                 raise
@@ -303,7 +303,7 @@ async def _answer(
     )
 
 
-def _returned(answer: Answer) -> CIMultiDict[str]:
+def _response_headers(answer: UpstreamResponse) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict()
     dropped: frozenset[str] = _NOT_RETURNED
     if hdrs.CONNECTION in answer.headers:
@@ -316,19 +316,19 @@ def _returned(answer: Answer) -> CIMultiDict[str]:
     return headers
 
 
-def _length_of(answer: Answer) -> int | None:
+def _length_of(answer: UpstreamResponse) -> int | None:
     told = answer.headers.get(hdrs.CONTENT_LENGTH)
     return int(told) if told is not None and told.isascii() and told.isdigit() else None
 
 
 async def _stream(
-    request: web.Request, answer: Answer, headers: CIMultiDict[str], length: int | None
+    request: web.Request, answer: UpstreamResponse, headers: CIMultiDict[str], length: int | None
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     response.content_length = length
     try:
         await response.prepare(request)
-        await _hand_over(request, answer, response)
+        await _copy_body(request, answer, response)
         await response.write_eof()
     except (ApiError, OSError, TimeoutError) as error:
         answer.close()
@@ -341,7 +341,9 @@ async def _stream(
     return response
 
 
-async def _hand_over(request: web.Request, answer: Answer, response: web.StreamResponse) -> None:
+async def _copy_body(
+    request: web.Request, answer: UpstreamResponse, response: web.StreamResponse
+) -> None:
     """Pass the body on; `TimeoutError` when the reader, not the service, is too slow."""
     if request.transport is not None:
         readers: socket.socket = request.transport.get_extra_info("socket")

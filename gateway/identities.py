@@ -32,7 +32,7 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import Counter
 
-from gateway.fairness import FairSlots, Party, stranger
+from gateway.fairness import CallerKey, FairSlots, anonymous
 from shared.errors import ApiError, ServiceUnavailable, Unauthorized
 from shared.events import AUTH_PULSE, Event
 from shared.identity import Identity, IdentitySigner
@@ -42,19 +42,19 @@ LOOKUPS = Counter(
 )
 EVICTIONS = Counter("sigma_identity_evictions_total", "Events that invalidated cached identities")
 
-LIFE_WITH_PULSE_S: Final = 30.0
-LIFE_WITHOUT_PULSE_S: Final = 0.5
+TTL_WITH_PULSE_S: Final = 30.0
+TTL_WITHOUT_PULSE_S: Final = 0.5
 PULSE_SILENCE_S: Final = 0.5
-REFUSAL_LIFE_S: Final = 5.0
+REFUSAL_TTL_S: Final = 5.0
 # An identity is signed for 60 s; used for half of that, it never expires on its way.
 TOKEN_REUSE_S: Final = 30.0
 
-KEPT_MAX: Final = 20_000
-REFUSALS_KEPT_MAX: Final = 20_000
+CACHED_MAX: Final = 20_000
+REFUSALS_CACHED_MAX: Final = 20_000
 LOOKUPS_AT_ONCE_MAX: Final = 16
 LOOKUPS_WAITING_MAX: Final = 1_000
-STRANGERS_AT_ONCE_MAX: Final = 8
-STRANGERS_WAITING_MAX: Final = 200
+NEW_KEYS_AT_ONCE_MAX: Final = 8
+NEW_KEYS_WAITING_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +89,16 @@ class Caller:
     _signer: IdentitySigner = field(repr=False)
     _token: str = field(default="", repr=False)
     _token_until: float = 0.0
-    _party: Party | None = None
+    _caller_key: CallerKey | None = None
 
-    def party(self, peer: str) -> Party:
-        """The party under which large answers and uploads are counted."""
-        party = self._party
-        if party is None or party.peer != peer:
+    def caller_key(self, peer: str) -> CallerKey:
+        """The key under which large answers and uploads are counted."""
+        caller_key = self._caller_key
+        if caller_key is None or caller_key.peer != peer:
             identity = self.identity
-            party = Party(identity.workspace_id, identity.kind, identity.id, peer)
-            self._party = party
-        return party
+            caller_key = CallerKey(identity.workspace_id, identity.kind, identity.id, peer)
+            self._caller_key = caller_key
+        return caller_key
 
     def token(self, now: float) -> str:
         """The signed identity, good for at least another half of its life."""
@@ -114,7 +114,7 @@ class _Refusal:
     asked_at: float
 
 
-class _Lane(AbstractAsyncContextManager[None]):
+class Bulkhead(AbstractAsyncContextManager[None]):
     """Bulkhead: at most N concurrent look-ups and M queued; further callers get 503."""
 
     def __init__(self, at_once_max: int, waiting_max: int) -> None:
@@ -159,31 +159,31 @@ class Identities:
         self._refusals: OrderedDict[Credential, _Refusal] = OrderedDict()
         # The question under way about a credential, for those who may share its answer; and all
         # that are under way.
-        self._flights: dict[Credential, asyncio.Task[Caller]] = {}
+        self._in_flight: dict[Credential, asyncio.Task[Caller]] = {}
         self._running: set[asyncio.Task[Caller]] = set()
-        self._lane = _Lane(LOOKUPS_AT_ONCE_MAX, LOOKUPS_WAITING_MAX)
-        self._strangers = FairSlots(
-            STRANGERS_AT_ONCE_MAX,
-            STRANGERS_WAITING_MAX,
+        self._bulkhead = Bulkhead(LOOKUPS_AT_ONCE_MAX, LOOKUPS_WAITING_MAX)
+        self._new_keys = FairSlots(
+            NEW_KEYS_AT_ONCE_MAX,
+            NEW_KEYS_WAITING_MAX,
             "Too many API keys are being used for the first time at once",
         )
         self._pulse_at = _NEVER
         # Counts evictions: an answer is kept only if none happened since it was asked for.
         self._generation = 0
 
-    def kept(self, credential: Credential) -> Caller | None:
+    def cached(self, credential: Credential) -> Caller | None:
         """Who this is, if that is known and still counts; raises a refusal that still counts."""
         now = self._now()
-        life_s = self._life_s(now)
+        ttl_s = self._ttl_s(now)
         caller = self._callers.get(credential)
-        if caller is not None and now - caller.asked_at < life_s:
+        if caller is not None and now - caller.asked_at < ttl_s:
             return caller
         refusal = self._refusals.get(credential)
-        if refusal is not None and now - refusal.asked_at < min(life_s, REFUSAL_LIFE_S):
+        if refusal is not None and now - refusal.asked_at < min(ttl_s, REFUSAL_TTL_S):
             raise Unauthorized(refusal.message)
         return None
 
-    async def of(
+    async def resolve(
         self, credential: Credential, request: web.Request | None = None, peer: str = ""
     ) -> Caller:
         """Who this is. Raises what auth_service answered, or that it is away.
@@ -191,22 +191,22 @@ class Identities:
         `request` is the one on whose behalf auth_service is asked: the question carries its id.
         `peer` is the address of the client.
         """
-        caller = self.kept(credential)
+        caller = self.cached(credential)
         if caller is not None:
             return caller
-        flight = self._flights.get(credential)
-        if flight is None:
+        look_up = self._in_flight.get(credential)
+        if look_up is None:
             # A token was signed by auth_service and a known key was good before: only a key that
             # was never seen to be good may be somebody guessing.
             known = credential in self._callers or not credential.key_hash
-            lane = self._lane if known else self._strangers.slot(stranger(peer), math.inf)
-            flight = asyncio.create_task(self._look_up(credential, request, lane))
-            self._flights[credential] = flight
-            self._running.add(flight)
-            flight.add_done_callback(self._landed)
+            slots = self._bulkhead if known else self._new_keys.slot(anonymous(peer), math.inf)
+            look_up = asyncio.create_task(self._look_up(credential, request, slots))
+            self._in_flight[credential] = look_up
+            self._running.add(look_up)
+            look_up.add_done_callback(self._finished)
         try:
             # The question belongs to all who wait for it: one who leaves does not withdraw it.
-            return await asyncio.shield(flight)
+            return await asyncio.shield(look_up)
         except ApiError as error:
             # Each gets an error of its own, since a raised one collects its traceback.
             raise copy.copy(error).with_traceback(None) from None
@@ -215,10 +215,10 @@ class Identities:
         self,
         credential: Credential,
         request: web.Request | None,
-        lane: AbstractAsyncContextManager[None],
+        slots: AbstractAsyncContextManager[None],
     ) -> Caller:
         try:
-            async with lane:
+            async with slots:
                 asked_at, generation = self._now(), self._generation
                 try:
                     identity = await self._ask(credential, request)
@@ -226,11 +226,11 @@ class Identities:
                     LOOKUPS.labels("refused").inc()
                     if generation == self._generation:
                         self._callers.pop(credential, None)
-                        _keep(
+                        _cache(
                             self._refusals,
                             credential,
                             _Refusal(error.message, asked_at),
-                            REFUSALS_KEPT_MAX,
+                            REFUSALS_CACHED_MAX,
                         )
                     raise
                 except ApiError:
@@ -240,24 +240,24 @@ class Identities:
                 caller = Caller(identity, asked_at, self._signer)
                 if generation == self._generation:
                     self._refusals.pop(credential, None)
-                    _keep(self._callers, credential, caller, KEPT_MAX)
+                    _cache(self._callers, credential, caller, CACHED_MAX)
                 return caller
         finally:
-            # An eviction has taken this flight off already, and another one may be in its place.
-            if self._flights.get(credential) is asyncio.current_task():
-                del self._flights[credential]
+            # An eviction has taken this look-up off already, and another one may be in its place.
+            if self._in_flight.get(credential) is asyncio.current_task():
+                del self._in_flight[credential]
 
-    def _landed(self, flight: asyncio.Task[Caller]) -> None:
-        self._running.discard(flight)
-        if not flight.cancelled():
+    def _finished(self, look_up: asyncio.Task[Caller]) -> None:
+        self._running.discard(look_up)
+        if not look_up.cancelled():
             # All waiters have received the error; if none is left, nobody needs it.
-            flight.exception()
+            look_up.exception()
 
-    def _life_s(self, now: float) -> float:
+    def _ttl_s(self, now: float) -> float:
         heard = now - self._pulse_at < PULSE_SILENCE_S
-        return LIFE_WITH_PULSE_S if heard else LIFE_WITHOUT_PULSE_S
+        return TTL_WITH_PULSE_S if heard else TTL_WITHOUT_PULSE_S
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Handle an event of auth_service; events arrive in the order of their publication."""
         if event.type == AUTH_PULSE:
             # A pulse speaks for the time at which it was made. One that was held up on its way is
@@ -266,15 +266,15 @@ class Identities:
             self._pulse_at = max(self._pulse_at, self._now() - max(0.0, age_s))
             return
         EVICTIONS.inc()
-        concerned = _concerned(event)
-        if concerned is None:
+        affected = _affected_by(event)
+        if affected is None:
             self.forget_all()
             return
-        self._turn_page()
+        self._invalidate()
         for credential, caller in self._callers.items():
-            if concerned(credential, caller.identity):
+            if affected(credential, caller.identity):
                 caller.asked_at = _NEVER
-        for credential in [one for one in self._refusals if concerned(one, None)]:
+        for credential in [one for one in self._refusals if affected(one, None)]:
             del self._refusals[credential]
 
     def connected(self) -> None:
@@ -287,18 +287,18 @@ class Identities:
         self._pulse_at = _NEVER
 
     def forget_all(self) -> None:
-        """Have every answer asked for again. Keys that were valid keep their lane of look-ups."""
-        self._turn_page()
+        """Have every answer asked for again. Keys that were valid keep their slots for look-ups."""
+        self._invalidate()
         self._refusals.clear()
         for caller in self._callers.values():
             caller.asked_at = _NEVER
 
-    def _turn_page(self) -> None:
+    def _invalidate(self) -> None:
         self._generation += 1
-        self._flights.clear()
+        self._in_flight.clear()
 
 
-def _keep(
+def _cache(
     kept: OrderedDict[Credential, Any], credential: Credential, value: Any, most: int
 ) -> None:
     kept[credential] = value
@@ -307,7 +307,7 @@ def _keep(
         kept.popitem(last=False)
 
 
-def _concerned(event: Event) -> Callable[[Credential, Identity | None], bool] | None:
+def _affected_by(event: Event) -> Callable[[Credential, Identity | None], bool] | None:
     """Which kept answers an event makes doubtful; None when it cannot be told, and all are."""
     data: Mapping[str, Any] = event.data
     workspace_id = event.workspace_id

@@ -48,7 +48,7 @@ class RateLimiter:
         self._left_alone_until = 0.0
 
     @classmethod
-    def of(cls, config: GatewayConfig) -> RateLimiter | None:
+    def from_config(cls, config: GatewayConfig) -> RateLimiter | None:
         """As configured; None when there is no limit."""
         if config.rate_limit is None:
             return None

@@ -31,14 +31,14 @@ class Service(StrEnum):
     WORKFLOW = "workflow_service"
 
 
-class Asks(StrEnum):
+class PermissionClass(StrEnum):
     """The class of a prefix: what reading, changing and deleting below it means."""
 
-    NOTHING = "nothing"
+    OPEN = "open"
     """Open: no credential is looked at."""
     DATA = "data"
     MODEL = "model"
-    KEYS = "keys"
+    USERS_ONLY = "users_only"
     """For people only: an API key is refused, whatever it holds."""
 
 
@@ -48,22 +48,22 @@ class Prefix:
 
     name: str
     service: Service
-    asks: Asks
+    permission_class: PermissionClass
     body_bytes_max: int | None = None
     """How large a body may be; without it as large as the configuration says."""
 
 
 _TABLE = (
-    ("auth", Service.AUTH, Asks.NOTHING, SMALL_BODY),
-    ("schemas", Service.RECORDS, Asks.MODEL),
-    ("attributes", Service.RECORDS, Asks.MODEL),
-    ("dimensions", Service.RECORDS, Asks.MODEL),
-    ("option-lists", Service.RECORDS, Asks.MODEL),
-    ("records", Service.RECORDS, Asks.DATA),
-    ("audit", Service.RECORDS, Asks.DATA),
-    ("workflows", Service.WORKFLOW, Asks.MODEL),
-    ("roles", Service.AUTH, Asks.MODEL),
-    ("api-keys", Service.AUTH, Asks.KEYS, SMALL_BODY),
+    ("auth", Service.AUTH, PermissionClass.OPEN, SMALL_BODY),
+    ("schemas", Service.RECORDS, PermissionClass.MODEL),
+    ("attributes", Service.RECORDS, PermissionClass.MODEL),
+    ("dimensions", Service.RECORDS, PermissionClass.MODEL),
+    ("option-lists", Service.RECORDS, PermissionClass.MODEL),
+    ("records", Service.RECORDS, PermissionClass.DATA),
+    ("audit", Service.RECORDS, PermissionClass.DATA),
+    ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
+    ("roles", Service.AUTH, PermissionClass.MODEL),
+    ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY, SMALL_BODY),
 )
 PREFIXES: Final[Mapping[str, Prefix]] = {
     word: Prefix(BASE + word, *rules) for word, *rules in _TABLE
@@ -73,8 +73,14 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHANGING = frozenset({"POST", "PUT", "PATCH"})
 METHODS: Final = (*sorted(_READING), *sorted(_CHANGING), "DELETE")
 
-_CHANGE = {Asks.DATA: Permission.UPDATE_DATA, Asks.MODEL: Permission.UPDATE_MODEL}
-_DELETE = {Asks.DATA: Permission.DELETE_DATA, Asks.MODEL: Permission.DELETE_MODEL}
+_CHANGE = {
+    PermissionClass.DATA: Permission.UPDATE_DATA,
+    PermissionClass.MODEL: Permission.UPDATE_MODEL,
+}
+_DELETE = {
+    PermissionClass.DATA: Permission.DELETE_DATA,
+    PermissionClass.MODEL: Permission.DELETE_MODEL,
+}
 
 # A POST that only computes. `POST /records/:id/transition` needs no row: it changes data.
 _EXCEPTIONS: Final = (
@@ -92,16 +98,16 @@ def prefix_of(path: str) -> Prefix | None:
 
 def permission_for(method: str, path: str, prefix: Prefix) -> Permission | None:
     """What an API key must hold; None where keys are not asked for a permission."""
-    if prefix.asks in (Asks.NOTHING, Asks.KEYS):
+    if prefix.permission_class in (PermissionClass.OPEN, PermissionClass.USERS_ONLY):
         return None
     if method in _READING:
         return Permission.READ
     if method == "DELETE":
-        return _DELETE[prefix.asks]
+        return _DELETE[prefix.permission_class]
     for excepted, pattern, permission in _EXCEPTIONS:
         if method == excepted and pattern.fullmatch(path):
             return permission
-    return _CHANGE[prefix.asks]
+    return _CHANGE[prefix.permission_class]
 
 
 def check_method(method: str) -> None:

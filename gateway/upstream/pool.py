@@ -4,9 +4,9 @@ aiohttp's own client costs about 150 us a request (cookies, redirects, tracing, 
 of what the hop through the gateway may cost at all. This one sends bytes that are already a request
 and leaves the reading of answers to aiohttp's C parser.
 
-    UpstreamPool.send      one request, one `Answer`, within a deadline
+    UpstreamPool.send      one request, one `UpstreamResponse`, within a deadline
         Connection         one socket; carries one request at a time
-        Answer             status, headers and a body to be read, or to be given up
+        UpstreamResponse   status, headers and a body to be read, or to be given up
 
 What it promises:
 
@@ -36,7 +36,7 @@ from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from gateway.fairness import FairSlots, Party
+from gateway.fairness import CallerKey, FairSlots
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.process.waiting import WAIT_S, WAITED_HEADER, Line
 
@@ -54,8 +54,8 @@ _BUFFER_BYTES = 1 << 16
 UPLOADS_SHARE = 4
 # One in so many may carry an answer to whoever reads it slowly, and one in so many be kept by who
 # waits for a place among those. With the uploads this leaves more than a third to everybody else.
-ANSWERS_SHARE = 4
-ANSWERS_LINE_SHARE = 8
+RESPONSES_SHARE = 4
+RESPONSES_LINE_SHARE = 8
 _WAITED = WAITED_HEADER.encode()
 _INFORMATIONAL_STATUSES_END = 200
 _NO_CONTENT_STATUSES = frozenset({204, 304})
@@ -74,7 +74,7 @@ class _Closed(Exception):
         self.silent = silent
 
 
-class Answer:
+class UpstreamResponse:
     """What the service answered; the body is read by exactly one of the three ways out."""
 
     __slots__ = ("_connection", "_idle_s_max", "_over", "headers", "payload", "reason", "status")
@@ -122,14 +122,14 @@ class Answer:
                     parts.append(await self.payload.read(_BUFFER_BYTES))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def keep(self, party: Party, deadline: float) -> None:
+    async def hold_slot(self, caller_key: CallerKey, deadline: float) -> None:
         """Have a place among the answers that keep their connection while they are read.
 
         Where none comes free soon the answer is given up, with `ServiceUnavailable`. `deadline` is
         a time of the event loop.
         """
         try:
-            await self._connection.keep(party, deadline)
+            await self._connection.hold_slot(caller_key, deadline)
         except BaseException:
             self.close()
             raise
@@ -358,9 +358,9 @@ class Connection(BaseProtocol):
         else:
             self.close()
 
-    async def keep(self, party: Party, deadline: float) -> None:
+    async def hold_slot(self, caller_key: CallerKey, deadline: float) -> None:
         """Take the place that an answer needs to keep this connection while it is read."""
-        await self._pool.take_place(self, party, deadline)
+        await self._pool.take_response_slot(self, caller_key, deadline)
 
     def close(self) -> None:
         """Close the socket at once; a body that somebody still reads ends with an error."""
@@ -397,43 +397,43 @@ class UpstreamPool:
         self._closed = False
         # A client that streams a body decides how long it takes; a few connections are lent to
         # such clients, so that silent uploads cannot take those that everybody else needs.
-        self._uploads = FairSlots(
+        self._upload_slots = FairSlots(
             max(1, connections_max // UPLOADS_SHARE),
             max(1, connections_max // UPLOADS_SHARE),
             "Too many large bodies are being sent at once",
             wait_s,
         )
         # The same of answers, whose readers decide.
-        self._answers = FairSlots(
-            max(1, connections_max // ANSWERS_SHARE),
-            max(1, connections_max // ANSWERS_LINE_SHARE),
+        self._response_slots = FairSlots(
+            max(1, connections_max // RESPONSES_SHARE),
+            max(1, connections_max // RESPONSES_LINE_SHARE),
             "Too many large answers are being read at once",
             wait_s,
         )
-        self._kept: dict[Connection, Party] = {}
+        self._slot_holders: dict[Connection, CallerKey] = {}
 
     async def send_streaming(
         self,
         head: bytes,
         body: BodySource,
-        party: Party,
+        caller_key: CallerKey,
         *,
         deadline: float,
         replayable: bool = False,
         bodyless: bool = False,
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """As `send`, for a body that is not here yet: it needs one of the few slots for those.
 
         Raises `ServiceUnavailable` where none comes free soon.
         """
-        async with self._uploads.slot(party, deadline):
+        async with self._upload_slots.slot(caller_key, deadline):
             return await self.send(
                 head,
                 body,
                 deadline=deadline,
                 replayable=replayable,
                 bodyless=bodyless,
-                workspace_id=party.workspace,
+                workspace_id=caller_key.workspace,
             )
 
     async def send(
@@ -445,7 +445,7 @@ class UpstreamPool:
         replayable: bool = False,
         bodyless: bool = False,
         workspace_id: str = "",
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """Send one request, whose head is complete, and return the answer when its head is here.
 
         `deadline` is a time of the event loop. Raises `ServiceUnavailable` when the service is
@@ -467,7 +467,7 @@ class UpstreamPool:
                 if reused and closed.silent and replayable and isinstance(body, bytes):
                     continue
                 raise UpstreamTimeout.unknown() from None
-            return Answer(connection, message, payload, self._idle_body_s_max)
+            return UpstreamResponse(connection, message, payload, self._idle_body_s_max)
 
     async def _acquire(self, deadline: float, workspace_id: str) -> tuple[Connection, bool, float]:
         """A connection, whether it was used before, and for how long it was waited for."""
@@ -528,28 +528,30 @@ class UpstreamPool:
             self._open.discard(connection)
             with contextlib.suppress(ValueError):
                 self._idle.remove(connection)
-            self._give_back_place(connection)
+            self._give_back_response_slot(connection)
             self._call_next()
 
     def give_back(self, connection: Connection) -> None:
         """A connection tells that it is free."""
         self._idle.append(connection)
-        self._give_back_place(connection)
+        self._give_back_response_slot(connection)
         self._call_next()
 
-    async def take_place(self, connection: Connection, party: Party, deadline: float) -> None:
+    async def take_response_slot(
+        self, connection: Connection, caller_key: CallerKey, deadline: float
+    ) -> None:
         """A connection asks for the place of an answer; it has it until it is free or gone."""
-        await self._answers.take(party, deadline)
+        await self._response_slots.take(caller_key, deadline)
         if connection in self._open:
-            self._kept[connection] = party
+            self._slot_holders[connection] = caller_key
         else:
             # Gone meanwhile; what had come of the answer can be read without it.
-            self._answers.give_back(party)
+            self._response_slots.give_back(caller_key)
 
-    def _give_back_place(self, connection: Connection) -> None:
-        party = self._kept.pop(connection, None)
-        if party is not None:
-            self._answers.give_back(party)
+    def _give_back_response_slot(self, connection: Connection) -> None:
+        caller_key = self._slot_holders.pop(connection, None)
+        if caller_key is not None:
+            self._response_slots.give_back(caller_key)
 
     def _call_next(self) -> None:
         if self._idle or len(self._open) + self._opening < self._connections_max:

@@ -22,7 +22,7 @@ import workflow_service.config
 from deploy.openapi import document
 from gateway.config import GatewayConfig
 from gateway.description import OPENAPI_FILE
-from gateway.routes import PREFIXES, Asks, permission_for, prefix_of, split_target
+from gateway.routes import PREFIXES, PermissionClass, permission_for, prefix_of, split_target
 from shared.http import ROUTES, Route
 from shared.process.config import load
 from tests.kit.identities import Keyring
@@ -195,8 +195,8 @@ def test_the_gateway_leads_to_the_service_and_asks_for_what_the_route_asks(
     prefix = prefix_of(path)
     assert prefix is not None
     assert prefix.service == service
-    assert (prefix.asks is Asks.NOTHING) == route.open
-    assert (prefix.asks is Asks.KEYS) == route.user_only
+    assert (prefix.permission_class is PermissionClass.OPEN) == route.open
+    assert (prefix.permission_class is PermissionClass.USERS_ONLY) == route.user_only
     if not route.user_only:
         assert permission_for(route.method, path, prefix) == route.permission
 

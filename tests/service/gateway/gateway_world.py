@@ -16,7 +16,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.app import GATE, Gate, create_app
+from gateway.app import GATEWAY_KEY, Gateway, create_app
 from gateway.config import GatewayConfig
 from shared.http import address_check
 from shared.identity import ALL_PERMISSIONS, IDENTITY_HEADER, Identity, IdentityVerifier
@@ -151,8 +151,8 @@ class World:
         config = {"token_keys": TOKEN_KEYS, **self.urls, **settings}
         return await self.services.start(create_app, GatewayConfig, **config)
 
-    def gate(self, gateway: RunningService | None = None) -> Gate:
-        return (gateway or self.gateway).app[GATE]
+    def gate(self, gateway: RunningService | None = None) -> Gateway:
+        return (gateway or self.gateway).app[GATEWAY_KEY]
 
     def caller(self, gateway: RunningService | None = None, **headers: str) -> Caller:
         return (

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway import forward
-from gateway.fairness import FairSlots, Party, stranger
+from gateway.fairness import CallerKey, FairSlots, anonymous
 from gateway.routes import Service
 from gateway.upstream.pool import UpstreamPool
 from shared.errors import ServiceUnavailable, UpstreamTimeout
@@ -121,9 +121,9 @@ def body_of(answer: bytes) -> bytes:
 
 def all_free(world: World, gateway: RunningService) -> bool:
     pool = world.gate(gateway).pools[Service.RECORDS]
-    places = pool._answers
+    places = pool._response_slots
     return (
-        not pool._kept
+        not pool._slot_holders
         and not places._waiting
         and (places._slots._free, places._line._free) == (PLACES, LINE)
         and not places._slots._held
@@ -283,7 +283,7 @@ async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(wo
     world.echo.answer = answer
     head = b"GET /%d HTTP/1.1\r\nHost: records\r\n\r\n"
     first = await pool.send(head % 1, deadline=loop.time() + 5)
-    await first.keep(Party("ws-1", "user", "user-1"), loop.time() + 5)
+    await first.hold_slot(CallerKey("ws-1", "user", "user-1"), loop.time() + 5)
     received = 0
     async with aclosing(first.parts()) as parts:
         async for part in parts:
@@ -292,7 +292,7 @@ async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(wo
                 # The last of it is in the reader's hands, however long that takes.
                 second = asyncio.create_task(pool.send(head % 2, deadline=loop.time() + 5))
                 await eventually(lambda: not pool._idle and len(pool._open) == 1)
-                assert not pool._kept
+                assert not pool._slot_holders
                 break
     first.close()
     held.set()
@@ -308,18 +308,18 @@ async def test_who_loses_the_connection_in_line_takes_no_place(world: World):
         return web.Response(body=b"x" * SIZE)
 
     world.echo.answer = answer
-    party = Party("ws-1", "user", "user-1")
+    party = CallerKey("ws-1", "user", "user-1")
     first, second = [
         await pool.send(b"GET / HTTP/1.1\r\nHost: records\r\n\r\n", deadline=loop.time() + 5)
         for _ in range(2)
     ]
-    await first.keep(party, loop.time() + 5)
-    waiting = asyncio.create_task(second.keep(party, loop.time() + 5))
-    await eventually(lambda: pool._answers._waiting)
+    await first.hold_slot(party, loop.time() + 5)
+    waiting = asyncio.create_task(second.hold_slot(party, loop.time() + 5))
+    await eventually(lambda: pool._response_slots._waiting)
     second._connection.close()
     first.close()
     await waiting
-    assert pool._answers._slots._free == 2
+    assert pool._response_slots._slots._free == 2
     with pytest.raises(UpstreamTimeout):
         await second.read(loop.time() + 5)
     await pool.close()
@@ -331,7 +331,7 @@ def soon() -> float:
 
 async def test_a_place_that_is_given_and_not_taken_goes_to_the_next():
     places = FairSlots(2, 4, "Too many")
-    one, two = Party("ws-1", "user", "ann"), Party("ws-2", "user", "bob")
+    one, two = CallerKey("ws-1", "user", "ann"), CallerKey("ws-2", "user", "bob")
     await places.take(one, soon())
     first, second = (asyncio.create_task(places.take(one, soon())) for _ in range(2))
     await eventually(lambda: len(places._waiting) == 2)
@@ -347,24 +347,24 @@ async def test_a_place_that_is_given_and_not_taken_goes_to_the_next():
 async def test_an_address_leaves_slots_to_others_however_many_workspaces_it_has():
     slots = FairSlots(32, 1, "Too many")
     for n in range(28):
-        await slots.take(Party(f"ws-{n}", "user", "ann", "192.0.2.1"), 0)
+        await slots.take(CallerKey(f"ws-{n}", "user", "ann", "192.0.2.1"), 0)
     with pytest.raises(ServiceUnavailable, match="Too many"):
-        await slots.take(Party("ws-28", "user", "ann", "192.0.2.1"), 0)
-    await slots.take(Party("ws-1", "user", "ann", "192.0.2.2"), 0)
+        await slots.take(CallerKey("ws-28", "user", "ann", "192.0.2.1"), 0)
+    await slots.take(CallerKey("ws-1", "user", "ann", "192.0.2.2"), 0)
 
 
 async def test_strangers_are_shared_out_by_address():
     slots = FairSlots(8, 1, "Too many")
     for _ in range(4):
-        await slots.take(stranger("192.0.2.1"), 0)
+        await slots.take(anonymous("192.0.2.1"), 0)
     with pytest.raises(ServiceUnavailable, match="Too many"):
-        await slots.take(stranger("192.0.2.1"), 0)
-    await slots.take(stranger("192.0.2.2"), 0)
+        await slots.take(anonymous("192.0.2.1"), 0)
+    await slots.take(anonymous("192.0.2.2"), 0)
 
 
 async def test_the_line_is_shared_out_as_well():
     places = FairSlots(2, 4, "Too many")
-    one, two = Party("ws-1", "user", "ann"), Party("ws-2", "user", "bob")
+    one, two = CallerKey("ws-1", "user", "ann"), CallerKey("ws-2", "user", "bob")
     await places.take(one, soon())
     waiting = [asyncio.create_task(places.take(one, soon())) for _ in range(2)]
     await eventually(lambda: len(places._waiting) == 2)
@@ -384,7 +384,7 @@ async def test_the_line_is_for_a_moment_and_no_longer_than_the_deadline(
     line_s: float, deadline_s: float
 ):
     places = FairSlots(1, 1, "Too many", line_s)
-    party = Party("ws-1", "user", "ann")
+    party = CallerKey("ws-1", "user", "ann")
     await places.take(party, soon())
     with pytest.raises(ServiceUnavailable, match="Too many"):
         await asyncio.wait_for(

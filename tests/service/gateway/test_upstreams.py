@@ -480,7 +480,7 @@ async def test_silent_uploads_of_one_key_leave_slots_to_others(world: World):
         method="PUT", headers=[("Content-Type", "application/json"), ("Content-Length", "100000")]
     )
     writers = []
-    uploads = world.gate(gateway).pools[Service.RECORDS]._uploads
+    uploads = world.gate(gateway).pools[Service.RECORDS]._upload_slots
     for _ in range(32):
         _, writer = await asyncio.open_connection(url.hostname, url.port)
         writer.write(silent + b"{")

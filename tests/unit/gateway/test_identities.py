@@ -101,7 +101,7 @@ async def pulsing(identities: Identities, clock: Clock, seconds: float) -> None:
     """So many seconds pass in which the pulse is heard."""
     for _ in range(int(seconds / 0.25)):
         clock.now += 0.25
-        identities.hear(pulse(clock))
+        identities.on_event(pulse(clock))
 
 
 async def settle() -> None:
@@ -113,25 +113,25 @@ async def test_an_answer_counts_for_thirty_seconds_while_the_pulse_is_heard(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
-    await identities.of(KEY)
+    identities.on_event(pulse(clock))
+    await identities.resolve(KEY)
     await pulsing(identities, clock, 29)
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     assert auth.asked == [KEY]
     await pulsing(identities, clock, 1)
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
 
 
 async def test_an_answer_counts_for_half_a_second_when_no_pulse_was_ever_heard(
     identities: Identities, auth: AuthService, clock: Clock
 ):
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     clock.now += 0.49
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     assert auth.asked == [KEY]
     clock.now += 0.01
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
 
 
@@ -139,35 +139,35 @@ async def test_half_a_second_of_silence_makes_old_answers_doubtful(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
-    await identities.of(KEY)
+    identities.on_event(pulse(clock))
+    await identities.resolve(KEY)
     await pulsing(identities, clock, 10)
     auth.known.clear()  # Disabled, and the broker went away before the news came.
     clock.now += 0.499
-    assert (await identities.of(KEY)).identity.id == "apikey-1"
+    assert (await identities.resolve(KEY)).identity.id == "apikey-1"
     clock.now += 0.001
     with pytest.raises(Unauthorized, match="Invalid API key"):
-        await identities.of(KEY)
+        await identities.resolve(KEY)
 
 
 async def test_a_pulse_that_was_held_up_on_its_way_is_as_old_as_it_is(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
-    await identities.of(KEY)
+    identities.on_event(pulse(clock))
+    await identities.resolve(KEY)
     clock.now += 2
-    identities.hear(pulse(clock, age_s=0.6))
-    await identities.of(KEY)
+    identities.on_event(pulse(clock, age_s=0.6))
+    await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
     clock.now += 1
-    identities.hear(pulse(clock, age_s=0.4))
-    await identities.of(KEY)
+    identities.on_event(pulse(clock, age_s=0.4))
+    await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
     clock.now += 20
-    identities.hear(pulse(clock, age_s=-3))  # Our clock is behind: it counts from its arrival.
+    identities.on_event(pulse(clock, age_s=-3))  # Our clock is behind: it counts from its arrival.
     clock.now += 0.5
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY, KEY]
 
 
@@ -175,23 +175,23 @@ async def test_nothing_learnt_before_the_queue_was_bound_is_trusted_after(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     """The news may have been published between the answer and the binding."""
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     auth.known.clear()
     identities.connected()
-    identities.hear(pulse(clock))
+    identities.on_event(pulse(clock))
     with pytest.raises(Unauthorized):
-        await identities.of(KEY)
+        await identities.resolve(KEY)
 
 
 async def test_a_lost_connection_ends_the_long_life_at_once(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
-    await identities.of(KEY)
+    identities.on_event(pulse(clock))
+    await identities.resolve(KEY)
     await pulsing(identities, clock, 5)
     identities.disconnected()
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
 
 
@@ -219,12 +219,12 @@ async def test_news_about_somebody_makes_the_gateway_ask_again(
     credential: Credential,
 ):
     identities.connected()
-    identities.hear(pulse(clock))
-    await identities.of(credential)
+    identities.on_event(pulse(clock))
+    await identities.resolve(credential)
     auth.known.clear()
-    identities.hear(news)
+    identities.on_event(news)
     with pytest.raises(Unauthorized):
-        await identities.of(credential)
+        await identities.resolve(credential)
 
 
 @pytest.mark.parametrize(
@@ -240,12 +240,12 @@ async def test_news_about_others_changes_nothing(
     identities: Identities, auth: AuthService, clock: Clock, news: Event
 ):
     identities.connected()
-    identities.hear(pulse(clock))
+    identities.on_event(pulse(clock))
     for credential in (KEY, USER):
-        await identities.of(credential)
-    identities.hear(news)
+        await identities.resolve(credential)
+    identities.on_event(news)
     for credential in (KEY, USER):
-        await identities.of(credential)
+        await identities.resolve(credential)
     assert auth.asked == [KEY, USER]
 
 
@@ -253,20 +253,22 @@ async def test_an_answer_read_before_the_news_is_not_kept(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
+    identities.on_event(pulse(clock))
     auth.answering.clear()
-    early = asyncio.create_task(identities.of(KEY))
+    early = asyncio.create_task(identities.resolve(KEY))
     await settle()
     del auth.known[KEY]
-    identities.hear(event("auth.key.deactivated", keyId="apikey-1", version=2, keyHash="aa" * 32))
-    late = asyncio.create_task(identities.of(KEY))
+    identities.on_event(
+        event("auth.key.deactivated", keyId="apikey-1", version=2, keyHash="aa" * 32)
+    )
+    late = asyncio.create_task(identities.resolve(KEY))
     await settle()
     auth.answering.set()
     assert (await early).identity.id == "apikey-1"
     with pytest.raises(Unauthorized):
         await late
     with pytest.raises(Unauthorized):
-        await identities.of(KEY)
+        await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
 
 
@@ -274,38 +276,40 @@ async def test_an_answer_overtaken_by_the_news_is_asked_for_again(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
+    identities.on_event(pulse(clock))
     auth.answering.clear()
-    early = asyncio.create_task(identities.of(KEY))
+    early = asyncio.create_task(identities.resolve(KEY))
     await settle()
     del auth.known[KEY]
-    identities.hear(event("auth.key.deactivated", keyId="apikey-1", version=2, keyHash="aa" * 32))
+    identities.on_event(
+        event("auth.key.deactivated", keyId="apikey-1", version=2, keyHash="aa" * 32)
+    )
     auth.answering.set()
     await early
     with pytest.raises(Unauthorized):
-        await identities.of(KEY)
+        await identities.resolve(KEY)
 
 
 async def test_a_refusal_read_before_the_news_is_not_kept(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
+    identities.on_event(pulse(clock))
     known = auth.known.pop(KEY)
     auth.answering.clear()
-    early = asyncio.create_task(identities.of(KEY))
+    early = asyncio.create_task(identities.resolve(KEY))
     await settle()
     auth.known[KEY] = known
-    identities.hear(event("auth.key.created", keyId="apikey-1", version=1, keyHash="aa" * 32))
+    identities.on_event(event("auth.key.created", keyId="apikey-1", version=1, keyHash="aa" * 32))
     auth.answering.set()
     with pytest.raises(Unauthorized):
         await early
-    assert (await identities.of(KEY)).identity == known
+    assert (await identities.resolve(KEY)).identity == known
 
 
 async def test_many_who_bring_one_key_are_one_question(identities: Identities, auth: AuthService):
     auth.answering.clear()
-    waiting = [asyncio.create_task(identities.of(KEY)) for _ in range(100)]
+    waiting = [asyncio.create_task(identities.resolve(KEY)) for _ in range(100)]
     await settle()
     waiting[0].cancel()  # Whoever asked first may leave.
     await settle()
@@ -319,41 +323,41 @@ async def test_a_wrong_key_is_asked_about_once_in_a_while(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
+    identities.on_event(pulse(clock))
     wrong = Credential(key_hash="cc" * 32)
     for _ in range(50):
         with pytest.raises(Unauthorized, match="Invalid API key"):
-            await identities.of(wrong)
+            await identities.resolve(wrong)
     assert auth.asked == [wrong]
     await pulsing(identities, clock, 5)
     with pytest.raises(Unauthorized):
-        await identities.of(wrong)
+        await identities.resolve(wrong)
     assert auth.asked == [wrong, wrong]
 
 
 async def test_a_flood_of_wrong_keys_is_bounded_and_holds_nobody_up(
     identities: Identities, auth: AuthService
 ):
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     identities.connected()  # Everything is to be asked again, also what was good before.
     auth.answering.clear()
     flood = [
-        asyncio.create_task(identities.of(Credential(key_hash=f"{n:064x}"), peer=f"peer-{n}"))
+        asyncio.create_task(identities.resolve(Credential(key_hash=f"{n:064x}"), peer=f"peer-{n}"))
         for n in range(1_000)
     ]
     await settle()
-    friends = [asyncio.create_task(identities.of(one)) for one in (KEY, USER)]
+    friends = [asyncio.create_task(identities.resolve(one)) for one in (KEY, USER)]
     await settle()
-    assert auth.at_once == subject.STRANGERS_AT_ONCE_MAX + 2
+    assert auth.at_once == subject.NEW_KEYS_AT_ONCE_MAX + 2
     assert auth.asked[-2:] == [KEY, USER]
     auth.answering.set()
     await asyncio.gather(*friends)
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     kinds = [type(outcome) for outcome in outcomes]
-    let_in = subject.STRANGERS_AT_ONCE_MAX + subject.STRANGERS_WAITING_MAX
+    let_in = subject.NEW_KEYS_AT_ONCE_MAX + subject.NEW_KEYS_WAITING_MAX
     assert kinds.count(Unauthorized) == let_in
     assert kinds.count(ServiceUnavailable) == 1_000 - let_in
-    assert auth.at_once_most == subject.STRANGERS_AT_ONCE_MAX + 2
+    assert auth.at_once_most == subject.NEW_KEYS_AT_ONCE_MAX + 2
 
 
 async def test_a_flood_of_wrong_keys_from_one_address_leaves_slots_to_new_keys_from_others(
@@ -361,12 +365,12 @@ async def test_a_flood_of_wrong_keys_from_one_address_leaves_slots_to_new_keys_f
 ):
     auth.answering.clear()
     flood = [
-        asyncio.create_task(identities.of(Credential(key_hash=f"{n:064x}"), peer="192.0.2.1"))
+        asyncio.create_task(identities.resolve(Credential(key_hash=f"{n:064x}"), peer="192.0.2.1"))
         for n in range(1_000)
     ]
     await settle()
-    assert auth.at_once == subject.STRANGERS_AT_ONCE_MAX // 2
-    new = asyncio.create_task(identities.of(KEY, peer="198.51.100.1"))
+    assert auth.at_once == subject.NEW_KEYS_AT_ONCE_MAX // 2
+    new = asyncio.create_task(identities.resolve(KEY, peer="198.51.100.1"))
     await settle()
     assert auth.asked[-1] == KEY
     auth.answering.set()
@@ -380,39 +384,39 @@ async def test_a_flood_of_wrong_keys_from_one_address_leaves_slots_to_new_keys_f
 async def test_what_is_kept_is_bounded(
     identities: Identities, auth: AuthService, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(subject, "KEPT_MAX", 3)
-    monkeypatch.setattr(subject, "REFUSALS_KEPT_MAX", 2)
+    monkeypatch.setattr(subject, "CACHED_MAX", 3)
+    monkeypatch.setattr(subject, "REFUSALS_CACHED_MAX", 2)
     for n in range(10):
         good = Credential(key_hash=f"a{n:063x}")
         auth.known[good] = Identity("api_key", f"apikey-{n}", "ws-1")
-        await identities.of(good)
+        await identities.resolve(good)
         with pytest.raises(Unauthorized):
-            await identities.of(Credential(key_hash=f"b{n:063x}"))
+            await identities.resolve(Credential(key_hash=f"b{n:063x}"))
     assert len(identities._callers) == 3
     assert len(identities._refusals) == 2
-    assert not identities._flights
+    assert not identities._in_flight
     assert not identities._running
 
 
 async def test_auth_service_away_leaves_what_still_counts_and_is_told_otherwise(
     identities: Identities, auth: AuthService, clock: Clock
 ):
-    await identities.of(KEY)
+    await identities.resolve(KEY)
     auth.away = True
     clock.now += 0.4
-    assert (await identities.of(KEY)).identity.id == "apikey-1"
+    assert (await identities.resolve(KEY)).identity.id == "apikey-1"
     clock.now += 0.1
     with pytest.raises(ServiceUnavailable) as caught:
-        await identities.of(KEY)
+        await identities.resolve(KEY)
     assert caught.value.headers["Retry-After"] == "1"
     auth.away = False
-    assert (await identities.of(KEY)).identity.id == "apikey-1"
+    assert (await identities.resolve(KEY)).identity.id == "apikey-1"
 
 
 async def test_an_error_is_each_waiters_own(identities: Identities, auth: AuthService):
     auth.away = True
     auth.answering.clear()
-    waiting = [asyncio.create_task(identities.of(KEY)) for _ in range(3)]
+    waiting = [asyncio.create_task(identities.resolve(KEY)) for _ in range(3)]
     await settle()
     auth.answering.set()
     errors = await asyncio.gather(*waiting, return_exceptions=True)
@@ -436,10 +440,10 @@ async def test_a_new_role_version_gets_a_new_token(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.hear(pulse(clock))
-    before = (await identities.of(USER)).token(0.0)
+    identities.on_event(pulse(clock))
+    before = (await identities.resolve(USER)).token(0.0)
     auth.known[USER] = Identity("user", "user-1", "ws-1", role_id="role-editor", role_version=2)
-    identities.hear(event("auth.role.updated", roleId="role-editor", version=2))
-    after = (await identities.of(USER)).token(0.0)
+    identities.on_event(event("auth.role.updated", roleId="role-editor", version=2))
+    after = (await identities.resolve(USER)).token(0.0)
     verifier = IdentityVerifier.parse(public_key_of(SIGNING_KEY))
     assert [verifier.verify(token).role_version for token in (before, after)] == [1, 2]

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.routes import (
     PREFIXES,
-    Asks,
+    PermissionClass,
     Service,
     check_method,
     permission_for,
@@ -96,7 +96,9 @@ def test_any_other_address_belongs_to_nobody(path: str):
 
 
 def test_open_is_auth_alone():
-    assert [name for name, prefix in PREFIXES.items() if prefix.asks is Asks.NOTHING] == ["auth"]
+    assert [
+        name for name, prefix in PREFIXES.items() if prefix.permission_class is PermissionClass.OPEN
+    ] == ["auth"]
 
 
 @pytest.mark.parametrize(

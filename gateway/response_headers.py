@@ -19,18 +19,18 @@ from multidict import CIMultiDict
 from shared.errors import PermissionDenied
 from shared.http.messages import shown
 
-NOT_KEPT: Final = "no-store"
+NO_STORE: Final = "no-store"
 ANY_ORIGIN: Final = "*"
-_DEPENDS_ON: Final = "Authorization, X-Sigma-ApiKey, Accept"
-_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
-_SENT: Final = (
+_VARY: Final = "Authorization, X-Sigma-ApiKey, Accept"
+_ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_ALLOWED_HEADERS: Final = (
     "Accept, Authorization, Content-Type, If-Match, X-Request-Id, X-Sigma-ApiKey, traceparent"
 )
-_READ: Final = "ETag, Link, Location, Retry-After, X-RateLimit-Remaining, X-Request-Id"
-_PREFLIGHT_KEPT_S: Final = 600
+_EXPOSED_HEADERS: Final = "ETag, Link, Location, Retry-After, X-RateLimit-Remaining, X-Request-Id"
+_PREFLIGHT_CACHED_S: Final = 600
 
 
-class AnswerHeaders:
+class ResponseHeaders:
     """The headers that all answers of one gateway have.
 
     `origins` are those whose pages may call the API from a browser: exact ones, or `*` alone for
@@ -44,28 +44,28 @@ class AnswerHeaders:
         self._origins = origins
         by_origin = ", Origin" if origins and not self._any_origin else ""
         self._by_origin = by_origin
-        self._depends_on = _DEPENDS_ON + by_origin
+        self._vary = _VARY + by_origin
 
     def complete(self, request: web.BaseRequest | None, headers: CIMultiDict[str]) -> None:
         """Add what is missing. What the answer says of itself stays."""
-        headers.setdefault(hdrs.CACHE_CONTROL, NOT_KEPT)
+        headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
         headers.setdefault(hdrs.X_CONTENT_TYPE_OPTIONS, "nosniff")
         if hdrs.VARY not in headers:
-            headers[hdrs.VARY] = self._depends_on
+            headers[hdrs.VARY] = self._vary
         elif self._by_origin:
             headers[hdrs.VARY] += self._by_origin
         if not self._explained:
             headers.popall(hdrs.LINK, None)
         if self._cors and request is not None:
-            self._open(request, headers)
+            self._add_cors(request, headers)
 
-    def _open(self, request: web.BaseRequest, headers: CIMultiDict[str]) -> None:
+    def _add_cors(self, request: web.BaseRequest, headers: CIMultiDict[str]) -> None:
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and self._takes(origin):
+        if origin is not None and self._allows(origin):
             headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = ANY_ORIGIN if self._any_origin else origin
-            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _READ
+            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED_HEADERS
 
-    def _takes(self, origin: str) -> bool:
+    def _allows(self, origin: str) -> bool:
         return self._any_origin or origin in self._origins
 
     def preflight(self, request: web.Request) -> web.Response | None:
@@ -79,14 +79,14 @@ class AnswerHeaders:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
             return None
-        if not self._takes(origin):
+        if not self._allows(origin):
             raise PermissionDenied(f"Pages from origin {shown(origin)} may not call this API")
         return web.Response(
             status=204,
             headers={
-                hdrs.ACCESS_CONTROL_ALLOW_METHODS: _METHODS,
-                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _SENT,
-                hdrs.ACCESS_CONTROL_MAX_AGE: str(_PREFLIGHT_KEPT_S),
+                hdrs.ACCESS_CONTROL_ALLOW_METHODS: _ALLOWED_METHODS,
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _ALLOWED_HEADERS,
+                hdrs.ACCESS_CONTROL_MAX_AGE: str(_PREFLIGHT_CACHED_S),
                 hdrs.VARY: "Access-Control-Request-Method, Access-Control-Request-Headers",
             },
         )
