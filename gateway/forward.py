@@ -23,7 +23,9 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.fairness import CallerKey
-from gateway.upstream.pool import BodySource, UpstreamPool, UpstreamResponse
+from gateway.upstream.connection import BodySource
+from gateway.upstream.pool import UpstreamPool
+from gateway.upstream.response import UpstreamResponse
 from shared.errors import (
     ApiError,
     PayloadTooLarge,

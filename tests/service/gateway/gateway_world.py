@@ -16,8 +16,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from gateway.app import GATEWAY_KEY, Gateway, create_app
+from gateway.app import create_app
 from gateway.config import GatewayConfig
+from gateway.gateway import GATEWAY_KEY, Gateway
 from shared.http import address_check
 from shared.identity import ALL_PERMISSIONS, IDENTITY_HEADER, Identity, IdentityVerifier
 from shared.identity.tokens import Claims, TokenKeys

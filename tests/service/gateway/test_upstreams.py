@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from gateway.app import OPEN_REQUESTS_MAX
+from gateway.gateway import OPEN_REQUESTS_MAX
 from gateway.routes import Service
 from gateway.upstream import pool
 from gateway.upstream.pool import UpstreamPool

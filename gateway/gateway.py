@@ -1,0 +1,221 @@
+"""Handles one request: address, caller, rate, permission, and the way there and back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from gateway.authenticate import Authenticator, ask_auth_service
+from gateway.config import GatewayConfig
+from gateway.description import HTML, PAGE
+from gateway.fairness import CallerKey, FairSlots, anonymous
+from gateway.forward import Body, forward
+from gateway.identities import Caller, Identities
+from gateway.limits import RateLimiter
+from gateway.peers import peer_of
+from gateway.response_headers import ResponseHeaders
+from gateway.routes import (
+    PermissionClass,
+    Prefix,
+    Service,
+    check_method,
+    permission_for,
+    prefix_of,
+    split_target,
+)
+from gateway.upstream.pool import UpstreamPool
+from shared.errors import (
+    ApiError,
+    NotFound,
+    ServiceUnavailable,
+    UpstreamTimeout,
+    ValidationError,
+)
+from shared.http import (
+    call_of,
+    names_media_type,
+    request_id_of,
+)
+from shared.http.client import Upstream, blame
+from shared.http.messages import shown
+from shared.identity import GATEWAY, Identity, IdentitySigner
+from shared.identity.tokens import TokenKeys
+
+AUTH = web.AppKey("auth_service", Upstream)
+
+OPEN_REQUESTS_MAX = 64
+"""How many requests without a credential are under way at once; as many may wait."""
+
+
+class Gateway:
+    """Everything one request needs on its way through."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        signer = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
+        self.config = config
+        self.response_headers = ResponseHeaders(
+            origins=config.cors_origins, explained=config.docs_enabled
+        )
+        self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
+        self.limiter = RateLimiter.from_config(config)
+        self.identities = Identities(ask_auth_service(self._question), signer)
+        self.pools = {
+            service: UpstreamPool(
+                url,
+                connections_max=config.upstream_connections_max,
+                wait_s=config.wait_seconds,
+            )
+            for service, url in (
+                (Service.AUTH, config.auth_url),
+                (Service.RECORDS, config.records_url),
+                (Service.WORKFLOW, config.workflow_url),
+            )
+        }
+        self.open_requests = FairSlots(
+            OPEN_REQUESTS_MAX,
+            OPEN_REQUESTS_MAX,
+            "Too many requests without a credential",
+            config.wait_seconds,
+        )
+        self._self = Caller(Identity("service", GATEWAY, "*"), 0.0, signer)
+        self._auth: Upstream | None = None
+
+    async def _question(self, question: dict[str, str | int], request: web.Request | None) -> Any:
+        assert self._auth is not None
+        return await self._auth.request(
+            "POST",
+            "/internal/identities",
+            json=question,
+            call=None if request is None else call_of(request),
+            reads=True,
+            identity_token=self._self.token(time.monotonic()),
+        )
+
+    async def opened(self, app: web.Application) -> AsyncIterator[None]:
+        """Lend the connections while the gateway runs."""
+        self._auth = app[AUTH]
+        yield
+        for pool in self.pools.values():
+            await pool.close()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One request: address, caller, rate, permission, and the way there and back."""
+        deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
+        preflight = self.response_headers.preflight(request)
+        if preflight is not None:
+            return preflight
+        path, query = split_target(request.raw_path)
+        call = call_of(request)
+        call.peer = peer = peer_of(request, self.config.trusted_hops)
+        prefix = prefix_of(path)
+        if prefix is None:
+            if self.config.docs_enabled and leads_to_page(request, path):
+                return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
+        else:
+            call.route = prefix.name
+            if prefix.permission_class is PermissionClass.OPEN:
+                check_method(request.method)
+                call.upstream = str(prefix.service)
+                return await self._forward(request, prefix, path + query, deadline, anonymous(peer))
+        caller = await self._caller(request, deadline, peer)
+        call.caller = caller.identity
+        rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
+        try:
+            prefix = self._admitted(caller.identity, request.method, path, prefix)
+            caller_key = caller.caller_key(peer)
+            # Not a member of an enumeration, whose value costs the access log 2 microseconds.
+            call.upstream = str(prefix.service)
+            return await self._forward(
+                request, prefix, path + query, deadline, caller_key, caller, rate
+            )
+        except ApiError as error:
+            error.headers.update(rate)
+            raise
+
+    async def _forward(
+        self,
+        request: web.Request,
+        prefix: Prefix,
+        target: str,
+        deadline: float,
+        caller_key: CallerKey,
+        caller: Caller | None = None,
+        more_headers: Mapping[str, str] | None = None,
+    ) -> web.StreamResponse:
+        limit = self.config.body_bytes_max
+        framing, content = await Body(request, min(prefix.body_bytes_max or limit, limit)).ready()
+        if caller is None:
+            # Only now: a body that comes slowly holds no slot.
+            await self.open_requests.take(caller_key, deadline)
+        try:
+            return await forward(
+                request,
+                prefix.service,
+                self.pools[prefix.service],
+                target,
+                framing=framing,
+                content=content,
+                request_id=request_id_of(request),
+                deadline=deadline,
+                identity_token=None if caller is None else caller.token(time.monotonic()),
+                caller_key=caller_key,
+                more_headers=more_headers or {},
+            )
+        except (ServiceUnavailable, UpstreamTimeout) as error:
+            blame(error, prefix.service)
+            raise
+        finally:
+            if caller is None:
+                self.open_requests.give_back(caller_key)
+
+    async def _caller(self, request: web.Request, deadline: float, peer: str) -> Caller:
+        credential = self.authenticator.credential(request)
+        caller = self.identities.cached(credential)
+        if caller is None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    caller = await self.identities.resolve(credential, request, peer)
+            except TimeoutError:
+                raise UpstreamTimeout from None
+        return caller
+
+    @staticmethod
+    def _admitted(identity: Identity, method: str, path: str, prefix: Prefix | None) -> Prefix:
+        """The prefix, if there is one and this caller may do this below it."""
+        if prefix is None:
+            raise NotFound(f"Route {shown(path)} not found")
+        check_method(method)
+        if prefix.permission_class is PermissionClass.USERS_ONLY:
+            identity.require_user()
+        permission = permission_for(method, path, prefix)
+        if permission is not None:
+            identity.require(permission)
+        return prefix
+
+
+def body_bound(request: web.Request) -> int | None:
+    """How large a body the service behind this address takes; refused addresses take any."""
+    try:
+        prefix = prefix_of(split_target(request.raw_path)[0])
+    except ValidationError:
+        return None
+    return None if prefix is None else prefix.body_bytes_max
+
+
+GATEWAY_KEY = web.AppKey("gateway", Gateway)
+
+
+def leads_to_page(request: web.Request, path: str) -> bool:
+    """Whether a person has opened the start page in a browser.
+
+    Asked only for addresses below no prefix: a route of its own would cost every request a look.
+    """
+    return (
+        path == "/"
+        and request.method in ("GET", "HEAD")
+        and names_media_type(request.headers.get(hdrs.ACCEPT), HTML)
+    )
