@@ -27,6 +27,8 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
+from enum import Enum
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from gateway.fairness import CallerKey, FairSlots
@@ -53,6 +55,16 @@ RESPONSES_LINE_SHARE = 8
 _WAITED = WAITED_HEADER.encode()
 
 
+class _Room(Enum):
+    ROOM = "room"
+
+
+ROOM: Final = _Room.ROOM
+"""Room for one more connection, which counts as being opened as long as a request has it."""
+Place = Connection | Literal[_Room.ROOM]
+"""What a request needs to be sent."""
+
+
 class UpstreamPool:
     """All connections to one service."""
 
@@ -76,7 +88,7 @@ class UpstreamPool:
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._opening = 0
-        self._waiting: Line[None] = Line(wait_s, lambda _: self._call_next())
+        self._waiting: Line[Place] = Line(wait_s, passed_on=self._give_back_place)
         self._closed = False
         # A client that streams a body decides how long it takes; a few connections are lent to
         # such clients, so that silent uploads cannot take those that everybody else needs.
@@ -135,52 +147,89 @@ class UpstreamPool:
         away, `UpstreamTimeout` when it broke off or the deadline passed with the request sent.
         """
         while True:
-            connection, reused, waited_s = await self._acquire(deadline, workspace_id)
-            if waited_s:
+            place = None if self._waiting else self._next_place()
+            if place is None:
+                place, waited_s = await self._wait(workspace_id, deadline)
                 # After the request line. The service goes on counting from there.
                 line, _, rest = head.partition(b"\r\n")
                 head = b"%s\r\n%s: %d\r\n%s" % (line, _WAITED, int(waited_s * 1000), rest)
+            connection = await self._connect(deadline) if place is ROOM else place
             try:
                 message, payload = await connection.exchange(
                     head, body, bodyless=bodyless, deadline=deadline
                 )
             except ConnectionClosed as closed:
-                # An idle connection that the service had given up: every other idle one may be as
-                # old, so this ends with a new connection, which is not `reused`.
+                # An idle connection that the service had closed. The other idle ones may be as
+                # old, so this ends with a new connection at the latest.
+                reused = place is not ROOM
                 if reused and closed.silent and replayable and isinstance(body, bytes):
                     continue
                 raise UpstreamTimeout.unknown() from None
             return UpstreamResponse(connection, message, payload, self._idle_body_s_max)
 
-    async def _acquire(self, deadline: float, workspace_id: str) -> tuple[Connection, bool, float]:
-        """A connection, whether it was used before, and for how long it was waited for."""
+    def _next_place(self) -> Place | None:
+        """What the next request in turn can have now.
+
+        1. An idle connection: the one that was used last. It is lent to the request.
+        2. No connection is idle, and fewer than the maximum exist: room for one more, which is
+           reserved for the request.
+        3. Neither: None. The request waits until a connection becomes idle or is lost.
+        """
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            connection = self._idle.pop()
+            if (
+                connection.usable
+                and now - connection.idle_since < _IDLE_S_MAX
+                and now - connection.opened_at < _LIFE_S_MAX
+            ):
+                connection.lend()
+                return connection
+            # Forgotten before it is closed, so that `lost` assigns nothing in the middle of this.
+            self._open.discard(connection)
+            connection.close()
+        if len(self._open) + self._opening < self._connections_max:
+            self._opening += 1
+            return ROOM
+        return None
+
+    def _assign(self) -> None:
+        """Give places to waiting requests, in turn, until there are no more of one or the other.
+
+        Called on every change: a connection became idle or was lost, or room was given back. As
+        long as requests wait there is therefore no place left, and new requests join the line.
+        """
+        while self._waiting and (place := self._next_place()) is not None:
+            if not self._waiting.call(place):
+                self._give_back_place(place)
+
+    async def _wait(self, workspace_id: str, deadline: float) -> tuple[Place, float]:
+        """Wait in line for a place; also returns for how many seconds."""
         loop = asyncio.get_running_loop()
-        called, waited_s = False, 0.0
-        while True:
-            now = loop.time()
-            if called or not self._waiting:
-                while self._idle:
-                    connection = self._idle.pop()
-                    if (
-                        connection.usable
-                        and now - connection.idle_since < _IDLE_S_MAX
-                        and now - connection.opened_at < _LIFE_S_MAX
-                    ):
-                        connection.lend()
-                        return connection, True, waited_s
-                    connection.close()
-                if self._closed:
-                    raise ServiceUnavailable
-                if len(self._open) + self._opening < self._connections_max:
-                    return await self._connect(deadline), False, waited_s
-            await self._waiting.wait(workspace_id, until=deadline, first=called)
-            waited_s += loop.time() - now
-            called = True
+        began = loop.time()
+        place: Place | None = None
+        lost = False
+        while place is None:
+            place = await self._waiting.wait(workspace_id, until=deadline, first=lost)
+            if place is not ROOM and not place.usable:
+                # It was closed after it was assigned, before this request could run.
+                place, lost = self._next_place(), True
+        return place, loop.time() - began
+
+    def _give_back_place(self, place: Place) -> None:
+        """A request that was given a place has been cancelled, and has not used it."""
+        if place is ROOM:
+            self._opening -= 1
+            self._assign()
+        else:
+            place.release()
 
     async def _connect(self, deadline: float) -> Connection:
+        """Open a connection in the room that was reserved. `ServiceUnavailable` when refused."""
         loop = asyncio.get_running_loop()
-        self._opening += 1
         try:
+            if self._closed:
+                raise ServiceUnavailable
             for pause_s in (*_CONNECT_PAUSES_S, None):
                 latest = min(deadline, loop.time() + _CONNECT_S_MAX)
                 try:
@@ -199,7 +248,7 @@ class UpstreamPool:
             raise AssertionError("unreachable")
         finally:
             self._opening -= 1
-            self._call_next()
+            self._assign()
 
     def opened(self, connection: Connection) -> None:
         """A connection tells that its socket is open."""
@@ -212,13 +261,13 @@ class UpstreamPool:
             with contextlib.suppress(ValueError):
                 self._idle.remove(connection)
             self._give_back_response_slot(connection)
-            self._call_next()
+            self._assign()
 
     def give_back(self, connection: Connection) -> None:
         """A connection tells that it is free."""
         self._idle.append(connection)
         self._give_back_response_slot(connection)
-        self._call_next()
+        self._assign()
 
     async def take_response_slot(
         self, connection: Connection, caller_key: CallerKey, deadline: float
@@ -236,15 +285,10 @@ class UpstreamPool:
         if caller_key is not None:
             self._response_slots.give_back(caller_key)
 
-    def _call_next(self) -> None:
-        if self._idle or len(self._open) + self._opening < self._connections_max:
-            self._waiting.call(None)
-
     async def close(self) -> None:
         """Close every connection; requests that still run end as if the service had gone."""
         self._closed = True
+        self._waiting.refuse_all()
         for connection in list(self._open):
             connection.close()
-        while self._waiting.call(None):
-            pass
         await asyncio.sleep(0)

@@ -18,6 +18,8 @@ from gateway.gateway import OPEN_REQUESTS_MAX
 from gateway.routes import Service
 from gateway.upstream import pool
 from gateway.upstream.pool import UpstreamPool
+from gateway.upstream.response import UpstreamResponse
+from shared.errors import ServiceUnavailable
 from shared.http import client
 from shared.process import logs
 from tests.kit.eventually import eventually
@@ -608,6 +610,62 @@ async def test_a_turn_that_is_not_taken_goes_to_the_next(world: World):
     answer = await asyncio.wait_for(third, 2)
     assert b'"target":"/api/v1/records/3"' in await answer.read(loop.time() + 5)
     await pool.close()
+
+
+@asynccontextmanager
+async def one_connection_that_two_wait_for(
+    world: World,
+) -> AsyncIterator[tuple[UpstreamPool, UpstreamResponse, list[asyncio.Task[UpstreamResponse]]]]:
+    """A pool of one, the response that keeps its connection, and the requests behind it."""
+    loop = asyncio.get_running_loop()
+    pool = UpstreamPool(world.urls["records_url"], connections_max=1)
+    head = b"GET /api/v1/records/%d HTTP/1.1\r\nHost: records\r\n\r\n"
+    first = await pool.send(head % 1, deadline=loop.time() + 5)
+    waiting = [asyncio.create_task(pool.send(head % n, deadline=loop.time() + 5)) for n in (2, 3)]
+    await eventually(lambda: len(pool._waiting) == 2)
+    yield pool, first, waiting
+    await pool.close()
+
+
+async def body_of(response: UpstreamResponse) -> bytes:
+    return await response.read(asyncio.get_running_loop().time() + 5)
+
+
+async def test_a_connection_that_closes_as_it_is_assigned_is_replaced(world: World):
+    async with one_connection_that_two_wait_for(world) as (pool, first, waiting):
+        (connection,) = pool._open
+        first.take()
+        connection.close()
+
+        async def answered(request: asyncio.Task[UpstreamResponse]) -> bytes:
+            return await body_of(await request)
+
+        bodies = await asyncio.wait_for(asyncio.gather(*map(answered, waiting)), 5)
+        for n, body in enumerate(bodies, 2):
+            assert b'"target":"/api/v1/records/%d"' % n in body
+        assert len(pool._open) == 1
+        assert pool._opening == 0
+
+
+async def test_room_that_a_cancelled_request_was_given_goes_to_the_next(world: World):
+    async with one_connection_that_two_wait_for(world) as (pool, first, (second, third)):
+        first.close()
+        second.cancel()
+        response = await asyncio.wait_for(third, 2)
+        assert b'"target":"/api/v1/records/3"' in await body_of(response)
+        assert pool._opening == 0
+
+
+async def test_a_pool_that_closes_refuses_those_that_wait_and_opens_nothing(world: World):
+    async with one_connection_that_two_wait_for(world) as (pool, first, (second, third)):
+        # The second request has room, and has not begun to open its connection.
+        first.close()
+        await pool.close()
+        for request in (second, third):
+            with pytest.raises(ServiceUnavailable):
+                await asyncio.wait_for(request, 2)
+        assert not pool._open
+        assert pool._opening == 0
 
 
 async def test_who_does_not_begin_in_time_is_told_so_and_is_not_sent(world: World):
