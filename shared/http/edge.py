@@ -242,7 +242,9 @@ def check_address(request: web.Request) -> None:
     """Refuse what no handler could put into a statement: NUL, and bytes that are no text."""
     raw = request.raw_path
     if "%00" in raw or not raw.isascii():
-        raise ValidationError("The path contains a NUL or an unencoded character")
+        path, _, _ = raw.partition("?")
+        where = "path" if "%00" in path or not path.isascii() else "query"
+        raise ValidationError(f"The {where} contains a NUL or an unencoded character")
     if request.version is not HttpVersion11 and request.version < HttpVersion10:
         raise ValidationError("Malformed HTTP: the request line has no version")
 

@@ -686,3 +686,15 @@ async def test_what_is_in_flight_is_finished_and_told_to_close(start_edge: Start
     answer = await asked
     assert answer.told == (200, {"finished": True})
     assert answer.headers["connection"] == "close"
+
+
+async def test_a_refused_address_says_which_part_of_it_is_wrong(edge: Edge):
+    caller = edge.as_(identities.admin())
+    for address, where in (
+        ("/things/a%00?page=1", "path"),
+        ("/things?page=%00", "query"),
+        ("/things?a?b=%00", "query"),
+    ):
+        assert (await caller.get(address)).told == error(
+            400, "VALIDATION_ERROR", f"The {where} contains a NUL or an unencoded character"
+        )
