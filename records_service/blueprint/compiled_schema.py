@@ -41,10 +41,6 @@ class Access:
     sees_all: bool
 
 
-NOTHING = Access(visible={}, writable=frozenset(), judged=frozenset(), sees_all=False)
-"""What is seen by a caller who may not read."""
-
-
 @dataclass(slots=True)
 class CompiledSchema:
     """One schema at one version of the model."""

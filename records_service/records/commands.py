@@ -46,6 +46,7 @@ from shared.errors import (
     NotFound,
     PermissionDenied,
     ValidationError,
+    Violation,
     truncated,
 )
 from shared.http.messages import shown
@@ -288,12 +289,25 @@ def _first_state(schema: CompiledSchema) -> str | None:
 
 
 def _check_fixed_fields(context: Context, loaded: LoadedRecord, changes: RecordChanges) -> None:
-    """Raise `ValidationError` for another schema or state than those of the record."""
+    """Raise `ValidationError` for another schema or state than those of the record.
+
+    A caller who may not read cannot send them at all: accepted if right and refused if wrong, they
+    could be guessed.
+    """
+    if not context.identity.may_read:
+        ValidationError.check(
+            Violation(f"/{sent}", f"Field '{sent}' may be sent only by callers who may read")
+            for name, sent in (
+                ("schema_id", "schemaId"),
+                ("lifecycle_state_id", "lifecycleStateId"),
+            )
+            if name in changes.model_fields_set
+        )
     record = loaded.record
     if changes.schema_id is not None and changes.schema_id != record.schema_id:
         raise ValidationError.at(
             "/schemaId",
-            f"Field 'schemaId' cannot change:{_expected(context, record.schema_id)}"
+            f"Field 'schemaId' cannot change: expected '{truncated(record.schema_id)}',"
             f" got '{truncated(changes.schema_id)}'",
         )
     if "lifecycle_state_id" in changes.model_fields_set:

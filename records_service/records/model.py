@@ -79,9 +79,11 @@ class RecordChanges(_Body):
     values: SentValues
     """The new values."""
     schema_id: str | None = Field(default=None, alias="schemaId")
-    """Id of the schema, if it is sent; it cannot change."""
+    """Id of the schema, if it is sent; it cannot change. An API key without `read` must not send
+    it."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")
-    """The current state, if it is sent; it changes by transitions only."""
+    """The current state, if it is sent; it changes by transitions only. An API key without `read`
+    must not send it."""
 
 
 class ValueChange(_Body):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from records_service.blueprint.compiled_schema import NOTHING, Access
+from records_service.blueprint.compiled_schema import Access
 from records_service.completeness.scoring import resolution
 from records_service.context import Context
 from records_service.records.loading import LoadedRecord, load_record
@@ -13,6 +15,7 @@ from records_service.transitions import decisions
 from records_service.values.completeness import Resolution
 from records_service.writes import effects, store
 from records_service.writes.attempts import one_at_a_time, retry_on_stale, writing
+from shared.errors import TransitionError, ValidationError, truncated
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,10 @@ async def transition(
     """
     loaded = await load_record(context, record_id)
     context.check_version("Entity", record_id, loaded.record.version)
-    to_state_id = decisions.target(loaded.schema, loaded.record, state_name)
-    await decisions.check_transition(context, loaded, to_state_id, _access(context, loaded))
+    with _reasons_for_readers(context, state_name):
+        to_state_id = decisions.target(loaded.schema, loaded.record, state_name)
+        access = loaded.schema.access(context.role, loaded.record.state_id)
+        await decisions.check_transition(context, loaded, to_state_id, access)
     record = replace(
         loaded.record,
         state_id=to_state_id,
@@ -64,7 +69,15 @@ async def available(context: Context, record_id: str) -> AvailableTransitions:
     return AvailableTransitions(loaded, access, found, steps)
 
 
-def _access(context: Context, loaded: LoadedRecord) -> Access:
-    if not context.identity.may_read:
-        return NOTHING
-    return loaded.schema.access(context.role, loaded.record.state_id)
+@contextmanager
+def _reasons_for_readers(context: Context, state_name: str) -> Iterator[None]:
+    """Say of a refused transition only what was sent, to a caller who may not read.
+
+    The reasons name the current state, the schema, or the score.
+    """
+    try:
+        yield
+    except (TransitionError, ValidationError):
+        if context.identity.may_read:
+            raise
+        raise TransitionError(f"Transition to '{truncated(state_name)}' is not allowed") from None

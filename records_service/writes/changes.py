@@ -7,6 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from records_service.attributes.model import Attribute
 from records_service.attributes.unique_keys import UniqueKey, unique_keys_of
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.permissions.rules import Role
@@ -63,7 +64,10 @@ def merged(
             seen.add(attribute_id)
             checked = [] if entries is None else schema.checks[attribute_id](entries, place, faults)
             _replace(result, attribute_id, checked)
-            if attribute_id in old:
+            if not may_read:
+                if not is_new:
+                    _check_not_empty(schema, attribute_id, checked, place, faults)
+            elif attribute_id in old:
                 _check_emptied(schema, attribute_id, old, result, related, place, faults)
     faults.check()
     return result
@@ -108,7 +112,10 @@ def with_value(
     kept = [entry for entry in old.get(attribute_id, ()) if scope_key(entry["scope"]) != key]
     result = dict(old)
     _replace(result, attribute_id, kept + checked)
-    _check_emptied(schema, attribute_id, old, result, related, "/value", faults)
+    if may_read:
+        _check_emptied(schema, attribute_id, old, result, related, "/value", faults)
+    else:
+        _check_not_empty(schema, attribute_id, checked, "/value", faults)
     faults.check()
     return result
 
@@ -238,12 +245,30 @@ def _check_emptied(
     deleted record.
     """
     attribute = schema.attributes[attribute_id]
+    if not attribute.validation.required:
+        return
     places = schema.relations.get(attribute_id, ())
 
     def holds(values: Values) -> bool:
         return _holds(related.living_entries(values.get(attribute_id, []), places))
 
-    if attribute.validation.required and holds(old) and not holds(new):
+    if holds(old) and not holds(new):
+        _report_emptied(attribute, place, faults)
+
+
+def _check_not_empty(
+    schema: CompiledSchema, attribute_id: str, sent: Entries, place: Place, faults: Faults
+) -> None:
+    """As `_check_emptied`, for a caller who may not read: the answer depends on what was sent.
+
+    If it depended on what is stored, it would tell whether there is a value.
+    """
+    if not _holds(sent):
+        _report_emptied(schema.attributes[attribute_id], place, faults)
+
+
+def _report_emptied(attribute: Attribute, place: Place, faults: Faults) -> None:
+    if attribute.validation.required:
         faults.report(
             place, f"Attribute '{truncated(attribute.alias)}' is required and cannot be emptied"
         )

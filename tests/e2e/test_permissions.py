@@ -134,9 +134,12 @@ async def test_a_gate_judges_by_all_and_its_refusal_tells_nothing_hidden(sigma, 
     for value in (SECRET, None):
         (await sigma.admin.patch("/records/ent-1/values/margin", {"value": value})).ok()
         assert await blocked() == [(100, [], CLOSED)]
-        for caller in (editor, writer):
+        for caller, why in (
+            (editor, CLOSED),
+            (writer, "Transition to 'state-review' is not allowed"),
+        ):
             refused = await caller.post("/records/ent-1/transition", step)
-            assert refused.told == error(400, "TRANSITION_ERROR", CLOSED)
+            assert refused.told == error(400, "TRANSITION_ERROR", why)
     (await sigma.admin.patch("/records/ent-1/values/cost", {"value": None})).ok()
     score = "Completeness score {}% does not meet minimum 100% for transition to 'review'"
     assert await blocked() == [(50, ["cost"], score.format(50))]

@@ -961,15 +961,39 @@ async def test_relations_inside_complex_values_are_relations(admin):
     assert (await admin.get("/records/ent-kit")).ok()["values"] == {}
 
 
-async def test_no_refusal_tells_a_key_without_read_what_is_stored(service, admin):
+async def test_a_key_without_read_does_not_guess_what_a_record_has(service, admin):
     await create(admin, "ent-a", sku="AB-123")
     writer = service.as_(identities.api_key(permissions=["update-data"]))
-    for field in ("schemaId", "lifecycleStateId"):
-        body = {"values": {}, field: "guess"}
-        refused = await writer.put("/records/ent-a", body)
-        assert refused.status == 400
-        assert "expected" not in refused.body["message"]
-        assert "expected" in (await admin.put("/records/ent-a", body)).body["message"]
+    for field, right in (("schemaId", "schema-apparel"), ("lifecycleStateId", None)):
+        for guess in (right, "guess"):
+            refused = await writer.put("/records/ent-a", {"values": {}, field: guess})
+            assert refused.told == error(
+                400, "VALIDATION_ERROR", f"Field '{field}' may be sent only by callers who may read"
+            )
+        (await admin.put("/records/ent-a", {"values": {}, field: right})).ok()
+        wrong = await admin.put("/records/ent-a", {"values": {}, field: "guess"})
+        assert "expected" in wrong.body["message"]
+
+
+async def test_a_key_without_read_does_not_feel_for_values_by_emptying(service, admin):
+    """Whether the required attribute has a value or not, or others beside the one that goes."""
+    await create(admin, "ent-full", sku="AB-123")
+    await create(admin, "ent-empty")
+    reader = service.as_(identities.api_key(permissions=["update-data", "read"]))
+    writer = service.as_(identities.api_key(permissions=["update-data"]))
+    refused = error(400, "VALIDATION_ERROR", "Attribute 'sku' is required and cannot be emptied")
+    for record in ("ent-full", "ent-empty"):
+        for nothing in (None, []):
+            sent = {"values": {"sku": nothing}}
+            assert (await writer.put(f"/records/{record}", sent)).told == refused
+        path = f"/records/{record}/values/sku"
+        assert (await writer.patch(path, {"value": None})).told == refused
+    (await reader.put("/records/ent-empty", {"values": {"sku": None}})).ok()
+    assert (await reader.put("/records/ent-full", {"values": {"sku": None}})).told == refused
+    # What is not required may be emptied, what is may be replaced or left out when it is created.
+    (await writer.put("/records/ent-full", {"values": {"price": None}})).ok()
+    (await writer.put("/records/ent-full", {"values": {"sku": everywhere("AB-124")}})).ok()
+    (await writer.post("/records", {"schemaId": "schema-apparel", "values": {"sku": None}})).ok()
 
 
 async def test_no_message_shows_a_word_of_python_or_repeats_much_of_what_was_sent(admin):
