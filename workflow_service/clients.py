@@ -39,6 +39,8 @@ class Meaning:
     """Those of the required names that the caller may not make completeness count."""
     unreadable_required: Sequence[str] = ()
     """Ids of attributes that completeness counts anyway and that the caller may not read."""
+    required: Sequence[str] = ()
+    """Ids of all attributes that completeness counts anyway; empty for an unrestricted caller."""
 
 
 class Clients:
@@ -47,6 +49,11 @@ class Clients:
     def __init__(self, request: web.Request, token: str) -> None:
         self._request = request
         self._token = token
+
+    @property
+    def caller_is_restricted(self) -> bool:
+        """Whether a role says what the caller may see."""
+        return not identity_of(self._request).unrestricted
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """A place in the bulkhead, for a transaction during which other services are asked."""
@@ -79,7 +86,7 @@ class Clients:
         that nothing has yet. Raises `ValidationError` for more names than can be asked
         about, `ServiceUnavailable` while records_service cannot say what they mean.
         """
-        restricted = not identity_of(self._request).unrestricted
+        restricted = self.caller_is_restricted
         if not names and not (restricted and workflow_id):
             return Meaning({})
         if len(names) > NAMES_ASKED_MAX:
@@ -100,7 +107,7 @@ class Clients:
         except (ServiceUnavailable, UpstreamTimeout):
             # Nothing was stored, so it may be sent again, also where the question came too late.
             raise _unresolved() from None
-        if restricted and "unreadable" not in answer:
+        if restricted and "required" not in answer:
             # An older records_service cannot tell yet.
             raise _unresolved()
         return Meaning(
@@ -108,6 +115,7 @@ class Clients:
             answer.get("modelVersion", 0),
             answer.get("unreadable", ()),
             answer.get("unreadableRequired", ()),
+            answer.get("required", ()),
         )
 
     async def retire_states(self, workflow_id: str, state_ids: Sequence[str], version: int) -> None:

@@ -99,7 +99,8 @@ class RoleDraft(_Shape):
     description: Description | None = None
     """What the role is for."""
     can_manage_schemas: bool = False
-    """May create, replace and delete schemas, attributes and workflows."""
+    """May create, replace and delete schemas, attributes and workflows, and so decide who may make
+    a transition. Attributes that a state hides or makes read-only stay so for such a role."""
     can_manage_roles: bool = False
     """May create, replace and delete roles."""
     can_manage_dimensions: bool = False
@@ -145,7 +146,8 @@ class RoleAnswer(_Shape):
     description: str | None
     """What the role is for."""
     can_manage_schemas: bool
-    """May create, replace and delete schemas, attributes and workflows."""
+    """May create, replace and delete schemas, attributes and workflows, and so decide who may make
+    a transition. Attributes that a state hides or makes read-only stay so for such a role."""
     can_manage_roles: bool
     """May create, replace and delete roles."""
     can_manage_dimensions: bool

@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from records_service.attributes import store
+from records_service.attributes.counting import check_change
 from records_service.attributes.definition import (
     body_of,
     changes_of_form,
@@ -27,7 +28,7 @@ from records_service.model_objects.model import Kind, ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.option_lists.model import OPTION_LIST
 from records_service.permissions import store as permissions
-from records_service.permissions.reach import check_readable, denied, out_of_reach
+from records_service.permissions.reach import check_readable, check_writable, denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
 from shared.database import Conn
 from shared.errors import Conflict, UpstreamTimeout, ValidationError, Violation, truncated
@@ -126,12 +127,27 @@ async def replace(
 
 
 async def delete(
-    app: web.Application, workspace_id: str, attribute_id: str, expected: Versions
+    app: web.Application,
+    workspace_id: str,
+    role: Role | None,
+    attribute_id: str,
+    expected: Versions,
 ) -> None:
-    """Raises `Conflict` while a schema or a guard refers to it."""
+    """Raises `Conflict` while a schema or a guard refers to it, or `PermissionDenied`.
+
+    The values that records still hold of it go too, so the role must be able to write them.
+    """
     async with model_change(app, workspace_id) as conn:
         old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         check_version(ATTRIBUTE.title, old.id, old.version, expected)
+        await check_writable(
+            conn,
+            workspace_id,
+            role,
+            [attribute_id],
+            "",
+            "This deletes values that your role may not write",
+        )
         if await store.is_used(conn, workspace_id, attribute_id):
             raise Conflict.in_use(ATTRIBUTE.title, attribute_id)
         await store.drop_values(conn, workspace_id, attribute_id)
@@ -233,8 +249,8 @@ async def _check_rights(
     """Raise `PermissionDenied` if the change could reveal values that the role may not see.
 
     That concerns new guards, fields that may not change while there are values, everything that can
-    make completeness count the attribute (its alias, as a state may require a name before an
-    attribute has it, its guards and `required`), and `unique`, which compares values.
+    change whether completeness counts the attribute (its alias, as a state may require a name
+    before an attribute has it, its guards and `required`), and `unique`, which compares values.
     """
     await _check_guards(conn, workspace_id, role, body, old.body["guards"])
     if fixed:
@@ -246,13 +262,27 @@ async def _check_rights(
     if turned_on(old.body, body, "required"):
         counted = [old.id, *(guard["attributeId"] for guard in body["guards"])]
         await check_readable(conn, workspace_id, role, counted, "/validation/required")
+    for pointer, changes in (
+        ("/validation/required", _is_required(old.body) != _is_required(body)),
+        ("/guards", old.body["guards"] != body["guards"]),
+        ("/alias", alias != old.alias),
+    ):
+        if changes:
+            await check_change(conn, workspace_id, role, old, alias, body, pointer)
+            break
     if turned_on(old.body, body, "unique"):
-        lost = await permissions.lost(conn, workspace_id, [old.id])
-        write = AttributePermission.WRITE
-        if await out_of_reach(conn, workspace_id, role, [old.id], write, lost):
-            raise denied(
-                ["/validation/unique"], "This compares values that your role may not write"
-            )
+        await check_writable(
+            conn,
+            workspace_id,
+            role,
+            [old.id],
+            "/validation/unique",
+            "This compares values that your role may not write",
+        )
+
+
+def _is_required(body: Mapping[str, Any]) -> bool:
+    return bool(body["validation"].get("required"))
 
 
 async def _check_guards(

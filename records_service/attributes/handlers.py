@@ -103,10 +103,18 @@ async def replace_attribute(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_attribute(request: web.Request) -> web.StreamResponse:
-    """Deletes the attribute. Refused while a schema or another attribute's guard refers to it."""
+    """Deletes the attribute, and values that records still hold of it.
+
+    Refused while a schema or another attribute's guard refers to it. A caller with a role needs
+    `write` on it in every schema whose records hold a value of it.
+    """
     identity = identity_of(request)
     await commands.delete(
-        request.app, identity.workspace_id, request.match_info["id"], if_match(request)
+        request.app,
+        identity.workspace_id,
+        await role_of(request),
+        request.match_info["id"],
+        if_match(request),
     )
     return no_content()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,7 +11,7 @@ import asyncpg
 from records_service.model_objects.searching import Searcher
 from records_service.model_objects.store import Search
 from records_service.permissions.store import schemas_with_values
-from shared.database import Conn
+from shared.database import Conn, Record
 
 BATCH_BYTES_MAX: Final = 4 << 20
 _SENT: Final = """
@@ -39,6 +39,42 @@ async def is_used(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
         attribute_id,
     )
     return used
+
+
+async def countables(conn: Conn, workspace_id: str, attribute_ids: Collection[str]) -> list[Record]:
+    """Of each of these attributes: id, whether it is required, what its guards refer to."""
+    return await conn.fetch(
+        """
+        SELECT id,
+               coalesce(body->'validation'->'required' = 'true', false) AS required,
+               ARRAY(SELECT jsonb_path_query(body, '$.guards[*].attributeId') #>> '{}') AS guards
+          FROM attributes
+         WHERE workspace_id = $1 AND id = ANY($2::text[])
+        """,
+        workspace_id,
+        list(attribute_ids),
+    )
+
+
+async def with_workflow(
+    conn: Conn, workspace_id: str, attribute_id: str
+) -> list[tuple[str, str, Sequence[str]]]:
+    """Of each schema with a workflow that has this attribute: id, workflow, its attributes."""
+    rows = await conn.fetch(
+        """
+        SELECT id, body->>'workflowId' AS workflow_id,
+               ARRAY(SELECT jsonb_path_query(body, '$.attributeGroups[*].attributeIds[*]')
+                            #>> '{}') AS attribute_ids
+          FROM schemas
+         WHERE workspace_id = $1
+           AND body->>'workflowId' IS NOT NULL
+           AND jsonb_path_exists(body, '$.attributeGroups[*].attributeIds[*] ? (@ == $id)',
+                                 jsonb_build_object('id', $2::text))
+        """,
+        workspace_id,
+        attribute_id,
+    )
+    return [(row["id"], row["workflow_id"], row["attribute_ids"]) for row in rows]
 
 
 async def option_ids(

@@ -45,7 +45,8 @@ async def replace(
 ) -> ModelObject:
     """Raises `Conflict` when a segment that values use would go.
 
-    Taking one out needs `read` on what varies by the dimension: the answer looks at records.
+    Taking one out needs `read` on what varies by the dimension: the answer looks at records. So
+    does another default segment, because completeness is judged by its values.
     """
     searcher = Searcher()
 
@@ -54,9 +55,11 @@ async def replace(
         check_version(DIMENSION.title, old.id, old.version, expected)
         body = body_of(draft, old.body)
         gone = removed(old.body, body)
-        if role is not None and gone:
+        moved = body["defaultSegmentId"] != old.body["defaultSegmentId"]
+        if role is not None and (gone or moved):
             varying = await store.varying(conn, workspace_id, old.id)
-            await check_readable(conn, workspace_id, role, varying, "/segments")
+            pointer = "/segments" if gone else "/defaultSegmentId"
+            await check_readable(conn, workspace_id, role, varying, pointer)
         used = await store.used_segment(conn, workspace_id, old.id, gone, searcher)
         if used is not None:
             raise Conflict.in_use("Segment", used)

@@ -53,6 +53,22 @@ async def check_readable(
         raise denied([pointer], "This depends on values that your role may not read")
 
 
+async def check_writable(
+    conn: Conn,
+    workspace_id: str,
+    role: Role | None,
+    attribute_ids: Collection[str],
+    pointer: str,
+    message: str,
+) -> None:
+    """Raise `PermissionDenied` unless the role may write all of them wherever there are values."""
+    if role is None or not attribute_ids:
+        return
+    lost = await store.lost(conn, workspace_id, attribute_ids)
+    if await out_of_reach(conn, workspace_id, role, attribute_ids, AttributePermission.WRITE, lost):
+        raise denied([pointer], message)
+
+
 def denied(pointers: Iterable[str], message: str) -> PermissionDenied:
     """A refusal that says where, and nothing about any value."""
     return PermissionDenied(violations=(Violation(pointer, message) for pointer in pointers))

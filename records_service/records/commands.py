@@ -296,8 +296,8 @@ def _check_fixed_fields(context: Context, loaded: LoadedRecord, changes: RecordC
     """
     if not context.identity.may_read:
         ValidationError.check(
-            Violation(f"/{sent}", f"Field '{sent}' may be sent only by callers who may read")
-            for name, sent in (
+            Violation(f"/{field}", f"Field '{field}' may be sent only by callers who may read")
+            for name, field in (
                 ("schema_id", "schemaId"),
                 ("lifecycle_state_id", "lifecycleStateId"),
             )

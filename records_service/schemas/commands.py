@@ -23,7 +23,7 @@ from records_service.model_objects.commands import SOURCE, model_change, tell
 from records_service.model_objects.model import ModelObject
 from records_service.permissions.rules import Role
 from records_service.schemas import store
-from records_service.schemas.counting import check_counting
+from records_service.schemas.counting import check_counting, check_withheld
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.schemas.placing import check_placing
@@ -175,7 +175,9 @@ async def _judge(
     old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
     check_version(SCHEMA.title, old.id, old.version, expected)
     sent = body_of(draft, old.body)
-    return old, await _sound(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
+    body = await _sound(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
+    await check_withheld(conn, workspace_id, role, old.body, body)
+    return old, body
 
 
 async def _sound(

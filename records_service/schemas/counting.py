@@ -14,22 +14,25 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from records_service.attributes.counting import (
+    COUNTS_HIDDEN,
+    at_stake,
+    countables,
+    counted,
+    looked_at,
+    reads,
+    those,
+)
 from records_service.attributes.model import ATTRIBUTE
 from records_service.model_objects import store as parts
 from records_service.model_objects.model import ModelObject
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
-from records_service.permissions.rules import (
-    AttributePermission,
-    Names,
-    Role,
-    allows,
-    permission,
-    reads_everything,
-)
+from records_service.permissions.rules import AttributePermission, Role, reads_everything
 from records_service.schemas import store
 from records_service.schemas.groups import attribute_names
 from records_service.schemas.model import SCHEMA
+from records_service.workflow_copies import store as workflow_copies
 from records_service.workflow_copies.model import WorkflowCopy
 from shared.database import Conn
 
@@ -50,17 +53,17 @@ async def unreadable_names(
     return sorted(name for name in names if name not in meant or meant[name] & hidden)
 
 
-async def unreadable_required(
-    conn: Conn, workspace_id: str, role: Role | None, workflow_id: str
-) -> list[str]:
-    """Return the ids of hidden attributes that count in every state of a workflow, sorted.
+async def required_anyway(
+    conn: Conn, workspace_id: str, role: Role | None, workflow_id: str | None
+) -> tuple[list[str], list[str]]:
+    """Return the ids of the required attributes of the schemas with this workflow, sorted.
 
-    These are the required attributes of the schemas with this workflow that the role may not read.
+    They count in every state that does not hide them. Second come those that the role may not read.
     """
-    if role is None:
-        return []
+    if role is None or workflow_id is None:
+        return [], []
     required = await store.required_under(conn, workspace_id, workflow_id)
-    return sorted(await _unreadable(conn, workspace_id, role, required))
+    return sorted(required), sorted(await _unreadable(conn, workspace_id, role, required))
 
 
 async def check_counting(
@@ -71,7 +74,7 @@ async def check_counting(
     old: Mapping[str, Any] | None,
     definition: Mapping[str, Any] | None,
 ) -> None:
-    """Raise `PermissionDenied` if the saved schema makes hidden attributes count.
+    """Raise `PermissionDenied` if the saved schema changes what counts beside hidden attributes.
 
     `old` is the former body of the schema, None for a new schema. `definition` is the definition of
     its workflow, None without a workflow. With another workflow, everything counts anew.
@@ -79,55 +82,52 @@ async def check_counting(
     if role is None or definition is None:
         return
     same_workflow = old is not None and old.get("workflowId") == schema.body.get("workflowId")
-    before = set(attribute_names(old)) if old is not None and same_workflow else set()
-    placed = await parts.some(
-        conn, ATTRIBUTE, workspace_id, set(attribute_names(schema.body)) - before
+    before = set(attribute_names(old)) if old is not None and same_workflow else set[str]()
+    after = set(attribute_names(schema.body))
+    if before == after:
+        return
+    placed = await countables(conn, workspace_id, before | after)
+    names = await permissions.names(conn, workspace_id, ATTRIBUTE.table, looked_at(placed))
+    lifecycle = WorkflowCopy.parse(definition)
+    changed = at_stake(
+        counted(lifecycle, those(placed, before), names),
+        counted(lifecycle, those(placed, after), names),
+        placed,
     )
-    names = await permissions.names(conn, workspace_id, ATTRIBUTE.table, placed)
-    counted = _counted(WorkflowCopy.parse(definition), placed, names)
-    looked_at = counted.union(*(_guards(placed[one]) for one in counted))
-    names |= await permissions.names(conn, workspace_id, ATTRIBUTE.table, looked_at - names.keys())
-    called = await permissions.names(conn, workspace_id, SCHEMA.table, [schema.id])
-    if not all(
-        allows(permission(role, called[schema.id], names[one]), AttributePermission.READ)
-        for one in looked_at
+    called = (await permissions.names(conn, workspace_id, SCHEMA.table, [schema.id]))[schema.id]
+    if not reads(role, called, names, changed):
+        pointer = "/attributeGroups" if same_workflow else "/workflowId"
+        raise denied([pointer], COUNTS_HIDDEN)
+
+
+async def check_withheld(
+    conn: Conn, workspace_id: str, role: Role | None, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
+    """Raise `PermissionDenied` if a schema loses a workflow that withholds attributes from roles.
+
+    The `hidden` and `readOnly` lists of its states hold for every role (docs/adr/0029).
+    """
+    workflow_id = old.get("workflowId")
+    if role is None or workflow_id is None or workflow_id == new.get("workflowId"):
+        return
+    lifecycle = (await workflow_copies.some(conn, workspace_id, [workflow_id])).get(workflow_id)
+    # Without a copy of the definition nobody can say that it withholds nothing.
+    if lifecycle is None or any(
+        state.hidden or state.read_only for state in lifecycle.states.values()
     ):
         raise denied(
-            ["/attributeGroups" if same_workflow else "/workflowId"],
-            "Completeness would count an attribute that your role may not read",
+            ["/workflowId"],
+            "Your role may not take this workflow from the schema, because its states hide"
+            " attributes or make them read-only",
         )
-
-
-def _counted(
-    lifecycle: WorkflowCopy, placed: Mapping[str, ModelObject], names: Mapping[str, Names]
-) -> set[str]:
-    """Return the attributes that count in at least one state, by the rule of `CompiledSchema`."""
-    required = {
-        attribute_id
-        for attribute_id, part in placed.items()
-        if part.body["validation"].get("required")
-    }
-    ids_by_name: dict[str, set[str]] = {}
-    for one in names.values():
-        for name in (one.id, *one.aliases):
-            ids_by_name.setdefault(name, set()).add(one.id)
-    counted: set[str] = set()
-    for state in lifecycle.states.values():
-        listed = (ids_by_name[name] for name in state.required & ids_by_name.keys())
-        counted |= required.union(*listed) - state.hidden
-    return counted
 
 
 async def _unreadable(
     conn: Conn, workspace_id: str, role: Role, attribute_ids: Collection[str]
 ) -> set[str]:
     """Return the attributes that the role may not read, or not what their guards refer to."""
-    found = await parts.some(conn, ATTRIBUTE, workspace_id, attribute_ids)
-    looked_at = set(found).union(*map(_guards, found.values()))
-    lost = await permissions.lost(conn, workspace_id, looked_at)
-    hidden = await out_of_reach(conn, workspace_id, role, looked_at, AttributePermission.READ, lost)
-    return {one for one, part in found.items() if one in hidden or _guards(part) & hidden}
-
-
-def _guards(part: ModelObject) -> set[str]:
-    return {guard["attributeId"] for guard in part.body["guards"]}
+    found = await countables(conn, workspace_id, attribute_ids)
+    asked = looked_at(found)
+    lost = await permissions.lost(conn, workspace_id, asked)
+    hidden = await out_of_reach(conn, workspace_id, role, asked, AttributePermission.READ, lost)
+    return {one for one, each in found.items() if one in hidden or each.guards & hidden}

@@ -11,7 +11,7 @@ from records_service.model_objects import store as parts
 from records_service.model_objects.answers import answer, created, rendered_as, shown
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
-from records_service.schemas.counting import unreadable_names, unreadable_required
+from records_service.schemas.counting import required_anyway, unreadable_names
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response
@@ -135,7 +135,8 @@ async def find_ids(request: web.Request) -> web.StreamResponse:
     is told by events with a higher one.
 
     With `toCount` the answer also has `unreadable`, those of its names that the caller may not make
-    count, and `unreadableRequired`, the ids of hidden attributes that count in any case.
+    count; `required`, the ids of all attributes that count in any case, empty for an unrestricted
+    caller; and `unreadableRequired`, those of them that are hidden from the caller.
     """
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, Names)
@@ -148,10 +149,8 @@ async def find_ids(request: web.Request) -> web.StreamResponse:
         }
         if asked.to_count is not None:
             told["unreadable"] = await unreadable_names(conn, workspace_id, role, asked.to_count)
-            told["unreadableRequired"] = (
-                []
-                if asked.workflow_id is None
-                else await unreadable_required(conn, workspace_id, role, asked.workflow_id)
+            told["required"], told["unreadableRequired"] = await required_anyway(
+                conn, workspace_id, role, asked.workflow_id
             )
     return json_response(told)
 

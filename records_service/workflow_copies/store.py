@@ -5,7 +5,7 @@ Whoever changes the model here holds the model lock of the workspace.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from records_service.workflow_copies.model import Retirement, WorkflowCopy
@@ -61,6 +61,22 @@ async def get(conn: Conn, workspace_id: str, workflow_id: str) -> WorkflowCopy:
     if row is None:
         raise NotFound.of("Workflow", workflow_id)
     return WorkflowCopy.parse(row["definition"], row["retired"])
+
+
+async def some(
+    conn: Conn, workspace_id: str, workflow_ids: Collection[str]
+) -> dict[str, WorkflowCopy]:
+    """Those of the workflows that are known here, by id."""
+    rows = await conn.fetch(
+        """
+        SELECT definition, retired FROM lifecycles
+         WHERE workspace_id = $1 AND workflow_id = ANY($2::text[])
+        """,
+        workspace_id,
+        list(workflow_ids),
+    )
+    found = (WorkflowCopy.parse(row["definition"], row["retired"]) for row in rows)
+    return {lifecycle.workflow_id: lifecycle for lifecycle in found}
 
 
 async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
@@ -38,11 +38,13 @@ from workflow_service.workflows.validation import (
     check_roles_exist,
     check_size,
     keeping_ids,
+    keeping_names,
     removed_states,
     role_ids,
     sound,
     with_attribute_ids,
 )
+from workflow_service.workflows.withholding import check_withheld
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +65,8 @@ class _Judged:
     unreadable: Sequence[str]
     """The required names that the author may not make completeness count."""
     unreadable_required: Sequence[str]
+    required: Sequence[str]
+    """The ids of all attributes that count in every state that does not hide them."""
     unknown: Sequence[str]
     model_version: int
     heard: int
@@ -136,13 +140,15 @@ async def _update(
     expected: Versions,
 ) -> Workflow:
     judged = await _judged(db, neighbours, workspace_id, draft, workflow_id)
-    parts = judged.parts
     retired_at: int | None = None
     try:
         async with neighbours.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
-            _check_counting(judged, known)
+            parts = keeping_names(draft, judged.parts, known.states)
+            if neighbours.caller_is_restricted:
+                check_withheld(parts.states, known.states)
+                _check_counting(replace(judged, parts=parts), known)
             await _claim_roles(conn, neighbours, workspace_id, parts, role_ids(known.transitions))
             removed = removed_states(known.states, parts.states)
             if removed:
@@ -271,6 +277,7 @@ async def _judged(
         parts,
         [meaning.ids.get(name, name) for name in meaning.unreadable],
         meaning.unreadable_required,
+        meaning.required,
         unknown,
         meaning.model_version,
         heard,
@@ -285,6 +292,7 @@ def _check_counting(judged: _Judged, known: Workflow | None = None) -> None:
         () if known is None else known.transitions,
         judged.unreadable,
         judged.unreadable_required,
+        judged.required,
     )
 
 

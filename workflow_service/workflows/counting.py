@@ -2,8 +2,9 @@
 
 A gate opens by the values of all attributes that count, hidden ones included (docs/adr/0019). An
 author who may not read an attribute could put it into `required`, set a gate, and then see from the
-open transitions of a record whether it has a value. So whoever changes what a state counts, or sets
-a gate, needs `read` on what counts there (docs/adr/0016).
+open transitions of a record whether it has a value; one more or one less beside hidden attributes
+that count tells how many of those have one. So whoever changes what a state counts, or sets a gate,
+needs `read` on what counts there (docs/adr/0016, 0029).
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ def check_counting(
     transitions: Sequence[Transition],
     unreadable: Collection[str],
     always: Collection[str],
+    required: Collection[str],
 ) -> None:
     """Raise `PermissionDenied` naming each list and each gate that needs more than the author has.
 
     `states` and `transitions` are the stored ones, empty for a new workflow. `unreadable` are those
-    of the required names, as they would be stored, that the author may not make count; `always`
-    the ids of hidden attributes that count in every state that does not hide them. What an
-    administrator has set stays as long as the state and the gates that lead to it stay.
+    of the required names, as they would be stored, that the author may not make count. `required`
+    are the ids of attributes that count in every state that does not hide them, and `always` those
+    of them that are hidden from the author. What an administrator has set stays as long as the
+    state and the gates that lead to it stay.
     """
     if not unreadable and not always:
         return
-    violations = list(_violations(after, states, transitions, set(unreadable), set(always)))
+    violations = list(
+        _violations(after, states, transitions, set(unreadable), set(always), set(required))
+    )
     if violations:
         raise PermissionDenied(violations=violations)
 
@@ -47,6 +52,7 @@ def _violations(
     transitions: Sequence[Transition],
     unreadable: set[str],
     always: set[str],
+    required: set[str],
 ) -> Iterator[Violation]:
     known = {state.id: state for state in states}
     gates_before, gates = _gates(transitions), _gates(after.transitions)
@@ -62,11 +68,20 @@ def _violations(
             )
             continue
         hidden = (listed | always) - set(state.hidden)
-        hidden_before = set[str]() if before is None else (listed | always) - set(before.hidden)
         if not hidden:
             continue
-        known_gates = gates_before.get(state.id, set()) if hidden <= hidden_before else set()
-        to_refuse[state.id] = gates.get(state.id, set()) - known_gates
+        kept = set[float]()
+        if before is not None:
+            kept = gates_before.get(state.id, set()) & gates.get(state.id, set())
+        if before is not None and kept and _counted(state, required) != _counted(before, required):
+            # The gate would tell how many of the hidden ones have a value.
+            changed = "required" if set(state.required) != set(before.required) else "hidden"
+            yield Violation(
+                f"/states/{place}/{changed}",
+                "This changes what completeness counts here beside attributes that the author may"
+                " not read",
+            )
+        to_refuse[state.id] = gates.get(state.id, set()) - kept
     for place, step in enumerate(after.transitions):
         if step.requires_completeness in to_refuse.get(step.to_state_id, ()):
             yield Violation(
@@ -75,8 +90,8 @@ def _violations(
             )
 
 
-def _counted(state: State) -> set[str]:
-    return set(state.required) - set(state.hidden)
+def _counted(state: State, required: Collection[str] = ()) -> set[str]:
+    return set(state.required).union(required) - set(state.hidden)
 
 
 def _gates(transitions: Iterable[Transition]) -> Mapping[str, set[float]]:

@@ -105,7 +105,12 @@ async def get_workflow(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_workflow(request: web.Request) -> web.StreamResponse:
-    """Replaces the whole workflow. A state that records are in cannot be left out."""
+    """Replaces the whole workflow. A state that records are in cannot be left out.
+
+    Who may use a transition (`allowedRoleIds`, `requiresCompleteness`) is part of managing
+    workflows. `hidden` and `readOnly` of a state are not: a caller with a role may add attributes
+    to them but not remove any, nor leave out a state that has some (403).
+    """
     identity = identity_of(request)
     draft = await read_body(request, WorkflowDraft)
     workflow = await commands.update(

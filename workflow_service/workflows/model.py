@@ -68,11 +68,13 @@ class State(_Shape):
     color: Color | None = None
     """For display, such as `#22c55e`."""
     hidden: AttributeNames = Field(default=[])
-    """Attributes that are left out of reads while a record is in this state."""
+    """Attributes that are left out of reads while a record is in this state. Only administrators
+    and API keys may remove some."""
     required: AttributeNames = Field(default=[])
     """Attributes that completeness counts for this state."""
     read_only: AttributeNames = Field(default=[])
-    """Attributes that cannot be written while a record is in this state."""
+    """Attributes that cannot be written while a record is in this state. Only administrators and
+    API keys may remove some."""
 
     @property
     def label(self) -> str:

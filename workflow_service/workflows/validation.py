@@ -130,6 +130,34 @@ def with_attribute_ids(parts: CheckedDraft, ids: Mapping[str, str]) -> CheckedDr
     )
 
 
+def keeping_names(
+    draft: WorkflowDraft, parts: CheckedDraft, known: Iterable[State]
+) -> CheckedDraft:
+    """The parts with each name that was sent as it is stored, beside the id that it now means.
+
+    A stored name also means the attributes that had it before (`renaming.py`). Without it, sending
+    a workflow back unchanged would release them.
+    """
+    stored = {state.id: state for state in known}
+
+    def kept(sent: State, named: State, field: str) -> list[str]:
+        names: list[str] = getattr(named, field)
+        known_names = set(getattr(stored[named.id], field)).difference(names)
+        return names + [name for name in getattr(sent, field) if name in known_names]
+
+    return replace(
+        parts,
+        states=tuple(
+            named
+            if named.id not in stored
+            else named.model_copy(
+                update={field: list(dict.fromkeys(kept(sent, named, field))) for field in _LISTS}
+            )
+            for sent, named in zip(draft.states, parts.states, strict=True)
+        ),
+    )
+
+
 def removed_states(before: Iterable[State], after: Iterable[State]) -> list[str]:
     """The ids that were there and are no more."""
     kept = {state.id for state in after}

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from records_service.reactions import keep_workflow
+from shared.events import WORKFLOW_UPDATED
 from shared.identity import Flag
 from tests.kit.sigma import Answer, Caller, error
 from tests.service.records.model_world import World, admin, running, schema, world
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
 PROBLEMS = {"Accept": "application/problem+json"}
 DONE = "/states/1/required"
+HIDDEN = "/states/1/hidden"
 GATE = "/transitions/0/requiresCompleteness"
 
 
@@ -40,6 +43,18 @@ async def half_hidden(world: World, **cost: Any) -> tuple[Caller, Caller]:
     words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
     author = (await world.role(words, Flag.MANAGE_SCHEMAS)).having(PROBLEMS)
     return author, author.at(world.workflows.url)
+
+
+async def told_to(world: World, workflow: dict[str, Any]) -> None:
+    """An administrator replaces the workflow, and records_service hears of it."""
+    (await world.workflow_admin.put(f"/workflows/{workflow['id']}", workflow)).ok()
+    (event,) = [
+        each
+        for each in await world.workflows.staged()
+        if each.workspace_id == world.workspace and each.type == WORKFLOW_UPDATED
+    ][-1:]
+    async with world.database.transaction() as conn:
+        await keep_workflow(conn, event)
 
 
 def refused_at(answer: Answer) -> list[str]:
@@ -115,11 +130,11 @@ async def test_a_state_does_not_require_what_a_hidden_guard_decides_about(
         # What counts beside it.
         ({"required": ["cost", "name"], "gate": 50}, {"required": ["cost"], "gate": 50}, DONE),
         ({"required": ["cost"], "gate": 50}, {"required": ["cost", "name"], "gate": 50}, DONE),
-        # What was hidden did not count.
+        # What was hidden did not count, and stays hidden anyway.
         (
             {"required": ["cost"], "hidden": ["cost"], "gate": 100},
             {"required": ["cost"], "gate": 100},
-            DONE,
+            HIDDEN,
         ),
     ],
 )
@@ -150,9 +165,99 @@ async def test_a_gate_does_not_tell_of_a_hidden_attribute_that_is_required_anywa
     assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=0.5))) == [GATE]
     (await author.put("/workflows/wf-w", lifecycle(gate=0))).ok()
     (await author.put("/workflows/wf-w", lifecycle(gate=100, hidden=["cost"]))).ok()
-    assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=100))) == [GATE]
+    assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=100))) == [HIDDEN]
     (await workflow_admin.put("/workflows/wf-w", lifecycle(gate=100))).ok()
-    (await author.put("/workflows/wf-w", lifecycle(gate=100, required=["name"]))).ok()
+    # Beside it nothing is added, and nothing taken from it.
+    named = lifecycle(gate=100, required=["name"])
+    assert refused_at(await author.put("/workflows/wf-w", named)) == [DONE]
+    (await author.put("/workflows/wf-w", lifecycle(required=["name"]))).ok()
+    (await workflow_admin.put("/workflows/wf-w", named)).ok()
+    (await author.put("/workflows/wf-w", lifecycle(gate=100, hidden=["cost"]))).ok()
+
+
+async def test_hiding_what_counts_beside_the_hidden_changes_the_score(world: World, admin: Caller):
+    _, author = await half_hidden(world, validation={"required": True})
+    name = (await admin.get("/attributes/attr-name")).ok()
+    (await admin.put("/attributes/attr-name", {**name, "validation": {"required": True}})).ok()
+    await world.attribute("note")
+    (await world.workflow_admin.post("/workflows", lifecycle(gate=50))).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"], workflowId="wf-w"))).ok()
+    sent = lifecycle(gate=50, hidden=["name"])
+    assert refused_at(await author.put("/workflows/wf-w", sent)) == [HIDDEN]
+    (await author.put("/workflows/wf-w", lifecycle(gate=50, hidden=["note"]))).ok()
+
+
+async def diluted(world: World, admin: Caller, **note: Any) -> Caller:
+    """`cost`, which the author must not see, counts beside `name` in schema x, and `note` may."""
+    author, _ = await half_hidden(world, validation={"required": True})
+    await world.attribute("note", **note)
+    (await world.workflow_admin.post("/workflows", lifecycle(required=["name"], gate=50))).ok()
+    bound = schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    (await admin.put("/schemas/schema-x", bound)).ok()
+    return author
+
+
+async def test_nothing_is_added_to_a_schema_beside_the_hidden_that_count(
+    world: World, admin: Caller
+):
+    author = await diluted(world, admin, validation={"required": True})
+    await world.attribute("more", validation={"required": True})
+    await world.attribute("free")
+    both = schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    for names in (["name", "cost", "note", "more"], ["name", "cost"], ["cost", "note"]):
+        sent = schema("x", names, workflowId="wf-w")
+        assert refused_at(await author.put("/schemas/schema-x", sent)) == ["/attributeGroups"]
+    # What does not count may come and go, and what is hidden may go.
+    for names in (["name", "cost", "note", "free"], ["name", "cost", "note"], ["name", "note"]):
+        (await author.put("/schemas/schema-x", schema("x", names, workflowId="wf-w"))).ok()
+    (await admin.put("/schemas/schema-x", both)).ok()
+
+
+async def test_no_guard_loses_what_it_sees_beside_the_hidden_that_count(
+    world: World, admin: Caller
+):
+    """Without it the guarded attribute does not count."""
+    await world.attribute("switch")
+    author = await diluted(
+        world,
+        admin,
+        validation={"required": True},
+        guards=[{"attributeId": "switch", "operator": "isNotEmpty"}],
+    )
+    seeing = schema("x", ["name", "cost", "note", "switch"], workflowId="wf-w")
+    assert refused_at(await author.put("/schemas/schema-x", seeing)) == ["/attributeGroups"]
+    (await admin.put("/schemas/schema-x", seeing)).ok()
+    blind = schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    assert refused_at(await author.put("/schemas/schema-x", blind)) == ["/attributeGroups"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "where"),
+    [
+        ({}, {"validation": {"required": True}}, "/validation/required"),
+        ({"validation": {"required": True}}, {}, "/validation/required"),
+        ({}, {"alias": "called"}, "/alias"),
+        (
+            {"validation": {"required": True}},
+            {"validation": {"required": True}, "guards": True},
+            "/guards",
+        ),
+    ],
+)
+async def test_no_attribute_counts_otherwise_beside_the_hidden(
+    world: World, admin: Caller, before: dict[str, Any], after: dict[str, Any], where: str
+):
+    author = await diluted(world, admin, **before)
+    await told_to(world, lifecycle(required=["called"], gate=50))
+    note = {"alias": "note", "name": "note", "type": "text"}
+    if after.get("guards"):
+        after = {**after, "guards": [{"attributeId": "name", "operator": "isNotEmpty"}]}
+    sent = {**note, **after}
+    assert refused_at(await author.put("/attributes/attr-note", sent)) == [where]
+    (await author.put("/attributes/attr-note", {**note, **before, "name": "Renamed"})).ok()
+    # Where nothing hidden counts, it is the author's own affair.
+    (await admin.put("/schemas/schema-x", schema("x", ["name", "note"], workflowId="wf-w"))).ok()
+    (await author.put("/attributes/attr-note", sent)).ok()
 
 
 @pytest.mark.parametrize("required", [True, False])
@@ -173,6 +278,7 @@ async def test_no_workflow_is_bound_that_counts_what_is_hidden(
     assert refused_at(await author.put("/schemas/schema-x", bound("w"))) == ["/workflowId"]
     assert (await author.get("/schemas/schema-x")).ok()["workflowId"] is None
     (await author.put("/schemas/schema-x", bound("u"))).ok()
+    assert refused_at(await author.put("/schemas/schema-x", bound("w"))) == ["/workflowId"]
     (await admin.put("/schemas/schema-x", bound("w"))).ok()
     (await author.put("/schemas/schema-x", {**bound("w"), "name": "Renamed"})).ok()
     assert refused_at(await author.put("/schemas/schema-x", bound("v"))) == ["/workflowId"]
@@ -239,8 +345,8 @@ async def test_another_service_is_told_what_its_caller_may_not_have_counted(
     asked = {"toCount": ["name", "attr-cost", "later"], "workflowId": "wf-w"}
     told = (await author.post("/internal/names", asked)).ok()
     assert told["unreadable"] == ["attr-cost", "later"]
-    assert told["unreadableRequired"] == ["attr-cost"]
+    assert told["unreadableRequired"] == told["required"] == ["attr-cost"]
     told = (await admin.post("/internal/names", asked)).ok()
-    assert (told["unreadable"], told["unreadableRequired"]) == ([], [])
+    assert (told["unreadable"], told["required"], told["unreadableRequired"]) == ([], [], [])
     asked = {"toCount": ["x"] * 10_001}
     assert (await author.post("/internal/names", asked)).status == 400

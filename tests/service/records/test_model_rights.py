@@ -16,6 +16,7 @@ __all__ = ["admin", "other_world", "running", "world"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PROBLEMS = {"Accept": "application/problem+json"}
 DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
 
 
@@ -420,6 +421,169 @@ async def test_a_segment_is_not_felt_for_by_removing_it(world: World, admin: Cal
     (await manager.put("/dimensions/dim-language", {**language, "name": "Tongue"})).ok()
 
 
+async def test_the_default_segment_is_not_moved_by_who_may_not_read_what_varies_by_it(
+    world: World, admin: Caller
+):
+    """Completeness is judged by it, so an open gate would tell where a hidden value is."""
+    segments = [{"id": f"seg-{name}", "alias": name, "name": name} for name in ("en", "da")]
+    language = {"id": "dim-language", "alias": "language", "name": "Language"}
+    english = {**language, "defaultSegmentId": "seg-en", "segments": segments}
+    (await admin.post("/dimensions", english)).ok()
+    manager = await half_hidden(
+        world, Flag.MANAGE_DIMENSIONS, Flag.MANAGE_SCHEMAS, dimensionIds=["dim-language"]
+    )
+    marked = [segments[0], {**segments[1], "isDefault": True}]
+    for danish in ({**english, "defaultSegmentId": "seg-da"}, {**language, "segments": marked}):
+        put = await manager.having(PROBLEMS).put("/dimensions/dim-language", danish)
+        assert (put.status, put.body["errors"]) == (
+            403,
+            [
+                {
+                    "pointer": "/defaultSegmentId",
+                    "detail": "This depends on values that your role may not read",
+                }
+            ],
+        )
+    # Values that their schema has lost count again when it gets the attribute back.
+    values = {"cost": [{"scope": {"dim-language": "seg-da"}, "value": "12"}]}
+    (await admin.post("/records", {"schemaId": "schema-x", "values": values})).ok()
+    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    danish = {**english, "defaultSegmentId": "seg-da"}
+    assert (await manager.put("/dimensions/dim-language", danish)).told == DENIED
+    (await manager.put("/dimensions/dim-language", {**english, "segments": segments[::-1]})).ok()
+    reader = await world.role({"*": {"*": "read"}}, Flag.MANAGE_DIMENSIONS, name="role-reader")
+    (await reader.put("/dimensions/dim-language", danish)).ok()
+
+
+async def test_values_are_not_deleted_by_who_may_not_write_them(world: World, admin: Caller):
+    manager = await half_hidden(world)
+    (await world.record("x", cost="12")).ok()
+    refused = [
+        {"pointer": "", "detail": "This deletes values that your role may not write"},
+    ]
+    for _ in range(2):
+        gone = await manager.having(PROBLEMS).delete("/attributes/attr-cost")
+        assert (gone.status, gone.body["errors"]) == (403, refused)
+        (await admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    reader = await world.role({"*": {"*": "read"}}, Flag.MANAGE_SCHEMAS, name="role-reader")
+    assert (await reader.delete("/attributes/attr-cost")).told == DENIED
+    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
+    (await writer.delete("/attributes/attr-cost")).ok()
+    # What no schema and no record has is nobody's loss.
+    await world.attribute("unused")
+    (await manager.delete("/attributes/attr-unused")).ok()
+
+
+# What the states of a workflow withhold from roles.
+
+
+async def withheld(world: World) -> tuple[Caller, dict[str, Any]]:
+    """An author who may write everything, but for the lists of this workflow's first state."""
+    await lifecycle_of(world, "name", "cost", hidden=["attr-cost"], readOnly=["attr-name"])
+    author = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS)
+    return author.having(PROBLEMS), (await world.workflow_admin.get("/workflows/wf-w")).ok()
+
+
+def with_lists(workflow: dict[str, Any], **lists: list[str]) -> dict[str, Any]:
+    first, *others = workflow["states"]
+    return {**workflow, "states": [{**first, **lists}, *others]}
+
+
+async def test_an_author_takes_nothing_from_what_a_state_withholds(world: World):
+    author, workflow = await withheld(world)
+    author = author.at(world.workflows.url)
+    for field, alias in (("hidden", "attr-cost"), ("readOnly", "attr-name")):
+        for left in ([], ["attr-other"]):
+            put = await author.put("/workflows/wf-w", with_lists(workflow, **{field: left}))
+            assert (put.status, put.body["message"]) == (403, "Permission denied")
+            assert put.body["errors"] == [
+                {
+                    "pointer": f"/states/0/{field}",
+                    "detail": f"Your role may not remove attributes from '{field}', only add"
+                    f" some; '{alias}' is missing",
+                }
+            ]
+    without = {
+        **workflow,
+        "states": workflow["states"][1:],
+        "transitions": [],
+        "defaultStateId": "state-done",
+    }
+    put = await author.put("/workflows/wf-w", without)
+    assert (put.status, put.body["errors"]) == (
+        403,
+        [
+            {
+                "pointer": "/states",
+                "detail": "Your role may not remove state 'draft', because it hides attributes or"
+                " makes them read-only",
+            }
+        ],
+    )
+    # By alias is as good as by id, and more may be withheld.
+    more = with_lists(workflow, hidden=["name", "cost"], readOnly=["cost", "name"])
+    (await author.put("/workflows/wf-w", more)).ok()
+    open_to_all = with_lists(workflow, hidden=[], readOnly=[])
+    assert (await author.put("/workflows/wf-w", open_to_all)).status == 403
+    # A state that withholds nothing may go; who is bound by no role may do all of it.
+    only = {**more, "states": more["states"][:1], "transitions": []}
+    (await author.put("/workflows/wf-w", only)).ok()
+    key = world.api_key("update-model", "read").at(world.workflows.url)
+    (await key.put("/workflows/wf-w", open_to_all)).ok()
+    (await world.workflow_admin.put("/workflows/wf-w", without)).ok()
+
+
+async def test_a_name_that_a_state_keeps_beside_an_id_is_sent_back_unchanged(
+    world: World, admin: Caller
+):
+    """A former alias hides everything that had it; without the name that would be released."""
+    author, workflow = await withheld(world)
+    author = author.at(world.workflows.url)
+    stored = ["attr-cost", "cost"]
+    await world.workflows.database.execute(
+        """
+        UPDATE workflows SET body = jsonb_set(body, '{states,0,hidden}', $2)
+         WHERE workspace_id = $1
+        """,
+        world.workspace,
+        stored,
+    )
+    workflow = (await author.get("/workflows/wf-w")).ok()
+    for caller in (author, world.workflow_admin):
+        put = await caller.put("/workflows/wf-w", {**workflow, "name": "Renamed"})
+        assert put.ok()["states"][0]["hidden"] == stored
+    fewer = with_lists(workflow, hidden=["attr-cost"])
+    assert (await author.put("/workflows/wf-w", fewer)).status == 403
+    (await world.workflow_admin.put("/workflows/wf-w", fewer)).ok()
+
+
+async def test_an_author_does_not_take_a_workflow_that_withholds_from_its_schema(
+    world: World, admin: Caller
+):
+    author, workflow = await withheld(world)
+    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    plain = {**workflow, "id": "wf-plain", "alias": "plain", "transitions": []}
+    plain["states"] = [{"id": "state-draft"}]
+    (await world.workflow_admin.post("/workflows", plain)).ok()
+    for other in (None, "wf-plain"):
+        sent = schema("x", ["name", "cost"], workflowId=other)
+        put = await author.put("/schemas/schema-x", sent)
+        assert (put.status, put.body["errors"]) == (
+            403,
+            [
+                {
+                    "pointer": "/workflowId",
+                    "detail": "Your role may not take this workflow from the schema, because its"
+                    " states hide attributes or make them read-only",
+                }
+            ],
+        )
+    assert (await author.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
+    (await author.put("/schemas/schema-x", {**schema("x", ["cost"]), "name": "X"})).ok()
+    (await admin.put("/schemas/schema-x", schema("x", ["cost"], workflowId="wf-plain"))).ok()
+    (await author.put("/schemas/schema-x", schema("x", ["cost"], workflowId=None))).ok()
+
+
 async def test_what_other_services_ask_is_not_for_everybody(world: World):
     """Those who act through another service need the flag that its own endpoint asks for."""
     nobody = world.user()
@@ -450,3 +614,37 @@ async def test_another_service_is_told_every_name_and_as_of_which_model(world: W
         "aliases": ["apparel"],
         "attributes": [{"id": "attr-sku", "alias": "code", "aliases": ["code", "sku"]}],
     }
+
+
+async def test_a_key_without_read_does_not_learn_by_asking_for_a_transition(
+    world: World, admin: Caller
+):
+    await world.attribute("name")
+    workflow = {
+        "id": "wf-w",
+        "alias": "w",
+        "name": "w",
+        "defaultStateId": "state-draft",
+        "states": [{"id": "state-draft"}, {"id": "state-done", "required": ["name"]}],
+        "transitions": [{"from": "state-draft", "to": "state-done", "requiresCompleteness": 100}],
+    }
+    (await world.workflow_admin.post("/workflows", workflow)).ok()
+    await world.schema("x", ["name"], workflowId="wf-w")
+    record = (await world.record("x", name="Parka")).ok()["id"]
+    path = f"/records/{record}/transition"
+    key = world.api_key("update-data")
+    for asked in ("draft", "elsewhere"):
+        refused = error(400, "TRANSITION_ERROR", f"Transition to '{asked}' is not allowed")
+        assert (await key.post(path, {"toStateId": asked})).told == refused
+    empty = (await world.record("x")).ok()["id"]
+    incomplete = await key.post(f"/records/{empty}/transition", {"toStateId": "done"})
+    assert incomplete.told == error(400, "TRANSITION_ERROR", "Transition to 'done' is not allowed")
+    await world.schema("bare", ["name"])
+    bare = (await world.record("bare", name="Parka")).ok()["id"]
+    assert (await key.post(f"/records/{bare}/transition", {"toStateId": "done"})).told == error(
+        400, "TRANSITION_ERROR", "Transition to 'done' is not allowed"
+    )
+    assert (await admin.post(path, {"toStateId": "draft"})).told == error(
+        400, "TRANSITION_ERROR", "Transition from 'draft' to 'draft' is not allowed"
+    )
+    (await key.post(path, {"toStateId": "done"})).ok()

@@ -59,7 +59,7 @@ class Clients:
         known = {name: self.attributes[name] for name in asked if name in self.attributes}
         answer = {"modelVersion": self.model_version, "schemas": {}, "attributes": known}
         if self.says_what_is_unreadable and "toCount" in body:
-            answer |= {"unreadable": [], "unreadableRequired": []}
+            answer |= {"unreadable": [], "required": [], "unreadableRequired": []}
         for happens in self.after_looking:
             await happens()
         return web.json_response(answer)

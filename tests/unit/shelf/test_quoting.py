@@ -62,6 +62,7 @@ BOUNDED = {
     "records_service/attributes/guards.py": {"expected[0]", "js_type(value)"},
     "records_service/dimensions/commands.py": {"draft.id"},
     "records_service/option_lists/hierarchy.py": {"parent"},
+    "records_service/records/commands.py": {"field"},
     "records_service/writes/changes.py": {"alias"},
     "records_service/transitions/decisions.py": {"start"},
     "records_service/values/types.py": {
@@ -78,6 +79,7 @@ BOUNDED = {
     "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
     "workflow_service/workflows/gates.py": {"start", "target"},
     "workflow_service/workflows/validation.py": {"dotted"},
+    "workflow_service/workflows/withholding.py": {"name"},
 }
 # For operators and for PostgreSQL, not for who sent a request.
 NO_MESSAGES = (
