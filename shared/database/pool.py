@@ -24,12 +24,10 @@ unchanged, and becomes an internal error unless `translated` names its constrain
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 import time
 from collections.abc import (
     AsyncIterator,
-    Awaitable,
     Callable,
     Coroutine,
     Iterator,
@@ -38,7 +36,7 @@ from collections.abc import (
 )
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
 
 import asyncpg
 import orjson
@@ -57,8 +55,6 @@ log = structlog.get_logger(__name__)
 
 Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
-Isolation: TypeAlias = Literal["read_committed", "repeatable_read", "serializable"]
-T = TypeVar("T")
 
 if TYPE_CHECKING:
     # Generic only for the type checker.
@@ -76,7 +72,6 @@ CLIENT_TIMEOUT_S = STATEMENT_TIMEOUT_S + SILENCE_S
 RESET_TIMEOUT_S = 2.0
 CLOSE_WAIT_S = 5.0
 STATEMENTS_CACHED = 512
-ATTEMPTS_MAX = 4
 
 _JSONB_VERSION = b"\x01"
 
@@ -112,10 +107,6 @@ _NOT_SAID_OF_A_STATEMENT: Final = (
 _BEGINS_AS_A_READ: Final = re.compile(r"\s*(?:SELECT|SHOW|WITH)\b", re.IGNORECASE)
 _WRITES: Final = re.compile(r"\b(?:INSERT|DELETE|MERGE|(?<!FOR )(?<!KEY )UPDATE)\b", re.IGNORECASE)
 _SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
-_TRY_AGAIN: Final[tuple[type[Exception], ...]] = (
-    asyncpg.SerializationError,
-    asyncpg.DeadlockDetectedError,
-)
 
 
 class Database:
@@ -153,9 +144,9 @@ class Database:
         """`async with db.acquire() as conn`: one connection for a few statements."""
         return Lease(self)
 
-    def transaction(self, isolation: Isolation = "read_committed") -> TransactionLease:
+    def transaction(self) -> TransactionLease:
         """`async with db.transaction() as conn`: committed at the end, rolled back on an error."""
-        return TransactionLease(self, isolation)
+        return TransactionLease(self)
 
     async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
         """The first row, or None."""
@@ -347,17 +338,14 @@ class Lease:
 class TransactionLease:
     """One connection and one transaction on it, from `async with` to its end."""
 
-    __slots__ = ("_isolation", "_lease", "_transaction")
+    __slots__ = ("_lease", "_transaction")
 
-    def __init__(self, database: Database, isolation: Isolation) -> None:
+    def __init__(self, database: Database) -> None:
         self._lease = Lease(database)
-        self._isolation = isolation
 
     async def __aenter__(self) -> Conn:
         conn = await self._lease.__aenter__()
-        self._transaction: Transaction = conn.transaction(
-            isolation=None if self._isolation == "read_committed" else self._isolation
-        )
+        self._transaction: Transaction = conn.transaction()
         try:
             await self._transaction.start()
         except BaseException as error:
@@ -562,29 +550,6 @@ def translated(
         if meant is None:
             raise
         raise meant(error) from error
-
-
-async def retrying(
-    work: Callable[[], Awaitable[T]],
-    *,
-    attempts_max: int = ATTEMPTS_MAX,
-    also: Sequence[type[Exception]] = (),
-) -> T:
-    """Retry the whole transaction after a serialization failure or deadlock (40001, 40P01).
-
-    `also` names further exceptions to retry, such as a lost compare-and-set. After the last attempt
-    it raises `ServiceUnavailable`, because the request was valid and may succeed later.
-    """
-    again: tuple[type[Exception], ...] = (*_TRY_AGAIN, *also)
-    for attempt in range(1, attempts_max + 1):
-        try:
-            return await work()
-        except again as error:
-            if attempt == attempts_max:
-                raise ServiceUnavailable from error
-            # Two transactions that collided must not retry at the same time again.
-            await asyncio.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311
-    raise AssertionError("unreachable: the loop returns or raises")
 
 
 DATABASE: Final = web.AppKey("database", Database)

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shared.database import DATABASE, Database, postgres, translated
 from shared.database import pool as postgres_module
-from shared.database.pool import may_have_written, retrying
+from shared.database.pool import may_have_written
 from shared.errors import Conflict, ServiceUnavailable, UpstreamTimeout
 from shared.process.config import DatabaseConfig
 from tests.kit.eventually import eventually
@@ -55,11 +55,6 @@ async def test_a_transaction_is_committed_at_its_end_and_rolled_back_on_an_error
             await conn.execute("INSERT INTO effects (subject, version) VALUES ('lost', 1)")
             raise ZeroDivisionError
     assert [row["subject"] for row in await db.fetch("SELECT subject FROM effects")] == ["kept"]
-
-
-async def test_the_isolation_that_was_asked_for_is_the_isolation_of_the_transaction(db: Database):
-    async with db.transaction("repeatable_read") as conn:
-        assert await conn.fetchval("SHOW transaction_isolation") == "repeatable read"
 
 
 async def test_a_transaction_that_somebody_left_open_does_not_leak_to_the_next(database_url: str):
@@ -378,33 +373,6 @@ async def test_a_constraint_that_is_named_becomes_its_meaning_and_others_stay(db
     assert told.value.message == "Thing with id '1' already exists"
     with pytest.raises(asyncpg.CheckViolationError), translated(outcomes):
         await db.execute("INSERT INTO t VALUES (2, 0)")
-
-
-async def test_transactions_that_cannot_be_serialized_are_done_again(db: Database):
-    await db.execute("INSERT INTO effects (subject, version) VALUES ('counter', 0)")
-
-    async def increment() -> None:
-        async with db.transaction("serializable") as conn:
-            seen = await conn.fetchval("SELECT version FROM effects WHERE subject = 'counter'")
-            await conn.execute(
-                "UPDATE effects SET version = $1 WHERE subject = 'counter'", seen + 1
-            )
-
-    await asyncio.gather(*(retrying(increment, attempts_max=50) for _ in range(8)))
-    assert await db.fetchval("SELECT version FROM effects") == 8
-
-
-async def test_what_never_succeeds_is_given_up_after_a_bound():
-    tried = 0
-
-    async def always_in_the_way() -> None:
-        nonlocal tried
-        tried += 1
-        raise asyncpg.DeadlockDetectedError
-
-    with pytest.raises(ServiceUnavailable):
-        await retrying(always_in_the_way, attempts_max=3)
-    assert tried == 3
 
 
 async def test_closing_lets_running_work_finish_and_refuses_new_work(database_url: str):
