@@ -1,25 +1,17 @@
 """PostgreSQL: the pool of a process, migrations, and limits on what a workspace may store.
 
-pool             connections, time limits, and what a failed statement means to the caller
+pool             the connections of a process, lent for a statement or a transaction
+connection       one connection: its settings, its time limits, JSON
+constraints      what a failed statement means to the caller
 migrations       `python -m shared.database.migrations <service>`
 schema_version   whether the database has the migrations that the code needs
 listing          complete lists, read and sent in pieces
 sizes            how many objects, and how many bytes of them, a workspace may have
 """
 
-from shared.database.pool import (
-    DATABASE,
-    Conn,
-    Database,
-    Lease,
-    Record,
-    connect,
-    is_away,
-    postgres,
-    speak_json,
-    to_json,
-    translated,
-)
+from shared.database.connection import Conn, Record, connect, speak_json, to_json
+from shared.database.constraints import is_away, translated
+from shared.database.pool import DATABASE, Database, Lease, postgres
 
 __all__ = [
     "DATABASE",

@@ -49,7 +49,7 @@ from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.database.pool import Conn, connect
+from shared.database.connection import Conn, connect
 from shared.database.schema_version import applied_in, wrong_owner
 from shared.errors import ServiceUnavailable
 from shared.process import config

@@ -24,56 +24,33 @@ unchanged, and becomes an internal error unless `translated` names its constrain
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+from typing import Any, Final
 
 import asyncpg
-import orjson
 import structlog
 from aiohttp import web
 from asyncpg.transaction import Transaction
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
+from shared.database.connection import Conn, PooledConnection, Record, connect, milliseconds
+from shared.database.constraints import NOT_MIGRATED, failure_of
+from shared.errors import ServiceUnavailable
 from shared.http import READINESS
 from shared.process.config import DatabaseConfig
-from shared.process.offload import LARGE_BYTES, Large
 from shared.process.waiting import WAIT_S, Line
 
 log = structlog.get_logger(__name__)
 
-Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Record: TypeAlias = asyncpg.Record
-
-if TYPE_CHECKING:
-    # Generic only for the type checker.
-    _Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    _Connection = asyncpg.Connection
-
 CONNECTIONS_MAX = 16
-CONNECT_TIMEOUT_S = 5.0
 STATEMENT_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 5.0
-IDLE_IN_TRANSACTION_TIMEOUT_S = 15.0
 SILENCE_S = 2.0
 CLIENT_TIMEOUT_S = STATEMENT_TIMEOUT_S + SILENCE_S
 RESET_TIMEOUT_S = 2.0
 CLOSE_WAIT_S = 5.0
-STATEMENTS_CACHED = 512
-
-_JSONB_VERSION = b"\x01"
 
 POOL_WAIT = Histogram(
     "sigma_postgres_pool_wait_seconds",
@@ -86,27 +63,6 @@ POOL_REFUSED = Counter(
 POOL_CONNECTIONS = Gauge(
     "sigma_postgres_pool_connections", "Database connections, by state", ["state"]
 )
-
-_AWAY: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.ReadOnlySQLTransactionError,
-    TimeoutError,
-)
-_NOT_MIGRATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
-_LOST: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-_NOT_SAID_OF_A_STATEMENT: Final = (
-    # Raised by the client library: the connection is lost.
-    asyncpg.PostgresConnectionError,
-    # Sent by a crashing server to every session, at any moment.
-    asyncpg.CrashShutdownError,
-)
-# Any other statement may write.
-_BEGINS_AS_A_READ: Final = re.compile(r"\s*(?:SELECT|SHOW|WITH)\b", re.IGNORECASE)
-_WRITES: Final = re.compile(r"\b(?:INSERT|DELETE|MERGE|(?<!FOR )(?<!KEY )UPDATE)\b", re.IGNORECASE)
-_SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
 
 
 class Database:
@@ -177,7 +133,7 @@ class Database:
             self.url,
             {
                 "application_name": self._application_name,
-                "statement_timeout": _milliseconds(STATEMENT_TIMEOUT_S),
+                "statement_timeout": milliseconds(STATEMENT_TIMEOUT_S),
                 **settings,
             },
             client_timeout_s=CLIENT_TIMEOUT_S,
@@ -264,8 +220,8 @@ class Database:
                 self.url,
                 {
                     "application_name": self._application_name,
-                    "statement_timeout": _milliseconds(self._statement_timeout_s),
-                    "lock_timeout": _milliseconds(self._lock_timeout_s),
+                    "statement_timeout": milliseconds(self._statement_timeout_s),
+                    "lock_timeout": milliseconds(self._lock_timeout_s),
                 },
                 client_timeout_s=self._statement_timeout_s + SILENCE_S,
                 kind=PooledConnection,
@@ -325,9 +281,9 @@ class Lease:
         trace: TracebackType | None,
     ) -> None:
         conn = self._conn
-        meant = None if error is None else _meaning(error, conn)
+        meant = None if error is None else failure_of(error, conn)
         self._database.give_back(conn, error)
-        if isinstance(error, _NOT_MIGRATED) and not self._database.migrated.is_set():
+        if isinstance(error, NOT_MIGRATED) and not self._database.migrated.is_set():
             # Not logged here: shared/database/schema_version.py logs it once for the process.
             raise ServiceUnavailable from error
         if meant is not None:
@@ -371,187 +327,6 @@ class TransactionLease:
         await self._lease.__aexit__(kind, error, trace)
 
 
-class PooledConnection(_Connection):
-    """A connection that records the statements sent over it since it was acquired.
-
-    If the connection breaks, they show whether anything may have been written.
-    """
-
-    __slots__ = ("sent",)
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.sent: list[str] = []
-
-    # Each method records the statement and delegates; a coroutine of its own would cost time.
-
-    def execute(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, str]:
-        """As asyncpg's."""
-        self.sent.append(query)
-        return super().execute(query, *args, **more)
-
-    def executemany(self, command: str, args: Any, **more: Any) -> Coroutine[Any, Any, None]:
-        """As asyncpg's."""
-        self.sent.append(command)
-        return super().executemany(command, args, **more)
-
-    def fetch(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, list[Any]]:
-        """As asyncpg's."""
-        self.sent.append(query)
-        return super().fetch(query, *args, **more)
-
-    def fetchrow(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
-        """As asyncpg's."""
-        self.sent.append(query)
-        return super().fetchrow(query, *args, **more)
-
-    def fetchval(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
-        """As asyncpg's."""
-        self.sent.append(query)
-        return super().fetchval(query, *args, **more)
-
-
-@overload
-async def connect(
-    url: str, settings: Mapping[str, str], *, client_timeout_s: float | None = None
-) -> Conn: ...
-@overload
-async def connect(
-    url: str,
-    settings: Mapping[str, str],
-    *,
-    client_timeout_s: float | None = None,
-    kind: type[PooledConnection],
-) -> PooledConnection: ...
-async def connect(
-    url: str,
-    settings: Mapping[str, str],
-    *,
-    client_timeout_s: float | None = None,
-    kind: type[Conn] = asyncpg.Connection,
-) -> Conn:
-    """One connection that speaks JSON; `ServiceUnavailable` when PostgreSQL cannot be reached."""
-    try:
-        conn: Conn = await asyncpg.connect(
-            url,
-            connection_class=kind,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=client_timeout_s,
-            statement_cache_size=STATEMENTS_CACHED,
-            max_cached_statement_lifetime=0,
-            server_settings={
-                "idle_in_transaction_session_timeout": _milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
-                # JIT compilation takes longer than any statement here.
-                "jit": "off",
-                # The server notices a lost client within half a minute and releases its locks.
-                "tcp_keepalives_idle": "10",
-                "tcp_keepalives_interval": "5",
-                "tcp_keepalives_count": "3",
-                **settings,
-            },
-        )
-        await speak_json(conn)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-        log.warning("postgres_unreachable", error=repr(error))
-        raise ServiceUnavailable from error
-    return conn
-
-
-async def speak_json(conn: Conn) -> None:
-    """Turn json and jsonb into Python values and back; `bytes` and `orjson.Fragment` are JSON.
-
-    For `json[]` and `jsonb[]` pass `bytes`: asyncpg takes a list inside a list for a dimension.
-    """
-    await conn.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda value: _JSONB_VERSION + to_json(value),
-        decoder=_from_jsonb,
-    )
-    await conn.set_type_codec(
-        "json", schema="pg_catalog", format="binary", encoder=to_json, decoder=orjson.loads
-    )
-
-
-def _from_jsonb(data: bytes) -> Any:
-    value = orjson.loads(memoryview(data)[1:])
-    if len(data) > LARGE_BYTES and isinstance(value, dict):
-        return Large(value)
-    return value
-
-
-def to_json(value: Any) -> bytes:
-    """The JSON text of a value; `bytes` are taken to be JSON already."""
-    return value if isinstance(value, bytes) else orjson.dumps(value)
-
-
-def is_away(error: BaseException, conn: Conn) -> bool:
-    """Whether the error is a failure of PostgreSQL or the connection, not of the statement."""
-    return isinstance(error, _AWAY) or (isinstance(error, _LOST) and conn.is_closed())
-
-
-def may_have_written(sent: Sequence[str]) -> bool:
-    """Whether these statements (the last may be incomplete) can have changed anything.
-
-    In a transaction, nothing can have changed before COMMIT is sent.
-    """
-    in_transaction = wrote = False
-    for statement in sent:
-        if statement.startswith("BEGIN"):
-            in_transaction, wrote = True, False
-        elif statement.startswith("COMMIT"):
-            if wrote:
-                return True
-            in_transaction = False
-        elif statement == "ROLLBACK;":
-            in_transaction = wrote = False
-        elif not statement.startswith(_SAVEPOINTS) and _writes(statement):
-            if not in_transaction:
-                return True
-            wrote = True
-    return False
-
-
-def _writes(statement: str) -> bool:
-    return _BEGINS_AS_A_READ.match(statement) is None or _WRITES.search(statement) is not None
-
-
-def _meaning(error: BaseException, conn: PooledConnection) -> ApiError | None:
-    """The error for the caller if PostgreSQL failed; None for other errors."""
-    if not is_away(error, conn):
-        return None
-    sent: Sequence[str] = conn.sent
-    was_reported = isinstance(error, asyncpg.PostgresError) and not isinstance(
-        error, _NOT_SAID_OF_A_STATEMENT
-    )
-    if was_reported or isinstance(error, asyncpg.InterfaceError):
-        # PostgreSQL itself reports that the last statement was rolled back, or it was never sent.
-        sent = sent[:-1]
-    if may_have_written(sent):
-        return UpstreamTimeout.unknown()
-    if isinstance(error, asyncpg.QueryCanceledError):
-        return UpstreamTimeout.in_vain()
-    return ServiceUnavailable()
-
-
-@contextmanager
-def translated(
-    outcomes: Mapping[str, Callable[[asyncpg.IntegrityConstraintViolationError], ApiError]],
-) -> Iterator[None]:
-    """Map violated constraints to errors: `{"records_sku_taken": lambda error: Conflict(...)}`.
-
-    A constraint that is not named stays an internal error.
-    """
-    try:
-        yield
-    except asyncpg.IntegrityConstraintViolationError as error:
-        meant = outcomes.get(error.constraint_name or "")
-        if meant is None:
-            raise
-        raise meant(error) from error
-
-
 DATABASE: Final = web.AppKey("database", Database)
 
 
@@ -593,7 +368,3 @@ def _is_unclear(conn: Conn) -> bool:
     """Whether a transaction is open, or a cancelled statement has not ended yet."""
     # asyncpg has no public API for the second; its own pool checks it in the same way.
     return conn.is_in_transaction() or conn._protocol._is_cancelling()  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-def _milliseconds(seconds: float) -> str:
-    return str(int(seconds * 1000))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.database.pool import Conn
+from shared.database.connection import Conn
 from shared.errors import LimitExceeded, counted
 
 SCHEMA: Final = """

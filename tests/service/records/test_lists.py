@@ -17,7 +17,8 @@ from records_service.history import store as audit
 from records_service.paging import LISTS
 from records_service.records import store
 from shared.database import DATABASE, Conn
-from shared.database.pool import STATEMENT_TIMEOUT_S, PooledConnection
+from shared.database.connection import PooledConnection
+from shared.database.pool import STATEMENT_TIMEOUT_S
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services

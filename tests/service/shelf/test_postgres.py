@@ -11,9 +11,8 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared.database import DATABASE, Database, postgres, translated
-from shared.database import pool as postgres_module
-from shared.database.pool import may_have_written
+from shared.database import DATABASE, Database, connection, postgres, translated
+from shared.database.constraints import may_have_written
 from shared.errors import Conflict, ServiceUnavailable, UpstreamTimeout
 from shared.process.config import DatabaseConfig
 from tests.kit.eventually import eventually
@@ -265,7 +264,7 @@ async def test_a_write_that_is_never_answered_may_have_been_made(database_url: s
 async def test_a_database_that_is_silent_from_the_start_is_a_503(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(postgres_module, "CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT_S", 0.1)
     async with Wire(database_url) as wire:
         db = Database(wire.url)
         wire.hold()

@@ -1,0 +1,150 @@
+"""One PostgreSQL connection: its session settings, its time limits, and JSON as Python values."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import asyncpg
+import orjson
+import structlog
+
+from shared.errors import ServiceUnavailable
+from shared.process.offload import LARGE_BYTES, Large
+
+log = structlog.get_logger(__name__)
+
+Conn: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Record: TypeAlias = asyncpg.Record
+
+if TYPE_CHECKING:
+    # Generic only for the type checker.
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
+
+CONNECT_TIMEOUT_S = 5.0
+IDLE_IN_TRANSACTION_TIMEOUT_S = 15.0
+STATEMENTS_CACHED = 512
+
+_JSONB_VERSION = b"\x01"
+
+
+class PooledConnection(_Connection):
+    """A connection that records the statements sent over it since it was acquired.
+
+    If the connection breaks, they show whether anything may have been written.
+    """
+
+    __slots__ = ("sent",)
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.sent: list[str] = []
+
+    # Each method records the statement and delegates; a coroutine of its own would cost time.
+
+    def execute(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, str]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().execute(query, *args, **more)
+
+    def executemany(self, command: str, args: Any, **more: Any) -> Coroutine[Any, Any, None]:
+        """As asyncpg's."""
+        self.sent.append(command)
+        return super().executemany(command, args, **more)
+
+    def fetch(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, list[Any]]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetch(query, *args, **more)
+
+    def fetchrow(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetchrow(query, *args, **more)
+
+    def fetchval(self, query: str, *args: Any, **more: Any) -> Coroutine[Any, Any, Any]:
+        """As asyncpg's."""
+        self.sent.append(query)
+        return super().fetchval(query, *args, **more)
+
+
+@overload
+async def connect(
+    url: str, settings: Mapping[str, str], *, client_timeout_s: float | None = None
+) -> Conn: ...
+@overload
+async def connect(
+    url: str,
+    settings: Mapping[str, str],
+    *,
+    client_timeout_s: float | None = None,
+    kind: type[PooledConnection],
+) -> PooledConnection: ...
+async def connect(
+    url: str,
+    settings: Mapping[str, str],
+    *,
+    client_timeout_s: float | None = None,
+    kind: type[Conn] = asyncpg.Connection,
+) -> Conn:
+    """One connection that speaks JSON; `ServiceUnavailable` when PostgreSQL cannot be reached."""
+    try:
+        conn: Conn = await asyncpg.connect(
+            url,
+            connection_class=kind,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=client_timeout_s,
+            statement_cache_size=STATEMENTS_CACHED,
+            max_cached_statement_lifetime=0,
+            server_settings={
+                "idle_in_transaction_session_timeout": milliseconds(IDLE_IN_TRANSACTION_TIMEOUT_S),
+                # JIT compilation takes longer than any statement here.
+                "jit": "off",
+                # The server notices a lost client within half a minute and releases its locks.
+                "tcp_keepalives_idle": "10",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "3",
+                **settings,
+            },
+        )
+        await speak_json(conn)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        log.warning("postgres_unreachable", error=repr(error))
+        raise ServiceUnavailable from error
+    return conn
+
+
+async def speak_json(conn: Conn) -> None:
+    """Turn json and jsonb into Python values and back; `bytes` and `orjson.Fragment` are JSON.
+
+    For `json[]` and `jsonb[]` pass `bytes`: asyncpg takes a list inside a list for a dimension.
+    """
+    await conn.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: _JSONB_VERSION + to_json(value),
+        decoder=_from_jsonb,
+    )
+    await conn.set_type_codec(
+        "json", schema="pg_catalog", format="binary", encoder=to_json, decoder=orjson.loads
+    )
+
+
+def _from_jsonb(data: bytes) -> Any:
+    value = orjson.loads(memoryview(data)[1:])
+    if len(data) > LARGE_BYTES and isinstance(value, dict):
+        return Large(value)
+    return value
+
+
+def to_json(value: Any) -> bytes:
+    """The JSON text of a value; `bytes` are taken to be JSON already."""
+    return value if isinstance(value, bytes) else orjson.dumps(value)
+
+
+def milliseconds(seconds: float) -> str:
+    """A time limit as PostgreSQL's settings take it."""
+    return str(int(seconds * 1000))

@@ -1,0 +1,104 @@
+"""What a failed statement means to the caller.
+
+`mapping_constraints` maps violated constraints to errors of a feature. Failures of PostgreSQL or of
+the connection are mapped for every statement alike (`failure_of`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+
+from shared.database.connection import Conn, PooledConnection
+from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
+
+_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+    TimeoutError,
+)
+NOT_MIGRATED: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
+_LOST: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+_NOT_SAID_OF_A_STATEMENT: Final = (
+    # Raised by the client library: the connection is lost.
+    asyncpg.PostgresConnectionError,
+    # Sent by a crashing server to every session, at any moment.
+    asyncpg.CrashShutdownError,
+)
+# Any other statement may write.
+_BEGINS_AS_A_READ: Final = re.compile(r"\s*(?:SELECT|SHOW|WITH)\b", re.IGNORECASE)
+_WRITES: Final = re.compile(r"\b(?:INSERT|DELETE|MERGE|(?<!FOR )(?<!KEY )UPDATE)\b", re.IGNORECASE)
+_SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
+
+
+@contextmanager
+def translated(
+    outcomes: Mapping[str, Callable[[asyncpg.IntegrityConstraintViolationError], ApiError]],
+) -> Iterator[None]:
+    """Map violated constraints to errors: `{"records_sku_taken": lambda error: Conflict(...)}`.
+
+    A constraint that is not named stays an internal error.
+    """
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        meant = outcomes.get(error.constraint_name or "")
+        if meant is None:
+            raise
+        raise meant(error) from error
+
+
+def is_away(error: BaseException, conn: Conn) -> bool:
+    """Whether the error is a failure of PostgreSQL or the connection, not of the statement."""
+    return isinstance(error, _AWAY) or (isinstance(error, _LOST) and conn.is_closed())
+
+
+def may_have_written(sent: Sequence[str]) -> bool:
+    """Whether these statements (the last may be incomplete) can have changed anything.
+
+    In a transaction, nothing can have changed before COMMIT is sent.
+    """
+    in_transaction = wrote = False
+    for statement in sent:
+        if statement.startswith("BEGIN"):
+            in_transaction, wrote = True, False
+        elif statement.startswith("COMMIT"):
+            if wrote:
+                return True
+            in_transaction = False
+        elif statement == "ROLLBACK;":
+            in_transaction = wrote = False
+        elif not statement.startswith(_SAVEPOINTS) and _writes(statement):
+            if not in_transaction:
+                return True
+            wrote = True
+    return False
+
+
+def _writes(statement: str) -> bool:
+    return _BEGINS_AS_A_READ.match(statement) is None or _WRITES.search(statement) is not None
+
+
+def failure_of(error: BaseException, conn: PooledConnection) -> ApiError | None:
+    """The error for the caller if PostgreSQL failed; None for other errors."""
+    if not is_away(error, conn):
+        return None
+    sent: Sequence[str] = conn.sent
+    was_reported = isinstance(error, asyncpg.PostgresError) and not isinstance(
+        error, _NOT_SAID_OF_A_STATEMENT
+    )
+    if was_reported or isinstance(error, asyncpg.InterfaceError):
+        # PostgreSQL itself reports that the last statement was rolled back, or it was never sent.
+        sent = sent[:-1]
+    if may_have_written(sent):
+        return UpstreamTimeout.unknown()
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return UpstreamTimeout.in_vain()
+    return ServiceUnavailable()
