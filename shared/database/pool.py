@@ -1,8 +1,13 @@
 """PostgreSQL connection pool, with a bounded number of connections and a bounded waiting time.
 
-asyncpg's own pool resets a connection on each release, which is one more round trip and halves the
-reads that a service can serve. This pool resets a connection only if it is not clean (a transaction
-still open, a statement cancelled halfway), so a statement costs one round trip.
+Why not asyncpg's own pool: its lease costs twice the CPU, because each one wraps the connection in
+a new proxy object and shields its release in a new task. Measured with one row read by key, by 16
+clients: 22 us of CPU per lease here, 42 us there, 41 us with its reset statement switched off
+(`create_pool(reset=...)`), which saves the round trip and not the CPU. That is about a sixth of
+what it costs a service to read one record.
+
+This pool resets a connection only if it is not clean (a transaction still open, a statement
+cancelled halfway), so a statement costs one round trip.
 
 The price is a rule: session state (`SET`, `LISTEN`, session advisory locks, temporary tables) must
 not outlive the transaction that needs it. Use `SET LOCAL`, or a connection of your own from
@@ -86,7 +91,7 @@ class Database:
         self._application_name = application_name
         self._idle: list[PooledConnection] = []
         self._lent: set[PooledConnection] = set()
-        self._line: Line[PooledConnection | None] = Line(acquire_wait_s, self._hand_on)
+        self._line: Line[PooledConnection | None] = Line(acquire_wait_s, self._abandon_wait)
         self._open = 0
         self._closed = False
         self._resets: set[asyncio.Task[None]] = set()
@@ -178,40 +183,50 @@ class Database:
         if self._open < self._connections_max:
             self._open += 1
             return await self._open_one()
-        conn_or_place = await self._wait()
-        return await self._open_one() if conn_or_place is None else conn_or_place
+        began = time.perf_counter()
+        try:
+            assigned = await self._line.wait()
+        except ServiceUnavailable:
+            POOL_REFUSED.inc()
+            raise
+        finally:
+            POOL_WAIT.observe(time.perf_counter() - began)
+        return await self._open_one() if assigned is None else assigned
 
     def give_back(self, conn: PooledConnection, error: BaseException | None = None) -> None:
         """Return a connection to the pool; reset it if it may not be clean."""
         if conn.is_closed() or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             # A read-only error means that the server has become a standby.
             conn.terminate()
-            self._end(conn)
+            self._lent.discard(conn)
+            self._assign(None)
         elif _is_unclear(conn):
             reset = asyncio.get_running_loop().create_task(self._reset(conn))
             self._resets.add(reset)
             reset.add_done_callback(self._resets.discard)
         else:
-            self._pass_on(conn)
+            self._assign(conn)
 
-    async def _wait(self) -> PooledConnection | None:
-        """A returned connection, or None if a new one may be opened."""
-        began = time.perf_counter()
-        try:
-            return await self._line.wait()
-        except ServiceUnavailable:
-            POOL_REFUSED.inc()
-            raise
-        finally:
-            POOL_WAIT.observe(time.perf_counter() - began)
+    def _assign(self, conn: PooledConnection | None) -> None:
+        """Decide what becomes of a clean connection, or (None) of the place of a closed one.
 
-    def _hand_on(self, conn: PooledConnection | None) -> None:
-        """If a waiter is cancelled after it got a connection, give it to the next waiter."""
+        1. A caller waits: it gets the connection, or opens a new one in the place.
+        2. Nobody waits: the connection is idle, or the place is free.
+        """
+        if self._line.call(conn):
+            return
         if conn is None:
             self._open -= 1
-            self._offer_room()
         else:
-            self.give_back(conn)
+            self._lent.discard(conn)
+            self._idle.append(conn)
+
+    def _abandon_wait(self, assigned: PooledConnection | None) -> None:
+        """A waiter was cancelled after `_assign` had served it: take back what it got."""
+        if assigned is None:
+            self._assign(None)
+        else:
+            self.give_back(assigned)
 
     async def _open_one(self) -> PooledConnection:
         """Open a connection that `_open` already counts."""
@@ -227,8 +242,7 @@ class Database:
                 kind=PooledConnection,
             )
         except BaseException:
-            self._open -= 1
-            self._offer_room()
+            self._assign(None)
             raise
         self._lent.add(conn)
         return conn
@@ -240,25 +254,10 @@ class Database:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             conn.terminate()
         if conn.is_closed():
-            self._end(conn)
+            self._lent.discard(conn)
+            self._assign(None)
         else:
-            self._pass_on(conn)
-
-    def _pass_on(self, conn: PooledConnection) -> None:
-        if self._line.call(conn):
-            return
-        self._lent.discard(conn)
-        self._idle.append(conn)
-
-    def _end(self, conn: PooledConnection) -> None:
-        self._lent.discard(conn)
-        self._open -= 1
-        self._offer_room()
-
-    def _offer_room(self) -> None:
-        self._open += 1
-        if not self._line.call(None):
-            self._open -= 1
+            self._assign(conn)
 
 
 class Lease:
