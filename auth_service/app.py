@@ -28,9 +28,10 @@ from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
 from shared.identity.tokens import TokenKeys
-from shared.messaging import outbox, topology
+from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
+from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.launch import Role
 
@@ -59,7 +60,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
                 []
                 if role == "api"
                 else [
-                    outbox.relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds),
+                    relay(SOURCE, pulse=AUTH_PULSE, lease_s=config.relay_lease_seconds),
                     consume(QUEUE, None, first=hold_ids),
                 ]
             ),

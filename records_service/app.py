@@ -36,9 +36,10 @@ from shared.database.schema_version import schema_version
 from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
-from shared.messaging import outbox, topology
+from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import by_type, consume
+from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.launch import Role
 
@@ -60,7 +61,7 @@ ROUTES = (
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
     working = [
-        outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
+        relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, by_type(REACTIONS)),
     ]
     app = new_service(

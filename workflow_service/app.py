@@ -12,9 +12,10 @@ from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
 from shared.identity import IdentitySigner
-from shared.messaging import outbox, topology
+from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
+from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.launch import Role
 from workflow_service.clients import AUTH, NEIGHBOUR_SLOTS, RECORDS, SIGNER
@@ -33,7 +34,7 @@ QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFL
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: whoever works stops before what it uses."""
     working = [
-        outbox.relay(SOURCE, lease_s=config.relay_lease_seconds),
+        relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, react, first=hold_ids),
         reconciliation(config),
     ]

@@ -2,7 +2,8 @@
 
 topology      every exchange, queue and binding
 connection    one connection, kept alive, the topology declared each time it is made
-outbox        events, stored with the change that they describe, and published by the relay
+outbox        events, stored with the change that they describe
+relay         publishes the outbox
 publishing    publishing with confirms, for the relay
 consuming     a durable queue: each event has its effect once
 inbox         the ids of events that had their effect

@@ -23,11 +23,12 @@ from prometheus_client import generate_latest
 from shared.database import DATABASE, Conn, Database, pool
 from shared.errors import PayloadTooLarge
 from shared.events import Event
-from shared.messaging import connection, outbox, topology
+from shared.messaging import connection, outbox, outbox_metrics, topology
+from shared.messaging import relay as relay_module
 from shared.messaging.connection import BUS, Bus, NotConfirmed
 from shared.messaging.consuming import Consumer
-from shared.messaging.outbox import Relay
 from shared.messaging.publishing import Publisher
+from shared.messaging.relay import Relay
 from shared.messaging.subscribing import subscribe
 from shared.messaging.topology import Queue
 from tests.kit.eventually import always, eventually
@@ -176,7 +177,7 @@ def incompressible(size: int, seed: int) -> str:
 async def stage_large(db: Database, queue: Queue) -> int:
     """Stage some 13 MiB of events of three subjects, one of them larger than a whole read."""
     sizes = [300_000] * 30
-    sizes[10] = 4 * outbox.READ_BYTES_MAX
+    sizes[10] = 4 * relay_module.READ_BYTES_MAX
     sizes[20:25] = [100] * 5
     for number, size in enumerate(sizes):
         text = incompressible(size, number)
@@ -204,7 +205,7 @@ async def test_large_events_are_carried_a_few_at_a_time_in_order(
         assert seen.of(f"ent-{subject}") == list(range(subject, count, 3))
     assert sum(map(len, reads)) == count
     assert max(map(len, reads)) > 1
-    assert all(len(read) == 1 or sum(read) <= outbox.READ_BYTES_MAX for read in reads)
+    assert all(len(read) == 1 or sum(read) <= relay_module.READ_BYTES_MAX for read in reads)
 
 
 async def test_many_small_events_are_one_read(db: Database):
@@ -213,11 +214,11 @@ async def test_many_small_events_are_one_read(db: Database):
             conn,
             *(
                 Event("t", "/test", "ws-1", f"ent-{n}", {"text": incompressible(1_500, n)})
-                for n in range(outbox.BATCH_SIZE + 1)
+                for n in range(relay_module.BATCH_SIZE + 1)
             ),
         )
         rows, more = await Relay(db, Bus("amqp://", "test", []), "/test")._read(conn)
-        assert (len(rows), more) == (outbox.BATCH_SIZE, True)
+        assert (len(rows), more) == (relay_module.BATCH_SIZE, True)
 
 
 async def test_stopping_tells_also_what_is_large(db: Database, bus: Bus, queue: Queue):
@@ -270,7 +271,7 @@ DYING_RELAY = """
 import asyncio, os, signal, sys
 from shared.messaging.connection import Bus
 from shared.messaging.publishing import Publisher
-from shared.messaging.outbox import Relay
+from shared.messaging.relay import Relay
 from shared.database import Database
 from shared.messaging.topology import Queue
 
@@ -320,7 +321,7 @@ async def test_a_relay_killed_between_publish_and_delete_tells_twice_with_one_ef
 async def test_one_relay_leads_and_another_takes_over(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    monkeypatch.setattr(relay_module, "LEAD_RETRY_S", 0.02)
     async with relaying(db, bus) as first, relaying(db, bus) as second:
         await eventually(lambda: first.leads or second.leads)
         await always(lambda: first.leads != second.leads, 0.3)
@@ -336,7 +337,7 @@ async def test_one_relay_leads_and_another_takes_over(
 async def test_a_leader_that_loses_its_session_is_followed_by_another(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    monkeypatch.setattr(relay_module, "LEAD_RETRY_S", 0.02)
     async with relaying(db, bus) as first, relaying(db, bus) as second:
         await eventually(lambda: first.leads or second.leads)
         leader, heir = (first, second) if first.leads else (second, first)
@@ -358,7 +359,7 @@ FREEZING_RELAY = """
 import asyncio, os, signal, sys
 from shared.messaging.connection import Bus
 from shared.messaging.publishing import Publisher
-from shared.messaging.outbox import Relay
+from shared.messaging.relay import Relay
 from shared.database import Database
 from shared.messaging.topology import Queue
 
@@ -432,7 +433,7 @@ async def test_a_leader_whose_broker_is_slow_keeps_the_lead(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
     """What takes longer than the lease is no reason to end it while it is alive."""
-    monkeypatch.setattr(outbox, "LEAD_RETRY_S", 0.02)
+    monkeypatch.setattr(relay_module, "LEAD_RETRY_S", 0.02)
     publish = Publisher.publish
 
     async def publish_late(self, *arguments, **options):
@@ -457,7 +458,7 @@ async def test_a_process_that_measures_nothing_exports_no_measure(
 ):
     """A 0 of an API process would hide what the worker's gauge shows."""
     script = (
-        "from shared.messaging import outbox; from prometheus_client import generate_latest;"
+        "from shared.messaging import relay; from prometheus_client import generate_latest;"
         "told = generate_latest().decode(); assert 'sigma_outbox_rows' not in told, told;"
         "assert 'sigma_outbox_oldest' not in told, told"
     )
@@ -642,7 +643,7 @@ async def test_a_pulse_comes_after_everything_committed_before_its_time(
     app.cleanup_ctx.append(
         subscribe(f"{queue.name}.#", heard.append, on_up=up.set, on_down=up.clear)
     )
-    app.cleanup_ctx.append(outbox.relay("/test", pulse=pulse))
+    app.cleanup_ctx.append(relay_module.relay("/test", pulse=pulse))
     runner = web.AppRunner(app)
     await runner.setup()
     await up.wait()
@@ -690,9 +691,9 @@ async def test_no_pulse_while_something_cannot_be_told(
         await eventually(lambda: pulses)
         async with db.transaction() as conn:
             await outbox.stage(conn, news(queue))
-        await asyncio.sleep(outbox.POLL_S * 2)
+        await asyncio.sleep(relay_module.POLL_S * 2)
         heard = pulses
-        await always(lambda: pulses == heard, 2 * outbox.PULSE_EVERY_S)
+        await always(lambda: pulses == heard, 2 * relay_module.PULSE_EVERY_S)
         refusing = False
         await eventually(lambda: pulses > heard)
 
@@ -706,21 +707,21 @@ async def test_how_far_behind_it_is_can_be_read_without_a_broker(db: Database, q
              FROM generate_series(1, 3) AS i"""
     )
     async with relaying(db, bus):
-        await eventually(lambda: outbox.OUTBOX_ROWS._value.get() == 3)
-        assert 90 <= outbox.OUTBOX_AGE._value.get() < 120
+        await eventually(lambda: outbox_metrics.OUTBOX_ROWS._value.get() == 3)
+        assert 90 <= outbox_metrics.OUTBOX_AGE._value.get() < 120
     await bus.stop()
 
 
 async def test_it_is_measured_again_after_a_failure_that_nobody_foresaw(
     db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(outbox, "MEASURE_EVERY_S", 0.02)
-    outbox.OUTBOX_ROWS.set(-1)
+    monkeypatch.setattr(relay_module, "MEASURE_EVERY_S", 0.02)
+    outbox_metrics.OUTBOX_ROWS.set(-1)
     await db.execute("ALTER TABLE outbox RENAME TO elsewhere")
     async with relaying(db, bus):
         await eventually(lambda: "outbox_not_measured" in capsys.readouterr().out)
         await db.execute("ALTER TABLE elsewhere RENAME TO outbox")
-        await eventually(lambda: outbox.OUTBOX_ROWS._value.get() == 0)
+        await eventually(lambda: outbox_metrics.OUTBOX_ROWS._value.get() == 0)
 
 
 @pytest.mark.parametrize(

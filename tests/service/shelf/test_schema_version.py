@@ -9,7 +9,7 @@ import pytest
 from records_service.app import create_app
 from records_service.config import Config
 from shared.database import migrations, schema_version
-from shared.messaging.outbox import RELAY
+from shared.messaging.relay import RELAY
 from tests.kit import identities
 from tests.kit.eventually import always, eventually
 from tests.kit.service import RunningService, Services

@@ -1,0 +1,383 @@
+"""The outbox relay: publishes committed events with publisher confirms.
+
+One relay per database publishes, however many processes run. It deletes a row only after the broker
+has confirmed the event. If the relay dies in between, the event is published again: delivery is at
+least once. Events of one subject are published one after the other, each after the broker has
+confirmed the one before.
+
+There is no cursor with the last published id: sequences commit out of order, so a cursor would skip
+rows. The rows in the table are exactly the unpublished events.
+
+If `shared.messaging.topology` binds a queue to a type, messages of that type are published as
+mandatory: if no queue accepts one, a queue was removed, so the broker returns the message, the
+topology is declared again and the event is kept. Other types go to queues that consumers have bound
+themselves, and count as delivered if there are none; otherwise the first `entity.created` of an
+installation without consumers would block all later events. The broker does not return these,
+because that would cost as much as publishing them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiohttp import web
+from prometheus_client import Counter
+
+from shared.database import DATABASE, Conn, Database, Record, is_away
+from shared.errors import ServiceUnavailable
+from shared.events import Event
+from shared.messaging import topology
+from shared.messaging.connection import (
+    BUS,
+    Bus,
+    NotConfirmed,
+    abandoning_is_an_error,
+    declare,
+    end,
+    on_every_connection,
+)
+from shared.messaging.outbox import COMMITTED
+from shared.messaging.outbox_metrics import measure_outbox
+from shared.messaging.publishing import Publisher
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+BATCH_SIZE: Final = 500
+READ_BYTES_MAX: Final = 1 << 20
+"""A limit on the stored size of the documents, which is known without fetching them.
+
+`BATCH_SIZE` rows that need no more than the 2 KiB a row may have in the table fit. Larger documents
+are compressed, at most to a 255th (LZ4): what is read has at most 255 MiB, and mostly far less.
+"""
+BEGUN_AT_ONCE: Final = 8
+"""The library's send queue has ten places. Further publishes would wait for each other, which costs
+50 % more; the confirms of all sent messages are awaited together."""
+POLL_S: Final = 0.1
+LINGER_S: Final = 0.005
+PULSE_EVERY_S: Final = 0.25
+PULSE_LIFE_S: Final = 1.0
+PULSE_LATE_S: Final = 0.2
+LEAD_RETRY_S: Final = 0.5
+LEASE_S: Final = 5.0
+RENEWALS_PER_LEASE: Final = 5
+STOP_WAIT_S: Final = 5.0
+LOCK_KEY: Final = 0x5167_4D61_0075_7462
+
+RELAYED: Final = Counter(
+    "sigma_outbox_events_total",
+    "Events removed from the outbox, by whether a queue is bound to their type",
+    ["outcome"],
+)
+
+
+def relay(
+    source: str, *, pulse: str | None = None, lease_s: float = LEASE_S
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Publish this database's outbox while the service runs.
+
+    With `pulse` (an event type), a heartbeat of that type is published every 250 ms while the
+    outbox is empty, with `source` as its source. See `Relay`.
+    """
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        carrier = Relay(app[DATABASE], app[BUS], source, pulse=pulse, lease_s=lease_s)
+        app[RELAY] = carrier
+        app[COMMITTED] = carrier.committed
+        carrier.start()
+        yield
+        await carrier.stop()
+
+    return opened
+
+
+class LeaseExpired(NotConfirmed):
+    """The leader did not renew its lease in time, so another process may have become the leader."""
+
+
+class _Unread(NotConfirmed):
+    """The broker returned a message that a queue should receive: the queue was removed."""
+
+
+class Relay:
+    """Publishes the outbox of one database: one relay leads (advisory lock), others stand by.
+
+    The leader locks, reads and deletes on the same connection, so a relay that has lost the lock
+    cannot delete. A leader without a broker connection releases the lock, so that another process
+    can lead.
+
+    A process that hangs (stopped, paused with its machine, a blocked event loop) keeps its session
+    and therefore the lock. So the leadership is a lease: the leader uses its session several times
+    within `lease_s` seconds, PostgreSQL records when, and a standby terminates a session that was
+    idle for that long. A leader that wakes up later publishes nothing more, because it checks its
+    own lease before each message. What it had already sent may be published twice, with the same
+    ids, as after a crash.
+
+    A heartbeat with the time T is a watermark: every event committed before T is confirmed by the
+    broker and, because a channel keeps the order, is ahead of the heartbeat in every queue. T is
+    taken before the read that found the outbox empty. A late heartbeat is not sent, and one that
+    waits too long in a queue expires.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        source: str,
+        *,
+        pulse: str | None = None,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self._lease_s = lease_s
+        self._renewed_at_s = 0.0
+        self._database = database
+        self._bus = bus
+        self._source = source
+        self._pulse = pulse
+        self._read_types: dict[str, bool] = {}
+        self._pulsed_at_s = -PULSE_EVERY_S
+        self.committed: Final = asyncio.Event()
+        self._stopping = False
+        self._leads = False
+        self._ended = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def leads(self) -> bool:
+        """Whether this relay is the leader."""
+        return self._leads
+
+    def start(self) -> None:
+        """Start publishing as soon as broker and database are available."""
+        self._tasks = [
+            on_every_connection(self._bus, "outbox relay", self._carry),
+            asyncio.create_task(measure_outbox(self._database), name="outbox metrics"),
+        ]
+
+    async def stop(self) -> None:
+        """Publish what is committed now, then release the leadership."""
+        self._stopping = True
+        self.wake()
+        if self._leads:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_WAIT_S):
+                    await self._ended.wait()
+        await end(*self._tasks)
+
+    def wake(self) -> None:
+        """Look now."""
+        self.committed.set()
+
+    async def _carry(self, connection: AbstractConnection) -> None:
+        """Wait for the leadership, then publish until something fails or the process stops."""
+        await self._database.migrated.wait()
+        conn = await self._database.connect()
+        self._ended.clear()
+        try:
+            # Polling is better than a blocking lock statement, which would hold back VACUUM.
+            while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+                if await self._end_stale_leader(conn):
+                    log.warning("outbox_relay_replaced", silent_for_s=self._lease_s)
+                await asyncio.sleep(LEAD_RETRY_S)
+            self._renewed_at_s = time.monotonic()
+            publisher = await self._while_renewing(conn, Publisher.open(connection))
+            try:
+                self._leads = True
+                log.info("outbox_relay_leads")
+                await self._lead(conn, publisher)
+            finally:
+                self._leads = False
+                await publisher.close()
+        except _Unread:
+            await declare(connection, self._bus.queues)
+            raise
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            if is_away(error, conn):
+                raise ServiceUnavailable from error
+            raise
+        finally:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await conn.close(timeout=1)
+            self._ended.set()
+
+    async def _lead(self, conn: Conn, publisher: Publisher) -> None:
+        while publisher.is_open:
+            stopping = self._stopping
+            read_at, read_at_s = datetime.now(UTC), time.monotonic()
+            rows, more = await self._read(conn)
+            self._renewed_at_s = read_at_s
+            if rows:
+                await self._publish(conn, publisher, rows)
+            if more:
+                continue
+            if stopping:
+                return
+            if self._pulse_is_due(read_at_s):
+                await self._while_renewing(conn, self._publish_pulse(publisher, read_at))
+            await self._sleep()
+
+    async def _end_stale_leader(self, conn: Conn) -> bool:
+        """Terminate the leader's session if it was idle for longer than the lease.
+
+        A session that PostgreSQL itself keeps waiting does not count as idle. A role may terminate
+        its own sessions.
+        """
+        ended: bool | None = await conn.fetchval(
+            """SELECT bool_or(pg_terminate_backend(session.pid))
+                 FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
+                WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+                  AND held.database = session.datid AND session.datname = current_database()
+                  AND held.classid::bigint = $1::bigint >> 32
+                  AND held.objid::bigint = $1::bigint & 4294967295
+                  AND (session.state <> 'active' OR session.wait_event_type = 'Client')
+                  AND clock_timestamp() - session.state_change > make_interval(secs => $2)""",
+            LOCK_KEY,
+            self._lease_s,
+        )
+        return bool(ended)
+
+    async def _while_renewing(self, conn: Conn, work: Coroutine[Any, Any, T]) -> T:
+        """Await work that may take longer than the lease, and renew the lease meanwhile.
+
+        Nothing else may use the session until this returns.
+        """
+        working = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait({working}, timeout=self._renew_every_s))[0]:
+                asked_at_s = time.monotonic()
+                await conn.fetchval("SELECT 1")
+                self._renewed_at_s = asked_at_s
+        except BaseException:
+            working.cancel()
+            await asyncio.wait({working})
+            if not working.cancelled():
+                working.exception()  # The error that ended the waiting is reported.
+            raise
+        with abandoning_is_an_error():
+            return working.result()
+
+    @property
+    def _renew_every_s(self) -> float:
+        return self._lease_s / RENEWALS_PER_LEASE
+
+    def _check_lease(self) -> None:
+        """Raise if the lease has expired, because another process may be the leader."""
+        if time.monotonic() - self._renewed_at_s > self._lease_s:
+            raise LeaseExpired
+
+    async def _read(self, conn: Conn) -> tuple[list[Record], bool]:
+        """The oldest events, as many as fit into the memory limit, and whether more wait.
+
+        The first is read whatever its size. The document of a deferred event is not fetched from
+        PostgreSQL's storage of large values: it is null in the result.
+        """
+        first = await conn.fetch(
+            """SELECT id, workspace_id, type, subject, event_id,
+                      CASE WHEN bytes_so_far <= $2 OR bytes_so_far = bytes THEN document::text END
+                      AS document
+                 FROM (SELECT id, workspace_id, type, subject, event_id, document, bytes,
+                              sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_so_far
+                         FROM (SELECT id, workspace_id, type, subject, event_id, document,
+                                      pg_column_size(document) AS bytes
+                                 FROM outbox
+                                ORDER BY id
+                                LIMIT $1) AS first) AS summed
+                ORDER BY id""",
+            BATCH_SIZE,
+            READ_BYTES_MAX,
+        )
+        rows = [row for row in first if row["document"] is not None]
+        return rows, len(rows) < len(first) or len(first) == BATCH_SIZE
+
+    async def _publish(self, conn: Conn, publisher: Publisher, rows: Sequence[Record]) -> None:
+        """Publish events concurrently, but in order per subject; delete confirmed ones."""
+        by_subject: dict[tuple[str, str], list[Record]] = {}
+        for row in rows:
+            by_subject.setdefault((row["workspace_id"], row["subject"]), []).append(row)
+        settled: list[int] = []
+
+        async def publish_in_order(news: Sequence[Record]) -> None:
+            for row in news:
+                self._check_lease()
+                is_read = self._is_read(row["type"])
+                taken = await publisher.publish(
+                    row["type"], row["event_id"], row["document"].encode(), mandatory=is_read
+                )
+                if not taken:
+                    raise _Unread(f"no queue is bound to '{row['type']}'")
+                RELAYED.labels("asked" if is_read else "unasked").inc()
+                settled.append(row["id"])
+
+        outcomes = await self._while_renewing(
+            conn, _begun_in_turn([publish_in_order(news) for news in by_subject.values()])
+        )
+        await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", settled)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    def _is_read(self, event_type: str) -> bool:
+        known = self._read_types.get(event_type)
+        if known is None:
+            known = topology.has_reader(event_type, self._bus.queues)
+            self._read_types[event_type] = known
+        return known
+
+    def _pulse_is_due(self, read_at_s: float) -> bool:
+        now_s = time.monotonic()
+        return (
+            self._pulse is not None
+            and now_s - self._pulsed_at_s >= PULSE_EVERY_S
+            and now_s - read_at_s <= PULSE_LATE_S
+        )
+
+    async def _publish_pulse(self, publisher: Publisher, read_at: datetime) -> None:
+        assert self._pulse is not None
+        self._pulsed_at_s = time.monotonic()
+        pulse = Event(self._pulse, self._source, "*", "pulse", {}, time=read_at)
+        await publisher.publish(
+            pulse.type, pulse.id, pulse.to_json(), persistent=False, expires_s=PULSE_LIFE_S
+        )
+
+    async def _sleep(self) -> None:
+        """Sleep until this process stores an event, or until the next poll."""
+        pause_s = POLL_S
+        if self._pulse is not None:
+            pause_s = min(POLL_S, max(0.0, self._pulsed_at_s + PULSE_EVERY_S - time.monotonic()))
+        try:
+            async with asyncio.timeout(pause_s):
+                await self.committed.wait()
+        except TimeoutError:
+            return
+        self.committed.clear()
+        # Events that are committed at the same moment are published together.
+        await asyncio.sleep(LINGER_S)
+
+
+async def _begun_in_turn(publishing: Sequence[Coroutine[Any, Any, None]]) -> list[Any]:
+    """Like `asyncio.gather` with exceptions as results, but not all start at once."""
+    begun: list[asyncio.Task[None]] = []
+    try:
+        for number, one in enumerate(publishing, start=1):
+            begun.append(asyncio.create_task(one))
+            if number % BEGUN_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return await asyncio.gather(*begun, return_exceptions=True)
+    except asyncio.CancelledError:
+        for task in begun:
+            task.cancel()
+        for one in publishing[len(begun) :]:
+            one.close()
+        raise
+
+
+RELAY: Final = web.AppKey("outbox_relay", Relay)
