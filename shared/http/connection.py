@@ -15,25 +15,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-import orjson
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import (
-    BadHttpMessage,
-    BadHttpMethod,
-    BadStatusLine,
-    InvalidHeader,
-    InvalidURLError,
-    LineTooLong,
-)
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from aiohttp.web_server import Server
-from multidict import CIMultiDict
 
 from shared.errors import (
     ApiError,
@@ -45,13 +35,13 @@ from shared.errors import (
 )
 from shared.http.context import REQUEST_ID_HEADER, Call, request_id_from
 from shared.http.edge import COMPLETE, NO_ROUTE, SERVER, Complete, meaning
-from shared.http.responses import HELP, JSON, error_response
+from shared.http.parser_errors import HEAD_LINE_BYTES_MAX, refusal_of, too_many_connections
+from shared.http.responses import error_response
 from shared.process import logs
 from shared.process.metrics import REQUESTS
 
 log = structlog.get_logger("http")
 
-HEAD_LINE_BYTES_MAX: Final = 8190
 HEADERS_MAX: Final = 128
 
 
@@ -356,7 +346,7 @@ class EdgeServer(Server):
         if self._surplus >= self._limits.connections_max:
             transport.abort()
             return
-        transport.write(_too_many_connections(self.complete))
+        transport.write(too_many_connections(self.complete))
         if transport.can_write_eof():
             transport.write_eof()
         # A reset would take the answer away from whoever is still sending the question.
@@ -409,51 +399,3 @@ class EdgeRunner(web.AppRunner):
             asyncio.get_running_loop(),
             self.app.get(COMPLETE),
         )
-
-
-_WORDS: Final[tuple[tuple[type[BaseException], Callable[[], ApiError]], ...]] = (
-    (
-        LineTooLong,
-        lambda: PayloadTooLarge(f"The path or a header exceeds {HEAD_LINE_BYTES_MAX} bytes"),
-    ),
-    (BadHttpMethod, lambda: ValidationError("Malformed HTTP: the method is not known")),
-    (BadStatusLine, lambda: ValidationError("Malformed HTTP: the request line is not valid")),
-    (InvalidURLError, lambda: ValidationError("Malformed HTTP: the URL is not valid")),
-    (InvalidHeader, lambda: ValidationError("Malformed HTTP: a header is not valid")),
-)
-
-
-_QUOTED: Final = ("Duplicate '", "Missing 'Host'", "Too many headers")
-"""The parser's own words that are fit for a client: they repeat no more than a header's name."""
-
-
-def refusal_of(error: BaseException | None) -> ApiError:
-    """What the parser found, without the bytes it quotes."""
-    if isinstance(error, ApiError):
-        return error
-    for kind, said in _WORDS:
-        if isinstance(error, kind):
-            return said()
-    if type(error) is BadHttpMessage and error.message.startswith(_QUOTED):
-        return ValidationError(f"Malformed HTTP: {error.message.rstrip('.')}")
-    return ValidationError("Malformed HTTP")
-
-
-def _too_many_connections(complete: Complete | None) -> bytes:
-    error = ServiceUnavailable("Too many connections")
-    body = orjson.dumps(error.envelope())
-    headers = CIMultiDict(
-        {
-            **error.headers,
-            hdrs.LINK: HELP[error.code],
-            hdrs.CONTENT_TYPE: JSON,
-            hdrs.CONTENT_LENGTH: str(len(body)),
-            hdrs.CONNECTION: "close",
-            hdrs.SERVER: SERVER,
-            REQUEST_ID_HEADER: request_id_from(None),
-        }
-    )
-    if complete is not None:
-        complete(None, headers)
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-    return f"HTTP/1.1 {error.status} Service Unavailable\r\n{''.join(lines)}\r\n".encode() + body

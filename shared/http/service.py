@@ -1,0 +1,144 @@
+"""An application of the HTTP edge: its routes, and what is opened and closed with it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, Final, cast
+
+from aiohttp import hdrs, web
+from aiohttp.web_urldispatcher import AbstractRoute
+
+from shared.errors import PayloadTooLarge
+from shared.http.connection import Limits
+from shared.http.edge import COMPLETE, Complete, Edge, check_body_size, naming
+from shared.http.responses import json_response
+from shared.http.routes import Route, Routes
+from shared.identity import IdentityVerifier
+from shared.process import metrics
+from shared.process.config import ServiceConfig
+from shared.process.offload import OFFLOAD, Offload
+
+Context = Callable[[web.Application], AsyncIterator[None]]
+Ready = Callable[[web.Application], Awaitable[None]]
+
+CONFIG: Final = web.AppKey("config", ServiceConfig)
+READINESS: Final = web.AppKey("readiness", list[Ready])
+"""Raise from one of these, and `/readyz` says 503."""
+ROUTES: Final = web.AppKey("routes", list[Route])
+LIMITS: Final = web.AppKey("limits", Limits)
+NAME: Final = web.AppKey("name", str)
+INTRODUCTION_PATH: Final = "/internal/service"
+"""Where a service tells its name, to neighbours who ask whether their address is right."""
+INTERNAL: Final = "internal"
+DRAINING: Final = web.AppKey("draining", asyncio.Event)
+"""Set while the service stops: answers close their connections."""
+
+
+def new_service(
+    config: ServiceConfig,
+    routes: Iterable[Routes],
+    contexts: Iterable[Context] = (),
+    probes: Iterable[Ready] = (),
+    limits: Limits | None = None,
+    name: str | None = None,
+    complete: Complete | None = None,
+) -> web.Application:
+    """An application with these routes; contexts open from first to last, close from last to first.
+
+    With a `name` it tells that name to whoever asks at `INTRODUCTION_PATH`. `complete` is given the
+    headers of every answer, to add to them.
+
+    Run it on an `EdgeRunner` (`shared.process.launch` does): the time-outs live in its connections.
+    """
+    limits = limits or Limits(
+        connections_max=config.connections_max, body_bytes_max=config.body_bytes_max
+    )
+    draining = asyncio.Event()
+    tables = [*routes, *([] if name is None else [_introduction(name)])]
+    edge = Edge(
+        IdentityVerifier.parse(config.identity_keys),
+        limits.body_bytes_max,
+        draining,
+        open_below=tuple(table.open_below for table in tables if table.open_below is not None),
+    )
+    app = web.Application(
+        middlewares=[edge.middleware()],
+        client_max_size=limits.body_bytes_max,
+        # A gateway hands a compressed body on as it is; `read_body` bounds what comes out of it.
+        handler_args={"auto_decompress": False},
+    )
+    app[CONFIG] = config
+    app[LIMITS] = limits
+    app[DRAINING] = draining
+    app[OFFLOAD] = Offload(config.wait_seconds)
+    if name is not None:
+        app[NAME] = name
+    app[READINESS] = list(probes)
+    app[ROUTES] = [route for table in tables for route in table.table]
+    literals = [r.path for r in app[ROUTES] if "{" not in r.path and not r.internal]
+    for route in app[ROUTES]:
+        for each in _added(app, route, edge.body_bytes_max(route), literals):
+            edge.routes[each] = route
+    if complete is not None:
+        app[COMPLETE] = complete
+    app.on_response_prepare.append(naming(complete))
+    app.cleanup_ctx.extend(cast(Any, [metrics.loop_lag, *contexts]))
+    return app
+
+
+def _introduction(name: str) -> Routes:
+    table = Routes(tag="")
+
+    @table.get(INTRODUCTION_PATH, open=True, internal=True)
+    async def introduce(_request: web.Request) -> web.StreamResponse:
+        return json_response({"service": name, "port": "public"})
+
+    return table
+
+
+def _added(
+    app: web.Application, route: Route, body_bytes_max: int, literals: Iterable[str]
+) -> list[AbstractRoute]:
+    async def meet_expectation(request: web.Request) -> None:
+        bound = None if route.body_bound is None else route.body_bound(request)
+        await _meet_expectation(request, min(bound or body_bytes_max, body_bytes_max))
+
+    path = _beside(route.path, literals)
+    methods = [route.method, hdrs.METH_HEAD] if route.method == hdrs.METH_GET else [route.method]
+    return [
+        app.router.add_route(method, path, route.handler, expect_handler=meet_expectation)
+        for method in methods
+    ]
+
+
+def _beside(path: str, literals: Iterable[str]) -> str:
+    """The path, whose last parameter is none of the names that stand at its place in a literal one.
+
+    `/things/{id}` beside `/things/search`: that one has its own methods and no others. No thing may
+    have such an id, which is why only paths for clients are looked at, where ids can be refused.
+    """
+    *above, last = path.split("/")
+    if not last.startswith("{") or ":" in last:
+        return path
+    names = [literal.rpartition("/")[2] for literal in literals if literal.split("/")[:-1] == above]
+    if not names:
+        return path
+    others = "|".join(map(re.escape, names))
+    return "/".join([*above, f"{{{last[1:-1]}:(?!(?:{others})$)[^{{}}/]+}}"])
+
+
+async def _meet_expectation(request: web.Request, body_bytes_max: int) -> None:
+    """Ask for the body (`100 Continue`), unless it is one that will be refused."""
+    if request.headers[hdrs.EXPECT].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+    try:
+        check_body_size(request, body_bytes_max)
+    except PayloadTooLarge as error:
+        # The connection tells it, and notes that it did.
+        raise web.HTTPRequestEntityTooLarge(body_bytes_max, text=error.message) from None
+    if request.version >= (1, 1):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # It is no part of the answer, which has not begun.
+        request.writer.output_size = 0
