@@ -715,7 +715,7 @@ async def test_how_far_behind_it_is_can_be_read_without_a_broker(db: Database, q
 async def test_it_is_measured_again_after_a_failure_that_nobody_foresaw(
     db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(relay_module, "MEASURE_EVERY_S", 0.02)
+    monkeypatch.setattr(outbox_metrics, "MEASURE_EVERY_S", 0.02)
     outbox_metrics.OUTBOX_ROWS.set(-1)
     await db.execute("ALTER TABLE outbox RENAME TO elsewhere")
     async with relaying(db, bus):
