@@ -28,12 +28,12 @@ from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
 from shared.identity.tokens import TokenKeys
+from shared.launch import Role
 from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
-from shared.process.launch import Role
 
 NAME: Final = "auth_service"
 QUEUE: Final = next(queue for queue in topology.QUEUES if queue.name == topology.AUTH_QUEUE)

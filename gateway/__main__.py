@@ -9,7 +9,7 @@ def main() -> None:
     # Reading these takes a second, in which the request to stop may come.
     from gateway.app import create_app  # noqa: PLC0415
     from gateway.config import GatewayConfig  # noqa: PLC0415
-    from shared.process.launch import run  # noqa: PLC0415
+    from shared.launch import run  # noqa: PLC0415
 
     run(create_app, GatewayConfig)
 

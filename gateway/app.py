@@ -24,10 +24,10 @@ from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
 from shared.http.shapes import Shape
 from shared.identity import GATEWAY
+from shared.launch import Role
 from shared.messaging.connection import rabbitmq
 from shared.messaging.subscribing import subscribe
 from shared.messaging.topology import GATEWAY_BINDING
-from shared.process.launch import Role
 
 
 class Health(Shape):

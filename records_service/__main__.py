@@ -9,7 +9,7 @@ def main() -> None:
     # Reading these takes a second, in which the request to stop may come.
     from records_service.app import create_app  # noqa: PLC0415
     from records_service.config import Config  # noqa: PLC0415
-    from shared.process.launch import run  # noqa: PLC0415
+    from shared.launch import run  # noqa: PLC0415
 
     run(create_app, Config)
 

@@ -36,12 +36,12 @@ from shared.database.schema_version import schema_version
 from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
+from shared.launch import Role
 from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import by_type, consume
 from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
-from shared.process.launch import Role
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)

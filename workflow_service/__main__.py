@@ -7,7 +7,7 @@ def main() -> None:
     """Serve until told to stop."""
     end_when_told()
     # Reading these takes a second, in which the request to stop may come.
-    from shared.process.launch import run  # noqa: PLC0415
+    from shared.launch import run  # noqa: PLC0415
     from workflow_service.app import create_app  # noqa: PLC0415
     from workflow_service.config import Config  # noqa: PLC0415
 

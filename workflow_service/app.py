@@ -12,12 +12,12 @@ from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
 from shared.identity import IdentitySigner
+from shared.launch import Role
 from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
-from shared.process.launch import Role
 from workflow_service.clients import AUTH, NEIGHBOUR_SLOTS, RECORDS, SIGNER
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react

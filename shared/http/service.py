@@ -50,7 +50,7 @@ def new_service(
     With a `name` it tells that name to whoever asks at `INTRODUCTION_PATH`. `complete` is given the
     headers of every answer, to add to them.
 
-    Run it on an `EdgeRunner` (`shared.process.launch` does): the time-outs live in its connections.
+    Run it on an `EdgeRunner` (`shared.launch` does): the time-outs live in its connections.
     """
     limits = limits or Limits(
         connections_max=config.connections_max, body_bytes_max=config.body_bytes_max

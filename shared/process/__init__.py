@@ -1,9 +1,8 @@
-"""What a process needs to run: settings, start and end, logs, metrics, traces, and fair waiting.
+"""What a process needs to run: settings, logs, metrics, traces, and fair waiting.
 
-launch     two ports, one event loop, a graceful end
 config     settings from environment variables
 logs       one JSON object per line; metrics for Prometheus; tracing for OpenTelemetry
 offload    threads for what would hold the event loop
-waiting    fair queues with a bounded waiting time; turns: a semaphore per key
+waiting    fair queues with a bounded waiting time; keyed_semaphore: a semaphore per key
 stopping   signals while a process still starts
 """

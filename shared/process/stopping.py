@@ -18,7 +18,7 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 def end_when_told(status: int = 0) -> None:
     """From now on, SIGTERM and SIGINT end the process at once, with this exit status.
 
-    `shared.process.launch` replaces these handlers as soon as there is work to finish.
+    `shared.launch` replaces these handlers as soon as there is work to finish.
     """
 
     def end(_signal: int, _frame: FrameType | None) -> None:

@@ -14,10 +14,10 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
+from shared import launch
 from shared.database import DATABASE, Database
 from shared.events import Event
 from shared.identity import Identity
-from shared.process import launch
 from shared.process.config import ServiceConfig, load
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers

@@ -30,8 +30,8 @@ from shared.http import (
     request_id_of,
 )
 from shared.identity import Flag, Permission
+from shared.launch import Role, Serving, run, serving
 from shared.process.config import ServiceConfig
-from shared.process.launch import Role, Serving, run, serving
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.identities import Keyring
