@@ -16,13 +16,88 @@ if TYPE_CHECKING:
 STATES = ("draft", "review", "published")
 
 
-class Workspace:
-    """What `await stack.workspace()` gives. Nothing in it is shared with another test.
+class ModelBuilder:
+    """Builds a data model over the API: wherever there is an administrator to act as.
 
     Builders answer the created object, and fail with the service's answer when it is refused.
     """
 
     admin: Caller
+    """An administrator of the workspace; it may be a property."""
+
+    @property
+    def workflow_admin(self) -> Caller:
+        """The same at workflow_service, where no gateway stands before the services."""
+        return self.admin
+
+    async def dimension(self, alias: str, segments: Sequence[str], **more: Any) -> dict[str, Any]:
+        """`dim-<alias>` with `seg-<segment>` each; the first one is the default."""
+        body = {
+            "id": f"dim-{alias}",
+            "alias": alias,
+            "name": alias,
+            "defaultSegmentId": f"seg-{segments[0]}",
+            "segments": [{"id": f"seg-{name}", "alias": name, "name": name} for name in segments],
+        }
+        return await self._made("/dimensions", body | more)
+
+    async def option_list(self, alias: str, values: Sequence[str], **more: Any) -> dict[str, Any]:
+        """`ol-<alias>` with `val-<value>` each."""
+        body = {
+            "id": f"ol-{alias}",
+            "alias": alias,
+            "name": alias,
+            "values": [{"id": f"val-{name}", "alias": name, "label": name} for name in values],
+        }
+        return await self._made("/option-lists", body | more)
+
+    async def attribute(self, alias: str, kind: str = "text", **more: Any) -> dict[str, Any]:
+        """`attr-<alias>` of this type; further fields as the API has them."""
+        body = {"id": f"attr-{alias}", "alias": alias, "name": alias, "type": kind}
+        return await self._made("/attributes", body | more)
+
+    async def schema(
+        self, alias: str, attributes: Sequence[str], workflow: str | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """`schema-<alias>` with `attr-<alias>` of each attribute named, in one group."""
+        more |= {} if workflow is None else {"workflowId": workflow}
+        return await self._made("/schemas", schema_body(alias, attributes, **more))
+
+    async def workflow(
+        self,
+        alias: str = "lifecycle",
+        states: Sequence[str] | Mapping[str, Mapping[str, Any]] = STATES,
+        transitions: Sequence[tuple[str, str] | tuple[str, str, Mapping[str, Any]]] | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """`wf-<alias>`. States are names, or names with fields; a transition is (from, to, fields).
+
+        Without `transitions` each state leads to the next one, ungated.
+        """
+        names = list(states)
+        if transitions is None:
+            transitions = list(pairwise(names))
+        body = workflow_body(alias, states, transitions) | more
+        return await self._made("/workflows", body, self.workflow_admin)
+
+    async def record(
+        self, schema_id: str, values: Mapping[str, Any] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """A record; `values` is `{alias: value}` for unscoped ones or `{alias: [entries]}`."""
+        body = {"schemaId": schema_id, "values": entries(values or {})}
+        return await self._made("/records", body | more)
+
+    async def _made(
+        self, path: str, body: Mapping[str, Any], caller: Caller | None = None
+    ) -> dict[str, Any]:
+        answer = await (caller or self.admin).post(path, body)
+        assert answer.status == 201, f"POST {path}: {answer.told}"
+        made: dict[str, Any] = answer.body
+        return made
+
+
+class Workspace(ModelBuilder):
+    """What `await stack.workspace()` gives. Nothing in it is shared with another test."""
 
     def __init__(self, stack: Stack, workspace_id: str) -> None:
         self.stack = stack
@@ -62,81 +137,23 @@ class Workspace:
         body = {"id": role_id, "name": role_id, "schemaPermissions": granted, **more}
         return await self._made("/roles", body)
 
-    async def dimension(self, alias: str, segments: Sequence[str], **more: Any) -> dict[str, Any]:
-        """`dim-<alias>` with `seg-<segment>` each; the first one is the default."""
-        body = {
-            "id": f"dim-{alias}",
-            "alias": alias,
-            "name": alias,
-            "defaultSegmentId": f"seg-{segments[0]}",
-            "segments": [{"id": f"seg-{name}", "alias": name, "name": name} for name in segments],
-        }
-        return await self._made("/dimensions", body | more)
 
-    async def option_list(self, alias: str, values: Sequence[str], **more: Any) -> dict[str, Any]:
-        """`ol-<alias>` with `val-<value>` each."""
-        body = {
-            "id": f"ol-{alias}",
-            "alias": alias,
-            "name": alias,
-            "values": [{"id": f"val-{name}", "alias": name, "label": name} for name in values],
-        }
-        return await self._made("/option-lists", body | more)
-
-    async def attribute(self, alias: str, kind: str = "text", **more: Any) -> dict[str, Any]:
-        """`attr-<alias>` of this type; further fields as the API has them."""
-        body = {"id": f"attr-{alias}", "alias": alias, "name": alias, "type": kind}
-        return await self._made("/attributes", body | more)
-
-    async def schema(
-        self, alias: str, attributes: Sequence[str], workflow: str | None = None, **more: Any
-    ) -> dict[str, Any]:
-        """`schema-<alias>` with `attr-<alias>` of each attribute named, in one group."""
-        group = {
-            "id": f"grp-{alias}",
-            "name": "General",
-            "sortOrder": 0,
-            "attributeIds": [f"attr-{attribute}" for attribute in attributes],
-        }
-        body: dict[str, Any] = {
-            "id": f"schema-{alias}",
-            "alias": alias,
-            "name": alias,
-            "variantEnabled": False,
-            "attributeGroups": [group],
-        }
-        if workflow is not None:
-            body["workflowId"] = workflow
-        return await self._made("/schemas", body | more)
-
-    async def workflow(
-        self,
-        alias: str = "lifecycle",
-        states: Sequence[str] | Mapping[str, Mapping[str, Any]] = STATES,
-        transitions: Sequence[tuple[str, str] | tuple[str, str, Mapping[str, Any]]] | None = None,
-        **more: Any,
-    ) -> dict[str, Any]:
-        """`wf-<alias>`. States are names, or names with fields; a transition is (from, to, fields).
-
-        Without `transitions` each state leads to the next one, ungated.
-        """
-        names = list(states)
-        if transitions is None:
-            transitions = list(pairwise(names))
-        return await self._made("/workflows", workflow_body(alias, states, transitions) | more)
-
-    async def record(
-        self, schema_id: str, values: Mapping[str, Any] | None = None, **more: Any
-    ) -> dict[str, Any]:
-        """A record; `values` is `{alias: value}` for unscoped ones or `{alias: [entries]}`."""
-        body = {"schemaId": schema_id, "values": entries(values or {})}
-        return await self._made("/records", body | more)
-
-    async def _made(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer = await self.admin.post(path, body)
-        assert answer.status == 201, f"POST {path}: {answer.told}"
-        made: dict[str, Any] = answer.body
-        return made
+def schema_body(alias: str, attributes: Iterable[str], **more: Any) -> dict[str, Any]:
+    """The request body of a schema with `attr-<alias>` of each attribute, in one group."""
+    group = {
+        "id": f"grp-{alias}",
+        "name": "General",
+        "sortOrder": 0,
+        "attributeIds": [f"attr-{attribute}" for attribute in attributes],
+    }
+    return {
+        "id": f"schema-{alias}",
+        "alias": alias,
+        "name": alias,
+        "variantEnabled": False,
+        "attributeGroups": [group],
+        **more,
+    }
 
 
 def workflow_body(

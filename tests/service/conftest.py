@@ -1,10 +1,10 @@
-"""An empty database and a virtual host, for tests of the shelf itself."""
+"""An empty database, and how lists are rendered."""
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -12,10 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from shared.database import Database, listing
-from shared.messaging import inbox, outbox
-from shared.messaging.connection import Bus
-from shared.messaging.topology import Queue
+from shared.database import listing
 from tests.kit.servers import Servers
 
 
@@ -30,53 +27,6 @@ async def database_url(servers: Servers) -> AsyncIterator[str]:
         await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     finally:
         await admin.close()
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    """A database with an outbox, an inbox and a table in which effects can be counted."""
-    database = Database(database_url)
-    await database.execute(
-        f"""{outbox.SCHEMA}{inbox.SCHEMA}
-        CREATE TABLE effects (
-            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            subject text NOT NULL,
-            version int NOT NULL
-        )"""
-    )
-    yield database
-    await database.close()
-
-
-@pytest.fixture(scope="session")
-def amqp_url(servers: Servers) -> Iterator[str]:
-    """One virtual host for all of these tests: they use queues and event types of their own."""
-    url = servers.rabbit.vhost()
-    yield url
-    servers.rabbit.drop_vhost(url)
-
-
-@pytest.fixture
-async def queue(amqp_url: str) -> AsyncIterator[Queue]:
-    """A queue of this test's own, bound to event types of this test's own: `<name>.#`."""
-    name = f"test-{secrets.token_hex(6)}"
-    own = Queue(name, (f"{name}.#",))
-    yield own
-    bus = Bus(amqp_url, "clean up", [])
-    bus.start()
-    async with (await bus.connection()).channel() as channel:
-        await channel.queue_delete(own.name)
-        await channel.queue_delete(own.dead)
-    await bus.stop()
-
-
-@pytest.fixture
-async def bus(amqp_url: str, queue: Queue) -> AsyncIterator[Bus]:
-    """Connected, with `queue` declared."""
-    opened = Bus(amqp_url, "test", [queue])
-    opened.start()
-    yield opened
-    await opened.stop()
 
 
 @dataclass

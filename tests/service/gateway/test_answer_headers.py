@@ -6,9 +6,7 @@ from typing import Any
 
 from tests.kit.described import OPERATIONS
 from tests.kit.sigma import Caller, error
-from tests.service.gateway.gateway_world import World, parsed, raw, world
-
-__all__ = ["world"]
+from tests.service.gateway.system import System, parsed, raw
 
 DEPENDS_ON = "Authorization, X-Sigma-ApiKey, Accept"
 PAGE = "https://app.example"
@@ -20,37 +18,37 @@ def said(headers: Any) -> tuple[str, str, str]:
     return told["cache-control"], told["vary"], told["x-content-type-options"]
 
 
-async def test_no_answer_of_the_api_is_kept(world: World):
+async def test_no_answer_of_the_api_is_kept(system: System):
     """A success, an error of ours, and with CORS on as well."""
-    guarded = await world.another(cors_origins=PAGE)
+    guarded = await system.another(cors_origins=PAGE)
     for caller, depends_on in (
-        (world.person(), DEPENDS_ON),
-        (world.caller(), DEPENDS_ON),
-        (world.person(guarded), f"{DEPENDS_ON}, Origin"),
+        (system.person(), DEPENDS_ON),
+        (system.caller(), DEPENDS_ON),
+        (system.person(guarded), f"{DEPENDS_ON}, Origin"),
     ):
         for operation in OPERATIONS:
             answer = await operation.ask(caller)
             assert said(answer.headers) == ("no-store", depends_on, "nosniff"), operation
 
 
-async def test_neither_is_what_no_route_answers(world: World):
+async def test_neither_is_what_no_route_answers(system: System):
     expected = ("no-store", DEPENDS_ON, "nosniff")
     for answer in (
-        await world.caller().get("/nowhere"),
-        await world.program().get("/nowhere"),
-        await world.caller().post("/docs"),
-        await world.caller().get("/docs/nowhere"),
-        await world.caller(Accept="text/html").get("/"),
-        await world.caller(Accept="application/problem+json").post("/records", {}),
+        await system.caller().get("/nowhere"),
+        await system.program().get("/nowhere"),
+        await system.caller().post("/docs"),
+        await system.caller().get("/docs/nowhere"),
+        await system.caller(Accept="text/html").get("/"),
+        await system.caller(Accept="application/problem+json").post("/records", {}),
     ):
         assert said(answer.headers) == expected, answer
-    refused = parsed(await raw(world.gateway.url, b"nonsense\r\n\r\n"))
+    refused = parsed(await raw(system.gateway.url, b"nonsense\r\n\r\n"))
     assert (refused[0], said(refused[1])) == (400, expected)
 
 
-async def test_nor_what_one_connection_too_many_is_told(world: World):
-    gateway = await world.another(connections_max=1)
-    first = world.caller(gateway)
+async def test_nor_what_one_connection_too_many_is_told(system: System):
+    gateway = await system.another(connections_max=1)
+    first = system.caller(gateway)
     assert (await first.get("/healthz")).status == 200
     surplus = parsed(await raw(gateway.url, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"))
     assert (surplus[0], said(surplus[1])) == (503, ("no-store", DEPENDS_ON, "nosniff"))
@@ -71,17 +69,17 @@ def opened(headers: Any) -> list[str]:
     return [name for name in headers if name.lower().startswith("access-control-")]
 
 
-async def test_pages_of_other_origins_may_not_call_unless_configured(world: World):
-    assert (await ask_first(world.caller(), PAGE)).status == 401
-    answer = await world.program().having({"Origin": PAGE}).get("/records")
+async def test_pages_of_other_origins_may_not_call_unless_configured(system: System):
+    assert (await ask_first(system.caller(), PAGE)).status == 401
+    answer = await system.program().having({"Origin": PAGE}).get("/records")
     assert (answer.status, opened(answer.headers)) == (200, [])
 
 
-async def test_a_preflight_is_answered_without_a_credential(world: World):
-    gateway = await world.another(cors_origins=f"{PAGE}, {OTHER}")
+async def test_a_preflight_is_answered_without_a_credential(system: System):
+    gateway = await system.another(cors_origins=f"{PAGE}, {OTHER}")
     for path in ("/records", "/auth/login", "/healthz", "/docs/openapi.json", "/nowhere"):
         for origin in (PAGE, OTHER):
-            answer = await ask_first(world.caller(gateway), origin, path)
+            answer = await ask_first(system.caller(gateway), origin, path)
             assert (answer.status, answer.body) == (204, None), path
             told = {name: answer.headers[name] for name in opened(answer.headers)}
             assert told == {
@@ -94,29 +92,29 @@ async def test_a_preflight_is_answered_without_a_credential(world: World):
                 "Access-Control-Max-Age": "600",
             }
             assert "Origin" in answer.headers["Vary"].split(", ")
-    assert world.auth.asked == []
-    assert world.echo.received == []
+    assert system.auth.asked == []
+    assert system.echo.received == []
 
 
-async def test_an_origin_that_is_not_configured_is_told_so(world: World):
-    gateway = await world.another(cors_origins=PAGE)
+async def test_an_origin_that_is_not_configured_is_told_so(system: System):
+    gateway = await system.another(cors_origins=PAGE)
     for origin in ("https://app.example.evil", "http://app.example", "null", PAGE + ":8443"):
-        refused = await ask_first(world.caller(gateway), origin)
+        refused = await ask_first(system.caller(gateway), origin)
         assert refused.told == error(
             403, "PERMISSION_DENIED", f"Pages from origin '{origin}' may not call this API"
         )
         assert opened(refused.headers) == []
-        answer = await world.program(gateway).having({"Origin": origin}).get("/records")
+        answer = await system.program(gateway).having({"Origin": origin}).get("/records")
         assert (answer.status, opened(answer.headers)) == (200, [])
 
 
-async def test_a_page_reads_answers_and_errors(world: World):
-    gateway = await world.another(cors_origins=PAGE)
+async def test_a_page_reads_answers_and_errors(system: System):
+    gateway = await system.another(cors_origins=PAGE)
     page = {"Origin": PAGE}
     for answer in (
-        await world.program(gateway).having(page).get("/records"),
-        await world.caller(gateway).having(page).get("/records"),
-        await world.caller(gateway).having(page).get("/docs/openapi.json"),
+        await system.program(gateway).having(page).get("/records"),
+        await system.caller(gateway).having(page).get("/records"),
+        await system.caller(gateway).having(page).get("/docs/openapi.json"),
     ):
         assert answer.headers["Access-Control-Allow-Origin"] == PAGE
         assert "ETag" in answer.headers["Access-Control-Expose-Headers"]
@@ -126,16 +124,16 @@ async def test_a_page_reads_answers_and_errors(world: World):
     assert parsed(malformed)[0] == 400
 
 
-async def test_any_origin(world: World):
-    gateway = await world.another(cors_origins="*")
-    assert (await ask_first(world.caller(gateway), "http://anybody.example")).status == 204
-    answer = await world.program(gateway).having({"Origin": "http://x.example"}).get("/records")
+async def test_any_origin(system: System):
+    gateway = await system.another(cors_origins="*")
+    assert (await ask_first(system.caller(gateway), "http://anybody.example")).status == 204
+    answer = await system.program(gateway).having({"Origin": "http://x.example"}).get("/records")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert answer.headers["Vary"] == DEPENDS_ON
 
 
-async def test_options_without_an_origin_is_no_preflight(world: World):
-    gateway = await world.another(cors_origins="*")
-    assert (await world.caller(gateway).ask("OPTIONS", "/records")).status == 401
-    asked = await world.caller(gateway).having({"Origin": PAGE}).ask("OPTIONS", "/healthz")
+async def test_options_without_an_origin_is_no_preflight(system: System):
+    gateway = await system.another(cors_origins="*")
+    assert (await system.caller(gateway).ask("OPTIONS", "/records")).status == 401
+    asked = await system.caller(gateway).having({"Origin": PAGE}).ask("OPTIONS", "/healthz")
     assert (asked.status, asked.headers["Allow"]) == (405, "GET, HEAD")

@@ -9,20 +9,17 @@ import pytest
 
 from shared.identity import Permission
 from tests.kit.sigma import error
-from tests.service.gateway.gateway_world import (
+from tests.service.gateway.system import (
     API_KEY,
     READER_KEY,
-    World,
+    System,
     hash_of,
     parsed,
     raw,
     request_bytes,
     token,
     value_of,
-    world,
 )
-
-__all__ = ["world"]
 
 MISSING = error(401, "UNAUTHORIZED", "Missing authentication")
 BAD_TOKEN = error(401, "UNAUTHORIZED", "Invalid or expired token")
@@ -30,40 +27,40 @@ BAD_KEY = error(401, "UNAUTHORIZED", "Invalid API key")
 DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
 
 
-async def test_health_needs_nothing_and_asks_nobody(world: World):
-    answer = await world.caller().get("/healthz")
+async def test_health_needs_nothing_and_asks_nobody(system: System):
+    answer = await system.caller().get("/healthz")
     assert answer.told == (200, {"status": "ok"})
     assert len(answer.headers["X-Request-Id"]) == 32
-    assert world.auth.asked == []
-    assert world.echo.received == []
-    head = await world.caller().ask("HEAD", "/healthz")
+    assert system.auth.asked == []
+    assert system.echo.received == []
+    head = await system.caller().ask("HEAD", "/healthz")
     assert (head.status, head.body) == (200, None)
-    refused = await world.caller().post("/healthz")
+    refused = await system.caller().post("/healthz")
     assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_a_program_is_known_by_its_key(world: World):
-    told = (await world.program().get("/records/ent-1")).ok()
-    identity = world.identity_in(told)
+async def test_a_program_is_known_by_its_key(system: System):
+    told = (await system.program().get("/records/ent-1")).ok()
+    identity = system.identity_in(told)
     assert (identity.kind, identity.id, identity.workspace_id) == ("api_key", "apikey-all", "ws-1")
     assert identity.permissions == frozenset(Permission)
-    assert world.auth.asked == [{"apiKeyHash": hash_of(API_KEY)}]
+    assert system.auth.asked == [{"apiKeyHash": hash_of(API_KEY)}]
 
 
-async def test_a_person_is_known_by_the_token(world: World):
+async def test_a_person_is_known_by_the_token(system: System):
     began = int(time.time())
-    told = (await world.person().get("/records/ent-1")).ok()
-    identity = world.identity_in(told)
+    told = (await system.person().get("/records/ent-1")).ok()
+    identity = system.identity_in(told)
     assert (identity.kind, identity.id, identity.role_id) == ("user", "user-1", "role-editor")
     assert (identity.role_version, sorted(identity.flags)) == (3, ["canExport"])
-    (asked,) = world.auth.asked
+    (asked,) = system.auth.asked
     assert began <= asked.pop("issuedAt") <= time.time()
     assert asked == {"userId": "user-1", "workspaceId": "ws-1", "roleId": "role-editor"}
 
 
-async def test_the_question_carries_the_id_of_the_request(world: World):
-    await world.program().get("/records/ent-1", headers={"X-Request-Id": "request-4711"})
-    assert world.auth.request_ids == ["request-4711"]
+async def test_the_question_carries_the_id_of_the_request(system: System):
+    await system.program().get("/records/ent-1", headers={"X-Request-Id": "request-4711"})
+    assert system.auth.request_ids == ["request-4711"]
 
 
 OTHER_KEYS = f"test={base64.b64encode(b'x' * 32).decode()}"
@@ -95,32 +92,32 @@ OTHER_KEYS = f"test={base64.b64encode(b'x' * 32).decode()}"
     ],
 )
 async def test_there_are_three_refusals(
-    world: World, headers: list[tuple[str, str]], expected: tuple[int, dict[str, str]]
+    system: System, headers: list[tuple[str, str]], expected: tuple[int, dict[str, str]]
 ):
     for target in ("/api/v1/records/ent-1", "/api/v1/nowhere", "/nowhere", "/"):
         payload = request_bytes(target, headers=headers, key=None)
-        status, told, body = parsed(await raw(world.gateway.url, payload))
+        status, told, body = parsed(await raw(system.gateway.url, payload))
         assert (status, body.decode()) == (
             401,
             f'{{"error":"UNAUTHORIZED","message":"{expected[1]["message"]}"}}',
         )
         assert told["www-authenticate"] == "Bearer"
-    assert world.echo.received == []
+    assert system.echo.received == []
 
 
-async def test_an_unsigned_or_otherwise_signed_token_is_no_token(world: World):
+async def test_an_unsigned_or_otherwise_signed_token_is_no_token(system: System):
     head = base64.urlsafe_b64encode(b'{"alg":"none","kid":"test"}').rstrip(b"=").decode()
     unsigned = ".".join((head, token().split(".")[1], ""))
-    answer = await world.caller(Authorization=f"Bearer {unsigned}").get("/records")
+    answer = await system.caller(Authorization=f"Bearer {unsigned}").get("/records")
     assert answer.told == BAD_TOKEN
 
 
-async def test_the_scheme_is_read_in_any_case(world: World):
-    caller = world.caller(Authorization=f"bEaReR {token()}")
+async def test_the_scheme_is_read_in_any_case(system: System):
+    caller = system.caller(Authorization=f"bEaReR {token()}")
     assert (await caller.get("/records")).status == 200
 
 
-async def test_an_unknown_address_is_told_only_to_those_who_are_known(world: World):
+async def test_an_unknown_address_is_told_only_to_those_who_are_known(system: System):
     for path in (
         "/api/v1/nowhere",
         "/api/v1/variants",
@@ -129,13 +126,13 @@ async def test_an_unknown_address_is_told_only_to_those_who_are_known(world: Wor
         "/internal/identities",
     ):
         expected = error(404, "NOT_FOUND", f"Route '{path}' not found")
-        assert (await world.program().get(path)).told == expected
-        assert (await world.caller().get(path)).told == MISSING
-    assert world.echo.received == []
+        assert (await system.program().get(path)).told == expected
+        assert (await system.caller().get(path)).told == MISSING
+    assert system.echo.received == []
 
 
-async def test_a_key_may_do_what_its_permissions_say(world: World):
-    reader = world.program(key=READER_KEY)
+async def test_a_key_may_do_what_its_permissions_say(system: System):
+    reader = system.program(key=READER_KEY)
     assert (await reader.get("/records")).status == 200
     assert (await reader.post("/dimensions/scope-matrix", {})).status == 200
     assert (await reader.post("/roles/role-editor/resolve", {})).status == 200
@@ -153,14 +150,14 @@ async def test_a_key_may_do_what_its_permissions_say(world: World):
         assert (await reader.ask(method, path)).told == DENIED, (method, path)
 
 
-async def test_keys_are_managed_by_people(world: World):
-    assert (await world.program().get("/api-keys")).told == DENIED
-    assert (await world.program().post("/api-keys", {})).told == DENIED
-    assert (await world.person().get("/api-keys")).status == 200
+async def test_keys_are_managed_by_people(system: System):
+    assert (await system.program().get("/api-keys")).told == DENIED
+    assert (await system.program().post("/api-keys", {})).told == DENIED
+    assert (await system.person().get("/api-keys")).status == 200
 
 
-async def test_a_problem_document_says_what_a_key_lacks(world: World):
-    reader = world.program(key=READER_KEY).having({"Accept": "application/problem+json"})
+async def test_a_problem_document_says_what_a_key_lacks(system: System):
+    reader = system.program(key=READER_KEY).having({"Accept": "application/problem+json"})
     denied = await reader.delete("/schemas/schema-1")
     assert (denied.status, denied.body["message"]) == (403, "Permission denied")
     assert denied.body["errors"] == [
@@ -172,12 +169,12 @@ async def test_a_problem_document_says_what_a_key_lacks(world: World):
     ]
 
 
-async def test_login_is_open_and_the_token_to_refresh_passes(world: World):
-    answer = await world.caller().post("/auth/login", {"email": "x"})
+async def test_login_is_open_and_the_token_to_refresh_passes(system: System):
+    answer = await system.caller().post("/auth/login", {"email": "x"})
     told = answer.ok()
     assert told["target"] == "/api/v1/auth/login"
     assert "x-sigma-identity" not in [name.lower() for name, _ in told["headers"]]
-    refreshed = await world.caller(
+    refreshed = await system.caller(
         Authorization="Bearer whatever", X_Sigma_ApiKey=API_KEY, Cookie="a=b"
     ).post("/auth/refresh")
     told = refreshed.ok()
@@ -185,30 +182,30 @@ async def test_login_is_open_and_the_token_to_refresh_passes(world: World):
     names = [name.lower() for name, _ in told["headers"]]
     assert "x-sigma-apikey" not in names
     assert "cookie" not in names
-    assert world.auth.asked == []
+    assert system.auth.asked == []
 
 
-async def test_options_and_unknown_methods(world: World):
+async def test_options_and_unknown_methods(system: System):
     """OPTIONS is the service's to answer, for those who are known: no foreign page is let in."""
-    assert (await world.caller().ask("OPTIONS", "/records")).told == MISSING
-    assert (await world.program().ask("OPTIONS", "/records")).ok()["method"] == "OPTIONS"
-    answer = await world.program().ask("PROPFIND", "/records")
+    assert (await system.caller().ask("OPTIONS", "/records")).told == MISSING
+    assert (await system.program().ask("OPTIONS", "/records")).ok()["method"] == "OPTIONS"
+    answer = await system.program().ask("PROPFIND", "/records")
     assert answer.told == error(405, "METHOD_NOT_ALLOWED", "Method 'PROPFIND' is not allowed")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, PATCH, POST, PUT, DELETE"
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
-async def test_auth_service_away_is_told_as_such(world: World):
-    gateway = await world.another(auth_url="http://127.0.0.1:9")
-    for caller in (world.program(gateway), world.person(gateway)):
+async def test_auth_service_away_is_told_as_such(system: System):
+    gateway = await system.another(auth_url="http://127.0.0.1:9")
+    for caller in (system.program(gateway), system.person(gateway)):
         answer = await caller.get("/records")
         assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
         assert answer.headers["Retry-After"] == "1"
-    assert (await world.caller(gateway).get("/records")).told == MISSING
+    assert (await system.caller(gateway).get("/records")).told == MISSING
 
 
-async def test_auth_service_too_slow_is_told_within_the_deadline(world: World):
-    gateway = await world.another(request_timeout_s=0.3)
-    world.auth.pause_s = 2
-    answer = await world.program(gateway).get("/records")
+async def test_auth_service_too_slow_is_told_within_the_deadline(system: System):
+    gateway = await system.another(request_timeout_s=0.3)
+    system.auth.pause_s = 2
+    answer = await system.program(gateway).get("/records")
     assert answer.told == error(504, "UPSTREAM_TIMEOUT", "The request timed out")

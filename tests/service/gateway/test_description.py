@@ -11,21 +11,19 @@ from gateway.description import OPENAPI_FILE
 from shared.errors import BY_CODE, Conflict
 from shared.http import error_response
 from tests.kit.sigma import error
-from tests.service.gateway.gateway_world import World, parsed, raw, world
-
-__all__ = ["world"]
+from tests.service.gateway.system import System, parsed, raw
 
 
-async def test_the_description_is_served_to_everybody(world: World):
-    answer = await world.caller().get("/docs/openapi.json")
+async def test_the_description_is_served_to_everybody(system: System):
+    answer = await system.caller().get("/docs/openapi.json")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.body == orjson.loads(OPENAPI_FILE.read_bytes())
-    assert world.auth.asked == []
+    assert system.auth.asked == []
 
 
-async def test_the_page_needs_nothing_from_another_address(world: World):
-    page = await world.caller().get("/docs")
+async def test_the_page_needs_nothing_from_another_address(system: System):
+    page = await system.caller().get("/docs")
     assert page.status == 200
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     policy = dict(
@@ -50,22 +48,22 @@ async def test_the_page_needs_nothing_from_another_address(world: World):
         "/docs/swagger-ui.css",
     ]
     for part in parts:
-        answer = await world.caller().get(part)
+        answer = await system.caller().get(part)
         assert answer.status == 200, part
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_the_help_of_an_error_leads_to_its_explanation(world: World):
+async def test_the_help_of_an_error_leads_to_its_explanation(system: System):
     """Of our own, of the connection below, and of a service."""
 
     async def taken(_request: web.Request) -> web.StreamResponse:
         return error_response(Conflict("taken"), _request)
 
-    world.echo.answer = taken
+    system.echo.answer = taken
     answers = [
-        (await world.caller().get("/records")).headers["Link"],
-        (await world.program().post("/records", {})).headers["Link"],
-        parsed(await raw(world.gateway.url, b"nonsense\r\n\r\n"))[1]["link"],
+        (await system.caller().get("/records")).headers["Link"],
+        (await system.program().post("/records", {})).headers["Link"],
+        parsed(await raw(system.gateway.url, b"nonsense\r\n\r\n"))[1]["link"],
     ]
     targets = [re.fullmatch(r'<(/docs/errors)#([A-Z_]+)>; rel="help"', link) for link in answers]
     assert [found and found[2] for found in targets] == [
@@ -73,7 +71,7 @@ async def test_the_help_of_an_error_leads_to_its_explanation(world: World):
         "CONFLICT",
         "VALIDATION_ERROR",
     ]
-    page = await world.caller().get("/docs/errors")
+    page = await system.caller().get("/docs/errors")
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
     assert set(re.findall(r'<h3 id="([A-Z_]+)">', page.body)) == set(BY_CODE)
@@ -81,22 +79,22 @@ async def test_the_help_of_an_error_leads_to_its_explanation(world: World):
     assert set(re.findall(r'href="#([^"]+)"', page.body)) <= anchors
 
 
-async def test_a_browser_is_led_from_the_address_to_the_page(world: World):
+async def test_a_browser_is_led_from_the_address_to_the_page(system: System):
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-    led = await world.caller(Accept=browser).get("/")
+    led = await system.caller(Accept=browser).get("/")
     assert (led.status, led.headers["Location"]) == (302, "/docs")
     for accept in ("*/*", "application/json", "text/html;q=0"):
-        unknown = await world.caller(Accept=accept).get("/")
+        unknown = await system.caller(Accept=accept).get("/")
         assert unknown.told == error(401, "UNAUTHORIZED", "Missing authentication")
-    known = await world.program().get("/")
+    known = await system.program().get("/")
     assert known.told == error(404, "NOT_FOUND", "Route '/' not found")
-    posted = await world.caller(Accept=browser).post("/")
+    posted = await system.caller(Accept=browser).post("/")
     assert posted.told == error(401, "UNAUTHORIZED", "Missing authentication")
 
 
-async def test_what_the_browser_has_is_not_sent_again(world: World):
-    first = await world.caller().get("/docs/swagger-ui.css")
-    again = await world.caller().get(
+async def test_what_the_browser_has_is_not_sent_again(system: System):
+    first = await system.caller().get("/docs/swagger-ui.css")
+    again = await system.caller().get(
         "/docs/swagger-ui.css", headers={"If-None-Match": first.headers["ETag"]}
     )
     assert (again.status, again.body) == (304, None)
@@ -106,23 +104,23 @@ async def test_what_the_browser_has_is_not_sent_again(world: World):
         assert answer.headers["ETag"] == first.headers["ETag"]
 
 
-async def test_there_is_nothing_else_below_it(world: World):
-    answer = await world.caller().get("/docs/LICENSE")
+async def test_there_is_nothing_else_below_it(system: System):
+    answer = await system.caller().get("/docs/LICENSE")
     assert answer.told == error(404, "NOT_FOUND", "Route '/docs/LICENSE' not found")
     for path in ("/docs/..%2fconfig.py", "/docs/%2e%2e/config.py", "/docs/a/b"):
-        assert (await world.caller().get(path)).status in (400, 401, 404), path
-    refused = await world.caller().post("/docs")
+        assert (await system.caller().get(path)).status in (400, 401, 404), path
+    refused = await system.caller().post("/docs")
     assert (refused.status, refused.headers["Allow"]) == (405, "GET, HEAD")
 
 
-async def test_it_can_be_switched_off(world: World):
-    gateway = await world.another(docs_enabled=False)
-    browser = await world.caller(gateway, Accept="text/html").get("/")
+async def test_it_can_be_switched_off(system: System):
+    gateway = await system.another(docs_enabled=False)
+    browser = await system.caller(gateway, Accept="text/html").get("/")
     assert browser.status == 401
     assert b"link:" not in (await raw(gateway.url, b"nonsense\r\n\r\n")).lower()
     for path in ("/docs", "/docs/errors", "/docs/openapi.json", "/docs/start.js"):
-        assert "Link" not in (await world.program(gateway).get(path)).headers
-        assert (await world.caller(gateway).get(path)).status == 401
-        assert (await world.program(gateway).get(path)).told == error(
+        assert "Link" not in (await system.program(gateway).get(path)).headers
+        assert (await system.caller(gateway).get(path)).status == 401
+        assert (await system.program(gateway).get(path)).told == error(
             404, "NOT_FOUND", f"Route '{path}' not found"
         )

@@ -17,35 +17,32 @@ from gateway.routes import Service
 from shared.http import SMALL_BODY
 from shared.process import tracing
 from tests.kit.sigma import error
-from tests.service.gateway.gateway_world import (
+from tests.service.gateway.system import (
     API_KEY,
-    World,
+    System,
     names_of,
     parsed,
     raw,
     request_bytes,
     value_of,
-    world,
 )
-
-__all__ = ["world"]
 
 UNREADABLE = error(
     400, "VALIDATION_ERROR", "The path contains characters or segments that are not allowed"
 )
 
 
-async def seen(world: World, payload: bytes):
+async def seen(system: System, payload: bytes):
     """What the service received of this request."""
-    status, _, _ = parsed(await raw(world.gateway.url, payload))
+    status, _, _ = parsed(await raw(system.gateway.url, payload))
     assert status == 200
-    return world.echo.received[-1]
+    return system.echo.received[-1]
 
 
-async def test_a_request_arrives_as_it_was_sent(world: World):
+async def test_a_request_arrives_as_it_was_sent(system: System):
     target = "/api/v1/records/ent-1/values/%C3%A6?x=%2F&y=a+b&&z"
     told = await seen(
-        world,
+        system,
         request_bytes(
             target,
             method="PATCH",
@@ -71,7 +68,7 @@ async def test_a_request_arrives_as_it_was_sent(world: World):
         ("Content-Length", "7"),
     ):
         assert value_of(told, name) == value
-    assert value_of(told, "Host") == world.urls["records_url"].removeprefix("http://")
+    assert value_of(told, "Host") == system.urls["records_url"].removeprefix("http://")
     assert 0 < int(value_of(told, "X-Sigma-Deadline")) <= 30_000
 
 
@@ -88,10 +85,10 @@ FORGED = [
 ]
 
 
-async def test_no_identity_header_of_the_client_arrives(world: World):
-    told = await seen(world, request_bytes(headers=FORGED))
+async def test_no_identity_header_of_the_client_arrives(system: System):
+    told = await seen(system, request_bytes(headers=FORGED))
     assert names_of(told).count("x-sigma-identity") == 1
-    assert world.identity_in(told).id == "apikey-all"
+    assert system.identity_in(told).id == "apikey-all"
     assert sorted(name for name in names_of(told) if "sigma" in name) == [
         "x-sigma-deadline",
         "x-sigma-identity",
@@ -99,11 +96,11 @@ async def test_no_identity_header_of_the_client_arrives(world: World):
     assert int(value_of(told, "X-Sigma-Deadline")) > 1
 
 
-async def test_no_identity_header_of_the_client_arrives_at_an_open_address(world: World):
+async def test_no_identity_header_of_the_client_arrives_at_an_open_address(system: System):
     payload = request_bytes(
         "/api/v1/auth/login", method="POST", headers=[*FORGED, ("Content-Length", "0")], key=None
     )
-    told = await seen(world, payload)
+    told = await seen(system, payload)
     assert sorted(name for name in names_of(told) if "sigma" in name) == [
         "x-sigma-deadline",
         "x-sigma-peer",
@@ -111,8 +108,8 @@ async def test_no_identity_header_of_the_client_arrives_at_an_open_address(world
     assert value_of(told, "X-Sigma-Peer") == "127.0.0.1"
 
 
-async def test_behind_a_trusted_proxy_the_peer_is_whom_it_names(world: World):
-    gateway = await world.another(trusted_hops=1)
+async def test_behind_a_trusted_proxy_the_peer_is_whom_it_names(system: System):
+    gateway = await system.another(trusted_hops=1)
     payload = request_bytes(
         "/api/v1/auth/login",
         method="POST",
@@ -120,12 +117,12 @@ async def test_behind_a_trusted_proxy_the_peer_is_whom_it_names(world: World):
         key=None,
     )
     await raw(gateway.url, payload)
-    assert value_of(world.echo.received[-1], "X-Sigma-Peer") == "192.0.2.1"
+    assert value_of(system.echo.received[-1], "X-Sigma-Peer") == "192.0.2.1"
 
 
-async def test_what_connection_names_is_dropped_and_what_the_gateway_adds_is_not(world: World):
+async def test_what_connection_names_is_dropped_and_what_the_gateway_adds_is_not(system: System):
     told = await seen(
-        world,
+        system,
         request_bytes(
             headers=[
                 ("Connection", "X-Sigma-Identity, x-secret"),
@@ -142,7 +139,7 @@ async def test_what_connection_names_is_dropped_and_what_the_gateway_adds_is_not
             ]
         ),
     )
-    assert world.identity_in(told).id == "apikey-all"
+    assert system.identity_in(told).id == "apikey-all"
     assert sorted(names_of(told)) == [
         "host",
         "x-forwarded-for",
@@ -152,49 +149,51 @@ async def test_what_connection_names_is_dropped_and_what_the_gateway_adds_is_not
     ]
 
 
-async def test_credentials_stay_at_the_door(world: World):
+async def test_credentials_stay_at_the_door(system: System):
     told = await seen(
-        world,
+        system,
         request_bytes(headers=[("Cookie", "session=1"), ("x_sigma_apikey", API_KEY)]),
     )
     assert not {"authorization", "cookie", "x-sigma-apikey", "x_sigma_apikey"} & set(names_of(told))
     assert API_KEY not in str(told)
-    person = (await world.person().get("/records")).ok()
+    person = (await system.person().get("/records")).ok()
     assert "authorization" not in names_of(person)
 
 
-async def test_the_chain_of_addresses_grows_by_the_peer(world: World):
-    told = await seen(world, request_bytes())
+async def test_the_chain_of_addresses_grows_by_the_peer(system: System):
+    told = await seen(system, request_bytes())
     assert value_of(told, "X-Forwarded-For") == "127.0.0.1"
     told = await seen(
-        world,
+        system,
         request_bytes(
             headers=[("X-Forwarded-For", "203.0.113.7"), ("x-forwarded-for", "2001:db8::1")]
         ),
     )
     assert value_of(told, "X-Forwarded-For") == "203.0.113.7, 2001:db8::1, 127.0.0.1"
-    told = await seen(world, request_bytes(headers=[("X-Forwarded-For", "<script>")]))
+    told = await seen(system, request_bytes(headers=[("X-Forwarded-For", "<script>")]))
     assert value_of(told, "X-Forwarded-For") == "127.0.0.1"
 
 
 async def test_the_span_of_this_hop_stands_between_the_clients_and_the_services(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    system: System, monkeypatch: pytest.MonkeyPatch
 ):
     trace_id, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     monkeypatch.setattr(tracing, "_tracer", TracerProvider().get_tracer("test"))
     monkeypatch.setattr(tracing, "_propagator", TraceContextTextMapPropagator())
     monkeypatch.setattr(tracing, "enabled", True)
-    told = await seen(world, request_bytes(headers=[("traceparent", f"00-{trace_id}-{parent}-01")]))
+    told = await seen(
+        system, request_bytes(headers=[("traceparent", f"00-{trace_id}-{parent}-01")])
+    )
     version, same_trace, span, sampled = value_of(told, "traceparent").split("-")
     assert (version, same_trace, sampled) == ("00", trace_id, "01")
     assert span != parent
 
 
-async def test_the_clients_request_id_is_kept_when_it_is_harmless(world: World):
-    answer = await world.program().get("/records", headers={"X-Request-Id": "order-4711_a.b"})
+async def test_the_clients_request_id_is_kept_when_it_is_harmless(system: System):
+    answer = await system.program().get("/records", headers={"X-Request-Id": "order-4711_a.b"})
     assert answer.headers.getall("X-Request-Id") == ["order-4711_a.b"]
     assert value_of(answer.ok(), "X-Request-Id") == "order-4711_a.b"
-    answer = await world.program().get("/records", headers={"X-Request-Id": "a b; DROP"})
+    answer = await system.program().get("/records", headers={"X-Request-Id": "a b; DROP"})
     (made,) = answer.headers.getall("X-Request-Id")
     assert made.isalnum()
     assert value_of(answer.ok(), "X-Request-Id") == made
@@ -220,26 +219,26 @@ async def test_the_clients_request_id_is_kept_when_it_is_harmless(world: World):
         "/api/v1/auth/login%00",
     ],
 )
-async def test_no_address_is_one_thing_here_and_another_there(world: World, target: str):
+async def test_no_address_is_one_thing_here_and_another_there(system: System, target: str):
     for key in (API_KEY, None):
-        status, _, body = parsed(await raw(world.gateway.url, request_bytes(target, key=key)))
+        status, _, body = parsed(await raw(system.gateway.url, request_bytes(target, key=key)))
         assert status == 400, body
         assert b'"error":"VALIDATION_ERROR"' in body
-    assert world.echo.received == []
+    assert system.echo.received == []
 
 
-async def test_an_absolute_address_is_read_as_the_path_it_holds(world: World):
-    told = await seen(world, request_bytes("http://elsewhere/api/v1/records/ent-1?x"))
+async def test_an_absolute_address_is_read_as_the_path_it_holds(system: System):
+    told = await seen(system, request_bytes("http://elsewhere/api/v1/records/ent-1?x"))
     assert told["target"] == "/api/v1/records/ent-1?x"
     status, _, _ = parsed(
-        await raw(world.gateway.url, request_bytes("http://elsewhere/api/v1/auth/../api-keys"))
+        await raw(system.gateway.url, request_bytes("http://elsewhere/api/v1/auth/../api-keys"))
     )
     assert status == 400
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 5_000_000])
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_of_any_size_arrives_whole(world: World, size: int, chunked: bool):
+async def test_a_body_of_any_size_arrives_whole(system: System, size: int, chunked: bool):
     body = bytes(n % 251 for n in range(1_000)) * (size // 1_000 + 1)
     body = body[:size]
 
@@ -247,24 +246,24 @@ async def test_a_body_of_any_size_arrives_whole(world: World, size: int, chunked
         received = await request.read()
         return web.json_response({"same": received == body, "size": len(received)})
 
-    world.echo.answer = answer
+    system.echo.answer = answer
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, size, 70_000):
             yield body[start : start + 70_000]
 
-    session = world.program()._session
+    session = system.program()._session
     async with session.post(
-        f"{world.gateway.url}/api/v1/records",
+        f"{system.gateway.url}/api/v1/records",
         data=pieces() if chunked else io.BytesIO(body),
         headers={"X-Sigma-ApiKey": API_KEY},
     ) as response:
         assert await response.json() == {"same": True, "size": size}
 
 
-async def test_a_compressed_body_is_handed_on_as_it_is(world: World):
+async def test_a_compressed_body_is_handed_on_as_it_is(system: System):
     body = gzip.compress(b'{"a":1}')
-    answer = await world.program().ask(
+    answer = await system.program().ask(
         "POST", "/records", data=body, headers={"Content-Encoding": "gzip"}
     )
     told = answer.ok()
@@ -273,8 +272,8 @@ async def test_a_compressed_body_is_handed_on_as_it_is(world: World):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_too_large_a_body_is_refused(world: World, chunked: bool):
-    gateway = await world.another(body_bytes_max=200_000)
+async def test_too_large_a_body_is_refused(system: System, chunked: bool):
+    gateway = await system.another(body_bytes_max=200_000)
     expected = error(413, "PAYLOAD_TOO_LARGE", "Request body exceeds 200000 bytes")
     if chunked:
         body = b"".join(b"10000\r\n" + b"x" * 65_536 + b"\r\n" for _ in range(5)) + b"0\r\n\r\n"
@@ -288,34 +287,34 @@ async def test_too_large_a_body_is_refused(world: World, chunked: bool):
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_login_of_more_than_16_kib_never_reaches_the_service(world: World, chunked: bool):
+async def test_a_login_of_more_than_16_kib_never_reaches_the_service(system: System, chunked: bool):
     body = b'{"email": "a"}'.ljust(16_385)
     headers = [("Content-Length", str(len(body)))]
     if chunked:
         headers = [("Transfer-Encoding", "chunked")]
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     payload = request_bytes("/api/v1/auth/login", method="POST", headers=headers, body=body)
-    status, _, told = parsed(await raw(world.gateway.url, payload))
+    status, _, told = parsed(await raw(system.gateway.url, payload))
     expected = error(413, "PAYLOAD_TOO_LARGE", "Request body exceeds 16384 bytes")
     assert (status, told.decode()) == (413, _json(expected[1]))
-    assert world.echo.received == []
+    assert system.echo.received == []
 
 
 def _json(envelope: dict[str, str]) -> str:
     return f'{{"error":"{envelope["error"]}","message":"{envelope["message"]}"}}'
 
 
-async def test_a_malformed_chunk_is_the_clients_fault(world: World):
+async def test_a_malformed_chunk_is_the_clients_fault(system: System):
     payload = request_bytes(
         method="POST",
         headers=[("Transfer-Encoding", "chunked")],
         body=b"5\r\nhello\r\nzz\r\nnonsense\r\n",
     )
-    status, _, body = parsed(await raw(world.gateway.url, payload))
+    status, _, body = parsed(await raw(system.gateway.url, payload))
     assert status == 400
     assert b'"error":"VALIDATION_ERROR"' in body
     # The connection that carried the half is gone: the next request is not mixed up with it.
-    assert (await world.program().get("/records/ent-2")).ok()["target"] == "/api/v1/records/ent-2"
+    assert (await system.program().get("/records/ent-2")).ok()["target"] == "/api/v1/records/ent-2"
 
 
 @pytest.mark.parametrize(
@@ -330,16 +329,16 @@ async def test_a_malformed_chunk_is_the_clients_fault(world: World):
         [("X-Bad ", "space before colon")],
     ],
 )
-async def test_no_second_request_hides_in_a_body(world: World, headers: list[tuple[str, str]]):
+async def test_no_second_request_hides_in_a_body(system: System, headers: list[tuple[str, str]]):
     hidden = b"0\r\n\r\nGET /api/v1/api-keys HTTP/1.1\r\nHost: x\r\n\r\n"
     status, _, _ = parsed(
-        await raw(world.gateway.url, request_bytes(method="POST", headers=headers, body=hidden))
+        await raw(system.gateway.url, request_bytes(method="POST", headers=headers, body=hidden))
     )
     assert status == 400
-    assert world.echo.received == []
+    assert system.echo.received == []
 
 
-async def test_the_answer_comes_back_as_it_was_given(world: World):
+async def test_the_answer_comes_back_as_it_was_given(system: System):
     async def answer(request: web.Request) -> web.StreamResponse:
         headers = [
             ("ETag", '"3"'),
@@ -358,8 +357,8 @@ async def test_the_answer_comes_back_as_it_was_given(world: World):
             response.headers.add(name, value)
         return response
 
-    world.echo.answer = answer
-    answered = await world.program().post("/records", {})
+    system.echo.answer = answer
+    answered = await system.program().post("/records", {})
     assert answered.told == error(409, "CONFLICT", "taken")
     headers = answered.headers
     assert headers.getall("Set-Cookie") == ["a=1", "b=2"]
@@ -370,18 +369,18 @@ async def test_the_answer_comes_back_as_it_was_given(world: World):
     assert len(headers.getall("Date")) == len(headers.getall("Content-Type")) == 1
 
 
-async def test_a_compressed_answer_is_handed_on_as_it_is(world: World):
+async def test_a_compressed_answer_is_handed_on_as_it_is(system: System):
     packed = gzip.compress(b'{"a":1}' * 100)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
 
-    world.echo.answer = answer
-    status, headers, body = parsed(await raw(world.gateway.url, request_bytes()))
+    system.echo.answer = answer
+    status, headers, body = parsed(await raw(system.gateway.url, request_bytes()))
     assert (status, headers["content-encoding"], body) == (200, "gzip", packed)
 
 
-async def test_answers_without_a_body(world: World):
+async def test_answers_without_a_body(system: System):
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method == "DELETE":
             return web.Response(status=204)
@@ -389,20 +388,20 @@ async def test_answers_without_a_body(world: World):
             return web.Response(status=304, headers={"ETag": '"3"'})
         return web.Response(body=b"x" * 1_234, content_type="application/json")
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     # All over one connection of the pool: what one leaves behind, the next would read.
     for _ in range(3):
-        deleted = await world.program().delete("/records/ent-1")
+        deleted = await system.program().delete("/records/ent-1")
         assert (deleted.status, deleted.body) == (204, None)
         assert "Content-Length" not in deleted.headers
-        same = await world.program().get("/records/ent-1", headers={"If-None-Match": '"3"'})
+        same = await system.program().get("/records/ent-1", headers={"If-None-Match": '"3"'})
         assert (same.status, same.body, same.headers["ETag"]) == (304, None, '"3"')
-        head = await world.program().ask("HEAD", "/records/ent-1")
+        head = await system.program().ask("HEAD", "/records/ent-1")
         assert (head.status, head.body, head.headers["Content-Length"]) == (200, None, "1234")
-    assert len(world.gate().pools[Service.RECORDS]._open) == 1
+    assert len(system.gate().pools[Service.RECORDS]._open) == 1
 
 
-async def test_a_large_answer_is_streamed_at_the_pace_of_the_client(world: World):
+async def test_a_large_answer_is_streamed_at_the_pace_of_the_client(system: System):
     """While the client reads nothing, the gateway reads no more than its buffers hold."""
     size, sent = 64 << 20, 0
 
@@ -416,8 +415,8 @@ async def test_a_large_answer_is_streamed_at_the_pace_of_the_client(world: World
             sent += 1 << 16
         return response
 
-    world.echo.answer = answer
-    host, port = world.gateway.url.removeprefix("http://").split(":")
+    system.echo.answer = answer
+    host, port = system.gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 12)
     writer.write(request_bytes())
     await reader.readuntil(b"\r\n\r\n")
@@ -433,15 +432,15 @@ async def test_a_large_answer_is_streamed_at_the_pace_of_the_client(world: World
     writer.close()
 
 
-async def test_a_large_upload_is_streamed_at_the_pace_of_the_service(world: World):
+async def test_a_large_upload_is_streamed_at_the_pace_of_the_service(system: System):
     size, go = 64 << 20, asyncio.Event()
-    gateway = await world.another(body_bytes_max=size)
+    gateway = await system.another(body_bytes_max=size)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         await go.wait()
         return web.json_response({"size": len(await request.read())})
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     host, port = gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = request_bytes(method="POST", headers=[("Content-Length", str(size))])
@@ -469,24 +468,24 @@ async def test_a_large_upload_is_streamed_at_the_pace_of_the_service(world: Worl
     writer.close()
 
 
-async def test_a_refusal_during_an_upload_reaches_the_client(world: World):
+async def test_a_refusal_during_an_upload_reaches_the_client(system: System):
     """The service answers before the body has come; the client need not send the rest."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": "PAYLOAD_TOO_LARGE", "message": "no"}, status=413)
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     payload = request_bytes(
         method="POST", headers=[("Content-Length", "1000000")], body=b"x" * 200_000
     )
-    status, _, body = parsed(await raw(world.gateway.url, payload))
+    status, _, body = parsed(await raw(system.gateway.url, payload))
     assert (status, body) == (413, b'{"error": "PAYLOAD_TOO_LARGE", "message": "no"}')
-    world.echo.answer = None
-    assert (await world.program().get("/records/ent-2")).ok()["target"] == "/api/v1/records/ent-2"
+    system.echo.answer = None
+    assert (await system.program().get("/records/ent-2")).ok()["target"] == "/api/v1/records/ent-2"
 
 
-async def test_expect_continue_is_answered_here(world: World):
-    host, port = world.gateway.url.removeprefix("http://").split(":")
+async def test_expect_continue_is_answered_here(system: System):
+    host, port = system.gateway.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(
         request_bytes(method="POST", headers=[("Expect", "100-continue"), ("Content-Length", "2")])
@@ -495,11 +494,11 @@ async def test_expect_continue_is_answered_here(world: World):
     writer.write(b"{}")
     status, _, _ = parsed(await reader.read(-1))
     assert status == 200
-    assert "expect" not in names_of(world.echo.received[-1])
+    assert "expect" not in names_of(system.echo.received[-1])
     writer.close()
 
 
-async def test_nobody_is_told_to_send_a_body_that_will_be_refused(world: World):
+async def test_nobody_is_told_to_send_a_body_that_will_be_refused(system: System):
     headers = [("Expect", "100-continue"), ("Content-Length", str(SMALL_BODY + 1))]
     too_large = (
         f'{{"error":"PAYLOAD_TOO_LARGE","message":"Request body exceeds {SMALL_BODY} bytes"}}'
@@ -510,28 +509,28 @@ async def test_nobody_is_told_to_send_a_body_that_will_be_refused(world: World):
         "http://sigma/api/v1/auth/login",
     ):
         payload = request_bytes(target, method="POST", headers=headers)
-        status, _, body = parsed(await raw(world.gateway.url, payload))
+        status, _, body = parsed(await raw(system.gateway.url, payload))
         assert (status, body) == (413, too_large.encode())
 
 
-async def test_requests_on_one_connection_are_answered_one_after_the_other(world: World):
+async def test_requests_on_one_connection_are_answered_one_after_the_other(system: System):
     async def answer(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.1 if request.path.endswith("1") else 0)
         return web.Response(text=f"<{request.path}>")
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     keep = b"Connection: close\r\n"
     pipelined = b"".join(
         request_bytes(f"/api/v1/records/ent-{n}").replace(keep, b"" if n < 3 else keep)
         for n in (1, 2, 3)
     )
-    answered = await raw(world.gateway.url, pipelined)
+    answered = await raw(system.gateway.url, pipelined)
     assert re.findall(rb"<(.*?)>; rel|<(/api.*?)>", answered) == [
         (b"", b"/api/v1/records/ent-%d" % n) for n in (1, 2, 3)
     ]
 
 
-async def test_an_upgrade_is_not_offered_and_what_follows_is_a_request(world: World):
+async def test_an_upgrade_is_not_offered_and_what_follows_is_a_request(system: System):
     payload = request_bytes(
         headers=[
             ("Upgrade", "websocket"),
@@ -540,23 +539,23 @@ async def test_an_upgrade_is_not_offered_and_what_follows_is_a_request(world: Wo
             ("Sec-WebSocket-Version", "13"),
         ]
     )
-    status, headers, _ = parsed(await raw(world.gateway.url, payload))
+    status, headers, _ = parsed(await raw(system.gateway.url, payload))
     assert status == 200
     assert "upgrade" not in headers
 
 
 @pytest.mark.parametrize("line", ["OPTIONS * HTTP/1.1", "CONNECT elsewhere:443 HTTP/1.1"])
-async def test_a_target_that_is_no_address_leads_nowhere(world: World, line: str):
+async def test_a_target_that_is_no_address_leads_nowhere(system: System, line: str):
     payload = f"{line}\r\nHost: gateway\r\nX-Sigma-ApiKey: {API_KEY}\r\nConnection: close\r\n\r\n"
-    status, headers, body = parsed(await raw(world.gateway.url, payload.encode()))
+    status, headers, body = parsed(await raw(system.gateway.url, payload.encode()))
     assert status in (400, 401)
     assert headers["content-type"] == "application/json"
     assert body.startswith(b'{"error":"')
-    assert world.echo.received == []
+    assert system.echo.received == []
 
 
 @pytest.mark.parametrize("size", [100, 1_000_000])
-async def test_a_client_of_http_1_0_gets_the_whole_answer(world: World, size: int):
+async def test_a_client_of_http_1_0_gets_the_whole_answer(system: System, size: int):
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)  # Without a length: in chunks, which 1.0 does not know.
@@ -564,8 +563,8 @@ async def test_a_client_of_http_1_0_gets_the_whole_answer(world: World, size: in
             await response.write(b"x" * (size // 10))
         return response
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     payload = request_bytes().replace(b"HTTP/1.1", b"HTTP/1.0")
-    status, headers, body = parsed(await raw(world.gateway.url, payload))
+    status, headers, body = parsed(await raw(system.gateway.url, payload))
     assert (status, body) == (200, b"x" * size)
     assert "transfer-encoding" not in headers

@@ -12,19 +12,17 @@ import pytest
 from gateway import limits
 from tests.kit.eventually import eventually
 from tests.kit.wire import Wire
-from tests.service.gateway.gateway_world import READER_KEY, World, world
-
-__all__ = ["world"]
+from tests.service.gateway.system import READER_KEY, System
 
 
-async def test_there_is_no_limit_unless_it_is_set(world: World):
-    answer = await world.program().get("/records")
+async def test_there_is_no_limit_unless_it_is_set(system: System):
+    answer = await system.program().get("/records")
     assert "X-RateLimit-Remaining" not in answer.headers
 
 
-async def test_every_answer_says_what_is_left_and_the_last_one_when_to_come_back(world: World):
-    gateway = await world.another(rate_limit="3/minute")
-    caller = world.program(gateway)
+async def test_every_answer_says_what_is_left_and_the_last_one_when_to_come_back(system: System):
+    gateway = await system.another(rate_limit="3/minute")
+    caller = system.program(gateway)
     answers = [
         await caller.get("/records"),
         await caller.post("/records", {}),
@@ -41,17 +39,17 @@ async def test_every_answer_says_what_is_left_and_the_last_one_when_to_come_back
         "error": "RATE_LIMITED",
         "message": f"Too many requests. Retry after {wait_s} seconds.",
     }
-    assert len(world.echo.received) == 3
+    assert len(system.echo.received) == 3
     # Others are not held to it, nor is what is open.
-    assert (await world.program(gateway, READER_KEY).get("/records")).status == 200
-    assert (await world.person(gateway).get("/records")).status == 200
-    open_answers = [await world.caller(gateway).post("/auth/login", {}) for _ in range(5)]
+    assert (await system.program(gateway, READER_KEY).get("/records")).status == 200
+    assert (await system.person(gateway).get("/records")).status == 200
+    open_answers = [await system.caller(gateway).post("/auth/login", {}) for _ in range(5)]
     assert {answer.status for answer in open_answers} == {200}
 
 
-async def test_what_is_refused_counts_and_says_what_is_left(world: World):
-    gateway = await world.another(rate_limit="5/minute", workflow_url="http://127.0.0.1:9")
-    caller = world.program(gateway, READER_KEY)
+async def test_what_is_refused_counts_and_says_what_is_left(system: System):
+    gateway = await system.another(rate_limit="5/minute", workflow_url="http://127.0.0.1:9")
+    caller = system.program(gateway, READER_KEY)
     answers = [
         await caller.post("/records", {}),
         await caller.get("/nowhere"),
@@ -95,24 +93,24 @@ async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
     await process.wait()
 
 
-async def test_gateways_share_a_rate_through_redis(world: World, redis_url: str):
+async def test_gateways_share_a_rate_through_redis(system: System, redis_url: str):
     gateways = [
-        await world.another(rate_limit="4/minute", rate_limit_storage=redis_url) for _ in range(2)
+        await system.another(rate_limit="4/minute", rate_limit_storage=redis_url) for _ in range(2)
     ]
-    answers = [await world.program(gateways[turn % 2]).get("/records") for turn in range(6)]
+    answers = [await system.program(gateways[turn % 2]).get("/records") for turn in range(6)]
     assert [answer.status for answer in answers] == [200, 200, 200, 200, 429, 429]
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
 
 
 @pytest.mark.parametrize("how", ["cut", "hold"])
 async def test_requests_pass_while_redis_is_away(
-    world: World, redis_url: str, how: str, monkeypatch: pytest.MonkeyPatch
+    system: System, redis_url: str, how: str, monkeypatch: pytest.MonkeyPatch
 ):
     # On a busy machine Redis may well take longer than in operation.
     monkeypatch.setattr(limits, "_STORAGE_S_MAX", 2.0)
     async with Wire(redis_url) as wire:
-        gateway = await world.another(rate_limit="2/minute", rate_limit_storage=wire.url)
-        caller = world.program(gateway)
+        gateway = await system.another(rate_limit="2/minute", rate_limit_storage=wire.url)
+        caller = system.program(gateway)
         assert [(await caller.get("/records")).status for _ in range(3)] == [200, 200, 429]
         getattr(wire, how)()
         answers = [await caller.get("/records") for _ in range(5)]

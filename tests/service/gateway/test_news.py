@@ -16,9 +16,7 @@ from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import error
 from tests.kit.wire import Wire
-from tests.service.gateway.gateway_world import API_KEY, World, hash_of, world
-
-__all__ = ["world"]
+from tests.service.gateway.system import API_KEY, System, hash_of
 
 BAD_KEY = error(401, "UNAUTHORIZED", "Invalid API key")
 KEY_HASH = hash_of(API_KEY)
@@ -71,26 +69,26 @@ async def news(amqp_url: str) -> AsyncIterator[News]:
     await opened.close()
 
 
-async def trusting(world: World, *gateways: RunningService) -> None:
+async def trusting(system: System, *gateways: RunningService) -> None:
     """Wait until these gateways hear the pulse and keep what they know of the key."""
 
     async def all_keep() -> bool:
         for gateway in gateways:
-            assert (await world.program(gateway).get("/records")).status == 200
-        asked = len(world.auth.asked)
+            assert (await system.program(gateway).get("/records")).status == 200
+        asked = len(system.auth.asked)
         await asyncio.sleep(0.7)
         for gateway in gateways:
-            assert (await world.program(gateway).get("/records")).status == 200
-        return len(world.auth.asked) == asked
+            assert (await system.program(gateway).get("/records")).status == 200
+        return len(system.auth.asked) == asked
 
     await eventually(all_keep, what="trust in what is kept")
 
 
-async def seconds_until_refused(world: World, *gateways: RunningService) -> float:
+async def seconds_until_refused(system: System, *gateways: RunningService) -> float:
     began = time.monotonic()
 
     async def refused() -> bool:
-        answers = [await world.program(gateway).get("/records") for gateway in gateways]
+        answers = [await system.program(gateway).get("/records") for gateway in gateways]
         return all(answer.told == BAD_KEY for answer in answers)
 
     await eventually(refused, within_s=5)
@@ -98,34 +96,34 @@ async def seconds_until_refused(world: World, *gateways: RunningService) -> floa
 
 
 async def test_a_deactivated_key_is_refused_by_every_gateway_within_a_second(
-    world: World, news: News, amqp_url: str
+    system: System, news: News, amqp_url: str
 ):
     news.beat()
-    first, second = [await world.another(amqp_url=amqp_url) for _ in range(2)]
-    await trusting(world, first, second)
-    world.auth.known.pop(KEY_HASH)
+    first, second = [await system.another(amqp_url=amqp_url) for _ in range(2)]
+    await trusting(system, first, second)
+    system.auth.known.pop(KEY_HASH)
     await asyncio.sleep(0.6)
     # Nobody has told them yet, and they are right to trust: the pulse says there is no news.
-    assert (await world.program(first).get("/records")).status == 200
+    assert (await system.program(first).get("/records")).status == 200
     await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
-    assert await seconds_until_refused(world, first, second) < 1
+    assert await seconds_until_refused(system, first, second) < 1
 
 
 async def test_a_changed_role_reaches_services_within_a_second(
-    world: World, news: News, amqp_url: str
+    system: System, news: News, amqp_url: str
 ):
     news.beat()
-    gateways = [await world.another(amqp_url=amqp_url) for _ in range(2)]
+    gateways = [await system.another(amqp_url=amqp_url) for _ in range(2)]
     for gateway in gateways:
-        told = (await world.person(gateway).get("/records")).ok()
-        assert world.identity_in(told).role_version == 3
-    await trusting(world, *gateways)
-    world.auth.known["user-1"]["roleVersion"] = 4
+        told = (await system.person(gateway).get("/records")).ok()
+        assert system.identity_in(told).role_version == 3
+    await trusting(system, *gateways)
+    system.auth.known["user-1"]["roleVersion"] = 4
     await news.tell("auth.role.updated", roleId="role-editor", version=4)
 
     async def changed() -> bool:
-        told = [(await world.person(gateway).get("/records")).ok() for gateway in gateways]
-        return all(world.identity_in(one).role_version == 4 for one in told)
+        told = [(await system.person(gateway).get("/records")).ok() for gateway in gateways]
+        return all(system.identity_in(one).role_version == 4 for one in told)
 
     began = time.monotonic()
     await eventually(changed, within_s=5)
@@ -134,66 +132,68 @@ async def test_a_changed_role_reaches_services_within_a_second(
 
 @pytest.mark.parametrize("how", ["cut", "hold"])
 async def test_a_deactivated_key_is_refused_within_a_second_while_the_broker_is_away(
-    world: World, news: News, amqp_url: str, how: str
+    system: System, news: News, amqp_url: str, how: str
 ):
     """`cut`: the connection breaks. `hold`: it stays open and nothing comes any more."""
     news.beat()
     async with Wire(amqp_url) as wire:
-        gateway = await world.another(amqp_url=wire.url)
-        await trusting(world, gateway)
+        gateway = await system.another(amqp_url=wire.url)
+        await trusting(system, gateway)
         getattr(wire, how)()
-        world.auth.known.pop(KEY_HASH)
-        assert await seconds_until_refused(world, gateway) < 1
+        system.auth.known.pop(KEY_HASH)
+        assert await seconds_until_refused(system, gateway) < 1
         wire.mend()
 
 
-async def test_a_stuck_relay_is_noticed(world: World, news: News, amqp_url: str):
+async def test_a_stuck_relay_is_noticed(system: System, news: News, amqp_url: str):
     """The broker is up, but auth_service publishes nothing: no news is no good news."""
     news.beat()
-    gateway = await world.another(amqp_url=amqp_url)
-    await trusting(world, gateway)
+    gateway = await system.another(amqp_url=amqp_url)
+    await trusting(system, gateway)
     await news.silence()
-    world.auth.known.pop(KEY_HASH)
-    assert await seconds_until_refused(world, gateway) < 1
+    system.auth.known.pop(KEY_HASH)
+    assert await seconds_until_refused(system, gateway) < 1
 
 
 async def test_what_happened_while_nobody_listened_is_found_out(
-    world: World, news: News, amqp_url: str
+    system: System, news: News, amqp_url: str
 ):
     news.beat()
     async with Wire(amqp_url) as wire:
-        gateway = await world.another(amqp_url=wire.url)
-        await trusting(world, gateway)
+        gateway = await system.another(amqp_url=wire.url)
+        await trusting(system, gateway)
         wire.cut()
-        world.auth.known.pop(KEY_HASH)
+        system.auth.known.pop(KEY_HASH)
         # The news goes to a queue that is gone; the pulse goes on.
         await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
         wire.mend()
-        assert await seconds_until_refused(world, gateway) < 1
+        assert await seconds_until_refused(system, gateway) < 1
         await asyncio.sleep(1)
-        assert (await world.program(gateway).get("/records")).told == BAD_KEY
+        assert (await system.program(gateway).get("/records")).told == BAD_KEY
 
 
-async def test_an_answer_overtaken_by_the_news_is_not_kept(world: World, news: News, amqp_url: str):
+async def test_an_answer_overtaken_by_the_news_is_not_kept(
+    system: System, news: News, amqp_url: str
+):
     news.beat()
-    gateway = await world.another(amqp_url=amqp_url)
-    await trusting(world, gateway)
+    gateway = await system.another(amqp_url=amqp_url)
+    await trusting(system, gateway)
     await news.tell("auth.key.created", keyId="apikey-all", version=1, keyHash=KEY_HASH)
     await asyncio.sleep(0.2)
-    world.auth.pause_s = 0.5
-    asked = len(world.auth.asked)
-    early = asyncio.create_task(world.program(gateway).get("/records"))
-    await eventually(lambda: len(world.auth.asked) > asked)
-    world.auth.known.pop(KEY_HASH)
+    system.auth.pause_s = 0.5
+    asked = len(system.auth.asked)
+    early = asyncio.create_task(system.program(gateway).get("/records"))
+    await eventually(lambda: len(system.auth.asked) > asked)
+    system.auth.known.pop(KEY_HASH)
     await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
     await asyncio.sleep(0.2)
-    world.auth.pause_s = 0
+    system.auth.pause_s = 0
     assert (await early).status == 200
-    assert (await world.program(gateway).get("/records")).told == BAD_KEY
+    assert (await system.program(gateway).get("/records")).told == BAD_KEY
 
 
-async def test_a_gateway_starts_and_serves_without_a_broker(world: World):
-    gateway = await world.another(amqp_url="amqp://guest:guest@127.0.0.1:9/")
-    assert (await world.program(gateway).get("/records")).status == 200
+async def test_a_gateway_starts_and_serves_without_a_broker(system: System):
+    gateway = await system.another(amqp_url="amqp://guest:guest@127.0.0.1:9/")
+    assert (await system.program(gateway).get("/records")).status == 200
     ready = await gateway.stranger().at(gateway.internal_url).get("/readyz")
     assert ready.status == 200

@@ -18,19 +18,16 @@ from shared.errors import ServiceUnavailable, UpstreamTimeout
 from tests.kit.eventually import always, eventually
 from tests.kit.service import RunningService
 from tests.kit.sigma import error
-from tests.service.gateway.gateway_world import (
+from tests.service.gateway.system import (
     API_KEY,
     READER_KEY,
-    World,
+    System,
     hash_of,
     key_identity,
     parsed,
     raw,
     request_bytes,
-    world,
 )
-
-__all__ = ["world"]
 
 LARGE = "/api/v1/records/large"
 SIZE = 8 << 20
@@ -42,7 +39,7 @@ LINE = 4
 
 
 @pytest.fixture
-async def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> RunningService:
+async def gateway(system: System, monkeypatch: pytest.MonkeyPatch) -> RunningService:
     """A gateway that never loses patience with a reader, unless a test says so."""
     monkeypatch.setattr(forward, "_READER_LATE_S_MAX", 600.0)
 
@@ -50,8 +47,8 @@ async def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> RunningServi
         large = request.path == LARGE
         return web.Response(body=b"x" * SIZE if large else b"small")
 
-    world.echo.answer = answer
-    return await world.another(
+    system.echo.answer = answer
+    return await system.another(
         upstream_connections_max=CONNECTIONS, request_timeout_s=5, wait_seconds=60
     )
 
@@ -119,8 +116,8 @@ def body_of(answer: bytes) -> bytes:
     return parsed(answer)[2]
 
 
-def all_free(world: World, gateway: RunningService) -> bool:
-    pool = world.gate(gateway).pools[Service.RECORDS]
+def all_free(system: System, gateway: RunningService) -> bool:
+    pool = system.gate(gateway).pools[Service.RECORDS]
     places = pool._response_slots
     return (
         not pool._slot_holders
@@ -142,34 +139,34 @@ async def settled(readers: list[SlowReader]) -> None:
 
 
 async def test_silent_readers_take_nothing_from_small_requests(
-    world: World, gateway: RunningService, reader: MakeReader
+    system: System, gateway: RunningService, reader: MakeReader
 ):
     readers = [reader() for _ in range(CONNECTIONS + 8)]
-    small = [await world.program(gateway).get("/records/ent-1") for _ in range(3)]
+    small = [await system.program(gateway).get("/records/ent-1") for _ in range(3)]
     assert {answer.status for answer in small} == {200}
     await settled(readers)
-    small = [await world.program(gateway, READER_KEY).get("/records/ent-1") for _ in range(3)]
+    small = [await system.program(gateway, READER_KEY).get("/records/ent-1") for _ in range(3)]
     assert {answer.status for answer in small} == {200}
     # The service is rid of all but those.
-    pool = world.gate(gateway).pools[Service.RECORDS]
+    pool = system.gate(gateway).pools[Service.RECORDS]
     assert len(pool._open) - len(pool._idle) == PLACES // 2 + LINE // 2
 
 
 async def test_who_finds_no_place_is_told_when_to_come_back(
-    world: World, gateway: RunningService, reader: MakeReader
+    system: System, gateway: RunningService, reader: MakeReader
 ):
     await settled([reader() for _ in range(PLACES)])
-    answer = await world.program(gateway).get("/records/large")
+    answer = await system.program(gateway).get("/records/large")
     assert answer.told == FULL
     assert answer.headers["Retry-After"] == "5"
 
 
 async def test_who_changed_something_is_told_that_it_was_done(
-    world: World, gateway: RunningService, reader: MakeReader
+    system: System, gateway: RunningService, reader: MakeReader
 ):
     """Whoever tried a POST again, as a 503 suggests, would do it twice."""
     await settled([reader() for _ in range(PLACES)])
-    answer = await world.program(gateway).post("/records/large", {})
+    answer = await system.program(gateway).post("/records/large", {})
     assert answer.told == error(
         504, "UPSTREAM_TIMEOUT", f"The change was made. {FULL[1]['message']}"
     )
@@ -177,7 +174,7 @@ async def test_who_changed_something_is_told_that_it_was_done(
 
 
 async def test_one_caller_leaves_places_to_the_others(
-    world: World, gateway: RunningService, reader: MakeReader
+    system: System, gateway: RunningService, reader: MakeReader
 ):
     await settled([reader() for _ in range(CONNECTIONS)])
     answer = await raw(gateway.url, request_bytes(LARGE, key=READER_KEY))
@@ -187,29 +184,29 @@ async def test_one_caller_leaves_places_to_the_others(
 
 
 async def test_one_workspace_leaves_places_to_the_others(
-    world: World, gateway: RunningService, reader: MakeReader
+    system: System, gateway: RunningService, reader: MakeReader
 ):
     keys = [f"sigma_sk_live_{n:018}" for n in range(6)]
     for key in keys:
-        world.auth.known[hash_of(key)] = key_identity(key)
+        system.auth.known[hash_of(key)] = key_identity(key)
     readers = [reader(key) for _ in range(PLACES) for key in keys]
     await eventually(lambda: told(readers, 503) + told(readers, 200) >= len(readers) - LINE)
     foreign = "sigma_sk_live_elsewhere000000000"
-    world.auth.known[hash_of(foreign)] = {**key_identity("key-x"), "workspaceId": "ws-2"}
+    system.auth.known[hash_of(foreign)] = {**key_identity("key-x"), "workspaceId": "ws-2"}
     answer = await raw(gateway.url, request_bytes(LARGE, key=foreign))
     assert len(body_of(answer)) == SIZE
 
 
-async def test_places_are_given_back(world: World, gateway: RunningService, reader: MakeReader):
+async def test_places_are_given_back(system: System, gateway: RunningService, reader: MakeReader):
     readers = [reader() for _ in range(CONNECTIONS)]
     await settled(readers)
     for one in readers:
         one.leave()
-    await eventually(lambda: all_free(world, gateway))
+    await eventually(lambda: all_free(system, gateway))
     for _ in range(2 * PLACES):
         answer = await raw(gateway.url, request_bytes(LARGE))
         assert len(body_of(answer)) == SIZE
-    await eventually(lambda: all_free(world, gateway))
+    await eventually(lambda: all_free(system, gateway))
 
 
 async def test_who_waits_in_line_gets_the_place_that_comes_free(
@@ -224,12 +221,12 @@ async def test_who_waits_in_line_gets_the_place_that_comes_free(
 
 
 async def test_who_takes_nothing_is_given_up(
-    world: World, gateway: RunningService, reader: MakeReader, monkeypatch: pytest.MonkeyPatch
+    system: System, gateway: RunningService, reader: MakeReader, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(forward, "_READER_LATE_S_MAX", 0.3)
     silent = reader()
     await eventually(lambda: silent.status == 200)
-    await eventually(lambda: all_free(world, gateway))
+    await eventually(lambda: all_free(system, gateway))
     # It is told by the end of the connection, never by an answer that looks whole.
     assert len(body_of(await silent.rest())) < SIZE
 
@@ -249,7 +246,7 @@ async def test_a_slow_reader_gets_the_whole_answer_if_it_keeps_some_pace(
 
 
 async def test_the_pace_is_the_readers_not_the_services(
-    world: World, gateway: RunningService, monkeypatch: pytest.MonkeyPatch
+    system: System, gateway: RunningService, monkeypatch: pytest.MonkeyPatch
 ):
     """What the service takes its time for is not held against a reader who then takes a moment."""
     monkeypatch.setattr(forward, "_READER_LATE_S_MAX", 0.5)
@@ -265,14 +262,14 @@ async def test_the_pace_is_the_readers_not_the_services(
         await response.write(b"x" * (SIZE - 12))
         return response
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     assert len(body_of(await raw(gateway.url, request_bytes(LARGE)))) == SIZE
 
 
-async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(world: World):
+async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(system: System):
     """What was read to its end is given up in vain: its connection carries another request."""
     loop = asyncio.get_running_loop()
-    pool = UpstreamPool(world.urls["records_url"], connections_max=1)
+    pool = UpstreamPool(system.urls["records_url"], connections_max=1)
     held = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -280,7 +277,7 @@ async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(wo
             await held.wait()
         return web.Response(body=b"x" * 300_000)
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     head = b"GET /%d HTTP/1.1\r\nHost: records\r\n\r\n"
     first = await pool.send(head % 1, deadline=loop.time() + 5)
     await first.hold_slot(CallerKey("ws-1", "user", "user-1"), loop.time() + 5)
@@ -300,14 +297,14 @@ async def test_a_reader_that_leaves_at_the_end_takes_nobodys_connection_along(wo
     await pool.close()
 
 
-async def test_who_loses_the_connection_in_line_takes_no_place(world: World):
+async def test_who_loses_the_connection_in_line_takes_no_place(system: System):
     loop = asyncio.get_running_loop()
-    pool = UpstreamPool(world.urls["records_url"], connections_max=8)
+    pool = UpstreamPool(system.urls["records_url"], connections_max=8)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"x" * SIZE)
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     party = CallerKey("ws-1", "user", "user-1")
     first, second = [
         await pool.send(b"GET / HTTP/1.1\r\nHost: records\r\n\r\n", deadline=loop.time() + 5)

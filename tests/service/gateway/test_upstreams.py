@@ -24,16 +24,7 @@ from shared.http import client
 from shared.process import logs
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
-from tests.service.gateway.gateway_world import (
-    READER_KEY,
-    World,
-    parsed,
-    raw,
-    request_bytes,
-    world,
-)
-
-__all__ = ["world"]
+from tests.service.gateway.system import READER_KEY, System, parsed, raw, request_bytes
 
 AWAY = error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
 BROKE_OFF = error(
@@ -100,11 +91,11 @@ async def acting(script: Script) -> AsyncIterator[Actor]:
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
-async def test_a_service_that_is_away_is_told_soon(world: World):
-    gateway = await world.another(records_url="http://127.0.0.1:9")
+async def test_a_service_that_is_away_is_told_soon(system: System):
+    gateway = await system.another(records_url="http://127.0.0.1:9")
     began = time.monotonic()
     for method in ("GET", "POST"):
-        answer = await world.program(gateway).ask(method, "/records", data=b"{}")
+        answer = await system.program(gateway).ask(method, "/records", data=b"{}")
         assert answer.told == AWAY
         assert answer.headers["Retry-After"] == "1"
     assert time.monotonic() - began < 3
@@ -118,17 +109,17 @@ async def test_a_service_that_is_away_is_told_soon(world: World):
     ],
 )
 async def test_a_service_that_is_away_is_named_in_the_line_of_the_request_and_counted(
-    world: World, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], neighbour: str
+    system: System, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], neighbour: str
 ):
     """Also where only warnings are logged."""
-    gateway = await world.another(**settings)
+    gateway = await system.another(**settings)
     out = io.BytesIO()
     access = logs.AccessLog("gateway", out, failures_only=True)
     monkeypatch.setattr(logs, "access", access)
     failures = client.FAILED.labels(neighbour, "SERVICE_UNAVAILABLE")._value
     before = failures.get()
-    assert (await world.program(gateway).get("/records")).told == AWAY
-    assert (await world.caller(gateway).get("/nowhere")).status == 401
+    assert (await system.program(gateway).get("/records")).told == AWAY
+    assert (await system.caller(gateway).get("/nowhere")).status == 401
     access.flush()
     (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
     assert (line["level"], line["status"], line["upstream"]) == ("warning", 503, neighbour)
@@ -137,42 +128,42 @@ async def test_a_service_that_is_away_is_named_in_the_line_of_the_request_and_co
 
 
 async def test_the_line_of_a_request_names_the_service_that_answered(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    system: System, monkeypatch: pytest.MonkeyPatch
 ):
     out = io.BytesIO()
     access = logs.AccessLog("gateway", out)
     monkeypatch.setattr(logs, "access", access)
-    assert (await world.program().get("/records")).status == 200
+    assert (await system.program().get("/records")).status == 200
     access.flush()
     (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
     assert (line["level"], line["status"], line["upstream"]) == ("info", 200, "records_service")
     assert "error" not in line
 
 
-async def test_a_service_that_does_not_answer_is_told_within_the_deadline(world: World):
-    gateway = await world.another(request_timeout_s=0.3)
+async def test_a_service_that_does_not_answer_is_told_within_the_deadline(system: System):
+    gateway = await system.another(request_timeout_s=0.3)
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        await world.over.wait()
+        await system.over.wait()
         return web.Response()
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     began = time.monotonic()
-    assert (await world.program(gateway).get("/records")).told == LATE
+    assert (await system.program(gateway).get("/records")).told == LATE
     assert 0.25 < time.monotonic() - began < 2
     # Nobody else may read the answer that still comes: its connection is gone.
-    assert not world.gate(gateway).pools[Service.RECORDS]._open
+    assert not system.gate(gateway).pools[Service.RECORDS]._open
 
 
-async def test_an_address_that_swallows_everything_is_told_within_the_deadline(world: World):
-    gateway = await world.another(records_url="http://192.0.2.1:9", request_timeout_s=0.3)
+async def test_an_address_that_swallows_everything_is_told_within_the_deadline(system: System):
+    gateway = await system.another(records_url="http://192.0.2.1:9", request_timeout_s=0.3)
     began = time.monotonic()
-    answer = await world.program(gateway).get("/records")
+    answer = await system.program(gateway).get("/records")
     assert answer.status in (503, 504)
     assert time.monotonic() - began < 2
 
 
-async def test_a_restarting_service_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch):
+async def test_a_restarting_service_is_asked_again(system: System, monkeypatch: pytest.MonkeyPatch):
     """Refused is unsent: also a POST waits for the moment in which the service comes back."""
     monkeypatch.setattr(pool, "_CONNECT_PAUSES_S", (0.1, 0.3, 0.5, 1.0))
 
@@ -184,8 +175,8 @@ async def test_a_restarting_service_is_asked_again(world: World, monkeypatch: py
 
     async with acting(script) as actor:
         port = int(actor.url.rpartition(":")[2])
-    gateway = await world.another(records_url=actor.url)
-    asking = asyncio.create_task(world.program(gateway).post("/records", {"a": 1}))
+    gateway = await system.another(records_url=actor.url)
+    asking = asyncio.create_task(system.program(gateway).post("/records", {"a": 1}))
     await asyncio.sleep(0.2)
     server = await asyncio.start_server(actor.serve, "127.0.0.1", port)
     assert (await asking).told == (200, {})
@@ -195,13 +186,13 @@ async def test_a_restarting_service_is_asked_again(world: World, monkeypatch: py
 
 
 async def ask_twice(
-    world: World, method: str, script: Script, **more: Any
+    system: System, method: str, script: Script, **more: Any
 ) -> tuple[Any, Any, Actor]:
     async with acting(script) as actor:
         actors.append(actor)
-        gateway = await world.another(records_url=actor.url)
-        first = await world.program(gateway).ask(method, "/records/ent-1", **more)
-        second = await world.program(gateway).ask(method, "/records/ent-1", **more)
+        gateway = await system.another(records_url=actor.url)
+        first = await system.program(gateway).ask(method, "/records/ent-1", **more)
+        second = await system.program(gateway).ask(method, "/records/ent-1", **more)
         return first, second, actor
 
 
@@ -219,8 +210,8 @@ async def answers_one_then_closes_when_asked_again(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-async def test_an_idle_connection_that_was_just_closed_is_replaced(world: World, method: str):
-    first, second, actor = await ask_twice(world, method, answers_one_then_closes_when_asked_again)
+async def test_an_idle_connection_that_was_just_closed_is_replaced(system: System, method: str):
+    first, second, actor = await ask_twice(system, method, answers_one_then_closes_when_asked_again)
     assert (first.status, second.status) == (200, 200)
     assert (actor.connections, len(actor.requests)) == (2, 3)
 
@@ -230,11 +221,11 @@ async def test_an_idle_connection_that_was_just_closed_is_replaced(world: World,
     [("POST", {}), ("PATCH", {}), ("PUT", {}), ("PUT", {"If-Match": '"1"'}), ("DELETE", {})],
 )
 async def test_what_may_have_been_done_is_not_done_again(
-    world: World, method: str, headers: dict[str, str]
+    system: System, method: str, headers: dict[str, str]
 ):
     """A DELETE that was made would be 404 the second time, as if nothing had been there."""
     first, second, actor = await ask_twice(
-        world, method, answers_one_then_closes_when_asked_again, data=b"{}", headers=headers
+        system, method, answers_one_then_closes_when_asked_again, data=b"{}", headers=headers
     )
     assert first.status == 200
     assert second.told == BROKE_OFF
@@ -244,14 +235,14 @@ async def test_what_may_have_been_done_is_not_done_again(
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def test_a_new_connection_that_closes_unanswered_is_not_tried_again(
-    world: World, method: str
+    system: System, method: str
 ):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        answer = await world.program(gateway).ask(method, "/records", data=b"{}")
+        gateway = await system.another(records_url=actor.url)
+        answer = await system.program(gateway).ask(method, "/records", data=b"{}")
         assert answer.told == BROKE_OFF
         assert "Retry-After" not in answer.headers
     assert actor.connections == 1
@@ -269,7 +260,7 @@ HEAD_OF_TEN = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
     ],
 )
 async def test_an_answer_cut_off_in_the_middle_is_cut_off_for_the_client(
-    world: World, beginning: bytes
+    system: System, beginning: bytes
 ):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
@@ -279,7 +270,7 @@ async def test_an_answer_cut_off_in_the_middle_is_cut_off_for_the_client(
         writer.write(b"neither a chunk nor the rest")
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
+        gateway = await system.another(records_url=actor.url)
         try:
             answer = await raw(gateway.url, request_bytes())
         except ConnectionError:
@@ -293,7 +284,7 @@ async def test_an_answer_cut_off_in_the_middle_is_cut_off_for_the_client(
         assert not body.endswith(b"0\r\n\r\n")
 
 
-async def test_a_small_answer_cut_off_in_the_middle_is_an_error(world: World):
+async def test_a_small_answer_cut_off_in_the_middle_is_an_error(system: System):
     """Nothing of it is out yet, so the client can be told."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -302,11 +293,11 @@ async def test_a_small_answer_cut_off_in_the_middle_is_an_error(world: World):
         await writer.drain()
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        assert (await world.program(gateway).get("/records")).told == BROKE_OFF
+        gateway = await system.another(records_url=actor.url)
+        assert (await system.program(gateway).get("/records")).told == BROKE_OFF
 
 
-async def test_a_small_answer_that_stops_half_way_ends_within_the_deadline(world: World):
+async def test_a_small_answer_that_stops_half_way_ends_within_the_deadline(system: System):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
         writer.write(HEAD_OF_TEN % 10 + b"12345")
@@ -314,20 +305,22 @@ async def test_a_small_answer_that_stops_half_way_ends_within_the_deadline(world
         await reader.read(1)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url, request_timeout_s=0.4)
-        assert (await world.program(gateway).get("/records")).told == LATE
-        assert not world.gate(gateway).pools[Service.RECORDS]._open
+        gateway = await system.another(records_url=actor.url, request_timeout_s=0.4)
+        assert (await system.program(gateway).get("/records")).told == LATE
+        assert not system.gate(gateway).pools[Service.RECORDS]._open
 
 
-async def test_a_service_that_does_not_believe_the_gateway_is_no_fault_of_the_client(world: World):
+async def test_a_service_that_does_not_believe_the_gateway_is_no_fault_of_the_client(
+    system: System,
+):
     async def answer(request: web.Request) -> web.StreamResponse:
         told = {"error": "UNAUTHORIZED", "message": "Missing authentication"}
         return web.json_response(told, status=401)
 
-    world.echo.answer = answer
-    assert (await world.program().get("/records")).told == AWAY
+    system.echo.answer = answer
+    assert (await system.program().get("/records")).told == AWAY
     # Where no identity is sent along, the refusal is the client's.
-    assert (await world.caller().post("/auth/refresh")).status == 401
+    assert (await system.caller().post("/auth/refresh")).status == 401
 
 
 @pytest.mark.parametrize(
@@ -341,19 +334,19 @@ async def test_a_service_that_does_not_believe_the_gateway_is_no_fault_of_the_cl
         b"",
     ],
 )
-async def test_an_answer_that_is_none_is_not_passed_on(world: World, answer: bytes):
+async def test_an_answer_that_is_none_is_not_passed_on(system: System, answer: bytes):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
         writer.write(answer)
         await writer.drain()
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        assert (await world.program(gateway).get("/records")).told == BROKE_OFF
-        assert not world.gate(gateway).pools[Service.RECORDS]._open
+        gateway = await system.another(records_url=actor.url)
+        assert (await system.program(gateway).get("/records")).told == BROKE_OFF
+        assert not system.gate(gateway).pools[Service.RECORDS]._open
 
 
-async def test_bytes_that_nobody_asked_for_are_nobodys_answer(world: World):
+async def test_bytes_that_nobody_asked_for_are_nobodys_answer(system: System):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
         writer.write(OK + b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n"forged"')
@@ -361,13 +354,13 @@ async def test_bytes_that_nobody_asked_for_are_nobodys_answer(world: World):
         await actor.heard(reader)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        caller = world.program(gateway)
+        gateway = await system.another(records_url=actor.url)
+        caller = system.program(gateway)
         assert [(await caller.get("/records")).body for _ in range(3)] == [{}, {}, {}]
         assert (actor.connections, len(actor.requests)) == (3, 3)
 
 
-async def test_bytes_that_come_while_nobody_asks_are_nobodys_answer(world: World):
+async def test_bytes_that_come_while_nobody_asks_are_nobodys_answer(system: System):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
         writer.write(OK)
@@ -377,16 +370,16 @@ async def test_bytes_that_come_while_nobody_asks_are_nobodys_answer(world: World
         await actor.heard(reader)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        caller = world.program(gateway)
-        pool = world.gate(gateway).pools[Service.RECORDS]
+        gateway = await system.another(records_url=actor.url)
+        caller = system.program(gateway)
+        pool = system.gate(gateway).pools[Service.RECORDS]
         for _ in range(3):
             assert (await caller.get("/records")).body == {}
             await eventually(lambda: not pool._open)
         assert (actor.connections, len(actor.requests)) == (3, 3)
 
 
-async def test_a_connection_that_was_said_to_end_is_not_used_again(world: World):
+async def test_a_connection_that_was_said_to_end_is_not_used_again(system: System):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
         writer.write(OK.replace(b"Content-Type", b"Connection: close\r\nContent-Type"))
@@ -394,13 +387,13 @@ async def test_a_connection_that_was_said_to_end_is_not_used_again(world: World)
         await actor.heard(reader)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        caller = world.program(gateway)
+        gateway = await system.another(records_url=actor.url)
+        caller = system.program(gateway)
         assert [(await caller.post("/records", {})).status for _ in range(3)] == [200] * 3
         assert (actor.connections, len(actor.requests)) == (3, 3)
 
 
-async def test_a_connection_with_half_an_upload_is_not_used_again(world: World):
+async def test_a_connection_with_half_an_upload_is_not_used_again(system: System):
     """The service would take the next request for the rest of the body."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -411,18 +404,18 @@ async def test_a_connection_with_half_an_upload_is_not_used_again(world: World):
         await reader.read(-1)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
+        gateway = await system.another(records_url=actor.url)
         payload = request_bytes(
             method="POST", headers=[("Content-Length", "1000000")], body=b"x" * 1_000
         )
         for _ in range(2):
             status, _, _ = parsed(await raw(gateway.url, payload))
             assert status == 200
-        assert (await world.program(gateway).get("/records")).body == {}
+        assert (await system.program(gateway).get("/records")).body == {}
         assert (actor.connections, len(actor.requests)) == (3, 3)
 
 
-async def test_an_interim_answer_is_passed_over(world: World):
+async def test_an_interim_answer_is_passed_over(system: System):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
         writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
@@ -432,27 +425,27 @@ async def test_an_interim_answer_is_passed_over(world: World):
         await reader.read(1)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        assert (await world.program(gateway).get("/records")).told == (200, {})
+        gateway = await system.another(records_url=actor.url)
+        assert (await system.program(gateway).get("/records")).told == (200, {})
 
 
-async def test_an_answer_without_a_length_ends_with_its_connection(world: World):
+async def test_an_answer_without_a_length_ends_with_its_connection(system: System):
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await actor.heard(reader)
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nhello ")
         await writer.drain()
         await asyncio.sleep(0.05)
-        writer.write(b"world")
+        writer.write(b"system")
         await writer.drain()
         writer.write_eof()
         await reader.read(1)
 
     async with acting(script) as actor:
-        gateway = await world.another(records_url=actor.url)
-        assert (await world.program(gateway).get("/records")).told == (200, "hello world")
+        gateway = await system.another(records_url=actor.url)
+        assert (await system.program(gateway).get("/records")).told == (200, "hello system")
 
 
-async def test_a_client_that_leaves_takes_its_connection_along(world: World):
+async def test_a_client_that_leaves_takes_its_connection_along(system: System):
     """The answer that nobody waits for any more must not become the next one's."""
     arrived, finish = asyncio.Event(), asyncio.Event()
 
@@ -461,35 +454,35 @@ async def test_a_client_that_leaves_takes_its_connection_along(world: World):
         await finish.wait()
         return web.json_response({"for": request.path})
 
-    world.echo.answer = answer
-    host, port = world.gateway.url.removeprefix("http://").split(":")
+    system.echo.answer = answer
+    host, port = system.gateway.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(request_bytes("/api/v1/records/ent-left"))
     await arrived.wait()
-    pool = world.gate().pools[Service.RECORDS]
+    pool = system.gate().pools[Service.RECORDS]
     assert len(pool._open) == 1
     writer.transport.abort()
     await eventually(lambda: not pool._open)
     finish.set()
-    answered = await world.program().get("/records/ent-stays")
+    answered = await system.program().get("/records/ent-stays")
     assert answered.told == (200, {"for": "/api/v1/records/ent-stays"})
 
 
-async def test_silent_uploads_of_one_key_leave_slots_to_others(world: World):
-    gateway = await world.another(upstream_connections_max=32)
+async def test_silent_uploads_of_one_key_leave_slots_to_others(system: System):
+    gateway = await system.another(upstream_connections_max=32)
     url = urlsplit(gateway.url)
     silent = request_bytes(
         method="PUT", headers=[("Content-Type", "application/json"), ("Content-Length", "100000")]
     )
     writers = []
-    uploads = world.gate(gateway).pools[Service.RECORDS]._upload_slots
+    uploads = system.gate(gateway).pools[Service.RECORDS]._upload_slots
     for _ in range(32):
         _, writer = await asyncio.open_connection(url.hostname, url.port)
         writer.write(silent + b"{")
         writers.append(writer)
     # Eight connections may be lent to uploads: one caller has half, and half of the line.
     await eventually(lambda: uploads._slots._free == 4 and uploads._line._free == 4)
-    other = world.program(gateway, READER_KEY)
+    other = system.program(gateway, READER_KEY)
     answer = await other.post("/dimensions/scope-matrix", {"padding": "x" * 100_000})
     assert answer.status == 200
     for writer in writers:
@@ -497,36 +490,36 @@ async def test_silent_uploads_of_one_key_leave_slots_to_others(world: World):
     await eventually(lambda: uploads._slots._free == 8 and uploads._line._free == 8)
 
 
-async def test_requests_without_a_credential_are_shared_out_by_address(world: World):
+async def test_requests_without_a_credential_are_shared_out_by_address(system: System):
     """One address holds half of what there is; the others find some."""
-    gateway = await world.another(trusted_hops=1)
+    gateway = await system.another(trusted_hops=1)
     hold = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
         await hold.wait()
         return web.Response()
 
-    world.echo.answer = answer
+    system.echo.answer = answer
     guesser, owner = [
-        world.caller(gateway, X_Forwarded_For=peer) for peer in ("192.0.2.1", "198.51.100.1")
+        system.caller(gateway, X_Forwarded_For=peer) for peer in ("192.0.2.1", "198.51.100.1")
     ]
     half = OPEN_REQUESTS_MAX // 2
     flood = [asyncio.create_task(guesser.post("/auth/login", {})) for _ in range(200)]
     await eventually(lambda: sum(task.done() for task in flood) == 200 - 2 * half)
     asked = asyncio.create_task(owner.post("/auth/login", {}))
-    await eventually(lambda: world.gate(gateway).open_requests._slots._free == half - 1)
+    await eventually(lambda: system.gate(gateway).open_requests._slots._free == half - 1)
     refused = [task.result() for task in flood if task.done()]
     assert {answer.status for answer in refused} == {503}
     assert refused[0].body["message"] == "Too many requests without a credential"
     hold.set()
     assert (await asked).status == 200
     await asyncio.gather(*flood)
-    await eventually(lambda: world.gate(gateway).open_requests._slots._free == OPEN_REQUESTS_MAX)
+    await eventually(lambda: system.gate(gateway).open_requests._slots._free == OPEN_REQUESTS_MAX)
 
 
-async def test_no_answer_is_mixed_up_under_pressure(world: World):
+async def test_no_answer_is_mixed_up_under_pressure(system: System):
     """More callers than connections; a third of them give up half way."""
-    gateway = await world.another(upstream_connections_max=4, request_timeout_s=5)
+    gateway = await system.another(upstream_connections_max=4, request_timeout_s=5)
     most = at_once = 0
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -539,8 +532,8 @@ async def test_no_answer_is_mixed_up_under_pressure(world: World):
         finally:
             at_once -= 1
 
-    world.echo.answer = answer
-    caller = world.program(gateway)
+    system.echo.answer = answer
+    caller = system.program(gateway)
 
     async def ask(n: int) -> None:
         asking = asyncio.create_task(caller.get(f"/records/ent-{n}"))
@@ -552,7 +545,7 @@ async def test_no_answer_is_mixed_up_under_pressure(world: World):
             assert (await asking).told == (200, {"for": f"/api/v1/records/ent-{n}"})
 
     await asyncio.gather(*(ask(n) for n in range(300)))
-    pool = world.gate(gateway).pools[Service.RECORDS]
+    pool = system.gate(gateway).pools[Service.RECORDS]
     await eventually(lambda: len(pool._open) == len(pool._idle) and not pool._waiting)
     assert len(pool._open) <= 4
     assert pool._opening == 0
@@ -560,23 +553,23 @@ async def test_no_answer_is_mixed_up_under_pressure(world: World):
     assert 2 <= most <= 8
 
 
-async def test_who_waits_for_a_connection_waits_no_longer_than_the_deadline(world: World):
-    gateway = await world.another(upstream_connections_max=1, request_timeout_s=0.4)
+async def test_who_waits_for_a_connection_waits_no_longer_than_the_deadline(system: System):
+    gateway = await system.another(upstream_connections_max=1, request_timeout_s=0.4)
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        await world.over.wait()
+        await system.over.wait()
         return web.Response()
 
-    world.echo.answer = answer
-    caller = world.program(gateway)
+    system.echo.answer = answer
+    caller = system.program(gateway)
     began = time.monotonic()
     answers = await asyncio.gather(*(caller.get("/records") for _ in range(5)))
     assert sorted(answer.status for answer in answers) in ([503] * 4 + [504], [503] * 3 + [504] * 2)
     assert time.monotonic() - began < 3
 
 
-async def test_a_body_that_stops_half_way_ends_within_the_deadline(world: World):
-    gateway = await world.another(request_timeout_s=0.5)
+async def test_a_body_that_stops_half_way_ends_within_the_deadline(system: System):
+    gateway = await system.another(request_timeout_s=0.5)
     payload = request_bytes(
         method="POST", headers=[("Content-Length", "1000000")], body=b"x" * 100_000
     )
@@ -586,9 +579,9 @@ async def test_a_body_that_stops_half_way_ends_within_the_deadline(world: World)
     assert time.monotonic() - began < 4
 
 
-async def test_one_service_away_leaves_the_others_alone(world: World):
-    gateway = await world.another(workflow_url="http://127.0.0.1:9")
-    caller = world.program(gateway)
+async def test_one_service_away_leaves_the_others_alone(system: System):
+    gateway = await system.another(workflow_url="http://127.0.0.1:9")
+    caller = system.program(gateway)
     assert (await caller.get("/workflows")).told == AWAY
     assert (await caller.get("/records")).status == 200
     assert (await caller.get("/healthz")).told == (200, {"status": "ok"})
@@ -596,10 +589,10 @@ async def test_one_service_away_leaves_the_others_alone(world: World):
     assert ready.status == 200
 
 
-async def test_a_turn_that_is_not_taken_goes_to_the_next(world: World):
+async def test_a_turn_that_is_not_taken_goes_to_the_next(system: System):
     """One waits, is called, and has left: whoever waits behind must not wait for ever."""
     loop = asyncio.get_running_loop()
-    pool = UpstreamPool(world.urls["records_url"], connections_max=1)
+    pool = UpstreamPool(system.urls["records_url"], connections_max=1)
     head = b"GET /api/v1/records/%d HTTP/1.1\r\nHost: records\r\n\r\n"
     first = await pool.send(head % 1, deadline=loop.time() + 5)
     second = asyncio.create_task(pool.send(head % 2, deadline=loop.time() + 5))
@@ -614,11 +607,11 @@ async def test_a_turn_that_is_not_taken_goes_to_the_next(world: World):
 
 @asynccontextmanager
 async def one_connection_that_two_wait_for(
-    world: World,
+    system: System,
 ) -> AsyncIterator[tuple[UpstreamPool, UpstreamResponse, list[asyncio.Task[UpstreamResponse]]]]:
     """A pool of one, the response that keeps its connection, and the requests behind it."""
     loop = asyncio.get_running_loop()
-    pool = UpstreamPool(world.urls["records_url"], connections_max=1)
+    pool = UpstreamPool(system.urls["records_url"], connections_max=1)
     head = b"GET /api/v1/records/%d HTTP/1.1\r\nHost: records\r\n\r\n"
     first = await pool.send(head % 1, deadline=loop.time() + 5)
     waiting = [asyncio.create_task(pool.send(head % n, deadline=loop.time() + 5)) for n in (2, 3)]
@@ -631,8 +624,8 @@ async def body_of(response: UpstreamResponse) -> bytes:
     return await response.read(asyncio.get_running_loop().time() + 5)
 
 
-async def test_a_connection_that_closes_as_it_is_assigned_is_replaced(world: World):
-    async with one_connection_that_two_wait_for(world) as (pool, first, waiting):
+async def test_a_connection_that_closes_as_it_is_assigned_is_replaced(system: System):
+    async with one_connection_that_two_wait_for(system) as (pool, first, waiting):
         (connection,) = pool._open
         first.take()
         connection.close()
@@ -647,8 +640,8 @@ async def test_a_connection_that_closes_as_it_is_assigned_is_replaced(world: Wor
         assert pool._opening == 0
 
 
-async def test_room_that_a_cancelled_request_was_given_goes_to_the_next(world: World):
-    async with one_connection_that_two_wait_for(world) as (pool, first, (second, third)):
+async def test_room_that_a_cancelled_request_was_given_goes_to_the_next(system: System):
+    async with one_connection_that_two_wait_for(system) as (pool, first, (second, third)):
         first.close()
         second.cancel()
         response = await asyncio.wait_for(third, 2)
@@ -656,8 +649,8 @@ async def test_room_that_a_cancelled_request_was_given_goes_to_the_next(world: W
         assert pool._opening == 0
 
 
-async def test_a_pool_that_closes_refuses_those_that_wait_and_opens_nothing(world: World):
-    async with one_connection_that_two_wait_for(world) as (pool, first, (second, third)):
+async def test_a_pool_that_closes_refuses_those_that_wait_and_opens_nothing(system: System):
+    async with one_connection_that_two_wait_for(system) as (pool, first, (second, third)):
         # The second request has room, and has not begun to open its connection.
         first.close()
         await pool.close()
@@ -668,17 +661,17 @@ async def test_a_pool_that_closes_refuses_those_that_wait_and_opens_nothing(worl
         assert pool._opening == 0
 
 
-async def test_who_does_not_begin_in_time_is_told_so_and_is_not_sent(world: World):
-    gateway = await world.another(upstream_connections_max=1, wait_seconds=0.2)
+async def test_who_does_not_begin_in_time_is_told_so_and_is_not_sent(system: System):
+    gateway = await system.another(upstream_connections_max=1, wait_seconds=0.2)
     seen: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
         seen.append(request.path)
-        await world.over.wait()
+        await system.over.wait()
         return web.Response()
 
-    world.echo.answer = answer
-    caller = world.program(gateway)
+    system.echo.answer = answer
+    caller = system.program(gateway)
     first = asyncio.create_task(caller.post("/records", {}))
     await eventually(lambda: len(seen) == 1)
     refused = await caller.post("/records", {})
@@ -688,7 +681,7 @@ async def test_who_does_not_begin_in_time_is_told_so_and_is_not_sent(world: Worl
     assert len(seen) == 1
 
 
-async def test_a_workspace_in_overload_does_not_make_the_others_wait(world: World):
+async def test_a_workspace_in_overload_does_not_make_the_others_wait(system: System):
     """And what was waited for here is told to the service, which goes on counting."""
     loop = asyncio.get_running_loop()
 

@@ -16,10 +16,8 @@ from shared.events import ENTITY_CREATED, Event
 from shared.http import DEADLINE_HEADER
 from tests.kit import identities
 from tests.kit.eventually import eventually
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
-from tests.service.records.model_world import World, running, world
-
-__all__ = ["running", "world"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -47,46 +45,46 @@ class Held:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def modelled(world: World) -> World:
-    await world.attribute("sku", validation={"unique": True})
-    await world.attribute("text")
-    await world.schema("x", ["sku", "text"])
+async def modelled(workspace: RecordsWorkspace) -> RecordsWorkspace:
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.attribute("text")
+    await workspace.schema("x", ["sku", "text"])
     # The first record shares out the room; then each statement finds some in any stripe.
-    await create(world, "0", id="ent-0")
-    return world
+    await create(workspace, "0", id="ent-0")
+    return workspace
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def held(modelled: World, monkeypatch: pytest.MonkeyPatch) -> Held:
+async def held(modelled: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch) -> Held:
     return Held(monkeypatch)
 
 
 def create(
-    world: World, sku: str, caller: Caller | None = None, **more: Any
+    workspace: RecordsWorkspace, sku: str, caller: Caller | None = None, **more: Any
 ) -> asyncio.Task[Answer]:
     body = {"schemaId": "schema-x", "values": {"sku": [{"scope": {}, "value": sku}]}, **more}
-    return asyncio.create_task((caller or world.admin).post("/records", body))
+    return asyncio.create_task((caller or workspace.admin).post("/records", body))
 
 
-async def created(world: World) -> list[Event]:
-    return [event for event in await world.staged() if event.type == ENTITY_CREATED]
+async def created(workspace: RecordsWorkspace) -> list[Event]:
+    return [event for event in await workspace.staged() if event.type == ENTITY_CREATED]
 
 
-async def waiting(world: World, number: int) -> None:
+async def waiting(workspace: RecordsWorkspace, number: int) -> None:
     """Until so many creates of the workspace wait for the statement on its way."""
-    found = world.records.app[create_batching.CREATE_BATCHER]
+    found = workspace.records.app[create_batching.CREATE_BATCHER]
 
     def wait_together() -> bool:
         return number == sum(
             len(those)
             for shared, those in found._waiting.items()
-            if shared.workspace_id == world.workspace
+            if shared.workspace_id == workspace.id
         )
 
     await eventually(wait_together)
 
 
-async def test_those_who_come_meanwhile_go_together(modelled: World, held: Held):
+async def test_those_who_come_meanwhile_go_together(modelled: RecordsWorkspace, held: Held):
     first = create(modelled, "A")
     await held.first_is_on_its_way()
     others = [create(modelled, sku) for sku in "BCDE"]
@@ -112,7 +110,7 @@ async def test_those_who_come_meanwhile_go_together(modelled: World, held: Held)
     assert counted == [{"n": 6}]
 
 
-async def test_one_that_is_refused_takes_nobody_along(modelled: World, held: Held):
+async def test_one_that_is_refused_takes_nobody_along(modelled: RecordsWorkspace, held: Held):
     first = create(modelled, "A", id="ent-a")
     await held.first_is_on_its_way()
     others = [
@@ -132,19 +130,23 @@ async def test_one_that_is_refused_takes_nobody_along(modelled: World, held: Hel
     assert len(await created(modelled)) == 4
 
 
-async def test_a_taken_id_is_told_also_where_room_must_be_shared_out_first(modelled: World):
+async def test_a_taken_id_is_told_also_where_room_must_be_shared_out_first(
+    modelled: RecordsWorkspace,
+):
     # Another limit than the one that the counter was filled under.
-    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=40))
+    limited = modelled.as_(identities.api_key(modelled.id, record_limit=40))
     assert (await create(modelled, "A", limited, id="ent-0")).told == error(
         409, "CONFLICT", "Entity with id 'ent-0' already exists"
     )
-    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=41))
+    limited = modelled.as_(identities.api_key(modelled.id, record_limit=41))
     assert (await create(modelled, "0", limited)).told == error(
         409, "CONFLICT", "Value '0' for attribute 'sku' must be unique"
     )
 
 
-async def test_equal_values_in_one_statement_give_one_record(modelled: World, held: Held):
+async def test_equal_values_in_one_statement_give_one_record(
+    modelled: RecordsWorkspace, held: Held
+):
     first = create(modelled, "A")
     await held.first_is_on_its_way()
     others = [create(modelled, "B") for _ in range(5)]
@@ -155,7 +157,7 @@ async def test_equal_values_in_one_statement_give_one_record(modelled: World, he
     assert (await modelled.admin.get("/records")).body["total"] == 3
 
 
-async def test_all_are_judged_again_when_the_model_moved(modelled: World, held: Held):
+async def test_all_are_judged_again_when_the_model_moved(modelled: RecordsWorkspace, held: Held):
     first = create(modelled, "A")
     await held.first_is_on_its_way()
     others = [create(modelled, sku) for sku in ("B", "C1")]
@@ -173,7 +175,9 @@ async def test_all_are_judged_again_when_the_model_moved(modelled: World, held: 
     assert (await modelled.admin.get("/records")).body["total"] == 3
 
 
-async def test_who_stops_waiting_is_not_stored_and_takes_nobody_along(modelled: World, held: Held):
+async def test_who_stops_waiting_is_not_stored_and_takes_nobody_along(
+    modelled: RecordsWorkspace, held: Held
+):
     first = create(modelled, "A")
     await held.first_is_on_its_way()
     hurried = create(modelled, "B", modelled.admin.having({DEADLINE_HEADER: "100"}))
@@ -187,7 +191,7 @@ async def test_who_stops_waiting_is_not_stored_and_takes_nobody_along(modelled: 
 
 
 async def test_a_statement_takes_no_more_than_it_may(
-    modelled: World, held: Held, monkeypatch: pytest.MonkeyPatch
+    modelled: RecordsWorkspace, held: Held, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(create_batching, "RECORDS_MAX", 3)
     monkeypatch.setattr(create_batching, "BYTES_MAX", 1_000)
@@ -209,8 +213,10 @@ async def test_a_statement_takes_no_more_than_it_may(
     assert held.sizes == [1, 3, 1, 1, 1]
 
 
-async def test_the_last_places_are_given_once_however_many_go_together(modelled: World, held: Held):
-    limited = modelled.as_(identities.api_key(modelled.workspace, record_limit=4))
+async def test_the_last_places_are_given_once_however_many_go_together(
+    modelled: RecordsWorkspace, held: Held
+):
+    limited = modelled.as_(identities.api_key(modelled.id, record_limit=4))
     first = create(modelled, "A", limited)
     await held.first_is_on_its_way()
     others = [create(modelled, sku, limited) for sku in "BCDEF"]
@@ -225,7 +231,7 @@ async def test_the_last_places_are_given_once_however_many_go_together(modelled:
 
 
 async def test_a_database_that_is_away_is_told_to_all_and_asked_again_by_the_next(
-    modelled: World, held: Held, monkeypatch: pytest.MonkeyPatch
+    modelled: RecordsWorkspace, held: Held, monkeypatch: pytest.MonkeyPatch
 ):
     first = create(modelled, "A")
     await held.first_is_on_its_way()

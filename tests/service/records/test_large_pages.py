@@ -11,10 +11,8 @@ import pytest
 from records_service.history import handlers as audit
 from records_service.records import render_cache
 from records_service.records.render_cache import REMEMBERED_BYTES_MAX, RENDER_CACHE
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
-from tests.service.records.model_world import World, admin, other_world, running, world
-
-__all__ = ["admin", "other_world", "running", "world"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,16 +38,16 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
     return seen
 
 
-async def furnish(world: World) -> list[str]:
-    await world.attribute("note")
-    await world.attribute("kin", "relation")
-    await world.attribute("secret")
-    await world.schema("plain", ["note", "secret"])
-    await world.schema("bound", ["note", "kin"])
+async def furnish(workspace: RecordsWorkspace) -> list[str]:
+    await workspace.attribute("note")
+    await workspace.attribute("kin", "relation")
+    await workspace.attribute("secret")
+    await workspace.schema("plain", ["note", "secret"])
+    await workspace.schema("bound", ["note", "kin"])
     ids: list[str] = []
     for n in range(6):
         kind, more = ("bound", {"kin": ids[n % 2]}) if n > 2 else ("plain", {"secret": "s" * 20})
-        ids.append((await world.record(kind, note="x" * 20, **more)).ok()["id"])
+        ids.append((await workspace.post_record(kind, note="x" * 20, **more)).ok()["id"])
     return ids
 
 
@@ -61,11 +59,14 @@ PATHS = ("/records", "/records?schemaId=schema-plain", "/records?schemaId=schema
 
 
 async def test_a_large_page_says_what_its_records_say_and_is_written_in_a_thread(
-    world: World, admin: Caller, threads: dict[str, set[int]], monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace,
+    admin: Caller,
+    threads: dict[str, set[int]],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    ids = await furnish(world)
+    ids = await furnish(workspace)
     monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 0)
-    editor = await world.role({"*": words("attr-secret")})
+    editor = await workspace.user_with_role({"*": words("attr-secret")})
     small = {path: (await admin.get(path)).ok() for path in PATHS}
     seen = (await editor.get("/records")).ok()
     assert threads.pop("_rendered") == threads.pop("_render") == {threading.get_ident()}
@@ -86,10 +87,13 @@ async def test_a_large_page_says_what_its_records_say_and_is_written_in_a_thread
 
 
 async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound(
-    world: World, admin: Caller, threads: dict[str, set[int]], monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace,
+    admin: Caller,
+    threads: dict[str, set[int]],
+    monkeypatch: pytest.MonkeyPatch,
 ):
-    await furnish(world)
-    kept = world.records.app[RENDER_CACHE]
+    await furnish(workspace)
+    kept = workspace.records.app[RENDER_CACHE]
     path = "/records?schemaId=schema-plain"
     first = (await admin.get(path)).ok()
     threads.clear()

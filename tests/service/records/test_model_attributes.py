@@ -9,10 +9,9 @@ import pytest
 
 from records_service.attributes import commands, store
 from records_service.attributes.model import Attribute
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
-from tests.service.records.model_world import World, admin, other_world, running, schema, world
-
-__all__ = ["admin", "other_world", "running", "world"]
+from tests.kit.workspace import schema_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -43,20 +42,20 @@ def said(told: Any) -> Any:
     return [said(part) for part in told] if isinstance(told, list) else told
 
 
-async def claims(world: World) -> list[tuple[str, str]]:
-    rows = await world.fetch(
+async def claims(workspace: RecordsWorkspace) -> list[tuple[str, str]]:
+    rows = await workspace.fetch(
         "SELECT record_id, scope FROM unique_values WHERE workspace_id = $1"
         " ORDER BY record_id, scope"
     )
     return [(row["record_id"], row["scope"]) for row in rows]
 
 
-async def test_every_field_is_answered_as_it_was_sent(world: World):
-    admin = world.admin
+async def test_every_field_is_answered_as_it_was_sent(workspace: RecordsWorkspace):
+    admin = workspace.admin
     (await admin.post("/dimensions", LANGUAGE)).ok()
     (await admin.post("/option-lists", {"id": "ol-c", "alias": "c", "name": "C"})).ok()
-    (await admin.post("/schemas", schema("x", []))).ok()
-    await world.attribute("other")
+    (await admin.post("/schemas", schema_body("x", []))).ok()
+    await workspace.attribute("other")
     for sent in (
         attribute(
             "name",
@@ -163,7 +162,7 @@ async def test_every_field_is_answered_as_it_was_sent(world: World):
     ],
 )
 async def test_an_attribute_that_is_none_is_refused(
-    world: World, admin: Caller, changes: dict[str, Any], message: str
+    workspace: RecordsWorkspace, admin: Caller, changes: dict[str, Any], message: str
 ):
     (await admin.post("/attributes", attribute("there"))).ok()
     answers = [await admin.post("/attributes", {**attribute(), **changes})]
@@ -173,22 +172,22 @@ async def test_an_attribute_that_is_none_is_refused(
     for answer in answers:
         assert (answer.status, answer.body["error"]) == (400, "VALIDATION_ERROR")
         assert answer.body["message"].startswith(message)
-    stored = await world.fetch("SELECT id, version FROM attributes WHERE workspace_id = $1")
+    stored = await workspace.fetch("SELECT id, version FROM attributes WHERE workspace_id = $1")
     assert stored == [{"id": "attr-there", "version": 1}]
 
 
-async def test_an_attribute_cannot_come_to_guard_itself(world: World, admin: Caller):
-    await world.attribute("sku")
+async def test_an_attribute_cannot_come_to_guard_itself(workspace: RecordsWorkspace, admin: Caller):
+    await workspace.attribute("sku")
     for name in ("attr-sku", "sku"):
         guards = [{"attributeId": name, "operator": "isEmpty"}]
         answer = await admin.put("/attributes/attr-sku", attribute(guards=guards))
         assert answer.told == refused("An attribute cannot guard itself")
 
 
-async def test_other_things_may_be_named_by_alias(world: World, admin: Caller):
+async def test_other_things_may_be_named_by_alias(workspace: RecordsWorkspace, admin: Caller):
     (await admin.post("/dimensions", LANGUAGE)).ok()
     (await admin.post("/option-lists", {"id": "ol-c", "alias": "c", "name": "C"})).ok()
-    await world.attribute("other")
+    await workspace.attribute("other")
     sent = attribute(
         "color",
         "option",
@@ -208,7 +207,7 @@ async def test_other_things_may_be_named_by_alias(world: World, admin: Caller):
     )
 
 
-async def test_a_guard_may_name_an_option_by_alias(world: World, admin: Caller):
+async def test_a_guard_may_name_an_option_by_alias(workspace: RecordsWorkspace, admin: Caller):
     values = [
         {"id": "val-red", "alias": "red", "label": "Red"},
         {"id": "blue", "alias": "azure", "label": "Blue"},
@@ -217,8 +216,8 @@ async def test_a_guard_may_name_an_option_by_alias(world: World, admin: Caller):
     ]
     colors = {"id": "ol-c", "alias": "c", "name": "C", "values": values}
     (await admin.post("/option-lists", colors)).ok()
-    await world.attribute("color", "option", optionListId="ol-c")
-    await world.attribute("note")
+    await workspace.attribute("color", "option", optionListId="ol-c")
+    await workspace.attribute("note")
 
     def guards(color: Any) -> list[dict[str, Any]]:
         return [
@@ -342,29 +341,31 @@ async def test_a_guard_that_never_matches_is_refused(
         assert told["errors"] == [{"pointer": "/guards/1/value", "detail": message}]
 
 
-async def test_a_guard_in_nothing_never_matches(world: World, admin: Caller):
-    await world.attribute("on")
+async def test_a_guard_in_nothing_never_matches(workspace: RecordsWorkspace, admin: Caller):
+    await workspace.attribute("on")
     assert (await admin.post("/attributes", attribute(guards=[guard("on", [], "in")]))).told == (
         refused("A guard compares 'on' with what it never holds: the list of values is empty")
     )
 
 
-async def test_a_guard_that_is_stored_stays_while_other_things_change(world: World, admin: Caller):
+async def test_a_guard_that_is_stored_stays_while_other_things_change(
+    workspace: RecordsWorkspace, admin: Caller
+):
     """One that was stored before guards were looked at in this way."""
-    await world.attribute("on", "number")
+    await workspace.attribute("on", "number")
     sent = attribute(guards=[guard("attr-on", 5)])
     (await admin.post("/attributes", sent)).ok()
-    await world.database.execute(
+    await workspace.database.execute(
         "UPDATE attributes SET body = jsonb_set(body, '{guards,0,value}', '\"5\"')"
         " WHERE workspace_id = $1 AND id = 'attr-sku'",
-        world.workspace,
+        workspace.id,
     )
     stored = (await admin.get("/attributes/attr-sku")).ok()
     assert stored["guards"][0]["value"] == "5"
     (await admin.put("/attributes/attr-sku", {**stored, "name": "Renamed"})).ok()
 
 
-async def test_what_a_guard_compares_keeps_its_form(world: World, admin: Caller):
+async def test_what_a_guard_compares_keeps_its_form(workspace: RecordsWorkspace, admin: Caller):
     (await admin.post("/option-lists", COLORS)).ok()
     on = attribute("on", "option", optionListId="ol-c")
     (await admin.post("/attributes", on)).ok()
@@ -384,9 +385,11 @@ async def test_what_a_guard_compares_keeps_its_form(world: World, admin: Caller)
     (await admin.put("/attributes/attr-on", attribute("on"))).ok()
 
 
-async def test_what_belongs_to_another_workspace_cannot_be_named(world: World, other_world: World):
-    (await other_world.admin.post("/dimensions", LANGUAGE)).ok()
-    answer = await world.admin.post("/attributes", attribute(dimensionIds=["dim-language"]))
+async def test_what_belongs_to_another_workspace_cannot_be_named(
+    workspace: RecordsWorkspace, other_workspace: RecordsWorkspace
+):
+    (await other_workspace.admin.post("/dimensions", LANGUAGE)).ok()
+    answer = await workspace.admin.post("/attributes", attribute(dimensionIds=["dim-language"]))
     assert answer.told == refused("Field 'dimensionIds': Dimension 'dim-language' not found")
 
 
@@ -401,19 +404,24 @@ async def test_what_belongs_to_another_workspace_cannot_be_named(world: World, o
     ],
 )
 async def test_the_form_of_values_stays_while_there_are_values(
-    world: World, admin: Caller, kind: str, value: Any, changes: dict[str, Any], field: str
+    workspace: RecordsWorkspace,
+    admin: Caller,
+    kind: str,
+    value: Any,
+    changes: dict[str, Any],
+    field: str,
 ):
     (await admin.post("/dimensions", LANGUAGE)).ok()
     fields = [{"alias": "a", "type": "number"}] if kind == "complex" else None
     more = {"attributes": fields} if fields else {}
-    await world.attribute("sku", kind, **more)
-    await world.schema("x", ["sku"])
+    await workspace.attribute("sku", kind, **more)
+    await workspace.schema("x", ["sku"])
     first = {"id": "ent-1", "schemaId": "schema-x"}
     (await admin.post("/records", first)).ok()
     changed = {**attribute("sku", kind, **more), **changes}
     (await admin.put("/attributes/attr-sku", changed)).ok()
     (await admin.put("/attributes/attr-sku", attribute("sku", kind, **more))).ok()
-    record = (await world.record("x", sku=value)).ok()
+    record = (await workspace.post_record("x", sku=value)).ok()
     assert (await admin.put("/attributes/attr-sku", changed)).told == error(
         409,
         "CONFLICT",
@@ -426,30 +434,34 @@ async def test_the_form_of_values_stays_while_there_are_values(
     (await admin.put("/attributes/attr-sku", changed)).ok()
 
 
-async def test_values_out_of_sight_keep_the_form_too(world: World, admin: Caller):
-    await world.attribute("sku")
-    await world.schema("x", ["sku"])
-    (await world.record("x", sku="5")).ok()
-    (await admin.put("/schemas/schema-x", schema("x", []))).ok()
+async def test_values_out_of_sight_keep_the_form_too(workspace: RecordsWorkspace, admin: Caller):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
+    (await workspace.post_record("x", sku="5")).ok()
+    (await admin.put("/schemas/schema-x", schema_body("x", []))).ok()
     answer = await admin.put("/attributes/attr-sku", attribute("sku", "number"))
     assert answer.status == 409
 
 
-async def test_values_come_or_the_type_changes_but_never_both(world: World, admin: Caller):
-    await world.attribute("sku")
-    await world.schema("x", ["sku"])
+async def test_values_come_or_the_type_changes_but_never_both(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
     changed, *written = await asyncio.gather(
         admin.put("/attributes/attr-sku", attribute("sku", "number")),
-        *(world.record("x", sku="five") for _ in range(6)),
+        *(workspace.post_record("x", sku="five") for _ in range(6)),
     )
     statuses = {answer.status for answer in written}
     assert (changed.status, statuses) in [(200, {400}), (409, {201})]
 
 
-async def test_an_attribute_becomes_unique_when_its_values_are(world: World, admin: Caller):
+async def test_an_attribute_becomes_unique_when_its_values_are(
+    workspace: RecordsWorkspace, admin: Caller
+):
     (await admin.post("/dimensions", LANGUAGE)).ok()
-    await world.attribute("sku", dimensionIds=["dim-language"])
-    await world.schema("x", ["sku"])
+    await workspace.attribute("sku", dimensionIds=["dim-language"])
+    await workspace.schema("x", ["sku"])
     unique = attribute(dimensionIds=["dim-language"], validation={"unique": True})
     english = {"dim-language": "seg-en"}
 
@@ -466,12 +478,12 @@ async def test_an_attribute_becomes_unique_when_its_values_are(world: World, adm
         "CONFLICT",
         "Attribute 'sku' cannot become unique: 'ent-1' and 'ent-3' have the same value",
     )
-    assert await claims(world) == []
+    assert await claims(workspace) == []
     assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
     (await admin.delete("/records/ent-3")).ok()
     (await admin.put("/attributes/attr-sku", unique)).ok()
     everywhere, in_english = "{}", '{"dim-language":"seg-en"}'
-    assert await claims(world) == [
+    assert await claims(workspace) == [
         ("ent-1", in_english),
         ("ent-1", everywhere),
         ("ent-2", in_english),
@@ -480,22 +492,22 @@ async def test_an_attribute_becomes_unique_when_its_values_are(world: World, adm
     taken = error(409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique")
     assert (await store("ent-4", ({}, "A"))).told == taken
     (await store("ent-5", ({}, "C"))).ok()
-    assert len(await claims(world)) == 5
+    assert len(await claims(workspace)) == 5
 
 
 async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever is written by then is as it would be if it came later: also numbers and controls."""
-    await world.attribute("sku")
-    await world.attribute("size", "number")
-    await world.attribute("name")
-    await world.schema("x", ["sku", "size", "name"])
+    await workspace.attribute("sku")
+    await workspace.attribute("size", "number")
+    await workspace.attribute("name")
+    await workspace.schema("x", ["sku", "size", "name"])
     texts = ["A", 'quoted " and \\', "tab\tand\u001b", "é", "🧥", "\u2028", "1"]
     numbers = [1, 2.5, 1e-7, 1e21, 123456789.125, -3, 2.0]
     for text, number in zip(texts, numbers, strict=True):
-        (await world.record("x", name="without either")).ok()
-        (await world.record("x", sku=text, size=number)).ok()
+        (await workspace.post_record("x", name="without either")).ok()
+        (await workspace.post_record("x", sku=text, size=number)).ok()
     batches: list[int] = []
     threads: set[int] = set()
     hashed = commands.unique_keys_as_json
@@ -512,53 +524,53 @@ async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
         (await admin.put(f"/attributes/attr-{alias}", unique)).ok()
     assert batches == [2, 2, 2, 1] * 2
     assert threading.get_ident() not in threads
-    assert len(await claims(world)) == 14
+    assert len(await claims(workspace)) == 14
     for text, number in zip(texts, numbers, strict=True):
-        assert (await world.record("x", sku=text)).status == 409, text
-        assert (await world.record("x", size=number)).status == 409, number
+        assert (await workspace.post_record("x", sku=text)).status == 409, text
+        assert (await workspace.post_record("x", size=number)).status == 409, number
 
 
 async def test_values_that_stand_in_different_batches_are_compared(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    await world.attribute("sku")
-    await world.schema("x", ["sku"])
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
     for value in ("A", "B", "C", "A"):
-        (await world.record("x", sku=value)).ok()
+        (await workspace.post_record("x", sku=value)).ok()
     monkeypatch.setattr(commands, "CLAIMED_AT_ONCE", 1)
     answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
     assert (answer.status, answer.body["error"]) == (409, "CONFLICT")
-    assert await claims(world) == []
+    assert await claims(workspace) == []
 
 
 async def test_a_batch_is_bounded_by_its_bytes(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    await world.attribute("sku")
-    await world.schema("x", ["sku"])
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
     for value in "ABCD":
-        (await world.record("x", sku=value * 1_000)).ok()
+        (await workspace.post_record("x", sku=value * 1_000)).ok()
     monkeypatch.setattr(store, "BATCH_BYTES_MAX", 1_500)
-    async with world.database.acquire() as conn:
+    async with workspace.database.acquire() as conn:
         position, sizes = None, []
         while True:
             position, held = await store.entries_after(
-                conn, world.workspace, "attr-sku", position, rows_max=10
+                conn, workspace.id, "attr-sku", position, rows_max=10
             )
             if position is None:
                 break
             sizes.append(len(orjson.loads(held)))
     assert sizes == [2, 2]
     (await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))).ok()
-    assert len(await claims(world)) == 4
+    assert len(await claims(workspace)) == 4
 
 
 async def test_too_many_values_to_become_unique_in_time_are_told_so(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    await world.attribute("sku")
-    await world.schema("x", ["sku"])
-    (await world.record("x", sku="A")).ok()
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
+    (await workspace.post_record("x", sku="A")).ok()
     monkeypatch.setattr(commands, "CLAIMING_S_MAX", 0)
     answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
     assert answer.told == error(
@@ -568,82 +580,90 @@ async def test_too_many_values_to_become_unique_in_time_are_told_so(
         " so nothing was changed; retrying does not help",
     )
     assert "Retry-After" not in answer.headers
-    assert await claims(world) == []
+    assert await claims(workspace) == []
     assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
 
 
 async def test_an_attribute_that_ends_to_be_unique_gives_its_values_free(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    await world.attribute("sku", validation={"unique": True})
-    await world.attribute("ean", validation={"unique": True})
-    await world.schema("x", ["sku", "ean"])
-    (await world.record("x", sku="A", ean="1")).ok()
-    assert (await world.record("x", sku="A")).status == 409
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.attribute("ean", validation={"unique": True})
+    await workspace.schema("x", ["sku", "ean"])
+    (await workspace.post_record("x", sku="A", ean="1")).ok()
+    assert (await workspace.post_record("x", sku="A")).status == 409
     (await admin.put("/attributes/attr-sku", attribute())).ok()
-    (await world.record("x", sku="A")).ok()
-    assert (await world.record("x", ean="1")).status == 409
-    assert len(await claims(world)) == 1
+    (await workspace.post_record("x", sku="A")).ok()
+    assert (await workspace.post_record("x", ean="1")).status == 409
+    assert len(await claims(workspace)) == 1
     again = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
     assert again.status == 409
 
 
-async def test_values_become_unique_while_others_are_written(world: World, admin: Caller):
-    await world.attribute("sku")
-    await world.schema("x", ["sku"])
+async def test_values_become_unique_while_others_are_written(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
     changed, *written = await asyncio.gather(
         admin.put("/attributes/attr-sku", attribute(validation={"unique": True})),
-        *(world.record("x", sku=f"S{n % 8}") for n in range(8)),
-        *(world.record("x", sku=f"S{n}") for n in range(4)),
+        *(workspace.post_record("x", sku=f"S{n % 8}") for n in range(8)),
+        *(workspace.post_record("x", sku=f"S{n}") for n in range(4)),
     )
     held = (await admin.get("/records")).ok()["items"]
     values = [record["values"]["sku"][0]["value"] for record in held]
     assert len(held) == sum(answer.status == 201 for answer in written)
     if changed.status == 200:
-        assert len(set(values)) == len(values) == len(await claims(world))
+        assert len(set(values)) == len(values) == len(await claims(workspace))
     else:
         assert len(set(values)) < len(values)
-        assert await claims(world) == []
+        assert await claims(workspace) == []
 
 
-async def test_a_renamed_attribute_keeps_its_values(world: World, admin: Caller):
-    await world.attribute("sku", validation={"unique": True})
-    await world.schema("x", ["sku"])
-    record = (await world.record("x", sku="A")).ok()
+async def test_a_renamed_attribute_keeps_its_values(workspace: RecordsWorkspace, admin: Caller):
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.schema("x", ["sku"])
+    record = (await workspace.post_record("x", sku="A")).ok()
     (await admin.put("/attributes/attr-sku", attribute(alias="number") | {"id": "attr-sku"})).ok()
     shown = (await admin.get(f"/records/{record['id']}")).ok()["values"]
     assert shown == {"number": [{"scope": {}, "value": "A"}]}
 
 
-async def test_an_attribute_in_a_schema_or_a_guard_stays(world: World, admin: Caller):
-    await world.attribute("sku")
-    await world.schema("x", ["sku"])
+async def test_an_attribute_in_a_schema_or_a_guard_stays(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
     in_use = error(409, "CONFLICT", "Attribute 'attr-sku' is in use and cannot be deleted")
     assert (await admin.delete("/attributes/attr-sku")).told == in_use
-    (await admin.put("/schemas/schema-x", schema("x", []))).ok()
+    (await admin.put("/schemas/schema-x", schema_body("x", []))).ok()
     guards = [{"attributeId": "attr-sku", "operator": "isEmpty"}]
-    await world.attribute("name", guards=guards)
+    await workspace.attribute("name", guards=guards)
     assert (await admin.delete("/attributes/attr-sku")).told == in_use
     (await admin.put("/attributes/attr-name", attribute("name"))).ok()
     assert (await admin.delete("/attributes/attr-sku")).told == (204, None)
 
 
-async def test_what_a_deleted_attribute_held_does_not_come_back(world: World, admin: Caller):
-    await world.attribute("sku", validation={"unique": True})
-    await world.schema("x", ["sku"])
-    record = (await world.record("x", sku="A")).ok()
-    (await admin.put("/schemas/schema-x", schema("x", []))).ok()
+async def test_what_a_deleted_attribute_held_does_not_come_back(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.schema("x", ["sku"])
+    record = (await workspace.post_record("x", sku="A")).ok()
+    (await admin.put("/schemas/schema-x", schema_body("x", []))).ok()
     (await admin.delete("/attributes/attr-sku")).ok()
-    assert await claims(world) == []
-    await world.attribute("sku", "number", validation={"unique": True})
-    (await admin.put("/schemas/schema-x", schema("x", ["sku"]))).ok()
+    assert await claims(workspace) == []
+    await workspace.attribute("sku", "number", validation={"unique": True})
+    (await admin.put("/schemas/schema-x", schema_body("x", ["sku"]))).ok()
     assert (await admin.get(f"/records/{record['id']}")).ok()["values"] == {}
 
 
-async def test_an_attribute_goes_or_joins_a_schema_but_never_both(world: World, admin: Caller):
+async def test_an_attribute_goes_or_joins_a_schema_but_never_both(
+    workspace: RecordsWorkspace, admin: Caller
+):
     for number in range(5):
-        await world.attribute(f"a{number}")
-        body = schema(f"s{number}", [f"a{number}"])
+        await workspace.attribute(f"a{number}")
+        body = schema_body(f"s{number}", [f"a{number}"])
         deleted, saved = await asyncio.gather(
             admin.delete(f"/attributes/attr-a{number}"), admin.post("/schemas", body)
         )
@@ -661,19 +681,21 @@ async def test_a_rule_that_does_not_exist_is_told_with_those_that_do(admin: Call
     assert (await admin.post("/attributes", sent)).told == told
 
 
-async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_had_it(world: World):
+async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_had_it(
+    workspace: RecordsWorkspace,
+):
     """So that roles and workflows that name it hold the id."""
 
     async def told() -> dict[str, Any]:
         """Of the last event, what is there for those who hold names."""
-        data = (await world.staged())[-1].data
+        data = (await workspace.staged())[-1].data
         return {name: data.get(name) for name in ("modelVersion", "formerAliases", "othersNamed")}
 
     async def version() -> int:
-        answer = await world.admin.post("/internal/names", {"schemas": [], "attributes": []})
+        answer = await workspace.admin.post("/internal/names", {"schemas": [], "attributes": []})
         return int(answer.ok()["modelVersion"])
 
-    first = await world.attribute("cost")
+    first = await workspace.attribute("cost")
     assert await told() == {
         "modelVersion": await version(),
         "formerAliases": [],
@@ -681,25 +703,25 @@ async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_ha
     }
     nothing = {"modelVersion": None, "formerAliases": None, "othersNamed": None}
     path = f"/attributes/{first['id']}"
-    (await world.admin.put(path, {**first, "name": "Cost"})).ok()
+    (await workspace.admin.put(path, {**first, "name": "Cost"})).ok()
     assert await told() == nothing
-    (await world.admin.put(path, {**first, "alias": "price"})).ok()
+    (await workspace.admin.put(path, {**first, "alias": "price"})).ok()
     assert await told() == {
         "modelVersion": await version(),
         "formerAliases": ["cost"],
         "othersNamed": [],
     }
-    (await world.admin.post("/attributes", attribute("cost", id="attr-b"))).ok()
+    (await workspace.admin.post("/attributes", attribute("cost", id="attr-b"))).ok()
     assert (await told())["othersNamed"] == ["attr-cost"]
-    (await world.admin.post("/attributes", attribute("attr-b", id="attr-c"))).ok()
+    (await workspace.admin.post("/attributes", attribute("attr-b", id="attr-c"))).ok()
     assert (await told())["othersNamed"] == ["attr-b"]
     # An id that is used again has had the aliases of the one before.
-    (await world.admin.delete(path)).ok()
+    (await workspace.admin.delete(path)).ok()
     assert await told() == nothing
-    (await world.admin.post("/attributes", attribute("again", id=first["id"]))).ok()
+    (await workspace.admin.post("/attributes", attribute("again", id=first["id"]))).ok()
     assert (await told())["formerAliases"] == ["cost", "price"]
     # A schema is told of when it is created.
-    (await world.admin.post("/schemas", schema("cost", []))).ok()
+    (await workspace.admin.post("/schemas", schema_body("cost", []))).ok()
     assert await told() == {
         "modelVersion": await version(),
         "formerAliases": [],

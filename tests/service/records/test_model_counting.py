@@ -9,10 +9,9 @@ import pytest
 from records_service.reactions import keep_workflow
 from shared.events import WORKFLOW_UPDATED
 from shared.identity import Flag
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
-from tests.service.records.model_world import World, admin, running, schema, world
-
-__all__ = ["admin", "running", "world"]
+from tests.kit.workspace import schema_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,25 +34,25 @@ def lifecycle(alias: str = "w", *, gate: float | None = None, **lists: list[str]
     }
 
 
-async def half_hidden(world: World, **cost: Any) -> tuple[Caller, Caller]:
+async def half_hidden(workspace: RecordsWorkspace, **cost: Any) -> tuple[Caller, Caller]:
     """An author who must not see `cost` of schema x, at records_service and workflow_service."""
-    await world.attribute("name")
-    await world.attribute("cost", **cost)
-    await world.schema("x", ["name", "cost"])
+    await workspace.attribute("name")
+    await workspace.attribute("cost", **cost)
+    await workspace.schema("x", ["name", "cost"])
     words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
-    author = (await world.role(words, Flag.MANAGE_SCHEMAS)).having(PROBLEMS)
-    return author, author.at(world.workflows.url)
+    author = (await workspace.user_with_role(words, Flag.MANAGE_SCHEMAS)).having(PROBLEMS)
+    return author, author.at(workspace.workflows.url)
 
 
-async def told_to(world: World, workflow: dict[str, Any]) -> None:
+async def told_to(workspace: RecordsWorkspace, workflow: dict[str, Any]) -> None:
     """An administrator replaces the workflow, and records_service hears of it."""
-    (await world.workflow_admin.put(f"/workflows/{workflow['id']}", workflow)).ok()
+    (await workspace.workflow_admin.put(f"/workflows/{workflow['id']}", workflow)).ok()
     (event,) = [
         each
-        for each in await world.workflows.staged()
-        if each.workspace_id == world.workspace and each.type == WORKFLOW_UPDATED
+        for each in await workspace.workflows.staged()
+        if each.workspace_id == workspace.id and each.type == WORKFLOW_UPDATED
     ][-1:]
-    async with world.database.transaction() as conn:
+    async with workspace.database.transaction() as conn:
         await keep_workflow(conn, event)
 
 
@@ -69,9 +68,9 @@ async def rename(admin: Caller, path: str, alias: str) -> None:
 
 @pytest.mark.parametrize("name", ["cost", "attr-cost", "former", "later"])
 async def test_a_state_requires_only_what_its_author_may_read(
-    world: World, admin: Caller, name: str
+    workspace: RecordsWorkspace, admin: Caller, name: str
 ):
-    _, author = await half_hidden(world)
+    _, author = await half_hidden(workspace)
     await rename(admin, "/attributes/attr-cost", "former")
     await rename(admin, "/attributes/attr-cost", "cost")
     sent = lifecycle(required=["name", name])
@@ -81,11 +80,13 @@ async def test_a_state_requires_only_what_its_author_may_read(
     # What it hides does not count, and what it keeps from being written tells nothing.
     harmless = lifecycle(required=["name"], hidden=[name], readOnly=[name], gate=100)
     (await author.put("/workflows/wf-w", harmless)).ok()
-    (await world.workflow_admin.put("/workflows/wf-w", sent)).ok()
+    (await workspace.workflow_admin.put("/workflows/wf-w", sent)).ok()
 
 
-async def test_a_former_alias_means_every_attribute_that_had_it(world: World, admin: Caller):
-    _, author = await half_hidden(world)
+async def test_a_former_alias_means_every_attribute_that_had_it(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    _, author = await half_hidden(workspace)
     for alias in ("title", "name"):
         await rename(admin, "/attributes/attr-name", alias)
     (await author.post("/workflows", lifecycle(required=["title"]))).ok()
@@ -95,28 +96,32 @@ async def test_a_former_alias_means_every_attribute_that_had_it(world: World, ad
     assert refused_at(await author.post("/workflows", sent)) == [DONE]
 
 
-async def test_whoever_reads_everything_may_require_what_is_yet_to_come(world: World):
-    await half_hidden(world)
-    reader = await world.role({"*": {"*": "read"}}, Flag.MANAGE_SCHEMAS, name="role-reader")
-    author = reader.at(world.workflows.url)
+async def test_whoever_reads_everything_may_require_what_is_yet_to_come(
+    workspace: RecordsWorkspace,
+):
+    await half_hidden(workspace)
+    reader = await workspace.user_with_role(
+        {"*": {"*": "read"}}, Flag.MANAGE_SCHEMAS, name="role-reader"
+    )
+    author = reader.at(workspace.workflows.url)
     (await author.post("/workflows", lifecycle(required=["cost", "later"], gate=100))).ok()
-    narrowed = await world.role(
+    narrowed = await workspace.user_with_role(
         {"*": {"*": "read"}, "schema-z": {"attr-z": "hidden"}},
         Flag.MANAGE_SCHEMAS,
         name="role-reader",
     )
-    author = narrowed.at(world.workflows.url)
+    author = narrowed.at(workspace.workflows.url)
     (await author.post("/workflows", lifecycle("v", required=["cost"], gate=100))).ok()
     assert (await author.post("/workflows", lifecycle("u", required=["later"]))).told == DENIED
 
 
 async def test_a_state_does_not_require_what_a_hidden_guard_decides_about(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    _, author = await half_hidden(world)
+    _, author = await half_hidden(workspace)
     guards = [{"attributeId": "cost", "operator": "equals", "value": "12"}]
-    await world.attribute("probe", guards=guards)
-    await world.schema("y", ["probe"])
+    await workspace.attribute("probe", guards=guards)
+    await workspace.schema("y", ["probe"])
     assert refused_at(await author.post("/workflows", lifecycle(required=["probe"]))) == [DONE]
 
 
@@ -139,28 +144,30 @@ async def test_a_state_does_not_require_what_a_hidden_guard_decides_about(
     ],
 )
 async def test_what_a_gate_tells_of_hidden_values_is_not_changed(
-    world: World, before: dict[str, Any], after: dict[str, Any], where: str
+    workspace: RecordsWorkspace, before: dict[str, Any], after: dict[str, Any], where: str
 ):
-    _, author = await half_hidden(world)
-    (await world.workflow_admin.post("/workflows", lifecycle(**before))).ok()
+    _, author = await half_hidden(workspace)
+    (await workspace.workflow_admin.post("/workflows", lifecycle(**before))).ok()
     assert refused_at(await author.put("/workflows/wf-w", lifecycle(**after))) == [where]
     # What an administrator has set stays while other things change, and may go.
     other = lifecycle(**before) | {"name": "Renamed"}
     other["states"][0]["required"] = ["name"]
     (await author.put("/workflows/wf-w", other)).ok()
     (await author.put("/workflows/wf-w", other | {"transitions": []})).ok()
-    (await world.workflow_admin.put("/workflows/wf-w", lifecycle(**after))).ok()
+    (await workspace.workflow_admin.put("/workflows/wf-w", lifecycle(**after))).ok()
 
 
 async def test_a_gate_does_not_tell_of_a_hidden_attribute_that_is_required_anyway(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    _, author = await half_hidden(world, validation={"required": True})
-    workflow_admin = world.workflow_admin
+    _, author = await half_hidden(workspace, validation={"required": True})
+    workflow_admin = workspace.workflow_admin
     (await workflow_admin.post("/workflows", lifecycle())).ok()
     (await author.put("/workflows/wf-w", lifecycle(gate=100))).ok()
     (await author.put("/workflows/wf-w", lifecycle())).ok()
-    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"], workflowId="wf-w"))).ok()
+    (
+        await admin.put("/schemas/schema-x", schema_body("x", ["name", "cost"], workflowId="wf-w"))
+    ).ok()
     assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=100))) == [GATE]
     assert refused_at(await author.put("/workflows/wf-w", lifecycle(gate=0.5))) == [GATE]
     (await author.put("/workflows/wf-w", lifecycle(gate=0))).ok()
@@ -175,59 +182,63 @@ async def test_a_gate_does_not_tell_of_a_hidden_attribute_that_is_required_anywa
     (await author.put("/workflows/wf-w", lifecycle(gate=100, hidden=["cost"]))).ok()
 
 
-async def test_hiding_what_counts_beside_the_hidden_changes_the_score(world: World, admin: Caller):
-    _, author = await half_hidden(world, validation={"required": True})
+async def test_hiding_what_counts_beside_the_hidden_changes_the_score(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    _, author = await half_hidden(workspace, validation={"required": True})
     name = (await admin.get("/attributes/attr-name")).ok()
     (await admin.put("/attributes/attr-name", {**name, "validation": {"required": True}})).ok()
-    await world.attribute("note")
-    (await world.workflow_admin.post("/workflows", lifecycle(gate=50))).ok()
-    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"], workflowId="wf-w"))).ok()
+    await workspace.attribute("note")
+    (await workspace.workflow_admin.post("/workflows", lifecycle(gate=50))).ok()
+    (
+        await admin.put("/schemas/schema-x", schema_body("x", ["name", "cost"], workflowId="wf-w"))
+    ).ok()
     sent = lifecycle(gate=50, hidden=["name"])
     assert refused_at(await author.put("/workflows/wf-w", sent)) == [HIDDEN]
     (await author.put("/workflows/wf-w", lifecycle(gate=50, hidden=["note"]))).ok()
 
 
-async def diluted(world: World, admin: Caller, **note: Any) -> Caller:
+async def diluted(workspace: RecordsWorkspace, admin: Caller, **note: Any) -> Caller:
     """`cost`, which the author must not see, counts beside `name` in schema x, and `note` may."""
-    author, _ = await half_hidden(world, validation={"required": True})
-    await world.attribute("note", **note)
-    (await world.workflow_admin.post("/workflows", lifecycle(required=["name"], gate=50))).ok()
-    bound = schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    author, _ = await half_hidden(workspace, validation={"required": True})
+    await workspace.attribute("note", **note)
+    (await workspace.workflow_admin.post("/workflows", lifecycle(required=["name"], gate=50))).ok()
+    bound = schema_body("x", ["name", "cost", "note"], workflowId="wf-w")
     (await admin.put("/schemas/schema-x", bound)).ok()
     return author
 
 
 async def test_nothing_is_added_to_a_schema_beside_the_hidden_that_count(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    author = await diluted(world, admin, validation={"required": True})
-    await world.attribute("more", validation={"required": True})
-    await world.attribute("free")
-    both = schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    author = await diluted(workspace, admin, validation={"required": True})
+    await workspace.attribute("more", validation={"required": True})
+    await workspace.attribute("free")
+    both = schema_body("x", ["name", "cost", "note"], workflowId="wf-w")
     for names in (["name", "cost", "note", "more"], ["name", "cost"], ["cost", "note"]):
-        sent = schema("x", names, workflowId="wf-w")
+        sent = schema_body("x", names, workflowId="wf-w")
         assert refused_at(await author.put("/schemas/schema-x", sent)) == ["/attributeGroups"]
     # What does not count may come and go, and what is hidden may go.
     for names in (["name", "cost", "note", "free"], ["name", "cost", "note"], ["name", "note"]):
-        (await author.put("/schemas/schema-x", schema("x", names, workflowId="wf-w"))).ok()
+        (await author.put("/schemas/schema-x", schema_body("x", names, workflowId="wf-w"))).ok()
     (await admin.put("/schemas/schema-x", both)).ok()
 
 
 async def test_no_guard_loses_what_it_sees_beside_the_hidden_that_count(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     """Without it the guarded attribute does not count."""
-    await world.attribute("switch")
+    await workspace.attribute("switch")
     author = await diluted(
-        world,
+        workspace,
         admin,
         validation={"required": True},
         guards=[{"attributeId": "switch", "operator": "isNotEmpty"}],
     )
-    seeing = schema("x", ["name", "cost", "note", "switch"], workflowId="wf-w")
+    seeing = schema_body("x", ["name", "cost", "note", "switch"], workflowId="wf-w")
     assert refused_at(await author.put("/schemas/schema-x", seeing)) == ["/attributeGroups"]
     (await admin.put("/schemas/schema-x", seeing)).ok()
-    blind = schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    blind = schema_body("x", ["name", "cost", "note"], workflowId="wf-w")
     assert refused_at(await author.put("/schemas/schema-x", blind)) == ["/attributeGroups"]
 
 
@@ -245,10 +256,14 @@ async def test_no_guard_loses_what_it_sees_beside_the_hidden_that_count(
     ],
 )
 async def test_no_attribute_counts_otherwise_beside_the_hidden(
-    world: World, admin: Caller, before: dict[str, Any], after: dict[str, Any], where: str
+    workspace: RecordsWorkspace,
+    admin: Caller,
+    before: dict[str, Any],
+    after: dict[str, Any],
+    where: str,
 ):
-    author = await diluted(world, admin, **before)
-    await told_to(world, lifecycle(required=["called"], gate=50))
+    author = await diluted(workspace, admin, **before)
+    await told_to(workspace, lifecycle(required=["called"], gate=50))
     note = {"alias": "note", "name": "note", "type": "text"}
     if after.get("guards"):
         after = {**after, "guards": [{"attributeId": "name", "operator": "isNotEmpty"}]}
@@ -256,24 +271,26 @@ async def test_no_attribute_counts_otherwise_beside_the_hidden(
     assert refused_at(await author.put("/attributes/attr-note", sent)) == [where]
     (await author.put("/attributes/attr-note", {**note, **before, "name": "Renamed"})).ok()
     # Where nothing hidden counts, it is the author's own affair.
-    (await admin.put("/schemas/schema-x", schema("x", ["name", "note"], workflowId="wf-w"))).ok()
+    (
+        await admin.put("/schemas/schema-x", schema_body("x", ["name", "note"], workflowId="wf-w"))
+    ).ok()
     (await author.put("/attributes/attr-note", sent)).ok()
 
 
 @pytest.mark.parametrize("required", [True, False])
 async def test_no_workflow_is_bound_that_counts_what_is_hidden(
-    world: World, admin: Caller, required: bool
+    workspace: RecordsWorkspace, admin: Caller, required: bool
 ):
-    author, _ = await half_hidden(world, validation={"required": required})
+    author, _ = await half_hidden(workspace, validation={"required": required})
     listed = [] if required else ["cost"]
     for alias in ("w", "v"):
-        (await world.workflow_admin.post("/workflows", lifecycle(alias, required=listed))).ok()
+        (await workspace.workflow_admin.post("/workflows", lifecycle(alias, required=listed))).ok()
     hiding = lifecycle("u", required=listed, hidden=["cost"])
     hiding["states"][0]["hidden"] = ["cost"]
-    (await world.workflow_admin.post("/workflows", hiding)).ok()
+    (await workspace.workflow_admin.post("/workflows", hiding)).ok()
 
     def bound(alias: str) -> dict[str, Any]:
-        return schema("x", ["name", "cost"], workflowId=f"wf-{alias}")
+        return schema_body("x", ["name", "cost"], workflowId=f"wf-{alias}")
 
     assert refused_at(await author.put("/schemas/schema-x", bound("w"))) == ["/workflowId"]
     assert (await author.get("/schemas/schema-x")).ok()["workflowId"] is None
@@ -283,39 +300,47 @@ async def test_no_workflow_is_bound_that_counts_what_is_hidden(
     (await author.put("/schemas/schema-x", {**bound("w"), "name": "Renamed"})).ok()
     assert refused_at(await author.put("/schemas/schema-x", bound("v"))) == ["/workflowId"]
     # A schema in which the role may read it is its own affair.
-    (await author.post("/schemas", schema("y", ["cost"], workflowId="wf-w"))).ok()
+    (await author.post("/schemas", schema_body("y", ["cost"], workflowId="wf-w"))).ok()
 
 
-async def test_no_hidden_attribute_is_placed_where_it_counts(world: World, admin: Caller):
-    author, _ = await half_hidden(world)
-    (await world.workflow_admin.post("/workflows", lifecycle(required=["cost"]))).ok()
-    (await author.put("/schemas/schema-x", schema("x", ["name"], workflowId="wf-w"))).ok()
-    both = schema("x", ["name", "cost"], workflowId="wf-w")
+async def test_no_hidden_attribute_is_placed_where_it_counts(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    author, _ = await half_hidden(workspace)
+    (await workspace.workflow_admin.post("/workflows", lifecycle(required=["cost"]))).ok()
+    (await author.put("/schemas/schema-x", schema_body("x", ["name"], workflowId="wf-w"))).ok()
+    both = schema_body("x", ["name", "cost"], workflowId="wf-w")
     assert refused_at(await author.put("/schemas/schema-x", both)) == ["/attributeGroups"]
-    (await world.workflow_admin.put("/workflows/wf-w", lifecycle())).ok()
+    (await workspace.workflow_admin.put("/workflows/wf-w", lifecycle())).ok()
     (await author.put("/schemas/schema-x", both)).ok()
-    new = schema("x2", ["cost"], workflowId="wf-w")
-    hidden = await world.role({"*": {"*": "write", "attr-cost": "hidden"}}, Flag.MANAGE_SCHEMAS)
-    (await world.workflow_admin.put("/workflows/wf-w", lifecycle(required=["cost"]))).ok()
+    new = schema_body("x2", ["cost"], workflowId="wf-w")
+    hidden = await workspace.user_with_role(
+        {"*": {"*": "write", "attr-cost": "hidden"}}, Flag.MANAGE_SCHEMAS
+    )
+    (await workspace.workflow_admin.put("/workflows/wf-w", lifecycle(required=["cost"]))).ok()
     assert refused_at(await hidden.having(PROBLEMS).post("/schemas", new)) == ["/workflowId"]
 
 
-async def test_no_guard_that_is_hidden_comes_with_a_workflow(world: World, admin: Caller):
-    author, _ = await half_hidden(world)
+async def test_no_guard_that_is_hidden_comes_with_a_workflow(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    author, _ = await half_hidden(workspace)
     guards = [{"attributeId": "cost", "operator": "equals", "value": "12"}]
-    await world.attribute("probe", guards=guards, validation={"required": True})
-    both = schema("x", ["name", "cost", "probe"])
+    await workspace.attribute("probe", guards=guards, validation={"required": True})
+    both = schema_body("x", ["name", "cost", "probe"])
     (await admin.put("/schemas/schema-x", both)).ok()
-    (await world.workflow_admin.post("/workflows", lifecycle())).ok()
+    (await workspace.workflow_admin.post("/workflows", lifecycle())).ok()
     bound = {**both, "workflowId": "wf-w"}
     assert refused_at(await author.put("/schemas/schema-x", bound)) == ["/workflowId"]
 
 
 async def test_no_hidden_attribute_takes_a_name_that_a_state_may_require(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    author, _ = await half_hidden(world)
-    (await world.workflow_admin.post("/workflows", lifecycle(required=["later"], gate=100))).ok()
+    author, _ = await half_hidden(workspace)
+    (
+        await workspace.workflow_admin.post("/workflows", lifecycle(required=["later"], gate=100))
+    ).ok()
     cost = (await admin.get("/attributes/attr-cost")).ok()
     later = {**cost, "alias": "later"}
     assert refused_at(await author.put("/attributes/attr-cost", later)) == ["/alias"]
@@ -324,10 +349,10 @@ async def test_no_hidden_attribute_takes_a_name_that_a_state_may_require(
 
 
 async def test_a_hidden_attribute_does_not_lose_the_guards_that_keep_it_from_counting(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     guards = [{"attributeId": "name", "operator": "equals", "value": value} for value in "12"]
-    author, _ = await half_hidden(world)
+    author, _ = await half_hidden(workspace)
     cost = (await admin.get("/attributes/attr-cost")).ok()
     guarded = {**cost, "guards": guards, "validation": {"required": True}}
     guarded = (await admin.put("/attributes/attr-cost", guarded)).ok()
@@ -337,11 +362,13 @@ async def test_a_hidden_attribute_does_not_lose_the_guards_that_keep_it_from_cou
 
 
 async def test_another_service_is_told_what_its_caller_may_not_have_counted(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    author, _ = await half_hidden(world, validation={"required": True})
-    (await world.workflow_admin.post("/workflows", lifecycle())).ok()
-    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"], workflowId="wf-w"))).ok()
+    author, _ = await half_hidden(workspace, validation={"required": True})
+    (await workspace.workflow_admin.post("/workflows", lifecycle())).ok()
+    (
+        await admin.put("/schemas/schema-x", schema_body("x", ["name", "cost"], workflowId="wf-w"))
+    ).ok()
     asked = {"toCount": ["name", "attr-cost", "later"], "workflowId": "wf-w"}
     told = (await author.post("/internal/names", asked)).ok()
     assert told["unreadable"] == ["attr-cost", "later"]

@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
-from tests.service.records.model_world import World, admin, other_world, running, world
-
-__all__ = ["admin", "other_world", "running", "world"]
 
 ALIAS_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}$"
 
@@ -121,8 +119,10 @@ async def test_a_segment_that_values_use_stays(admin: Caller):
     assert (refused.status, refused.body["error"]) == (400, "VALIDATION_ERROR")
 
 
-async def test_a_segment_of_another_workspace_does_not_hold_ours(admin: Caller, other_world: World):
-    other = other_world.admin
+async def test_a_segment_of_another_workspace_does_not_hold_ours(
+    admin: Caller, other_workspace: RecordsWorkspace
+):
+    other = other_workspace.admin
     for caller in (admin, other):
         await products(caller)
     (await other.post("/records", named("Skjorte", language="da"))).ok()
@@ -222,16 +222,18 @@ async def test_the_matrix_is_bounded(admin: Caller):
     )
 
 
-async def test_the_matrix_needs_only_the_right_to_read(world: World, other_world: World):
-    admin = world.admin
+async def test_the_matrix_needs_only_the_right_to_read(
+    workspace: RecordsWorkspace, other_workspace: RecordsWorkspace
+):
+    admin = workspace.admin
     (await admin.post("/dimensions", dimension("language", "en"))).ok()
     body = {"dimensionIds": ["dim-language"]}
-    reader = world.api_key("read")
+    reader = workspace.api_key("read")
     assert (await reader.post("/dimensions/scope-matrix", body)).told == (
         200,
         [{"dim-language": "seg-en"}],
     )
-    other = other_world.admin
+    other = other_workspace.admin
     assert (await other.post("/dimensions/scope-matrix", body)).told == error(
         404, "NOT_FOUND", "Dimension 'dim-language' not found"
     )

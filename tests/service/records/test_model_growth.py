@@ -21,10 +21,9 @@ from records_service.workflow_copies import store as lifecycles
 from shared.database import Conn
 from shared.identity import Flag
 from tests.kit.eventually import eventually
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
-from tests.service.records.model_world import World, admin, other_world, running, schema, world
-
-__all__ = ["admin", "other_world", "running", "world"]
+from tests.kit.workspace import schema_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,9 +81,11 @@ class Costed:
         await self._cost(query, *arguments)
 
 
-async def store_records(world: World, schema_id: str, count: int, values: str = "{}") -> None:
+async def store_records(
+    workspace: RecordsWorkspace, schema_id: str, count: int, values: str = "{}"
+) -> None:
     """Many records at once, under ids that begin with their schema's."""
-    await world.database.execute(
+    await workspace.database.execute(
         """
         INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
                              created_at, updated_at, created_by, updated_by)
@@ -92,25 +93,27 @@ async def store_records(world: World, schema_id: str, count: int, values: str = 
                now() - interval '1 hour' + n * interval '1 ms', now(), 'user-x', 'user-x'
           FROM generate_series(1, $3::bigint) AS n
         """,
-        world.workspace,
+        workspace.id,
         schema_id,
         count,
         values,
     )
 
 
-async def furnish(world: World) -> None:
+async def furnish(workspace: RecordsWorkspace) -> None:
     """`rare` is in a schema with a few records, `color` in one with very many."""
-    (await world.admin.post("/dimensions", DIMENSION)).ok()
-    (await world.admin.post("/option-lists", OPTIONS)).ok()
-    await world.attribute("color")
-    await world.attribute("unset")
-    await world.attribute("rare", "option", optionListId="ol-colors", dimensionIds=["dim-market"])
-    await world.schema("small", ["rare"])
-    await world.schema("big", ["color", "unset"])
+    (await workspace.admin.post("/dimensions", DIMENSION)).ok()
+    (await workspace.admin.post("/option-lists", OPTIONS)).ok()
+    await workspace.attribute("color")
+    await workspace.attribute("unset")
+    await workspace.attribute(
+        "rare", "option", optionListId="ol-colors", dimensionIds=["dim-market"]
+    )
+    await workspace.schema("small", ["rare"])
+    await workspace.schema("big", ["color", "unset"])
     entries = json.dumps({"attr-color": [{"scope": {}, "value": "x" * 1_000}]})
-    await store_records(world, "schema-big", MANY, entries)
-    await store_records(world, "schema-small", 3)
+    await store_records(workspace, "schema-big", MANY, entries)
+    await store_records(workspace, "schema-small", 3)
 
 
 Check = Callable[[Any, str], Awaitable[Any]]
@@ -138,16 +141,16 @@ CHECKS: dict[str, Check] = {
 
 @pytest.mark.parametrize("of", CHECKS)
 async def test_no_check_reads_the_records_of_other_schemas_or_workspaces(
-    world: World, other_world: World, of: str
+    workspace: RecordsWorkspace, other_workspace: RecordsWorkspace, of: str
 ):
-    for one in (world, other_world):
+    for one in (workspace, other_workspace):
         await furnish(one)
-    await world.database.execute("VACUUM ANALYZE records, schemas, attributes, lost_attributes")
+    await workspace.database.execute("VACUUM ANALYZE records, schemas, attributes, lost_attributes")
     size = "SELECT pg_relation_size('records') / current_setting('block_size')::int"
-    assert await world.database.fetchval(size) > 5 * PAGES_MAX
-    async with world.database.acquire() as conn:
+    assert await workspace.database.fetchval(size) > 5 * PAGES_MAX
+    async with workspace.database.acquire() as conn:
         costed = Costed(conn)
-        await CHECKS[of](costed, world.workspace)
+        await CHECKS[of](costed, workspace.id)
     assert costed.pages < PAGES_MAX
 
 
@@ -157,78 +160,80 @@ NUMBER = {"id": "attr-cost", "alias": "cost", "name": "Cost", "type": "number"}
 HELD = error(409, "CONFLICT", "Field 'type' of attribute 'cost' cannot change while values exist")
 
 
-async def test_under_the_lock_only_what_has_changed_is_searched(world: World):
-    await furnish(world)
-    await world.database.execute("VACUUM ANALYZE records, audit")
-    async with world.database.acquire() as conn:
+async def test_under_the_lock_only_what_has_changed_is_searched(workspace: RecordsWorkspace):
+    await furnish(workspace)
+    await workspace.database.execute("VACUUM ANALYZE records, audit")
+    async with workspace.database.acquire() as conn:
         searcher = Searcher()
-        assert not await attributes.has_values(conn, world.workspace, "attr-unset", searcher)
-        (await world.record("big", unset="12")).ok()
-        (await world.record("small")).ok()
+        assert not await attributes.has_values(conn, workspace.id, "attr-unset", searcher)
+        (await workspace.post_record("big", unset="12")).ok()
+        (await workspace.post_record("small")).ok()
         costed: Any = Costed(conn)
-        assert await attributes.has_values(costed, world.workspace, "attr-unset", searcher)
+        assert await attributes.has_values(costed, workspace.id, "attr-unset", searcher)
         assert costed.pages < PAGES_MAX
 
 
 @pytest.mark.parametrize("changed_max", [10_000, 0])
 async def test_what_is_written_after_the_search_is_found_under_the_lock(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch, changed_max: int
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch, changed_max: int
 ):
     monkeypatch.setattr(searching, "CHANGED_MAX", changed_max)
-    await two_of(world)
-    (await world.record("x", name="Parka")).ok()
+    await two_of(workspace)
+    (await workspace.post_record("x", name="Parka")).ok()
     take_lock = commands.take_lock
 
     async def late(conn: Conn, workspace_id: str) -> commands.ModelSize:
-        (await world.record("x", cost="12")).ok()
+        (await workspace.post_record("x", cost="12")).ok()
         return await take_lock(conn, workspace_id)
 
     monkeypatch.setattr(commands, "take_lock", late)
     assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
 
 
-async def test_what_was_still_being_written_when_the_search_began_is_found(world: World):
-    await two_of(world)
-    (await world.record("x", name="Parka")).ok()
+async def test_what_was_still_being_written_when_the_search_began_is_found(
+    workspace: RecordsWorkspace,
+):
+    await two_of(workspace)
+    (await workspace.post_record("x", name="Parka")).ok()
     searcher = Searcher()
-    async with world.database.acquire() as writing, world.database.acquire() as asking:
+    async with workspace.database.acquire() as writing, workspace.database.acquire() as asking:
         async with writing.transaction():
             await writing.fetch(
-                "SELECT FROM models WHERE workspace_id = $1 FOR SHARE", world.workspace
+                "SELECT FROM models WHERE workspace_id = $1 FOR SHARE", workspace.id
             )
             asked = asyncio.create_task(
-                attributes.has_values(asking, world.workspace, "attr-cost", searcher)
+                attributes.has_values(asking, workspace.id, "attr-cost", searcher)
             )
-            await eventually(world.records.waits_for_a_lock)
+            await eventually(workspace.records.waits_for_a_lock)
             await writing.execute(
                 """UPDATE records SET values = '{"attr-cost": []}' WHERE workspace_id = $1""",
-                world.workspace,
+                workspace.id,
             )
         assert await asked
 
 
-async def test_another_question_under_the_lock_is_asked_of_all_records(world: World):
-    await two_of(world)
-    await world.schema("y", ["name"])
-    (await world.record("x", name="Parka")).ok()
-    await store_records(world, "schema-y", 1, '{"attr-cost": []}')
-    async with world.database.acquire() as conn:
+async def test_another_question_under_the_lock_is_asked_of_all_records(workspace: RecordsWorkspace):
+    await two_of(workspace)
+    await workspace.schema("y", ["name"])
+    (await workspace.post_record("x", name="Parka")).ok()
+    await store_records(workspace, "schema-y", 1, '{"attr-cost": []}')
+    async with workspace.database.acquire() as conn:
         searcher = Searcher()
-        assert not await attributes.has_values(conn, world.workspace, "attr-cost", searcher)
-        (await world.admin.put("/schemas/schema-y", schema("y", ["name", "cost"]))).ok()
+        assert not await attributes.has_values(conn, workspace.id, "attr-cost", searcher)
+        (await workspace.admin.put("/schemas/schema-y", schema_body("y", ["name", "cost"]))).ok()
         async with conn.transaction():
-            assert await attributes.has_values(conn, world.workspace, "attr-cost", searcher)
+            assert await attributes.has_values(conn, workspace.id, "attr-cost", searcher)
 
 
 async def test_a_search_before_the_lock_keeps_no_writer_waiting(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    await two_of(world)
-    (await world.record("x", name="Parka")).ok()
+    await two_of(workspace)
+    (await workspace.post_record("x", name="Parka")).ok()
     search_some = parts.search_some
 
     async def slow(conn: Conn, *arguments: Any, **more: Any) -> Any:
-        (await world.record("x", name="Parka")).ok()
+        (await workspace.post_record("x", name="Parka")).ok()
         return await search_some(conn, *arguments, **more)
 
     monkeypatch.setattr(parts, "search_some", slow)
@@ -239,27 +244,27 @@ async def test_a_search_before_the_lock_keeps_no_writer_waiting(
 # Values that records hold of what their schema has lost.
 
 
-async def remembered(world: World) -> list[tuple[str, str]]:
-    rows = await world.fetch(
+async def remembered(workspace: RecordsWorkspace) -> list[tuple[str, str]]:
+    rows = await workspace.fetch(
         """SELECT schema_id, attribute_id FROM lost_attributes
             WHERE workspace_id = $1 ORDER BY 1, 2"""
     )
     return [(row["schema_id"], row["attribute_id"]) for row in rows]
 
 
-async def two_of(world: World) -> None:
+async def two_of(workspace: RecordsWorkspace) -> None:
     for alias in ("name", "cost"):
-        await world.attribute(alias)
-    await world.schema("x", ["name", "cost"])
+        await workspace.attribute(alias)
+    await workspace.schema("x", ["name", "cost"])
 
 
-async def lose_cost(world: World) -> None:
-    (await world.admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+async def lose_cost(workspace: RecordsWorkspace) -> None:
+    (await workspace.admin.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
 
 
-async def blind(world: World) -> Caller:
+async def blind(workspace: RecordsWorkspace) -> Caller:
     words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
-    return await world.role(words, Flag.MANAGE_SCHEMAS)
+    return await workspace.user_with_role(words, Flag.MANAGE_SCHEMAS)
 
 
 PROBE = {
@@ -271,83 +276,89 @@ PROBE = {
 }
 
 
-async def test_a_schema_that_loses_an_attribute_without_values_is_not_remembered(world: World):
-    await two_of(world)
-    (await world.record("x", name="Parka")).ok()
-    await lose_cost(world)
-    assert await remembered(world) == []
-    (await (await blind(world)).post("/attributes", PROBE)).ok()
+async def test_a_schema_that_loses_an_attribute_without_values_is_not_remembered(
+    workspace: RecordsWorkspace,
+):
+    await two_of(workspace)
+    (await workspace.post_record("x", name="Parka")).ok()
+    await lose_cost(workspace)
+    assert await remembered(workspace) == []
+    (await (await blind(workspace)).post("/attributes", PROBE)).ok()
 
 
-async def test_a_schema_with_many_records_is_assumed_to_have_values(world: World):
-    await two_of(world)
-    await store_records(world, "schema-x", RECORDS_LOOKED_AT + 1)
-    await lose_cost(world)
-    assert await remembered(world) == [("schema-x", "attr-cost")]
-    manager = await blind(world)
+async def test_a_schema_with_many_records_is_assumed_to_have_values(workspace: RecordsWorkspace):
+    await two_of(workspace)
+    await store_records(workspace, "schema-x", RECORDS_LOOKED_AT + 1)
+    await lose_cost(workspace)
+    assert await remembered(workspace) == [("schema-x", "attr-cost")]
+    manager = await blind(workspace)
     assert (await manager.post("/attributes", PROBE)).status == 403
-    await world.database.execute("DELETE FROM records WHERE workspace_id = $1", world.workspace)
+    await workspace.database.execute("DELETE FROM records WHERE workspace_id = $1", workspace.id)
     (await manager.post("/attributes", PROBE)).ok()
 
 
-async def test_what_a_schema_has_again_is_not_lost(world: World, admin: Caller):
-    await two_of(world)
-    (await world.record("x", cost="12")).ok()
-    await lose_cost(world)
-    await lose_cost(world)
-    assert await remembered(world) == [("schema-x", "attr-cost")]
-    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"]))).ok()
-    assert await remembered(world) == []
+async def test_what_a_schema_has_again_is_not_lost(workspace: RecordsWorkspace, admin: Caller):
+    await two_of(workspace)
+    (await workspace.post_record("x", cost="12")).ok()
+    await lose_cost(workspace)
+    await lose_cost(workspace)
+    assert await remembered(workspace) == [("schema-x", "attr-cost")]
+    (await admin.put("/schemas/schema-x", schema_body("x", ["name", "cost"]))).ok()
+    assert await remembered(workspace) == []
 
 
-async def test_a_deleted_attribute_takes_along_what_records_hold_of_it(world: World, admin: Caller):
-    await two_of(world)
-    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
-    await lose_cost(world)
+async def test_a_deleted_attribute_takes_along_what_records_hold_of_it(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await two_of(workspace)
+    record = (await workspace.post_record("x", name="Parka", cost="12")).ok()["id"]
+    await lose_cost(workspace)
     assert (await admin.delete("/attributes/attr-cost")).status == 204
-    assert await remembered(world) == []
-    rows = await world.fetch("SELECT id, values FROM records WHERE workspace_id = $1")
+    assert await remembered(workspace) == []
+    rows = await workspace.fetch("SELECT id, values FROM records WHERE workspace_id = $1")
     assert [(row["id"], set(row["values"])) for row in rows] == [(record, {"attr-name"})]
 
 
-async def test_a_deleted_schema_has_lost_nothing(world: World, admin: Caller):
-    await two_of(world)
-    record = (await world.record("x", cost="12")).ok()["id"]
-    await lose_cost(world)
+async def test_a_deleted_schema_has_lost_nothing(workspace: RecordsWorkspace, admin: Caller):
+    await two_of(workspace)
+    record = (await workspace.post_record("x", cost="12")).ok()["id"]
+    await lose_cost(workspace)
     assert (await admin.delete(f"/records/{record}")).status == 204
     assert (await admin.delete("/schemas/schema-x")).status == 204
-    assert await remembered(world) == []
+    assert await remembered(workspace) == []
 
 
-async def test_what_a_schema_has_lost_stands_against_another_type(world: World, admin: Caller):
-    await two_of(world)
-    (await world.record("x", cost="12")).ok()
-    await lose_cost(world)
+async def test_what_a_schema_has_lost_stands_against_another_type(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await two_of(workspace)
+    (await workspace.post_record("x", cost="12")).ok()
+    await lose_cost(workspace)
     assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
 
 
 async def test_what_is_found_late_is_found(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(searching, "SEARCHED_AT_ONCE", 2)
-    await two_of(world)
-    await world.attribute("note")
-    await world.schema("y", ["note", "cost"])
+    await two_of(workspace)
+    await workspace.attribute("note")
+    await workspace.schema("y", ["note", "cost"])
     for _ in range(4):
         for alias, attribute in (("x", "name"), ("y", "note")):
-            (await world.record(alias, **{attribute: "Parka"})).ok()
-    (await world.record("y", cost="12")).ok()
+            (await workspace.post_record(alias, **{attribute: "Parka"})).ok()
+    (await workspace.post_record("y", cost="12")).ok()
     assert (await admin.put("/attributes/attr-cost", NUMBER)).status == 409
 
 
 async def test_too_many_records_to_search_in_time_are_told_so(
-    world: World, admin: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(searching, "SEARCHED_AT_ONCE", 1)
     monkeypatch.setattr(searching, "SEARCHING_S_MAX", 0)
-    await two_of(world)
+    await two_of(workspace)
     for _ in range(2):
-        (await world.record("x", name="Parka")).ok()
+        (await workspace.post_record("x", name="Parka")).ok()
     answer = await admin.put("/attributes/attr-cost", NUMBER)
     assert answer.told == error(
         504,

@@ -8,18 +8,17 @@ import pytest
 
 from records_service.option_lists import store as option_lists
 from shared.database import listing
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
+from tests.kit.workspace import schema_body
 from tests.service.conftest import Rendered
-from tests.service.records.model_world import World, admin, other_world, running, schema, world
-
-__all__ = ["admin", "other_world", "running", "world"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATHS = ("/dimensions", "/option-lists", "/attributes", "/schemas")
 
 
-async def furnish(world: World, admin: Caller, count: int) -> None:
+async def furnish(workspace: RecordsWorkspace, admin: Caller, count: int) -> None:
     for n in range(count):
         segments = [{"id": "seg-a", "alias": "a", "name": "A", "isDefault": True}]
         dimension = {"id": f"dim-{n}", "alias": f"d{n}", "name": "D", "segments": segments}
@@ -27,8 +26,8 @@ async def furnish(world: World, admin: Caller, count: int) -> None:
         values = [{"id": f"val-{v}", "alias": f"v{v}", "label": "V" * 50} for v in range(4)]
         options = {"id": f"ol-{n}", "alias": f"o{n}", "name": "O", "values": values}
         (await admin.post("/option-lists", options)).ok()
-        await world.attribute(f"a{n}", description="x" * 200)
-        (await admin.post("/schemas", schema(f"s{n}", [f"a{n}"]))).ok()
+        await workspace.attribute(f"a{n}", description="x" * 200)
+        (await admin.post("/schemas", schema_body(f"s{n}", [f"a{n}"]))).ok()
 
 
 async def test_a_workspace_without_a_model_has_empty_lists(admin: Caller):
@@ -39,13 +38,17 @@ async def test_a_workspace_without_a_model_has_empty_lists(admin: Caller):
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 7, 100])
 async def test_a_list_that_is_read_in_pieces_is_whole_and_in_order(
-    world: World, admin: Caller, other_world: World, monkeypatch: pytest.MonkeyPatch, rows: int
+    workspace: RecordsWorkspace,
+    admin: Caller,
+    other_workspace: RecordsWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
 ):
-    await furnish(world, admin, 7)
-    await furnish(other_world, other_world.admin, 1)
+    await furnish(workspace, admin, 7)
+    await furnish(other_workspace, other_workspace.admin, 1)
     # Attributes that are written in one transaction are of one moment.
-    await world.database.execute(
-        "UPDATE attributes SET created_at = '2026-01-01' WHERE workspace_id = $1", world.workspace
+    await workspace.database.execute(
+        "UPDATE attributes SET created_at = '2026-01-01' WHERE workspace_id = $1", workspace.id
     )
     monkeypatch.setattr(listing, "PIECE_ROWS", rows)
     monkeypatch.setattr(option_lists, "PIECE_ROWS", rows)
@@ -57,9 +60,9 @@ async def test_a_list_that_is_read_in_pieces_is_whole_and_in_order(
 
 
 async def test_a_large_list_is_rendered_in_bounded_pieces_beside_the_event_loop(
-    world: World, admin: Caller, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, admin: Caller, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
 ):
-    await furnish(world, admin, 6)
+    await furnish(workspace, admin, 6)
     expected = {path: (await admin.get(path)).ok() for path in PATHS}
     monkeypatch.setattr(listing, "BUFFERED_BYTES_MAX", 1_000)
     monkeypatch.setattr(listing, "PIECE_BYTES", 300)
@@ -75,8 +78,8 @@ async def test_a_large_list_is_rendered_in_bounded_pieces_beside_the_event_loop(
     assert threading.get_ident() not in rendered.threads
 
 
-async def test_a_list_of_usual_size_tells_its_length(world: World, admin: Caller):
-    await furnish(world, admin, 1)
+async def test_a_list_of_usual_size_tells_its_length(workspace: RecordsWorkspace, admin: Caller):
+    await furnish(workspace, admin, 1)
     for path in PATHS:
         answer = await admin.get(path)
         assert int(answer.headers["Content-Length"]) > 0

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
-from tests.service.records.model_world import World, admin, other_world, running, schema, world
-
-__all__ = ["admin", "other_world", "running", "world"]
+from tests.kit.workspace import schema_body
 
 COLORS = "/option-lists/ol-colors"
 
@@ -33,12 +32,12 @@ def shown(word: str, place: float, **more: Any) -> dict[str, Any]:
     return {**value(word), "sortOrder": place, "color": None, "parentId": None, **more}
 
 
-async def clothes(world: World) -> None:
+async def clothes(workspace: RecordsWorkspace) -> None:
     """Products with a colour, several colours, and a trim that has a colour."""
-    (await world.admin.post("/option-lists", colors("red", "blue", "green"))).ok()
-    await world.attribute("color", "option", optionListId="ol-colors")
-    await world.attribute("palette", "option", optionListId="ol-colors", multiple=True)
-    await world.attribute(
+    (await workspace.admin.post("/option-lists", colors("red", "blue", "green"))).ok()
+    await workspace.attribute("color", "option", optionListId="ol-colors")
+    await workspace.attribute("palette", "option", optionListId="ol-colors", multiple=True)
+    await workspace.attribute(
         "trim",
         "complex",
         attributes=[
@@ -46,7 +45,7 @@ async def clothes(world: World) -> None:
             {"alias": "note", "type": "text"},
         ],
     )
-    await world.schema("shirt", ["color", "palette", "trim"])
+    await workspace.schema("shirt", ["color", "palette", "trim"])
 
 
 async def test_values_are_answered_in_their_order(admin: Caller):
@@ -96,8 +95,8 @@ async def test_values_that_are_none_are_refused(
     assert (await admin.get(COLORS)).ok()["values"] == []
 
 
-async def test_a_value_is_added_at_the_end(world: World):
-    admin = world.admin
+async def test_a_value_is_added_at_the_end(workspace: RecordsWorkspace):
+    admin = workspace.admin
     (await admin.post("/option-lists", colors("red", "blue"))).ok()
     added = await admin.post(f"{COLORS}/values", {"alias": "green", "label": "Green"})
     assert (added.status, added.headers["ETag"]) == (201, '"2"')
@@ -107,7 +106,7 @@ async def test_a_value_is_added_at_the_end(world: World):
     assert second == shown("black", 0.5)
     listed = (await admin.get(COLORS)).ok()["values"]
     assert [one["alias"] for one in listed] == ["red", "black", "blue", "green"]
-    assert [event.version for event in await world.staged()] == [1, 2, 3]
+    assert [event.version for event in await workspace.staged()] == [1, 2, 3]
 
 
 async def test_a_value_with_a_taken_name_is_a_conflict(admin: Caller):
@@ -165,10 +164,10 @@ async def test_a_value_is_changed_only_in_the_version_that_is_named(admin: Calle
     assert (await admin.delete(f"{COLORS}/values/val-red", headers=new)).status == 204
 
 
-async def test_values_need_the_flag_and_the_permission(world: World):
-    (await world.admin.post("/option-lists", colors("red"))).ok()
+async def test_values_need_the_flag_and_the_permission(workspace: RecordsWorkspace):
+    (await workspace.admin.post("/option-lists", colors("red"))).ok()
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
-    for caller in (world.user(), world.api_key("read", "update-data", "delete-data")):
+    for caller in (workspace.user(), workspace.api_key("read", "update-data", "delete-data")):
         assert (await caller.post(f"{COLORS}/values", value("blue"))).told == denied
         assert (await caller.put(f"{COLORS}/values/val-red", value("red"))).told == denied
         assert (await caller.delete(f"{COLORS}/values/val-red")).told == denied
@@ -239,13 +238,13 @@ async def test_children_go_with_their_parent(admin: Caller):
     assert (await admin.get(COLORS)).ok()["values"] == [shown("shoes", 3)]
 
 
-async def test_a_value_stays_while_a_child_is_in_use(world: World):
-    admin = world.admin
+async def test_a_value_stays_while_a_child_is_in_use(workspace: RecordsWorkspace):
+    admin = workspace.admin
     tree = colors(hierarchical=True, values=[value("red"), value("pink", parentId="val-red")])
     (await admin.post("/option-lists", tree)).ok()
-    await world.attribute("color", "option", optionListId="ol-colors")
-    await world.schema("shirt", ["color"])
-    (await world.record("shirt", color="pink")).ok()
+    await workspace.attribute("color", "option", optionListId="ol-colors")
+    await workspace.schema("shirt", ["color"])
+    (await workspace.post_record("shirt", color="pink")).ok()
     in_use = error(409, "CONFLICT", "Option value 'val-pink' is in use and cannot be deleted")
     assert (await admin.delete(f"{COLORS}/values/val-red")).told == in_use
     assert len((await admin.get(COLORS)).ok()["values"]) == 2
@@ -254,10 +253,10 @@ async def test_a_value_stays_while_a_child_is_in_use(world: World):
 @pytest.mark.parametrize(
     "values", [{"color": "val-red"}, {"palette": ["blue", "red"]}, {"trim": {"color": "red"}}]
 )
-async def test_a_value_that_a_record_has_stays(world: World, values: dict[str, Any]):
-    admin = world.admin
-    await clothes(world)
-    record = (await world.record("shirt", **values)).ok()
+async def test_a_value_that_a_record_has_stays(workspace: RecordsWorkspace, values: dict[str, Any]):
+    admin = workspace.admin
+    await clothes(workspace)
+    record = (await workspace.post_record("shirt", **values)).ok()
     in_use = error(409, "CONFLICT", "Option value 'val-red' is in use and cannot be deleted")
     assert (await admin.delete(f"{COLORS}/values/val-red")).told == in_use
     assert (await admin.put(COLORS, colors("green", "blue"))).told == in_use
@@ -278,17 +277,17 @@ async def test_a_value_that_a_record_has_stays(world: World, values: dict[str, A
     ],
 )
 async def test_a_value_that_a_guard_names_stays(
-    world: World, kind: str, more: dict[str, Any], compared: Any
+    workspace: RecordsWorkspace, kind: str, more: dict[str, Any], compared: Any
 ):
-    admin = world.admin
+    admin = workspace.admin
     (await admin.post("/option-lists", colors("red", "blue"))).ok()
-    await world.attribute("on", kind, **more)
-    await world.attribute("other")
+    await workspace.attribute("on", kind, **more)
+    await workspace.attribute("other")
     guards = [
         {"attributeId": "on", "operator": "in", "value": [compared]},
         {"attributeId": "other", "operator": "equals", "value": "val-red"},
     ]
-    await world.attribute("sku", guards=guards)
+    await workspace.attribute("sku", guards=guards)
     refused = error(
         409,
         "CONFLICT",
@@ -303,30 +302,32 @@ async def test_a_value_that_a_guard_names_stays(
     (await admin.delete("/option-lists/ol-colors/values/val-blue")).ok()
 
 
-async def test_a_text_that_reads_like_a_value_does_not_hold_it(world: World):
-    await clothes(world)
-    (await world.record("shirt", trim={"note": "val-red"})).ok()
-    assert (await world.admin.delete(f"{COLORS}/values/val-red")).status == 204
+async def test_a_text_that_reads_like_a_value_does_not_hold_it(workspace: RecordsWorkspace):
+    await clothes(workspace)
+    (await workspace.post_record("shirt", trim={"note": "val-red"})).ok()
+    assert (await workspace.admin.delete(f"{COLORS}/values/val-red")).status == 204
 
 
-async def test_a_list_in_another_workspace_is_another_list(world: World, other_world: World):
-    await clothes(world)
-    await clothes(other_world)
-    (await other_world.record("shirt", color="red")).ok()
-    assert (await world.admin.delete(f"{COLORS}/values/val-red")).status == 204
-    assert len((await other_world.admin.get(COLORS)).ok()["values"]) == 3
+async def test_a_list_in_another_workspace_is_another_list(
+    workspace: RecordsWorkspace, other_workspace: RecordsWorkspace
+):
+    await clothes(workspace)
+    await clothes(other_workspace)
+    (await other_workspace.post_record("shirt", color="red")).ok()
+    assert (await workspace.admin.delete(f"{COLORS}/values/val-red")).status == 204
+    assert len((await other_workspace.admin.get(COLORS)).ok()["values"]) == 3
 
 
-async def test_a_list_that_an_attribute_chooses_from_stays(world: World):
-    admin = world.admin
-    await clothes(world)
-    (await admin.put("/schemas/schema-shirt", schema("shirt", []))).ok()
+async def test_a_list_that_an_attribute_chooses_from_stays(workspace: RecordsWorkspace):
+    admin = workspace.admin
+    await clothes(workspace)
+    (await admin.put("/schemas/schema-shirt", schema_body("shirt", []))).ok()
     in_use = error(409, "CONFLICT", "Option list 'ol-colors' is in use and cannot be deleted")
     for alias in ("color", "palette", "trim"):
         assert (await admin.delete(COLORS)).told == in_use
         (await admin.delete(f"/attributes/attr-{alias}")).ok()
     assert (await admin.delete(COLORS)).status == 204
-    assert await world.fetch("SELECT id FROM option_values WHERE workspace_id = $1") == []
+    assert await workspace.fetch("SELECT id FROM option_values WHERE workspace_id = $1") == []
 
 
 async def test_a_whole_list_is_exchanged(admin: Caller):
@@ -347,11 +348,11 @@ async def test_a_whole_list_is_exchanged(admin: Caller):
     assert (await admin.get(COLORS)).ok() == answer
 
 
-async def test_values_sent_without_ids_keep_theirs(world: World):
-    await clothes(world)
-    (await world.record("shirt", color="red")).ok()
+async def test_values_sent_without_ids_keep_theirs(workspace: RecordsWorkspace):
+    await clothes(workspace)
+    (await workspace.post_record("shirt", color="red")).ok()
     values = [{"alias": alias, "label": alias} for alias in ("blue", "red")]
-    answer = (await world.admin.put(COLORS, colors(values=values))).ok()
+    answer = (await workspace.admin.put(COLORS, colors(values=values))).ok()
     assert [one["id"] for one in answer["values"]] == ["val-blue", "val-red"]
 
 
@@ -366,13 +367,13 @@ async def test_values_added_at_once_all_arrive(admin: Caller):
     assert places == list(range(22))
 
 
-async def test_a_value_goes_or_its_first_record_comes_but_never_both(world: World):
-    admin = world.admin
-    await clothes(world)
+async def test_a_value_goes_or_its_first_record_comes_but_never_both(workspace: RecordsWorkspace):
+    admin = workspace.admin
+    await clothes(workspace)
     for _ in range(5):
         removed, *written = await asyncio.gather(
             admin.delete(f"{COLORS}/values/val-red"),
-            *(world.record("shirt", color="red") for _ in range(6)),
+            *(workspace.post_record("shirt", color="red") for _ in range(6)),
         )
         statuses = {answer.status for answer in written}
         assert (removed.status, statuses) in [(204, {400}), (409, {201})]

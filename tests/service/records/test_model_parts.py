@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from shared.identity import Flag
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
-from tests.service.records.model_world import World, admin, other_world, running, world
-
-__all__ = ["admin", "other_world", "running", "world"]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -217,7 +215,7 @@ async def test_a_deleted_part_is_gone_and_its_names_are_free(admin: Caller, kind
 
 
 async def test_a_part_made_again_under_an_old_id_has_a_version_that_id_never_had(
-    world: World, admin: Caller, kind: Kind
+    workspace: RecordsWorkspace, admin: Caller, kind: Kind
 ):
     path, body = f"{kind.path}/{kind.prefix}-1", kind.named("first", id=f"{kind.prefix}-1")
     (await admin.post(kind.path, body)).ok()
@@ -225,17 +223,19 @@ async def test_a_part_made_again_under_an_old_id_has_a_version_that_id_never_had
         (await admin.put(path, body)).ok()
     (await admin.delete(path)).ok()
     again = await admin.post(kind.path, body)
-    versions = [event.version for event in await world.staged() if event.subject.endswith("-1")]
+    versions = [event.version for event in await workspace.staged() if event.subject.endswith("-1")]
     assert versions == sorted(set(versions))
     old = {"If-Match": ", ".join(f'"{version}"' for version in versions[:-1])}
     assert (await admin.put(path, body, headers=old)).status == 412
     assert again.headers["ETag"] == f'"{versions[-1]}"'
 
 
-async def test_another_workspace_sees_nothing_of_it(admin: Caller, other_world: World, kind: Kind):
+async def test_another_workspace_sees_nothing_of_it(
+    admin: Caller, other_workspace: RecordsWorkspace, kind: Kind
+):
     body = kind.named("first", id=f"{kind.prefix}-1")
     (await admin.post(kind.path, body)).ok()
-    stranger = other_world.admin
+    stranger = other_workspace.admin
     path = f"{kind.path}/{kind.prefix}-1"
     missing = error(404, "NOT_FOUND", f"{kind.title} '{kind.prefix}-1' not found")
     assert (await stranger.get(kind.path)).told == (200, [])
@@ -248,48 +248,50 @@ async def test_another_workspace_sees_nothing_of_it(admin: Caller, other_world: 
 
 
 async def test_a_role_needs_the_flag_to_change_and_none_to_read(
-    world: World, admin: Caller, kind: Kind
+    workspace: RecordsWorkspace, admin: Caller, kind: Kind
 ):
     created = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
     path = f"{kind.path}/{kind.prefix}-1"
-    others = world.user(*(set(Flag) - {kind.flag}))
+    others = workspace.user(*(set(Flag) - {kind.flag}))
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
     assert (await others.get(kind.path)).ok() == [created]
     assert (await others.get(path)).ok() == created
     assert (await others.post(kind.path, kind.named("second"))).told == denied
     assert (await others.put(path, created)).told == denied
     assert (await others.delete(path)).told == denied
-    manager = await world.role({}, kind.flag)
+    manager = await workspace.user_with_role({}, kind.flag)
     assert (await manager.put(path, created)).status == 200
     assert (await manager.delete(path)).status == 204
     assert (await manager.post(kind.path, kind.named("first"))).status == 201
 
 
-async def test_an_api_key_needs_the_permission_and_no_flag(world: World, admin: Caller, kind: Kind):
+async def test_an_api_key_needs_the_permission_and_no_flag(
+    workspace: RecordsWorkspace, admin: Caller, kind: Kind
+):
     path = f"{kind.path}/{kind.prefix}-1"
     body = kind.named("first", id=f"{kind.prefix}-1")
 
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
-    data = world.api_key("read", "update-data", "delete-data", "delete-model")
+    data = workspace.api_key("read", "update-data", "delete-data", "delete-model")
     assert (await data.post(kind.path, body)).told == denied
-    assert (await world.api_key("update-model").post(kind.path, body)).status == 201
+    assert (await workspace.api_key("update-model").post(kind.path, body)).status == 201
     assert (await data.put(path, body)).told == denied
-    assert (await world.api_key("update-model").put(path, body)).status == 200
-    assert (await world.api_key("update-model").get(path)).told == denied
-    assert (await world.api_key("update-model").get(kind.path)).told == denied
-    assert (await world.api_key("read").get(path)).status == 200
-    assert (await world.api_key("read", "update-model").delete(path)).told == denied
-    assert (await world.api_key("delete-model").delete(path)).status == 204
+    assert (await workspace.api_key("update-model").put(path, body)).status == 200
+    assert (await workspace.api_key("update-model").get(path)).told == denied
+    assert (await workspace.api_key("update-model").get(kind.path)).told == denied
+    assert (await workspace.api_key("read").get(path)).status == 200
+    assert (await workspace.api_key("read", "update-model").delete(path)).told == denied
+    assert (await workspace.api_key("delete-model").delete(path)).status == 204
 
 
-async def test_every_change_is_told_once(world: World, admin: Caller, kind: Kind):
+async def test_every_change_is_told_once(workspace: RecordsWorkspace, admin: Caller, kind: Kind):
     path = f"{kind.path}/{kind.prefix}-1"
     created = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
     (await admin.put(path, {**created, "alias": "one"})).ok()
     assert (await admin.post(kind.path, kind.named("one"))).status == 409
     assert (await admin.put(path, {**created, "alias": "a b"})).status == 400
     (await admin.delete(path)).ok()
-    events = await world.staged()
+    events = await workspace.staged()
     assert [(event.type, event.version, event.data["alias"]) for event in events] == [
         (f"{kind.event}.created", 1, "first"),
         (f"{kind.event}.updated", 2, "one"),

@@ -9,10 +9,9 @@ import pytest
 from records_service.model_objects.store import FORMER_ALIASES_MAX
 from records_service.workflow_copies import commands as lifecycles
 from shared.identity import Flag
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
-from tests.service.records.model_world import World, admin, other_world, running, schema, world
-
-__all__ = ["admin", "other_world", "running", "world"]
+from tests.kit.workspace import schema_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,20 +32,20 @@ def everywhere(value: Any) -> list[dict[str, Any]]:
 
 
 async def test_what_is_denied_by_an_alias_stays_denied_under_every_later_one(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     for alias in ("name", "cost"):
-        await world.attribute(alias)
-    await world.schema("x", ["name", "cost"])
-    reader = await world.role({"schema-x": {"*": "read", "cost": "hidden"}})
-    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+        await workspace.attribute(alias)
+    await workspace.schema("x", ["name", "cost"])
+    reader = await workspace.user_with_role({"schema-x": {"*": "read", "cost": "hidden"}})
+    record = (await workspace.post_record("x", name="Parka", cost="12")).ok()["id"]
     for alias in ("price", "cost-2", "cost", "price"):
         await rename(admin, "/attributes/attr-cost", alias)
         assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
     # Another one that takes the alias is denied as well, and neither is given back.
-    await world.attribute("other")
+    await workspace.attribute("other")
     await rename(admin, "/attributes/attr-other", "cost")
-    await admin.put("/schemas/schema-x", schema("x", ["name", "cost", "other"]))
+    await admin.put("/schemas/schema-x", schema_body("x", ["name", "cost", "other"]))
     values = {"cost": everywhere("1")}
     (await admin.put(f"/records/{record}", {"values": values})).ok()
     assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
@@ -56,54 +55,58 @@ async def test_what_is_denied_by_an_alias_stays_denied_under_every_later_one(
         "cost",
     }
     # Named by its id it is as the role says.
-    reader = await world.role({"schema-x": {"*": "read", "attr-cost": "hidden"}})
+    reader = await workspace.user_with_role({"schema-x": {"*": "read", "attr-cost": "hidden"}})
     assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name", "cost"}
 
 
-async def test_what_is_denied_by_the_alias_of_a_schema_stays_denied(world: World, admin: Caller):
+async def test_what_is_denied_by_the_alias_of_a_schema_stays_denied(
+    workspace: RecordsWorkspace, admin: Caller
+):
     for alias in ("name", "cost"):
-        await world.attribute(alias)
-    await world.schema("x", ["name", "cost"])
-    reader = await world.role({"*": {"*": "read"}, "x": {"attr-cost": "hidden"}})
-    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+        await workspace.attribute(alias)
+    await workspace.schema("x", ["name", "cost"])
+    reader = await workspace.user_with_role({"*": {"*": "read"}, "x": {"attr-cost": "hidden"}})
+    record = (await workspace.post_record("x", name="Parka", cost="12")).ok()["id"]
     for alias in ("x", "y", "z"):
         await rename(admin, "/schemas/schema-x", alias)
         assert (await reader.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
 
 
-async def test_an_alias_to_come_gives_nothing(world: World, admin: Caller):
+async def test_an_alias_to_come_gives_nothing(workspace: RecordsWorkspace, admin: Caller):
     for alias in ("name", "cost"):
-        await world.attribute(alias)
-    await world.schema("x", ["name", "cost"])
-    writer = await world.role({"schema-x": {"*": "write", "attr-cost": "hidden", "zz": "write"}})
-    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+        await workspace.attribute(alias)
+    await workspace.schema("x", ["name", "cost"])
+    writer = await workspace.user_with_role(
+        {"schema-x": {"*": "write", "attr-cost": "hidden", "zz": "write"}}
+    )
+    record = (await workspace.post_record("x", name="Parka", cost="12")).ok()["id"]
     await rename(admin, "/attributes/attr-cost", "zz")
     assert (await writer.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
     assert (await writer.patch(f"/records/{record}/values/zz", {"value": "1"})).told == DENIED
 
 
 async def test_the_history_of_an_attribute_that_is_made_again_stays_closed(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     for alias in ("name", "cost"):
-        await world.attribute(alias)
-    await world.schema("x", ["name", "cost"])
-    reader = await world.role({"schema-x": {"*": "read", "cost": "hidden"}})
-    record = (await world.record("x", name="Parka", cost="s3cr3t")).ok()["id"]
-    (await admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+        await workspace.attribute(alias)
+    await workspace.schema("x", ["name", "cost"])
+    reader = await workspace.user_with_role({"schema-x": {"*": "read", "cost": "hidden"}})
+    record = (await workspace.post_record("x", name="Parka", cost="s3cr3t")).ok()["id"]
+    (await admin.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
     assert (await admin.delete("/attributes/attr-cost")).status == 204
     body = {"id": "attr-cost", "alias": "zz", "name": "Cost", "type": "text"}
     (await admin.post("/attributes", body)).ok()
-    (await admin.put("/schemas/schema-x", schema("x", ["name", "cost"]))).ok()
+    (await admin.put("/schemas/schema-x", schema_body("x", ["name", "cost"]))).ok()
     history = (await reader.get(f"/records/{record}/audit")).ok()["items"]
     assert [c["attribute"] for entry in history for c in entry["changes"]] == ["name"]
 
 
 async def test_what_a_state_asks_by_an_alias_is_asked_under_every_later_one(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     for alias in ("name", "cost", "note"):
-        await world.attribute(alias)
+        await workspace.attribute(alias)
     workflow = {
         "id": "wf-w",
         "alias": "w",
@@ -112,16 +115,14 @@ async def test_what_a_state_asks_by_an_alias_is_asked_under_every_later_one(
         "states": [{"id": "state-draft", "name": "Draft", "alias": "draft"}],
         "transitions": [],
     }
-    (await world.workflow_admin.post("/workflows", workflow)).ok()
-    await world.schema("x", ["name", "cost", "note"], workflowId="wf-w")
+    (await workspace.workflow_admin.post("/workflows", workflow)).ok()
+    await workspace.schema("x", ["name", "cost", "note"], workflowId="wf-w")
     lists = {"required": ["name"], "readOnly": ["note"], "hidden": ["cost"]}
     states = [{**workflow["states"][0], **lists}]
-    async with world.database.transaction() as conn:
-        await lifecycles.keep(
-            conn, world.workspace, {**workflow, "states": states, "version": 1_000}
-        )
-    reader = await world.role({"schema-x": {"*": "write"}})
-    record = (await world.record("x", cost="12")).ok()["id"]
+    async with workspace.database.transaction() as conn:
+        await lifecycles.keep(conn, workspace.id, {**workflow, "states": states, "version": 1_000})
+    reader = await workspace.user_with_role({"schema-x": {"*": "write"}})
+    record = (await workspace.post_record("x", cost="12")).ok()["id"]
     for prefix in ("", "one-", "two-"):
         for alias in ("name", "cost", "note"):
             await rename(admin, f"/attributes/attr-{alias}", prefix + alias)
@@ -132,10 +133,10 @@ async def test_what_a_state_asks_by_an_alias_is_asked_under_every_later_one(
         assert note.told == DENIED
 
 
-async def lifecycle_of(world: World, *aliases: str, **lists: list[str]) -> None:
+async def lifecycle_of(workspace: RecordsWorkspace, *aliases: str, **lists: list[str]) -> None:
     """A schema with these attributes, whose records are drafts with these lists."""
     for alias in aliases:
-        await world.attribute(alias)
+        await workspace.attribute(alias)
     states = [
         {"id": "state-draft", "name": "Draft", "alias": "draft", **lists},
         {"id": "state-done", "name": "Done", "alias": "done"},
@@ -148,23 +149,27 @@ async def lifecycle_of(world: World, *aliases: str, **lists: list[str]) -> None:
         "states": states,
         "transitions": [{"fromStateId": "state-draft", "toStateId": "state-done"}],
     }
-    (await world.workflow_admin.post("/workflows", workflow)).ok()
-    await world.schema("x", aliases, workflowId="wf-w")
-    async with world.database.transaction() as conn:
-        await lifecycles.keep(conn, world.workspace, {**workflow, "version": 1_000})
+    (await workspace.workflow_admin.post("/workflows", workflow)).ok()
+    await workspace.schema("x", aliases, workflowId="wf-w")
+    async with workspace.database.transaction() as conn:
+        await lifecycles.keep(conn, workspace.id, {**workflow, "version": 1_000})
 
 
-async def test_a_refusal_says_why_of_what_the_caller_sees(world: World, admin: Caller):
+async def test_a_refusal_says_why_of_what_the_caller_sees(
+    workspace: RecordsWorkspace, admin: Caller
+):
     await lifecycle_of(
-        world,
+        workspace,
         *("name", "note", "cost", "margin", "price"),
         readOnly=["attr-note", "attr-margin"],
         hidden=["attr-cost", "attr-margin"],
     )
-    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    record = (await workspace.post_record("x", name="Parka", cost="12")).ok()["id"]
     asks = {"Accept": "application/problem+json"}
     writer = (
-        await world.role({"schema-x": {"*": "write", "attr-price": "read", "attr-name": "hidden"}})
+        await workspace.user_with_role(
+            {"schema-x": {"*": "write", "attr-price": "read", "attr-name": "hidden"}}
+        )
     ).having(asks)
     reads_note = "Attribute 'note' is read-only in lifecycle state 'draft'"
     why = {
@@ -183,8 +188,8 @@ async def test_a_refusal_says_why_of_what_the_caller_sees(world: World, admin: C
     # Administrators and keys are bound by `readOnly` alone; a key without `read` hears no state.
     for caller, detail in (
         (admin, reads_note),
-        (world.api_key("read", "update-data"), reads_note),
-        (world.api_key("update-data"), "Attribute 'attr-note' may not be written"),
+        (workspace.api_key("read", "update-data"), reads_note),
+        (workspace.api_key("update-data"), "Attribute 'attr-note' may not be written"),
     ):
         path = f"/records/{record}/values/attr-note"
         one = await caller.having(asks).patch(path, {"value": "x"})
@@ -192,11 +197,13 @@ async def test_a_refusal_says_why_of_what_the_caller_sees(world: World, admin: C
         assert one.body["errors"] == [{"pointer": "/value", "detail": detail}]
 
 
-async def test_a_record_without_a_state_is_told_in_plain_words(world: World, admin: Caller):
-    await lifecycle_of(world, "name")
-    record = (await world.record("x", name="Parka")).ok()["id"]
-    await world.database.execute(
-        "UPDATE records SET state_id = NULL WHERE workspace_id = $1", world.workspace
+async def test_a_record_without_a_state_is_told_in_plain_words(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await lifecycle_of(workspace, "name")
+    record = (await workspace.post_record("x", name="Parka")).ok()["id"]
+    await workspace.database.execute(
+        "UPDATE records SET state_id = NULL WHERE workspace_id = $1", workspace.id
     )
     answer = await admin.post(f"/records/{record}/transition", {"toStateId": "done"})
     assert answer.told == error(
@@ -207,14 +214,14 @@ async def test_a_record_without_a_state_is_told_in_plain_words(world: World, adm
     assert (await admin.get(f"/records/{record}/transitions")).told == (200, [])
 
 
-async def test_the_number_of_former_aliases_is_bounded(world: World, admin: Caller):
-    await world.attribute("sku")
-    await world.database.execute(
+async def test_the_number_of_former_aliases_is_bounded(workspace: RecordsWorkspace, admin: Caller):
+    await workspace.attribute("sku")
+    await workspace.database.execute(
         """
         INSERT INTO former_aliases (workspace_id, kind, id, alias)
         SELECT $1, 'attributes', 'attr-sku', 'old-' || n FROM generate_series(1, $2::int) n
         """,
-        world.workspace,
+        workspace.id,
         FORMER_ALIASES_MAX,
     )
     told = (await admin.get("/attributes/attr-sku")).ok()
@@ -227,9 +234,9 @@ async def test_the_number_of_former_aliases_is_bounded(world: World, admin: Call
     (await admin.put("/attributes/attr-sku", {**told, "name": "SKU"})).ok()
 
 
-async def test_too_many_names_are_refused_and_not_cut(world: World):
+async def test_too_many_names_are_refused_and_not_cut(workspace: RecordsWorkspace):
     for field in ("schemas", "attributes"):
-        answer = await world.admin.post("/internal/names", {field: ["x"] * 10_001})
+        answer = await workspace.admin.post("/internal/names", {field: ["x"] * 10_001})
         assert answer.status == 400
         assert field in answer.body["message"] and "10000" in answer.body["message"]
 
@@ -237,13 +244,15 @@ async def test_too_many_names_are_refused_and_not_cut(world: World):
 # What shaping the model would tell of values.
 
 
-async def half_hidden(world: World, *flags: Flag, kind: str = "text", **more: Any) -> Caller:
+async def half_hidden(
+    workspace: RecordsWorkspace, *flags: Flag, kind: str = "text", **more: Any
+) -> Caller:
     """Who shapes the model and may write `name` but must not see `cost`, in a schema of records."""
-    await world.attribute("name")
-    await world.attribute("cost", kind, **more)
-    await world.schema("x", ["name", "cost"])
+    await workspace.attribute("name")
+    await workspace.attribute("cost", kind, **more)
+    await workspace.schema("x", ["name", "cost"])
     words = {"schema-x": {"*": "write", "attr-cost": "hidden"}, "*": {"*": "write"}}
-    return await world.role(words, *(flags or (Flag.MANAGE_SCHEMAS,)))
+    return await workspace.user_with_role(words, *(flags or (Flag.MANAGE_SCHEMAS,)))
 
 
 def guarded(alias: str, on: str) -> dict[str, Any]:
@@ -254,9 +263,9 @@ def guarded(alias: str, on: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["cost", "attr-cost"])
 async def test_a_guard_looks_only_at_what_its_author_may_read(
-    world: World, admin: Caller, name: str
+    workspace: RecordsWorkspace, admin: Caller, name: str
 ):
-    manager = await half_hidden(world)
+    manager = await half_hidden(workspace)
     assert (await manager.post("/attributes", guarded("probe", name))).told == DENIED
     own = (await manager.post("/attributes", {**guarded("probe", name), "guards": []})).ok()
     assert (await manager.put("/attributes/attr-probe", guarded("probe", name))).told == DENIED
@@ -278,49 +287,53 @@ async def test_a_guard_looks_only_at_what_its_author_may_read(
 
 
 async def test_a_guard_does_not_wait_for_values_that_their_schema_has_lost(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    manager = await half_hidden(world)
-    (await world.record("x", name="Parka", cost="12")).ok()
-    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    manager = await half_hidden(workspace)
+    (await workspace.post_record("x", name="Parka", cost="12")).ok()
+    (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
     assert (await manager.post("/attributes", guarded("probe", "cost"))).told == DENIED
     (await manager.post("/attributes", guarded("probe", "name"))).ok()
 
 
 async def test_no_schema_brings_a_guard_to_what_its_author_may_not_read(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     """Made while the attribute was in no schema, or by somebody else."""
-    manager = await half_hidden(world)
+    manager = await half_hidden(workspace)
     (await admin.post("/attributes", guarded("probe", "attr-cost"))).ok()
-    added = schema("x", ["name", "cost", "probe"])
+    added = schema_body("x", ["name", "cost", "probe"])
     assert (await manager.put("/schemas/schema-x", added)).told == DENIED
-    (await manager.put("/schemas/schema-x", schema("x", ["name", "probe"]))).ok()
+    (await manager.put("/schemas/schema-x", schema_body("x", ["name", "probe"]))).ok()
     assert (await manager.put("/schemas/schema-x", added)).told == DENIED
     (await admin.put("/schemas/schema-x", added)).ok()
     (await manager.put("/schemas/schema-x", {**added, "name": "X"})).ok()
     # A schema in which the role may read both is its own affair.
-    (await manager.post("/schemas", schema("y", ["cost", "probe"]))).ok()
+    (await manager.post("/schemas", schema_body("y", ["cost", "probe"]))).ok()
 
 
-async def test_making_values_unique_needs_write_wherever_they_are(world: World, admin: Caller):
-    manager = await half_hidden(world)
+async def test_making_values_unique_needs_write_wherever_they_are(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    manager = await half_hidden(workspace)
     for _ in range(2):
-        (await world.record("x", cost="12")).ok()
+        (await workspace.post_record("x", cost="12")).ok()
     cost = (await admin.get("/attributes/attr-cost")).ok()
     unique = {**cost, "validation": {"unique": True}}
     assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
     # Neither in a schema of one's own, nor out of all schemas.
-    (await manager.post("/schemas", schema("y", ["cost"]))).ok()
+    (await manager.post("/schemas", schema_body("y", ["cost"]))).ok()
     assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
-    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
     assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
     # Who may write everywhere is not told which records, who may read all of them is.
-    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
+    writer = await workspace.user_with_role(
+        {"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer"
+    )
     two = "Attribute 'cost' cannot become unique: two records have the same value"
     refused = error(409, "CONFLICT", two)
     assert (await writer.put("/attributes/attr-cost", unique)).told == refused
-    assert (await world.api_key("update-model").put("/attributes/attr-cost", unique)).told == (
+    assert (await workspace.api_key("update-model").put("/attributes/attr-cost", unique)).told == (
         refused
     )
     named = (await admin.put("/attributes/attr-cost", unique)).body["message"]
@@ -329,19 +342,21 @@ async def test_making_values_unique_needs_write_wherever_they_are(world: World, 
 
 
 async def test_a_unique_attribute_joins_a_schema_only_by_who_may_write_it_everywhere(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    manager = await half_hidden(world, validation={"unique": True})
-    (await world.record("x", cost="12")).ok()
-    for where in (schema("y", ["cost"]), schema("y", ["name", "cost"])):
+    manager = await half_hidden(workspace, validation={"unique": True})
+    (await workspace.post_record("x", cost="12")).ok()
+    for where in (schema_body("y", ["cost"]), schema_body("y", ["name", "cost"])):
         assert (await manager.post("/schemas", where)).told == DENIED
-    (await manager.post("/schemas", schema("y", ["name"]))).ok()
-    assert (await manager.put("/schemas/schema-y", schema("y", ["cost"]))).told == DENIED
+    (await manager.post("/schemas", schema_body("y", ["name"]))).ok()
+    assert (await manager.put("/schemas/schema-y", schema_body("y", ["cost"]))).told == DENIED
     # Also when no schema has it and only records hold its values.
-    (await admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
-    assert (await manager.put("/schemas/schema-y", schema("y", ["cost"]))).told == DENIED
-    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
-    (await writer.put("/schemas/schema-y", schema("y", ["cost"]))).ok()
+    (await admin.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
+    assert (await manager.put("/schemas/schema-y", schema_body("y", ["cost"]))).told == DENIED
+    writer = await workspace.user_with_role(
+        {"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer"
+    )
+    (await writer.put("/schemas/schema-y", schema_body("y", ["cost"]))).ok()
 
 
 @pytest.mark.parametrize(
@@ -353,7 +368,7 @@ async def test_a_unique_attribute_joins_a_schema_only_by_who_may_write_it_everyw
     ],
 )
 async def test_what_depends_on_values_is_not_changed_by_who_may_not_read_them(
-    world: World, admin: Caller, change: dict[str, Any]
+    workspace: RecordsWorkspace, admin: Caller, change: dict[str, Any]
 ):
     language = {
         "id": "dim-language",
@@ -363,15 +378,15 @@ async def test_what_depends_on_values_is_not_changed_by_who_may_not_read_them(
         "segments": [{"id": "seg-en", "alias": "en", "name": "English"}],
     }
     (await admin.post("/dimensions", language)).ok()
-    manager = await half_hidden(world)
+    manager = await half_hidden(workspace)
     cost = (await admin.get("/attributes/attr-cost")).ok()
     for values in ({}, {"cost": "12"}):
-        (await world.record("x", **values)).ok()
+        (await workspace.post_record("x", **values)).ok()
         assert (await manager.put("/attributes/attr-cost", {**cost, **change})).told == DENIED
     (await manager.put("/attributes/attr-cost", {**cost, "name": "Cost"})).ok()
 
 
-async def test_an_option_is_not_felt_for_by_removing_it(world: World, admin: Caller):
+async def test_an_option_is_not_felt_for_by_removing_it(workspace: RecordsWorkspace, admin: Caller):
     options = {
         "id": "ol-list",
         "alias": "list",
@@ -380,9 +395,13 @@ async def test_an_option_is_not_felt_for_by_removing_it(world: World, admin: Cal
     }
     (await admin.post("/option-lists", options)).ok()
     manager = await half_hidden(
-        world, Flag.MANAGE_OPTION_LISTS, Flag.MANAGE_SCHEMAS, kind="option", optionListId="ol-list"
+        workspace,
+        Flag.MANAGE_OPTION_LISTS,
+        Flag.MANAGE_SCHEMAS,
+        kind="option",
+        optionListId="ol-list",
     )
-    (await world.record("x", cost="val-1")).ok()
+    (await workspace.post_record("x", cost="val-1")).ok()
 
     async def asked() -> None:
         for value in ("val-1", "val-2"):
@@ -392,13 +411,13 @@ async def test_an_option_is_not_felt_for_by_removing_it(world: World, admin: Cal
             assert put.told == DENIED
 
     await asked()
-    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
     await asked()
     (await manager.put("/option-lists/ol-list", {**options, "name": "Renamed"})).ok()
     (await manager.post("/option-lists/ol-list/values", {"alias": "v3", "label": "3"})).ok()
 
 
-async def test_a_segment_is_not_felt_for_by_removing_it(world: World, admin: Caller):
+async def test_a_segment_is_not_felt_for_by_removing_it(workspace: RecordsWorkspace, admin: Caller):
     language = {
         "id": "dim-language",
         "alias": "language",
@@ -410,7 +429,7 @@ async def test_a_segment_is_not_felt_for_by_removing_it(world: World, admin: Cal
     }
     (await admin.post("/dimensions", language)).ok()
     manager = await half_hidden(
-        world, Flag.MANAGE_DIMENSIONS, Flag.MANAGE_SCHEMAS, dimensionIds=["dim-language"]
+        workspace, Flag.MANAGE_DIMENSIONS, Flag.MANAGE_SCHEMAS, dimensionIds=["dim-language"]
     )
     values = {"cost": [{"scope": {"dim-language": "seg-da"}, "value": "12"}]}
     (await admin.post("/records", {"schemaId": "schema-x", "values": values})).ok()
@@ -422,7 +441,7 @@ async def test_a_segment_is_not_felt_for_by_removing_it(world: World, admin: Cal
 
 
 async def test_the_default_segment_is_not_moved_by_who_may_not_read_what_varies_by_it(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     """Completeness is judged by it, so an open gate would tell where a hidden value is."""
     segments = [{"id": f"seg-{name}", "alias": name, "name": name} for name in ("en", "da")]
@@ -430,7 +449,7 @@ async def test_the_default_segment_is_not_moved_by_who_may_not_read_what_varies_
     english = {**language, "defaultSegmentId": "seg-en", "segments": segments}
     (await admin.post("/dimensions", english)).ok()
     manager = await half_hidden(
-        world, Flag.MANAGE_DIMENSIONS, Flag.MANAGE_SCHEMAS, dimensionIds=["dim-language"]
+        workspace, Flag.MANAGE_DIMENSIONS, Flag.MANAGE_SCHEMAS, dimensionIds=["dim-language"]
     )
     marked = [segments[0], {**segments[1], "isDefault": True}]
     for danish in ({**english, "defaultSegmentId": "seg-da"}, {**language, "segments": marked}):
@@ -447,41 +466,49 @@ async def test_the_default_segment_is_not_moved_by_who_may_not_read_what_varies_
     # Values that their schema has lost count again when it gets the attribute back.
     values = {"cost": [{"scope": {"dim-language": "seg-da"}, "value": "12"}]}
     (await admin.post("/records", {"schemaId": "schema-x", "values": values})).ok()
-    (await manager.put("/schemas/schema-x", schema("x", ["name"]))).ok()
+    (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
     danish = {**english, "defaultSegmentId": "seg-da"}
     assert (await manager.put("/dimensions/dim-language", danish)).told == DENIED
     (await manager.put("/dimensions/dim-language", {**english, "segments": segments[::-1]})).ok()
-    reader = await world.role({"*": {"*": "read"}}, Flag.MANAGE_DIMENSIONS, name="role-reader")
+    reader = await workspace.user_with_role(
+        {"*": {"*": "read"}}, Flag.MANAGE_DIMENSIONS, name="role-reader"
+    )
     (await reader.put("/dimensions/dim-language", danish)).ok()
 
 
-async def test_values_are_not_deleted_by_who_may_not_write_them(world: World, admin: Caller):
-    manager = await half_hidden(world)
-    (await world.record("x", cost="12")).ok()
+async def test_values_are_not_deleted_by_who_may_not_write_them(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    manager = await half_hidden(workspace)
+    (await workspace.post_record("x", cost="12")).ok()
     refused = [
         {"pointer": "", "detail": "This deletes values that your role may not write"},
     ]
     for _ in range(2):
         gone = await manager.having(PROBLEMS).delete("/attributes/attr-cost")
         assert (gone.status, gone.body["errors"]) == (403, refused)
-        (await admin.put("/schemas/schema-x", schema("x", ["name"]))).ok()
-    reader = await world.role({"*": {"*": "read"}}, Flag.MANAGE_SCHEMAS, name="role-reader")
+        (await admin.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
+    reader = await workspace.user_with_role(
+        {"*": {"*": "read"}}, Flag.MANAGE_SCHEMAS, name="role-reader"
+    )
     assert (await reader.delete("/attributes/attr-cost")).told == DENIED
-    writer = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer")
+    writer = await workspace.user_with_role(
+        {"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer"
+    )
     (await writer.delete("/attributes/attr-cost")).ok()
     # What no schema and no record has is nobody's loss.
-    await world.attribute("unused")
+    await workspace.attribute("unused")
     (await manager.delete("/attributes/attr-unused")).ok()
 
 
 # What the states of a workflow withhold from roles.
 
 
-async def withheld(world: World) -> tuple[Caller, dict[str, Any]]:
+async def withheld(workspace: RecordsWorkspace) -> tuple[Caller, dict[str, Any]]:
     """An author who may write everything, but for the lists of this workflow's first state."""
-    await lifecycle_of(world, "name", "cost", hidden=["attr-cost"], readOnly=["attr-name"])
-    author = await world.role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS)
-    return author.having(PROBLEMS), (await world.workflow_admin.get("/workflows/wf-w")).ok()
+    await lifecycle_of(workspace, "name", "cost", hidden=["attr-cost"], readOnly=["attr-name"])
+    author = await workspace.user_with_role({"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS)
+    return author.having(PROBLEMS), (await workspace.workflow_admin.get("/workflows/wf-w")).ok()
 
 
 def with_lists(workflow: dict[str, Any], **lists: list[str]) -> dict[str, Any]:
@@ -489,9 +516,9 @@ def with_lists(workflow: dict[str, Any], **lists: list[str]) -> dict[str, Any]:
     return {**workflow, "states": [{**first, **lists}, *others]}
 
 
-async def test_an_author_takes_nothing_from_what_a_state_withholds(world: World):
-    author, workflow = await withheld(world)
-    author = author.at(world.workflows.url)
+async def test_an_author_takes_nothing_from_what_a_state_withholds(workspace: RecordsWorkspace):
+    author, workflow = await withheld(workspace)
+    author = author.at(workspace.workflows.url)
     for field, alias in (("hidden", "attr-cost"), ("readOnly", "attr-name")):
         for left in ([], ["attr-other"]):
             put = await author.put("/workflows/wf-w", with_lists(workflow, **{field: left}))
@@ -528,45 +555,45 @@ async def test_an_author_takes_nothing_from_what_a_state_withholds(world: World)
     # A state that withholds nothing may go; who is bound by no role may do all of it.
     only = {**more, "states": more["states"][:1], "transitions": []}
     (await author.put("/workflows/wf-w", only)).ok()
-    key = world.api_key("update-model", "read").at(world.workflows.url)
+    key = workspace.api_key("update-model", "read").at(workspace.workflows.url)
     (await key.put("/workflows/wf-w", open_to_all)).ok()
-    (await world.workflow_admin.put("/workflows/wf-w", without)).ok()
+    (await workspace.workflow_admin.put("/workflows/wf-w", without)).ok()
 
 
 async def test_a_name_that_a_state_keeps_beside_an_id_is_sent_back_unchanged(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
     """A former alias hides everything that had it; without the name that would be released."""
-    author, workflow = await withheld(world)
-    author = author.at(world.workflows.url)
+    author, workflow = await withheld(workspace)
+    author = author.at(workspace.workflows.url)
     stored = ["attr-cost", "cost"]
-    await world.workflows.database.execute(
+    await workspace.workflows.database.execute(
         """
         UPDATE workflows SET body = jsonb_set(body, '{states,0,hidden}', $2)
          WHERE workspace_id = $1
         """,
-        world.workspace,
+        workspace.id,
         stored,
     )
     workflow = (await author.get("/workflows/wf-w")).ok()
-    for caller in (author, world.workflow_admin):
+    for caller in (author, workspace.workflow_admin):
         put = await caller.put("/workflows/wf-w", {**workflow, "name": "Renamed"})
         assert put.ok()["states"][0]["hidden"] == stored
     fewer = with_lists(workflow, hidden=["attr-cost"])
     assert (await author.put("/workflows/wf-w", fewer)).status == 403
-    (await world.workflow_admin.put("/workflows/wf-w", fewer)).ok()
+    (await workspace.workflow_admin.put("/workflows/wf-w", fewer)).ok()
 
 
 async def test_an_author_does_not_take_a_workflow_that_withholds_from_its_schema(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    author, workflow = await withheld(world)
-    record = (await world.record("x", name="Parka", cost="12")).ok()["id"]
+    author, workflow = await withheld(workspace)
+    record = (await workspace.post_record("x", name="Parka", cost="12")).ok()["id"]
     plain = {**workflow, "id": "wf-plain", "alias": "plain", "transitions": []}
     plain["states"] = [{"id": "state-draft"}]
-    (await world.workflow_admin.post("/workflows", plain)).ok()
+    (await workspace.workflow_admin.post("/workflows", plain)).ok()
     for other in (None, "wf-plain"):
-        sent = schema("x", ["name", "cost"], workflowId=other)
+        sent = schema_body("x", ["name", "cost"], workflowId=other)
         put = await author.put("/schemas/schema-x", sent)
         assert (put.status, put.body["errors"]) == (
             403,
@@ -579,37 +606,39 @@ async def test_an_author_does_not_take_a_workflow_that_withholds_from_its_schema
             ],
         )
     assert (await author.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
-    (await author.put("/schemas/schema-x", {**schema("x", ["cost"]), "name": "X"})).ok()
-    (await admin.put("/schemas/schema-x", schema("x", ["cost"], workflowId="wf-plain"))).ok()
-    (await author.put("/schemas/schema-x", schema("x", ["cost"], workflowId=None))).ok()
+    (await author.put("/schemas/schema-x", {**schema_body("x", ["cost"]), "name": "X"})).ok()
+    (await admin.put("/schemas/schema-x", schema_body("x", ["cost"], workflowId="wf-plain"))).ok()
+    (await author.put("/schemas/schema-x", schema_body("x", ["cost"], workflowId=None))).ok()
 
 
-async def test_what_other_services_ask_is_not_for_everybody(world: World):
+async def test_what_other_services_ask_is_not_for_everybody(workspace: RecordsWorkspace):
     """Those who act through another service need the flag that its own endpoint asks for."""
-    nobody = world.user()
+    nobody = workspace.user()
     states = {"states": ["state-a"], "version": 2}
     assert (await nobody.post("/internal/workflows/wf-w/retire-states", states)).told == DENIED
     assert (await nobody.delete("/internal/workflows/wf-w/retired-states")).told == DENIED
-    for caller in (nobody, world.admin):
+    for caller in (nobody, workspace.admin):
         asked = await caller.post("/internal/workflow-references/check", {"references": []})
         assert asked.told == DENIED
 
 
-async def test_another_service_is_told_every_name_and_as_of_which_model(world: World):
-    await world.attribute("sku")
-    told = (await world.admin.get("/attributes/attr-sku")).ok()
-    (await world.admin.put("/attributes/attr-sku", {**told, "alias": "code"})).ok()
-    (await world.admin.post("/schemas", schema("apparel", ["sku"]))).ok()
-    version = await world.database.fetchval(
-        "SELECT version FROM models WHERE workspace_id = $1", world.workspace
+async def test_another_service_is_told_every_name_and_as_of_which_model(
+    workspace: RecordsWorkspace,
+):
+    await workspace.attribute("sku")
+    told = (await workspace.admin.get("/attributes/attr-sku")).ok()
+    (await workspace.admin.put("/attributes/attr-sku", {**told, "alias": "code"})).ok()
+    (await workspace.admin.post("/schemas", schema_body("apparel", ["sku"]))).ok()
+    version = await workspace.database.fetchval(
+        "SELECT version FROM models WHERE workspace_id = $1", workspace.id
     )
     asked = {"schemas": ["apparel", "none"], "attributes": ["code", "attr-sku", "sku"]}
-    assert (await world.admin.post("/internal/names", asked)).ok() == {
+    assert (await workspace.admin.post("/internal/names", asked)).ok() == {
         "modelVersion": version,
         "schemas": {"apparel": "schema-apparel"},
         "attributes": {"code": "attr-sku", "attr-sku": "attr-sku"},
     }
-    assert (await world.admin.get("/internal/schemas/schema-apparel/names")).ok() == {
+    assert (await workspace.admin.get("/internal/schemas/schema-apparel/names")).ok() == {
         "id": "schema-apparel",
         "aliases": ["apparel"],
         "attributes": [{"id": "attr-sku", "alias": "code", "aliases": ["code", "sku"]}],
@@ -617,9 +646,9 @@ async def test_another_service_is_told_every_name_and_as_of_which_model(world: W
 
 
 async def test_a_key_without_read_does_not_learn_by_asking_for_a_transition(
-    world: World, admin: Caller
+    workspace: RecordsWorkspace, admin: Caller
 ):
-    await world.attribute("name")
+    await workspace.attribute("name")
     workflow = {
         "id": "wf-w",
         "alias": "w",
@@ -628,19 +657,19 @@ async def test_a_key_without_read_does_not_learn_by_asking_for_a_transition(
         "states": [{"id": "state-draft"}, {"id": "state-done", "required": ["name"]}],
         "transitions": [{"from": "state-draft", "to": "state-done", "requiresCompleteness": 100}],
     }
-    (await world.workflow_admin.post("/workflows", workflow)).ok()
-    await world.schema("x", ["name"], workflowId="wf-w")
-    record = (await world.record("x", name="Parka")).ok()["id"]
+    (await workspace.workflow_admin.post("/workflows", workflow)).ok()
+    await workspace.schema("x", ["name"], workflowId="wf-w")
+    record = (await workspace.post_record("x", name="Parka")).ok()["id"]
     path = f"/records/{record}/transition"
-    key = world.api_key("update-data")
+    key = workspace.api_key("update-data")
     for asked in ("draft", "elsewhere"):
         refused = error(400, "TRANSITION_ERROR", f"Transition to '{asked}' is not allowed")
         assert (await key.post(path, {"toStateId": asked})).told == refused
-    empty = (await world.record("x")).ok()["id"]
+    empty = (await workspace.post_record("x")).ok()["id"]
     incomplete = await key.post(f"/records/{empty}/transition", {"toStateId": "done"})
     assert incomplete.told == error(400, "TRANSITION_ERROR", "Transition to 'done' is not allowed")
-    await world.schema("bare", ["name"])
-    bare = (await world.record("bare", name="Parka")).ok()["id"]
+    await workspace.schema("bare", ["name"])
+    bare = (await workspace.post_record("bare", name="Parka")).ok()["id"]
     assert (await key.post(f"/records/{bare}/transition", {"toStateId": "done"})).told == error(
         400, "TRANSITION_ERROR", "Transition to 'done' is not allowed"
     )

@@ -33,17 +33,7 @@ from tests.kit.eventually import eventually
 from tests.kit.raw_http import request, speak
 from tests.kit.servers import ROOT
 from tests.kit.sigma import Caller, error
-from tests.service.shelf.edge_world import (
-    BODY_BYTES_MAX,
-    GO_ON,
-    NOTE_BYTES_MAX,
-    Edge,
-    StartEdge,
-    edge,
-    start_edge,
-)
-
-__all__ = ["edge", "start_edge"]
+from tests.service.shelf.edge import BODY_BYTES_MAX, GO_ON, NOTE_BYTES_MAX, Edge, StartEdge
 
 JSON = {"Content-Type": "application/json"}
 MISSING = error(401, "UNAUTHORIZED", "Missing authentication")

@@ -8,9 +8,7 @@ from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.processes import Process
 from tests.kit.raw_http import Payload, payloads, request, slow_payloads, speak
-from tests.service.shelf.edge_world import StartEdge, edge_process, start_edge
-
-__all__ = ["edge_process", "start_edge"]
+from tests.service.shelf.edge import StartEdge
 
 PATH = "/api/v1/things"
 NAMES = [payload.name for payload in payloads(PATH)]

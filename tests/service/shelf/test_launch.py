@@ -24,9 +24,9 @@ from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.raw_http import request, speak
 from tests.kit.servers import ROOT
-from tests.service.shelf.edge_world import new_process
+from tests.service.shelf.edge import new_process
 
-MODULE = "tests.service.shelf.edge_world"
+MODULE = "tests.service.shelf.edge"
 
 
 def lines_of(log: Path) -> list[dict[str, Any]]:

@@ -24,9 +24,7 @@ from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.service import NOBODY
 from tests.kit.sigma import error
-from tests.service.shelf.edge_world import Edge, StartEdge, ThingDraft, edge, start_edge
-
-__all__ = ["edge", "start_edge"]
+from tests.service.shelf.edge import Edge, StartEdge, ThingDraft
 
 FAR = web.AppKey("far", Upstream)
 

@@ -17,8 +17,7 @@ from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller
-from tests.kit.workspace import workflow_body
-from tests.service.records.model_world import schema
+from tests.kit.workspace import schema_body, workflow_body
 from workflow_service.app import create_app
 from workflow_service.clients import Clients
 from workflow_service.config import Config
@@ -91,7 +90,7 @@ async def pair(services: Services) -> Pair:
     pair = Pair(workflows, records)
     (await pair.modeller.post("/workflows", life("draft", "done"))).ok()
     admin = records.as_(identities.admin())
-    (await admin.post("/schemas", schema("x", [], workflowId=WORKFLOW))).ok()
+    (await admin.post("/schemas", schema_body("x", [], workflowId=WORKFLOW))).ok()
     return pair
 
 
@@ -190,7 +189,7 @@ async def test_one_workflow_that_cannot_be_looked_at_holds_up_no_other(
 
     (await pair.modeller.post("/workflows", life("draft") | {"id": "wf-b", "alias": "b"})).ok()
     admin = pair.records.as_(identities.admin())
-    (await admin.post("/schemas", schema("y", [], workflowId="wf-b"))).ok()
+    (await admin.post("/schemas", schema_body("y", [], workflowId="wf-b"))).ok()
     await pair.die_while_revising()
     asked = {"states": ["state-draft"], "version": 2}
     (await admin.post("/internal/workflows/wf-b/retire-states", asked)).ok()

@@ -1,7 +1,4 @@
-"""A gateway with neighbours that the test plays: one that echoes, one that knows who is who.
-
-Not a test file: `test_gateway_*.py` take its fixtures by importing them.
-"""
+"""A gateway with neighbours that the test plays: one that echoes, one that knows identities."""
 
 from __future__ import annotations
 
@@ -9,17 +6,15 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
-import pytest
 from aiohttp import web
 
 from gateway.app import create_app
 from gateway.config import GatewayConfig
 from gateway.gateway import GATEWAY_KEY, Gateway
-from shared.http import address_check
 from shared.identity import ALL_PERMISSIONS, IDENTITY_HEADER, Identity, IdentityVerifier
 from shared.identity.tokens import Claims, TokenKeys
 from tests.kit.identities import Keyring
@@ -125,8 +120,8 @@ def value_of(told: Mapping[str, Any], name: str) -> str:
     return str(value)
 
 
-class World:
-    """A running gateway and its neighbours."""
+class System:
+    """The system under test: a running gateway and its neighbours."""
 
     def __init__(self, services: Services, keyring: Keyring) -> None:
         self.services = services
@@ -139,7 +134,7 @@ class World:
         self.over = asyncio.Event()
         self.gateway: RunningService
 
-    async def open(self) -> World:
+    async def open(self) -> System:
         self.urls["auth_url"] = await self.services.serve(self.auth.app)
         self.urls["records_url"] = self.urls["workflow_url"] = await self.services.serve(
             self.echo.app
@@ -175,21 +170,6 @@ class World:
 def token(*, user: str = "user-1", issued_s_ago: float = 0, keys: str = TOKEN_KEYS) -> str:
     claims = Claims.new(user, "ws-1", "role-editor", now=time.time() - issued_s_ago)
     return TokenKeys.parse(keys).sign(claims)
-
-
-async def _nothing_wrong(*_: object) -> None:
-    """Every service is the right one."""
-
-
-@pytest.fixture
-async def world(
-    services: Services, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
-    # Who plays a service here counts every request; who is who is asked in test_neighbours.py.
-    monkeypatch.setattr(address_check, "complaint_about", _nothing_wrong)
-    opened = await World(services, keyring).open()
-    yield opened
-    opened.over.set()
 
 
 async def raw(url: str, payload: bytes, *, half_close: bool = False, within_s: float = 5) -> bytes:

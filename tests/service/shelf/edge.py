@@ -1,18 +1,13 @@
-"""A service of nothing but the edge, for the tests of the edge itself.
-
-Not a test file: `test_http_edge*.py` take its fixtures by importing them.
-"""
+"""A service of nothing but the edge, for the tests of the edge itself."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 from pydantic import BaseModel, Field
 
@@ -30,7 +25,7 @@ from shared.http import (
     request_id_of,
 )
 from shared.identity import Flag, Permission
-from shared.launch import Role, Serving, run, serving
+from shared.launch import Role, Serving, run
 from shared.process.config import ServiceConfig
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -193,7 +188,7 @@ class Edge:
 
 
 class EdgeConfig(ServiceConfig):
-    """Settings of the edge as a process: `python -m tests.service.shelf.edge_world`."""
+    """Settings of the edge as a process: `python -m tests.service.shelf.edge`."""
 
     head_read_s_max: float = 10.0
 
@@ -218,50 +213,8 @@ def with_events(app: web.Application) -> web.Application:
 StartEdge = Callable[..., Awaitable[Edge]]
 
 
-@pytest.fixture
-async def start_edge(keyring: Keyring) -> AsyncIterator[StartEdge]:
-    """`await start_edge(**limits)`: an edge with these limits, until the test ends.
-
-    `wait_seconds` is a setting and no limit.
-    """
-    async with AsyncExitStack() as exits:
-
-        async def start(*more: Routes, wait_seconds: float = 2.0, **limits: Any) -> Edge:
-            config = ServiceConfig(
-                port=0,
-                internal_port=0,
-                amqp_url="amqp://nobody",
-                identity_keys=keyring.public,
-                drain_seconds=0,
-                wait_seconds=wait_seconds,
-            )
-            bounded = Limits(**{"body_bytes_max": BODY_BYTES_MAX, "look_every_s": 0.02} | limits)
-            app = with_events(new_service(config, [routes(), *more], limits=bounded))
-            served = await exits.enter_async_context(serving(app))
-            session = await exits.enter_async_context(aiohttp.ClientSession())
-            return Edge(served, keyring, session)
-
-        yield start
-
-
-@pytest.fixture
-async def edge(start_edge: StartEdge) -> Edge:
-    """An edge with the usual limits."""
-    return await start_edge()
-
-
-@pytest.fixture(scope="module")
-def edge_process(keyring: Keyring, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The edge as services run it: a process of its own, on uvloop."""
-    process = new_process(keyring, tmp_path_factory.mktemp("edge"))
-    process.start()
-    process.wait_ready()
-    yield process
-    process.stop()
-
-
 def new_process(keyring: Keyring, folder: Path, role: str = "all", **env: str) -> Process:
-    process = Process("edge", folder, module="tests.service.shelf.edge_world", role=role)
+    process = Process("edge", folder, module="tests.service.shelf.edge", role=role)
     process.configure(
         {
             "SIGMA_HOST": "127.0.0.1",

@@ -1,0 +1,55 @@
+"""One records_service with a real workflow_service beside it, and a workspace for each test.
+
+Files that use these fixtures run in the loop of the services:
+`pytestmark = pytest.mark.asyncio(loop_scope="module")`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from records_service.app import create_app
+from records_service.config import Config
+from tests.kit.identities import Keyring
+from tests.kit.records_workspace import RecordsWorkspace
+from tests.kit.servers import Servers
+from tests.kit.service import RunningService, Services
+from tests.kit.sigma import Caller
+from workflow_service.app import create_app as create_workflow_app
+from workflow_service.clients import RECORDS
+from workflow_service.config import Config as WorkflowConfig
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(
+    servers: Servers, keyring: Keyring
+) -> AsyncIterator[tuple[RunningService, RunningService]]:
+    """records_service and workflow_service, the same for all tests of a file."""
+    async with Services(servers, keyring) as services:
+        workflows = await services.start(create_workflow_app, WorkflowConfig)
+        records = await services.start(create_app, Config, workflow_url=workflows.url)
+        # Each asks the other, and neither address is known before both are there.
+        workflows.app[RECORDS]._base_url = records.url
+        yield records, workflows
+
+
+@pytest.fixture
+def workspace(running: tuple[RunningService, RunningService]) -> RecordsWorkspace:
+    """An empty workspace."""
+    return RecordsWorkspace(*running, f"ws-{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+def other_workspace(running: tuple[RunningService, RunningService]) -> RecordsWorkspace:
+    """Another workspace in the same services."""
+    return RecordsWorkspace(*running, f"ws-{secrets.token_hex(4)}")
+
+
+@pytest.fixture
+def admin(workspace: RecordsWorkspace) -> Caller:
+    """An administrator of `workspace`."""
+    return workspace.admin
