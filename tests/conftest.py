@@ -77,14 +77,14 @@ def own_servers(servers: Servers) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def running_frail_stack(
+def running_breakable_stack(
     own_servers: Servers, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The processes behind `frail_stack`."""
+    """The processes behind `breakable_stack`."""
     if own_servers is request.getfixturevalue("servers"):
         yield request.getfixturevalue("running_stack")
         return
-    opened = Stack(own_servers, tmp_path_factory.mktemp("frail-stack"))
+    opened = Stack(own_servers, tmp_path_factory.mktemp("breakable-stack"))
     try:
         opened.wait_ready()
         yield opened
@@ -93,13 +93,13 @@ def running_frail_stack(
 
 
 @pytest.fixture
-async def frail_stack(
-    running_frail_stack: Stack, request: pytest.FixtureRequest
+async def breakable_stack(
+    running_breakable_stack: Stack, request: pytest.FixtureRequest
 ) -> AsyncIterator[Stack]:
     """As `stack`, and the test may also stop `.servers.rabbit.private` and `.postgres.private`."""
-    async with running_frail_stack.lent():
-        yield running_frail_stack
-        _show_logs(running_frail_stack, request)
+    async with running_breakable_stack.lent():
+        yield running_breakable_stack
+        _show_logs(running_breakable_stack, request)
 
 
 OUTCOME = pytest.StashKey[dict[str, pytest.TestReport]]()

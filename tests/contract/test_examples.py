@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kit.demo import furnish
+from tests.kit.demo import seed_demo
 from tests.kit.described import OPERATIONS, Operation
 
 # What is made by an example, and what an example changes after that: in this order, so that each
@@ -53,7 +53,7 @@ def reading_order(operation: Operation) -> tuple[int, int]:
 @pytest.mark.slow
 async def test_what_the_examples_send_is_taken_and_answered_as_they_say(stack):
     sigma = await stack.workspace()
-    await furnish(sigma)
+    await seed_demo(sigma)
     tried = [
         operation
         for operation in sorted(

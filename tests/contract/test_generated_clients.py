@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from gateway.description import OPENAPI_FILE
-from tests.kit.demo import furnish
+from tests.kit.demo import seed_demo
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 MODULES = CLIENTS / "node_modules"
@@ -77,7 +77,7 @@ async def install_modules() -> None:
 async def arguments(stack) -> AsyncIterator[tuple[str, str, str]]:
     """Address, e-mail address and password of an administrator of a demo workspace."""
     sigma = await stack.workspace()
-    await furnish(sigma)
+    await seed_demo(sigma)
     yield stack.url, sigma.email("user-admin"), stack.password
 
 

@@ -20,7 +20,7 @@ import orjson
 import pytest
 
 from gateway.description import OPENAPI_FILE
-from tests.kit.demo import API_KEY, furnish
+from tests.kit.demo import API_KEY, seed_demo
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 FOR_PEOPLE = "API keys"
@@ -46,7 +46,7 @@ async def things_to_delete(sigma):
 @pytest.mark.slow
 async def test_the_system_is_as_it_is_described(stack, tmp_path):
     sigma = await stack.workspace(record_limit=100_000)
-    await furnish(sigma)
+    await seed_demo(sigma)
     await things_to_delete(sigma)
     key = await sigma.api_key()
 

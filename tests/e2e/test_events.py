@@ -29,8 +29,8 @@ HANG_S = 22
 
 
 @pytest.fixture
-async def sigma(frail_stack):
-    sigma = await frail_stack.workspace(record_limit=1_000)
+async def sigma(breakable_stack):
+    sigma = await breakable_stack.workspace(record_limit=1_000)
     await sigma.attribute("sku", validation={"unique": True})
     await sigma.schema("apparel", ["sku"])
     return sigma
@@ -88,9 +88,11 @@ async def hear(stack, heard, count):
     await eventually(all_of_them, within_s=60)
 
 
-async def test_no_write_fails_and_no_event_is_lost_while_the_broker_is_stopped(frail_stack, sigma):
-    await listen(frail_stack)
-    rabbit = frail_stack.servers.rabbit.private
+async def test_no_write_fails_and_no_event_is_lost_while_the_broker_is_stopped(
+    breakable_stack, sigma
+):
+    await listen(breakable_stack)
+    rabbit = breakable_stack.servers.rabbit.private
     answers = [await create(sigma, n) for n in range(50)]
     stopping = asyncio.create_task(asyncio.to_thread(rabbit.stop))
     answers += [await create(sigma, n) for n in range(50, 200)]
@@ -98,7 +100,7 @@ async def test_no_write_fails_and_no_event_is_lost_while_the_broker_is_stopped(f
     assert {answer.status for answer in answers} == {201}
     await asyncio.to_thread(rabbit.start)
     heard = Heard(sigma.id)
-    await hear(frail_stack, heard, 200)
+    await hear(breakable_stack, heard, 200)
     assert sorted(heard.subjects.values()) == sorted((f"ent-{n}", 1) for n in range(200))
 
 
@@ -111,11 +113,11 @@ async def forgotten(stack):
 
 
 @pytest.mark.slow
-async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(frail_stack, sigma):
+async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(breakable_stack, sigma):
     """The relays, the consumers and the gateway's subscription: none stays away, and is ready."""
-    await listen(frail_stack)
+    await listen(breakable_stack)
     (await create(sigma, 0)).ok()
-    pid = frail_stack.servers.rabbit.private.pid
+    pid = breakable_stack.servers.rabbit.private.pid
     os.kill(pid, signal.SIGSTOP)
     try:
         ends = time.monotonic() + HANG_S
@@ -125,11 +127,11 @@ async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(frai
     finally:
         os.kill(pid, signal.SIGCONT)
     heard = Heard(sigma.id)
-    await hear(frail_stack, heard, 40)
+    await hear(breakable_stack, heard, 40)
     assert sorted(heard.subjects.values()) == sorted((f"ent-{n}", 1) for n in range(40))
 
     async def both_are_read():
-        async with connected(frail_stack) as channel:
+        async with connected(breakable_stack) as channel:
             for name in (AUTH_QUEUE, RECORDS_QUEUE, WORKFLOW_QUEUE):
                 queue = await channel.declare_queue(name, passive=True)
                 assert queue.declaration_result.consumer_count == 1
@@ -138,49 +140,51 @@ async def test_a_broker_that_hangs_finds_everybody_again_when_it_comes_back(frai
     await eventually(both_are_read, within_s=30)
     key = await sigma.api_key(["read"])
     (known,) = (await sigma.admin.get("/api-keys")).ok()
-    before = await forgotten(frail_stack)
+    before = await forgotten(breakable_stack)
     (await key.get("/records")).ok()
     (await sigma.admin.post(f"/api-keys/{known['id']}/deactivate")).ok()
 
     async def the_gateway_hears():
-        return await forgotten(frail_stack) > before
+        return await forgotten(breakable_stack) > before
 
     await eventually(the_gateway_hears, within_s=30)
-    for process in frail_stack.processes:
+    for process in breakable_stack.processes:
         assert process.ready, process.name
 
 
-async def test_a_service_killed_between_commit_and_publish_loses_nothing(frail_stack, sigma):
-    await listen(frail_stack)
-    rabbit = frail_stack.servers.rabbit.private
+async def test_a_service_killed_between_commit_and_publish_loses_nothing(breakable_stack, sigma):
+    await listen(breakable_stack)
+    rabbit = breakable_stack.servers.rabbit.private
     await asyncio.to_thread(rabbit.stop)
     for n in range(20):
         (await create(sigma, n)).ok()
-    await frail_stack.kill("records_service")
+    await breakable_stack.kill("records_service")
     await asyncio.to_thread(rabbit.start)
-    await frail_stack.start("records_service")
+    await breakable_stack.start("records_service")
     heard = Heard(sigma.id)
-    await hear(frail_stack, heard, 20)
+    await hear(breakable_stack, heard, 20)
     assert sorted(heard.subjects.values()) == sorted((f"ent-{n}", 1) for n in range(20))
 
 
-async def test_a_service_killed_while_it_publishes_tells_of_everything(frail_stack, sigma):
+async def test_a_service_killed_while_it_publishes_tells_of_everything(breakable_stack, sigma):
     """At least once: what was sent and not yet noted as sent may come again, with the same id."""
-    await listen(frail_stack)
+    await listen(breakable_stack)
     writes = [asyncio.create_task(create(sigma, n)) for n in range(100)]
     await asyncio.sleep(0.15)
-    await frail_stack.kill("records_service")
+    await breakable_stack.kill("records_service")
     done = await asyncio.gather(*writes, return_exceptions=True)
-    await frail_stack.start("records_service")
+    await breakable_stack.start("records_service")
     stored = (await sigma.admin.get("/records?limit=500")).ok()["items"]
     acknowledged = {a.body["id"] for a in done if not isinstance(a, Exception) and a.status == 201}
     assert acknowledged <= {item["id"] for item in stored}
     heard = Heard(sigma.id)
-    await hear(frail_stack, heard, len(stored))
+    await hear(breakable_stack, heard, len(stored))
     assert {subject for subject, _ in heard.subjects.values()} == {item["id"] for item in stored}
 
 
-async def test_a_poison_message_ends_in_the_dead_letters_and_holds_nobody_up(frail_stack, sigma):
+async def test_a_poison_message_ends_in_the_dead_letters_and_holds_nobody_up(
+    breakable_stack, sigma
+):
     poison = Event(
         type="workflow.updated",
         source="/test",
@@ -191,7 +195,7 @@ async def test_a_poison_message_ends_in_the_dead_letters_and_holds_nobody_up(fra
     await sigma.workflow("behind", ("draft",), [])
     await sigma.schema("bound", [], workflow="wf-behind")
     record = await sigma.record("schema-bound")
-    async with connected(frail_stack) as channel:
+    async with connected(breakable_stack) as channel:
         dead = await channel.declare_queue("records_service.dead", passive=True)
         await dead.purge()
         exchange = await channel.get_exchange(EVENTS)
@@ -217,7 +221,7 @@ async def test_a_poison_message_ends_in_the_dead_letters_and_holds_nobody_up(fra
 
 
 async def test_the_example_reads_the_existing_records_as_somebody_would_run_it(
-    sigma, frail_stack, servers
+    sigma, breakable_stack, servers
 ):
     ids = {(await sigma.record("schema-apparel", {"sku": f"S-{n}"}))["id"] for n in range(3)}
     key = await sigma.api_key(["read"])
@@ -226,7 +230,7 @@ async def test_the_example_reads_the_existing_records_as_somebody_would_run_it(
         *(sys.executable, str(EXAMPLE), "existing", sigma.id),
         env={
             **os.environ,
-            "SIGMA_URL": frail_stack["gateway"].url,
+            "SIGMA_URL": breakable_stack["gateway"].url,
             "SIGMA_API_KEY": key.headers["X-Sigma-ApiKey"],
             "FOLLOWER_DATABASE_URL": url,
         },

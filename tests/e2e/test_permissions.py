@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from shared.identity import Permission
-from tests.kit.demo import furnish
+from tests.kit.demo import seed_demo
 from tests.kit.described import GUARDED, Operation
 from tests.kit.sigma import Answer, error
 
@@ -414,7 +414,7 @@ def changes_the_model(one: Operation) -> bool:
 @pytest.fixture
 async def demo(stack):
     sigma = await stack.workspace()
-    await furnish(sigma)
+    await seed_demo(sigma)
     return sigma
 
 

@@ -17,10 +17,10 @@ NO_KEY = error(401, "UNAUTHORIZED", "Invalid API key")
 
 
 @pytest.fixture(params=["broker up", "broker away"])
-async def two_gateways(request, frail_stack):
+async def two_gateways(request, breakable_stack):
     """Two gateways' addresses; in the second round the broker is gone before the revocation."""
-    second = await frail_stack.another("gateway")
-    yield frail_stack, (frail_stack.url, second.url), request.param == "broker away"
+    second = await breakable_stack.another("gateway")
+    yield breakable_stack, (breakable_stack.url, second.url), request.param == "broker away"
 
 
 async def _soon(callers, ask, expected):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.identity import Permission
-from tests.kit.demo import furnish
+from tests.kit.demo import seed_demo
 from tests.kit.described import (
     DOCUMENT,
     GUARDED,
@@ -40,7 +40,7 @@ async def everything(caller: Caller) -> dict[str, Any]:
 @pytest.fixture
 async def owner(stack):
     sigma = await stack.workspace()
-    await furnish(sigma)
+    await seed_demo(sigma)
     return sigma
 
 
@@ -75,7 +75,7 @@ async def test_lists_hold_nothing_of_another_workspace(stack):
     callers += [(one, key) for one in lists if one.permission is not None]
     assert len(callers) > 10
     before = [await listed(one, caller) for one, caller in callers]
-    await furnish(owner)
+    await seed_demo(owner)
     assert [await listed(one, caller) for one, caller in callers] == before
 
 
@@ -87,7 +87,7 @@ async def listed(one: Operation, caller: Caller) -> Any:
 
 async def test_what_one_of_two_alike_workspaces_does_leaves_the_other_as_it_is(stack):
     busy, quiet = await stack.workspace(record_limit=100), await stack.workspace(record_limit=100)
-    await asyncio.gather(furnish(busy), furnish(quiet))
+    await asyncio.gather(seed_demo(busy), seed_demo(quiet))
     before = await everything(quiet.admin)
     assert before != await everything(busy.admin), "times of creation differ at least"
 

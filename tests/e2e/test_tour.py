@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.kit.demo import furnish
+from tests.kit.demo import seed_demo
 from tests.kit.servers import ROOT
 
 PRICE_IN_DENMARK = {"scope": {"dim-market": "seg-dk"}, "value": 249}
@@ -45,7 +45,7 @@ def needed(program: str, package: str) -> str:
 @pytest.fixture
 async def sigma(stack):
     workspace = await stack.workspace()
-    await furnish(workspace)
+    await seed_demo(workspace)
     return workspace
 
 

@@ -36,7 +36,7 @@ from auth_service.roles.model import (
 )
 from gateway.routes import prefix_of
 from shared.http.requests import VALUES_MAX
-from tests.kit.demo import furnish
+from tests.kit.demo import seed_demo
 from tests.kit.described import DOCUMENT, OPERATIONS, Operation
 from tests.kit.processes import Process
 from tests.kit.sigma import Answer, Caller
@@ -271,7 +271,7 @@ async def send(
 
 async def test_no_body_of_any_endpoint_holds_a_loop(stack):
     sigma = await stack.workspace()
-    await furnish(sigma)
+    await seed_demo(sigma)
     judge = Judge()
     for_all = {kind: gzip.compress(raw, 1) for kind, raw in BODIES_FOR_ALL.items()}
     for operation in WITH_BODY:
@@ -387,7 +387,7 @@ def large_values(word: str) -> dict[str, Any]:
     }
 
 
-async def furnish_widely(sigma: Workspace) -> None:
+async def seed_widely(sigma: Workspace) -> None:
     """The widest schema and the widest workflow, every gate of which is closed."""
     dimensions = [f"dim-d{d}" for d in range(DIMENSIONS)]
     for d in range(DIMENSIONS):
@@ -411,7 +411,7 @@ async def furnish_widely(sigma: Workspace) -> None:
 
 async def test_no_request_about_the_largest_record_holds_a_loop(stack):
     sigma = await stack.workspace()
-    await furnish_widely(sigma)
+    await seed_widely(sigma)
     judge = Judge()
     processes = [stack[name] for name in ("gateway", "records_service", "workflow_service")]
     words = (f"{letter}{number}-" for number in itertools.count() for letter in "abcdef")

@@ -10,7 +10,7 @@ from tests.kit.workspace import Workspace
 API_KEY = "apikey-sync-prod"
 
 
-async def furnish(sigma: Workspace) -> None:
+async def seed_demo(sigma: Workspace) -> None:
     """Everything that `make run` puts into its demo workspace, and an API key that nobody uses."""
     key = {"id": API_KEY, "name": "Nightly sync", "permissions": ["read"]}
     bodies: list[tuple[str, dict[str, Any]]] = [

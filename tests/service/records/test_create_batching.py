@@ -22,7 +22,7 @@ from tests.kit.sigma import Answer, Caller, error
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class Held:
+class BlockedInsert:
     """Keeps the first statement on its way until the test lets go; counts the records of each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +55,8 @@ async def modelled(workspace: RecordsWorkspace) -> RecordsWorkspace:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def held(modelled: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch) -> Held:
-    return Held(monkeypatch)
+async def blocked(modelled: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch) -> BlockedInsert:
+    return BlockedInsert(monkeypatch)
 
 
 def create(
@@ -84,15 +84,17 @@ async def waiting(workspace: RecordsWorkspace, number: int) -> None:
     await eventually(wait_together)
 
 
-async def test_those_who_come_meanwhile_go_together(modelled: RecordsWorkspace, held: Held):
+async def test_those_who_come_meanwhile_go_together(
+    modelled: RecordsWorkspace, blocked: BlockedInsert
+):
     first = create(modelled, "A")
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     others = [create(modelled, sku) for sku in "BCDE"]
     await waiting(modelled, 4)
-    held.let_go()
+    blocked.let_go()
     answers = await asyncio.gather(first, *others)
     assert [answer.status for answer in answers] == [201] * 5
-    assert held.sizes == [1, 4]
+    assert blocked.sizes == [1, 4]
     ids = {answer.body["id"] for answer in answers}
     for answer in answers:
         read = await modelled.admin.get(f"/records/{answer.body['id']}")
@@ -110,9 +112,11 @@ async def test_those_who_come_meanwhile_go_together(modelled: RecordsWorkspace, 
     assert counted == [{"n": 6}]
 
 
-async def test_one_that_is_refused_takes_nobody_along(modelled: RecordsWorkspace, held: Held):
+async def test_one_that_is_refused_takes_nobody_along(
+    modelled: RecordsWorkspace, blocked: BlockedInsert
+):
     first = create(modelled, "A", id="ent-a")
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     others = [
         create(modelled, "B"),
         create(modelled, "A"),
@@ -120,12 +124,12 @@ async def test_one_that_is_refused_takes_nobody_along(modelled: RecordsWorkspace
         create(modelled, "D"),
     ]
     await waiting(modelled, 4)
-    held.let_go()
+    blocked.let_go()
     answers = await asyncio.gather(first, *others)
     assert [answer.status for answer in answers] == [201, 201, 409, 409, 201]
     assert answers[2].told == error(409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique")
     assert answers[3].told == error(409, "CONFLICT", "Entity with id 'ent-a' already exists")
-    assert held.sizes == [1, 4, 1, 1, 1, 1]
+    assert blocked.sizes == [1, 4, 1, 1, 1, 1]
     assert (await modelled.admin.get("/records")).body["total"] == 4
     assert len(await created(modelled)) == 4
 
@@ -145,21 +149,23 @@ async def test_a_taken_id_is_told_also_where_room_must_be_shared_out_first(
 
 
 async def test_equal_values_in_one_statement_give_one_record(
-    modelled: RecordsWorkspace, held: Held
+    modelled: RecordsWorkspace, blocked: BlockedInsert
 ):
     first = create(modelled, "A")
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     others = [create(modelled, "B") for _ in range(5)]
     await waiting(modelled, 5)
-    held.let_go()
+    blocked.let_go()
     answers = await asyncio.gather(*others, first)
     assert sorted(answer.status for answer in answers) == [201, 201, 409, 409, 409, 409]
     assert (await modelled.admin.get("/records")).body["total"] == 3
 
 
-async def test_all_are_judged_again_when_the_model_moved(modelled: RecordsWorkspace, held: Held):
+async def test_all_are_judged_again_when_the_model_moved(
+    modelled: RecordsWorkspace, blocked: BlockedInsert
+):
     first = create(modelled, "A")
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     others = [create(modelled, sku) for sku in ("B", "C1")]
     await waiting(modelled, 2)
     body = {
@@ -169,34 +175,34 @@ async def test_all_are_judged_again_when_the_model_moved(modelled: RecordsWorksp
         "validation": {"unique": True, "maxLength": 1},
     }
     (await modelled.admin.put("/attributes/attr-sku", body)).ok()
-    held.let_go()
+    blocked.let_go()
     answers = await asyncio.gather(first, *others)
     assert [answer.status for answer in answers] == [201, 201, 400]
     assert (await modelled.admin.get("/records")).body["total"] == 3
 
 
 async def test_who_stops_waiting_is_not_stored_and_takes_nobody_along(
-    modelled: RecordsWorkspace, held: Held
+    modelled: RecordsWorkspace, blocked: BlockedInsert
 ):
     first = create(modelled, "A")
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     hurried = create(modelled, "B", modelled.admin.having({DEADLINE_HEADER: "100"}))
     other = create(modelled, "C")
     await waiting(modelled, 2)
     assert (await hurried).status == 504
-    held.let_go()
+    blocked.let_go()
     assert [answer.status for answer in await asyncio.gather(first, other)] == [201, 201]
-    assert held.sizes == [1, 1]
+    assert blocked.sizes == [1, 1]
     assert (await modelled.admin.get("/records")).body["total"] == 3
 
 
 async def test_a_statement_takes_no_more_than_it_may(
-    modelled: RecordsWorkspace, held: Held, monkeypatch: pytest.MonkeyPatch
+    modelled: RecordsWorkspace, blocked: BlockedInsert, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(create_batching, "RECORDS_MAX", 3)
     monkeypatch.setattr(create_batching, "BYTES_MAX", 1_000)
     first = create(modelled, "A")
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     large = {
         "sku": [{"scope": {}, "value": "L"}],
         "text": [{"scope": {}, "value": "x" * 2_000}],
@@ -207,21 +213,21 @@ async def test_a_statement_takes_no_more_than_it_may(
     await waiting(modelled, 5)
     others += [create(modelled, "C")]
     await waiting(modelled, 6)
-    held.let_go()
+    blocked.let_go()
     answers = await asyncio.gather(first, *others)
     assert [answer.status for answer in answers] == [201] * 7
-    assert held.sizes == [1, 3, 1, 1, 1]
+    assert blocked.sizes == [1, 3, 1, 1, 1]
 
 
 async def test_the_last_places_are_given_once_however_many_go_together(
-    modelled: RecordsWorkspace, held: Held
+    modelled: RecordsWorkspace, blocked: BlockedInsert
 ):
     limited = modelled.as_(identities.api_key(modelled.id, record_limit=4))
     first = create(modelled, "A", limited)
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     others = [create(modelled, sku, limited) for sku in "BCDEF"]
     await waiting(modelled, 5)
-    held.let_go()
+    blocked.let_go()
     answers = await asyncio.gather(first, *others)
     assert sorted(answer.status for answer in answers) == [201, 201, 201, 403, 403, 403]
     assert {answer.body["error"] for answer in answers if answer.status == 403} == {
@@ -231,10 +237,10 @@ async def test_the_last_places_are_given_once_however_many_go_together(
 
 
 async def test_a_database_that_is_away_is_told_to_all_and_asked_again_by_the_next(
-    modelled: RecordsWorkspace, held: Held, monkeypatch: pytest.MonkeyPatch
+    modelled: RecordsWorkspace, blocked: BlockedInsert, monkeypatch: pytest.MonkeyPatch
 ):
     first = create(modelled, "A")
-    await held.first_is_on_its_way()
+    await blocked.first_is_on_its_way()
     others = [create(modelled, sku) for sku in "BC"]
     await waiting(modelled, 2)
 
@@ -242,7 +248,7 @@ async def test_a_database_that_is_away_is_told_to_all_and_asked_again_by_the_nex
         raise ServiceUnavailable
 
     monkeypatch.setattr(store, "insert", away)
-    held.let_go()
+    blocked.let_go()
     assert [answer.status for answer in await asyncio.gather(first, *others)] == [201, 503, 503]
     monkeypatch.undo()
     assert (await create(modelled, "D")).status == 201

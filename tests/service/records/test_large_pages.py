@@ -38,7 +38,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[int]]:
     return seen
 
 
-async def furnish(workspace: RecordsWorkspace) -> list[str]:
+async def seed(workspace: RecordsWorkspace) -> list[str]:
     await workspace.attribute("note")
     await workspace.attribute("kin", "relation")
     await workspace.attribute("secret")
@@ -64,7 +64,7 @@ async def test_a_large_page_says_what_its_records_say_and_is_written_in_a_thread
     threads: dict[str, set[int]],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    ids = await furnish(workspace)
+    ids = await seed(workspace)
     monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 0)
     editor = await workspace.user_with_role({"*": words("attr-secret")})
     small = {path: (await admin.get(path)).ok() for path in PATHS}
@@ -92,7 +92,7 @@ async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound
     threads: dict[str, set[int]],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    await furnish(workspace)
+    await seed(workspace)
     kept = workspace.records.app[RENDER_CACHE]
     path = "/records?schemaId=schema-plain"
     first = (await admin.get(path)).ok()

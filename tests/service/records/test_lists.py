@@ -34,10 +34,10 @@ async def service(services: Services) -> RunningService:
 
 @pytest.fixture
 async def admin(service: RunningService) -> Caller:
-    return await furnished(service, WORKSPACE)
+    return await seeded(service, WORKSPACE)
 
 
-async def furnished(service: RunningService, workspace: str) -> Caller:
+async def seeded(service: RunningService, workspace: str) -> Caller:
     """An administrator of a workspace with one schema."""
     caller = service.as_(identities.admin(workspace))
     sku = {"id": "attr-sku", "alias": "sku", "name": "SKU", "type": "text"}
@@ -184,7 +184,7 @@ async def test_slow_lists_leave_connections_to_others(
 
     original = audit.page
     monkeypatch.setattr(audit, "page", counted)
-    other = await furnished(service, "ws-other")
+    other = await seeded(service, "ws-other")
     await create(admin, "ent-a")
     database = service.app[DATABASE]
     async with slow_history(service):
@@ -204,7 +204,7 @@ async def test_slow_lists_leave_connections_to_others(
 async def test_slow_lists_that_wait_too_long_are_refused(
     services: Services, service: RunningService, admin: Caller
 ):
-    other = await furnished(service, "ws-other")
+    other = await seeded(service, "ws-other")
     hasty = await services.start(
         create_app, Config, database_url=service.config.database_url, wait_seconds=0.3
     )
@@ -244,7 +244,7 @@ async def test_only_the_latest_slow_workspaces_are_remembered(
     service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(paging, "SLOW_WORKSPACES_MAX", 1)
-    other = await furnished(service, "ws-other")
+    other = await seeded(service, "ws-other")
     slow = service.app[LISTS].is_slow
     async with slow_history(service):
         asked = [asyncio.create_task(admin.get("/audit"))]

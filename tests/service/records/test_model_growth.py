@@ -100,7 +100,7 @@ async def store_records(
     )
 
 
-async def furnish(workspace: RecordsWorkspace) -> None:
+async def seed(workspace: RecordsWorkspace) -> None:
     """`rare` is in a schema with a few records, `color` in one with very many."""
     (await workspace.admin.post("/dimensions", DIMENSION)).ok()
     (await workspace.admin.post("/option-lists", OPTIONS)).ok()
@@ -144,7 +144,7 @@ async def test_no_check_reads_the_records_of_other_schemas_or_workspaces(
     workspace: RecordsWorkspace, other_workspace: RecordsWorkspace, of: str
 ):
     for one in (workspace, other_workspace):
-        await furnish(one)
+        await seed(one)
     await workspace.database.execute("VACUUM ANALYZE records, schemas, attributes, lost_attributes")
     size = "SELECT pg_relation_size('records') / current_setting('block_size')::int"
     assert await workspace.database.fetchval(size) > 5 * PAGES_MAX
@@ -161,7 +161,7 @@ HELD = error(409, "CONFLICT", "Field 'type' of attribute 'cost' cannot change wh
 
 
 async def test_under_the_lock_only_what_has_changed_is_searched(workspace: RecordsWorkspace):
-    await furnish(workspace)
+    await seed(workspace)
     await workspace.database.execute("VACUUM ANALYZE records, audit")
     async with workspace.database.acquire() as conn:
         searcher = Searcher()

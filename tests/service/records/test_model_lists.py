@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATHS = ("/dimensions", "/option-lists", "/attributes", "/schemas")
 
 
-async def furnish(workspace: RecordsWorkspace, admin: Caller, count: int) -> None:
+async def seed(workspace: RecordsWorkspace, admin: Caller, count: int) -> None:
     for n in range(count):
         segments = [{"id": "seg-a", "alias": "a", "name": "A", "isDefault": True}]
         dimension = {"id": f"dim-{n}", "alias": f"d{n}", "name": "D", "segments": segments}
@@ -44,8 +44,8 @@ async def test_a_list_that_is_read_in_pieces_is_whole_and_in_order(
     monkeypatch: pytest.MonkeyPatch,
     rows: int,
 ):
-    await furnish(workspace, admin, 7)
-    await furnish(other_workspace, other_workspace.admin, 1)
+    await seed(workspace, admin, 7)
+    await seed(other_workspace, other_workspace.admin, 1)
     # Attributes that are written in one transaction are of one moment.
     await workspace.database.execute(
         "UPDATE attributes SET created_at = '2026-01-01' WHERE workspace_id = $1", workspace.id
@@ -62,7 +62,7 @@ async def test_a_list_that_is_read_in_pieces_is_whole_and_in_order(
 async def test_a_large_list_is_rendered_in_bounded_pieces_beside_the_event_loop(
     workspace: RecordsWorkspace, admin: Caller, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
 ):
-    await furnish(workspace, admin, 6)
+    await seed(workspace, admin, 6)
     expected = {path: (await admin.get(path)).ok() for path in PATHS}
     monkeypatch.setattr(listing, "BUFFERED_BYTES_MAX", 1_000)
     monkeypatch.setattr(listing, "PIECE_BYTES", 300)
@@ -79,7 +79,7 @@ async def test_a_large_list_is_rendered_in_bounded_pieces_beside_the_event_loop(
 
 
 async def test_a_list_of_usual_size_tells_its_length(workspace: RecordsWorkspace, admin: Caller):
-    await furnish(workspace, admin, 1)
+    await seed(workspace, admin, 1)
     for path in PATHS:
         answer = await admin.get(path)
         assert int(answer.headers["Content-Length"]) > 0

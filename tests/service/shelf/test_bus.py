@@ -201,9 +201,9 @@ async def test_a_database_that_goes_away_costs_no_event(
     database_url: str, db: Database, bus: Bus, queue: Queue
 ):
     async with Wire(database_url) as wire:
-        frail = Database(wire.url)
+        breakable = Database(wire.url)
         await bus.connection()
-        async with consuming(frail, bus, queue, record):
+        async with consuming(breakable, bus, queue, record):
             await publish(bus, *(news(queue, f"ent-{n:03}") for n in range(30)))
             await come_true(lambda: _some(db), True)
             wire.cut()
@@ -211,7 +211,7 @@ async def test_a_database_that_goes_away_costs_no_event(
             await eventually(lambda: outcome(queue, "waited") >= 10)
             wire.mend()
             await come_true(lambda: _count(db), 60)
-        await frail.close()
+        await breakable.close()
     assert await waiting(bus, queue.dead) == 0
 
 
@@ -265,9 +265,9 @@ async def test_a_connection_lost_in_the_middle_has_one_effect_per_event(
         await asyncio.sleep(0.01)
 
     async with Wire(amqp_url) as wire:
-        frail = Bus(wire.url, "test", [queue])
-        frail.start()
-        async with consuming(db, frail, queue, handle):
+        breakable = Bus(wire.url, "test", [queue])
+        breakable.start()
+        async with consuming(db, breakable, queue, handle):
             for done in (10, 25):
                 await eventually(lambda: _at_least(db, done))  # noqa: B023  awaited in this turn
                 wire.cut()
@@ -275,7 +275,7 @@ async def test_a_connection_lost_in_the_middle_has_one_effect_per_event(
                 wire.mend()
             await come_true(lambda: _count(db), 60)
             await come_true(lambda: waiting(bus, queue.name), 0)
-        await frail.stop()
+        await breakable.stop()
     assert sorted(await subjects(db)) == [f"ent-{n:03}" for n in range(60)]
 
 
@@ -290,27 +290,27 @@ async def test_a_broker_that_hangs_is_found_again_by_all_who_wait_for_it(
     async with Wire(amqp_url) as wire:
         app = web.Application()
         app[DATABASE] = db
-        app[BUS] = frail = Bus(wire.url, "test", [queue])
+        app[BUS] = breakable = Bus(wire.url, "test", [queue])
         app.cleanup_ctx.append(consume(queue, record))
         app.cleanup_ctx.append(
             subscribe(
                 f"{queue.name}.*", heard.append, on_up=lambda: ups.append(1), on_down=lambda: None
             )
         )
-        frail.start()
-        await frail.connection()
+        breakable.start()
+        await breakable.connection()
         wire.hold()
         runner = web.AppRunner(app)
         await runner.setup()
-        await eventually(lambda: not frail.is_up, within_s=20)
+        await eventually(lambda: not breakable.is_up, within_s=20)
         wire.mend()
         await eventually(lambda: ups)
         await publish(bus, news(queue))
         await come_true(lambda: subjects(db), ["ent-1"])
         await eventually(lambda: heard)
-        await frail.ready()
+        await breakable.ready()
         await runner.cleanup()
-        await frail.stop()
+        await breakable.stop()
 
 
 def cancelled_by_the_library(

@@ -554,8 +554,8 @@ async def test_a_database_that_is_away_or_silent_is_found_again(
 ):
     monkeypatch.setattr(pool, "CLIENT_TIMEOUT_S", 0.3)
     async with Wire(db.url) as wire:
-        frail = Database(wire.url)
-        async with relaying(frail, bus) as relay, consuming(db, bus, queue) as seen:
+        breakable = Database(wire.url)
+        async with relaying(breakable, bus) as relay, consuming(db, bus, queue) as seen:
             await eventually(lambda: relay.leads)
             getattr(wire, fault)()
             async with db.transaction() as conn:
@@ -563,7 +563,7 @@ async def test_a_database_that_is_away_or_silent_is_found_again(
             await eventually(lambda: not relay.leads)
             wire.mend()
             await eventually(lambda: seen)
-        await frail.close()
+        await breakable.close()
 
 
 @pytest.mark.slow
