@@ -7,7 +7,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load bench openapi graph events migrate clean lock environment environment-dev
+.PHONY: help run test check format load bench openapi graph schema events migrate clean lock environment environment-dev
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ openapi: environment-dev ## write gateway/openapi.json and the page of errors
 
 graph: environment-dev ## draw the import graph in docs/import-graph.md
 	@$(VENV) -m deploy.import_graph
+
+schema: environment ## write the present database schema of each service to <service>/schema.sql
+	@$(VENV) -m deploy.schema
 
 events: environment ## print the events of a running make run, until Ctrl-C
 	@$(VENV) -m deploy.local.events
