@@ -15,7 +15,9 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -23,6 +25,8 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.fairness import CallerKey
+from gateway.identities import Caller
+from gateway.routes import Service
 from gateway.upstream.connection import BodySource
 from gateway.upstream.pool import UpstreamPool
 from gateway.upstream.response import UpstreamResponse
@@ -34,6 +38,7 @@ from shared.errors import (
     UpstreamTimeout,
     ValidationError,
 )
+from shared.http.context import Call
 from shared.process import tracing
 
 log = structlog.get_logger()
@@ -96,23 +101,37 @@ _NOT_RETURNED = frozenset(
 _FORWARDED_FOR = re.compile(r"[0-9A-Za-z.:\[\]_, -]{0,1024}")
 
 
+@dataclass(slots=True)
+class Exchange:
+    """One request and its response on the way between a client and a service."""
+
+    request: web.Request
+    call: Call
+    service: Service
+    pool: UpstreamPool
+    target: str
+    """Path and query, as the client sent them."""
+    deadline: float
+    """A time of the event loop."""
+    caller_key: CallerKey
+    caller: Caller | None
+    """None for an open operation."""
+    response_headers: Mapping[str, str]
+    """Added to what the service answers."""
+    framing: bytes = b""
+    content: bytes | BodySource = b""
+    """`framing` and `content` are what `Body.ready` returns."""
+
+
 def request_head(
-    request: web.BaseRequest,
-    target: str,
-    authority: bytes,
-    *,
-    framing: bytes,
-    request_id: str,
-    deadline_ms: int,
-    identity_token: str | None,
-    peer: str,
-    trace: Mapping[str, str],
+    exchange: Exchange, *, identity_token: str | None, deadline_ms: int, trace: Mapping[str, str]
 ) -> bytes:
     """The head as the service gets it.
 
     Without an identity the request goes to an open route, and the client's own `Authorization` and
     address with it: the service that issues tokens checks the one and counts failures by the other.
     """
+    request = exchange.request
     dropped = _NOT_FORWARDED
     if hdrs.CONNECTION in request.headers:
         named = b",".join(
@@ -124,7 +143,11 @@ def request_head(
         dropped = dropped | _TRACE
     lines = [
         b"%s %s HTTP/1.1\r\nHost: %s\r\n"
-        % (request.method.encode("ascii"), target.encode("utf-8", "surrogateescape"), authority)
+        % (
+            request.method.encode("ascii"),
+            exchange.target.encode("utf-8", "surrogateescape"),
+            exchange.pool.authority,
+        )
     ]
     for name, value in request.raw_headers:
         # Some programs read `X_Sigma_Identity` and `X-Sigma-Identity` as one header. So do we.
@@ -136,14 +159,14 @@ def request_head(
         lines.append(b"%s: %s\r\n" % (name, value))
     lines.append(
         b"X-Forwarded-For: %s\r\nX-Request-Id: %s\r\nX-Sigma-Deadline: %d\r\n"
-        % (_forwarded_for(request), request_id.encode("ascii"), deadline_ms)
+        % (_forwarded_for(request), exchange.call.request_id.encode("ascii"), deadline_ms)
     )
     lines.extend(f"{name}: {value}\r\n".encode("ascii") for name, value in trace.items())
     if identity_token is not None:
         lines.append(b"X-Sigma-Identity: %s\r\n" % identity_token.encode("ascii"))
     else:
-        lines.append(b"X-Sigma-Peer: %s\r\n" % peer.encode("ascii", "replace"))
-    lines.append(framing)
+        lines.append(b"X-Sigma-Peer: %s\r\n" % exchange.caller_key.peer.encode("ascii", "replace"))
+    lines.append(exchange.framing)
     return b"".join(lines)
 
 
@@ -204,89 +227,64 @@ class Body:
         yield b"0\r\n\r\n"
 
 
-async def forward(
-    request: web.Request,
-    service: str,
-    pool: UpstreamPool,
-    target: str,
-    *,
-    framing: bytes,
-    content: bytes | BodySource,
-    request_id: str,
-    deadline: float,
-    identity_token: str | None,
-    caller_key: CallerKey,
-    more_headers: Mapping[str, str],
-) -> web.StreamResponse:
-    """Ask the service and answer what it answers.
-
-    `framing` and `content` are what `Body.ready` gives, `deadline` is a time of the event loop.
-    """
-    left_s = deadline - asyncio.get_running_loop().time()
+async def forward(exchange: Exchange) -> web.StreamResponse:
+    """Ask the service, and answer what it answers."""
+    left_s = exchange.deadline - asyncio.get_running_loop().time()
     if left_s <= 0:
         raise UpstreamTimeout
-    method = request.method
+    method, pool, content = exchange.request.method, exchange.pool, exchange.content
+    caller = exchange.caller
     trace: dict[str, str] = {}
-    with tracing.client_span(method, service, trace):
+    with tracing.client_span(method, exchange.service, trace):
         head = request_head(
-            request,
-            target,
-            pool.authority,
-            framing=framing,
-            request_id=request_id,
+            exchange,
+            identity_token=None if caller is None else caller.token(time.monotonic()),
             deadline_ms=max(1, int(left_s * 1000)),
-            identity_token=identity_token,
-            peer=caller_key.peer,
             trace=trace,
         )
-        # A change that was made would be told wrongly the second time: a record that was deleted
-        # as one that is not there, a version as one that has moved.
+        # A change is never sent twice: the answer to the second time would be wrong. A record that
+        # was deleted would be reported as missing, a version as stale.
         replayable = method in _READS
         bodyless = method == "HEAD"
         if isinstance(content, bytes):
             answer = await pool.send(
                 head,
                 content,
-                deadline=deadline,
+                deadline=exchange.deadline,
                 replayable=replayable,
                 bodyless=bodyless,
-                workspace_id=caller_key.workspace,
+                workspace_id=exchange.caller_key.workspace,
             )
         else:
             answer = await pool.send_streaming(
                 head,
                 content,
-                caller_key,
-                deadline=deadline,
+                exchange.caller_key,
+                deadline=exchange.deadline,
                 replayable=replayable,
                 bodyless=bodyless,
             )
-    if answer.status == Unauthorized.status and identity_token is not None:
-        # It is us whom the service does not believe (keys, clocks), and no fault of the caller.
+    if answer.status == Unauthorized.status and caller is not None:
+        # The service does not believe this gateway (keys, clocks); the caller did nothing wrong.
         answer.close()
-        log.error("service_refuses_this_gateway", service=service)
+        log.error("service_refuses_this_gateway", service=exchange.service)
         raise ServiceUnavailable
-    return await _respond(request, answer, deadline, caller_key, more_headers)
+    return await _respond(exchange, answer)
 
 
-async def _respond(
-    request: web.Request,
-    answer: UpstreamResponse,
-    deadline: float,
-    caller_key: CallerKey,
-    more_headers: Mapping[str, str],
-) -> web.StreamResponse:
+async def _respond(exchange: Exchange, answer: UpstreamResponse) -> web.StreamResponse:
+    request = exchange.request
     headers = _response_headers(answer)
-    headers.update(more_headers)
+    headers.update(exchange.response_headers)
     length = _length_of(answer)
     if answer.whole:
         payload = answer.take()
     elif length is not None and length <= WHOLE_RESPONSE_BYTES_MAX:
-        payload = await answer.read(deadline)
+        payload = await answer.read(exchange.deadline)
     else:
         # As long as the head is not out, it can still be told that there is no room.
         try:
-            await answer.hold_slot(caller_key, deadline)
+            await answer.hold_slot(exchange.caller_key, exchange.deadline)
         except ServiceUnavailable as error:
             if request.method in _READS or answer.status >= ValidationError.status:
                 raise

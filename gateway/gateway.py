@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -12,8 +12,8 @@ from aiohttp import hdrs, web
 from gateway.authenticate import Authenticator, ask_auth_service
 from gateway.config import GatewayConfig
 from gateway.description import HTML, PAGE
-from gateway.fairness import CallerKey, FairSlots, anonymous
-from gateway.forward import Body, forward
+from gateway.fairness import FairSlots, anonymous
+from gateway.forward import Body, Exchange, forward
 from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
 from gateway.peers import peer_of
@@ -38,7 +38,6 @@ from shared.errors import (
 from shared.http import (
     call_of,
     names_media_type,
-    request_id_of,
 )
 from shared.http.client import Upstream, blame
 from shared.http.messages import shown
@@ -119,58 +118,60 @@ class Gateway:
             call.route = prefix.name
             if prefix.permission_class is PermissionClass.OPEN:
                 check_method(request.method)
-                call.upstream = str(prefix.service)
-                return await self._forward(request, prefix, path + query, deadline, anonymous(peer))
+                return await self._forward(
+                    Exchange(
+                        request,
+                        call,
+                        prefix.service,
+                        self.pools[prefix.service],
+                        path + query,
+                        deadline,
+                        anonymous(peer),
+                        None,
+                        {},
+                    ),
+                    prefix,
+                )
         caller = await self._caller(request, deadline, peer)
         call.caller = caller.identity
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
             prefix = self._admitted(caller.identity, request.method, path, prefix)
-            caller_key = caller.caller_key(peer)
-            # Not a member of an enumeration, whose value costs the access log 2 microseconds.
-            call.upstream = str(prefix.service)
             return await self._forward(
-                request, prefix, path + query, deadline, caller_key, caller, rate
+                Exchange(
+                    request,
+                    call,
+                    prefix.service,
+                    self.pools[prefix.service],
+                    path + query,
+                    deadline,
+                    caller.caller_key(peer),
+                    caller,
+                    rate,
+                ),
+                prefix,
             )
         except ApiError as error:
             error.headers.update(rate)
             raise
 
-    async def _forward(
-        self,
-        request: web.Request,
-        prefix: Prefix,
-        target: str,
-        deadline: float,
-        caller_key: CallerKey,
-        caller: Caller | None = None,
-        more_headers: Mapping[str, str] | None = None,
-    ) -> web.StreamResponse:
+    async def _forward(self, exchange: Exchange, prefix: Prefix) -> web.StreamResponse:
+        # Not a member of an enumeration, whose value costs the access log 2 microseconds.
+        exchange.call.upstream = str(exchange.service)
         limit = self.config.body_bytes_max
-        framing, content = await Body(request, min(prefix.body_bytes_max or limit, limit)).ready()
-        if caller is None:
+        body = Body(exchange.request, min(prefix.body_bytes_max or limit, limit))
+        exchange.framing, exchange.content = await body.ready()
+        if exchange.caller is None:
             # Only now: a body that comes slowly holds no slot.
-            await self.open_requests.take(caller_key, deadline)
+            await self.open_requests.take(exchange.caller_key, exchange.deadline)
         try:
-            return await forward(
-                request,
-                prefix.service,
-                self.pools[prefix.service],
-                target,
-                framing=framing,
-                content=content,
-                request_id=request_id_of(request),
-                deadline=deadline,
-                identity_token=None if caller is None else caller.token(time.monotonic()),
-                caller_key=caller_key,
-                more_headers=more_headers or {},
-            )
+            return await forward(exchange)
         except (ServiceUnavailable, UpstreamTimeout) as error:
-            blame(error, prefix.service)
+            blame(error, exchange.service)
             raise
         finally:
-            if caller is None:
-                self.open_requests.give_back(caller_key)
+            if exchange.caller is None:
+                self.open_requests.give_back(exchange.caller_key)
 
     async def _caller(self, request: web.Request, deadline: float, peer: str) -> Caller:
         credential = self.authenticator.credential(request)
