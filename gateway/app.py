@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.config import GatewayConfig
 from gateway.description import description_routes
-from gateway.gateway import AUTH, GATEWAY_KEY, Gateway, body_bound
+from gateway.gateway import AUTH, GATEWAY_KEY, Gateway
 from gateway.routes import Service
 from shared.errors import MethodNotAllowed
 from shared.http import (
@@ -86,7 +86,7 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
         ),
     ]
     everything_else = Routes(tag="")
-    everything_else.catch_all(body_bound=body_bound)(gateway.handle)
+    everything_else.catch_all(body_bound=gateway.body_bound)(gateway.handle)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
     # Behind a proxy all connections come from one address, and it is the proxy's to share them out.
     limits = Limits(

@@ -47,8 +47,12 @@ class CallerKey(NamedTuple):
         return (*shares, (self.peer, _MANY_WORKSPACES)) if self.peer else shares
 
 
+ANONYMOUS: Final = CallerKey("", "", "")
+"""A caller of whom nothing is known yet, not even an address."""
+
+
 def anonymous(peer: str) -> CallerKey:
-    """Somebody of whom only the address is known."""
+    """A caller of whom only the address is known."""
     return CallerKey("", "", "", peer)
 
 

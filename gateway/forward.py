@@ -17,14 +17,14 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from gateway.fairness import CallerKey
+from gateway.fairness import ANONYMOUS, CallerKey
 from gateway.identities import Caller
 from gateway.routes import Service
 from gateway.upstream.connection import BodySource
@@ -113,10 +113,10 @@ class Exchange:
     """Path and query, as the client sent them."""
     deadline: float
     """A time of the event loop."""
-    caller_key: CallerKey
-    caller: Caller | None
+    caller: Caller | None = None
     """None for an open operation."""
-    response_headers: Mapping[str, str]
+    caller_key: CallerKey = ANONYMOUS
+    response_headers: Mapping[str, str] = field(default_factory=dict)
     """Added to what the service answers."""
     framing: bytes = b""
     content: bytes | BodySource = b""

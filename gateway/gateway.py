@@ -18,15 +18,7 @@ from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
 from gateway.peers import peer_of
 from gateway.response_headers import ResponseHeaders
-from gateway.routes import (
-    PermissionClass,
-    Prefix,
-    Service,
-    check_method,
-    permission_for,
-    prefix_of,
-    split_target,
-)
+from gateway.routes import Policy, RouteTable, Service, check_method, split_target
 from gateway.upstream.pool import UpstreamPool
 from shared.errors import (
     ApiError,
@@ -60,6 +52,7 @@ class Gateway:
             origins=config.cors_origins, explained=config.docs_enabled
         )
         self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
+        self.routes = RouteTable.shipped(Policy(config.body_bytes_max, config.request_timeout_s))
         self.limiter = RateLimiter.from_config(config)
         self.identities = Identities(ask_auth_service(self._question), signer)
         self.pools = {
@@ -102,64 +95,61 @@ class Gateway:
             await pool.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One request: address, caller, rate, permission, and the way there and back."""
-        deadline = asyncio.get_running_loop().time() + self.config.request_timeout_s
+        """Answer one request: address, caller, rate, permission, and the way there and back."""
+        began = asyncio.get_running_loop().time()
         preflight = self.response_headers.preflight(request)
         if preflight is not None:
             return preflight
         path, query = split_target(request.raw_path)
         call = call_of(request)
         call.peer = peer = peer_of(request, self.config.trusted_hops)
-        prefix = prefix_of(path)
+        prefix = self.routes.prefix_of(path)
         if prefix is None:
-            if self.config.docs_enabled and leads_to_page(request, path):
-                return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
-        else:
-            call.route = prefix.name
-            if prefix.permission_class is PermissionClass.OPEN:
-                check_method(request.method)
-                return await self._forward(
-                    Exchange(
-                        request,
-                        call,
-                        prefix.service,
-                        self.pools[prefix.service],
-                        path + query,
-                        deadline,
-                        anonymous(peer),
-                        None,
-                        {},
-                    ),
-                    prefix,
-                )
-        caller = await self._caller(request, deadline, peer)
-        call.caller = caller.identity
+            return await self._answer_unknown(request, path, began, peer)
+        call.route = prefix.name
+        access = prefix.access(request.method, path)
+        exchange = Exchange(
+            request,
+            call,
+            prefix.service,
+            self.pools[prefix.service],
+            path + query,
+            began + prefix.policy.deadline_s,
+        )
+        if access.open:
+            check_method(request.method)
+            exchange.caller_key = anonymous(peer)
+            return await self._forward(exchange, prefix.policy)
+        caller = await self._caller(request, exchange.deadline, peer)
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
-            prefix = self._admitted(caller.identity, request.method, path, prefix)
-            return await self._forward(
-                Exchange(
-                    request,
-                    call,
-                    prefix.service,
-                    self.pools[prefix.service],
-                    path + query,
-                    deadline,
-                    caller.caller_key(peer),
-                    caller,
-                    rate,
-                ),
-                prefix,
-            )
+            check_method(request.method)
+            if access.user_only:
+                caller.identity.require_user()
+            elif access.permission is not None:
+                caller.identity.require(access.permission)
+            exchange.caller = caller
+            exchange.caller_key = caller.caller_key(peer)
+            exchange.response_headers = rate
+            return await self._forward(exchange, prefix.policy)
         except ApiError as error:
             error.headers.update(rate)
             raise
 
-    async def _forward(self, exchange: Exchange, prefix: Prefix) -> web.StreamResponse:
+    async def _answer_unknown(
+        self, request: web.Request, path: str, began: float, peer: str
+    ) -> web.Response:
+        """An address below no prefix: a browser is led to the page, a caller answered with 404."""
+        if self.config.docs_enabled and leads_to_page(request, path):
+            return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
+        caller = await self._caller(request, began + self.routes.policy.deadline_s, peer)
+        rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
+        raise NotFound(f"Route {shown(path)} not found", headers=rate)
+
+    async def _forward(self, exchange: Exchange, policy: Policy) -> web.StreamResponse:
         # Not a member of an enumeration, whose value costs the access log 2 microseconds.
         exchange.call.upstream = str(exchange.service)
-        limit = self.config.body_bytes_max
-        body = Body(exchange.request, min(prefix.body_bytes_max or limit, limit))
+        body = Body(exchange.request, policy.body_bytes_max)
         exchange.framing, exchange.content = await body.ready()
         if exchange.caller is None:
             # Only now: a body that comes slowly holds no slot.
@@ -182,29 +172,16 @@ class Gateway:
                     caller = await self.identities.resolve(credential, request, peer)
             except TimeoutError:
                 raise UpstreamTimeout from None
+        call_of(request).caller = caller.identity
         return caller
 
-    @staticmethod
-    def _admitted(identity: Identity, method: str, path: str, prefix: Prefix | None) -> Prefix:
-        """The prefix, if there is one and this caller may do this below it."""
-        if prefix is None:
-            raise NotFound(f"Route {shown(path)} not found")
-        check_method(method)
-        if prefix.permission_class is PermissionClass.USERS_ONLY:
-            identity.require_user()
-        permission = permission_for(method, path, prefix)
-        if permission is not None:
-            identity.require(permission)
-        return prefix
-
-
-def body_bound(request: web.Request) -> int | None:
-    """How large a body the service behind this address takes; refused addresses take any."""
-    try:
-        prefix = prefix_of(split_target(request.raw_path)[0])
-    except ValidationError:
-        return None
-    return None if prefix is None else prefix.body_bytes_max
+    def body_bound(self, request: web.Request) -> int | None:
+        """The largest body that is taken at this address; None for an address that is refused."""
+        try:
+            prefix = self.routes.prefix_of(split_target(request.raw_path)[0])
+        except ValidationError:
+            return None
+        return None if prefix is None else prefix.policy.body_bytes_max
 
 
 GATEWAY_KEY = web.AppKey("gateway", Gateway)

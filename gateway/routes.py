@@ -1,59 +1,85 @@
-"""Maps a path to its service, and to the permission that an API key needs.
+"""Maps a request to its service, and to what its caller must hold.
 
-The gateway knows prefixes and methods, not endpoints: a new endpoint below a known prefix needs no
-change here, unless its method says something else than it does. Those stand in `_EXCEPTIONS`. The
-service checks the permission of the very endpoint again.
+The first word of a path leads to the service. What an operation requires is declared on its route
+in that service and described in `openapi.json` (`security`, `x-api-key-permission`); the gateway
+reads the description when it starts. An operation that is not described requires what the class of
+its prefix says, and its service answers that it does not exist. The service checks the permission
+again.
 
 An address that two programs could read in two ways is refused before anything is decided, so that
-what was authorised here and what the service routes is one thing.
+what is authorised here is what the service routes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
+from typing import Any, Final
 
+import orjson
+
+from gateway.description import OPENAPI_FILE
 from shared.errors import MethodNotAllowed, ValidationError
 from shared.http import SMALL_BODY
 from shared.identity import Permission
 
 BASE: Final = "/api/v1/"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHANGING = frozenset({"POST", "PUT", "PATCH"})
+METHODS: Final = (*sorted(_READING), *sorted(_CHANGING), "DELETE")
 
 
 class Service(StrEnum):
-    """The three that the gateway forwards to."""
+    """The services that the gateway forwards to."""
 
     AUTH = "auth_service"
     RECORDS = "records_service"
     WORKFLOW = "workflow_service"
 
 
-class PermissionClass(StrEnum):
-    """The class of a prefix: what reading, changing and deleting below it means."""
-
-    OPEN = "open"
-    """Open: no credential is looked at."""
-    DATA = "data"
-    MODEL = "model"
-    USERS_ONLY = "users_only"
-    """For people only: an API key is refused, whatever it holds."""
-
-
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """Everything below one word after `/api/v1/`."""
+class Access:
+    """What a caller needs for an operation, as its route declares it (`shared.http.Route`)."""
 
-    name: str
-    service: Service
-    permission_class: PermissionClass
-    body_bytes_max: int | None = None
-    """How large a body may be; without it as large as the configuration says."""
+    permission: Permission | None = None
+    """What an API key must hold; None where keys are not asked for a permission."""
+    open: bool = False
+    """No credential is looked at."""
+    user_only: bool = False
+    """An API key is refused, whatever it holds."""
 
 
-_TABLE = (
+_OPEN: Final = Access(open=True)
+_USERS_ONLY: Final = Access(user_only=True)
+
+
+class PermissionClass(Enum):
+    """What reading, changing and deleting require where the operation is not described."""
+
+    OPEN = (_OPEN, _OPEN, _OPEN)
+    DATA = (
+        Access(Permission.READ),
+        Access(Permission.UPDATE_DATA),
+        Access(Permission.DELETE_DATA),
+    )
+    MODEL = (
+        Access(Permission.READ),
+        Access(Permission.UPDATE_MODEL),
+        Access(Permission.DELETE_MODEL),
+    )
+    USERS_ONLY = (_USERS_ONLY, _USERS_ONLY, _USERS_ONLY)
+
+    def access(self, method: str) -> Access:
+        """Methods that do not exist require what changing does; they are refused later."""
+        reading, changing, deleting = self.value
+        if method in _READING:
+            return reading
+        return deleting if method == "DELETE" else changing
+
+
+_PREFIXES: Final = (
     ("auth", Service.AUTH, PermissionClass.OPEN, SMALL_BODY),
     ("schemas", Service.RECORDS, PermissionClass.MODEL),
     ("attributes", Service.RECORDS, PermissionClass.MODEL),
@@ -65,49 +91,139 @@ _TABLE = (
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY, SMALL_BODY),
 )
-PREFIXES: Final[Mapping[str, Prefix]] = {
-    word: Prefix(BASE + word, *rules) for word, *rules in _TABLE
-}
+"""First word of the path, service, class, and the largest body where the configuration allows more.
 
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_CHANGING = frozenset({"POST", "PUT", "PATCH"})
-METHODS: Final = (*sorted(_READING), *sorted(_CHANGING), "DELETE")
-
-_CHANGE = {
-    PermissionClass.DATA: Permission.UPDATE_DATA,
-    PermissionClass.MODEL: Permission.UPDATE_MODEL,
-}
-_DELETE = {
-    PermissionClass.DATA: Permission.DELETE_DATA,
-    PermissionClass.MODEL: Permission.DELETE_MODEL,
-}
-
-# A POST that only computes. `POST /records/:id/transition` needs no row: it changes data.
-_EXCEPTIONS: Final = (
-    ("POST", re.compile(r"/api/v1/dimensions/scope-matrix"), Permission.READ),
-    ("POST", re.compile(r"/api/v1/roles/[^/]+/resolve"), Permission.READ),
-)
+A row that needs another policy, such as a long poll (`/changes`) or a stream (`/export`, `/import`)
+with a deadline of its own, says so here: a field of `Policy` and one more column.
+"""
 
 
-def prefix_of(path: str) -> Prefix | None:
-    """Where this path belongs; None when this version has nothing there."""
-    if not path.startswith(BASE):
-        return None
-    return PREFIXES.get(path[len(BASE) :].partition("/")[0])
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What one request may take."""
+
+    body_bytes_max: int
+    """The largest body, in bytes."""
+    deadline_s: float
+    """Seconds from the request's head to the head of its response, or to the end of a small one."""
 
 
-def permission_for(method: str, path: str, prefix: Prefix) -> Permission | None:
-    """What an API key must hold; None where keys are not asked for a permission."""
-    if prefix.permission_class in (PermissionClass.OPEN, PermissionClass.USERS_ONLY):
-        return None
-    if method in _READING:
-        return Permission.READ
-    if method == "DELETE":
-        return _DELETE[prefix.permission_class]
-    for excepted, pattern, permission in _EXCEPTIONS:
-        if method == excepted and pattern.fullmatch(path):
-            return permission
-    return _CHANGE[prefix.permission_class]
+class Prefix:
+    """Everything below one word after `/api/v1/`.
+
+    `described` holds the method, the path template and the access of its described operations.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        service: Service,
+        permission_class: PermissionClass,
+        policy: Policy,
+        described: Iterable[tuple[str, str, Access]],
+    ) -> None:
+        self.name = name
+        self.service = service
+        self.policy = policy
+        self._not_described = {method: permission_class.access(method) for method in METHODS}
+        self._unknown_method = permission_class.access("")
+        # By method and number of segments, so that a request is compared with few templates. A
+        # group is left out where all its operations require what the class says anyway: then
+        # nothing is compared.
+        groups: dict[tuple[str, int], list[tuple[str, Access]]] = {}
+        for method, template, access in described:
+            groups.setdefault((method, template.count("/")), []).append((template, access))
+        self._described = {
+            (method, slashes): [
+                (_pattern(template), access)
+                for template, access in sorted(group, key=_literal_first)
+            ]
+            for (method, slashes), group in groups.items()
+            if any(access != self._not_described[method] for _, access in group)
+        }
+
+    def access(self, method: str, path: str) -> Access:
+        """What a caller needs for this operation; `path` is below this prefix."""
+        for pattern, access in self._described.get((method, path.count("/")), ()):
+            if pattern.fullmatch(path):
+                return access
+        return self._not_described.get(method, self._unknown_method)
+
+
+def _literal_first(operation: tuple[str, Access]) -> list[bool]:
+    return [segment.startswith("{") for segment in operation[0].split("/")]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(
+        "/".join(
+            "[^/]+" if segment.startswith("{") else re.escape(segment)
+            for segment in template.split("/")
+        )
+    )
+
+
+class RouteTable:
+    """All prefixes, with the operations of one description.
+
+    `policy` counts where a prefix has none of its own, and for addresses below no prefix.
+    """
+
+    def __init__(self, description: Mapping[str, Any], policy: Policy) -> None:
+        self.policy = policy
+        described: dict[str, list[tuple[str, str, Access]]] = {}
+        for operation in _operations(description):
+            described.setdefault(_word_of(operation[1]), []).append(operation)
+        self.prefixes: Mapping[str, Prefix] = {
+            word: Prefix(
+                BASE + word,
+                service,
+                permission_class,
+                _bounded(policy, *bound),
+                described.get(word, ()),
+            )
+            for word, service, permission_class, *bound in _PREFIXES
+        }
+
+    @classmethod
+    def shipped(cls, policy: Policy) -> RouteTable:
+        """As the description says that this gateway is shipped with."""
+        return cls(orjson.loads(OPENAPI_FILE.read_bytes()), policy)
+
+    def prefix_of(self, path: str) -> Prefix | None:
+        """Where this path belongs; None when this version has nothing there."""
+        if not path.startswith(BASE):
+            return None
+        # As `_word_of`, without a call for each request.
+        return self.prefixes.get(path[len(BASE) :].partition("/")[0])
+
+
+def _word_of(path: str) -> str:
+    """The word after `/api/v1/`; empty for other paths."""
+    return path[len(BASE) :].partition("/")[0] if path.startswith(BASE) else ""
+
+
+def _bounded(policy: Policy, body_bytes_max: int | None = None) -> Policy:
+    if body_bytes_max is None:
+        return policy
+    return replace(policy, body_bytes_max=min(policy.body_bytes_max, body_bytes_max))
+
+
+def _operations(description: Mapping[str, Any]) -> Iterator[tuple[str, str, Access]]:
+    """Method, path template and access of every described operation; HEAD is as GET."""
+    for template, methods in description["paths"].items():
+        for method, operation in methods.items():
+            access = _access_of(operation)
+            yield method.upper(), template, access
+            if method == "get":
+                yield "HEAD", template, access
+
+
+def _access_of(operation: Mapping[str, Any]) -> Access:
+    if operation["security"] == []:
+        return _OPEN
+    permission = operation.get("x-api-key-permission")
+    return _USERS_ONLY if permission is None else Access(Permission(permission))
 
 
 def check_method(method: str) -> None:

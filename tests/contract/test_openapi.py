@@ -22,7 +22,7 @@ import workflow_service.config
 from deploy.openapi import document
 from gateway.config import GatewayConfig
 from gateway.description import OPENAPI_FILE
-from gateway.routes import PREFIXES, PermissionClass, permission_for, prefix_of, split_target
+from gateway.routes import Policy, RouteTable, split_target
 from shared.http import ROUTES, Route
 from shared.process.config import load
 from tests.kit.identities import Keyring
@@ -88,6 +88,10 @@ DELETE /api/v1/api-keys/{id}                     people        204
 """
 
 SHIPPED: dict[str, Any] = orjson.loads(OPENAPI_FILE.read_bytes())
+
+
+POLICY = Policy(body_bytes_max=10 << 20, deadline_s=30.0)
+GATEWAY_ROUTES = RouteTable.shipped(POLICY)
 
 
 def test_the_shipped_description_is_the_one_that_the_code_gives():
@@ -192,21 +196,22 @@ def test_the_gateway_leads_to_the_service_and_asks_for_what_the_route_asks(
     service: str, route: Route
 ):
     path, _ = split_target(re.sub(r"\{\w+\}", "some-id", route.path))
-    prefix = prefix_of(path)
+    prefix = GATEWAY_ROUTES.prefix_of(path)
     assert prefix is not None
     assert prefix.service == service
-    assert (prefix.permission_class is PermissionClass.OPEN) == route.open
-    assert (prefix.permission_class is PermissionClass.USERS_ONLY) == route.user_only
+    access = prefix.access(route.method, path)
+    assert access.open == route.open
+    assert access.user_only == route.user_only
     if not route.user_only:
-        assert permission_for(route.method, path, prefix) == route.permission
+        assert access.permission == route.permission
 
 
 def test_a_prefix_with_small_bodies_has_no_route_that_takes_larger_ones():
     for _, route in public_routes():
-        prefix = prefix_of(route.path)
+        prefix = GATEWAY_ROUTES.prefix_of(route.path)
         assert prefix is not None
-        if route.body is not None and prefix.body_bytes_max is not None:
-            assert route.body_bytes_max == prefix.body_bytes_max, route.path
+        if route.body is not None and prefix.policy != POLICY:
+            assert route.body_bytes_max == prefix.policy.body_bytes_max, route.path
         if route.body is not None and route.open:
             assert route.body_bytes_max is not None, route.path
 
@@ -237,8 +242,11 @@ def test_every_list_and_object_in_a_body_has_a_bound_that_is_counted_first(model
 
 
 def test_every_prefix_of_the_gateway_has_an_endpoint():
-    used = {prefix_of(route.path.replace("{", "").replace("}", "")) for _, route in public_routes()}
-    assert used == set(PREFIXES.values())
+    used = {
+        GATEWAY_ROUTES.prefix_of(route.path.replace("{", "").replace("}", ""))
+        for _, route in public_routes()
+    }
+    assert used == set(GATEWAY_ROUTES.prefixes.values())
 
 
 def test_nothing_internal_is_described():

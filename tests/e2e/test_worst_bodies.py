@@ -34,7 +34,7 @@ from auth_service.roles.model import (
     PERMISSIONS_MAX,
     SCHEMA_PERMISSIONS_MAX,
 )
-from gateway.routes import prefix_of
+from gateway.routes import Policy, RouteTable
 from shared.http.requests import VALUES_MAX
 from tests.kit.demo import seed_demo
 from tests.kit.described import DOCUMENT, OPERATIONS, Operation
@@ -274,8 +274,9 @@ async def test_no_body_of_any_endpoint_holds_a_loop(stack):
     await seed_demo(sigma)
     judge = Judge()
     for_all = {kind: gzip.compress(raw, 1) for kind, raw in BODIES_FOR_ALL.items()}
+    routes = RouteTable.shipped(Policy(body_bytes_max=BYTES_MAX, deadline_s=30.0))
     for operation in WITH_BODY:
-        prefix = prefix_of(operation.path)
+        prefix = routes.prefix_of(operation.path)
         assert prefix is not None
         processes = [stack["gateway"], stack[prefix.service]]
         caller = stack.caller() if operation.is_open else sigma.admin

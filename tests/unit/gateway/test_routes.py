@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from gateway.routes import (
-    PREFIXES,
-    PermissionClass,
+    Access,
+    Policy,
+    RouteTable,
     Service,
     check_method,
-    permission_for,
-    prefix_of,
     split_target,
 )
 from shared.errors import MethodNotAllowed, ValidationError
+from shared.http import SMALL_BODY
 from shared.identity import Permission
+
+POLICY = Policy(body_bytes_max=10 << 20, deadline_s=30.0)
+ROUTES = RouteTable.shipped(POLICY)
 
 DATA = ("read", "update-data", "delete-data")
 MODEL = ("read", "update-model", "delete-model")
@@ -34,18 +40,18 @@ CLASSES = {
 
 
 def test_only_what_this_version_has_is_routed():
-    assert set(PREFIXES) == set(CLASSES)
+    assert set(ROUTES.prefixes) == set(CLASSES)
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_prefix_leads_to_its_service_and_asks_for_its_class(name: str):
     service, (reading, changing, deleting) = CLASSES[name]
     path = f"/api/v1/{name}/some-id"
-    prefix = prefix_of(path)
+    prefix = ROUTES.prefix_of(path)
     assert prefix is not None
     assert (prefix.name, prefix.service) == (f"/api/v1/{name}", Service(service))
     asked = {
-        method: permission_for(method, path, prefix)
+        method: prefix.access(method, path).permission
         for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
     }
     assert asked == {
@@ -70,9 +76,9 @@ def test_a_prefix_leads_to_its_service_and_asks_for_its_class(name: str):
     ],
 )
 def test_a_post_that_only_computes_needs_to_read(method: str, path: str, permission: Permission):
-    prefix = prefix_of(path)
+    prefix = ROUTES.prefix_of(path)
     assert prefix is not None
-    assert permission_for(method, path, prefix) == permission
+    assert prefix.access(method, path).permission == permission
 
 
 @pytest.mark.parametrize(
@@ -92,13 +98,98 @@ def test_a_post_that_only_computes_needs_to_read(method: str, path: str, permiss
     ],
 )
 def test_any_other_address_belongs_to_nobody(path: str):
-    assert prefix_of(path) is None
+    assert ROUTES.prefix_of(path) is None
 
 
-def test_open_is_auth_alone():
-    assert [
-        name for name, prefix in PREFIXES.items() if prefix.permission_class is PermissionClass.OPEN
-    ] == ["auth"]
+def access(method: str, path: str, routes: RouteTable = ROUTES) -> Access:
+    prefix = routes.prefix_of(path)
+    assert prefix is not None
+    return prefix.access(method, path)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "TRACE"])
+def test_open_is_auth_alone(method: str):
+    def below(name: str) -> Access:
+        return access(method, f"/api/v1/{name}/not-described")
+
+    assert [name for name in ROUTES.prefixes if below(name).open] == ["auth"]
+    assert [name for name in ROUTES.prefixes if below(name).user_only] == ["api-keys"]
+
+
+OPEN: dict[str, Any] = {"security": []}
+USERS_ONLY: dict[str, Any] = {"security": [{"bearer": []}]}
+
+
+def needs(permission: str) -> dict[str, Any]:
+    return {
+        "security": [{"bearer": []}, {"apiKey": []}],
+        "x-api-key-permission": permission,
+    }
+
+
+DESCRIPTION: dict[str, Any] = {
+    "paths": {
+        "/healthz": {"get": OPEN},
+        "/api/v1/records": {"get": needs("read"), "post": needs("update-data")},
+        "/api/v1/records/{id}": {
+            "get": needs("delete-model"),
+            "post": needs("update-model"),
+            "delete": OPEN,
+        },
+        "/api/v1/records/search": {"post": needs("read")},
+        "/api/v1/records/{id}/approve": {"post": USERS_ONLY},
+        "/api/v1/records/{id}/values.v2/{name}": {"post": needs("read")},
+        "/api/v1/api-keys/{id}": {"get": needs("read")},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "records", Access(Permission.READ)),
+        ("POST", "records", Access(Permission.UPDATE_DATA)),
+        # What is described counts, whatever the class says.
+        ("GET", "records/ent-1", Access(Permission.DELETE_MODEL)),
+        ("HEAD", "records/ent-1", Access(Permission.DELETE_MODEL)),
+        ("POST", "records/ent-1", Access(Permission.UPDATE_MODEL)),
+        ("DELETE", "records/ent-1", Access(open=True)),
+        ("GET", "api-keys/apikey-1", Access(Permission.READ)),
+        # A literal segment goes before a parameter.
+        ("POST", "records/search", Access(Permission.READ)),
+        ("GET", "records/search", Access(Permission.DELETE_MODEL)),
+        ("POST", "records/ent-1/approve", Access(user_only=True)),
+        ("POST", "records/ent-1/values.v2/sku", Access(Permission.READ)),
+        # What is not described requires what the class of the prefix says.
+        ("POST", "records/ent-1/reject", Access(Permission.UPDATE_DATA)),
+        ("POST", "records/ent-1/valuesxv2/sku", Access(Permission.UPDATE_DATA)),
+        ("POST", "records/search/", Access(Permission.UPDATE_DATA)),
+        ("POST", "records/%73earch", Access(Permission.UPDATE_MODEL)),
+        ("POST", "records/a/b/c/d/e/f", Access(Permission.UPDATE_DATA)),
+        ("PUT", "records/ent-1", Access(Permission.UPDATE_DATA)),
+        ("DELETE", "records/ent-1/approve", Access(Permission.DELETE_DATA)),
+        ("OPTIONS", "records/ent-1", Access(Permission.READ)),
+        ("GET", "api-keys", Access(user_only=True)),
+        ("POST", "api-keys/apikey-1", Access(user_only=True)),
+        ("GET", "auth/anything", Access(open=True)),
+    ],
+)
+def test_the_description_says_what_an_operation_requires(method: str, path: str, expected: Access):
+    assert access(method, f"/api/v1/{path}", RouteTable(DESCRIPTION, POLICY)) == expected
+
+
+@pytest.mark.parametrize("operation", [{}, needs("everything")])
+def test_a_description_that_does_not_say_it_clearly_is_not_served(operation: dict[str, Any]):
+    with pytest.raises((KeyError, ValueError)):
+        RouteTable({"paths": {"/api/v1/records": {"get": operation}}}, POLICY)
+
+
+def test_a_policy_takes_no_more_than_the_configuration():
+    wide = {word: prefix.policy for word, prefix in ROUTES.prefixes.items()}
+    small = replace(POLICY, body_bytes_max=SMALL_BODY)
+    assert wide == {**dict.fromkeys(CLASSES, POLICY), "auth": small, "api-keys": small}
+    narrow = RouteTable(DESCRIPTION, Policy(body_bytes_max=100, deadline_s=1.0))
+    assert {prefix.policy for prefix in narrow.prefixes.values()} == {Policy(100, 1.0)}
 
 
 @pytest.mark.parametrize(
