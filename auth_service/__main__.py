@@ -2,7 +2,7 @@
 
 import sys
 
-from shared.process.stopping import end_when_told
+from shared.process.stopping import exit_on_signal
 
 
 def main() -> None:
@@ -11,7 +11,7 @@ def main() -> None:
         from auth_service import administration  # noqa: PLC0415
 
         sys.exit(administration.main(sys.argv[2:]))
-    end_when_told()
+    exit_on_signal()
     # Reading these takes a second, in which the request to stop may come.
     from auth_service.app import create_app  # noqa: PLC0415
     from auth_service.config import Config  # noqa: PLC0415

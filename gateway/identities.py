@@ -34,7 +34,7 @@ from prometheus_client import Counter
 
 from gateway.fairness import CallerKey, FairSlots, anonymous
 from shared.errors import ApiError, ServiceUnavailable, Unauthorized
-from shared.events import AUTH_PULSE, Event
+from shared.events import AUTH_WATERMARK, Event
 from shared.identity import Identity, IdentitySigner
 
 LOOKUPS = Counter(
@@ -259,7 +259,7 @@ class Identities:
 
     def on_event(self, event: Event) -> None:
         """Handle an event of auth_service; events arrive in the order of their publication."""
-        if event.type == AUTH_PULSE:
+        if event.type == AUTH_WATERMARK:
             # A pulse speaks for the time at which it was made. One that was held up on its way is
             # as old as it is; where our clock is behind, it is as old as its arrival.
             age_s = (self._wall_now() - event.time).total_seconds()

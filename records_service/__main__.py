@@ -1,11 +1,11 @@
 """`python -m records_service [--role api|worker|all]`."""
 
-from shared.process.stopping import end_when_told
+from shared.process.stopping import exit_on_signal
 
 
 def main() -> None:
     """Serve until told to stop."""
-    end_when_told()
+    exit_on_signal()
     # Reading these takes a second, in which the request to stop may come.
     from records_service.app import create_app  # noqa: PLC0415
     from records_service.config import Config  # noqa: PLC0415

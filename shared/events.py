@@ -52,7 +52,7 @@ ROLE_DELETED = "auth.role.deleted"
 KEY_CREATED = "auth.key.created"
 KEY_DEACTIVATED = "auth.key.deactivated"
 KEY_DELETED = "auth.key.deleted"
-AUTH_PULSE = "auth.pulse"
+AUTH_WATERMARK = "auth.pulse"
 
 STAGED_TYPES: tuple[str, ...] = (
     ENTITY_CREATED,
@@ -127,17 +127,17 @@ class Event:
     def from_json(cls, document: bytes) -> Event:
         """Parse a message; raises `ValueError` if it is not a valid event."""
         try:
-            told = orjson.loads(document)
-            if told["specversion"] != SPEC_VERSION or not isinstance(told["data"], dict):
+            parsed = orjson.loads(document)
+            if parsed["specversion"] != SPEC_VERSION or not isinstance(parsed["data"], dict):
                 raise ValueError("not a CloudEvents 1.0 document with an object as data")
             return cls(
-                type=_text(told["type"]),
-                source=_text(told["source"]),
-                workspace_id=_text(told["workspaceid"]),
-                subject=_text(told["subject"]),
-                data=told["data"],
-                id=_text(told["id"]),
-                time=datetime.fromisoformat(told["time"]),
+                type=_text(parsed["type"]),
+                source=_text(parsed["source"]),
+                workspace_id=_text(parsed["workspaceid"]),
+                subject=_text(parsed["subject"]),
+                data=parsed["data"],
+                id=_text(parsed["id"]),
+                time=datetime.fromisoformat(parsed["time"]),
             )
         except (KeyError, TypeError, orjson.JSONDecodeError) as error:
             raise ValueError(f"not an event: {error!r}") from error

@@ -35,7 +35,7 @@ from shared.process.config import (
     load,
     misspelled,
 )
-from shared.process.stopping import STOP_SIGNALS, end_when_told
+from shared.process.stopping import STOP_SIGNALS, exit_on_signal
 
 Role = Literal["api", "worker", "all"]
 ConfigT = TypeVar("ConfigT", bound=ServiceConfig)
@@ -74,7 +74,7 @@ class Serving:
 
 def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT]) -> None:
     """`python -m <service> [--role api|worker|all]`; exits 2 when the configuration is wrong."""
-    end_when_told()
+    exit_on_signal()
     service = kind.__module__.split(".")[0]
     role: Role = _parser(service, kind).parse_args().role
     try:
@@ -89,7 +89,7 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
     _allow_files(config.connections_max)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_until_told_to_stop(create_app(config, role), config, role))
+            runner.run(_serve_until_signal(create_app(config, role), config, role))
     except OSError as error:
         log.error("cannot_serve", error=str(error))  # noqa: TRY400 - the reason is the operator's
         raise SystemExit(1) from None
@@ -116,12 +116,12 @@ def _parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
         epilog=f"Required: {variables(required=True)}. Optional: {variables(required=False)}.",
     )
     # A process without a database has no events to carry: its role is accepted and means nothing.
-    told = (
+    role_help = (
         "api: only serve requests; worker: only publish and consume events; all: both (default)"
         if issubclass(kind, DatabaseConfig)
         else argparse.SUPPRESS
     )
-    parser.add_argument("--role", choices=["api", "worker", "all"], default="all", help=told)
+    parser.add_argument("--role", choices=["api", "worker", "all"], default="all", help=role_help)
     return parser
 
 
@@ -151,7 +151,7 @@ async def serving(
         await probes.cleanup()
 
 
-async def _until_told_to_stop(app: web.Application, config: ServiceConfig, role: Role) -> None:
+async def _serve_until_signal(app: web.Application, config: ServiceConfig, role: Role) -> None:
     stopping, hurrying = app[DRAINING], asyncio.Event()
 
     def stop() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auth_service.api_keys.model import ApiKey
-from shared.database import Conn, Record, translated
+from shared.database import Conn, Record, mapping_constraints
 from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound
 from shared.identity import Permission
@@ -11,7 +11,7 @@ from shared.identity import Permission
 
 async def insert(conn: Conn, key: ApiKey) -> None:
     """Raises `Conflict` when the id is taken."""
-    with translated({"api_keys_id_taken": lambda _: Conflict.taken("API key", key.id)}):
+    with mapping_constraints({"api_keys_id_taken": lambda _: Conflict.taken("API key", key.id)}):
         await conn.execute(
             """INSERT INTO api_keys (workspace_id, id, name, permissions, key_hash, active, version,
                                      created_by, created_at)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from auth_service.workspaces.model import Workspace
-from shared.database import Conn, Record, translated
+from shared.database import Conn, Record, mapping_constraints
 from shared.errors import Conflict, NotFound
 
 
 async def insert(conn: Conn, workspace: Workspace) -> None:
     """Raises `Conflict` when the id is taken."""
-    with translated({"workspaces_id_taken": lambda _: Conflict.taken("Workspace", workspace.id)}):
+    with mapping_constraints(
+        {"workspaces_id_taken": lambda _: Conflict.taken("Workspace", workspace.id)}
+    ):
         await conn.execute(
             """INSERT INTO workspaces (workspace_id, name, record_limit, version, created_at,
                                        updated_at)

@@ -39,7 +39,7 @@ _SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
 
 
 @contextmanager
-def translated(
+def mapping_constraints(
     outcomes: Mapping[str, Callable[[asyncpg.IntegrityConstraintViolationError], ApiError]],
 ) -> Iterator[None]:
     """Map violated constraints to errors: `{"records_sku_taken": lambda error: Conflict(...)}`.
@@ -55,7 +55,7 @@ def translated(
         raise meant(error) from error
 
 
-def is_away(error: BaseException, conn: Conn) -> bool:
+def is_unavailable(error: BaseException, conn: Conn) -> bool:
     """Whether the error is a failure of PostgreSQL or the connection, not of the statement."""
     return isinstance(error, _AWAY) or (isinstance(error, _LOST) and conn.is_closed())
 
@@ -88,7 +88,7 @@ def _writes(statement: str) -> bool:
 
 def failure_of(error: BaseException, conn: PooledConnection) -> ApiError | None:
     """The error for the caller if PostgreSQL failed; None for other errors."""
-    if not is_away(error, conn):
+    if not is_unavailable(error, conn):
         return None
     sent: Sequence[str] = conn.sent
     was_reported = isinstance(error, asyncpg.PostgresError) and not isinstance(

@@ -53,7 +53,7 @@ from shared.database.connection import Conn, connect
 from shared.database.schema_version import applied_in, wrong_owner
 from shared.errors import ServiceUnavailable
 from shared.process import config
-from shared.process.stopping import end_when_told
+from shared.process.stopping import exit_on_signal
 
 LOCK_KEY: Final = 0x5167_4D61_006D_6967
 WAIT_FOR_OTHER: Final = "120s"
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("service", help="auth_service, records_service or workflow_service")
     parser.add_argument("--database-url", help="instead of SIGMA_DATABASE_URL")
     called = parser.parse_args(arguments)
-    end_when_told(143)
+    exit_on_signal(143)
     try:
         folder_of(called.service)
     except MigrationFailed as error:

@@ -23,7 +23,7 @@ gets `ServiceUnavailable`; the next request connects again. If the connection br
 during a write (a single statement, or the COMMIT of a transaction), the outcome is unknown and the
 caller gets `UpstreamTimeout`. So does a caller whose statement PostgreSQL cancelled because it took
 too long: nothing was written, and a retry would fail again. Every other database error is raised
-unchanged, and becomes an internal error unless `translated` names its constraint.
+unchanged, and becomes an internal error unless `mapping_constraints` names its constraint.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ class Lease:
             # Not logged here: shared/database/schema_version.py logs it once for the process.
             raise ServiceUnavailable from error
         if meant is not None:
-            log.warning("postgres_away", error=repr(error), told=meant.code)
+            log.warning("postgres_away", error=repr(error), answered=meant.code)
             raise meant from error
 
 
@@ -318,8 +318,8 @@ class TransactionLease:
             # A failed COMMIT is an error of the block, reported like any other.
             await self._transaction.__aexit__(kind, error, trace)
         except BaseException as failed:
-            told = error if error is not None else failed
-            await self._lease.__aexit__(type(told), told, told.__traceback__)
+            failure = error if error is not None else failed
+            await self._lease.__aexit__(type(failure), failure, failure.__traceback__)
             if error is None:
                 raise
             return

@@ -133,13 +133,13 @@ class SchemaWatch:
         self._database = database
         self._service = service
         self._known = known_revisions(service)
-        self._told: str | None = None
+        self._logged: str | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Make background work wait until the first check has succeeded."""
         self._database.migrated.clear()
-        self._task = asyncio.create_task(self._look_again_and_again(), name="schema version")
+        self._task = asyncio.create_task(self._check_repeatedly(), name="schema version")
 
     async def stop(self) -> None:
         """Stop checking."""
@@ -155,15 +155,15 @@ class SchemaWatch:
             self._database.migrated.set()
         else:
             self._database.migrated.clear()
-        self._tell(applied, wrong)
+        self._log_change(applied, wrong)
         if wrong is not None:
             raise ServiceUnavailable(wrong)
 
-    def _tell(self, applied: Applied, wrong: str | None) -> None:
+    def _log_change(self, applied: Applied, wrong: str | None) -> None:
         """Log one line for each change, and none if the database suited from the beginning."""
         newer = applied.revision is not None and applied.revision > self._known[-1]
         state = wrong or (f"newer: {applied.revision}" if newer else "")
-        before, self._told = self._told, state
+        before, self._logged = self._logged, state
         if state == before:
             return
         if wrong is not None:
@@ -175,7 +175,7 @@ class SchemaWatch:
         elif before is not None:
             log.info("database_usable", revision=applied.revision)
 
-    async def _look_again_and_again(self) -> None:
+    async def _check_repeatedly(self) -> None:
         while True:
             try:
                 await self.ready()

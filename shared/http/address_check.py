@@ -98,11 +98,11 @@ async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) 
         async with session.get(
             neighbour.url.rstrip("/") + INTRODUCTION_PATH, allow_redirects=False
         ) as answer:
-            status, told = answer.status, await answer.content.read(ANSWER_BYTES_MAX)
+            status, body = answer.status, await answer.content.read(ANSWER_BYTES_MAX)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
         raise Away from error
     except (aiohttp.ClientError, ValueError):
-        status, told = 0, b""
+        status, body = 0, b""
     if status in _AWAY_STATUSES:
         raise Away
     if status in _DOES_NOT_SAY:
@@ -112,7 +112,7 @@ async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) 
             service=neighbour.service,
         )
         return None
-    service, port = _introduction(told)
+    service, port = _introduction(body)
     if service == neighbour.service and port != INTERNAL:
         return None
     if service is None:
@@ -127,9 +127,9 @@ async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) 
     )
 
 
-def _introduction(told: bytes) -> tuple[str | None, str | None]:
+def _introduction(body: bytes) -> tuple[str | None, str | None]:
     try:
-        parsed = orjson.loads(told)
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         return None, None
     if not isinstance(parsed, dict) or not isinstance(parsed.get("service"), str):

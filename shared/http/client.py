@@ -114,14 +114,14 @@ class Upstream:
             headers[hdrs.CONTENT_TYPE] = JSON
         try:
             with tracing.client_span(method, self._name, headers):
-                status, told, answer_headers = await self._ask(
+                status, payload, answer_headers = await self._ask(
                     method, path, body, headers, timeout_s, reads=reads or method == hdrs.METH_GET
                 )
         except ApiError as error:
             ASKED.labels(self._name, error.code).inc()
             blame(error, self._name)
             raise
-        return self._understood(status, told, answer_headers)
+        return self._understood(status, payload, answer_headers)
 
     async def close(self) -> None:
         """Close the connections that this object opened itself."""
@@ -177,17 +177,17 @@ class Upstream:
             allow_redirects=False,
             trace_request_ctx=sending,
         ) as answer:
-            told = bytearray()
+            payload = bytearray()
             async for part in answer.content.iter_any():
-                told += part
-                if len(told) > ANSWER_BYTES_MAX:
+                payload += part
+                if len(payload) > ANSWER_BYTES_MAX:
                     log.error("upstream_answer_too_large", name=self._name, path=path)
                     raise InternalError
-            return answer.status, bytes(told), answer.headers
+            return answer.status, bytes(payload), answer.headers
 
-    def _understood(self, status: int, told: bytes, headers: Any) -> Any:
+    def _understood(self, status: int, payload: bytes, headers: Any) -> Any:
         try:
-            parsed = orjson.loads(told) if told else None
+            parsed = orjson.loads(payload) if payload else None
         except orjson.JSONDecodeError:
             log.error("upstream_answer_not_json", name=self._name, status=status)  # noqa: TRY400
             ASKED.labels(self._name, InternalError.code).inc()
@@ -211,7 +211,7 @@ class _Sending:
         self.begun = False
 
 
-async def _begun(_session: aiohttp.ClientSession, context: Any, _told: Any) -> None:
+async def _begun(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:
     context.trace_request_ctx.begun = True
 
 

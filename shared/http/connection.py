@@ -36,8 +36,8 @@ from shared.errors import (
     ValidationError,
 )
 from shared.http.context import REQUEST_ID_HEADER, Call, request_id_from
-from shared.http.edge import COMPLETE, NO_ROUTE, SERVER, Complete, meaning
-from shared.http.parser_errors import HEAD_LINE_BYTES_MAX, refusal_of, too_many_connections
+from shared.http.edge import COMPLETE, NO_ROUTE, SERVER, Complete, to_api_error
+from shared.http.parser_errors import HEAD_LINE_BYTES_MAX, parser_error, too_many_connections
 from shared.http.responses import error_response
 from shared.process import logs
 from shared.process.metrics import REQUESTS
@@ -64,7 +64,7 @@ class Limits:
     answer_idle_s_max: float = 30.0
     """How long a client may take nothing of an answer that waits for it."""
     idle_s_max: float = 75.0
-    look_every_s: float = 1.0
+    check_every_s: float = 1.0
     linger_s_max: float = 2.0
     """How long the rest of a refused body is thrown away, lest the answer is lost with it."""
 
@@ -82,8 +82,8 @@ class Connection(RequestHandler):
         "_limits",
         "_lingers",
         "_peer",
+        "_rejected",
         "_silent_since",
-        "_surplus",
         "_unsent",
         "_unsent_since",
     )
@@ -99,7 +99,7 @@ class Connection(RequestHandler):
         self._peer = ""
         self._silent_since: float | None = None
         self._lingers = False
-        self._surplus = False
+        self._rejected = False
         self._unsent: tuple[int, int] | None = None
         self._unsent_since = 0.0
         self._ended: asyncio.Future[None] | None = None
@@ -114,21 +114,21 @@ class Connection(RequestHandler):
             super().connection_made(transport)
             self._silent_since = self._loop.time()
             return
-        self._surplus = True
+        self._rejected = True
         manager.refuse(cast(asyncio.Transport, transport))
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wake whoever waits for the end."""
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
-        if not self._surplus:
+        if not self._rejected:
             if isinstance(self._manager, EdgeServer):
                 self._manager.lost_one(self._peer)
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, then keep account of what has begun to come and is not complete."""
-        if self._surplus:
+        if self._rejected:
             return
         self._silent_since = None
         count = self._request_count
@@ -150,7 +150,7 @@ class Connection(RequestHandler):
         if self._body is not None:
             self._account_for_body()
 
-    def look(self, now: float) -> None:
+    def check_timeouts(self, now: float) -> None:
         """Give up what comes too slowly."""
         if self._silent_since is not None:
             if now - self._silent_since > self._limits.first_byte_s_max:
@@ -163,9 +163,9 @@ class Connection(RequestHandler):
                 self._head_began_at = None
                 self._refuse_head(ValidationError("The request headers did not arrive in time"))
         elif self._body is not None:
-            self._look_at_body(self._body, now)
+            self._check_body(self._body, now)
         if self.writing_paused:
-            self._look_at_answer(now)
+            self._check_answer(now)
         else:
             self._unsent = None
 
@@ -179,7 +179,7 @@ class Connection(RequestHandler):
                 PayloadTooLarge(f"Request body exceeds {self._limits.body_bytes_max} bytes")
             )
 
-    def _look_at_body(self, body: StreamReader, now: float) -> None:
+    def _check_body(self, body: StreamReader, now: float) -> None:
         if body.is_eof():
             self._body = None
             return
@@ -198,7 +198,7 @@ class Connection(RequestHandler):
         if waited_s > limits.body_idle_s_max or self._body_late_s + waited_s > allowed_s:
             self._fail_body(ValidationError("The request body did not arrive in time"))
 
-    def _look_at_answer(self, now: float) -> None:
+    def _check_answer(self, now: float) -> None:
         transport = self.transport
         if transport is None:
             return
@@ -231,7 +231,9 @@ class Connection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send the answer; what never reached the middleware is an envelope all the same."""
         if isinstance(resp, web.HTTPException):
-            resp = self._told(request, meaning(resp, request, self._limits.body_bytes_max))
+            resp = self._answer_error(
+                request, to_api_error(resp, request, self._limits.body_bytes_max)
+            )
         sent = await super().finish_response(request, resp, start_time)
         if self._lingers:
             await self._linger()
@@ -252,21 +254,21 @@ class Connection(RequestHandler):
         if status == UpstreamTimeout.status:
             error: ApiError = UpstreamTimeout()
         elif status == ValidationError.status:
-            error = refusal_of(exc)
+            error = parser_error(exc)
         else:
             if not isinstance(exc, ConnectionError):
                 log.error("unexpected_error", exc_info=exc)
             error = InternalError()
-        return self._told(request, error)
+        return self._answer_error(request, error)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Keep out of the log what a client did; the rest is ours to repair."""
         error = kw.get("exc_info")
         if isinstance(error, (RequestPayloadError, BadHttpMessage, ApiError, ConnectionError)):
             return
-        log.error("unexpected_error", told=str(args[0]) if args else "", exc_info=error)
+        log.error("unexpected_error", message=str(args[0]) if args else "", exc_info=error)
 
-    def _told(self, request: web.BaseRequest, error: ApiError) -> web.Response:
+    def _answer_error(self, request: web.BaseRequest, error: ApiError) -> web.Response:
         response = error_response(error, request)
         call = Call(request_id_from(request.headers.get(REQUEST_ID_HEADER)), NO_ROUTE)
         response.headers[REQUEST_ID_HEADER] = call.request_id
@@ -312,14 +314,14 @@ class EdgeServer(Server):
         )
         self.complete = complete
         self._limits = limits
-        self._surplus = 0
+        self._rejected = 0
         self._by_peer: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> RequestHandler:
         """A protocol for one more connection."""
         if self._timer is None:
-            self._look_later()
+            self._schedule_check()
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
 
     def takes_one_more(self, peer: str) -> bool:
@@ -343,15 +345,15 @@ class EdgeServer(Server):
     def refuse(self, transport: asyncio.Transport) -> None:
         """Answer 503 before anything was asked, or just close when there are too many of these."""
         REQUESTS.count("", NO_ROUTE, ServiceUnavailable.status, 0.0)
-        if self._surplus >= self._limits.connections_max:
+        if self._rejected >= self._limits.connections_max:
             transport.abort()
             return
         transport.write(too_many_connections(self.complete))
         if transport.can_write_eof():
             transport.write_eof()
         # A reset would take the answer away from whoever is still sending the question.
-        self._surplus += 1
-        self._loop.call_later(self._limits.linger_s_max, self._end_surplus, transport)
+        self._rejected += 1
+        self._loop.call_later(self._limits.linger_s_max, self._close_rejected, transport)
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's
         """Wait for requests in flight, then end the rest."""
@@ -360,19 +362,19 @@ class EdgeServer(Server):
             self._timer.cancel()
             self._timer = None
 
-    def _end_surplus(self, transport: asyncio.Transport) -> None:
-        self._surplus -= 1
+    def _close_rejected(self, transport: asyncio.Transport) -> None:
+        self._rejected -= 1
         transport.close()
 
-    def _look_later(self) -> None:
-        self._timer = self._loop.call_later(self._limits.look_every_s, self._look)
+    def _schedule_check(self) -> None:
+        self._timer = self._loop.call_later(self._limits.check_every_s, self._check_connections)
 
-    def _look(self) -> None:
+    def _check_connections(self) -> None:
         now = self._loop.time()
         for connection in self._connections:
             if isinstance(connection, Connection):
-                connection.look(now)
-        self._look_later()
+                connection.check_timeouts(now)
+        self._schedule_check()
 
 
 class EdgeRunner(web.AppRunner):

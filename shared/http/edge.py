@@ -97,7 +97,7 @@ class Edge:
         """What `web.Application` calls for each request."""
 
         @web.middleware
-        async def stand_around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
             began = perf_counter()
             headers = request.headers
             route = self.routes.get(request.match_info.route)
@@ -113,7 +113,7 @@ class Edge:
             if WAITED_HEADER in headers:
                 call.waited_s = waited_from(headers[WAITED_HEADER])
             ASKING.set(call)
-            logs.enter(call.request_id, call.trace_id)
+            logs.bind_request(call.request_id, call.trace_id)
             REQUESTS.in_flight += 1
             status = _CLIENT_GONE
             try:
@@ -132,7 +132,7 @@ class Edge:
                 response.force_close()
             return response
 
-        return stand_around
+        return middleware
 
     async def _answered(
         self, request: web.Request, handler: Handler, route: Route | None, call: Call
@@ -159,7 +159,7 @@ class Edge:
                 log_refusal(request, call, error)
             return _refused(request, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets two fields
-            return _refused(request, self._meaning(request, error))
+            return _refused(request, self._to_api_error(request, error))
 
     async def _within_deadline(
         self, request: web.Request, handler: Handler, call: Call
@@ -206,12 +206,12 @@ class Edge:
     ) -> web.StreamResponse:
         with tracing.server_span(request, call.route) as span:
             response = await self._answered(request, handler, route, call)
-            tracing.tell_status(span, response.status, call.route)
+            tracing.set_status(span, response.status, call.route)
             return response
 
-    def _meaning(self, request: web.Request, error: Exception) -> ApiError:
+    def _to_api_error(self, request: web.Request, error: Exception) -> ApiError:
         if isinstance(error, web.HTTPException):
-            return meaning(error, request, self._body_bytes_max)
+            return to_api_error(error, request, self._body_bytes_max)
         if isinstance(error, RequestPayloadError):
             return ValidationError("The request body is malformed")
         if isinstance(error, ConnectionError) and request.transport is None:
@@ -321,7 +321,7 @@ def _too_large(bytes_max: int) -> str:
     return f"Request body exceeds {bytes_max} bytes"
 
 
-def meaning(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) -> ApiError:
+def to_api_error(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) -> ApiError:
     """What aiohttp found, in our words."""
     if isinstance(error, web.HTTPNotFound):
         return NotFound(f"Route {shown(request.path)} not found")
@@ -333,8 +333,8 @@ def meaning(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) 
             headers={hdrs.ALLOW: allowed},
         )
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        told = error.text or ""
-        return PayloadTooLarge(told if told.startswith("Request body") else _too_large(bytes_max))
+        text = error.text or ""
+        return PayloadTooLarge(text if text.startswith("Request body") else _too_large(bytes_max))
     if isinstance(error, web.HTTPExpectationFailed):
         expected = request.headers.get(hdrs.EXPECT)
         return ValidationError(

@@ -24,7 +24,7 @@ from shared.http.responses import HELP, JSON
 
 HEAD_LINE_BYTES_MAX: Final = 8190
 
-_WORDS: Final[tuple[tuple[type[BaseException], Callable[[], ApiError]], ...]] = (
+_MESSAGES: Final[tuple[tuple[type[BaseException], Callable[[], ApiError]], ...]] = (
     (
         LineTooLong,
         lambda: PayloadTooLarge(f"The path or a header exceeds {HEAD_LINE_BYTES_MAX} bytes"),
@@ -40,11 +40,11 @@ _QUOTED: Final = ("Duplicate '", "Missing 'Host'", "Too many headers")
 """The parser's own words that are fit for a client: they repeat no more than a header's name."""
 
 
-def refusal_of(error: BaseException | None) -> ApiError:
+def parser_error(error: BaseException | None) -> ApiError:
     """What the parser found, without the bytes it quotes."""
     if isinstance(error, ApiError):
         return error
-    for kind, said in _WORDS:
+    for kind, said in _MESSAGES:
         if isinstance(error, kind):
             return said()
     if type(error) is BadHttpMessage and error.message.startswith(_QUOTED):

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shared.errors import ApiError, ServiceUnavailable
 from shared.http import DRAINING, INTERNAL, INTRODUCTION_PATH, NAME, READINESS
-from shared.http.edge import meaning
+from shared.http.edge import to_api_error
 from shared.http.responses import error_response, json_response
 
 READY_WITHIN_S: Final = 3.0
@@ -41,7 +41,7 @@ def probes_of(app: web.Application) -> web.Application:
     async def introduce(_request: web.Request) -> web.StreamResponse:
         return json_response({"service": app[NAME], "port": INTERNAL})
 
-    internal = web.Application(middlewares=[_tell_errors], client_max_size=1024)
+    internal = web.Application(middlewares=[_answer_errors], client_max_size=1024)
     internal.router.add_get("/healthz", healthz)
     internal.router.add_get("/readyz", readyz)
     internal.router.add_get("/metrics", scrape)
@@ -66,10 +66,10 @@ async def check_ready(app: web.Application) -> None:
 
 
 @web.middleware
-async def _tell_errors(
+async def _answer_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        return error_response(meaning(error, request, request.client_max_size), request)
+        return error_response(to_api_error(error, request, request.client_max_size), request)

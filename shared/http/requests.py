@@ -205,20 +205,20 @@ def _harmless(raw: bytes, model_read: ModelT, *, has_long_integer: bool = False)
     body; where it is, by a walk, which is not, and so gives up after a while.
     """
     check_numbers(raw, model_read)
-    if not has_long_integer and not _tells_nul(raw):
+    if not has_long_integer and not _has_nul(raw):
         return model_read
     try:
         taken = orjson.dumps(model_read.model_dump(by_alias=True), default=str)
     except TypeError:
         _refuse(model_read, _is_long_integer, "is an integer of more than 64 bits")
         raise ValidationError.at("", "The body contains an integer of more than 64 bits") from None
-    if _tells_nul(taken):
+    if _has_nul(taken):
         _refuse(model_read, _holds_nul, "contains a NUL character")
         raise ValidationError.at("", "The body contains a NUL character")
     return model_read
 
 
-def _tells_nul(text: bytes) -> bool:
+def _has_nul(text: bytes) -> bool:
     """Whether JSON text holds a NUL: an escaped backslash before `u0000` makes letters of it."""
     return b"\\u0000" in text and b"\\u0000" in text.replace(b"\\\\", b"")
 

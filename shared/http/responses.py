@@ -25,8 +25,8 @@ def json_response(
     value: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """An answer in JSON: dataclasses, models, sets, `orjson.Fragment`; times in ISO ms with Z."""
-    told = {hdrs.CONTENT_TYPE: JSON} if headers is None else {hdrs.CONTENT_TYPE: JSON, **headers}
-    return web.Response(body=to_json(value), status=status, headers=told)
+    sent = {hdrs.CONTENT_TYPE: JSON} if headers is None else {hdrs.CONTENT_TYPE: JSON, **headers}
+    return web.Response(body=to_json(value), status=status, headers=sent)
 
 
 def versioned_response(
@@ -41,7 +41,7 @@ def versioned_response(
 
 def to_json(value: Any) -> bytes:
     """A value as `json_response` writes it."""
-    return orjson.dumps(value, default=_told_as, option=_OPTIONS)
+    return orjson.dumps(value, default=_plain, option=_OPTIONS)
 
 
 def no_content(headers: Mapping[str, str] | None = None) -> web.Response:
@@ -88,7 +88,7 @@ def names_media_type(accept: str | None, media_type: str) -> bool:
     return False
 
 
-def _told_as(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is not UTC:
             value = value.astimezone(UTC)

@@ -148,15 +148,15 @@ class Routes:
 
     def _declare(self, method: str, path: str, rules: Mapping[str, Any]) -> Declare:
         def declare(handler: Handler) -> Handler:
-            told = {
+            declared = {
                 "description": (handler.__doc__ or "").strip(),
                 "examples": self.examples,
                 "parameters": self.parameters,
                 **rules,
             }
-            if not any(told.get(rule) for rule in _WHO_MAY):
+            if not any(declared.get(rule) for rule in _WHO_MAY):
                 raise TypeError(f"{method} {path} does not say who may call it: {_WHO_MAY}")
-            self.table.append(Route(method, path, handler, self.tag, **told))
+            self.table.append(Route(method, path, handler, self.tag, **declared))
             return handler
 
         return declare

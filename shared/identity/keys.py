@@ -50,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="docs/operations.md says how keys are replaced while the system runs.",
     )
     kinds = parser.add_subparsers(required=True, metavar="kind")
-    told = "Make a key pair with which a process signs who is asking."
-    kind = kinds.add_parser("identity", help=told, description=told)
+    summary = "Make a key pair with which a process signs who is asking."
+    kind = kinds.add_parser("identity", help=summary, description=summary)
     kind.add_argument("issuer", choices=SIGNERS, help="the process that signs: %(choices)s")
     kind.set_defaults(make=lambda asked: identity_key(asked.issuer))
-    told = "Make a key with which login tokens are signed."
-    kind = kinds.add_parser("token", help=told, description=told)
+    summary = "Make a key with which login tokens are signed."
+    kind = kinds.add_parser("token", help=summary, description=summary)
     kind.add_argument(
         "--name",
         type=_name,

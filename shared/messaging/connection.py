@@ -111,7 +111,7 @@ class Bus:
     async def stop(self) -> None:
         """Disconnect and stay so."""
         if self._keeper is not None:
-            await end(self._keeper)
+            await cancel_all(self._keeper)
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """Count on this task: should it end although nobody asked it to, `ready` raises."""
@@ -253,16 +253,16 @@ async def _ready(app: web.Application) -> None:
     await app[BUS].ready()
 
 
-def on_every_connection(
+def run_on_each_connection(
     bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
 ) -> asyncio.Task[None]:
-    """Run the session on the broker's connection, and again on the next, until `end`."""
-    task = asyncio.create_task(_run_again_and_again(bus, what, session), name=what)
+    """Run the session on the broker's connection, and again on the next, until `cancel_all`."""
+    task = asyncio.create_task(_run_repeatedly(bus, what, session), name=what)
     bus.watch(task)
     return task
 
 
-async def _run_again_and_again(
+async def _run_repeatedly(
     bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
 ) -> None:
     pause_s = BACKOFF_FIRST_S
@@ -283,7 +283,7 @@ async def _run_again_and_again(
         pause_s = min(2 * pause_s, BACKOFF_MAX_S)
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
+async def cancel_all(*tasks: asyncio.Task[Any]) -> None:
     """Cancel until it is over: closing a channel can swallow a cancellation that meets it."""
     for _ in range(CANCEL_TIMES_MAX):
         pending = [task for task in tasks if not task.done()]

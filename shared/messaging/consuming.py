@@ -40,9 +40,9 @@ from shared.messaging.connection import (
     BUS,
     Bus,
     abandoning_is_an_error,
+    cancel_all,
     declare,
-    end,
-    on_every_connection,
+    run_on_each_connection,
 )
 from shared.messaging.topology import Queue
 
@@ -159,7 +159,7 @@ class Consumer:
         """Begin to read as soon as the broker is there."""
         what = f"consume {self._queue.name}"
         self._tasks = [
-            on_every_connection(self._bus, what, self._read),
+            run_on_each_connection(self._bus, what, self._read),
             asyncio.create_task(self._sweep_now_and_then(), name=f"sweep {self._queue.name}"),
         ]
 
@@ -171,7 +171,7 @@ class Consumer:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await self._closed.wait()
-        await end(*self._tasks)
+        await cancel_all(*self._tasks)
 
     async def _read(self, connection: AbstractConnection) -> None:
         await self._database.migrated.wait()
@@ -259,7 +259,7 @@ class _Reading:
             for task in ended:
                 task.result()
         finally:
-            await end(*tasks, *self._paused)
+            await cancel_all(*tasks, *self._paused)
             self._at_hand.clear()
 
     async def finish(self) -> None:

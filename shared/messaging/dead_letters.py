@@ -54,7 +54,7 @@ async def work(amqp_url: str, command: str, queue: Queue, say: Say, most: int = 
             message = await dead.get(fail=False, timeout=ANSWER_TIMEOUT_S)
             if message is None:
                 break
-            say(_told(message))
+            say(_described(message))
             if command != "drop":
                 to = queue.dead if command == "list" else queue.name
                 await channel.default_exchange.publish(
@@ -78,7 +78,7 @@ def _copy(message: AbstractIncomingMessage, *, keep_headers: bool) -> aio_pika.M
     )
 
 
-def _told(message: AbstractIncomingMessage) -> str:
+def _described(message: AbstractIncomingMessage) -> str:
     try:
         event = Event.from_json(message.body)
     except ValueError:

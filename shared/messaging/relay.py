@@ -31,7 +31,7 @@ from aio_pika.abc import AbstractConnection
 from aiohttp import web
 from prometheus_client import Counter
 
-from shared.database import DATABASE, Conn, Database, Record, is_away
+from shared.database import DATABASE, Conn, Database, Record, is_unavailable
 from shared.errors import ServiceUnavailable
 from shared.events import Event
 from shared.messaging import topology
@@ -40,9 +40,9 @@ from shared.messaging.connection import (
     Bus,
     NotConfirmed,
     abandoning_is_an_error,
+    cancel_all,
     declare,
-    end,
-    on_every_connection,
+    run_on_each_connection,
 )
 from shared.messaging.outbox import COMMITTED
 from shared.messaging.outbox_metrics import measure_outbox
@@ -64,9 +64,9 @@ BEGUN_AT_ONCE: Final = 8
 50 % more; the confirms of all sent messages are awaited together."""
 POLL_S: Final = 0.1
 LINGER_S: Final = 0.005
-PULSE_EVERY_S: Final = 0.25
-PULSE_LIFE_S: Final = 1.0
-PULSE_LATE_S: Final = 0.2
+WATERMARK_EVERY_S: Final = 0.25
+WATERMARK_LIFE_S: Final = 1.0
+WATERMARK_LATE_S: Final = 0.2
 LEAD_RETRY_S: Final = 0.5
 LEASE_S: Final = 5.0
 RENEWALS_PER_LEASE: Final = 5
@@ -81,16 +81,16 @@ RELAYED: Final = Counter(
 
 
 def relay(
-    source: str, *, pulse: str | None = None, lease_s: float = LEASE_S
+    source: str, *, watermark: str | None = None, lease_s: float = LEASE_S
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Publish this database's outbox while the service runs.
 
-    With `pulse` (an event type), a heartbeat of that type is published every 250 ms while the
+    With `watermark` (an event type), a heartbeat of that type is published every 250 ms while the
     outbox is empty, with `source` as its source. See `Relay`.
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        carrier = Relay(app[DATABASE], app[BUS], source, pulse=pulse, lease_s=lease_s)
+        carrier = Relay(app[DATABASE], app[BUS], source, watermark=watermark, lease_s=lease_s)
         app[RELAY] = carrier
         app[COMMITTED] = carrier.committed
         carrier.start()
@@ -104,7 +104,7 @@ class LeaseExpired(NotConfirmed):
     """The leader did not renew its lease in time, so another process may have become the leader."""
 
 
-class _Unread(NotConfirmed):
+class _Unroutable(NotConfirmed):
     """The broker returned a message that a queue should receive: the queue was removed."""
 
 
@@ -134,7 +134,7 @@ class Relay:
         bus: Bus,
         source: str,
         *,
-        pulse: str | None = None,
+        watermark: str | None = None,
         lease_s: float = LEASE_S,
     ) -> None:
         self._lease_s = lease_s
@@ -142,9 +142,9 @@ class Relay:
         self._database = database
         self._bus = bus
         self._source = source
-        self._pulse = pulse
+        self._watermark = watermark
         self._read_types: dict[str, bool] = {}
-        self._pulsed_at_s = -PULSE_EVERY_S
+        self._watermark_at_s = -WATERMARK_EVERY_S
         self.committed: Final = asyncio.Event()
         self._stopping = False
         self._leads = False
@@ -159,7 +159,7 @@ class Relay:
     def start(self) -> None:
         """Start publishing as soon as broker and database are available."""
         self._tasks = [
-            on_every_connection(self._bus, "outbox relay", self._carry),
+            run_on_each_connection(self._bus, "outbox relay", self._carry),
             asyncio.create_task(measure_outbox(self._database), name="outbox metrics"),
         ]
 
@@ -171,7 +171,7 @@ class Relay:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_WAIT_S):
                     await self._ended.wait()
-        await end(*self._tasks)
+        await cancel_all(*self._tasks)
 
     def wake(self) -> None:
         """Look now."""
@@ -197,11 +197,11 @@ class Relay:
             finally:
                 self._leads = False
                 await publisher.close()
-        except _Unread:
+        except _Unroutable:
             await declare(connection, self._bus.queues)
             raise
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if is_away(error, conn):
+            if is_unavailable(error, conn):
                 raise ServiceUnavailable from error
             raise
         finally:
@@ -221,8 +221,8 @@ class Relay:
                 continue
             if stopping:
                 return
-            if self._pulse_is_due(read_at_s):
-                await self._while_renewing(conn, self._publish_pulse(publisher, read_at))
+            if self._watermark_is_due(read_at_s):
+                await self._while_renewing(conn, self._publish_watermark(publisher, read_at))
             await self._sleep()
 
     async def _end_stale_leader(self, conn: Conn) -> bool:
@@ -313,12 +313,12 @@ class Relay:
                     row["type"], row["event_id"], row["document"].encode(), mandatory=is_read
                 )
                 if not taken:
-                    raise _Unread(f"no queue is bound to '{row['type']}'")
+                    raise _Unroutable(f"no queue is bound to '{row['type']}'")
                 RELAYED.labels("asked" if is_read else "unasked").inc()
                 settled.append(row["id"])
 
         outcomes = await self._while_renewing(
-            conn, _begun_in_turn([publish_in_order(news) for news in by_subject.values()])
+            conn, _start_staggered([publish_in_order(news) for news in by_subject.values()])
         )
         await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", settled)
         for outcome in outcomes:
@@ -332,27 +332,33 @@ class Relay:
             self._read_types[event_type] = known
         return known
 
-    def _pulse_is_due(self, read_at_s: float) -> bool:
+    def _watermark_is_due(self, read_at_s: float) -> bool:
         now_s = time.monotonic()
         return (
-            self._pulse is not None
-            and now_s - self._pulsed_at_s >= PULSE_EVERY_S
-            and now_s - read_at_s <= PULSE_LATE_S
+            self._watermark is not None
+            and now_s - self._watermark_at_s >= WATERMARK_EVERY_S
+            and now_s - read_at_s <= WATERMARK_LATE_S
         )
 
-    async def _publish_pulse(self, publisher: Publisher, read_at: datetime) -> None:
-        assert self._pulse is not None
-        self._pulsed_at_s = time.monotonic()
-        pulse = Event(self._pulse, self._source, "*", "pulse", {}, time=read_at)
+    async def _publish_watermark(self, publisher: Publisher, read_at: datetime) -> None:
+        assert self._watermark is not None
+        self._watermark_at_s = time.monotonic()
+        watermark = Event(self._watermark, self._source, "*", "pulse", {}, time=read_at)
         await publisher.publish(
-            pulse.type, pulse.id, pulse.to_json(), persistent=False, expires_s=PULSE_LIFE_S
+            watermark.type,
+            watermark.id,
+            watermark.to_json(),
+            persistent=False,
+            expires_s=WATERMARK_LIFE_S,
         )
 
     async def _sleep(self) -> None:
         """Sleep until this process stores an event, or until the next poll."""
         pause_s = POLL_S
-        if self._pulse is not None:
-            pause_s = min(POLL_S, max(0.0, self._pulsed_at_s + PULSE_EVERY_S - time.monotonic()))
+        if self._watermark is not None:
+            pause_s = min(
+                POLL_S, max(0.0, self._watermark_at_s + WATERMARK_EVERY_S - time.monotonic())
+            )
         try:
             async with asyncio.timeout(pause_s):
                 await self.committed.wait()
@@ -363,7 +369,7 @@ class Relay:
         await asyncio.sleep(LINGER_S)
 
 
-async def _begun_in_turn(publishing: Sequence[Coroutine[Any, Any, None]]) -> list[Any]:
+async def _start_staggered(publishing: Sequence[Coroutine[Any, Any, None]]) -> list[Any]:
     """Like `asyncio.gather` with exceptions as results, but not all start at once."""
     begun: list[asyncio.Task[None]] = []
     try:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from shared.events import Event
 from shared.messaging import topology
-from shared.messaging.connection import ANSWER_TIMEOUT_S, BUS, end, on_every_connection
+from shared.messaging.connection import ANSWER_TIMEOUT_S, BUS, cancel_all, run_on_each_connection
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +60,8 @@ def subscribe(
                 on_down()
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        listening = on_every_connection(app[BUS], f"subscribe {binding}", listen)
+        listening = run_on_each_connection(app[BUS], f"subscribe {binding}", listen)
         yield
-        await end(listening)
+        await cancel_all(listening)
 
     return opened

@@ -124,7 +124,7 @@ def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
     try:
         return kind(**overrides)
     except ValidationError as error:
-        lines = [_told(problem) for problem in error.errors(include_input=False)]
+        lines = [_described(problem) for problem in error.errors(include_input=False)]
         lines += [
             f"  {name} is not known: is {meant} meant?"
             for name, meant in misspelled(kind, os.environ)
@@ -132,7 +132,7 @@ def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
         raise ConfigError("The configuration is not valid:\n" + "\n".join(lines)) from None
 
 
-def _told(problem: Mapping[str, Any]) -> str:
+def _described(problem: Mapping[str, Any]) -> str:
     variable = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
     kind, context = problem["type"], problem.get("ctx") or {}
     if kind == "missing":

@@ -34,7 +34,7 @@ access: AccessLog | None = None
 _request: ContextVar[tuple[str, str | None] | None] = ContextVar("request", default=None)
 
 
-def enter(request_id: str, trace_id: str | None) -> None:
+def bind_request(request_id: str, trace_id: str | None) -> None:
     """Add this request to every further log line of this task."""
     _request.set((request_id, trace_id))
 
@@ -104,15 +104,15 @@ def _json(line: dict[str, Any]) -> bytes:
 
 
 def _plain(line: dict[str, Any]) -> bytes:
-    told = (
+    text = (
         f"{line['timestamp']:%Y-%m-%d %H:%M:%S} [{line['level']:9}] {line['method']}"
         f" {line['path']!a} {line['status']} {line['duration_ms']} ms"
         f" request_id={line['request_id']}"
     )
     for name in ("peer", "workspace", "caller", "upstream", "error"):
         if name in line:
-            told += f" {name}={line[name]}"
-    return f"{told}\n".encode("ascii", "backslashreplace")
+            text += f" {name}={line[name]}"
+    return f"{text}\n".encode("ascii", "backslashreplace")
 
 
 def start(config: ServiceConfig, service: str) -> None:

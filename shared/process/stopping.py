@@ -15,7 +15,7 @@ from typing import Final
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def end_when_told(status: int = 0) -> None:
+def exit_on_signal(status: int = 0) -> None:
     """From now on, SIGTERM and SIGINT end the process at once, with this exit status.
 
     `shared.launch` replaces these handlers as soon as there is work to finish.

@@ -68,7 +68,7 @@ def server_span(request: web.Request, route: str) -> Iterator[Any]:
         yield span
 
 
-def tell_status(span: Any, status: int, route: str) -> None:
+def set_status(span: Any, status: int, route: str) -> None:
     """Record the outcome on the span."""
     from opentelemetry.trace import StatusCode  # noqa: PLC0415
 

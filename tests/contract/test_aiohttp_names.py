@@ -43,7 +43,7 @@ INHERITED = {
 IMPORTED = {"_ErrInfo": "the parser's error in the place of a request"}
 OWN = {
     connection.Connection: connection.Connection.__slots__,
-    connection.EdgeServer: ("_by_peer", "_limits", "_surplus", "_timer"),
+    connection.EdgeServer: ("_by_peer", "_limits", "_rejected", "_timer"),
     connection.EdgeRunner: ("_limits",),
 }
 

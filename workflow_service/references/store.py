@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.database import Conn, Record, translated
+from shared.database import Conn, Record, mapping_constraints
 from shared.errors import NotFound
 
 
@@ -38,7 +38,9 @@ class Reference:
 
 async def register(conn: Conn, workspace_id: str, schema_id: str, workflow_id: str) -> None:
     """A schema is about to be saved with this workflow; `NotFound` when there is none."""
-    with translated({"workflow_is_referenced": lambda _: NotFound.of("Workflow", workflow_id)}):
+    with mapping_constraints(
+        {"workflow_is_referenced": lambda _: NotFound.of("Workflow", workflow_id)}
+    ):
         await conn.execute(
             """INSERT INTO workflow_references AS known
                       (workspace_id, workflow_id, schema_id, pending, checked_at)

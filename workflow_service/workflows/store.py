@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from shared.database import Conn, Record, translated
+from shared.database import Conn, Record, mapping_constraints
 from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
 from workflow_service.workflows.model import Workflow
@@ -96,7 +96,7 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
     An id that was used before goes on counting versions where it stopped, so that nobody takes the
     new workflow for an old version of the deleted one.
     """
-    with translated(
+    with mapping_constraints(
         {
             "workflows_id_taken": lambda _: Conflict.taken(KIND, workflow.id),
             "workflows_alias_taken": lambda _: _alias_taken(workflow.alias),
@@ -124,7 +124,7 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
 
 async def update(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
     """The workflow as stored now, one version on; `Conflict` when its new alias is taken."""
-    with translated({"workflows_alias_taken": lambda _: _alias_taken(workflow.alias)}):
+    with mapping_constraints({"workflows_alias_taken": lambda _: _alias_taken(workflow.alias)}):
         row = await conn.fetchrow(
             """   UPDATE workflows
                      SET alias = $3, body = $4, version = version + 1, updated_at = $5
@@ -147,7 +147,9 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
     committed and this statement fails, or this one is committed and the reference finds no
     workflow.
     """
-    with translated({"workflow_is_referenced": lambda _: Conflict.in_use(KIND, workflow_id)}):
+    with mapping_constraints(
+        {"workflow_is_referenced": lambda _: Conflict.in_use(KIND, workflow_id)}
+    ):
         row = await conn.fetchrow(
             """  WITH gone AS (
                       DELETE FROM workflows

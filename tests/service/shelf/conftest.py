@@ -94,7 +94,7 @@ async def start_edge(keyring: Keyring) -> AsyncIterator[StartEdge]:
                 drain_seconds=0,
                 wait_seconds=wait_seconds,
             )
-            bounded = Limits(**{"body_bytes_max": BODY_BYTES_MAX, "look_every_s": 0.02} | limits)
+            bounded = Limits(**{"body_bytes_max": BODY_BYTES_MAX, "check_every_s": 0.02} | limits)
             app = with_events(new_service(config, [routes(), *more], limits=bounded))
             served = await exits.enter_async_context(serving(app))
             session = await exits.enter_async_context(aiohttp.ClientSession())

@@ -199,7 +199,7 @@ def create_app(config: EdgeConfig, role: Role = "all") -> web.Application:
         body_bytes_max=config.body_bytes_max,
         connections_max=config.connections_max,
         head_read_s_max=config.head_read_s_max,
-        look_every_s=0.02,
+        check_every_s=0.02,
     )
     return with_events(new_service(config, [routes()], limits=limits))
 

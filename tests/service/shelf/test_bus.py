@@ -24,7 +24,14 @@ from shared.http import DRAINING, READINESS
 from shared.http.probes import check_ready
 from shared.messaging import connection, publishing, topology
 from shared.messaging import consuming as reading
-from shared.messaging.connection import BUS, Bus, NotConfirmed, end, on_every_connection, rabbitmq
+from shared.messaging.connection import (
+    BUS,
+    Bus,
+    NotConfirmed,
+    cancel_all,
+    rabbitmq,
+    run_on_each_connection,
+)
 from shared.messaging.consuming import CONSUMED, Consumer, by_type, consume
 from shared.messaging.publishing import Publisher
 from shared.messaging.subscribing import subscribe
@@ -444,7 +451,7 @@ async def test_a_task_that_ends_unasked_is_said_aloud(
     runner = web.AppRunner(app)
     await runner.setup()
     await check_ready(app)
-    ended = on_every_connection(app[BUS], "read the news", session)
+    ended = run_on_each_connection(app[BUS], "read the news", session)
     await asyncio.wait([ended])
     with pytest.raises(ServiceUnavailable, match="read the news"):
         await check_ready(app)
@@ -453,9 +460,9 @@ async def test_a_task_that_ends_unasked_is_said_aloud(
 
 
 async def test_a_task_that_was_stopped_is_not_missed(bus: Bus):
-    task = on_every_connection(bus, "wait", lambda _: asyncio.sleep(60))
+    task = run_on_each_connection(bus, "wait", lambda _: asyncio.sleep(60))
     await bus.connection()
-    await end(task)
+    await cancel_all(task)
     await bus.ready()
 
 

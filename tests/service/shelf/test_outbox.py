@@ -249,7 +249,7 @@ async def test_no_pulse_before_the_last_of_the_large_events(db: Database, bus: B
     runner = web.AppRunner(app)
     await runner.setup()
     await up.wait()
-    async with relaying(db, bus, pulse=pulse):
+    async with relaying(db, bus, watermark=pulse):
         await eventually(lambda: pulse in heard)
     assert heard.index(pulse) == count
     await runner.cleanup()
@@ -643,7 +643,7 @@ async def test_a_pulse_comes_after_everything_committed_before_its_time(
     app.cleanup_ctx.append(
         subscribe(f"{queue.name}.#", heard.append, on_up=up.set, on_down=up.clear)
     )
-    app.cleanup_ctx.append(relay_module.relay("/test", pulse=pulse))
+    app.cleanup_ctx.append(relay_module.relay("/test", watermark=pulse))
     runner = web.AppRunner(app)
     await runner.setup()
     await up.wait()
@@ -687,13 +687,13 @@ async def test_no_pulse_while_something_cannot_be_told(
         return await publish(self, event_type, message_id, document, **options)
 
     monkeypatch.setattr(Publisher, "publish", publish_or_refuse)
-    async with relaying(db, bus, pulse=pulse):
+    async with relaying(db, bus, watermark=pulse):
         await eventually(lambda: pulses)
         async with db.transaction() as conn:
             await outbox.stage(conn, news(queue))
         await asyncio.sleep(relay_module.POLL_S * 2)
         heard = pulses
-        await always(lambda: pulses == heard, 2 * relay_module.PULSE_EVERY_S)
+        await always(lambda: pulses == heard, 2 * relay_module.WATERMARK_EVERY_S)
         refusing = False
         await eventually(lambda: pulses > heard)
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared.database import DATABASE, Database, connection, postgres, translated
+from shared.database import DATABASE, Database, connection, mapping_constraints, postgres
 from shared.database.constraints import may_have_written
 from shared.errors import Conflict, ServiceUnavailable, UpstreamTimeout
 from shared.process.config import DatabaseConfig
@@ -367,10 +367,10 @@ async def test_a_constraint_that_is_named_becomes_its_meaning_and_others_stay(db
     )
     await db.execute("INSERT INTO t VALUES (1, 1)")
     outcomes = {"a_taken": lambda _: Conflict.taken("Thing", "1")}
-    with pytest.raises(Conflict) as told, translated(outcomes):
+    with pytest.raises(Conflict) as told, mapping_constraints(outcomes):
         await db.execute("INSERT INTO t VALUES (1, 1)")
     assert told.value.message == "Thing with id '1' already exists"
-    with pytest.raises(asyncpg.CheckViolationError), translated(outcomes):
+    with pytest.raises(asyncpg.CheckViolationError), mapping_constraints(outcomes):
         await db.execute("INSERT INTO t VALUES (2, 0)")
 
 
