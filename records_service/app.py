@@ -11,6 +11,8 @@ from records_service.completeness.handlers import routes as completeness_routes
 from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.history.handlers import routes as audit_routes
+from records_service.model_changes.handlers import attribute_routes as attribute_change_routes
+from records_service.model_changes.handlers import schema_routes as schema_change_routes
 from records_service.model_objects.commands import (
     MODEL_CHANGE_SLOTS,
     MODEL_SIZE_MAX,
@@ -24,7 +26,7 @@ from records_service.reactions import REACTIONS
 from records_service.records.handlers import routes as record_routes
 from records_service.records.loading import record_loader
 from records_service.records.render_cache import RENDER_CACHE, RenderCache
-from records_service.schemas.commands import NEIGHBOUR_SLOTS
+from records_service.schemas.binding import NEIGHBOUR_SLOTS
 from records_service.schemas.handlers import routes as schema_routes
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.workflow_copies.handlers import routes as workflow_copy_routes
@@ -47,7 +49,9 @@ NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
 ROUTES = (
     schema_routes,
+    schema_change_routes,
     attribute_routes,
+    attribute_change_routes,
     record_routes,
     transition_routes,
     completeness_routes,

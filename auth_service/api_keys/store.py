@@ -82,6 +82,23 @@ async def deactivate(conn: Conn, workspace_id: str, key_id: str, version: int) -
     )
 
 
+async def note_use(conn: Conn, workspace_id: str, key_id: str, every_s: float) -> None:
+    """Set the time of last use, unless it was set less than `every_s` seconds ago.
+
+    Of many gateways that ask at the same moment one writes.
+    """
+    await conn.execute(
+        """UPDATE api_keys
+              SET last_used_at = clock_timestamp()
+            WHERE workspace_id = $1 AND id = $2
+              AND (last_used_at IS NULL
+                   OR last_used_at < clock_timestamp() - make_interval(secs => $3))""",
+        workspace_id,
+        key_id,
+        every_s,
+    )
+
+
 async def delete(conn: Conn, workspace_id: str, key_id: str) -> None:
     """As if it had never been."""
     await conn.execute(

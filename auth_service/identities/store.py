@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auth_service.api_keys import store as api_keys
 from auth_service.identities.model import key_identity, user_identity
 from shared.database import Conn
 from shared.errors import Unauthorized
@@ -60,17 +61,7 @@ async def of_key(conn: Conn, key_hash: bytes) -> Identity:
     if row is None:
         raise Unauthorized("Invalid API key")
     if row["unnoted"]:
-        # Asked again in the statement: of many gateways that ask in the same moment one writes.
-        await conn.execute(
-            """UPDATE api_keys
-                  SET last_used_at = clock_timestamp()
-                WHERE workspace_id = $1 AND id = $2
-                  AND (last_used_at IS NULL
-                       OR last_used_at < clock_timestamp() - make_interval(secs => $3))""",
-            row["workspace_id"],
-            row["id"],
-            LAST_USED_EVERY_S,
-        )
+        await api_keys.note_use(conn, row["workspace_id"], row["id"], LAST_USED_EVERY_S)
     return key_identity(
         row["workspace_id"],
         row["id"],

@@ -6,16 +6,14 @@ from aiohttp import web
 
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
+from records_service.context import context_of
 from records_service.model_objects import store as parts
 from records_service.model_objects.answers import answer, created, rendered_as
-from records_service.permissions.roles import role_of
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response
-from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import Routes, identity_of, no_content, read_body
-from shared.http.versions import if_match
+from shared.errors import Conflict, LimitExceeded, NotFound
+from shared.http import Routes, identity_of, read_body
 from shared.identity import Flag, Permission
-from shared.ids import check_same_id
 
 routes = Routes(
     tag="Attributes",
@@ -48,9 +46,8 @@ async def list_attributes(request: web.Request) -> web.StreamResponse:
 )
 async def create_attribute(request: web.Request) -> web.StreamResponse:
     """Creates an attribute. Add it to a group of a schema to use it."""
-    identity = identity_of(request)
     draft = await read_body(request, AttributeDraft)
-    part = await commands.create(request.app, identity, await role_of(request), draft)
+    part = await commands.create(await context_of(request), draft)
     return created(ATTRIBUTE, part, AttributeAnswer)
 
 
@@ -68,55 +65,6 @@ async def get_attribute(request: web.Request) -> web.StreamResponse:
             conn, ATTRIBUTE, identity_of(request).workspace_id, request.match_info["id"]
         )
     return answer(part, AttributeAnswer)
-
-
-@routes.put(
-    "/api/v1/attributes/{id}",
-    permission=Permission.UPDATE_MODEL,
-    flag=Flag.MANAGE_SCHEMAS,
-    body=AttributeDraft,
-    answers=AttributeAnswer,
-    summary="Replace an attribute",
-    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
-)
-async def replace_attribute(request: web.Request) -> web.StreamResponse:
-    """Replaces the whole attribute. Type and dimensions cannot change once records have values."""
-    identity = identity_of(request)
-    draft = await read_body(request, AttributeDraft)
-    check_same_id(request.match_info["id"], draft.id)
-    part = await commands.replace(
-        request.app,
-        identity,
-        await role_of(request),
-        request.match_info["id"],
-        draft,
-        if_match(request),
-    )
-    return answer(part, AttributeAnswer)
-
-
-@routes.delete(
-    "/api/v1/attributes/{id}",
-    permission=Permission.DELETE_MODEL,
-    flag=Flag.MANAGE_SCHEMAS,
-    summary="Delete an attribute",
-    errors=(NotFound, Conflict, PreconditionFailed),
-)
-async def delete_attribute(request: web.Request) -> web.StreamResponse:
-    """Deletes the attribute, and values that records still hold of it.
-
-    Refused while a schema or another attribute's guard refers to it. A caller with a role needs
-    `write` on it in every schema whose records hold a value of it.
-    """
-    identity = identity_of(request)
-    await commands.delete(
-        request.app,
-        identity.workspace_id,
-        await role_of(request),
-        request.match_info["id"],
-        if_match(request),
-    )
-    return no_content()
 
 
 async def _some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiohttp import web
-
+from records_service.context import Context
 from records_service.dimensions import store
 from records_service.dimensions.model import DIMENSION, RESERVED_IDS, DimensionDraft
 from records_service.dimensions.segments import body_of, removed
@@ -14,20 +13,19 @@ from records_service.model_objects.commands import model_change, tell
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
-from records_service.permissions.rules import Role
 from shared.database import Conn
 from shared.errors import Conflict, ValidationError
 from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
-from shared.http.versions import Versions, check_version
 from shared.ids import new_id
 
 
-async def create(app: web.Application, workspace_id: str, draft: DimensionDraft) -> ModelObject:
+async def create(context: Context, draft: DimensionDraft) -> ModelObject:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
+    workspace_id = context.workspace_id
     if draft.id in RESERVED_IDS:
         raise ValidationError.at("/id", f"Field 'id' cannot be '{draft.id}', which is reserved")
     body = body_of(draft)
-    async with model_change(app, workspace_id) as conn:
+    async with model_change(context.app, workspace_id) as conn:
         part = await parts.insert(
             conn, DIMENSION, workspace_id, draft.id or new_id("dim"), draft.alias, body
         )
@@ -35,24 +33,18 @@ async def create(app: web.Application, workspace_id: str, draft: DimensionDraft)
     return part
 
 
-async def replace(
-    app: web.Application,
-    workspace_id: str,
-    role: Role | None,
-    dimension_id: str,
-    draft: DimensionDraft,
-    expected: Versions,
-) -> ModelObject:
+async def replace(context: Context, dimension_id: str, draft: DimensionDraft) -> ModelObject:
     """Raises `Conflict` when a segment that values use would go.
 
     Taking one out needs `read` on what varies by the dimension: the answer looks at records. So
     does another default segment, because completeness is judged by its values.
     """
+    workspace_id, role = context.workspace_id, context.role
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
-        check_version(DIMENSION.title, old.id, old.version, expected)
+        context.check_version(DIMENSION.title, old.id, old.version)
         body = body_of(draft, old.body)
         gone = removed(old.body, body)
         moved = body["defaultSegmentId"] != old.body["defaultSegmentId"]
@@ -65,20 +57,19 @@ async def replace(
             raise Conflict.in_use("Segment", used)
         return old, body
 
-    async with model_change(app, workspace_id, judge=judge) as conn:
+    async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, body = await judge(conn)
         part = await parts.replace(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
         await tell(conn, DIMENSION_UPDATED, workspace_id, part)
     return part
 
 
-async def delete(
-    app: web.Application, workspace_id: str, dimension_id: str, expected: Versions
-) -> None:
+async def delete(context: Context, dimension_id: str) -> None:
     """Raises `Conflict` while an attribute varies by it."""
-    async with model_change(app, workspace_id) as conn:
+    workspace_id = context.workspace_id
+    async with model_change(context.app, workspace_id) as conn:
         old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
-        check_version(DIMENSION.title, old.id, old.version, expected)
+        context.check_version(DIMENSION.title, old.id, old.version)
         if await store.varying(conn, workspace_id, old.id):
             raise Conflict.in_use(DIMENSION.title, old.id)
         await parts.delete(conn, DIMENSION, workspace_id, old.id)

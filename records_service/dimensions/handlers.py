@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from records_service.context import context_of
 from records_service.dimensions import commands
 from records_service.dimensions.model import (
     DIMENSION,
@@ -16,12 +17,10 @@ from records_service.dimensions.model import (
 from records_service.dimensions.segments import scope_matrix
 from records_service.model_objects import store as parts
 from records_service.model_objects.answers import answer, created, rendered_as
-from records_service.permissions.roles import role_of
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
-from shared.http.versions import if_match
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 
@@ -57,9 +56,8 @@ async def list_dimensions(request: web.Request) -> web.StreamResponse:
 )
 async def create_dimension(request: web.Request) -> web.StreamResponse:
     """Creates a dimension with at least one segment, of which one is the default."""
-    identity = identity_of(request)
     draft = await read_body(request, DimensionDraft)
-    part = await commands.create(request.app, identity.workspace_id, draft)
+    part = await commands.create(await context_of(request), draft)
     return created(DIMENSION, part, DimensionAnswer)
 
 
@@ -117,17 +115,9 @@ async def get_dimension(request: web.Request) -> web.StreamResponse:
 )
 async def replace_dimension(request: web.Request) -> web.StreamResponse:
     """Replaces the whole dimension. A segment that stored values use cannot be left out."""
-    identity = identity_of(request)
     draft = await read_body(request, DimensionDraft)
     check_same_id(request.match_info["id"], draft.id)
-    part = await commands.replace(
-        request.app,
-        identity.workspace_id,
-        await role_of(request),
-        request.match_info["id"],
-        draft,
-        if_match(request),
-    )
+    part = await commands.replace(await context_of(request), request.match_info["id"], draft)
     return answer(part, DimensionAnswer)
 
 
@@ -140,10 +130,7 @@ async def replace_dimension(request: web.Request) -> web.StreamResponse:
 )
 async def delete_dimension(request: web.Request) -> web.StreamResponse:
     """Deletes the dimension. Refused while an attribute varies by it."""
-    identity = identity_of(request)
-    await commands.delete(
-        request.app, identity.workspace_id, request.match_info["id"], if_match(request)
-    )
+    await commands.delete(await context_of(request), request.match_info["id"])
     return no_content()
 
 

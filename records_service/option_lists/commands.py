@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aiohttp import web
-
+from records_service.context import Context
 from records_service.model_objects import store as parts
 from records_service.model_objects.commands import model_change, tell
 from records_service.model_objects.model import ModelObject
@@ -33,16 +32,16 @@ from records_service.permissions.rules import Role
 from shared.database import Conn
 from shared.errors import Conflict, ValidationError, truncated
 from shared.events import OPTION_LIST_CREATED, OPTION_LIST_DELETED, OPTION_LIST_UPDATED
-from shared.http.versions import Versions, check_version
 from shared.ids import new_id
 
 
-async def create(app: web.Application, workspace_id: str, draft: OptionListDraft) -> ModelObject:
+async def create(context: Context, draft: OptionListDraft) -> ModelObject:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
+    workspace_id = context.workspace_id
     values = values_of(draft.values)
     check_values(values, hierarchical=draft.hierarchical)
     list_id = draft.id or new_id(OPTION_LIST.prefix)
-    async with model_change(app, workspace_id) as conn:
+    async with model_change(context.app, workspace_id) as conn:
         part = await parts.insert(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
@@ -51,22 +50,16 @@ async def create(app: web.Application, workspace_id: str, draft: OptionListDraft
         return await store.get(conn, workspace_id, list_id)
 
 
-async def replace(
-    app: web.Application,
-    workspace_id: str,
-    role: Role | None,
-    list_id: str,
-    draft: OptionListDraft,
-    expected: Versions,
-) -> ModelObject:
+async def replace(context: Context, list_id: str, draft: OptionListDraft) -> ModelObject:
     """Raises `Conflict` when a value that records have would go.
 
     Taking a value out needs `read` on what chooses from the list: the answer looks at records.
     """
+    workspace_id, role = context.workspace_id, context.role
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[list[OptionValue], list[OptionValue]]:
-        await _current(conn, workspace_id, list_id, expected)
+        await _current(context, conn, list_id)
         old = await store.values(conn, workspace_id, list_id)
         new = (
             values_of(draft.values, {value.alias: value.id for value in old})
@@ -79,7 +72,7 @@ async def replace(
         await _check_unused(conn, workspace_id, role, list_id, gone, searcher)
         return old, new
 
-    async with model_change(app, workspace_id, judge=judge) as conn:
+    async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, new = await judge(conn)
         unchanged = set(old) & set(new)
         # Taken out before they are put back, so that two values can exchange their aliases.
@@ -96,10 +89,11 @@ async def replace(
         return await store.get(conn, workspace_id, list_id)
 
 
-async def delete(app: web.Application, workspace_id: str, list_id: str, expected: Versions) -> None:
+async def delete(context: Context, list_id: str) -> None:
     """Raises `Conflict` while an attribute chooses from it."""
-    async with model_change(app, workspace_id) as conn:
-        old = await _current(conn, workspace_id, list_id, expected)
+    workspace_id = context.workspace_id
+    async with model_change(context.app, workspace_id) as conn:
+        old = await _current(context, conn, list_id)
         if await store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
         await parts.delete(conn, OPTION_LIST, workspace_id, list_id)
@@ -107,15 +101,12 @@ async def delete(app: web.Application, workspace_id: str, list_id: str, expected
 
 
 async def add_value(
-    app: web.Application,
-    workspace_id: str,
-    list_id: str,
-    draft: OptionValueDraft,
-    expected: Versions,
+    context: Context, list_id: str, draft: OptionValueDraft
 ) -> tuple[OptionValue, ModelObject]:
     """The new value and the list it is in; it goes to the end unless it says where."""
-    async with model_change(app, workspace_id) as conn:
-        old = await _current(conn, workspace_id, list_id, expected)
+    workspace_id = context.workspace_id
+    async with model_change(context.app, workspace_id) as conn:
+        old = await _current(context, conn, list_id)
         count, last = await store.extent(conn, workspace_id, list_id)
         if count >= VALUES_MAX:
             raise ValidationError(f"An option list has at most {VALUES_MAX} values")
@@ -126,16 +117,12 @@ async def add_value(
 
 
 async def replace_value(
-    app: web.Application,
-    workspace_id: str,
-    list_id: str,
-    value_id: str,
-    draft: OptionValueDraft,
-    expected: Versions,
+    context: Context, list_id: str, value_id: str, draft: OptionValueDraft
 ) -> tuple[OptionValue, ModelObject]:
     """The value as it is now; its id stays, so records that have it keep it."""
-    async with model_change(app, workspace_id) as conn:
-        old = await _current(conn, workspace_id, list_id, expected)
+    workspace_id = context.workspace_id
+    async with model_change(context.app, workspace_id) as conn:
+        old = await _current(context, conn, list_id)
         known = await store.get_value(conn, workspace_id, list_id, value_id)
         value = draft.value(value_id, known.sort_order)
         if value.parent_id is not None and value.parent_id in await store.branch(
@@ -148,36 +135,30 @@ async def replace_value(
         return value, await _touch(conn, workspace_id, old)
 
 
-async def remove_value(
-    app: web.Application,
-    workspace_id: str,
-    role: Role | None,
-    list_id: str,
-    value_id: str,
-    expected: Versions,
-) -> None:
+async def remove_value(context: Context, list_id: str, value_id: str) -> None:
     """Children go with it; raises `Conflict` when a record has one of them.
 
     Needs `read` on what chooses from the list: the answer looks at records.
     """
+    workspace_id, role = context.workspace_id, context.role
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[ModelObject, list[str]]:
-        old = await _current(conn, workspace_id, list_id, expected)
+        old = await _current(context, conn, list_id)
         await store.get_value(conn, workspace_id, list_id, value_id)
         going = await store.branch(conn, workspace_id, list_id, value_id)
         await _check_unused(conn, workspace_id, role, list_id, going, searcher)
         return old, going
 
-    async with model_change(app, workspace_id, judge=judge) as conn:
+    async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, going = await judge(conn)
         await store.delete_values(conn, workspace_id, list_id, going)
         await _touch(conn, workspace_id, old)
 
 
-async def _current(conn: Conn, workspace_id: str, list_id: str, expected: Versions) -> ModelObject:
-    part = await parts.get(conn, OPTION_LIST, workspace_id, list_id)
-    check_version(OPTION_LIST.title, part.id, part.version, expected)
+async def _current(context: Context, conn: Conn, list_id: str) -> ModelObject:
+    part = await parts.get(conn, OPTION_LIST, context.workspace_id, list_id)
+    context.check_version(OPTION_LIST.title, part.id, part.version)
     return part
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from records_service.context import context_of
 from records_service.model_objects.answers import answer, created, rendered_as
 from records_service.model_objects.model import ModelObject
 from records_service.option_lists import commands, store
@@ -15,12 +16,10 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
-from records_service.permissions.roles import role_of
 from shared.database import DATABASE
 from shared.database.listing import list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import SMALL_BODY, Routes, identity_of, no_content, read_body, versioned_response
-from shared.http.versions import if_match
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 
@@ -55,10 +54,9 @@ async def list_option_lists(request: web.Request) -> web.StreamResponse:
 )
 async def create_option_list(request: web.Request) -> web.StreamResponse:
     """Creates an option list. Options may have a parent when the list is hierarchical."""
-    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionListDraft)
     return created(
-        OPTION_LIST, await commands.create(request.app, workspace_id, draft), OptionListAnswer
+        OPTION_LIST, await commands.create(await context_of(request), draft), OptionListAnswer
     )
 
 
@@ -90,17 +88,9 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
 
     An option that records use cannot be left out.
     """
-    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionListDraft)
     check_same_id(request.match_info["id"], draft.id)
-    part = await commands.replace(
-        request.app,
-        workspace_id,
-        await role_of(request),
-        request.match_info["id"],
-        draft,
-        if_match(request),
-    )
+    part = await commands.replace(await context_of(request), request.match_info["id"], draft)
     return answer(part, OptionListAnswer)
 
 
@@ -113,8 +103,7 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
 )
 async def delete_option_list(request: web.Request) -> web.StreamResponse:
     """Deletes the list. Refused while an attribute uses it."""
-    workspace_id = identity_of(request).workspace_id
-    await commands.delete(request.app, workspace_id, request.match_info["id"], if_match(request))
+    await commands.delete(await context_of(request), request.match_info["id"])
     return no_content()
 
 
@@ -131,10 +120,9 @@ async def delete_option_list(request: web.Request) -> web.StreamResponse:
 )
 async def add_option(request: web.Request) -> web.StreamResponse:
     """Adds an option. Without `sortOrder` it is the last one. The `ETag` is the list's version."""
-    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionValueDraft)
     value, option_list = await commands.add_value(
-        request.app, workspace_id, request.match_info["id"], draft, if_match(request)
+        await context_of(request), request.match_info["id"], draft
     )
     return _value_answer(value, option_list, status=201)
 
@@ -151,16 +139,10 @@ async def add_option(request: web.Request) -> web.StreamResponse:
 )
 async def replace_option(request: web.Request) -> web.StreamResponse:
     """Replaces the option; records that use it keep it. The `ETag` is the list's version."""
-    workspace_id = identity_of(request).workspace_id
     draft = await read_body(request, OptionValueDraft)
     check_same_id(request.match_info["valueId"], draft.id)
     value, option_list = await commands.replace_value(
-        request.app,
-        workspace_id,
-        request.match_info["id"],
-        request.match_info["valueId"],
-        draft,
-        if_match(request),
+        await context_of(request), request.match_info["id"], request.match_info["valueId"], draft
     )
     return _value_answer(value, option_list)
 
@@ -174,14 +156,8 @@ async def replace_option(request: web.Request) -> web.StreamResponse:
 )
 async def remove_option(request: web.Request) -> web.StreamResponse:
     """Removes the option and the options below it. Refused while a record uses one of them."""
-    workspace_id = identity_of(request).workspace_id
     await commands.remove_value(
-        request.app,
-        workspace_id,
-        await role_of(request),
-        request.match_info["id"],
-        request.match_info["valueId"],
-        if_match(request),
+        await context_of(request), request.match_info["id"], request.match_info["valueId"]
     )
     return no_content()
 

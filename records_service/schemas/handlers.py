@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
+from records_service.context import context_of
 from records_service.model_objects import store as parts
 from records_service.model_objects.answers import answer, created, rendered_as, shown
 from records_service.permissions.roles import role_of
@@ -15,11 +16,9 @@ from records_service.schemas.counting import required_anyway, unreadable_names
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response
-from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import Routes, identity_of, json_response, no_content, read_body
-from shared.http.versions import if_match
+from shared.errors import Conflict, LimitExceeded, NotFound
+from shared.http import Routes, identity_of, json_response, read_body
 from shared.identity import Flag, Permission
-from shared.ids import check_same_id
 
 routes = Routes(
     tag="Schemas",
@@ -53,9 +52,8 @@ async def list_schemas(request: web.Request) -> web.StreamResponse:
 async def create_schema(request: web.Request) -> web.StreamResponse:
     """Creates a schema. Its groups name attributes by id or alias, each at most once."""
     draft = await read_body(request, SchemaDraft)
-    return created(
-        SCHEMA, await commands.create(request, await role_of(request), draft), SchemaAnswer
-    )
+    part = await commands.create(await context_of(request), draft)
+    return created(SCHEMA, part, SchemaAnswer)
 
 
 @routes.get(
@@ -72,41 +70,6 @@ async def get_schema(request: web.Request) -> web.StreamResponse:
             conn, SCHEMA, identity_of(request).workspace_id, request.match_info["id"]
         )
     return answer(part, SchemaAnswer)
-
-
-@routes.put(
-    "/api/v1/schemas/{id}",
-    permission=Permission.UPDATE_MODEL,
-    flag=Flag.MANAGE_SCHEMAS,
-    body=SchemaDraft,
-    answers=SchemaAnswer,
-    summary="Replace a schema",
-    errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
-)
-async def replace_schema(request: web.Request) -> web.StreamResponse:
-    """Replaces the whole schema. A workflow or groups that are left out are kept.
-
-    Values of attributes that leave the schema stay stored and are no longer shown.
-    """
-    draft = await read_body(request, SchemaDraft)
-    check_same_id(request.match_info["id"], draft.id)
-    part = await commands.replace(
-        request, await role_of(request), request.match_info["id"], draft, if_match(request)
-    )
-    return answer(part, SchemaAnswer)
-
-
-@routes.delete(
-    "/api/v1/schemas/{id}",
-    permission=Permission.DELETE_MODEL,
-    flag=Flag.MANAGE_SCHEMAS,
-    summary="Delete a schema",
-    errors=(NotFound, Conflict, PreconditionFailed),
-)
-async def delete_schema(request: web.Request) -> web.StreamResponse:
-    """Deletes the schema. Refused while a record uses it or a relation attribute targets it."""
-    await commands.delete(request, request.match_info["id"], if_match(request))
-    return no_content()
 
 
 @routes.get(

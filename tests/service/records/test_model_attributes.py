@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from records_service.attributes import commands, store
 from records_service.attributes.model import Attribute
+from records_service.model_changes import attributes as changes
+from records_service.model_changes import store
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
 from tests.kit.workspace import schema_body
@@ -510,15 +511,15 @@ async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
         (await workspace.post_record("x", sku=text, size=number)).ok()
     batches: list[int] = []
     threads: set[int] = set()
-    hashed = commands.unique_keys_as_json
+    hashed = changes.unique_keys_as_json
 
     def watched(definition: Attribute, held: str) -> bytes:
         batches.append(len(orjson.loads(held)))
         threads.add(threading.get_ident())
         return hashed(definition, held)
 
-    monkeypatch.setattr(commands, "unique_keys_as_json", watched)
-    monkeypatch.setattr(commands, "CLAIMED_AT_ONCE", 4)
+    monkeypatch.setattr(changes, "unique_keys_as_json", watched)
+    monkeypatch.setattr(changes, "RESERVED_AT_ONCE", 4)
     for alias, kind in (("sku", "text"), ("size", "number")):
         unique = attribute(alias, kind, validation={"unique": True})
         (await admin.put(f"/attributes/attr-{alias}", unique)).ok()
@@ -537,7 +538,7 @@ async def test_values_that_stand_in_different_batches_are_compared(
     await workspace.schema("x", ["sku"])
     for value in ("A", "B", "C", "A"):
         (await workspace.post_record("x", sku=value)).ok()
-    monkeypatch.setattr(commands, "CLAIMED_AT_ONCE", 1)
+    monkeypatch.setattr(changes, "RESERVED_AT_ONCE", 1)
     answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
     assert (answer.status, answer.body["error"]) == (409, "CONFLICT")
     assert await claims(workspace) == []
@@ -571,7 +572,7 @@ async def test_too_many_values_to_become_unique_in_time_are_told_so(
     await workspace.attribute("sku")
     await workspace.schema("x", ["sku"])
     (await workspace.post_record("x", sku="A")).ok()
-    monkeypatch.setattr(commands, "CLAIMING_S_MAX", 0)
+    monkeypatch.setattr(changes, "RESERVING_S_MAX", 0)
     answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
     assert answer.told == error(
         504,

@@ -11,6 +11,7 @@ import pytest
 
 from records_service.attributes import store as attributes
 from records_service.dimensions import store as dimensions
+from records_service.model_changes import store as model_changes
 from records_service.model_objects import commands, searching
 from records_service.model_objects import store as parts
 from records_service.model_objects.searching import Searcher
@@ -18,6 +19,7 @@ from records_service.option_lists import store as option_lists
 from records_service.permissions import store as permissions
 from records_service.schemas import store as schemas
 from records_service.workflow_copies import store as lifecycles
+from records_service.writes import model_changes as writes
 from shared.database import Conn
 from shared.identity import Flag
 from tests.kit.eventually import eventually
@@ -123,7 +125,7 @@ CHECKS: dict[str, Check] = {
         conn, ws, "attr-rare", Searcher()
     ),
     "uses of an attribute": lambda conn, ws: attributes.is_used(conn, ws, "attr-color"),
-    "values that a deleted attribute takes along": lambda conn, ws: attributes.drop_values(
+    "values that a deleted attribute takes along": lambda conn, ws: writes.drop_values(
         conn, ws, "attr-rare"
     ),
     "schemas that lost an attribute": lambda conn, ws: permissions.lost(conn, ws, ["attr-color"]),
@@ -133,7 +135,7 @@ CHECKS: dict[str, Check] = {
     "an option": lambda conn, ws: option_lists.used_value(
         conn, ws, "ol-colors", ["val-red"], Searcher()
     ),
-    "records of a schema": lambda conn, ws: schemas.has_records(conn, ws, "schema-none"),
+    "records of a schema": lambda conn, ws: model_changes.has_records(conn, ws, "schema-none"),
     "relations to a schema": lambda conn, ws: schemas.is_target(conn, ws, "schema-big"),
     "records in a state": lambda conn, ws: lifecycles.state_in_use(conn, ws, "wf-x", ["state-x"]),
 }

@@ -52,7 +52,8 @@ ASKING = ("truncated", "shown", "_label")
 BOUNDED = {
     "auth_service/roles/grants.py": {"ADMIN_ROLE", "field", "right", "word"},
     "auth_service/sessions/handlers.py": {"name"},
-    "records_service/attributes/commands.py": {"fixed[0]", "of_values[0]", "pointer[1:]"},
+    "records_service/attributes/commands.py": {"pointer[1:]"},
+    "records_service/model_changes/attributes.py": {"fixed[0]", "of_values[0]"},
     "records_service/attributes/definition.py": {
         "field",
         "guard.operator.value",

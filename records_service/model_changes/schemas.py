@@ -1,0 +1,138 @@
+"""Replaces and deletes schemas, and moves their records where the workflow changes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from records_service.context import Context
+from records_service.model_changes import store
+from records_service.model_objects import store as parts
+from records_service.model_objects.commands import SOURCE, model_change
+from records_service.model_objects.model import ModelObject
+from records_service.schemas import store as schemas
+from records_service.schemas.binding import WorkflowBinding
+from records_service.schemas.commands import check_body, stage_event
+from records_service.schemas.counting import check_counting, check_withheld
+from records_service.schemas.groups import body_of
+from records_service.schemas.model import SCHEMA, SchemaDraft
+from records_service.workflow_copies import store as workflow_copies
+from records_service.writes import model_changes as writes
+from shared.database import Conn
+from shared.errors import Conflict, ServiceUnavailable, truncated
+from shared.events import ENTITY_TRANSITION, SCHEMA_DELETED, SCHEMA_UPDATED, Event
+from shared.identity import Identity
+from shared.messaging import outbox
+
+EVENTS_AT_ONCE: Final = 1_000
+
+
+async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> ModelObject:
+    """Replace a schema. Records in a state that a new workflow lacks move to its default state.
+
+    Groups and workflow are kept if they are left out; otherwise every record would lose its visible
+    values and its state.
+    """
+    workspace_id = context.workspace_id
+    async with context.database.acquire() as conn:
+        _, asked = await _judge(context, conn, schema_id, draft)
+    workflow_id = asked.get("workflowId")
+    workflow = WorkflowBinding(context, schema_id, workflow_id)
+    async with workflow.place(), model_change(context.app, workspace_id, workflow.refer) as conn:
+        old, body = await _judge(context, conn, schema_id, draft)
+        if body.get("workflowId") != workflow_id:
+            raise ServiceUnavailable(
+                f"The workflow of schema '{truncated(schema_id)}' is being changed"
+            )
+        if draft.alias != old.alias:
+            await parts.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
+            await parts.remember_alias(conn, SCHEMA, workspace_id, old)
+        part = await parts.replace(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
+        await check_counting(conn, workspace_id, context.role, part, old.body, workflow.definition)
+        if workflow.definition is not None:
+            await workflow_copies.keep(conn, workspace_id, workflow.definition)
+        if old.body.get("workflowId") != workflow_id:
+            await _move_records(conn, context.identity, schema_id, workflow_id)
+        await stage_event(conn, SCHEMA_UPDATED, workspace_id, part)
+    return part
+
+
+async def delete(context: Context, schema_id: str) -> None:
+    """Delete a schema.
+
+    Raises `Conflict` while a record has it or a relation points to it.
+    """
+    workspace_id = context.workspace_id
+    async with model_change(context.app, workspace_id) as conn:
+        old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
+        context.check_version(SCHEMA.title, old.id, old.version)
+        if await store.has_records(conn, workspace_id, schema_id) or await schemas.is_target(
+            conn, workspace_id, schema_id
+        ):
+            raise Conflict.in_use(SCHEMA.title, schema_id)
+        await parts.remember_alias(conn, SCHEMA, workspace_id, old)
+        await parts.delete(conn, SCHEMA, workspace_id, schema_id)
+        await stage_event(conn, SCHEMA_DELETED, workspace_id, old)
+
+
+async def _judge(
+    context: Context, conn: Conn, schema_id: str, draft: SchemaDraft
+) -> tuple[ModelObject, dict[str, Any]]:
+    """The schema as it is and the body that it would get.
+
+    Asked twice: before workflow_service hears of it, so that nothing is registered for a request
+    that must fail, and under the model lock, where the answer stays true.
+    """
+    workspace_id, role = context.workspace_id, context.role
+    old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
+    context.check_version(SCHEMA.title, old.id, old.version)
+    sent = body_of(draft, old.body)
+    body = await check_body(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
+    await check_withheld(conn, workspace_id, role, old.body, body)
+    return old, body
+
+
+async def _move_records(
+    conn: Conn, identity: Identity, schema_id: str, workflow_id: str | None
+) -> None:
+    """Give every record a state that the workflow in force now knows."""
+    workflow = (
+        None
+        if workflow_id is None
+        else await workflow_copies.get(conn, identity.workspace_id, workflow_id)
+    )
+    if workflow is not None and workflow.default_state_id in workflow.retired:
+        # The workflow is about to have another first state; it is not known here yet.
+        raise ServiceUnavailable(
+            f"The workflow of schema '{truncated(schema_id)}' is being changed"
+        )
+    to_state_id = workflow.default_state_id if workflow else None
+    moved = await writes.move_to_state(
+        conn,
+        identity.workspace_id,
+        schema_id,
+        identity.id,
+        sorted(workflow.states.keys() - workflow.retired) if workflow else [],
+        to_state_id,
+    )
+    events = [
+        Event(
+            type=ENTITY_TRANSITION,
+            source=SOURCE,
+            workspace_id=identity.workspace_id,
+            subject=record.id,
+            data={
+                "entityId": record.id,
+                "schemaId": schema_id,
+                "version": record.version,
+                "lifecycleStateId": to_state_id,
+                "userId": identity.id,
+                "changes": [],
+                "fromStateId": record.from_state_id,
+                "toStateId": to_state_id,
+                "comment": None,
+            },
+        )
+        for record in moved
+    ]
+    for start in range(0, len(events), EVENTS_AT_ONCE):
+        await outbox.stage(conn, *events[start : start + EVENTS_AT_ONCE])

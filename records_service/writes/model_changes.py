@@ -1,0 +1,142 @@
+"""The SQL that writes many records at once, for a change of the data model.
+
+The caller holds the model lock, so no record is written meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+from records_service.permissions.store import schemas_with_values
+from shared.database import Conn
+
+_SENT: Final = """
+    SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash, place
+      FROM json_array_elements($3::json) WITH ORDINALITY AS sent (c, place)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A record that was taken to another state."""
+
+    id: str
+    version: int
+    from_state_id: str | None
+
+
+async def move_to_state(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    user_id: str,
+    known_state_ids: Sequence[str],
+    to_state_id: str | None,
+) -> list[Moved]:
+    """Take every record whose state is not among the known ones to another, with its history."""
+    rows = await conn.fetch(
+        """
+        WITH lost AS (
+            SELECT id, state_id
+              FROM records
+             WHERE workspace_id = $1 AND schema_id = $2
+               AND (state_id IS NULL OR state_id <> ALL($4::text[]))
+               AND state_id IS DISTINCT FROM $5
+               FOR UPDATE
+        ), moved AS (
+            UPDATE records r
+               SET state_id = $5, version = r.version + 1,
+                   updated_at = date_trunc('milliseconds', clock_timestamp()), updated_by = $3
+              FROM lost
+             WHERE r.workspace_id = $1 AND r.id = lost.id
+            RETURNING r.id, r.version, r.updated_at, lost.state_id AS from_state_id
+        ), audited AS (
+            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
+                               from_state_id, to_state_id)
+            SELECT $1, id, $2, 'transition', $3, updated_at, '[]', from_state_id, $5 FROM moved
+        )
+        SELECT id, version, from_state_id FROM moved
+        """,
+        workspace_id,
+        schema_id,
+        user_id,
+        list(known_state_ids),
+        to_state_id,
+    )
+    return [Moved(**row) for row in rows]
+
+
+async def insert_unique_keys(
+    conn: Conn, workspace_id: str, attribute_id: str, unique_keys: bytes
+) -> tuple[str, str] | None:
+    """Reserve values that records hold already; two records that hold one value, if there are any.
+
+    The one that was sent first comes first.
+    `unique_keys` is JSON `[[record id, scope, hexadecimal hash], ...]`: PostgreSQL takes it apart,
+    and not the event loop.
+    """
+    try:
+        async with conn.transaction():
+            await conn.execute(
+                f"""
+                INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
+                SELECT $1, $2, scope, value_hash, record_id FROM ({_SENT}) AS sent
+                """,  # noqa: S608 - a constant
+                workspace_id,
+                attribute_id,
+                unique_keys,
+            )
+    except asyncpg.UniqueViolationError:
+        first, second = await conn.fetchval(
+            f"""
+            WITH sent AS MATERIALIZED ({_SENT})
+            SELECT (array_agg(record_id ORDER BY place))[1:2] AS pair
+              FROM (SELECT scope, value_hash, record_id, place FROM sent
+                     UNION ALL
+                    SELECT s.scope, s.value_hash, u.record_id, 0
+                      FROM sent s
+                     CROSS JOIN LATERAL (
+                           SELECT record_id FROM unique_values
+                            WHERE workspace_id = $1 AND attribute_id = $2
+                              AND scope = s.scope AND value_hash = s.value_hash
+                            LIMIT 1
+                     ) AS u) AS held
+             GROUP BY scope, value_hash
+            HAVING count(*) > 1
+             LIMIT 1
+            """,  # noqa: S608 - a constant
+            workspace_id,
+            attribute_id,
+            unique_keys,
+        )
+        return first, second
+    return None
+
+
+async def delete_unique_keys(conn: Conn, workspace_id: str, attribute_id: str) -> None:
+    """Release all reserved values of the attribute."""
+    await conn.execute(
+        "DELETE FROM unique_values WHERE workspace_id = $1 AND attribute_id = $2",
+        workspace_id,
+        attribute_id,
+    )
+
+
+async def drop_values(conn: Conn, workspace_id: str, attribute_id: str) -> None:
+    """Forget what records still hold of it; no schema has it, so nobody sees a difference."""
+    schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
+    if not schema_ids:
+        return
+    await conn.execute(
+        """
+        UPDATE records SET values = values - $2
+         WHERE workspace_id = $1 AND schema_id = ANY($3::text[]) AND values ? $2
+        """,
+        workspace_id,
+        attribute_id,
+        schema_ids,
+    )
