@@ -6,7 +6,7 @@ from shared.process.stopping import exit_on_signal
 def main() -> None:
     """Serve until told to stop."""
     exit_on_signal()
-    # Reading these takes a second, in which the request to stop may come.
+    # Importing these takes a second, in which the signal to stop may come.
     from gateway.app import create_app  # noqa: PLC0415
     from gateway.config import GatewayConfig  # noqa: PLC0415
     from shared.launch import run  # noqa: PLC0415

@@ -57,7 +57,7 @@ async def _only_read(request: web.Request) -> web.StreamResponse:
 
 
 def _nothing_else(table: Routes) -> Routes:
-    """405 for every other method at the same addresses, which would be passed on otherwise."""
+    """405 for every other method at these addresses, which would be forwarded otherwise."""
     rest = Routes(tag=table.tag)
     for route in table.table:
         rest.table.append(replace(route, method=ANY_METHOD, handler=_only_read))
@@ -65,7 +65,7 @@ def _nothing_else(table: Routes) -> Routes:
 
 
 def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
-    """Contexts open from first to last; what a request needs is there before the first one."""
+    """Assemble the application. Its contexts are opened from first to last, before any request."""
     del role  # The gateway has one.
     gateway = Gateway(config)
     answered_here = [health, description_routes()] if config.docs_enabled else [health]
@@ -88,7 +88,7 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
     everything_else = Routes(tag="")
     everything_else.catch_all(body_bound=gateway.body_bound)(gateway.handle)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
-    # Behind a proxy all connections come from one address, and it is the proxy's to share them out.
+    # Behind a proxy all connections come from one address, and the proxy shares them fairly.
     limits = Limits(
         connections_max=config.connections_max,
         body_bytes_max=config.body_bytes_max,

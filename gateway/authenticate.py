@@ -1,11 +1,10 @@
-"""Turns the credential of a request into a caller: two authenticators, asked in order.
+"""Authentication: reads the credential of a request, a bearer token or an API key.
 
-Each may say "not mine" (None). The first that finds its header decides, also when it refuses: a bad
-token is never made good by a key beside it. Three messages and no others:
+If a request has both headers, the token decides, even if it is invalid. There are three messages:
 
     Missing authentication     neither header
-    Invalid or expired token   `Authorization` that is no good token of a user who may log in
-    Invalid API key            `X-Sigma-ApiKey` that is no active key
+    Invalid or expired token   `Authorization` is not a valid token of a user who may log in
+    Invalid API key            `X-Sigma-ApiKey` is not an active key
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ BAD_KEY: Final = "Invalid API key"
 
 
 class Authenticator:
-    """Reads credentials; what they stand for is asked of `gateway.identities`."""
+    """Reads and verifies credentials; `gateway.identities` resolves them to identities."""
 
     def __init__(self, keys: TokenKeys, now: Callable[[], float] = time.time) -> None:
         self._keys = keys
         self._now = now
-        # Checking a signature costs 30 us, and a client sends one token thousands of times.
+        # Verifying a signature costs 30 us, and a client sends the same token thousands of times.
         self._verified: OrderedDict[str, Claims] = OrderedDict()
 
     def credential(self, request: web.BaseRequest) -> Credential:
-        """What this request brings, or `Unauthorized`."""
+        """The credential of this request. Raises `Unauthorized` if it has none or a bad one."""
         found = self._bearer(request) or self._api_key(request)
         if found is None:
             raise Unauthorized(MISSING)
@@ -85,31 +84,34 @@ class Authenticator:
         key = sent[0].strip()
         if len(sent) > 1 or not key or len(key) > _API_KEY_LENGTH_MAX or not key.isascii():
             raise Unauthorized(BAD_KEY)
-        # The key itself goes no further than this line.
+        # Only the hash leaves this function.
         return Credential(key_hash=hashlib.sha256(key.encode("ascii")).hexdigest())
 
 
 def ask_auth_service(
     post: Callable[[dict[str, str | int], web.Request | None], Awaitable[Any]],
 ) -> Callable[[Credential, web.Request | None], Awaitable[Identity]]:
-    """`post` puts one question to `/internal/identities` and returns the parsed answer."""
+    """A function that resolves a credential in auth_service.
+
+    `post` sends one question to `/internal/identities` and returns the parsed answer.
+    """
 
     async def ask(credential: Credential, request: web.Request | None) -> Identity:
         try:
-            told = await post(credential.question(), request)
+            answer = await post(credential.question(), request)
         except Unauthorized as refusal:
             if refusal.message == MISSING:
-                # It is us whom auth_service does not believe, and no fault of the caller.
+                # auth_service rejects the identity of this gateway, not that of the caller.
                 log.error(  # noqa: TRY400 - where it was raised says nothing
                     "auth_service_refuses_this_gateway",
                     reason="it does not have the public key of SIGMA_IDENTITY_SIGNING_KEY in"
                     " SIGMA_IDENTITY_KEYS, or the clocks of the two differ",
                 )
                 raise ServiceUnavailable from None
-            # Whatever made auth_service say so, the caller reads the documented words.
+            # Whatever the reason of auth_service, the caller gets the documented message.
             raise Unauthorized(BAD_KEY if credential.key_hash else BAD_TOKEN) from None
         try:
-            return _identity(told)
+            return _identity(answer)
         except (KeyError, TypeError, ValueError):
             log.exception("auth_service_answer_unreadable")
             raise InternalError from None
@@ -117,18 +119,18 @@ def ask_auth_service(
     return ask
 
 
-def _identity(told: Any) -> Identity:
-    kind = told["kind"]
+def _identity(answer: Any) -> Identity:
+    kind = answer["kind"]
     if kind not in ("user", "api_key"):
         raise ValueError(kind)
-    role_id = told.get("roleId")
+    role_id = answer.get("roleId")
     return Identity(
         kind=kind,
-        id=str(told["id"]),
-        workspace_id=str(told["workspaceId"]),
+        id=str(answer["id"]),
+        workspace_id=str(answer["workspaceId"]),
         role_id=None if role_id is None else str(role_id),
-        role_version=int(told.get("roleVersion") or 0),
-        flags=frozenset(Flag(flag) for flag in told.get("flags", [])),
-        permissions=frozenset(Permission(one) for one in told.get("permissions", [])),
-        record_limit=int(told.get("recordLimit") or 0),
+        role_version=int(answer.get("roleVersion") or 0),
+        flags=frozenset(Flag(flag) for flag in answer.get("flags", [])),
+        permissions=frozenset(Permission(one) for one in answer.get("permissions", [])),
+        record_limit=int(answer.get("recordLimit") or 0),
     )

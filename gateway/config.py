@@ -71,7 +71,7 @@ BaseAddress = Annotated[str, AfterValidator(_is_base_address)]
 
 
 class GatewayConfig(ServiceConfig):
-    """Where the services are, whose tokens count, and what one request may take."""
+    """Addresses of the services, keys, and limits of a request."""
 
     port: Port = 8080
     internal_port: Port = 9080

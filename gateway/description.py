@@ -3,9 +3,9 @@
     /docs                 the page (Swagger UI, shipped in `static/`)
     /docs/errors          every error: cause, remedy, whether to retry
     /docs/openapi.json    OpenAPI 3.1, written by `make openapi` from the routes of all services
-    /docs/<file>          what the pages are made of
+    /docs/<file>          scripts, styles and images of the pages
 
-Nothing comes from another address, and the page could not fetch it if it wanted to: see the policy.
+Everything is served from here; the content security policy forbids any other source.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _FILES: Final = {
     "favicon-32x32.png": ("favicon-32x32.png", "image/png"),
 }
 
-# Scripts and styles come from files of ours only, and calls go to this host only. Swagger UI brings
-# its small images along as `data:`.
+# Scripts and styles only from these files, calls only to this host. Swagger UI embeds its small
+# images as `data:`.
 _POLICY: Final = "; ".join(  # noqa: FLY002 - one rule a line
     (
         "default-src 'none'",
@@ -63,12 +63,12 @@ class _File:
 
     @property
     def headers_of_304(self) -> dict[str, str]:
-        """What a 304 repeats of the headers."""
+        """The headers that a 304 response repeats."""
         return {name: self.headers[name] for name in _REPEATED}
 
 
 def description_routes() -> Routes:
-    """The routes of the page; the files are read once, here."""
+    """The routes of the pages; their files are read once, here."""
     files = {name: _load(*where) for name, where in _FILES.items()}
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -1,17 +1,18 @@
 """Fair slots (bulkhead): how many operations of a kind run at once, in total and per caller.
 
-Some things last as long as a client likes, or may be asked for by anybody: large answers, uploads,
-first uses of API keys, open routes. There are slots for some of each, and nobody gets all of them:
+The duration of some operations is decided by the client, others are open to everybody: large
+responses, uploads, first uses of API keys, requests without a credential. Each kind has a number of
+slots, and no caller can occupy all of them:
 
-- A caller is given one more while it holds fewer than are free. Alone it comes to half of them, and
-  whatever it holds, the next caller finds some.
-- A workspace, which may make itself as many callers as it likes, is given one more while it holds
-  less than three times what is free: three quarters.
-- An address, behind which there may be many workspaces, comes to seven eighths.
-- Where a caller need not say who it is, its address stands for it.
+- A caller gets a slot while it holds fewer than are free. A single caller gets at most half of the
+  slots, so the next caller always finds a free one.
+- A workspace, which can have any number of callers, gets a slot while it holds less than three
+  times as many as are free: at most three quarters.
+- An address, behind which there can be many workspaces, gets at most seven eighths.
+- A caller without a credential is identified by its address.
 
-A request that finds no slot waits for a moment: where the others are quick, one comes free soon.
-The line is bounded and shared in the same way, and what does not fit into it is refused at once.
+A request that finds no slot waits for a limited time. The queue is bounded and shared by the same
+rules; a request that does not fit into it is refused at once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MANY_WORKSPACES: Final = 7
 
 
 class CallerKey(NamedTuple):
-    """Whose request it is. Without a workspace nobody said: then the address stands for them."""
+    """Under which names a request is counted. Without a workspace only the address counts."""
 
     workspace: str
     kind: str
@@ -39,7 +40,10 @@ class CallerKey(NamedTuple):
     peer: str = ""
 
     def shares(self) -> tuple[tuple[Hashable, int], ...]:
-        """The names under which it is counted; each may hold so many times what is free."""
+        """The names under which the caller is counted, each with its factor.
+
+        A name may hold fewer slots than its factor times the number of free ones.
+        """
         if not self.workspace:
             return ((self.peer, 1),)
         caller = (self.workspace, self.kind, self.id)
@@ -57,14 +61,14 @@ def anonymous(peer: str) -> CallerKey:
 
 
 class _Slots:
-    """A number of slots, shared out as said above."""
+    """A fixed number of slots, shared fairly (see the module docstring)."""
 
     def __init__(self, number: int) -> None:
         self._free = number
         self._held: Counter[Hashable] = Counter()
 
     def take(self, caller_key: CallerKey) -> bool:
-        """Whether there was a slot for it."""
+        """Take a slot; False if the caller's share is used up."""
         shares = caller_key.shares()
         if any(self._held[name] >= times * self._free for name, times in shares):
             return False
@@ -81,9 +85,9 @@ class _Slots:
 
 
 class FairSlots:
-    """The slots for one kind of thing.
+    """The slots for one kind of operation, with a queue of `line` waiting requests.
 
-    `refusal` is the message where none comes free within `wait_s` seconds.
+    `refusal` is the message of the error if no slot becomes free within `wait_s` seconds.
     """
 
     def __init__(self, number: int, line: int, refusal: str, wait_s: float = WAIT_S) -> None:
@@ -95,7 +99,7 @@ class FairSlots:
 
     @asynccontextmanager
     async def slot(self, caller_key: CallerKey, deadline: float) -> AsyncIterator[None]:
-        """Hold a slot meanwhile. Raises as `take` does."""
+        """Hold a slot while the block runs. Raises as `take` does."""
         await self.take(caller_key, deadline)
         try:
             yield
@@ -103,9 +107,10 @@ class FairSlots:
             self.give_back(caller_key)
 
     async def take(self, caller_key: CallerKey, deadline: float) -> None:
-        """Take a slot, to be given back. `ServiceUnavailable` where none comes free soon.
+        """Take a slot, which `give_back` returns; waits for one if necessary.
 
-        `deadline` is a time of the event loop.
+        Raises `ServiceUnavailable` if none becomes free within `wait_s` or before `deadline`, a
+        time of the event loop.
         """
         if self._slots.take(caller_key):
             return
@@ -119,7 +124,7 @@ class FairSlots:
                 await slot
         except BaseException as error:
             if slot.done() and not slot.cancelled():
-                # It was given one and leaves all the same.
+                # The waiter was given a slot and cancelled at the same time.
                 self.give_back(caller_key)
             if isinstance(error, TimeoutError):
                 raise self._refused() from None
@@ -129,7 +134,7 @@ class FairSlots:
             self._line.give_back(caller_key)
 
     def give_back(self, caller_key: CallerKey) -> None:
-        """Give a slot back: to the first in line whose share it fits."""
+        """Give a slot back, and give free slots to waiting requests whose share allows it."""
         self._slots.give_back(caller_key)
         for slot, waiting in self._waiting.items():
             if not slot.done() and self._slots.take(waiting):

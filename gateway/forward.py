@@ -1,13 +1,14 @@
-"""Reverse proxy: forwards a request to its service and streams the answer back.
+"""Reverse proxy: forwards a request to its service and streams the response back.
 
-    client head  -> our head       credentials, hop-by-hop and identity headers off; ours on
-    client body  -> same bytes     whole when small (a slow sender then holds no connection),
-                                   piece by piece when large, at the pace of the slower side
-    answer       -> same bytes     whole when small, piece by piece when large, which needs a place
-                                   among few and a reader who takes it at some pace
+    head      without credentials, hop-by-hop headers and identity headers of the client; with the
+              signed identity, the deadline and the request id
+    body      unchanged. Buffered if small, so that a slow sender occupies no connection; streamed
+              if large
+    response  unchanged. Buffered if small; streamed if large, which needs a slot and a client that
+              reads at a minimum rate
 
-Once the head of an answer is out, what goes wrong aborts the client's connection: half a body must
-never look like a whole one.
+If anything goes wrong after the head of a response was sent, the client's connection is aborted:
+a truncated body must never look like a complete one.
 """
 
 from __future__ import annotations
@@ -43,18 +44,18 @@ from shared.process import tracing
 
 log = structlog.get_logger()
 
-# A request's body up to this size is handed over in one piece.
+# Request bodies up to this size are buffered.
 WHOLE_BODY_BYTES_MAX: Final = 1 << 16
-# An answer up to this size, too: a usual page of a list needs no place among the large ones.
+# Responses up to this size are buffered: a usual page of a list needs no slot for large responses.
 WHOLE_RESPONSE_BYTES_MAX: Final = 1 << 18
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-# How long a reader may take nothing of a large answer that waits for it, which is also how far it
-# may fall behind the least pace in the course of it.
+# For how long a client may read nothing of a large response, and how far it may fall behind the
+# minimum rate in total.
 _READER_LATE_S_MAX: Final = 10.0
 _READER_BYTES_PER_S_MIN: Final = 16 << 10
-# The kernel takes in megabytes that it has not sent yet, and says that it takes more only when much
-# of them is gone. For a slow reader that is later than anybody may seem to take nothing.
+# By default the kernel buffers megabytes, and reports a socket as writable only after much of that
+# was sent. A slow reader would then seem to read nothing for longer than is allowed.
 _UNSENT_BYTES_MAX: Final = 1 << 17
 
 _HOP_BY_HOP = frozenset(
@@ -72,9 +73,9 @@ _HOP_BY_HOP = frozenset(
 )
 _NOT_FORWARDED = _HOP_BY_HOP | {
     b"authorization",
-    b"content-length",  # The body's framing is written again.
+    b"content-length",  # Written again, see `Body.ready`.
     b"cookie",
-    b"expect",  # Answered here.
+    b"expect",  # The gateway answers it.
     b"forwarded",
     b"host",
     b"http2-settings",
@@ -126,10 +127,11 @@ class Exchange:
 def request_head(
     exchange: Exchange, *, identity_token: str | None, deadline_ms: int, trace: Mapping[str, str]
 ) -> bytes:
-    """The head as the service gets it.
+    """The request head for the service, with the empty line.
 
-    Without an identity the request goes to an open route, and the client's own `Authorization` and
-    address with it: the service that issues tokens checks the one and counts failures by the other.
+    A request to an open operation has no identity. It keeps the client's `Authorization`, and gets
+    the client's address in `X-Sigma-Peer`: auth_service checks the one when it renews a token, and
+    counts failed logins by the other.
     """
     request = exchange.request
     dropped = _NOT_FORWARDED
@@ -139,7 +141,7 @@ def request_head(
         )
         dropped = dropped | {part.strip().lower().replace(b"_", b"-") for part in named.split(b",")}
     if trace:
-        # The span of this hop stands between the client's and the service's.
+        # Replaced: the span of this hop is between the client's and the service's.
         dropped = dropped | _TRACE
     lines = [
         b"%s %s HTTP/1.1\r\nHost: %s\r\n"
@@ -150,7 +152,7 @@ def request_head(
         )
     ]
     for name, value in request.raw_headers:
-        # Some programs read `X_Sigma_Identity` and `X-Sigma-Identity` as one header. So do we.
+        # Some programs treat `X_Sigma_Identity` and `X-Sigma-Identity` as one header.
         plain = name.lower().replace(b"_", b"-")
         if plain.startswith(_OURS) or (
             plain in dropped and not (identity_token is None and plain == b"authorization")
@@ -171,7 +173,7 @@ def request_head(
 
 
 def _forwarded_for(request: web.BaseRequest) -> bytes:
-    """The chain of addresses, ours to add: the peer that this gateway sees comes last."""
+    """`X-Forwarded-For` as the client sent it, with the address of this connection appended."""
     peer = request.remote or "unknown"
     before = ", ".join(request.headers.getall("X-Forwarded-For", ()))
     if before and _FORWARDED_FOR.fullmatch(before):
@@ -180,11 +182,11 @@ def _forwarded_for(request: web.BaseRequest) -> bytes:
 
 
 class Body:
-    """The request's body: how it is framed for the service, and where its bytes come from.
+    """The body of a request, of at most `bytes_max` bytes.
 
-    The edge below watches that it comes in time, and has refused a length that no route takes: then
-    reading it raises what the client is to be told. What this route takes is looked at here, before
-    the service is asked; chunks are counted as they come.
+    The HTTP edge limits how long it may take and refuses a length that no route accepts: reading
+    the body then raises the error. The limit of this route is checked here, before the service is
+    asked; a body of unknown length is counted while it is received.
     """
 
     def __init__(self, request: web.Request, bytes_max: int) -> None:
@@ -193,7 +195,10 @@ class Body:
         self._length: int | None = None
 
     async def ready(self) -> tuple[bytes, bytes | BodySource]:
-        """The framing headers with the empty line, and the body or its source."""
+        """The framing headers with the empty line, and the body or its source.
+
+        Raises `PayloadTooLarge`.
+        """
         request = self._request
         if not request.body_exists:
             if request.method in _METHODS_WITH_BODY:
@@ -228,7 +233,12 @@ class Body:
 
 
 async def forward(exchange: Exchange) -> web.StreamResponse:
-    """Ask the service, and answer what it answers."""
+    """Send the request to its service and return the response for the client.
+
+    Raises as `UpstreamPool.send` does; `UpstreamTimeout` if the deadline has passed already;
+    `ServiceUnavailable` if the service rejects the identity that this gateway signed, or if no slot
+    for a large response becomes free.
+    """
     left_s = exchange.deadline - asyncio.get_running_loop().time()
     if left_s <= 0:
         raise UpstreamTimeout
@@ -282,13 +292,13 @@ async def _respond(exchange: Exchange, answer: UpstreamResponse) -> web.StreamRe
     elif length is not None and length <= WHOLE_RESPONSE_BYTES_MAX:
         payload = await answer.read(exchange.deadline)
     else:
-        # As long as the head is not out, it can still be told that there is no room.
+        # The head has not been sent yet, so the client can still get an error instead.
         try:
             await answer.hold_slot(exchange.caller_key, exchange.deadline)
         except ServiceUnavailable as error:
             if request.method in _READS or answer.status >= ValidationError.status:
                 raise
-            # Not 503, which says that nothing happened.
+            # Not 503, which would mean that nothing happened.
             raise UpstreamTimeout(f"The change was made. {error.message}") from None
         return await _stream(request, answer, headers, length)
     if request.method == "HEAD":
@@ -344,7 +354,7 @@ async def _stream(
 async def _copy_body(
     request: web.Request, answer: UpstreamResponse, response: web.StreamResponse
 ) -> None:
-    """Pass the body on; `TimeoutError` when the reader, not the service, is too slow."""
+    """Stream the body to the client; `TimeoutError` if the client reads too slowly."""
     if request.transport is not None:
         readers: socket.socket = request.transport.get_extra_info("socket")
         readers.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES_MAX)

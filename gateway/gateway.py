@@ -1,4 +1,4 @@
-"""Handles one request: address, caller, rate, permission, and the way there and back."""
+"""Handles a request: routing, authentication, rate limit, permission, forwarding."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from shared.identity.tokens import TokenKeys
 AUTH = web.AppKey("auth_service", Upstream)
 
 OPEN_REQUESTS_MAX = 64
-"""How many requests without a credential are under way at once; as many may wait."""
+"""Concurrent requests without a credential; as many more may wait."""
 
 
 class Gateway:
-    """Everything one request needs on its way through."""
+    """The request handler and all it needs; one per process."""
 
     def __init__(self, config: GatewayConfig) -> None:
         signer = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
@@ -54,7 +54,9 @@ class Gateway:
         self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
         self.routes = RouteTable.shipped(Policy(config.body_bytes_max, config.request_timeout_s))
         self.limiter = RateLimiter.from_config(config)
-        self.identities = Identities(ask_auth_service(self._question), signer)
+        self.identities = Identities(
+            ask_auth_service(self._question), signer, wait_s=config.wait_seconds
+        )
         self.pools = {
             service: UpstreamPool(
                 url,
@@ -88,14 +90,14 @@ class Gateway:
         )
 
     async def opened(self, app: web.Application) -> AsyncIterator[None]:
-        """Lend the connections while the gateway runs."""
+        """Context of the application: closes the connections to the services at its end."""
         self._auth = app[AUTH]
         yield
         for pool in self.pools.values():
             await pool.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request: address, caller, rate, permission, and the way there and back."""
+        """Handle one request: routing, authentication, rate limit, permission, forwarding."""
         began = asyncio.get_running_loop().time()
         preflight = self.response_headers.preflight(request)
         if preflight is not None:
@@ -139,7 +141,7 @@ class Gateway:
     async def _answer_unknown(
         self, request: web.Request, path: str, began: float, peer: str
     ) -> web.Response:
-        """An address below no prefix: a browser is led to the page, a caller answered with 404."""
+        """Redirect a browser from `/` to the API page; raise `NotFound` for callers."""
         if self.config.docs_enabled and leads_to_page(request, path):
             return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
         caller = await self._caller(request, began + self.routes.policy.deadline_s, peer)
@@ -152,7 +154,7 @@ class Gateway:
         body = Body(exchange.request, policy.body_bytes_max)
         exchange.framing, exchange.content = await body.ready()
         if exchange.caller is None:
-            # Only now: a body that comes slowly holds no slot.
+            # Not before: a slow body that is buffered must not occupy a slot.
             await self.open_requests.take(exchange.caller_key, exchange.deadline)
         try:
             return await forward(exchange)
@@ -188,9 +190,9 @@ GATEWAY_KEY = web.AppKey("gateway", Gateway)
 
 
 def leads_to_page(request: web.Request, path: str) -> bool:
-    """Whether a person has opened the start page in a browser.
+    """Whether a browser asks for `/`.
 
-    Asked only for addresses below no prefix: a route of its own would cost every request a look.
+    Checked only for addresses below no prefix: a route of its own would slow down every request.
     """
     return (
         path == "/"

@@ -1,19 +1,21 @@
 """Cache of caller identities, invalidated by events.
 
-auth_service knows; asking it costs a request, so its answers are kept. Two things make that safe:
+auth_service resolves a credential to an identity, at the cost of a request. Two mechanisms make it
+safe to cache the result:
 
-- Every change of a key, user, role or workspace is an event that every gateway hears; it evicts.
-- auth_service sends a pulse while its outbox is drained: "everything committed before this has been
-  published". While pulses are heard an answer counts for 30 seconds. When the last one is older
-  than half a second (broker away, relay stuck, auth_service gone) an answer counts for half a
-  second from when it was asked for. So a change acts within a second, broker up or away.
+- Invalidation: every change of a key, user, role or workspace is an event to every gateway.
+- Watermarks: auth_service publishes an event (`auth.pulse`) while its outbox is drained, which says
+  that everything committed before its time has been published. As long as watermarks arrive, the
+  TTL is 30 seconds. If the last one is older than half a second (broker unreachable, relay stuck,
+  auth_service down), the TTL is half a second. So a change takes effect within a second, with or
+  without the broker.
 
-An answer that was asked for before an eviction may describe what was true before it. It still
-answers the requests that asked, but it is not kept, and who asks after the eviction asks anew.
+A look-up that began before an invalidation may return an outdated identity. It answers the requests
+that wait for it but is not cached, and later requests start a look-up of their own.
 
-Look-ups are bounded, and those for keys that nobody has ever used successfully (somebody guessing)
-have slots of their own, so that they cannot stand in the way of the others. These are shared out by
-the client's address, so that guessing from one does not keep new keys from being used at others.
+Look-ups are limited in number. Keys that have never been used successfully may be guesses: their
+look-ups have slots of their own, so that they cannot delay the others, and the slots are shared by
+client address, so that guesses from one address do not block new keys at other addresses.
 """
 
 from __future__ import annotations
@@ -36,17 +38,18 @@ from gateway.fairness import CallerKey, FairSlots, anonymous
 from shared.errors import ApiError, ServiceUnavailable, Unauthorized
 from shared.events import AUTH_WATERMARK, Event
 from shared.identity import Identity, IdentitySigner
+from shared.process.waiting import WAIT_S
 
 LOOKUPS = Counter(
     "sigma_identity_lookups_total", "Identity look-ups in auth_service, by outcome", ["outcome"]
 )
 EVICTIONS = Counter("sigma_identity_evictions_total", "Events that invalidated cached identities")
 
-TTL_WITH_PULSE_S: Final = 30.0
-TTL_WITHOUT_PULSE_S: Final = 0.5
-PULSE_SILENCE_S: Final = 0.5
+TTL_WITH_WATERMARKS_S: Final = 30.0
+TTL_WITHOUT_WATERMARKS_S: Final = 0.5
+WATERMARK_SILENCE_S: Final = 0.5
 REFUSAL_TTL_S: Final = 5.0
-# An identity is signed for 60 s; used for half of that, it never expires on its way.
+# An identity is signed for 60 s and reused for half of that, so that it does not expire in transit.
 TOKEN_REUSE_S: Final = 30.0
 
 CACHED_MAX: Final = 20_000
@@ -59,14 +62,14 @@ NEW_KEYS_WAITING_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What is asked about: an API key by its hash, or a user as a token names it."""
+    """Cache key: an API key by its hash, or a user as a verified token names it."""
 
     key_hash: str = ""
     user_id: str = ""
     workspace_id: str = ""
     role_id: str = ""
     issued_at: int = 0
-    """When the token was issued, in epoch seconds: a change of password ends those from before."""
+    """Epoch seconds. A change of password invalidates the tokens that were issued before it."""
 
     def question(self) -> dict[str, str | int]:
         """The body of `POST /internal/identities`."""
@@ -82,7 +85,7 @@ class Credential:
 
 @dataclass(slots=True)
 class Caller:
-    """An identity and its signed form: signing costs 35 us, so it is done twice a minute."""
+    """An identity and its signed form, which is reused: signing costs 35 us."""
 
     identity: Identity
     asked_at: float
@@ -92,7 +95,7 @@ class Caller:
     _caller_key: CallerKey | None = None
 
     def caller_key(self, peer: str) -> CallerKey:
-        """The key under which large answers and uploads are counted."""
+        """The key under which large responses and uploads are counted."""
         caller_key = self._caller_key
         if caller_key is None or caller_key.peer != peer:
             identity = self.identity
@@ -101,7 +104,7 @@ class Caller:
         return caller_key
 
     def token(self, now: float) -> str:
-        """The signed identity, good for at least another half of its life."""
+        """The signed identity, valid for at least another 30 seconds."""
         if now >= self._token_until:
             self._token = self._signer.sign(self.identity)
             self._token_until = now + TOKEN_REUSE_S
@@ -142,7 +145,10 @@ Ask = Callable[[Credential, web.Request | None], Awaitable[Identity]]
 
 
 class Identities:
-    """The cache. `ask` puts one question to auth_service."""
+    """The cache. `ask` resolves one credential in auth_service.
+
+    `wait_s` limits how long the first use of an API key waits for a slot.
+    """
 
     def __init__(
         self,
@@ -150,6 +156,7 @@ class Identities:
         signer: IdentitySigner,
         now: Callable[[], float] = time.monotonic,
         wall_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        wait_s: float = WAIT_S,
     ) -> None:
         self._ask = ask
         self._signer = signer
@@ -157,8 +164,7 @@ class Identities:
         self._wall_now = wall_now
         self._callers: OrderedDict[Credential, Caller] = OrderedDict()
         self._refusals: OrderedDict[Credential, _Refusal] = OrderedDict()
-        # The question under way about a credential, for those who may share its answer; and all
-        # that are under way.
+        # The look-up that later requests with the same credential may share, and all that run.
         self._in_flight: dict[Credential, asyncio.Task[Caller]] = {}
         self._running: set[asyncio.Task[Caller]] = set()
         self._bulkhead = Bulkhead(LOOKUPS_AT_ONCE_MAX, LOOKUPS_WAITING_MAX)
@@ -166,13 +172,14 @@ class Identities:
             NEW_KEYS_AT_ONCE_MAX,
             NEW_KEYS_WAITING_MAX,
             "Too many API keys are being used for the first time at once",
+            wait_s,
         )
-        self._pulse_at = _NEVER
-        # Counts evictions: an answer is kept only if none happened since it was asked for.
+        self._watermark_at = _NEVER
+        # Counts invalidations: an identity is cached only if none happened during its look-up.
         self._generation = 0
 
     def cached(self, credential: Credential) -> Caller | None:
-        """Who this is, if that is known and still counts; raises a refusal that still counts."""
+        """The cached caller, or None. Raises `Unauthorized` for a cached refusal."""
         now = self._now()
         ttl_s = self._ttl_s(now)
         caller = self._callers.get(credential)
@@ -186,18 +193,19 @@ class Identities:
     async def resolve(
         self, credential: Credential, request: web.Request | None = None, peer: str = ""
     ) -> Caller:
-        """Who this is. Raises what auth_service answered, or that it is away.
+        """The caller, from the cache or from auth_service.
 
-        `request` is the one on whose behalf auth_service is asked: the question carries its id.
-        `peer` is the address of the client.
+        `request` is the request on whose behalf auth_service is asked: the look-up carries its id.
+        `peer` is the client's address. Raises `Unauthorized`, or `ServiceUnavailable` if
+        auth_service or a slot for the look-up is not available.
         """
         caller = self.cached(credential)
         if caller is not None:
             return caller
         look_up = self._in_flight.get(credential)
         if look_up is None:
-            # A token was signed by auth_service and a known key was good before: only a key that
-            # was never seen to be good may be somebody guessing.
+            # A token was signed by auth_service, and a known key was valid before. Only a key that
+            # has never been valid may be a guess.
             known = credential in self._callers or not credential.key_hash
             slots = self._bulkhead if known else self._new_keys.slot(anonymous(peer), math.inf)
             look_up = asyncio.create_task(self._look_up(credential, request, slots))
@@ -205,10 +213,10 @@ class Identities:
             self._running.add(look_up)
             look_up.add_done_callback(self._finished)
         try:
-            # The question belongs to all who wait for it: one who leaves does not withdraw it.
+            # All waiters share the look-up: a cancelled one does not cancel it.
             return await asyncio.shield(look_up)
         except ApiError as error:
-            # Each gets an error of its own, since a raised one collects its traceback.
+            # A copy for each waiter, since raising an error adds to its traceback.
             raise copy.copy(error).with_traceback(None) from None
 
     async def _look_up(
@@ -243,27 +251,27 @@ class Identities:
                     _cache(self._callers, credential, caller, CACHED_MAX)
                 return caller
         finally:
-            # An eviction has taken this look-up off already, and another one may be in its place.
+            # After an invalidation another look-up may be in its place.
             if self._in_flight.get(credential) is asyncio.current_task():
                 del self._in_flight[credential]
 
     def _finished(self, look_up: asyncio.Task[Caller]) -> None:
         self._running.discard(look_up)
         if not look_up.cancelled():
-            # All waiters have received the error; if none is left, nobody needs it.
+            # Retrieved, so that asyncio does not report it: the waiters have received it.
             look_up.exception()
 
     def _ttl_s(self, now: float) -> float:
-        heard = now - self._pulse_at < PULSE_SILENCE_S
-        return TTL_WITH_PULSE_S if heard else TTL_WITHOUT_PULSE_S
+        heard = now - self._watermark_at < WATERMARK_SILENCE_S
+        return TTL_WITH_WATERMARKS_S if heard else TTL_WITHOUT_WATERMARKS_S
 
     def on_event(self, event: Event) -> None:
         """Handle an event of auth_service; events arrive in the order of their publication."""
         if event.type == AUTH_WATERMARK:
-            # A pulse speaks for the time at which it was made. One that was held up on its way is
-            # as old as it is; where our clock is behind, it is as old as its arrival.
+            # It speaks for the time at which it was made, however long it took. If this clock is
+            # behind, the time of its arrival counts.
             age_s = (self._wall_now() - event.time).total_seconds()
-            self._pulse_at = max(self._pulse_at, self._now() - max(0.0, age_s))
+            self._watermark_at = max(self._watermark_at, self._now() - max(0.0, age_s))
             return
         EVICTIONS.inc()
         affected = _affected_by(event)
@@ -278,16 +286,16 @@ class Identities:
             del self._refusals[credential]
 
     def connected(self) -> None:
-        """Note that events arrive from now on. Forgets all answers: earlier events were missed."""
-        self._pulse_at = _NEVER
+        """Events arrive from now on. Invalidates everything, since earlier events were missed."""
+        self._watermark_at = _NEVER
         self.forget_all()
 
     def disconnected(self) -> None:
-        """Note that events may be missed from now on."""
-        self._pulse_at = _NEVER
+        """Events may be missed from now on."""
+        self._watermark_at = _NEVER
 
     def forget_all(self) -> None:
-        """Have every answer asked for again. Keys that were valid keep their slots for look-ups."""
+        """Invalidate everything. Keys that were valid still count as known."""
         self._invalidate()
         self._refusals.clear()
         for caller in self._callers.values():
@@ -308,7 +316,7 @@ def _cache(
 
 
 def _affected_by(event: Event) -> Callable[[Credential, Identity | None], bool] | None:
-    """Which kept answers an event makes doubtful; None when it cannot be told, and all are."""
+    """Which cached entries an event invalidates, as a predicate; None if all of them."""
     data: Mapping[str, Any] = event.data
     workspace_id = event.workspace_id
     what = event.type.split(".")[1]

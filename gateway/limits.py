@@ -4,10 +4,10 @@ Off unless `SIGMA_RATE_LIMIT` (such as `1000/minute`) is set. A caller is one AP
 one workspace; the open addresses have no caller and are not counted here. Counters are kept in this
 process, or in Redis (`SIGMA_RATE_LIMIT_STORAGE=redis://…`) when several gateways share one rate.
 
-Redis away or slow: requests pass uncounted, the log says so, and the metric
-`sigma_rate_limit_uncounted_total` counts them. A limit protects the system from callers; it must
-not become the part that takes the system down. For a second after a failure Redis is left alone, so
-that its time-out is not paid by every request.
+Fail open: if Redis is unreachable or slower than 0.25 seconds, requests pass uncounted, the log
+says so, and the metric `sigma_rate_limit_uncounted_total` counts them. A limit that protects the
+system must not take it down. After a failure Redis is not asked for one second, so that not every
+request waits for the time-out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REFUSED = Counter("sigma_rate_limit_refused_total", "Requests answered with 429"
 
 REMAINING_HEADER = "X-RateLimit-Remaining"
 _STORAGE_S_MAX = 0.25
-_LEFT_ALONE_S = 1.0
+_PAUSE_AFTER_FAILURE_S = 1.0
 
 
 class RateLimiter:
@@ -45,11 +45,11 @@ class RateLimiter:
     def __init__(self, rate: str, storage: Storage) -> None:
         self._rate = parse(rate)
         self._storage = storage
-        self._left_alone_until = 0.0
+        self._paused_until = 0.0
 
     @classmethod
     def from_config(cls, config: GatewayConfig) -> RateLimiter | None:
-        """As configured; None when there is no limit."""
+        """The limiter of this configuration; None if it sets no limit."""
         if config.rate_limit is None:
             return None
         address = config.rate_limit_storage.get_secret_value()
@@ -67,9 +67,9 @@ class RateLimiter:
         )
 
     async def count(self, identity: Identity) -> dict[str, str]:
-        """Headers for the answer to this request, or `RateLimited`."""
+        """Count a request; returns headers for its response. Raises `RateLimited`."""
         now = time.monotonic()
-        if now < self._left_alone_until:
+        if now < self._paused_until:
             UNCOUNTED.inc()
             return {}
         caller = (identity.workspace_id, identity.kind, identity.id)
@@ -82,7 +82,7 @@ class RateLimiter:
                     return {REMAINING_HEADER: str(left)}
                 resets_at = await self._storage.get_expiry(key)
         except (StorageError, TimeoutError, OSError) as error:
-            self._left_alone_until = now + _LEFT_ALONE_S
+            self._paused_until = now + _PAUSE_AFTER_FAILURE_S
             UNCOUNTED.inc()
             log.warning("rate_limit_storage_away", reason=repr(error))
             return {}

@@ -1,4 +1,4 @@
-"""The client's address of a request, also behind trusted proxies."""
+"""The client's address, also behind trusted proxies (`X-Forwarded-For`)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _ADDRESS_LENGTH_MAX = 64
 
 
 def peer_of(request: web.BaseRequest, trusted_hops: int) -> str:
-    """The client's address: the other end of the connection, or what trusted proxies say of it.
+    """The client's address: that of the connection, or the one that trusted proxies report.
 
     Each proxy appends the address of its own client to `X-Forwarded-For`. With n trusted proxies
-    the address is therefore the n-th from the end; the client itself may have written what stands
-    before it. A header with fewer entries bypassed some of the proxies: then its first entry
-    counts. If the entry is no IP address, the other end of the connection is the peer.
+    the client's address is therefore the n-th entry from the end; entries before it may have been
+    written by the client. If there are fewer than n entries, the request has bypassed some of the
+    proxies, and the first entry counts. If the entry is not an IP address, the address of the
+    connection counts.
     """
     remote = request.remote or UNKNOWN
     if not trusted_hops:

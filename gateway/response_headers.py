@@ -1,12 +1,12 @@
-"""Completes the headers of every answer: whether it is kept, what it depends on, who may read it.
+"""Response headers for caching, content sniffing and CORS.
 
-    every answer       not to be kept, and never taken for another type than it says
-    an error           `Link` to its explanation, as long as this gateway serves that page
+    every response     `Cache-Control: no-store`, `X-Content-Type-Options: nosniff`, `Vary`
+    an error           `Link` to its explanation, if this gateway serves that page
     to another origin  CORS, for the origins of the configuration
 
-A file of `/docs` may be kept, and says so itself. All other answers hold data of a workspace or are
-an error. Their `ETag` is for `If-Match`: a kept answer would save nothing, because every read is
-answered in full.
+The files of `/docs` may be cached and set their own headers. All other responses hold data of a
+workspace or an error. Their `ETag` is for `If-Match`; a cached copy would save nothing, because
+there are no conditional reads.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _PREFLIGHT_CACHED_S: Final = 600
 
 
 class ResponseHeaders:
-    """The headers that all answers of one gateway have.
+    """The headers of all responses of one gateway.
 
-    `origins` are those whose pages may call the API from a browser: exact ones, or `*` alone for
-    any. `explained` says whether `/docs/errors` is served.
+    Pages of the `origins` may call the API from a browser; `*` alone stands for any origin.
+    `explained` says whether `/docs/errors` is served.
     """
 
     def __init__(self, *, origins: frozenset[str], explained: bool) -> None:
@@ -47,7 +47,7 @@ class ResponseHeaders:
         self._vary = _VARY + by_origin
 
     def complete(self, request: web.BaseRequest | None, headers: CIMultiDict[str]) -> None:
-        """Add what is missing. What the answer says of itself stays."""
+        """Add the headers that are missing; those that a response has set are kept."""
         headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
         headers.setdefault(hdrs.X_CONTENT_TYPE_OPTIONS, "nosniff")
         if hdrs.VARY not in headers:
@@ -69,10 +69,10 @@ class ResponseHeaders:
         return self._any_origin or origin in self._origins
 
     def preflight(self, request: web.Request) -> web.Response | None:
-        """The answer to a browser that asks whether a page may send a request; None to all others.
+        """The response to a CORS preflight request; None for any other request.
 
-        It comes without a credential, and tells nothing but this configuration. `PermissionDenied`
-        for an origin that is not configured.
+        It needs no credential and reveals only the configuration. Raises `PermissionDenied` for an
+        origin that is not configured.
         """
         if not self._cors or request.method != hdrs.METH_OPTIONS:
             return None

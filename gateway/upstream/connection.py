@@ -1,7 +1,7 @@
-"""HTTP/1.1 connection to a service: one socket, one request at a time.
+"""HTTP/1.1 client connection to a service: one socket, one request at a time.
 
-Whatever goes wrong, time-outs and a cancelled caller included, the connection is closed with the
-request: no answer is ever read by the wrong caller.
+If anything goes wrong with a request, including a time-out or a cancelled caller, its connection is
+closed: no caller ever reads the response to another request.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ BodySource = AsyncIterator[bytes]
 
 
 class ConnectionClosed(Exception):
-    """The service closed the connection before it answered; `silent` when not a byte had come.
+    """The service closed the connection before the head of its response was complete.
 
-    The request may have been acted on: it was sent, or at least begun.
+    `silent` means that it had sent no byte of it. The service may have executed the request, which
+    was sent at least in part.
     """
 
     def __init__(self, *, silent: bool) -> None:
@@ -56,7 +57,7 @@ class Owner(Protocol):
 
 
 class Connection(BaseProtocol):
-    """One socket to the service."""
+    """A connection, used by one request at a time; tells its `owner` when its state changes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner) -> None:
         super().__init__(loop)
@@ -91,16 +92,17 @@ class Connection(BaseProtocol):
         return self.transport is not None and not self.transport.is_closing()
 
     def lend(self) -> None:
-        """Taken out of the idle ones."""
+        """Mark the connection as used by a request."""
         self._lent = True
 
     async def exchange(
         self, head: bytes, body: bytes | BodySource, *, bodyless: bool, deadline: float
     ) -> tuple[RawResponseMessage, StreamReader]:
-        """Send one request and wait for the head of its answer.
+        """Send one request and wait for the head of its response; returns that and its body.
 
-        `bodyless` is a HEAD request: its answer has the headers of a body and none. Raises
-        `ConnectionClosed`, `UpstreamTimeout`, and what the body source raises.
+        `bodyless` is a HEAD request, whose response has the headers of a body but no body.
+        `deadline` is a time of the event loop. Raises `ConnectionClosed`, `UpstreamTimeout`,
+        `ServiceUnavailable` if the connection was closed before, and what the body source raises.
         """
         if bodyless:
             self._parser = self._new_parser(with_body=False)
@@ -128,7 +130,7 @@ class Connection(BaseProtocol):
     async def _while_uploading(
         self, answered: asyncio.Future[tuple[RawResponseMessage, StreamReader]], body: BodySource
     ) -> tuple[RawResponseMessage, StreamReader]:
-        """Send the body and listen at the same time: a refusal may come before the body's end."""
+        """Send the body while waiting for the head: a service may refuse a body before its end."""
         self._upload_done = False
         upload = self._loop.create_task(self._upload(body))
         try:
@@ -139,7 +141,7 @@ class Connection(BaseProtocol):
         finally:
             if upload.done():
                 if not upload.cancelled():
-                    # Looked at, whoever else has looked: the client may have gone meanwhile.
+                    # Retrieved, so that asyncio does not report it: the client may have left.
                     upload.exception()
             else:
                 upload.cancel()
@@ -151,7 +153,7 @@ class Connection(BaseProtocol):
     async def _upload(self, body: BodySource) -> None:
         async for part in body:
             transport = self.transport
-            # The service has closed; what it said, if anything, is in the future of the head.
+            # The service has closed; its response, if any, is in the future of the head.
             if transport is None or transport.is_closing():
                 return
             transport.write(part)
@@ -166,19 +168,19 @@ class Connection(BaseProtocol):
             self._head.set_exception(UpstreamTimeout())
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop, and with nothing when a paused parser goes on."""
+        """Called by the event loop; with empty `data` when a paused parser continues."""
         if self._parser is None:
             return
         if not self._lent:
             if not data:
                 return
-            # Nobody asked: whatever this is, it must not become somebody's answer.
+            # Data without a request must not become the response to the next one.
             self.close()
             return
         self._heard = True
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
-        except Exception:  # noqa: BLE001 - whatever the parser dislikes, the answer is unusable
+        except Exception:  # noqa: BLE001 - after any error of the parser the response is unusable
             self._fail()
             return
         for message, payload in messages:
@@ -198,18 +200,18 @@ class Connection(BaseProtocol):
         self.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop when the socket is open."""
+        """Called by the event loop when the socket is open."""
         super().connection_made(transport)
         self._owner.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Called by the loop when the socket is gone: tell whoever still waits for something."""
+        """Called by the event loop when the socket is closed. Fails the waiting head or body."""
         payload, parser = self._payload, self._parser
         self._parser = None
         if payload is not None and payload is not EMPTY_PAYLOAD and not payload.is_eof():
             try:
                 parser.feed_eof()
-            except Exception as error:  # noqa: BLE001 - a body cut short, whatever it is called
+            except Exception as error:  # noqa: BLE001 - any error here is a truncated body
                 payload.set_exception(ClientPayloadError(str(error)))
             if not payload.is_eof() and payload.exception() is None:
                 payload.set_exception(ClientPayloadError("connection lost"))
@@ -219,7 +221,7 @@ class Connection(BaseProtocol):
         self._owner.lost(self)
 
     def release(self) -> None:
-        """The answer was read to its end: the connection may carry the next request."""
+        """Give the connection back after the response was read; close it if it is not reusable."""
         clean = (
             self.usable
             and not self._ends_with_answer
@@ -238,11 +240,11 @@ class Connection(BaseProtocol):
             self.close()
 
     async def hold_slot(self, caller_key: CallerKey, deadline: float) -> None:
-        """Take the place that an answer needs to keep this connection while it is read."""
+        """Take the slot that a large response needs while a client reads it."""
         await self._owner.take_response_slot(self, caller_key, deadline)
 
     def close(self) -> None:
-        """Close the socket at once; a body that somebody still reads ends with an error."""
+        """Close the socket at once; a body that is being read ends with an error."""
         transport = self.transport
         if transport is not None:
             transport.abort()

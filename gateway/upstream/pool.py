@@ -1,24 +1,18 @@
 """HTTP/1.1 connection pool for one service, with streaming in both directions.
 
-aiohttp's own client costs about 150 us a request (cookies, redirects, tracing, URL objects), most
-of what the hop through the gateway may cost at all. This one sends bytes that are already a request
-and leaves the reading of answers to aiohttp's C parser.
+aiohttp's own client costs about 150 us a request (cookies, redirects, tracing, URL objects), which
+is most of what the hop through the gateway may cost. This pool sends bytes that are a complete
+request and parses responses with aiohttp's C parser.
 
-    UpstreamPool.send      one request, one `UpstreamResponse`, within a deadline
-        Connection         one socket; carries one request at a time
-        UpstreamResponse   status, headers and a body to be read, or to be given up
+Guarantees:
 
-What it promises:
-
-- `ServiceUnavailable` means that nothing was sent. What was sent and not answered may have been
-  acted on, and is `UpstreamTimeout`.
-- A request is sent a second time only where that changes nothing: the connection was refused, or an
-  idle connection turned out to be closed and the caller said that the request is `replayable`.
-- Whatever goes wrong, time-outs and a cancelled caller included, the connection is closed with the
-  request: no answer is ever read by the wrong caller.
-- Never more than `connections_max` sockets. A request that finds none free waits in line for a
-  while; the workspaces take turns.
-- Bodies that take as long as a client likes, of either direction, never keep all of them.
+- `ServiceUnavailable` means that nothing was sent. A request that was sent and not answered may
+  have been executed: this is `UpstreamTimeout`.
+- A request is sent a second time only if that changes nothing: the connection was refused, or a
+  request that the caller calls `replayable` met an idle connection that was just being closed.
+- There are at most `connections_max` sockets. A request that finds none free waits in a bounded
+  queue, in which the workspaces are served in turn.
+- Uploads and large responses, whose duration a client decides, can occupy only a part of them.
 """
 
 from __future__ import annotations
@@ -37,19 +31,18 @@ from gateway.upstream.response import UpstreamResponse
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.process.waiting import WAIT_S, WAITED_HEADER, Line
 
-# A service closes an idle connection after more than a minute. To stop using it well before that is
-# what keeps a request from meeting a connection that is just being closed.
+# A service closes an idle connection after more than a minute. The pool stops using it well before,
+# so that a request hardly ever meets a connection that is just being closed.
 _IDLE_S_MAX = 15.0
-# A connection is not kept for ever, so that replicas which came later get their share.
+# Connections are replaced, so that a replica that was started later gets its share.
 _LIFE_S_MAX = 300.0
 _CONNECT_S_MAX = 2.0
 # A service that restarts refuses connections for a moment; these are the pauses between attempts.
 _CONNECT_PAUSES_S = (0.05, 0.15)
-# One connection in so many may carry a body that is still on its way; as many requests may wait for
-# a slot among those.
+# A quarter of the connections may carry uploads; as many requests may wait for one of these slots.
 UPLOADS_SHARE = 4
-# One in so many may carry an answer to whoever reads it slowly, and one in so many be kept by who
-# waits for a place among those. With the uploads this leaves more than a third to everybody else.
+# A quarter may carry large responses, and an eighth those that wait for such a slot. With the
+# uploads this leaves more than a third of the connections to all other requests.
 RESPONSES_SHARE = 4
 RESPONSES_LINE_SHARE = 8
 _WAITED = WAITED_HEADER.encode()
@@ -60,13 +53,13 @@ class _Room(Enum):
 
 
 ROOM: Final = _Room.ROOM
-"""Room for one more connection, which counts as being opened as long as a request has it."""
+"""Permission to open one more connection; counted as `_opening` until it is used or given back."""
 Place = Connection | Literal[_Room.ROOM]
-"""What a request needs to be sent."""
+"""What a request needs before it can be sent."""
 
 
 class UpstreamPool:
-    """All connections to one service."""
+    """All connections to one service, and the queue of requests that wait for one."""
 
     def __init__(
         self,
@@ -90,15 +83,15 @@ class UpstreamPool:
         self._opening = 0
         self._waiting: Line[Place] = Line(wait_s, passed_on=self._give_back_place)
         self._closed = False
-        # A client that streams a body decides how long it takes; a few connections are lent to
-        # such clients, so that silent uploads cannot take those that everybody else needs.
+        # The client decides how long an upload takes: silent uploads must not occupy the
+        # connections that all other requests need.
         self._upload_slots = FairSlots(
             max(1, connections_max // UPLOADS_SHARE),
             max(1, connections_max // UPLOADS_SHARE),
             "Too many large bodies are being sent at once",
             wait_s,
         )
-        # The same of answers, whose readers decide.
+        # The same holds for large responses and their readers.
         self._response_slots = FairSlots(
             max(1, connections_max // RESPONSES_SHARE),
             max(1, connections_max // RESPONSES_LINE_SHARE),
@@ -117,9 +110,9 @@ class UpstreamPool:
         replayable: bool = False,
         bodyless: bool = False,
     ) -> UpstreamResponse:
-        """As `send`, for a body that is not here yet: it needs one of the few slots for those.
+        """Send a request whose body is still being received; holds an upload slot meanwhile.
 
-        Raises `ServiceUnavailable` where none comes free soon.
+        Raises as `send` does, and `ServiceUnavailable` if no slot becomes free in time.
         """
         async with self._upload_slots.slot(caller_key, deadline):
             return await self.send(
@@ -141,16 +134,17 @@ class UpstreamPool:
         bodyless: bool = False,
         workspace_id: str = "",
     ) -> UpstreamResponse:
-        """Send one request, whose head is complete, and return the answer when its head is here.
+        """Send one request and return its response when the head of that has been received.
 
-        `deadline` is a time of the event loop. Raises `ServiceUnavailable` when the service is
-        away, `UpstreamTimeout` when it broke off or the deadline passed with the request sent.
+        `head` is complete, with the empty line. `deadline` is a time of the event loop. Raises
+        `ServiceUnavailable` if nothing could be sent, `UpstreamTimeout` if the connection broke or
+        the deadline passed after the request was sent.
         """
         while True:
             place = None if self._waiting else self._next_place()
             if place is None:
                 place, waited_s = await self._wait(workspace_id, deadline)
-                # After the request line. The service goes on counting from there.
+                # After the request line. The service counts its own queues on top of it.
                 line, _, rest = head.partition(b"\r\n")
                 head = b"%s\r\n%s: %d\r\n%s" % (line, _WAITED, int(waited_s * 1000), rest)
             connection = await self._connect(deadline) if place is ROOM else place
@@ -217,7 +211,7 @@ class UpstreamPool:
         return place, loop.time() - began
 
     def _give_back_place(self, place: Place) -> None:
-        """A request that was given a place has been cancelled, and has not used it."""
+        """Take back the place of a request that was cancelled before it used it."""
         if place is ROOM:
             self._opening -= 1
             self._assign()
@@ -251,11 +245,11 @@ class UpstreamPool:
             self._assign()
 
     def opened(self, connection: Connection) -> None:
-        """A connection tells that its socket is open."""
+        """Count a connection whose socket is open."""
         self._open.add(connection)
 
     def lost(self, connection: Connection) -> None:
-        """A connection tells that its socket is gone, or about to go."""
+        """Forget a connection whose socket is closed or about to be closed."""
         if connection in self._open:
             self._open.discard(connection)
             with contextlib.suppress(ValueError):
@@ -264,7 +258,7 @@ class UpstreamPool:
             self._assign()
 
     def give_back(self, connection: Connection) -> None:
-        """A connection tells that it is free."""
+        """Take a connection back that can carry the next request."""
         self._idle.append(connection)
         self._give_back_response_slot(connection)
         self._assign()
@@ -272,12 +266,12 @@ class UpstreamPool:
     async def take_response_slot(
         self, connection: Connection, caller_key: CallerKey, deadline: float
     ) -> None:
-        """A connection asks for the place of an answer; it has it until it is free or gone."""
+        """Take a response slot for this connection, until it is given back or lost."""
         await self._response_slots.take(caller_key, deadline)
         if connection in self._open:
             self._slot_holders[connection] = caller_key
         else:
-            # Gone meanwhile; what had come of the answer can be read without it.
+            # The connection was lost meanwhile; what was received can be read without a slot.
             self._response_slots.give_back(caller_key)
 
     def _give_back_response_slot(self, connection: Connection) -> None:
@@ -286,9 +280,9 @@ class UpstreamPool:
             self._response_slots.give_back(caller_key)
 
     async def close(self) -> None:
-        """Close every connection; requests that still run end as if the service had gone."""
+        """Close every connection: running requests fail, and waiting ones are refused."""
+        # Each closed connection leaves room for a waiting request, and `_connect` refuses it.
         self._closed = True
-        self._waiting.refuse_all()
         for connection in list(self._open):
             connection.close()
         await asyncio.sleep(0)

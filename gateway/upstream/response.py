@@ -1,4 +1,4 @@
-"""Response of a service: status and headers, and a body that is read or given up."""
+"""Response of a service: status and headers, and a body that is read, streamed or given up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.errors import UpstreamTimeout
 
 
 class UpstreamResponse:
-    """What the service answered; the body is read by exactly one of the three ways out."""
+    """Response of a service. Its body is read by one of `take`, `read` and `parts`, or `close`d."""
 
     __slots__ = ("_connection", "_idle_s_max", "_over", "headers", "payload", "reason", "status")
 
@@ -37,25 +37,25 @@ class UpstreamResponse:
 
     @property
     def whole(self) -> bool:
-        """Whether the whole body is here already."""
+        """Whether the whole body has been received."""
         return self.payload.is_eof()
 
     def take(self) -> bytes:
-        """The body of a `whole` answer; the connection is free for the next request."""
+        """The body of a `whole` response; frees the connection."""
         body = b"" if self.payload is EMPTY_PAYLOAD else self.payload.read_nowait(-1)
         self._release()
         return body
 
     async def read(self, deadline: float) -> bytes:
-        """The body, once all of it has come; the connection is free for the next request.
+        """Wait for the whole body and return it; frees the connection.
 
-        `UpstreamTimeout` when that is later than the deadline, a time of the event loop, or when
-        the body is too slow or cut off.
+        Raises `UpstreamTimeout` if it is not complete at the deadline (a time of the event loop),
+        if nothing comes for `idle_s_max` seconds, or if the connection breaks.
         """
         loop = asyncio.get_running_loop()
         parts: list[bytes] = []
         with self._ending():
-            # One timer that is moved: a list of records comes in several parts.
+            # One timer that is rescheduled: a list of records comes in several parts.
             latest = min(deadline, loop.time() + self._idle_s_max)
             async with asyncio.timeout_at(latest) as limit:
                 while not self.payload.at_eof():
@@ -64,10 +64,10 @@ class UpstreamResponse:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def hold_slot(self, caller_key: CallerKey, deadline: float) -> None:
-        """Have a place among the answers that keep their connection while they are read.
+        """Take one of the slots for responses that occupy a connection while a client reads them.
 
-        Where none comes free soon the answer is given up, with `ServiceUnavailable`. `deadline` is
-        a time of the event loop.
+        Raises `ServiceUnavailable` if none becomes free in time; the response is then closed.
+        `deadline` is a time of the event loop.
         """
         try:
             await self._connection.hold_slot(caller_key, deadline)
@@ -76,9 +76,9 @@ class UpstreamResponse:
             raise
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes; `UpstreamTimeout` when it is too slow or cut off.
+        """Stream the body; raises `UpstreamTimeout` as `read` does, but knows no deadline.
 
-        The connection is free as soon as the last part is here, before that is asked for.
+        The connection is freed when the last part has been received, before it is yielded.
         """
         with self._ending():
             while not self.payload.at_eof():
@@ -91,7 +91,7 @@ class UpstreamResponse:
 
     @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:
-        """Free the connection when the body has been read, and give it up when it has not."""
+        """Free the connection if the body was read to its end, close it otherwise."""
         try:
             yield
         except TimeoutError:
@@ -111,7 +111,7 @@ class UpstreamResponse:
             self._connection.release()
 
     def close(self) -> None:
-        """Give the answer up, and the connection with it unless that carries another by now."""
+        """Give the response up and close its connection, unless that was freed before."""
         if not self._over:
             self._over = True
             self._connection.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 
 import pytest
 
+from gateway.identities import NEW_KEYS_AT_ONCE_MAX
 from shared.identity import Permission
+from tests.kit.eventually import eventually
 from tests.kit.sigma import error
 from tests.service.gateway.system import (
     API_KEY,
@@ -209,3 +212,23 @@ async def test_auth_service_too_slow_is_told_within_the_deadline(system: System)
     system.auth.pause_s = 2
     answer = await system.program(gateway).get("/records")
     assert answer.told == error(504, "UPSTREAM_TIMEOUT", "The request timed out")
+
+
+async def test_a_first_use_of_a_key_waits_for_a_slot_as_long_as_is_configured(system: System):
+    gateway = await system.another(wait_seconds=0.1)
+    system.auth.pause_s = 2.0
+    # One address has half of the slots.
+    first = [
+        asyncio.create_task(system.program(gateway, f"sigma_sk_live_{n:018}").get("/records/ent-1"))
+        for n in range(NEW_KEYS_AT_ONCE_MAX // 2)
+    ]
+    await eventually(lambda: len(system.auth.asked) == len(first))
+    refused = await system.program(gateway, "sigma_sk_live_bbbbbbbbbbbbbbbbbb").get(
+        "/records/ent-1"
+    )
+    assert refused.told == error(
+        503,
+        "SERVICE_UNAVAILABLE",
+        "Too many API keys are being used for the first time at once",
+    )
+    assert [(await answer).told for answer in first] == [BAD_KEY] * len(first)
