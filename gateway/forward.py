@@ -327,8 +327,8 @@ def _response_headers(answer: UpstreamResponse) -> CIMultiDict[str]:
 
 
 def _length_of(answer: UpstreamResponse) -> int | None:
-    told = answer.headers.get(hdrs.CONTENT_LENGTH)
-    return int(told) if told is not None and told.isascii() and told.isdigit() else None
+    length = answer.headers.get(hdrs.CONTENT_LENGTH)
+    return int(length) if length is not None and length.isascii() and length.isdigit() else None
 
 
 async def _stream(

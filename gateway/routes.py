@@ -91,16 +91,16 @@ _PREFIXES: Final = (
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY, SMALL_BODY),
 )
-"""First word of the path, service, class, and the largest body where the configuration allows more.
-
-A row that needs another policy, such as a long poll (`/changes`) or a stream (`/export`, `/import`)
-with a deadline of its own, says so here: a field of `Policy` and one more column.
-"""
+"""First word of the path, service, permission class, and the largest body if it is small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What one request may take."""
+    """Limits of the requests below one prefix.
+
+    Long polls (`/changes`), exports and imports will need other deadlines and body sizes than the
+    configured ones, and a limit for streams: columns of `_PREFIXES` and fields of this class.
+    """
 
     body_bytes_max: int
     """The largest body, in bytes."""
@@ -166,7 +166,8 @@ def _pattern(template: str) -> re.Pattern[str]:
 class RouteTable:
     """All prefixes, with the operations of one description.
 
-    `policy` counts where a prefix has none of its own, and for addresses below no prefix.
+    `policy` is the configured one. It applies to prefixes without limits of their own and to
+    addresses below no prefix.
     """
 
     def __init__(self, description: Mapping[str, Any], policy: Policy) -> None:
@@ -187,11 +188,11 @@ class RouteTable:
 
     @classmethod
     def shipped(cls, policy: Policy) -> RouteTable:
-        """As the description says that this gateway is shipped with."""
+        """The table for the description that is shipped with this gateway."""
         return cls(orjson.loads(OPENAPI_FILE.read_bytes()), policy)
 
     def prefix_of(self, path: str) -> Prefix | None:
-        """Where this path belongs; None when this version has nothing there."""
+        """The prefix of this path, or None."""
         if not path.startswith(BASE):
             return None
         # As `_word_of`, without a call for each request.
@@ -227,7 +228,10 @@ def _access_of(operation: Mapping[str, Any]) -> Access:
 
 
 def check_method(method: str) -> None:
-    """Methods nobody here has are refused at once; the others are the service's to judge."""
+    """Refuse methods that no service has; the services decide about the others.
+
+    Raises `MethodNotAllowed`.
+    """
     if method not in METHODS:
         raise MethodNotAllowed(
             f"Method '{method[:32]}' is not allowed", headers={"Allow": ", ".join(METHODS)}
@@ -239,7 +243,7 @@ _ABSOLUTE_FORM = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 # What a path may be made of, and the reason for what is missing:
 # - an empty segment (`//`), `.` and `..`, also percent-encoded: one program resolves them, one not;
 # - `%2f` and `%5c`, a backslash, `;`: a separator for some programs and a letter for others;
-# - `%25`: what it hides would be decoded by whoever decodes twice;
+# - `%25`: a program that decodes twice would decode what follows;
 # - control characters, encoded or not, `#` and a percent sign that starts no escape.
 _SEGMENT = r"(?:[^\x00-\x20\x7f%/\\;#?]|%(?!2[eEfF5]|5[cC]|3[bB]|7[fF]|[01])[0-9A-Fa-f]{2}|%2[eE])+"
 _PATH = re.compile(rf"(?:/(?!(?:\.|%2[eE]){{1,2}}(?:/|$)){_SEGMENT})*/?")
@@ -247,9 +251,10 @@ _QUERY = re.compile(r"[^\x00-\x20\x7f#]*")
 
 
 def split_target(target: str) -> tuple[str, str]:
-    """The path and the query of a request line (`?` included), or `ValidationError`.
+    """The path and the query of a request line, the query with its `?`.
 
-    What comes back is exactly what came: it is judged and forwarded as it stands.
+    Both are returned as they were sent, and forwarded in that form. Raises `ValidationError` if the
+    path is ambiguous.
     """
     if not target.startswith("/"):
         absolute = _ABSOLUTE_FORM.match(target)
