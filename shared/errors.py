@@ -67,10 +67,17 @@ class ApiError(Exception):
     status: ClassVar[int]
     code: ClassVar[str]
     meaning: ClassVar[str]
+    """What the error says about the request, for readers of the API: the docstring of the class."""
+    example: ClassVar[str]
+    """A message, for the API description."""
 
     upstream: str | None = None
     """Which other service failed, and (in `reason`) how: for the log, never sent to the caller."""
     reason: str | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.meaning = " ".join((cls.__doc__ or "").split())
 
     def __init__(
         self,
@@ -94,7 +101,7 @@ class ValidationError(ApiError):
     """A field is missing, has the wrong type, or breaks a validation rule."""
 
     status, code = 400, "VALIDATION_ERROR"
-    meaning = "A field is missing, has the wrong type, or breaks a validation rule."
+    example = "Attribute 'price' expects type 'number', got 'string'"
 
     @classmethod
     def at(cls, pointer: str, message: str) -> Self:
@@ -120,19 +127,17 @@ class ValidationError(ApiError):
 
 
 class TransitionError(ApiError):
-    """The transition is not defined, or its role gate or completeness gate is closed."""
+    """The lifecycle transition is not defined, or its role gate or completeness gate is closed."""
 
     status, code = 400, "TRANSITION_ERROR"
-    meaning = (
-        "The lifecycle transition is not defined, or its role gate or completeness gate is closed."
-    )
+    example = "Completeness score 60% does not meet minimum 80% for transition to 'review'"
 
 
 class Unauthorized(ApiError):
     """The credential is missing or invalid."""
 
     status, code = 401, "UNAUTHORIZED"
-    meaning = "The credential is missing or invalid."
+    example = "Invalid or expired token"
 
     def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message, headers={"WWW-Authenticate": "Bearer", **(headers or {})})
@@ -142,7 +147,7 @@ class PermissionDenied(ApiError):
     """The caller's role or API key does not allow this."""
 
     status, code = 403, "PERMISSION_DENIED"
-    meaning = "The caller's role or API key does not allow this."
+    example = "Permission denied"
 
     def __init__(
         self,
@@ -163,20 +168,19 @@ class PermissionDenied(ApiError):
 
 
 class LimitExceeded(ApiError):
-    """The workspace has reached a limit: of records, data model, workflows, roles or API keys."""
+    """The workspace has reached its record limit, or a limit of its data model, workflows, roles or
+    API keys.
+    """  # noqa: D205 - one sentence, which readers of the API see
 
     status, code = 403, "LIMIT_EXCEEDED"
-    meaning = (
-        "The workspace has reached its record limit,"
-        " or a limit of its data model, workflows, roles or API keys."
-    )
+    example = "Entity limit of 500 reached"
 
 
 class NotFound(ApiError):
     """The object does not exist in the caller's workspace."""
 
     status, code = 404, "NOT_FOUND"
-    meaning = "The object does not exist in the caller's workspace."
+    example = "Entity 'ent-abc123' not found"
 
     @classmethod
     def of(cls, kind: str, resource_id: str) -> Self:
@@ -188,16 +192,14 @@ class MethodNotAllowed(ApiError):
     """The path exists, but not with this method; `Allow` lists the supported methods."""
 
     status, code = 405, "METHOD_NOT_ALLOWED"
-    meaning = "The path exists, but not with this method; `Allow` lists the supported methods."
+    example = "Method 'PATCH' is not allowed for '/api/v1/records', expected GET, HEAD, POST"
 
 
 class Conflict(ApiError):
     """An id or a unique value is already taken, or another object still refers to this one."""
 
     status, code = 409, "CONFLICT"
-    meaning = (
-        "An id or a unique value is already taken, or another object still refers to this one."
-    )
+    example = "Entity with id 'ent-abc123' already exists"
 
     @classmethod
     def taken(cls, kind: str, resource_id: str) -> Self:
@@ -214,28 +216,28 @@ class PreconditionFailed(ApiError):
     """`If-Match` names a version that is no longer current."""
 
     status, code = 412, "PRECONDITION_FAILED"
-    meaning = "`If-Match` names a version that is no longer current."
+    example = "Entity 'ent-abc123' is at version 4; If-Match names another version"
 
 
 class PayloadTooLarge(ApiError):
-    """The body, a header or the URL is larger than the server accepts."""
+    """The request is larger than the server accepts."""
 
     status, code = 413, "PAYLOAD_TOO_LARGE"
-    meaning = "The request is larger than the server accepts."
+    example = "Request body exceeds 10485760 bytes"
 
 
 class UnsupportedMediaType(ApiError):
     """The body is not JSON in UTF-8."""
 
     status, code = 415, "UNSUPPORTED_MEDIA_TYPE"
-    meaning = "The body is not JSON in UTF-8."
+    example = "Expected Content-Type 'application/json', got 'text/plain'"
 
 
 class RateLimited(ApiError):
     """Too many requests; `Retry-After` says how many seconds to wait."""
 
     status, code = 429, "RATE_LIMITED"
-    meaning = "Too many requests; `Retry-After` says how many seconds to wait."
+    example = "Too many requests. Retry after 1 seconds."
 
     @classmethod
     def after(cls, retry_after_s: int) -> Self:
@@ -247,29 +249,26 @@ class RateLimited(ApiError):
 
 
 class InternalError(ApiError):
-    """An unexpected error: the log has its traceback, the caller gets no details."""
+    """An unexpected error; the server's log describes it under the `X-Request-Id` of the answer."""
 
     status, code = 500, "INTERNAL_ERROR"
-    meaning = (
-        "An unexpected error; the server's log describes it under the `X-Request-Id` of the answer."
-    )
+    example = "Internal server error"
 
     def __init__(self, message: str = "Internal server error") -> None:
         super().__init__(message)
 
 
 class ServiceUnavailable(ApiError):
-    """A part of the system is unavailable or overloaded, and nothing was changed.
+    """A part of the system is unavailable or overloaded.
 
-    Raise it only if that is certain, because clients send the request again. If a write was sent
-    and its outcome is not known, raise `UpstreamTimeout.unknown()`.
+    Nothing was changed; `Retry-After` says how many seconds to wait.
     """
 
+    # Raise it only if it is certain that nothing was changed, because clients send the request
+    # again. If a write was sent and its outcome is unknown, raise `UpstreamTimeout.unknown()`.
+
     status, code = 503, "SERVICE_UNAVAILABLE"
-    meaning = (
-        "A part of the system is unavailable or overloaded. Nothing was changed;"
-        " `Retry-After` says how many seconds to wait."
-    )
+    example = "Service unavailable"
 
     def __init__(
         self,
@@ -282,16 +281,13 @@ class ServiceUnavailable(ApiError):
 
 
 class UpstreamTimeout(ApiError):
-    """The outcome is unknown: the request timed out or a connection broke before the answer came.
+    """The request timed out, or a connection broke before the answer came.
 
     The change may have been made, unless the message says that it was not.
     """
 
     status, code = 504, "UPSTREAM_TIMEOUT"
-    meaning = (
-        "The request timed out, or a connection broke before the answer came."
-        " The change may have been made, unless the message says that it was not."
-    )
+    example = "The request timed out"
 
     def __init__(
         self,

@@ -77,26 +77,6 @@ WITHOUT_READ: Final = (
     " version as `ETag`."
 )
 
-_EXAMPLES: Final[Mapping[str, str]] = {
-    "VALIDATION_ERROR": "Attribute 'price' expects type 'number', got 'string'",
-    "TRANSITION_ERROR": "Completeness score 60% does not meet minimum 80% for transition to"
-    " 'review'",
-    "UNAUTHORIZED": "Invalid or expired token",
-    "PERMISSION_DENIED": "Permission denied",
-    "LIMIT_EXCEEDED": "Entity limit of 500 reached",
-    "NOT_FOUND": "Entity 'ent-abc123' not found",
-    "METHOD_NOT_ALLOWED": "Method 'PATCH' is not allowed for '/api/v1/records', expected GET,"
-    " HEAD, POST",
-    "CONFLICT": "Entity with id 'ent-abc123' already exists",
-    "PRECONDITION_FAILED": "Entity 'ent-abc123' is at version 4; If-Match names another version",
-    "PAYLOAD_TOO_LARGE": "Request body exceeds 10485760 bytes",
-    "UNSUPPORTED_MEDIA_TYPE": "Expected Content-Type 'application/json', got 'text/plain'",
-    "RATE_LIMITED": "Too many requests. Retry after 1 seconds.",
-    "INTERNAL_ERROR": "Internal server error",
-    "SERVICE_UNAVAILABLE": "Service unavailable",
-    "UPSTREAM_TIMEOUT": "The request timed out",
-}
-
 # What every answer has (`X-Request-Id`) and every error (`Link`) stands in the introduction.
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "Retry-After": {
@@ -508,9 +488,9 @@ def _named(errors: Sequence[type[ApiError]]) -> str:
 
 
 def _failure(errors: Sequence[type[ApiError]]) -> dict[str, Any]:
-    told = [error(_EXAMPLES[error.code]) for error in errors]
-    examples = {error.code: {"value": error.envelope()} for error in told}
-    problems = {error.code: {"value": problem(error)} for error in told}
+    raised = [error(error.example) for error in errors]
+    examples = {error.code: {"value": error.envelope()} for error in raised}
+    problems = {error.code: {"value": problem(error)} for error in raised}
     headers = [_HEADERS_OF[error] for error in errors if error in _HEADERS_OF]
     return {
         "description": " ".join(error.meaning for error in errors),
