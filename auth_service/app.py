@@ -23,7 +23,7 @@ from shared.database import postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.schema_version import schema_version
 from shared.database.sizes import Bound
-from shared.events import AUTH_WATERMARK
+from shared.events import EventType
 from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
@@ -60,7 +60,11 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
                 []
                 if role == "api"
                 else [
-                    relay(SOURCE, watermark=AUTH_WATERMARK, lease_s=config.relay_lease_seconds),
+                    relay(
+                        SOURCE,
+                        watermark=EventType.AUTH_WATERMARK,
+                        lease_s=config.relay_lease_seconds,
+                    ),
                     consume(QUEUE, None, first=hold_ids),
                 ]
             ),

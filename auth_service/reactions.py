@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auth_service.roles import commands as roles
 from shared.database import Database
-from shared.events import ATTRIBUTE_CREATED, SCHEMA_CREATED, Event
+from shared.events import Event, EventType
 from shared.messaging import news
 
 
@@ -22,7 +22,7 @@ async def hold_ids(db: Database, event: Event) -> None:
         await news.hear(conn, event.workspace_id)
     # A new object with the id of a deleted one has the history of the deleted one.
     first_of_its_id = not data["formerAliases"]
-    if event.type == SCHEMA_CREATED:
+    if event.type == EventType.SCHEMA_CREATED:
         await roles.name_schema(
             db,
             event.workspace_id,
@@ -39,5 +39,5 @@ async def hold_ids(db: Database, event: Event) -> None:
             data["alias"],
             data["othersNamed"],
             model_version=data["modelVersion"],
-            is_new=event.type == ATTRIBUTE_CREATED and first_of_its_id,
+            is_new=event.type == EventType.ATTRIBUTE_CREATED and first_of_its_id,
         )

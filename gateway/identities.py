@@ -36,7 +36,7 @@ from prometheus_client import Counter
 
 from gateway.fairness import CallerKey, FairSlots, anonymous
 from shared.errors import ApiError, ServiceUnavailable, Unauthorized
-from shared.events import AUTH_WATERMARK, Event
+from shared.events import Event, EventType
 from shared.identity import Identity, IdentitySigner
 from shared.process.waiting import WAIT_S
 
@@ -267,7 +267,7 @@ class Identities:
 
     def on_event(self, event: Event) -> None:
         """Handle an event of auth_service; events arrive in the order of their publication."""
-        if event.type == AUTH_WATERMARK:
+        if event.type == EventType.AUTH_WATERMARK:
             # It speaks for the time at which it was made, however long it took. If this clock is
             # behind, the time of its arrival counts.
             age_s = (self._wall_now() - event.time).total_seconds()

@@ -7,14 +7,7 @@ from collections.abc import Mapping
 from records_service.permissions import store as roles
 from records_service.workflow_copies import commands as lifecycles
 from shared.database import Conn
-from shared.events import (
-    ROLE_DELETED,
-    ROLE_UPDATED,
-    WORKFLOW_CREATED,
-    WORKFLOW_DELETED,
-    WORKFLOW_UPDATED,
-    Event,
-)
+from shared.events import Event, EventType
 from shared.messaging.consuming import Handler
 
 
@@ -34,9 +27,9 @@ async def forget_workflow(conn: Conn, event: Event) -> None:
 
 
 REACTIONS: Mapping[str, Handler] = {
-    ROLE_UPDATED: forget_role,
-    ROLE_DELETED: forget_role,
-    WORKFLOW_CREATED: keep_workflow,
-    WORKFLOW_UPDATED: keep_workflow,
-    WORKFLOW_DELETED: forget_workflow,
+    EventType.ROLE_UPDATED: forget_role,
+    EventType.ROLE_DELETED: forget_role,
+    EventType.WORKFLOW_CREATED: keep_workflow,
+    EventType.WORKFLOW_UPDATED: keep_workflow,
+    EventType.WORKFLOW_DELETED: forget_workflow,
 }

@@ -10,84 +10,60 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 import orjson
 
 from shared.ids import new_id
+from shared.timestamps import format_timestamp
 
 SPEC_VERSION = "1.0"
 
-ENTITY_CREATED = "entity.created"
-ENTITY_UPDATED = "entity.updated"
-ENTITY_DELETED = "entity.deleted"
-ENTITY_TRANSITION = "entity.transition"
 
-SCHEMA_CREATED = "schema.created"
-SCHEMA_UPDATED = "schema.updated"
-SCHEMA_DELETED = "schema.deleted"
-ATTRIBUTE_CREATED = "schema.attribute.created"
-ATTRIBUTE_UPDATED = "schema.attribute.updated"
-ATTRIBUTE_DELETED = "schema.attribute.deleted"
-DIMENSION_CREATED = "schema.dimension.created"
-DIMENSION_UPDATED = "schema.dimension.updated"
-DIMENSION_DELETED = "schema.dimension.deleted"
-OPTION_LIST_CREATED = "schema.option-list.created"
-OPTION_LIST_UPDATED = "schema.option-list.updated"
-OPTION_LIST_DELETED = "schema.option-list.deleted"
+class EventType(StrEnum):
+    """The name of every event type."""
 
-WORKFLOW_CREATED = "workflow.created"
-WORKFLOW_UPDATED = "workflow.updated"
-WORKFLOW_DELETED = "workflow.deleted"
+    ENTITY_CREATED = "entity.created"
+    ENTITY_UPDATED = "entity.updated"
+    ENTITY_DELETED = "entity.deleted"
+    ENTITY_TRANSITION = "entity.transition"
 
-WORKSPACE_CREATED = "auth.workspace.created"
-WORKSPACE_UPDATED = "auth.workspace.updated"
-USER_CREATED = "auth.user.created"
-USER_UPDATED = "auth.user.updated"
-USER_DISABLED = "auth.user.disabled"
-USER_DELETED = "auth.user.deleted"
-ROLE_CREATED = "auth.role.created"
-ROLE_UPDATED = "auth.role.updated"
-ROLE_DELETED = "auth.role.deleted"
-KEY_CREATED = "auth.key.created"
-KEY_DEACTIVATED = "auth.key.deactivated"
-KEY_DELETED = "auth.key.deleted"
-AUTH_WATERMARK = "auth.pulse"
+    SCHEMA_CREATED = "schema.created"
+    SCHEMA_UPDATED = "schema.updated"
+    SCHEMA_DELETED = "schema.deleted"
+    ATTRIBUTE_CREATED = "schema.attribute.created"
+    ATTRIBUTE_UPDATED = "schema.attribute.updated"
+    ATTRIBUTE_DELETED = "schema.attribute.deleted"
+    DIMENSION_CREATED = "schema.dimension.created"
+    DIMENSION_UPDATED = "schema.dimension.updated"
+    DIMENSION_DELETED = "schema.dimension.deleted"
+    OPTION_LIST_CREATED = "schema.option-list.created"
+    OPTION_LIST_UPDATED = "schema.option-list.updated"
+    OPTION_LIST_DELETED = "schema.option-list.deleted"
 
-STAGED_TYPES: tuple[str, ...] = (
-    ENTITY_CREATED,
-    ENTITY_UPDATED,
-    ENTITY_DELETED,
-    ENTITY_TRANSITION,
-    SCHEMA_CREATED,
-    SCHEMA_UPDATED,
-    SCHEMA_DELETED,
-    ATTRIBUTE_CREATED,
-    ATTRIBUTE_UPDATED,
-    ATTRIBUTE_DELETED,
-    DIMENSION_CREATED,
-    DIMENSION_UPDATED,
-    DIMENSION_DELETED,
-    OPTION_LIST_CREATED,
-    OPTION_LIST_UPDATED,
-    OPTION_LIST_DELETED,
-    WORKFLOW_CREATED,
-    WORKFLOW_UPDATED,
-    WORKFLOW_DELETED,
-    WORKSPACE_CREATED,
-    WORKSPACE_UPDATED,
-    USER_CREATED,
-    USER_UPDATED,
-    USER_DISABLED,
-    USER_DELETED,
-    ROLE_CREATED,
-    ROLE_UPDATED,
-    ROLE_DELETED,
-    KEY_CREATED,
-    KEY_DEACTIVATED,
-    KEY_DELETED,
-)
-"""Every type that is published through an outbox. `auth.pulse` is not: it is a heartbeat."""
+    WORKFLOW_CREATED = "workflow.created"
+    WORKFLOW_UPDATED = "workflow.updated"
+    WORKFLOW_DELETED = "workflow.deleted"
+
+    WORKSPACE_CREATED = "auth.workspace.created"
+    WORKSPACE_UPDATED = "auth.workspace.updated"
+    USER_CREATED = "auth.user.created"
+    USER_UPDATED = "auth.user.updated"
+    USER_DISABLED = "auth.user.disabled"
+    USER_DELETED = "auth.user.deleted"
+    ROLE_CREATED = "auth.role.created"
+    ROLE_UPDATED = "auth.role.updated"
+    ROLE_DELETED = "auth.role.deleted"
+    KEY_CREATED = "auth.key.created"
+    KEY_DEACTIVATED = "auth.key.deactivated"
+    KEY_DELETED = "auth.key.deleted"
+    AUTH_WATERMARK = "auth.pulse"
+    """A heartbeat of the relay (see shared/messaging/relay.py), and the only type not staged."""
+
+
+STAGED_TYPES: Final = tuple(kind for kind in EventType if kind is not EventType.AUTH_WATERMARK)
+"""Every type that is published through an outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +92,7 @@ class Event:
                 "type": self.type,
                 "source": self.source,
                 "subject": self.subject,
-                "time": self.time.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+                "time": format_timestamp(self.time),
                 "datacontenttype": "application/json",
                 "workspaceid": self.workspace_id,
                 "data": self.data,

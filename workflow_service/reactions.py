@@ -7,14 +7,7 @@ the lists of states that named the attribute by its alias hold its id.
 from __future__ import annotations
 
 from shared.database import Conn, Database
-from shared.events import (
-    ATTRIBUTE_CREATED,
-    ATTRIBUTE_UPDATED,
-    SCHEMA_CREATED,
-    SCHEMA_DELETED,
-    SCHEMA_UPDATED,
-    Event,
-)
+from shared.events import Event, EventType
 from shared.messaging import news
 from shared.messaging.consuming import by_type
 from workflow_service.references import store as references
@@ -24,7 +17,7 @@ from workflow_service.workflows import commands
 async def settle_reference(conn: Conn, event: Event) -> None:
     """The schema is bound to the workflow that the event names, at the event's version."""
     workspace_id, schema_id = event.workspace_id, event.subject
-    workflow_id = None if event.type == SCHEMA_DELETED else event.data.get("workflowId")
+    workflow_id = None if event.type == EventType.SCHEMA_DELETED else event.data.get("workflowId")
     is_news = await references.is_news(conn, workspace_id, schema_id, event.version)
     if workflow_id is not None:
         await references.settle(conn, workspace_id, schema_id, workflow_id)
@@ -40,7 +33,10 @@ async def hold_ids(db: Database, event: Event) -> None:
     twice: the same transaction removes the name from the unknown names of the workflow.
     """
     data = event.data
-    if event.type not in (ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED) or "modelVersion" not in data:
+    if (
+        event.type not in (EventType.ATTRIBUTE_CREATED, EventType.ATTRIBUTE_UPDATED)
+        or "modelVersion" not in data
+    ):
         # The alias has not changed, or it is the alias of a schema, which no list names.
         return
     async with db.transaction() as conn:
@@ -54,14 +50,14 @@ async def hold_ids(db: Database, event: Event) -> None:
         data["formerAliases"],
         model_version=data["modelVersion"],
         # A new object with the id of a deleted one has the history of the deleted one.
-        is_new=event.type == ATTRIBUTE_CREATED and not data["formerAliases"],
+        is_new=event.type == EventType.ATTRIBUTE_CREATED and not data["formerAliases"],
     )
 
 
 react = by_type(
     {
-        SCHEMA_CREATED: settle_reference,
-        SCHEMA_UPDATED: settle_reference,
-        SCHEMA_DELETED: settle_reference,
+        EventType.SCHEMA_CREATED: settle_reference,
+        EventType.SCHEMA_UPDATED: settle_reference,
+        EventType.SCHEMA_DELETED: settle_reference,
     }
 )

@@ -11,10 +11,9 @@ from auth_service.api_keys import store
 from auth_service.api_keys.model import ApiKey, ApiKeyDraft
 from auth_service.api_keys.raw_keys import hash_of, new_key
 from auth_service.source import SOURCE
-from shared import events
 from shared.database import Database, sizes
 from shared.database.sizes import Bound
-from shared.events import Event
+from shared.events import Event, EventType
 from shared.identity import Identity, Permission
 from shared.ids import new_id
 from shared.messaging import outbox
@@ -41,7 +40,7 @@ async def create(
     )
     async with db.transaction() as conn:
         await store.insert(conn, key)
-        await outbox.stage(conn, _told(events.KEY_CREATED, key))
+        await outbox.stage(conn, _told(EventType.KEY_CREATED, key))
         await sizes.check(conn, actor.workspace_id, bound)
     return key, text
 
@@ -54,7 +53,7 @@ async def deactivate(db: Database, actor: Identity, key_id: str) -> ApiKey:
             return key
         ended = replace(key, active=False, version=key.version + 1)
         await store.deactivate(conn, actor.workspace_id, key_id, ended.version)
-        await outbox.stage(conn, _told(events.KEY_DEACTIVATED, ended))
+        await outbox.stage(conn, _told(EventType.KEY_DEACTIVATED, ended))
     return ended
 
 
@@ -64,7 +63,7 @@ async def delete(db: Database, actor: Identity, key_id: str) -> None:
         key = await store.get_locked(conn, actor.workspace_id, key_id)
         await store.delete(conn, actor.workspace_id, key_id)
         gone = replace(key, active=False, version=key.version + 1)
-        await outbox.stage(conn, _told(events.KEY_DELETED, gone))
+        await outbox.stage(conn, _told(EventType.KEY_DELETED, gone))
 
 
 def _told(event_type: str, key: ApiKey) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -15,6 +15,7 @@ from shared.http.bounds import AtMost
 from shared.http.shapes import Shape
 from shared.identity import ADMIN_ROLE, ALL_FLAGS, Flag
 from shared.ids import ID_PATTERN
+from shared.timestamps import format_timestamp
 
 SCHEMA_PERMISSIONS_MAX = 1_000
 ATTRIBUTE_PERMISSIONS_MAX = 2_000
@@ -253,8 +254,8 @@ class Role:
             **{flag.value: flag in self.flags for flag in Flag},
             "schemaPermissions": self.schema_permissions,
             "catalogPermissions": self.catalog_permissions,
-            "createdAt": _told(self.created_at),
-            "updatedAt": _told(self.updated_at),
+            "createdAt": format_timestamp(self.created_at),
+            "updatedAt": format_timestamp(self.updated_at),
         }
 
     def document(self) -> dict[str, Any]:
@@ -288,7 +289,3 @@ def built_in_admin(workspace_id: str, now: datetime) -> Role:
         schema_permissions=[{"schemaId": ANY, "attributePermissions": {ANY: "write"}}],
         catalog_permissions=[{"catalogId": ANY, "canView": True, "canAssign": True}],
     )
-
-
-def _told(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

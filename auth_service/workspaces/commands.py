@@ -8,9 +8,8 @@ from auth_service.roles import commands as roles
 from auth_service.source import SOURCE
 from auth_service.workspaces import store
 from auth_service.workspaces.model import Workspace
-from shared import events
 from shared.database import Database
-from shared.events import Event
+from shared.events import Event, EventType
 from shared.messaging import outbox
 
 
@@ -27,7 +26,7 @@ async def create(db: Database, workspace_id: str, name: str, record_limit: int) 
     )
     async with db.transaction() as conn:
         await store.insert(conn, workspace)
-        await outbox.stage(conn, _told(events.WORKSPACE_CREATED, workspace))
+        await outbox.stage(conn, _told(EventType.WORKSPACE_CREATED, workspace))
         await roles.create_built_in(conn, workspace_id, now)
     return workspace
 
@@ -36,7 +35,7 @@ async def set_record_limit(db: Database, workspace_id: str, record_limit: int) -
     """How many records it may hold from now on; those that it holds stay."""
     async with db.transaction() as conn:
         workspace = await store.set_record_limit(conn, workspace_id, record_limit)
-        await outbox.stage(conn, _told(events.WORKSPACE_UPDATED, workspace))
+        await outbox.stage(conn, _told(EventType.WORKSPACE_UPDATED, workspace))
     return workspace
 
 

@@ -24,7 +24,7 @@ from records_service.permissions.reach import denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
 from shared.database import Conn
 from shared.errors import ValidationError, Violation, truncated
-from shared.events import ATTRIBUTE_CREATED
+from shared.events import EventType
 from shared.ids import new_id
 from shared.process.offload import in_thread
 
@@ -48,7 +48,7 @@ async def create(context: Context, draft: AttributeDraft) -> ModelObject:
             conn, ATTRIBUTE, workspace_id, draft.id or new_id("attr"), draft.alias, body
         )
         naming = await parts.naming(conn, ATTRIBUTE, workspace_id, part)
-        await tell(conn, ATTRIBUTE_CREATED, workspace_id, part, **naming)
+        await tell(conn, EventType.ATTRIBUTE_CREATED, workspace_id, part, **naming)
     return part
 
 

@@ -15,7 +15,7 @@ from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
 from shared.database import Conn
 from shared.errors import Conflict, ValidationError
-from shared.events import DIMENSION_CREATED, DIMENSION_DELETED, DIMENSION_UPDATED
+from shared.events import EventType
 from shared.ids import new_id
 
 
@@ -29,7 +29,7 @@ async def create(context: Context, draft: DimensionDraft) -> ModelObject:
         part = await parts.insert(
             conn, DIMENSION, workspace_id, draft.id or new_id("dim"), draft.alias, body
         )
-        await tell(conn, DIMENSION_CREATED, workspace_id, part)
+        await tell(conn, EventType.DIMENSION_CREATED, workspace_id, part)
     return part
 
 
@@ -60,7 +60,7 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
     async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, body = await judge(conn)
         part = await parts.replace(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
-        await tell(conn, DIMENSION_UPDATED, workspace_id, part)
+        await tell(conn, EventType.DIMENSION_UPDATED, workspace_id, part)
     return part
 
 
@@ -73,4 +73,4 @@ async def delete(context: Context, dimension_id: str) -> None:
         if await store.varying(conn, workspace_id, old.id):
             raise Conflict.in_use(DIMENSION.title, old.id)
         await parts.delete(conn, DIMENSION, workspace_id, old.id)
-        await tell(conn, DIMENSION_DELETED, workspace_id, old)
+        await tell(conn, EventType.DIMENSION_DELETED, workspace_id, old)

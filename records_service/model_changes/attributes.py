@@ -32,7 +32,7 @@ from records_service.permissions.rules import Role
 from records_service.writes import model_changes as writes
 from shared.database import Conn
 from shared.errors import Conflict, UpstreamTimeout, truncated
-from shared.events import ATTRIBUTE_DELETED, ATTRIBUTE_UPDATED
+from shared.events import EventType
 from shared.process.offload import in_thread
 
 RESERVED_AT_ONCE: Final = 5_000
@@ -91,7 +91,7 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
             if part.alias != old.alias
             else {}
         )
-        await tell(conn, ATTRIBUTE_UPDATED, workspace_id, part, **naming)
+        await tell(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, part, **naming)
     return part
 
 
@@ -120,7 +120,7 @@ async def delete(context: Context, attribute_id: str) -> None:
         await writes.delete_unique_keys(conn, workspace_id, attribute_id)
         await parts.remember_alias(conn, ATTRIBUTE, workspace_id, old)
         await parts.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
-        await tell(conn, ATTRIBUTE_DELETED, workspace_id, old)
+        await tell(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)
 
 
 async def _check_still_compared(

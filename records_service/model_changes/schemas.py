@@ -19,7 +19,7 @@ from records_service.workflow_copies import store as workflow_copies
 from records_service.writes import model_changes as writes
 from shared.database import Conn
 from shared.errors import Conflict, ServiceUnavailable, truncated
-from shared.events import ENTITY_TRANSITION, SCHEMA_DELETED, SCHEMA_UPDATED, Event
+from shared.events import Event, EventType
 from shared.identity import Identity
 from shared.messaging import outbox
 
@@ -52,7 +52,7 @@ async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> Model
             await workflow_copies.keep(conn, workspace_id, workflow.definition)
         if old.body.get("workflowId") != workflow_id:
             await _move_records(conn, context.identity, schema_id, workflow_id)
-        await stage_event(conn, SCHEMA_UPDATED, workspace_id, part)
+        await stage_event(conn, EventType.SCHEMA_UPDATED, workspace_id, part)
     return part
 
 
@@ -71,7 +71,7 @@ async def delete(context: Context, schema_id: str) -> None:
             raise Conflict.in_use(SCHEMA.title, schema_id)
         await parts.remember_alias(conn, SCHEMA, workspace_id, old)
         await parts.delete(conn, SCHEMA, workspace_id, schema_id)
-        await stage_event(conn, SCHEMA_DELETED, workspace_id, old)
+        await stage_event(conn, EventType.SCHEMA_DELETED, workspace_id, old)
 
 
 async def _judge(
@@ -116,7 +116,7 @@ async def _move_records(
     )
     events = [
         Event(
-            type=ENTITY_TRANSITION,
+            type=EventType.ENTITY_TRANSITION,
             source=SOURCE,
             workspace_id=identity.workspace_id,
             subject=record.id,

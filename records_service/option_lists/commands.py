@@ -31,7 +31,7 @@ from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn
 from shared.errors import Conflict, ValidationError, truncated
-from shared.events import OPTION_LIST_CREATED, OPTION_LIST_DELETED, OPTION_LIST_UPDATED
+from shared.events import EventType
 from shared.ids import new_id
 
 
@@ -46,7 +46,7 @@ async def create(context: Context, draft: OptionListDraft) -> ModelObject:
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
         await store.insert_values(conn, workspace_id, list_id, values)
-        await tell(conn, OPTION_LIST_CREATED, workspace_id, part)
+        await tell(conn, EventType.OPTION_LIST_CREATED, workspace_id, part)
         return await store.get(conn, workspace_id, list_id)
 
 
@@ -85,7 +85,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         part = await parts.replace(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
-        await tell(conn, OPTION_LIST_UPDATED, workspace_id, part)
+        await tell(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
         return await store.get(conn, workspace_id, list_id)
 
 
@@ -97,7 +97,7 @@ async def delete(context: Context, list_id: str) -> None:
         if await store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
         await parts.delete(conn, OPTION_LIST, workspace_id, list_id)
-        await tell(conn, OPTION_LIST_DELETED, workspace_id, old)
+        await tell(conn, EventType.OPTION_LIST_DELETED, workspace_id, old)
 
 
 async def add_value(
@@ -198,7 +198,7 @@ async def _check_parent(
 async def _touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject:
     """The list changes with its values: the next version, and its event."""
     part = await parts.replace(conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body)
-    await tell(conn, OPTION_LIST_UPDATED, workspace_id, part)
+    await tell(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
     return part
 
 

@@ -19,7 +19,7 @@ from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.schemas.placing import check_placing
 from records_service.workflow_copies import store as workflow_copies
 from shared.database import Conn
-from shared.events import SCHEMA_CREATED
+from shared.events import EventType
 from shared.ids import new_id
 
 
@@ -42,7 +42,7 @@ async def create(context: Context, draft: SchemaDraft) -> ModelObject:
         if workflow.definition is not None:
             await workflow_copies.keep(conn, workspace_id, workflow.definition)
         naming = await parts.naming(conn, SCHEMA, workspace_id, part)
-        await stage_event(conn, SCHEMA_CREATED, workspace_id, part, **naming)
+        await stage_event(conn, EventType.SCHEMA_CREATED, workspace_id, part, **naming)
     return part
 
 

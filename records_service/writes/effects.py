@@ -11,23 +11,27 @@ import orjson
 from records_service.model_objects.commands import SOURCE
 from records_service.writes.changes import Change
 from records_service.writes.model import Record, Write
-from shared.events import ENTITY_CREATED, ENTITY_DELETED, ENTITY_TRANSITION, ENTITY_UPDATED, Event
+from shared.events import Event, EventType
 from shared.identity import Identity
 
 
 def create_of(identity: Identity, record: Record, changes: Sequence[Change]) -> Write:
     """The effects of a create."""
-    return _write_of("create", ENTITY_CREATED, identity, record, changes, record.created_at)
+    return _write_of(
+        "create", EventType.ENTITY_CREATED, identity, record, changes, record.created_at
+    )
 
 
 def update_of(identity: Identity, record: Record, changes: Sequence[Change]) -> Write:
     """The effects of an update; the record is as it is afterwards."""
-    return _write_of("update", ENTITY_UPDATED, identity, record, changes, record.updated_at)
+    return _write_of(
+        "update", EventType.ENTITY_UPDATED, identity, record, changes, record.updated_at
+    )
 
 
 def delete_of(identity: Identity, record: Record, changes: Sequence[Change]) -> Write:
     """The effects of a delete; the record has the version that follows its last one."""
-    return _write_of("delete", ENTITY_DELETED, identity, record, changes, now())
+    return _write_of("delete", EventType.ENTITY_DELETED, identity, record, changes, now())
 
 
 def transition_of(
@@ -40,7 +44,9 @@ def transition_of(
         user_id=identity.id,
         at=record.updated_at,
         changes=b"[]",
-        event=_event(ENTITY_TRANSITION, identity, record, b"[]", record.updated_at, **step),
+        event=_event(
+            EventType.ENTITY_TRANSITION, identity, record, b"[]", record.updated_at, **step
+        ),
         from_state_id=from_state_id,
         to_state_id=record.state_id,
         comment=comment,

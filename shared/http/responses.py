@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from shared.errors import BY_CODE, ApiError
 from shared.http.versions import entity_tag
+from shared.timestamps import format_timestamp
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -90,9 +91,7 @@ def names_media_type(accept: str | None, media_type: str) -> bool:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        if value.tzinfo is not UTC:
-            value = value.astimezone(UTC)
-        return value.isoformat(timespec="milliseconds")[:-6] + "Z"
+        return format_timestamp(value)
     if isinstance(value, BaseModel):
         return value.model_dump(by_alias=True)
     if isinstance(value, (frozenset, set)):

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 
-from shared import events
 from shared.database import Conn, Database, sizes
 from shared.database.sizes import Bound
 from shared.errors import (
@@ -22,7 +21,7 @@ from shared.errors import (
     UpstreamTimeout,
     ValidationError,
 )
-from shared.events import Event
+from shared.events import Event, EventType
 from shared.http.versions import Versions, check_version
 from shared.ids import check_same_id, new_id
 from shared.messaging import news, outbox
@@ -98,7 +97,7 @@ async def create(
                 await _claim_roles(conn, neighbours, workspace_id, judged.parts)
                 stored = await store.insert(conn, workspace_id, workflow)
                 await _keep_unknown(conn, workspace_id, workflow_id, judged)
-                await outbox.stage(conn, _told(events.WORKFLOW_CREATED, workspace_id, stored))
+                await outbox.stage(conn, _told(EventType.WORKFLOW_CREATED, workspace_id, stored))
                 await sizes.check(conn, workspace_id, bound)
             return stored
     raise _busy()
@@ -163,7 +162,7 @@ async def _update(
             )
             stored = await store.update(conn, workspace_id, workflow)
             await _keep_unknown(conn, workspace_id, workflow_id, judged)
-            await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
+            await outbox.stage(conn, _told(EventType.WORKFLOW_UPDATED, workspace_id, stored))
             await sizes.check(conn, workspace_id, bound)
     except BaseException:
         if retired_at is not None:
@@ -241,7 +240,7 @@ async def name_attribute(
                     await store.forget_unknown(
                         conn, workspace_id, workflow_id, alias, model_version
                     )
-                await outbox.stage(conn, _told(events.WORKFLOW_UPDATED, workspace_id, stored))
+                await outbox.stage(conn, _told(EventType.WORKFLOW_UPDATED, workspace_id, stored))
 
 
 def _fits(workflow: Workflow) -> bool:
@@ -339,7 +338,7 @@ async def _delete(
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
         gone = await store.delete(conn, workspace_id, workflow_id)
-        await outbox.stage(conn, _told(events.WORKFLOW_DELETED, workspace_id, gone))
+        await outbox.stage(conn, _told(EventType.WORKFLOW_DELETED, workspace_id, gone))
 
 
 async def _is_bound(neighbours: Clients, workflow_id: str) -> bool:

@@ -6,7 +6,7 @@ as the `ETag`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic.alias_generators import to_camel
 from shared.http.bounds import AtMost
 from shared.http.shapes import Shape
 from shared.ids import ALIAS_PATTERN, ID_PATTERN
+from shared.timestamps import format_timestamp
 
 STATES_MAX = 200
 TRANSITIONS_MAX = 2_000
@@ -167,7 +168,7 @@ class Workflow(_Shape):
 
     @field_serializer("created_at", "updated_at")
     def _as_text(self, moment: datetime) -> str:
-        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return format_timestamp(moment)
 
     def public(self) -> dict[str, Any]:
         """What a client is answered."""

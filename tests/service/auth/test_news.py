@@ -13,7 +13,7 @@ from auth_service.app import create_app
 from auth_service.config import Config
 from auth_service.users import commands as users
 from auth_service.workspaces import commands as workspaces
-from shared.events import AUTH_WATERMARK, Event
+from shared.events import Event, EventType
 from shared.messaging import topology
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -52,7 +52,7 @@ async def heard(auth: RunningService) -> AsyncIterator[list[Event]]:
 
     async def hear(message: aio_pika.abc.AbstractIncomingMessage) -> None:
         event = Event.from_json(message.body)
-        if event.workspace_id == WS or event.type == AUTH_WATERMARK:
+        if event.workspace_id == WS or event.type == EventType.AUTH_WATERMARK:
             news.append(event)
 
     await queue.consume(hear, no_ack=True)
@@ -106,5 +106,7 @@ async def test_every_change_is_told_once_in_order_and_a_pulse_follows(auth, hear
     assert of("user-eva") == [("auth.user.created", 1), ("auth.user.disabled", 2)]
     assert len({event.id for event in heard}) == len(heard)
     before = len(heard)
-    await eventually(lambda: any(event.type == AUTH_WATERMARK for event in heard[before:]))
+    await eventually(
+        lambda: any(event.type == EventType.AUTH_WATERMARK for event in heard[before:])
+    )
     assert await auth.staged() == []

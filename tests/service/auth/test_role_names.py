@@ -14,7 +14,7 @@ from auth_service.reactions import hold_ids
 from auth_service.roles import commands
 from auth_service.workspaces import commands as workspaces
 from shared.errors import ServiceUnavailable
-from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, SCHEMA_CREATED, Event
+from shared.events import Event, EventType
 from shared.messaging import topology
 from shared.messaging.connection import BUS
 from tests.kit import identities
@@ -68,8 +68,8 @@ async def test_a_role_that_names_an_attribute_to_come_holds_its_id_once_it_is_th
     sent = {"any": "read", "cost": "hidden", "margin": "write"}
     entries = [{"schemaId": "*", "attributePermissions": sent}]
     (await admin.post("/roles", full_role(schemaPermissions=entries))).ok()
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-m", "margin", 9))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-m", "margin", 9))
     assert await words(admin) == {"*": {"any": "read", "attr-c": "hidden", "attr-m": "write"}}
     assert await unknown(auth) == {"any"}
     answer = await admin.get("/roles/role-editor")
@@ -84,26 +84,26 @@ async def test_a_role_that_names_an_attribute_to_come_holds_its_id_once_it_is_th
 
 async def test_a_rename_takes_away_and_never_gives(auth, admin):
     (await admin.post("/roles", on_all(cost="hidden", margin="write", **{"*": "read"}))).ok()
-    await tell(auth, named(ATTRIBUTE_UPDATED, "attr-c", "cost", 8, former=("c",)))
-    await tell(auth, named(ATTRIBUTE_UPDATED, "attr-m", "margin", 9, former=("m",)))
+    await tell(auth, named(EventType.ATTRIBUTE_UPDATED, "attr-c", "cost", 8, former=("c",)))
+    await tell(auth, named(EventType.ATTRIBUTE_UPDATED, "attr-m", "margin", 9, former=("m",)))
     assert await words(admin) == {"*": {"*": "read", "attr-c": "hidden", "attr-m": "read"}}
 
 
 async def test_an_attribute_made_again_under_an_old_id_is_none_that_was_to_come(auth, admin):
     """The history of its values is there still."""
     (await admin.post("/roles", on_all(margin="write", **{"*": "hidden"}))).ok()
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-m", "margin", 8, former=("m",)))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-m", "margin", 8, former=("m",)))
     assert await words(admin) == {"*": {"*": "hidden", "attr-m": "hidden"}}
 
 
 async def test_an_id_that_was_named_before_it_was_there_stays_as_it_is(auth, admin):
     (await admin.post("/roles", on_all(**{"attr-c": "write"}))).ok()
     assert await unknown(auth) == {"attr-c"}
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
     assert await words(admin) == {"*": {"attr-c": "write"}}
     assert await unknown(auth) == set()
     # So another attribute with that alias means nothing to the role.
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-x", "attr-c", 9, others=("attr-c",)))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-x", "attr-c", 9, others=("attr-c",)))
     assert await words(admin) == {"*": {"attr-c": "write"}}
     assert len(await auth.staged()) == 1
 
@@ -111,21 +111,21 @@ async def test_an_id_that_was_named_before_it_was_there_stays_as_it_is(auth, adm
 async def test_a_role_that_names_a_schema_to_come_holds_its_id(auth, admin):
     schemas = [{"schemaId": "shoes", "attributePermissions": {"*": "write"}}]
     (await admin.post("/roles", full_role(schemaPermissions=schemas))).ok()
-    event = named(SCHEMA_CREATED, "schema-s", "shoes", 8, others=("schema-old",))
+    event = named(EventType.SCHEMA_CREATED, "schema-s", "shoes", 8, others=("schema-old",))
     await tell(auth, event)
     assert await words(admin) == {"shoes": {"*": "write"}}
-    await tell(auth, named(SCHEMA_CREATED, "schema-t", "shoes", 9))
+    await tell(auth, named(EventType.SCHEMA_CREATED, "schema-t", "shoes", 9))
     assert await words(admin) == {"schema-t": {"*": "write"}}
 
 
 async def test_old_news_means_nothing_to_a_role_that_was_asked_about_later(auth, admin, records):
     (await admin.post("/roles", on_all(cost="write"))).ok()
     for version in (ASKED_AT - 1, ASKED_AT):
-        await tell(auth, named(ATTRIBUTE_CREATED, "attr-c", "cost", version))
+        await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", version))
     assert await words(admin) == {"*": {"cost": "write"}}
     # Of two attributes that had the name the first told of is meant, and the other means nothing.
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-d", "cost", 10, others=("attr-c",)))
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-d", "cost", 10, others=("attr-c",)))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
     assert await words(admin) == {"*": {"attr-d": "write", "attr-c": "hidden"}}
     assert [event.version for event in await auth.staged()] == [1, 2]
 
@@ -133,7 +133,7 @@ async def test_old_news_means_nothing_to_a_role_that_was_asked_about_later(auth,
 async def test_news_of_one_workspace_means_nothing_to_another(auth):
     other = auth.as_(identities.admin("ws-other"))
     (await other.post("/roles", on_all(cost="write"))).ok()
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
     assert await words(other) == {"*": {"cost": "write"}}
 
 
@@ -151,7 +151,7 @@ async def test_what_gets_a_name_between_the_question_and_the_save_is_asked_about
         records.after_looking.clear()
         records.attributes["attr-c"] = "cost"
         records.model_version = 8
-        await tell(auth, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+        await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
 
     records.after_looking.append(make_it)
     (await getattr(admin, verb)(path, on_all(cost="hidden", **{"*": "read"}))).ok()
@@ -163,13 +163,13 @@ async def test_a_save_that_is_being_committed_is_waited_for(
     auth, admin, monkeypatch: pytest.MonkeyPatch
 ):
     """The event comes when the save has looked for news, and before its commit."""
-    await tell(auth, named(ATTRIBUTE_CREATED, "attr-other", "other", 2))
+    await tell(auth, named(EventType.ATTRIBUTE_CREATED, "attr-other", "other", 2))
     hearing: list[asyncio.Task[None]] = []
     stage = commands.outbox.stage
 
     async def staging(conn: Any, event: Event) -> None:
         if not hearing:
-            news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+            news = named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(auth, news)))
             # Until it waits for the save, or is over without having waited.
             await eventually(lambda: hearing[0].done() or auth.waits_for_a_lock())
@@ -191,7 +191,7 @@ async def test_a_change_of_the_role_that_is_under_way_is_waited_for(
 
     async def updating(conn: Any, role: Any) -> None:
         if not hearing:
-            news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+            news = named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(auth, news)))
             await eventually(lambda: hearing[0].done() or auth.waits_for_a_lock())
         await update(conn, role)
@@ -213,7 +213,7 @@ async def test_what_fails_at_one_role_goes_on_there(auth, admin, monkeypatch: py
             raise ServiceUnavailable
         await update(conn, role)
 
-    event = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+    event = named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8)
     with monkeypatch.context() as patched:
         patched.setattr(commands.store, "update", failing)
         with pytest.raises(ServiceUnavailable):
@@ -228,7 +228,7 @@ async def test_what_fails_at_one_role_goes_on_there(auth, admin, monkeypatch: py
 
 async def test_while_names_go_on_changing_the_save_is_refused(auth, admin, records):
     async def rename() -> None:
-        await tell(auth, named(ATTRIBUTE_UPDATED, "attr-x", "x2", 8))
+        await tell(auth, named(EventType.ATTRIBUTE_UPDATED, "attr-x", "x2", 8))
 
     records.after_looking.append(rename)
     answer = await admin.post("/roles", on_all(cost="hidden"))
@@ -260,8 +260,10 @@ async def test_a_message_that_comes_twice_to_two_processes_has_one_effect(
     await eventually(lambda: one.app[BUS].is_up)
     connection = await aio_pika.connect(settings["amqp_url"])
     exchange = await (await connection.channel()).get_exchange(topology.EVENTS)
-    first = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
-    second = named(ATTRIBUTE_UPDATED, "attr-d", "cost", 10, former=("d",), others=("attr-c",))
+    first = named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+    second = named(
+        EventType.ATTRIBUTE_UPDATED, "attr-d", "cost", 10, former=("d",), others=("attr-c",)
+    )
     for event in (first, second, first, second) * 3:
         await exchange.publish(aio_pika.Message(event.to_json()), event.type)
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 from records_service.writes import create_batching, store
 from records_service.writes.model import PendingCreate
 from shared.errors import ServiceUnavailable
-from shared.events import ENTITY_CREATED, Event
+from shared.events import Event, EventType
 from shared.http import DEADLINE_HEADER
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -67,7 +67,7 @@ def create(
 
 
 async def created(workspace: RecordsWorkspace) -> list[Event]:
-    return [event for event in await workspace.staged() if event.type == ENTITY_CREATED]
+    return [event for event in await workspace.staged() if event.type == EventType.ENTITY_CREATED]
 
 
 async def waiting(workspace: RecordsWorkspace, number: int) -> None:

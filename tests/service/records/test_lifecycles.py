@@ -12,7 +12,7 @@ from records_service.config import Config
 from records_service.reactions import keep_workflow
 from records_service.workflow_copies import store
 from shared.database import DATABASE
-from shared.events import WORKFLOW_UPDATED, Event
+from shared.events import Event, EventType
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
@@ -61,7 +61,7 @@ async def admin(service):
 
 async def hear(service, told, workspace=WORKSPACE):
     event = Event(
-        WORKFLOW_UPDATED,
+        EventType.WORKFLOW_UPDATED,
         "/workflow_service",
         workspace,
         told["id"],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from records_service.reactions import keep_workflow
-from shared.events import WORKFLOW_UPDATED
+from shared.events import EventType
 from shared.identity import Flag
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
@@ -50,7 +50,7 @@ async def told_to(workspace: RecordsWorkspace, workflow: dict[str, Any]) -> None
     (event,) = [
         each
         for each in await workspace.workflows.staged()
-        if each.workspace_id == workspace.id and each.type == WORKFLOW_UPDATED
+        if each.workspace_id == workspace.id and each.type == EventType.WORKFLOW_UPDATED
     ][-1:]
     async with workspace.database.transaction() as conn:
         await keep_workflow(conn, event)

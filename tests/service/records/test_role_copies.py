@@ -15,7 +15,7 @@ from records_service.permissions import roles, store
 from records_service.permissions.roles import Roles
 from records_service.permissions.rules import Role
 from records_service.reactions import REACTIONS
-from shared.events import ROLE_CREATED, ROLE_DELETED, ROLE_UPDATED, Event
+from shared.events import Event, EventType
 from tests.kit import identities
 from tests.kit.service import RunningService, Services
 
@@ -95,12 +95,12 @@ async def kept(service: RunningService) -> int | None:
 async def test_a_role_is_asked_for_once_and_again_when_it_has_changed(
     service: RunningService, auth: Auth
 ):
-    await hear(service, ROLE_CREATED, 1)
+    await hear(service, EventType.ROLE_CREATED, 1)
     assert await kept(service) is None
     assert await asyncio.gather(*(read(service, 1) for _ in range(20))) == [200] * 20
     assert (auth.asked[EDITOR], await kept(service)) == (1, 1)
     auth.roles[EDITOR] = 2
-    await hear(service, ROLE_UPDATED, 2)
+    await hear(service, EventType.ROLE_UPDATED, 2)
     assert await kept(service) is None
     assert await asyncio.gather(*(read(service, 2) for _ in range(20))) == [200] * 20
     assert (auth.asked[EDITOR], await kept(service)) == (2, 2)
@@ -110,9 +110,9 @@ async def test_a_copy_that_is_not_older_than_the_news_stays(service: RunningServ
     auth.roles[EDITOR] = 3
     assert await read(service, 3) == 200
     for version in (2, 3, 2):
-        await hear(service, ROLE_UPDATED, version)
+        await hear(service, EventType.ROLE_UPDATED, version)
         assert await kept(service) == 3
-    await hear(service, ROLE_DELETED, 4)
+    await hear(service, EventType.ROLE_DELETED, 4)
     assert await kept(service) is None
     # Whoever holds an identity that is older than the deletion reads until the gateway hears of it.
     del auth.roles[EDITOR]

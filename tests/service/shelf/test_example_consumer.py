@@ -18,9 +18,8 @@ import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
-from shared import events
 from shared.database import Database
-from shared.events import Event
+from shared.events import Event, EventType
 from shared.messaging.connection import Bus
 from shared.messaging.publishing import Publisher
 from shared.messaging.topology import Queue
@@ -103,15 +102,15 @@ async def waiting(bus: Bus, name: str) -> int | None:
 async def test_it_follows_and_the_newest_news_wins(
     amqp_url: str, database_url: str, bus: Bus, follower_db: Database
 ):
-    moved = news(events.ENTITY_TRANSITION, "ent-1", 2, "review")
+    moved = news(EventType.ENTITY_TRANSITION, "ent-1", 2, "review")
     async with following(amqp_url, database_url):
         await tell(
             bus,
-            news(events.ENTITY_CREATED, "ent-1", 1),
+            news(EventType.ENTITY_CREATED, "ent-1", 1),
             moved,
             moved,
-            news(events.ENTITY_DELETED, "ent-2", 3),
-            news(events.ENTITY_UPDATED, "ent-2", 2),
+            news(EventType.ENTITY_DELETED, "ent-2", 3),
+            news(EventType.ENTITY_UPDATED, "ent-2", 2),
         )
         await eventually(lambda: _is(changes(follower_db), 4))
     rows = await follower_db.fetch(
@@ -129,7 +128,7 @@ async def test_killed_in_the_middle_it_loses_none_and_counts_none_twice(
 ):
     async with following(amqp_url, database_url):
         pass  # It has made its queue: from now on nothing is missed.
-    told = [news(events.ENTITY_CREATED, f"ent-{n}", 1) for n in range(300)]
+    told = [news(EventType.ENTITY_CREATED, f"ent-{n}", 1) for n in range(300)]
     await tell(bus, *told)
     for reached in (40, 120):
         async with following(amqp_url, database_url) as process:
@@ -151,8 +150,8 @@ async def test_rubbish_goes_aside_and_the_rest_goes_on(
     async with following(amqp_url, database_url):
         publisher = await Publisher.open(await bus.connection())
         for number, body in enumerate([b"\xff", b"[]", b"{}", b'{"id": "x"}']):
-            await publisher.publish(events.ENTITY_CREATED, f"rubbish-{number}", body)
-        await tell(bus, news(events.ENTITY_CREATED, "ent-1", 1))
+            await publisher.publish(EventType.ENTITY_CREATED, f"rubbish-{number}", body)
+        await tell(bus, news(EventType.ENTITY_CREATED, "ent-1", 1))
         await eventually(lambda: _is(changes(follower_db), 1))
         await eventually(lambda: _is(waiting(bus, QUEUE.dead), 4))
 
@@ -167,7 +166,9 @@ async def test_a_broker_and_a_database_that_go_away_cost_nothing(
     ):
         for number, wire in enumerate((broker, postgres)):
             wire.cut()
-            await tell(bus, *(news(events.ENTITY_CREATED, f"{number}-{n}", 1) for n in range(20)))
+            await tell(
+                bus, *(news(EventType.ENTITY_CREATED, f"{number}-{n}", 1) for n in range(20))
+            )
             wire.mend()
             owed = 20 * (number + 1)
             await eventually(lambda: _is(changes(follower_db), owed), within_s=20)  # noqa: B023

@@ -8,7 +8,7 @@ from typing import Any
 import aio_pika
 import pytest
 
-from shared.events import ATTRIBUTE_CREATED, ATTRIBUTE_UPDATED, Event
+from shared.events import Event, EventType
 from shared.messaging import topology
 from shared.messaging.connection import BUS
 from tests.kit import identities
@@ -52,8 +52,8 @@ async def test_lists_that_name_an_attribute_to_come_hold_its_id_once_it_is_there
     sent = flow(hidden=["cost"], required=["sku", "name"], readOnly=["name", "other"])
     (await admin.post("/workflows", sent)).ok()
     for _ in range(2):
-        await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
-        await tell(service, named(ATTRIBUTE_CREATED, "attr-n", "name", 9))
+        await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+        await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-n", "name", 9))
     assert await lists(admin) == {
         "hidden": ["attr-c"],
         "required": ["attr-sku", "attr-n"],
@@ -83,7 +83,7 @@ async def test_the_queue_brings_it(services: Services, neighbours: Clients):
     await eventually(lambda: service.app[BUS].is_up)
     connection = await aio_pika.connect(amqp_url)
     exchange = await (await connection.channel()).get_exchange(topology.EVENTS)
-    event = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+    event = named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8)
     for _ in range(3):
         await exchange.publish(aio_pika.Message(event.to_json()), event.type)
 
@@ -104,19 +104,21 @@ async def _heard(service: RunningService) -> bool:
 async def test_old_news_means_nothing_to_a_workflow_that_was_asked_about_later(service, admin):
     (await admin.post("/workflows", flow(hidden=["cost"]))).ok()
     for version in (ASKED_AT - 1, ASKED_AT):
-        await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", version))
+        await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", version))
     assert await lists(admin) == {"hidden": ["cost"]}
     other = service.as_(identities.admin("ws-other"))
     (await other.post("/workflows", flow(hidden=["cost"]))).ok()
-    await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", ASKED_AT + 1))
+    await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", ASKED_AT + 1))
     assert await lists(admin) == {"hidden": ["attr-c"]}
     assert await lists(other) == {"hidden": ["cost"]}
 
 
 async def test_an_id_that_was_named_before_it_was_there_stays_as_it_is(service, admin):
     (await admin.post("/workflows", flow(required=["attr-c"]))).ok()
-    await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
-    await tell(service, named(ATTRIBUTE_CREATED, "attr-x", "attr-c", 9, others=("attr-c",)))
+    await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+    await tell(
+        service, named(EventType.ATTRIBUTE_CREATED, "attr-x", "attr-c", 9, others=("attr-c",))
+    )
     assert await lists(admin) == {"required": ["attr-c"]}
     assert len(await service.staged()) == 1
 
@@ -135,7 +137,7 @@ async def test_what_gets_a_name_between_the_question_and_the_save_is_asked_about
         neighbours.after_looking.clear()
         neighbours.attributes["cost"] = "attr-c"
         neighbours.model_version = 8
-        await tell(service, named(ATTRIBUTE_CREATED, "attr-c", "cost", 8))
+        await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
 
     neighbours.after_looking.append(make_it)
     (await getattr(admin, verb)(path, flow(hidden=["cost"]))).ok()
@@ -146,7 +148,7 @@ async def test_while_names_go_on_changing_the_save_is_refused(
     service: RunningService, admin: Caller, neighbours: Clients
 ):
     async def rename() -> None:
-        await tell(service, named(ATTRIBUTE_UPDATED, "attr-sku", "s", 8))
+        await tell(service, named(EventType.ATTRIBUTE_UPDATED, "attr-sku", "s", 8))
 
     neighbours.after_looking.append(rename)
     assert (await admin.post("/workflows", flow(hidden=["cost"]))).told == error(
@@ -161,13 +163,13 @@ async def test_a_save_that_is_being_committed_is_waited_for(
     service, admin, monkeypatch: pytest.MonkeyPatch
 ):
     """The event comes when the save has looked for news, and before its commit."""
-    await tell(service, named(ATTRIBUTE_CREATED, "attr-other", "other", 2))
+    await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-other", "other", 2))
     hearing: list[asyncio.Task[None]] = []
     stage = commands.outbox.stage
 
     async def staging(conn: Any, event: Event) -> None:
         if not hearing:
-            news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+            news = named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(service, news)))
             await eventually(lambda: hearing[0].done() or service.waits_for_a_lock())
         await stage(conn, event)
@@ -188,7 +190,7 @@ async def test_a_change_of_the_workflow_that_is_under_way_is_waited_for(
 
     async def updating(conn: Any, workspace_id: str, workflow: Any) -> Any:
         if not hearing:
-            news = named(ATTRIBUTE_CREATED, "attr-c", "cost", 8)
+            news = named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8)
             hearing.append(asyncio.create_task(tell(service, news)))
             await eventually(lambda: hearing[0].done() or service.waits_for_a_lock())
         return await update(conn, workspace_id, workflow)

@@ -8,7 +8,7 @@ import aio_pika
 import pytest
 from aiohttp import web
 
-from shared.events import SCHEMA_CREATED, SCHEMA_DELETED, SCHEMA_UPDATED, Event
+from shared.events import Event, EventType
 from shared.messaging import topology
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -213,50 +213,50 @@ async def test_an_event_confirms_the_reference_and_the_next_one_releases_it(
     service: RunningService, admin: Caller
 ):
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     assert await references(service) == [("wf-a", 0, 1)]
     await refer(admin, workflow_id="wf-b")
     assert await references(service) == [("wf-a", 0, 1), ("wf-b", 1, None)]
-    await hear(service, SCHEMA_UPDATED, 2, "wf-b")
+    await hear(service, EventType.SCHEMA_UPDATED, 2, "wf-b")
     assert await references(service) == [("wf-b", 0, 2)]
-    await hear(service, SCHEMA_UPDATED, 3, None)
+    await hear(service, EventType.SCHEMA_UPDATED, 3, None)
     assert await references(service) == []
 
 
 async def test_a_deleted_schema_refers_to_nothing(service: RunningService, admin: Caller):
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
-    await hear(service, SCHEMA_DELETED, 2, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_DELETED, 2, "wf-a")
     assert await references(service) == []
     assert (await admin.delete("/workflows/wf-a")).status == 204
 
 
 async def test_old_news_changes_nothing(service: RunningService, admin: Caller):
     await refer(admin, workflow_id="wf-b")
-    await hear(service, SCHEMA_UPDATED, 5, "wf-b")
-    await hear(service, SCHEMA_UPDATED, 4, "wf-a")
+    await hear(service, EventType.SCHEMA_UPDATED, 5, "wf-b")
+    await hear(service, EventType.SCHEMA_UPDATED, 4, "wf-a")
     assert await references(service) == [("wf-b", 0, 5)]
-    await hear(service, SCHEMA_DELETED, 3)
+    await hear(service, EventType.SCHEMA_DELETED, 3)
     assert await references(service) == [("wf-b", 0, 5)]
 
 
 async def test_news_of_a_deleted_schema_comes_too_late(service: RunningService):
-    await hear(service, SCHEMA_DELETED, 3)
-    await hear(service, SCHEMA_UPDATED, 2, "wf-a")
+    await hear(service, EventType.SCHEMA_DELETED, 3)
+    await hear(service, EventType.SCHEMA_UPDATED, 2, "wf-a")
     assert await references(service) == []
 
 
 async def test_a_schema_made_anew_under_an_old_id_goes_on_counting(
     service: RunningService, admin: Caller
 ):
-    await hear(service, SCHEMA_DELETED, 9)
+    await hear(service, EventType.SCHEMA_DELETED, 9)
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     assert await references(service) == []
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 12, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 12, "wf-a")
     assert await references(service) == [("wf-a", 0, 12)]
-    await hear(service, SCHEMA_UPDATED, 13, None)
+    await hear(service, EventType.SCHEMA_UPDATED, 13, None)
     assert await references(service) == []
 
 
@@ -267,16 +267,16 @@ async def test_news_of_one_save_does_not_settle_another_that_is_under_way(
     await refer(admin)  # The save of version 1 ...
     await refer(admin, workflow_id="wf-b")  # ... of version 2 ...
     await refer(admin)  # ... and of version 3, which is not committed yet.
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
-    await hear(service, SCHEMA_UPDATED, 2, "wf-b")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_UPDATED, 2, "wf-b")
     assert await references(service) == [("wf-a", 1, None), ("wf-b", 0, 2)]
     assert (await admin.delete("/workflows/wf-a")).told == IN_USE
-    await hear(service, SCHEMA_UPDATED, 3, "wf-a")
+    await hear(service, EventType.SCHEMA_UPDATED, 3, "wf-a")
     assert await references(service) == [("wf-a", 0, 3)]
 
 
 async def test_news_of_a_workflow_that_is_gone_is_no_failure(service: RunningService):
-    await hear(service, SCHEMA_CREATED, 1, "wf-gone")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-gone")
     assert await references(service) == []
 
 
@@ -285,7 +285,7 @@ async def test_a_schema_that_is_gone_already_does_not_hold_up_a_deletion(
 ):
     """The schema was deleted, its event is still on the way."""
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
     assert (await admin.delete("/workflows/wf-a")).told == IN_USE
     schemas.bound = set()
@@ -311,7 +311,7 @@ async def test_what_is_registered_while_a_deletion_asks_is_not_released(
     service: RunningService, admin: Caller, schemas: Schemas
 ):
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     schemas.before_answering = [lambda: refer(admin)]
     assert (await admin.delete("/workflows/wf-a")).told == IN_USE
     assert await references(service) == [("wf-a", 1, 1)]
@@ -322,7 +322,7 @@ async def test_with_records_service_away_a_reference_counts(services: Services):
     admin = service.as_(identities.admin())
     await admin.post("/workflows", flow("a"))
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     assert (await admin.delete("/workflows/wf-a")).told == IN_USE
 
 
@@ -353,7 +353,7 @@ async def test_confirmed_references_are_compared_less_often(
     service: RunningService, admin: Caller, schemas: Schemas
 ):
     await refer(admin)
-    await hear(service, SCHEMA_CREATED, 1, "wf-a")
+    await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     await service.database.execute(
         "UPDATE workflow_references SET checked_at = checked_at - interval '5 minutes'"
     )
@@ -421,7 +421,7 @@ async def test_a_worker_hears_schemas_over_the_broker_and_compares_by_itself(
     await eventually(lambda: _is(service.staged(), []))
     schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
     event = Event(
-        SCHEMA_CREATED,
+        EventType.SCHEMA_CREATED,
         "/records_service",
         WORKSPACE,
         "schema-x",

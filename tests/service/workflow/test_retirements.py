@@ -12,7 +12,7 @@ from records_service.app import create_app as create_records_app
 from records_service.config import Config as RecordsConfig
 from records_service.reactions import keep_workflow
 from shared.errors import ServiceUnavailable
-from shared.events import WORKFLOW_UPDATED
+from shared.events import EventType
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
@@ -70,7 +70,7 @@ class Pair:
     async def hear(self) -> None:
         """The events of all revisions arrive."""
         for event in await self.workflows.staged():
-            if event.type == WORKFLOW_UPDATED:
+            if event.type == EventType.WORKFLOW_UPDATED:
                 async with self.records.database.transaction() as conn:
                     await keep_workflow(conn, event)
 
