@@ -26,6 +26,8 @@ from aiohttp import web
 
 from shared.database import Conn, Database
 from shared.errors import UpstreamTimeout, ValidationError
+from shared.http import Page, json_response
+from shared.http.shapes import Shape
 from shared.process.keyed_semaphore import KeyedSemaphore
 
 T = TypeVar("T")
@@ -94,6 +96,24 @@ class Lists:
         self._slow_until[workspace_id] = asyncio.get_running_loop().time() + SLOW_FOR_S
         if len(self._slow_until) > SLOW_WORKSPACES_MAX:
             del self._slow_until[next(iter(self._slow_until))]
+
+
+class Paged(Shape):
+    """One page of a list."""
+
+    items: list[Any]
+    """The items, of the type that the subclass names."""
+    total: int
+    """The total number of items."""
+    offset: int
+    """The number of items that were skipped."""
+    limit: int
+    """The maximum number of items in `items`."""
+
+
+def page_response(asked: Page, items: Any, *, total: int, limit: int) -> web.Response:
+    """The answer in the shape of `Paged`; `limit` is that of the page that was read."""
+    return json_response({"items": items, "total": total, "offset": asked.offset, "limit": limit})
 
 
 LISTS: Final = web.AppKey("lists", Lists)

@@ -12,12 +12,12 @@ from aiohttp import web
 from records_service.context import context_of
 from records_service.history import store
 from records_service.history.model import AuditFilter, AuditPage, Entry
-from records_service.paging import LISTS
+from records_service.paging import LISTS, page_response
 from records_service.records.loading import load_record
 from records_service.records.render_cache import INLINE_BYTES_MAX
 from shared.database import DATABASE, Record
 from shared.errors import NotFound, PermissionDenied
-from shared.http import Page, Routes, identity_of, json_response, read_query, to_json
+from shared.http import Page, Routes, identity_of, read_query, to_json
 from shared.identity import Permission
 from shared.process.offload import OFFLOAD
 
@@ -65,14 +65,8 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             role is None and attribute_id not in loaded.schema.attributes
         )
 
-    return json_response(
-        {
-            "items": await _rendered(request, rows, is_shown),
-            "total": total,
-            "offset": asked.offset,
-            "limit": limit,
-        }
-    )
+    items = await _rendered(request, rows, is_shown)
+    return page_response(asked, items, total=total, limit=limit)
 
 
 @routes.get(
@@ -92,14 +86,8 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     rows, total, limit = await _page(
         request, asked, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
     )
-    return json_response(
-        {
-            "items": await _rendered(request, rows, lambda _: True),
-            "total": total,
-            "offset": asked.offset,
-            "limit": limit,
-        }
-    )
+    items = await _rendered(request, rows, lambda _: True)
+    return page_response(asked, items, total=total, limit=limit)
 
 
 async def _page(

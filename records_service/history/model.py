@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
+from records_service.paging import Paged
 from shared.http import Page
 from shared.http.shapes import Shape
 
@@ -84,14 +85,8 @@ class AuditEntryAnswer(Shape):
     """The caller's comment. For `transition`."""
 
 
-class AuditPage(Shape):
+class AuditPage(Paged):
     """One page of history, newest first."""
 
     items: list[AuditEntryAnswer]
     """The changes."""
-    total: int
-    """The total number of items."""
-    offset: int
-    """The number of items that were skipped."""
-    limit: int
-    """The maximum number of items in `items`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.context import context_of
+from records_service.paging import page_response
 from records_service.records import commands
 from records_service.records.listing import read_page, render_page
 from records_service.records.loading import load_record
@@ -18,7 +19,7 @@ from records_service.records.model import (
 )
 from records_service.records.rendering import answer
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import Routes, json_response, no_content, read_body, read_query
+from shared.http import Routes, no_content, read_body, read_query
 from shared.identity import Permission
 from shared.ids import check_same_id
 
@@ -47,14 +48,8 @@ async def list_records(request: web.Request) -> web.StreamResponse:
     asked = read_query(request, RecordFilter)
     context = await context_of(request)
     page, blueprint = await read_page(context, asked)
-    return json_response(
-        {
-            "items": await render_page(context, page.records, blueprint),
-            "total": page.total,
-            "offset": asked.offset,
-            "limit": page.limit,
-        }
-    )
+    items = await render_page(context, page.records, blueprint)
+    return page_response(asked, items, total=page.total, limit=page.limit)
 
 
 @routes.post(

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
+from records_service.paging import Paged
 from shared.http import Page
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape
@@ -125,14 +126,8 @@ class RecordAnswer(Shape):
     """The values."""
 
 
-class RecordPage(Shape):
+class RecordPage(Paged):
     """One page of a list of records."""
 
     items: list[RecordAnswer]
     """The records."""
-    total: int
-    """The total number of items."""
-    offset: int
-    """The number of items that were skipped."""
-    limit: int
-    """The maximum number of items in `items`."""
