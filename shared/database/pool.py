@@ -43,7 +43,6 @@ from prometheus_client import Counter, Gauge, Histogram
 from shared.database.connection import Conn, PooledConnection, Record, connect, milliseconds
 from shared.database.constraints import NOT_MIGRATED, failure_of
 from shared.errors import ServiceUnavailable
-from shared.http import READINESS
 from shared.process.config import DatabaseConfig
 from shared.process.waiting import WAIT_S, Line
 
@@ -143,10 +142,6 @@ class Database:
             },
             client_timeout_s=CLIENT_TIMEOUT_S,
         )
-
-    async def ready(self) -> None:
-        """Raise `ServiceUnavailable` unless PostgreSQL answers."""
-        await self.fetchval("SELECT 1")
 
     async def close(self) -> None:
         """Refuse new work, let what runs finish for a while, then end it."""
@@ -332,9 +327,10 @@ DATABASE: Final = web.AppKey("database", Database)
 def postgres(
     config: DatabaseConfig, *, application_name: str = "sigma"
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Provide `app[DATABASE]` while the service runs; ready while PostgreSQL answers.
+    """Provide `app[DATABASE]` while the service runs.
 
     A service starts without its database: it answers 503 until the database is available.
+    `shared.database.schema_version` decides whether it is ready.
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
@@ -345,18 +341,12 @@ def postgres(
             application_name=application_name,
         )
         app[DATABASE] = database
-        if READINESS in app:
-            app[READINESS].append(_ready)
         for state in ("lent", "idle", "waiting"):
             POOL_CONNECTIONS.labels(state).set_function(_counted(database, state))
         yield
         await database.close()
 
     return opened
-
-
-async def _ready(app: web.Application) -> None:
-    await app[DATABASE].ready()
 
 
 def _counted(database: Database, state: str) -> Callable[[], float]:

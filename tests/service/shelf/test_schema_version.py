@@ -8,7 +8,8 @@ import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
-from shared.database import migrations, schema_version
+from shared.database import Database, migrations, schema_version
+from shared.database.connection import PooledConnection
 from shared.messaging.relay import RELAY
 from tests.kit import identities
 from tests.kit.eventually import always, eventually
@@ -95,3 +96,18 @@ async def test_a_database_from_before_it_said_whose_it_is_is_served(services: Se
     service = await services.start(create_app, Config)
     await service.database.execute("COMMENT ON TABLE alembic_version IS NULL")
     assert await readiness(services, service) == (200, "")
+
+
+async def test_readiness_asks_postgresql_once(services: Services, monkeypatch: pytest.MonkeyPatch):
+    service = await services.start(create_app, Config)
+    await eventually(service.database.migrated.is_set)
+    take, taken = Database.take, 0
+
+    async def counted(self: Database) -> PooledConnection:
+        nonlocal taken
+        taken += 1
+        return await take(self)
+
+    monkeypatch.setattr(Database, "take", counted)
+    assert await readiness(services, service) == (200, "")
+    assert taken == 1
