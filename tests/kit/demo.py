@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.local import catalogue
-from tests.kit.workspace import Workspace
+from tests.kit.workspace import ModelBuilder
 
 API_KEY = "apikey-sync-prod"
 
 
-async def seed_demo(sigma: Workspace) -> None:
+async def seed_demo(sigma: ModelBuilder) -> None:
     """Everything that `make run` puts into its demo workspace, and an API key that nobody uses."""
     key = {"id": API_KEY, "name": "Nightly sync", "permissions": ["read"]}
     bodies: list[tuple[str, dict[str, Any]]] = [

@@ -1,7 +1,7 @@
-"""The endpoints of the description, as something that a test can ask.
+"""The endpoints of the API, from the route tables, as something that a test can ask.
 
 An address is filled in with the description's examples, which exist in the demo catalogue
-(`tests.kit.demo`). A new endpoint is among them as soon as it is described.
+(`tests.kit.demo`). A new endpoint is among them as soon as its route is declared.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from gateway.description import OPENAPI_FILE
+from deploy.openapi.description import described as routes_described
+from deploy.openapi.document import TABLES, document
+from shared.http.routes import Route
+from shared.identity import Flag
 from tests.kit.sigma import Answer, Caller
 
 NOWHERE = "not-there"
-DOCUMENT: dict[str, Any] = orjson.loads(OPENAPI_FILE.read_bytes())
+DOCUMENT: dict[str, Any] = document()
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Operation:
     method: str
     path: str
     described: dict[str, Any]
+    service: str
+    route: Route
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -42,6 +45,32 @@ class Operation:
     def permission(self) -> str | None:
         """What an API key needs; None where no key is good enough."""
         return self.described.get("x-api-key-permission")
+
+    @property
+    def flag(self) -> Flag | None:
+        """What a person's role needs; an administrator has all."""
+        return self.route.flag
+
+    @property
+    def role(self) -> str:
+        """What else a person's role needs, in words."""
+        return self.route.role
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema of the body; None where there is none."""
+        return self._body_described.get("schema")
+
+    @property
+    def example(self) -> Any:
+        """The body of the description's example, which the demo catalogue takes."""
+        return self._body_described.get("example")
+
+    @property
+    def _body_described(self) -> dict[str, Any]:
+        content = self.described.get("requestBody", {}).get("content", {})
+        found: dict[str, Any] = content.get("application/json", {})
+        return found
 
     @property
     def examples(self) -> dict[str, str]:
@@ -63,9 +92,8 @@ class Operation:
 
     @property
     def body(self) -> Any:
-        content = self.described.get("requestBody", {}).get("content", {})
         text = "-".join(re.findall("[a-z]+", str(self).lower()))
-        return example_of(content["application/json"]["schema"], text) if content else None
+        return None if self.schema is None else example_of(self.schema, text)
 
     async def ask(self, caller: Caller, address: str = "") -> Answer:
         return await self.send(caller, self.body, address)
@@ -95,12 +123,20 @@ def example_of(schema: dict[str, Any], text: str) -> Any:
 
 
 def described() -> Iterator[Operation]:
-    for path, methods in DOCUMENT["paths"].items():
-        for method, operation in methods.items():
-            yield Operation(method.upper(), path, operation)
+    for service, tables in TABLES.items():
+        for route in routes_described(tables):
+            operation = DOCUMENT["paths"][route.path][route.method.lower()]
+            yield Operation(route.method, route.path, operation, service, route)
 
 
 OPERATIONS = tuple(described())
 GUARDED = tuple(one for one in OPERATIONS if not one.is_open)
 WITH_ID = tuple(one for one in GUARDED if one.examples)
 READS = tuple(one for one in GUARDED if one.method == "GET")
+INTERNAL = tuple(
+    (service, route)
+    for service, tables in TABLES.items()
+    for table in tables
+    for route in table.table
+    if route.internal
+)

@@ -140,7 +140,7 @@ class Services:
         known = {name: value for name, value in filled.items() if name in config.model_fields}
         loaded = load(config, **{**known, **settings})
         serving = await self._exits.enter_async_context(
-            launch.serving(create_app(loaded, role), role=role)
+            launch.serving(create_app(loaded, role), port=loaded.port, role=role)
         )
         return RunningService(serving, loaded, self.keyring, self.session)
 

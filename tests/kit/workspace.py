@@ -30,6 +30,17 @@ class ModelBuilder:
         """The same at workflow_service, where no gateway stands before the services."""
         return self.admin
 
+    async def role(
+        self, role_id: str, permissions: Mapping[str, Mapping[str, str]] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """A role; `permissions` is `{schema id: {attribute id: "write" | "read" | "hidden"}}`."""
+        granted = [
+            {"schemaId": schema_id, "attributePermissions": dict(by_attribute)}
+            for schema_id, by_attribute in (permissions or {}).items()
+        ]
+        body = {"id": role_id, "name": role_id, "schemaPermissions": granted, **more}
+        return await self._made("/roles", body)
+
     async def dimension(self, alias: str, segments: Sequence[str], **more: Any) -> dict[str, Any]:
         """`dim-<alias>` with `seg-<segment>` each; the first one is the default."""
         body = {
@@ -125,17 +136,6 @@ class Workspace(ModelBuilder):
         credentials = {"email": email, "password": self.stack.password}
         answer = (await self.stack.caller().post("/auth/login", credentials)).ok()
         return self.stack.caller(Authorization=f"Bearer {answer['token']}")
-
-    async def role(
-        self, role_id: str, permissions: Mapping[str, Mapping[str, str]] | None = None, **more: Any
-    ) -> dict[str, Any]:
-        """A role; `permissions` is `{schema id: {attribute id: "write" | "read" | "hidden"}}`."""
-        granted = [
-            {"schemaId": schema_id, "attributePermissions": dict(by_attribute)}
-            for schema_id, by_attribute in (permissions or {}).items()
-        ]
-        body = {"id": role_id, "name": role_id, "schemaPermissions": granted, **more}
-        return await self._made("/roles", body)
 
 
 def schema_body(alias: str, attributes: Iterable[str], **more: Any) -> dict[str, Any]:

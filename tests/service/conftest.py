@@ -11,9 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from shared.database import listing
+from tests.kit.direct import DirectServices
+from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
+from tests.kit.service import Services
 
 
 @pytest.fixture
@@ -27,6 +31,15 @@ async def database_url(servers: Servers) -> AsyncIterator[str]:
         await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
     finally:
         await admin.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def direct(servers: Servers, keyring: Keyring) -> AsyncIterator[DirectServices]:
+    """All services with data, the same for all tests of a file, which run in their loop."""
+    async with Services(servers, keyring) as services:
+        opened = DirectServices(services)
+        await opened.start()
+        yield opened
 
 
 @dataclass
