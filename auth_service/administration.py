@@ -109,7 +109,7 @@ async def _create_workspace(db: Database, asked: argparse.Namespace) -> str:
 
 async def _list_workspaces(db: Database, _asked: argparse.Namespace) -> str:
     async with db.acquire() as conn:
-        found = await workspace_store.listed(conn)
+        found = await workspace_store.list_all(conn)
     head = ("ID", "NAME", "USERS", "RECORD LIMIT", "CREATED")
     return _table(
         head,
@@ -139,7 +139,7 @@ async def _create_user(db: Database, asked: argparse.Namespace) -> str:
 async def _list_users(db: Database, asked: argparse.Namespace) -> str:
     async with db.acquire() as conn:
         await workspace_store.check_exists(conn, asked.workspace)
-        found = await store.of_workspace(conn, asked.workspace)
+        found = await store.list_all(conn, asked.workspace)
     head = ("ID", "E-MAIL", "NAME", "ROLE", "STATE", "CREATED")
     return _table(
         head,
@@ -150,7 +150,7 @@ async def _list_users(db: Database, asked: argparse.Namespace) -> str:
 async def _list_keys(db: Database, asked: argparse.Namespace) -> str:
     async with db.acquire() as conn:
         await workspace_store.check_exists(conn, asked.workspace)
-        found = await keys.all_of(conn, asked.workspace)
+        found = await keys.list_all(conn, asked.workspace)
     head = ("ID", "NAME", "PERMISSIONS", "STATE", "CREATED BY", "CREATED", "LAST USED")
     return _table(
         head,
@@ -170,7 +170,7 @@ async def _show_user(db: Database, asked: argparse.Namespace) -> str:
         user = await store.find(conn, workspace_id, user_id)
         if user is None:
             raise NotFound.of("User", user_id)
-        made = [k for k in await keys.all_of(conn, workspace_id) if k.created_by == user_id]
+        made = [k for k in await keys.list_all(conn, workspace_id) if k.created_by == user_id]
     shown = {
         "workspace": user.workspace_id,
         "id": user.id,
@@ -192,11 +192,11 @@ async def _delete_user(db: Database, asked: argparse.Namespace) -> str:
     async with db.acquire() as conn:
         made = [
             key.id
-            for key in await keys.all_of(conn, workspace_id)
+            for key in await keys.list_all(conn, workspace_id)
             if key.active and key.created_by == user_id
         ]
-    told = f"User '{user.id}' of workspace '{user.workspace_id}' is deleted"
-    return f"{told}; API keys that stay active: {', '.join(made)}" if made else told
+    text = f"User '{user.id}' of workspace '{user.workspace_id}' is deleted"
+    return f"{text}; API keys that stay active: {', '.join(made)}" if made else text
 
 
 async def _set_password(db: Database, asked: argparse.Namespace) -> str:
@@ -279,8 +279,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, work: Work, told: str) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=told, description=told)
+    def command(name: str, work: Work, text: str) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=text, description=text)
         one.set_defaults(work=work)
         return one
 
@@ -318,14 +318,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--workspace", required=True, type=_id)
     _names_user(command("show-user", _show_user, "Show one user."))
 
-    told = "Set a user's password and end all sessions of the user."
-    one = command("set-password", _set_password, told)
+    text = "Set a user's password and end all sessions of the user."
+    one = command("set-password", _set_password, text)
     _names_user(one)
     _takes_password(one)
     _names_user(command("disable-user", _disable_user, "Disable a user immediately."))
     _names_user(command("enable-user", _enable_user, "Enable a disabled user."))
-    told = "Delete a user immediately and for ever. The history keeps the id; API keys stay."
-    _names_user(command("delete-user", _delete_user, told))
+    text = "Delete a user immediately and for ever. The history keeps the id; API keys stay."
+    _names_user(command("delete-user", _delete_user, text))
     one = command("set-role", _set_role, "Set a user's role, effective immediately.")
     _names_user(one)
     one.add_argument("--role", required=True, type=_id)

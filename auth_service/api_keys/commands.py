@@ -40,7 +40,7 @@ async def create(
     )
     async with db.transaction() as conn:
         await store.insert(conn, key)
-        await outbox.stage(conn, _told(EventType.KEY_CREATED, key))
+        await outbox.stage(conn, _key_event(EventType.KEY_CREATED, key))
         await sizes.check(conn, actor.workspace_id, bound)
     return key, text
 
@@ -53,7 +53,7 @@ async def deactivate(db: Database, actor: Identity, key_id: str) -> ApiKey:
             return key
         ended = replace(key, active=False, version=key.version + 1)
         await store.deactivate(conn, actor.workspace_id, key_id, ended.version)
-        await outbox.stage(conn, _told(EventType.KEY_DEACTIVATED, ended))
+        await outbox.stage(conn, _key_event(EventType.KEY_DEACTIVATED, ended))
     return ended
 
 
@@ -63,10 +63,10 @@ async def delete(db: Database, actor: Identity, key_id: str) -> None:
         key = await store.get_locked(conn, actor.workspace_id, key_id)
         await store.delete(conn, actor.workspace_id, key_id)
         gone = replace(key, active=False, version=key.version + 1)
-        await outbox.stage(conn, _told(EventType.KEY_DELETED, gone))
+        await outbox.stage(conn, _key_event(EventType.KEY_DELETED, gone))
 
 
-def _told(event_type: str, key: ApiKey) -> Event:
+def _key_event(event_type: str, key: ApiKey) -> Event:
     return Event(
         type=event_type,
         source=SOURCE,

@@ -44,7 +44,7 @@ async def list_api_keys(request: web.Request) -> web.StreamResponse:
     The keys themselves are never shown.
     """
     _administrator(request)
-    return await list_response(request, store.some_after, _rendered)
+    return await list_response(request, store.page, _rendered)
 
 
 @routes.post(

@@ -28,7 +28,7 @@ async def insert(conn: Conn, key: ApiKey) -> None:
         )
 
 
-async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
+async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
     """Keys for `of_row` in order of creation after this one, and whether there are more."""
     return await read_piece(
         conn,
@@ -41,7 +41,7 @@ async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
     )
 
 
-async def all_of(conn: Conn, workspace_id: str) -> list[ApiKey]:
+async def list_all(conn: Conn, workspace_id: str) -> list[ApiKey]:
     """Every key of the workspace, oldest first; for the operator, who reads nothing beside it."""
     rows = await conn.fetch(
         """SELECT workspace_id, id, name, permissions, key_hash, active, version, created_by,

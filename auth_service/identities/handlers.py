@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from auth_service.identities import store
-from auth_service.identities.model import IdentityQuestion, told
+from auth_service.identities.model import IdentityQuestion, identity_payload
 from shared.database import DATABASE
 from shared.errors import PermissionDenied
 from shared.http import SMALL_BODY, Routes, identity_of, json_response, read_body
@@ -32,4 +32,4 @@ async def identify(request: web.Request) -> web.StreamResponse:
             identity = await store.of_user(
                 conn, asked.workspace_id or "", asked.user_id or "", asked.issued_at
             )
-    return json_response(told(identity))
+    return json_response(identity_payload(identity))

@@ -64,7 +64,7 @@ def key_identity(
     )
 
 
-def told(identity: Identity) -> dict[str, Any]:
+def identity_payload(identity: Identity) -> dict[str, Any]:
     """An identity in JSON, as the gateway reads it before it signs one."""
     return {
         "kind": identity.kind,

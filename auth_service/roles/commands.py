@@ -90,7 +90,7 @@ async def create(
                 role = blank.revised(judged.draft, version=version, now=now)
                 await store.insert(conn, role)
                 await store.keep_unknown(conn, role, judged.unknown, judged.model_version)
-                await outbox.stage(conn, _told(EventType.ROLE_CREATED, role))
+                await outbox.stage(conn, _role_event(EventType.ROLE_CREATED, role))
                 await sizes.check(conn, actor.workspace_id, bound)
             return role
     raise _busy(role_id)
@@ -102,7 +102,7 @@ async def create_built_in(conn: Conn, workspace_id: str, now: datetime) -> Role:
     version = await store.next_version(conn, workspace_id, admin.id)
     role = admin.at(version)
     await store.insert(conn, role)
-    await outbox.stage(conn, _told(EventType.ROLE_CREATED, role))
+    await outbox.stage(conn, _role_event(EventType.ROLE_CREATED, role))
     return role
 
 
@@ -140,7 +140,7 @@ async def update(
                 await _check_unnamed(conn, actor, judged)
                 await store.update(conn, after)
                 await store.keep_unknown(conn, after, judged.unknown, judged.model_version)
-                await outbox.stage(conn, _told(EventType.ROLE_UPDATED, after))
+                await outbox.stage(conn, _role_event(EventType.ROLE_UPDATED, after))
                 await sizes.check(conn, actor.workspace_id, bound)
             return after
     raise _busy(role_id)
@@ -171,7 +171,7 @@ async def delete(
                 check_version("Role", role.id, role.version, expected)
                 if not await store.delete(conn, actor.workspace_id, role_id, claims):
                     raise _Changed
-                await outbox.stage(conn, _told(EventType.ROLE_DELETED, role.at(version)))
+                await outbox.stage(conn, _role_event(EventType.ROLE_DELETED, role.at(version)))
             return
     raise _busy(role_id)
 
@@ -268,7 +268,7 @@ async def _name(
             await store.update(conn, after)
             if not _says(after, kind, alias):
                 await store.forget_unknown(conn, role, kind, alias, model_version)
-            await outbox.stage(conn, _told(EventType.ROLE_UPDATED, after))
+            await outbox.stage(conn, _role_event(EventType.ROLE_UPDATED, after))
 
 
 def _says(role: Role, kind: store.Kind, name: str) -> bool:
@@ -353,7 +353,7 @@ def _busy(role_id: str) -> ServiceUnavailable:
     )
 
 
-def _told(event_type: str, role: Role) -> Event:
+def _role_event(event_type: str, role: Role) -> Event:
     return Event(
         type=event_type,
         source=SOURCE,

@@ -51,7 +51,7 @@ routes = Routes(
 )
 async def list_roles(request: web.Request) -> web.StreamResponse:
     """All roles of the workspace, oldest first."""
-    return await list_response(request, store.some_after, _rendered)
+    return await list_response(request, store.page, _rendered)
 
 
 @routes.post(

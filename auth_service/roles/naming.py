@@ -76,15 +76,15 @@ class Dictionary:
             some_attributes = list(islice(left_attributes, NAMES_ASKED_MAX))
             if not some_schemas and not some_attributes:
                 return Meaning(schemas, attributes, min(versions, default=0))
-            told = await self._ask(some_schemas, some_attributes)
-            schemas |= told["schemas"]
-            attributes |= told["attributes"]
+            answer = await self._ask(some_schemas, some_attributes)
+            schemas |= answer["schemas"]
+            attributes |= answer["attributes"]
             # The oldest version: an event arrives for everything that was renamed since.
-            versions.append(told.get("modelVersion", 0))
+            versions.append(answer.get("modelVersion", 0))
 
     async def _ask(self, schemas: Sequence[str], attributes: Sequence[str]) -> Mapping[str, Any]:
         try:
-            told: Mapping[str, Any] = await self._request.app[RECORDS].request(
+            answer: Mapping[str, Any] = await self._request.app[RECORDS].request(
                 "POST",
                 "/internal/names",
                 json={"schemas": schemas, "attributes": attributes},
@@ -97,7 +97,7 @@ class Dictionary:
                 "Cannot resolve the names in this role at the moment",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
-        return told
+        return answer
 
 
 def with_ids(draft: RoleDraft, meaning: Meaning) -> RoleDraft:

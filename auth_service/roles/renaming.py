@@ -54,7 +54,7 @@ def attribute_named(
             changed.append(entry)
             continue
         word = words[alias]
-        new = {name: told for name, told in words.items() if name != alias}
+        new = {name: permission for name, permission in words.items() if name != alias}
         for one in dict.fromkeys((attribute_id, *others)):
             if one in words:
                 new[one] = _stricter(words[one], word)

@@ -117,7 +117,7 @@ async def find(conn: Conn, workspace_id: str, role_id: str) -> Role | None:
     return None if row is None else _role(row)
 
 
-async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
+async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
     """Roles for `parsed` in order of creation after this one, and whether there are more."""
     return await read_piece(
         conn,

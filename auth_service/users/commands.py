@@ -48,7 +48,7 @@ async def create(
         await workspaces.check_exists(conn, workspace_id)
         await store.insert(conn, user, password_hash)
         await store.check_not_former(conn, workspace_id, user_id)
-        await outbox.stage(conn, _told(EventType.USER_CREATED, user))
+        await outbox.stage(conn, _user_event(EventType.USER_CREATED, user))
     return user
 
 
@@ -56,7 +56,7 @@ async def disable(db: Database, workspace_id: str, user_id: str) -> User:
     """End all sessions of the user and refuse new ones."""
     async with db.transaction() as conn:
         user = await store.disable(conn, workspace_id, user_id)
-        await outbox.stage(conn, _told(EventType.USER_DISABLED, user))
+        await outbox.stage(conn, _user_event(EventType.USER_DISABLED, user))
     return user
 
 
@@ -69,7 +69,7 @@ async def delete(db: Database, workspace_id: str, user_id: str) -> User:
     async with db.transaction() as conn:
         user = await store.delete(conn, workspace_id, user_id)
         deleted = replace(user, version=user.version + 1)
-        await outbox.stage(conn, _told(EventType.USER_DELETED, deleted))
+        await outbox.stage(conn, _user_event(EventType.USER_DELETED, deleted))
     return user
 
 
@@ -77,7 +77,7 @@ async def enable(db: Database, workspace_id: str, user_id: str) -> User:
     """Let a disabled user log in again; sessions from before stay ended."""
     async with db.transaction() as conn:
         user = await store.enable(conn, workspace_id, user_id)
-        await outbox.stage(conn, _told(EventType.USER_UPDATED, user))
+        await outbox.stage(conn, _user_event(EventType.USER_UPDATED, user))
     return user
 
 
@@ -85,7 +85,7 @@ async def set_password(db: Database, workspace_id: str, user_id: str, password_h
     """Replace the password and end all sessions of the user."""
     async with db.transaction() as conn:
         user = await store.set_password(conn, workspace_id, user_id, password_hash)
-        await outbox.stage(conn, _told(EventType.USER_UPDATED, user))
+        await outbox.stage(conn, _user_event(EventType.USER_UPDATED, user))
     return user
 
 
@@ -93,11 +93,11 @@ async def set_role(db: Database, workspace_id: str, user_id: str, role_id: str) 
     """Another role, which acts at once."""
     async with db.transaction() as conn:
         user = await store.set_role(conn, workspace_id, user_id, role_id)
-        await outbox.stage(conn, _told(EventType.USER_UPDATED, user))
+        await outbox.stage(conn, _user_event(EventType.USER_UPDATED, user))
     return user
 
 
-def _told(event_type: str, user: User) -> Event:
+def _user_event(event_type: str, user: User) -> Event:
     return Event(
         type=event_type,
         source=SOURCE,

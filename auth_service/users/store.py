@@ -99,7 +99,7 @@ async def delete(conn: Conn, workspace_id: str, user_id: str) -> User:
     return user
 
 
-async def of_workspace(conn: Conn, workspace_id: str) -> list[User]:
+async def list_all(conn: Conn, workspace_id: str) -> list[User]:
     """All users, oldest first."""
     rows = await conn.fetch(
         """SELECT workspace_id, id, email, name, role_id, active, quick_login, version,

@@ -26,7 +26,7 @@ async def create(db: Database, workspace_id: str, name: str, record_limit: int) 
     )
     async with db.transaction() as conn:
         await store.insert(conn, workspace)
-        await outbox.stage(conn, _told(EventType.WORKSPACE_CREATED, workspace))
+        await outbox.stage(conn, _workspace_event(EventType.WORKSPACE_CREATED, workspace))
         await roles.create_built_in(conn, workspace_id, now)
     return workspace
 
@@ -35,11 +35,11 @@ async def set_record_limit(db: Database, workspace_id: str, record_limit: int) -
     """How many records it may hold from now on; those that it holds stay."""
     async with db.transaction() as conn:
         workspace = await store.set_record_limit(conn, workspace_id, record_limit)
-        await outbox.stage(conn, _told(EventType.WORKSPACE_UPDATED, workspace))
+        await outbox.stage(conn, _workspace_event(EventType.WORKSPACE_UPDATED, workspace))
     return workspace
 
 
-def _told(event_type: str, workspace: Workspace) -> Event:
+def _workspace_event(event_type: str, workspace: Workspace) -> Event:
     return Event(
         type=event_type,
         source=SOURCE,

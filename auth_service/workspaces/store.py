@@ -25,7 +25,7 @@ async def insert(conn: Conn, workspace: Workspace) -> None:
         )
 
 
-async def listed(conn: Conn) -> list[tuple[Workspace, int]]:
+async def list_all(conn: Conn) -> list[tuple[Workspace, int]]:
     """Every workspace and how many users it has, oldest first."""
     rows = await conn.fetch(
         """SELECT w.workspace_id, w.name, w.record_limit, w.version, w.created_at, w.updated_at,

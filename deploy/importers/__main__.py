@@ -149,12 +149,12 @@ def _with_key(running: Running, login: Login, arguments: list[str]) -> int:
 async def _make_key(running: Running, login: Login) -> Any:
     async with _logged_in(running, login) as session:
         body = {"name": "make load", "permissions": PERMISSIONS}
-        return await _told(session, "POST", "api-keys", body)
+        return await _request(session, "POST", "api-keys", body)
 
 
 async def _delete_key(running: Running, login: Login, key_id: str) -> None:
     async with _logged_in(running, login) as session:
-        await _told(session, "DELETE", f"api-keys/{key_id}", None)
+        await _request(session, "DELETE", f"api-keys/{key_id}", None)
 
 
 @asynccontextmanager
@@ -162,20 +162,20 @@ async def _logged_in(running: Running, login: Login) -> AsyncIterator[aiohttp.Cl
     timeout = aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)
     async with aiohttp.ClientSession(f"{running.url}/api/v1/", timeout=timeout) as session:
         credentials = {"email": login.email, "password": login.password}
-        answer = await _told(session, "POST", "auth/login", credentials)
+        answer = await _request(session, "POST", "auth/login", credentials)
         session.headers["Authorization"] = f"Bearer {answer['token']}"
         yield session
 
 
-async def _told(session: aiohttp.ClientSession, method: str, path: str, body: Any) -> Any:
+async def _request(session: aiohttp.ClientSession, method: str, path: str, body: Any) -> Any:
     try:
         async with session.request(method, path, json=body) as response:
             raw = await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotPrepared(f"{method} /api/v1/{path} failed: {error}") from error
     if not response.ok:
-        told = raw.decode(errors="replace")
-        raise NotPrepared(f"{method} /api/v1/{path} answered {response.status}: {told}")
+        answer = raw.decode(errors="replace")
+        raise NotPrepared(f"{method} /api/v1/{path} answered {response.status}: {answer}")
     return json.loads(raw) if raw else None
 
 

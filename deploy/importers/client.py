@@ -192,9 +192,9 @@ def _parsed(raw: bytes) -> Any:
 
 
 def _refusal(response: aiohttp.ClientResponse, body: Any, url: str) -> Exception:
-    told = body if isinstance(body, dict) else {}
-    code = told.get("code", told.get("error"))
-    message = told.get("detail", told.get("message"))
+    envelope = body if isinstance(body, dict) else {}
+    code = envelope.get("code", envelope.get("error"))
+    message = envelope.get("detail", envelope.get("message"))
     if not isinstance(code, str) or not isinstance(message, str):
         return CannotGoOn(
             f"{url} answered {response.status} without the two fields of an API error. Check"
@@ -203,7 +203,7 @@ def _refusal(response: aiohttp.ClientResponse, body: Any, url: str) -> Exception
     if response.status == 401:  # noqa: PLR2004  the key, for every request
         return CannotGoOn(f"the API key is not accepted: {message}")
     kind = Denied if code == "PERMISSION_DENIED" else Refused
-    return kind(response.status, code, message, tuple(_faults(told.get("errors"))))
+    return kind(response.status, code, message, tuple(_faults(envelope.get("errors"))))
 
 
 def _faults(errors: Any) -> list[Fault]:

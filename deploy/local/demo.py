@@ -164,11 +164,11 @@ class Api:
         status, answer = self._ask("POST", path, body)
         if status == http.HTTPStatus.CONFLICT:
             return self.call("GET", f"{path}/{body['id']}")
-        return self._told("POST", path, status, answer)
+        return self._answer("POST", path, status, answer)
 
     def call(self, method: str, path: str, body: catalogue.Body | None = None) -> Any:
         """The answer; `StartFailed` when it is an error."""
-        return self._told(method, path, *self._ask(method, path, body))
+        return self._answer(method, path, *self._ask(method, path, body))
 
     def _ask(self, method: str, path: str, body: catalogue.Body | None) -> tuple[int, Any]:
         sent = None if body is None else json.dumps(body)
@@ -177,7 +177,7 @@ class Api:
         raw = answer.read()
         return answer.status, json.loads(raw) if raw else None
 
-    def _told(self, method: str, path: str, status: int, answer: Any) -> Any:
+    def _answer(self, method: str, path: str, status: int, answer: Any) -> Any:
         if not http.HTTPStatus.OK <= status < http.HTTPStatus.MULTIPLE_CHOICES:
             message = answer.get("message") if isinstance(answer, dict) else answer
             raise StartFailed(PART, f"{method} {path} answered {status}: {message}")

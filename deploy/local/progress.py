@@ -28,10 +28,10 @@ def step(part: str) -> Iterator[Step]:
     """`PostgreSQL ....... ready 0.6 s`. Whoever catches a failure tells it."""
     say(f"  {part} {'.' * (_WIDTH - len(part))} ", end="")
     began = time.monotonic()
-    told = Step()
+    current_step = Step()
     try:
-        yield told
+        yield current_step
     except BaseException:
         say("failed")
         raise
-    say(f"{told.outcome} {time.monotonic() - began:.1f} s")
+    say(f"{current_step.outcome} {time.monotonic() - began:.1f} s")

@@ -85,7 +85,7 @@ def environment(
 
     `SIGMA_LOG_LEVEL=debug make run` works, because settings that are not made here are passed on.
     """
-    told = {
+    settings = {
         "SIGMA_HOST": HOST,
         "SIGMA_PORT": str(ports.api(service)),
         "SIGMA_INTERNAL_PORT": str(ports.internal(service)),
@@ -97,18 +97,18 @@ def environment(
         "SIGMA_DRAIN_SECONDS": "0",
     }
     if service in databases:
-        told["SIGMA_DATABASE_URL"] = databases[service]
+        settings["SIGMA_DATABASE_URL"] = databases[service]
     if service in keys.signing:
-        told["SIGMA_IDENTITY_SIGNING_KEY"] = keys.signing[service]
+        settings["SIGMA_IDENTITY_SIGNING_KEY"] = keys.signing[service]
     if service in (GATEWAY, AUTH):
-        told["SIGMA_TOKEN_KEYS"] = keys.tokens
+        settings["SIGMA_TOKEN_KEYS"] = keys.tokens
     passed_on = {
         name: value
         for name, value in os.environ.items()
         if name in _PASSED_ON
         or (name.startswith(("SIGMA_", "OTEL_")) and name not in _NOT_WISHED_FOR)
     }
-    return passed_on | told
+    return passed_on | settings
 
 
 def _secret() -> str:

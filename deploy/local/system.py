@@ -115,8 +115,8 @@ class System:
         for service in SERVICES:
             with step(service):
                 self._wait_ready(service)
-        with step("Demo workspace") as told:
-            told.outcome = demo.seed(
+        with step("Demo workspace") as current_step:
+            current_step.outcome = demo.seed(
                 demo.Place(
                     url=self.ports.url(GATEWAY),
                     auth_environment=environments["auth_service"],
@@ -201,13 +201,13 @@ class System:
 
     def _migrate(self, addresses: Mapping[str, str]) -> None:
         applied = 0
-        with step("Migrations") as told:
+        with step("Migrations") as current_step:
             for service, address in addresses.items():
                 try:
                     applied += len(asyncio.run(migrations.apply(service, address)))
                 except migrations.MigrationFailed as error:
                     raise StartFailed(f"Migrations of {service}", str(error)) from error
-            told.outcome = f"{applied} applied" if applied else "nothing to do"
+            current_step.outcome = f"{applied} applied" if applied else "nothing to do"
 
     def _set_log_aside(self, service: str) -> None:
         log = self.logs / f"{service}.log"

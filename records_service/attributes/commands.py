@@ -15,8 +15,8 @@ from records_service.attributes.guards import NeverMatches, as_stored, compares,
 from records_service.attributes.model import ATTRIBUTE, AttributeDraft
 from records_service.context import Context
 from records_service.dimensions.model import DIMENSION
-from records_service.model_objects import store as parts
-from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects import store as model_objects
+from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.model import Kind, ModelObject
 from records_service.option_lists.model import OPTION_LIST
 from records_service.permissions import store as permissions
@@ -44,11 +44,11 @@ async def create(context: Context, draft: AttributeDraft) -> ModelObject:
         body, unmatched = await with_resolved_names(conn, workspace_id, sent)
         await check_guards(conn, workspace_id, context.role, body, ())
         check_guards_match(unmatched, body, ())
-        part = await parts.insert(
+        part = await model_objects.insert(
             conn, ATTRIBUTE, workspace_id, draft.id or new_id("attr"), draft.alias, body
         )
-        naming = await parts.naming(conn, ATTRIBUTE, workspace_id, part)
-        await tell(conn, EventType.ATTRIBUTE_CREATED, workspace_id, part, **naming)
+        naming = await model_objects.naming(conn, ATTRIBUTE, workspace_id, part)
+        await stage_event(conn, EventType.ATTRIBUTE_CREATED, workspace_id, part, **naming)
     return part
 
 
@@ -73,7 +73,7 @@ async def with_resolved_names(
         (_SCHEMA, [body["targetSchemaId"]] if "targetSchemaId" in body else [], "/targetSchemaId"),
         (ATTRIBUTE, [guard["attributeId"] for guard in body["guards"]], "/guards"),
     ):
-        found = await parts.ids_of(conn, kind, workspace_id, names)
+        found = await model_objects.ids_of(conn, kind, workspace_id, names)
         for name in names:
             if name not in found:
                 raise ValidationError.at(
@@ -84,7 +84,7 @@ async def with_resolved_names(
     comparing = [guard for guard in named["guards"] if compares(guard)]
     if not comparing:
         return named, {}
-    looked_at = await parts.some(
+    looked_at = await model_objects.get_many(
         conn, ATTRIBUTE, workspace_id, {guard["attributeId"] for guard in comparing}
     )
     forms = {part.id: part.body for part in looked_at.values()}

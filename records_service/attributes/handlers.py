@@ -7,7 +7,7 @@ from aiohttp import web
 from records_service.attributes import commands
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
 from records_service.context import context_of
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response
@@ -31,7 +31,7 @@ routes = Routes(
 )
 async def list_attributes(request: web.Request) -> web.StreamResponse:
     """All attributes of the workspace, oldest first."""
-    return await list_response(request, _some_after, rendered_as(AttributeAnswer))
+    return await list_response(request, _page, rendered_as(AttributeAnswer))
 
 
 @routes.post(
@@ -61,11 +61,11 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
 async def get_attribute(request: web.Request) -> web.StreamResponse:
     """The definition of one attribute. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await parts.get(
+        part = await model_objects.get(
             conn, ATTRIBUTE, identity_of(request).workspace_id, request.match_info["id"]
         )
     return answer(part, AttributeAnswer)
 
 
-async def _some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
-    return await parts.some_after(conn, ATTRIBUTE, workspace_id, after)
+async def _page(conn: Conn, workspace_id: str, after: Position) -> Piece:
+    return await model_objects.page(conn, ATTRIBUTE, workspace_id, after)

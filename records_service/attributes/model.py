@@ -71,15 +71,15 @@ class Validation:
     unique: bool = False
 
     @classmethod
-    def parse(cls, told: Mapping[str, Any]) -> Self:
+    def parse(cls, body: Mapping[str, Any]) -> Self:
         """Read the stored form."""
         return cls(
-            required=told.get("required", False),
-            max_length=told.get("maxLength"),
-            min=told.get("min"),
-            max=told.get("max"),
-            pattern=told.get("pattern"),
-            unique=told.get("unique", False),
+            required=body.get("required", False),
+            max_length=body.get("maxLength"),
+            min=body.get("min"),
+            max=body.get("max"),
+            pattern=body.get("pattern"),
+            unique=body.get("unique", False),
         )
 
 

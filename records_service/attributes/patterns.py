@@ -119,5 +119,5 @@ def _compile(text: str, memory_max: int | None) -> Pattern:
         return re2._Regexp(text, options)  # noqa: SLF001
     except re2.error as error:
         reason = error.args[0] if error.args else "unknown syntax"
-        told = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise BadPattern(told) from None
+        message = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise BadPattern(message) from None

@@ -8,8 +8,8 @@ from records_service.context import Context
 from records_service.dimensions import store
 from records_service.dimensions.model import DIMENSION, RESERVED_IDS, DimensionDraft
 from records_service.dimensions.segments import body_of, removed
-from records_service.model_objects import store as parts
-from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects import store as model_objects
+from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
@@ -26,10 +26,10 @@ async def create(context: Context, draft: DimensionDraft) -> ModelObject:
         raise ValidationError.at("/id", f"Field 'id' cannot be '{draft.id}', which is reserved")
     body = body_of(draft)
     async with model_change(context.app, workspace_id) as conn:
-        part = await parts.insert(
+        part = await model_objects.insert(
             conn, DIMENSION, workspace_id, draft.id or new_id("dim"), draft.alias, body
         )
-        await tell(conn, EventType.DIMENSION_CREATED, workspace_id, part)
+        await stage_event(conn, EventType.DIMENSION_CREATED, workspace_id, part)
     return part
 
 
@@ -43,7 +43,7 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
-        old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
+        old = await model_objects.get(conn, DIMENSION, workspace_id, dimension_id)
         context.check_version(DIMENSION.title, old.id, old.version)
         body = body_of(draft, old.body)
         gone = removed(old.body, body)
@@ -59,8 +59,8 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, body = await judge(conn)
-        part = await parts.replace(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
-        await tell(conn, EventType.DIMENSION_UPDATED, workspace_id, part)
+        part = await model_objects.update(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
+        await stage_event(conn, EventType.DIMENSION_UPDATED, workspace_id, part)
     return part
 
 
@@ -68,9 +68,9 @@ async def delete(context: Context, dimension_id: str) -> None:
     """Raises `Conflict` while an attribute varies by it."""
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
-        old = await parts.get(conn, DIMENSION, workspace_id, dimension_id)
+        old = await model_objects.get(conn, DIMENSION, workspace_id, dimension_id)
         context.check_version(DIMENSION.title, old.id, old.version)
         if await store.varying(conn, workspace_id, old.id):
             raise Conflict.in_use(DIMENSION.title, old.id)
-        await parts.delete(conn, DIMENSION, workspace_id, old.id)
-        await tell(conn, EventType.DIMENSION_DELETED, workspace_id, old)
+        await model_objects.delete(conn, DIMENSION, workspace_id, old.id)
+        await stage_event(conn, EventType.DIMENSION_DELETED, workspace_id, old)

@@ -15,7 +15,7 @@ from records_service.dimensions.model import (
     ScopeMatrixRequest,
 )
 from records_service.dimensions.segments import scope_matrix
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as
 from shared.database import DATABASE, Conn
 from shared.database.listing import Piece, Position, list_response
@@ -41,7 +41,7 @@ routes = Routes(
 )
 async def list_dimensions(request: web.Request) -> web.StreamResponse:
     """All dimensions of the workspace with their segments, oldest first."""
-    return await list_response(request, _some_after, rendered_as(DimensionAnswer))
+    return await list_response(request, _page, rendered_as(DimensionAnswer))
 
 
 @routes.post(
@@ -79,8 +79,8 @@ async def combine_segments(request: web.Request) -> web.StreamResponse:
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, ScopeMatrixRequest)
     async with request.app[DATABASE].acquire() as conn:
-        ids = await parts.ids_of(conn, DIMENSION, workspace_id, asked.dimension_ids)
-        found = await parts.some(conn, DIMENSION, workspace_id, ids.values())
+        ids = await model_objects.ids_of(conn, DIMENSION, workspace_id, asked.dimension_ids)
+        found = await model_objects.get_many(conn, DIMENSION, workspace_id, ids.values())
     for name in asked.dimension_ids:
         if ids.get(name) not in found:
             raise NotFound.of(DIMENSION.title, name)
@@ -98,7 +98,7 @@ async def combine_segments(request: web.Request) -> web.StreamResponse:
 async def get_dimension(request: web.Request) -> web.StreamResponse:
     """One dimension with its segments. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await parts.get(
+        part = await model_objects.get(
             conn, DIMENSION, identity_of(request).workspace_id, request.match_info["id"]
         )
     return answer(part, DimensionAnswer)
@@ -134,5 +134,5 @@ async def delete_dimension(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
-async def _some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
-    return await parts.some_after(conn, DIMENSION, workspace_id, after)
+async def _page(conn: Conn, workspace_id: str, after: Position) -> Piece:
+    return await model_objects.page(conn, DIMENSION, workspace_id, after)

@@ -23,8 +23,8 @@ from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraf
 from records_service.attributes.unique_keys import unique_keys_as_json
 from records_service.context import Context
 from records_service.model_changes import store
-from records_service.model_objects import store as parts
-from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects import store as model_objects
+from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable, check_writable
@@ -57,7 +57,7 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
-        old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
+        old = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         context.check_version(ATTRIBUTE.title, old.id, old.version)
         body, unmatched = await with_resolved_names(conn, workspace_id, sent)
         check_no_self_guard(attribute_id, body)
@@ -76,9 +76,11 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
     async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, body = await judge(conn)
         if draft.alias != old.alias:
-            await parts.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
-            await parts.remember_alias(conn, ATTRIBUTE, workspace_id, old)
-        part = await parts.replace(conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body)
+            await model_objects.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
+            await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
+        part = await model_objects.update(
+            conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body
+        )
         await _settle_unique_keys(
             conn,
             workspace_id,
@@ -87,11 +89,11 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
             names_records=context.identity.unrestricted and context.identity.may_read,
         )
         naming = (
-            await parts.naming(conn, ATTRIBUTE, workspace_id, part)
+            await model_objects.naming(conn, ATTRIBUTE, workspace_id, part)
             if part.alias != old.alias
             else {}
         )
-        await tell(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, part, **naming)
+        await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, part, **naming)
     return part
 
 
@@ -104,7 +106,7 @@ async def delete(context: Context, attribute_id: str) -> None:
     """
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
-        old = await parts.get(conn, ATTRIBUTE, workspace_id, attribute_id)
+        old = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         context.check_version(ATTRIBUTE.title, old.id, old.version)
         await check_writable(
             conn,
@@ -118,9 +120,9 @@ async def delete(context: Context, attribute_id: str) -> None:
             raise Conflict.in_use(ATTRIBUTE.title, attribute_id)
         await writes.drop_values(conn, workspace_id, attribute_id)
         await writes.delete_unique_keys(conn, workspace_id, attribute_id)
-        await parts.remember_alias(conn, ATTRIBUTE, workspace_id, old)
-        await parts.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
-        await tell(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)
+        await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
+        await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
+        await stage_event(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)
 
 
 async def _check_still_compared(

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from records_service.context import Context
 from records_service.model_changes import store
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import SOURCE, model_change
 from records_service.model_objects.model import ModelObject
 from records_service.schemas import store as schemas
 from records_service.schemas.binding import WorkflowBinding
-from records_service.schemas.commands import check_body, stage_event
+from records_service.schemas.commands import check_body, stage_schema_event
 from records_service.schemas.counting import check_counting, check_withheld
 from records_service.schemas.groups import body_of
 from records_service.schemas.model import SCHEMA, SchemaDraft
@@ -44,15 +44,15 @@ async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> Model
                 f"The workflow of schema '{truncated(schema_id)}' is being changed"
             )
         if draft.alias != old.alias:
-            await parts.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
-            await parts.remember_alias(conn, SCHEMA, workspace_id, old)
-        part = await parts.replace(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
+            await model_objects.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
+            await model_objects.insert_former_alias(conn, SCHEMA, workspace_id, old)
+        part = await model_objects.update(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         await check_counting(conn, workspace_id, context.role, part, old.body, workflow.definition)
         if workflow.definition is not None:
-            await workflow_copies.keep(conn, workspace_id, workflow.definition)
+            await workflow_copies.upsert(conn, workspace_id, workflow.definition)
         if old.body.get("workflowId") != workflow_id:
             await _move_records(conn, context.identity, schema_id, workflow_id)
-        await stage_event(conn, EventType.SCHEMA_UPDATED, workspace_id, part)
+        await stage_schema_event(conn, EventType.SCHEMA_UPDATED, workspace_id, part)
     return part
 
 
@@ -63,15 +63,15 @@ async def delete(context: Context, schema_id: str) -> None:
     """
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
-        old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
+        old = await model_objects.get(conn, SCHEMA, workspace_id, schema_id)
         context.check_version(SCHEMA.title, old.id, old.version)
         if await store.has_records(conn, workspace_id, schema_id) or await schemas.is_target(
             conn, workspace_id, schema_id
         ):
             raise Conflict.in_use(SCHEMA.title, schema_id)
-        await parts.remember_alias(conn, SCHEMA, workspace_id, old)
-        await parts.delete(conn, SCHEMA, workspace_id, schema_id)
-        await stage_event(conn, EventType.SCHEMA_DELETED, workspace_id, old)
+        await model_objects.insert_former_alias(conn, SCHEMA, workspace_id, old)
+        await model_objects.delete(conn, SCHEMA, workspace_id, schema_id)
+        await stage_schema_event(conn, EventType.SCHEMA_DELETED, workspace_id, old)
 
 
 async def _judge(
@@ -83,7 +83,7 @@ async def _judge(
     that must fail, and under the model lock, where the answer stays true.
     """
     workspace_id, role = context.workspace_id, context.role
-    old = await parts.get(conn, SCHEMA, workspace_id, schema_id)
+    old = await model_objects.get(conn, SCHEMA, workspace_id, schema_id)
     context.check_version(SCHEMA.title, old.id, old.version)
     sent = body_of(draft, old.body)
     body = await check_body(conn, workspace_id, role, old.id, draft.alias, old.body, sent)

@@ -1,4 +1,4 @@
-"""A part over HTTP, with its version as `ETag`.
+"""A model object over HTTP, with its version as `ETag`.
 
 What is not there is null in every answer, at every depth, and never left out: a client's types then
 have one kind of optional field. A body keeps only what is said, so the rest comes from the model
@@ -24,7 +24,7 @@ _Shape = type[BaseModel]
 
 
 def answer(part: ModelObject, shape: _Shape) -> web.Response:
-    """A part that is there."""
+    """The answer with one model object."""
     return versioned_response(shown(part, shape), part.version)
 
 
@@ -37,7 +37,7 @@ def created(kind: Kind, part: ModelObject, shape: _Shape) -> web.Response:
 
 def shown(part: ModelObject, shape: _Shape) -> dict[str, Any]:
     """The public object, with every field that its answer has."""
-    return _filled(part.shown(), shape)
+    return _with_defaults(part.shown(), shape)
 
 
 def rendered_as(shape: _Shape) -> Render:
@@ -57,17 +57,17 @@ def _rendered(shape: _Shape, row: Record) -> bytes:
     return to_json(shown(part, shape))
 
 
-def _filled(told: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:
+def _with_defaults(stored: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:
     return {
-        name: _filled_field(told.get(name), inner) if inner else told.get(name)
+        name: _field_with_defaults(stored.get(name), inner) if inner else stored.get(name)
         for name, inner in _fields(shape)
     }
 
 
-def _filled_field(told: Any, inner: _Shape) -> Any:
-    if isinstance(told, list):
-        return [_filled(one, inner) for one in told]
-    return told if told is None else _filled(told, inner)
+def _field_with_defaults(stored: Any, inner: _Shape) -> Any:
+    if isinstance(stored, list):
+        return [_with_defaults(one, inner) for one in stored]
+    return stored if stored is None else _with_defaults(stored, inner)
 
 
 @lru_cache(maxsize=64)

@@ -102,10 +102,10 @@ async def _check_size(conn: Conn, workspace_id: str, before: ModelSize, allowed:
         )
 
 
-async def tell(
+async def stage_event(
     conn: Conn, event_type: str, workspace_id: str, part: ModelObject, **data: Any
 ) -> None:
-    """Stage the event of a change; a deleted part is one version further than it was."""
+    """Stage the event of a change; a deleted object is one version further than it was."""
     version = part.version + (1 if event_type.endswith(".deleted") else 0)
     await outbox.stage(
         conn,

@@ -1,4 +1,4 @@
-"""One object of the data model (a part), of whatever kind."""
+"""One object of the data model: a dimension, an option list, an attribute or a schema."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Body(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What parts of one kind are called: table, prefix of their ids, public name, place."""
+    """What model objects of one kind are called: table, prefix of their ids, public name, place."""
 
     table: str
     prefix: str

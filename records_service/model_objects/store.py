@@ -1,4 +1,4 @@
-"""The SQL that all kinds of parts share; table names are constants of `Kind`.
+"""The SQL that all kinds of model objects share; table names are constants of `Kind`.
 
 `changed_in` is the version of the workspace's model that a row was last written in. Whoever has
 read the model at some version needs only the rows that were written later.
@@ -26,7 +26,7 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
 
-async def some_after(conn: Conn, kind: Kind, workspace_id: str, after: Position) -> Piece:
+async def page(conn: Conn, kind: Kind, workspace_id: str, after: Position) -> Piece:
     """Parts in order of creation after this one, bodies as text, and whether there are more."""
     return await read_piece(
         conn,
@@ -38,10 +38,10 @@ async def some_after(conn: Conn, kind: Kind, workspace_id: str, after: Position)
     )
 
 
-async def some(
+async def get_many(
     conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
 ) -> dict[str, ModelObject]:
-    """The existing ones of these parts, by id."""
+    """Id -> model object, of those that exist."""
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
         workspace_id,
@@ -63,7 +63,7 @@ async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> ModelO
 
 
 async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]) -> dict[str, str]:
-    """The id behind each of these names that is the id or, failing that, the alias of a part."""
+    """Name -> id of the model object that has the name as id or, failing that, as alias."""
     asked = list(dict.fromkeys(names))
     if not asked:
         return {}
@@ -87,7 +87,7 @@ async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]
 async def meant_by(
     conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]
 ) -> dict[str, set[str]]:
-    """The ids of all parts that have a name as id or alias, or had it as alias, by name."""
+    """Name -> ids of all model objects that have the name as id or alias, or had it as alias."""
     rows = await conn.fetch(
         f"""
         SELECT id AS name, id FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])
@@ -137,10 +137,10 @@ async def insert(
     return ModelObject(**row)
 
 
-async def replace(
+async def update(
     conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
 ) -> ModelObject:
-    """The next version of a part; `NotFound`, or `Conflict` for a taken alias."""
+    """The next version of a model object; `NotFound`, or `Conflict` for a taken alias."""
     try:
         row = await conn.fetchrow(
             f"""
@@ -164,7 +164,7 @@ async def replace(
 
 
 async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> None:
-    """Remove a part, or `NotFound`."""
+    """Delete a model object, or `NotFound`."""
     tag = await conn.execute(
         f"DELETE FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
         workspace_id,
@@ -174,10 +174,10 @@ async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> Non
         raise NotFound.of(kind.title, part_id)
 
 
-async def remember_alias(conn: Conn, kind: Kind, workspace_id: str, old: ModelObject) -> None:
-    """Keep the alias that a part loses: what a role or a state's list denies by it stays denied.
+async def insert_former_alias(conn: Conn, kind: Kind, workspace_id: str, old: ModelObject) -> None:
+    """Store an alias that is given up: what a role or a state's list denies by it stays denied.
 
-    It is kept when the part is deleted, too: one that is made again under its id has its history.
+    It is kept when the object is deleted, too: one created again with its id has its history.
     """
     await conn.execute(
         """
@@ -195,7 +195,7 @@ async def remember_alias(conn: Conn, kind: Kind, workspace_id: str, old: ModelOb
 async def former_aliases(
     conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
 ) -> dict[str, list[str]]:
-    """The aliases that these parts had, by id."""
+    """Id -> the former aliases of these model objects."""
     rows = await conn.fetch(
         """
         SELECT id, array_agg(alias ORDER BY alias) AS aliases
@@ -213,7 +213,7 @@ async def former_aliases(
 async def naming(conn: Conn, kind: Kind, workspace_id: str, part: ModelObject) -> dict[str, Any]:
     """What those need to know who hold names: who else had this part's alias, and what it was.
 
-    `othersNamed` are the ids of parts that had the alias, or have it as their id.
+    `othersNamed` are the ids of model objects that had the alias, or have it as their id.
     """
     row = await conn.fetchrow(
         f"""
@@ -252,7 +252,7 @@ async def model_version(conn: Conn, workspace_id: str) -> int:
 
 
 async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: ModelObject) -> None:
-    """Raise `Conflict` for a part that has had as many aliases as are remembered."""
+    """Raise `Conflict` for a model object that has had as many aliases as are remembered."""
     count: int = await conn.fetchval(
         """
         SELECT count(*) FROM former_aliases
@@ -382,7 +382,7 @@ async def changed_since(
 
 
 def alias_taken(kind: Kind, alias: str) -> Conflict:
-    """A second part of this kind with one alias."""
+    """A second model object of this kind with one alias."""
     return Conflict(f"{kind.title} with alias '{truncated(alias)}' already exists")
 
 

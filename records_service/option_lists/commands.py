@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from records_service.context import Context
-from records_service.model_objects import store as parts
-from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects import store as model_objects
+from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.option_lists import store
@@ -42,11 +42,11 @@ async def create(context: Context, draft: OptionListDraft) -> ModelObject:
     check_values(values, hierarchical=draft.hierarchical)
     list_id = draft.id or new_id(OPTION_LIST.prefix)
     async with model_change(context.app, workspace_id) as conn:
-        part = await parts.insert(
+        part = await model_objects.insert(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
         await store.insert_values(conn, workspace_id, list_id, values)
-        await tell(conn, EventType.OPTION_LIST_CREATED, workspace_id, part)
+        await stage_event(conn, EventType.OPTION_LIST_CREATED, workspace_id, part)
         return await store.get(conn, workspace_id, list_id)
 
 
@@ -60,7 +60,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
 
     async def judge(conn: Conn) -> tuple[list[OptionValue], list[OptionValue]]:
         await _current(context, conn, list_id)
-        old = await store.values(conn, workspace_id, list_id)
+        old = await store.list_values(conn, workspace_id, list_id)
         new = (
             values_of(draft.values, {value.alias: value.id for value in old})
             if "values" in draft.model_fields_set
@@ -82,10 +82,10 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         await store.insert_values(
             conn, workspace_id, list_id, [value for value in new if value not in unchanged]
         )
-        part = await parts.replace(
+        part = await model_objects.update(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
-        await tell(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
+        await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
         return await store.get(conn, workspace_id, list_id)
 
 
@@ -96,8 +96,8 @@ async def delete(context: Context, list_id: str) -> None:
         old = await _current(context, conn, list_id)
         if await store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
-        await parts.delete(conn, OPTION_LIST, workspace_id, list_id)
-        await tell(conn, EventType.OPTION_LIST_DELETED, workspace_id, old)
+        await model_objects.delete(conn, OPTION_LIST, workspace_id, list_id)
+        await stage_event(conn, EventType.OPTION_LIST_DELETED, workspace_id, old)
 
 
 async def add_value(
@@ -157,7 +157,7 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
 
 
 async def _current(context: Context, conn: Conn, list_id: str) -> ModelObject:
-    part = await parts.get(conn, OPTION_LIST, context.workspace_id, list_id)
+    part = await model_objects.get(conn, OPTION_LIST, context.workspace_id, list_id)
     context.check_version(OPTION_LIST.title, part.id, part.version)
     return part
 
@@ -197,8 +197,8 @@ async def _check_parent(
 
 async def _touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject:
     """The list changes with its values: the next version, and its event."""
-    part = await parts.replace(conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body)
-    await tell(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
+    part = await model_objects.update(conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body)
+    await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
     return part
 
 

@@ -39,7 +39,7 @@ routes = Routes(
 )
 async def list_option_lists(request: web.Request) -> web.StreamResponse:
     """All option lists of the workspace, oldest first; options in ascending `sortOrder`."""
-    return await list_response(request, store.some_after, rendered_as(OptionListAnswer))
+    return await list_response(request, store.page, rendered_as(OptionListAnswer))
 
 
 @routes.post(

@@ -44,15 +44,15 @@ class OptionValue:
     parent_id: str | None
 
     @classmethod
-    def parse(cls, told: Mapping[str, Any]) -> Self:
+    def parse(cls, body: Mapping[str, Any]) -> Self:
         """Read the public object."""
         return cls(
-            id=told["id"],
-            alias=told["alias"],
-            label=told["label"],
-            sort_order=told["sortOrder"],
-            color=told.get("color"),
-            parent_id=told.get("parentId"),
+            id=body["id"],
+            alias=body["alias"],
+            label=body["label"],
+            sort_order=body["sortOrder"],
+            color=body.get("color"),
+            parent_id=body.get("parentId"),
         )
 
     def shown(self) -> dict[str, Any]:

@@ -32,8 +32,8 @@ WITH_VALUES = """
 """The body of an option list `p` as it is answered."""
 
 
-async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
-    """As `parts.store.some_after`, with the values of each list: some `PIECE_VALUES` in all."""
+async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
+    """As `model_objects.store.page`, with the values of each list: some `PIECE_VALUES` in all."""
     rows = await conn.fetch(
         f"""
         WITH next AS MATERIALIZED (
@@ -81,7 +81,7 @@ async def get(conn: Conn, workspace_id: str, list_id: str) -> ModelObject:
     return ModelObject(**row)
 
 
-async def values(conn: Conn, workspace_id: str, list_id: str) -> list[OptionValue]:
+async def list_values(conn: Conn, workspace_id: str, list_id: str) -> list[OptionValue]:
     """The values of one list, in order."""
     rows = await conn.fetch(
         f"""

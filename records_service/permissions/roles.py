@@ -99,5 +99,5 @@ async def _look_up(request: web.Request, identity: Identity) -> Role:
         raise PermissionDenied from None
     role = Role.parse(document)
     async with db.acquire() as conn:
-        await store.keep(conn, identity.workspace_id, role.id, role.version, document)
+        await store.upsert(conn, identity.workspace_id, role.id, role.version, document)
     return role

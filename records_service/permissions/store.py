@@ -17,7 +17,7 @@ async def find(conn: Conn, workspace_id: str, role_id: str) -> dict[str, Any] | 
     return document
 
 
-async def keep(
+async def upsert(
     conn: Conn, workspace_id: str, role_id: str, version: int, document: dict[str, Any]
 ) -> None:
     """Remember this version unless a newer one is known."""
@@ -36,7 +36,7 @@ async def keep(
     )
 
 
-async def forget(conn: Conn, workspace_id: str, role_id: str, version: int) -> None:
+async def delete(conn: Conn, workspace_id: str, role_id: str, version: int) -> None:
     """Remove copies of a role that are older than this version, in which it changed or ended."""
     await conn.execute(
         "DELETE FROM roles WHERE workspace_id = $1 AND id = $2 AND version < $3",

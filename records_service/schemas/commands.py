@@ -7,8 +7,8 @@ from typing import Any
 
 from records_service.attributes.model import ATTRIBUTE
 from records_service.context import Context
-from records_service.model_objects import store as parts
-from records_service.model_objects.commands import model_change, tell
+from records_service.model_objects import store as model_objects
+from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.model import ModelObject
 from records_service.permissions.rules import Role
 from records_service.schemas import store
@@ -37,12 +37,12 @@ async def create(context: Context, draft: SchemaDraft) -> ModelObject:
     workflow = WorkflowBinding(context, schema_id, draft.workflow_id)
     async with workflow.place(), model_change(context.app, workspace_id, workflow.refer) as conn:
         body = await check_body(conn, workspace_id, role, schema_id, draft.alias, None, sent)
-        part = await parts.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
+        part = await model_objects.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
         await check_counting(conn, workspace_id, role, part, None, workflow.definition)
         if workflow.definition is not None:
-            await workflow_copies.keep(conn, workspace_id, workflow.definition)
-        naming = await parts.naming(conn, SCHEMA, workspace_id, part)
-        await stage_event(conn, EventType.SCHEMA_CREATED, workspace_id, part, **naming)
+            await workflow_copies.upsert(conn, workspace_id, workflow.definition)
+        naming = await model_objects.naming(conn, SCHEMA, workspace_id, part)
+        await stage_schema_event(conn, EventType.SCHEMA_CREATED, workspace_id, part, **naming)
     return part
 
 
@@ -56,18 +56,18 @@ async def check_body(
     sent: dict[str, Any],
 ) -> dict[str, Any]:
     """The body with ids; `ValidationError` for what is none, `PermissionDenied` for the role."""
-    ids = await parts.ids_of(conn, ATTRIBUTE, workspace_id, attribute_names(sent))
+    ids = await model_objects.ids_of(conn, ATTRIBUTE, workspace_id, attribute_names(sent))
     body = with_ids(sent, ids)
     if role is not None:
         await check_placing(conn, workspace_id, role, schema_id, alias, old, body)
     return body
 
 
-async def stage_event(
+async def stage_schema_event(
     conn: Conn, event_type: str, workspace_id: str, part: ModelObject, **naming: Any
 ) -> None:
     """Stage the event of a saved or deleted schema, with the workflow that it has or had."""
-    await tell(
+    await stage_event(
         conn,
         event_type,
         workspace_id,

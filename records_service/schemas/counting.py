@@ -24,7 +24,7 @@ from records_service.attributes.counting import (
     those,
 )
 from records_service.attributes.model import ATTRIBUTE
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.model import ModelObject
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
@@ -48,7 +48,7 @@ async def unreadable_names(
     """
     if role is None or not names or reads_everything(role):
         return []
-    meant = await parts.meant_by(conn, ATTRIBUTE, workspace_id, names)
+    meant = await model_objects.meant_by(conn, ATTRIBUTE, workspace_id, names)
     hidden = await _unreadable(conn, workspace_id, role, set().union(*meant.values()))
     return sorted(name for name in names if name not in meant or meant[name] & hidden)
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
 from records_service.context import context_of
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as, shown
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
@@ -36,7 +36,7 @@ routes = Routes(
 )
 async def list_schemas(request: web.Request) -> web.StreamResponse:
     """All schemas of the workspace, oldest first."""
-    return await list_response(request, _some_after, rendered_as(SchemaAnswer))
+    return await list_response(request, _page, rendered_as(SchemaAnswer))
 
 
 @routes.post(
@@ -66,7 +66,7 @@ async def create_schema(request: web.Request) -> web.StreamResponse:
 async def get_schema(request: web.Request) -> web.StreamResponse:
     """One schema with its groups. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await parts.get(
+        part = await model_objects.get(
             conn, SCHEMA, identity_of(request).workspace_id, request.match_info["id"]
         )
     return answer(part, SchemaAnswer)
@@ -83,8 +83,10 @@ async def list_schema_attributes(request: web.Request) -> web.StreamResponse:
     """The definitions of the attributes of one schema, in the order of its groups."""
     workspace_id = identity_of(request).workspace_id
     async with request.app[DATABASE].acquire() as conn:
-        schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))
-        found = await parts.some(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
+        schema = Schema.parse(
+            await model_objects.get(conn, SCHEMA, workspace_id, request.match_info["id"])
+        )
+        found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
     return json_response(
         [shown(found[i], AttributeAnswer) for i in schema.attribute_ids if i in found]
     )
@@ -97,25 +99,27 @@ async def find_ids(request: web.Request) -> web.StreamResponse:
     A name that means nothing here is left out. `modelVersion` is read first: what was named since
     is told by events with a higher one.
 
-    With `toCount` the answer also has `unreadable`, those of its names that the caller may not make
-    count; `required`, the ids of all attributes that count in any case, empty for an unrestricted
-    caller; and `unreadableRequired`, those of them that are hidden from the caller.
+    With `toCount` the payload also has `unreadable`, those of its names that the caller may not
+    make count; `required`, the ids of all attributes that count in any case, empty for an
+    unrestricted caller; and `unreadableRequired`, those of them that are hidden from the caller.
     """
     workspace_id = identity_of(request).workspace_id
     asked = await read_body(request, Names)
     role = None if asked.to_count is None else await role_of(request)
     async with request.app[DATABASE].acquire() as conn:
-        told: dict[str, Any] = {
-            "modelVersion": await parts.model_version(conn, workspace_id),
-            "schemas": await parts.ids_of(conn, SCHEMA, workspace_id, asked.schemas),
-            "attributes": await parts.ids_of(conn, ATTRIBUTE, workspace_id, asked.attributes),
+        payload: dict[str, Any] = {
+            "modelVersion": await model_objects.model_version(conn, workspace_id),
+            "schemas": await model_objects.ids_of(conn, SCHEMA, workspace_id, asked.schemas),
+            "attributes": await model_objects.ids_of(
+                conn, ATTRIBUTE, workspace_id, asked.attributes
+            ),
         }
         if asked.to_count is not None:
-            told["unreadable"] = await unreadable_names(conn, workspace_id, role, asked.to_count)
-            told["required"], told["unreadableRequired"] = await required_anyway(
+            payload["unreadable"] = await unreadable_names(conn, workspace_id, role, asked.to_count)
+            payload["required"], payload["unreadableRequired"] = await required_anyway(
                 conn, workspace_id, role, asked.workflow_id
             )
-    return json_response(told)
+    return json_response(payload)
 
 
 @routes.internal_get("/internal/schemas/{id}/names")
@@ -123,10 +127,12 @@ async def tell_names(request: web.Request) -> web.StreamResponse:
     """What a schema and its attributes may be called in a role: ids, aliases, former aliases."""
     workspace_id = identity_of(request).workspace_id
     async with request.app[DATABASE].acquire() as conn:
-        schema = Schema.parse(await parts.get(conn, SCHEMA, workspace_id, request.match_info["id"]))
-        found = await parts.some(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
-        formers = await parts.former_aliases(conn, SCHEMA, workspace_id, [schema.id])
-        of_attributes = await parts.former_aliases(conn, ATTRIBUTE, workspace_id, found)
+        schema = Schema.parse(
+            await model_objects.get(conn, SCHEMA, workspace_id, request.match_info["id"])
+        )
+        found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
+        formers = await model_objects.former_aliases(conn, SCHEMA, workspace_id, [schema.id])
+        of_attributes = await model_objects.former_aliases(conn, ATTRIBUTE, workspace_id, found)
     return json_response(
         {
             "id": schema.id,
@@ -144,5 +150,5 @@ async def tell_names(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
-    return await parts.some_after(conn, SCHEMA, workspace_id, after)
+async def _page(conn: Conn, workspace_id: str, after: Position) -> Piece:
+    return await model_objects.page(conn, SCHEMA, workspace_id, after)

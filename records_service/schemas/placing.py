@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from records_service.attributes.model import ATTRIBUTE
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Names, Role, allows, permission
@@ -35,7 +35,7 @@ async def check_placing(
     known = (await permissions.names(conn, workspace_id, SCHEMA.table, [schema_id]))[schema_id]
     schema = Names(schema_id, (*known.aliases, alias))
 
-    placed = await parts.some(conn, ATTRIBUTE, workspace_id, after)
+    placed = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, after)
     seen_together = {
         guard["attributeId"]
         for one in placed.values()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.schemas.model import SCHEMA
 from shared.database import Conn
 from shared.errors import Conflict
@@ -23,7 +23,7 @@ async def check_free(conn: Conn, workspace_id: str, schema_id: str, alias: str) 
     if row["id_taken"]:
         raise Conflict.taken(SCHEMA.title, schema_id)
     if row["alias_taken"]:
-        raise parts.alias_taken(SCHEMA, alias)
+        raise model_objects.alias_taken(SCHEMA, alias)
 
 
 async def required_under(conn: Conn, workspace_id: str, workflow_id: str) -> set[str]:

@@ -166,4 +166,4 @@ async def _evaluate(
 async def _adopt(context: Context, definition: dict[str, Any]) -> None:
     """Take over a definition that has not come by event yet."""
     async with model_change(context.app, context.workspace_id) as conn:
-        await workflow_copies.keep(conn, context.workspace_id, definition)
+        await workflow_copies.upsert(conn, context.workspace_id, definition)

@@ -46,14 +46,14 @@ async def reinstate_claimed(db: Database, retirement: Retirement) -> bool:
         return await store.reinstate_claimed(conn, retirement)
 
 
-async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> None:
+async def upsert(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> None:
     """Take over a definition, unless it is old news."""
     if await store.is_newer(conn, workspace_id, definition["id"], definition["version"]):
         await take_lock(conn, workspace_id)
-        await store.keep(conn, workspace_id, definition)
+        await store.upsert(conn, workspace_id, definition)
 
 
-async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
+async def delete(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
     """The workflow is gone."""
     await take_lock(conn, workspace_id)
-    await store.forget(conn, workspace_id, workflow_id, version)
+    await store.delete(conn, workspace_id, workflow_id, version)

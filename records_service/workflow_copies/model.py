@@ -20,15 +20,15 @@ class State:
     read_only: frozenset[str]
 
     @classmethod
-    def parse(cls, told: Mapping[str, Any]) -> Self:
+    def parse(cls, body: Mapping[str, Any]) -> Self:
         """Read a state of the public workflow object."""
         return cls(
-            id=told["id"],
-            name=told.get("name") or told["id"],
-            alias=told.get("alias"),
-            hidden=frozenset(told.get("hidden") or ()),
-            required=frozenset(told.get("required") or ()),
-            read_only=frozenset(told.get("readOnly") or ()),
+            id=body["id"],
+            name=body.get("name") or body["id"],
+            alias=body.get("alias"),
+            hidden=frozenset(body.get("hidden") or ()),
+            required=frozenset(body.get("required") or ()),
+            read_only=frozenset(body.get("readOnly") or ()),
         )
 
     @property

@@ -13,7 +13,7 @@ from shared.database import Conn
 from shared.errors import NotFound
 
 
-async def keep(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> bool:
+async def upsert(conn: Conn, workspace_id: str, definition: dict[str, Any]) -> bool:
     """Remember a definition unless a newer one is known; True when that changed anything.
 
     Retired states stay so until the definition that lacks them arrives, or a later one.
@@ -79,7 +79,7 @@ async def some(
     return {lifecycle.workflow_id: lifecycle for lifecycle in found}
 
 
-async def forget(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
+async def delete(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:
     """The workflow was deleted at this version."""
     await conn.execute(
         "DELETE FROM lifecycles WHERE workspace_id = $1 AND workflow_id = $2 AND version <= $3",

@@ -56,7 +56,7 @@ class RecordsWorkspace(ModelBuilder):
                     for schema_id, by_attribute in words.items()
                 ],
             }
-            await roles.keep(conn, self.id, name, version, document)
+            await roles.upsert(conn, self.id, name, version, document)
         return self.records.as_(identities.user(self.id, name, flags=flags, role_version=version))
 
     def api_key(self, *permissions: str) -> Caller:

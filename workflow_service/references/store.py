@@ -138,7 +138,7 @@ async def drop_loose(conn: Conn, workspace_id: str, schema_id: str) -> None:
     )
 
 
-async def all_of(conn: Conn, workspace_id: str, workflow_id: str, limit: int) -> list[Reference]:
+async def list_all(conn: Conn, workspace_id: str, workflow_id: str, limit: int) -> list[Reference]:
     """References to this workflow."""
     rows = await conn.fetch(
         """SELECT workspace_id, schema_id, workflow_id, revision

@@ -97,7 +97,9 @@ async def create(
                 await _claim_roles(conn, neighbours, workspace_id, judged.parts)
                 stored = await store.insert(conn, workspace_id, workflow)
                 await _keep_unknown(conn, workspace_id, workflow_id, judged)
-                await outbox.stage(conn, _told(EventType.WORKFLOW_CREATED, workspace_id, stored))
+                await outbox.stage(
+                    conn, _workflow_event(EventType.WORKFLOW_CREATED, workspace_id, stored)
+                )
                 await sizes.check(conn, workspace_id, bound)
             return stored
     raise _busy()
@@ -162,11 +164,13 @@ async def _update(
             )
             stored = await store.update(conn, workspace_id, workflow)
             await _keep_unknown(conn, workspace_id, workflow_id, judged)
-            await outbox.stage(conn, _told(EventType.WORKFLOW_UPDATED, workspace_id, stored))
+            await outbox.stage(
+                conn, _workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
+            )
             await sizes.check(conn, workspace_id, bound)
     except BaseException:
         if retired_at is not None:
-            await asyncio.shield(_readmit(db, neighbours, workspace_id, workflow_id, retired_at))
+            await asyncio.shield(_reinstate(db, neighbours, workspace_id, workflow_id, retired_at))
         raise
     return stored
 
@@ -184,7 +188,7 @@ async def delete(
     except Conflict:
         # The schemas may be deleted already, and their events not handled yet.
         async with db.acquire() as conn:
-            known = await references.all_of(conn, workspace_id, workflow_id, REFERENCES_MAX)
+            known = await references.list_all(conn, workspace_id, workflow_id, REFERENCES_MAX)
         if await _is_bound(neighbours, workflow_id):
             raise
         # A reference that was registered since then stays, and prevents the deletion.
@@ -240,7 +244,9 @@ async def name_attribute(
                     await store.forget_unknown(
                         conn, workspace_id, workflow_id, alias, model_version
                     )
-                await outbox.stage(conn, _told(EventType.WORKFLOW_UPDATED, workspace_id, stored))
+                await outbox.stage(
+                    conn, _workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
+                )
 
 
 def _fits(workflow: Workflow) -> bool:
@@ -338,7 +344,7 @@ async def _delete(
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
         gone = await store.delete(conn, workspace_id, workflow_id)
-        await outbox.stage(conn, _told(EventType.WORKFLOW_DELETED, workspace_id, gone))
+        await outbox.stage(conn, _workflow_event(EventType.WORKFLOW_DELETED, workspace_id, gone))
 
 
 async def _is_bound(neighbours: Clients, workflow_id: str) -> bool:
@@ -349,7 +355,7 @@ async def _is_bound(neighbours: Clients, workflow_id: str) -> bool:
         return True
 
 
-async def _readmit(
+async def _reinstate(
     db: Database, neighbours: Clients, workspace_id: str, workflow_id: str, version: int
 ) -> None:
     """Let records enter the states again that were retired for a revision that was not saved.
@@ -396,7 +402,7 @@ def _drafted(
     return workflow
 
 
-def _told(event_type: str, workspace_id: str, workflow: Workflow) -> Event:
+def _workflow_event(event_type: str, workspace_id: str, workflow: Workflow) -> Event:
     return Event(
         type=event_type,
         source=SOURCE,

@@ -52,7 +52,7 @@ routes = Routes(
 )
 async def list_workflows(request: web.Request) -> web.StreamResponse:
     """All workflows of the workspace, oldest first."""
-    return await list_response(request, store.some_after, _rendered)
+    return await list_response(request, store.page, _rendered)
 
 
 @routes.post(

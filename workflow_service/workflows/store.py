@@ -78,7 +78,7 @@ async def get_unless_known(
     return row
 
 
-async def some_after(conn: Conn, workspace_id: str, after: Position) -> Piece:
+async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
     """Workflows for `parsed` in order of creation after this one, and whether there are more."""
     return await read_piece(
         conn,

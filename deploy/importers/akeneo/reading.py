@@ -284,7 +284,7 @@ def _read(path: Path) -> Iterator[tuple[tuple[str, ...], Row | None]]:
 
 
 def _attribute(row: Row) -> SourceAttribute:
-    told = ("code", "type", "group", "localizable", "scopable", "unique", "sort_order")
+    fixed_columns = ("code", "type", "group", "localizable", "scopable", "unique", "sort_order")
     return SourceAttribute(
         code=row.get("code"),
         type=row.get("type"),
@@ -297,7 +297,7 @@ def _attribute(row: Row) -> SourceAttribute:
         settings={
             name: cell
             for name, cell in row.cells.items()
-            if name not in told and not name.startswith("label-")
+            if name not in fixed_columns and not name.startswith("label-")
         },
     )
 

@@ -13,12 +13,12 @@ from records_service.attributes import store as attributes
 from records_service.dimensions import store as dimensions
 from records_service.model_changes import store as model_changes
 from records_service.model_objects import commands, searching
-from records_service.model_objects import store as parts
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.searching import Searcher
 from records_service.option_lists import store as option_lists
 from records_service.permissions import store as permissions
 from records_service.schemas import store as schemas
-from records_service.workflow_copies import store as lifecycles
+from records_service.workflow_copies import store as workflow_copies
 from records_service.writes import model_changes as writes
 from shared.database import Conn
 from shared.identity import Flag
@@ -137,7 +137,9 @@ CHECKS: dict[str, Check] = {
     ),
     "records of a schema": lambda conn, ws: model_changes.has_records(conn, ws, "schema-none"),
     "relations to a schema": lambda conn, ws: schemas.is_target(conn, ws, "schema-big"),
-    "records in a state": lambda conn, ws: lifecycles.state_in_use(conn, ws, "wf-x", ["state-x"]),
+    "records in a state": lambda conn, ws: workflow_copies.state_in_use(
+        conn, ws, "wf-x", ["state-x"]
+    ),
 }
 
 
@@ -232,13 +234,13 @@ async def test_a_search_before_the_lock_keeps_no_writer_waiting(
 ):
     await two_of(workspace)
     (await workspace.post_record("x", name="Parka")).ok()
-    search_some = parts.search_some
+    search_some = model_objects.search_some
 
     async def slow(conn: Conn, *arguments: Any, **more: Any) -> Any:
         (await workspace.post_record("x", name="Parka")).ok()
         return await search_some(conn, *arguments, **more)
 
-    monkeypatch.setattr(parts, "search_some", slow)
+    monkeypatch.setattr(model_objects, "search_some", slow)
     assert (await admin.put("/attributes/attr-cost", NUMBER)).status == 200
     assert len((await admin.get("/records")).ok()["items"]) == 2
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from records_service.model_objects.store import FORMER_ALIASES_MAX
-from records_service.workflow_copies import commands as lifecycles
+from records_service.workflow_copies import commands as workflow_copies
 from shared.identity import Flag
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
@@ -120,7 +120,9 @@ async def test_what_a_state_asks_by_an_alias_is_asked_under_every_later_one(
     lists = {"required": ["name"], "readOnly": ["note"], "hidden": ["cost"]}
     states = [{**workflow["states"][0], **lists}]
     async with workspace.database.transaction() as conn:
-        await lifecycles.keep(conn, workspace.id, {**workflow, "states": states, "version": 1_000})
+        await workflow_copies.upsert(
+            conn, workspace.id, {**workflow, "states": states, "version": 1_000}
+        )
     reader = await workspace.user_with_role({"schema-x": {"*": "write"}})
     record = (await workspace.post_record("x", cost="12")).ok()["id"]
     for prefix in ("", "one-", "two-"):
@@ -152,7 +154,7 @@ async def lifecycle_of(workspace: RecordsWorkspace, *aliases: str, **lists: list
     (await workspace.workflow_admin.post("/workflows", workflow)).ok()
     await workspace.schema("x", aliases, workflowId="wf-w")
     async with workspace.database.transaction() as conn:
-        await lifecycles.keep(conn, workspace.id, {**workflow, "version": 1_000})
+        await workflow_copies.upsert(conn, workspace.id, {**workflow, "version": 1_000})
 
 
 async def test_a_refusal_says_why_of_what_the_caller_sees(

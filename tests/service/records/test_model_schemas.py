@@ -8,7 +8,7 @@ import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
-from records_service.workflow_copies import store as lifecycles
+from records_service.workflow_copies import store as workflow_copies
 from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.records_workspace import RecordsWorkspace
@@ -309,7 +309,7 @@ async def test_the_newest_definition_of_a_workflow_counts(
     later = {**made, "version": 9, "defaultStateId": "state-idea"}
     later["states"] = [{"id": "state-idea", "name": "Idea"}]
     async with workspace.database.transaction() as conn:
-        await lifecycles.keep(conn, workspace.id, later)
+        await workflow_copies.upsert(conn, workspace.id, later)
     await workspace.schema("x", ["a"])
     record = (await workspace.post_record("x")).ok()
     (await admin.put("/schemas/schema-x", schema_body("x", ["a"], workflowId="wf-life"))).ok()

@@ -590,7 +590,7 @@ async def test_history_of_an_earlier_record_keeps_its_own_secrets(service, admin
         ],
     }
     async with service.app[DATABASE].acquire() as conn:
-        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+        await roles.upsert(conn, "ws-test", "role-editor", 1, document)
     editor = service.as_(identities.user())
     told = (await editor.get("/records/ent-a/audit")).ok()
     assert told["total"] == 1
@@ -690,7 +690,7 @@ async def test_a_problem_names_each_place_that_may_not_be_written(service, admin
         "schemaPermissions": [{"schemaId": "schema-apparel", "attributePermissions": words}],
     }
     async with service.app[DATABASE].acquire() as conn:
-        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+        await roles.upsert(conn, "ws-test", "role-editor", 1, document)
     editor = service.as_(identities.user()).having({"Accept": "application/problem+json"})
     sent = {"name": everywhere("x"), "price": everywhere(2), "attr-sku": everywhere("AB-123")}
     denied = await editor.put("/records/ent-a", {"values": sent})
@@ -719,7 +719,7 @@ async def test_a_problem_says_what_the_role_lacks(service, admin):
         ],
     }
     async with service.app[DATABASE].acquire() as conn:
-        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+        await roles.upsert(conn, "ws-test", "role-editor", 1, document)
     editor = service.as_(identities.user()).having({"Accept": "application/problem+json"})
     write = "The role needs the permission 'write' on an attribute of the schema"
     for answer, lacking in (
@@ -743,7 +743,7 @@ async def test_a_grant_for_an_id_opens_no_attribute_that_has_it_as_its_alias(ser
     words = {"schemaId": "schema-y", "attributePermissions": {"cost": "write"}}
     document = {"id": "role-editor", "version": 1, "schemaPermissions": [words]}
     async with service.app[DATABASE].acquire() as conn:
-        await roles.keep(conn, "ws-test", "role-editor", 1, document)
+        await roles.upsert(conn, "ws-test", "role-editor", 1, document)
     editor = service.as_(identities.user())
     assert (await editor.get("/records/ent-y")).ok()["values"] == {"own": everywhere("seen")}
 
