@@ -12,10 +12,9 @@ must work with the code before and after it. Revisions are Alembic's, one file e
     def upgrade() -> None:
         run_sql("ALTER TABLE records ADD COLUMN note text; CREATE INDEX ...")
 
-Alembic knows the order and keeps its `alembic_version`; asyncpg executes. Each revision is one
-transaction, so it is there whole or not at all. One that cannot run inside a transaction (`CREATE
-INDEX CONCURRENTLY`) says `in_transaction = False`; then every `run_sql` is a statement of its own,
-and must be one that can be repeated (`IF NOT EXISTS`).
+Alembic runs them over psycopg, each in one transaction, so a revision is there whole or not at all
+(shared/database/alembic_env). What cannot run inside a transaction (`CREATE INDEX CONCURRENTLY`) or
+takes long stands in `with outside_transaction():`, and must be repeatable (`IF NOT EXISTS`).
 
 A revision that removes something that older code needs names the first revision whose code works
 without it: `oldest_code = "0004"`. The value is stored in the database, where processes of an older
@@ -37,21 +36,27 @@ import argparse
 import asyncio
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
-import asyncpg
-from alembic.op import get_context
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
+import psycopg
+from alembic import command, op
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import RevisionStep
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
+from psycopg.errors import LockNotAvailable, UndefinedTable
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
-from shared.database.connection import Conn, connect
-from shared.database.schema_version import applied_in, wrong_owner
-from shared.errors import ServiceUnavailable
+from shared.database.connection import CONNECT_TIMEOUT_S
+from shared.database.schema_version import APPLIED, applied_from, table_of, wrong_owner
 from shared.process import config
 from shared.process.stopping import exit_on_signal
 
@@ -62,7 +67,13 @@ STATEMENT_TIMEOUT: Final = "60s"
 ATTEMPTS_MAX: Final = 5
 RETRY_PAUSE_S: Final = 1.0
 
+_ENVIRONMENT: Final = Path(__file__).parent / "alembic_env"
+_REPEATABLE: Final = "outside a transaction"
+_ALEMBIC: Final = threading.Lock()
+"""Alembic keeps the migration that runs in module variables (`op`, `context`)."""
+
 Say = Callable[[str], None]
+Driver = psycopg.Connection[tuple[Any, ...]]
 
 
 class MigrationFailed(Exception):
@@ -77,139 +88,189 @@ class _Settings(BaseSettings):
 
 def run_sql(sql: str) -> None:
     """Execute plain SQL, one statement or several, exactly as it is written."""
-    get_context().impl.static_output(sql)
+    # Not `op.execute`, which takes `:name` for a parameter.
+    driver = op.get_bind().connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    driver.execute(sql.encode())
+
+
+@contextmanager
+def outside_transaction() -> Iterator[None]:
+    """Each `run_sql` inside is a transaction of its own, without a time limit.
+
+    What the revision did before is committed.
+    """
+    with op.get_context().autocommit_block():
+        run_sql("SET statement_timeout = 0")
+        try:
+            yield
+        except psycopg.Error as error:
+            error.add_note(_REPEATABLE)
+            raise
+        finally:
+            run_sql(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
 
 
 async def apply(service: str, database_url: str, say: Say = lambda _: None) -> list[str]:
-    """Apply what is missing; the revisions that were applied, in their order."""
-    script = ScriptDirectory(str(folder_of(service)))
-    try:
-        conn = await connect(
-            database_url,
-            {"application_name": f"{service} migrations", "lock_timeout": WAIT_FOR_OTHER},
+    """As `upgrade`, in a thread, because Alembic and psycopg block."""
+    return await asyncio.to_thread(upgrade, service, database_url, say)
+
+
+def upgrade(service: str, database_url: str, say: Say = lambda _: None) -> list[str]:
+    """Apply what is missing; the revisions that were applied, in their order.
+
+    Raises `MigrationFailed`.
+    """
+    with _locked(service, database_url) as driver:
+        script = ScriptDirectory.from_config(_settings(service))
+        try:
+            head = script.get_current_head()
+        except CommandError as error:
+            raise MigrationFailed(f"the revisions do not form one chain: {error}") from error
+        current = _prepare(driver, service)
+        if head is None:
+            say("no revisions")
+            return []
+        if current is not None and current not in {one.revision for one in script.walk_revisions()}:
+            if current > head:
+                say(
+                    f"the database is at revision {current}, newer than this code ({head}):"
+                    " nothing to do"
+                )
+                return []
+            raise MigrationFailed(
+                f"the database is at revision {current}, which this code does not have"
+            )
+        with _ALEMBIC, _alembic(driver) as connection:
+            done = _Upgrade(_settings(service, connection), script, say).run()
+        say(f"at {head}" if done else f"at {head}: nothing to do")
+        return done
+
+
+def stamp(service: str, database_url: str, revision: str) -> None:
+    """Note that the database is at this revision, without running anything."""
+    with _locked(service, database_url) as driver:
+        _prepare(driver, service)
+        with _ALEMBIC, _alembic(driver) as connection:
+            try:
+                command.stamp(_settings(service, connection), revision)
+            except CommandError as error:
+                raise MigrationFailed(str(error)) from error
+
+
+class _Upgrade:
+    """One run of Alembic to the last revision; a revision that waits for a lock is repeated."""
+
+    def __init__(self, settings: Config, script: ScriptDirectory, say: Say) -> None:
+        self._settings = settings
+        self._script = script
+        self._say = say
+        self._done: list[str] = []
+        self._running: Script | None = None
+        self._attempts = 0
+
+    def run(self) -> list[str]:
+        while True:
+            try:
+                with EnvironmentContext(self._settings, self._script, fn=self._steps):
+                    self._script.run_env()
+            except (psycopg.Error, DBAPIError) as error:
+                cause = error.orig if isinstance(error, DBAPIError) else error
+                if not isinstance(cause, LockNotAvailable) or self._attempts >= ATTEMPTS_MAX:
+                    raise self._failed(cause) from error
+                time.sleep(RETRY_PAUSE_S)
+            else:
+                return self._done
+
+    def _steps(self, current: Any, _context: Any) -> Iterator[RevisionStep]:
+        """The missing revisions. Alembic asks for the next when the one before is committed."""
+        for step in self._script._upgrade_revs("head", current):  # noqa: SLF001 - in Alembic's cookbook
+            if step.revision is not self._running:
+                self._running, self._attempts = step.revision, 0
+                self._say(f"{step.revision.revision} {_title(step.revision)}")
+            self._attempts += 1
+            yield step
+            self._done.append(step.revision.revision)
+
+    def _failed(self, error: BaseException | None) -> MigrationFailed:
+        assert self._running is not None
+        what = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        outcome = (
+            "Run it again"
+            if _REPEATABLE in getattr(error, "__notes__", ())
+            else "It was rolled back"
         )
-    except ServiceUnavailable as error:
-        raise MigrationFailed(f"the database cannot be reached: {error.__cause__}") from error
+        return MigrationFailed(
+            f"revision {self._running.revision} ({_title(self._running)}): {what or error}."
+            f" {outcome}"
+        )
+
+
+@contextmanager
+def _locked(service: str, database_url: str) -> Iterator[Driver]:
+    """A connection that holds the lock of migrations."""
     try:
-        await conn.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
-        return await _apply_missing(conn, service, script, say)
-    except asyncpg.LockNotAvailableError as error:
-        raise MigrationFailed("another migration of this database is still running") from error
-    except CommandError as error:
-        raise MigrationFailed(f"the revisions do not form one chain: {error}") from error
-    finally:
-        await conn.close(timeout=5)
+        driver = psycopg.connect(
+            database_url,
+            application_name=f"{service} migrations",
+            connect_timeout=int(CONNECT_TIMEOUT_S),
+        )
+    except psycopg.Error as error:
+        raise MigrationFailed(f"the database cannot be reached: {_one_line(error)}") from error
+    with closing(driver):
+        try:
+            driver.execute(f"SET lock_timeout = '{WAIT_FOR_OTHER}'".encode())
+            driver.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        except LockNotAvailable as error:
+            raise MigrationFailed("another migration of this database is still running") from error
+        driver.execute(
+            f"SET lock_timeout = '{LOCK_TIMEOUT}';"
+            f" SET statement_timeout = '{STATEMENT_TIMEOUT}'".encode()
+        )
+        driver.commit()
+        yield driver
 
 
-async def _apply_missing(conn: Conn, service: str, script: ScriptDirectory, say: Say) -> list[str]:
-    applied = await applied_in(conn.fetchval, service)
+def _prepare(driver: Driver, service: str) -> str | None:
+    """Refuse the database of another service, mark this one; the revision that it is at."""
+    try:
+        row = psycopg.RawCursor(driver).execute(APPLIED, [table_of(service)]).fetchone()
+    except UndefinedTable:
+        row = None
+    driver.rollback()
+    applied = applied_from(None if row is None else row[0], service)
     wrong = wrong_owner(service, applied)
     if wrong is not None:
         raise MigrationFailed(wrong)
-    current = applied.revision
-    await _prepare(conn, service)
-    head = script.get_current_head()
-    if head is None:
-        say("no revisions")
-        return []
-    known = {revision.revision for revision in script.walk_revisions()}
-    if current is not None and current not in known:
-        if current > head:
-            say(
-                f"the database is at revision {current}, newer than this code ({head}):"
-                " nothing to do"
-            )
-            return []
-        raise MigrationFailed(
-            f"the database is at revision {current}, which this code does not have"
-        )
-    missing = list(script.iterate_revisions(head, current or "base"))[::-1]
-    for revision in missing:
-        say(f"{revision.revision} {_title(revision)}")
-        await _apply_one(conn, revision)
-    say(f"at {head}" if missing else f"at {head}: nothing to do")
-    return [revision.revision for revision in missing]
-
-
-async def _apply_one(conn: Conn, revision: Script) -> None:
-    pieces = _rendered(revision)
-    await conn.execute(
-        f"SET lock_timeout = '{LOCK_TIMEOUT}'; SET statement_timeout = '{STATEMENT_TIMEOUT}'"
-    )
-    for attempt in range(1, ATTEMPTS_MAX + 1):
-        try:
-            if getattr(revision.module, "in_transaction", True):
-                async with conn.transaction():
-                    for piece in pieces:
-                        await conn.execute(piece)
-                    await _note(conn, revision)
-            else:
-                await conn.execute("SET statement_timeout = 0")
-                for piece in pieces:
-                    await conn.execute(piece)
-                await _note(conn, revision)
-        except asyncpg.LockNotAvailableError as error:
-            if attempt == ATTEMPTS_MAX:
-                raise _failed(revision, error) from error
-            await asyncio.sleep(RETRY_PAUSE_S)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise _failed(revision, error) from error
-        else:
-            return
-
-
-def _rendered(revision: Script) -> list[str]:
-    """What the revision would execute, statement by statement."""
-    pieces = _Pieces()
-    context = MigrationContext.configure(
-        dialect_name="postgresql", opts={"as_sql": True, "output_buffer": pieces}
-    )
-    with Operations.context(context):
-        revision.module.upgrade()
-    return pieces.written
-
-
-class _Pieces:
-    """The file that Alembic writes SQL to."""
-
-    def __init__(self) -> None:
-        self.written: list[str] = []
-
-    def write(self, text: str) -> None:
-        self.written.append(text)
-
-    def flush(self) -> None:
-        pass
-
-
-async def _prepare(conn: Conn, service: str) -> None:
-    await conn.execute(
-        """CREATE TABLE IF NOT EXISTS alembic_version (
-               version_num varchar(32) NOT NULL,
-               CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"""
-    )
-    await conn.execute("ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text")
     # A comment cannot be an argument. The name is that of a package, so there is nothing to escape.
-    await conn.execute(f"COMMENT ON TABLE alembic_version IS '{service}'")
-
-
-async def _note(conn: Conn, revision: Script) -> None:
-    # One statement, so that no other process sees a moment without a revision.
-    await conn.execute(
-        """WITH before AS (DELETE FROM alembic_version RETURNING oldest_code)
-           INSERT INTO alembic_version (version_num, oldest_code)
-           SELECT $1, coalesce($2, (SELECT oldest_code FROM before))""",
-        revision.revision,
-        getattr(revision.module, "oldest_code", None),
+    driver.execute(
+        f"""CREATE TABLE IF NOT EXISTS alembic_version (
+               version_num varchar(32) NOT NULL,
+               CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
+           ALTER TABLE alembic_version ADD COLUMN IF NOT EXISTS oldest_code text;
+           COMMENT ON TABLE alembic_version IS '{service}'""".encode()
     )
+    driver.commit()
+    return applied.revision
 
 
-def _failed(revision: Script, error: Exception) -> MigrationFailed:
-    return MigrationFailed(
-        f"revision {revision.revision} ({_title(revision)}): {error}. It was rolled back"
-        if getattr(revision.module, "in_transaction", True)
-        else f"revision {revision.revision} ({_title(revision)}): {error}. Run it again"
-    )
+def _alembic(driver: Driver) -> Connection:
+    """The connection as Alembic takes it."""
+    engine = create_engine("postgresql+psycopg://", creator=lambda: driver, poolclass=NullPool)
+    return engine.connect()
+
+
+def _settings(service: str, connection: Connection | None = None) -> Config:
+    """Alembic's configuration: the environment of all services, the revisions of this one."""
+    settings = Config(attributes={"connection": connection})
+    settings.set_main_option("script_location", str(_ENVIRONMENT))
+    settings.set_main_option("version_locations", str(folder_of(service) / "versions"))
+    settings.set_main_option("path_separator", "newline")
+    return settings
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _title(revision: Script) -> str:
@@ -235,6 +296,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("service", help="auth_service, records_service or workflow_service")
     parser.add_argument("--database-url", help="instead of SIGMA_DATABASE_URL")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument(
+        "--history", action="store_true", help="only list the revisions, newest first"
+    )
+    others.add_argument(
+        "--stamp", metavar="REVISION", help="only note that the database is at this revision"
+    )
     called = parser.parse_args(arguments)
     exit_on_signal(143)
     try:
@@ -242,9 +310,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MigrationFailed as error:
         _print(f"{called.service}: {error}", sys.stderr)
         return 2
+    if called.history:
+        command.history(_settings(called.service))
+        return 0
     try:
         url = called.database_url or config.load(_Settings).database_url.get_secret_value()
-        asyncio.run(apply(called.service, url, lambda line: _print(f"{called.service}: {line}")))
+        if called.stamp is not None:
+            stamp(called.service, url, called.stamp)
+        else:
+            upgrade(called.service, url, lambda line: _print(f"{called.service}: {line}"))
     except config.ConfigError as error:
         _print(f"{called.service}: {error}", sys.stderr)
         return 2

@@ -53,30 +53,40 @@ class Applied(NamedTuple):
     """The service whose database it is, or another comment; None if nothing tells."""
 
 
-async def applied_in(fetchval: Callable[..., Awaitable[Any]], service: str) -> Applied:
-    """What has been applied to a database; a database without a comment is told by its tables.
+APPLIED: Final = """SELECT to_jsonb(applied) || jsonb_build_object(
+          'owner', obj_description('alembic_version'::regclass, 'pg_class'),
+          'has_table', to_regclass($1) IS NOT NULL)
+ FROM alembic_version AS applied"""
+"""What has been applied, for `applied_from`; $1 is `table_of` the service. The table may be absent.
 
-    `fetchval` is that of a `Database` or of a connection.
-    """
+All columns: older databases have no `oldest_code`.
+"""
+
+
+def table_of(service: str) -> str | None:
+    """The table by which a database from before the comment is known; None for an unknown one."""
+    return _TABLE_OF.get(service)
+
+
+def applied_from(row: Mapping[str, Any] | None, service: str) -> Applied:
+    """What the row of `APPLIED` says; None where nothing was ever applied."""
+    if row is None:
+        return Applied(None, None, None)
+    owner = row["owner"] or (service if row["has_table"] else None)
+    return Applied(row["version_num"], row.get("oldest_code"), owner)
+
+
+async def applied_in(fetchval: Callable[..., Awaitable[Any]], service: str) -> Applied:
+    """What has been applied to a database. `fetchval` is that of a `Database`."""
     try:
-        # All columns: older databases have no `oldest_code`.
-        row = await fetchval(
-            """SELECT to_jsonb(applied) || jsonb_build_object(
-                          'owner', obj_description('alembic_version'::regclass, 'pg_class'),
-                          'has_table', to_regclass($1) IS NOT NULL)
-                 FROM alembic_version AS applied""",
-            _TABLE_OF.get(service),
-        )
+        row = await fetchval(APPLIED, table_of(service))
     except asyncpg.UndefinedTableError:
         row = None
     except ServiceUnavailable as error:
         if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
             raise
         row = None
-    if row is None:
-        return Applied(None, None, None)
-    owner = row["owner"] or (service if row["has_table"] else None)
-    return Applied(row["version_num"], row.get("oldest_code"), owner)
+    return applied_from(row, service)
 
 
 def wrong_owner(service: str, applied: Applied) -> str | None:

@@ -18,6 +18,7 @@ import pytest
 
 from shared.database import migrations
 from shared.database.migrations import MigrationFailed, apply, main
+from tests.kit.eventually import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,7 +33,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     """`service(first_sql, second_sql, ...)` makes an importable service with these revisions."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def made(*revisions: str, before: str = "", name: str = "") -> str:
+    def made(*revisions: str, before: str = "", name: str = "", in_transaction: bool = True) -> str:
         package = name or f"service_{next(_numbers)}"
         versions = tmp_path / package / "migrations" / "versions"
         versions.mkdir(parents=True, exist_ok=True)
@@ -40,9 +41,10 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
         for number, sql in enumerate(revisions, start=1):
             down = f'"{number - 1:04}"' if number > 1 else "None"
             (versions / f"{number:04}_step_{number}.py").write_text(
-                "from shared.database.migrations import run_sql\n\n"
+                "from shared.database.migrations import outside_transaction, run_sql\n\n"
                 f'revision = "{number:04}"\ndown_revision = {down}\n{before}\n\n'
                 "def upgrade() -> None:\n"
+                + ("" if in_transaction else "  with outside_transaction():\n")
                 + "".join(f"    run_sql({piece!r})\n" for piece in sql.split(NEXT_CALL))
             )
         return package
@@ -84,11 +86,32 @@ async def test_only_what_is_missing_is_applied(service: Service, database_url: s
     assert await apply(name, database_url) == ["0002"]
 
 
-async def test_two_at_once_apply_each_revision_once(service: Service, database_url: str):
-    name = service("CREATE TABLE a (x int); SELECT pg_sleep(0.2)", "INSERT INTO a VALUES (1)")
-    done = await asyncio.gather(*(apply(name, database_url) for _ in range(4)))
-    assert sorted(map(len, done)) == [0, 0, 0, 2]
-    assert await fetchval(database_url, "SELECT count(*) FROM a") == 1
+async def test_two_at_once_apply_each_revision_once(
+    service: Service, database_url: str, tmp_path: Path
+):
+    """In processes of their own, as in two replicas; and several in one process."""
+    name = service("CREATE TABLE a (x int)", "INSERT INTO a VALUES (1)")
+    holder = await asyncpg.connect(database_url)
+    await holder.execute("SELECT pg_advisory_lock($1)", migrations.LOCK_KEY)
+    started = [
+        asyncio.create_task(
+            asyncio.to_thread(run, name, "--database-url", database_url, path=tmp_path)
+        )
+        for _ in range(2)
+    ]
+    waiting = "SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    await eventually(lambda: holder.fetchval(waiting))
+    assert await holder.fetchval("SELECT to_regclass('alembic_version')") is None
+    await holder.close()
+    said = sorted(done.stdout for done in await asyncio.gather(*started))
+    assert said == [
+        f"{name}: 0001 step 1\n{name}: 0002 step 2\n{name}: at 0002\n",
+        f"{name}: at 0002: nothing to do\n",
+    ]
+    service("", "", "INSERT INTO a VALUES (2)", name=name)
+    applied = await asyncio.gather(*(apply(name, database_url) for _ in range(4)))
+    assert sorted(map(len, applied)) == [0, 0, 0, 1]
+    assert await fetchval(database_url, "SELECT array_agg(x) FROM a") == [1, 2]
 
 
 async def test_sql_is_executed_exactly_as_it_is_written(service: Service, database_url: str):
@@ -128,10 +151,32 @@ async def test_an_index_can_be_built_while_the_table_is_written(
         "CREATE TABLE a (x int)",
         "CREATE INDEX CONCURRENTLY IF NOT EXISTS a_x ON a (x)",
         name=name,
-        before="in_transaction = False",
+        in_transaction=False,
     )
     assert await apply(name, database_url) == ["0002"]
     assert await fetchval(database_url, "SELECT to_regclass('a_x')::text") == "a_x"
+
+
+async def test_what_fails_outside_a_transaction_is_to_be_run_again(
+    service: Service, database_url: str
+):
+    steps = f"CREATE TABLE a (x int) {NEXT_CALL} SELECT 1 / 0"
+    with pytest.raises(MigrationFailed, match=r"0001 \(step 1\): division by zero\. Run it again"):
+        await apply(service(steps, in_transaction=False), database_url)
+    assert await fetchval(database_url, "SELECT to_regclass('a')::text") == "a"
+    assert await fetchval(database_url, "SELECT count(*) FROM alembic_version") == 0
+
+
+async def test_statements_have_a_time_limit_only_inside_a_transaction(
+    service: Service, database_url: str
+):
+    note = "CREATE TABLE IF NOT EXISTS a (x text); INSERT INTO a VALUES (current_setting('{}'))"
+    both = NEXT_CALL.join(note.format(name) for name in ("statement_timeout", "lock_timeout"))
+    await apply(name := service(both), database_url)
+    service(both, both, name=name, in_transaction=False)
+    await apply(name, database_url)
+    limits = await fetchval(database_url, "SELECT array_agg(x) FROM a")
+    assert limits == ["1min", "4s", "0", "4s"]
 
 
 async def test_a_lock_that_does_not_come_is_not_waited_for(
@@ -292,6 +337,24 @@ def test_the_command_says_what_it_applied(service: Service, database_url: str, t
     )
     again = run(name, path=tmp_path, SIGMA_DATABASE_URL=database_url)
     assert (again.returncode, again.stdout) == (0, f"{name}: at 0001: nothing to do\n")
+
+
+def test_the_command_lists_revisions_and_stamps(
+    service: Service, database_url: str, tmp_path: Path
+):
+    name = service("CREATE TABLE a (x int)", "CREATE TABLE b (x int)")
+    listed = run(name, "--history", path=tmp_path).stdout.splitlines()
+    assert [line.partition(" (head)")[0].partition(",")[0] for line in listed] == [
+        "0001 -> 0002",
+        "<base> -> 0001",
+    ]
+    stamped = run(name, "--database-url", database_url, "--stamp", "0001", path=tmp_path)
+    assert (stamped.returncode, stamped.stdout, stamped.stderr) == (0, "", "")
+    done = run(name, "--database-url", database_url, path=tmp_path)
+    assert done.stdout == f"{name}: 0002 step 2\n{name}: at 0002\n"
+    wrong = run(name, "--database-url", database_url, "--stamp", "0009", path=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr.startswith(f"{name}: Can't locate revision identified by '0009'")
 
 
 def test_the_command_fails_aloud(service: Service, database_url: str, tmp_path: Path):
