@@ -58,6 +58,9 @@ class EventType(StrEnum):
     KEY_CREATED = "auth.key.created"
     KEY_DEACTIVATED = "auth.key.deactivated"
     KEY_DELETED = "auth.key.deleted"
+    RECORDS_JOB = "records.job"
+    """A turn of a background job of records_service (shared/messaging/jobs.py)."""
+
     AUTH_WATERMARK = "auth.pulse"
     """A heartbeat of the relay (see shared/messaging/relay.py), and the only type not staged."""
 

@@ -4,10 +4,11 @@ Every process declares all of it whenever it connects. A queue therefore exists 
 has ever been started, and no event is lost because of the order in which services start.
 
     sigma.events (topic)   <- every outbox, routing key = the event's type
-        ├── auth_service       quorum ── refused or malformed ─> sigma.dead ─> auth_service.dead
-        ├── records_service    quorum ── refused or malformed ─> sigma.dead ─> records_service.dead
-        ├── workflow_service   quorum ── refused or malformed ─> sigma.dead ─> workflow_service.dead
-        └── one per gateway    exclusive, gone with its connection: `auth.#`
+        ├── auth_service         quorum ── refused or malformed ─> sigma.dead ─> <queue>.dead
+        ├── records_service      quorum ── refused or malformed ─> sigma.dead ─> <queue>.dead
+        ├── records_service.jobs quorum ── refused or malformed ─> sigma.dead ─> <queue>.dead
+        ├── workflow_service     quorum ── refused or malformed ─> sigma.dead ─> <queue>.dead
+        └── one per gateway      exclusive, gone with its connection: `auth.#`
 
 The arguments are valid on RabbitMQ 3.10 to 4.x:
 
@@ -35,6 +36,7 @@ DEAD_LETTERS_MAX: Final = 100_000
 
 AUTH_QUEUE: Final = "auth_service"
 RECORDS_QUEUE: Final = "records_service"
+RECORDS_JOBS_QUEUE: Final = "records_service.jobs"
 WORKFLOW_QUEUE: Final = "workflow_service"
 
 
@@ -74,6 +76,7 @@ class Queue:
 
 QUEUES: Final = (
     Queue(RECORDS_QUEUE, ("auth.role.*", "workflow.#")),
+    Queue(RECORDS_JOBS_QUEUE, ("records.job",)),
     Queue(
         WORKFLOW_QUEUE,
         (
