@@ -29,12 +29,14 @@ from records_service.records.render_cache import RENDER_CACHE, RenderCache
 from records_service.schemas.binding import NEIGHBOUR_SLOTS
 from records_service.schemas.handlers import routes as schema_routes
 from records_service.transitions.handlers import routes as transition_routes
+from records_service.value_removal import commands as value_removal
 from records_service.workflow_copies.handlers import routes as workflow_copy_routes
 from records_service.writes.attempts import CHANGE_SLOTS, RECORD_SLOTS
 from records_service.writes.create_batching import WRITE_SLOTS, create_batcher
 from shared.database import postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.schema_version import schema_version
+from shared.events import EventType
 from shared.http import new_service
 from shared.http.address_check import Neighbour, neighbours
 from shared.http.client import upstream
@@ -42,11 +44,14 @@ from shared.launch import Role
 from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import by_type, consume
+from shared.messaging.job_turns import job_turns
 from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
+JOBS_QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_JOBS_QUEUE)
+JOBS = {value_removal.JOB: value_removal.remove_some}
 ROUTES = (
     schema_routes,
     schema_change_routes,
@@ -67,6 +72,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     working = [
         relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, by_type(REACTIONS)),
+        job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, JOBS),
     ]
     app = new_service(
         config,

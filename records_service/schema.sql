@@ -238,6 +238,20 @@ CREATE FUNCTION public.forget_lost_attributes() RETURNS trigger
         END
         $$;
 
+CREATE FUNCTION public.refuse_ids_with_values() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+        BEGIN
+            IF EXISTS (SELECT FROM attribute_removals
+                        WHERE workspace_id = NEW.workspace_id AND attribute_id = NEW.id) THEN
+                RAISE unique_violation USING
+                    MESSAGE = 'values of an attribute with this id are still being removed',
+                    CONSTRAINT = 'attributes_id_taken';
+            END IF;
+            RETURN NEW;
+        END
+        $$;
+
 CREATE FUNCTION public.remember_lost_attributes() RETURNS trigger
     LANGUAGE plpgsql
     AS $_$
@@ -280,6 +294,17 @@ CREATE TABLE public.alembic_version (
 );
 
 COMMENT ON TABLE public.alembic_version IS 'records_service';
+
+CREATE TABLE public.attribute_removals (
+    workspace_id text NOT NULL,
+    attribute_id text NOT NULL,
+    schema_ids text[] NOT NULL,
+    last_change bigint NOT NULL,
+    schemas_done integer DEFAULT 0 NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL
+);
 
 CREATE TABLE public.attributes (
     workspace_id text NOT NULL,
@@ -338,6 +363,16 @@ CREATE TABLE public.inbox (
     consumer text NOT NULL,
     event_id text NOT NULL,
     received_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.jobs (
+    workspace_id text NOT NULL,
+    kind text NOT NULL,
+    key text NOT NULL,
+    turn bigint NOT NULL,
+    requests bigint NOT NULL,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    lost_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.lifecycles (
@@ -468,6 +503,9 @@ WITH (fillfactor='50');
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
+ALTER TABLE ONLY public.attribute_removals
+    ADD CONSTRAINT attribute_removals_pkey PRIMARY KEY (workspace_id, attribute_id);
+
 ALTER TABLE ONLY public.attributes
     ADD CONSTRAINT attributes_alias_taken UNIQUE (workspace_id, alias);
 
@@ -488,6 +526,9 @@ ALTER TABLE ONLY public.former_aliases
 
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
+
+ALTER TABLE ONLY public.jobs
+    ADD CONSTRAINT jobs_pkey PRIMARY KEY (workspace_id, kind, key);
 
 ALTER TABLE ONLY public.lifecycles
     ADD CONSTRAINT lifecycles_pkey PRIMARY KEY (workspace_id, workflow_id);
@@ -540,6 +581,8 @@ CREATE INDEX former_aliases_by_name ON public.former_aliases USING btree (worksp
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
 
+CREATE INDEX jobs_by_loss ON public.jobs USING btree (lost_at);
+
 CREATE INDEX lifecycles_retired ON public.lifecycles USING btree (retired_checked_at) WHERE (retired <> '{}'::text[]);
 
 CREATE INDEX option_values_below ON public.option_values USING btree (workspace_id, list_id, parent_id) WHERE (parent_id IS NOT NULL);
@@ -587,6 +630,8 @@ CREATE TRIGGER count_update AFTER UPDATE ON public.schemas REFERENCING OLD TABLE
 CREATE TRIGGER forget_lost_attributes AFTER DELETE ON public.attributes FOR EACH ROW EXECUTE FUNCTION public.forget_lost_attributes();
 
 CREATE TRIGGER forget_lost_attributes AFTER DELETE ON public.schemas FOR EACH ROW EXECUTE FUNCTION public.forget_lost_attributes();
+
+CREATE TRIGGER refuse_ids_with_values BEFORE INSERT ON public.attributes FOR EACH ROW EXECUTE FUNCTION public.refuse_ids_with_values();
 
 CREATE TRIGGER remember_lost_attributes AFTER UPDATE ON public.schemas FOR EACH ROW WHEN (((old.body -> 'attributeGroups'::text) IS DISTINCT FROM (new.body -> 'attributeGroups'::text))) EXECUTE FUNCTION public.remember_lost_attributes();
 

@@ -23,7 +23,7 @@ from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
 from records_service.permissions.rules import AttributePermission, Role
 from shared.database import Conn
-from shared.errors import ValidationError, Violation, truncated
+from shared.errors import Conflict, ValidationError, Violation, truncated
 from shared.events import EventType
 from shared.ids import new_id
 from shared.process.offload import in_thread
@@ -34,13 +34,19 @@ _SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")
 async def create(context: Context, draft: AttributeDraft) -> ModelObject:
     """Create an attribute.
 
-    Raises `ValidationError`, `Conflict` for a taken id or alias, or `PermissionDenied`.
+    Raises `ValidationError`, `Conflict` for a taken id or alias, or `PermissionDenied`. An id is
+    also taken while values of a deleted attribute are being removed.
 
     A guard may look only at what the role (None: unrestricted) may read wherever it is used.
     """
     workspace_id = context.workspace_id
     sent = await checked_body(draft)
     async with model_change(context.app, workspace_id) as conn:
+        if draft.id is not None and await store.is_being_removed(conn, workspace_id, draft.id):
+            raise Conflict(
+                f"Attribute '{truncated(draft.id)}' was deleted and its values are still being"
+                " removed: use another id, or try again later"
+            )
         body, unmatched = await with_resolved_names(conn, workspace_id, sent)
         await check_guards(conn, workspace_id, context.role, body, ())
         check_guards_match(unmatched, body, ())

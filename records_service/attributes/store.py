@@ -110,6 +110,19 @@ async def comparing(conn: Conn, workspace_id: str, attribute_id: str) -> str | N
     return alias
 
 
+async def is_being_removed(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
+    """Whether records hold values of a deleted attribute with this id, which go in a moment."""
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM attribute_removals
+                        WHERE workspace_id = $1 AND attribute_id = $2)
+        """,
+        workspace_id,
+        attribute_id,
+    )
+    return found
+
+
 async def has_values(conn: Conn, workspace_id: str, attribute_id: str, searcher: Searcher) -> bool:
     """Whether a record holds a value of it."""
     schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])

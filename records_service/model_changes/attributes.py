@@ -29,6 +29,7 @@ from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
+from records_service.value_removal import commands as value_removal
 from records_service.writes import model_changes as writes
 from shared.database import Conn
 from shared.errors import Conflict, UpstreamTimeout, truncated
@@ -102,7 +103,7 @@ async def delete(context: Context, attribute_id: str) -> None:
 
     Raises `Conflict` while a schema or a guard refers to it, or `PermissionDenied`.
 
-    The role must be able to write these values.
+    The role must be able to write these values. If there are many, they are removed afterwards.
     """
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
@@ -118,8 +119,7 @@ async def delete(context: Context, attribute_id: str) -> None:
         )
         if await attributes.is_used(conn, workspace_id, attribute_id):
             raise Conflict.in_use(ATTRIBUTE.title, attribute_id)
-        await writes.drop_values(conn, workspace_id, attribute_id)
-        await writes.delete_unique_keys(conn, workspace_id, attribute_id)
+        await value_removal.remove_or_request(conn, workspace_id, attribute_id)
         await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
         await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
         await stage_event(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)

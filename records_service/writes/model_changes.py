@@ -1,19 +1,21 @@
 """The SQL that writes many records at once, for a change of the data model.
 
-The caller holds the model lock, so no record is written meanwhile.
+The caller holds the model lock, so no record is written meanwhile; exceptions are named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
 
-from records_service.permissions.store import schemas_with_values
+from records_service.model_objects.store import RecordPosition
 from shared.database import Conn
 
+_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 _SENT: Final = """
     SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash, place
       FROM json_array_elements($3::json) WITH ORDINALITY AS sent (c, place)
@@ -126,17 +128,82 @@ async def delete_unique_keys(conn: Conn, workspace_id: str, attribute_id: str) -
     )
 
 
-async def drop_values(conn: Conn, workspace_id: str, attribute_id: str) -> None:
-    """Forget what records still hold of it; no schema has it, so nobody sees a difference."""
-    schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
-    if not schema_ids:
-        return
-    await conn.execute(
+async def delete_some_unique_keys(
+    conn: Conn, workspace_id: str, attribute_id: str, *, rows_max: int
+) -> bool:
+    """Release reserved values of the attribute; whether there may be more than these."""
+    tag = await conn.execute(
         """
-        UPDATE records SET values = values - $2
-         WHERE workspace_id = $1 AND schema_id = ANY($3::text[]) AND values ? $2
+        DELETE FROM unique_values
+         WHERE workspace_id = $1 AND attribute_id = $2 AND (scope, value_hash) IN (
+               SELECT scope, value_hash FROM unique_values
+                WHERE workspace_id = $1 AND attribute_id = $2
+                LIMIT $3)
         """,
         workspace_id,
         attribute_id,
-        schema_ids,
+        rows_max,
     )
+    return tag == f"DELETE {rows_max}"
+
+
+async def remove_values(
+    conn: Conn,
+    workspace_id: str,
+    attribute_id: str,
+    schema_id: str,
+    after: RecordPosition | None,
+    *,
+    rows_max: int,
+) -> RecordPosition | None:
+    """Remove its values from the next records of a schema: from where to go on, None at the end.
+
+    Their versions stay: no schema has the attribute, so nobody sees a difference. Records may be
+    written meanwhile.
+    """
+    row = await conn.fetchrow(
+        """
+        WITH read AS MATERIALIZED (
+            SELECT created_at, id, values ? $2 AS has_values
+              FROM records
+             WHERE workspace_id = $1
+               AND (schema_id, created_at, id) > ($3, $4, $5)
+               AND schema_id <= $3
+             ORDER BY schema_id, created_at, id
+             LIMIT $6::bigint
+        ), removed AS (
+            UPDATE records r SET values = r.values - $2
+              FROM read
+             WHERE r.workspace_id = $1 AND r.id = read.id AND read.has_values
+        )
+        SELECT created_at, id FROM read
+         ORDER BY created_at, id
+        OFFSET $6::bigint - 1
+        """,
+        workspace_id,
+        attribute_id,
+        schema_id,
+        *(after or (_BEGINNING, "")),
+        rows_max,
+    )
+    return None if row is None else (row["created_at"], row["id"])
+
+
+async def remove_values_of(
+    conn: Conn, workspace_id: str, attribute_id: str, record_ids: Collection[str]
+) -> None:
+    """As `remove_values`, of these records."""
+    await conn.execute(
+        """
+        UPDATE records SET values = values - $2
+         WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
+        """,
+        workspace_id,
+        attribute_id,
+        list(record_ids),
+    )
+
+
+async def lock_model_shared(conn: Conn, workspace_id: str) -> None:
+    """Prevent changes of the data model until commit; records may be written meanwhile."""
+    await conn.execute("SELECT FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)

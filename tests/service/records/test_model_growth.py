@@ -125,8 +125,8 @@ CHECKS: dict[str, Check] = {
         conn, ws, "attr-rare", Searcher()
     ),
     "uses of an attribute": lambda conn, ws: attributes.is_used(conn, ws, "attr-color"),
-    "values that a deleted attribute takes along": lambda conn, ws: writes.drop_values(
-        conn, ws, "attr-rare"
+    "values that a deleted attribute takes along": lambda conn, ws: writes.remove_values(
+        conn, ws, "attr-rare", "schema-small", None, rows_max=100
     ),
     "schemas that lost an attribute": lambda conn, ws: permissions.lost(conn, ws, ["attr-color"]),
     "a segment": lambda conn, ws: dimensions.used_segment(

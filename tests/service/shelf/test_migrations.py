@@ -471,7 +471,7 @@ async def test_what_schemas_have_lost_is_remembered_by_triggers_and_found_in_rec
         orjson.dumps(values).decode(),
     )
     await conn.execute("COMMENT ON TABLE alembic_version IS NULL")
-    assert await apply("records_service", database_url) == ["0010", "0011"]
+    assert (await apply("records_service", database_url))[:2] == ["0010", "0011"]
     found = "SELECT workspace_id, schema_id, attribute_id FROM lost_attributes ORDER BY 3"
     lost = ("ws-a", "schema-x", "attr-lost")
     assert [tuple(row) for row in await conn.fetch(found)] == [lost]

@@ -1,0 +1,1 @@
+"""Removes the values of deleted attributes from records, as a background job."""

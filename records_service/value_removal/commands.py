@@ -1,0 +1,101 @@
+"""Removes the values of a deleted attribute from records, as a background job.
+
+An attribute can be deleted when no schema has it, so nobody sees its values. Up to
+`REMOVED_IN_REQUEST` records are cleared in the transaction that deletes it. If there are more, the
+rest is cleared in slices, while records are written, and until then no attribute can be created
+under its id: it would get the old values.
+
+A record that is written meanwhile can get its value back: the values were read before a slice
+removed it, and written after. Every write is in the history. So at the end, under the model lock,
+the records that were written since the removal began are cleared once more; writes that read a
+record before that are refused, because the model has a new version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from records_service.model_objects.commands import SOURCE, take_lock
+from records_service.permissions.store import schemas_with_values
+from records_service.value_removal import store
+from records_service.value_removal.model import Removal
+from records_service.writes import model_changes as writes
+from shared.database import Conn
+from shared.events import EventType
+from shared.messaging import jobs
+
+JOB: Final = "remove_values"
+REMOVED_IN_REQUEST: Final = 10_000
+REMOVED_AT_ONCE: Final = 2_000
+"""Records of one slice, some 80 ms: a write of one of them waits for so long."""
+WRITTEN_AT_ONCE: Final = 5_000
+"""Entries of the history of one slice, which keeps all writes of the workspace waiting."""
+
+
+async def remove_or_request(conn: Conn, workspace_id: str, attribute_id: str) -> None:
+    """Remove the values of an attribute that is being deleted, here or in the background.
+
+    The caller holds the model lock.
+    """
+    schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
+    rows_max = REMOVED_IN_REQUEST // max(1, len(schema_ids)) or 1
+    left = [
+        schema_id
+        for schema_id in schema_ids
+        if await writes.remove_values(
+            conn, workspace_id, attribute_id, schema_id, None, rows_max=rows_max
+        )
+    ]
+    freed = not await writes.delete_some_unique_keys(
+        conn, workspace_id, attribute_id, rows_max=REMOVED_IN_REQUEST
+    )
+    if left or not freed:
+        # Unique keys are released with the first records, so there must be a schema.
+        await store.insert(conn, workspace_id, attribute_id, left or schema_ids)
+        await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB)
+
+
+async def remove_some(conn: Conn, workspace_id: str, _key: str) -> bool:
+    """One slice of the job of a workspace: attributes one after the other, the oldest first."""
+    removal = await store.find_oldest(conn, workspace_id)
+    if removal is None:
+        return False
+    if removal.schemas_done < len(removal.schema_ids):
+        await _remove_from_records(conn, workspace_id, removal)
+    else:
+        await _finish(conn, workspace_id, removal)
+    return True
+
+
+async def _remove_from_records(conn: Conn, workspace_id: str, removal: Removal) -> None:
+    # With a change of the model, which may write many records too, it could deadlock.
+    await writes.lock_model_shared(conn, workspace_id)
+    attribute_id = removal.attribute_id
+    if await writes.delete_some_unique_keys(
+        conn, workspace_id, attribute_id, rows_max=REMOVED_AT_ONCE
+    ):
+        return
+    schema_id = removal.schema_ids[removal.schemas_done]
+    after = await writes.remove_values(
+        conn, workspace_id, attribute_id, schema_id, removal.after, rows_max=REMOVED_AT_ONCE
+    )
+    done = removal.schemas_done + (after is None)
+    await store.update(conn, workspace_id, replace(removal, schemas_done=done, after=after))
+
+
+async def _finish(conn: Conn, workspace_id: str, removal: Removal) -> None:
+    """Clear the records that were written meanwhile, which the history knows.
+
+    Under the model lock no write is under way, so no entry with a smaller id comes later; and what
+    was read before is not written any more.
+    """
+    await take_lock(conn, workspace_id)
+    record_ids, last = await store.written_since(
+        conn, workspace_id, removal.last_change, rows_max=WRITTEN_AT_ONCE
+    )
+    await writes.remove_values_of(conn, workspace_id, removal.attribute_id, record_ids)
+    if last is None:
+        await store.delete(conn, workspace_id, removal.attribute_id)
+    else:
+        await store.update(conn, workspace_id, replace(removal, last_change=last))

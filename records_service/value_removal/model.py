@@ -1,0 +1,22 @@
+"""What is known of a deleted attribute whose values are being removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from records_service.model_objects.store import RecordPosition
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A deleted attribute whose values are being removed from the records of some schemas.
+
+    `schemas_done` of them are finished, and the next one up to the position `after`. Records that
+    were written after the entry `last_change` of the history may have got values back.
+    """
+
+    attribute_id: str
+    schema_ids: list[str]
+    last_change: int
+    schemas_done: int = 0
+    after: RecordPosition | None = None
