@@ -1,4 +1,4 @@
-"""The shelf that all four services share: it knows no product word but those in `events`."""
+"""Code that all four services share. Only `events` knows words of the product."""
 
 VERSION = "0.1.0"
 """The version of Sigma PIM; the same as in pyproject.toml."""

@@ -34,7 +34,7 @@ from typing import Any, ClassVar, Final, Self
 
 QUOTED_LENGTH_MAX: Final = 100
 VIOLATIONS_MAX: Final = 100
-"""How many are told; the first is the message, and nobody reads the rest."""
+"""The maximum number of violations of an error; the first one is its message."""
 
 
 def truncated(value: Any) -> str:
@@ -86,7 +86,7 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
         violations: Iterable[Violation] = (),
     ) -> None:
-        """`violations` that are made while they are asked for end with the hundredth."""
+        """Only the first hundred `violations` are read, also from a generator."""
         super().__init__(message)
         self.message = message
         self.headers: dict[str, str] = dict(headers or {})

@@ -7,7 +7,8 @@ description of the API is generated from all of it.
     service        an application: its routes, what opens and closes with it
     routes         what a route promises
     edge           the middleware around every handler
-    connection     the connection below it: time-outs and limits
+    connection     the connection below it: time-outs and errors
+    limits         limits of connections
     parser_errors  answers to what aiohttp's parser refuses
     requests       bodies and query strings, and messages about what is wrong with them
     shapes         base classes of bodies and answers; bounds, numbers and exactness check them
@@ -19,7 +20,7 @@ description of the API is generated from all of it.
     probes         the application on the internal port
 """
 
-from shared.http.connection import EdgeRunner, Limits
+from shared.http.connection import EdgeRunner
 from shared.http.context import (
     DEADLINE_HEADER,
     REQUEST_ID_HEADER,
@@ -33,6 +34,7 @@ from shared.http.context import (
     request_id_of,
     seconds_left,
 )
+from shared.http.limits import Limits
 from shared.http.requests import Page, read_body, read_query
 from shared.http.responses import (
     error_response,

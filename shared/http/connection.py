@@ -1,14 +1,13 @@
-"""The connection below the edge: what aiohttp's server lacks or would answer in plain text.
+"""HTTP server connections with time-outs, limits and JSON errors, which aiohttp's lack.
 
-    Limits             how long, how much and how many
     EdgeRunner         runs an application on connections of this kind
-        EdgeServer     counts connections, looks once a second for slow ones
-            Connection what the parser refuses is answered in JSON, like everything else
+        EdgeServer     counts connections, and checks the time-outs of all once a second
+            Connection answers what the parser refuses in JSON, like every other error
 
-aiohttp closes an idle connection; it knows no time-out for a head or a body that trickles in, none
-for the number of connections, and forgets to tell a handler that waits for the body when a chunk of
-it is malformed. One timer for all connections serves instead of one per request, which would cost
-each of them more than the check. All of this needs private names of aiohttp, which
+aiohttp closes idle connections. It has no time-out for a head or a body that arrives slowly and no
+limit for the number of connections, and a handler that waits for a body does not learn that a chunk
+of it is malformed. One timer checks all connections, because a timer per request would cost each
+request more than the check. All of this needs private names of aiohttp, which
 tests/contract/test_aiohttp_names.py lists.
 """
 
@@ -17,7 +16,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import structlog
@@ -37,6 +35,7 @@ from shared.errors import (
 )
 from shared.http.context import REQUEST_ID_HEADER, Call, request_id_from
 from shared.http.edge import COMPLETE, NO_ROUTE, SERVER, Complete, to_api_error
+from shared.http.limits import Limits
 from shared.http.parser_errors import HEAD_LINE_BYTES_MAX, parser_error, too_many_connections
 from shared.http.responses import error_response
 from shared.process import logs
@@ -45,28 +44,6 @@ from shared.process.metrics import REQUESTS
 log = structlog.get_logger("http")
 
 HEADERS_MAX: Final = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one connection may take. Times in seconds."""
-
-    connections_max: int = 2_000
-    connections_shared: bool = False
-    """Whether an address may have one more connection only while it has fewer than are left."""
-    first_byte_s_max: float = 10.0
-    body_bytes_max: int = 10 << 20
-    head_read_s_max: float = 10.0
-    body_idle_s_max: float = 15.0
-    body_read_s_max: float = 30.0
-    body_bytes_per_s_min: int = 16 << 10
-    """A body may take `body_read_s_max`, plus one second per this many received bytes."""
-    answer_idle_s_max: float = 30.0
-    """How long a client may take nothing of an answer that waits for it."""
-    idle_s_max: float = 75.0
-    check_every_s: float = 1.0
-    linger_s_max: float = 2.0
-    """How long the rest of a refused body is thrown away, lest the answer is lost with it."""
 
 
 class Connection(RequestHandler):
@@ -105,7 +82,7 @@ class Connection(RequestHandler):
         self._ended: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Serve it, or tell it that there are too many already."""
+        """Serve the connection, or answer 503 if there are too many."""
         manager = self._manager
         assert isinstance(manager, EdgeServer)
         peer = transport.get_extra_info("peername")
@@ -118,7 +95,7 @@ class Connection(RequestHandler):
         manager.refuse(cast(asyncio.Transport, transport))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Wake whoever waits for the end."""
+        """End the waiting in `_linger`, and count the connection as closed."""
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
         if not self._rejected:
@@ -127,7 +104,7 @@ class Connection(RequestHandler):
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then keep account of what has begun to come and is not complete."""
+        """Parse; then note since when an incomplete head or body has been arriving."""
         if self._rejected:
             return
         self._silent_since = None
@@ -151,7 +128,7 @@ class Connection(RequestHandler):
             self._account_for_body()
 
     def check_timeouts(self, now: float) -> None:
-        """Give up what comes too slowly."""
+        """End a connection whose head, body or reading of the answer is too slow."""
         if self._silent_since is not None:
             if now - self._silent_since > self._limits.first_byte_s_max:
                 self.force_close()
@@ -186,7 +163,7 @@ class Connection(RequestHandler):
         limits = self._limits
         waited_s = now - self._body_moved_at
         if self._reading_paused or self._buffer_paused:
-            # The slow one is the handler: the client could not send if it wanted to.
+            # The handler is slow, not the client: the client cannot send now.
             self._body_moved_at = now
             return
         if body.total_bytes != self._body_bytes:
@@ -212,7 +189,7 @@ class Connection(RequestHandler):
             transport.abort()
 
     def _fail_body(self, error: Exception) -> None:
-        """Tell the handler that waits for the body; the connection ends with its answer."""
+        """Raise the error in the handler that reads the body; close the connection afterwards."""
         body, self._body = self._body, None
         if body is None or body.is_eof():
             return
@@ -229,7 +206,7 @@ class Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send the answer; what never reached the middleware is an envelope all the same."""
+        """Send the answer; errors that did not pass the middleware get an envelope too."""
         if isinstance(resp, web.HTTPException):
             resp = self._answer_error(
                 request, to_api_error(resp, request, self._limits.body_bytes_max)
@@ -246,7 +223,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - the parser's words quote what was sent
     ) -> web.StreamResponse:
-        """Answer what went wrong outside of every handler, mostly what the parser refused."""
+        """Answer an error that no handler raised, mostly one of the parser."""
         if request.writer.output_size > 0:
             if request.transport is not None:
                 request.transport.abort()
@@ -262,7 +239,7 @@ class Connection(RequestHandler):
         return self._answer_error(request, error)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Keep out of the log what a client did; the rest is ours to repair."""
+        """Log unexpected errors; errors that the client caused are not logged."""
         error = kw.get("exc_info")
         if isinstance(error, (RequestPayloadError, BadHttpMessage, ApiError, ConnectionError)):
             return
@@ -283,7 +260,7 @@ class Connection(RequestHandler):
         return response
 
     async def _linger(self) -> None:
-        """Say that nothing more will be said, and let the client see it before the reset."""
+        """Send FIN and wait for the client to close: a reset would destroy the answer."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -296,7 +273,7 @@ class Connection(RequestHandler):
 
 
 class EdgeServer(Server):
-    """Makes the connections of one application and watches over them."""
+    """Makes the connections of one application, counts them and checks their time-outs."""
 
     def __init__(
         self,
@@ -319,15 +296,16 @@ class EdgeServer(Server):
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> RequestHandler:
-        """A protocol for one more connection."""
+        """The protocol of a new connection."""
         if self._timer is None:
             self._schedule_check()
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
 
     def takes_one_more(self, peer: str) -> bool:
-        """Whether another connection is served, and counted until `lost_one`.
+        """Whether a new connection is served; if so, it is counted until `lost_one`.
 
-        With `connections_shared` an address comes to half of them, and the next finds some still.
+        With `connections_shared`, one address gets at most half of the connections, the next half
+        of the rest, and so on.
         """
         free = self._limits.connections_max - len(self._connections)
         held = self._by_peer[peer] if self._limits.connections_shared else 0
@@ -337,13 +315,13 @@ class EdgeServer(Server):
         return True
 
     def lost_one(self, peer: str) -> None:
-        """A connection that was served is gone."""
+        """A connection that was served is closed."""
         self._by_peer[peer] -= 1
         if not self._by_peer[peer]:
             del self._by_peer[peer]
 
     def refuse(self, transport: asyncio.Transport) -> None:
-        """Answer 503 before anything was asked, or just close when there are too many of these."""
+        """Answer 503 at once; close without an answer if too many connections are being refused."""
         REQUESTS.count("", NO_ROUTE, ServiceUnavailable.status, 0.0)
         if self._rejected >= self._limits.connections_max:
             transport.abort()
@@ -351,7 +329,7 @@ class EdgeServer(Server):
         transport.write(too_many_connections(self.complete))
         if transport.can_write_eof():
             transport.write_eof()
-        # A reset would take the answer away from whoever is still sending the question.
+        # A reset would destroy the answer if the client is still sending.
         self._rejected += 1
         self._loop.call_later(self._limits.linger_s_max, self._close_rejected, transport)
 
@@ -378,7 +356,7 @@ class EdgeServer(Server):
 
 
 class EdgeRunner(web.AppRunner):
-    """As aiohttp's, but on connections that keep the limits and speak JSON when they refuse."""
+    """Like aiohttp's `AppRunner`, with `Connection` for its connections."""
 
     def __init__(self, app: web.Application, limits: Limits, **options: Any) -> None:
         super().__init__(

@@ -1,8 +1,9 @@
-"""The one middleware around every handler.
+"""The middleware around every handler.
 
-In this order: an id for the request, the signed identity, the permission, the size of the body, the
-deadline; then the handler; then its answer, or the envelope of whatever it raised, counted and
-logged. One function and no stack of middlewares, because every record that is read pays for it.
+In this order: the request id, the signed identity, the permission, the size of the body, the
+deadline; then the handler; then its answer or the envelope of the error that it raised. Each
+request is counted and logged. It is one function and not a stack of middlewares, because every
+request pays for each layer.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ from shared.process.waiting import ASKING, WAITED_HEADER, waited_from
 SERVER: Final = "Sigma"
 NO_ROUTE: Final = "-"
 TICK_S: Final = 0.02
-"""How exactly a deadline is kept."""
+"""The resolution of deadlines."""
 _CLIENT_GONE: Final = 499
 _REFUSED_STATUSES: Final = range(400, 500)
 
 _REFUSALS: Final = frozenset({401, 403, 429})
-"""Statuses whose answers leave a line of their own, with the reason."""
+"""Statuses that are logged in a line of their own, with the reason."""
 
 log = structlog.get_logger("http")
 
@@ -70,7 +71,7 @@ COMPLETE: Final[web.AppKey[Complete]] = web.AppKey("complete")
 
 
 class Edge:
-    """What stands around the handlers of one application."""
+    """The middleware of one application, and the rules of its routes."""
 
     def __init__(
         self,
@@ -88,13 +89,13 @@ class Edge:
         self._ticks = False
 
     def body_bytes_max(self, route: Route | None) -> int:
-        """How large a body this route takes."""
+        """The maximum size of a body for this route."""
         if route is None or route.body_bytes_max is None:
             return self._body_bytes_max
         return min(route.body_bytes_max, self._body_bytes_max)
 
     def middleware(self) -> Middleware:
-        """What `web.Application` calls for each request."""
+        """The middleware for `web.Application`."""
 
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -149,7 +150,7 @@ class Edge:
                 response = await handler(request)
             else:
                 response = await self._within_deadline(request, handler, call)
-            # Asked by identity first: nearly everybody may read.
+            # The identity is checked first, because nearly every caller may read.
             may_read = call.identity is None or call.identity.may_read
             return response if may_read else without_reading(response, route)
         except ApiError as error:
@@ -191,7 +192,7 @@ class Edge:
             self._waiting.pop(call, None)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Cancel those whose time is up."""
+        """Cancel the requests whose deadline has passed."""
         now = loop.time()
         for call, task in tuple(self._waiting.items()):
             if call.deadline is not None and call.deadline <= now:
@@ -322,7 +323,7 @@ def _too_large(bytes_max: int) -> str:
 
 
 def to_api_error(error: web.HTTPException, request: web.BaseRequest, bytes_max: int) -> ApiError:
-    """What aiohttp found, in our words."""
+    """The error for an exception of aiohttp's router or parser."""
     if isinstance(error, web.HTTPNotFound):
         return NotFound(f"Route {shown(request.path)} not found")
     if isinstance(error, web.HTTPMethodNotAllowed):

@@ -95,7 +95,7 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
 
 
 async def _raw(request: web.Request, bytes_max: int) -> bytes:
-    """The bytes of the body. One that says itself that it is too large was refused before."""
+    """The bytes of the body; a too large `Content-Length` was refused before."""
     content, parts, size = request.content, [], 0
     while not content.at_eof():
         part = await content.readany()
@@ -198,11 +198,11 @@ def _check_depth(sent: Any) -> None:
 
 
 def _harmless(raw: bytes, model_read: ModelT, *, has_long_integer: bool = False) -> ModelT:
-    """The model, or `ValidationError` when it took a NUL or a number that would not come back.
+    """The model; `ValidationError` if it has a NUL or a number that would not be returned as sent.
 
-    What it ignored can do no harm, so it is the model that is looked at, and only where the raw
-    body gives a reason to. Whether it took one is found by writing it down, which is fast for any
-    body; where it is, by a walk, which is not, and so gives up after a while.
+    Ignored fields can do no harm, so the model is checked and not the body, and only if the body
+    contains one of the two. Writing the model as JSON, which is fast, shows whether it does; a
+    bounded walk then finds the place for the message.
     """
     check_numbers(raw, model_read)
     if not has_long_integer and not _has_nul(raw):

@@ -11,8 +11,8 @@ from aiohttp import hdrs, web
 from aiohttp.web_urldispatcher import AbstractRoute
 
 from shared.errors import PayloadTooLarge
-from shared.http.connection import Limits
 from shared.http.edge import COMPLETE, Complete, Edge, check_body_size, naming
+from shared.http.limits import Limits
 from shared.http.responses import json_response
 from shared.http.routes import Route, Routes
 from shared.identity import IdentityVerifier
@@ -25,12 +25,12 @@ Ready = Callable[[web.Application], Awaitable[None]]
 
 CONFIG: Final = web.AppKey("config", ServiceConfig)
 READINESS: Final = web.AppKey("readiness", list[Ready])
-"""Raise from one of these, and `/readyz` says 503."""
+"""Checks for `/readyz`: if one of them raises, the answer is 503."""
 ROUTES: Final = web.AppKey("routes", list[Route])
 LIMITS: Final = web.AppKey("limits", Limits)
 NAME: Final = web.AppKey("name", str)
 INTRODUCTION_PATH: Final = "/internal/service"
-"""Where a service tells its name, to neighbours who ask whether their address is right."""
+"""The path at which a service answers its name, for other services that check its address."""
 INTERNAL: Final = "internal"
 DRAINING: Final = web.AppKey("draining", asyncio.Event)
 """Set while the service stops: answers close their connections."""
@@ -47,8 +47,8 @@ def new_service(
 ) -> web.Application:
     """An application with these routes; contexts open from first to last, close from last to first.
 
-    With a `name` it tells that name to whoever asks at `INTRODUCTION_PATH`. `complete` is given the
-    headers of every answer, to add to them.
+    With a `name`, it answers that name at `INTRODUCTION_PATH`. `complete` adds to the headers of
+    every answer.
 
     Run it on an `EdgeRunner` (`shared.launch` does): the time-outs live in its connections.
     """
@@ -114,10 +114,10 @@ def _added(
 
 
 def _beside(path: str, literals: Iterable[str]) -> str:
-    """The path, whose last parameter is none of the names that stand at its place in a literal one.
+    """The path, with a last parameter that does not match the literal paths beside it.
 
-    `/things/{id}` beside `/things/search`: that one has its own methods and no others. No thing may
-    have such an id, which is why only paths for clients are looked at, where ids can be refused.
+    `/things/{id}` beside `/things/search`: a method that only `/things/{id}` has is not allowed for
+    `/things/search`. Literal names cannot be ids, so this applies to paths for clients only.
     """
     *above, last = path.split("/")
     if not last.startswith("{") or ":" in last:
@@ -130,15 +130,15 @@ def _beside(path: str, literals: Iterable[str]) -> str:
 
 
 async def _meet_expectation(request: web.Request, body_bytes_max: int) -> None:
-    """Ask for the body (`100 Continue`), unless it is one that will be refused."""
+    """Ask for the body with `100 Continue`, unless it is too large."""
     if request.headers[hdrs.EXPECT].lower() != "100-continue":
         raise web.HTTPExpectationFailed
     try:
         check_body_size(request, body_bytes_max)
     except PayloadTooLarge as error:
-        # The connection tells it, and notes that it did.
+        # The connection answers this error with an envelope.
         raise web.HTTPRequestEntityTooLarge(body_bytes_max, text=error.message) from None
     if request.version >= (1, 1):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # It is no part of the answer, which has not begun.
+        # This line is no part of the answer, which has not begun.
         request.writer.output_size = 0

@@ -8,6 +8,6 @@ publishing    publishing with confirms, for the relay
 consuming     a durable queue: each event has its effect once
 inbox         the ids of events that had their effect
 subscribing   a queue of one process, which knows when it may have missed something
-news          whether an event came between a question and the saving of its answer
+news          counts events, to notice one that arrives while an answer is saved
 dead_letters  `python -m shared.messaging.dead_letters`
 """

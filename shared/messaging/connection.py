@@ -1,4 +1,4 @@
-"""Keeps one connection to the broker: made again whenever it is lost, the topology declared."""
+"""The connection to the broker: reopened when it is lost, with the topology declared each time."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from shared.process.config import ServiceConfig
 log = structlog.get_logger(__name__)
 
 HEARTBEAT_S: Final = 5
-"""Three of these in silence, and a few seconds until that is looked at: within 20 s a broker that
-hangs, or a network that swallows everything, is noticed and connected to anew."""
+"""After three missed heartbeats the connection is closed and reopened: a broker that hangs or a
+network that drops everything is noticed within 20 s."""
 CONNECT_TIMEOUT_S: Final = 10.0
-"""For a connection: about six answers, with TLS eight."""
+"""For opening a connection, which takes about six round trips, with TLS eight."""
 ANSWER_TIMEOUT_S: Final = 5.0
-"""For each answer of the broker, so that one far away is waited for as long as it answers."""
+"""For each answer of the broker, so that a distant broker may take longer in total."""
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 2.0
 CANCEL_AGAIN_S: Final = 0.5
@@ -42,7 +42,7 @@ BROKER_ERRORS: Final = (*CONNECTION_EXCEPTIONS, AMQPError, TimeoutError)
 
 
 class NotConfirmed(Exception):
-    """The broker did not say that it has the message. It may have it all the same."""
+    """The broker did not confirm the message. It may have stored it all the same."""
 
 
 class Abandoned(ConnectionError):
@@ -51,10 +51,10 @@ class Abandoned(ConnectionError):
 
 @contextmanager
 def abandoning_is_an_error() -> Iterator[None]:
-    """Raise `Abandoned` in place of a `CancelledError` that nobody asked this task for.
+    """Raise `Abandoned` instead of a `CancelledError` with which nobody cancelled this task.
 
-    When a broker falls silent, aiormq cancels tasks of its own. Whoever waits for one of those is
-    not being stopped, but would end as if it were: for good, and without a word.
+    If a broker stops answering, aiormq cancels tasks of its own. A task that awaits one of those
+    would end like a cancelled task: for ever, and without a log line.
     """
     try:
         yield
@@ -66,18 +66,18 @@ def abandoning_is_an_error() -> Iterator[None]:
 
 
 class _Connection(aio_pika.Connection):
-    """Closed by `Bus` alone."""
+    """A connection that only `Bus` closes."""
 
     def __del__(self) -> None:
         """Do nothing.
 
-        aio_pika begins here to close what is left of a failed attempt, but whatever thread collects
-        it need not have a loop.
+        aio_pika would begin to close a failed connection here, but the garbage collector may run
+        in a thread without an event loop.
         """
 
 
 class Bus:
-    """One connection, made again whenever it is lost."""
+    """One connection to the broker, reopened when it is lost."""
 
     def __init__(self, url: str, name: str, queues: Sequence[Queue] = topology.QUEUES) -> None:
         self._url = url
@@ -94,7 +94,7 @@ class Bus:
         return self._up.is_set()
 
     async def connection(self) -> AbstractConnection:
-        """The connection, as soon as there is one."""
+        """The open connection; waits until there is one."""
         while True:
             await self._up.wait()
             if self._connection is not None:
@@ -103,24 +103,24 @@ class Bus:
     def start(self) -> None:
         """Begin to connect, and return at once."""
         for name in ("aiormq", "aio_pika"):
-            # They report each failed attempt as an error of theirs; it is told once, here.
+            # They log each failed attempt as an error; it is logged once, here.
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._keeper = asyncio.create_task(self._keep_connected(), name="bus")
         self.watch(self._keeper)
 
     async def stop(self) -> None:
-        """Disconnect and stay so."""
+        """Close the connection and do not reopen it."""
         if self._keeper is not None:
             await cancel_all(self._keeper)
 
     def watch(self, task: asyncio.Task[None]) -> None:
-        """Count on this task: should it end although nobody asked it to, `ready` raises."""
+        """Make `ready` raise if this task ends without being cancelled."""
         task.add_done_callback(self._miss)
 
     async def ready(self) -> None:
-        """Raise `ServiceUnavailable` when a task is missed: nothing but a restart brings it back.
+        """Raise `ServiceUnavailable` if a watched task has ended: only a restart starts it again.
 
-        A broker that is away is no reason: services serve without it.
+        An unreachable broker is no reason, because services serve without it.
         """
         if self._missed:
             raise ServiceUnavailable(f"Ended unasked: {', '.join(self._missed)}")
@@ -143,14 +143,14 @@ class Bus:
             except BROKER_ERRORS as error:
                 log.warning("bus_unreachable", error=repr(error), retry_s=pause_s)
             except Exception:
-                # Whatever a client library throws: connect again.
+                # Any other error of a client library: connect again.
                 log.exception("bus_failed")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, BACKOFF_MAX_S)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncio.Event]:
-        """Connected and declared; the event says when that ended."""
+        """Open the connection and declare the topology; the event is set when it is lost."""
         lost = asyncio.Event()
         connection = await aio_pika.connect(
             self._url,
@@ -177,10 +177,10 @@ class Bus:
 
 
 async def declare(connection: AbstractConnection, queues: Sequence[Queue]) -> None:
-    """Make sure that exchanges, queues and bindings exist; doing it again changes nothing.
+    """Declare all exchanges, queues and bindings. Idempotent.
 
-    A channel waits for one answer after the other, so every queue has one of its own: with a broker
-    that takes 400 ms for an answer all of it takes five seconds and not nine.
+    A channel sends one request after the other, so each queue is declared on a channel of its own:
+    with a broker that answers after 400 ms, this takes five seconds instead of nine.
     """
     async with _channel(connection) as channel:
         await channel.declare_exchange(
@@ -211,14 +211,14 @@ async def _declare_queue(connection: AbstractConnection, queue: Queue) -> None:
             for binding in queue.bindings:
                 await alive.bind(topology.EVENTS, binding, timeout=within)
     except ChannelPreconditionFailed as error:
-        # It exists with other arguments, which only an operator can change. Whoever reads it
-        # still can, so this is said aloud, and is no reason to stand still.
+        # The queue exists with other arguments, which only an operator can change. It can still
+        # be read, so this is logged as an error and the service continues.
         log.error("queue_differs_from_topology", queue=queue.name, error=str(error))  # noqa: TRY400
 
 
 @asynccontextmanager
 async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
-    """A channel for a moment; opening and closing it take one answer each."""
+    """A channel for a few requests; opening and closing it take one round trip each."""
     channel = connection.channel()
     await channel.initialize(timeout=ANSWER_TIMEOUT_S)
     try:
@@ -235,7 +235,7 @@ BUS: Final = web.AppKey("bus", Bus)
 def rabbitmq(
     config: ServiceConfig, name: str, queues: Sequence[Queue] = topology.QUEUES
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Lend `app[BUS]` while the service runs; `name` is what the broker's operator sees."""
+    """Provide `app[BUS]` while the service runs; `name` is shown by the broker's management."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         bus = Bus(config.amqp_url.get_secret_value(), name, queues)
@@ -256,7 +256,7 @@ async def _ready(app: web.Application) -> None:
 def run_on_each_connection(
     bus: Bus, what: str, session: Callable[[AbstractConnection], Awaitable[None]]
 ) -> asyncio.Task[None]:
-    """Run the session on the broker's connection, and again on the next, until `cancel_all`."""
+    """Run the session on each connection to the broker in turn, until the task is cancelled."""
     task = asyncio.create_task(_run_repeatedly(bus, what, session), name=what)
     bus.watch(task)
     return task
@@ -275,7 +275,7 @@ async def _run_repeatedly(
         except (*BROKER_ERRORS, NotConfirmed, ServiceUnavailable, UpstreamTimeout) as error:
             log.warning("session_interrupted", session=what, error=repr(error))
         except Exception:
-            # Whatever it was, standing still for ever would be worse.
+            # After any other error, too: a consumer that stops for ever would be worse.
             log.exception("session_failed", session=what)
         if time.monotonic() - began > BACKOFF_MAX_S:
             pause_s = BACKOFF_FIRST_S
@@ -284,7 +284,7 @@ async def _run_repeatedly(
 
 
 async def cancel_all(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel until it is over: closing a channel can swallow a cancellation that meets it."""
+    """Cancel tasks until they have ended: closing a channel can swallow a cancellation."""
     for _ in range(CANCEL_TIMES_MAX):
         pending = [task for task in tasks if not task.done()]
         if not pending:

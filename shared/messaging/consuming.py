@@ -1,13 +1,13 @@
-"""Reads a durable queue: the effect and the memory of it in one transaction, then the answer.
+"""Consumer of a durable queue: effect and inbox row in one transaction, then the acknowledgement.
 
-What becomes of a message:
+Outcomes of a message:
 
     handled                      acknowledged
     handled before               acknowledged, no second effect
     the handler failed           delivered again after a growing pause; after the queue's limit of
-                                 deliveries it goes to the dead letters. Others are not held up
-    what it needs is away        (`ServiceUnavailable`, `UpstreamTimeout`) tried again here, without
-                                 using up deliveries: an outage does not fill the dead letters
+                                 deliveries it goes to the dead letters. Others do not wait for it
+    a dependency is unavailable  (`ServiceUnavailable`, `UpstreamTimeout`) repeated here, which does
+                                 not count as a delivery: an outage does not fill the dead letters
     not an event                 to the dead letters at once
 
 Events of one subject are handled one after the other, in order; a failure breaks that order, so a
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 Handler: TypeAlias = Callable[[Conn, Event], Awaitable[None]]
 """The effect, in the transaction of the inbox."""
 First: TypeAlias = Callable[[Database, Event], Awaitable[None]]
-"""What must do no harm when it is repeated."""
+"""Work before the effect; it must be repeatable."""
 
 PREFETCH: Final = 32
 WORKERS: Final = 4
@@ -89,7 +89,7 @@ _TRY_AGAIN_HERE: Final = (
 
 
 def by_type(reactions: Mapping[str, Handler]) -> Handler:
-    """One handler from a table of them; a type that is not in the table is nobody's business."""
+    """One handler that calls the handler of the event's type; other types are ignored."""
 
     async def react(conn: Conn, event: Event) -> None:
         handler = reactions.get(event.type)
@@ -107,10 +107,10 @@ def consume(
     prefetch: int = PREFETCH,
     workers: int = WORKERS,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Handle the queue's events while the service runs; stopping finishes what is at hand.
+    """Handle the queue's events while the service runs; stopping finishes the current messages.
 
-    `first` comes before the handler, in transactions of its own, and at every delivery again: for
-    what must be committed before the effect, or is too much for one transaction.
+    `first` runs before the handler at every delivery, in transactions of its own: for work that
+    must be committed before the effect, or is too much for one transaction.
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
@@ -131,7 +131,7 @@ def consume(
 
 
 class Consumer:
-    """Reads one durable queue, on one connection after the other, until it is stopped."""
+    """Consumes one durable queue, on each connection in turn, until it is stopped."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Consumer:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to read as soon as the broker is there."""
+        """Start consuming as soon as the broker is connected."""
         what = f"consume {self._queue.name}"
         self._tasks = [
             run_on_each_connection(self._bus, what, self._read),
@@ -164,7 +164,7 @@ class Consumer:
         ]
 
     async def stop(self) -> None:
-        """Ask for no more, finish what was given, and go."""
+        """Stop receiving, finish the received messages, and end."""
         if self._reading is not None:
             await self._reading.finish()
             # A channel that is not closed in order keeps what it was given and did not answer.
@@ -209,7 +209,7 @@ class Consumer:
 
 @dataclass(slots=True)
 class _Delivery:
-    """One message at hand; `waits` counts how often what it needs was away."""
+    """One received message; `waits` counts how often a dependency was unavailable."""
 
     message: AbstractIncomingMessage
     event: Event
@@ -217,7 +217,7 @@ class _Delivery:
 
 
 class _Reading:
-    """What happens on one channel, from the first message to the loss of it."""
+    """Consuming on one channel, until the channel is lost."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ class _Reading:
         self._tag = ""
 
     async def run(self) -> None:
-        """Read until the channel is lost or `finish` was called; raise what ended it."""
+        """Consume until the channel is lost or `finish` is called; raises what ended it."""
         self._channel.close_callbacks.add(lambda *_: self._over.set())
         underlay = await self._channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(lambda _: self._over.set())
@@ -263,7 +263,7 @@ class _Reading:
             self._at_hand.clear()
 
     async def finish(self) -> None:
-        """Ask the broker for no more, handle what it has given, then end `run`."""
+        """Stop receiving, handle the received messages, then end `run`."""
         with suppress(*BROKER_ERRORS), abandoning_is_an_error():
             async with asyncio.timeout(STOP_WAIT_S):
                 underlay = await self._channel.get_underlay_channel()
@@ -324,7 +324,7 @@ class _Reading:
             self._at_hand.pop(id(message), None)
 
     async def _effect(self, handler: Handler, event: Event) -> bool:
-        """False when the event was handled before."""
+        """Run the handler in the inbox's transaction; False if the event was handled before."""
         async with self._database.transaction() as conn:
             is_new = await inbox.first_time(conn, self._queue.name, event.id)
             if is_new:
@@ -332,7 +332,7 @@ class _Reading:
         return is_new
 
     def _after(self, pause_s: float, work: Coroutine[None, None, None]) -> None:
-        """Do it later, without holding up the lane."""
+        """Run the work after a pause; the other events of the lane do not wait."""
 
         async def later() -> None:
             try:
@@ -355,7 +355,7 @@ class _Reading:
         self._at_hand.pop(id(message), None)
 
     async def _settle(self, answer: Awaitable[None]) -> None:
-        """Tell the broker; if it is gone it will deliver again, and the inbox will know."""
+        """Answer the broker; if that fails, it delivers again, and the inbox knows the event."""
         with suppress(*BROKER_ERRORS):
             await answer
 

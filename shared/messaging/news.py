@@ -1,18 +1,19 @@
-"""Tells whoever asked another service something whether news came before they could save it.
+"""Counter of received events per workspace, to notice one that arrives while an answer is saved.
 
-Who asks, saves the answer, and wants to hear later what would change it, has a gap: news that comes
-after the question and before the commit finds nothing to change. So each workspace has a counter:
+A service asks another one, saves the answer, and changes it later when an event says so. An event
+that arrives after the question and before the commit would find nothing to change. So events are
+counted per workspace, and the count is compared:
 
     before the question                 counted = await news.count(conn, workspace_id)
     in the transaction that saves       if await news.count_held(conn, workspace_id) != counted:
                                             ask again
     for each event, before its effect   await news.hear(conn, workspace_id), and commit
 
-`hear` waits for those who hold the counter: they are committed when the effect begins, which finds
-what they saved. Whoever looks at the counter after it finds that it has changed.
+`hear` waits for the transactions that hold the counter: they have committed when the effect begins,
+so the effect finds what they saved. A transaction that reads the counter later sees the new count.
 
-It is committed first because the effect takes locks that those who save hold while they wait for
-the counter: with both in one transaction, each could wait for the other.
+`hear` is committed before the effect, because the effect takes locks that a saving transaction
+holds while it waits for the counter: in one transaction, the two could deadlock.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CREATE TABLE news (
 
 
 async def count(conn: Conn, workspace_id: str) -> int:
-    """How much news has been heard of this workspace."""
+    """The number of events received for this workspace."""
     heard: int | None = await conn.fetchval(
         "SELECT heard FROM news WHERE workspace_id = $1", workspace_id
     )
@@ -39,7 +40,7 @@ async def count(conn: Conn, workspace_id: str) -> int:
 
 
 async def count_held(conn: Conn, workspace_id: str) -> int:
-    """As `count`; and no more is heard until the end of this transaction. Several may hold it."""
+    """As `count`, and `hear` waits until this transaction ends. Several may hold the counter."""
     await conn.execute(
         "INSERT INTO news (workspace_id, heard) VALUES ($1, 0) ON CONFLICT DO NOTHING", workspace_id
     )
@@ -50,7 +51,7 @@ async def count_held(conn: Conn, workspace_id: str) -> int:
 
 
 async def hear(conn: Conn, workspace_id: str) -> None:
-    """News came. In a transaction of its own, before that of its effect."""
+    """Count an event, in a transaction of its own before that of its effect."""
     await conn.execute(
         """INSERT INTO news AS known (workspace_id, heard)
            VALUES ($1, 1)

@@ -174,7 +174,7 @@ class Relay:
         await cancel_all(*self._tasks)
 
     def wake(self) -> None:
-        """Look now."""
+        """Read the outbox now instead of at the next poll."""
         self.committed.set()
 
     async def _carry(self, connection: AbstractConnection) -> None:

@@ -1,4 +1,4 @@
-"""Hears what happens from now on, for a process that keeps something in memory (the gateways)."""
+"""Subscription of one process to events, for invalidating what it caches (the gateways)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def subscribe(
     on_up: Callable[[], None],
     on_down: Callable[[], None],
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Hear every event of this binding from now on, in this process alone.
+    """Receive every event of this binding from now on, in this process alone.
 
-    Between `on_up` and `on_down` nothing is missed: `on_up` is called when the queue is bound and
-    before its first event is heard, so what was learnt earlier may be out of date. A listener that
-    raises, or a message that cannot be read, counts as a miss: `on_down`, then `on_up`. Events are
-    not acknowledged; the queue is gone with the connection.
+    Between `on_up` and `on_down` no event is missed: `on_up` is called when the queue is bound,
+    before its first event; what the process cached earlier may be out of date. If the listener
+    raises or a message cannot be read, an event was missed: `on_down` is called, then `on_up`.
+    Events are not acknowledged; the queue is deleted with the connection.
     """
 
     async def listen(connection: AbstractConnection) -> None:
