@@ -7,69 +7,24 @@ The small catalogue is invented here. The tests with the published one run where
 from __future__ import annotations
 
 import asyncio
-import csv
 import json
-import os
 import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import pytest
-
+from tests.e2e.moving_in import (
+    FILES,
+    ROOT,
+    Mover,
+    move_in,
+    write_catalogue,
+    write_rows,
+)
 from tests.kit.eventually import eventually
 from tests.kit.sigma import Caller
-from tests.kit.stack import AUTH, RECORDS, Stack
-from tests.kit.workspace import Workspace
+from tests.kit.stack import AUTH, RECORDS
 
-ROOT = Path(__file__).resolve().parents[2]
-REAL = Path(
-    os.environ.get("SIGMA_REAL_DATA") or ROOT.parent / "shared" / "data" / "akeneo-icecat-demo"
-)
-PRODUCTS = 1_239
-FILLED_CELLS = 14_458
-
-FILES = {
-    "attributes.csv": """\
-code;label-en_US;group;localizable;scopable;sort_order;type;unique;max_characters;metric_family;\
-default_metric_unit;negative_allowed
-sku;SKU;main;0;0;1;pim_catalog_identifier;1;;;;
-title;Title;main;1;0;2;pim_catalog_text;0;20;;;
-gtin;GTIN;main;0;0;3;pim_catalog_text;1;;;;
-mass;Mass;main;0;0;4;pim_catalog_metric;0;;Weight;GRAM;0
-cost;Cost;main;0;0;5;pim_catalog_price_collection;0;;;;
-steel;Steel;main;0;0;6;pim_catalog_simpleselect;0;;;;
-uses;Uses;main;0;0;7;pim_catalog_multiselect;0;;;;
-photo;Photo;main;0;0;8;pim_catalog_image;0;;;;
-forged;Forged on;main;0;1;9;pim_catalog_date;0;;;;
-""",
-    "attribute_options.csv": """\
-code;label-en_US;attribute;sort_order
-440C;440C;steel;1
-bread;Bread;uses;1
-fish;Fish;uses;2
-""",
-    "attribute_groups.csv": "code;sort_order;label-en_US\nmain;1;Main\n",
-    "families.csv": """\
-code;label-en_US;attributes;requirements-web;requirements-shop
-knives;Knives;sku,title,gtin,mass,cost,steel,uses,photo,forged;sku,title,steel,cost,uses;sku,title
-""",
-    "channels.csv": """\
-code;label-en_US;locales;currencies
-web;Web;en_US,fr_FR;EUR,USD
-shop;Shop;fr_FR;EUR
-""",
-    "association_types.csv": "code;label-en_US\nGOES_WITH;Goes with\n",
-    "groups.csv": "code;type;label-en_US\nsale;RELATED;Sale\n",
-}
-HEADER = (
-    "sku;family;enabled;groups;categories;title-en_US;title-fr_FR;gtin;mass;mass-unit;cost-EUR;"
-    "cost-USD;steel;uses;photo;forged-web;GOES_WITH-products"
-)
 KNIFE = (
     "KN-1;knives;1;sale;all;Knife;Couteau;4006381333931;120.5;GRAM;19.9;25;440c;fish,bread;"
     "files/a.jpg;2012-04-20;KN-2,KN-3"
@@ -77,79 +32,6 @@ KNIFE = (
 ALONE = KNIFE.removesuffix("KN-2,KN-3")
 FORK = "KN-2;knives;0;;;Fork;;;;;;;;;;;"
 SPOON = "KN-3;;1;;;Spoon;;;;;;;;;;;KN-1"
-
-
-def write_catalogue(folder: Path, *rows: str) -> Path:
-    for name, text in FILES.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    write_rows(folder, *rows)
-    return folder
-
-
-def write_rows(folder: Path, *rows: str) -> None:
-    (folder / "products.csv").write_text("\n".join([HEADER, *rows, ""]), encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one run of the command ended."""
-
-    code: int
-    text: str
-    report: dict[str, Any]
-
-    def counts(self, kind: str) -> dict[str, int]:
-        return {name: count for name, count in self.report["objects"][kind].items() if count}
-
-    @property
-    def all_unchanged(self) -> bool:
-        return all(set(self.counts(kind)) <= {"unchanged"} for kind in self.report["objects"])
-
-
-class Mover:
-    """The command, in a workspace, with a key that holds what it needs and no more."""
-
-    def __init__(self, stack: Stack, folder: Path, key: Caller) -> None:
-        self.stack = stack
-        self.folder = folder
-        self.key = key
-
-    def start(self, data: Path, *options: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "deploy.importers.akeneo", "--data", str(data)),
-                *("--url", self.stack.url, "--report", str(self.folder / "report.json"), *options),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "SIGMA_API_KEY": self.key.headers["X-Sigma-ApiKey"]},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    async def run(self, data: Path, *options: str) -> Outcome:
-        return await self.end_of(self.start(data, *options))
-
-    async def end_of(self, process: subprocess.Popen[str]) -> Outcome:
-        text, _ = await asyncio.to_thread(process.communicate, timeout=300)
-        report = self.folder / "report.json"
-        assert report.exists(), text
-        return Outcome(process.returncode, text, json.loads(report.read_text()))
-
-
-@dataclass(frozen=True)
-class Room:
-    workspace: Workspace
-    mover: Mover
-    data: Path
-
-
-async def move_in(stack: Stack, folder: Path, rows: Sequence[str], record_limit: int = 500) -> Room:
-    workspace = await stack.workspace(record_limit=record_limit)
-    key = await workspace.api_key(["read", "update-data", "update-model"])
-    data = folder / "catalogue"
-    data.mkdir()
-    return Room(workspace, Mover(stack, folder, key), write_catalogue(data, *rows))
 
 
 async def test_a_catalogue_moves_in_with_every_value_in_its_place(stack, tmp_path):
@@ -461,72 +343,3 @@ async def test_make_load_says_what_to_do_when_nothing_runs(tmp_path):
     assert done.stderr == (
         "make run is not running: start it in another terminal, then run this again.\n"
     )
-
-
-published = pytest.mark.skipif(
-    not REAL.is_dir(), reason=f"the published catalogue is not at {REAL}"
-)
-
-
-@published
-@pytest.mark.slow
-async def test_the_published_catalogue_moves_in_whole_and_again_without_harm(stack, tmp_path):
-    room = await move_in(stack, tmp_path, [], record_limit=5_000)
-    done = await room.mover.run(REAL)
-    assert done.code == 0, done.text
-    assert done.counts("records") == {"created": PRODUCTS}
-    assert done.report["problems"] == []
-    assert done.report["cells"]["filled"] == FILLED_CELLS
-    assert done.report["cells"]["imported"] + done.report["cells"]["deferred"] == FILLED_CELLS
-    assert done.report["left"]["categories"] == 168
-    assert done.report["left"]["product models"] == 81
-    assert done.report["left"]["links to product models"] == 222
-    assert (await room.workspace.admin.get("/records", params={"limit": "1"})).ok()[
-        "total"
-    ] == PRODUCTS
-
-    records = await all_records(room.workspace.admin)
-    entries = sum(len(values) for r in records.values() for values in r["values"].values())
-    # Of a moved cell only the family and the unit of a metric are no entries of their own.
-    assert entries == done.report["cells"]["imported"] - 1_238 - 309 - 217
-    with (REAL / "products.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter=";"):
-            values = records[row["sku"]]["values"]
-            for column in ("name", "description-de_DE-print", "price-EUR", "display_diagonal"):
-                assert read_back(values, column) == row[column], (row["sku"], column)
-
-    again = await room.mover.run(REAL)
-    assert (again.code, again.all_unchanged) == (0, True), again.text
-    assert again.counts("records") == {"unchanged": PRODUCTS}
-
-
-async def all_records(admin: Caller) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for offset in range(0, PRODUCTS, 500):
-        page = (await admin.get("/records", params={"offset": str(offset), "limit": "500"})).ok()
-        found |= {record["values"]["sku"][0]["value"]: record for record in page["items"]}
-    return found
-
-
-def read_back(values: dict[str, Any], column: str) -> str:
-    """The cell that this value came from, worked out without the tool."""
-    alias, *scope = column.split("-")
-    segments = {f"seg-{part.lower()}" for part in scope}
-    for entry in values.get(alias, []):
-        if set(entry["scope"].values()) == segments:
-            value = entry["value"]
-            return str(value["amount"] if isinstance(value, dict) else value)
-    return ""
-
-
-@published
-@pytest.mark.slow
-async def test_the_published_catalogue_stops_at_the_default_limit_and_says_so(stack, tmp_path):
-    room = await move_in(stack, tmp_path, [])
-    for already in ({"created": 500}, {"unchanged": 500}):
-        done = await room.mover.run(REAL)
-        assert done.code == 1
-        assert done.report["stopped"].startswith("LIMIT_EXCEEDED Entity limit of 500 reached")
-        assert done.counts("records") == {**already, "not reached": PRODUCTS - 500}
-        cells = done.report["cells"]
-        assert cells["filled"] == sum(count for place, count in cells.items() if place != "filled")

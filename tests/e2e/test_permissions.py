@@ -5,15 +5,12 @@ The secret is the word in the hidden attribute: wherever a test looks for it, it
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import orjson
 import pytest
 
-from shared.identity import Permission
-from tests.kit.demo import seed_demo
-from tests.kit.described import GUARDED, Operation
+from tests.kit.described import GUARDED
 from tests.kit.sigma import Answer, error
 
 SECRET = "s3cr3t-margin"
@@ -393,65 +390,7 @@ async def test_a_new_attribute_is_hidden_unless_the_role_says_all(sigma, editor)
     assert "later" not in (await editor.get("/records/ent-1")).ok()["values"]
 
 
-# System flags and API keys, by the description.
-
-FLAG_OF = {
-    "Schemas": "canManageSchemas",
-    "Attributes": "canManageSchemas",
-    "Workflows": "canManageSchemas",
-    "Dimensions": "canManageDimensions",
-    "Option lists": "canManageOptionLists",
-    "Roles": "canManageRoles",
-    "API keys": None,
-}
-FLAGS = sorted({flag for flag in FLAG_OF.values() if flag} | {"canExport", "canImport"})
-
-
-def changes_the_model(one: Operation) -> bool:
-    return one.tag in FLAG_OF and one.permission != Permission.READ
-
-
-@pytest.fixture
-async def demo(stack):
-    sigma = await stack.workspace()
-    await seed_demo(sigma)
-    return sigma
-
-
-async def test_each_part_of_the_model_asks_for_its_flag(demo):
-    await demo.role("role-all-but", {"*": {"*": "write"}})
-    for flag in FLAGS:
-        await demo.role(f"role-{flag.lower()}", {"*": {"*": "write"}}, **{flag: True})
-    holders = {flag: await demo.user(f"role-{flag.lower()}") for flag in FLAGS}
-    nobody = await demo.user("role-all-but")
-    asked = [one for one in GUARDED if changes_the_model(one)]
-    assert len(asked) > 20
-    for one, (flag, holder) in product(asked, [*holders.items(), (None, nobody)]):
-        # Where nothing is, so that the one who may does no harm to the next.
-        answer = await one.ask(holder, one.address_nowhere)
-        if flag is not None and flag == FLAG_OF[one.tag]:
-            assert answer.status not in (401, 403), f"{flag}: {one}: {answer.told}"
-        else:
-            assert answer.told == DENIED, f"{flag}: {one}"
-
-
-async def test_reading_the_model_asks_for_no_flag(demo):
-    await demo.role("role-nothing")
-    reader = await demo.user("role-nothing")
-    for one in GUARDED:
-        if one.tag in FLAG_OF and one.tag != "API keys" and one.method == "GET":
-            assert (await one.ask(reader)).status == 200, one
-
-
-@pytest.mark.parametrize("permission", list(Permission))
-async def test_a_key_does_its_class_and_nothing_else(demo, permission):
-    key = await demo.api_key([permission])
-    for one in GUARDED:
-        answer = await one.ask(key, one.address_nowhere)
-        if one.permission == permission:
-            assert answer.status not in (401, 403), f"{one}: {answer.told}"
-        else:
-            assert answer.told == DENIED, one
+# API keys.
 
 
 async def test_a_key_that_may_not_read_learns_nothing_by_writing(sigma):

@@ -22,19 +22,13 @@ from tests.kit.eventually import eventually
 from tests.kit.naming_events import named
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
-from tests.service.auth.test_roles import (
+from tests.service.auth.neighbours import (
     TOKEN_KEYS,
     WS,
     Records,
     Workflows,
-    auth,
     full_role,
-    records,
-    start,
-    workflows,
 )
-
-__all__ = ["auth", "records", "start", "workflows"]
 
 ASKED_AT = 7
 """The version of the model at which `records` answers."""

@@ -1,101 +1,21 @@
+"""Workflow definitions over HTTP: what is answered, refused, changed and told."""
+
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from shared.identity import Flag
 from tests.kit import identities
-from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
+from tests.service.workflow.neighbours import Clients, lifecycle
 from workflow_service.app import create_app
 from workflow_service.config import Config
 
 WORKSPACE = "ws-test"
 COLOR = "^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"
-
-
-class Clients:
-    """auth_service and records_service as these tests need them, and what they were asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str, Any]] = []
-        self.before_answering: list[Callable[[], Awaitable[None]]] = []
-        self.roles = {"role-admin", "role-editor"}
-        self.states_in_use: set[str] = set()
-        self.attributes = {"sku": "attr-sku", "attr-cost": "attr-cost"}
-        self.model_version = 7
-        self.says_what_is_unreadable = True
-        self.after_looking: list[Callable[[], Awaitable[None]]] = []
-
-    def app(self) -> web.Application:
-        app = web.Application()
-        app.router.add_post("/internal/roles/missing", self._missing_roles)
-        app.router.add_post("/internal/names", self._names)
-        app.router.add_post("/internal/workflows/{id}/retire-states", self._retire)
-        app.router.add_delete("/internal/workflows/{id}/retired-states", self._readmit)
-        return app
-
-    async def _heard(self, request: web.Request) -> Any:
-        body = await request.json() if request.can_read_body else None
-        assert request.headers["X-Sigma-Identity"]
-        self.asked.append((request.method, request.path, body))
-        return body
-
-    async def _missing_roles(self, request: web.Request) -> web.Response:
-        ids = (await self._heard(request))["ids"]
-        for happens in self.before_answering:
-            await happens()
-        return web.json_response({"missing": [one for one in ids if one not in self.roles]})
-
-    async def _names(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        asked = body["attributes"]
-        known = {name: self.attributes[name] for name in asked if name in self.attributes}
-        answer = {"modelVersion": self.model_version, "schemas": {}, "attributes": known}
-        if self.says_what_is_unreadable and "toCount" in body:
-            answer |= {"unreadable": [], "required": [], "unreadableRequired": []}
-        for happens in self.after_looking:
-            await happens()
-        return web.json_response(answer)
-
-    async def _retire(self, request: web.Request) -> web.Response:
-        for state in (await self._heard(request))["states"]:
-            if state in self.states_in_use:
-                message = f"State '{state}' is in use and cannot be deleted"
-                return web.json_response({"error": "CONFLICT", "message": message}, status=409)
-        return web.Response(status=204)
-
-    async def _readmit(self, request: web.Request) -> web.Response:
-        await self._heard(request)
-        return web.Response(status=204)
-
-
-@pytest.fixture
-def neighbours() -> Clients:
-    return Clients()
-
-
-@pytest.fixture
-async def service(services: Services, neighbours: Clients) -> RunningService:
-    url = await services.serve(neighbours.app())
-    return await services.start(create_app, Config, auth_url=url, records_url=url)
-
-
-@pytest.fixture
-def admin(service: RunningService) -> Caller:
-    return service.as_(identities.admin())
-
-
-def lifecycle(**changes: Any) -> dict[str, Any]:
-    states = ("draft", "review", "published")
-    steps = [("draft", "review", {"requiresCompleteness": 80}), ("review", "published")]
-    return workflow_body("lifecycle", states, steps) | changes
 
 
 async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin: Caller):
@@ -287,45 +207,6 @@ async def test_every_violation_is_told_to_who_asks_for_problems(admin: Caller):
     ]
 
 
-async def test_roles_at_a_gate_must_exist(admin: Caller, neighbours: Clients):
-    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor", "role-gone"]}
-    answer = await admin.post("/workflows", lifecycle(transitions=[step]))
-    assert answer.told == error(400, "VALIDATION_ERROR", "Unknown role 'role-gone'")
-    step["allowedRoleIds"] = ["role-editor"]
-    assert (await admin.post("/workflows", lifecycle(transitions=[step]))).status == 201
-    assert neighbours.asked == [
-        ("POST", "/internal/roles/missing", {"ids": ["role-editor", "role-gone"]}),
-        ("POST", "/internal/roles/missing", {"ids": ["role-editor"]}),
-    ]
-
-
-async def test_a_role_that_is_gone_keeps_nobody_from_saving_the_workflow(
-    admin: Caller, neighbours: Clients
-):
-    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
-    saved = (await admin.post("/workflows", lifecycle(transitions=[step]))).ok()
-    neighbours.roles.clear()
-    assert (await admin.put("/workflows/wf-lifecycle", saved)).status == 200
-    saved["transitions"][0]["allowedRoleIds"] = ["role-editor", "role-admin"]
-    assert (await admin.put("/workflows/wf-lifecycle", saved)).told == error(
-        400, "VALIDATION_ERROR", "Unknown role 'role-admin'"
-    )
-
-
-async def test_nobody_is_asked_about_no_roles(admin: Caller, neighbours: Clients):
-    assert (await admin.post("/workflows", lifecycle())).status == 201
-    assert neighbours.asked == []
-
-
-async def test_without_auth_service_roles_cannot_be_checked(services: Services):
-    service = await services.start(create_app, Config)
-    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
-    admin = service.as_(identities.admin())
-    answer = await admin.post("/workflows", lifecycle(transitions=[step]))
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
-    assert (await admin.get("/workflows")).told == (200, [])
-
-
 async def test_a_change_replaces_the_whole_object(admin: Caller):
     before = (await admin.post("/workflows", lifecycle(description="old"))).ok()
     changed = lifecycle(name="New name")
@@ -466,130 +347,3 @@ async def test_what_is_refused_is_not_told(service: RunningService, admin: Calle
     await admin.put("/workflows/wf-lifecycle", lifecycle(), headers={"If-Match": '"9"'})
     await admin.delete("/workflows/wf-gone")
     assert [event.type for event in await service.staged()] == ["workflow.created"]
-
-
-async def test_changing_takes_the_flag_and_reading_does_not(service: RunningService, admin: Caller):
-    await admin.post("/workflows", lifecycle())
-    denied = error(403, "PERMISSION_DENIED", "Permission denied")
-    editor = service.as_(identities.user(flags=set(Flag) - {Flag.MANAGE_SCHEMAS}))
-    assert (await editor.get("/workflows")).status == 200
-    assert (await editor.get("/workflows/wf-lifecycle")).status == 200
-    assert (await editor.post("/workflows", lifecycle(id="wf-b", alias="b"))).told == denied
-    assert (await editor.put("/workflows/wf-lifecycle", lifecycle())).told == denied
-    assert (await editor.delete("/workflows/wf-lifecycle")).told == denied
-    modeller = service.as_(identities.user(flags=[Flag.MANAGE_SCHEMAS]))
-    assert (await modeller.put("/workflows/wf-lifecycle", lifecycle())).status == 200
-    assert (await modeller.delete("/workflows/wf-lifecycle")).status == 204
-
-
-@pytest.mark.parametrize(
-    ("permission", "statuses"),
-    [
-        ("read", [200, 200, 403, 403, 403]),
-        ("update-model", [403, 403, 201, 200, 403]),
-        ("delete-model", [403, 403, 403, 403, 204]),
-        ("update-data", [403, 403, 403, 403, 403]),
-        ("delete-data", [403, 403, 403, 403, 403]),
-    ],
-)
-async def test_an_api_key_does_what_its_permissions_name(
-    service: RunningService, admin: Caller, permission: str, statuses: list[int]
-):
-    await admin.post("/workflows", lifecycle())
-    key = service.as_(identities.api_key(permissions=[permission]))
-    answers = [
-        await key.get("/workflows"),
-        await key.get("/workflows/wf-lifecycle"),
-        await key.post("/workflows", lifecycle(id="wf-b", alias="b")),
-        await key.put("/workflows/wf-lifecycle", lifecycle()),
-        await key.delete("/workflows/wf-lifecycle"),
-    ]
-    assert [answer.status for answer in answers] == statuses
-
-
-async def test_a_stranger_is_told_nothing(service: RunningService):
-    answer = await service.stranger().get("/workflows")
-    assert answer.told == error(401, "UNAUTHORIZED", "Missing authentication")
-
-
-async def test_a_service_cannot_act_as_a_client(service: RunningService):
-    answer = await service.as_service("workflow_service").get("/workflows")
-    assert answer.told == error(403, "PERMISSION_DENIED", "Permission denied")
-
-
-async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: Services):
-    service = await services.start(create_app, Config)
-    admin = service.as_(identities.admin())
-    states = [{"id": "state-draft", "alias": "draft", "hidden": ["cost"]}]
-    sent = lifecycle(states=states, transitions=[])
-    answer = await admin.post("/workflows", sent)
-    assert answer.told == error(
-        503,
-        "SERVICE_UNAVAILABLE",
-        "Cannot resolve the names in this workflow at the moment",
-    )
-    assert int(answer.headers["Retry-After"]) > 0
-    assert (await admin.get("/workflows")).body == []
-
-
-async def test_nothing_is_stored_while_nobody_can_say_what_its_author_may_read(
-    service: RunningService, admin: Caller, neighbours: Clients
-):
-    """An older records_service resolves names and says no more."""
-    neighbours.says_what_is_unreadable = False
-    author = service.as_(identities.user(flags=[Flag.MANAGE_SCHEMAS]))
-    states = [{"id": "state-draft", "alias": "draft", "required": ["sku"]}]
-    sent = lifecycle(states=states, transitions=[])
-    answer = await author.post("/workflows", sent)
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
-    assert (await admin.get("/workflows")).body == []
-    (await admin.post("/workflows", sent)).ok()
-    neighbours.says_what_is_unreadable = True
-    (await author.post("/workflows", sent | {"id": "wf-other", "alias": "other"})).ok()
-
-
-async def test_more_names_than_can_be_asked_about_are_refused(admin: Caller):
-    states = [{"id": f"state-{n}", "hidden": [f"n{n}-{i}" for i in range(2_000)]} for n in range(6)]
-    sent = lifecycle(states=states, defaultStateId="state-0", transitions=[])
-    assert (await admin.post("/workflows", sent)).told == error(
-        400,
-        "VALIDATION_ERROR",
-        "Field 'states' names at most 10000 different attributes in all lists together, got 12000",
-    )
-
-
-async def test_a_role_is_asked_about_when_the_saves_that_have_begun_are_over(
-    service: RunningService, admin: Caller, neighbours: Clients
-):
-    step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
-    path = "/internal/roles/role-editor/named"
-    assert (await admin.post(path)).body == {"workflowIds": []}
-    begun, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold() -> None:
-        begun.set()
-        await go_on.wait()
-
-    neighbours.before_answering.append(hold)
-    saving = asyncio.create_task(admin.post("/workflows", lifecycle(transitions=[step])))
-    await begun.wait()
-    question = asyncio.create_task(admin.post(path))
-    await eventually(lambda: _waits_for_a_lock(service))
-    assert not question.done()
-    go_on.set()
-    assert (await saving).status == 201
-    assert (await question).body == {"workflowIds": ["wf-lifecycle"]}
-    assert (await admin.post("/internal/roles/role-admin/named")).body == {"workflowIds": []}
-    foreign = service.as_(identities.admin("ws-other"))
-    assert (await foreign.post(path)).body == {"workflowIds": []}
-    denied = error(403, "PERMISSION_DENIED", "Permission denied")
-    assert (await service.as_(identities.user()).post(path)).told == denied
-
-
-async def _waits_for_a_lock(service: RunningService) -> bool:
-    return bool(
-        await service.database.fetchval(
-            """SELECT count(*) > 0 FROM pg_stat_activity
-                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
-        )
-    )

@@ -17,13 +17,11 @@ from tests.kit.naming_events import WS, named
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
-from tests.service.workflow.test_definitions import Clients, neighbours, service
+from tests.service.workflow.neighbours import Clients
 from workflow_service.app import create_app
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids
 from workflow_service.workflows import commands
-
-__all__ = ["neighbours", "service"]
 
 ASKED_AT = 7
 """The version of the model at which `neighbours` answers."""

@@ -2,88 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.importers.akeneo import cells
 from deploy.importers.akeneo.catalogue_plan import plan_of
 from deploy.importers.akeneo.columns import Role, understand
-from deploy.importers.akeneo.names import Names, slug
+from deploy.importers.akeneo.names import Names
 from deploy.importers.akeneo.reading import (
-    SourceAttribute,
     UnreadableCatalogue,
     read_catalogue,
-    read_rows,
 )
-from deploy.importers.akeneo.rules import attribute_pattern, rules_of
-from deploy.importers.akeneo.sources import Ledger, Settings
-from deploy.importers.akeneo.types import Shape
-from deploy.importers.plan import Kind, Plan, RecordPlan, RefusedRow
-
-FILES = {
-    "attributes.csv": """\
-code;label-en_US;label-fr_FR;group;localizable;scopable;sort_order;type;unique;max_characters;\
-number_min;number_max;negative_allowed;decimals_allowed;metric_family;default_metric_unit;\
-validation_rule;validation_regexp;reference_data_name
-sku;SKU;;main;0;0;1;pim_catalog_identifier;1;;;;;;;;;;
-title;Title;Titre;main;1;0;2;pim_catalog_text;0;80;;;;;;;;;
-story;Story;;main;1;1;3;pim_catalog_textarea;0;;;;;;;;;;
-gtin;GTIN;;main;0;0;4;pim_catalog_text;1;;;;;;;;regexp;/^\\d{13}$/;
-blades;Blades;;tech;0;0;1;pim_catalog_number;0;;1;9;;0;;;;;
-mass;Mass;;tech;0;0;2;pim_catalog_metric;0;;;;0;1;Weight;GRAM;;;
-cost;Cost;;tech;0;0;3;pim_catalog_price_collection;0;;;;;1;;;;;
-rusts;Rusts;;tech;0;0;4;pim_catalog_boolean;0;;;;;;;;;;
-forged;Forged on;;tech;0;1;5;pim_catalog_date;0;;;;;;;;;;
-steel;Steel;;tech;0;0;6;pim_catalog_simpleselect;0;;;;;;;;;;
-uses;Uses;;tech;0;0;7;pim_catalog_multiselect;0;;;;;;;;;;
-finish;Finish;;tech;0;0;8;pim_reference_data_simpleselect;0;;;;;;;;;;finishes
-photo;Photo;;;0;0;9;pim_catalog_image;0;;;;;;;;;;
-""",
-    "attribute_options.csv": """\
-code;label-en_US;label-fr_FR;attribute;sort_order
-440C;440C;;steel;2
-damascus;Damascus;Damas;steel;1
-bread;Bread;Pain;uses;1
-fish;Fish;Poisson;uses;2
-""",
-    "attribute_groups.csv": "code;sort_order;label-en_US\ntech;2;Technical\nmain;1;Main\n",
-    "families.csv": """\
-code;label-en_US;attributes;attribute_as_label;requirements-web;requirements-shop
-knives;Knives;sku,title,story,gtin,blades,mass,cost,rusts,forged,steel,uses,photo;title;\
-sku,title,story;sku,title,steel
-spoons;Spoons;sku,title;title;sku;sku
-""",
-    "channels.csv": """\
-code;label-en_US;locales;currencies;tree
-web;Web;en_US,fr_FR;EUR,USD;all
-shop;Shop;fr_FR;EUR;all
-""",
-    "association_types.csv": "code;label-en_US\nGOES_WITH;Goes with\n",
-    "groups.csv": "code;type;label-en_US\nsale;RELATED;Sale\n",
-    "categories.csv": "code;parent;label-en_US\nall;;All\nkitchen;all;Kitchen\n",
-    "product_models.csv": "code;family_variant;title-en_US\nbig-set;knife_size;Big set\n",
-    "family_variants.csv": "code;family;variant-axes_1\nknife_size;knives;steel\n",
-    "measurement-families.json": """\
-[{"code": "Weight", "units": {"GRAM": {"labels": {"en_US": "Gram"}}, "KILOGRAM": {"labels": {}}}}]
-""",
-    "jobs.yml": "jobs: []\n",
-}
-HEADER = (
-    "sku;family;parent;groups;categories;enabled;title-en_US;title-fr_FR;story-en_US-web;"
-    "story-fr_FR-shop;gtin;blades;mass;mass-unit;cost-EUR;cost-USD;rusts;forged-web;steel;uses;"
-    "finish;photo;GOES_WITH-products;GOES_WITH-groups"
-)
-
-
-def row(**filled: str) -> str:
-    """One line of products.csv; `title_en_US` stands for `title-en_US`."""
-    names = HEADER.split(";")
-    cells_by_name = {name: filled.pop(name.replace("-", "_"), "") for name in names}
-    assert not filled, f"no such column: {filled}"
-    return ";".join('"' + cell.replace('"', '""') + '"' for cell in cells_by_name.values())
+from deploy.importers.akeneo.sources import Settings
+from deploy.importers.plan import Kind, Plan, RecordPlan
+from tests.unit.deploy.akeneo import FILES, body, planned, records, row
 
 
 @pytest.fixture
@@ -91,21 +24,6 @@ def catalogue_folder(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path
-
-
-def planned(folder: Path, *rows: str, header: str = HEADER, **settings: Any) -> Plan:
-    (folder / "products.csv").write_text("\n".join([header, *rows, ""]), encoding="utf-8")
-    return plan_of(folder, Settings(**settings))
-
-
-def body(plan: Plan, kind: Kind, source: str) -> Mapping[str, Any]:
-    return next(one.body for one in plan.model if (one.kind, one.source) == (kind, source))
-
-
-def records(plan: Plan) -> list[RecordPlan]:
-    found = list(plan.records())
-    assert not any(isinstance(one, RefusedRow) for one in found)
-    return [one for one in found if isinstance(one, RecordPlan)]
 
 
 def only(plan: Plan) -> RecordPlan:
@@ -324,44 +242,6 @@ def test_a_cell_that_does_not_fit_is_refused_with_its_place_and_the_rest_is_move
     assert record.cells + 5 == plan.filled_cells
 
 
-def test_rows_that_cannot_be_records_are_refused_whole(catalogue_folder):
-    plan = planned(
-        catalogue_folder,
-        row(family="knives", title_en_US="Nobody"),
-        row(sku="a", family="forks"),
-        row(sku="b", family="knives"),
-        row(sku="B", family="knives"),
-        row(sku="c", family="knives") + ";too;much",
-    )
-    refused = [item for item in plan.records() if isinstance(item, RefusedRow)]
-    assert [(r.problem.line, r.problem.message, r.cells) for r in refused] == [
-        (2, "has no identifier", 2),
-        (3, "has family 'forks', which is not in families.csv", 2),
-        (5, "repeats the product of line 4", 2),
-        (6, "has more cells than the header has columns", 4),
-    ]
-
-
-def test_each_reading_of_the_records_starts_from_the_first(catalogue_folder):
-    plan = planned(catalogue_folder, row(sku="a"), row(sku="b"))
-    assert [r.id for r in records(plan)] == [r.id for r in records(plan)] == ["ent-a", "ent-b"]
-
-
-def test_columns_that_name_nothing_known_say_so_and_refuse_only_filled_cells(catalogue_folder):
-    header = "sku;colour;title-de_DE;story-en_US-moon;cost-GBP;blades-extra;uuid"
-    plan = planned(catalogue_folder, "a;red;x;y;1;2;0-0", "b;;;;;;", header=header)
-    first, second = records(plan)
-    assert [p.message for p in first.problems] == [
-        "the catalogue has no attribute 'colour'",
-        "no channel publishes locale 'de_DE'",
-        "the catalogue has no channel 'moon'",
-        "no channel uses currency 'GBP'",
-        "attribute 'blades' does not vary by 'extra'",
-    ]
-    assert first.left == {"Akeneo's own uuid": (1, 1)}
-    assert second.problems == ()
-
-
 def test_a_unit_without_its_amount_is_refused_and_an_amount_without_unit_is_not(catalogue_folder):
     plan = planned(
         catalogue_folder,
@@ -436,88 +316,6 @@ def test_a_prefix_keeps_everything_apart(catalogue_folder):
     assert all(str(one.body["alias"]).startswith("old-") for one in plan.model)
     assert (only(plan).id, only(plan).schema_id) == ("ent-old-a", "schema-old-knives")
     assert list(only(plan).values) == ["old-sku"]
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [
-        ("X_SELL", "x_sell"),
-        ("Tshirt-divided-blue", "tshirt-divided-blue"),
-        ("6_3mm", "6_3mm"),
-        ("A B", "a-b-c8687a08"),
-        ("a/b", "a-b-c14cddc0"),
-        ("été", "t-bd010c64"),
-    ],
-)
-def test_a_slug_is_the_code_where_it_can_be_and_never_that_of_another(code, expected):
-    assert slug(code) == expected
-
-
-def test_a_long_code_is_cut_and_told_apart():
-    one, other = slug("x" * 200), slug("x" * 201)
-    assert len(one) == len(other) == 128
-    assert one != other
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("499", 499), ("800.0000", 800), ("1.5", 1.5), ("-3", -3), (" 7 ", 7), ("1e3", 1000)],
-)
-def test_numbers(text, value):
-    assert cells.number(text) == value
-
-
-@pytest.mark.parametrize("text", ["", "12,5", "NaN", "Infinity", "0.12345678901234567890", "1 kg"])
-def test_what_is_not_a_number_or_would_change_as_one(text):
-    with pytest.raises(cells.Unfit):
-        cells.number(text)
-
-
-@pytest.mark.parametrize(
-    ("regexp", "pattern"),
-    [("/^[A-Z]+$/", "^[A-Z]+$"), ("#a/b#i", "(?i)a/b"), ("{x}u", "x"), ("/a\\/b/", "a\\/b")],
-)
-def test_patterns_lose_their_delimiters(regexp, pattern):
-    assert attribute_pattern(regexp) == pattern
-
-
-@pytest.mark.parametrize("regexp", ["^a$", "/a", "/a/x", "/(?=a)b/", ""])
-def test_patterns_that_mean_nothing_to_re2(regexp):
-    with pytest.raises(ValueError, match=r"^it|modifier"):
-        attribute_pattern(regexp)
-
-
-@pytest.mark.parametrize(
-    ("settings", "rules"),
-    [
-        ({"number_min": "5", "negative_allowed": "0"}, {"min": 5}),
-        ({"number_min": "-5", "negative_allowed": "0"}, {"min": 0}),
-        ({"number_min": "-5", "negative_allowed": "1"}, {"min": -5}),
-    ],
-)
-def test_no_negatives_never_widens_a_minimum(settings, rules):
-    attribute = SourceAttribute("n", "pim_catalog_number", "", False, False, False, 0, {}, settings)
-    ledger = Ledger()
-    assert rules_of(attribute, Shape.NUMBER, ledger) == rules
-    assert not ledger.left
-
-
-def test_a_pattern_that_cannot_be_moved_is_told(catalogue_folder):
-    text = FILES["attributes.csv"].replace("/^\\d{13}$/", "/^(?!0)\\d{13}$/")
-    (catalogue_folder / "attributes.csv").write_text(text, encoding="utf-8")
-    plan = planned(catalogue_folder, row(sku="a"))
-    assert "pattern" not in body(plan, Kind.ATTRIBUTES, "gtin")["validation"]
-    assert any("'gtin' is imported without its pattern" in note for note in plan.notes)
-
-
-def test_lines_are_counted_as_an_editor_counts_them_and_delimiters_are_found(tmp_path):
-    path = tmp_path / "x.csv"
-    path.write_text('\ufeffa,b\n"1\n2",x\n\n3,\n,\n4,y\n', encoding="utf-8")
-    assert [(r.line, dict(r.cells)) for r in read_rows(path)] == [
-        (2, {"a": "1\n2", "b": "x"}),
-        (5, {"a": "3"}),
-        (7, {"a": "4", "b": "y"}),
-    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""Stored values become unique, or are told why not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import orjson
+import pytest
+
+from records_service.attributes.model import Attribute
+from records_service.model_changes import attributes as changes
+from records_service.model_changes import store
+from tests.kit.records_workspace import RecordsWorkspace
+from tests.kit.sigma import Answer, Caller, error
+from tests.service.records.attributes import LANGUAGE, attribute, claims
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_an_attribute_becomes_unique_when_its_values_are(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    (await admin.post("/dimensions", LANGUAGE)).ok()
+    await workspace.attribute("sku", dimensionIds=["dim-language"])
+    await workspace.schema("x", ["sku"])
+    unique = attribute(dimensionIds=["dim-language"], validation={"unique": True})
+    english = {"dim-language": "seg-en"}
+
+    async def store(record_id: str, *entries: tuple[dict[str, str], str]) -> Answer:
+        values = {"sku": [{"scope": scope, "value": value} for scope, value in entries]}
+        body = {"id": record_id, "schemaId": "schema-x", "values": values}
+        return await admin.post("/records", body)
+
+    (await store("ent-1", ({}, "A"), (english, "B"))).ok()
+    (await store("ent-2", ({}, "B"), (english, "A"))).ok()
+    (await store("ent-3", ({}, "A"))).ok()
+    assert (await admin.put("/attributes/attr-sku", unique)).told == error(
+        409,
+        "CONFLICT",
+        "Attribute 'sku' cannot become unique: 'ent-1' and 'ent-3' have the same value",
+    )
+    assert await claims(workspace) == []
+    assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
+    (await admin.delete("/records/ent-3")).ok()
+    (await admin.put("/attributes/attr-sku", unique)).ok()
+    everywhere, in_english = "{}", '{"dim-language":"seg-en"}'
+    assert await claims(workspace) == [
+        ("ent-1", in_english),
+        ("ent-1", everywhere),
+        ("ent-2", in_english),
+        ("ent-2", everywhere),
+    ]
+    taken = error(409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique")
+    assert (await store("ent-4", ({}, "A"))).told == taken
+    (await store("ent-5", ({}, "C"))).ok()
+    assert len(await claims(workspace)) == 5
+
+
+async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever is written by then is as it would be if it came later: also numbers and controls."""
+    await workspace.attribute("sku")
+    await workspace.attribute("size", "number")
+    await workspace.attribute("name")
+    await workspace.schema("x", ["sku", "size", "name"])
+    texts = ["A", 'quoted " and \\', "tab\tand\u001b", "é", "🧥", "\u2028", "1"]
+    numbers = [1, 2.5, 1e-7, 1e21, 123456789.125, -3, 2.0]
+    for text, number in zip(texts, numbers, strict=True):
+        (await workspace.post_record("x", name="without either")).ok()
+        (await workspace.post_record("x", sku=text, size=number)).ok()
+    batches: list[int] = []
+    threads: set[int] = set()
+    hashed = changes.unique_keys_as_json
+
+    def watched(definition: Attribute, held: str) -> bytes:
+        batches.append(len(orjson.loads(held)))
+        threads.add(threading.get_ident())
+        return hashed(definition, held)
+
+    monkeypatch.setattr(changes, "unique_keys_as_json", watched)
+    monkeypatch.setattr(changes, "RESERVED_AT_ONCE", 4)
+    for alias, kind in (("sku", "text"), ("size", "number")):
+        unique = attribute(alias, kind, validation={"unique": True})
+        (await admin.put(f"/attributes/attr-{alias}", unique)).ok()
+    assert batches == [2, 2, 2, 1] * 2
+    assert threading.get_ident() not in threads
+    assert len(await claims(workspace)) == 14
+    for text, number in zip(texts, numbers, strict=True):
+        assert (await workspace.post_record("x", sku=text)).status == 409, text
+        assert (await workspace.post_record("x", size=number)).status == 409, number
+
+
+async def test_values_that_stand_in_different_batches_are_compared(
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
+    for value in ("A", "B", "C", "A"):
+        (await workspace.post_record("x", sku=value)).ok()
+    monkeypatch.setattr(changes, "RESERVED_AT_ONCE", 1)
+    answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
+    assert (answer.status, answer.body["error"]) == (409, "CONFLICT")
+    assert await claims(workspace) == []
+
+
+async def test_a_batch_is_bounded_by_its_bytes(
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
+    for value in "ABCD":
+        (await workspace.post_record("x", sku=value * 1_000)).ok()
+    monkeypatch.setattr(store, "BATCH_BYTES_MAX", 1_500)
+    async with workspace.database.acquire() as conn:
+        position, sizes = None, []
+        while True:
+            position, held = await store.entries_after(
+                conn, workspace.id, "attr-sku", position, rows_max=10
+            )
+            if position is None:
+                break
+            sizes.append(len(orjson.loads(held)))
+    assert sizes == [2, 2]
+    (await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))).ok()
+    assert len(await claims(workspace)) == 4
+
+
+async def test_too_many_values_to_become_unique_in_time_are_told_so(
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
+    (await workspace.post_record("x", sku="A")).ok()
+    monkeypatch.setattr(changes, "RESERVING_S_MAX", 0)
+    answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
+    assert answer.told == error(
+        504,
+        "UPSTREAM_TIMEOUT",
+        "Attribute 'sku' has too many values to become unique within 0 seconds,"
+        " so nothing was changed; retrying does not help",
+    )
+    assert "Retry-After" not in answer.headers
+    assert await claims(workspace) == []
+    assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
+
+
+async def test_an_attribute_that_ends_to_be_unique_gives_its_values_free(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.attribute("ean", validation={"unique": True})
+    await workspace.schema("x", ["sku", "ean"])
+    (await workspace.post_record("x", sku="A", ean="1")).ok()
+    assert (await workspace.post_record("x", sku="A")).status == 409
+    (await admin.put("/attributes/attr-sku", attribute())).ok()
+    (await workspace.post_record("x", sku="A")).ok()
+    assert (await workspace.post_record("x", ean="1")).status == 409
+    assert len(await claims(workspace)) == 1
+    again = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
+    assert again.status == 409
+
+
+async def test_values_become_unique_while_others_are_written(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
+    changed, *written = await asyncio.gather(
+        admin.put("/attributes/attr-sku", attribute(validation={"unique": True})),
+        *(workspace.post_record("x", sku=f"S{n % 8}") for n in range(8)),
+        *(workspace.post_record("x", sku=f"S{n}") for n in range(4)),
+    )
+    held = (await admin.get("/records")).ok()["items"]
+    values = [record["values"]["sku"][0]["value"] for record in held]
+    assert len(held) == sum(answer.status == 201 for answer in written)
+    if changed.status == 200:
+        assert len(set(values)) == len(values) == len(await claims(workspace))
+    else:
+        assert len(set(values)) < len(values)
+        assert await claims(workspace) == []
