@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from records_service.model_objects.commands import SOURCE
 from records_service.value_removal import commands as value_removal
 from shared.events import Event, EventType
 from shared.messaging import jobs
+from tests.kit.eventually import eventually
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import schema_body
@@ -172,6 +174,22 @@ async def test_a_write_that_read_before_the_end_starts_again(
     before = (await workspace.fetch(version))[0]["version"]
     await finish(workspace)
     assert (await workspace.fetch(version))[0]["version"] > before
+
+
+@pytest.mark.usefixtures("small_slices")
+async def test_records_are_written_during_a_slice_and_the_model_is_not_changed(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    ids = await lose_sku(workspace)
+    (await admin.delete("/attributes/attr-sku")).ok()
+    async with workspace.database.transaction() as conn:
+        assert await value_removal.remove_some(conn, workspace.id, "")
+        name = {"values": {"name": [{"scope": {}, "value": "Anorak"}]}}
+        (await admin.put(f"/records/{ids[-1]}", name)).ok()
+        changing = asyncio.create_task(workspace.attribute("later"))
+        await eventually(workspace.records.waits_for_a_lock)
+    await changing
+    await finish(workspace)
 
 
 @pytest.mark.usefixtures("small_slices")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,3 +97,11 @@ async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
     assert await db.fetchval("SELECT count(*) FROM records WHERE values ? 'attr-kept'") == MANY
     assert await db.fetchval("SELECT count(*) FROM attribute_removals") == 0
     (await modeller.post("/attributes", SKU)).ok()
+
+    def has_measured() -> bool:
+        with urllib.request.urlopen(f"{workers[1].internal_url}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        slices = next(line for line in lines if line.startswith("sigma_job_slices_total{"))
+        return 'sigma_jobs{kind="remove_values"} 0.0' in lines and not slices.endswith(" 0.0")
+
+    await eventually(lambda: asyncio.to_thread(has_measured), within_s=30)
