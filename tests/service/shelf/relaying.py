@@ -28,7 +28,7 @@ async def relaying(db: Database, bus: Bus, **options: Any) -> AsyncIterator[Rela
         await relay.stop()
 
 
-class LoadedRecord(list[Event]):
+class Effects(list[Event]):
     """Events in the order in which a consumer's effects were committed, one effect each."""
 
     def of(self, subject: str) -> list[int]:
@@ -36,8 +36,8 @@ class LoadedRecord(list[Event]):
 
 
 @asynccontextmanager
-async def consuming(db: Database, bus: Bus, queue: Queue) -> AsyncIterator[LoadedRecord]:
-    seen = LoadedRecord()
+async def consuming(db: Database, bus: Bus, queue: Queue) -> AsyncIterator[Effects]:
+    seen = Effects()
 
     async def handle(conn: Conn, event: Event) -> None:
         await conn.execute(

@@ -86,6 +86,25 @@ async def test_events_of_one_subject_arrive_in_the_order_of_their_changes(
         assert seen.of(subject) == list(range(1, 41))
 
 
+async def test_a_commit_wakes_the_relay_of_its_application(
+    db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """The second event: the first may be found when the relay begins."""
+    monkeypatch.setattr(relay_module, "POLL_S", 600.0)
+    app = web.Application()
+    app[DATABASE], app[BUS] = db, bus
+    app.cleanup_ctx.append(relay_module.relay("/test"))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    async with consuming(db, bus, queue) as seen:
+        for version in (1, 2):
+            async with db.transaction() as conn:
+                await outbox.stage(conn, news(queue, version=version))
+            outbox.wake(app)
+            await eventually(lambda version=version: seen.of("ent-1")[-1:] == [version])
+    await runner.cleanup()
+
+
 async def test_order_survives_a_broker_that_refuses_one_of_them(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
