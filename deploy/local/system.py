@@ -10,7 +10,6 @@ data, keys, logs. What this started, it ends; it touches nothing else.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import fcntl
 import json
 import logging
@@ -204,7 +203,7 @@ class System:
         with step("Migrations") as current_step:
             for service, address in addresses.items():
                 try:
-                    applied += len(asyncio.run(migrations.apply(service, address)))
+                    applied += len(migrations.upgrade(service, address))
                 except migrations.MigrationFailed as error:
                     raise StartFailed(f"Migrations of {service}", str(error)) from error
             current_step.outcome = f"{applied} applied" if applied else "nothing to do"

@@ -80,8 +80,7 @@ class Postgres:
         name = f"sigma_test_{self._run}_{service}"
         await self._execute(f'CREATE DATABASE "{name}"')
         self._made.append(name)
-        # In a thread with a loop of its own: Alembic blocks for a moment while it reads revisions.
-        await asyncio.to_thread(asyncio.run, migrations.apply(service, self._address(name)))
+        await migrations.apply(service, self._address(name))
         self._templates[service] = name
         return name
 
