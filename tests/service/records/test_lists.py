@@ -19,8 +19,8 @@ from records_service.records import store
 from shared.database import DATABASE, Conn
 from shared.database.connection import PooledConnection
 from shared.database.pool import STATEMENT_TIMEOUT_S
-from tests.kit import identities
 from tests.kit.eventually import eventually
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 
@@ -37,21 +37,12 @@ async def admin(service: RunningService) -> Caller:
     return await seeded(service, WORKSPACE)
 
 
-async def seeded(service: RunningService, workspace: str) -> Caller:
+async def seeded(service: RunningService, workspace_id: str) -> Caller:
     """An administrator of a workspace with one schema."""
-    caller = service.as_(identities.admin(workspace))
-    sku = {"id": "attr-sku", "alias": "sku", "name": "SKU", "type": "text"}
-    (await caller.post("/attributes", sku)).ok()
-    group = {"id": "grp-all", "name": "All", "attributeIds": ["attr-sku"]}
-    schema = {
-        "id": "schema-x",
-        "alias": "x",
-        "name": "X",
-        "attributeGroups": [group],
-        "variantEnabled": False,
-    }
-    (await caller.post("/schemas", schema)).ok()
-    return caller
+    workspace = RecordsWorkspace(service, service, workspace_id)
+    await workspace.attribute("sku")
+    await workspace.schema("x", ["sku"])
+    return workspace.admin
 
 
 async def create(caller: Caller, *record_ids: str) -> None:

@@ -17,6 +17,7 @@ from records_service.writes import attempts, create_batching, store
 from shared.database import Database
 from tests.kit import identities
 from tests.kit.eventually import eventually
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Answer, Caller, error
 
@@ -30,17 +31,12 @@ async def service(services: Services) -> RunningService:
 
 @pytest.fixture
 async def admin(service: RunningService) -> Caller:
-    caller = service.as_(identities.admin())
-    sku = {"id": "attr-sku", "alias": "sku", "name": "SKU", "type": "text"}
-    (await caller.post("/attributes", {**sku, "validation": {"unique": True}})).ok()
-    group = {"name": "All", "attributeIds": ["attr-sku"]}
-    schema = {"id": "schema-x", "alias": "x", "name": "X", "variantEnabled": False}
-    (await caller.post("/schemas", {**schema, "attributeGroups": [group]})).ok()
+    workspace = RecordsWorkspace(service, service, "ws-test")
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.schema("x", ["sku"])
     for record_id, value in (("ent-a", "A"), ("ent-b", "B"), ("ent-c", "C")):
-        values = {"sku": [{"scope": {}, "value": value}]}
-        body = {"id": record_id, "schemaId": "schema-x", "values": values}
-        (await caller.post("/records", body)).ok()
-    return caller
+        await workspace.record("schema-x", {"sku": value}, id=record_id)
+    return workspace.admin
 
 
 @pytest.fixture

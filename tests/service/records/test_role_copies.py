@@ -17,6 +17,7 @@ from records_service.permissions.rules import Role
 from records_service.reactions import REACTIONS
 from shared.events import Event, EventType
 from tests.kit import identities
+from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.service import RunningService, Services
 
 WORKSPACE = "ws-test"
@@ -59,10 +60,9 @@ def auth() -> Auth:
 async def service(services: Services, auth: Auth) -> RunningService:
     url = await services.serve(auth.app())
     service = await services.start(create_app, Config, auth_url=url)
-    body = {"id": "schema-x", "alias": "x", "name": "X", "variantEnabled": False}
-    admin = service.as_(identities.admin(WORKSPACE))
-    (await admin.post("/schemas", body)).ok()
-    (await admin.post("/records", {"id": "ent-x", "schemaId": "schema-x", "values": {}})).ok()
+    workspace = RecordsWorkspace(service, service, WORKSPACE)
+    await workspace.schema("x", [])
+    await workspace.record("schema-x", id="ent-x")
     return service
 
 
