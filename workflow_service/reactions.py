@@ -11,7 +11,7 @@ from shared.events import Event, EventType
 from shared.messaging import news
 from shared.messaging.consuming import by_type
 from workflow_service.references import store as references
-from workflow_service.workflows import commands
+from workflow_service.workflows import naming
 
 
 async def settle_reference(conn: Conn, event: Event) -> None:
@@ -41,7 +41,7 @@ async def hold_ids(db: Database, event: Event) -> None:
         return
     async with db.transaction() as conn:
         await news.hear(conn, event.workspace_id)
-    await commands.name_attribute(
+    await naming.name_attribute(
         db,
         event.workspace_id,
         event.subject,

@@ -7,14 +7,13 @@ changes nothing, and a run that broke off is finished by the next. Nothing is ev
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.importers.client import CannotGoOn, Denied, Found, Refused, Sigma
 from deploy.importers.comparing import changed_fields, entries_of, laid_over, unlike, values_over
 from deploy.importers.plan import (
-    Entry,
     Kind,
     Link,
     ModelObject,
@@ -25,10 +24,11 @@ from deploy.importers.plan import (
 )
 from deploy.importers.progress import Progress
 from deploy.importers.report import Outcome, Place, Report
+from deploy.importers.rows import refuse_row, take_note
+from deploy.importers.upload import RecordUpload
 
 CONCURRENCY = 8
-VALUE_SHOWN_MAX = 60
-_TRIES = 5
+TRIES = 5
 _PATHS = {
     Kind.DIMENSIONS: "/dimensions",
     Kind.OPTION_LISTS: "/option-lists",
@@ -61,27 +61,6 @@ async def load(
     finally:
         report.retries = sigma.retries
         progress.end()
-
-
-def rehearse(plan: Plan, report: Report, progress: Progress) -> None:
-    """Go through the whole plan without sending anything."""
-    report.is_dry = True
-    for problem in plan.problems:
-        report.refuse(problem)
-    for model_object in plan.model:
-        report.count(model_object.kind, Outcome.NOT_SENT)
-    progress.begin("reading products", plan.record_count)
-    for item in plan.records():
-        if isinstance(item, RefusedRow):
-            _refuse_row(report, item)
-        else:
-            _take_note(report, item)
-            report.count(Kind.RECORDS, Outcome.NOT_SENT)
-            report.cells[Place.MOVED] += item.cells
-            for link in item.links.values():
-                report.count(Kind.RELATIONS, Outcome.NOT_SENT, len(link.targets))
-        progress.step()
-    progress.end()
 
 
 @dataclass(slots=True)
@@ -192,7 +171,7 @@ class _Loading:
         # The workers share the iterator: between two awaits only one of them runs.
         for item in items:
             if isinstance(item, RefusedRow):
-                _refuse_row(self.report, item)
+                refuse_row(self.report, item)
             else:
                 try:
                     await self._record(item)
@@ -206,7 +185,7 @@ class _Loading:
         if plan.schema_id in self.absent:
             self._refuse_record(plan, f"its schema '{plan.schema_id}' was refused")
             return
-        sending = _Sending(plan, dict(plan.values), self.plan.records_file)
+        sending = RecordUpload(plan, dict(plan.values), self.plan.records_file)
         for alias in self.absent_aliases & plan.values.keys():
             sending.drop(alias, None, "the attribute was refused")
         try:
@@ -226,7 +205,7 @@ class _Loading:
             return
         self.present.add(plan.id)
         self.linked += bool(plan.links)
-        _take_note(self.report, plan)
+        take_note(self.report, plan)
         for problem in sending.problems:
             self.report.refuse(problem)
         self.report.count(Kind.RECORDS, outcome)
@@ -235,9 +214,9 @@ class _Loading:
         self.report.cells[moved] += plan.cells - len(plan.links) - lost
         self.report.cells[Place.REFUSED] += lost
 
-    async def _bring(self, sending: _Sending) -> Outcome:
+    async def _bring(self, sending: RecordUpload) -> Outcome:
         """Create or change, and once more without the values that the API refuses."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             try:
                 found = await self.sigma.find(sending.path)
                 if found is None:
@@ -249,7 +228,7 @@ class _Loading:
                     raise
         raise Refused(_STALE, "PRECONDITION_FAILED", "it is being changed too often at the moment")
 
-    async def _create(self, sending: _Sending) -> Outcome:
+    async def _create(self, sending: RecordUpload) -> Outcome:
         plan = sending.plan
         sending.sent = {alias: entries_of(entries) for alias, entries in sending.values.items()}
         body = {"id": plan.id, "schemaId": plan.schema_id, "values": sending.sent}
@@ -264,7 +243,7 @@ class _Loading:
             # It is there as it was sent: the answer was lost on the way.
         return Outcome.CREATED
 
-    async def _change(self, sending: _Sending, found: Found) -> Outcome:
+    async def _change(self, sending: RecordUpload, found: Found) -> Outcome:
         plan, there = sending.plan, found.body
         if there["schemaId"] != plan.schema_id:
             message = (
@@ -294,7 +273,7 @@ class _Loading:
         return Outcome.CHANGED
 
     def _refuse_record(self, plan: RecordPlan, message: str, code: str = "") -> None:
-        _take_note(self.report, plan)
+        take_note(self.report, plan)
         self.report.count(Kind.RECORDS, Outcome.REFUSED)
         self.report.cells[Place.REFUSED] += plan.cells
         self.report.refuse(
@@ -375,7 +354,7 @@ class _Loading:
     async def _add_targets(self, record_id: str, alias: str, targets: list[str]) -> int:
         """How many were not there yet."""
         path = f"/records/{record_id}"
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             found = await self.sigma.find(path)
             if found is None:
                 raise Refused(404, "NOT_FOUND", "the record was deleted during the import")
@@ -394,83 +373,3 @@ class _Loading:
             else:
                 return len(added)
         raise Refused(_STALE, "PRECONDITION_FAILED", "it is being changed too often at the moment")
-
-
-@dataclass(slots=True)
-class _Sending:
-    """A record on its way, without those values that turned out to be refused."""
-
-    plan: RecordPlan
-    values: dict[str, tuple[Entry, ...]]
-    file: str
-    sent: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """The values of the last request, as the API counts them."""
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def path(self) -> str:
-        return f"/records/{self.plan.id}"
-
-    def drop_faulty(self, refusal: Refused) -> bool:
-        """Leave out the values that the API points at; False where it points at anything else."""
-        named: dict[tuple[str, int | None], str] = {}
-        for fault in refusal.faults:
-            parts = [
-                part.replace("~1", "/").replace("~0", "~") for part in fault.pointer.split("/")
-            ]
-            match parts:
-                case ["", "values", alias, index, *_] if index.isdigit():
-                    named.setdefault((alias, int(index)), fault.message)
-                case ["", "values", alias]:
-                    named.setdefault((alias, None), fault.message)
-                case _:
-                    return False
-        before = len(self.problems)
-        for (alias, place), message in named.items():
-            # What is sent may hold entries that were there already, so its places are not ours.
-            scope = None if place is None else self.sent[alias][place]["scope"]
-            self.drop(alias, scope, message, refusal.code)
-        return len(self.problems) > before
-
-    def drop(
-        self, alias: str, scope: Mapping[str, str] | None, message: str, code: str = ""
-    ) -> None:
-        """Leave out the entry of an attribute in this scope, or all its entries."""
-        kept = []
-        for entry in self.values.get(alias, ()):
-            if scope is not None and entry.scope != scope:
-                kept.append(entry)
-                continue
-            self.problems.append(
-                Problem(
-                    Kind.RECORDS,
-                    self.plan.source,
-                    message,
-                    file=self.file,
-                    line=self.plan.line,
-                    columns=entry.columns,
-                    attribute=alias,
-                    value=str(entry.value)[:VALUE_SHOWN_MAX],
-                    code=code,
-                )
-            )
-        if kept:
-            self.values[alias] = tuple(kept)
-        else:
-            self.values.pop(alias, None)
-
-
-def _take_note(report: Report, plan: RecordPlan) -> None:
-    """Of what the source itself says about cells that are not sent."""
-    for problem in plan.problems:
-        report.refuse(problem)
-        report.cells[Place.REFUSED] += len(problem.columns)
-    for what, (cells, things) in plan.left.items():
-        report.left[what] += things
-        report.cells[Place.LEFT] += cells
-
-
-def _refuse_row(report: Report, row: RefusedRow) -> None:
-    report.refuse(row.problem)
-    report.count(Kind.RECORDS, Outcome.REFUSED)
-    report.cells[Place.REFUSED] += row.cells

@@ -11,219 +11,33 @@ end with the process that started them, however that ends: a guard waits for it 
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import hashlib
 import json
-import os
-import pwd
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 import aio_pika
 import asyncpg
 
 from deploy.local.binaries import ensure_postgres, ensure_rabbit
-from deploy.local.child_process import Guarded, send
+from deploy.local.child_process import Guarded
 from deploy.local.failure import StartFailed, last_lines
 from deploy.local.listening import is_free
-
-T = TypeVar("T")
-
-READY_WITHIN_S = 90.0
-STOPPED_WITHIN_S = 30.0
-ANSWER_WITHIN_S = 10.0
-_POLL_S = 0.05
-_HOST = "127.0.0.1"
-# Below the range from which the kernel takes the local ports of connections: one of those must not
-# take the port of a server that is stopped and will be started again.
-_PORTS = range(20_000, 32_000)
-# For a folder that the server's user cannot reach, below a closed home; only root has other users.
-_ELSEWHERE = Path("/var/lib/sigma-pim")
-
-
-class PrivateServer(ABC):
-    """One server process, its folder, and what is remembered of it between two starts."""
-
-    part: str
-    users: tuple[str, ...]
-    stop_signal: signal.Signals
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
-        self._user: str | None = None
-        self._memory: dict[str, Any] = {}
-        self._running: Guarded | None = None
-        self._lock: int | None = None
-
-    @property
-    @abstractmethod
-    def url(self) -> str:
-        """Where it is, with the name and the password of its administrator."""
-
-    @property
-    @abstractmethod
-    def log(self) -> Path:
-        """What the server says."""
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there."""
-        return self._running is not None and self._running.running
-
-    @property
-    def pid(self) -> int | None:
-        """Of the server's first process, while it runs."""
-        return self._running.pid if self._running is not None and self.running else None
-
-    @property
-    def port(self) -> int:
-        """Chosen at the first start, and kept while nobody else takes it."""
-        return int(self._memory["port"])
-
-    def start(self) -> None:
-        """Start it on the data that the folder holds, if any; return when it does its work."""
-        if self.running:
-            return
-        self.kill()  # It may have ended on its own, and left its guard and its port mapper.
-        self.settle_in()
-        self._take_folder()
-        self._end_forgotten()
-        self._start()
-
-    def stop(self) -> None:
-        """End it in order."""
-        self._end(self.stop_signal)
-
-    def kill(self) -> None:
-        """End it at once, with nothing written that was not written already."""
-        self._end(signal.SIGKILL)
-
-    @abstractmethod
-    def _start(self) -> None:
-        """Start the process in a folder that is ours; return when it does its work."""
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._running is not None:
-            self._running.end(how, STOPPED_WITHIN_S)
-            self._running = None
-            self._remember(pid=None)
-        self._leave_folder()
-
-    def settle_in(self) -> None:
-        """Find the user and a folder that this user can reach, and read what is remembered."""
-        if os.geteuid() == 0:
-            self._user = next((user for user in self.users if _exists(user)), None)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._own(self.folder, 0o700)
-        if not self._reaches(self.folder):
-            _ELSEWHERE.mkdir(exist_ok=True)
-            _ELSEWHERE.chmod(0o755)
-            reached = _ELSEWHERE / _short(self.folder)
-            reached.mkdir(exist_ok=True)
-            self._own(reached, 0o700)
-            (self.folder / "data-is-in").write_text(f"{reached}\n")
-            self.folder = reached
-        kept = self.folder / "instance.json"
-        self._memory = json.loads(kept.read_text()) if kept.exists() else {}
-        if not self._memory:
-            self._remember(port=free_port(), password=secrets.token_urlsafe(18))
-
-    def _take_folder(self) -> None:
-        """Keep every other process away from this folder while this one lives or until `_end`."""
-        if self._lock is None:
-            self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            why = f"another process already runs in {self.folder}"
-            raise StartFailed(self.part, why, "Stop that process first.") from None
-
-    def _leave_folder(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def _end_forgotten(self) -> None:
-        """End the server that an earlier process left in this folder, if it is still there."""
-        pid = self._memory.get("pid")
-        if pid is None or not _is_still(pid, str(self.folder)):
-            return
-        send(pid, self.stop_signal)
-        ends = time.monotonic() + STOPPED_WITHIN_S
-        while _is_still(pid, str(self.folder)):
-            if time.monotonic() > ends:
-                send(pid, signal.SIGKILL)
-            time.sleep(_POLL_S)
-
-    def _remember(self, **facts: Any) -> None:
-        self._memory |= facts
-        self._write("instance.json", json.dumps(self._memory, indent=1))
-
-    def _write(self, name: str, text: str) -> Path:
-        """One file that only the server's user, and root, can read."""
-        path = self.folder / name
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        self._own(path, 0o600)
-        return path
-
-    def _own(self, path: Path, mode: int) -> None:
-        if self._user is not None:
-            os.chown(path, *self._user_ids())
-        path.chmod(mode)
-
-    def _user_ids(self) -> tuple[int, ...]:
-        if self._user is None:
-            return ()
-        entry = pwd.getpwnam(self._user)
-        return entry.pw_uid, entry.pw_gid
-
-    def _reaches(self, folder: Path) -> bool:
-        asked = ["test", "-w", str(folder)]
-        return subprocess.run(asked, check=False, **self._as_user()).returncode == 0
-
-    def _as_user(self) -> dict[str, Any]:
-        if self._user is None:
-            return {"cwd": "/"}
-        uid, gid = self._user_ids()
-        return {"cwd": "/", "user": uid, "group": gid, "extra_groups": []}
-
-    def _spawn(self, command: list[str], env: Mapping[str, str], *, guard: str) -> Guarded:
-        return Guarded(
-            command,
-            _plain_environment() | dict(env),
-            self.folder / "output.log",
-            guard=guard,
-            **self._as_user(),
-        )
-
-    def _wait_until(self, answers: Callable[[], None]) -> None:
-        """Return when `answers` no longer raises; say why when the process ends or time is up."""
-        ends = time.monotonic() + READY_WITHIN_S
-        while True:
-            try:
-                answers()
-            except Exception as error:
-                if not self.running:
-                    raise StartFailed(self.part, "it exited during start", log=self.log) from error
-                if time.monotonic() > ends:
-                    why = f"it did not answer within {READY_WITHIN_S:.0f} s ({error})"
-                    raise StartFailed(self.part, why, log=self.log) from error
-                time.sleep(_POLL_S)
-            else:
-                return
+from deploy.local.private_server import (
+    ANSWER_WITHIN_S,
+    HOST,
+    POLL_S,
+    STOPPED_WITHIN_S,
+    PrivateServer,
+    free_port,
+    listening,
+    plain_environment,
+    run_apart,
+)
 
 
 class PrivatePostgres(PrivateServer):
@@ -243,7 +57,7 @@ class PrivatePostgres(PrivateServer):
         """Of the database `postgres`, which every cluster begins with."""
         return (
             f"postgresql://{self.administrator}:{self._memory['password']}"
-            f"@{_HOST}:{self.port}/postgres"
+            f"@{HOST}:{self.port}/postgres"
         )
 
     @property
@@ -256,10 +70,10 @@ class PrivatePostgres(PrivateServer):
         data = self.folder / "data"
         if not (data / "PG_VERSION").exists():
             self._make(programs, data)
-        if not is_free(_HOST, self.port):
+        if not is_free(HOST, self.port):
             self._remember(port=free_port())
         settings = {
-            "listen_addresses": _HOST,
+            "listen_addresses": HOST,
             "port": str(self.port),
             "unix_socket_directories": "",
             **self._settings,
@@ -279,7 +93,7 @@ class PrivatePostgres(PrivateServer):
                 held = any("shared memory block" in line for line in last_lines(self.log))
                 if not held or time.monotonic() > ends:
                     raise
-                time.sleep(_POLL_S)
+                time.sleep(POLL_S)
             else:
                 return
 
@@ -294,7 +108,7 @@ class PrivatePostgres(PrivateServer):
         ]
         done = subprocess.run(
             command,
-            env=_plain_environment(),
+            env=plain_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -307,7 +121,7 @@ class PrivatePostgres(PrivateServer):
         unfinished.rename(data)
 
     def _answer_a_query(self) -> None:
-        _listening(self.port)
+        listening(self.port)
         answer_a_query(self.url)
 
 
@@ -331,7 +145,7 @@ class PrivateRabbit(PrivateServer):
     def vhost_url(self, name: str) -> str:
         """The address of one virtual host."""
         path = "/" if name == "/" else f"/{name}"
-        return f"amqp://{self.administrator}:{self._memory['password']}@{_HOST}:{self.port}{path}"
+        return f"amqp://{self.administrator}:{self._memory['password']}@{HOST}:{self.port}{path}"
 
     @property
     def log(self) -> Path:
@@ -364,7 +178,7 @@ class PrivateRabbit(PrivateServer):
         """`rabbitmqctl <command>` on this node, and what it printed."""
         done = subprocess.run(
             [str(ensure_rabbit() / "rabbitmqctl"), "--quiet", *command],
-            env=_plain_environment() | self._environment(),
+            env=plain_environment() | self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -382,7 +196,7 @@ class PrivateRabbit(PrivateServer):
         if "node" not in self._memory:
             # The name is part of the data; two nodes of one name cannot live on one machine.
             self._remember(node=f"sigma-{secrets.token_hex(4)}@localhost")
-        if not is_free(_HOST, self.port):
+        if not is_free(HOST, self.port):
             self._remember(port=free_port())
         self._remember(between_nodes=free_port(), port_mapper=free_port())
         for name in ("home", "log", "mnesia", "quorum", "schema", "generated", "conf.d"):
@@ -391,7 +205,7 @@ class PrivateRabbit(PrivateServer):
         self._write("enabled_plugins", "[].\n")
         self._write(
             "rabbitmq.conf",
-            f"listeners.tcp.default = {_HOST}:{self.port}\n"
+            f"listeners.tcp.default = {HOST}:{self.port}\n"
             f"default_user = {self.administrator}\n"
             f"default_pass = {self._memory['password']}\n"
             "default_permissions.configure = .*\n"
@@ -404,7 +218,7 @@ class PrivateRabbit(PrivateServer):
         if port_mapper := shutil.which("epmd"):
             # Started by us, so that it is ours to end: the one that Erlang starts outlives it.
             self._port_mapper = self._spawn(
-                [port_mapper, "-port", environment["ERL_EPMD_PORT"], "-address", _HOST],
+                [port_mapper, "-port", environment["ERL_EPMD_PORT"], "-address", HOST],
                 environment,
                 guard="TERM",
             )
@@ -433,7 +247,7 @@ class PrivateRabbit(PrivateServer):
             "HOME": str(at / "home"),
             # The start script becomes the node, instead of staying between it and our signals.
             "RUNNING_UNDER_SYSTEMD": "true",
-            "ERL_EPMD_ADDRESS": _HOST,
+            "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": str(self._memory["port_mapper"]),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(at / "advanced.config"),
             "RABBITMQ_CONFIG_FILE": str(at / "rabbitmq.conf"),
@@ -454,7 +268,7 @@ class PrivateRabbit(PrivateServer):
         }
 
     def _declare_a_queue(self) -> None:
-        _listening(self.port, say=b"AMQP\x00\x00\x09\x01")
+        listening(self.port, say=b"AMQP\x00\x00\x09\x01")
         declare_a_queue(self.url)
 
 
@@ -468,7 +282,7 @@ def answer_a_query(url: str) -> None:
         finally:
             await conn.close()
 
-    _run_apart(ask())
+    run_apart(ask())
 
 
 def declare_a_queue(url: str) -> None:
@@ -485,58 +299,4 @@ def declare_a_queue(url: str) -> None:
             )
             await queue.delete(if_unused=False, if_empty=False, timeout=ANSWER_WITHIN_S)
 
-    _run_apart(declare())
-
-
-def free_port() -> int:
-    """A port that nobody listens on now, and that the kernel will not lend to a connection."""
-    for _ in range(1_000):
-        port = random.choice(_PORTS)  # noqa: S311  any will do
-        if is_free(_HOST, port):
-            return port
-    raise StartFailed("Ports", f"no free port from {_PORTS.start} to {_PORTS.stop} was found")
-
-
-def _listening(port: int, say: bytes = b"") -> None:
-    """Raise unless somebody listens there, and answers when something is said."""
-    with socket.create_connection((_HOST, port), timeout=ANSWER_WITHIN_S) as connection:
-        if say:
-            connection.sendall(say)
-            if not connection.recv(1):
-                raise ConnectionError("closed without an answer")
-
-
-def _run_apart(work: Coroutine[Any, Any, T]) -> T:
-    """Await it, whatever loop is running around the caller."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
-
-
-def _plain_environment() -> dict[str, str]:
-    """What a server is started with: nothing of the caller's settings but where programs are."""
-    folders = os.environ.get("PATH", "/usr/bin:/bin")
-    return {"PATH": f"{folders}:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
-
-
-def _exists(user: str) -> bool:
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        return False
-    return True
-
-
-def _short(folder: Path) -> str:
-    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
-
-
-def _is_still(pid: int, folder: str) -> bool:
-    """Whether this process is there and is one that was started on this folder."""
-    process = Path("/proc") / str(pid)
-    try:
-        return any(
-            folder in (process / file).read_text(errors="replace")
-            for file in ("cmdline", "environ")
-        )
-    except OSError:
-        return False
+    run_apart(declare())

@@ -38,11 +38,11 @@ from deploy.local.binaries import (
 from deploy.local.child_process import Guarded
 from deploy.local.failure import StartFailed
 from deploy.local.listening import is_free, listens
+from deploy.local.private_server import PrivateServer
 from deploy.local.progress import say, step
 from deploy.local.servers import (
     PrivatePostgres,
     PrivateRabbit,
-    PrivateServer,
     answer_a_query,
     declare_a_queue,
 )

@@ -13,16 +13,13 @@ and a map says what its values are by `additionalProperties` and what its names 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-import orjson
 from aiohttp import hdrs
-from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 
+from deploy.openapi.names import operation_ids, paragraph
+from deploy.openapi.schemas import NAME_PATTERN, REF, Examples, Schemas, error_schemas, used
 from shared.errors import (
     BY_CODE,
     ApiError,
@@ -44,22 +41,15 @@ from shared.http.routes import Route, Routes
 from shared.ids import ID_PATTERN
 
 OPENAPI_VERSION: Final = "3.1.0"
-_REF: Final = "#/components/schemas/{model}"
 _OK: Final = 200
 _CREATED: Final = 201
 _NO_CONTENT: Final = 204
-_ANSWER: Final = "Answer"
 _SUCCESS: Final = {
     200: "The answer.",
     201: "The new object.",
     204: "Done. There is no body.",
 }
-_NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
-
-_Mode = Literal["validation", "serialization"]
-_Key = tuple[int, str]
-
 EVERYWHERE: Final = (
     ValidationError,
     MethodNotAllowed,
@@ -71,12 +61,10 @@ EVERYWHERE: Final = (
 """What any endpoint may answer."""
 WITH_CREDENTIALS: Final = (Unauthorized, PermissionDenied)
 WITH_BODY: Final = (PayloadTooLarge, UnsupportedMediaType)
-
 WITHOUT_READ: Final = (
     'An API key without the permission `read` gets only the `id`, `{"id": "..."}`, and the'
     " version as `ETag`."
 )
-
 # What every answer has (`X-Request-Id`) and every error (`Link`) stands in the introduction.
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "Retry-After": {
@@ -132,14 +120,6 @@ def described(tables: Iterable[Routes]) -> list[Route]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Example request and answer of one operation; None if it has no body."""
-
-    sent: Any = None
-    answered: Any = None
-
-
 def describe(
     title: str,
     version: str,
@@ -153,8 +133,8 @@ def describe(
     """
     routes = described(tables)
     examples = examples or {}
-    schemas = _Schemas(routes)
-    names = _operation_ids(routes)
+    schemas = Schemas(routes)
+    names = operation_ids(routes)
     if unknown := examples.keys() - set(names):
         raise ValueError(f"examples of no operation: {', '.join(sorted(unknown))}")
     sent_headers = _SentHeaders(routes)
@@ -167,7 +147,7 @@ def describe(
         operations[method] = _operation(
             index, route, names[index], schemas, sent_headers.of(route), examples
         )
-    components = {**schemas.components, **_error_schemas()}
+    components = {**schemas.components, **error_schemas()}
     responses = {_named(errors): _failure(errors) for errors in _failures_of(routes)}
     return {
         "openapi": OPENAPI_VERSION,
@@ -201,7 +181,7 @@ def describe(
             "parameters": {"IfMatch": _IF_MATCH},
             "headers": dict(_HEADERS),
             "responses": dict(sorted(responses.items())),
-            "schemas": dict(sorted(_used(components, (paths, responses)).items())),
+            "schemas": dict(sorted(used(components, (paths, responses)).items())),
         },
     }
 
@@ -212,111 +192,6 @@ def _tags(tables: Sequence[Routes], routes: Sequence[Route]) -> list[dict[str, s
         {"name": tag, **({"description": about[tag]} if tag in about else {})}
         for tag in dict.fromkeys(route.tag for route in routes)
     ]
-
-
-class _Plain(GenerateJsonSchema):
-    """Pydantic's generator, without titles that only repeat the field's name."""
-
-    def field_title_should_be_set(self, _schema: Any) -> bool:
-        """Never."""
-        return False
-
-
-class _Schemas:
-    """The JSON Schemas of all models, generated together so that names do not collide."""
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        wanted: list[tuple[_Key, _Mode, TypeAdapter[Any]]] = []
-        for index, route in enumerate(routes):
-            for part, kind, mode in (
-                ("body", route.body, "validation"),
-                ("query", route.query, "validation"),
-                ("answers", route.answers, "serialization"),
-            ):
-                if kind is not None:
-                    wanted.append(((index, part), mode, TypeAdapter(kind)))  # type: ignore[arg-type]
-        schemas, rest = TypeAdapter.json_schemas(
-            wanted, by_alias=True, ref_template=_REF, schema_generator=_Plain
-        )
-        found: dict[str, Any] = rest.get("$defs", {})
-        public = {name: name.removesuffix(_ANSWER) for name in found}
-        if twice := [name for name, n in Counter(public.values()).items() if n > 1]:
-            raise ValueError(f"two components are named alike: {', '.join(twice)}")
-
-        def tidy(schema: Any) -> dict[str, Any]:
-            return dict(_tidied(schema, public))
-
-        self._schemas = {key: tidy(schema) for (key, _), schema in schemas.items()}
-        self.components = {
-            public[name]: {k: v for k, v in tidy(schema).items() if k != "title"}
-            for name, schema in found.items()
-        }
-
-    def of(self, index: int, part: str) -> dict[str, Any]:
-        """The schema of one part of one route."""
-        return dict(self._schemas[index, part])
-
-    def resolved(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """The schema itself where this is only a reference to it."""
-        reference = schema.get("$ref")
-        if reference is None:
-            return dict(schema)
-        return dict(self.components[reference.rpartition("/")[2]])
-
-    def with_nulls(self, schema: Mapping[str, Any], example: Any) -> Any:
-        """The example with null for each field that the schema requires and it leaves out."""
-        schema = self.resolved(schema)
-        if isinstance(example, list):
-            return [self.with_nulls(schema.get("items", {}), each) for each in example]
-        if not isinstance(example, Mapping):
-            return example
-        properties = schema.get("properties", {})
-        others = schema.get("additionalProperties", {})
-        others = others if isinstance(others, Mapping) else {}
-        whole = dict.fromkeys(schema.get("required", ())) | dict(example)
-        return {
-            name: self.with_nulls(_not_null(properties.get(name, others)), whole[name])
-            for name in sorted(whole, key=[*properties, *whole].index)
-        }
-
-
-def _not_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The one form that is not null, of a schema that may be null as well."""
-    forms = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
-    return forms[0] if len(forms) == 1 else schema
-
-
-def _tidied(node: Any, public: Mapping[str, str]) -> Any:
-    """A schema in the form that client generators understand; see the module docstring."""
-    if isinstance(node, list):
-        return [_tidied(each, public) for each in node]
-    if not isinstance(node, dict):
-        return node
-    tidy: dict[str, Any] = {}
-    for name, part in node.items():
-        if name in ("examples", "example", "enum", "const", "default"):
-            tidy[name] = part
-        elif name == "$ref":
-            tidy[name] = _REF.format(model=public[part.rpartition("/")[2]])
-        elif name in ("properties", "$defs"):
-            tidy[name] = {each: _with_default(_tidied(s, public)) for each, s in part.items()}
-        else:
-            tidy[name] = _tidied(part, public)
-    patterns = tidy.get("patternProperties", {})
-    if len(patterns) == 1:
-        del tidy["patternProperties"]
-        ((pattern, values),) = patterns.items()
-        tidy |= {"additionalProperties": values, "propertyNames": {"pattern": pattern}}
-    return tidy
-
-
-def _with_default(schema: dict[str, Any]) -> dict[str, Any]:
-    """A field whose default stands in its description."""
-    default = schema.pop("default", None)
-    if default is not None:
-        said = f"Default: `{orjson.dumps(default).decode()}`."
-        schema["description"] = f"{schema.get('description', '')} {said}".strip()
-    return schema
 
 
 class _SentHeaders:
@@ -345,7 +220,7 @@ def _operation(
     index: int,
     route: Route,
     name: str,
-    schemas: _Schemas,
+    schemas: Schemas,
     sent_headers: Sequence[str],
     examples: Mapping[str, Examples],
 ) -> dict[str, Any]:
@@ -354,7 +229,7 @@ def _operation(
         "operationId": name,
         "tags": [route.tag],
         "summary": route.summary or name,
-        "description": f"{_paragraph(route.description)}\n\n{_who_may(route)}",
+        "description": f"{paragraph(route.description)}\n\n{_who_may(route)}",
         "parameters": _parameters(index, route, schemas),
         "responses": {
             **_success(index, route, schemas, sent_headers, example.answered),
@@ -387,7 +262,7 @@ def _who_may(route: Route) -> str:
     return f"API key permission: `{route.permission}`. Role: {role}."
 
 
-def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, Any]]:
+def _parameters(index: int, route: Route, schemas: Schemas) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
         {
             "name": name,
@@ -396,7 +271,7 @@ def _parameters(index: int, route: Route, schemas: _Schemas) -> list[dict[str, A
             "description": route.parameters.get(name, ""),
             "schema": {
                 "type": "string",
-                "pattern": ID_PATTERN if name.lower().endswith("id") else _NAME_PATTERN,
+                "pattern": ID_PATTERN if name.lower().endswith("id") else NAME_PATTERN,
             },
             **({"example": route.examples[name]} if name in route.examples else {}),
         }
@@ -429,7 +304,7 @@ def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) ->
 
 
 def _success(
-    index: int, route: Route, schemas: _Schemas, sent_headers: Sequence[str], example: Any
+    index: int, route: Route, schemas: Schemas, sent_headers: Sequence[str], example: Any
 ) -> dict[str, dict[str, Any]]:
     answer = {} if route.answers is None else schemas.of(index, "answers")
     response: dict[str, Any] = {"description": _success_description(route, schemas, answer)}
@@ -443,7 +318,7 @@ def _success(
     return {str(route.status): response}
 
 
-def _success_description(route: Route, schemas: _Schemas, answer: Mapping[str, Any]) -> str:
+def _success_description(route: Route, schemas: Schemas, answer: Mapping[str, Any]) -> str:
     """What the route says, or else what its model does in the first sentence."""
     said = route.success or _SUCCESS[route.status]
     if not route.success and route.status == _OK and "$ref" in answer:
@@ -496,8 +371,8 @@ def _failure(errors: Sequence[type[ApiError]]) -> dict[str, Any]:
         "description": " ".join(error.meaning for error in errors),
         **({"headers": _header_refs(*headers)} if headers else {}),
         "content": {
-            JSON: {"schema": {"$ref": _REF.format(model="ApiError")}, "examples": examples},
-            PROBLEM: {"schema": {"$ref": _REF.format(model="Problem")}, "examples": problems},
+            JSON: {"schema": {"$ref": REF.format(model="ApiError")}, "examples": examples},
+            PROBLEM: {"schema": {"$ref": REF.format(model="Problem")}, "examples": problems},
         },
     }
 
@@ -510,102 +385,3 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
 
 def _header_refs(*names: str) -> dict[str, dict[str, str]]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-
-
-def _used(schemas: Mapping[str, Any], roots: object) -> dict[str, Any]:
-    """The schemas that are referred to; the model of a query becomes parameters instead."""
-    used: dict[str, Any] = {}
-    waiting = [roots]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, Mapping):
-            reference = value.get("$ref")
-            name = reference.rpartition("/")[2] if isinstance(reference, str) else ""
-            if name in schemas and name not in used:
-                used[name] = schemas[name]
-                waiting.append(schemas[name])
-            waiting.extend(value.values())
-        elif isinstance(value, (list, tuple)):
-            waiting.extend(value)
-    return used
-
-
-def _error_schemas() -> dict[str, dict[str, Any]]:
-    text = {"type": "string"}
-    code = {
-        "$ref": _REF.format(model="ErrorCode"),
-        "description": "The stable error code, for programs.",
-    }
-    envelope = {
-        "error": code,
-        "message": {**text, "description": "The message, for people. Its wording may change."},
-    }
-    return {
-        "ErrorCode": {
-            **text,
-            "description": "The stable error code, for programs.",
-            "enum": list(BY_CODE),
-        },
-        "ApiError": {
-            "type": "object",
-            "description": "The body of every error. It has exactly these two fields.",
-            "required": list(envelope),
-            "properties": envelope,
-        },
-        "Violation": {
-            "type": "object",
-            "description": "One problem in the request.",
-            "required": ["pointer", "detail"],
-            "properties": {
-                "pointer": {
-                    **text,
-                    "description": "JSON pointer (RFC 6901) to the invalid part of the body, or"
-                    " `/` and the name of the invalid parameter.",
-                },
-                "detail": {**text, "description": "The description of the problem."},
-            },
-        },
-        "Problem": {
-            "type": "object",
-            "description": "The error as a problem document (RFC 9457), for clients that name this"
-            " type in `Accept`: the same two fields, and every violation.",
-            "required": [*envelope, "type", "title", "status", "detail", "code", "errors"],
-            "properties": {
-                **envelope,
-                "type": {**text, "description": "`about:blank`: the code says what it is."},
-                "title": {**text, "description": "What the code means."},
-                "status": {"type": "integer", "description": "The HTTP status."},
-                "detail": {**text, "description": "The same text as `message`."},
-                "code": {**code, "description": "The same code as `error`."},
-                "errors": {
-                    "type": "array",
-                    "description": "Every violation; empty unless the request is invalid.",
-                    "items": {"$ref": _REF.format(model="Violation")},
-                },
-            },
-        },
-    }
-
-
-def _operation_ids(routes: Sequence[Route]) -> list[str]:
-    """The handlers' names, with the tag before those that two features share."""
-    names = [_camel(route.handler.__name__) for route in routes]
-    counted = Counter(names)
-    ids = [
-        name if counted[name] == 1 else _camel(f"{route.tag} {route.handler.__name__}")
-        for name, route in zip(names, routes, strict=True)
-    ]
-    twice = [name for name, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise ValueError(f"two handlers of one feature are named alike: {', '.join(twice)}")
-    return ids
-
-
-def _camel(name: str) -> str:
-    first, *rest = re.split(r"[\W_]+", name.strip("_"))
-    return first.lower() + "".join(word.capitalize() for word in rest)
-
-
-def _paragraph(text: str) -> str:
-    """A docstring without the indentation of the code that it stands in."""
-    return "\n".join(line.strip() for line in text.strip().splitlines())

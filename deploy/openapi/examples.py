@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from deploy.local import catalogue
-from deploy.openapi.description import Examples
+from deploy.openapi.schemas import Examples
 
 _Json = dict[str, Any]
 

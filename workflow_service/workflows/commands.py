@@ -16,10 +16,8 @@ from shared.database.sizes import Bound
 from shared.errors import (
     ApiError,
     Conflict,
-    NotFound,
     ServiceUnavailable,
     UpstreamTimeout,
-    ValidationError,
 )
 from shared.events import Event, EventType
 from shared.http.versions import Versions, check_version
@@ -30,7 +28,6 @@ from workflow_service.references import store as references
 from workflow_service.workflows import store
 from workflow_service.workflows.counting import check_counting, required_names
 from workflow_service.workflows.model import Workflow, WorkflowDraft
-from workflow_service.workflows.renaming import attribute_named
 from workflow_service.workflows.validation import (
     CheckedDraft,
     attribute_names,
@@ -46,7 +43,6 @@ from workflow_service.workflows.validation import (
 from workflow_service.workflows.withholding import check_withheld
 
 log = structlog.get_logger(__name__)
-
 SOURCE = "/workflow_service"
 REFERENCES_MAX = 10_000
 ATTEMPTS_MAX = 5
@@ -98,7 +94,7 @@ async def create(
                 stored = await store.insert(conn, workspace_id, workflow)
                 await _keep_unknown(conn, workspace_id, workflow_id, judged)
                 await outbox.stage(
-                    conn, _workflow_event(EventType.WORKFLOW_CREATED, workspace_id, stored)
+                    conn, workflow_event(EventType.WORKFLOW_CREATED, workspace_id, stored)
                 )
                 await sizes.check(conn, workspace_id, bound)
             return stored
@@ -165,7 +161,7 @@ async def _update(
             stored = await store.update(conn, workspace_id, workflow)
             await _keep_unknown(conn, workspace_id, workflow_id, judged)
             await outbox.stage(
-                conn, _workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
+                conn, workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
             )
             await sizes.check(conn, workspace_id, bound)
     except BaseException:
@@ -200,62 +196,6 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
     async with db.transaction() as conn:
         await references.register(conn, workspace_id, schema_id, workflow_id)
         return await store.get(conn, workspace_id, workflow_id)
-
-
-async def name_attribute(
-    db: Database,
-    workspace_id: str,
-    attribute_id: str,
-    alias: str,
-    others: Sequence[str],
-    former_aliases: Sequence[str],
-    *,
-    model_version: int,
-    is_new: bool,
-) -> None:
-    """Let workflows that name the attribute by this alias hold its id (`renaming.py`).
-
-    Only workflows in which the name was unknown at an older model version are changed. The function
-    waits for a concurrent change of a workflow.
-    """
-    names = (alias, attribute_id)
-    async with db.acquire() as conn:
-        workflow_ids = await store.with_unknown(conn, workspace_id, names, model_version)
-    for workflow_id in workflow_ids:
-        with suppress(NotFound):
-            async with db.transaction() as conn:
-                known = await store.get_locked(conn, workspace_id, workflow_id)
-                # A name equal to the new id means that id from now on, so it is no longer unknown.
-                await store.forget_unknown(
-                    conn, workspace_id, workflow_id, attribute_id, model_version
-                )
-                if not await store.is_unknown(
-                    conn, workspace_id, workflow_id, alias, model_version
-                ):
-                    continue
-                states = attribute_named(
-                    known.states, alias, attribute_id, others, former_aliases, is_new=is_new
-                )
-                named = known.model_copy(update={"states": states, "updated_at": datetime.now(UTC)})
-                if states == known.states or not _fits(named):
-                    continue
-                stored = await store.update(conn, workspace_id, named)
-                if alias not in attribute_names(states):
-                    await store.forget_unknown(
-                        conn, workspace_id, workflow_id, alias, model_version
-                    )
-                await outbox.stage(
-                    conn, _workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
-                )
-
-
-def _fits(workflow: Workflow) -> bool:
-    """Whether the workflow with the new id is within its size limit; if not, it keeps the name."""
-    try:
-        check_size(workflow)
-    except ValidationError:
-        return False
-    return True
 
 
 async def _judged(
@@ -344,7 +284,7 @@ async def _delete(
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
         gone = await store.delete(conn, workspace_id, workflow_id)
-        await outbox.stage(conn, _workflow_event(EventType.WORKFLOW_DELETED, workspace_id, gone))
+        await outbox.stage(conn, workflow_event(EventType.WORKFLOW_DELETED, workspace_id, gone))
 
 
 async def _is_bound(neighbours: Clients, workflow_id: str) -> bool:
@@ -402,7 +342,8 @@ def _drafted(
     return workflow
 
 
-def _workflow_event(event_type: str, workspace_id: str, workflow: Workflow) -> Event:
+def workflow_event(event_type: str, workspace_id: str, workflow: Workflow) -> Event:
+    """The event of a changed workflow, with its definition."""
     return Event(
         type=event_type,
         source=SOURCE,

@@ -26,9 +26,10 @@ from deploy.importers.akeneo.names import Names
 from deploy.importers.akeneo.reading import UnreadableCatalogue
 from deploy.importers.akeneo.sources import Settings
 from deploy.importers.client import Sigma
-from deploy.importers.loading import CONCURRENCY, load, rehearse
+from deploy.importers.loading import CONCURRENCY, load
 from deploy.importers.plan import Plan
 from deploy.importers.progress import Progress
+from deploy.importers.rehearsal import rehearse
 from deploy.importers.report import Report
 from shared.ids import is_id
 

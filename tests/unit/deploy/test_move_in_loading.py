@@ -12,10 +12,10 @@ from aiohttp.test_utils import TestServer
 
 from deploy.importers.client import CannotGoOn, Denied, Fault, Found, Refused, Sigma
 from deploy.importers.comparing import changed_fields, entries_of, laid_over, unlike, values_over
-from deploy.importers.loading import _Sending
 from deploy.importers.plan import Entry, Kind, Problem, RecordPlan
 from deploy.importers.progress import Progress
 from deploy.importers.report import PROBLEMS_SHOWN_MAX, Outcome, Place, Report
+from deploy.importers.upload import RecordUpload
 
 EN, FR = {"dim-locale": "seg-en"}, {"dim-locale": "seg-fr"}
 
@@ -121,7 +121,7 @@ def test_only_entries_that_differ_are_sent_with_those_that_only_the_workspace_ha
 def test_values_that_the_api_points_at_are_left_out_and_told():
     entries = tuple(Entry(scope, "x" * 9, (f"c{n}",)) for n, scope in enumerate((EN, FR, {})))
     plan = RecordPlan("ent-1", "KN-1", 7, "schema-k", {"title": entries, "a~b": entries[:1]})
-    sending = _Sending(plan, dict(plan.values), "products.csv")
+    sending = RecordUpload(plan, dict(plan.values), "products.csv")
     sending.sent = {alias: entries_of(entries) for alias, entries in plan.values.items()}
     faults = (
         Fault("/values/title/0/value", "too long"),
@@ -139,7 +139,7 @@ def test_values_that_the_api_points_at_are_left_out_and_told():
 
 def test_a_fault_in_a_value_that_only_the_workspace_has_is_not_ours_to_leave_out():
     plan = RecordPlan("ent-1", "KN-1", 7, "schema-k", {"title": (Entry(FR, "Canif", ("c",)),)})
-    sending = _Sending(plan, dict(plan.values), "products.csv")
+    sending = RecordUpload(plan, dict(plan.values), "products.csv")
     sending.sent = {"title": [{"scope": EN, "value": "?"}, {"scope": FR, "value": "Canif"}]}
     first, second = (
         Refused(400, "VALIDATION_ERROR", "no", (Fault(f"/values/title/{n}/value", "no"),))
@@ -154,7 +154,7 @@ def test_a_fault_in_a_value_that_only_the_workspace_has_is_not_ours_to_leave_out
 @pytest.mark.parametrize("pointer", ["/schemaId", "", "/values"])
 def test_a_refusal_of_anything_else_is_one_of_the_whole_record(pointer):
     plan = RecordPlan("ent-1", "KN-1", 7, "schema-k", {"title": (Entry({}, "x", ("title",)),)})
-    sending = _Sending(plan, dict(plan.values), "products.csv")
+    sending = RecordUpload(plan, dict(plan.values), "products.csv")
     refusal = Refused(400, "VALIDATION_ERROR", "no", (Fault(pointer, "no"),))
     assert not sending.drop_faulty(refusal)
     assert list(sending.values) == ["title"]

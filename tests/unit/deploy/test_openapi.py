@@ -10,7 +10,8 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
-from deploy.openapi.description import Examples, describe
+from deploy.openapi.description import describe
+from deploy.openapi.schemas import Examples
 from shared.errors import BY_CODE, Conflict, LimitExceeded, PreconditionFailed
 from shared.http import Page, Routes
 from shared.http.shapes import DescribedAs, Shape

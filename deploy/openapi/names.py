@@ -1,0 +1,33 @@
+"""Names of operations, and texts from docstrings."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from shared.http.routes import Route
+
+
+def operation_ids(routes: Sequence[Route]) -> list[str]:
+    """The handlers' names, with the tag before those that two features share."""
+    names = [_camel(route.handler.__name__) for route in routes]
+    counted = Counter(names)
+    ids = [
+        name if counted[name] == 1 else _camel(f"{route.tag} {route.handler.__name__}")
+        for name, route in zip(names, routes, strict=True)
+    ]
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise ValueError(f"two handlers of one feature are named alike: {', '.join(twice)}")
+    return ids
+
+
+def _camel(name: str) -> str:
+    first, *rest = re.split(r"[\W_]+", name.strip("_"))
+    return first.lower() + "".join(word.capitalize() for word in rest)
+
+
+def paragraph(text: str) -> str:
+    """A docstring without the indentation of the code that it stands in."""
+    return "\n".join(line.strip() for line in text.strip().splitlines())

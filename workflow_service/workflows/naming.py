@@ -1,0 +1,79 @@
+"""Replaces a name in stored workflows with the id of the attribute that got it as its alias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from shared.database import Database
+from shared.errors import (
+    NotFound,
+    ValidationError,
+)
+from shared.events import EventType
+from shared.messaging import outbox
+from workflow_service.workflows import store
+from workflow_service.workflows.commands import workflow_event
+from workflow_service.workflows.model import Workflow
+from workflow_service.workflows.renaming import attribute_named
+from workflow_service.workflows.validation import (
+    attribute_names,
+    check_size,
+)
+
+
+async def name_attribute(
+    db: Database,
+    workspace_id: str,
+    attribute_id: str,
+    alias: str,
+    others: Sequence[str],
+    former_aliases: Sequence[str],
+    *,
+    model_version: int,
+    is_new: bool,
+) -> None:
+    """Let workflows that name the attribute by this alias hold its id (`renaming.py`).
+
+    Only workflows in which the name was unknown at an older model version are changed. The function
+    waits for a concurrent change of a workflow.
+    """
+    names = (alias, attribute_id)
+    async with db.acquire() as conn:
+        workflow_ids = await store.with_unknown(conn, workspace_id, names, model_version)
+    for workflow_id in workflow_ids:
+        with suppress(NotFound):
+            async with db.transaction() as conn:
+                known = await store.get_locked(conn, workspace_id, workflow_id)
+                # A name equal to the new id means that id from now on, so it is no longer unknown.
+                await store.forget_unknown(
+                    conn, workspace_id, workflow_id, attribute_id, model_version
+                )
+                if not await store.is_unknown(
+                    conn, workspace_id, workflow_id, alias, model_version
+                ):
+                    continue
+                states = attribute_named(
+                    known.states, alias, attribute_id, others, former_aliases, is_new=is_new
+                )
+                named = known.model_copy(update={"states": states, "updated_at": datetime.now(UTC)})
+                if states == known.states or not _fits(named):
+                    continue
+                stored = await store.update(conn, workspace_id, named)
+                if alias not in attribute_names(states):
+                    await store.forget_unknown(
+                        conn, workspace_id, workflow_id, alias, model_version
+                    )
+                await outbox.stage(
+                    conn, workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
+                )
+
+
+def _fits(workflow: Workflow) -> bool:
+    """Whether the workflow with the new id is within its size limit; if not, it keeps the name."""
+    try:
+        check_size(workflow)
+    except ValidationError:
+        return False
+    return True
