@@ -1,7 +1,7 @@
 """The operator's command line tool: `python -m auth_service admin <command> ...`.
 
 Workspaces and users have no HTTP endpoints. The command needs `SIGMA_DATABASE_URL` and nothing
-else: no broker, no running service. What it changes is told to the gateways through the outbox, by
+else: no broker, no running service. The gateways hear of its changes through the outbox, by
 the service as soon as it runs.
 
 Exit codes: 0 done; 1 it could not be done, and the message says why; 2 usage error; 3 it exists

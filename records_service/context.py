@@ -1,4 +1,4 @@
-"""Command context: who asks, with which role, and which version of a record they mean."""
+"""Command context: who asks, with which role, and which version they mean to change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from records_service.permissions.roles import role_of
 from records_service.permissions.rules import Role
 from shared.database import DATABASE, Database
 from shared.http import Call, call_of, identity_of
-from shared.http.versions import Versions, check_version, if_match
+from shared.http.versions import check_version, if_match
 from shared.identity import Identity
 from shared.process.offload import OFFLOAD
 
@@ -21,14 +21,12 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """The caller of a command; a `role` of None stands for a caller without restrictions."""
+class BaseContext:
+    """The caller of a command that does not depend on the caller's role."""
 
     app: web.Application
     call: Call
     identity: Identity
-    role: Role | None
-    if_match: Versions = None
 
     @property
     def workspace_id(self) -> str:
@@ -46,8 +44,11 @@ class Context:
         return self.call.has_large_body
 
     def check_version(self, title: str, resource_id: str, version: int) -> None:
-        """Raise `PreconditionFailed` if `If-Match` names another version than the stored one."""
-        check_version(title, resource_id, version, self.if_match)
+        """Raise `PreconditionFailed` if `If-Match` names another version than the stored one.
+
+        Raises `ValidationError` if the header has another form.
+        """
+        check_version(title, resource_id, version, if_match(self.call.headers))
 
     async def run(
         self, is_large: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -58,12 +59,18 @@ class Context:
         return await self.app[OFFLOAD].run(self.workspace_id, function, *args, **kwargs)
 
 
+@dataclass(frozen=True, slots=True)
+class Context(BaseContext):
+    """The caller of a command; a `role` of None stands for a caller without restrictions."""
+
+    role: Role | None
+
+
+def base_context_of(request: web.Request) -> BaseContext:
+    """The context of a request for a command that asks for no role."""
+    return BaseContext(request.app, call_of(request), identity_of(request))
+
+
 async def context_of(request: web.Request) -> Context:
     """The context of a request; raises what `role_of` raises."""
-    return Context(
-        request.app,
-        call_of(request),
-        identity_of(request),
-        await role_of(request),
-        if_match(request),
-    )
+    return Context(request.app, call_of(request), identity_of(request), await role_of(request))

@@ -4,7 +4,7 @@ Sixteen requests that arrive together cost one round trip and one execution inst
 single request costs the same as before. Nothing is cached: a read sees everything that was
 committed before it was requested.
 
-    records = Batched(load)                     load(keys) -> {key: value} for those that exist
+    records = DataLoader(load)                     load(keys) -> {key: value} for those that exist
     record = await records.get((workspace_id, record_id))
 
 A key must name the tenant: two callers that ask for the same key get the same answer.

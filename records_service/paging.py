@@ -4,7 +4,8 @@ Five hundred records of ten megabytes are too many for one page.
 
 The statement that reads a page adds up what it found and leaves out the documents beyond the bound,
 so they never reach this process; the first is always sent. A client that named a `limit` is
-refused, and told how many would fit; one that did not gets a shorter page, whose `limit` says so.
+refused, with the number that would fit; one that did not gets a shorter page, whose `limit` says
+so.
 
 A list of a million records takes PostgreSQL a hundred times as long as one record does, and whether
 a list is slow depends on its filters, its offset, its documents and what else the database does. So

@@ -38,13 +38,3 @@ def check_same_id(known: str, sent: str | None) -> None:
             "/id",
             f"Field 'id' cannot change: expected '{truncated(known)}', got '{truncated(sent)}'",
         )
-
-
-def check_id(value: str, field: str = "id") -> str:
-    """The id itself; raises `ValidationError` with `field`, the expected form and the sent text."""
-    if not is_id(value):
-        raise ValidationError.at(
-            f"/{field}",
-            f"Field '{field}' must match pattern '{ID_PATTERN}', got '{truncated(value)}'",
-        )
-    return value

@@ -182,7 +182,7 @@ async def stale_references(
 
 
 async def claim_retirements(app: web.Application, after_s: float, limit: int) -> list[Retirement]:
-    """States retired long ago, of any workspace; nobody is answer of the same ones for as long."""
+    """States retired long ago, of any workspace; no other caller gets the same ones for as long."""
     answer = await app[RECORDS].request(
         "POST",
         "/internal/retirements/claim",
@@ -196,7 +196,7 @@ async def claim_retirements(app: web.Application, after_s: float, limit: int) ->
 
 
 async def reinstate_retirement(app: web.Application, retirement: Retirement) -> bool:
-    """The revision is dead. False when its states were readmitted, or retired anew, before."""
+    """The revision is dead. False if its states were reinstated or retired again before."""
     answer = await app[RECORDS].request(
         "POST",
         "/internal/retirements/readmit",

@@ -7,7 +7,6 @@ import secrets
 from typing import Final
 
 PREFIX: Final = "sigma_sk_live_"
-HASH_BYTES: Final = 32
 _ALPHABET: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 # 36 ** 32 is more than 2 ** 165: nobody guesses that, so a fast hash is enough.
 _RANDOM_LENGTH: Final = 32

@@ -120,7 +120,7 @@ async def replace_role(request: web.Request) -> web.StreamResponse:
         identity,
         request.match_info["id"],
         draft,
-        if_match(request),
+        if_match(request.headers),
         bound=request.app[ROLES_MAX],
     )
     outbox.wake(request.app)
@@ -142,7 +142,7 @@ async def delete_role(request: web.Request) -> web.StreamResponse:
         Gates(request),
         identity,
         request.match_info["id"],
-        if_match(request),
+        if_match(request.headers),
     )
     outbox.wake(request.app)
     return no_content()

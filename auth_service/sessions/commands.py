@@ -26,7 +26,7 @@ from shared.identity.tokens import Claims, TokenKeys
 from shared.process.keyed_semaphore import KeyedSemaphore
 
 TOKEN_KEYS: Final = web.AppKey("token_keys", TokenKeys)
-LOGIN_SLOTS: Final = web.AppKey("logins", KeyedSemaphore)
+LOGIN_SLOTS: Final = web.AppKey("login_slots", KeyedSemaphore)
 """One login of an address from a network at a time: each counts as a failure until it has
 succeeded, so programs that share an account and come at once would delay each other."""
 

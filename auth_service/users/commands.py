@@ -1,7 +1,7 @@
 """Creates and changes users; used only by the administration command.
 
-Every change is told to the gateways, which then ask anew who the user is: a disabled user is out,
-and a changed role acts, also with tokens that were handed out before.
+The gateways hear of every change as an event, and then ask again who the user is: a disabled user
+is out, and a changed role acts, also with tokens that were handed out before.
 """
 
 from __future__ import annotations

@@ -93,6 +93,13 @@ async def with_resolved_names(
     looked_at = await model_objects.get_many(
         conn, ATTRIBUTE, workspace_id, {guard["attributeId"] for guard in comparing}
     )
+    for guard in comparing:
+        if guard["attributeId"] not in looked_at:
+            # Deleted since its id was looked up: before the model lock each statement sees more.
+            raise ValidationError.at(
+                "/guards",
+                f"Field 'guards': {ATTRIBUTE.title} '{truncated(guard['attributeId'])}' not found",
+            )
     forms = {part.id: part.body for part in looked_at.values()}
     options = await store.option_ids(conn, workspace_id, set(option_names(comparing, forms)))
     unmatched: dict[int, str] = {}

@@ -74,7 +74,7 @@ async def check_change(
     schemas = await store.with_workflow(conn, workspace_id, old.id)
     if not schemas:
         return
-    flows = await workflow_copies.some(conn, workspace_id, {flow for _, flow, _ in schemas})
+    flows = await workflow_copies.get_many(conn, workspace_id, {flow for _, flow, _ in schemas})
     placed = await countables(conn, workspace_id, {one for *_, ids in schemas for one in ids})
     changed = {**placed, old.id: Countable.of(body)}
     names = await permissions.names(

@@ -46,7 +46,7 @@ class Blueprint:
     option_lists: Mapping[str, OptionList]
     attributes: Mapping[str, Attribute]
     schemas: Mapping[str, Schema]
-    lifecycles: Mapping[str, WorkflowCopy]
+    workflows: Mapping[str, WorkflowCopy]
     former_aliases: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
     bytes: int = 0
@@ -159,16 +159,14 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     option_lists: dict[str, OptionList] = {}
     attributes: dict[str, Attribute] = {}
     schemas: dict[str, Schema] = {}
-    lifecycles: dict[str, WorkflowCopy] = {}
+    workflows: dict[str, WorkflowCopy] = {}
     former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
     for row in rows:
         match row["kind"]:
             case "model":
                 version, size = row["version"], int(row["body"])
             case "lifecycle":
-                lifecycles[row["id"]] = WorkflowCopy.parse(
-                    orjson.loads(row["body"]), row["retired"]
-                )
+                workflows[row["id"]] = WorkflowCopy.parse(orjson.loads(row["body"]), row["retired"])
             case "dimension":
                 _take(row, known.dimensions, Dimension.parse, dimensions)
             case "option_list":
@@ -188,7 +186,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
         option_lists=option_lists,
         attributes=attributes,
         schemas=schemas,
-        lifecycles=lifecycles,
+        workflows=workflows,
         former_aliases=former_aliases,
     )
 

@@ -199,7 +199,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
             i for i, each in attributes.items() if each.validation.required and relations_of(each)
         ),
         unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
-        lifecycle=blueprint.lifecycles.get(schema.workflow_id or ""),
+        lifecycle=blueprint.workflows.get(schema.workflow_id or ""),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
     )
 

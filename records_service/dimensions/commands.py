@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from records_service.context import Context
+from records_service.context import BaseContext, Context
 from records_service.dimensions import store
 from records_service.dimensions.model import DIMENSION, RESERVED_IDS, DimensionDraft
 from records_service.dimensions.segments import body_of, removed
@@ -19,7 +19,7 @@ from shared.events import EventType
 from shared.ids import new_id
 
 
-async def create(context: Context, draft: DimensionDraft) -> ModelObject:
+async def create(context: BaseContext, draft: DimensionDraft) -> ModelObject:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
     workspace_id = context.workspace_id
     if draft.id in RESERVED_IDS:
@@ -64,7 +64,7 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
     return part
 
 
-async def delete(context: Context, dimension_id: str) -> None:
+async def delete(context: BaseContext, dimension_id: str) -> None:
     """Raises `Conflict` while an attribute varies by it."""
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:

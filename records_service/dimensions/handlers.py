@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from records_service.context import context_of
+from records_service.context import base_context_of, context_of
 from records_service.dimensions import commands
 from records_service.dimensions.model import (
     DIMENSION,
@@ -57,7 +57,7 @@ async def list_dimensions(request: web.Request) -> web.StreamResponse:
 async def create_dimension(request: web.Request) -> web.StreamResponse:
     """Creates a dimension with at least one segment, of which one is the default."""
     draft = await read_body(request, DimensionDraft)
-    part = await commands.create(await context_of(request), draft)
+    part = await commands.create(base_context_of(request), draft)
     return created(DIMENSION, part, DimensionAnswer)
 
 
@@ -130,7 +130,7 @@ async def replace_dimension(request: web.Request) -> web.StreamResponse:
 )
 async def delete_dimension(request: web.Request) -> web.StreamResponse:
     """Deletes the dimension. Refused while an attribute varies by it."""
-    await commands.delete(await context_of(request), request.match_info["id"])
+    await commands.delete(base_context_of(request), request.match_info["id"])
     return no_content()
 
 

@@ -194,7 +194,7 @@ async def _settle_unique_keys(
 ) -> None:
     """Reserve the stored values of an attribute that becomes unique, or free them again.
 
-    Which records have the same value is told only to those who may read all of them.
+    Which records have the same value is said only to those who may read all of them.
     """
     if old.validation.unique == new.validation.unique:
         return

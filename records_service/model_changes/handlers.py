@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.attributes.model import AttributeAnswer, AttributeDraft
-from records_service.context import context_of
+from records_service.context import base_context_of, context_of
 from records_service.model_changes import attributes, schemas
 from records_service.model_objects.answers import answer
 from records_service.schemas.model import SchemaAnswer, SchemaDraft
@@ -89,5 +89,5 @@ async def replace_schema(request: web.Request) -> web.StreamResponse:
 )
 async def delete_schema(request: web.Request) -> web.StreamResponse:
     """Deletes the schema. Refused while a record uses it or a relation attribute targets it."""
-    await schemas.delete(await context_of(request), request.match_info["id"])
+    await schemas.delete(base_context_of(request), request.match_info["id"])
     return no_content()

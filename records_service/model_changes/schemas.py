@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from records_service.context import Context
+from records_service.context import BaseContext, Context
 from records_service.model_changes import store
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import SOURCE, model_change
@@ -56,7 +56,7 @@ async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> Model
     return part
 
 
-async def delete(context: Context, schema_id: str) -> None:
+async def delete(context: BaseContext, schema_id: str) -> None:
     """Delete a schema.
 
     Raises `Conflict` while a record has it or a relation points to it.

@@ -18,7 +18,7 @@ from shared.process.keyed_semaphore import KeyedSemaphore
 
 SOURCE = "/records_service"
 
-MODEL_CHANGE_SLOTS = web.AppKey("modellers", KeyedSemaphore)
+MODEL_CHANGE_SLOTS = web.AppKey("model_change_slots", KeyedSemaphore)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from records_service.context import Context
+from records_service.context import BaseContext, Context
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.model import ModelObject
@@ -35,7 +35,7 @@ from shared.events import EventType
 from shared.ids import new_id
 
 
-async def create(context: Context, draft: OptionListDraft) -> ModelObject:
+async def create(context: BaseContext, draft: OptionListDraft) -> ModelObject:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
     workspace_id = context.workspace_id
     values = values_of(draft.values)
@@ -72,7 +72,18 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         await _check_unused(conn, workspace_id, role, list_id, gone, searcher)
         return old, new
 
-    async with model_change(context.app, workspace_id, judge=judge) as conn:
+    async def search(conn: Conn) -> None:
+        """Judge before the lock only if records must be searched: a large list takes long."""
+        ids = {value.id for value in draft.values}
+        aliases = {value.alias for value in draft.values}
+        old = await store.list_values(conn, workspace_id, list_id)
+        if any(value.id not in ids and value.alias not in aliases for value in old):
+            await judge(conn)
+
+    keeps_values = "values" not in draft.model_fields_set
+    async with model_change(
+        context.app, workspace_id, judge=None if keeps_values else search
+    ) as conn:
         old, new = await judge(conn)
         unchanged = set(old) & set(new)
         # Taken out before they are put back, so that two values can exchange their aliases.
@@ -89,7 +100,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         return await store.get(conn, workspace_id, list_id)
 
 
-async def delete(context: Context, list_id: str) -> None:
+async def delete(context: BaseContext, list_id: str) -> None:
     """Raises `Conflict` while an attribute chooses from it."""
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
@@ -101,7 +112,7 @@ async def delete(context: Context, list_id: str) -> None:
 
 
 async def add_value(
-    context: Context, list_id: str, draft: OptionValueDraft
+    context: BaseContext, list_id: str, draft: OptionValueDraft
 ) -> tuple[OptionValue, ModelObject]:
     """The new value and the list it is in; it goes to the end unless it says where."""
     workspace_id = context.workspace_id
@@ -117,7 +128,7 @@ async def add_value(
 
 
 async def replace_value(
-    context: Context, list_id: str, value_id: str, draft: OptionValueDraft
+    context: BaseContext, list_id: str, value_id: str, draft: OptionValueDraft
 ) -> tuple[OptionValue, ModelObject]:
     """The value as it is now; its id stays, so records that have it keep it."""
     workspace_id = context.workspace_id
@@ -156,7 +167,7 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
         await _touch(conn, workspace_id, old)
 
 
-async def _current(context: Context, conn: Conn, list_id: str) -> ModelObject:
+async def _current(context: BaseContext, conn: Conn, list_id: str) -> ModelObject:
     part = await model_objects.get(conn, OPTION_LIST, context.workspace_id, list_id)
     context.check_version(OPTION_LIST.title, part.id, part.version)
     return part

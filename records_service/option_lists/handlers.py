@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from records_service.context import context_of
+from records_service.context import base_context_of, context_of
 from records_service.model_objects.answers import answer, created, rendered_as
 from records_service.model_objects.model import ModelObject
 from records_service.option_lists import commands, store
@@ -56,7 +56,7 @@ async def create_option_list(request: web.Request) -> web.StreamResponse:
     """Creates an option list. Options may have a parent when the list is hierarchical."""
     draft = await read_body(request, OptionListDraft)
     return created(
-        OPTION_LIST, await commands.create(await context_of(request), draft), OptionListAnswer
+        OPTION_LIST, await commands.create(base_context_of(request), draft), OptionListAnswer
     )
 
 
@@ -103,7 +103,7 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
 )
 async def delete_option_list(request: web.Request) -> web.StreamResponse:
     """Deletes the list. Refused while an attribute uses it."""
-    await commands.delete(await context_of(request), request.match_info["id"])
+    await commands.delete(base_context_of(request), request.match_info["id"])
     return no_content()
 
 
@@ -122,7 +122,7 @@ async def add_option(request: web.Request) -> web.StreamResponse:
     """Adds an option. Without `sortOrder` it is the last one. The `ETag` is the list's version."""
     draft = await read_body(request, OptionValueDraft)
     value, option_list = await commands.add_value(
-        await context_of(request), request.match_info["id"], draft
+        base_context_of(request), request.match_info["id"], draft
     )
     return _value_answer(value, option_list, status=201)
 
@@ -142,7 +142,7 @@ async def replace_option(request: web.Request) -> web.StreamResponse:
     draft = await read_body(request, OptionValueDraft)
     check_same_id(request.match_info["valueId"], draft.id)
     value, option_list = await commands.replace_value(
-        await context_of(request), request.match_info["id"], request.match_info["valueId"], draft
+        base_context_of(request), request.match_info["id"], request.match_info["valueId"], draft
     )
     return _value_answer(value, option_list)
 

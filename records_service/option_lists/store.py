@@ -255,6 +255,7 @@ async def used_value(
          CROSS JOIN LATERAL jsonb_array_elements(a.body -> 'attributes') AS f (field)
          WHERE a.workspace_id = $1 AND a.body ->> 'type' = 'complex'
            AND f.field ->> 'optionListId' = $2
+         ORDER BY 1, 2
         """,
         workspace_id,
         list_id,

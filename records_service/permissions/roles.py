@@ -59,7 +59,7 @@ class Roles:
 
 
 ROLES = web.AppKey("roles", Roles)
-ROLE_LOOKUPS = web.AppKey("role_turns", KeyedSemaphore)
+ROLE_LOOKUPS = web.AppKey("role_lookups", KeyedSemaphore)
 
 
 async def role_of(request: web.Request) -> Role | None:

@@ -13,7 +13,7 @@ from records_service.context import Context
 from records_service.paging import LISTS
 from records_service.records import store
 from records_service.records.model import RecordFilter
-from records_service.records.render_cache import RENDER_CACHE, Ruled, render_all
+from records_service.records.render_cache import RENDER_CACHE, ListedForCaller, render_all
 from records_service.records.store import Listed, Listing
 from shared.errors import ValidationError
 
@@ -67,7 +67,7 @@ def _filters(asked: RecordFilter, blueprint: Blueprint) -> tuple[str | None, lis
         schema_name = next(named, schema_name)
     if state_name is None:
         return schema_name, None
-    states = (workflow.state_named(state_name) for workflow in blueprint.lifecycles.values())
+    states = (workflow.state_named(state_name) for workflow in blueprint.workflows.values())
     return schema_name, sorted({state_name, *(state.id for state in states if state)})
 
 
@@ -75,21 +75,23 @@ async def render_page(
     context: Context, listed: Sequence[Listed], blueprint: Blueprint
 ) -> list[orjson.Fragment]:
     """Each record as the caller sees it."""
-    rules_by_schema = {
+    compiled = {
         schema_id: await compiled_schema(blueprint, schema_id)
         for schema_id in {one.schema_id for one in listed}
     }
-    ruled = [
-        Ruled(one, schema, schema.access(context.role, one.state_id))
+    listed_for_caller = [
+        ListedForCaller(one, schema, schema.access(context.role, one.state_id))
         for one in listed
-        for schema in (rules_by_schema[one.schema_id],)
+        for schema in (compiled[one.schema_id],)
     ]
-    renderings = context.app[RENDER_CACHE]
-    known = [renderings.find(one) for one in ruled]
-    new = [one for one, rendering in zip(ruled, known, strict=True) if rendering is None]
+    cache = context.app[RENDER_CACHE]
+    known = [cache.find(one) for one in listed_for_caller]
+    new = [
+        one for one, rendering in zip(listed_for_caller, known, strict=True) if rendering is None
+    ]
     rendered = await render_all(context, new) if new else []
     for one, rendering in zip(new, rendered, strict=True):
-        renderings.remember(one, rendering)
+        cache.remember(one, rendering)
     written = iter(rendered)
     return [
         orjson.Fragment(next(written) if rendering is None else rendering) for rendering in known

@@ -21,10 +21,9 @@ async def find_related(
     """Which of the records that these values name exist; one statement if they name any."""
     if not any(schema.relations for _, schema in records):
         return _NONE
-    asked = await context.run(is_large, _named_in, records)
+    asked, in_order = await context.run(is_large, _named_in, records)
     if not asked:
         return _NONE
-    in_order = await context.run(is_large, sorted, asked)
     async with context.database.acquire() as conn:
         return Related(asked, await store.schema_ids_of(conn, context.workspace_id, in_order))
 
@@ -43,8 +42,12 @@ async def check_relations(
     await context.run(is_large, _check_related, schema, sent, found)
 
 
-def _named_in(records: Collection[tuple[Values, CompiledSchema]]) -> frozenset[str]:
-    return frozenset(i for values, schema in records for i in named(values, schema.relations))
+def _named_in(
+    records: Collection[tuple[Values, CompiledSchema]],
+) -> tuple[frozenset[str], list[str]]:
+    """The ids that these values name, as a set and in order."""
+    found = frozenset(i for values, schema in records for i in named(values, schema.relations))
+    return found, sorted(found)
 
 
 def _sent_relations(schema: CompiledSchema, old: Values, new: Values) -> Values:

@@ -34,7 +34,7 @@ _Key = tuple[Access, str, str, int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Ruled:
+class ListedForCaller:
     """A record of a list, its compiled schema, and what the caller may see of it."""
 
     listed: Listed
@@ -49,7 +49,7 @@ class RenderCache:
         self._known: OrderedDict[_Key, bytes] = OrderedDict()
         self._bytes = 0
 
-    def find(self, one: Ruled) -> bytes | None:
+    def find(self, one: ListedForCaller) -> bytes | None:
         """The record's JSON, if it is known; never where its schema has relations."""
         if one.schema.relations:
             return None
@@ -59,7 +59,7 @@ class RenderCache:
             self._known.move_to_end(key)
         return known
 
-    def remember(self, one: Ruled, rendering: bytes) -> None:
+    def remember(self, one: ListedForCaller, rendering: bytes) -> None:
         """Keep it for the next list, unless its schema has relations."""
         if one.schema.relations:
             return
@@ -71,7 +71,7 @@ class RenderCache:
             self._bytes -= len(oldest)
 
 
-async def render_all(context: Context, records: Sequence[Ruled]) -> list[bytes]:
+async def render_all(context: Context, records: Sequence[ListedForCaller]) -> list[bytes]:
     """The JSON of each of these records of the workspace."""
     size = sum(len(one.listed.row["document"]) for one in records)
     is_large = size > INLINE_BYTES_MAX
@@ -88,12 +88,12 @@ async def render_all(context: Context, records: Sequence[Ruled]) -> list[bytes]:
 RENDER_CACHE = web.AppKey("render_cache", RenderCache)
 
 
-def _parsed(records: Sequence[Ruled]) -> dict[str, Record]:
+def _parsed(records: Sequence[ListedForCaller]) -> dict[str, Record]:
     return {one.listed.id: one.listed.record() for one in records}
 
 
 def _rendered(
-    records: Sequence[Ruled], parsed: Mapping[str, Record], related: Related
+    records: Sequence[ListedForCaller], parsed: Mapping[str, Record], related: Related
 ) -> list[bytes]:
     return [
         to_json(
@@ -105,6 +105,6 @@ def _rendered(
     ]
 
 
-def _key(one: Ruled) -> _Key:
+def _key(one: ListedForCaller) -> _Key:
     listed = one.listed
     return (one.access, listed.workspace_id, listed.id, listed.version, listed.written_by)

@@ -110,7 +110,7 @@ async def check_withheld(
     workflow_id = old.get("workflowId")
     if role is None or workflow_id is None or workflow_id == new.get("workflowId"):
         return
-    lifecycle = (await workflow_copies.some(conn, workspace_id, [workflow_id])).get(workflow_id)
+    lifecycle = (await workflow_copies.get_many(conn, workspace_id, [workflow_id])).get(workflow_id)
     # Without a copy of the definition nobody can say that it withholds nothing.
     if lifecycle is None or any(
         state.hidden or state.read_only for state in lifecycle.states.values()

@@ -97,7 +97,7 @@ async def find_ids(request: web.Request) -> web.StreamResponse:
     """The ids behind names of schemas and attributes, which may be ids or aliases.
 
     A name that means nothing here is left out. `modelVersion` is read first: what was named since
-    is told by events with a higher one.
+    comes as events with a higher one.
 
     With `toCount` the payload also has `unreadable`, those of its names that the caller may not
     make count; `required`, the ids of all attributes that count in any case, empty for an
@@ -123,7 +123,7 @@ async def find_ids(request: web.Request) -> web.StreamResponse:
 
 
 @routes.internal_get("/internal/schemas/{id}/names")
-async def tell_names(request: web.Request) -> web.StreamResponse:
+async def get_names(request: web.Request) -> web.StreamResponse:
     """What a schema and its attributes may be called in a role: ids, aliases, former aliases."""
     workspace_id = identity_of(request).workspace_id
     async with request.app[DATABASE].acquire() as conn:

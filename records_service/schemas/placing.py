@@ -49,7 +49,11 @@ async def check_placing(
         raise denied(
             ["/attributeGroups"], "A guard would refer to an attribute that your role may not read"
         )
-    unique = {one for one in after - before if placed[one].body["validation"].get("unique")}
+    unique = {
+        one
+        for one in (after - before) & placed.keys()
+        if placed[one].body["validation"].get("unique")
+    }
     lost = await permissions.lost(conn, workspace_id, unique)
     if await out_of_reach(conn, workspace_id, role, unique, AttributePermission.WRITE, lost):
         raise denied(

@@ -9,7 +9,7 @@ from shared.errors import Conflict
 
 
 async def check_free(conn: Conn, workspace_id: str, schema_id: str, alias: str) -> None:
-    """Raise `Conflict` when a schema has this id or alias; who inserts one is told so anyway."""
+    """Raise `Conflict` when a schema has this id or alias; an insert raises the same later."""
     row = await conn.fetchrow(
         """
         SELECT bool_or(id = $2) AS id_taken, bool_or(alias = $3) AS alias_taken FROM schemas

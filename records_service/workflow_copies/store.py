@@ -63,7 +63,7 @@ async def get(conn: Conn, workspace_id: str, workflow_id: str) -> WorkflowCopy:
     return WorkflowCopy.parse(row["definition"], row["retired"])
 
 
-async def some(
+async def get_many(
     conn: Conn, workspace_id: str, workflow_ids: Collection[str]
 ) -> dict[str, WorkflowCopy]:
     """Those of the workflows that are known here, by id."""

@@ -187,8 +187,8 @@ def _refusals(
 ) -> Callable[[str, str], str | None]:
     """Why an attribute, by the name sent and its id, may not be written here; None if it may.
 
-    Of an attribute that the caller does not see, and to a caller who may not read, nothing is told
-    but the name that was sent.
+    About an attribute that the caller does not see, and to a caller who may not read, nothing is
+    said but the name that was sent.
     """
     access = schema.access(role, state.id if state else None)
     locked = frozenset[str]() if is_new else schema.read_only_in(state)

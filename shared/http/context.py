@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final
 
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from shared.errors import PermissionDenied, Unauthorized
 from shared.identity import Identity
@@ -25,7 +24,7 @@ PEER_LENGTH_MAX: Final = 64
 
 _TRACE_PARENT_LENGTH: Final = 55
 _DEADLINE_DIGITS_MAX: Final = 9
-_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 
 
 class Call:
@@ -52,7 +51,7 @@ class Call:
         request_id: str,
         route: str,
         body_bytes_max: int = 0,
-        headers: Mapping[str, str] = _NO_HEADERS,
+        headers: CIMultiDictProxy[str] = _NO_HEADERS,
     ) -> None:
         self.request_id = request_id
         self.route = route

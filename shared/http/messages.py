@@ -12,7 +12,7 @@ from shared.errors import ValidationError, Violation, counted, truncated
 from shared.http.json_types import js_type
 from shared.http.numbers import NOT_KEPT
 
-TOLD_VIOLATIONS_MAX: Final = 100
+SHOWN_VIOLATIONS_MAX: Final = 100
 ERRORS_LOOKED_AT_MAX: Final = 20_000
 
 
@@ -142,7 +142,7 @@ def refusal(error: pydantic.ValidationError, sent: Any) -> ValidationError:
     if error.error_count() > ERRORS_LOOKED_AT_MAX:
         # Each would be made a dictionary of. `AtMost` on lists and objects keeps them few.
         return ValidationError.at("", f"Body has {error.error_count()} errors")
-    problems = error.errors(include_url=False)[:TOLD_VIOLATIONS_MAX]
+    problems = error.errors(include_url=False)[:SHOWN_VIOLATIONS_MAX]
     if problems[0]["type"] == "json_invalid":
         # It was read by another parser before, so this is the one thing that can be wrong.
         return ValidationError.at("", "Malformed JSON: nested too deeply")

@@ -243,12 +243,13 @@ def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
             sent[name] = values[0]
             if len(values) > 1 and name in _parameters(model):
                 found.append(Violation(f"/{name}", f"Field '{name}' may be given only once"))
+        whole_numbers = _whole_numbers(model)
         found += [
             Violation(
                 f"/{name}", f"{field_at([name])} expects a whole number, got {shown(sent[name])}"
             )
             for name in sent
-            if name in _whole_numbers(model) and _DIGITS.fullmatch(sent[name]) is None
+            if name in whole_numbers and _DIGITS.fullmatch(sent[name]) is None
         ]
     try:
         read = model.model_validate(sent)

@@ -140,7 +140,7 @@ class Routes:
         It takes every address, also with an encoded line feed. It is left out of the description,
         and the caller's deadline header means nothing to it.
         `body_bound` says how large a body it takes at the address of a request, in bytes, so that
-        nobody who asks first (`Expect`) is told to send one that is too large.
+        nobody who asks first (`Expect`) is asked to send one that is too large.
         """
         return self._declare(
             ANY_METHOD, path, {"open": True, "streams": True, "body_bound": body_bound}

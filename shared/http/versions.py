@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, TypeAlias
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
+from multidict import CIMultiDictProxy
 
 from shared.errors import PreconditionFailed, ValidationError, truncated
 
@@ -23,13 +24,13 @@ def entity_tag(version: int) -> str:
     return f'"{version}"'
 
 
-def if_match(request: web.Request) -> Versions:
+def if_match(headers: CIMultiDictProxy[str]) -> Versions:
     """The versions that `If-Match` names; a tag of another form matches no version.
 
     Raises `ValidationError` where the header is neither `*` nor a list of tags (RFC 9110, section
-    13.1.1): `If-Match: 1` would otherwise be told that version 1 is another version than 1.
+    13.1.1): `If-Match: 1` would otherwise be answered that version 1 is another version than 1.
     """
-    sent = request.headers.getall(hdrs.IF_MATCH, None)
+    sent = headers.getall(hdrs.IF_MATCH, None)
     if sent is None:
         return None
     header = ", ".join(sent).strip(" \t")

@@ -3,7 +3,7 @@
 A task that waits holds no database connection and no lock. The waiting time is bounded by
 `shared/process/waiting.py`.
 
-    turns = Turns(places=1)
+    turns = KeyedSemaphore(places=1)
     async with turns.of(workspace_id): ...
 """
 

@@ -73,7 +73,7 @@ WORKFLOWS_MAX = web.AppKey("workflows_max", Bound)
 
 async def create(
     db: Database,
-    neighbours: Clients,
+    clients: Clients,
     workspace_id: str,
     draft: WorkflowDraft,
     *,
@@ -84,13 +84,13 @@ async def create(
     workflow_id = draft.id or new_id("wf")
     now = datetime.now(UTC)
     for _ in range(ATTEMPTS_MAX):
-        judged = await _judged(db, neighbours, workspace_id, draft)
+        judged = await _judged(db, clients, workspace_id, draft)
         _check_counting(judged)
         workflow = _drafted(draft, workflow_id, judged.parts, created_at=now, updated_at=now)
-        place = neighbours.place() if role_ids(judged.parts.transitions) else nullcontext()
+        place = clients.place() if role_ids(judged.parts.transitions) else nullcontext()
         with suppress(_Named):
             async with place, db.transaction() as conn:
-                await _claim_roles(conn, neighbours, workspace_id, judged.parts)
+                await _claim_roles(conn, clients, workspace_id, judged.parts)
                 stored = await store.insert(conn, workspace_id, workflow)
                 await _keep_unknown(conn, workspace_id, workflow_id, judged)
                 await outbox.stage(
@@ -103,7 +103,7 @@ async def create(
 
 async def update(
     db: Database,
-    neighbours: Clients,
+    clients: Clients,
     workspace_id: str,
     workflow_id: str,
     draft: WorkflowDraft,
@@ -123,34 +123,34 @@ async def update(
         await store.get(conn, workspace_id, workflow_id)
     for _ in range(ATTEMPTS_MAX):
         with suppress(_Named):
-            return await _update(db, neighbours, workspace_id, workflow_id, draft, bound, expected)
+            return await _update(db, clients, workspace_id, workflow_id, draft, bound, expected)
     raise _busy()
 
 
 async def _update(
     db: Database,
-    neighbours: Clients,
+    clients: Clients,
     workspace_id: str,
     workflow_id: str,
     draft: WorkflowDraft,
     bound: Bound,
     expected: Versions,
 ) -> Workflow:
-    judged = await _judged(db, neighbours, workspace_id, draft, workflow_id)
+    judged = await _judged(db, clients, workspace_id, draft, workflow_id)
     retired_at: int | None = None
     try:
-        async with neighbours.place(), db.transaction() as conn:
+        async with clients.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
             parts = keeping_names(draft, judged.parts, known.states)
-            if neighbours.caller_is_restricted:
+            if clients.caller_is_restricted:
                 check_withheld(parts.states, known.states)
                 _check_counting(replace(judged, parts=parts), known)
-            await _claim_roles(conn, neighbours, workspace_id, parts, role_ids(known.transitions))
+            await _claim_roles(conn, clients, workspace_id, parts, role_ids(known.transitions))
             removed = removed_states(known.states, parts.states)
             if removed:
                 retired_at = known.version
-                await neighbours.retire_states(workflow_id, removed, known.version + 1)
+                await clients.retire_states(workflow_id, removed, known.version + 1)
             workflow = _drafted(
                 draft,
                 workflow_id,
@@ -166,14 +166,14 @@ async def _update(
             await sizes.check(conn, workspace_id, bound)
     except BaseException:
         if retired_at is not None:
-            await asyncio.shield(_reinstate(db, neighbours, workspace_id, workflow_id, retired_at))
+            await asyncio.shield(_reinstate(db, clients, workspace_id, workflow_id, retired_at))
         raise
     return stored
 
 
 async def delete(
     db: Database,
-    neighbours: Clients,
+    clients: Clients,
     workspace_id: str,
     workflow_id: str,
     expected: Versions = None,
@@ -185,7 +185,7 @@ async def delete(
         # The schemas may be deleted already, and their events not handled yet.
         async with db.acquire() as conn:
             known = await references.list_all(conn, workspace_id, workflow_id, REFERENCES_MAX)
-        if await _is_bound(neighbours, workflow_id):
+        if await _is_bound(clients, workflow_id):
             raise
         # A reference that was registered since then stays, and prevents the deletion.
         await _delete(db, workspace_id, workflow_id, expected, known)
@@ -200,7 +200,7 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
 
 async def _judged(
     db: Database,
-    neighbours: Clients,
+    clients: Clients,
     workspace_id: str,
     draft: WorkflowDraft,
     workflow_id: str | None = None,
@@ -212,7 +212,7 @@ async def _judged(
     parts = sound(draft)
     async with db.acquire() as conn:
         heard = await news.count(conn, workspace_id)
-    meaning = await neighbours.meaning(
+    meaning = await clients.meaning(
         attribute_names(parts.states), required_names(parts.states), workflow_id
     )
     parts = with_attribute_ids(parts, meaning.ids)
@@ -250,7 +250,7 @@ async def _keep_unknown(conn: Conn, workspace_id: str, workflow_id: str, judged:
 
 async def _claim_roles(
     conn: Conn,
-    neighbours: Clients,
+    clients: Clients,
     workspace_id: str,
     parts: CheckedDraft,
     named_before: Collection[str] = (),
@@ -265,7 +265,7 @@ async def _claim_roles(
     if not named:
         return
     await store.naming_roles(conn, workspace_id)
-    missing = await neighbours.missing_roles(named)
+    missing = await clients.missing_roles(named)
     check_roles_exist(parts.transitions, [one for one in missing if one not in named_before])
 
 
@@ -287,16 +287,16 @@ async def _delete(
         await outbox.stage(conn, workflow_event(EventType.WORKFLOW_DELETED, workspace_id, gone))
 
 
-async def _is_bound(neighbours: Clients, workflow_id: str) -> bool:
+async def _is_bound(clients: Clients, workflow_id: str) -> bool:
     try:
-        return await neighbours.binds(workflow_id)
+        return await clients.binds(workflow_id)
     except (ServiceUnavailable, UpstreamTimeout):
         # As far as anybody can say now, the workflow is in use.
         return True
 
 
 async def _reinstate(
-    db: Database, neighbours: Clients, workspace_id: str, workflow_id: str, version: int
+    db: Database, clients: Clients, workspace_id: str, workflow_id: str, version: int
 ) -> None:
     """Let records enter the states again that were retired for a revision that was not saved.
 
@@ -305,10 +305,10 @@ async def _reinstate(
     states of its own.
     """
     try:
-        async with neighbours.place(), db.transaction() as conn:
+        async with clients.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             if known.version == version:
-                await neighbours.reinstate_states(workflow_id)
+                await clients.reinstate_states(workflow_id)
     except ApiError as error:
         # The comparison finds them, as it finds those of a process that died.
         log.warning("states_stay_retired", workflow_id=workflow_id, error=error.message)

@@ -1,7 +1,7 @@
 """Decides whether a caller may make a transition, and lists all reasons why not.
 
 The order is fixed: is the step defined, may the role take it, is the record complete enough for the
-target state. A refused transition is told the first that fails, the listing tells all of them.
+target state. A refused transition names the first that fails, the listing names all of them.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from workflow_service.workflows.model import (
     WorkflowDraft,
 )
 
-WORKFLOWS_TOLD_MAX = 3
+WORKFLOWS_NAMED_MAX = 3
 
 routes = Routes(
     tag="Workflows",
@@ -120,7 +120,7 @@ async def replace_workflow(request: web.Request) -> web.StreamResponse:
         request.match_info["id"],
         draft,
         bound=request.app[WORKFLOWS_MAX],
-        expected=if_match(request),
+        expected=if_match(request.headers),
     )
     return _answer(workflow)
 
@@ -140,7 +140,7 @@ async def delete_workflow(request: web.Request) -> web.StreamResponse:
         Clients(request, identity.token),
         identity.workspace_id,
         request.match_info["id"],
-        if_match(request),
+        if_match(request.headers),
     )
     return no_content()
 
@@ -164,7 +164,7 @@ async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/roles/{id}/named")
 async def find_naming(request: web.Request) -> web.StreamResponse:
-    """The ids of some workflows that name this role in a gate, at most `WORKFLOWS_TOLD_MAX`.
+    """The ids of some workflows that name this role in a gate, at most `WORKFLOWS_NAMED_MAX`.
 
     Saves of workflows that are in progress end first, so their gates count too. auth_service asks
     this before it deletes a role.
@@ -174,7 +174,7 @@ async def find_naming(request: web.Request) -> web.StreamResponse:
     place = request.app[NEIGHBOUR_SLOTS].of(NEIGHBOUR_SLOTS)
     async with place, request.app[DATABASE].transaction() as conn:
         named_by = await store.naming_role(
-            conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_TOLD_MAX
+            conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_NAMED_MAX
         )
     return json_response({"workflowIds": named_by})
 

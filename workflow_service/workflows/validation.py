@@ -10,6 +10,7 @@ from typing import Final
 from shared.errors import ValidationError, Violation, truncated
 from shared.ids import new_id
 from workflow_service.workflows.model import (
+    ATTRIBUTES_MAX,
     WORKFLOW_BYTES_MAX,
     State,
     Transition,
@@ -142,8 +143,11 @@ def keeping_names(
 
     def kept(sent: State, named: State, field: str) -> list[str]:
         names: list[str] = getattr(named, field)
-        known_names = set(getattr(stored[named.id], field)).difference(names)
-        return names + [name for name in getattr(sent, field) if name in known_names]
+        known = getattr(stored[named.id], field)
+        known_names = set(known).difference(names)
+        both = [*names, *(name for name in getattr(sent, field) if name in known_names)]
+        # A list that would grow too long stays as it was sent, as in `renaming.py`.
+        return both if len(both) <= max(ATTRIBUTES_MAX, len(known)) else getattr(sent, field)
 
     return replace(
         parts,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from records_service.reactions import keep_workflow
+from records_service.reactions import upsert_workflow
 from shared.events import EventType
 from shared.identity import Flag
 from tests.kit.records_workspace import RecordsWorkspace
@@ -53,7 +53,7 @@ async def told_to(workspace: RecordsWorkspace, workflow: dict[str, Any]) -> None
         if each.workspace_id == workspace.id and each.type == EventType.WORKFLOW_UPDATED
     ][-1:]
     async with workspace.database.transaction() as conn:
-        await keep_workflow(conn, event)
+        await upsert_workflow(conn, event)
 
 
 def refused_at(answer: Answer) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from records_service.model_objects import store as model_objects
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
 from tests.service.records.attributes import attribute, refused
@@ -197,3 +198,20 @@ async def test_what_a_guard_compares_keeps_its_form(workspace: RecordsWorkspace,
     guarded["guards"] = [guard("on", None, "isEmpty")]
     (await admin.put("/attributes/attr-sku", guarded)).ok()
     (await admin.put("/attributes/attr-on", attribute("on"))).ok()
+
+
+async def test_an_attribute_that_goes_while_a_guard_is_looked_at_is_not_found(
+    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    """Its id was looked up by one statement, its definition is not there for the next."""
+    await workspace.attribute("sku")
+    await workspace.attribute("note")
+    found = model_objects.get_many
+
+    async def gone(conn: Any, kind: Any, workspace_id: str, ids: Any) -> Any:
+        return {} if "attr-note" in ids else await found(conn, kind, workspace_id, ids)
+
+    monkeypatch.setattr(model_objects, "get_many", gone)
+    guards = [{"attributeId": "note", "operator": "equals", "value": "x"}]
+    answer = await admin.put("/attributes/attr-sku", attribute(guards=guards))
+    assert answer.told == refused("Field 'guards': Attribute 'attr-note' not found")

@@ -10,7 +10,7 @@ import pytest
 
 from records_service.app import create_app as create_records_app
 from records_service.config import Config as RecordsConfig
-from records_service.reactions import keep_workflow
+from records_service.reactions import upsert_workflow
 from shared.errors import ServiceUnavailable
 from shared.events import EventType
 from tests.kit import identities
@@ -72,7 +72,7 @@ class Pair:
         for event in await self.workflows.staged():
             if event.type == EventType.WORKFLOW_UPDATED:
                 async with self.records.database.transaction() as conn:
-                    await keep_workflow(conn, event)
+                    await upsert_workflow(conn, event)
 
 
 def life(*states: str) -> dict[str, Any]:

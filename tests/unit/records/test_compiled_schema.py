@@ -28,7 +28,7 @@ def rules(**lists: list[str]) -> CompiledSchema:
         option_lists={},
         attributes={attribute.id: attribute for attribute in attributes},
         schemas={"schema-x": a_schema("schema-x", "price", "attr-2", workflow_id="wf-simple")},
-        lifecycles={"wf-simple": a_lifecycle(draft=lists)},
+        workflows={"wf-simple": a_lifecycle(draft=lists)},
     )
     return compile_schema(blueprint, "schema-x")
 
@@ -84,7 +84,7 @@ def of_option_fields(attributes: int, fields: int) -> tuple[Blueprint, WatchedVa
         option_lists={"ol-all": replace(option_list, values=values)},
         attributes={attribute.id: attribute for attribute in made},
         schemas={name: a_schema(name, *(one.id for one in made)) for name in ("one", "two")},
-        lifecycles={},
+        workflows={},
     )
     return blueprint, values
 

@@ -1,4 +1,4 @@
-"""What holds for every kind of part of a model: dimensions, option lists, attributes, schemas."""
+"""What holds for every kind of model object: dimensions, option lists, attributes, schemas."""
 
 from __future__ import annotations
 
@@ -327,3 +327,35 @@ async def test_a_body_that_is_no_object_is_refused(admin: Caller, kind: Kind):
         assert (await admin.post(kind.path, body)).told == error(
             400, "VALIDATION_ERROR", f"Body expects type 'object', got '{name}'"
         )
+
+
+async def test_if_match_concerns_changes_only(workspace: RecordsWorkspace, admin: Caller):
+    """A read ignores the header, whatever its form; so does a create."""
+    await workspace.schema("x", [])
+    record = (await workspace.post_record("x")).ok()
+    caller = admin.having({"If-Match": "1"})
+    for path in ("/records", f"/records/{record['id']}", f"/records/{record['id']}/audit"):
+        assert (await caller.get(path)).status == 200
+    assert (await caller.post("/records", {"schemaId": "schema-x"})).status == 201
+    assert (await caller.put(f"/records/{record['id']}", {"values": {}})).status == 400
+
+
+async def test_a_command_that_asks_for_no_role_needs_none(workspace: RecordsWorkspace):
+    """Neither this service nor auth_service, which is away, knows the role of this caller."""
+    user = workspace.user(Flag.MANAGE_DIMENSIONS, Flag.MANAGE_OPTION_LISTS, Flag.MANAGE_SCHEMAS)
+    market = {
+        "id": "dim-m",
+        "alias": "m",
+        "name": "M",
+        "segments": [{"id": "seg-dk", "alias": "dk", "name": "DK"}],
+        "defaultSegmentId": "seg-dk",
+    }
+    assert (await user.post("/dimensions", market)).status == 201
+    assert (await user.delete("/dimensions/dim-m")).status == 204
+    colors = {"id": "ol-c", "alias": "c", "name": "C", "values": []}
+    assert (await user.post("/option-lists", colors)).status == 201
+    option = {"id": "val-red", "alias": "red", "label": "Red"}
+    assert (await user.post("/option-lists/ol-c/values", option)).status == 201
+    assert (await user.delete("/option-lists/ol-c")).status == 204
+    await workspace.schema("x", [])
+    assert (await user.delete("/schemas/schema-x")).status == 204

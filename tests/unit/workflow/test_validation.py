@@ -6,11 +6,12 @@ import pydantic
 import pytest
 
 from shared.errors import ValidationError
-from workflow_service.workflows.model import WorkflowDraft
+from workflow_service.workflows.model import ATTRIBUTES_MAX, WorkflowDraft
 from workflow_service.workflows.validation import (
     attribute_names,
     check_roles_exist,
     keeping_ids,
+    keeping_names,
     removed_states,
     role_ids,
     sound,
@@ -180,3 +181,13 @@ def test_an_alias_keeps_to_the_rule_of_all_aliases(alias: str):
     for changes in ({"alias": alias}, {"states": [{"id": "state-draft", "alias": alias}]}):
         with pytest.raises(pydantic.ValidationError):
             draft(**changes)
+
+
+def test_a_list_at_its_limit_is_kept_as_it_was_sent():
+    """The id of a name that an attribute got meanwhile would make it longer than it may be."""
+    names = [f"name-{number}" for number in range(ATTRIBUTES_MAX)]
+    sent = draft(defaultStateId="s", states=[{"id": "s", "hidden": names}], transitions=[])
+    known = sound(sent).states
+    named = with_attribute_ids(sound(sent), {"name-7": "attr-7"})
+    (state,) = keeping_names(sent, named, known).states
+    assert state.hidden == names

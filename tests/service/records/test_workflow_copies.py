@@ -9,7 +9,7 @@ from aiohttp import web
 
 from records_service.app import create_app
 from records_service.config import Config
-from records_service.reactions import keep_workflow
+from records_service.reactions import upsert_workflow
 from records_service.workflow_copies import store
 from shared.database import DATABASE
 from shared.events import Event, EventType
@@ -68,7 +68,7 @@ async def hear(service, told, workspace=WORKSPACE):
         {"workflowId": told["id"], "version": told["version"], "definition": told},
     )
     async with service.app[DATABASE].transaction() as conn:
-        await keep_workflow(conn, event)
+        await upsert_workflow(conn, event)
 
 
 async def create(admin):
