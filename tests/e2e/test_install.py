@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -56,18 +57,33 @@ async def test_from_two_empty_servers_to_the_first_record(own_servers: Servers, 
         "PYTHON": sys.executable,
         "SIGMA_DRAIN_SECONDS": "0",
     }
-    try:
-        done = await asyncio.to_thread(
+
+    async def installed(**other: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
             subprocess.run,
             ["sh", "-c", script()],
             cwd=ROOT,
-            env=environment,
+            env={**environment, **other},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=180,
             check=False,
         )
+
+    # Each login that is refused leaves nothing that would stop the installation after it.
+    stranger = urlunsplit(
+        urlsplit(postgres.url)._replace(netloc=f"nobody:wrong@127.0.0.1:{postgres.port}")
+    )
+    for wrong in ({"POSTGRES_ADMIN_URL": stranger}, {"RABBITMQCTL": "false"}):
+        refused = await installed(**wrong)
+        assert refused.returncode == 1
+        assert refused.stdout == ""
+        assert next(iter(wrong)) in refused.stderr
+        assert refused.stderr.endswith("Nothing was changed.\n")
+        assert not (tmp_path / "config").exists()
+    try:
+        done = await installed()
     finally:
         await forget(postgres.url)
     assert done.returncode == 0, done.stdout + done.stderr
