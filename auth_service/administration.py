@@ -275,7 +275,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m auth_service admin",
         description="Manage workspaces and users. Reads SIGMA_DATABASE_URL: the database of"
         " auth_service, which need not run.",
-        epilog="Exit codes: 0 done, 1 failed, 2 usage error, 3 exists already.",
+        epilog="Exit codes: 0 done, 1 failed, 2 usage error, 3 exists already"
+        " (an e-mail address that another user has is 1).",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
 

@@ -1,6 +1,7 @@
 """Serves the description of the API, and a page from which every endpoint can be tried.
 
     /docs                 the page (Swagger UI, shipped in `static/`)
+    /docs/                redirects to /docs
     /docs/errors          every error: cause, remedy, whether to retry
     /docs/openapi.json    OpenAPI 3.1, written by `make openapi` from the routes of all services
     /docs/<file>          scripts, styles and images of the pages
@@ -84,7 +85,13 @@ def description_routes() -> Routes:
     routes = Routes(tag="Description")
     for path in ("/docs", "/docs/{file}"):
         routes.table.append(Route("GET", path, answer, routes.tag, permission=None, open=True))
+    routes.table.append(Route("GET", "/docs/", lead_to_page, routes.tag, open=True))
     return routes
+
+
+async def lead_to_page(_request: web.Request) -> web.StreamResponse:
+    """The page has one address."""
+    return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
 
 
 def _load(name: str, content_type: str) -> _File:

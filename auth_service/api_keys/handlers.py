@@ -24,7 +24,8 @@ from shared.messaging import outbox
 
 routes = Routes(
     tag="API keys",
-    about="Credentials for programs. Only users with the role `role-admin` can manage them.",
+    about="Credentials for programs. Only users with the role `role-admin` can manage them."
+    " A key may do what its `permissions` list; roles do not apply to it.",
     examples={"id": "apikey-sync-prod"},
     parameters={"id": "Id of the API key."},
 )

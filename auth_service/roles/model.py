@@ -69,6 +69,7 @@ class SchemaPermission(_Shape):
 
     `*` stands for all schemas without an entry of their own, and among the attributes for all that
     are not named. Attributes without a permission are hidden. An alias that is sent becomes the id.
+    A name that no attribute or schema has is accepted and stored, and counts once one gets it.
     """
 
     schema_id: NameOrAny = Field(examples=["schema-apparel"])

@@ -57,7 +57,7 @@ class _Shape(Shape):
 class State(_Shape):
     """A lifecycle state. Its lists name attributes by id; an alias that is sent becomes the id.
 
-    A name that no attribute has yet is stored, and applies to the attribute that gets it later.
+    A name that no attribute has is accepted and stored, and counts once an attribute gets it.
     """
 
     id: Id

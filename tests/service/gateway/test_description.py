@@ -83,6 +83,8 @@ async def test_a_browser_is_led_from_the_address_to_the_page(system: System):
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     led = await system.caller(Accept=browser).get("/")
     assert (led.status, led.headers["Location"]) == (302, "/docs")
+    led = await system.caller().get("/docs/")
+    assert (led.status, led.headers["Location"]) == (302, "/docs")
     for accept in ("*/*", "application/json", "text/html;q=0"):
         unknown = await system.caller(Accept=accept).get("/")
         assert unknown.told == error(401, "UNAUTHORIZED", "Missing authentication")
