@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
@@ -33,8 +32,7 @@ INLINE_BYTES_MAX: Final = 256 << 10
 _Key = tuple[Access, str, str, int, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ListedForCaller:
+class ListedForCaller(NamedTuple):
     """A record of a list, its compiled schema, and what the caller may see of it."""
 
     listed: Listed
