@@ -11,7 +11,7 @@ from shared.identity import Permission
 
 async def insert(conn: Conn, key: ApiKey) -> None:
     """Raises `Conflict` when the id is taken."""
-    with mapping_constraints({"api_keys_id_taken": lambda _: Conflict.taken("API key", key.id)}):
+    with mapping_constraints({"api_keys_id_taken": lambda: Conflict.taken("API key", key.id)}):
         await conn.execute(
             """INSERT INTO api_keys (workspace_id, id, name, permissions, key_hash, active, version,
                                      created_by, created_at)

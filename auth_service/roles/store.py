@@ -44,7 +44,7 @@ async def lock(conn: Conn, workspace_id: str, role_id: str) -> None:
 
 async def insert(conn: Conn, role: Role) -> None:
     """Raises `Conflict` when the id is taken."""
-    with mapping_constraints({"roles_id_taken": lambda _: Conflict.taken("Role", role.id)}):
+    with mapping_constraints({"roles_id_taken": lambda: Conflict.taken("Role", role.id)}):
         await conn.execute(
             """INSERT INTO roles (workspace_id, id, name, description, flags, schema_permissions,
                                   catalog_permissions, version, created_at, updated_at)
@@ -86,7 +86,7 @@ async def delete(conn: Conn, workspace_id: str, role_id: str, claims: int) -> bo
 
     Raises `Conflict` while a user has the role, including a user who is just being created.
     """
-    with mapping_constraints({"users_have_a_role": lambda _: Conflict.in_use("Role", role_id)}):
+    with mapping_constraints({"users_have_a_role": lambda: Conflict.in_use("Role", role_id)}):
         tag = await conn.execute(
             "DELETE FROM roles WHERE workspace_id = $1 AND id = $2 AND claims = $3",
             workspace_id,

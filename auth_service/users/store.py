@@ -35,8 +35,8 @@ async def insert(conn: Conn, user: User, password_hash: str) -> None:
     """Raises `Conflict` when the id is taken, `AddressTaken`, or `NotFound` without the role."""
     with mapping_constraints(
         {
-            "users_id_taken": lambda _: Conflict.taken("User", user.id),
-            "users_have_a_role": lambda _: NotFound.of("Role", user.role_id),
+            "users_id_taken": lambda: Conflict.taken("User", user.id),
+            "users_have_a_role": lambda: NotFound.of("Role", user.role_id),
         }
     ):
         await conn.execute(
@@ -56,7 +56,7 @@ async def insert(conn: Conn, user: User, password_hash: str) -> None:
             user.updated_at,
         )
     taken = AddressTaken(f"E-mail address '{truncated(user.email)}' is taken by another user")
-    with mapping_constraints({"addresses_taken": lambda _: taken}):
+    with mapping_constraints({"addresses_taken": lambda: taken}):
         await conn.execute(
             "INSERT INTO addresses (address, workspace_id, user_id) VALUES ($1, $2, $3)",
             normalised(user.email),
@@ -203,7 +203,7 @@ async def set_password(conn: Conn, workspace_id: str, user_id: str, password_has
 
 async def set_role(conn: Conn, workspace_id: str, user_id: str, role_id: str) -> User:
     """Raises `NotFound` for the user or the role."""
-    with mapping_constraints({"users_have_a_role": lambda _: NotFound.of("Role", role_id)}):
+    with mapping_constraints({"users_have_a_role": lambda: NotFound.of("Role", role_id)}):
         row = await conn.fetchrow(
             """UPDATE users
                   SET role_id = $3, version = version + 1, updated_at = clock_timestamp()

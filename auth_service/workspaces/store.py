@@ -10,7 +10,7 @@ from shared.errors import Conflict, NotFound
 async def insert(conn: Conn, workspace: Workspace) -> None:
     """Raises `Conflict` when the id is taken."""
     with mapping_constraints(
-        {"workspaces_id_taken": lambda _: Conflict.taken("Workspace", workspace.id)}
+        {"workspaces_id_taken": lambda: Conflict.taken("Workspace", workspace.id)}
     ):
         await conn.execute(
             """INSERT INTO workspaces (workspace_id, name, record_limit, version, created_at,

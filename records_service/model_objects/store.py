@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
-
 from records_service.model_objects.model import Kind, ModelObject
-from shared.database import Conn
+from shared.database import Conn, mapping_constraints
 from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
 
@@ -117,7 +115,12 @@ async def insert(
     Its versions begin at the model's, which no part's ever exceeds: so one that is made again under
     an old id has a version that the earlier one never had, and no old `If-Match` matches it.
     """
-    try:
+    with mapping_constraints(
+        {
+            f"{kind.table}_id_taken": lambda: Conflict.taken(kind.title, part_id),
+            f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias),
+        }
+    ):
         row = await conn.fetchrow(
             f"""
             INSERT INTO {kind.table} (workspace_id, id, alias, body, version, changed_in,
@@ -131,8 +134,6 @@ async def insert(
             alias,
             body,
         )
-    except asyncpg.UniqueViolationError as error:
-        raise _conflict(error, kind, part_id, alias) from error
     assert row is not None
     return ModelObject(**row)
 
@@ -141,7 +142,7 @@ async def update(
     conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
 ) -> ModelObject:
     """The next version of a model object; `NotFound`, or `Conflict` for a taken alias."""
-    try:
+    with mapping_constraints({f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias)}):
         row = await conn.fetchrow(
             f"""
             UPDATE {kind.table} p
@@ -156,8 +157,6 @@ async def update(
             alias,
             body,
         )
-    except asyncpg.UniqueViolationError as error:
-        raise _conflict(error, kind, part_id, alias) from error
     if row is None:
         raise NotFound.of(kind.title, part_id)
     return ModelObject(**row)
@@ -384,13 +383,3 @@ async def changed_since(
 def alias_taken(kind: Kind, alias: str) -> Conflict:
     """A second model object of this kind with one alias."""
     return Conflict(f"{kind.title} with alias '{truncated(alias)}' already exists")
-
-
-def _conflict(
-    error: asyncpg.UniqueViolationError, kind: Kind, part_id: str, alias: str
-) -> Exception:
-    if error.constraint_name == f"{kind.table}_id_taken":
-        return Conflict.taken(kind.title, part_id)
-    if error.constraint_name == f"{kind.table}_alias_taken":
-        return alias_taken(kind, alias)
-    return error

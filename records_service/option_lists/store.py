@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
-
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.model_objects.store import Search
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from records_service.permissions.store import schemas_with_values
-from shared.database import Conn
+from shared.database import Conn, mapping_constraints
 from shared.database.listing import PIECE_ROWS, Piece, Position
 from shared.errors import Conflict, NotFound, truncated
 
@@ -136,8 +134,16 @@ async def extent(conn: Conn, workspace_id: str, list_id: str) -> tuple[int, floa
 async def insert_values(
     conn: Conn, workspace_id: str, list_id: str, new: Sequence[OptionValue]
 ) -> None:
-    """New values; `Conflict` for a taken id or alias."""
-    try:
+    """New values; `Conflict` for a taken id or alias.
+
+    The message names the first value: whole lists are checked before.
+    """
+    with mapping_constraints(
+        {
+            "option_values_id_taken": lambda: Conflict.taken(VALUE_TITLE, new[0].id),
+            "option_values_alias_taken": lambda: _alias_taken(new[0]),
+        }
+    ):
         await conn.execute(
             """
             INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order,
@@ -156,13 +162,11 @@ async def insert_values(
             [value.color for value in new],
             [value.parent_id for value in new],
         )
-    except asyncpg.UniqueViolationError as error:
-        raise _conflict(error, new) from error
 
 
 async def update_value(conn: Conn, workspace_id: str, list_id: str, value: OptionValue) -> None:
     """Another alias, label, place, colour or parent; `Conflict` for a taken alias."""
-    try:
+    with mapping_constraints({"option_values_alias_taken": lambda: _alias_taken(value)}):
         await conn.execute(
             """
             UPDATE option_values
@@ -178,8 +182,6 @@ async def update_value(conn: Conn, workspace_id: str, list_id: str, value: Optio
             value.color,
             value.parent_id,
         )
-    except asyncpg.UniqueViolationError as error:
-        raise _conflict(error, [value]) from error
 
 
 async def delete_values(
@@ -313,15 +315,8 @@ async def guarding(
     return None if row is None else (row["value_id"], row["alias"])
 
 
-def _conflict(error: asyncpg.UniqueViolationError, sent: Sequence[OptionValue]) -> Exception:
-    """The error for a single value whose id or alias is taken; whole lists are checked before."""
-    match error.constraint_name:
-        case "option_values_id_taken":
-            return Conflict.taken(VALUE_TITLE, sent[0].id)
-        case "option_values_alias_taken":
-            return Conflict(f"{VALUE_TITLE} with alias '{truncated(sent[0].alias)}' already exists")
-        case _:
-            return error
+def _alias_taken(value: OptionValue) -> Conflict:
+    return Conflict(f"{VALUE_TITLE} with alias '{truncated(value.alias)}' already exists")
 
 
 def _value(row: Any) -> OptionValue:

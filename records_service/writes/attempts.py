@@ -23,7 +23,7 @@ from records_service.context import Context
 from records_service.writes import store
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import Record, StaleModel, StaleRecord
-from shared.database import Conn
+from shared.database import Conn, mapping_constraints
 from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.messaging import outbox
 from shared.process.keyed_semaphore import KeyedSemaphore
@@ -41,6 +41,10 @@ PAUSE_S: Final = 0.002
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _UniqueKeyTaken(Exception):
+    """Another record holds a unique key."""
 
 
 class UniqueKeyReleased(Exception):
@@ -126,16 +130,15 @@ async def taken_keys_are_conflicts(
 ) -> AsyncIterator[None]:
     """Raise `Conflict` with the id or the value that is taken, where a unique index refuses it."""
     try:
-        yield
-    except asyncpg.CheckViolationError as error:
-        if error.constraint_name != "record_goes_on_counting":
-            raise
-        raise StaleRecord from error
-    except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == "records_id_taken":
-            raise Conflict.taken("Entity", record.id) from error
-        if error.constraint_name != "unique_value_taken":
-            raise
+        with mapping_constraints(
+            {
+                "record_goes_on_counting": StaleRecord,
+                "records_id_taken": lambda: Conflict.taken("Entity", record.id),
+                "unique_value_taken": _UniqueKeyTaken,
+            }
+        ):
+            yield
+    except _UniqueKeyTaken as error:
         async with context.database.acquire() as conn:
             taken = await store.find_taken(conn, context.workspace_id, unique_keys)
         if taken is None:

@@ -10,7 +10,7 @@ sizes            how many objects, and how many bytes of them, a workspace may h
 """
 
 from shared.database.connection import Conn, Record, connect, speak_json, to_json
-from shared.database.constraints import is_unavailable, mapping_constraints
+from shared.database.constraints import is_unavailable, mapping_constraints, violated
 from shared.database.pool import DATABASE, Database, Lease, postgres
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "postgres",
     "speak_json",
     "to_json",
+    "violated",
 ]

@@ -1,13 +1,14 @@
 """What a failed statement means to the caller.
 
-`mapping_constraints` maps violated constraints to errors of a feature. Failures of PostgreSQL or of
-the connection are mapped for every statement alike (`failure_of`).
+`violated` decides which constraint was violated, and `mapping_constraints` maps it to an error of a
+feature. Failures of PostgreSQL or of the connection are mapped for every statement alike
+(`failure_of`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -38,21 +39,36 @@ _WRITES: Final = re.compile(r"\b(?:INSERT|DELETE|MERGE|(?<!FOR )(?<!KEY )UPDATE)
 _SAVEPOINTS: Final = ("SAVEPOINT ", "RELEASE ", "ROLLBACK TO ")
 
 
+def violated(error: asyncpg.IntegrityConstraintViolationError, names: Iterable[str]) -> str | None:
+    """Which of these constraints was violated; None if it was another.
+
+    Citus passes on the message of a worker, but not the field with the constraint. The message has
+    the constraint of the shard, whose number is appended: `"records_id_taken_102052"`.
+    """
+    # In the message, a name may be another one with a number: the longest that fits is meant.
+    for name in sorted(names, key=len, reverse=True):
+        if error.constraint_name is None:
+            if re.search(rf'"{re.escape(name)}(?:_\d+)?"', str(error.args[0])):
+                return name
+        elif error.constraint_name == name:
+            return name
+    return None
+
+
 @contextmanager
-def mapping_constraints(
-    outcomes: Mapping[str, Callable[[asyncpg.IntegrityConstraintViolationError], ApiError]],
-) -> Iterator[None]:
-    """Map violated constraints to errors: `{"records_sku_taken": lambda error: Conflict(...)}`.
+def mapping_constraints(outcomes: Mapping[str, Callable[[], Exception]]) -> Iterator[None]:
+    """Map violated constraints to errors: `{"records_sku_taken": lambda: Conflict(...)}`.
 
     A constraint that is not named stays an internal error.
     """
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
-        meant = outcomes.get(error.constraint_name or "")
-        if meant is None:
+        name = violated(error, outcomes)
+        if name is None:
             raise
-        raise meant(error) from error
+        meant = outcomes[name]()
+        raise meant from error
 
 
 def is_unavailable(error: BaseException, conn: Conn) -> bool:

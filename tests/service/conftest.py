@@ -1,4 +1,4 @@
-"""An empty database, and how lists are rendered."""
+"""An empty database, errors as Citus makes them, and how lists are rendered."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ import pytest
 import pytest_asyncio
 
 from shared.database import listing
+from tests.kit import citus
 from tests.kit.direct import DirectServices
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
 from tests.kit.service import Services
+
+
+@pytest.fixture(autouse=True)
+def errors_as_citus_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the names of constraints, in every test of this folder; tests/e2e has them."""
+    citus.patch_errors(monkeypatch)
 
 
 @pytest.fixture

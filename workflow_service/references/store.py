@@ -39,7 +39,7 @@ class Reference:
 async def register(conn: Conn, workspace_id: str, schema_id: str, workflow_id: str) -> None:
     """A schema is about to be saved with this workflow; `NotFound` when there is none."""
     with mapping_constraints(
-        {"workflow_is_referenced": lambda _: NotFound.of("Workflow", workflow_id)}
+        {"workflow_is_referenced": lambda: NotFound.of("Workflow", workflow_id)}
     ):
         await conn.execute(
             """INSERT INTO workflow_references AS known

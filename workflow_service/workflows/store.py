@@ -98,8 +98,8 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
     """
     with mapping_constraints(
         {
-            "workflows_id_taken": lambda _: Conflict.taken(KIND, workflow.id),
-            "workflows_alias_taken": lambda _: _alias_taken(workflow.alias),
+            "workflows_id_taken": lambda: Conflict.taken(KIND, workflow.id),
+            "workflows_alias_taken": lambda: _alias_taken(workflow.alias),
         }
     ):
         row = await conn.fetchrow(
@@ -124,7 +124,7 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
 
 async def update(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
     """The workflow as stored now, one version on; `Conflict` when its new alias is taken."""
-    with mapping_constraints({"workflows_alias_taken": lambda _: _alias_taken(workflow.alias)}):
+    with mapping_constraints({"workflows_alias_taken": lambda: _alias_taken(workflow.alias)}):
         row = await conn.fetchrow(
             """   UPDATE workflows
                      SET alias = $3, body = $4, version = version + 1, updated_at = $5
@@ -148,7 +148,7 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
     workflow.
     """
     with mapping_constraints(
-        {"workflow_is_referenced": lambda _: Conflict.in_use(KIND, workflow_id)}
+        {"workflow_is_referenced": lambda: Conflict.in_use(KIND, workflow_id)}
     ):
         row = await conn.fetchrow(
             """  WITH gone AS (

@@ -363,7 +363,7 @@ async def test_a_constraint_that_is_named_becomes_its_meaning_and_others_stay(db
         "CREATE TABLE t (a int CONSTRAINT a_taken UNIQUE, b int CONSTRAINT b_low CHECK (b > 0))"
     )
     await db.execute("INSERT INTO t VALUES (1, 1)")
-    outcomes = {"a_taken": lambda _: Conflict.taken("Thing", "1")}
+    outcomes = {"a_taken": lambda: Conflict.taken("Thing", "1")}
     with pytest.raises(Conflict) as told, mapping_constraints(outcomes):
         await db.execute("INSERT INTO t VALUES (1, 1)")
     assert told.value.message == "Thing with id '1' already exists"
