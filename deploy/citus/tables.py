@@ -1,0 +1,65 @@
+"""Which tables Citus distributes by `workspace_id`, and which stay on the coordinator.
+
+Each table of a service on Citus is in one of the two lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+ON_ONE_MACHINE: Final = ("auth_service",)
+"""Services whose database stays on plain PostgreSQL: their data does not outgrow one machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one service.
+
+    `tenant` is in the order of distribution: a table comes after those that its foreign keys lead
+    to, and all are colocated with the first. `local` tables hold no data of a workspace.
+    """
+
+    tenant: tuple[str, ...]
+    local: tuple[str, ...]
+
+
+ON_CITUS: Final[Mapping[str, Tables]] = {
+    "records_service": Tables(
+        tenant=(
+            "models",
+            "dimensions",
+            "option_lists",
+            "option_values",
+            "attributes",
+            "schemas",
+            "former_aliases",
+            "lost_attributes",
+            "attribute_removals",
+            "lifecycles",
+            "roles",
+            "records",
+            "record_lives",
+            "unique_values",
+            "usage",
+            "audit",
+            "outbox",
+            "jobs",
+        ),
+        local=("inbox", "alembic_version"),
+    ),
+    "workflow_service": Tables(
+        tenant=(
+            "workflows",
+            "deleted_workflows",
+            "workflow_references",
+            "heard_schemas",
+            "unknown_names",
+            "news",
+            "sizes",
+            "outbox",
+        ),
+        local=("inbox", "alembic_version"),
+    ),
+}
