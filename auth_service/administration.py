@@ -22,7 +22,6 @@ from typing import Final
 
 import asyncpg
 import structlog
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from auth_service.api_keys import store as keys
 from auth_service.sessions.passwords import check_password, hashed
@@ -36,7 +35,7 @@ from shared.database import Database
 from shared.database.schema_version import applied_in, wrong_owner
 from shared.errors import ApiError, Conflict, NotFound, ServiceUnavailable, ValidationError, counted
 from shared.ids import is_id
-from shared.process.config import PREFIX, ConfigError, DatabaseUrl, load
+from shared.process.config import ConfigError, DatabaseUrl, Settings, load
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -53,11 +52,7 @@ class _WrongDatabase(Exception):
     """The address leads to the database of another service; the message says so."""
 
 
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
-
+class _Settings(Settings):
     database_url: DatabaseUrl
 
 
@@ -273,8 +268,8 @@ def _say(message: str, code: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m auth_service admin",
-        description="Manage workspaces and users. Reads SIGMA_DATABASE_URL: the database of"
-        " auth_service, which need not run.",
+        description="Manage workspaces and users. Reads SIGMA_DATABASE_URL, or the file that"
+        " SIGMA_DATABASE_URL_FILE names: the database of auth_service, which need not run.",
         epilog="Exit codes: 0 done, 1 failed, 2 usage error, 3 exists already"
         " (an e-mail address that another user has is 1).",
     )

@@ -35,6 +35,7 @@ from shared.process.config import (
     load,
     misspelled,
 )
+from shared.process.secret_files import file_variables
 from shared.process.stopping import STOP_SIGNALS, exit_on_signal
 
 Role = Literal["api", "worker", "all"]
@@ -102,6 +103,8 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
 
 
 def _parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
+    from_files = ", ".join(file_variables(kind).values())
+
     def variables(*, required: bool) -> str:
         fields = kind.model_fields.items()
         return ", ".join(
@@ -113,7 +116,8 @@ def _parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
         prog=f"python -m {service}",
         description=f"Serve until SIGTERM{also}. The configuration comes from the environment;"
         " docs/operations.md describes each variable.",
-        epilog=f"Required: {variables(required=True)}. Optional: {variables(required=False)}.",
+        epilog=f"Required: {variables(required=True)}. Optional: {variables(required=False)}."
+        f" Paths of files to read such a setting from, instead of it: {from_files}.",
     )
     # A process without a database has no events to carry: its role is accepted and means nothing.
     role_help = (

@@ -28,7 +28,7 @@ import aiohttp
 from deploy.importers.akeneo import __main__ as akeneo
 from deploy.importers.akeneo.names import slug
 from deploy.local.databases import ADDRESSES
-from deploy.local.settings import write_closed
+from deploy.local.settings import with_database, write_closed
 from deploy.local.system import FOLDER, ROOT
 
 RECORD_LIMIT = 5_000
@@ -72,7 +72,7 @@ class Running:
         done = subprocess.run(
             [sys.executable, "-m", "auth_service", "admin", *command],
             cwd=ROOT,
-            env=dict(os.environ) | {"SIGMA_DATABASE_URL": self.auth_database},
+            env=with_database(self.auth_database),
             input=stdin,
             capture_output=True,
             text=True,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
 from deploy.local.databases import ADDRESSES
+from deploy.local.settings import with_database
 from deploy.local.system import FOLDER, ROOT
 
 
@@ -22,7 +22,7 @@ def main() -> int:
         subprocess.run(
             [sys.executable, "-m", "shared.database.migrations", service],
             cwd=ROOT,
-            env=dict(os.environ) | {"SIGMA_DATABASE_URL": address},
+            env=with_database(address),
             check=False,
         )
         for service, address in addresses.items()

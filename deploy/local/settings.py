@@ -10,11 +10,12 @@ import base64
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.identity import GATEWAY, public_key_of
+from shared.process.secret_files import SUFFIX
 
 AUTH, RECORDS, WORKFLOW = "auth_service", "records_service", "workflow_service"
 DATABASES: Mapping[str, str] = {
@@ -31,6 +32,7 @@ _PASSED_ON = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ", "VIRTUAL_ENV")
 """What a program needs of its caller's environment; whatever else is there is not the services'."""
 _NOT_WISHED_FOR = frozenset({"SIGMA_POSTGRES_URL", "SIGMA_RABBITMQCTL", "SIGMA_API_KEY"})
 """Addresses of administrators and keys of others, which no service reads."""
+_DATABASE_URL = "SIGMA_DATABASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def environment(
         "SIGMA_DRAIN_SECONDS": "0",
     }
     if service in databases:
-        settings["SIGMA_DATABASE_URL"] = databases[service]
+        settings[_DATABASE_URL] = databases[service]
     if service in keys.signing:
         settings["SIGMA_IDENTITY_SIGNING_KEY"] = keys.signing[service]
     if service in (GATEWAY, AUTH):
@@ -108,7 +110,19 @@ def environment(
         if name in _PASSED_ON
         or (name.startswith(("SIGMA_", "OTEL_")) and name not in _NOT_WISHED_FOR)
     }
-    return passed_on | settings
+    return _without_files(passed_on, settings) | settings
+
+
+def with_database(url: str) -> dict[str, str]:
+    """The caller's environment for a command of the operator, with this database."""
+    settings = {_DATABASE_URL: url}
+    return _without_files(os.environ, settings) | settings
+
+
+def _without_files(environment: Mapping[str, str], settings: Iterable[str]) -> dict[str, str]:
+    """Leave out the files of these settings: a setting and its file together are refused."""
+    files = {f"{name}{SUFFIX}" for name in settings}
+    return {name: value for name, value in environment.items() if name.upper() not in files}
 
 
 def _secret() -> str:

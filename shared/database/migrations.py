@@ -51,7 +51,6 @@ from alembic.runtime.migration import RevisionStep
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 from psycopg.errors import LockNotAvailable, UndefinedTable
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
@@ -80,9 +79,7 @@ class MigrationFailed(Exception):
     """The database is not as the code expects; says which revision stopped, and why."""
 
 
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=config.PREFIX, hide_input_in_errors=True)
-
+class _Settings(config.Settings):
     database_url: config.DatabaseUrl
 
 
@@ -292,7 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m shared.database.migrations",
-        description="Apply a service's missing migrations.",
+        description="Apply a service's missing migrations to the database at SIGMA_DATABASE_URL;"
+        " the address may be in a file that SIGMA_DATABASE_URL_FILE names.",
     )
     parser.add_argument("service", help="auth_service, records_service or workflow_service")
     parser.add_argument("--database-url", help="instead of SIGMA_DATABASE_URL")

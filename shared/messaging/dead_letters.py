@@ -8,7 +8,8 @@ the broker has confirmed where it went: an interruption can repeat one and loses
 each one back at the end, as to hand a message back unread counts as a delivery, of which RabbitMQ 4
 allows 20.
 
-Needs `SIGMA_AMQP_URL`. Exit codes: 0 done, 1 failed, 2 usage or configuration error.
+Needs `SIGMA_AMQP_URL` or `SIGMA_AMQP_URL_FILE`. Exit codes: 0 done, 1 failed, 2 usage or
+configuration error.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Final
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.events import Event
 from shared.messaging.topology import QUEUES, Queue
@@ -34,11 +34,7 @@ COMMANDS: Final = ("list", "replay", "drop")
 Say = Callable[[str], None]
 
 
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix=config.PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
-
+class _Settings(config.Settings):
     amqp_url: config.AmqpUrl
 
 
@@ -92,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     by_name = {queue.name: queue for queue in QUEUES}
     parser = argparse.ArgumentParser(
         prog="python -m shared.messaging.dead_letters",
-        description="Handle messages that a consumer gave up on. Reads SIGMA_AMQP_URL.",
+        description="Handle messages that a consumer gave up on. Reads SIGMA_AMQP_URL,"
+        " or the file that SIGMA_AMQP_URL_FILE names.",
         epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration error.",
     )
     parser.add_argument(

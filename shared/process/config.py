@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import truncated
 from shared.identity import IdentityVerifier
+from shared.process.secret_files import SUFFIX, FromFile, SecretFiles, Unusable, file_variables
 
 PREFIX = "SIGMA_"
 _NAME_LOOKED_AT: Final = 100
@@ -51,16 +53,41 @@ def _check_url(secret: SecretStr, schemes: tuple[str, ...], form: str) -> None:
 
 AmqpUrl = Annotated[SecretStr, AfterValidator(_is_amqp_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]
-IdentityKeys = Annotated[str, AfterValidator(_parses_as_identity_keys)]
+IdentityKeys = Annotated[str, FromFile(), AfterValidator(_parses_as_identity_keys)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-class ServiceConfig(BaseSettings):
-    """The settings of every service. Field `database_url` is read from `SIGMA_DATABASE_URL`."""
+class Settings(BaseSettings):
+    """What a program reads from the environment: field `database_url` from `SIGMA_DATABASE_URL`.
+
+    A secret may instead be in the file that `SIGMA_DATABASE_URL_FILE` names.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, extra="ignore", frozen=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(  # noqa: D102 - pydantic-settings describes it
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not used here
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - not used here
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, SecretFiles(settings_cls), env_settings
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _could_be_read(cls, value: Any) -> Any:
+        if isinstance(value, Unusable):
+            raise PydanticCustomError(_UNUSABLE, "{problem}", {"problem": value.problem})
+        return value
+
+
+class ServiceConfig(Settings):
+    """The settings of every service."""
 
     host: str = "127.0.0.1"
     port: Port
@@ -82,6 +109,8 @@ class DatabaseConfig(ServiceConfig):
     database_connections_max: Annotated[int, Field(ge=1, le=500)] = 16
     relay_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 5.0
 
+
+_UNUSABLE: Final = "unusable_file"
 
 _CLOSE: Final = 0.89
 """From which likeness on a name is taken for a misspelled one. Variables of other services are less
@@ -110,11 +139,16 @@ ConfigT = TypeVar("ConfigT", bound=BaseSettings)
 def misspelled(kind: type[BaseSettings], names: Iterable[str]) -> list[tuple[str, str]]:
     """Those of the environment's names that no setting has but nearly, each with that setting's."""
     known = [f"{PREFIX}{field.upper()}" for field in kind.model_fields]
+    known += file_variables(kind).values()
     found = []
     for name in sorted(names):
         # Names of settings are read in upper and in lower case alike.
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper()[:_NAME_LOOKED_AT], known, 1, _CLOSE)
+        written = name.upper()[:_NAME_LOOKED_AT]
+        if written.startswith(PREFIX) and name.upper() not in known:
+            # Only secrets are read from files.
+            direct = [written.removesuffix(SUFFIX)] if written.endswith(SUFFIX) else []
+            close = [meant for meant in direct if meant in known]
+            close = close or difflib.get_close_matches(written, known, 1, _CLOSE)
             found += [(truncated(name), meant) for meant in close]
     return found
 
@@ -124,7 +158,8 @@ def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
     try:
         return kind(**overrides)
     except ValidationError as error:
-        lines = [_described(problem) for problem in error.errors(include_input=False)]
+        files = file_variables(kind)
+        lines = [_described(problem, files) for problem in error.errors(include_input=False)]
         lines += [
             f"  {name} is not known: is {meant} meant?"
             for name, meant in misspelled(kind, os.environ)
@@ -132,11 +167,16 @@ def load(kind: type[ConfigT], **overrides: Any) -> ConfigT:
         raise ConfigError("The configuration is not valid:\n" + "\n".join(lines)) from None
 
 
-def _described(problem: Mapping[str, Any]) -> str:
+def _described(problem: Mapping[str, Any], files: Mapping[str, str]) -> str:
     variable = PREFIX + "_".join(str(part) for part in problem["loc"]).upper()
     kind, context = problem["type"], problem.get("ctx") or {}
+    if kind == _UNUSABLE:
+        return f"  {context['problem']}"
     if kind == "missing":
         return f"  {variable} is missing"
+    file = files.get(str(problem["loc"][0]), "")
+    if file in map(str.upper, os.environ):
+        variable = file
     if kind == "value_error":
         return f"  {variable}: {context['error']}"
     if kind in _EXPECTED:

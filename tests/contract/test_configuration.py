@@ -15,6 +15,7 @@ from auth_service.config import Config as AuthConfig
 from gateway.config import GatewayConfig
 from records_service.config import Config as RecordsConfig
 from shared.process.config import misspelled
+from shared.process.secret_files import FILE_BYTES_MAX, file_variables
 from workflow_service.config import Config as WorkflowConfig
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,9 @@ def rows():
 @pytest.mark.parametrize("service", CONFIGS)
 def test_a_variable_of_another_service_is_not_taken_for_a_misspelled_one(service):
     others = set().union(*map(variables, CONFIGS.values())) - variables(CONFIGS[service])
+    others |= set().union(*(file_variables(config).values() for config in CONFIGS.values()))
     tools = {"SIGMA_POSTGRES_URL", "SIGMA_RABBITMQCTL", "SIGMA_API_KEY", "SIGMA_URL"}
+    tools |= {"SIGMA_API_KEY_FILE"}
     assert misspelled(CONFIGS[service], others | tools) == []
 
 
@@ -83,6 +86,14 @@ def test_operations_says_who_needs_which_setting_and_its_default(column, service
             value = value.get_secret_value() if isinstance(value, SecretStr) else value
             told = "off" if value in (None, frozenset()) else str(value).lower()
             assert cells[4] == told.removesuffix(".0"), variable
+
+
+def test_operations_lists_every_file_variable_and_no_other():
+    page = (ROOT / "docs" / "operations.md").read_text()
+    section = page.split("\n### Secrets from files\n")[1].split("\n### ")[0]
+    files = set().union(*(file_variables(config).values() for config in CONFIGS.values()))
+    assert set(re.findall(r"SIGMA_[A-Z_]+_FILE\b", section)) == files
+    assert f"{FILE_BYTES_MAX >> 10} KiB" in section
 
 
 def test_operations_lists_the_ports():
@@ -129,6 +140,10 @@ def test_the_help_of_a_service_names_its_variables_and_its_roles(service):
     fields = CONFIGS[service].model_fields.items()
     for name, field in fields:
         assert f"SIGMA_{name.upper()}" in (required if field.is_required() else optional)
+    from_files = optional.split("Paths of files")[1]
+    assert set(re.findall(r"SIGMA_[A-Z_]+", from_files)) == {
+        *file_variables(CONFIGS[service]).values()
+    }
     assert ("--role" in done.stdout) == (service != "gateway")
     assert ("worker: only publish" in done.stdout) == (service != "gateway")
     assert ("admin --help" in done.stdout) == (service == "auth_service")

@@ -32,6 +32,7 @@ from deploy.importers.progress import Progress
 from deploy.importers.rehearsal import rehearse
 from deploy.importers.report import Report
 from shared.ids import is_id
+from shared.process.secret_files import Unusable, content_of
 
 API_KEY = "SIGMA_API_KEY"
 CALLED_WRONGLY = 2
@@ -43,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Move, report, and return the exit code."""
     parser = _parser()
     asked = parser.parse_args(arguments)
-    api_key = os.environ.get(asked.api_key_env, "")
+    from_file = content_of(asked.api_key_env)
+    if isinstance(from_file, Unusable):
+        parser.error(from_file.problem)
+    api_key = from_file or os.environ.get(asked.api_key_env, "")
     if not asked.dry_run and not api_key:
         parser.error(f"the environment variable {asked.api_key_env} contains no API key")
     if not asked.dry_run and asked.url is None:
@@ -116,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         default=API_KEY,
         metavar="NAME",
         help="the environment variable that contains an API key with read, update-data and"
-        f" update-model (default {API_KEY})",
+        f" update-model (default {API_KEY}); NAME_FILE can name a file that contains it",
     )
     parser.add_argument(
         "--media-base-url",
