@@ -23,6 +23,9 @@ version read it (`shared.database.schema_version`).
 A database says whose it is: the comment of its table `alembic_version` is the name of the service.
 The database of another service is refused, and nothing in it is changed.
 
+`--wait 300` waits up to 300 seconds for a database that cannot be reached yet, such as one that is
+being made at the same time. Without it, one attempt decides.
+
 Two runs at the same time do not race: the second waits for the first and finds nothing to do. No
 revision waits longer than four seconds for a lock, because all other statements queue behind it.
 
@@ -35,6 +38,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import re
 import sys
 import threading
 import time
@@ -65,6 +69,7 @@ LOCK_TIMEOUT: Final = "4s"
 STATEMENT_TIMEOUT: Final = "60s"
 ATTEMPTS_MAX: Final = 5
 RETRY_PAUSE_S: Final = 1.0
+WAIT_S_MAX: Final = 3600
 
 _ENVIRONMENT: Final = Path(__file__).parent / "alembic_env"
 _REPEATABLE: Final = "outside a transaction"
@@ -113,12 +118,14 @@ async def apply(service: str, database_url: str, say: Say = lambda _: None) -> l
     return await asyncio.to_thread(upgrade, service, database_url, say)
 
 
-def upgrade(service: str, database_url: str, say: Say = lambda _: None) -> list[str]:
+def upgrade(
+    service: str, database_url: str, say: Say = lambda _: None, *, wait_s: float = 0.0
+) -> list[str]:
     """Apply what is missing; the revisions that were applied, in their order.
 
-    Raises `MigrationFailed`.
+    Waits up to `wait_s` seconds for the database. Raises `MigrationFailed`.
     """
-    with _locked(service, database_url) as driver:
+    with _locked(service, database_url, say, wait_s) as driver:
         script = ScriptDirectory.from_config(_settings(service))
         try:
             head = script.get_current_head()
@@ -203,18 +210,36 @@ class _Upgrade:
         )
 
 
+def _connected(service: str, database_url: str, say: Say, wait_s: float) -> Driver:
+    """Connect, again and again until the time is over.
+
+    A refused login is repeated, too: what makes the database may not have made the role yet.
+    """
+    deadline = time.monotonic() + wait_s
+    said = None
+    while True:
+        try:
+            return psycopg.connect(
+                database_url,
+                application_name=f"{service} migrations",
+                connect_timeout=int(CONNECT_TIMEOUT_S),
+            )
+        except psycopg.Error as error:
+            reason = f"the database cannot be reached: {_one_line(error)}"
+            if time.monotonic() + RETRY_PAUSE_S > deadline:
+                raise MigrationFailed(reason) from error
+            if reason != said:
+                say(f"waiting: {reason}")
+                said = reason
+        time.sleep(RETRY_PAUSE_S)
+
+
 @contextmanager
-def _locked(service: str, database_url: str) -> Iterator[Driver]:
+def _locked(
+    service: str, database_url: str, say: Say = lambda _: None, wait_s: float = 0.0
+) -> Iterator[Driver]:
     """A connection that holds the lock of migrations."""
-    try:
-        driver = psycopg.connect(
-            database_url,
-            application_name=f"{service} migrations",
-            connect_timeout=int(CONNECT_TIMEOUT_S),
-        )
-    except psycopg.Error as error:
-        raise MigrationFailed(f"the database cannot be reached: {_one_line(error)}") from error
-    with closing(driver):
+    with closing(_connected(service, database_url, say, wait_s)) as driver:
         try:
             driver.execute(f"SET lock_timeout = '{WAIT_FOR_OTHER}'".encode())
             driver.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
@@ -285,23 +310,41 @@ def folder_of(service: str) -> Path:
     return folder
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The arguments of the command."""
+    made = argparse.ArgumentParser(
         prog="python -m shared.database.migrations",
         description="Apply a service's missing migrations to the database at SIGMA_DATABASE_URL;"
         " the address may be in a file that SIGMA_DATABASE_URL_FILE names.",
     )
-    parser.add_argument("service", help="auth_service, records_service or workflow_service")
-    parser.add_argument("--database-url", help="instead of SIGMA_DATABASE_URL")
-    others = parser.add_mutually_exclusive_group()
+    made.add_argument("service", help="auth_service, records_service or workflow_service")
+    made.add_argument("--database-url", help="instead of SIGMA_DATABASE_URL")
+    made.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=_seconds,
+        default=0,
+        help="how long to wait for a database that cannot be reached; not at all by default",
+    )
+    others = made.add_mutually_exclusive_group()
     others.add_argument(
         "--history", action="store_true", help="only list the revisions, newest first"
     )
     others.add_argument(
         "--stamp", metavar="REVISION", help="only note that the database is at this revision"
     )
-    called = parser.parse_args(arguments)
+    return made
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,4}", text) or int(text) > WAIT_S_MAX:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {WAIT_S_MAX}")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    called = parser().parse_args(arguments)
     exit_on_signal(143)
     try:
         folder_of(called.service)
@@ -316,7 +359,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if called.stamp is not None:
             stamp(called.service, url, called.stamp)
         else:
-            upgrade(called.service, url, lambda line: _print(f"{called.service}: {line}"))
+            upgrade(
+                called.service,
+                url,
+                lambda line: _print(f"{called.service}: {line}"),
+                wait_s=called.wait,
+            )
     except config.ConfigError as error:
         _print(f"{called.service}: {error}", sys.stderr)
         return 2
