@@ -30,12 +30,12 @@ _DERIVED = frozenset({"isDefault"})
 _LASTING = ("type", "dimensionIds", "optionListId")
 
 
-def laid_over(existing: Body, said: Body) -> Json:
+def merged(existing: Body, said: Body) -> Json:
     """The existing object with what was said about it."""
-    merged = {name: value for name, value in existing.items() if name not in _DERIVED}
+    result = {name: value for name, value in existing.items() if name not in _DERIVED}
     for name, value in said.items():
-        merged[name] = _laid_over(name, existing.get(name), value)
-    return merged
+        result[name] = _merged_field(name, existing.get(name), value)
+    return result
 
 
 def changed_fields(before: Body, after: Body) -> list[str]:
@@ -43,7 +43,7 @@ def changed_fields(before: Body, after: Body) -> list[str]:
     return sorted(name for name in after if _plain(before.get(name)) != _plain(after[name]))
 
 
-def unlike(kind: Kind, existing: Body, said: Body) -> str | None:
+def incompatibility(kind: Kind, existing: Body, said: Body) -> str | None:
     """Why an object that is there cannot become the one that was said, or None."""
     if kind is not Kind.ATTRIBUTES:
         return None
@@ -57,7 +57,7 @@ def unlike(kind: Kind, existing: Body, said: Body) -> str | None:
     return None
 
 
-def values_over(
+def changed_values(
     existing: Mapping[str, Sequence[Body]], said: Mapping[str, Sequence[Entry]]
 ) -> dict[str, list[Json]]:
     """Only those attributes whose entries change, each with all its entries as they should be."""
@@ -73,7 +73,7 @@ def values_over(
     return changes
 
 
-def _laid_over(name: str, existing: Any, said: Any) -> Any:
+def _merged_field(name: str, existing: Any, said: Any) -> Any:
     if name in _JOINED and isinstance(existing, list):
         return list(dict.fromkeys([*existing, *said]))
     if name in _KEYED and isinstance(existing, list) and isinstance(said, list):
@@ -88,8 +88,8 @@ def _merged_lists(existing: list[Json], said: list[Json], fields: tuple[str, ...
         return tuple(element.get(field) for field in fields)
 
     ours = {key(element): element for element in said}
-    merged = [laid_over(element, ours.pop(key(element), {})) for element in existing]
-    return [*merged, *ours.values()]
+    both = [merged(element, ours.pop(key(element), {})) for element in existing]
+    return [*both, *ours.values()]
 
 
 def _plain(value: Any) -> Any:

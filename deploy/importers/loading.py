@@ -12,7 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploy.importers.client import CannotGoOn, Denied, Found, Refused, Sigma
-from deploy.importers.comparing import changed_fields, entries_of, laid_over, unlike, values_over
+from deploy.importers.comparing import (
+    changed_fields,
+    changed_values,
+    entries_of,
+    incompatibility,
+    merged,
+)
 from deploy.importers.plan import (
     Kind,
     Link,
@@ -115,19 +121,19 @@ class _Loading:
                 raise
             # Its answer was lost, or its alias belongs to something else.
             found = await self.sigma.find(f"{path}/{wanted.id}")
-            if found is None or changed_fields(found.body, laid_over(found.body, wanted.body)):
+            if found is None or changed_fields(found.body, merged(found.body, wanted.body)):
                 raise
         return Outcome.CREATED
 
     async def _change_model_object(self, path: str, wanted: ModelObject, there: Any) -> Outcome:
-        why = unlike(wanted.kind, there, wanted.body)
+        why = incompatibility(wanted.kind, there, wanted.body)
         if why is not None:
             return self._refuse_model_object(wanted, why)
-        merged = laid_over(there, wanted.body)
-        fields = changed_fields(there, merged)
+        body = merged(there, wanted.body)
+        fields = changed_fields(there, body)
         if not fields:
             return Outcome.UNCHANGED
-        await self.sigma.send("PUT", f"{path}/{wanted.id}", merged)
+        await self.sigma.send("PUT", f"{path}/{wanted.id}", body)
         self.report.changed(f"{wanted.kind} '{wanted.source}': {', '.join(fields)}")
         return Outcome.CHANGED
 
@@ -238,7 +244,7 @@ class _Loading:
             if refusal.status != _CONFLICT:
                 raise
             found = await self.sigma.find(sending.path)
-            if found is None or values_over(found.body["values"], sending.values):
+            if found is None or changed_values(found.body["values"], sending.values):
                 raise
             # It is there as it was sent: the answer was lost on the way.
         return Outcome.CREATED
@@ -252,7 +258,7 @@ class _Loading:
             )
             self._refuse_record(plan, message)
             return Outcome.REFUSED
-        changes = values_over(there["values"], sending.values)
+        changes = changed_values(there["values"], sending.values)
         if not changes:
             return Outcome.UNCHANGED
         names = ", ".join(sorted(changes))

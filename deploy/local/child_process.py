@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Guarded:
+class ChildProcess:
     """One child in a session of its own: Ctrl-C reaches whoever started it, not the child.
 
     A second, tiny process reads from a pipe whose other end only we hold. When we are gone, even by

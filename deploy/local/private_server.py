@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.local.child_process import Guarded, send
+from deploy.local.child_process import ChildProcess, send
 from deploy.local.failure import StartFailed
 from deploy.local.listening import is_free
 
@@ -48,7 +48,7 @@ class PrivateServer(ABC):
         self.folder = folder.absolute()
         self._user: str | None = None
         self._memory: dict[str, Any] = {}
-        self._running: Guarded | None = None
+        self._running: ChildProcess | None = None
         self._lock: int | None = None
 
     @property
@@ -185,8 +185,8 @@ class PrivateServer(ABC):
         uid, gid = self._user_ids()
         return {"cwd": "/", "user": uid, "group": gid, "extra_groups": []}
 
-    def _spawn(self, command: list[str], env: Mapping[str, str], *, guard: str) -> Guarded:
-        return Guarded(
+    def _spawn(self, command: list[str], env: Mapping[str, str], *, guard: str) -> ChildProcess:
+        return ChildProcess(
             command,
             plain_environment() | dict(env),
             self.folder / "output.log",

@@ -24,7 +24,7 @@ import aio_pika
 import asyncpg
 
 from deploy.local.binaries import ensure_postgres, ensure_rabbit
-from deploy.local.child_process import Guarded
+from deploy.local.child_process import ChildProcess
 from deploy.local.failure import StartFailed, last_lines
 from deploy.local.listening import is_free
 from deploy.local.private_server import (
@@ -135,7 +135,7 @@ class PrivateRabbit(PrivateServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._port_mapper: Guarded | None = None
+        self._port_mapper: ChildProcess | None = None
 
     @property
     def url(self) -> str:

@@ -35,7 +35,7 @@ from deploy.local.binaries import (
     find_postgres,
     find_rabbit,
 )
-from deploy.local.child_process import Guarded
+from deploy.local.child_process import ChildProcess
 from deploy.local.failure import StartFailed
 from deploy.local.listening import is_free, listens
 from deploy.local.private_server import PrivateServer
@@ -86,7 +86,7 @@ class System:
         self.ports = ports
         self.keys = Keys.kept_in(folder / "keys.json")
         self._servers: list[PrivateServer] = []
-        self._services: dict[str, Guarded] = {}
+        self._services: dict[str, ChildProcess] = {}
         self._environments: dict[str, dict[str, str]] = {}
         self._deaths: dict[str, list[float]] = {service: [] for service in SERVICES}
 
@@ -145,7 +145,7 @@ class System:
         (self.folder / databases.ADDRESSES).unlink(missing_ok=True)
         (self.folder / BROKER).unlink(missing_ok=True)
 
-    def _start_again(self, service: str, ended: Guarded) -> None:
+    def _start_again(self, service: str, ended: ChildProcess) -> None:
         """After a pause that doubles with each death of the last minutes."""
         now = time.monotonic()
         deaths = [at for at in self._deaths[service] if now - at < DEATHS_WITHIN_S]
@@ -213,10 +213,10 @@ class System:
         if log.exists():
             shutil.move(log, log.with_suffix(".log.1"))
 
-    def _spawn(self, service: str) -> Guarded:
+    def _spawn(self, service: str) -> ChildProcess:
         command = [sys.executable, "-m", service]
         log = self.logs / f"{service}.log"
-        return Guarded(command, self._environments[service], log, cwd=ROOT)
+        return ChildProcess(command, self._environments[service], log, cwd=ROOT)
 
     def _wait_ready(self, service: str) -> None:
         process, log = self._services[service], self.logs / f"{service}.log"

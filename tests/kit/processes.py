@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.local.child_process import Guarded
+from deploy.local.child_process import ChildProcess
 from deploy.local.servers import free_port
 from tests.kit.servers import ROOT
 
@@ -32,7 +32,7 @@ class Process:
         self._module = module or name
         self._role = role
         self._env: dict[str, str] = {}
-        self._running: Guarded | None = None
+        self._running: ChildProcess | None = None
         self.changed = False
 
     @property
@@ -70,7 +70,7 @@ class Process:
         outside = {
             name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")
         }
-        self._running = Guarded(
+        self._running = ChildProcess(
             [sys.executable, "-m", self._module, "--role", role or self._role],
             {**outside, **self._env},
             self.log,

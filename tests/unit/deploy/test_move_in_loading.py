@@ -11,7 +11,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from deploy.importers.client import CannotGoOn, Denied, Fault, Found, Refused, Sigma
-from deploy.importers.comparing import changed_fields, entries_of, laid_over, unlike, values_over
+from deploy.importers.comparing import (
+    changed_fields,
+    changed_values,
+    entries_of,
+    incompatibility,
+    merged,
+)
 from deploy.importers.plan import Entry, Kind, Problem, RecordPlan
 from deploy.importers.progress import Progress
 from deploy.importers.report import PROBLEMS_SHOWN_MAX, Outcome, Place, Report
@@ -35,13 +41,13 @@ def test_what_the_workspace_added_stays_and_what_the_source_says_wins():
         "name": "Steel",
         "values": [{"id": "val-440c", "label": "440C"}, {"id": "val-d2", "label": "D2"}],
     }
-    merged = laid_over(there, said)
-    assert merged["values"] == [
+    body = merged(there, said)
+    assert body["values"] == [
         {"id": "val-own", "label": "Our own", "color": "#ffffff"},
         {"id": "val-440c", "label": "440C", "color": None, "sortOrder": 0},
         {"id": "val-d2", "label": "D2"},
     ]
-    assert changed_fields(there, merged) == ["name", "values"]
+    assert changed_fields(there, body) == ["name", "values"]
 
 
 def test_attributes_of_a_group_are_joined_and_transitions_known_by_their_ends():
@@ -53,7 +59,7 @@ def test_attributes_of_a_group_are_joined_and_transitions_known_by_their_ends():
         "attributeGroups": [{"id": "g", "attributeIds": ["attr-a", "attr-b"]}],
         "transitions": [{"fromStateId": "a", "toStateId": "b", "requiresCompleteness": 80}],
     }
-    assert laid_over(there, said) == {
+    assert merged(there, said) == {
         "attributeGroups": [{"id": "g", "attributeIds": ["attr-own", "attr-a", "attr-b"]}],
         "transitions": [
             {
@@ -76,7 +82,7 @@ def test_defaults_that_the_api_spells_out_are_no_change():
         "guards": [],
         "validation": {"required": False, "unique": True, "min": 0, "pattern": None},
     }
-    assert changed_fields(there, laid_over(there, said)) == []
+    assert changed_fields(there, merged(there, said)) == []
 
 
 def test_what_the_api_derives_is_neither_compared_nor_sent_back():
@@ -85,9 +91,9 @@ def test_what_the_api_derives_is_neither_compared_nor_sent_back():
         "segments": [{"id": "seg-en", "isDefault": True}, {"id": "seg-own", "isDefault": False}],
     }
     said = {"defaultSegmentId": "seg-en", "segments": [{"id": "seg-en"}]}
-    assert changed_fields(there, laid_over(there, said)) == []
+    assert changed_fields(there, merged(there, said)) == []
     said = {"defaultSegmentId": "seg-fr", "segments": [{"id": "seg-fr"}]}
-    assert laid_over(there, said) == {
+    assert merged(there, said) == {
         "defaultSegmentId": "seg-fr",
         "segments": [{"id": "seg-en"}, {"id": "seg-own"}, {"id": "seg-fr"}],
     }
@@ -95,8 +101,8 @@ def test_what_the_api_derives_is_neither_compared_nor_sent_back():
 
 def test_an_attribute_of_another_kind_cannot_be_taken_over():
     said = {"id": "attr-price", "type": "number", "dimensionIds": ["dim-currency"]}
-    assert unlike(Kind.ATTRIBUTES, {**said, "optionListId": None}, said) is None
-    told = unlike(Kind.ATTRIBUTES, {**said, "dimensionIds": ["dim-market"]}, said)
+    assert incompatibility(Kind.ATTRIBUTES, {**said, "optionListId": None}, said) is None
+    told = incompatibility(Kind.ATTRIBUTES, {**said, "dimensionIds": ["dim-market"]}, said)
     assert told is not None
     assert "whose dimensionIds is ['dim-market'], not ['dim-currency']" in told
 
@@ -112,7 +118,7 @@ def test_only_entries_that_differ_are_sent_with_those_that_only_the_workspace_ha
         "blades": (Entry({}, 2.0, ("blades",)),),
         "rusts": (Entry({}, False, ("rusts",)),),
     }
-    assert values_over(there, said) == {
+    assert changed_values(there, said) == {
         "title": [{"scope": EN, "value": "Pocket knife"}, {"scope": FR, "value": "Couteau"}],
         "rusts": [{"scope": {}, "value": False}],
     }
