@@ -25,7 +25,7 @@ from shared.database.schema_version import schema_version
 from shared.database.sizes import Bound
 from shared.events import EventType
 from shared.http import new_service
-from shared.http.address_check import Neighbour, neighbours
+from shared.http.address_check import ServiceAddress, check_addresses
 from shared.http.client import upstream
 from shared.identity.tokens import TokenKeys
 from shared.launch import Role
@@ -52,9 +52,9 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             upstream(RECORDS, str(config.records_url), "records_service"),
             upstream(WORKFLOWS, str(config.workflow_url), "workflow_service"),
             rabbitmq(config, NAME),
-            neighbours(
-                Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
-                Neighbour("SIGMA_WORKFLOW_URL", str(config.workflow_url), "workflow_service"),
+            check_addresses(
+                ServiceAddress("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
+                ServiceAddress("SIGMA_WORKFLOW_URL", str(config.workflow_url), "workflow_service"),
             ),
             *(
                 []

@@ -20,7 +20,7 @@ from shared.http import (
     json_response,
     new_service,
 )
-from shared.http.address_check import Neighbour, neighbours
+from shared.http.address_check import ServiceAddress, check_addresses
 from shared.http.client import upstream
 from shared.http.shapes import Shape
 from shared.identity import GATEWAY
@@ -73,10 +73,10 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
         upstream(AUTH, config.auth_url, Service.AUTH),
         gateway.opened,
         rabbitmq(config, GATEWAY),
-        neighbours(
-            Neighbour("SIGMA_AUTH_URL", config.auth_url, Service.AUTH),
-            Neighbour("SIGMA_RECORDS_URL", config.records_url, Service.RECORDS),
-            Neighbour("SIGMA_WORKFLOW_URL", config.workflow_url, Service.WORKFLOW),
+        check_addresses(
+            ServiceAddress("SIGMA_AUTH_URL", config.auth_url, Service.AUTH),
+            ServiceAddress("SIGMA_RECORDS_URL", config.records_url, Service.RECORDS),
+            ServiceAddress("SIGMA_WORKFLOW_URL", config.workflow_url, Service.WORKFLOW),
         ),
         subscribe(
             GATEWAY_BINDING,

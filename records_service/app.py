@@ -26,7 +26,7 @@ from records_service.reactions import REACTIONS
 from records_service.records.handlers import routes as record_routes
 from records_service.records.loading import record_loader
 from records_service.records.render_cache import RENDER_CACHE, RenderCache
-from records_service.schemas.binding import NEIGHBOUR_SLOTS
+from records_service.schemas.binding import REMOTE_CALL_SLOTS
 from records_service.schemas.handlers import routes as schema_routes
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.value_removal import commands as value_removal
@@ -38,7 +38,7 @@ from shared.database.listing import PIECES, pieces
 from shared.database.schema_version import schema_version
 from shared.events import EventType
 from shared.http import new_service
-from shared.http.address_check import Neighbour, neighbours
+from shared.http.address_check import ServiceAddress, check_addresses
 from shared.http.client import upstream
 from shared.launch import Role
 from shared.messaging import topology
@@ -85,9 +85,9 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),
-            neighbours(
-                Neighbour("SIGMA_AUTH_URL", str(config.auth_url), "auth_service"),
-                Neighbour("SIGMA_WORKFLOW_URL", str(config.workflow_url), "workflow_service"),
+            check_addresses(
+                ServiceAddress("SIGMA_AUTH_URL", str(config.auth_url), "auth_service"),
+                ServiceAddress("SIGMA_WORKFLOW_URL", str(config.workflow_url), "workflow_service"),
             ),
             *([] if role == "api" else working),
         ],
@@ -99,7 +99,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[PIECES] = pieces()
     writers = max(1, connections // 2)
     app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
-    app[NEIGHBOUR_SLOTS] = KeyedSemaphore(max(1, connections // 4), wait_s=config.wait_seconds)
+    app[REMOTE_CALL_SLOTS] = KeyedSemaphore(max(1, connections // 4), wait_s=config.wait_seconds)
     app[WRITE_SLOTS] = KeyedSemaphore(writers, wait_s=config.wait_seconds)
     app[CHANGE_SLOTS] = KeyedSemaphore(2 * writers, wait_s=config.wait_seconds)
     app[RECORD_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)

@@ -9,7 +9,7 @@ from shared.database.listing import PIECES, pieces
 from shared.database.schema_version import schema_version
 from shared.database.sizes import Bound
 from shared.http import new_service
-from shared.http.address_check import Neighbour, neighbours
+from shared.http.address_check import ServiceAddress, check_addresses
 from shared.http.client import upstream
 from shared.identity import IdentitySigner
 from shared.launch import Role
@@ -18,7 +18,7 @@ from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.messaging.relay import relay
 from shared.process.keyed_semaphore import KeyedSemaphore
-from workflow_service.clients import AUTH, NEIGHBOUR_SLOTS, RECORDS, SIGNER
+from workflow_service.clients import AUTH, RECORDS, REMOTE_CALL_SLOTS, SIGNER
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react
 from workflow_service.reconciliation import reconciliation
@@ -47,15 +47,15 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             rabbitmq(config, NAME),
             upstream(AUTH, str(config.auth_url), "auth_service"),
             upstream(RECORDS, str(config.records_url), "records_service"),
-            neighbours(
-                Neighbour("SIGMA_AUTH_URL", str(config.auth_url), "auth_service"),
-                Neighbour("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
+            check_addresses(
+                ServiceAddress("SIGMA_AUTH_URL", str(config.auth_url), "auth_service"),
+                ServiceAddress("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
             ),
             *([] if role == "api" else working),
         ],
         name=NAME,
     )
-    app[NEIGHBOUR_SLOTS] = KeyedSemaphore(
+    app[REMOTE_CALL_SLOTS] = KeyedSemaphore(
         max(1, config.database_connections_max // 4), wait_s=config.wait_seconds
     )
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())

@@ -22,7 +22,7 @@ RETRY_AFTER_S: Final = 2
 
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
-NEIGHBOUR_SLOTS: Final = web.AppKey("neighbour_slots", KeyedSemaphore)
+REMOTE_CALL_SLOTS: Final = web.AppKey("remote_call_slots", KeyedSemaphore)
 """Places for those that hold a connection while another service answers, or wait for those. When it
 hangs they wait for as long as `shared.http.client` does, and the other connections serve everybody
 else."""
@@ -57,7 +57,7 @@ class Clients:
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """A place in the bulkhead, for a transaction during which other services are asked."""
-        return self._request.app[NEIGHBOUR_SLOTS].of(NEIGHBOUR_SLOTS)
+        return self._request.app[REMOTE_CALL_SLOTS].of(REMOTE_CALL_SLOTS)
 
     async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
         """Those of the roles that the workspace does not have; the other roles are claimed.

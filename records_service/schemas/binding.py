@@ -22,7 +22,7 @@ from shared.database import Conn
 from shared.errors import NotFound, ValidationError
 from shared.process.keyed_semaphore import KeyedSemaphore
 
-NEIGHBOUR_SLOTS = web.AppKey("neighbour_slots", KeyedSemaphore)
+REMOTE_CALL_SLOTS = web.AppKey("remote_call_slots", KeyedSemaphore)
 """Places for those that hold a connection while workflow_service answers. When it hangs they wait
 for as long as `shared.http.client` does, and the other connections serve everybody else."""
 
@@ -43,7 +43,7 @@ class WorkflowBinding:
         """To be held around the transaction in which `refer` is called."""
         if self._workflow_id is None:
             return nullcontext()
-        return self._context.app[NEIGHBOUR_SLOTS].of(WORKFLOW_SERVICE)
+        return self._context.app[REMOTE_CALL_SLOTS].of(WORKFLOW_SERVICE)
 
     async def refer(self, conn: Conn) -> None:
         """Register the reference; `ValidationError` for an unknown workflow."""

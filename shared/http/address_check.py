@@ -39,7 +39,7 @@ class Away(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class ServiceAddress:
     """A service that is expected at an address, and the variable that contains the address."""
 
     variable: str
@@ -53,7 +53,7 @@ class Neighbour:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-def neighbours(*expected: Neighbour) -> Callable[[web.Application], AsyncIterator[None]]:
+def check_addresses(*expected: ServiceAddress) -> Callable[[web.Application], AsyncIterator[None]]:
     """Check all of them while the service starts; ready only if none is wrong."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
@@ -73,30 +73,30 @@ def neighbours(*expected: Neighbour) -> Callable[[web.Application], AsyncIterato
     return opened
 
 
-async def _ask_until_right(neighbour: Neighbour, wrong: dict[str, str]) -> None:
+async def _ask_until_right(address: ServiceAddress, wrong: dict[str, str]) -> None:
     timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
         while True:
             try:
-                complaint = await complaint_about(neighbour, session)
+                complaint = await complaint_about(address, session)
             except Away:
                 pass
             else:
                 if complaint is None:
-                    if wrong.pop(neighbour.variable, None) is not None:
-                        log.info("neighbour_is_right", service=neighbour.service)
+                    if wrong.pop(address.variable, None) is not None:
+                        log.info("service_address_is_right", service=address.service)
                     return
-                if wrong.get(neighbour.variable) != complaint:
-                    log.error("wrong_neighbour", reason=complaint)
-                wrong[neighbour.variable] = complaint
+                if wrong.get(address.variable) != complaint:
+                    log.error("wrong_service_address", reason=complaint)
+                wrong[address.variable] = complaint
             await asyncio.sleep(ASK_AGAIN_S)
 
 
-async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) -> str | None:
+async def complaint_about(address: ServiceAddress, session: aiohttp.ClientSession) -> str | None:
     """What is wrong with the answering service, or None; raises `Away` if nothing answers."""
     try:
         async with session.get(
-            neighbour.url.rstrip("/") + INTRODUCTION_PATH, allow_redirects=False
+            address.url.rstrip("/") + INTRODUCTION_PATH, allow_redirects=False
         ) as answer:
             status, body = answer.status, await answer.content.read(ANSWER_BYTES_MAX)
     except (aiohttp.ClientConnectionError, TimeoutError) as error:
@@ -107,13 +107,13 @@ async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) 
         raise Away
     if status in _DOES_NOT_SAY:
         log.warning(
-            "neighbour_does_not_say_who_it_is",
-            variable=neighbour.variable,
-            service=neighbour.service,
+            "service_does_not_say_who_it_is",
+            variable=address.variable,
+            service=address.service,
         )
         return None
     service, port = _introduction(body)
-    if service == neighbour.service and port != INTERNAL:
+    if service == address.service and port != INTERNAL:
         return None
     if service is None:
         found = f"does not answer like a service of Sigma PIM (status {status or 'not HTTP'})"
@@ -122,8 +122,8 @@ async def complaint_about(neighbour: Neighbour, session: aiohttp.ClientSession) 
     else:
         found = f"is {service}"
     return (
-        f"{neighbour.variable} is {neighbour.place}, which {found};"
-        f" expected the address of {neighbour.service} with its SIGMA_PORT"
+        f"{address.variable} is {address.place}, which {found};"
+        f" expected the address of {address.service} with its SIGMA_PORT"
     )
 
 

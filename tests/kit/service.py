@@ -117,7 +117,7 @@ class Services:
     ) -> RunningService:
         """The service that `create_app` puts together; `settings` are fields of its config.
 
-        What is not given is filled in: a new database, no broker, neighbours that cannot be
+        What is not given is filled in: a new database, no broker, services that cannot be
         reached. A second process of the service takes `database_url=first.config.database_url`.
         """
         service = config.__module__.split(".")[0]
@@ -145,7 +145,7 @@ class Services:
         return RunningService(serving, loaded, self.keyring, self.session)
 
     async def serve(self, app: web.Application) -> str:
-        """Serve any app on a free port until the test ends: a neighbour that the test plays."""
+        """Serve any app on a free port until the test ends: a service that the test plays."""
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         self._exits.push_async_callback(runner.cleanup)

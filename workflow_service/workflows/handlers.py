@@ -22,7 +22,7 @@ from shared.http import (
 )
 from shared.http.versions import if_match
 from shared.identity import Flag, Permission
-from workflow_service.clients import NEIGHBOUR_SLOTS, Clients
+from workflow_service.clients import REMOTE_CALL_SLOTS, Clients
 from workflow_service.workflows import commands, gates, store
 from workflow_service.workflows.commands import WORKFLOWS_MAX
 from workflow_service.workflows.definitions import DEFINITIONS
@@ -171,7 +171,7 @@ async def find_naming(request: web.Request) -> web.StreamResponse:
     """
     identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
-    place = request.app[NEIGHBOUR_SLOTS].of(NEIGHBOUR_SLOTS)
+    place = request.app[REMOTE_CALL_SLOTS].of(REMOTE_CALL_SLOTS)
     async with place, request.app[DATABASE].transaction() as conn:
         named_by = await store.naming_role(
             conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_NAMED_MAX

@@ -10,7 +10,7 @@ from auth_service.app import create_app
 from auth_service.config import Config
 from auth_service.workspaces import commands as workspaces
 from tests.kit.service import RunningService, Services
-from tests.service.auth.neighbours import (
+from tests.service.auth.other_services import (
     TOKEN_KEYS,
     WS,
     Records,

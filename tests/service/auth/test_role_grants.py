@@ -10,7 +10,7 @@ from shared.identity import ADMIN_ROLE, Flag
 from tests.kit import identities
 from tests.kit.service import RunningService
 from tests.kit.sigma import Caller, error
-from tests.service.auth.neighbours import (
+from tests.service.auth.other_services import (
     full_role,
 )
 

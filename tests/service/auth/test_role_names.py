@@ -22,7 +22,7 @@ from tests.kit.eventually import eventually
 from tests.kit.naming_events import named
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
-from tests.service.auth.neighbours import (
+from tests.service.auth.other_services import (
     TOKEN_KEYS,
     WS,
     Records,

@@ -13,7 +13,7 @@ from shared.identity import ADMIN_ROLE, Flag
 from tests.kit import identities
 from tests.kit.service import RunningService
 from tests.kit.sigma import error
-from tests.service.auth.neighbours import (
+from tests.service.auth.other_services import (
     FLAGS,
     WS,
     full_role,

@@ -1,4 +1,4 @@
-"""A gateway between callers and neighbours that the test plays."""
+"""A gateway between callers and services that the test plays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def _nothing_wrong(*_: object) -> None:
 async def system(
     services: Services, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[System]:
-    # Who plays a service here counts every request; addresses are checked in test_neighbours.py.
+    # Who plays a service here counts every request; addresses are checked in test_address_check.py.
     monkeypatch.setattr(address_check, "complaint_about", _nothing_wrong)
     opened = await System(services, keyring).open()
     yield opened

@@ -1,4 +1,4 @@
-"""A gateway with neighbours that the test plays: one that echoes, one that knows identities."""
+"""A gateway with services that the test plays: one that echoes, one that knows identities."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def value_of(told: Mapping[str, Any], name: str) -> str:
 
 
 class System:
-    """The system under test: a running gateway and its neighbours."""
+    """The system under test: a running gateway and the services behind it."""
 
     def __init__(self, services: Services, keyring: Keyring) -> None:
         self.services = services
@@ -130,7 +130,7 @@ class System:
         self.echo = Echo()
         self.auth.app.router.add_route("*", "/{path:.*}", self.echo._handle)
         self.urls: dict[str, str] = {}
-        # What a neighbour that never answers waits for.
+        # What a service that never answers waits for.
         self.over = asyncio.Event()
         self.gateway: RunningService
 

@@ -31,27 +31,27 @@ async def test_a_service_that_is_away_is_told_soon(system: System):
 
 
 @pytest.mark.parametrize(
-    ("settings", "neighbour"),
+    ("settings", "service"),
     [
         ({"records_url": "http://127.0.0.1:9"}, "records_service"),
         ({"auth_url": "http://127.0.0.1:9"}, "auth_service"),
     ],
 )
 async def test_a_service_that_is_away_is_named_in_the_line_of_the_request_and_counted(
-    system: System, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], neighbour: str
+    system: System, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], service: str
 ):
     """Also where only warnings are logged."""
     gateway = await system.another(**settings)
     out = io.BytesIO()
     access = logs.AccessLog("gateway", out, failures_only=True)
     monkeypatch.setattr(logs, "access", access)
-    failures = client.FAILED.labels(neighbour, "SERVICE_UNAVAILABLE")._value
+    failures = client.FAILED.labels(service, "SERVICE_UNAVAILABLE")._value
     before = failures.get()
     assert (await system.program(gateway).get("/records")).told == AWAY
     assert (await system.caller(gateway).get("/nowhere")).status == 401
     access.flush()
     (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
-    assert (line["level"], line["status"], line["upstream"]) == ("warning", 503, neighbour)
+    assert (line["level"], line["status"], line["upstream"]) == ("warning", 503, service)
     assert "Connect" in line["error"]
     assert failures.get() == before + 1
 

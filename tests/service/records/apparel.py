@@ -6,7 +6,7 @@ from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.service import RunningService
 from tests.kit.sigma import Caller
 
-NO_NEIGHBOUR = {"auth_url": "http://127.0.0.1:9", "workflow_url": "http://127.0.0.1:9"}
+NO_OTHER_SERVICES = {"auth_url": "http://127.0.0.1:9", "workflow_url": "http://127.0.0.1:9"}
 
 
 def everywhere(value):

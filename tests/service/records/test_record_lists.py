@@ -8,12 +8,12 @@ from records_service import paging
 from records_service.app import create_app
 from records_service.config import Config
 from tests.kit.sigma import error
-from tests.service.records.apparel import NO_NEIGHBOUR, apparel, create, everywhere
+from tests.service.records.apparel import NO_OTHER_SERVICES, apparel, create, everywhere
 
 
 @pytest.fixture
 async def service(services):
-    return await services.start(create_app, Config, **NO_NEIGHBOUR)
+    return await services.start(create_app, Config, **NO_OTHER_SERVICES)
 
 
 @pytest.fixture

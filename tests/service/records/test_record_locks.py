@@ -75,7 +75,7 @@ async def test_claims_are_compared_without_comparing_each_with_each(
     admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
     def compared(*_: object) -> bool:
-        raise AssertionError("one claim was compared with another")
+        raise AssertionError("one unique key was compared with another")
 
     monkeypatch.setattr(UniqueKey, "__eq__", compared)
     assert (await set_sku(admin, "ent-b", "A")).told == TAKEN

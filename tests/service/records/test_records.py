@@ -13,12 +13,12 @@ from records_service.permissions import store as roles
 from shared.database import DATABASE
 from tests.kit import identities
 from tests.kit.sigma import error
-from tests.service.records.apparel import NO_NEIGHBOUR, apparel, create, everywhere
+from tests.service.records.apparel import NO_OTHER_SERVICES, apparel, create, everywhere
 
 
 @pytest.fixture
 async def service(services):
-    return await services.start(create_app, Config, **NO_NEIGHBOUR)
+    return await services.start(create_app, Config, **NO_OTHER_SERVICES)
 
 
 @pytest.fixture

@@ -34,14 +34,14 @@ def definition(version, *states):
 
 @pytest.fixture
 async def service(services):
-    """records_service beside a neighbour that knows one workflow, in version 1."""
+    """records_service beside another service that knows one workflow, in version 1."""
 
     async def register(_request):
         return web.json_response(definition(1, "draft", "review"))
 
-    neighbour = web.Application()
-    neighbour.router.add_put("/internal/workflow-references/{schema}", register)
-    url = await services.serve(neighbour)
+    other_service = web.Application()
+    other_service.router.add_put("/internal/workflow-references/{schema}", register)
+    url = await services.serve(other_service)
     return await services.start(create_app, Config, auth_url=url, workflow_url=url)
 
 
@@ -246,9 +246,9 @@ async def test_a_schema_is_bound_under_the_lock_that_deletions_wait_for(services
         )
         return web.json_response(definition(1, "draft", "review"))
 
-    neighbour = web.Application()
-    neighbour.router.add_put("/internal/workflow-references/{schema}", register)
-    url = await services.serve(neighbour)
+    other_service = web.Application()
+    other_service.router.add_put("/internal/workflow-references/{schema}", register)
+    url = await services.serve(other_service)
     records = await services.start(create_app, Config, auth_url=url, workflow_url=url)
     caller = records.as_(identities.admin())
     body = {"id": "schema-a", "alias": "a", "name": "A", "variantEnabled": False}

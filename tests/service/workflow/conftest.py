@@ -7,19 +7,19 @@ import pytest
 from tests.kit import identities
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller
-from tests.service.workflow.neighbours import Clients
+from tests.service.workflow.other_services import OtherServices
 from workflow_service.app import create_app
 from workflow_service.config import Config
 
 
 @pytest.fixture
-def neighbours() -> Clients:
-    return Clients()
+def other_services() -> OtherServices:
+    return OtherServices()
 
 
 @pytest.fixture
-async def service(services: Services, neighbours: Clients) -> RunningService:
-    url = await services.serve(neighbours.app())
+async def service(services: Services, other_services: OtherServices) -> RunningService:
+    url = await services.serve(other_services.app())
     return await services.start(create_app, Config, auth_url=url, records_url=url)
 
 

@@ -11,29 +11,29 @@ from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
-from tests.service.workflow.neighbours import Clients, lifecycle
+from tests.service.workflow.other_services import OtherServices, lifecycle
 from workflow_service.app import create_app
 from workflow_service.config import Config
 
 
-async def test_roles_at_a_gate_must_exist(admin: Caller, neighbours: Clients):
+async def test_roles_at_a_gate_must_exist(admin: Caller, other_services: OtherServices):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor", "role-gone"]}
     answer = await admin.post("/workflows", lifecycle(transitions=[step]))
     assert answer.told == error(400, "VALIDATION_ERROR", "Unknown role 'role-gone'")
     step["allowedRoleIds"] = ["role-editor"]
     assert (await admin.post("/workflows", lifecycle(transitions=[step]))).status == 201
-    assert neighbours.asked == [
+    assert other_services.asked == [
         ("POST", "/internal/roles/missing", {"ids": ["role-editor", "role-gone"]}),
         ("POST", "/internal/roles/missing", {"ids": ["role-editor"]}),
     ]
 
 
 async def test_a_role_that_is_gone_keeps_nobody_from_saving_the_workflow(
-    admin: Caller, neighbours: Clients
+    admin: Caller, other_services: OtherServices
 ):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
     saved = (await admin.post("/workflows", lifecycle(transitions=[step]))).ok()
-    neighbours.roles.clear()
+    other_services.roles.clear()
     assert (await admin.put("/workflows/wf-lifecycle", saved)).status == 200
     saved["transitions"][0]["allowedRoleIds"] = ["role-editor", "role-admin"]
     assert (await admin.put("/workflows/wf-lifecycle", saved)).told == error(
@@ -41,9 +41,9 @@ async def test_a_role_that_is_gone_keeps_nobody_from_saving_the_workflow(
     )
 
 
-async def test_nobody_is_asked_about_no_roles(admin: Caller, neighbours: Clients):
+async def test_nobody_is_asked_about_no_roles(admin: Caller, other_services: OtherServices):
     assert (await admin.post("/workflows", lifecycle())).status == 201
-    assert neighbours.asked == []
+    assert other_services.asked == []
 
 
 async def test_without_auth_service_roles_cannot_be_checked(services: Services):
@@ -120,10 +120,10 @@ async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: 
 
 
 async def test_nothing_is_stored_while_nobody_can_say_what_its_author_may_read(
-    service: RunningService, admin: Caller, neighbours: Clients
+    service: RunningService, admin: Caller, other_services: OtherServices
 ):
     """An older records_service resolves names and says no more."""
-    neighbours.says_what_is_unreadable = False
+    other_services.says_what_is_unreadable = False
     author = service.as_(identities.user(flags=[Flag.MANAGE_SCHEMAS]))
     states = [{"id": "state-draft", "alias": "draft", "required": ["sku"]}]
     sent = lifecycle(states=states, transitions=[])
@@ -131,7 +131,7 @@ async def test_nothing_is_stored_while_nobody_can_say_what_its_author_may_read(
     assert (answer.status, answer.headers["Retry-After"]) == (503, "2")
     assert (await admin.get("/workflows")).body == []
     (await admin.post("/workflows", sent)).ok()
-    neighbours.says_what_is_unreadable = True
+    other_services.says_what_is_unreadable = True
     (await author.post("/workflows", sent | {"id": "wf-other", "alias": "other"})).ok()
 
 
@@ -146,7 +146,7 @@ async def test_more_names_than_can_be_asked_about_are_refused(admin: Caller):
 
 
 async def test_a_role_is_asked_about_when_the_saves_that_have_begun_are_over(
-    service: RunningService, admin: Caller, neighbours: Clients
+    service: RunningService, admin: Caller, other_services: OtherServices
 ):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
     path = "/internal/roles/role-editor/named"
@@ -157,7 +157,7 @@ async def test_a_role_is_asked_about_when_the_saves_that_have_begun_are_over(
         begun.set()
         await go_on.wait()
 
-    neighbours.before_answering.append(hold)
+    other_services.before_answering.append(hold)
     saving = asyncio.create_task(admin.post("/workflows", lifecycle(transitions=[step])))
     await begun.wait()
     question = asyncio.create_task(admin.post(path))

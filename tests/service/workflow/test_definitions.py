@@ -10,7 +10,7 @@ from tests.kit import identities
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
-from tests.service.workflow.neighbours import Clients, lifecycle
+from tests.service.workflow.other_services import OtherServices, lifecycle
 from workflow_service.app import create_app
 from workflow_service.config import Config
 
@@ -253,9 +253,9 @@ async def test_if_match_refuses_an_older_version(admin: Caller):
     assert (await admin.delete(path, headers={"If-Match": "*"})).status == 204
 
 
-async def test_a_state_that_records_are_in_stays(admin: Caller, neighbours: Clients):
+async def test_a_state_that_records_are_in_stays(admin: Caller, other_services: OtherServices):
     await admin.post("/workflows", lifecycle())
-    neighbours.states_in_use = {"state-review"}
+    other_services.states_in_use = {"state-review"}
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
     answer = await admin.put("/workflows/wf-lifecycle", fewer)
     assert answer.told == error(
@@ -264,11 +264,11 @@ async def test_a_state_that_records_are_in_stays(admin: Caller, neighbours: Clie
     assert len((await admin.get("/workflows/wf-lifecycle")).body["states"]) == 3
 
 
-async def test_a_state_is_retired_before_it_goes(admin: Caller, neighbours: Clients):
+async def test_a_state_is_retired_before_it_goes(admin: Caller, other_services: OtherServices):
     await admin.post("/workflows", lifecycle())
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
     assert (await admin.put("/workflows/wf-lifecycle", fewer)).status == 200
-    assert neighbours.asked == [
+    assert other_services.asked == [
         (
             "POST",
             "/internal/workflows/wf-lifecycle/retire-states",
@@ -277,13 +277,15 @@ async def test_a_state_is_retired_before_it_goes(admin: Caller, neighbours: Clie
     ]
 
 
-async def test_states_are_readmitted_when_the_change_fails(admin: Caller, neighbours: Clients):
+async def test_states_are_readmitted_when_the_change_fails(
+    admin: Caller, other_services: OtherServices
+):
     await admin.post("/workflows", lifecycle())
     await admin.post("/workflows", lifecycle(id="wf-other", alias="other"))
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
     answer = await admin.put("/workflows/wf-lifecycle", fewer | {"alias": "other"})
     assert answer.told == error(409, "CONFLICT", "Workflow with alias 'other' already exists")
-    assert [(method, path) for method, path, _ in neighbours.asked] == [
+    assert [(method, path) for method, path, _ in other_services.asked] == [
         ("POST", "/internal/workflows/wf-lifecycle/retire-states"),
         ("DELETE", "/internal/workflows/wf-lifecycle/retired-states"),
     ]

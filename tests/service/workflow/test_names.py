@@ -17,14 +17,14 @@ from tests.kit.naming_events import WS, named
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import workflow_body
-from tests.service.workflow.neighbours import Clients
+from tests.service.workflow.other_services import OtherServices
 from workflow_service.app import create_app
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids
 from workflow_service.workflows import commands
 
 ASKED_AT = 7
-"""The version of the model at which `neighbours` answers."""
+"""The version of the model at which `other_services` answers."""
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ async def test_lists_that_name_an_attribute_to_come_hold_its_id_once_it_is_there
     assert await service.database.fetchval("SELECT array_agg(name) FROM unknown_names") == ["other"]
 
 
-async def test_the_queue_brings_it(services: Services, neighbours: Clients):
-    url = await services.serve(neighbours.app())
+async def test_the_queue_brings_it(services: Services, other_services: OtherServices):
+    url = await services.serve(other_services.app())
     amqp_url = await services.broker()
     service = await services.start(
         create_app, Config, "all", auth_url=url, records_url=url, amqp_url=amqp_url
@@ -123,7 +123,7 @@ async def test_an_id_that_was_named_before_it_was_there_stays_as_it_is(service, 
 
 @pytest.mark.parametrize("verb", ["post", "put"])
 async def test_what_gets_a_name_between_the_question_and_the_save_is_asked_about_again(
-    service: RunningService, admin: Caller, neighbours: Clients, verb: str
+    service: RunningService, admin: Caller, other_services: OtherServices, verb: str
 ):
     """The event was handled when the workflow was not stored yet."""
     path = "/workflows"
@@ -132,23 +132,23 @@ async def test_what_gets_a_name_between_the_question_and_the_save_is_asked_about
         path += "/wf-life"
 
     async def make_it() -> None:
-        neighbours.after_looking.clear()
-        neighbours.attributes["cost"] = "attr-c"
-        neighbours.model_version = 8
+        other_services.after_looking.clear()
+        other_services.attributes["cost"] = "attr-c"
+        other_services.model_version = 8
         await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-c", "cost", 8))
 
-    neighbours.after_looking.append(make_it)
+    other_services.after_looking.append(make_it)
     (await getattr(admin, verb)(path, flow(hidden=["cost"]))).ok()
     assert await lists(admin) == {"hidden": ["attr-c"]}
 
 
 async def test_while_names_go_on_changing_the_save_is_refused(
-    service: RunningService, admin: Caller, neighbours: Clients
+    service: RunningService, admin: Caller, other_services: OtherServices
 ):
     async def rename() -> None:
         await tell(service, named(EventType.ATTRIBUTE_UPDATED, "attr-sku", "s", 8))
 
-    neighbours.after_looking.append(rename)
+    other_services.after_looking.append(rename)
     assert (await admin.post("/workflows", flow(hidden=["cost"]))).told == error(
         503,
         "SERVICE_UNAVAILABLE",

@@ -60,7 +60,7 @@ async def test_the_right_service_is_not_spoken_of(
         assert await answer.json() == {"service": "records_service", "port": "public"}
     await eventually(lambda: asked)
     assert await readiness(services, auth) == (200, "")
-    assert "neighbour" not in capsys.readouterr().out
+    assert "service_address" not in capsys.readouterr().out
 
 
 async def test_an_internal_port_is_named(services: Services, capsys: pytest.CaptureFixture[str]):
@@ -71,7 +71,7 @@ async def test_an_internal_port_is_named(services: Services, capsys: pytest.Capt
         f" which is the internal port of records_service{EXPECTED}"
     )
     assert await complaint(services, auth) == told
-    assert capsys.readouterr().out.count("wrong_neighbour") == 1
+    assert capsys.readouterr().out.count("wrong_service_address") == 1
 
 
 async def test_another_service_is_named(services: Services):
@@ -121,5 +121,5 @@ async def test_a_version_that_does_not_say_who_it_is_is_believed(
     app = web.Application()
     app.router.add_get("/internal/service", refuse)
     auth = await auth_service(services, records_url=await services.serve(app))
-    await eventually(lambda: "neighbour_does_not_say_who_it_is" in capsys.readouterr().out)
+    await eventually(lambda: "service_does_not_say_who_it_is" in capsys.readouterr().out)
     assert await readiness(services, auth) == (200, "")

@@ -1,4 +1,4 @@
-"""A neighbour that hangs while others hold a connection for it takes only a few of them."""
+"""A service that hangs while others hold a connection for it takes only a few of them."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Hanging:
 
 @pytest.fixture
 async def hanging() -> AsyncIterator[Hanging]:
-    neighbour = Hanging()
-    yield neighbour
-    neighbour.go_on.set()
+    service = Hanging()
+    yield service
+    service.go_on.set()
 
 
 async def check(service: RunningService, hanging: Hanging, save: Save, others: Save) -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from tests.kit.workspace import workflow_body
 
 
-class Clients:
+class OtherServices:
     """auth_service and records_service as these tests need them, and what they were asked."""
 
     def __init__(self) -> None:
