@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -63,10 +63,6 @@ class EventType(StrEnum):
 
     AUTH_WATERMARK = "auth.pulse"
     """A heartbeat of the relay (see shared/messaging/relay.py), and the only type not staged."""
-
-
-STAGED_TYPES: Final = tuple(kind for kind in EventType if kind is not EventType.AUTH_WATERMARK)
-"""Every type that is published through an outbox."""
 
 
 @dataclass(frozen=True, slots=True)

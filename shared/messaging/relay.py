@@ -146,15 +146,12 @@ class Relay:
         self._read_types: dict[str, bool] = {}
         self._watermark_at_s = -WATERMARK_EVERY_S
         self.committed: Final = asyncio.Event()
+        """Set it to have the outbox read now instead of at the next poll."""
         self._stopping = False
-        self._leads = False
+        self.leads = False
+        """Whether this relay is the leader."""
         self._ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def leads(self) -> bool:
-        """Whether this relay is the leader."""
-        return self._leads
 
     def start(self) -> None:
         """Start publishing as soon as broker and database are available."""
@@ -166,16 +163,12 @@ class Relay:
     async def stop(self) -> None:
         """Publish what is committed now, then release the leadership."""
         self._stopping = True
-        self.wake()
-        if self._leads:
+        self.committed.set()
+        if self.leads:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_WAIT_S):
                     await self._ended.wait()
         await cancel_all(*self._tasks)
-
-    def wake(self) -> None:
-        """Read the outbox now instead of at the next poll."""
-        self.committed.set()
 
     async def _carry(self, connection: AbstractConnection) -> None:
         """Wait for the leadership, then publish until something fails or the process stops."""
@@ -191,11 +184,11 @@ class Relay:
             self._renewed_at_s = time.monotonic()
             publisher = await self._while_renewing(conn, Publisher.open(connection))
             try:
-                self._leads = True
+                self.leads = True
                 log.info("outbox_relay_leads")
                 await self._lead(conn, publisher)
             finally:
-                self._leads = False
+                self.leads = False
                 await publisher.close()
         except _Unroutable:
             await declare(connection, self._bus.queues)

@@ -41,7 +41,7 @@ class Offload:
 
     def __init__(self, wait_s: float = WAIT_S) -> None:
         """`wait_s` is how long a request waits for its turn."""
-        self._turns = KeyedSemaphore(wait_s=wait_s)
+        self._slots = KeyedSemaphore(wait_s=wait_s)
         self._waiting = 0
 
     async def run(
@@ -56,7 +56,7 @@ class Offload:
             raise ServiceUnavailable("Too many large requests at once")
         self._waiting += 1
         try:
-            async with self._turns.of(share):
+            async with self._slots.of(share):
                 return await in_thread(function, *args, **kwargs)
         finally:
             self._waiting -= 1

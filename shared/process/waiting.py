@@ -98,30 +98,30 @@ class Line(Generic[T]):
         return sum(len(lane) for lane in self._lanes.values())
 
     async def wait(
-        self, party: Hashable = None, *, until: float | None = None, first: bool = False
+        self, lane_key: Hashable = None, *, until: float | None = None, first: bool = False
     ) -> T:
         """Wait for what `call` hands over; raises `ServiceUnavailable` if it does not come in time.
 
-        `party` is the lane; without it, the workspace of the current request. `until` is a time of
-        the event loop. `first` goes before all others of the lane.
+        `lane_key` names the lane; without it, the workspace of the current request. `until` is a
+        time of the event loop. `first` goes before all others of the lane.
         """
         loop = asyncio.get_running_loop()
         asking = ASKING.get()
         began = loop.time()
         left_s = self._wait_s
         if asking is not None:
-            party = asking.workspace_id if party is None else party
+            lane_key = asking.workspace_id if lane_key is None else lane_key
             left_s -= asking.waited_s
         if until is not None:
             left_s = min(left_s, until - began)
-        place = self._join(party, left_s, began, first=first)
+        place = self._join(lane_key, left_s, began, first=first)
         try:
             async with asyncio.timeout(left_s):
                 return await place
         except BaseException as error:
-            self._leave(party, place)
+            self._leave(lane_key, place)
             if isinstance(error, TimeoutError):
-                raise self._refusal(party) from None
+                raise self._refusal(lane_key) from None
             raise
         finally:
             if asking is not None:
@@ -130,12 +130,12 @@ class Line(Generic[T]):
     def call(self, handed: T) -> bool:
         """Hand it to the next waiter; False if nobody waits."""
         while self._lanes:
-            party = next(iter(self._lanes))
-            lane = self._lanes.pop(party)
+            lane_key = next(iter(self._lanes))
+            lane = self._lanes.pop(lane_key)
             place = lane.popleft()
             if lane:
                 # Behind the lanes of all others.
-                self._lanes[party] = lane
+                self._lanes[lane_key] = lane
             if not place.done():
                 now = asyncio.get_running_loop().time()
                 self._pace.add(now - self._called_at)
@@ -152,23 +152,23 @@ class Line(Generic[T]):
                 if not place.done():
                     place.set_exception(ServiceUnavailable())
 
-    def _expected_s(self, party: Hashable) -> float:
+    def _expected_s(self, lane_key: Hashable) -> float:
         """How long the next waiter of this lane would wait, at the current pace."""
-        own = len(self._lanes.get(party, ())) + 1
-        before = sum(min(len(lane), own) for whose, lane in self._lanes.items() if whose != party)
+        own = len(self._lanes.get(lane_key, ())) + 1
+        before = sum(min(len(lane), own) for key, lane in self._lanes.items() if key != lane_key)
         return (own + before) * self._pace.seconds
 
     def _join(
-        self, party: Hashable, left_s: float, now: float, *, first: bool
+        self, lane_key: Hashable, left_s: float, now: float, *, first: bool
     ) -> asyncio.Future[T]:
-        lane = self._lanes.get(party)
+        lane = self._lanes.get(lane_key)
         # The first waiter of a lane is never refused because of an estimate.
-        if left_s <= 0 or (lane and not first and self._expected_s(party) > left_s):
-            raise self._refusal(party)
+        if left_s <= 0 or (lane and not first and self._expected_s(lane_key) > left_s):
+            raise self._refusal(lane_key)
         if lane is None:
             if not self._lanes:
                 self._called_at = now
-            lane = self._lanes[party] = deque()
+            lane = self._lanes[lane_key] = deque()
         place: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         if first:
             lane.appendleft(place)
@@ -176,19 +176,19 @@ class Line(Generic[T]):
             lane.append(place)
         return place
 
-    def _leave(self, party: Hashable, place: asyncio.Future[T]) -> None:
+    def _leave(self, lane_key: Hashable, place: asyncio.Future[T]) -> None:
         """A waiter that is cancelled after it was served passes on what it received."""
         if place.done() and not place.cancelled():
             if place.exception() is None:
                 self._passed_on(place.result())
             return
-        lane = self._lanes.get(party)
+        lane = self._lanes.get(lane_key)
         if lane is not None and place in lane:
             lane.remove(place)
             if not lane:
-                del self._lanes[party]
+                del self._lanes[lane_key]
 
-    def _refusal(self, party: Hashable) -> ServiceUnavailable:
+    def _refusal(self, lane_key: Hashable) -> ServiceUnavailable:
         return ServiceUnavailable(
-            self._message, retry_after_s=retry_after_s(self._expected_s(party))
+            self._message, retry_after_s=retry_after_s(self._expected_s(lane_key))
         )

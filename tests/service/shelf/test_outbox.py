@@ -80,7 +80,7 @@ async def test_events_of_one_subject_arrive_in_the_order_of_their_changes(
         for version in range(1, 41):
             async with db.transaction() as conn:
                 await outbox.stage(conn, *(news(queue, subject, version) for subject in subjects))
-            relay.wake()
+            relay.committed.set()
         await eventually(lambda: len(seen) == 7 * 40)
     for subject in subjects:
         assert seen.of(subject) == list(range(1, 41))

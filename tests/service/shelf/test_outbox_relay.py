@@ -170,7 +170,7 @@ async def test_a_leader_that_hangs_is_replaced_and_publishes_nothing_more_when_i
             await eventually(lambda: _is(unsent(db), 0))
             async with db.transaction() as conn:
                 await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(6, 9)))
-            heir.wake()
+            heir.committed.set()
             await eventually(lambda: _is(unsent(db), 0))
             frozen.send_signal(signal.SIGCONT)
             await eventually(
@@ -210,7 +210,7 @@ async def test_a_leader_whose_broker_is_slow_keeps_the_lead(
         async with relaying(db, bus, lease_s=1) as second, consuming(db, bus, queue) as seen:
             async with db.transaction() as conn:
                 await outbox.stage(conn, news(queue))
-            first.wake()
+            first.committed.set()
             await eventually(lambda: seen)
             await eventually(lambda: _is(unsent(db), 0))
             assert first.leads
@@ -246,7 +246,7 @@ async def test_a_broker_that_is_away_costs_no_event(db: Database, queue: Queue, 
                     wire.cut()
                 async with db.transaction() as conn:
                     await outbox.stage(conn, news(queue, f"ent-{version % 10}", version))
-                relay.wake()
+                relay.committed.set()
             assert await unsent(db) >= 180
             wire.mend()
             await eventually(lambda: len(seen) >= 200, within_s=20)
@@ -301,7 +301,7 @@ async def test_a_broker_that_hangs_costs_no_event(
                 wire.hold()
             async with db.transaction() as conn:
                 await outbox.stage(conn, *(news(queue, "ent-1", n) for n in range(1, 6)))
-            relay.wake()
+            relay.committed.set()
             await eventually(lambda: not bus.is_up, within_s=20)
             wire.mend()
             async with consuming(db, bus, queue) as seen:
@@ -349,7 +349,7 @@ async def test_a_broker_that_is_restarted_has_forgotten_nothing(db: Database, ow
         await asyncio.to_thread(broker.stop)
         async with db.transaction() as conn:
             await outbox.stage(conn, *(news(own, f"ent-{n}", n) for n in range(100, 200)))
-        relay.wake()
+        relay.committed.set()
         await asyncio.to_thread(broker.start)
         async with consuming(db, bus, own) as seen:
             await eventually(lambda: len(seen) >= 200, within_s=30)
