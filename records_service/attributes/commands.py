@@ -50,12 +50,12 @@ async def create(context: Context, draft: AttributeDraft) -> ModelObject:
         body, unmatched = await with_resolved_names(conn, workspace_id, sent)
         await check_guards(conn, workspace_id, context.role, body, ())
         check_guards_match(unmatched, body, ())
-        part = await model_objects.insert(
+        attribute = await model_objects.insert(
             conn, ATTRIBUTE, workspace_id, draft.id or new_id("attr"), draft.alias, body
         )
-        naming = await model_objects.naming(conn, ATTRIBUTE, workspace_id, part)
-        await stage_event(conn, EventType.ATTRIBUTE_CREATED, workspace_id, part, **naming)
-    return part
+        naming = await model_objects.naming(conn, ATTRIBUTE, workspace_id, attribute)
+        await stage_event(conn, EventType.ATTRIBUTE_CREATED, workspace_id, attribute, **naming)
+    return attribute
 
 
 async def checked_body(draft: AttributeDraft) -> dict[str, Any]:
@@ -100,17 +100,18 @@ async def with_resolved_names(
                 "/guards",
                 f"Field 'guards': {ATTRIBUTE.title} '{truncated(guard['attributeId'])}' not found",
             )
-    forms = {part.id: part.body for part in looked_at.values()}
+    forms = {other.id: other.body for other in looked_at.values()}
     options = await store.option_ids(conn, workspace_id, set(option_names(comparing, forms)))
     unmatched: dict[int, str] = {}
     for index, guard in enumerate(named["guards"]):
         if compares(guard):
-            part = looked_at[guard["attributeId"]]
+            other = looked_at[guard["attributeId"]]
             try:
-                named["guards"][index] = as_stored(guard, part.body, options)
+                named["guards"][index] = as_stored(guard, other.body, options)
             except NeverMatches as reason:
                 unmatched[index] = (
-                    f"A guard compares '{truncated(part.alias)}' with what it never holds: {reason}"
+                    f"A guard compares '{truncated(other.alias)}' with what it never holds:"
+                    f" {reason}"
                 )
     return named, unmatched
 

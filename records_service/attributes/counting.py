@@ -74,7 +74,9 @@ async def check_change(
     schemas = await store.with_workflow(conn, workspace_id, old.id)
     if not schemas:
         return
-    flows = await workflow_copies.get_many(conn, workspace_id, {flow for _, flow, _ in schemas})
+    workflows = await workflow_copies.get_many(
+        conn, workspace_id, {workflow_id for _, workflow_id, _ in schemas}
+    )
     placed = await countables(conn, workspace_id, {one for *_, ids in schemas for one in ids})
     changed = {**placed, old.id: Countable.of(body)}
     names = await permissions.names(
@@ -88,11 +90,11 @@ async def check_change(
 
     def is_allowed() -> bool:
         for schema_id, workflow_id, ids in schemas:
-            lifecycle = flows.get(workflow_id)
-            if lifecycle is None:
+            workflow = workflows.get(workflow_id)
+            if workflow is None:
                 continue
-            before = counted(lifecycle, those(placed, ids), names)
-            after = counted(lifecycle, those(changed, ids), renamed)
+            before = counted(workflow, those(placed, ids), names)
+            after = counted(workflow, those(changed, ids), renamed)
             if other_guards:
                 # It counts under other conditions: as if it had not counted before.
                 for found in before.values():
@@ -107,7 +109,7 @@ async def check_change(
 
 
 def counted(
-    lifecycle: WorkflowCopy, placed: Countables, names: Mapping[str, Names]
+    workflow: WorkflowCopy, placed: Countables, names: Mapping[str, Names]
 ) -> dict[str, dict[str, frozenset[str]]]:
     """Return what counts, by the id of the state, by the rule of `CompiledSchema`.
 
@@ -128,7 +130,7 @@ def counted(
             )
             - state.hidden
         }
-        for state in lifecycle.states.values()
+        for state in workflow.states.values()
     }
 
 

@@ -47,8 +47,8 @@ async def list_attributes(request: web.Request) -> web.StreamResponse:
 async def create_attribute(request: web.Request) -> web.StreamResponse:
     """Creates an attribute. Add it to a group of a schema to use it."""
     draft = await read_body(request, AttributeDraft)
-    part = await commands.create(await context_of(request), draft)
-    return created(ATTRIBUTE, part, AttributeAnswer)
+    attribute = await commands.create(await context_of(request), draft)
+    return created(ATTRIBUTE, attribute, AttributeAnswer)
 
 
 @routes.get(
@@ -61,10 +61,10 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
 async def get_attribute(request: web.Request) -> web.StreamResponse:
     """The definition of one attribute. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await model_objects.get(
+        attribute = await model_objects.get(
             conn, ATTRIBUTE, identity_of(request).workspace_id, request.match_info["id"]
         )
-    return answer(part, AttributeAnswer)
+    return answer(attribute, AttributeAnswer)
 
 
 async def _page(conn: Conn, workspace_id: str, after: Position) -> Piece:

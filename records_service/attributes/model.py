@@ -122,12 +122,12 @@ class Attribute:
     attributes: tuple[SubAttribute, ...]
 
     @classmethod
-    def parse(cls, part: ModelObject) -> Self:
+    def parse(cls, model_object: ModelObject) -> Self:
         """Read the stored form."""
-        body = part.body
+        body = model_object.body
         return cls(
-            id=part.id,
-            alias=part.alias,
+            id=model_object.id,
+            alias=model_object.alias,
             name=body["name"],
             type=AttributeType(body["type"]),
             dimension_ids=tuple(body["dimensionIds"]),

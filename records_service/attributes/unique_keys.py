@@ -1,4 +1,4 @@
-"""Unique keys: the rows that reserve the values of unique attributes (claims).
+"""Unique keys: the rows that reserve the values of unique attributes.
 
 A value is unique in the workspace, per attribute and per equal scope. The key is a hash of the
 value's canonical form, so that all rows of the index have the same size.
@@ -32,7 +32,7 @@ class UniqueKey:
 
 
 def unique_keys_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> list[UniqueKey]:
-    """The claims of these entries; none for an attribute that is not unique.
+    """The unique keys of these entries; none for an attribute that is not unique.
 
     An empty text is no value, as completeness has it, so any number of records may have it.
     """
@@ -51,15 +51,15 @@ def unique_keys_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -
 
 
 def unique_keys_as_json(attribute: Attribute, held: str) -> bytes:
-    """The claims of many records, `[[record id, scope, hexadecimal hash], ...]` in JSON.
+    """The unique keys of many records, `[[record id, scope, hexadecimal hash], ...]` in JSON.
 
     `held` is JSON, `[[record id, entries], ...]`.
     """
     return orjson.dumps(
         [
-            (record_id, claim.scope, claim.value_hash.hex())
+            (record_id, key.scope, key.value_hash.hex())
             for record_id, entries in orjson.loads(held)
-            for claim in unique_keys_of(attribute, entries)
+            for key in unique_keys_of(attribute, entries)
         ]
     )
 

@@ -194,14 +194,14 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
 def _take(
     row: Record, known: Mapping[str, T], parse: Callable[[ModelObject], T], found: dict[str, T]
 ) -> None:
-    """The part of a row: a row without body was not written since `known` was read."""
-    part_id, body = row["id"], row["body"]
+    """The definition in a row: a row without body was not written since `known` was read."""
+    object_id, body = row["id"], row["body"]
     if body is None:
-        found[part_id] = known[part_id]
+        found[object_id] = known[object_id]
     else:
-        found[part_id] = parse(
+        found[object_id] = parse(
             ModelObject(
-                part_id,
+                object_id,
                 row["alias"],
                 orjson.loads(body),
                 row["version"],

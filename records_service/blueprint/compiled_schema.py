@@ -57,7 +57,7 @@ class CompiledSchema:
     required_relations: tuple[str, ...]
     """Those attributes among `relations` that a write cannot empty."""
     unique_ids: frozenset[str]
-    lifecycle: WorkflowCopy | None
+    workflow: WorkflowCopy | None
     default_scope: Mapping[str, str]
     _access: dict[tuple[str | None, int, str | None], Access] = field(default_factory=dict)
 
@@ -83,9 +83,9 @@ class CompiledSchema:
 
     def state_of(self, state_id: str | None) -> State | None:
         """The state, or None where the schema has no workflow or it does not know the state."""
-        if self.lifecycle is None or state_id is None:
+        if self.workflow is None or state_id is None:
             return None
-        return self.lifecycle.states.get(state_id)
+        return self.workflow.states.get(state_id)
 
     def access(self, role: Role | None, state_id: str | None) -> Access:
         """What a role may do here; `role` None stands for an unrestricted caller.
@@ -199,13 +199,16 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
             i for i, each in attributes.items() if each.validation.required and relations_of(each)
         ),
         unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
-        lifecycle=blueprint.workflows.get(schema.workflow_id or ""),
+        workflow=blueprint.workflows.get(schema.workflow_id or ""),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
     )
 
 
-def _names(blueprint: Blueprint, kind: Kind, part: Attribute | Schema) -> Names:
-    return Names(part.id, (part.alias, *blueprint.former_aliases.get((kind.table, part.id), ())))
+def _names(blueprint: Blueprint, kind: Kind, definition: Attribute | Schema) -> Names:
+    return Names(
+        definition.id,
+        (definition.alias, *blueprint.former_aliases.get((kind.table, definition.id), ())),
+    )
 
 
 def _check_of(blueprint: Blueprint, attribute: Attribute) -> EntriesCheck:

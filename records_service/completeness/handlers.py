@@ -56,7 +56,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
     scope = _asked_scope(asked.scope, loaded.blueprint)
     state_id = record.state_id
     if asked.state_id is not None:
-        state = schema.lifecycle.state_named(asked.state_id) if schema.lifecycle else None
+        state = schema.workflow.state_named(asked.state_id) if schema.workflow else None
         if state is None:
             raise ValidationError.at(
                 "/stateId",
@@ -65,7 +65,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
             )
         state_id = state.id
     access = schema.access(context.role, record.state_id)
-    states = schema.lifecycle.states if schema.lifecycle else ()
+    states = schema.workflow.states if schema.workflow else ()
     is_large = is_much(loaded, len(states))
     found = await resolution(context, loaded, scope)
     asked_for = await context.run(is_large, score, schema, found, state_id, access)

@@ -26,11 +26,11 @@ async def create(context: BaseContext, draft: DimensionDraft) -> ModelObject:
         raise ValidationError.at("/id", f"Field 'id' cannot be '{draft.id}', which is reserved")
     body = body_of(draft)
     async with model_change(context.app, workspace_id) as conn:
-        part = await model_objects.insert(
+        dimension = await model_objects.insert(
             conn, DIMENSION, workspace_id, draft.id or new_id("dim"), draft.alias, body
         )
-        await stage_event(conn, EventType.DIMENSION_CREATED, workspace_id, part)
-    return part
+        await stage_event(conn, EventType.DIMENSION_CREATED, workspace_id, dimension)
+    return dimension
 
 
 async def replace(context: Context, dimension_id: str, draft: DimensionDraft) -> ModelObject:
@@ -59,9 +59,11 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, body = await judge(conn)
-        part = await model_objects.update(conn, DIMENSION, workspace_id, old.id, draft.alias, body)
-        await stage_event(conn, EventType.DIMENSION_UPDATED, workspace_id, part)
-    return part
+        dimension = await model_objects.update(
+            conn, DIMENSION, workspace_id, old.id, draft.alias, body
+        )
+        await stage_event(conn, EventType.DIMENSION_UPDATED, workspace_id, dimension)
+    return dimension
 
 
 async def delete(context: BaseContext, dimension_id: str) -> None:

@@ -57,8 +57,8 @@ async def list_dimensions(request: web.Request) -> web.StreamResponse:
 async def create_dimension(request: web.Request) -> web.StreamResponse:
     """Creates a dimension with at least one segment, of which one is the default."""
     draft = await read_body(request, DimensionDraft)
-    part = await commands.create(base_context_of(request), draft)
-    return created(DIMENSION, part, DimensionAnswer)
+    dimension = await commands.create(base_context_of(request), draft)
+    return created(DIMENSION, dimension, DimensionAnswer)
 
 
 @routes.post(
@@ -98,10 +98,10 @@ async def combine_segments(request: web.Request) -> web.StreamResponse:
 async def get_dimension(request: web.Request) -> web.StreamResponse:
     """One dimension with its segments. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await model_objects.get(
+        dimension = await model_objects.get(
             conn, DIMENSION, identity_of(request).workspace_id, request.match_info["id"]
         )
-    return answer(part, DimensionAnswer)
+    return answer(dimension, DimensionAnswer)
 
 
 @routes.put(
@@ -117,8 +117,8 @@ async def replace_dimension(request: web.Request) -> web.StreamResponse:
     """Replaces the whole dimension. A segment that stored values use cannot be left out."""
     draft = await read_body(request, DimensionDraft)
     check_same_id(request.match_info["id"], draft.id)
-    part = await commands.replace(await context_of(request), request.match_info["id"], draft)
-    return answer(part, DimensionAnswer)
+    dimension = await commands.replace(await context_of(request), request.match_info["id"], draft)
+    return answer(dimension, DimensionAnswer)
 
 
 @routes.delete(

@@ -62,14 +62,16 @@ class Dimension:
     segments: tuple[Segment, ...]
 
     @classmethod
-    def parse(cls, part: ModelObject) -> Self:
+    def parse(cls, model_object: ModelObject) -> Self:
         """Read the stored form."""
         return cls(
-            id=part.id,
-            alias=part.alias,
-            name=part.body["name"],
-            default_segment_id=part.body["defaultSegmentId"],
-            segments=tuple(Segment(s["id"], s["alias"], s["name"]) for s in part.body["segments"]),
+            id=model_object.id,
+            alias=model_object.alias,
+            name=model_object.body["name"],
+            default_segment_id=model_object.body["defaultSegmentId"],
+            segments=tuple(
+                Segment(s["id"], s["alias"], s["name"]) for s in model_object.body["segments"]
+            ),
         )
 
     @cached_property

@@ -79,23 +79,23 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
         if draft.alias != old.alias:
             await model_objects.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
             await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
-        part = await model_objects.update(
+        attribute = await model_objects.update(
             conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body
         )
         await _settle_unique_keys(
             conn,
             workspace_id,
             Attribute.parse(old),
-            Attribute.parse(part),
+            Attribute.parse(attribute),
             names_records=context.identity.unrestricted and context.identity.may_read,
         )
         naming = (
-            await model_objects.naming(conn, ATTRIBUTE, workspace_id, part)
-            if part.alias != old.alias
+            await model_objects.naming(conn, ATTRIBUTE, workspace_id, attribute)
+            if attribute.alias != old.alias
             else {}
         )
-        await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, part, **naming)
-    return part
+        await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, attribute, **naming)
+    return attribute
 
 
 async def delete(context: Context, attribute_id: str) -> None:

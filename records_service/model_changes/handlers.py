@@ -39,8 +39,8 @@ async def replace_attribute(request: web.Request) -> web.StreamResponse:
     """Replaces the whole attribute. Type and dimensions cannot change once records have values."""
     draft = await read_body(request, AttributeDraft)
     check_same_id(request.match_info["id"], draft.id)
-    part = await attributes.replace(await context_of(request), request.match_info["id"], draft)
-    return answer(part, AttributeAnswer)
+    attribute = await attributes.replace(await context_of(request), request.match_info["id"], draft)
+    return answer(attribute, AttributeAnswer)
 
 
 @attribute_routes.delete(
@@ -76,8 +76,8 @@ async def replace_schema(request: web.Request) -> web.StreamResponse:
     """
     draft = await read_body(request, SchemaDraft)
     check_same_id(request.match_info["id"], draft.id)
-    part = await schemas.replace(await context_of(request), request.match_info["id"], draft)
-    return answer(part, SchemaAnswer)
+    schema = await schemas.replace(await context_of(request), request.match_info["id"], draft)
+    return answer(schema, SchemaAnswer)
 
 
 @schema_routes.delete(

@@ -46,14 +46,18 @@ async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> Model
         if draft.alias != old.alias:
             await model_objects.check_may_be_renamed(conn, SCHEMA, workspace_id, old)
             await model_objects.insert_former_alias(conn, SCHEMA, workspace_id, old)
-        part = await model_objects.update(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
-        await check_counting(conn, workspace_id, context.role, part, old.body, workflow.definition)
+        schema = await model_objects.update(
+            conn, SCHEMA, workspace_id, schema_id, draft.alias, body
+        )
+        await check_counting(
+            conn, workspace_id, context.role, schema, old.body, workflow.definition
+        )
         if workflow.definition is not None:
             await workflow_copies.upsert(conn, workspace_id, workflow.definition)
         if old.body.get("workflowId") != workflow_id:
             await _move_records(conn, context.identity, schema_id, workflow_id)
-        await stage_schema_event(conn, EventType.SCHEMA_UPDATED, workspace_id, part)
-    return part
+        await stage_schema_event(conn, EventType.SCHEMA_UPDATED, workspace_id, schema)
+    return schema
 
 
 async def delete(context: BaseContext, schema_id: str) -> None:

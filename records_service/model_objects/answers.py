@@ -23,21 +23,24 @@ from shared.http import to_json, versioned_response
 _Shape = type[BaseModel]
 
 
-def answer(part: ModelObject, shape: _Shape) -> web.Response:
+def answer(model_object: ModelObject, shape: _Shape) -> web.Response:
     """The answer with one model object."""
-    return versioned_response(shown(part, shape), part.version)
+    return versioned_response(shown(model_object, shape), model_object.version)
 
 
-def created(kind: Kind, part: ModelObject, shape: _Shape) -> web.Response:
-    """A new part, and where it is from now on."""
+def created(kind: Kind, model_object: ModelObject, shape: _Shape) -> web.Response:
+    """A new object, and where it is from now on."""
     return versioned_response(
-        shown(part, shape), part.version, status=201, location=f"{kind.path}/{part.id}"
+        shown(model_object, shape),
+        model_object.version,
+        status=201,
+        location=f"{kind.path}/{model_object.id}",
     )
 
 
-def shown(part: ModelObject, shape: _Shape) -> dict[str, Any]:
+def shown(model_object: ModelObject, shape: _Shape) -> dict[str, Any]:
     """The public object, with every field that its answer has."""
-    return _with_defaults(part.shown(), shape)
+    return _with_defaults(model_object.shown(), shape)
 
 
 def rendered_as(shape: _Shape) -> Render:
@@ -46,7 +49,7 @@ def rendered_as(shape: _Shape) -> Render:
 
 
 def _rendered(shape: _Shape, row: Record) -> bytes:
-    part = ModelObject(
+    model_object = ModelObject(
         row["id"],
         row["alias"],
         orjson.loads(row["body"]),
@@ -54,7 +57,7 @@ def _rendered(shape: _Shape, row: Record) -> bytes:
         row["created_at"],
         row["updated_at"],
     )
-    return to_json(shown(part, shape))
+    return to_json(shown(model_object, shape))
 
 
 def _with_defaults(stored: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:

@@ -103,17 +103,17 @@ async def _check_size(conn: Conn, workspace_id: str, before: ModelSize, allowed:
 
 
 async def stage_event(
-    conn: Conn, event_type: str, workspace_id: str, part: ModelObject, **data: Any
+    conn: Conn, event_type: str, workspace_id: str, model_object: ModelObject, **data: Any
 ) -> None:
     """Stage the event of a change; a deleted object is one version further than it was."""
-    version = part.version + (1 if event_type.endswith(".deleted") else 0)
+    version = model_object.version + (1 if event_type.endswith(".deleted") else 0)
     await outbox.stage(
         conn,
         Event(
             type=event_type,
             source=SOURCE,
             workspace_id=workspace_id,
-            subject=part.id,
-            data={"id": part.id, "alias": part.alias, "version": version, **data},
+            subject=model_object.id,
+            data={"id": model_object.id, "alias": model_object.alias, "version": version, **data},
         ),
     )

@@ -48,7 +48,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class ModelObject:
-    """One stored part; `body` is its public object without id, alias and times."""
+    """One stored object; `body` is its public object without id, alias and times."""
 
     id: str
     alias: str

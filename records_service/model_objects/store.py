@@ -37,26 +37,26 @@ async def page(conn: Conn, kind: Kind, workspace_id: str, after: Position) -> Pi
 
 
 async def get_many(
-    conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
+    conn: Conn, kind: Kind, workspace_id: str, object_ids: Iterable[str]
 ) -> dict[str, ModelObject]:
     """Id -> model object, of those that exist."""
     rows = await conn.fetch(
         f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
         workspace_id,
-        list(part_ids),
+        list(object_ids),
     )
     return {row["id"]: ModelObject(**row) for row in rows}
 
 
-async def get(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> ModelObject:
-    """One part, or `NotFound`."""
+async def get(conn: Conn, kind: Kind, workspace_id: str, object_id: str) -> ModelObject:
+    """One object, or `NotFound`."""
     row = await conn.fetchrow(
         f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
         workspace_id,
-        part_id,
+        object_id,
     )
     if row is None:
-        raise NotFound.of(kind.title, part_id)
+        raise NotFound.of(kind.title, object_id)
     return ModelObject(**row)
 
 
@@ -108,16 +108,16 @@ async def meant_by(
 
 
 async def insert(
-    conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
+    conn: Conn, kind: Kind, workspace_id: str, object_id: str, alias: str, body: Mapping[str, Any]
 ) -> ModelObject:
-    """A new part; `Conflict` for a taken id or alias.
+    """A new object; `Conflict` for a taken id or alias.
 
-    Its versions begin at the model's, which no part's ever exceeds: so one that is made again under
-    an old id has a version that the earlier one never had, and no old `If-Match` matches it.
+    Its versions begin at the model's, which no object's ever exceeds: so one that is made again
+    under an old id has a version that the earlier one never had, and no old `If-Match` matches it.
     """
     with mapping_constraints(
         {
-            f"{kind.table}_id_taken": lambda: Conflict.taken(kind.title, part_id),
+            f"{kind.table}_id_taken": lambda: Conflict.taken(kind.title, object_id),
             f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias),
         }
     ):
@@ -130,7 +130,7 @@ async def insert(
             RETURNING {_COLUMNS}
             """,  # noqa: S608
             workspace_id,
-            part_id,
+            object_id,
             alias,
             body,
         )
@@ -139,7 +139,7 @@ async def insert(
 
 
 async def update(
-    conn: Conn, kind: Kind, workspace_id: str, part_id: str, alias: str, body: Mapping[str, Any]
+    conn: Conn, kind: Kind, workspace_id: str, object_id: str, alias: str, body: Mapping[str, Any]
 ) -> ModelObject:
     """The next version of a model object; `NotFound`, or `Conflict` for a taken alias."""
     with mapping_constraints({f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias)}):
@@ -153,24 +153,24 @@ async def update(
             RETURNING p.id, p.alias, p.body, p.version, p.created_at, p.updated_at
             """,  # noqa: S608
             workspace_id,
-            part_id,
+            object_id,
             alias,
             body,
         )
     if row is None:
-        raise NotFound.of(kind.title, part_id)
+        raise NotFound.of(kind.title, object_id)
     return ModelObject(**row)
 
 
-async def delete(conn: Conn, kind: Kind, workspace_id: str, part_id: str) -> None:
+async def delete(conn: Conn, kind: Kind, workspace_id: str, object_id: str) -> None:
     """Delete a model object, or `NotFound`."""
     tag = await conn.execute(
         f"DELETE FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
         workspace_id,
-        part_id,
+        object_id,
     )
     if tag == "DELETE 0":
-        raise NotFound.of(kind.title, part_id)
+        raise NotFound.of(kind.title, object_id)
 
 
 async def insert_former_alias(conn: Conn, kind: Kind, workspace_id: str, old: ModelObject) -> None:
@@ -192,7 +192,7 @@ async def insert_former_alias(conn: Conn, kind: Kind, workspace_id: str, old: Mo
 
 
 async def former_aliases(
-    conn: Conn, kind: Kind, workspace_id: str, part_ids: Iterable[str]
+    conn: Conn, kind: Kind, workspace_id: str, object_ids: Iterable[str]
 ) -> dict[str, list[str]]:
     """Id -> the former aliases of these model objects."""
     rows = await conn.fetch(
@@ -204,13 +204,15 @@ async def former_aliases(
         """,
         workspace_id,
         kind.table,
-        list(part_ids),
+        list(object_ids),
     )
     return {row["id"]: row["aliases"] for row in rows}
 
 
-async def naming(conn: Conn, kind: Kind, workspace_id: str, part: ModelObject) -> dict[str, Any]:
-    """What those need to know who hold names: who else had this part's alias, and what it was.
+async def naming(
+    conn: Conn, kind: Kind, workspace_id: str, model_object: ModelObject
+) -> dict[str, Any]:
+    """What those need to know who hold names: who else had this object's alias, and what it was.
 
     `othersNamed` are the ids of model objects that had the alias, or have it as their id.
     """
@@ -230,8 +232,8 @@ async def naming(conn: Conn, kind: Kind, workspace_id: str, part: ModelObject) -
         """,  # noqa: S608
         workspace_id,
         kind.table,
-        part.id,
-        part.alias,
+        model_object.id,
+        model_object.alias,
         OTHERS_NAMED_MAX,
     )
     assert row is not None

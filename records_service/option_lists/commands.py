@@ -42,11 +42,11 @@ async def create(context: BaseContext, draft: OptionListDraft) -> ModelObject:
     check_values(values, hierarchical=draft.hierarchical)
     list_id = draft.id or new_id(OPTION_LIST.prefix)
     async with model_change(context.app, workspace_id) as conn:
-        part = await model_objects.insert(
+        option_list = await model_objects.insert(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
         await store.insert_values(conn, workspace_id, list_id, values)
-        await stage_event(conn, EventType.OPTION_LIST_CREATED, workspace_id, part)
+        await stage_event(conn, EventType.OPTION_LIST_CREATED, workspace_id, option_list)
         return await store.get(conn, workspace_id, list_id)
 
 
@@ -93,10 +93,10 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         await store.insert_values(
             conn, workspace_id, list_id, [value for value in new if value not in unchanged]
         )
-        part = await model_objects.update(
+        option_list = await model_objects.update(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
-        await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
+        await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, option_list)
         return await store.get(conn, workspace_id, list_id)
 
 
@@ -168,9 +168,9 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
 
 
 async def _current(context: BaseContext, conn: Conn, list_id: str) -> ModelObject:
-    part = await model_objects.get(conn, OPTION_LIST, context.workspace_id, list_id)
-    context.check_version(OPTION_LIST.title, part.id, part.version)
-    return part
+    option_list = await model_objects.get(conn, OPTION_LIST, context.workspace_id, list_id)
+    context.check_version(OPTION_LIST.title, option_list.id, option_list.version)
+    return option_list
 
 
 async def _check_unused(
@@ -208,9 +208,11 @@ async def _check_parent(
 
 async def _touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject:
     """The list changes with its values: the next version, and its event."""
-    part = await model_objects.update(conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body)
-    await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, part)
-    return part
+    option_list = await model_objects.update(
+        conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body
+    )
+    await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, option_list)
+    return option_list
 
 
 def _body_of(draft: OptionListDraft) -> dict[str, Any]:

@@ -70,8 +70,10 @@ async def create_option_list(request: web.Request) -> web.StreamResponse:
 async def get_option_list(request: web.Request) -> web.StreamResponse:
     """One option list with its options. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await store.get(conn, identity_of(request).workspace_id, request.match_info["id"])
-    return answer(part, OptionListAnswer)
+        option_list = await store.get(
+            conn, identity_of(request).workspace_id, request.match_info["id"]
+        )
+    return answer(option_list, OptionListAnswer)
 
 
 @routes.put(
@@ -90,8 +92,8 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
     """
     draft = await read_body(request, OptionListDraft)
     check_same_id(request.match_info["id"], draft.id)
-    part = await commands.replace(await context_of(request), request.match_info["id"], draft)
-    return answer(part, OptionListAnswer)
+    option_list = await commands.replace(await context_of(request), request.match_info["id"], draft)
+    return answer(option_list, OptionListAnswer)
 
 
 @routes.delete(

@@ -78,14 +78,14 @@ class OptionList:
     values: tuple[OptionValue, ...]
 
     @classmethod
-    def parse(cls, part: ModelObject) -> Self:
+    def parse(cls, model_object: ModelObject) -> Self:
         """Read the list with its values."""
         return cls(
-            id=part.id,
-            alias=part.alias,
-            name=part.body["name"],
-            hierarchical=part.body["hierarchical"],
-            values=tuple(OptionValue.parse(value) for value in part.body["values"]),
+            id=model_object.id,
+            alias=model_object.alias,
+            name=model_object.body["name"],
+            hierarchical=model_object.body["hierarchical"],
+            values=tuple(OptionValue.parse(value) for value in model_object.body["values"]),
         )
 
     @cached_property

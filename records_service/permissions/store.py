@@ -106,7 +106,7 @@ async def schemas_with_values(
 
 
 async def names(
-    conn: Conn, workspace_id: str, table: str, part_ids: Collection[str]
+    conn: Conn, workspace_id: str, table: str, object_ids: Collection[str]
 ) -> dict[str, Names]:
     """What each of these schemas or attributes may be called; `table` is that of their kind."""
     rows = await conn.fetch(
@@ -117,10 +117,10 @@ async def names(
          WHERE workspace_id = $1 AND kind = $3 AND id = ANY($2::text[])
         """,  # noqa: S608 - the table is a constant of `Kind`
         workspace_id,
-        list(part_ids),
+        list(object_ids),
         table,
     )
-    found = {part_id: Names(part_id, ()) for part_id in part_ids}
+    found = {object_id: Names(object_id, ()) for object_id in object_ids}
     for row in rows:
         found[row["id"]] = Names(row["id"], (*found[row["id"]].aliases, row["alias"]))
     return found

@@ -279,10 +279,10 @@ def _delete_of(identity: Identity, deleted: Record, schema: CompiledSchema) -> W
 
 def _first_state(schema: CompiledSchema) -> str | None:
     """The first state of the workflow; `StaleModel` while the workflow is being changed."""
-    if schema.lifecycle is None:
+    if schema.workflow is None:
         return None
-    state_id = schema.lifecycle.default_state_id
-    if state_id in schema.lifecycle.retired:
+    state_id = schema.workflow.default_state_id
+    if state_id in schema.workflow.retired:
         # The workflow is about to have another first state, which is not known here yet.
         raise StaleModel
     return state_id

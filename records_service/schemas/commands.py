@@ -37,13 +37,15 @@ async def create(context: Context, draft: SchemaDraft) -> ModelObject:
     workflow = WorkflowBinding(context, schema_id, draft.workflow_id)
     async with workflow.place(), model_change(context.app, workspace_id, workflow.refer) as conn:
         body = await check_body(conn, workspace_id, role, schema_id, draft.alias, None, sent)
-        part = await model_objects.insert(conn, SCHEMA, workspace_id, schema_id, draft.alias, body)
-        await check_counting(conn, workspace_id, role, part, None, workflow.definition)
+        schema = await model_objects.insert(
+            conn, SCHEMA, workspace_id, schema_id, draft.alias, body
+        )
+        await check_counting(conn, workspace_id, role, schema, None, workflow.definition)
         if workflow.definition is not None:
             await workflow_copies.upsert(conn, workspace_id, workflow.definition)
-        naming = await model_objects.naming(conn, SCHEMA, workspace_id, part)
-        await stage_schema_event(conn, EventType.SCHEMA_CREATED, workspace_id, part, **naming)
-    return part
+        naming = await model_objects.naming(conn, SCHEMA, workspace_id, schema)
+        await stage_schema_event(conn, EventType.SCHEMA_CREATED, workspace_id, schema, **naming)
+    return schema
 
 
 async def check_body(
@@ -64,15 +66,15 @@ async def check_body(
 
 
 async def stage_schema_event(
-    conn: Conn, event_type: str, workspace_id: str, part: ModelObject, **naming: Any
+    conn: Conn, event_type: str, workspace_id: str, schema: ModelObject, **naming: Any
 ) -> None:
     """Stage the event of a saved or deleted schema, with the workflow that it has or had."""
     await stage_event(
         conn,
         event_type,
         workspace_id,
-        part,
-        schemaId=part.id,
-        workflowId=part.body.get("workflowId"),
+        schema,
+        schemaId=schema.id,
+        workflowId=schema.body.get("workflowId"),
         **naming,
     )

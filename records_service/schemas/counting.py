@@ -88,10 +88,10 @@ async def check_counting(
         return
     placed = await countables(conn, workspace_id, before | after)
     names = await permissions.names(conn, workspace_id, ATTRIBUTE.table, looked_at(placed))
-    lifecycle = WorkflowCopy.parse(definition)
+    workflow = WorkflowCopy.parse(definition)
     changed = at_stake(
-        counted(lifecycle, those(placed, before), names),
-        counted(lifecycle, those(placed, after), names),
+        counted(workflow, those(placed, before), names),
+        counted(workflow, those(placed, after), names),
         placed,
     )
     called = (await permissions.names(conn, workspace_id, SCHEMA.table, [schema.id]))[schema.id]
@@ -110,10 +110,10 @@ async def check_withheld(
     workflow_id = old.get("workflowId")
     if role is None or workflow_id is None or workflow_id == new.get("workflowId"):
         return
-    lifecycle = (await workflow_copies.get_many(conn, workspace_id, [workflow_id])).get(workflow_id)
+    workflow = (await workflow_copies.get_many(conn, workspace_id, [workflow_id])).get(workflow_id)
     # Without a copy of the definition nobody can say that it withholds nothing.
-    if lifecycle is None or any(
-        state.hidden or state.read_only for state in lifecycle.states.values()
+    if workflow is None or any(
+        state.hidden or state.read_only for state in workflow.states.values()
     ):
         raise denied(
             ["/workflowId"],

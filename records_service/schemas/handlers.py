@@ -52,8 +52,8 @@ async def list_schemas(request: web.Request) -> web.StreamResponse:
 async def create_schema(request: web.Request) -> web.StreamResponse:
     """Creates a schema. Its groups name attributes by id or alias, each at most once."""
     draft = await read_body(request, SchemaDraft)
-    part = await commands.create(await context_of(request), draft)
-    return created(SCHEMA, part, SchemaAnswer)
+    schema = await commands.create(await context_of(request), draft)
+    return created(SCHEMA, schema, SchemaAnswer)
 
 
 @routes.get(
@@ -66,10 +66,10 @@ async def create_schema(request: web.Request) -> web.StreamResponse:
 async def get_schema(request: web.Request) -> web.StreamResponse:
     """One schema with its groups. Its version is in the `ETag` header."""
     async with request.app[DATABASE].acquire() as conn:
-        part = await model_objects.get(
+        schema = await model_objects.get(
             conn, SCHEMA, identity_of(request).workspace_id, request.match_info["id"]
         )
-    return answer(part, SchemaAnswer)
+    return answer(schema, SchemaAnswer)
 
 
 @routes.get(

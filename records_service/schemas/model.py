@@ -40,17 +40,17 @@ class Schema:
     attribute_ids: tuple[str, ...]
 
     @classmethod
-    def parse(cls, part: ModelObject) -> Self:
+    def parse(cls, model_object: ModelObject) -> Self:
         """Read the stored form."""
         return cls(
-            id=part.id,
-            alias=part.alias,
-            name=part.body["name"],
-            variant_enabled=part.body["variantEnabled"],
-            workflow_id=part.body.get("workflowId"),
+            id=model_object.id,
+            alias=model_object.alias,
+            name=model_object.body["name"],
+            variant_enabled=model_object.body["variantEnabled"],
+            workflow_id=model_object.body.get("workflowId"),
             attribute_ids=tuple(
                 attribute_id
-                for group in part.body["attributeGroups"]
+                for group in model_object.body["attributeGroups"]
                 for attribute_id in group["attributeIds"]
             ),
         )

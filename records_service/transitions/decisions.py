@@ -29,7 +29,7 @@ def target(schema: CompiledSchema, record: Record, state_name: str) -> str:
     has no state yet. A name that no state has is left as it is: workflow_service answers that there
     is no such transition.
     """
-    if schema.lifecycle is None:
+    if schema.workflow is None:
         raise ValidationError(
             f"Schema '{truncated(schema.definition.id)}' has no workflow,"
             f" so '{truncated(record.id)}' has no state to change"
@@ -39,8 +39,8 @@ def target(schema: CompiledSchema, record: Record, state_name: str) -> str:
             f"Entity '{truncated(record.id)}' has no lifecycle state yet, so no transition starts"
             " there"
         )
-    state = schema.lifecycle.state_named(state_name)
-    if state is not None and state.id in schema.lifecycle.retired:
+    state = schema.workflow.state_named(state_name)
+    if state is not None and state.id in schema.workflow.retired:
         current = schema.state_of(record.state_id)
         start = truncated(current.label if current else record.state_id)
         raise TransitionError(
@@ -80,10 +80,10 @@ async def transitions(
     context: Context, loaded: LoadedRecord, found: Resolution, access: Access
 ) -> list[dict[str, Any]]:
     """Every transition from the current state, with all that blocks it, as the caller sees it."""
-    lifecycle = loaded.schema.lifecycle
-    if lifecycle is None or loaded.record.state_id is None:
+    workflow = loaded.schema.workflow
+    if workflow is None or loaded.record.state_id is None:
         return []
-    targets = lifecycle.targets.get(loaded.record.state_id, ())
+    targets = workflow.targets.get(loaded.record.state_id, ())
     answer = await _evaluate(context, loaded, found, targets, None)
     steps: list[dict[str, Any]] = answer["transitions"]
 
@@ -139,17 +139,17 @@ async def _evaluate(
     to_state_id: str | None,
 ) -> Mapping[str, Any]:
     schema, record = loaded.schema, loaded.record
-    lifecycle = schema.lifecycle
-    assert lifecycle is not None
+    workflow = schema.workflow
+    assert workflow is not None
     scores = await context.run(
         is_much(loaded, len(targets)),
         lambda: {state_id: score(schema, found, state_id).score for state_id in targets},
     )
     answer: dict[str, Any] = await context.app[WORKFLOW_SERVICE].request(
         "POST",
-        f"/internal/workflows/{lifecycle.workflow_id}/evaluate",
+        f"/internal/workflows/{workflow.workflow_id}/evaluate",
         json={
-            "definitionVersion": lifecycle.version,
+            "definitionVersion": workflow.version,
             "fromStateId": record.state_id,
             **({} if to_state_id is None else {"toStateId": to_state_id}),
             "scores": scores,

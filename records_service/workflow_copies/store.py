@@ -76,7 +76,7 @@ async def get_many(
         list(workflow_ids),
     )
     found = (WorkflowCopy.parse(row["definition"], row["retired"]) for row in rows)
-    return {lifecycle.workflow_id: lifecycle for lifecycle in found}
+    return {copy.workflow_id: copy for copy in found}
 
 
 async def delete(conn: Conn, workspace_id: str, workflow_id: str, version: int) -> None:

@@ -27,7 +27,7 @@ def refused(message: str) -> tuple[int, dict[str, str]]:
     return error(400, "VALIDATION_ERROR", message)
 
 
-async def claims(workspace: RecordsWorkspace) -> list[tuple[str, str]]:
+async def unique_keys(workspace: RecordsWorkspace) -> list[tuple[str, str]]:
     rows = await workspace.fetch(
         "SELECT record_id, scope FROM unique_values WHERE workspace_id = $1"
         " ORDER BY record_id, scope"

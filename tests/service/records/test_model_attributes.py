@@ -10,7 +10,7 @@ import pytest
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import schema_body
-from tests.service.records.attributes import LANGUAGE, attribute, claims, refused
+from tests.service.records.attributes import LANGUAGE, attribute, refused, unique_keys
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -274,7 +274,7 @@ async def test_what_a_deleted_attribute_held_does_not_come_back(
     record = (await workspace.post_record("x", sku="A")).ok()
     (await admin.put("/schemas/schema-x", schema_body("x", []))).ok()
     (await admin.delete("/attributes/attr-sku")).ok()
-    assert await claims(workspace) == []
+    assert await unique_keys(workspace) == []
     await workspace.attribute("sku", "number", validation={"unique": True})
     (await admin.put("/schemas/schema-x", schema_body("x", ["sku"]))).ok()
     assert (await admin.get(f"/records/{record['id']}")).ok()["values"] == {}

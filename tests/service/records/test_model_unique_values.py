@@ -13,7 +13,7 @@ from records_service.model_changes import attributes as changes
 from records_service.model_changes import store
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
-from tests.service.records.attributes import LANGUAGE, attribute, claims
+from tests.service.records.attributes import LANGUAGE, attribute, unique_keys
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,12 +40,12 @@ async def test_an_attribute_becomes_unique_when_its_values_are(
         "CONFLICT",
         "Attribute 'sku' cannot become unique: 'ent-1' and 'ent-3' have the same value",
     )
-    assert await claims(workspace) == []
+    assert await unique_keys(workspace) == []
     assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
     (await admin.delete("/records/ent-3")).ok()
     (await admin.put("/attributes/attr-sku", unique)).ok()
     everywhere, in_english = "{}", '{"dim-language":"seg-en"}'
-    assert await claims(workspace) == [
+    assert await unique_keys(workspace) == [
         ("ent-1", in_english),
         ("ent-1", everywhere),
         ("ent-2", in_english),
@@ -54,7 +54,7 @@ async def test_an_attribute_becomes_unique_when_its_values_are(
     taken = error(409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique")
     assert (await store("ent-4", ({}, "A"))).told == taken
     (await store("ent-5", ({}, "C"))).ok()
-    assert len(await claims(workspace)) == 5
+    assert len(await unique_keys(workspace)) == 5
 
 
 async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
@@ -86,7 +86,7 @@ async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
         (await admin.put(f"/attributes/attr-{alias}", unique)).ok()
     assert batches == [2, 2, 2, 1] * 2
     assert threading.get_ident() not in threads
-    assert len(await claims(workspace)) == 14
+    assert len(await unique_keys(workspace)) == 14
     for text, number in zip(texts, numbers, strict=True):
         assert (await workspace.post_record("x", sku=text)).status == 409, text
         assert (await workspace.post_record("x", size=number)).status == 409, number
@@ -102,7 +102,7 @@ async def test_values_that_stand_in_different_batches_are_compared(
     monkeypatch.setattr(changes, "RESERVED_AT_ONCE", 1)
     answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
     assert (answer.status, answer.body["error"]) == (409, "CONFLICT")
-    assert await claims(workspace) == []
+    assert await unique_keys(workspace) == []
 
 
 async def test_a_batch_is_bounded_by_its_bytes(
@@ -124,7 +124,7 @@ async def test_a_batch_is_bounded_by_its_bytes(
             sizes.append(len(orjson.loads(held)))
     assert sizes == [2, 2]
     (await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))).ok()
-    assert len(await claims(workspace)) == 4
+    assert len(await unique_keys(workspace)) == 4
 
 
 async def test_too_many_values_to_become_unique_in_time_are_told_so(
@@ -142,7 +142,7 @@ async def test_too_many_values_to_become_unique_in_time_are_told_so(
         " so nothing was changed; retrying does not help",
     )
     assert "Retry-After" not in answer.headers
-    assert await claims(workspace) == []
+    assert await unique_keys(workspace) == []
     assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
 
 
@@ -157,7 +157,7 @@ async def test_an_attribute_that_ends_to_be_unique_gives_its_values_free(
     (await admin.put("/attributes/attr-sku", attribute())).ok()
     (await workspace.post_record("x", sku="A")).ok()
     assert (await workspace.post_record("x", ean="1")).status == 409
-    assert len(await claims(workspace)) == 1
+    assert len(await unique_keys(workspace)) == 1
     again = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
     assert again.status == 409
 
@@ -176,7 +176,7 @@ async def test_values_become_unique_while_others_are_written(
     values = [record["values"]["sku"][0]["value"] for record in held]
     assert len(held) == sum(answer.status == 201 for answer in written)
     if changed.status == 200:
-        assert len(set(values)) == len(values) == len(await claims(workspace))
+        assert len(set(values)) == len(values) == len(await unique_keys(workspace))
     else:
         assert len(set(values)) < len(values)
-        assert await claims(workspace) == []
+        assert await unique_keys(workspace) == []

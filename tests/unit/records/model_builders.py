@@ -72,7 +72,7 @@ def a_schema(schema_id: str, *attribute_ids: str, workflow_id: str | None = None
     )
 
 
-def a_lifecycle(workflow_id: str = "wf-simple", **states: dict[str, Any]) -> WorkflowCopy:
+def a_workflow(workflow_id: str = "wf-simple", **states: dict[str, Any]) -> WorkflowCopy:
     """States by short name, in order; the first one is the default, each leads to the next."""
     ids = [f"state-{name}" for name in states]
     return WorkflowCopy.parse(

@@ -15,7 +15,7 @@ from records_service.blueprint.compiled_schema import (
     compiled_schema,
 )
 from records_service.option_lists.model import OptionValue
-from tests.unit.records.model_builders import a_lifecycle, a_schema, an_attribute, an_option_list
+from tests.unit.records.model_builders import a_schema, a_workflow, an_attribute, an_option_list
 
 
 def rules(**lists: list[str]) -> CompiledSchema:
@@ -28,7 +28,7 @@ def rules(**lists: list[str]) -> CompiledSchema:
         option_lists={},
         attributes={attribute.id: attribute for attribute in attributes},
         schemas={"schema-x": a_schema("schema-x", "price", "attr-2", workflow_id="wf-simple")},
-        workflows={"wf-simple": a_lifecycle(draft=lists)},
+        workflows={"wf-simple": a_workflow(draft=lists)},
     )
     return compile_schema(blueprint, "schema-x")
 
