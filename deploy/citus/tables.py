@@ -1,12 +1,13 @@
 """Which tables Citus distributes by `workspace_id`, and which stay on the coordinator.
 
-Each table of a service on Citus is in one of the two lists.
+Each table of a service on Citus is in one of the two lists; tests/service/test_citus_tables.py
+checks that, and that the tenant tables are as Citus needs them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 ON_ONE_MACHINE: Final = ("auth_service",)
@@ -19,11 +20,15 @@ class Tables:
 
     `tenant` is in the order of distribution: a table comes after those that its foreign keys lead
     to, and all are colocated with the first. `local` tables hold no data of a workspace.
+    `triggers` by table are dropped before it is distributed.
     """
 
     tenant: tuple[str, ...]
     local: tuple[str, ...]
+    triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+
+_COUNTING: Final = ("count_delete", "count_insert", "count_update")
 
 ON_CITUS: Final[Mapping[str, Tables]] = {
     "records_service": Tables(
@@ -48,6 +53,11 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "jobs",
         ),
         local=("inbox", "alembic_version"),
+        triggers={
+            **dict.fromkeys(("dimensions", "option_lists", "option_values"), _COUNTING),
+            "attributes": (*_COUNTING, "forget_lost_attributes", "refuse_ids_with_values"),
+            "schemas": (*_COUNTING, "forget_lost_attributes", "remember_lost_attributes"),
+        },
     ),
     "workflow_service": Tables(
         tenant=(
@@ -61,5 +71,6 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "outbox",
         ),
         local=("inbox", "alembic_version"),
+        triggers={"workflows": ("count_workflows",)},
     ),
 }
