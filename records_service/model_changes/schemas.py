@@ -17,6 +17,7 @@ from records_service.schemas.groups import body_of
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.workflow_copies import store as workflow_copies
 from records_service.writes import model_changes as writes
+from records_service.writes.effects import now
 from shared.database import Conn
 from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.events import Event, EventType
@@ -117,6 +118,7 @@ async def _move_records(
         identity.id,
         sorted(workflow.states.keys() - workflow.retired) if workflow else [],
         to_state_id,
+        at=now(),
     )
     events = [
         Event(

@@ -43,7 +43,7 @@ async def entries_after(
                                        '') || ']'
                   FROM batch WHERE entries IS NOT NULL) AS held,
                last.created_at, last.id
-          FROM (SELECT) AS always
+          FROM (SELECT 1) AS always
           LEFT JOIN LATERAL (
                SELECT created_at, id FROM batch ORDER BY created_at DESC, id DESC LIMIT 1
           ) AS last ON true

@@ -147,7 +147,7 @@ async def update(
             f"""
             UPDATE {kind.table} p
                SET alias = $3, body = $4, version = p.version + 1, changed_in = m.version,
-                   updated_at = clock_timestamp()
+                   updated_at = greatest($5, p.updated_at)
               FROM models m
              WHERE p.workspace_id = $1 AND p.id = $2 AND m.workspace_id = $1
             RETURNING p.id, p.alias, p.body, p.version, p.created_at, p.updated_at
@@ -156,6 +156,7 @@ async def update(
             object_id,
             alias,
             body,
+            datetime.now(UTC),
         )
     if row is None:
         raise NotFound.of(kind.title, object_id)
@@ -312,7 +313,7 @@ async def search_some(
                  CROSS JOIN LATERAL ({search.select}) AS hit
                  LIMIT 1) AS found,
                last.created_at, last.id
-          FROM (SELECT) AS always
+          FROM (SELECT 1) AS always
           LEFT JOIN LATERAL (
                SELECT created_at, id {next_records} OFFSET {rows}::bigint - 1 LIMIT 1
           ) AS last ON true

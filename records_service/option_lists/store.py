@@ -148,10 +148,12 @@ async def insert_values(
             """
             INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order,
                                        color, parent_id)
-            SELECT $1, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id
-              FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
-                          $8::text[])
+            SELECT m.workspace_id, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id
+              FROM models m
+             CROSS JOIN unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
+                               $8::text[])
                    AS v (id, alias, label, sort_order, color, parent_id)
+             WHERE m.workspace_id = $1
             """,
             workspace_id,
             list_id,

@@ -16,6 +16,7 @@ async def insert(
         """
         INSERT INTO attribute_removals (workspace_id, attribute_id, schema_ids, last_change)
         SELECT $1, $2, $3, coalesce((SELECT max(id) FROM audit WHERE workspace_id = $1), 0)
+        RETURNING 1
         """,
         workspace_id,
         attribute_id,

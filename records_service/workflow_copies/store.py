@@ -146,32 +146,43 @@ async def claim_retirements(conn: Conn, after_s: float, limit: int) -> list[Reti
 
     Several who ask get different ones. Needs no model lock: no record is judged by when this was.
     """
-    rows = await conn.fetch(
+    # Those of all workspaces are locked one by one: Citus locks rows of one workspace at a time.
+    due = await conn.fetch(
         """
-          WITH due AS (
-              SELECT workspace_id, workflow_id
-                FROM lifecycles
-               WHERE retired <> '{}'
-                 AND retired_checked_at < now() - make_interval(secs => $1::float8)
-               ORDER BY retired_checked_at
-               LIMIT $2
-                 FOR UPDATE SKIP LOCKED)
-        UPDATE lifecycles AS claimed
-           SET retired_checked_at = now()
-          FROM due
-         WHERE claimed.workspace_id = due.workspace_id
-           AND claimed.workflow_id = due.workflow_id
-        RETURNING claimed.workspace_id, claimed.workflow_id, claimed.retired_in,
-                  claimed.retired_checked_at
+        SELECT workspace_id, workflow_id, retired_checked_at
+          FROM lifecycles
+         WHERE retired <> '{}'
+           AND retired_checked_at < now() - make_interval(secs => $1::float8)
+         ORDER BY retired_checked_at
+         LIMIT $2
         """,
         after_s,
         limit,
     )
+    claimed = [
+        await conn.fetchrow(
+            """
+              WITH unchanged AS (
+                  SELECT workflow_id
+                    FROM lifecycles
+                   WHERE workspace_id = $1 AND workflow_id = $2 AND retired_checked_at = $3
+                     AND retired <> '{}'
+                     FOR UPDATE SKIP LOCKED)
+            UPDATE lifecycles
+               SET retired_checked_at = now()
+             WHERE workspace_id = $1 AND workflow_id = $2 AND EXISTS (SELECT FROM unchanged)
+            RETURNING workspace_id, workflow_id, retired_in, retired_checked_at
+            """,
+            *row,
+        )
+        for row in due
+    ]
     return [
         Retirement(
             row["workspace_id"], row["workflow_id"], row["retired_in"], row["retired_checked_at"]
         )
-        for row in rows
+        for row in claimed
+        if row is not None
     ]
 
 

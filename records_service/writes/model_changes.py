@@ -38,8 +38,13 @@ async def move_to_state(
     user_id: str,
     known_state_ids: Sequence[str],
     to_state_id: str | None,
+    *,
+    at: datetime,
 ) -> list[Moved]:
-    """Take every record whose state is not among the known ones to another, with its history."""
+    """Take every record whose state is not among the known ones to another, with its history.
+
+    `at` is the time of the change, unless a record was changed later by another clock.
+    """
     rows = await conn.fetch(
         """
         WITH lost AS (
@@ -52,7 +57,7 @@ async def move_to_state(
         ), moved AS (
             UPDATE records r
                SET state_id = $5, version = r.version + 1,
-                   updated_at = date_trunc('milliseconds', clock_timestamp()), updated_by = $3
+                   updated_at = greatest($6, r.updated_at), updated_by = $3
               FROM lost
              WHERE r.workspace_id = $1 AND r.id = lost.id
             RETURNING r.id, r.version, r.updated_at, lost.state_id AS from_state_id
@@ -60,6 +65,7 @@ async def move_to_state(
             INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
                                from_state_id, to_state_id)
             SELECT $1, id, $2, 'transition', $3, updated_at, '[]', from_state_id, $5 FROM moved
+            RETURNING 1
         )
         SELECT id, version, from_state_id FROM moved
         """,
@@ -68,6 +74,7 @@ async def move_to_state(
         user_id,
         list(known_state_ids),
         to_state_id,
+        at,
     )
     return [Moved(**row) for row in rows]
 
@@ -86,7 +93,9 @@ async def insert_unique_keys(
             await conn.execute(
                 f"""
                 INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
-                SELECT $1, $2, scope, value_hash, record_id FROM ({_SENT}) AS sent
+                SELECT m.workspace_id, $2, sent.scope, sent.value_hash, sent.record_id
+                  FROM models m CROSS JOIN ({_SENT}) AS sent
+                 WHERE m.workspace_id = $1
                 """,  # noqa: S608 - a constant
                 workspace_id,
                 attribute_id,
@@ -206,4 +215,4 @@ async def remove_values_of(
 
 async def lock_model_shared(conn: Conn, workspace_id: str) -> None:
     """Prevent changes of the data model until commit; records may be written meanwhile."""
-    await conn.execute("SELECT FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)
+    await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)

@@ -4,6 +4,9 @@ Each statement starts by locking the workspace's model row in share mode at the 
 values were checked against: if the model has changed, nothing is written and the caller checks
 again. Every later part selects from the part before it, so row locks are taken in one order, and
 the event's place in the outbox is drawn under the record's lock.
+
+Each INSERT of a SELECT ends with RETURNING: Citus copies the rows of one that returns nothing and
+reports every violated constraint of it as an internal error.
 """
 
 from __future__ import annotations
@@ -93,6 +96,7 @@ async def insert(
               FROM unnest($13::text[], $14::text[], $15::bytea[], $16::text[])
                    AS c (attribute_id, scope, value_hash, record_id)
              WHERE (SELECT records FROM stored) > 0
+            RETURNING 1
         ), audited AS (
             INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at,
                                changes, to_state_id)
@@ -101,11 +105,13 @@ async def insert(
                           $17::json[])
                    AS n (id, schema_id, state_id, at, user_id, changes)
              WHERE (SELECT records FROM stored) > 0
+            RETURNING 1
         ), staged AS (
             INSERT INTO outbox (workspace_id, type, subject, event_id, document)
             SELECT news.*
               FROM unnest($18::text[], $19::text[], $20::text[], $21::text[], $22::json[]) AS news
              WHERE (SELECT records FROM stored) > 0
+            RETURNING 1
         )
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM room) AS had_quota
@@ -173,13 +179,16 @@ async def update(
             SELECT $1, c.attribute_id, c.scope, c.value_hash, record.id
               FROM record, unnest($12::text[], $13::text[], $14::bytea[])
                            AS c (attribute_id, scope, value_hash)
+            RETURNING 1
         ), audited AS (
             INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
                                from_state_id, to_state_id, comment)
             SELECT $1, record.id, record.schema_id, $15, $8, $7, $16, $17, $18, $19 FROM record
+            RETURNING 1
         ), staged AS (
             INSERT INTO outbox (workspace_id, type, subject, event_id, document)
             SELECT $1, $20, record.id, $21, $22 FROM record
+            RETURNING 1
         )
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM record) AS record_was_current
@@ -225,9 +234,9 @@ async def delete(
                FOR SHARE
         ), locked AS (
             -- The stripe before the record, as a create takes them: or the two wait for each other.
-            SELECT u.stripe FROM usage u, model
-             WHERE u.workspace_id = $1 AND u.stripe = $11
-               FOR UPDATE OF u
+            SELECT stripe FROM usage
+             WHERE workspace_id = $1 AND stripe = $11 AND EXISTS (SELECT FROM model)
+               FOR UPDATE
         ), record AS (
             DELETE FROM records r
              USING model
@@ -253,9 +262,11 @@ async def delete(
                                from_state_id)
             SELECT $1, record.id, record.schema_id, 'delete', $5, $6, $7, record.state_id
               FROM record
+            RETURNING 1
         ), staged AS (
             INSERT INTO outbox (workspace_id, type, subject, event_id, document)
             SELECT $1, $8, record.id, $9, $10 FROM record
+            RETURNING 1
         )
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM record) AS record_was_current

@@ -57,7 +57,8 @@ async def stage(conn: Conn, *events: Event) -> None:
     await conn.execute(
         """INSERT INTO outbox (workspace_id, type, subject, event_id, document)
            SELECT *
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[])""",
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[])
+        RETURNING 1""",
         *arrays(events),
     )
 

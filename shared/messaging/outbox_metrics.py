@@ -32,7 +32,7 @@ async def measure_outbox(database: Database) -> None:
         await database.migrated.wait()
         try:
             row = await database.fetchrow(
-                """SELECT (SELECT count(*) FROM (SELECT FROM outbox LIMIT $1) AS few) AS rows,
+                """SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT $1) AS few) AS rows,
                           coalesce(extract(epoch FROM clock_timestamp() - (
                               SELECT staged_at FROM outbox ORDER BY id LIMIT 1)), 0)::float8
                           AS age_s""",

@@ -48,7 +48,7 @@ async def register(conn: Conn, workspace_id: str, schema_id: str, workflow_id: s
                    ON CONFLICT (workspace_id, workflow_id, schema_id)
                    DO UPDATE SET pending = known.pending + 1,
                                  revision = known.revision + 1,
-                                 checked_at = now()""",
+                                 checked_at = excluded.checked_at""",
             workspace_id,
             workflow_id,
             schema_id,
@@ -117,7 +117,7 @@ async def confirm(
                    ON CONFLICT (workspace_id, workflow_id, schema_id)
                    DO UPDATE SET confirmed_version = $4,
                                  revision = known.revision + 1,
-                                 checked_at = now()""",
+                                 checked_at = excluded.checked_at""",
             workspace_id,
             workflow_id,
             schema_id,
@@ -161,29 +161,41 @@ async def claim_due(
     Several workers get different ones. What is confirmed is due too, but rarely: that heals what a
     lost event would leave behind.
     """
-    rows = await conn.fetch(
-        """   WITH due AS (
-                   SELECT workspace_id, workflow_id, schema_id
-                     FROM workflow_references
-                    WHERE checked_at < now() - make_interval(secs => least($1::float8, $2::float8))
-                      AND checked_at < now() - make_interval(
-                              secs => CASE WHEN pending > 0 THEN $1::float8 ELSE $2::float8 END)
-                    ORDER BY checked_at
-                    LIMIT $3
-                      FOR UPDATE SKIP LOCKED)
-            UPDATE workflow_references AS claimed
-               SET checked_at = now()
-              FROM due
-             WHERE claimed.workspace_id = due.workspace_id
-               AND claimed.workflow_id = due.workflow_id
-               AND claimed.schema_id = due.schema_id
-         RETURNING claimed.workspace_id, claimed.schema_id, claimed.workflow_id,
-                   claimed.revision""",
+    # Those of all workspaces are locked one by one: Citus locks rows of one workspace at a time.
+    due = await conn.fetch(
+        """SELECT workspace_id, workflow_id, schema_id, checked_at
+             FROM workflow_references
+            WHERE checked_at < now() - make_interval(secs => least($1::float8, $2::float8))
+              AND checked_at < now() - make_interval(
+                      secs => CASE WHEN pending > 0 THEN $1::float8 ELSE $2::float8 END)
+            ORDER BY checked_at
+            LIMIT $3""",
         pending_after_s,
         confirmed_after_s,
         limit,
     )
-    return [_reference(row) for row in rows]
+    claimed = [
+        await conn.fetchrow(
+            """   WITH unchanged AS (
+                       SELECT schema_id
+                         FROM workflow_references
+                        WHERE workspace_id = $1
+                          AND workflow_id = $2
+                          AND schema_id = $3
+                          AND checked_at = $4
+                          FOR UPDATE SKIP LOCKED)
+                UPDATE workflow_references
+                   SET checked_at = now()
+                 WHERE workspace_id = $1
+                   AND workflow_id = $2
+                   AND schema_id = $3
+                   AND EXISTS (SELECT FROM unchanged)
+             RETURNING workspace_id, schema_id, workflow_id, revision""",
+            *row,
+        )
+        for row in due
+    ]
+    return [_reference(row) for row in claimed if row is not None]
 
 
 async def release(conn: Conn, references: Sequence[Reference]) -> int:

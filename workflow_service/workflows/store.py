@@ -110,7 +110,7 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
                    RETURNING version)
                INSERT INTO workflows
                       (workspace_id, id, alias, body, version, created_at, updated_at)
-               VALUES ($1, $2, $3, $4, coalesce((SELECT version FROM earlier), 0) + 1, $5, $6)
+               SELECT $1, $2, $3, $4, coalesce((SELECT version FROM earlier), 0) + 1, $5, $6
             RETURNING id, alias, body, version, created_at, updated_at""",
             workspace_id,
             workflow.id,
@@ -183,7 +183,8 @@ async def keep_unknown(
         await conn.execute(
             """INSERT INTO unknown_names (workspace_id, name, workflow_id, model_version)
                SELECT $1, name, $2, $3
-                 FROM unnest($4::text[]) AS name""",
+                 FROM unnest($4::text[]) AS name
+            RETURNING 1""",
             workspace_id,
             workflow_id,
             model_version,
