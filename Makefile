@@ -7,7 +7,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load bench openapi graph schema events migrate clean lock environment environment-dev
+.PHONY: help run test check format load bench rolling openapi graph schema events migrate clean lock environment environment-dev
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ load: environment ## import a catalogue: make load DATA=<folder> (ARGS=... are p
 bench: environment-dev ## measure speed, each figure next to its floor (some minutes)
 	@$(VENV) -m deploy.local.binaries wrk
 	@$(VENV) -m benchmarks $(ARGS)
+
+rolling: environment-dev ## restart every service under load; nobody may notice (ARGS="--drain 0")
+	@$(VENV) -m tests.rolling $(ARGS)
 
 openapi: environment-dev ## write gateway/openapi.json and the page of errors
 	@$(VENV) -m deploy.openapi

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.child_process import ChildProcess
-from deploy.local.servers import free_port
+from deploy.local.private_server import free_port
 from tests.kit.servers import ROOT
 
 READY_WITHIN_S = 30.0
@@ -24,13 +24,23 @@ _LOG_SHOWN_LINES = 60
 class Process:
     """`python -m <module>` on two ports of its own, with everything it says in one file."""
 
-    def __init__(self, name: str, folder: Path, *, module: str = "", role: str = "all") -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        module: str = "",
+        role: str = "all",
+        root: Path = ROOT,
+    ) -> None:
+        """`root`: the tree with the code, this one or one of another version."""
         self.name = name
         self.port = free_port()
         self.internal_port = free_port()
         self.log = folder / f"{name}.log"
         self._module = module or name
         self._role = role
+        self._root = root
         self._env: dict[str, str] = {}
         self._running: ChildProcess | None = None
         self.changed = False
@@ -75,7 +85,7 @@ class Process:
             {**outside, **self._env},
             self.log,
             guard="KILL",
-            cwd=ROOT,
+            cwd=self._root,
         )
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
@@ -96,12 +106,12 @@ class Process:
         except (urllib.error.URLError, OSError):
             return False
 
-    def stop(self) -> int:
+    def stop(self, within_s: float = STOPPED_WITHIN_S) -> int:
         """SIGTERM, and the exit status; one that does not stop is killed and fails the test."""
         if self._running is None:
             return 0
         self.resume()
-        status = self._end(signal.SIGTERM)
+        status = self._end(signal.SIGTERM, within_s)
         assert status != -signal.SIGKILL, f"{self.name} did not stop\n{self.tail()}"
         return status
 
@@ -110,9 +120,9 @@ class Process:
         if self._running is not None:
             self._end(signal.SIGKILL)
 
-    def _end(self, how: signal.Signals) -> int:
+    def _end(self, how: signal.Signals, within_s: float = STOPPED_WITHIN_S) -> int:
         assert self._running is not None
-        self._running.end(how, STOPPED_WITHIN_S)
+        self._running.end(how, within_s)
         status = self._running.exit_code
         self._running = None
         return 0 if status is None else status

@@ -62,6 +62,13 @@ class Postgres:
         self._made.append(name)
         return self._address(name)
 
+    async def empty_database(self, name: str) -> str:
+        """The address of a new database without any migration."""
+        name = f"sigma_test_{self._run}_{name}_{secrets.token_hex(4)}"
+        await self._execute(f'CREATE DATABASE "{name}"')
+        self._made.append(name)
+        return self._address(name)
+
     async def drop_database(self, url: str) -> None:
         """Drop one of ours, whoever is still connected."""
         name = urlsplit(url).path.lstrip("/")
