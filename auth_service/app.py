@@ -8,13 +8,13 @@ from aiohttp import web
 
 from auth_service.api_keys import handlers as api_keys
 from auth_service.api_keys.commands import API_KEYS_MAX
+from auth_service.clients import RECORDS, WORKFLOWS
 from auth_service.config import Config
+from auth_service.effective_permissions import handlers as effective_permissions
 from auth_service.identities import handlers as identities
 from auth_service.reactions import hold_ids
 from auth_service.roles import handlers as roles
 from auth_service.roles.commands import ROLES_MAX
-from auth_service.roles.gates import WORKFLOWS
-from auth_service.roles.naming import RECORDS
 from auth_service.sessions import handlers as sessions
 from auth_service.sessions.commands import LOGIN_SLOTS, TOKEN_KEYS
 from auth_service.sessions.hashing import hashing
@@ -37,7 +37,13 @@ from shared.process.keyed_semaphore import KeyedSemaphore
 
 NAME: Final = "auth_service"
 QUEUE: Final = next(queue for queue in topology.QUEUES if queue.name == topology.AUTH_QUEUE)
-ROUTES: Final = (sessions.routes, roles.routes, api_keys.routes, identities.routes)
+ROUTES: Final = (
+    sessions.routes,
+    roles.routes,
+    effective_permissions.routes,
+    api_keys.routes,
+    identities.routes,
+)
 
 
 def create_app(config: Config, role: Role = "all") -> web.Application:

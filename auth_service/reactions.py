@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auth_service.roles import commands as roles
+from auth_service import renaming
 from shared.database import Database
 from shared.events import Event, EventType
 from shared.messaging import news
@@ -23,7 +23,7 @@ async def hold_ids(db: Database, event: Event) -> None:
     # A new object with the id of a deleted one has the history of the deleted one.
     first_of_its_id = not data["formerAliases"]
     if event.type == EventType.SCHEMA_CREATED:
-        await roles.name_schema(
+        await renaming.name_schema(
             db,
             event.workspace_id,
             event.subject,
@@ -32,7 +32,7 @@ async def hold_ids(db: Database, event: Event) -> None:
             is_meant=first_of_its_id and not data["othersNamed"],
         )
     else:
-        await roles.name_attribute(
+        await renaming.name_attribute(
             db,
             event.workspace_id,
             event.subject,

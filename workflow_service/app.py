@@ -22,12 +22,14 @@ from workflow_service.clients import AUTH, RECORDS, REMOTE_CALL_SLOTS, SIGNER
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react
 from workflow_service.reconciliation import reconciliation
-from workflow_service.workflows import handlers
+from workflow_service.role_claims import handlers as role_claims
+from workflow_service.transitions import handlers as transitions
+from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
+from workflow_service.workflows import handlers as workflows
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
-from workflow_service.workflows.definitions import DEFINITIONS, Definitions
 
 NAME = "workflow_service"
-ROUTES = (handlers.routes,)
+ROUTES = (workflows.routes, transitions.routes, role_claims.routes)
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
 
 

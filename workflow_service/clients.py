@@ -14,7 +14,7 @@ from shared.http import call_of, identity_of
 from shared.http.client import Upstream
 from shared.identity import IdentitySigner
 from shared.process.keyed_semaphore import KeyedSemaphore
-from workflow_service.references.store import Reference
+from workflow_service.references.model import Reference
 from workflow_service.retirements.model import Retirement
 
 NAMES_ASKED_MAX: Final = 10_000
@@ -82,8 +82,8 @@ class Clients:
         `required` are those of the names that a state requires. `workflow_id` is None for a new
         workflow.
 
-        A workflow can be saved before its attributes are: `renaming.py` says what becomes of a name
-        that nothing has yet. Raises `ValidationError` for more names than can be asked
+        A workflow can be saved before its attributes are: `names/replacement.py` says what becomes
+        of a name that nothing has yet. Raises `ValidationError` for more names than can be asked
         about, `ServiceUnavailable` while records_service cannot say what they mean.
         """
         restricted = self.caller_is_restricted

@@ -10,8 +10,8 @@ from shared.database import Conn, Database
 from shared.events import Event, EventType
 from shared.messaging import news
 from shared.messaging.consuming import by_type
+from workflow_service import renaming
 from workflow_service.references import store as references
-from workflow_service.workflows import naming
 
 
 async def settle_reference(conn: Conn, event: Event) -> None:
@@ -41,7 +41,7 @@ async def hold_ids(db: Database, event: Event) -> None:
         return
     async with db.transaction() as conn:
         await news.hear(conn, event.workspace_id)
-    await naming.name_attribute(
+    await renaming.name_attribute(
         db,
         event.workspace_id,
         event.subject,

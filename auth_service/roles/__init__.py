@@ -1,1 +1,1 @@
-"""Roles: what users may do in a workspace, down to single attributes."""
+"""Roles: created, read, replaced and deleted."""

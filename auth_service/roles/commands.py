@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
 
-from auth_service.roles import store
-from auth_service.roles.gates import Gates
-from auth_service.roles.grants import (
-    check_grant,
+from auth_service.clients import Dictionary, Gates
+from auth_service.names import store as names
+from auth_service.names.resolution import names_in, renamed, with_ids
+from auth_service.permissions.grants import check_grant
+from auth_service.permissions.model import Role, RoleDraft, RoleNames, blank_role, built_in_admin
+from auth_service.permissions.validation import (
     check_may_go,
     check_size,
     check_sound,
     check_still_built_in,
 )
-from auth_service.roles.model import Role, RoleDraft, RoleNames, blank_role, built_in_admin
-from auth_service.roles.naming import Dictionary, Meaning, names_in, with_ids
-from auth_service.roles.renaming import Entries, attribute_named, schema_named
+from auth_service.roles import store
 from auth_service.source import SOURCE
 from shared.database import Conn, Database, sizes
 from shared.database.sizes import Bound
@@ -89,8 +88,8 @@ async def create(
                 await _check_unnamed(conn, actor, judged)
                 role = blank.revised(judged.draft, version=version, now=now)
                 await store.insert(conn, role)
-                await store.keep_unknown(conn, role, judged.unknown, judged.model_version)
-                await outbox.stage(conn, _role_event(EventType.ROLE_CREATED, role))
+                await names.keep_unknown(conn, role, judged.unknown, judged.model_version)
+                await outbox.stage(conn, role_event(EventType.ROLE_CREATED, role))
                 await sizes.check(conn, actor.workspace_id, bound)
             return role
     raise _busy(role_id)
@@ -102,7 +101,7 @@ async def create_built_in(conn: Conn, workspace_id: str, now: datetime) -> Role:
     version = await store.next_version(conn, workspace_id, admin.id)
     role = admin.at(version)
     await store.insert(conn, role)
-    await outbox.stage(conn, _role_event(EventType.ROLE_CREATED, role))
+    await outbox.stage(conn, role_event(EventType.ROLE_CREATED, role))
     return role
 
 
@@ -126,7 +125,7 @@ async def update(
     for _ in range(ATTEMPTS_MAX):
         async with db.acquire() as conn:
             known = await store.get(conn, actor.workspace_id, role_id)
-            unknown = await store.unknown_of(conn, actor.workspace_id, role_id)
+            unknown = await names.unknown_of(conn, actor.workspace_id, role_id)
         check_version("Role", known.id, known.version, expected)
         judged = await _judged(db, dictionary, actor, known, unknown, draft)
         with suppress(_Changed):
@@ -139,8 +138,8 @@ async def update(
                 check_still_built_in(before, after)
                 await _check_unnamed(conn, actor, judged)
                 await store.update(conn, after)
-                await store.keep_unknown(conn, after, judged.unknown, judged.model_version)
-                await outbox.stage(conn, _role_event(EventType.ROLE_UPDATED, after))
+                await names.keep_unknown(conn, after, judged.unknown, judged.model_version)
+                await outbox.stage(conn, role_event(EventType.ROLE_UPDATED, after))
                 await sizes.check(conn, actor.workspace_id, bound)
             return after
     raise _busy(role_id)
@@ -171,7 +170,7 @@ async def delete(
                 check_version("Role", role.id, role.version, expected)
                 if not await store.delete(conn, actor.workspace_id, role_id, claims):
                     raise _Changed
-                await outbox.stage(conn, _role_event(EventType.ROLE_DELETED, role.at(version)))
+                await outbox.stage(conn, role_event(EventType.ROLE_DELETED, role.at(version)))
             return
     raise _busy(role_id)
 
@@ -180,101 +179,6 @@ async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
     named_by = await gates.naming(role_id)
     if named_by:
         raise Conflict(f"{problem}: workflow '{truncated(named_by[0])}' names it in a transition")
-
-
-async def name_attribute(
-    db: Database,
-    workspace_id: str,
-    attribute_id: str,
-    alias: str,
-    others: Sequence[str],
-    *,
-    model_version: int,
-    is_new: bool,
-) -> None:
-    """Let roles that name the attribute by this alias hold its id (`renaming.attribute_named`)."""
-    await _name(
-        db,
-        workspace_id,
-        "attribute",
-        attribute_id,
-        alias,
-        model_version,
-        lambda entries: attribute_named(entries, alias, attribute_id, others, is_new=is_new),
-    )
-
-
-async def name_schema(
-    db: Database,
-    workspace_id: str,
-    schema_id: str,
-    alias: str,
-    *,
-    model_version: int,
-    is_meant: bool,
-) -> None:
-    """Let roles that name the schema by this alias hold its id (`renaming.schema_named`).
-
-    `is_meant` is False if other schemas had the alias, or if the id belonged to a deleted schema:
-    then the entry stays under the alias, where it can only deny.
-    """
-    await _name(
-        db,
-        workspace_id,
-        "schema",
-        schema_id,
-        alias,
-        model_version,
-        lambda entries: schema_named(entries, alias, schema_id) if is_meant else entries,
-    )
-
-
-async def _name(
-    db: Database,
-    workspace_id: str,
-    kind: store.Kind,
-    part_id: str,
-    alias: str,
-    model_version: int,
-    named: Callable[[Entries], Entries],
-) -> None:
-    """Change the roles in which the name was unknown at an older model version than this one.
-
-    A role whose names were looked up at this version or a later one is not affected. The function
-    waits for a concurrent change of a role.
-    """
-    names = (alias, part_id)
-    async with db.acquire() as conn:
-        role_ids = await store.roles_with_unknown(conn, workspace_id, kind, names, model_version)
-    for role_id in role_ids:
-        async with db.transaction() as conn:
-            await store.lock(conn, workspace_id, role_id)
-            role = await store.find(conn, workspace_id, role_id)
-            if role is None:
-                continue
-            # A name equal to the new id means that id from now on, so it is no longer unknown.
-            await store.forget_unknown(conn, role, kind, part_id, model_version)
-            if not await store.is_unknown(conn, role, kind, alias, model_version):
-                continue
-            entries = named(role.schema_permissions)
-            if list(entries) == list(role.schema_permissions):
-                continue
-            after = replace(
-                role,
-                schema_permissions=entries,
-                version=await store.next_version(conn, workspace_id, role_id),
-                updated_at=datetime.now(UTC),
-            )
-            await store.update(conn, after)
-            if not _says(after, kind, alias):
-                await store.forget_unknown(conn, role, kind, alias, model_version)
-            await outbox.stage(conn, _role_event(EventType.ROLE_UPDATED, after))
-
-
-def _says(role: Role, kind: store.Kind, name: str) -> bool:
-    if kind == "schema":
-        return any(entry["schemaId"] == name for entry in role.schema_permissions)
-    return any(name in entry["attributePermissions"] for entry in role.schema_permissions)
 
 
 async def _judged(
@@ -290,9 +194,9 @@ async def _judged(
         raise PermissionDenied.because("Only users with the role 'role-admin' can change this role")
     async with db.acquire() as conn:
         heard = await news.count(conn, actor.workspace_id)
-    names = names_in(draft)
+    named = names_in(draft)
     if actor.unrestricted:
-        meaning = await dictionary.meaning(names)
+        meaning = await dictionary.meaning(named)
         draft = with_ids(draft, meaning)
         check_sound(draft, before.id)
         unknown = meaning.unknown(names_in(draft))
@@ -300,10 +204,10 @@ async def _judged(
     async with db.acquire() as conn:
         # As it is now, not as the gateway last heard of it.
         giver = await store.find(conn, actor.workspace_id, actor.role_id or "")
-        giver_unknown = await store.unknown_of(conn, actor.workspace_id, actor.role_id or "")
+        giver_unknown = await names.unknown_of(conn, actor.workspace_id, actor.role_id or "")
     if giver is None:
         raise PermissionDenied
-    meaning = await dictionary.meaning(names | before_unknown | giver_unknown)
+    meaning = await dictionary.meaning(named | before_unknown | giver_unknown)
     draft = with_ids(draft, meaning)
     check_sound(draft, before.id)
     unknown = meaning.unknown(names_in(draft))
@@ -311,8 +215,8 @@ async def _judged(
     # event that replaces it in them may not have been handled yet.
     compared = unknown | meaning.unknown(before_unknown | giver_unknown)
     check_grant(
-        _renamed(giver, giver_unknown, meaning),
-        _renamed(before, before_unknown, meaning),
+        renamed(giver, giver_unknown, meaning),
+        renamed(before, before_unknown, meaning),
         before.revised(draft, version=0, now=before.updated_at),
         compared,
     )
@@ -337,23 +241,14 @@ async def _check_unnamed(conn: Conn, actor: Identity, judged: _Judged) -> None:
         raise _Changed
 
 
-def _renamed(role: Role, unknown: RoleNames, meaning: Meaning) -> Role:
-    """The role with the ids of attributes that were unknown when it was stored and exist now."""
-    entries = role.schema_permissions
-    for alias in unknown.attributes:
-        one = meaning.attributes.get(alias, alias)
-        if one != alias:
-            entries = attribute_named(entries, alias, one, (), is_new=False)
-    return replace(role, schema_permissions=entries)
-
-
 def _busy(role_id: str) -> ServiceUnavailable:
     return ServiceUnavailable(
         f"Role '{truncated(role_id)}' or your own role is being changed by others"
     )
 
 
-def _role_event(event_type: str, role: Role) -> Event:
+def role_event(event_type: str, role: Role) -> Event:
+    """The event of a changed role; whoever needs the role asks for it."""
     return Event(
         type=event_type,
         source=SOURCE,

@@ -1,27 +1,18 @@
-"""Roles over HTTP: six routes for clients, two for other services."""
+"""Roles over HTTP: five routes for clients, two for other services."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
+from auth_service.clients import Dictionary, Gates
+from auth_service.permissions.model import Role, RoleDraft
 from auth_service.roles import commands, store
 from auth_service.roles.commands import ROLES_MAX
-from auth_service.roles.gates import Gates
-from auth_service.roles.model import (
-    MissingRolesRequest,
-    ResolvedPermissionsAnswer,
-    ResolveRequest,
-    Role,
-    RoleAnswer,
-    RoleDraft,
-)
-from auth_service.roles.naming import Dictionary, attributes_of
-from auth_service.roles.resolution import permissions
+from auth_service.roles.model import MissingRolesRequest, RoleAnswer
 from shared.database import DATABASE, Record
 from shared.database.listing import list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import (
-    NAMES_BODY,
     Routes,
     asked_on_behalf_of,
     identity_of,
@@ -146,35 +137,6 @@ async def delete_role(request: web.Request) -> web.StreamResponse:
     )
     outbox.wake(request.app)
     return no_content()
-
-
-@routes.post(
-    "/api/v1/roles/{id}/resolve",
-    permission=Permission.READ,
-    role="any for its own permissions, `canManageRoles` for those of others",
-    body=ResolveRequest,
-    body_bytes_max=NAMES_BODY,
-    answers=ResolvedPermissionsAnswer,
-    summary="Resolve the permissions of a role on the attributes of a schema",
-    errors=(NotFound,),
-)
-async def resolve_role(request: web.Request) -> web.StreamResponse:
-    """The permission that the role has on each attribute: its own entry, or that of `*`."""
-    identity = identity_of(request)
-    role_id = request.match_info["id"]
-    if identity.role_id != role_id:
-        identity.require_flag(Flag.MANAGE_ROLES)
-    asked = await read_body(request, ResolveRequest)
-    async with request.app[DATABASE].acquire() as conn:
-        role = await store.get(conn, identity.workspace_id, role_id)
-    schema, attributes = await attributes_of(request, asked.schema_id, asked.attribute_ids)
-    return json_response(
-        {
-            "roleId": role.id,
-            "schemaId": schema.id,
-            "permissions": permissions(role, schema, attributes),
-        }
-    )
 
 
 @routes.internal_get("/internal/roles/{id}")

@@ -28,7 +28,7 @@ import aiohttp
 import orjson
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from auth_service.roles.model import (
+from auth_service.permissions.model import (
     ATTRIBUTE_PERMISSIONS_MAX,
     ATTRIBUTES_NAMED_MAX,
     PERMISSIONS_MAX,

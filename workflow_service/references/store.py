@@ -20,20 +20,10 @@ release what was registered meanwhile.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from shared.database import Conn, Record, mapping_constraints
 from shared.errors import NotFound
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One schema's binding to one workflow, as it was at `revision`."""
-
-    workspace_id: str
-    schema_id: str
-    workflow_id: str
-    revision: int
+from workflow_service.references.model import Reference
 
 
 async def register(conn: Conn, workspace_id: str, schema_id: str, workflow_id: str) -> None:

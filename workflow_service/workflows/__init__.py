@@ -1,1 +1,1 @@
-"""Workflow definitions: their states, transitions and gates, and the schemas that use them."""
+"""Workflows: created, read, replaced and deleted."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
 from aiohttp import web
 
-from shared.database import Conn, Database, sizes
+from shared.database import Database, sizes
 from shared.database.sizes import Bound
 from shared.errors import (
     ApiError,
@@ -22,51 +22,33 @@ from shared.errors import (
 from shared.events import Event, EventType
 from shared.http.versions import Versions, check_version
 from shared.ids import check_same_id, new_id
-from shared.messaging import news, outbox
+from shared.messaging import outbox
+from workflow_service.author_rights.counting import check_counting
+from workflow_service.author_rights.withholding import check_withheld
 from workflow_service.clients import Clients
-from workflow_service.references import store as references
-from workflow_service.workflows import store
-from workflow_service.workflows.counting import check_counting, required_names
-from workflow_service.workflows.model import Workflow, WorkflowDraft
-from workflow_service.workflows.validation import (
+from workflow_service.definitions.model import Workflow, WorkflowDraft
+from workflow_service.definitions.validation import (
     CheckedDraft,
-    attribute_names,
-    check_roles_exist,
     check_size,
     keeping_ids,
-    keeping_names,
     removed_states,
-    role_ids,
-    sound,
-    with_attribute_ids,
 )
-from workflow_service.workflows.withholding import check_withheld
+from workflow_service.names.resolution import (
+    NamedDraft,
+    StaleNames,
+    keep_unknown,
+    keeping_names,
+    resolve_names,
+)
+from workflow_service.references import store as references
+from workflow_service.references.model import Reference
+from workflow_service.role_claims.claims import claim_roles, role_ids
+from workflow_service.workflows import store
 
 log = structlog.get_logger(__name__)
 SOURCE = "/workflow_service"
 REFERENCES_MAX = 10_000
 ATTEMPTS_MAX = 5
-
-
-class _Named(Exception):
-    """A name without an attribute may have got one since it was looked up; judge again."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """A draft with ids, and what nothing had yet of the names in it."""
-
-    parts: CheckedDraft
-    unreadable: Sequence[str]
-    """The required names that the author may not make completeness count."""
-    unreadable_required: Sequence[str]
-    required: Sequence[str]
-    """The ids of all attributes that count in every state that does not hide them."""
-    unknown: Sequence[str]
-    model_version: int
-    heard: int
-    """The number of model events handled before the names were looked up."""
-
 
 WORKFLOWS_MAX = web.AppKey("workflows_max", Bound)
 
@@ -84,15 +66,15 @@ async def create(
     workflow_id = draft.id or new_id("wf")
     now = datetime.now(UTC)
     for _ in range(ATTEMPTS_MAX):
-        judged = await _judged(db, clients, workspace_id, draft)
-        _check_counting(judged)
-        workflow = _drafted(draft, workflow_id, judged.parts, created_at=now, updated_at=now)
-        place = clients.place() if role_ids(judged.parts.transitions) else nullcontext()
-        with suppress(_Named):
+        named = await resolve_names(db, clients, workspace_id, draft)
+        _check_counting(named)
+        workflow = _drafted(draft, workflow_id, named.parts, created_at=now, updated_at=now)
+        place = clients.place() if role_ids(named.parts.transitions) else nullcontext()
+        with suppress(StaleNames):
             async with place, db.transaction() as conn:
-                await _claim_roles(conn, clients, workspace_id, judged.parts)
+                await claim_roles(conn, clients, workspace_id, named.parts)
                 stored = await store.insert(conn, workspace_id, workflow)
-                await _keep_unknown(conn, workspace_id, workflow_id, judged)
+                await keep_unknown(conn, workspace_id, workflow_id, named)
                 await outbox.stage(
                     conn, workflow_event(EventType.WORKFLOW_CREATED, workspace_id, stored)
                 )
@@ -122,7 +104,7 @@ async def update(
     async with db.acquire() as conn:
         await store.get(conn, workspace_id, workflow_id)
     for _ in range(ATTEMPTS_MAX):
-        with suppress(_Named):
+        with suppress(StaleNames):
             return await _update(db, clients, workspace_id, workflow_id, draft, bound, expected)
     raise _busy()
 
@@ -136,17 +118,17 @@ async def _update(
     bound: Bound,
     expected: Versions,
 ) -> Workflow:
-    judged = await _judged(db, clients, workspace_id, draft, workflow_id)
+    named = await resolve_names(db, clients, workspace_id, draft, workflow_id)
     retired_at: int | None = None
     try:
         async with clients.place(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
-            parts = keeping_names(draft, judged.parts, known.states)
+            parts = keeping_names(draft, named.parts, known.states)
             if clients.caller_is_restricted:
                 check_withheld(parts.states, known.states)
-                _check_counting(replace(judged, parts=parts), known)
-            await _claim_roles(conn, clients, workspace_id, parts, role_ids(known.transitions))
+                _check_counting(replace(named, parts=parts), known)
+            await claim_roles(conn, clients, workspace_id, parts, role_ids(known.transitions))
             removed = removed_states(known.states, parts.states)
             if removed:
                 retired_at = known.version
@@ -159,7 +141,7 @@ async def _update(
                 updated_at=datetime.now(UTC),
             )
             stored = await store.update(conn, workspace_id, workflow)
-            await _keep_unknown(conn, workspace_id, workflow_id, judged)
+            await keep_unknown(conn, workspace_id, workflow_id, named)
             await outbox.stage(
                 conn, workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
             )
@@ -198,75 +180,16 @@ async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: st
         return await store.get(conn, workspace_id, workflow_id)
 
 
-async def _judged(
-    db: Database,
-    clients: Clients,
-    workspace_id: str,
-    draft: WorkflowDraft,
-    workflow_id: str | None = None,
-) -> _Judged:
-    """The parts of the draft, with every attribute named by its id where there is one.
-
-    `workflow_id` is None for a new workflow.
-    """
-    parts = sound(draft)
-    async with db.acquire() as conn:
-        heard = await news.count(conn, workspace_id)
-    meaning = await clients.meaning(
-        attribute_names(parts.states), required_names(parts.states), workflow_id
-    )
-    parts = with_attribute_ids(parts, meaning.ids)
-    ids = set(meaning.ids.values())
-    unknown = [name for name in attribute_names(parts.states) if name not in ids]
-    return _Judged(
-        parts,
-        [meaning.ids.get(name, name) for name in meaning.unreadable],
-        meaning.unreadable_required,
-        meaning.required,
-        unknown,
-        meaning.model_version,
-        heard,
-    )
-
-
-def _check_counting(judged: _Judged, known: Workflow | None = None) -> None:
+def _check_counting(named: NamedDraft, known: Workflow | None = None) -> None:
     """`known` is the stored workflow, None for a new one. Raises `PermissionDenied`."""
     check_counting(
-        judged.parts,
+        named.parts,
         () if known is None else known.states,
         () if known is None else known.transitions,
-        judged.unreadable,
-        judged.unreadable_required,
-        judged.required,
+        named.unreadable,
+        named.unreadable_required,
+        named.required,
     )
-
-
-async def _keep_unknown(conn: Conn, workspace_id: str, workflow_id: str, judged: _Judged) -> None:
-    """Raises `_Named`."""
-    await store.keep_unknown(conn, workspace_id, workflow_id, judged.unknown, judged.model_version)
-    if judged.unknown and await news.count_held(conn, workspace_id) != judged.heard:
-        raise _Named
-
-
-async def _claim_roles(
-    conn: Conn,
-    clients: Clients,
-    workspace_id: str,
-    parts: CheckedDraft,
-    named_before: Collection[str] = (),
-) -> None:
-    """Let auth_service know that the roles at the gates are named, before this is committed.
-
-    Whoever deletes one waits for this transaction's end (docs/adr/0023). Raises `ValidationError`
-    for a role that does not exist. One that was named before may be gone by now: it opens nothing,
-    and keeps nobody from saving.
-    """
-    named = role_ids(parts.transitions)
-    if not named:
-        return
-    await store.naming_roles(conn, workspace_id)
-    missing = await clients.missing_roles(named)
-    check_roles_exist(parts.transitions, [one for one in missing if one not in named_before])
 
 
 async def _delete(
@@ -274,7 +197,7 @@ async def _delete(
     workspace_id: str,
     workflow_id: str,
     expected: Versions,
-    stale: Sequence[references.Reference] = (),
+    stale: Sequence[Reference] = (),
 ) -> None:
     """Delete the workflow with these references; if it has others, nothing is deleted."""
     async with db.transaction() as conn:

@@ -1,8 +1,6 @@
-"""Workflows over HTTP: five routes for clients, two for records_service."""
+"""Workflows over HTTP: five routes for clients, one for records_service."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from aiohttp import web
 
@@ -22,19 +20,11 @@ from shared.http import (
 )
 from shared.http.versions import if_match
 from shared.identity import Flag, Permission
-from workflow_service.clients import REMOTE_CALL_SLOTS, Clients
-from workflow_service.workflows import commands, gates, store
+from workflow_service.clients import Clients
+from workflow_service.definitions.model import Workflow, WorkflowDraft
+from workflow_service.references.model import ReferenceDraft
+from workflow_service.workflows import commands, store
 from workflow_service.workflows.commands import WORKFLOWS_MAX
-from workflow_service.workflows.definitions import DEFINITIONS
-from workflow_service.workflows.model import (
-    ReferenceDraft,
-    StepQuestion,
-    Transition,
-    Workflow,
-    WorkflowDraft,
-)
-
-WORKFLOWS_NAMED_MAX = 3
 
 routes = Routes(
     tag="Workflows",
@@ -162,51 +152,6 @@ async def refer_to_workflow(request: web.Request) -> web.StreamResponse:
     return json_response(workflow.definition())
 
 
-@routes.internal_post("/internal/roles/{id}/named")
-async def find_naming(request: web.Request) -> web.StreamResponse:
-    """The ids of some workflows that name this role in a gate, at most `WORKFLOWS_NAMED_MAX`.
-
-    Saves of workflows that are in progress end first, so their gates count too. auth_service asks
-    this before it deletes a role.
-    """
-    identity = asked_on_behalf_of(request)
-    identity.require_flag(Flag.MANAGE_ROLES)
-    place = request.app[REMOTE_CALL_SLOTS].of(REMOTE_CALL_SLOTS)
-    async with place, request.app[DATABASE].transaction() as conn:
-        named_by = await store.naming_role(
-            conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_NAMED_MAX
-        )
-    return json_response({"workflowIds": named_by})
-
-
-@routes.internal_post("/internal/workflows/{id}/evaluate", body=StepQuestion)
-async def evaluate(request: web.Request) -> web.StreamResponse:
-    """Decides whether the caller may make this transition; without a target, lists all of them.
-
-    A score counts only for the definition that it was computed from. If the definition has another
-    version by now, the answer is the current definition instead of a decision.
-    """
-    identity = asked_on_behalf_of(request)
-    asked = await read_body(request, StepQuestion)
-    workflow = await request.app[DEFINITIONS].current(
-        request.app, identity.workspace_id, request.match_info["id"]
-    )
-    if workflow.version != asked.definition_version:
-        return json_response({"stale": True, "definition": workflow.definition()})
-    role_id = gates.gating_role(identity)
-    if asked.to_state_id is not None:
-        gates.check_step(workflow, asked.from_state_id, asked.to_state_id, role_id, asked.scores)
-        return json_response({"allowed": True})
-    return json_response(
-        {
-            "transitions": [
-                _step_answer(step, gates.closed_gates(workflow, step, role_id, asked.scores))
-                for step in gates.steps_from(workflow, asked.from_state_id)
-            ]
-        }
-    )
-
-
 def _rendered(row: Record) -> bytes:
     return to_json(store.parsed(row).public())
 
@@ -215,19 +160,3 @@ def _answer(
     workflow: Workflow, *, status: int = 200, location: str | None = None
 ) -> web.StreamResponse:
     return versioned_response(workflow.public(), workflow.version, status=status, location=location)
-
-
-def _step_answer(step: Transition, closed: tuple[gates.ClosedGate, ...]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"toStateId": step.to_state_id}
-    if step.name is not None:
-        answer["name"] = step.name
-    answer["allowed"] = not closed
-    answer["reasons"] = [_reason(gate) for gate in closed]
-    return answer
-
-
-def _reason(gate: gates.ClosedGate) -> dict[str, Any]:
-    reason: dict[str, Any] = {"code": gate.code, "message": gate.message}
-    if gate.code is gates.Gate.COMPLETENESS:
-        reason |= {"score": gate.score, "minimum": gate.minimum}
-    return reason

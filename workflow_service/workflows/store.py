@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +9,7 @@ import orjson
 from shared.database import Conn, Record, mapping_constraints
 from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
-from workflow_service.workflows.model import Workflow
+from workflow_service.definitions.model import Workflow
 
 KIND = "Workflow"
 
@@ -165,111 +164,6 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
             workflow_id,
         )
     return _found(row, workflow_id)
-
-
-async def keep_unknown(
-    conn: Conn, workspace_id: str, workflow_id: str, names: Sequence[str], model_version: int
-) -> None:
-    """Remember these names, and no others, as unknown in this workflow.
-
-    `model_version` is that of the workspace's model when they were asked about.
-    """
-    await conn.execute(
-        "DELETE FROM unknown_names WHERE workspace_id = $1 AND workflow_id = $2",
-        workspace_id,
-        workflow_id,
-    )
-    if names:
-        await conn.execute(
-            """INSERT INTO unknown_names (workspace_id, name, workflow_id, model_version)
-               SELECT $1, name, $2, $3
-                 FROM unnest($4::text[]) AS name
-            RETURNING 1""",
-            workspace_id,
-            workflow_id,
-            model_version,
-            list(names),
-        )
-
-
-async def with_unknown(
-    conn: Conn, workspace_id: str, names: Sequence[str], model_version: int
-) -> list[str]:
-    """The workflows in which one of these was unknown when the model was older than that."""
-    rows = await conn.fetch(
-        """SELECT DISTINCT workflow_id
-             FROM unknown_names
-            WHERE workspace_id = $1 AND name = ANY($2::text[]) AND model_version < $3
-            ORDER BY workflow_id""",
-        workspace_id,
-        list(names),
-        model_version,
-    )
-    return [row["workflow_id"] for row in rows]
-
-
-async def is_unknown(
-    conn: Conn, workspace_id: str, workflow_id: str, name: str, model_version: int
-) -> bool:
-    """Whether the name was unknown in it when the model was older than this version."""
-    unknown: bool = await conn.fetchval(
-        """SELECT EXISTS (SELECT FROM unknown_names
-                           WHERE workspace_id = $1 AND name = $2 AND workflow_id = $3
-                             AND model_version < $4)""",
-        workspace_id,
-        name,
-        workflow_id,
-        model_version,
-    )
-    return unknown
-
-
-async def forget_unknown(
-    conn: Conn, workspace_id: str, workflow_id: str, name: str, model_version: int
-) -> None:
-    """The name is known to this workflow now."""
-    await conn.execute(
-        """DELETE FROM unknown_names
-            WHERE workspace_id = $1 AND name = $2 AND workflow_id = $3 AND model_version < $4""",
-        workspace_id,
-        name,
-        workflow_id,
-        model_version,
-    )
-
-
-async def naming_roles(conn: Conn, workspace_id: str) -> None:
-    """Announce the save of a workflow that names roles, for `naming_role` to wait for.
-
-    Several such saves may be in progress at the same time.
-    """
-    await conn.execute(
-        "SELECT pg_advisory_xact_lock_shared(hashtextextended('name roles ' || $1, 0))",
-        workspace_id,
-    )
-
-
-async def naming_role(conn: Conn, workspace_id: str, role_id: str, limit: int) -> list[str]:
-    """The ids of workflows that name the role in a gate, after all saves in progress have ended.
-
-    Until the end of the transaction, no other save of a workflow that names roles begins.
-    """
-    await conn.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended('name roles ' || $1, 0))", workspace_id
-    )
-    rows = await conn.fetch(
-        """SELECT id
-             FROM workflows
-            WHERE workspace_id = $1
-              AND jsonb_path_exists(body, '$.transitions[*].allowedRoleIds[*] ? (@ == $id)',
-                                    jsonb_build_object('id', $2::text))
-            ORDER BY id
-            LIMIT $3""",
-        workspace_id,
-        role_id,
-        limit,
-    )
-    return [row["id"] for row in rows]
 
 
 def _found(row: Record | None, workflow_id: str) -> Workflow:

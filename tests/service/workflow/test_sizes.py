@@ -17,9 +17,10 @@ from tests.kit.workspace import workflow_body
 from tests.service.conftest import Rendered
 from workflow_service.app import create_app
 from workflow_service.config import Config
-from workflow_service.workflows import definitions, store
-from workflow_service.workflows.definitions import DEFINITIONS, Definitions
-from workflow_service.workflows.model import WORKFLOW_BYTES_MAX
+from workflow_service.definitions.model import WORKFLOW_BYTES_MAX
+from workflow_service.transitions import definition_cache
+from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
+from workflow_service.workflows import store
 
 WORKSPACE = "ws-size"
 
@@ -200,7 +201,7 @@ async def test_a_decision_parses_a_version_once_and_beside_the_loop_when_it_is_l
         assert await asked(admin, 1) == {"allowed": True}
     assert threads == [threading.get_ident()]
     # Another process revises it: what is remembered is not asked any more.
-    monkeypatch.setattr(definitions, "_INLINE_BYTES_MAX", 10)
+    monkeypatch.setattr(definition_cache, "_INLINE_BYTES_MAX", 10)
     (await beside.put("/workflows/wf-a", workflow("a", transitions=[]))).ok()
     stale = await asked(admin, 1)
     assert (stale["stale"], stale["definition"]["version"]) == (True, 2)
@@ -216,7 +217,7 @@ async def test_a_decision_parses_a_version_once_and_beside_the_loop_when_it_is_l
 
 async def test_what_is_remembered_has_a_bound(services: Services, monkeypatch: pytest.MonkeyPatch):
     service, admin = await started(services)
-    monkeypatch.setattr(definitions, "REMEMBERED_MAX", 3)
+    monkeypatch.setattr(definition_cache, "REMEMBERED_MAX", 3)
     for n in range(5):
         (await admin.post("/workflows", workflow(f"w{n}"))).ok()
     remembered: Definitions = service.app[DEFINITIONS]
@@ -228,10 +229,10 @@ async def test_what_is_remembered_has_a_bound(services: Services, monkeypatch: p
         await decide(n)
     assert [workflow_id for _, workflow_id in remembered._known] == ["wf-w2", "wf-w0", "wf-w3"]
     assert remembered._bytes == sum(size for _, size in remembered._known.values())
-    monkeypatch.setattr(definitions, "REMEMBERED_BYTES_MAX", remembered._bytes)
+    monkeypatch.setattr(definition_cache, "REMEMBERED_BYTES_MAX", remembered._bytes)
     await decide(4)
     assert [workflow_id for _, workflow_id in remembered._known] == ["wf-w0", "wf-w3", "wf-w4"]
-    monkeypatch.setattr(definitions, "REMEMBERED_BYTES_MAX", 1)
+    monkeypatch.setattr(definition_cache, "REMEMBERED_BYTES_MAX", 1)
     await decide(1)
     assert not remembered._known
     assert remembered._bytes == 0

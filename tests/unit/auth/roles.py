@@ -5,12 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from auth_service.roles.model import (
-    Role,
-    RoleDraft,
-    blank_role,
-)
-from auth_service.roles.resolution import Names, permissions
+from auth_service.permissions.model import Role, RoleDraft, blank_role
+from auth_service.permissions.rules import Names, permissions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,16 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_service.roles.grants import (
-    check_grant,
-    check_size,
-)
-from auth_service.roles.model import (
-    Role,
-    RoleDraft,
-    RoleNames,
-)
-from auth_service.roles.resolution import Resolved
+from auth_service.permissions.grants import check_grant
+from auth_service.permissions.model import Role, RoleDraft, RoleNames
+from auth_service.permissions.rules import Resolved
+from auth_service.permissions.validation import check_size
 from shared.errors import ApiError, PermissionDenied, ValidationError
 from tests.unit.auth.roles import _RANK, catalogs, on, role, schemas
 

@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_service.roles.grants import (
-    check_may_go,
-    check_sound,
-    check_still_built_in,
-)
-from auth_service.roles.model import (
+from auth_service.names.replacement import attribute_named, schema_named
+from auth_service.permissions.model import (
     ATTRIBUTE_PERMISSIONS_MAX,
     ATTRIBUTES_NAMED_MAX,
     PERMISSIONS_MAX,
@@ -21,8 +17,8 @@ from auth_service.roles.model import (
     blank_role,
     built_in_admin,
 )
-from auth_service.roles.renaming import attribute_named, schema_named
-from auth_service.roles.resolution import Names, Resolved
+from auth_service.permissions.rules import Names, Resolved
+from auth_service.permissions.validation import check_may_go, check_sound, check_still_built_in
 from shared.errors import Conflict, ValidationError
 from shared.identity import ALL_FLAGS
 from tests.unit.auth.roles import _RANK, NOW, catalogs, on, role, schemas, told

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from auth_service.roles.grants import check_sound
-from auth_service.roles.model import RoleDraft
+from auth_service.permissions.model import RoleDraft
+from auth_service.permissions.validation import check_sound
 from records_service.option_lists.hierarchy import check_values, values_of
 from records_service.option_lists.model import OptionValueDraft
 from shared.errors import VIOLATIONS_MAX, PermissionDenied, ValidationError, Violation
-from workflow_service.workflows.model import Transition
-from workflow_service.workflows.validation import check_roles_exist
+from workflow_service.definitions.model import Transition
+from workflow_service.role_claims.claims import check_roles_exist
 
 
 def faults(looked_at: list[int]) -> Iterator[Violation]:
@@ -45,7 +45,7 @@ def test_rules_about_long_lists_stop_there(monkeypatch):
         made.append(text)
         return text
 
-    for module in ("auth_service.roles.grants", "workflow_service.workflows.validation"):
+    for module in ("auth_service.permissions.validation", "workflow_service.role_claims.claims"):
         monkeypatch.setattr(f"{module}.truncated", truncated)
     monkeypatch.setattr("records_service.option_lists.hierarchy.truncated", truncated)
     many = 5 * VIOLATIONS_MAX

@@ -50,7 +50,8 @@ def test_no_message_is_made_of_a_representation_of_pythons(service: str):
 # code, or of what was cut before.
 ASKING = ("truncated", "shown", "_label")
 BOUNDED = {
-    "auth_service/roles/grants.py": {"ADMIN_ROLE", "field", "right", "word"},
+    "auth_service/permissions/grants.py": {"right", "word"},
+    "auth_service/permissions/validation.py": {"ADMIN_ROLE", "field"},
     "auth_service/sessions/handlers.py": {"name"},
     "records_service/attributes/commands.py": {"pointer[1:]"},
     "records_service/model_changes/attributes.py": {"fixed[0]", "of_values[0]"},
@@ -78,9 +79,9 @@ BOUNDED = {
     "shared/ids.py": {"ID_PATTERN", "field"},
     "shared/http/requests.py": {"name"},
     "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
-    "workflow_service/workflows/gates.py": {"start", "target"},
-    "workflow_service/workflows/validation.py": {"dotted"},
-    "workflow_service/workflows/withholding.py": {"name"},
+    "workflow_service/transitions/gates.py": {"start", "target"},
+    "workflow_service/definitions/validation.py": {"dotted"},
+    "workflow_service/author_rights/withholding.py": {"name"},
 }
 # For operators and for PostgreSQL, not for who sent a request.
 NO_MESSAGES = (

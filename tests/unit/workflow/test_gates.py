@@ -7,7 +7,8 @@ import pytest
 from shared.errors import TransitionError
 from shared.identity import ALL_PERMISSIONS, Identity
 from tests.kit import identities
-from workflow_service.workflows.gates import (
+from workflow_service.definitions.model import State, Transition, Workflow
+from workflow_service.transitions.gates import (
     ClosedGate,
     Gate,
     check_step,
@@ -15,7 +16,6 @@ from workflow_service.workflows.gates import (
     gating_role,
     steps_from,
 )
-from workflow_service.workflows.model import State, Transition, Workflow
 
 
 def workflow(*transitions: Transition, states: tuple[State, ...] | None = None) -> Workflow:

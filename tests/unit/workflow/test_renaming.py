@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from records_service.workflow_copies.model import State as Judged
-from workflow_service.workflows.model import ATTRIBUTES_MAX, State
-from workflow_service.workflows.renaming import attribute_named
+from workflow_service.definitions.model import ATTRIBUTES_MAX, State
+from workflow_service.names.replacement import attribute_named
 
 
 def named(

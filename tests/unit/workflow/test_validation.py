@@ -6,17 +6,10 @@ import pydantic
 import pytest
 
 from shared.errors import ValidationError
-from workflow_service.workflows.model import ATTRIBUTES_MAX, WorkflowDraft
-from workflow_service.workflows.validation import (
-    attribute_names,
-    check_roles_exist,
-    keeping_ids,
-    keeping_names,
-    removed_states,
-    role_ids,
-    sound,
-    with_attribute_ids,
-)
+from workflow_service.definitions.model import ATTRIBUTES_MAX, WorkflowDraft
+from workflow_service.definitions.validation import keeping_ids, removed_states, sound
+from workflow_service.names.resolution import attribute_names, keeping_names, with_attribute_ids
+from workflow_service.role_claims.claims import check_roles_exist, role_ids
 
 
 def draft(**changes: Any) -> WorkflowDraft:

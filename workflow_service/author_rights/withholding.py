@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from shared.errors import PermissionDenied, Violation, truncated
-from workflow_service.workflows.model import State
+from workflow_service.definitions.model import State
 
 _LISTS: Final = (("hidden", "hidden"), ("read_only", "readOnly"))
 

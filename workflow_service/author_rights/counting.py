@@ -12,13 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from shared.errors import PermissionDenied, Violation
-from workflow_service.workflows.model import State, Transition
-from workflow_service.workflows.validation import CheckedDraft
-
-
-def required_names(states: Iterable[State]) -> list[str]:
-    """Every name that some state requires, once."""
-    return list(dict.fromkeys(name for state in states for name in state.required))
+from workflow_service.definitions.model import State, Transition
+from workflow_service.definitions.validation import CheckedDraft
 
 
 def check_counting(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from workflow_service.workflows.model import ATTRIBUTES_MAX, State
+from workflow_service.definitions.model import ATTRIBUTES_MAX, State
 
 
 def attribute_named(

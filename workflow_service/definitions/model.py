@@ -48,13 +48,15 @@ AttributeNames = Annotated[list[Text], AtMost(ATTRIBUTES_MAX)]
 RoleIds = Annotated[list[Id], AtMost(ROLES_MAX)]
 
 
-class _Shape(Shape):
+class CamelShape(Shape):
+    """Camel case in JSON; immutable, so that a cached workflow can be shared."""
+
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, strict=True, extra="ignore"
     )
 
 
-class State(_Shape):
+class State(CamelShape):
     """A lifecycle state. Its lists name attributes by id; an alias that is sent becomes the id.
 
     A name that no attribute has is accepted and stored, and counts once an attribute gets it.
@@ -90,7 +92,7 @@ class StateDraft(State):
     """The name in messages."""
 
 
-class TransitionDraft(_Shape):
+class TransitionDraft(CamelShape):
     """A transition from one state to another, and its conditions."""
 
     id: Id | None = None
@@ -107,7 +109,7 @@ class TransitionDraft(_Shape):
     """The score that the record needs for the target state, 0 to 100."""
 
 
-class WorkflowDraft(_Shape):
+class WorkflowDraft(CamelShape):
     """A complete workflow, for POST and PUT."""
 
     id: Id | None = None
@@ -126,7 +128,7 @@ class WorkflowDraft(_Shape):
     """The transitions between them."""
 
 
-class Transition(_Shape):
+class Transition(CamelShape):
     """A transition from one state to another, and its conditions."""
 
     id: Id
@@ -143,7 +145,7 @@ class Transition(_Shape):
     """The score that the record needs for the target state, 0 to 100."""
 
 
-class Workflow(_Shape):
+class Workflow(CamelShape):
     """A workflow: the lifecycle of the records of its schemas."""
 
     id: Id
@@ -193,18 +195,3 @@ class Workflow(_Shape):
 def label_of_id(state_id: str) -> str:
     """How messages print a state that has no alias, or that nobody knows."""
     return state_id.removeprefix(_STATE_PREFIX)
-
-
-class ReferenceDraft(_Shape):
-    """What records_service registers before it saves a schema."""
-
-    workflow_id: str
-
-
-class StepQuestion(_Shape):
-    """What records_service asks about a record: may it go there? Where may it go at all."""
-
-    definition_version: int
-    from_state_id: str
-    to_state_id: str | None = None
-    scores: Annotated[dict[str, int], AtMost(STATES_MAX)] = Field(default={})

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from shared.errors import TransitionError, truncated
 from shared.identity import ADMIN_ROLE, Identity
-from workflow_service.workflows.model import Transition, Workflow, label_of_id, whole
+from workflow_service.definitions.model import Transition, Workflow, label_of_id, whole
 
 
 class Gate(StrEnum):

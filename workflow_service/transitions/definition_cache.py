@@ -13,8 +13,8 @@ from aiohttp import web
 
 from shared.database import DATABASE
 from shared.process.offload import OFFLOAD
+from workflow_service.definitions.model import Workflow
 from workflow_service.workflows import store
-from workflow_service.workflows.model import Workflow
 
 REMEMBERED_MAX: Final = 1_000
 REMEMBERED_BYTES_MAX: Final = 16 << 20

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
 from shared.errors import ValidationError, Violation, truncated
 from shared.ids import new_id
-from workflow_service.workflows.model import (
-    ATTRIBUTES_MAX,
+from workflow_service.definitions.model import (
     WORKFLOW_BYTES_MAX,
     State,
     Transition,
@@ -18,7 +17,8 @@ from workflow_service.workflows.model import (
     WorkflowDraft,
 )
 
-_LISTS: Final = ("hidden", "required", "read_only")
+LISTS: Final = ("hidden", "required", "read_only")
+"""The fields of a state that name attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,79 +87,6 @@ def keeping_ids(
         for step in parts.transitions
     ]
     return replace(parts, transitions=tuple(kept))
-
-
-def role_ids(transitions: Iterable[Transition]) -> list[str]:
-    """Every role that some transition names, once, sorted."""
-    return sorted({role_id for step in transitions for role_id in step.allowed_role_ids})
-
-
-def check_roles_exist(transitions: Sequence[Transition], missing: Iterable[str]) -> None:
-    """Raise `ValidationError` naming each place with a role that does not exist."""
-    unknown = set(missing)
-    ValidationError.check(
-        Violation(
-            f"/transitions/{place}/allowedRoleIds/{nth}", f"Unknown role '{truncated(role_id)}'"
-        )
-        for place, step in enumerate(transitions)
-        for nth, role_id in enumerate(step.allowed_role_ids)
-        if role_id in unknown
-    )
-
-
-def attribute_names(states: Iterable[State]) -> list[str]:
-    """Every attribute that some list of a state names, once."""
-    return list(
-        dict.fromkeys(
-            name for state in states for field in _LISTS for name in getattr(state, field)
-        )
-    )
-
-
-def with_attribute_ids(parts: CheckedDraft, ids: Mapping[str, str]) -> CheckedDraft:
-    """The parts with the id for each name that has one, and each attribute once in a list."""
-
-    def named(names: Iterable[str]) -> list[str]:
-        return list(dict.fromkeys(ids.get(name, name) for name in names))
-
-    return replace(
-        parts,
-        states=tuple(
-            state.model_copy(update={field: named(getattr(state, field)) for field in _LISTS})
-            for state in parts.states
-        ),
-    )
-
-
-def keeping_names(
-    draft: WorkflowDraft, parts: CheckedDraft, known: Iterable[State]
-) -> CheckedDraft:
-    """The parts with each name that was sent as it is stored, beside the id that it now means.
-
-    A stored name also means the attributes that had it before (`renaming.py`). Without it, sending
-    a workflow back unchanged would release them.
-    """
-    stored = {state.id: state for state in known}
-
-    def kept(sent: State, named: State, field: str) -> list[str]:
-        names: list[str] = getattr(named, field)
-        known = getattr(stored[named.id], field)
-        known_names = set(known).difference(names)
-        both = [*names, *(name for name in getattr(sent, field) if name in known_names)]
-        # A list that would grow too long stays as it was sent, as in `renaming.py`.
-        return both if len(both) <= max(ATTRIBUTES_MAX, len(known)) else getattr(sent, field)
-
-    return replace(
-        parts,
-        states=tuple(
-            named
-            if named.id not in stored
-            else named.model_copy(
-                update={field: list(dict.fromkeys(kept(sent, named, field))) for field in _LISTS}
-            )
-            for sent, named in zip(draft.states, parts.states, strict=True)
-        ),
-    )
 
 
 def removed_states(before: Iterable[State], after: Iterable[State]) -> list[str]:

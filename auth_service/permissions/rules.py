@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple, cast
 
-from auth_service.roles.model import ANY, AttributePermission, Role
+from auth_service.permissions.model import ANY, AttributePermission, Role
 from shared.identity import ADMIN_ROLE
 
 CatalogRight = Literal["canView", "canAssign"]

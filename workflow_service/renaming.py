@@ -13,14 +13,13 @@ from shared.errors import (
 )
 from shared.events import EventType
 from shared.messaging import outbox
+from workflow_service.definitions.model import Workflow
+from workflow_service.definitions.validation import check_size
+from workflow_service.names import store as names
+from workflow_service.names.replacement import attribute_named
+from workflow_service.names.resolution import attribute_names
 from workflow_service.workflows import store
 from workflow_service.workflows.commands import workflow_event
-from workflow_service.workflows.model import Workflow
-from workflow_service.workflows.renaming import attribute_named
-from workflow_service.workflows.validation import (
-    attribute_names,
-    check_size,
-)
 
 
 async def name_attribute(
@@ -34,23 +33,24 @@ async def name_attribute(
     model_version: int,
     is_new: bool,
 ) -> None:
-    """Let workflows that name the attribute by this alias hold its id (`renaming.py`).
+    """Let workflows that name the attribute by this alias hold its id (`names/replacement.py`).
 
     Only workflows in which the name was unknown at an older model version are changed. The function
     waits for a concurrent change of a workflow.
     """
-    names = (alias, attribute_id)
     async with db.acquire() as conn:
-        workflow_ids = await store.with_unknown(conn, workspace_id, names, model_version)
+        workflow_ids = await names.with_unknown(
+            conn, workspace_id, (alias, attribute_id), model_version
+        )
     for workflow_id in workflow_ids:
         with suppress(NotFound):
             async with db.transaction() as conn:
                 known = await store.get_locked(conn, workspace_id, workflow_id)
                 # A name equal to the new id means that id from now on, so it is no longer unknown.
-                await store.forget_unknown(
+                await names.forget_unknown(
                     conn, workspace_id, workflow_id, attribute_id, model_version
                 )
-                if not await store.is_unknown(
+                if not await names.is_unknown(
                     conn, workspace_id, workflow_id, alias, model_version
                 ):
                     continue
@@ -62,7 +62,7 @@ async def name_attribute(
                     continue
                 stored = await store.update(conn, workspace_id, named)
                 if alias not in attribute_names(states):
-                    await store.forget_unknown(
+                    await names.forget_unknown(
                         conn, workspace_id, workflow_id, alias, model_version
                     )
                 await outbox.stage(

@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from auth_service.roles.model import (
+from auth_service.permissions.model import (
     ANY,
     ATTRIBUTE_PERMISSIONS_MAX,
     ATTRIBUTES_NAMED_MAX,
     PERMISSIONS_MAX,
     AttributePermission,
 )
-from auth_service.roles.resolution import RANK
+from auth_service.permissions.rules import RANK
 
 Entries: TypeAlias = Sequence[dict[str, Any]]
 _Words: TypeAlias = Mapping[str, AttributePermission]

@@ -1,0 +1,1 @@
+"""The permission that a role has on each attribute of a schema, for clients."""

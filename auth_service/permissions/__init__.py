@@ -1,0 +1,1 @@
+"""The permissions of a role: what it allows, and who may grant what."""

@@ -1,0 +1,1 @@
+"""What the author of a workflow may change in it, where a role restricts the author."""

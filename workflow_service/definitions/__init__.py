@@ -1,0 +1,1 @@
+"""Workflow definitions: what one may contain, and whether it is sound."""

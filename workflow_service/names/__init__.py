@@ -1,0 +1,1 @@
+"""Names of attributes in the lists of states: resolved to ids, or remembered as unknown."""

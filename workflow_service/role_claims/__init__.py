@@ -1,0 +1,1 @@
+"""Roles that workflows name: claimed in auth_service, so that they are not deleted."""

@@ -1,0 +1,1 @@
+"""Transitions: whether a caller may move a record to another state, and why not."""
