@@ -15,8 +15,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.kit.demo import seed_demo
+from tests.kit.pages import block
 from tests.kit.servers import ROOT
 
+README = ROOT / "README.md"
+STEPS = ("log-in", "read", "create", "set-price", "transitions")
 PRICE_IN_DENMARK = {"scope": {"dim-market": "seg-dk"}, "value": 249}
 STILL_MISSING = ["category", "description", "material", "color"]
 
@@ -57,10 +60,8 @@ async def prices(sigma) -> list:
 async def test_readme(stack, sigma):
     """The commands as they stand there, but for the address and the login."""
     needed("curl", "curl")
-    readme = (ROOT / "README.md").read_text()
-    commands = re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL)
-    assert len(commands) == 5
-    script = "\necho\n".join(commands)
+    readme = README.read_text()
+    script = "\necho\n".join(block(name, page=README) for name in STEPS)
     for told, here in (
         ("http://127.0.0.1:8080", stack.url),
         ("admin@sigma.io", sigma.email("user-admin")),
