@@ -7,10 +7,11 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format load bench rolling openapi graph schema events migrate clean lock environment environment-dev
+.PHONY: help run test check kubernetes-check format load bench rolling openapi graph schema events \
+	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: environment ## run the whole system with a demo workspace, until Ctrl-C (PORT=8080)
 	@$(VENV) -m deploy.local --port $(PORT)
@@ -28,6 +29,9 @@ check: environment-dev ## check format, lint, types and import rules
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy --strict $(PACKAGES) deploy
 	.venv/bin/lint-imports
+
+kubernetes-check: environment-dev environment-kubernetes ## check the Kubernetes manifests (CRDS=<folder> for the full schemas of operators)
+	@$(VENV) -m deploy.kubernetes.check $(if $(CRDS),--crds "$(CRDS)")
 
 format: environment-dev ## format the code and fix lint
 	$(VENV) -m ruff format .
@@ -70,3 +74,6 @@ environment:
 
 environment-dev:
 	@deploy/local/environment.sh requirements-dev.lock
+
+environment-kubernetes:
+	@deploy/local/environment.sh requirements-kubernetes.lock .run/kubernetes-venv

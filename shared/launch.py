@@ -77,7 +77,7 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
     """`python -m <service> [--role api|worker|all]`; exits 2 when the configuration is wrong."""
     exit_on_signal()
     service = kind.__module__.split(".")[0]
-    role: Role = _parser(service, kind).parse_args().role
+    role: Role = parser(service, kind).parse_args().role
     try:
         config = load(kind)
     except ConfigError as error:
@@ -102,7 +102,8 @@ def run(create_app: Callable[[Any, Role], web.Application], kind: type[ConfigT])
         logs.stop()
 
 
-def _parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
+def parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
+    """The arguments of a service."""
     from_files = ", ".join(file_variables(kind).values())
 
     def variables(*, required: bool) -> str:
@@ -112,7 +113,7 @@ def _parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
         )
 
     also = "" if service != AUTH_SERVICE else ", or manage workspaces and users: admin --help"
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog=f"python -m {service}",
         description=f"Serve until SIGTERM{also}. The configuration comes from the environment;"
         " docs/operations.md describes each variable.",
@@ -125,8 +126,8 @@ def _parser(service: str, kind: type[ServiceConfig]) -> argparse.ArgumentParser:
         if issubclass(kind, DatabaseConfig)
         else argparse.SUPPRESS
     )
-    parser.add_argument("--role", choices=["api", "worker", "all"], default="all", help=role_help)
-    return parser
+    made.add_argument("--role", choices=["api", "worker", "all"], default="all", help=role_help)
+    return made
 
 
 @asynccontextmanager

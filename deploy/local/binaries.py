@@ -79,14 +79,17 @@ def ensure_rabbit() -> Path:
     return find_rabbit() or _installed("RabbitMQ", "rabbitmq-server", AMQP_URL, find_rabbit)
 
 
-def ensure_tool(name: str) -> Path:
-    """A program that has the name of its package, such as `wrk`."""
+def ensure_tool(name: str, package: str = "") -> Path:
+    """A program such as `wrk`; `package` is that of the program, if its name is another one.
+
+    A service that the package brings besides is not started, now or at the next boot.
+    """
 
     def find() -> Path | None:
         found = shutil.which(name)
         return Path(found) if found else None
 
-    return find() or _installed(name, name, "", find)
+    return find() or _installed(name, package or name, "", find)
 
 
 def _folders(patterns: tuple[str, ...]) -> list[Path]:
@@ -125,8 +128,9 @@ def _installed(part: str, package: str, variable: str, find: Callable[[], Path |
     if folder is None:
         why = f"the package {package} of this system has no version that is new enough"
         raise StartFailed(part, why, advice)
-    if variable and _SYSTEMD.exists():
-        # Installed for private instances: the packages' own ones need not come up at every boot.
+    if _SYSTEMD.exists():
+        # Installed for private instances and tools: the packages' own services need not come up at
+        # every boot. Most tools have none, and then nothing is to be disabled.
         unit = package if package != "postgresql" else "postgresql.service"
         subprocess.run([*as_root, "systemctl", "disable", unit], check=False, capture_output=True)
     return folder

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes .venv hold exactly what a lock file says: environment.sh <lock file>
+# Makes an environment hold exactly what a lock file says: environment.sh <lock file> [folder]
 #
 # Does nothing when it does already. Takes Python 3.11 or newer; on a Debian machine without the venv
 # module it installs python3-venv, as root or with sudo when that asks for no password.
 set -eu
 
-lock=$1
+lock=$1 venv=${2:-.venv}
 cd "$(dirname "$0")/../.."
 
 say() { printf '%s\n' "$*"; }
@@ -14,9 +14,9 @@ fail() {
     exit 1
 }
 
-mark=.venv/.holds-$(basename "$lock")
+mark=$venv/.holds-$(basename "$lock")
 sum=$(sha256sum <"$lock")
-if [ -x .venv/bin/python ] && [ "$(cat "$mark" 2>/dev/null || true)" = "$sum" ]; then
+if [ -x $venv/bin/python ] && [ "$(cat "$mark" 2>/dev/null || true)" = "$sum" ]; then
     exit 0
 fi
 
@@ -61,7 +61,7 @@ install_with_apt() {
     rm -f "$said"
 }
 
-if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! is_new_enough .venv/bin/python; then
+if ! $venv/bin/python -m pip --version >/dev/null 2>&1 || ! is_new_enough $venv/bin/python; then
     python=$(find_python)
     [ -n "$python" ] || install_with_apt python3 python3-venv || true
     python=$(find_python)
@@ -72,13 +72,13 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1 || ! is_new_enough .venv/
             fail "Python: $python cannot make virtual environments." \
                 "Run: sudo apt install $(missing_packages), then start again."
     fi
-    say "Making .venv with $("$python" --version)"
-    "$python" -m venv --clear .venv
+    say "Making $venv with $("$python" --version)"
+    "$python" -m venv --clear $venv
 fi
 
 say "Installing what $lock says (some minutes the first time)"
-said=.venv/pip.log
-if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+said=$venv/pip.log
+if ! $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
     --require-hashes -r "$lock" >"$said" 2>&1; then
     tail -n 20 "$said" >&2
     fail '' "Dependencies: pip could not install what $lock says; its last lines stand above." \

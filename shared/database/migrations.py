@@ -84,7 +84,9 @@ class MigrationFailed(Exception):
     """The database is not as the code expects; says which revision stopped, and why."""
 
 
-class _Settings(config.Settings):
+class Settings(config.Settings):
+    """What the command reads from the environment."""
+
     database_url: config.DatabaseUrl
 
 
@@ -355,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.history(_settings(called.service))
         return 0
     try:
-        url = called.database_url or config.load(_Settings).database_url.get_secret_value()
+        url = called.database_url or config.load(Settings).database_url.get_secret_value()
         if called.stamp is not None:
             stamp(called.service, url, called.stamp)
         else:
