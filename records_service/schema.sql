@@ -328,7 +328,8 @@ CREATE TABLE public.audit (
     changes json NOT NULL,
     from_state_id text,
     to_state_id text,
-    comment text
+    comment text,
+    version bigint
 );
 ALTER TABLE ONLY public.audit ALTER COLUMN changes SET COMPRESSION lz4;
 
@@ -428,7 +429,8 @@ CREATE TABLE public.outbox (
     subject text NOT NULL,
     event_id text NOT NULL,
     document json NOT NULL,
-    staged_at timestamp with time zone DEFAULT now() NOT NULL
+    staged_at timestamp with time zone DEFAULT now() NOT NULL,
+    version bigint DEFAULT 0 NOT NULL
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='10000');
 ALTER TABLE ONLY public.outbox ALTER COLUMN document SET COMPRESSION lz4;
@@ -552,7 +554,7 @@ ALTER TABLE ONLY public.option_values
     ADD CONSTRAINT option_values_id_taken PRIMARY KEY (workspace_id, list_id, id);
 
 ALTER TABLE ONLY public.outbox
-    ADD CONSTRAINT outbox_pkey PRIMARY KEY (workspace_id, id);
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (workspace_id, subject, version, id);
 
 ALTER TABLE ONLY public.record_lives
     ADD CONSTRAINT record_lives_pkey PRIMARY KEY (workspace_id, record_id);
@@ -575,7 +577,9 @@ ALTER TABLE ONLY public.unique_values
 ALTER TABLE ONLY public.usage
     ADD CONSTRAINT usage_pkey PRIMARY KEY (workspace_id, stripe);
 
-CREATE INDEX audit_of_record ON public.audit USING btree (workspace_id, record_id, id);
+CREATE INDEX audit_in_order ON public.audit USING btree (workspace_id, at, version NULLS FIRST, id);
+
+CREATE INDEX audit_of_record_by_version ON public.audit USING btree (workspace_id, record_id, version NULLS FIRST, id);
 
 CREATE INDEX former_aliases_by_name ON public.former_aliases USING btree (workspace_id, kind, alias);
 

@@ -63,7 +63,8 @@ CREATE TABLE public.outbox (
     subject text NOT NULL,
     event_id text NOT NULL,
     document json NOT NULL,
-    staged_at timestamp with time zone DEFAULT now() NOT NULL
+    staged_at timestamp with time zone DEFAULT now() NOT NULL,
+    version bigint DEFAULT 0 NOT NULL
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='10000');
 
@@ -127,7 +128,7 @@ ALTER TABLE ONLY public.news
     ADD CONSTRAINT news_pkey PRIMARY KEY (workspace_id);
 
 ALTER TABLE ONLY public.outbox
-    ADD CONSTRAINT outbox_pkey PRIMARY KEY (workspace_id, id);
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (workspace_id, subject, version, id);
 
 ALTER TABLE ONLY public.sizes
     ADD CONSTRAINT sizes_pkey PRIMARY KEY (workspace_id, kind);

@@ -11,6 +11,15 @@ from records_service import paging
 from records_service.history.model import Entry
 from shared.database import Conn, Record
 
+_OF_THIS_LIFE = """
+    CASE WHEN version IS NULL
+         THEN id > coalesce((SELECT max(id) FROM audit
+                              WHERE workspace_id = $1 AND record_id = {record_id}
+                                AND action = 'delete'), 0)
+         ELSE version > coalesce((SELECT last_version FROM record_lives
+                                   WHERE workspace_id = $1 AND record_id = {record_id}), 0) END"""
+"""Later than the last deletion of a record with this id, which is told by its version."""
+
 
 async def page(
     conn: Conn,
@@ -27,6 +36,9 @@ async def page(
 ) -> tuple[list[Record], int, int]:
     """Rows for `entry`, newest first, how many there are in all, and the page's limit.
 
+    The history of one record is in the order of its versions, that of a workspace in the order of
+    times, which no record's go back in. Entries without a version are from before versions were
+    stored: they come first, in the order of their ids.
     `only_latest_record` leaves out earlier records that had the id of this one, `visible` updates
     that changed none of these attributes. Raises `ValidationError` for a page of too many bytes
     whose limit was asked for; it is shorter where the limit is the default.
@@ -39,10 +51,7 @@ async def page(
             where.append(f"{column} = ${len(arguments)}")
     if only_latest_record:
         arguments.append(record_id)
-        where.append(
-            "id > coalesce((SELECT max(id) FROM audit WHERE workspace_id = $1"  # noqa: S608
-            f" AND record_id = ${len(arguments)} AND action = 'delete'), 0)"
-        )
+        where.append(_OF_THIS_LIFE.format(record_id=f"${len(arguments)}"))
     if visible is not None:
         arguments.append(list(visible))
         where.append(
@@ -50,6 +59,9 @@ async def page(
             f" WHERE change ->> 'attributeId' = ANY(${len(arguments)}::text[])))"
         )
     condition = " AND ".join(where)
+    order = "version DESC NULLS LAST, id DESC"
+    if record_id is None:
+        order = f"at DESC, {order}"
     offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))
     rows = await conn.fetch(
         f"""
@@ -57,7 +69,7 @@ async def page(
             -- The changes of the entries before the page are not looked at.
             SELECT id FROM audit
              WHERE {condition}
-             ORDER BY id DESC
+             ORDER BY {order}
             OFFSET {offset_} LIMIT {limit_}
         ), found AS (
             SELECT count(*) AS rows FROM wanted
@@ -65,7 +77,7 @@ async def page(
             SELECT a.*
               FROM wanted w
              CROSS JOIN LATERAL (
-                   SELECT id, record_id, action, user_id, at, changes,
+                   SELECT id, record_id, version, action, user_id, at, changes,
                           from_state_id, to_state_id, comment
                      FROM audit
                     WHERE workspace_id = $1 AND id = w.id
@@ -74,9 +86,9 @@ async def page(
         )
         SELECT e.id, e.record_id, e.action, e.user_id, e.at,
                -- The first is always there, as in records/store.py.
-               CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
+               CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY {order})
                          <= {bytes_max}
-                      OR sum(octet_length(e.changes::text)) OVER (ORDER BY e.id DESC)
+                      OR sum(octet_length(e.changes::text)) OVER (ORDER BY {order})
                          = octet_length(e.changes::text)
                     THEN e.changes::text END AS changes,
                e.from_state_id, e.to_state_id, e.comment, head.total
@@ -85,7 +97,7 @@ async def page(
                             ELSE (SELECT count(*) FROM audit WHERE {condition}) END AS total
                   FROM found f) head
           LEFT JOIN entry e ON true
-         ORDER BY e.id DESC
+         ORDER BY {order}
         """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
         *arguments,
         offset,

@@ -234,7 +234,7 @@ async def _save(
         loaded.record,
         values=Large(values) if is_large else values,
         version=loaded.record.version + 1,
-        updated_at=effects.now(),
+        updated_at=effects.now(loaded.record.updated_at),
         updated_by=context.identity.id,
     )
     released, added = await context.run(is_large, changed_unique_keys, schema, old, values)

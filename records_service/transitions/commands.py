@@ -50,7 +50,7 @@ async def transition(
         loaded.record,
         state_id=to_state_id,
         version=loaded.record.version + 1,
-        updated_at=effects.now(),
+        updated_at=effects.now(loaded.record.updated_at),
         updated_by=context.identity.id,
     )
     write = effects.transition_of(context.identity, record, loaded.record.state_id, comment)

@@ -31,7 +31,8 @@ def update_of(identity: Identity, record: Record, changes: Sequence[Change]) -> 
 
 def delete_of(identity: Identity, record: Record, changes: Sequence[Change]) -> Write:
     """The effects of a delete; the record has the version that follows its last one."""
-    return _write_of("delete", EventType.ENTITY_DELETED, identity, record, changes, now())
+    at = now(record.updated_at)
+    return _write_of("delete", EventType.ENTITY_DELETED, identity, record, changes, at)
 
 
 def transition_of(
@@ -53,10 +54,15 @@ def transition_of(
     )
 
 
-def now() -> datetime:
-    """The clock in milliseconds, which is what the API shows."""
+def now(last: datetime | None = None) -> datetime:
+    """The clock in milliseconds, which is what the API shows; `last` if the clock is behind it.
+
+    The clocks of processes differ, and the times of one record must not go back: the history is in
+    their order.
+    """
     time = datetime.now(UTC)
-    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+    time = time.replace(microsecond=time.microsecond // 1000 * 1000)
+    return time if last is None else max(time, last)
 
 
 def _write_of(

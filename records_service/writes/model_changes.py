@@ -62,9 +62,10 @@ async def move_to_state(
              WHERE r.workspace_id = $1 AND r.id = lost.id
             RETURNING r.id, r.version, r.updated_at, lost.state_id AS from_state_id
         ), audited AS (
-            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
-                               from_state_id, to_state_id)
-            SELECT $1, id, $2, 'transition', $3, updated_at, '[]', from_state_id, $5 FROM moved
+            INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
+                               changes, from_state_id, to_state_id)
+            SELECT $1, id, version, $2, 'transition', $3, updated_at, '[]', from_state_id, $5
+              FROM moved
             RETURNING 1
         )
         SELECT id, version, from_state_id FROM moved

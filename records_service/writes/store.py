@@ -3,7 +3,7 @@
 Each statement starts by locking the workspace's model row in share mode at the version that the
 values were checked against: if the model has changed, nothing is written and the caller checks
 again. Every later part selects from the part before it, so row locks are taken in one order, and
-the event's place in the outbox is drawn under the record's lock.
+the version that orders its events and its history is counted under the record's lock.
 
 Each INSERT of a SELECT ends with RETURNING: Citus copies the rows of one that returns nothing and
 reports every violated constraint of it as an internal error.
@@ -86,7 +86,7 @@ async def insert(
             -- After the record: its id is ours now, and what had it before has ended.
             INSERT INTO record_lives AS known (workspace_id, record_id, last_version, next_version)
             SELECT $1, n.id, n.version - 1, n.version
-              FROM unnest($23::text[], $24::bigint[]) AS n (id, version)
+              FROM unnest($24::text[], $25::bigint[]) AS n (id, version)
              WHERE (SELECT records FROM stored) > 0
                 ON CONFLICT (workspace_id, record_id)
                 DO UPDATE SET next_version = excluded.next_version
@@ -98,18 +98,20 @@ async def insert(
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
         ), audited AS (
-            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at,
+            INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
                                changes, to_state_id)
-            SELECT $1, n.id, n.schema_id, 'create', n.user_id, n.at, n.changes, n.state_id
-              FROM unnest($6::text[], $7::text[], $8::text[], $11::timestamptz[], $12::text[],
-                          $17::json[])
-                   AS n (id, schema_id, state_id, at, user_id, changes)
+            SELECT $1, n.id, n.version, n.schema_id, 'create', n.user_id, n.at, n.changes,
+                   n.state_id
+              FROM unnest($6::text[], $7::text[], $8::text[], $9::bigint[], $11::timestamptz[],
+                          $12::text[], $17::json[])
+                   AS n (id, schema_id, state_id, version, at, user_id, changes)
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
         ), staged AS (
-            INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+            INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
             SELECT news.*
-              FROM unnest($18::text[], $19::text[], $20::text[], $21::text[], $22::json[]) AS news
+              FROM unnest($18::text[], $19::text[], $20::text[], $21::text[], $22::json[],
+                          $23::bigint[]) AS news
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
         )
@@ -181,13 +183,13 @@ async def update(
                            AS c (attribute_id, scope, value_hash)
             RETURNING 1
         ), audited AS (
-            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
-                               from_state_id, to_state_id, comment)
-            SELECT $1, record.id, record.schema_id, $15, $8, $7, $16, $17, $18, $19 FROM record
+            INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
+                               changes, from_state_id, to_state_id, comment)
+            SELECT $1, record.id, $4, record.schema_id, $15, $8, $7, $16, $17, $18, $19 FROM record
             RETURNING 1
         ), staged AS (
-            INSERT INTO outbox (workspace_id, type, subject, event_id, document)
-            SELECT $1, $20, record.id, $21, $22 FROM record
+            INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
+            SELECT $1, $20, record.id, $21, $22, $4 FROM record
             RETURNING 1
         )
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
@@ -258,14 +260,14 @@ async def delete(
              USING record
              WHERE u.workspace_id = $1 AND u.record_id = record.id
         ), audited AS (
-            INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
-                               from_state_id)
-            SELECT $1, record.id, record.schema_id, 'delete', $5, $6, $7, record.state_id
+            INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
+                               changes, from_state_id)
+            SELECT $1, record.id, $4 + 1, record.schema_id, 'delete', $5, $6, $7, record.state_id
               FROM record
             RETURNING 1
         ), staged AS (
-            INSERT INTO outbox (workspace_id, type, subject, event_id, document)
-            SELECT $1, $8, record.id, $9, $10 FROM record
+            INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
+            SELECT $1, $8, record.id, $9, $10, $4 + 1 FROM record
             RETURNING 1
         )
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
@@ -309,7 +311,7 @@ async def find_taken(
 
 def _staged(event: Event) -> tuple[str, str, bytes]:
     """Type, id and document of an event, as the outbox keeps them."""
-    _, types, _, ids, documents = outbox.arrays([event])
+    _, types, _, ids, documents, _ = outbox.arrays([event])
     return types[0], ids[0], documents[0]
 
 

@@ -4,16 +4,19 @@
 committed, or neither. The relay (shared/messaging/relay.py) publishes committed events, and the
 inbox of each consumer makes the effect exactly once.
 
-Order. Events of one subject are published in the order of their ids. Ids follow the order of
-commits of one subject because the row that an event describes is locked when its id is drawn: stage
-after the change, or in one statement that takes the change as its source:
+Order. Events of one subject are published in the order of their versions, which the subject's own
+row counts under its lock. Ids only spread the reading over subjects: they come from a sequence, and
+where several nodes of a distributed PostgreSQL draw from it, each has a range of its own.
+
+Stage after the change, or in one statement that takes the change as its source:
 
     WITH changed AS (UPDATE records SET ... RETURNING id),
-         staged AS (INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+         staged AS (INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
                     SELECT events.* FROM changed,
-                           unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::json[])
+                           unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::json[],
+                                  $10::bigint[])
                            AS events)
-    SELECT id FROM changed                          -- $5 to $9 are `*outbox.arrays([event])`
+    SELECT id FROM changed                          -- $5 to $10 are `*outbox.arrays([event])`
 """
 
 from __future__ import annotations
@@ -49,15 +52,24 @@ CREATE INDEX outbox_in_order ON outbox (id);
 """
 """For a service's first migration. `document` is the CloudEvents document as it is published."""
 
+VERSIONS: Final = (
+    "ALTER TABLE outbox ADD COLUMN version bigint NOT NULL DEFAULT 0",
+    "ALTER TABLE outbox DROP CONSTRAINT outbox_pkey",
+    "ALTER TABLE outbox ADD PRIMARY KEY (workspace_id, subject, version, id)",
+)
+"""For a later migration. 0 is the version of an event without one, and of those that code of an
+earlier version has staged: theirs is in the document."""
+
 EVENT_BYTES_MAX: Final = 15 << 20
 
 
 async def stage(conn: Conn, *events: Event) -> None:
     """Store events in the transaction of their change, after the statement that made it."""
     await conn.execute(
-        """INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+        """INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
            SELECT *
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[])
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[],
+                         $6::bigint[])
         RETURNING 1""",
         *arrays(events),
     )
@@ -65,9 +77,10 @@ async def stage(conn: Conn, *events: Event) -> None:
 
 def arrays(
     events: Iterable[Event],
-) -> tuple[list[str], list[str], list[str], list[str], list[bytes]]:
-    """Columns for `unnest`: workspace ids, types, subjects, event ids (text[]), documents (json[]).
+) -> tuple[list[str], list[str], list[str], list[str], list[bytes], list[int]]:
+    """Columns for `unnest`, in the order of those in `stage`.
 
+    Workspace ids, types, subjects, event ids (text[]), documents (json[]), versions (bigint[]).
     Raises `PayloadTooLarge` for an event that a broker with default settings would refuse.
     """
     rows = list(events)
@@ -84,6 +97,7 @@ def arrays(
         [event.subject for event in rows],
         [event.id for event in rows],
         documents,
+        [event.version for event in rows],
     )
 
 

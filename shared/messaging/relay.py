@@ -34,7 +34,7 @@ from prometheus_client import Counter
 from shared.database import DATABASE, Conn, Database, Record, is_unavailable
 from shared.errors import ServiceUnavailable
 from shared.events import Event
-from shared.messaging import topology
+from shared.messaging import outbox_reading, topology
 from shared.messaging.connection import (
     BUS,
     Bus,
@@ -52,13 +52,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-BATCH_SIZE: Final = 500
-READ_BYTES_MAX: Final = 1 << 20
-"""A limit on the stored size of the documents, which is known without fetching them.
-
-`BATCH_SIZE` rows that need no more than the 2 KiB a row may have in the table fit. Larger documents
-are compressed, at most to a 255th (LZ4): what is read has at most 255 MiB, and mostly far less.
-"""
 BEGUN_AT_ONCE: Final = 8
 """The library's send queue has ten places. Further publishes would wait for each other, which costs
 50 % more; the confirms of all sent messages are awaited together."""
@@ -173,7 +166,7 @@ class Relay:
     async def _carry(self, connection: AbstractConnection) -> None:
         """Wait for the leadership, then publish until something fails or the process stops."""
         await self._database.migrated.wait()
-        conn = await self._database.connect()
+        conn = await self._database.connect(**outbox_reading.SESSION)
         self._ended.clear()
         try:
             # Polling is better than a blocking lock statement, which would hold back VACUUM.
@@ -206,7 +199,7 @@ class Relay:
         while publisher.is_open:
             stopping = self._stopping
             read_at, read_at_s = datetime.now(UTC), time.monotonic()
-            rows, more = await self._read(conn)
+            rows, more = await outbox_reading.read(conn)
             self._renewed_at_s = read_at_s
             if rows:
                 await self._publish(conn, publisher, rows)
@@ -267,36 +260,12 @@ class Relay:
         if time.monotonic() - self._renewed_at_s > self._lease_s:
             raise LeaseExpired
 
-    async def _read(self, conn: Conn) -> tuple[list[Record], bool]:
-        """The oldest events, as many as fit into the memory limit, and whether more wait.
-
-        The first is read whatever its size. The document of a deferred event is not fetched from
-        PostgreSQL's storage of large values: it is null in the result.
-        """
-        first = await conn.fetch(
-            """SELECT id, workspace_id, type, subject, event_id,
-                      CASE WHEN bytes_so_far <= $2 OR bytes_so_far = bytes THEN document::text END
-                      AS document
-                 FROM (SELECT id, workspace_id, type, subject, event_id, document, bytes,
-                              sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_so_far
-                         FROM (SELECT id, workspace_id, type, subject, event_id, document,
-                                      pg_column_size(document) AS bytes
-                                 FROM outbox
-                                ORDER BY id
-                                LIMIT $1) AS first) AS summed
-                ORDER BY id""",
-            BATCH_SIZE,
-            READ_BYTES_MAX,
-        )
-        rows = [row for row in first if row["document"] is not None]
-        return rows, len(rows) < len(first) or len(first) == BATCH_SIZE
-
     async def _publish(self, conn: Conn, publisher: Publisher, rows: Sequence[Record]) -> None:
         """Publish events concurrently, but in order per subject; delete confirmed ones."""
         by_subject: dict[tuple[str, str], list[Record]] = {}
         for row in rows:
             by_subject.setdefault((row["workspace_id"], row["subject"]), []).append(row)
-        settled: list[int] = []
+        settled: list[Record] = []
 
         async def publish_in_order(news: Sequence[Record]) -> None:
             for row in news:
@@ -308,12 +277,12 @@ class Relay:
                 if not taken:
                     raise _Unroutable(f"no queue is bound to '{row['type']}'")
                 RELAYED.labels("asked" if is_read else "unasked").inc()
-                settled.append(row["id"])
+                settled.append(row)
 
         outcomes = await self._while_renewing(
             conn, _start_staggered([publish_in_order(news) for news in by_subject.values()])
         )
-        await conn.execute("DELETE FROM outbox WHERE id = ANY($1::bigint[])", settled)
+        await outbox_reading.delete(conn, settled)
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome

@@ -35,7 +35,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     """A database with an outbox, an inbox and a table in which effects can be counted."""
     database = Database(database_url)
     await database.execute(
-        f"""{outbox.SCHEMA}{inbox.SCHEMA}
+        f"""{outbox.SCHEMA}{";".join(outbox.VERSIONS)};{inbox.SCHEMA}
         CREATE TABLE effects (
             id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
             subject text NOT NULL,

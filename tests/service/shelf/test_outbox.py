@@ -13,7 +13,7 @@ from aiohttp import web
 from shared.database import DATABASE, Database
 from shared.errors import PayloadTooLarge
 from shared.events import Event
-from shared.messaging import outbox, outbox_metrics, topology
+from shared.messaging import outbox, outbox_metrics, outbox_reading, topology
 from shared.messaging import relay as relay_module
 from shared.messaging.connection import BUS, Bus, NotConfirmed
 from shared.messaging.publishing import Publisher
@@ -54,10 +54,11 @@ async def test_an_event_can_be_staged_in_the_statement_of_its_change(
                  UPDATE effects SET version = version + 1
                   WHERE subject = $1 AND version = $2 RETURNING id),
              told AS (
-                 INSERT INTO outbox (workspace_id, type, subject, event_id, document)
+                 INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
                  SELECT news.*
                    FROM changed,
-                        unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::json[]) AS news)
+                        unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
+                               $8::bigint[]) AS news)
         SELECT id FROM changed"""
     await db.execute("INSERT INTO effects (subject, version) VALUES ('ent-1', 1)")
     event = news(queue, version=2)
@@ -135,7 +136,7 @@ def incompressible(size: int, seed: int) -> str:
 async def stage_large(db: Database, queue: Queue) -> int:
     """Stage some 13 MiB of events of three subjects, one of them larger than a whole read."""
     sizes = [300_000] * 30
-    sizes[10] = 4 * relay_module.READ_BYTES_MAX
+    sizes[10] = 4 * outbox_reading.READ_BYTES_MAX
     sizes[20:25] = [100] * 5
     for number, size in enumerate(sizes):
         text = incompressible(size, number)
@@ -163,7 +164,7 @@ async def test_large_events_are_carried_a_few_at_a_time_in_order(
         assert seen.of(f"ent-{subject}") == list(range(subject, count, 3))
     assert sum(map(len, reads)) == count
     assert max(map(len, reads)) > 1
-    assert all(len(read) == 1 or sum(read) <= relay_module.READ_BYTES_MAX for read in reads)
+    assert all(len(read) == 1 or sum(read) <= outbox_reading.READ_BYTES_MAX for read in reads)
 
 
 async def test_many_small_events_are_one_read(db: Database):
@@ -172,11 +173,11 @@ async def test_many_small_events_are_one_read(db: Database):
             conn,
             *(
                 Event("t", "/test", "ws-1", f"ent-{n}", {"text": incompressible(1_500, n)})
-                for n in range(relay_module.BATCH_SIZE + 1)
+                for n in range(outbox_reading.BATCH_SIZE + 1)
             ),
         )
-        rows, more = await Relay(db, Bus("amqp://", "test", []), "/test")._read(conn)
-        assert (len(rows), more) == (relay_module.BATCH_SIZE, True)
+        rows, more = await outbox_reading.read(conn)
+        assert (len(rows), more) == (outbox_reading.BATCH_SIZE, True)
 
 
 async def test_stopping_tells_also_what_is_large(db: Database, bus: Bus, queue: Queue):

@@ -1,0 +1,114 @@
+"""What the relay reads from the outbox and deletes from it.
+
+A read takes the oldest events by id, a batch of them, and returns those of one subject in the order
+of their versions. In a full batch, a subject may have an earlier version beyond it, whose id came
+from another range of the sequence: then the earliest versions of the subject take its places.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from shared.database import Conn, Record
+
+BATCH_SIZE: Final = 500
+READ_BYTES_MAX: Final = 1 << 20
+"""A limit on the stored size of the documents, which is known without fetching them.
+
+`BATCH_SIZE` rows that need no more than the 2 KiB a row may have in the table fit. Larger documents
+are compressed, at most to a 255th (LZ4): what is read has at most 255 MiB, and mostly far less.
+"""
+CUT_SUBJECTS_MAX: Final = 8
+"""For each of them, up to `READ_BYTES_MAX` are read again. More wait for the next batch."""
+SESSION: Final = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""Settings of the connection: a batch finds earlier versions by index, and never reads all."""
+
+_VERSION: Final = """
+    CASE WHEN version > 0 THEN version
+         ELSE coalesce((document #>> '{data,version}')::bigint, 0) END"""
+
+
+def _reading(chosen: str) -> str:
+    """SQL: `chosen` (conditions, order and limit) of the outbox, as much as fits into $1 bytes.
+
+    A row's place is the lowest id among the versions of its subject from its own on: no version has
+    a place before that of an earlier one.
+    """
+    return f"""
+        SELECT id, workspace_id, type, subject, event_id, version,
+               CASE WHEN bytes_so_far <= $1 OR bytes_so_far = bytes THEN document::text END
+               AS document
+          FROM (SELECT *, sum(bytes) OVER (ORDER BY place, version, id ROWS UNBOUNDED PRECEDING)
+                       AS bytes_so_far
+                  FROM (SELECT *, min(id) OVER (PARTITION BY workspace_id, subject
+                                                    ORDER BY version DESC, id DESC) AS place
+                          FROM (SELECT id, workspace_id, type, subject, event_id, document,
+                                       {_VERSION} AS version, pg_column_size(document) AS bytes
+                                  FROM outbox
+                                 {chosen}) AS chosen) AS placed) AS summed
+         ORDER BY place, version, id
+        """  # noqa: S608 - constants of this module
+
+
+_OLDEST: Final = _reading("ORDER BY id LIMIT $2")
+_EARLIEST_OF_SUBJECT: Final = _reading(
+    f"WHERE workspace_id = $3 AND subject = $4 ORDER BY {_VERSION}, id LIMIT $2"
+)
+
+
+async def read(conn: Conn) -> tuple[list[Record], bool]:
+    """Unpublished events, as many as fit into the memory limit, and whether more wait.
+
+    The first is read whatever its size. The document of a deferred event is not fetched from
+    PostgreSQL's storage of large values.
+    """
+    rows = await conn.fetch(_OLDEST, READ_BYTES_MAX, BATCH_SIZE)
+    is_full = len(rows) == BATCH_SIZE
+    if is_full:
+        rows = await _with_earlier_versions(conn, rows)
+    fitting = [row for row in rows if row["document"] is not None]
+    return fitting, is_full or len(fitting) < len(rows)
+
+
+async def _with_earlier_versions(conn: Conn, rows: list[Record]) -> list[Record]:
+    """The rows, with the earliest versions of those subjects that the end of the batch has cut."""
+    last = {(row["workspace_id"], row["subject"]): row["version"] for row in rows}
+    cut = await conn.fetch(
+        """
+        SELECT DISTINCT later.workspace_id, later.subject
+          FROM unnest($1::text[], $2::text[], $3::bigint[]) AS read (workspace_id, subject, version)
+          JOIN outbox later
+            ON later.workspace_id = read.workspace_id AND later.subject = read.subject
+           AND later.version < read.version
+         WHERE later.id > $4
+        """,
+        [workspace_id for workspace_id, _ in last],
+        [subject for _, subject in last],
+        list(last.values()),
+        max(row["id"] for row in rows),
+    )
+    if not cut:
+        return rows
+    subjects = {(row["workspace_id"], row["subject"]) for row in cut}
+    places = Counter((row["workspace_id"], row["subject"]) for row in rows)
+    whole = [row for row in rows if (row["workspace_id"], row["subject"]) not in subjects]
+    for workspace_id, subject in sorted(subjects)[:CUT_SUBJECTS_MAX]:
+        whole += await conn.fetch(
+            _EARLIEST_OF_SUBJECT,
+            READ_BYTES_MAX,
+            places[workspace_id, subject],
+            workspace_id,
+            subject,
+        )
+    return whole
+
+
+async def delete(conn: Conn, rows: Sequence[Record]) -> None:
+    """Delete what the broker has confirmed."""
+    await conn.execute(
+        "DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND workspace_id = ANY($2::text[])",
+        [row["id"] for row in rows],
+        list({row["workspace_id"] for row in rows}),
+    )

@@ -1,0 +1,12 @@
+"""Events in the order of versions; a sequence orders only where one node draws from it."""
+
+from shared.database.migrations import run_sql
+from shared.messaging import outbox
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    for statement in outbox.VERSIONS:
+        run_sql(statement)
