@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from shared.database import Database
+from shared.database import Database, sizes
 from shared.errors import (
     NotFound,
     ValidationError,
@@ -60,7 +60,7 @@ async def name_attribute(
                 named = known.model_copy(update={"states": states, "updated_at": datetime.now(UTC)})
                 if states == known.states or not _fits(named):
                     continue
-                stored = await store.update(conn, workspace_id, named)
+                stored, growth = await store.update(conn, workspace_id, named)
                 if alias not in attribute_names(states):
                     await names.forget_unknown(
                         conn, workspace_id, workflow_id, alias, model_version
@@ -68,6 +68,7 @@ async def name_attribute(
                 await outbox.stage(
                     conn, workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
                 )
+                await sizes.add(conn, workspace_id, store.TABLE, growth)
 
 
 def _fits(workflow: Workflow) -> bool:

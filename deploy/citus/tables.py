@@ -20,7 +20,8 @@ class Tables:
 
     `tenant` is in the order of distribution: a table comes after those that its foreign keys lead
     to, and all are colocated with the first. `local` tables hold no data of a workspace.
-    `triggers` by table are dropped before it is distributed.
+    `triggers` by table are dropped before it is distributed; only the version before needs them
+    (docs/adr/0034).
     """
 
     tenant: tuple[str, ...]
@@ -30,6 +31,12 @@ class Tables:
 
 _COUNTING: Final = ("count_delete", "count_insert", "count_update")
 
+# The inbox is local although its row is committed with the effect of an event on tenant tables. The
+# worker commits first: if the coordinator crashes in between, the event has its effect again. The
+# handlers compare versions, and change nothing then. Only a save of a schema that is under way at
+# that moment may be taken for finished, until its own event: meanwhile it does not protect its
+# workflow. A key that begins with the workspace would prevent that. But while two versions of a
+# service run side by side, neither would know what the other has handled.
 ON_CITUS: Final[Mapping[str, Tables]] = {
     "records_service": Tables(
         tenant=(

@@ -122,6 +122,7 @@ async def delete(context: Context, attribute_id: str) -> None:
         await value_removal.remove_or_request(conn, workspace_id, attribute_id)
         await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
         await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
+        await store.forget_attribute(conn, workspace_id, attribute_id)
         await stage_event(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)
 
 

@@ -13,7 +13,7 @@ from records_service.schemas import store as schemas
 from records_service.schemas.binding import WorkflowBinding
 from records_service.schemas.commands import check_body, stage_schema_event
 from records_service.schemas.counting import check_counting, check_withheld
-from records_service.schemas.groups import body_of
+from records_service.schemas.groups import attribute_names, body_of
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.workflow_copies import store as workflow_copies
 from records_service.writes import model_changes as writes
@@ -50,6 +50,7 @@ async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> Model
         schema = await model_objects.update(
             conn, SCHEMA, workspace_id, schema_id, draft.alias, body
         )
+        await _remember_lost(conn, workspace_id, old, schema)
         await check_counting(
             conn, workspace_id, context.role, schema, old.body, workflow.definition
         )
@@ -76,6 +77,7 @@ async def delete(context: BaseContext, schema_id: str) -> None:
             raise Conflict.in_use(SCHEMA.title, schema_id)
         await model_objects.insert_former_alias(conn, SCHEMA, workspace_id, old)
         await model_objects.delete(conn, SCHEMA, workspace_id, schema_id)
+        await store.forget_schema(conn, workspace_id, schema_id)
         await stage_schema_event(conn, EventType.SCHEMA_DELETED, workspace_id, old)
 
 
@@ -94,6 +96,15 @@ async def _judge(
     body = await check_body(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
     await check_withheld(conn, workspace_id, role, old.body, body)
     return old, body
+
+
+async def _remember_lost(conn: Conn, workspace_id: str, old: ModelObject, new: ModelObject) -> None:
+    """Records keep the values of what the schema has lost, until it has it again."""
+    before, after = set(attribute_names(old.body)), set(attribute_names(new.body))
+    if before - after:
+        await store.remember_lost(conn, workspace_id, new.id, before - after)
+    if after - before:
+        await store.forget_lost(conn, workspace_id, new.id, after - before)
 
 
 async def _move_records(

@@ -82,7 +82,7 @@ async def model_change(
 
 
 async def _check_size(conn: Conn, workspace_id: str, before: ModelSize, allowed: ModelSize) -> None:
-    """Triggers have counted by now, in a row that is ours until the end of the transaction.
+    """All changes are counted by now, in a row that is ours until the end of the transaction.
 
     A model that is too large already, since the bounds were lowered, may change and shrink.
     """

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from records_service.model_objects.model import Kind, ModelObject
+from records_service.model_objects.size import bytes_of_object, counted
 from shared.database import Conn, mapping_constraints
 from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
@@ -115,63 +116,74 @@ async def insert(
     Its versions begin at the model's, which no object's ever exceeds: so one that is made again
     under an old id has a version that the earlier one never had, and no old `If-Match` matches it.
     """
-    with mapping_constraints(
-        {
-            f"{kind.table}_id_taken": lambda: Conflict.taken(kind.title, object_id),
-            f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias),
-        }
-    ):
-        row = await conn.fetchrow(
-            f"""
-            INSERT INTO {kind.table} (workspace_id, id, alias, body, version, changed_in,
-                                      created_at, updated_at)
+    taken = {
+        f"{kind.table}_id_taken": lambda: Conflict.taken(kind.title, object_id),
+        f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias),
+    }
+    async with counted(conn, workspace_id) as growth:
+        with mapping_constraints(taken):
+            row = await conn.fetchrow(
+                f"""
+            INSERT INTO {kind.table} AS new (workspace_id, id, alias, body, version, changed_in,
+                                             created_at, updated_at)
             SELECT $1, $2, $3, $4, version, version, clock_timestamp(), clock_timestamp()
               FROM models WHERE workspace_id = $1
-            RETURNING {_COLUMNS}
+            RETURNING {_COLUMNS}, {bytes_of_object("new")} AS bytes
             """,  # noqa: S608
-            workspace_id,
-            object_id,
-            alias,
-            body,
-        )
-    assert row is not None
-    return ModelObject(**row)
+                workspace_id,
+                object_id,
+                alias,
+                body,
+            )
+        assert row is not None
+        growth.objects, growth.bytes = 1, row["bytes"]
+    return ModelObject(*row[:-1])
 
 
 async def update(
     conn: Conn, kind: Kind, workspace_id: str, object_id: str, alias: str, body: Mapping[str, Any]
 ) -> ModelObject:
     """The next version of a model object; `NotFound`, or `Conflict` for a taken alias."""
-    with mapping_constraints({f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias)}):
-        row = await conn.fetchrow(
-            f"""
+    taken = {f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias)}
+    async with counted(conn, workspace_id) as growth:
+        with mapping_constraints(taken):
+            row = await conn.fetchrow(
+                f"""
             UPDATE {kind.table} p
                SET alias = $3, body = $4, version = p.version + 1, changed_in = m.version,
                    updated_at = greatest($5, p.updated_at)
-              FROM models m
+              FROM models m, {kind.table} old
              WHERE p.workspace_id = $1 AND p.id = $2 AND m.workspace_id = $1
-            RETURNING p.id, p.alias, p.body, p.version, p.created_at, p.updated_at
+               AND old.workspace_id = $1 AND old.id = $2
+            RETURNING p.id, p.alias, p.body, p.version, p.created_at, p.updated_at,
+                      ({bytes_of_object("p")}) - ({bytes_of_object("old")}) AS bytes
             """,  # noqa: S608
-            workspace_id,
-            object_id,
-            alias,
-            body,
-            datetime.now(UTC),
-        )
-    if row is None:
-        raise NotFound.of(kind.title, object_id)
-    return ModelObject(**row)
+                workspace_id,
+                object_id,
+                alias,
+                body,
+                datetime.now(UTC),
+            )
+        if row is None:
+            raise NotFound.of(kind.title, object_id)
+        growth.bytes = row["bytes"]
+    return ModelObject(*row[:-1])
 
 
 async def delete(conn: Conn, kind: Kind, workspace_id: str, object_id: str) -> None:
     """Delete a model object, or `NotFound`."""
-    tag = await conn.execute(
-        f"DELETE FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
-        workspace_id,
-        object_id,
-    )
-    if tag == "DELETE 0":
-        raise NotFound.of(kind.title, object_id)
+    async with counted(conn, workspace_id) as growth:
+        freed: int | None = await conn.fetchval(
+            f"""
+            DELETE FROM {kind.table} AS old WHERE workspace_id = $1 AND id = $2
+            RETURNING {bytes_of_object("old")}
+            """,  # noqa: S608
+            workspace_id,
+            object_id,
+        )
+        if freed is None:
+            raise NotFound.of(kind.title, object_id)
+        growth.objects, growth.bytes = -1, -freed
 
 
 async def insert_former_alias(conn: Conn, kind: Kind, workspace_id: str, old: ModelObject) -> None:

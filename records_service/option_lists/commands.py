@@ -107,6 +107,7 @@ async def delete(context: BaseContext, list_id: str) -> None:
         old = await _current(context, conn, list_id)
         if await store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
+        await store.delete_all_values(conn, workspace_id, list_id)
         await model_objects.delete(conn, OPTION_LIST, workspace_id, list_id)
         await stage_event(conn, EventType.OPTION_LIST_DELETED, workspace_id, old)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
+from records_service.model_objects.size import counted
 from records_service.model_objects.store import Search
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from records_service.permissions.store import schemas_with_values
@@ -138,67 +139,97 @@ async def insert_values(
 
     The message names the first value: whole lists are checked before.
     """
-    with mapping_constraints(
-        {
-            "option_values_id_taken": lambda: Conflict.taken(VALUE_TITLE, new[0].id),
-            "option_values_alias_taken": lambda: _alias_taken(new[0]),
-        }
-    ):
-        await conn.execute(
-            """
-            INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order,
-                                       color, parent_id)
-            SELECT m.workspace_id, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id
-              FROM models m
-             CROSS JOIN unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
-                               $8::text[])
-                   AS v (id, alias, label, sort_order, color, parent_id)
-             WHERE m.workspace_id = $1
-            """,
-            workspace_id,
-            list_id,
-            [value.id for value in new],
-            [value.alias for value in new],
-            [value.label for value in new],
-            [value.sort_order for value in new],
-            [value.color for value in new],
-            [value.parent_id for value in new],
-        )
+    taken = {
+        "option_values_id_taken": lambda: Conflict.taken(VALUE_TITLE, new[0].id),
+        "option_values_alias_taken": lambda: _alias_taken(new[0]),
+    }
+    async with counted(conn, workspace_id) as growth:
+        with mapping_constraints(taken):
+            growth.bytes = await conn.fetchval(
+                f"""
+            WITH written AS (
+                INSERT INTO option_values AS new (workspace_id, list_id, id, alias, label,
+                                                  sort_order, color, parent_id)
+                SELECT $1, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id
+                  FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
+                              $8::text[])
+                       AS v (id, alias, label, sort_order, color, parent_id)
+                RETURNING {_bytes_of("new")} AS bytes
+            )
+            SELECT coalesce(sum(bytes), 0)::bigint FROM written
+            """,  # noqa: S608
+                workspace_id,
+                list_id,
+                [value.id for value in new],
+                [value.alias for value in new],
+                [value.label for value in new],
+                [value.sort_order for value in new],
+                [value.color for value in new],
+                [value.parent_id for value in new],
+            )
 
 
 async def update_value(conn: Conn, workspace_id: str, list_id: str, value: OptionValue) -> None:
     """Another alias, label, place, colour or parent; `Conflict` for a taken alias."""
-    with mapping_constraints({"option_values_alias_taken": lambda: _alias_taken(value)}):
-        await conn.execute(
-            """
-            UPDATE option_values
+    taken = {"option_values_alias_taken": lambda: _alias_taken(value)}
+    async with counted(conn, workspace_id) as growth:
+        with mapping_constraints(taken):
+            more: int | None = await conn.fetchval(
+                f"""
+            UPDATE option_values v
                SET alias = $4, label = $5, sort_order = $6, color = $7, parent_id = $8
-             WHERE workspace_id = $1 AND list_id = $2 AND id = $3
-            """,
-            workspace_id,
-            list_id,
-            value.id,
-            value.alias,
-            value.label,
-            value.sort_order,
-            value.color,
-            value.parent_id,
-        )
+              FROM option_values old
+             WHERE v.workspace_id = $1 AND v.list_id = $2 AND v.id = $3
+               AND old.workspace_id = $1 AND old.list_id = $2 AND old.id = $3
+            RETURNING ({_bytes_of("v")}) - ({_bytes_of("old")})
+            """,  # noqa: S608
+                workspace_id,
+                list_id,
+                value.id,
+                value.alias,
+                value.label,
+                value.sort_order,
+                value.color,
+                value.parent_id,
+            )
+        growth.bytes = more or 0
 
 
 async def delete_values(
     conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]
 ) -> None:
     """Remove values; nobody has them."""
-    await conn.execute(
-        """
-        DELETE FROM option_values
-         WHERE workspace_id = $1 AND list_id = $2 AND id = ANY($3::text[])
-        """,
-        workspace_id,
-        list_id,
-        list(value_ids),
-    )
+    async with counted(conn, workspace_id) as growth:
+        growth.bytes = -await conn.fetchval(
+            f"""
+            WITH gone AS (
+                DELETE FROM option_values AS old
+                 WHERE workspace_id = $1 AND list_id = $2 AND id = ANY($3::text[])
+                RETURNING {_bytes_of("old")} AS bytes
+            )
+            SELECT coalesce(sum(bytes), 0)::bigint FROM gone
+            """,  # noqa: S608
+            workspace_id,
+            list_id,
+            list(value_ids),
+        )
+
+
+async def delete_all_values(conn: Conn, workspace_id: str, list_id: str) -> None:
+    """Remove the values of a list that is about to be deleted."""
+    async with counted(conn, workspace_id) as growth:
+        growth.bytes = -await conn.fetchval(
+            f"""
+            WITH gone AS (
+                DELETE FROM option_values AS old
+                 WHERE workspace_id = $1 AND list_id = $2
+                RETURNING {_bytes_of("old")} AS bytes
+            )
+            SELECT coalesce(sum(bytes), 0)::bigint FROM gone
+            """,  # noqa: S608
+            workspace_id,
+            list_id,
+        )
 
 
 async def branch(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> list[str]:
@@ -315,6 +346,14 @@ async def guarding(
         list(value_ids),
     )
     return None if row is None else (row["value_id"], row["alias"])
+
+
+def _bytes_of(row: str) -> str:
+    """SQL: the bytes of an option, as the limit of the model counts them: 60 for its names."""
+    return (
+        f"60 + octet_length({row}.id) + octet_length({row}.alias) + octet_length({row}.label)"
+        f" + coalesce(octet_length({row}.color), 0) + coalesce(octet_length({row}.parent_id), 0)"
+    )
 
 
 def _alias_taken(value: OptionValue) -> Conflict:

@@ -1,15 +1,18 @@
 """Size limits per workspace and table: the number of objects, and their bytes.
 
-A trigger counts every statement that changes the table, at the end of the transaction (`DEFERRABLE
-INITIALLY DEFERRED`). The row of `sizes`, which all changes of a workspace share, is therefore the
-last lock that each of them takes, so there are no deadlocks. A command that may let the workspace
-grow ends with `check`.
+Everything is counted at the end of the transaction. The row of `sizes`, which all changes of a
+workspace share, is therefore the last lock that each of them takes, so there are no deadlocks.
+
+A trigger counts every statement that changes the table (`DEFERRABLE INITIALLY DEFERRED`), and a
+command that may let the workspace grow ends with `check`:
 
     run_sql(sizes.SCHEMA + sizes.counting("things", "octet_length({row}.body::text)", ("body",)))
     ...
     async with db.transaction() as conn:
         await store.insert(conn, thing)
         await sizes.check(conn, workspace_id, Bound("things", "thing", 1_000, 64 << 20))
+
+On Citus there are no triggers. There each command that changes the table ends with `add` instead.
 """
 
 from __future__ import annotations
@@ -31,6 +34,14 @@ CREATE TABLE sizes (
 );
 """
 """For a migration, before what `counting` makes. `kind` is the name of the table counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a workspace has in a table, or a change of that: negative where it shrinks."""
+
+    objects: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +99,7 @@ async def check(conn: Conn, workspace_id: str, bound: Bound) -> None:
 
     A workspace that has too much already, because the bound was lowered, may change and shrink.
     """
-    before = await conn.fetchrow(
-        """INSERT INTO sizes AS known (workspace_id, kind, objects, bytes)
-           VALUES ($1, $2, 0, 0)
-               ON CONFLICT (workspace_id, kind)
-               DO UPDATE SET objects = known.objects
-        RETURNING objects, bytes""",
-        workspace_id,
-        bound.table,
-    )
+    before = await _locked(conn, workspace_id, bound.table)
     # From here to the end this transaction holds the row, and its own changes are counted.
     await conn.execute(f"SET CONSTRAINTS count_{bound.table} IMMEDIATE")
     after = await conn.fetchrow(
@@ -104,15 +107,55 @@ async def check(conn: Conn, workspace_id: str, bound: Bound) -> None:
         workspace_id,
         bound.table,
     )
-    assert before is not None
     assert after is not None
-    if after["objects"] > max(bound.objects_max, before["objects"]):
+    _check(before, Size(**after), bound)
+
+
+async def add(
+    conn: Conn, workspace_id: str, table: str, growth: Size, bound: Bound | None = None
+) -> None:
+    """Count and check, for a table that may have no trigger: the last step of a transaction.
+
+    `growth` is all that the transaction has changed. The sum is stored, and not the difference
+    added: triggers that count for processes of the previous version may have counted already.
+    """
+    before = await _locked(conn, workspace_id, table)
+    await conn.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    after = Size(before.objects + growth.objects, before.bytes + growth.bytes)
+    await conn.execute(
+        "UPDATE sizes SET objects = $3, bytes = $4 WHERE workspace_id = $1 AND kind = $2",
+        workspace_id,
+        table,
+        after.objects,
+        after.bytes,
+    )
+    if bound is not None:
+        _check(before, after, bound)
+
+
+async def _locked(conn: Conn, workspace_id: str, table: str) -> Size:
+    """The size before this transaction; nobody else changes it until commit."""
+    row = await conn.fetchrow(
+        """INSERT INTO sizes AS known (workspace_id, kind, objects, bytes)
+           VALUES ($1, $2, 0, 0)
+               ON CONFLICT (workspace_id, kind)
+               DO UPDATE SET objects = known.objects
+        RETURNING objects, bytes""",
+        workspace_id,
+        table,
+    )
+    assert row is not None
+    return Size(**row)
+
+
+def _check(before: Size, after: Size, bound: Bound) -> None:
+    if after.objects > max(bound.objects_max, before.objects):
         raise LimitExceeded(
             f"This workspace may have at most {counted(bound.objects_max, bound.called)},"
-            f" got {after['objects']}"
+            f" got {after.objects}"
         )
-    if bound.bytes_max is not None and after["bytes"] > max(bound.bytes_max, before["bytes"]):
+    if bound.bytes_max is not None and after.bytes > max(bound.bytes_max, before.bytes):
         raise LimitExceeded(
             f"The {bound.called}s of this workspace may have at most {bound.bytes_max} bytes,"
-            f" got {after['bytes']}"
+            f" got {after.bytes}"
         )

@@ -1,4 +1,4 @@
-"""Errors of PostgreSQL as Citus passes them on from its workers.
+"""A database as it would be on Citus, and errors as Citus passes them on from its workers.
 
 Citus sends the SQLSTATE, the message and the detail, and none of the fields with names. The message
 names the shard of the table and of the constraint: `records_id_taken_102052`. A CHECK keeps its
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import pytest
 from asyncpg.exceptions import PostgresError
+
+from deploy.citus.tables import ON_CITUS
 
 SHARD = "102052"
 NAMES = {"s": "schema", "t": "table", "c": "column", "d": "type", "n": "constraint"}
@@ -40,3 +43,15 @@ def patch_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         return make(as_from_a_worker(fields), query)
 
     monkeypatch.setattr(PostgresError, "new", staticmethod(new))
+
+
+async def drop_triggers(service: str, database_url: str) -> None:
+    """Drop what is dropped before the tables of this service are distributed."""
+    if service in ON_CITUS:
+        conn = await asyncpg.connect(database_url)
+        try:
+            for table, triggers in ON_CITUS[service].triggers.items():
+                for trigger in triggers:
+                    await conn.execute(f"DROP TRIGGER {trigger} ON {table}")
+        finally:
+            await conn.close()

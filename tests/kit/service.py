@@ -19,6 +19,7 @@ from shared.database import DATABASE, Database
 from shared.events import Event
 from shared.identity import Identity
 from shared.process.config import ServiceConfig, load
+from tests.kit.citus import drop_triggers
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
 from tests.kit.sigma import Caller
@@ -96,9 +97,15 @@ class Services:
     async def __aexit__(self, *error: object) -> None:
         await self._exits.aclose()
 
-    async def database(self, service: str) -> str:
-        """The address of a migrated, empty database that is dropped after the test."""
+    async def database(self, service: str, *, triggers: bool = False) -> str:
+        """The address of a migrated, empty database that is dropped after the test.
+
+        Without the triggers that would be dropped on Citus, unless asked for: the code does without
+        them. The databases of `stack` have them.
+        """
         url = await self.servers.postgres.new_database(service)
+        if not triggers:
+            await drop_triggers(service, url)
         self._exits.push_async_callback(self.servers.postgres.drop_database, url)
         return url
 

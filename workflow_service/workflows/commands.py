@@ -73,12 +73,12 @@ async def create(
         with suppress(StaleNames):
             async with place, db.transaction() as conn:
                 await claim_roles(conn, clients, workspace_id, named.parts)
-                stored = await store.insert(conn, workspace_id, workflow)
+                stored, growth = await store.insert(conn, workspace_id, workflow)
                 await keep_unknown(conn, workspace_id, workflow_id, named)
                 await outbox.stage(
                     conn, workflow_event(EventType.WORKFLOW_CREATED, workspace_id, stored)
                 )
-                await sizes.check(conn, workspace_id, bound)
+                await sizes.add(conn, workspace_id, store.TABLE, growth, bound)
             return stored
     raise _busy()
 
@@ -140,12 +140,12 @@ async def _update(
                 created_at=known.created_at,
                 updated_at=datetime.now(UTC),
             )
-            stored = await store.update(conn, workspace_id, workflow)
+            stored, growth = await store.update(conn, workspace_id, workflow)
             await keep_unknown(conn, workspace_id, workflow_id, named)
             await outbox.stage(
                 conn, workflow_event(EventType.WORKFLOW_UPDATED, workspace_id, stored)
             )
-            await sizes.check(conn, workspace_id, bound)
+            await sizes.add(conn, workspace_id, store.TABLE, growth, bound)
     except BaseException:
         if retired_at is not None:
             await asyncio.shield(_reinstate(db, clients, workspace_id, workflow_id, retired_at))
@@ -206,8 +206,9 @@ async def _delete(
         if expected is not None:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
-        gone = await store.delete(conn, workspace_id, workflow_id)
+        gone, growth = await store.delete(conn, workspace_id, workflow_id)
         await outbox.stage(conn, workflow_event(EventType.WORKFLOW_DELETED, workspace_id, gone))
+        await sizes.add(conn, workspace_id, store.TABLE, growth)
 
 
 async def _is_bound(clients: Clients, workflow_id: str) -> bool:

@@ -8,10 +8,12 @@ import orjson
 
 from shared.database import Conn, Record, mapping_constraints
 from shared.database.listing import Piece, Position, read_piece
+from shared.database.sizes import Size
 from shared.errors import Conflict, NotFound, truncated
 from workflow_service.definitions.model import Workflow
 
 KIND = "Workflow"
+TABLE = "workflows"
 
 
 async def get(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
@@ -89,8 +91,8 @@ async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
     )
 
 
-async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
-    """The new workflow as stored, or `Conflict` when its id or alias is taken.
+async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> tuple[Workflow, Size]:
+    """The new workflow as stored, and its size; `Conflict` when its id or alias is taken.
 
     An id that was used before goes on counting versions where it stopped, so that nobody takes the
     new workflow for an old version of the deleted one.
@@ -102,15 +104,16 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
         }
     ):
         row = await conn.fetchrow(
-            """  WITH earlier AS (
+            f"""  WITH earlier AS (
                       DELETE FROM deleted_workflows
                        WHERE workspace_id = $1
                          AND id = $2
                    RETURNING version)
-               INSERT INTO workflows
+               INSERT INTO workflows AS new
                       (workspace_id, id, alias, body, version, created_at, updated_at)
                SELECT $1, $2, $3, $4, coalesce((SELECT version FROM earlier), 0) + 1, $5, $6
-            RETURNING id, alias, body, version, created_at, updated_at""",
+            RETURNING id, alias, body, version, created_at, updated_at,
+                      {_bytes_of("new")} AS bytes""",  # noqa: S608
             workspace_id,
             workflow.id,
             workflow.alias,
@@ -118,29 +121,39 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
             workflow.created_at,
             workflow.updated_at,
         )
-    return _found(row, workflow.id)
+    assert row is not None
+    return _workflow(row), Size(1, row["bytes"])
 
 
-async def update(conn: Conn, workspace_id: str, workflow: Workflow) -> Workflow:
-    """The workflow as stored now, one version on; `Conflict` when its new alias is taken."""
+async def update(conn: Conn, workspace_id: str, workflow: Workflow) -> tuple[Workflow, Size]:
+    """The workflow as stored now, one version on, and how much larger it is.
+
+    Raises `Conflict` when its new alias is taken.
+    """
     with mapping_constraints({"workflows_alias_taken": lambda: _alias_taken(workflow.alias)}):
         row = await conn.fetchrow(
-            """   UPDATE workflows
-                     SET alias = $3, body = $4, version = version + 1, updated_at = $5
-                   WHERE workspace_id = $1
-                     AND id = $2
-               RETURNING id, alias, body, version, created_at, updated_at""",
+            f"""   UPDATE workflows new
+                     SET alias = $3, body = $4, version = new.version + 1, updated_at = $5
+                    FROM workflows old
+                   WHERE new.workspace_id = $1 AND new.id = $2
+                     AND old.workspace_id = $1 AND old.id = $2
+               RETURNING new.id, new.alias, new.body, new.version, new.created_at, new.updated_at,
+                         ({_bytes_of("new")}) - ({_bytes_of("old")}) AS bytes""",  # noqa: S608
             workspace_id,
             workflow.id,
             workflow.alias,
             workflow.body(),
             workflow.updated_at,
         )
-    return _found(row, workflow.id)
+    if row is None:
+        raise NotFound.of(KIND, workflow.id)
+    return _workflow(row), Size(0, row["bytes"])
 
 
-async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
-    """Delete the workflow, and return it one version on; `Conflict` if a schema refers to it.
+async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> tuple[Workflow, Size]:
+    """Delete the workflow, and return it one version on, and how much smaller the rest is.
+
+    Raises `Conflict` if a schema refers to it.
 
     A reference that is being registered makes this statement wait: either the reference is
     committed and this statement fails, or this one is committed and the reference finds no
@@ -150,20 +163,29 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str) -> Workflow:
         {"workflow_is_referenced": lambda: Conflict.in_use(KIND, workflow_id)}
     ):
         row = await conn.fetchrow(
-            """  WITH gone AS (
-                      DELETE FROM workflows
+            f"""  WITH gone AS (
+                      DELETE FROM workflows AS old
                        WHERE workspace_id = $1
                          AND id = $2
-                   RETURNING id, alias, body, version + 1 AS version, created_at, updated_at),
+                   RETURNING id, alias, body, version + 1 AS version, created_at, updated_at,
+                             {_bytes_of("old")} AS bytes),
                       remembered AS (
                       INSERT INTO deleted_workflows (workspace_id, id, version)
                       SELECT $1, id, version FROM gone
                           ON CONFLICT (workspace_id, id) DO UPDATE SET version = excluded.version)
-               SELECT id, alias, body, version, created_at, updated_at FROM gone""",
+               SELECT id, alias, body, version, created_at, updated_at, bytes
+                 FROM gone""",  # noqa: S608
             workspace_id,
             workflow_id,
         )
-    return _found(row, workflow_id)
+    if row is None:
+        raise NotFound.of(KIND, workflow_id)
+    return _workflow(row), Size(-1, -row["bytes"])
+
+
+def _bytes_of(row: str) -> str:
+    """SQL: the bytes of a workflow, as their limit counts them."""
+    return f"octet_length({row}.id) + octet_length({row}.alias) + octet_length({row}.body::text)"
 
 
 def _found(row: Record | None, workflow_id: str) -> Workflow:

@@ -124,10 +124,15 @@ async def test_a_process_of_the_version_before_cannot_create_it_either(
     async def not_asked(*_: object) -> None:
         pass
 
+    await workspace.database.execute(
+        """CREATE TRIGGER refuse_ids_with_values BEFORE INSERT ON attributes
+              FOR EACH ROW EXECUTE FUNCTION refuse_ids_with_values()"""
+    )
     await lose_sku(workspace)
     (await admin.delete("/attributes/attr-sku")).ok()
     monkeypatch.setattr(attributes, "is_being_removed", not_asked)
     assert (await admin.post("/attributes", SKU)).status == 409
+    await workspace.database.execute("DROP TRIGGER refuse_ids_with_values ON attributes")
     await finish(workspace)
     (await admin.post("/attributes", SKU)).ok()
 

@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from records_service.app import create_app
 from records_service.config import Config
 from tests.kit import identities
@@ -64,8 +66,11 @@ async def counted_anew(service: RunningService) -> tuple[int, int]:
     return row["objects"], row["bytes"]
 
 
-async def test_whatever_changes_a_model_is_counted(services: Services):
-    service, admin = await started(services)
+@pytest.mark.parametrize("triggers", [False, True])
+async def test_whatever_changes_a_model_is_counted(services: Services, triggers: bool):
+    """Once, also where the triggers of the version before count."""
+    url = await services.database("records_service", triggers=triggers)
+    service, admin = await started(services, database_url=url)
     other = service.as_(identities.admin("ws-other"))
     segments = [{"id": "seg-en", "alias": "en", "name": "English", "isDefault": True}]
     language = {"id": "dim-l", "alias": "l", "name": "L", "segments": segments}

@@ -53,8 +53,11 @@ async def counted_anew(service: RunningService) -> tuple[int, int]:
     return row["objects"], row["bytes"] or 0
 
 
-async def test_whatever_changes_workflows_is_counted(services: Services):
-    service, admin = await started(services)
+@pytest.mark.parametrize("triggers", [False, True])
+async def test_whatever_changes_workflows_is_counted(services: Services, triggers: bool):
+    """Once, also where the triggers of the version before count."""
+    url = await services.database("workflow_service", triggers=triggers)
+    service, admin = await started(services, database_url=url)
     (await service.as_(identities.admin("ws-other")).post("/workflows", workflow("a"))).ok()
     changes = [
         ("post", "/workflows", workflow("a")),
