@@ -21,7 +21,7 @@ class Tables:
     `tenant` is in the order of distribution: a table comes after those that its foreign keys lead
     to, and all are colocated with the first. `local` tables hold no data of a workspace.
     `triggers` by table are dropped before it is distributed; only the version before needs them
-    (docs/adr/0034).
+    (docs/adr/0035).
     """
 
     tenant: tuple[str, ...]

@@ -10,7 +10,7 @@ must work with the code before and after it. Revisions are Alembic's, one file e
     down_revision = "0001"
 
     def upgrade() -> None:
-        run_sql("ALTER TABLE records ADD COLUMN note text; CREATE INDEX ...")
+        run_sql("ALTER TABLE records ADD COLUMN note text")
 
 Alembic runs them over psycopg, each in one transaction, so a revision is there whole or not at all
 (shared/database/alembic_env). What cannot run inside a transaction (`CREATE INDEX CONCURRENTLY`) or
@@ -91,7 +91,10 @@ class Settings(config.Settings):
 
 
 def run_sql(sql: str) -> None:
-    """Execute plain SQL, one statement or several, exactly as it is written."""
+    """Execute one statement of plain SQL, exactly as it is written.
+
+    Several are refused by Citus. Revisions from before the tables could be distributed have them.
+    """
     # Not `op.execute`, which takes `:name` for a parameter.
     driver = op.get_bind().connection.driver_connection
     assert isinstance(driver, psycopg.Connection)

@@ -57,8 +57,9 @@ async def test_a_step_is_one_statement(
 
 @pytest.mark.parametrize("service", ON_CITUS)
 def test_all_sql_of_a_migration_is_a_step(service: str):
+    """What Alembic makes itself, such as `op.add_column`, is one statement each."""
     for path in (ROOT / service / "migrations" / "versions").glob("*.py"):
-        assert not re.search(r"\bop\.\w+\(", path.read_text()), path.name
+        assert not re.search(r"\bop\.execute\(", path.read_text()), path.name
 
 
 async def test_two_statements_in_a_step_are_found(
