@@ -33,7 +33,7 @@ from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.messaging.relay import relay
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 NAME: Final = "auth_service"
 QUEUE: Final = next(queue for queue in topology.QUEUES if queue.name == topology.AUTH_QUEUE)

@@ -46,7 +46,7 @@ from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import by_type, consume
 from shared.messaging.job_turns import job_turns
 from shared.messaging.relay import relay
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)

@@ -29,7 +29,7 @@ from shared.database import Conn, Database
 from shared.errors import UpstreamTimeout, ValidationError
 from shared.http import Page, json_response
 from shared.http.shapes import Shape
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 T = TypeVar("T")
 

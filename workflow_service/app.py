@@ -17,7 +17,7 @@ from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.messaging.relay import relay
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 from workflow_service.clients import AUTH, RECORDS, REMOTE_CALL_SLOTS, SIGNER
 from workflow_service.config import Config
 from workflow_service.reactions import hold_ids, react

@@ -13,7 +13,7 @@ from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
 from shared.http import call_of, identity_of
 from shared.http.client import Upstream
 from shared.identity import IdentitySigner
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 from workflow_service.references.model import Reference
 from workflow_service.retirements.model import Retirement
 

@@ -23,7 +23,7 @@ from auth_service.users.model import User
 from shared.database import DATABASE, Database
 from shared.errors import RateLimited, Unauthorized
 from shared.identity.tokens import Claims, TokenKeys
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 TOKEN_KEYS: Final = web.AppKey("token_keys", TokenKeys)
 LOGIN_SLOTS: Final = web.AppKey("login_slots", KeyedSemaphore)

@@ -16,7 +16,8 @@ from records_service.model_objects.model import Kind
 from records_service.permissions.rules import AttributePermission, Names, Role, permission
 from records_service.schemas.model import SCHEMA, Schema
 from records_service.values.relations import Relations, relations_of
-from records_service.values.validation import EntriesCheck, compile_check
+from records_service.values.types import compile_check
+from records_service.values.validation import EntriesCheck
 from records_service.workflow_copies.model import State, WorkflowCopy
 from shared.errors import NotFound
 from shared.process.offload import in_thread

@@ -17,7 +17,7 @@ from records_service.completeness.scoring import (
 )
 from records_service.context import context_of
 from records_service.records.loading import load_record
-from records_service.values.scopes import (
+from records_service.values.entries import (
     Scope,
     UnknownDimension,
     UnusableScope,

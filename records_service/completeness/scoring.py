@@ -12,7 +12,7 @@ from records_service.context import Context
 from records_service.records.loading import LoadedRecord
 from records_service.records.relations import find_related
 from records_service.values.completeness import Completeness, Resolution, completeness
-from records_service.values.scopes import Scope, completed
+from records_service.values.entries import Scope, completed
 from shared.http import to_json
 from shared.process.offload import Large
 

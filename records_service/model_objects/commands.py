@@ -14,7 +14,7 @@ from shared.database import DATABASE, Conn
 from shared.errors import LimitExceeded
 from shared.events import Event
 from shared.messaging import outbox
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 SOURCE = "/records_service"
 

@@ -19,7 +19,7 @@ from shared.database import DATABASE
 from shared.errors import NotFound, PermissionDenied
 from shared.http import call_of, identity_of
 from shared.identity import Identity
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 ROLES_REMEMBERED_MAX = 4_096
 PERMISSIONS_REMEMBERED_MAX = 500_000

@@ -14,8 +14,8 @@ from records_service.records import store as records
 from records_service.records.loading import LoadedRecord, load_record
 from records_service.records.model import RecordChanges, RecordDraft, ValueChange
 from records_service.records.relations import check_relations, find_related
+from records_service.values.entries import Values
 from records_service.values.relations import Related
-from records_service.values.scopes import Values
 from records_service.workflow_copies.model import State
 from records_service.writes import effects, store
 from records_service.writes.attempts import (
@@ -66,7 +66,7 @@ async def create(context: Context, draft: RecordDraft) -> LoadedRecord:
         return await _create(context, draft, record_id)
     except QuotaExceeded:
         if draft.id is not None:
-            # Created before, perhaps by this very request: that is what its sender must hear.
+            # If an earlier attempt of this request stored it, that is what the caller needs to know.
             async with context.database.acquire() as conn:
                 if await records.schema_ids_of(conn, context.workspace_id, [draft.id]):
                     raise Conflict.taken("Entity", draft.id) from None
@@ -76,9 +76,9 @@ async def create(context: Context, draft: RecordDraft) -> LoadedRecord:
 
 @retry_on_stale
 async def _create(context: Context, draft: RecordDraft, record_id: str) -> LoadedRecord:
-    # Asking for the model's version first would cost a round trip that is nearly always in vain:
-    # the statement refuses a record that was checked against an old model. Only what the current
-    # model refuses is refused.
+    # Asking for the current version of the model first would cost a round trip, nearly always in
+    # vain: the statement refuses a record that was checked against an old model. What the known
+    # model refuses is checked once more, against the current one.
     blueprints, workspace_id = context.app[BLUEPRINTS], context.workspace_id
     known = blueprints.known(workspace_id)
     if known is not None:

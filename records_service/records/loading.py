@@ -1,24 +1,33 @@
 """Loads a record together with the data model that was current at that moment.
 
-Reads of many requests that arrive together are one statement (`records_service.data_loader`).
+Reads of requests that arrive together are one statement: sixteen cost one round trip and one
+execution instead of sixteen, and a single one costs the same as before. Nothing is cached: a read
+sees everything that was committed before it was requested.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
 from aiohttp import web
 
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
 from records_service.context import Context
-from records_service.data_loader import DataLoader
 from records_service.records import store
 from records_service.workflow_copies.model import State
 from records_service.writes.model import Record
 from shared.database import DATABASE
 from shared.errors import NotFound
+from shared.process.waiting import ASKING
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+BATCH_SIZE_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,66 @@ class LoadedRecord:
     blueprint: Blueprint
     schema: CompiledSchema
     state: State | None
+
+
+async def load_record(context: Context, record_id: str) -> LoadedRecord:
+    """The record with its data model, or `NotFound`."""
+    found = await context.app[RECORD_LOADER].get((context.workspace_id, record_id))
+    if found is None:
+        raise NotFound.of("Entity", record_id)
+    record, model_version = found
+    blueprint = await context.app[BLUEPRINTS].at(
+        context.database, context.workspace_id, model_version
+    )
+    schema = await compiled_schema(blueprint, record.schema_id)
+    return LoadedRecord(record, blueprint, schema, schema.state_of(record.state_id))
+
+
+class DataLoader(Generic[K, V]):
+    """Reads by key, combined until the next iteration of the event loop.
+
+    A key names the tenant: two callers that ask for the same key get the same answer.
+    """
+
+    def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
+        self._load = load
+        self._wanted: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def get(self, key: K) -> V | None:
+        """The value, or None where `load` found none; raises what `load` raised."""
+        loop = asyncio.get_running_loop()
+        if not self._wanted:
+            loop.call_soon(self._begin)
+        # One future per caller: cancelling one caller does not affect the others.
+        answer: asyncio.Future[V | None] = loop.create_future()
+        self._wanted.setdefault(key, []).append(answer)
+        return await answer
+
+    def _begin(self) -> None:
+        wanted, self._wanted = self._wanted, {}
+        keys = list(wanted)
+        for start in range(0, len(keys), BATCH_SIZE_MAX):
+            batch = {key: wanted[key] for key in keys[start : start + BATCH_SIZE_MAX]}
+            task = asyncio.create_task(self._answer(batch))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _answer(self, batch: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
+        # The statement serves several callers, so it waits in no caller's lane.
+        ASKING.set(None)
+        try:
+            found = await self._load(list(batch))
+        except Exception as error:  # noqa: BLE001 - It belongs to those who asked.
+            for answers in batch.values():
+                for answer in answers:
+                    if not answer.done():
+                        answer.set_exception(error)
+            return
+        for key, answers in batch.items():
+            for answer in answers:
+                if not answer.done():
+                    answer.set_result(found.get(key))
 
 
 RecordLoader = DataLoader[store.Key, tuple[Record, int]]
@@ -46,16 +115,3 @@ async def record_loader(app: web.Application) -> AsyncIterator[None]:
 
     app[RECORD_LOADER] = RecordLoader(load)
     yield
-
-
-async def load_record(context: Context, record_id: str) -> LoadedRecord:
-    """The record with its data model, or `NotFound`."""
-    found = await context.app[RECORD_LOADER].get((context.workspace_id, record_id))
-    if found is None:
-        raise NotFound.of("Entity", record_id)
-    record, model_version = found
-    blueprint = await context.app[BLUEPRINTS].at(
-        context.database, context.workspace_id, model_version
-    )
-    schema = await compiled_schema(blueprint, record.schema_id)
-    return LoadedRecord(record, blueprint, schema, schema.state_of(record.state_id))

@@ -8,8 +8,8 @@ from typing import Final
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.context import Context
 from records_service.records import store
+from records_service.values.entries import Values
 from records_service.values.relations import Related, Relation, named
-from records_service.values.scopes import Values
 from shared.errors import ValidationError, Violation, truncated
 
 _NONE: Final = Related()

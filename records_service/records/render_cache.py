@@ -2,10 +2,10 @@
 
 A rendering belongs to one version of a record and one `Access`, and an `Access` to one version of
 the model, one version of a role and one state: nothing here can be out of date. Records of a schema
-with relations are written anew each time, because a related record may be gone by now.
+with relations are rendered each time, because a related record may have been deleted.
 
-What is written anew of a large page is written beside the event loop, which parsing 16 MB of many
-small values would hold for half a second.
+What is rendered of a large page is rendered in a thread: parsing 16 MB of many small values would
+hold the event loop for half a second.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ListedForCaller(NamedTuple):
 
 
 class RenderCache:
-    """The renderings of this process; the least recently used go first."""
+    """The renderings of this process; the least recently used are dropped first."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[_Key, bytes] = OrderedDict()

@@ -11,8 +11,8 @@ from records_service.blueprint.compiled_schema import Access, CompiledSchema
 from records_service.context import Context
 from records_service.records.loading import LoadedRecord
 from records_service.records.relations import find_related
+from records_service.values.entries import Entries, Values
 from records_service.values.relations import Related
-from records_service.values.scopes import Entries, Values
 from records_service.writes.model import Record
 from shared.http import versioned_response
 from shared.process.offload import Large

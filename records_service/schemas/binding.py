@@ -20,7 +20,7 @@ from records_service.context import Context
 from records_service.workflow_copies import store as workflow_copies
 from shared.database import Conn
 from shared.errors import NotFound, ValidationError
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 REMOTE_CALL_SLOTS = web.AppKey("remote_call_slots", KeyedSemaphore)
 """Places for those that hold a connection while workflow_service answers. When it hangs they wait

@@ -1,1 +1,1 @@
-"""Values of records, as pure rules: scopes, validation, equality, completeness, unique keys."""
+"""Values of records, as pure rules: entries and scopes, validation, completeness, relations."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from records_service.attributes.model import Attribute, Guard, GuardOperator
-from records_service.values.equality import same
-from records_service.values.scopes import Scope, Values, resolve
+from records_service.values.entries import Scope, Values, resolve, same
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from records_service.attributes.model import Attribute, AttributeType
-from records_service.values.scopes import Entries, Entry, Values
+from records_service.values.entries import Entries, Entry, Values
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Checks of the eight attribute types: each takes a value and returns it as it is stored."""
+"""Checks of the eight attribute types: each takes a value and returns it as it is stored.
+
+`compile_check` makes one function per attribute: checking a record is then a loop over ready
+functions. Customers write the patterns, so those run on RE2, whose time is linear in the text.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,15 @@ from urllib.parse import urlsplit
 
 from records_service.attributes import patterns
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute, Validation
+from records_service.dimensions.model import Dimension
 from records_service.option_lists.model import OptionList
-from records_service.values.faults import Faults, Place, ValueCheck
+from records_service.values.validation import (
+    EntriesCheck,
+    Faults,
+    Place,
+    ScopeCheck,
+    ValueCheck,
+)
 from shared.errors import truncated
 from shared.http.json_types import js_type
 
@@ -20,6 +31,21 @@ SEVERAL_MAX = 1_000
 SEVERAL = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
 """The types that may hold an array where the attribute says `multiple`."""
 _DATE = re.compile(r"\d{4}(-\d\d-\d\d|\d{4})($|[T ])", re.ASCII)
+
+
+def compile_check(
+    attribute: Attribute,
+    dimensions: Mapping[str, Dimension],
+    option_lists: Mapping[str, OptionList],
+) -> EntriesCheck:
+    """The function that checks what was sent for this attribute.
+
+    An entry whose value is null stands for no entry, and is left out of what is stored.
+    """
+    alias = truncated(attribute.alias)
+    return EntriesCheck(
+        alias, ScopeCheck(attribute, dimensions), value_check(attribute, alias, option_lists)
+    )
 
 
 def value_check(

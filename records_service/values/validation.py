@@ -1,20 +1,17 @@
-"""Validates values against the definition of their attribute.
+"""Validates the entries of an attribute: their form, their scopes, each value.
 
-`compile_check` makes one function per attribute, once per version of the model: checking a record
-is then a loop over ready functions. Every check collects all that is wrong, in the contract's
-words. Customers write the patterns, so those run on RE2, whose time is linear in the text.
+An attribute has one ready check (`types.compile_check`), made once per version of the model.
+`Faults` collects all that is wrong with the values of one request, in the contract's words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from records_service.attributes.model import Attribute
 from records_service.dimensions.model import Dimension
-from records_service.option_lists.model import OptionList
-from records_service.values.faults import Faults, Place, ValueCheck
-from records_service.values.scopes import (
+from records_service.values.entries import (
     Entries,
     Scope,
     UnknownDimension,
@@ -22,26 +19,59 @@ from records_service.values.scopes import (
     dimension_ids_by_name,
     with_ids,
 )
-from records_service.values.types import value_check
-from shared.errors import truncated
+from shared.errors import VIOLATIONS_MAX, ValidationError, Violation, truncated
 from shared.http.json_types import js_type
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
+PATTERN_WORK_MAX = 100_000_000
+
+Place: TypeAlias = "str | tuple[Place, str | int]"
+"""Where a value was sent: a JSON pointer, or the place around it and one step inside.
+
+Written out only where something is wrong: nearly always nothing is.
+"""
+ValueCheck = Callable[[Any, Place, "Faults"], Any]
+"""Takes a value, its place and where to report; returns the value as it will be stored."""
 
 
-def compile_check(
-    attribute: Attribute,
-    dimensions: Mapping[str, Dimension],
-    option_lists: Mapping[str, OptionList],
-) -> EntriesCheck:
-    """The function that checks what was sent for this attribute.
+class Faults:
+    """What is wrong with one request; with the hundredth fault the rest is not looked at."""
 
-    An entry whose value is null stands for no entry, and is left out of what is stored.
-    """
-    alias = truncated(attribute.alias)
-    return EntriesCheck(
-        alias, _ScopeCheck(attribute, dimensions), value_check(attribute, alias, option_lists)
-    )
+    __slots__ = ("_pattern_work", "found")
+
+    def __init__(self) -> None:
+        self.found: list[Violation] = []
+        self._pattern_work = 0
+
+    def may_match(self, pattern_size: int, text_length: int) -> bool:
+        """Whether one more text is matched: RE2 may take as long as the two are large together.
+
+        A pattern of usual size is matched with megabytes of text before this says no.
+        """
+        self._pattern_work += pattern_size * text_length
+        return self._pattern_work <= PATTERN_WORK_MAX
+
+    def report(self, place: Place, message: str) -> None:
+        """Take note of what is wrong at a place; raise `ValidationError` with the hundredth.
+
+        Nobody reads the rest, and a message for each of very many would hold the event loop.
+        """
+        self.found.append(Violation(pointer(place), message))
+        if len(self.found) == VIOLATIONS_MAX:
+            self.check()
+
+    def check(self) -> None:
+        """Raise `ValidationError` with all that was found, if anything was."""
+        if self.found:
+            raise ValidationError.of(self.found)
+
+
+def pointer(place: Place) -> str:
+    """A place as a JSON pointer (RFC 6901)."""
+    if isinstance(place, str):
+        return place
+    around, step = place
+    return f"{pointer(around)}/{str(step).replace('~', '~0').replace('/', '~1')}"
 
 
 class EntriesCheck:
@@ -49,7 +79,7 @@ class EntriesCheck:
 
     __slots__ = ("_alias", "_check_scope", "_check_value")
 
-    def __init__(self, alias: str, check_scope: _ScopeCheck, check_value: ValueCheck) -> None:
+    def __init__(self, alias: str, check_scope: ScopeCheck, check_value: ValueCheck) -> None:
         self._alias = alias
         self._check_scope = check_scope
         self._check_value = check_value
@@ -99,7 +129,7 @@ class EntriesCheck:
         return None
 
 
-class _ScopeCheck:
+class ScopeCheck:
     """Checks a scope of one attribute, and puts it in the one order that equal scopes have.
 
     So equal scopes are equal as stored text, too.

@@ -26,7 +26,7 @@ from records_service.writes.model import Record, StaleModel, StaleRecord
 from shared.database import Conn, mapping_constraints
 from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.messaging import outbox
-from shared.process.keyed_semaphore import KeyedSemaphore
+from shared.process.waiting import KeyedSemaphore
 
 RECORD_SLOTS: Final = web.AppKey("record_slots", KeyedSemaphore)
 """One change of a record at a time in each process: others would have to start again."""

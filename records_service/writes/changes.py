@@ -12,17 +12,16 @@ from records_service.attributes.unique_keys import UniqueKey, unique_keys_of
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.permissions.rules import Role
 from records_service.values.completeness import is_empty
-from records_service.values.equality import same
-from records_service.values.faults import Faults, Place, pointer
+from records_service.values.entries import Entries, Entry, Scope, Values, same, scope_key
 from records_service.values.relations import NOTHING_LOOKED_FOR, Related
-from records_service.values.scopes import Entries, Entry, Scope, Values, scope_key
+from records_service.values.validation import Faults, Place, pointer
 from records_service.workflow_copies.model import State
 from shared.errors import NotFound, PermissionDenied, ValidationError, Violation, truncated
 
 Change = dict[str, Any]
-"""One value of one scope, before and after, as audit and events tell it; null stands for no value.
+"""One value in one scope, before and after, as the history and events show it; null is no value.
 
-The attribute's alias is for people; its id is what permissions are decided by.
+The alias of the attribute is for readers; permissions are decided by its id.
 """
 
 
@@ -185,10 +184,10 @@ def _refusals(
     is_new: bool = False,
     may_read: bool = True,
 ) -> Callable[[str, str], str | None]:
-    """Why an attribute, by the name sent and its id, may not be written here; None if it may.
+    """A function of a sent name and its attribute's id: why it may not be written, None if it may.
 
-    About an attribute that the caller does not see, and to a caller who may not read, nothing is
-    said but the name that was sent.
+    Where the caller does not see the attribute, or may not read at all, the reason holds nothing
+    but the name that was sent.
     """
     access = schema.access(role, state.id if state else None)
     locked = frozenset[str]() if is_new else schema.read_only_in(state)

@@ -1,12 +1,12 @@
 """Group commit: combines concurrent creates into one statement.
 
 A create by itself pays for a round trip, the locks on its workspace's model and counter, and a disk
-flush. So while one statement of a workspace is on its way, the creates that come meanwhile wait for
-each other and go together as the next one; a create that is alone goes at once. Nobody is answered
-before their record is on disk.
+flush. So while one statement of a workspace is running, the creates that arrive wait for each other
+and are sent together as the next one; a create that is alone is sent at once. A create is answered
+when its record is on disk.
 
-All of a statement's records are stored, or none. Where PostgreSQL refuses them, one may be to blame
-for all: each is then stored by itself and gets an outcome of its own.
+All of a statement's records are stored, or none. Where PostgreSQL refuses them, a single one may be
+the cause: each is then stored by itself and gets an outcome of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from records_service.writes.quota import any_stripe, redistribute_quota
 from shared.database import DATABASE, Database
 from shared.errors import ServiceUnavailable
 from shared.messaging import outbox
-from shared.process.keyed_semaphore import KeyedSemaphore
-from shared.process.waiting import ASKING, WAIT_S, Pace, retry_after_s
+from shared.process.waiting import ASKING, WAIT_S, KeyedSemaphore, Pace, retry_after_s
 
 RECORDS_MAX: Final = 64
 BYTES_MAX: Final = 1 << 20
@@ -45,19 +44,22 @@ class _Waiting(NamedTuple):
     outcome: asyncio.Future[bool]
     """True: it is stored. False: store it alone."""
     gives_up: asyncio.TimerHandle | None
-    """Ends the waiting for a statement, not that for its end."""
+    """Limits the wait for a statement to begin, not the wait for its result."""
 
 
 class CreateBatcher:
     """Combines the creates of this process into statements, one batch per key at a time."""
 
-    def __init__(self, database: Database, writers: KeyedSemaphore, wait_s: float = WAIT_S) -> None:
-        self._wait_s = wait_s
-        self._pace: dict[str, Pace] = {}
+    def __init__(
+        self, database: Database, write_slots: KeyedSemaphore, wait_s: float = WAIT_S
+    ) -> None:
         self._database = database
-        self._writers = writers
+        self._write_slots = write_slots
+        self._wait_s = wait_s
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[BatchKey, list[_Waiting]] = {}
+        self._pace: dict[str, Pace] = {}
+        """How long a statement takes, by workspace."""
         self._running: set[asyncio.Task[None]] = set()
 
     async def store(self, batch_key: BatchKey, create: PendingCreate) -> None:
@@ -84,14 +86,14 @@ class CreateBatcher:
         else:
             self._waiting[batch_key] = [_Waiting(create, outcome, None)]
             self._pace.setdefault(batch_key.workspace_id, Pace(self._wait_s))
-            task = self._loop.create_task(self._carry(batch_key))
+            task = self._loop.create_task(self._send_batches(batch_key))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         if not await outcome:
-            async with self._writers.of(batch_key.workspace_id):
+            async with self._write_slots.of(batch_key.workspace_id):
                 await self._insert(batch_key, [create])
 
-    async def _carry(self, batch_key: BatchKey) -> None:
+    async def _send_batches(self, batch_key: BatchKey) -> None:
         """Send one statement after the other while creates are waiting."""
         # The statement serves many callers, so it waits in no caller's lane.
         ASKING.set(None)

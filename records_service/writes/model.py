@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from records_service.attributes.unique_keys import UniqueKey
-from records_service.values.scopes import Values
+from records_service.values.entries import Values
 from shared.events import Event
 
 
@@ -45,7 +45,7 @@ class Write:
 class PendingCreate:
     """A new record with all that is stored beside it; `document` is its values as JSON.
 
-    An id that a client asked for may have been another record's; one that we made was not.
+    An id that a client chose may have been another record's before; a generated one was not.
     """
 
     record: Record
@@ -56,11 +56,11 @@ class PendingCreate:
 
 
 class StaleModel(Exception):
-    """The model changed since the values were checked; look at it and judge again."""
+    """The data model changed since the values were checked; the command starts again."""
 
 
 class StaleRecord(Exception):
-    """The record changed since it was read; read it and judge again."""
+    """The record changed since it was read; the command starts again."""
 
 
 class StripeExhausted(Exception):
@@ -68,4 +68,4 @@ class StripeExhausted(Exception):
 
 
 class QuotaExceeded(Exception):
-    """There is no room for one more record."""
+    """The workspace has as many records as its limit allows."""

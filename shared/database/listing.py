@@ -17,8 +17,8 @@ from aiohttp import hdrs, web
 
 from shared.database import DATABASE, Conn, Record
 from shared.http import identity_of
-from shared.process.keyed_semaphore import KeyedSemaphore
 from shared.process.offload import OFFLOAD
+from shared.process.waiting import KeyedSemaphore
 
 BUFFERED_BYTES_MAX: Final = 4 << 20
 """A list up to this size is one answer with its length; a larger one is sent in chunks."""
@@ -28,11 +28,13 @@ PIECES_AT_ONCE: Final = 4
 PIECE_WAIT_S: Final = 25.0
 """Longer than other waiting times: a list that is refused halfway was read for nothing."""
 _INLINE_BYTES_MAX: Final = 32 << 10
-_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 PIECES: Final = web.AppKey("list_pieces", KeyedSemaphore)
 
 Position: TypeAlias = tuple[datetime, str]
+"""Creation time and id of a row: what is read in pieces goes on after it."""
+BEGINNING: Final[Position] = (datetime(1, 1, 1, tzinfo=UTC), "")
+"""Before every row."""
 Piece: TypeAlias = tuple[Sequence[Record], bool]
 Read: TypeAlias = Callable[[Conn, str, Position], Awaitable[Piece]]
 """Reads the rows after a position, with documents as text, and says whether more follow."""
@@ -83,7 +85,7 @@ async def read_piece(
 async def list_response(request: web.Request, read: Read, render: Render) -> web.StreamResponse:
     """Everything that `read` finds in the caller's workspace, as a JSON array."""
     workspace_id = identity_of(request).workspace_id
-    position: Position = (_BEGINNING, "")
+    position = BEGINNING
     response: web.StreamResponse | None = None
     buffered = bytearray(b"[")
     more = True

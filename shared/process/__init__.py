@@ -3,6 +3,6 @@
 config     settings from environment variables
 logs       one JSON object per line; metrics for Prometheus; tracing for OpenTelemetry
 offload    threads for what would hold the event loop
-waiting    fair queues with a bounded waiting time; keyed_semaphore: a semaphore per key
+waiting    fair queues with a bounded waiting time, and semaphores per key
 stopping   signals while a process still starts
 """

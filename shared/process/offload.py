@@ -18,8 +18,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from aiohttp import web
 
 from shared.errors import ServiceUnavailable
-from shared.process.keyed_semaphore import KeyedSemaphore
-from shared.process.waiting import WAIT_S
+from shared.process.waiting import WAIT_S, KeyedSemaphore
 
 P = ParamSpec("P")
 T = TypeVar("T")

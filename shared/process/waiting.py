@@ -12,6 +12,12 @@ the queue is so long that the request would not be served in time, it is refused
 
 Each workspace has its own lane (sub-queue), and the lanes are served round-robin: a long lane of
 one workspace does not delay the others.
+
+`KeyedSemaphore` is a semaphore per key that queues in this way: at most so many tasks of this
+process work on one thing at the same time.
+
+    slots = KeyedSemaphore(places=1)
+    async with slots.of(workspace_id): ...          a task that waits holds no connection, no lock
 """
 
 from __future__ import annotations
@@ -19,9 +25,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Final, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from shared.errors import ServiceUnavailable
 
@@ -192,3 +200,45 @@ class Line(Generic[T]):
         return ServiceUnavailable(
             self._message, retry_after_s=retry_after_s(self._expected_s(lane_key))
         )
+
+
+class KeyedSemaphore:
+    """One semaphore per key, dropped when no task holds it or waits for it."""
+
+    def __init__(
+        self, places: int = 1, *, wait_s: float = WAIT_S, message: str = "Service unavailable"
+    ) -> None:
+        self._places = places
+        self._wait_s = wait_s
+        self._message = message
+        self._wanted: WeakValueDictionary[Hashable, _Places] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def of(self, key: Hashable) -> AsyncIterator[None]:
+        """Acquire a slot for this key; raises `ServiceUnavailable` if too many tasks wait."""
+        places = self._wanted.get(key)
+        if places is None:
+            places = self._wanted[key] = _Places(self._places, self._wait_s, self._message)
+        await places.take()
+        try:
+            yield
+        finally:
+            places.give_back()
+
+
+class _Places:
+    __slots__ = ("__weakref__", "_free", "_line")
+
+    def __init__(self, free: int, wait_s: float, message: str) -> None:
+        self._free = free
+        self._line: Line[None] = Line(wait_s, lambda _: self.give_back(), message)
+
+    async def take(self) -> None:
+        if self._free:
+            self._free -= 1
+        else:
+            await self._line.wait()
+
+    def give_back(self) -> None:
+        if not self._line.call(None):
+            self._free += 1

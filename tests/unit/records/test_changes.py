@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from records_service.values.equality import same
+from records_service.values.entries import same
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from records_service.attributes.model import AttributeType, Guard, GuardOperator
 from records_service.values import completeness as module
 from records_service.values.completeness import Resolution, completeness, holds, is_empty
-from records_service.values.scopes import completed, resolve
+from records_service.values.entries import completed, resolve
 from tests.unit.records.model_builders import an_attribute
 
 LANGUAGE, MARKET = "dim-language", "dim-market"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from records_service.data_loader import BATCH_SIZE_MAX, DataLoader
+from records_service.records.loading import BATCH_SIZE_MAX, DataLoader
 from tests.kit.eventually import eventually
 
 Key = tuple[str, str]

@@ -13,7 +13,8 @@ from records_service.attributes.model import (
     Validation,
 )
 from records_service.dimensions.model import Dimension, Segment
-from records_service.values.validation import Faults, compile_check
+from records_service.values.types import compile_check
+from records_service.values.validation import Faults
 from shared.errors import VIOLATIONS_MAX, ValidationError, Violation
 from tests.unit.records.model_builders import a_dimension, an_attribute, an_option_list
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.process.keyed_semaphore import KeyedSemaphore
-from shared.process.waiting import ASKING, Line, waited_from
+from shared.process.waiting import ASKING, KeyedSemaphore, Line, waited_from
 
 LONG_S = 60.0
 

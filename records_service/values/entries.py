@@ -1,7 +1,7 @@
-"""Scopes: which entry of an attribute applies in a given language, market or channel.
+"""Entries: the values of an attribute, each in its scope; which one applies, and which are equal.
 
 The value of an attribute is a list of entries. Each has a scope, a map of dimension id -> segment
-id; `{}` means everywhere.
+id, such as a language, a market or a channel; `{}` means everywhere.
 """
 
 from __future__ import annotations
@@ -107,3 +107,15 @@ def resolve(entries: Sequence[Entry], scope: Scope, dimension_ids: Sequence[str]
 def _preference(scope: Scope, dimension_ids: Sequence[str]) -> tuple[int, ...]:
     """Larger when an earlier dimension of the attribute is named."""
     return tuple(1 if dimension in scope else 0 for dimension in dimension_ids)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal as JSON, in depth (in Python, 1 equals True).
+
+    The order of an object's fields means nothing.
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
