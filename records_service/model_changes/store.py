@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 from typing import Final
 
 from shared.database import Conn
+from shared.database.listing import BEGINNING, Position
 
 BATCH_BYTES_MAX: Final = 4 << 20
 RECORDS_LOOKED_AT: Final = 1_000
-_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
-
-Position = tuple[datetime, str]
-"""Creation time and id of a record."""
 
 
 async def entries_after(
@@ -52,7 +48,7 @@ async def entries_after(
         """,
         workspace_id,
         attribute_id,
-        *(after or (_BEGINNING, "")),
+        *(after or BEGINNING),
         rows_max,
         BATCH_BYTES_MAX,
     )

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from records_service.model_objects import store
-from records_service.model_objects.store import RecordPosition, Search
+from records_service.model_objects.store import Search
 from shared.database import Conn
+from shared.database.listing import Position
 from shared.errors import UpstreamTimeout
 
 SEARCHED_AT_ONCE: Final = 5_000
@@ -71,7 +72,7 @@ async def _search_all(
 ) -> str | None:
     deadline = time.monotonic() + SEARCHING_S_MAX
     for schema_id in schema_ids:
-        after: RecordPosition | None = None
+        after: Position | None = None
         while True:
             if time.monotonic() > deadline:
                 raise UpstreamTimeout(

@@ -14,14 +14,13 @@ from typing import Any
 from records_service.model_objects.model import Kind, ModelObject
 from records_service.model_objects.size import bytes_of_object, counted
 from shared.database import Conn, mapping_constraints
-from shared.database.listing import Piece, Position, read_piece
+from shared.database.listing import BEGINNING, Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
 
 FORMER_ALIASES_MAX = 100
 OTHERS_NAMED_MAX = 2_001
 """One more than an entry of a role, or a list of a state, can name."""
 
-_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
 
@@ -284,10 +283,6 @@ async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: M
         )
 
 
-RecordPosition = tuple[datetime, str]
-"""Creation time and id of a record."""
-
-
 @dataclass(frozen=True, slots=True)
 class Search:
     """What to look for in `r.values`: a SELECT of one text, `found`, with arguments from $2 on."""
@@ -301,10 +296,10 @@ async def search_some(
     workspace_id: str,
     schema_id: str,
     search: Search,
-    after: RecordPosition | None,
+    after: Position | None,
     *,
     rows_max: int,
-) -> tuple[str | None, RecordPosition | None]:
+) -> tuple[str | None, Position | None]:
     """Search the next records of a schema: what was found, and from where to go on, if anywhere.
 
     Read in an order that only the index by schema has: otherwise PostgreSQL may expect to find
@@ -333,7 +328,7 @@ async def search_some(
         workspace_id,
         *search.arguments,
         schema_id,
-        *(after or (_BEGINNING, "")),
+        *(after or BEGINNING),
         rows_max,
     )
     assert row is not None

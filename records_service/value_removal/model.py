@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from records_service.model_objects.store import RecordPosition
+from shared.database.listing import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,4 +19,4 @@ class Removal:
     schema_ids: list[str]
     last_change: int
     schemas_done: int = 0
-    after: RecordPosition | None = None
+    after: Position | None = None

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import asyncpg
 
-from records_service.model_objects.store import RecordPosition
 from shared.database import Conn
+from shared.database.listing import BEGINNING, Position
 
-_BEGINNING: Final = datetime(1, 1, 1, tzinfo=UTC)
 _SENT: Final = """
     SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash, place
       FROM json_array_elements($3::json) WITH ORDINALITY AS sent (c, place)
@@ -162,10 +161,10 @@ async def remove_values(
     workspace_id: str,
     attribute_id: str,
     schema_id: str,
-    after: RecordPosition | None,
+    after: Position | None,
     *,
     rows_max: int,
-) -> RecordPosition | None:
+) -> Position | None:
     """Remove its values from the next records of a schema: from where to go on, None at the end.
 
     Their versions stay: no schema has the attribute, so nobody sees a difference. Records may be
@@ -193,7 +192,7 @@ async def remove_values(
         workspace_id,
         attribute_id,
         schema_id,
-        *(after or (_BEGINNING, "")),
+        *(after or BEGINNING),
         rows_max,
     )
     return None if row is None else (row["created_at"], row["id"])
