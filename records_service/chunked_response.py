@@ -1,6 +1,6 @@
 """Writes answers that may be many megabytes piece by piece: no more than one is held at a time.
 
-return await response_in_pieces(request, b"[", things, written, b"]", is_large=...)
+return await response_in_pieces(request, context, b"[", things, written, b"]", is_large=...)
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import Final, TypeVar
 
 from aiohttp import hdrs, web
 
+from records_service.context import BaseContext
 from shared.errors import ServiceUnavailable
-from shared.http import identity_of
-from shared.process.offload import OFFLOAD
 
 T = TypeVar("T")
 
@@ -22,6 +21,7 @@ PIECE_BYTES: Final = 4 << 20
 
 async def response_in_pieces(
     request: web.Request,
+    context: BaseContext,
     head: bytes,
     things: Iterable[T],
     written: Callable[[T], bytes],
@@ -34,12 +34,12 @@ async def response_in_pieces(
     Where there is much to do, `written` is called in a thread.
     """
     response: web.StreamResponse | None = None
-    share, left = identity_of(request).workspace_id, iter(things)
+    left = iter(things)
     buffered = bytearray(head)
     comma = b""
     while True:
         try:
-            piece = await request.app[OFFLOAD].run_if(is_large, share, _piece, left, written)
+            piece = await context.run(is_large, _piece, left, written)
         except ServiceUnavailable:
             if response is None or request.transport is None:
                 raise

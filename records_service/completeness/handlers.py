@@ -83,6 +83,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
 
     return await response_in_pieces(
         request,
+        context,
         to_json(head).removesuffix(b"}") + b',"states":[',
         states,
         of_state,

@@ -9,17 +9,16 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from records_service.context import context_of
+from records_service.context import BaseContext, base_context_of, context_of
 from records_service.history import store
 from records_service.history.model import AuditFilter, AuditPage, Entry
 from records_service.paging import LISTS, page_response
 from records_service.records.loading import load_record
 from records_service.records.render_cache import INLINE_BYTES_MAX
-from shared.database import DATABASE, Record
+from shared.database import Record
 from shared.errors import NotFound, PermissionDenied
-from shared.http import Page, Routes, identity_of, read_query, to_json
+from shared.http import Page, Routes, read_query, to_json
 from shared.identity import Permission
-from shared.process.offload import OFFLOAD
 
 routes = Routes(
     tag="Audit",
@@ -49,7 +48,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     loaded = await load_record(context, request.match_info["id"])
     visible = loaded.schema.access(role, loaded.record.state_id).visible
     rows, total, limit = await _page(
-        request,
+        context,
         asked,
         record_id=loaded.record.id,
         # What was hidden in an earlier record was decided by rules that are gone.
@@ -65,7 +64,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             role is None and attribute_id not in loaded.schema.attributes
         )
 
-    items = await _rendered(request, rows, is_shown)
+    items = await _rendered(context, rows, is_shown)
     return page_response(asked, items, total=total, limit=limit)
 
 
@@ -79,31 +78,30 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
 )
 async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     """The changes of all records, newest first, including deleted ones."""
-    identity = identity_of(request)
-    if not identity.unrestricted:
+    context = base_context_of(request)
+    if not context.identity.unrestricted:
         raise PermissionDenied.because("Only the role 'role-admin' and API keys can do this")
     asked = read_query(request, AuditFilter)
     rows, total, limit = await _page(
-        request, asked, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
+        context, asked, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
     )
-    items = await _rendered(request, rows, lambda _: True)
+    items = await _rendered(context, rows, lambda _: True)
     return page_response(asked, items, total=total, limit=limit)
 
 
 async def _page(
-    request: web.Request, asked: Page, **filters: Any
+    context: BaseContext, asked: Page, **filters: Any
 ) -> tuple[Sequence[Record], int, int]:
     """The entries of one page, how many there are in all, and the limit of the page.
 
     `filters` are those of `store.page`.
     """
-    workspace_id = identity_of(request).workspace_id
-    return await request.app[LISTS].read(
-        request.app[DATABASE],
-        workspace_id,
+    return await context.app[LISTS].read(
+        context.database,
+        context.workspace_id,
         partial(
             store.page,
-            workspace_id=workspace_id,
+            workspace_id=context.workspace_id,
             offset=asked.offset,
             limit=asked.limit,
             limit_is_asked=asked.limit_is_asked,
@@ -113,14 +111,11 @@ async def _page(
 
 
 async def _rendered(
-    request: web.Request, rows: Sequence[Record], is_shown: Callable[[str], bool]
+    context: BaseContext, rows: Sequence[Record], is_shown: Callable[[str], bool]
 ) -> orjson.Fragment:
     """The entries as a JSON array, written beside the event loop where they are large together."""
     is_large = sum(len(row["changes"]) for row in rows) > INLINE_BYTES_MAX
-    share = identity_of(request).workspace_id
-    return orjson.Fragment(
-        await request.app[OFFLOAD].run_if(is_large, share, _render, rows, is_shown)
-    )
+    return orjson.Fragment(await context.run(is_large, _render, rows, is_shown))
 
 
 def _render(rows: Sequence[Record], is_shown: Callable[[str], bool]) -> bytes:

@@ -66,7 +66,7 @@ async def create(context: Context, draft: RecordDraft) -> LoadedRecord:
         return await _create(context, draft, record_id)
     except QuotaExceeded:
         if draft.id is not None:
-            # If an earlier attempt of this request stored it, that is what the caller needs to know.
+            # If an earlier attempt of this request stored it, the caller must hear that.
             async with context.database.acquire() as conn:
                 if await records.schema_ids_of(conn, context.workspace_id, [draft.id]):
                     raise Conflict.taken("Entity", draft.id) from None

@@ -61,6 +61,7 @@ async def list_transitions(request: web.Request) -> web.StreamResponse:
     places = MissingPlaces(found.access.visible, found.resolution)
     return await response_in_pieces(
         request,
+        context,
         b"[",
         found.steps,
         lambda step: to_json(_transition(step, places)),

@@ -60,19 +60,6 @@ class Offload:
         finally:
             self._waiting -= 1
 
-    async def run_if(
-        self,
-        is_large: bool,
-        share: str | None,
-        function: Callable[P, T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """What the function returns: as `run` where there is much to do, otherwise done at once."""
-        if is_large:
-            return await self.run(share, function, *args, **kwargs)
-        return function(*args, **kwargs)
-
 
 OFFLOAD: Final = web.AppKey("offload", Offload)
 

@@ -26,16 +26,6 @@ async def test_it_is_done_in_another_thread_and_the_loop_goes_on():
     assert (await task).startswith("done in offload")
 
 
-async def test_only_what_is_large_leaves_the_loop():
-    def where() -> str:
-        return threading.current_thread().name
-
-    offload = Offload()
-    here = threading.current_thread().name
-    assert await offload.run_if(False, "ws", where) == here
-    assert (await offload.run_if(True, "ws", where)).startswith("offload")
-
-
 async def test_what_it_raises_is_raised_here():
     offload = Offload()
     with pytest.raises(ValueError, match="seven"):
