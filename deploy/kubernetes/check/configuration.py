@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, suppress
 from io import StringIO
+from itertools import pairwise
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,11 +27,11 @@ from deploy.kubernetes.check.manifests import (
     migrated_services,
     only_environment,
     sample_of,
-    sample_secrets,
     selects,
     title_of,
     variable,
 )
+from deploy.kubernetes.check.recipes import documented_order, selected, upgrade_steps
 from shared import VERSION
 from shared.database import migrations
 from shared.http.probes import READY_WITHIN_S, probes_of
@@ -58,10 +59,9 @@ def known_variables(manifests: Manifests) -> Iterator[str]:
 
 def valid_settings(manifests: Manifests) -> Iterator[str]:
     """Every required setting is there, and every value is valid: the program would start."""
-    samples = sample_secrets()
     for program in manifests.programs:
         values = {
-            name: sample_of(value, samples) if isinstance(value, SecretKey) else value
+            name: sample_of(value) if isinstance(value, SecretKey) else value
             for name, value in manifests.environment(program)[0].items()
         }
         kind = _settings_of(program)
@@ -243,7 +243,33 @@ def one_namespace(manifests: Manifests) -> Iterator[str]:
             yield f"{title_of(one)} is in the namespace {one['metadata'].get('namespace')}"
 
 
+def upgrade_order(manifests: Manifests) -> Iterator[str]:
+    """The documented commands apply each document once: settings, migrations, services in order."""
+    steps = upgrade_steps()
+    applied = [one for one in steps if one.command == "apply"]
+    for document in manifests.documents:
+        count = sum(selected(one.selector, document) for one in applied)
+        if count != 1:
+            yield f"{title_of(document)} is applied {count} times by the commands of an upgrade"
+    order = [
+        program.service
+        for step in steps
+        if step.command == "apply"
+        for program in manifests.programs
+        if program.serves and selected(step.selector, program.workload.document)
+    ]
+    if list(dict.fromkeys(order)) != documented_order():
+        yield f"the commands replace services in the order {order}, not in that of an upgrade"
+    jobs = [one for one in manifests.of("Job") if selected(applied[1].selector, one)]
+    if len(jobs) != len(manifests.of("Job")):
+        yield "the commands of an upgrade do not migrate before they replace services"
+    for before, after in pairwise(steps):
+        if before.command == "apply" and before is not steps[0] and after.command == "apply":
+            yield f"nothing waits for what {before.selector} selects"
+
+
 RULES: Final = (
+    upgrade_order,
     known_variables,
     valid_settings,
     reachable_hosts,
@@ -263,12 +289,11 @@ RULES: Final = (
 
 def configs(manifests: Manifests) -> Iterator[tuple[Program, ServiceConfig]]:
     """The processes of services with the settings that they would start with."""
-    samples = sample_secrets()
     for program in manifests.programs:
         if not program.serves:
             continue
         values = {
-            name: sample_of(value, samples) if isinstance(value, SecretKey) else value
+            name: sample_of(value) if isinstance(value, SecretKey) else value
             for name, value in manifests.environment(program)[0].items()
         }
         # Wrong settings are told by `valid_settings`.

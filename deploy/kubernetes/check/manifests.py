@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from typing import Any, Final
+from typing import Final
 
+from deploy.kubernetes.check.recipes import KEYS, made_keys
 from deploy.kubernetes.check.rendering import Document
 from shared.database.migrations import folder_of
-from shared.identity import GATEWAY, public_key_of
-from shared.identity.keys import identity_key, token_key
+from shared.identity import GATEWAY
 from shared.process.config import PREFIX, DatabaseConfig, ServiceConfig
 
 IMAGE: Final = "sigma-pim"
@@ -27,18 +27,6 @@ SERVICES: Final = (GATEWAY, "auth_service", "records_service", "workflow_service
 WITH_DATABASE: Final = SERVICES[1:]
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
 
-KEYS: Final = "sigma-keys"
-KEYS_OF: Final[Mapping[str, frozenset[str]]] = {
-    KEYS: frozenset(
-        (
-            "identity_keys",
-            "token_keys",
-            "gateway_identity_signing_key",
-            "workflow_service_identity_signing_key",
-        )
-    ),
-}
-"""Secrets that come from outside the cluster; deploy/kubernetes/README.md lists them."""
 DATABASE_KEYS: Final = frozenset(("uri", "fqdn-uri", "username", "password", "host", "port"))
 """CloudNativePG writes these, among others, into the Secret `<cluster>-app`."""
 BROKER_KEYS: Final = frozenset(("connection_string", "username", "password", "host", "port"))
@@ -195,7 +183,7 @@ class Manifests:
     @cached_property
     def secrets(self) -> Mapping[str, frozenset[str]]:
         """The keys of each Secret that will exist."""
-        found = dict(KEYS_OF)
+        found = {KEYS: frozenset(made_keys())}
         clusters = [one["metadata"]["name"] for one in self.of("Cluster")]
         brokers = [one["metadata"]["name"] for one in self.of("RabbitmqCluster")]
         # Without operators, these are made by hand, under the same names.
@@ -317,25 +305,10 @@ def only_environment(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def sample_secrets() -> Mapping[tuple[str, str], str]:
-    """A valid value for each key of a Secret, freshly made."""
-    lines = (identity_key(GATEWAY) + identity_key("workflow_service") + token_key("sample")).split()
-    signing = [
-        one.partition("=")[2] for one in lines if one.startswith("SIGMA_IDENTITY_SIGNING_KEY=")
-    ]
-    tokens = next(one.partition("=")[2] for one in lines if one.startswith("SIGMA_TOKEN_KEYS="))
-    return {
-        (KEYS, "identity_keys"): ",".join(map(public_key_of, signing)),
-        (KEYS, "token_keys"): tokens,
-        (KEYS, "gateway_identity_signing_key"): signing[0],
-        (KEYS, "workflow_service_identity_signing_key"): signing[1],
-    }
-
-
-def sample_of(reference: SecretKey, samples: Mapping[tuple[str, str], Any]) -> str:
-    """A valid value for a key of a Secret; nonsense for a key that is no address and no key."""
+def sample_of(reference: SecretKey) -> str:
+    """A valid value for a key of a Secret; nonsense for a key that no setting could be."""
     if reference.secret.endswith("-app") and reference.key.endswith("uri"):
         return "postgresql://user:password@database:5432/database"
     if reference.secret.endswith("-default-user") and reference.key == "connection_string":
         return "amqp://user:password@broker:5672/"
-    return str(samples.get((reference.secret, reference.key), "nonsense"))
+    return made_keys().get(reference.key, "nonsense") if reference.secret == KEYS else "nonsense"

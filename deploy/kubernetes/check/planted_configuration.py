@@ -15,6 +15,26 @@ _JOB: Final = ("Job", "records-service-migrations-0-1-0")
 
 ERRORS: Final = (
     planted(
+        configuration.upgrade_order,
+        "Deployment gateway is applied 0 times",
+        put(*_GATEWAY, "metadata labels app.kubernetes.io/name", "gate"),
+    ),
+    planted(
+        configuration.upgrade_order,
+        "not in that of an upgrade",
+        put(*_GATEWAY, "metadata labels app.kubernetes.io/name", "auth-service"),
+    ),
+    planted(
+        configuration.upgrade_order,
+        "do not migrate before they replace services",
+        drop(*_JOB, "metadata labels app.kubernetes.io/component"),
+    ),
+    planted(
+        configuration.secret_keys,
+        "takes SIGMA_TOKEN_KEYS from sigma-keys, without tokens",
+        put(*_GATEWAY, f"{_CONTAINER} env 2 valueFrom secretKeyRef key", "tokens"),
+    ),
+    planted(
         configuration.known_variables,
         "SIGMA_RATE_LIMITS, which is no setting of gateway",
         put("ConfigMap", "gateway", "data SIGMA_RATE_LIMITS", "1/second"),
