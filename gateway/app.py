@@ -86,7 +86,9 @@ def create_app(config: GatewayConfig, role: Role = "all") -> web.Application:
         ),
     ]
     everything_else = Routes(tag="")
-    everything_else.catch_all(body_bound=gateway.body_bound)(gateway.handle)
+    everything_else.catch_all(
+        body_bound=gateway.body_bound, body_bytes_max=gateway.routes.body_bytes_max
+    )(gateway.handle)
     tables = [*answered_here, *map(_nothing_else, answered_here), everything_else]
     # Behind a proxy all connections come from one address, and the proxy shares them fairly.
     limits = Limits(

@@ -16,9 +16,10 @@ from gateway.fairness import FairSlots, anonymous
 from gateway.forward import Body, Exchange, forward
 from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
+from gateway.operations import Policy
 from gateway.peers import peer_of
 from gateway.response_headers import ResponseHeaders
-from gateway.routes import Policy, RouteTable, Service, check_method, split_target
+from gateway.routes import RouteTable, Service, check_method, split_target
 from gateway.upstream.pool import UpstreamPool
 from shared.errors import (
     ApiError,
@@ -109,19 +110,20 @@ class Gateway:
         if prefix is None:
             return await self._answer_unknown(request, path, began, peer)
         call.route = prefix.name
-        access = prefix.access(request.method, path)
+        operation = prefix.operation(request.method, path)
+        access, policy = operation.access, operation.policy
         exchange = Exchange(
             request,
             call,
             prefix.service,
             self.pools[prefix.service],
             path + query,
-            began + prefix.policy.deadline_s,
+            began + policy.deadline_s,
         )
         if access.open:
             check_method(request.method)
             exchange.caller_key = anonymous(peer)
-            return await self._forward(exchange, prefix.policy)
+            return await self._forward(exchange, policy)
         caller = await self._caller(request, exchange.deadline, peer)
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         try:
@@ -133,7 +135,7 @@ class Gateway:
             exchange.caller = caller
             exchange.caller_key = caller.caller_key(peer)
             exchange.response_headers = rate
-            return await self._forward(exchange, prefix.policy)
+            return await self._forward(exchange, policy)
         except ApiError as error:
             error.headers.update(rate)
             raise
@@ -144,7 +146,7 @@ class Gateway:
         """Redirect a browser from `/` to the API page; raise `NotFound` for callers."""
         if self.config.docs_enabled and leads_to_page(request, path):
             return web.Response(status=302, headers={hdrs.LOCATION: PAGE})
-        caller = await self._caller(request, began + self.routes.policy.deadline_s, peer)
+        caller = await self._caller(request, began + self.routes.configured.deadline_s, peer)
         rate = {} if self.limiter is None else await self.limiter.count(caller.identity)
         raise NotFound(f"Route {shown(path)} not found", headers=rate)
 
@@ -180,10 +182,13 @@ class Gateway:
     def body_bound(self, request: web.Request) -> int | None:
         """The largest body that is taken at this address; None for an address that is refused."""
         try:
-            prefix = self.routes.prefix_of(split_target(request.raw_path)[0])
+            path, _ = split_target(request.raw_path)
         except ValidationError:
             return None
-        return None if prefix is None else prefix.policy.body_bytes_max
+        prefix = self.routes.prefix_of(path)
+        if prefix is None:
+            return None
+        return prefix.operation(request.method, path).policy.body_bytes_max
 
 
 GATEWAY_KEY = web.AppKey("gateway", Gateway)

@@ -1,10 +1,10 @@
-"""Maps a request to its service, and to what its caller must hold.
+"""Maps a request to its service, and to what holds for its operation: permission and limits.
 
-The first word of a path leads to the service. What an operation requires is declared on its route
-in that service and described in `openapi.json` (`security`, `x-api-key-permission`); the gateway
+The first word of a path leads to the service. What an operation requires and how much it takes is
+declared on its route in that service and described in `openapi.json` (`operations.py`); the gateway
 reads the description when it starts. An operation that is not described requires what the class of
 its prefix says, and its service answers that it does not exist. The service checks the permission
-again.
+and the size of the body again.
 
 An address that two programs could read in two ways is refused before anything is decided, so that
 what is authorised here is what the service routes.
@@ -13,16 +13,17 @@ what is authorised here is what the service routes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum, StrEnum
 from typing import Any, Final
 
 import orjson
 
+from gateway import operations
 from gateway.description import OPENAPI_FILE
+from gateway.operations import Access, Described, Operation, Policy, described
 from shared.errors import MethodNotAllowed, ValidationError
-from shared.http import SMALL_BODY
 from shared.identity import Permission
 
 BASE: Final = "/api/v1/"
@@ -39,26 +40,10 @@ class Service(StrEnum):
     WORKFLOW = "workflow_service"
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a caller needs for an operation, as its route declares it (`shared.http.Route`)."""
-
-    permission: Permission | None = None
-    """What an API key must hold; None where keys are not asked for a permission."""
-    open: bool = False
-    """No credential is looked at."""
-    user_only: bool = False
-    """An API key is refused, whatever it holds."""
-
-
-_OPEN: Final = Access(open=True)
-_USERS_ONLY: Final = Access(user_only=True)
-
-
 class PermissionClass(Enum):
     """What reading, changing and deleting require where the operation is not described."""
 
-    OPEN = (_OPEN, _OPEN, _OPEN)
+    OPEN = (operations.OPEN,) * 3
     DATA = (
         Access(Permission.READ),
         Access(Permission.UPDATE_DATA),
@@ -69,7 +54,7 @@ class PermissionClass(Enum):
         Access(Permission.UPDATE_MODEL),
         Access(Permission.DELETE_MODEL),
     )
-    USERS_ONLY = (_USERS_ONLY, _USERS_ONLY, _USERS_ONLY)
+    USERS_ONLY = (operations.USERS_ONLY,) * 3
 
     def access(self, method: str) -> Access:
         """Methods that do not exist require what changing does; they are refused later."""
@@ -80,7 +65,7 @@ class PermissionClass(Enum):
 
 
 _PREFIXES: Final = (
-    ("auth", Service.AUTH, PermissionClass.OPEN, SMALL_BODY),
+    ("auth", Service.AUTH, PermissionClass.OPEN),
     ("schemas", Service.RECORDS, PermissionClass.MODEL),
     ("attributes", Service.RECORDS, PermissionClass.MODEL),
     ("dimensions", Service.RECORDS, PermissionClass.MODEL),
@@ -89,29 +74,17 @@ _PREFIXES: Final = (
     ("audit", Service.RECORDS, PermissionClass.DATA),
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
-    ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY, SMALL_BODY),
+    ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),
 )
-"""First word of the path, service, permission class, and the largest body if it is small."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Limits of the requests below one prefix.
-
-    Long polls (`/changes`), exports and imports will need other deadlines and body sizes than the
-    configured ones, and a limit for streams: columns of `_PREFIXES` and fields of this class.
-    """
-
-    body_bytes_max: int
-    """The largest body, in bytes."""
-    deadline_s: float
-    """Seconds from the request's head to the head of its response, or to the end of a small one."""
+"""First word of the path, service, permission class."""
 
 
 class Prefix:
     """Everything below one word after `/api/v1/`.
 
-    `described` holds the method, the path template and the access of its described operations.
+    An operation that is not described takes no larger body than any that is described here, so that
+    nobody can send much where all are small, and nothing above the configured limit. Neither does
+    one that is described without a body: what is sent to it is not read.
     """
 
     def __init__(
@@ -119,38 +92,50 @@ class Prefix:
         name: str,
         service: Service,
         permission_class: PermissionClass,
-        policy: Policy,
-        described: Iterable[tuple[str, str, Access]],
+        configured: Policy,
+        described: Sequence[Described],
     ) -> None:
         self.name = name
         self.service = service
-        self.policy = policy
-        self._not_described = {method: permission_class.access(method) for method in METHODS}
-        self._unknown_method = permission_class.access("")
+        largest = max(
+            (each.operation.policy.body_bytes_max for each in described if each.has_body),
+            default=configured.body_bytes_max,
+        )
+        unread = min(largest, configured.body_bytes_max)
+        otherwise = replace(configured, body_bytes_max=unread)
+        self._not_described = {
+            method: Operation(permission_class.access(method), otherwise) for method in METHODS
+        }
+        self._unknown_method = Operation(permission_class.access(""), otherwise)
         # By method and number of segments, so that a request is compared with few templates. A
-        # group is left out where all its operations require what the class says anyway: then
+        # group is left out where the same holds for all its operations as for others here: then
         # nothing is compared.
-        groups: dict[tuple[str, int], list[tuple[str, Access]]] = {}
-        for method, template, access in described:
-            groups.setdefault((method, template.count("/")), []).append((template, access))
+        groups: dict[tuple[str, int], list[tuple[str, Operation]]] = {}
+        for each in described:
+            operation = each.operation
+            if not each.has_body:
+                policy = replace(operation.policy, body_bytes_max=unread)
+                operation = replace(operation, policy=policy)
+            group = groups.setdefault((each.method, each.path.count("/")), [])
+            group.append((each.path, operation))
         self._described = {
             (method, slashes): [
-                (_pattern(template), access)
-                for template, access in sorted(group, key=_literal_first)
+                (_pattern(template), operation)
+                for template, operation in sorted(group, key=_literal_first)
             ]
             for (method, slashes), group in groups.items()
-            if any(access != self._not_described[method] for _, access in group)
+            if any(operation != self._not_described[method] for _, operation in group)
         }
 
-    def access(self, method: str, path: str) -> Access:
-        """What a caller needs for this operation; `path` is below this prefix."""
-        for pattern, access in self._described.get((method, path.count("/")), ()):
+    def operation(self, method: str, path: str) -> Operation:
+        """What holds for this request; `path` is below this prefix."""
+        for pattern, operation in self._described.get((method, path.count("/")), ()):
             if pattern.fullmatch(path):
-                return access
+                return operation
         return self._not_described.get(method, self._unknown_method)
 
 
-def _literal_first(operation: tuple[str, Access]) -> list[bool]:
+def _literal_first(operation: tuple[str, Operation]) -> list[bool]:
     return [segment.startswith("{") for segment in operation[0].split("/")]
 
 
@@ -166,30 +151,28 @@ def _pattern(template: str) -> re.Pattern[str]:
 class RouteTable:
     """All prefixes, with the operations of one description.
 
-    `policy` is the configured one. It applies to prefixes without limits of their own and to
-    addresses below no prefix.
+    `configured` holds where an operation declares no limit, and at addresses below no prefix.
     """
 
-    def __init__(self, description: Mapping[str, Any], policy: Policy) -> None:
-        self.policy = policy
-        described: dict[str, list[tuple[str, str, Access]]] = {}
-        for operation in _operations(description):
-            described.setdefault(_word_of(operation[1]), []).append(operation)
+    def __init__(self, description: Mapping[str, Any], configured: Policy) -> None:
+        self.configured = configured
+        by_word: dict[str, list[Described]] = {}
+        for each in described(description, configured):
+            by_word.setdefault(_word_of(each.path), []).append(each)
         self.prefixes: Mapping[str, Prefix] = {
-            word: Prefix(
-                BASE + word,
-                service,
-                permission_class,
-                _bounded(policy, *bound),
-                described.get(word, ()),
-            )
-            for word, service, permission_class, *bound in _PREFIXES
+            word: Prefix(BASE + word, service, permission_class, configured, by_word.get(word, ()))
+            for word, service, permission_class in _PREFIXES
         }
+        self.body_bytes_max = max(
+            configured.body_bytes_max,
+            *(each.operation.policy.body_bytes_max for group in by_word.values() for each in group),
+        )
+        """The largest body that any operation takes."""
 
     @classmethod
-    def shipped(cls, policy: Policy) -> RouteTable:
+    def shipped(cls, configured: Policy) -> RouteTable:
         """The table for the description that is shipped with this gateway."""
-        return cls(orjson.loads(OPENAPI_FILE.read_bytes()), policy)
+        return cls(orjson.loads(OPENAPI_FILE.read_bytes()), configured)
 
     def prefix_of(self, path: str) -> Prefix | None:
         """The prefix of this path, or None."""
@@ -202,29 +185,6 @@ class RouteTable:
 def _word_of(path: str) -> str:
     """The word after `/api/v1/`; empty for other paths."""
     return path[len(BASE) :].partition("/")[0] if path.startswith(BASE) else ""
-
-
-def _bounded(policy: Policy, body_bytes_max: int | None = None) -> Policy:
-    if body_bytes_max is None:
-        return policy
-    return replace(policy, body_bytes_max=min(policy.body_bytes_max, body_bytes_max))
-
-
-def _operations(description: Mapping[str, Any]) -> Iterator[tuple[str, str, Access]]:
-    """Method, path template and access of every described operation; HEAD is as GET."""
-    for template, methods in description["paths"].items():
-        for method, operation in methods.items():
-            access = _access_of(operation)
-            yield method.upper(), template, access
-            if method == "get":
-                yield "HEAD", template, access
-
-
-def _access_of(operation: Mapping[str, Any]) -> Access:
-    if operation["security"] == []:
-        return _OPEN
-    permission = operation.get("x-api-key-permission")
-    return _USERS_ONLY if permission is None else Access(Permission(permission))
 
 
 def check_method(method: str) -> None:

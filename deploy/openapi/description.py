@@ -116,7 +116,7 @@ def described(tables: Iterable[Routes]) -> list[Route]:
         route
         for table in tables
         for route in table.table
-        if not route.internal and not route.streams and route.method != hdrs.METH_ANY
+        if not route.internal and route.method != hdrs.METH_ANY
     ]
 
 
@@ -239,6 +239,10 @@ def _operation(
     }
     if route.permission is not None and not route.user_only:
         operation["x-api-key-permission"] = str(route.permission)
+    if route.body is not None and route.body_bytes_max is not None:
+        operation["x-body-bytes-max"] = route.body_bytes_max
+    if route.deadline_s is not None:
+        operation["x-deadline-seconds"] = route.deadline_s
     if route.body is not None:
         content: dict[str, Any] = {"schema": schemas.of(index, "body")}
         if example.sent is not None:

@@ -41,6 +41,7 @@ from shared.http.context import (
     request_id_from,
     trace_id_from,
 )
+from shared.http.limits import body_limit
 from shared.http.messages import shown
 from shared.http.responses import error_response
 from shared.http.routes import Handler, Route
@@ -90,9 +91,8 @@ class Edge:
 
     def body_bytes_max(self, route: Route | None) -> int:
         """The maximum size of a body for this route."""
-        if route is None or route.body_bytes_max is None:
-            return self._body_bytes_max
-        return min(route.body_bytes_max, self._body_bytes_max)
+        declared = None if route is None else route.body_bytes_max
+        return body_limit(declared, self._body_bytes_max)
 
     def middleware(self) -> Middleware:
         """The middleware for `web.Application`."""

@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+USUAL_BODY: Final = 10 << 20
+"""How large a body may be by default, in bytes."""
+
+
+def body_limit(declared: int | None, configured: int) -> int:
+    """How large a body one route takes, in bytes; `declared` is None where it declares no limit.
+
+    The configured limit bounds what is usual: a route that takes less than `USUAL_BODY` is held to
+    the smaller of both. A route that takes more is made for large bodies, and takes that much.
+    """
+    if declared is None:
+        return configured
+    return declared if declared > USUAL_BODY else min(declared, configured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +28,8 @@ class Limits:
     connections_shared: bool = False
     """If set, an address gets another connection only while it has fewer than are free."""
     first_byte_s_max: float = 10.0
-    body_bytes_max: int = 10 << 20
+    body_bytes_max: int = USUAL_BODY
+    """Where a route declares no other (`body_limit`)."""
     head_read_s_max: float = 10.0
     body_idle_s_max: float = 15.0
     body_read_s_max: float = 30.0

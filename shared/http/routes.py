@@ -11,8 +11,15 @@ ways:
 
 Where a person's role needs one of its flags, the route names it as `flag`.
 
-A route whose body can only be small says so in `body_bytes_max`; without it the limit of the
-service holds. A larger body is 413 before it is read, and so is one that unpacks to more.
+Limits of a route are declared where they are not the configured ones. The description has them, and
+the gateway keeps them:
+
+    body_bytes_max  the largest body (`limits.body_limit`). A larger one is 413 before it is read,
+                    and so is one that unpacks to more
+    deadline_s      the time until the head of the answer, at most `DEADLINE_S_MAX`; longer for a
+                    long poll
+    streams         the handler is not cancelled at the deadline, because its answer is sent in
+                    parts; the gateway streams every large answer
 """
 
 from __future__ import annotations
@@ -62,6 +69,7 @@ class Route:
     streams: bool = False
     body: type[BaseModel] | None = None
     body_bytes_max: int | None = None
+    deadline_s: float | None = None
     body_bound: BodyBound | None = None
     query: type[BaseModel] | None = None
     answers: Any = None
@@ -133,17 +141,29 @@ class Routes:
         return self.delete(path, internal=True, **rules)
 
     def catch_all(
-        self, path: str = r"/{path:[\s\S]*}", *, body_bound: BodyBound | None = None
+        self,
+        path: str = r"/{path:[\s\S]*}",
+        *,
+        body_bound: BodyBound | None = None,
+        body_bytes_max: int | None = None,
     ) -> Declare:
         """Declare an open route for every method that judges and streams by itself: a gateway's.
 
         It takes every address, also with an encoded line feed. It is left out of the description,
         and the caller's deadline header means nothing to it.
         `body_bound` says how large a body it takes at the address of a request, in bytes, so that
-        nobody who asks first (`Expect`) is asked to send one that is too large.
+        nobody who asks first (`Expect`) is asked to send one that is too large; `body_bytes_max` is
+        the largest at any address.
         """
         return self._declare(
-            ANY_METHOD, path, {"open": True, "streams": True, "body_bound": body_bound}
+            ANY_METHOD,
+            path,
+            {
+                "open": True,
+                "streams": True,
+                "body_bound": body_bound,
+                "body_bytes_max": body_bytes_max,
+            },
         )
 
     def _declare(self, method: str, path: str, rules: Mapping[str, Any]) -> Declare:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from aiohttp import hdrs, web
@@ -63,20 +64,23 @@ def new_service(
         draining,
         open_below=tuple(table.open_below for table in tables if table.open_below is not None),
     )
+    all_routes = [route for table in tables for route in table.table]
+    # A connection does not know the route of a body, so it takes the largest of all.
+    largest = max([limits.body_bytes_max, *map(edge.body_bytes_max, all_routes)])
     app = web.Application(
         middlewares=[edge.middleware()],
-        client_max_size=limits.body_bytes_max,
+        client_max_size=largest,
         # A gateway hands a compressed body on as it is; `read_body` bounds what comes out of it.
         handler_args={"auto_decompress": False},
     )
     app[CONFIG] = config
-    app[LIMITS] = limits
+    app[LIMITS] = replace(limits, body_bytes_max=largest)
     app[DRAINING] = draining
     app[OFFLOAD] = Offload(config.wait_seconds)
     if name is not None:
         app[NAME] = name
     app[READINESS] = list(probes)
-    app[ROUTES] = [route for table in tables for route in table.table]
+    app[ROUTES] = all_routes
     literals = [r.path for r in app[ROUTES] if "{" not in r.path and not r.internal]
     for route in app[ROUTES]:
         for each in _added(app, route, edge.body_bytes_max(route), literals):

@@ -22,8 +22,9 @@ import workflow_service.config
 from deploy.openapi import document
 from gateway.config import GatewayConfig
 from gateway.description import OPENAPI_FILE
-from gateway.routes import Policy, RouteTable, split_target
-from shared.http import ROUTES, Route
+from gateway.operations import Policy
+from gateway.routes import RouteTable, split_target
+from shared.http import ROUTES, SMALL_BODY, Route
 from shared.process.config import load
 from tests.kit.identities import Keyring
 
@@ -199,21 +200,21 @@ def test_the_gateway_leads_to_the_service_and_asks_for_what_the_route_asks(
     prefix = GATEWAY_ROUTES.prefix_of(path)
     assert prefix is not None
     assert prefix.service == service
-    access = prefix.access(route.method, path)
+    operation = prefix.operation(route.method, path)
+    access = operation.access
     assert access.open == route.open
     assert access.user_only == route.user_only
     if not route.user_only:
         assert access.permission == route.permission
+    if route.body is not None:
+        assert operation.policy.body_bytes_max == (route.body_bytes_max or POLICY.body_bytes_max)
+    assert operation.policy.deadline_s == (route.deadline_s or POLICY.deadline_s)
 
 
-def test_a_prefix_with_small_bodies_has_no_route_that_takes_larger_ones():
+def test_without_a_credential_only_small_bodies_are_taken():
     for _, route in public_routes():
-        prefix = GATEWAY_ROUTES.prefix_of(route.path)
-        assert prefix is not None
-        if route.body is not None and prefix.policy != POLICY:
-            assert route.body_bytes_max == prefix.policy.body_bytes_max, route.path
         if route.body is not None and route.open:
-            assert route.body_bytes_max is not None, route.path
+            assert route.body_bytes_max == SMALL_BODY, route.path
 
 
 def bodies() -> Iterator[type[BaseModel]]:

@@ -34,7 +34,8 @@ from auth_service.permissions.model import (
     PERMISSIONS_MAX,
     SCHEMA_PERMISSIONS_MAX,
 )
-from gateway.routes import Policy, RouteTable
+from gateway.operations import Policy
+from gateway.routes import RouteTable
 from shared.http.requests import VALUES_MAX
 from tests.kit.demo import seed_demo
 from tests.kit.described import DOCUMENT, OPERATIONS, Operation

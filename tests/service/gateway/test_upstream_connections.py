@@ -20,7 +20,7 @@ from gateway.upstream.response import UpstreamResponse
 from shared.errors import ServiceUnavailable
 from tests.kit.eventually import eventually
 from tests.service.gateway.actors import AWAY, BROKE_OFF, OK, Actor, Script, acting
-from tests.service.gateway.system import READER_KEY, System, parsed, raw, request_bytes
+from tests.service.gateway.system import System, parsed, raw, request_bytes
 
 
 async def test_a_restarting_service_is_asked_again(system: System, monkeypatch: pytest.MonkeyPatch):
@@ -214,8 +214,7 @@ async def test_silent_uploads_of_one_key_leave_slots_to_others(system: System):
         writers.append(writer)
     # Eight connections may be lent to uploads: one caller has half, and half of the line.
     await eventually(lambda: uploads._slots._free == 4 and uploads._line._free == 4)
-    other = system.program(gateway, READER_KEY)
-    answer = await other.post("/dimensions/scope-matrix", {"padding": "x" * 100_000})
+    answer = await system.person(gateway).post("/records", {"padding": "x" * 100_000})
     assert answer.status == 200
     for writer in writers:
         writer.transport.abort()

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
+from gateway.operations import Access, Operation, Policy
 from gateway.routes import (
-    Access,
-    Policy,
     RouteTable,
     Service,
     check_method,
@@ -51,7 +50,7 @@ def test_a_prefix_leads_to_its_service_and_asks_for_its_class(name: str):
     assert prefix is not None
     assert (prefix.name, prefix.service) == (f"/api/v1/{name}", Service(service))
     asked = {
-        method: prefix.access(method, path).permission
+        method: prefix.operation(method, path).access.permission
         for method in ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
     }
     assert asked == {
@@ -78,7 +77,7 @@ def test_a_prefix_leads_to_its_service_and_asks_for_its_class(name: str):
 def test_a_post_that_only_computes_needs_to_read(method: str, path: str, permission: Permission):
     prefix = ROUTES.prefix_of(path)
     assert prefix is not None
-    assert prefix.access(method, path).permission == permission
+    assert prefix.operation(method, path).access.permission == permission
 
 
 @pytest.mark.parametrize(
@@ -101,10 +100,14 @@ def test_any_other_address_belongs_to_nobody(path: str):
     assert ROUTES.prefix_of(path) is None
 
 
-def access(method: str, path: str, routes: RouteTable = ROUTES) -> Access:
+def operation(method: str, path: str, routes: RouteTable = ROUTES) -> Operation:
     prefix = routes.prefix_of(path)
     assert prefix is not None
-    return prefix.access(method, path)
+    return prefix.operation(method, path)
+
+
+def access(method: str, path: str, routes: RouteTable = ROUTES) -> Access:
+    return operation(method, path, routes).access
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "TRACE"])
@@ -178,18 +181,75 @@ def test_the_description_says_what_an_operation_requires(method: str, path: str,
     assert access(method, f"/api/v1/{path}", RouteTable(DESCRIPTION, POLICY)) == expected
 
 
-@pytest.mark.parametrize("operation", [{}, needs("everything")])
-def test_a_description_that_does_not_say_it_clearly_is_not_served(operation: dict[str, Any]):
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        needs("everything"),
+        needs("read") | {"x-body-bytes-max": 0},
+        needs("read") | {"x-deadline-seconds": 0},
+        needs("read") | {"x-deadline-seconds": 601},
+    ],
+)
+def test_a_description_that_does_not_say_it_clearly_is_not_served(said: dict[str, Any]):
     with pytest.raises((KeyError, ValueError)):
-        RouteTable({"paths": {"/api/v1/records": {"get": operation}}}, POLICY)
+        RouteTable({"paths": {"/api/v1/records": {"get": said}}}, POLICY)
 
 
-def test_a_policy_takes_no_more_than_the_configuration():
-    wide = {word: prefix.policy for word, prefix in ROUTES.prefixes.items()}
-    small = replace(POLICY, body_bytes_max=SMALL_BODY)
-    assert wide == {**dict.fromkeys(CLASSES, POLICY), "auth": small, "api-keys": small}
-    narrow = RouteTable(DESCRIPTION, Policy(body_bytes_max=100, deadline_s=1.0))
-    assert {prefix.policy for prefix in narrow.prefixes.values()} == {Policy(100, 1.0)}
+@pytest.mark.parametrize("word", CLASSES)
+def test_what_is_not_described_takes_no_more_than_what_is(word: str):
+    largest = SMALL_BODY if word in ("auth", "api-keys") else POLICY.body_bytes_max
+    for method in ("GET", "POST", "DELETE", "TRACE"):
+        policy = operation(method, f"/api/v1/{word}/not-described").policy
+        assert policy == replace(POLICY, body_bytes_max=largest)
+
+
+@pytest.mark.parametrize("word", CLASSES)
+def test_a_policy_takes_no_more_than_the_configuration(word: str):
+    narrow = RouteTable.shipped(Policy(body_bytes_max=100, deadline_s=1.0))
+    assert narrow.body_bytes_max == 100
+    for path in (word, f"{word}/x", f"{word}/x/transition", f"{word}/x/resolve", f"{word}/login"):
+        for method in ("GET", "POST", "PUT"):
+            assert operation(method, f"/api/v1/{path}", narrow).policy == Policy(100, 1.0)
+
+
+BODY: dict[str, Any] = {"requestBody": {}}
+LIMITED: dict[str, Any] = {
+    "paths": {
+        "/api/v1/records": {
+            "get": needs("read") | {"x-deadline-seconds": 90},
+            "post": needs("update-data") | BODY,
+        },
+        "/api/v1/records/{id}": {"put": needs("update-data") | BODY | {"x-body-bytes-max": 1_000}},
+        "/api/v1/records/import": {
+            "put": needs("update-data") | BODY | {"x-body-bytes-max": 1 << 30}
+        },
+        "/api/v1/roles/{id}": {"put": needs("update-model") | BODY | {"x-body-bytes-max": 500}},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body_bytes_max", "deadline_s"),
+    [
+        ("POST", "records", 10 << 20, 30.0),
+        ("PUT", "records/ent-1", 1_000, 30.0),
+        ("PUT", "records/import", 1 << 30, 30.0),
+        ("GET", "records", 10 << 20, 90),
+        ("HEAD", "records", 10 << 20, 90),
+        ("PATCH", "records/ent-1", 10 << 20, 30.0),
+        ("PUT", "roles/role-a", 500, 30.0),
+        ("POST", "roles", 500, 30.0),
+        ("POST", "schemas", 10 << 20, 30.0),
+    ],
+)
+def test_an_operation_has_the_limits_that_it_declares(
+    method: str, path: str, body_bytes_max: int, deadline_s: float
+):
+    routes = RouteTable(LIMITED, POLICY)
+    assert routes.body_bytes_max == 1 << 30
+    found = operation(method, f"/api/v1/{path}", routes).policy
+    assert found == Policy(body_bytes_max, deadline_s)
 
 
 @pytest.mark.parametrize(
