@@ -21,12 +21,14 @@ class Tables:
     `tenant` is in the order of distribution: a table comes after those that its foreign keys lead
     to, and all are colocated with the first. `local` tables hold no data of a workspace.
     `triggers` by table are dropped before it is distributed; only the version before needs them
-    (docs/adr/0035).
+    (docs/adr/0035). In a `numbered` table a sequence gives this column its values: they tell rows
+    apart, but are in order only as long as one node draws them (docs/adr/0034).
     """
 
     tenant: tuple[str, ...]
     local: tuple[str, ...]
     triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    numbered: Mapping[str, str] = field(default_factory=dict)
 
 
 _COUNTING: Final = ("count_delete", "count_insert", "count_update")
@@ -65,6 +67,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "attributes": (*_COUNTING, "forget_lost_attributes", "refuse_ids_with_values"),
             "schemas": (*_COUNTING, "forget_lost_attributes", "remember_lost_attributes"),
         },
+        numbered={"audit": "id", "outbox": "id"},
     ),
     "workflow_service": Tables(
         tenant=(
@@ -79,5 +82,6 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
         ),
         local=("inbox", "alembic_version"),
         triggers={"workflows": ("count_workflows",)},
+        numbered={"outbox": "id"},
     ),
 }

@@ -48,6 +48,13 @@ CONSTRAINTS = """
       LEFT JOIN pg_class f ON f.oid = k.confrelid
      WHERE k.conrelid = $1 AND k.contype IN ('c', 'f', 'p', 'u', 'x')
 """
+SEQUENCES = """
+    SELECT a.attname::text AS name
+      FROM pg_attribute a
+      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = $1
+       AND (a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%')
+"""
 TRIGGERS = "SELECT tgname::text FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal"
 
 
@@ -66,14 +73,22 @@ async def faults_of(conn: asyncpg.Connection, tables: Tables) -> list[str]:
             faults += [
                 f"{name}: {fault}"
                 for fault in await _table_faults(
-                    conn, present[name], distributed, triggers.pop(name, ())
+                    conn,
+                    present[name],
+                    distributed,
+                    tables.numbered.get(name),
+                    triggers.pop(name, ()),
                 )
             ]
     return faults + [f"{name}: no trigger to drop" for name in triggers]
 
 
 async def _table_faults(
-    conn: asyncpg.Connection, oid: int, distributed: set[str], triggers: tuple[str, ...]
+    conn: asyncpg.Connection,
+    oid: int,
+    distributed: set[str],
+    numbered: str | None,
+    triggers: tuple[str, ...],
 ) -> list[str]:
     faults: list[str] = []
     if not await conn.fetchval(DISTRIBUTION_COLUMN, oid):
@@ -94,6 +109,11 @@ async def _table_faults(
                     f"foreign key {constraint['name']} leads to {constraint['leads_to']},"
                     " which is not distributed before"
                 )
+    faults += [
+        f"a sequence gives {row['name']} its values"
+        for row in await conn.fetch(SEQUENCES, oid)
+        if row["name"] != numbered
+    ]
     found = {row["tgname"] for row in await conn.fetch(TRIGGERS, oid)}
     faults += [f"trigger {one} is not in the list" for one in found - set(triggers)]
     faults += [f"trigger {one} does not exist" for one in set(triggers) - found]
@@ -201,6 +221,14 @@ async def test_sound_tables_have_no_fault(small: asyncpg.Connection):
         (
             f"ALTER TABLE owners ADD CONSTRAINT {'x' * 50} CHECK (name <> '')",
             f"owners: the name {'x' * 50} is too long",
+        ),
+        (
+            "ALTER TABLE things ADD COLUMN place bigint GENERATED ALWAYS AS IDENTITY",
+            "things: a sequence gives place its values",
+        ),
+        (
+            "ALTER TABLE owners ADD COLUMN place bigserial",
+            "owners: a sequence gives place its values",
         ),
         (
             (
