@@ -16,7 +16,7 @@ type Client = ReturnType<typeof createClient<paths>>;
 const id = "ent-generated";
 
 /** The answer of a call that must succeed. */
-function told<T>(answer: { data?: T; error?: { error: ErrorCode; message: string } }): T {
+function dataOf<T>(answer: { data?: T; error?: { error: ErrorCode; message: string } }): T {
   assert.equal(answer.error, undefined, answer.error?.message);
   assert.ok(answer.data !== undefined);
   return answer.data;
@@ -25,7 +25,7 @@ function told<T>(answer: { data?: T; error?: { error: ErrorCode; message: string
 async function logIn(client: Client, email: string, password: string): Promise<void> {
   const wrong = await client.POST("/api/v1/auth/login", { body: { email, password: "wrong" } });
   assert.equal(wrong.error?.error, "UNAUTHORIZED" satisfies ErrorCode);
-  const session = told(await client.POST("/api/v1/auth/login", { body: { email, password } }));
+  const session = dataOf(await client.POST("/api/v1/auth/login", { body: { email, password } }));
   assert.equal(session.user.email, email);
   client.use({
     onRequest({ request }) {
@@ -49,7 +49,7 @@ async function writeRecords(client: Client): Promise<void> {
     },
   };
   const created = await client.POST("/api/v1/records", { body });
-  assert.equal(told(created).lifecycleStateId, "state-draft");
+  assert.equal(dataOf(created).lifecycleStateId, "state-draft");
   assert.equal(created.response.status, 201);
   assert.equal(created.response.headers.get("Location"), `/api/v1/records/${id}`);
 
@@ -77,12 +77,12 @@ async function writeRecords(client: Client): Promise<void> {
     params: { path: { id }, header: { "If-Match": version } },
     body: changes,
   });
-  assert.equal(told(changed).values["description"]?.[0]?.value, "Made by a program");
+  assert.equal(dataOf(changed).values["description"]?.[0]?.value, "Made by a program");
   const cleared = await client.PUT("/api/v1/records/{id}", {
     params: { path: { id } },
     body: { values: { description: null } },
   });
-  assert.equal(told(cleared).values["description"], undefined);
+  assert.equal(dataOf(cleared).values["description"], undefined);
 }
 
 /** A key without `read` is answered the id only, whatever the type says. */
@@ -91,28 +91,28 @@ async function writeWithoutReading(client: Client, baseUrl: string): Promise<voi
     name: "Stock levels",
     permissions: ["update-data"],
   };
-  const key = told(await client.POST("/api/v1/api-keys", { body: draft }));
+  const key = dataOf(await client.POST("/api/v1/api-keys", { body: draft }));
   const headers = { "X-Sigma-ApiKey": key.key };
   const written = await createClient<paths>({ baseUrl, headers }).PUT("/api/v1/records/{id}", {
     params: { path: { id } },
     body: { values: { description: [{ scope: {}, value: "Written unread" }] } },
   });
-  assert.deepEqual(told(written), { id });
+  assert.deepEqual(dataOf(written), { id });
   assert.ok(written.response.headers.has("ETag"));
 }
 
 async function writeARoleBack(client: Client): Promise<void> {
   const params = { path: { id: "role-editor" } };
-  const before: Role = told(await client.GET("/api/v1/roles/{id}", { params }));
+  const before: Role = dataOf(await client.GET("/api/v1/roles/{id}", { params }));
   assert.equal(before.schemaPermissions[0]?.attributePermissions?.["attr-price"], "read");
-  const after: Role = told(await client.PUT("/api/v1/roles/{id}", { params, body: before }));
+  const after: Role = dataOf(await client.PUT("/api/v1/roles/{id}", { params, body: before }));
   assert.deepEqual(after.schemaPermissions, before.schemaPermissions);
-  assert.deepEqual(told(await client.GET("/api/v1/roles/{id}", { params })), after);
+  assert.deepEqual(dataOf(await client.GET("/api/v1/roles/{id}", { params })), after);
 }
 
 async function walkTheLifecycle(client: Client): Promise<void> {
   const params = { path: { id } };
-  const found = told(await client.GET("/api/v1/records/{id}/transitions", { params }));
+  const found = dataOf(await client.GET("/api/v1/records/{id}/transitions", { params }));
   const reason = found[0]?.reasons[0];
   assert.equal(found[0]?.allowed, false);
   assert.ok(reason !== undefined && reason.code === "COMPLETENESS");
@@ -123,16 +123,16 @@ async function walkTheLifecycle(client: Client): Promise<void> {
     category: [{ scope: {}, value: "val-jackets" }],
     color: [{ scope: {}, value: ["val-navy"] }],
   };
-  told(await client.PUT("/api/v1/records/{id}", { params, body: { values: complete } }));
+  dataOf(await client.PUT("/api/v1/records/{id}", { params, body: { values: complete } }));
   const scope = JSON.stringify({ "dim-language": "seg-en" });
-  const completeness = told(
+  const completeness = dataOf(
     await client.GET("/api/v1/records/{id}/completeness", {
       params: { ...params, query: { stateId: "state-review", scope } },
     }),
   );
   assert.equal(completeness.score, 100);
   const body = { toStateId: "state-review" };
-  const moved = told(await client.POST("/api/v1/records/{id}/transition", { params, body }));
+  const moved = dataOf(await client.POST("/api/v1/records/{id}/transition", { params, body }));
   assert.equal(moved.lifecycleStateId, "state-review");
 }
 

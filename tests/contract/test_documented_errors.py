@@ -246,7 +246,7 @@ EXAMPLES = [
 )
 async def test_an_example_of_the_error_page(stack, sigma, ask, status, code, message):
     answer = await ask(stack, sigma)
-    assert answer.told == error(status, code, message)
+    assert answer.outcome == error(status, code, message)
     assert answer.headers["Content-Type"].startswith("application/json")
     assert answer.headers["X-Request-Id"]
 

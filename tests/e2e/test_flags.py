@@ -48,9 +48,9 @@ async def test_each_part_of_the_model_asks_for_its_flag(demo):
         # Where nothing is, so that the one who may does no harm to the next.
         answer = await one.ask(holder, one.address_nowhere)
         if flag is not None and flag == FLAG_OF[one.tag]:
-            assert answer.status not in (401, 403), f"{flag}: {one}: {answer.told}"
+            assert answer.status not in (401, 403), f"{flag}: {one}: {answer.outcome}"
         else:
-            assert answer.told == DENIED, f"{flag}: {one}"
+            assert answer.outcome == DENIED, f"{flag}: {one}"
 
 
 async def test_reading_the_model_asks_for_no_flag(demo):
@@ -67,6 +67,6 @@ async def test_a_key_does_its_class_and_nothing_else(demo, permission):
     for one in GUARDED:
         answer = await one.ask(key, one.address_nowhere)
         if one.permission == permission:
-            assert answer.status not in (401, 403), f"{one}: {answer.told}"
+            assert answer.status not in (401, 403), f"{one}: {answer.outcome}"
         else:
-            assert answer.told == DENIED, one
+            assert answer.outcome == DENIED, one

@@ -71,12 +71,12 @@ async def test_a_product_reaches_the_shop_step_by_step(sigma):
     assert record["lifecycleStateId"] == "state-draft"
     move = f"/records/{record['id']}/transition"
     refused = await admin.post(move, {"toStateId": "state-review"})
-    assert refused.told == error(
+    assert refused.outcome == error(
         400,
         "TRANSITION_ERROR",
         "Completeness score 60% does not meet minimum 80% for transition to 'review'",
     )
-    assert (await admin.post(move, {"toStateId": "state-published"})).told == error(
+    assert (await admin.post(move, {"toStateId": "state-published"})).outcome == error(
         400, "TRANSITION_ERROR", "Transition from 'draft' to 'published' is not allowed"
     )
     (await admin.put(f"/records/{record['id']}", {"values": values("material")})).ok()
@@ -84,7 +84,7 @@ async def test_a_product_reaches_the_shop_step_by_step(sigma):
     assert reviewed["lifecycleStateId"] == "state-review"
 
     editor = await sigma.user("role-editor")
-    assert (await editor.post(move, {"toStateId": "state-published"})).told == error(
+    assert (await editor.post(move, {"toStateId": "state-published"})).outcome == error(
         400,
         "TRANSITION_ERROR",
         "Role 'role-editor' is not allowed to transition from 'review' to 'published'",
@@ -168,7 +168,7 @@ async def test_a_state_hides_and_locks_attributes(sigma):
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
     for who, alias in ((editor, "care"), (editor, "price"), (editor, "sku"), (admin, "sku")):
         change = {"value": "another"}
-        assert (await who.patch(f"{path}/values/{alias}", change)).told == denied
+        assert (await who.patch(f"{path}/values/{alias}", change)).outcome == denied
     (await editor.patch(f"{path}/values/name", {"value": "another"})).ok()
     shown = (await editor.get(f"{path}/audit")).ok()["items"]
     told = {change["attribute"] for entry in shown for change in entry["changes"]}
@@ -198,7 +198,7 @@ async def test_a_record_begins_in_the_first_state_and_in_no_other(stack):
         body = {"schemaId": "schema-x", "lifecycleStateId": name}
         assert (await sigma.admin.post("/records", body)).body["lifecycleStateId"] == "state-draft"
     body = {"schemaId": "schema-x", "lifecycleStateId": "state-live"}
-    assert (await sigma.admin.post("/records", body)).told == error(
+    assert (await sigma.admin.post("/records", body)).outcome == error(
         400,
         "VALIDATION_ERROR",
         "Field 'lifecycleStateId' changes only through a transition:"

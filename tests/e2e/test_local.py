@@ -217,7 +217,7 @@ async def the_documented_examples_work(admin):
         },
     }
     created = (await admin.post("/records", draft)).ok()
-    assert (await admin.post("/records", draft)).told == error(
+    assert (await admin.post("/records", draft)).outcome == error(
         409, "CONFLICT", "Value 'TJ-001' for attribute 'sku' must be unique"
     )
     assert (await admin.delete(f"/records/{created['id']}")).status == 204
@@ -225,19 +225,19 @@ async def the_documented_examples_work(admin):
 
 async def the_gates_can_be_seen(admin, editor):
     to_review = {"toStateId": "state-review"}
-    assert (await editor.post("/records/ent-storm-cape/transition", to_review)).told == error(
+    assert (await editor.post("/records/ent-storm-cape/transition", to_review)).outcome == error(
         400,
         "TRANSITION_ERROR",
         "Completeness score 71% does not meet minimum 80% for transition to 'review'",
     )
     publish = {"toStateId": "state-published"}
-    assert (await editor.post("/records/ent-dune-anorak/transition", publish)).told == error(
+    assert (await editor.post("/records/ent-dune-anorak/transition", publish)).outcome == error(
         400,
         "TRANSITION_ERROR",
         "Role 'role-editor' is not allowed to transition from 'review' to 'published'",
     )
     price = {"scope": {"dim-market": "seg-dk"}, "value": 1}
-    told = (await editor.patch("/records/ent-coastal-wb/values/price", price)).told
+    told = (await editor.patch("/records/ent-coastal-wb/values/price", price)).outcome
     assert told == error(403, "PERMISSION_DENIED", "Permission denied")
     for state in ("state-draft", "state-review", "state-published"):
         found = (await admin.get("/records", params={"lifecycleStateId": state})).ok()

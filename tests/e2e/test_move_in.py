@@ -82,7 +82,7 @@ async def test_publishing_needs_eighty_percent_of_what_the_channels_require(stac
         (await admin.post(f"/records/{record_id}/transition", {"toStateId": "review"})).ok()
     (await admin.post("/records/ent-kn-1/transition", {"toStateId": "published"})).ok()
     refused = await admin.post("/records/ent-kn-2/transition", {"toStateId": "published"})
-    assert refused.told == (
+    assert refused.outcome == (
         400,
         {
             "error": "TRANSITION_ERROR",

@@ -25,8 +25,8 @@ async def test_what_an_alias_forbids_stays_forbidden_when_the_alias_changes(stac
     path = f"/records/{record['id']}"
 
     async def holds(note: str, price: str) -> None:
-        assert (await sigma.admin.patch(f"{path}/values/{note}", {"value": "x"})).told == DENIED
-        assert (await user.patch(f"{path}/values/{price}", {"value": 6})).told == DENIED
+        assert (await sigma.admin.patch(f"{path}/values/{note}", {"value": "x"})).outcome == DENIED
+        assert (await user.patch(f"{path}/values/{price}", {"value": 6})).outcome == DENIED
         assert (await user.get(path)).ok()["values"] == {}
         assert (await sigma.admin.get(f"{path}/completeness")).ok()["missing"] == [note]
 
@@ -72,9 +72,9 @@ async def test_what_names_an_attribute_to_come_means_it_once_it_is_there(stack: 
     # The copies of records_service follow.
     await eventually(acts)
     assert list((await user.get(path)).ok()["values"]) == ["price"]
-    assert (await user.patch(f"{path}/values/cost", {"value": "2"})).told == DENIED
+    assert (await user.patch(f"{path}/values/cost", {"value": "2"})).outcome == DENIED
     await eventually(lambda: sees(other, path, ["cost", "price"]))
-    assert (await sigma.admin.patch(f"{path}/values/note", {"value": "x"})).told == DENIED
+    assert (await sigma.admin.patch(f"{path}/values/note", {"value": "x"})).outcome == DENIED
     assert (await sigma.admin.get(f"{path}/completeness")).ok()["missing"] == ["note"]
 
 

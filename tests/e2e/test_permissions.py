@@ -62,7 +62,7 @@ def one_entry(value):
     return [{"scope": {}, "value": value}]
 
 
-def told(answer: Answer) -> str:
+def text_of(answer: Answer) -> str:
     """The whole answer as text, headers too."""
     headers = {str(name): value for name, value in answer.headers.items()}
     return orjson.dumps([answer.body, headers]).decode()
@@ -88,10 +88,10 @@ async def test_no_address_that_reads_tells_the_secret(sigma, editor):
             address = one.path.replace("{id}", "ent-1").replace("{attr}", "margin")
             for headers in ({}, {"Accept": "application/problem+json"}):
                 answer = await editor.get(address, headers=headers)
-                assert SECRET not in told(answer), one
+                assert SECRET not in text_of(answer), one
                 if address.startswith("/api/v1/records"):
-                    assert "margin" not in told(answer), one
-                    assert "supplier" not in told(answer), one
+                    assert "margin" not in text_of(answer), one
+                    assert "supplier" not in text_of(answer), one
 
 
 async def test_a_filter_over_what_is_hidden_finds_no_less_and_no_more(editor):
@@ -136,13 +136,13 @@ async def test_a_gate_judges_by_all_and_its_refusal_tells_nothing_hidden(sigma, 
             (writer, "Transition to 'state-review' is not allowed"),
         ):
             refused = await caller.post("/records/ent-1/transition", step)
-            assert refused.told == error(400, "TRANSITION_ERROR", why)
+            assert refused.outcome == error(400, "TRANSITION_ERROR", why)
     (await sigma.admin.patch("/records/ent-1/values/cost", {"value": None})).ok()
     score = "Completeness score {}% does not meet minimum 100% for transition to 'review'"
     assert await blocked() == [(50, ["cost"], score.format(50))]
     for caller, text in ((editor, score.format(50)), (sigma.admin, score.format(25))):
         refused = await caller.post("/records/ent-1/transition", step)
-        assert refused.told == error(400, "TRANSITION_ERROR", text)
+        assert refused.outcome == error(400, "TRANSITION_ERROR", text)
     for name in ("cost", "margin", "supplier"):
         (await sigma.admin.patch(f"/records/ent-1/values/{name}", {"value": "x"})).ok()
     assert await blocked() == []
@@ -167,10 +167,10 @@ async def test_a_guard_on_what_is_hidden_tells_nothing(sigma, editor):
         (await sigma.admin.patch("/records/ent-1/values/margin", {"value": value})).ok()
         answers.append(
             [
-                (await editor.get("/records/ent-1/completeness")).told,
-                (await editor.get("/records/ent-1/completeness?stateId=review")).told,
-                (await editor.get("/records/ent-1/transitions")).told,
-                (await editor.post("/records/ent-1/transition", {"toStateId": "review"})).told,
+                (await editor.get("/records/ent-1/completeness")).outcome,
+                (await editor.get("/records/ent-1/completeness?stateId=review")).outcome,
+                (await editor.get("/records/ent-1/transitions")).outcome,
+                (await editor.post("/records/ent-1/transition", {"toStateId": "review"})).outcome,
             ]
         )
     assert answers[0] == answers[1]
@@ -203,7 +203,7 @@ async def test_history_stays_closed_when_the_attribute_has_left_the_schema(sigma
     (await sigma.admin.put("/schemas/schema-apparel", schema)).ok()
     history = await editor.get("/records/ent-1/audit")
     assert {c["attribute"] for e in history.ok()["items"] for c in e["changes"]} <= SEEN
-    assert SECRET not in told(history)
+    assert SECRET not in text_of(history)
 
 
 async def test_what_a_state_hid_is_in_no_history_after_it_has_left_the_schema(sigma, editor):
@@ -218,8 +218,8 @@ async def test_what_a_state_hid_is_in_no_history_after_it_has_left_the_schema(si
 
 
 async def test_the_history_of_the_workspace_is_for_administrators(sigma, editor):
-    assert (await editor.get("/audit")).told == DENIED
-    assert SECRET in told(await sigma.admin.get("/audit"))
+    assert (await editor.get("/audit")).outcome == DENIED
+    assert SECRET in text_of(await sigma.admin.get("/audit"))
 
 
 async def test_an_attribute_by_another_name_is_as_hidden_as_before(sigma, editor):
@@ -227,7 +227,7 @@ async def test_an_attribute_by_another_name_is_as_hidden_as_before(sigma, editor
     (await sigma.admin.put("/attributes/attr-margin", attribute | {"alias": "name-2"})).ok()
     assert (await editor.get("/records/ent-1")).ok()["values"].keys() == SEEN
     put = await editor.put("/records/ent-1", {"values": {"name-2": one_entry("x")}})
-    assert put.told == DENIED
+    assert put.outcome == DENIED
 
 
 # Writing.
@@ -239,16 +239,16 @@ async def test_what_may_not_be_written_is_refused_whatever_is_sent(sigma, editor
     before = await sigma.admin.get("/records/ent-1")
     for value in ("other", SECRET, "12", 7, None, {"no": "text"}):
         patched = await editor.patch(f"/records/ent-1/values/{name}", {"value": value})
-        assert patched.told == DENIED
+        assert patched.outcome == DENIED
     sents: list[Any] = [one_entry("other"), one_entry(SECRET), one_entry(7) * 2, None, [], "text"]
     for sent in sents:
         values = {"name": one_entry("Coat"), name: sent}
         for more in (values, values | {"nothing-like-it": []}):
             body = {"schemaId": "schema-apparel", "values": more}
-            assert (await editor.put("/records/ent-1", body)).told == DENIED
-            assert (await editor.post("/records", body)).told == DENIED
+            assert (await editor.put("/records/ent-1", body)).outcome == DENIED
+            assert (await editor.post("/records", body)).outcome == DENIED
     after = await sigma.admin.get("/records/ent-1")
-    assert (after.told, after.headers["ETag"]) == (before.told, before.headers["ETag"])
+    assert (after.outcome, after.headers["ETag"]) == (before.outcome, before.headers["ETag"])
     assert (await sigma.admin.get("/records")).ok()["total"] == 1
 
 
@@ -281,7 +281,7 @@ async def test_a_unique_value_cannot_be_felt_for_through_a_hidden_attribute(sigm
     writer = await sigma.user("role-writer")
     for code in ("taken", "free"):
         body = {"schemaId": "schema-coded", "values": {"code": one_entry(code)}}
-        assert (await writer.post("/records", body)).told == DENIED
+        assert (await writer.post("/records", body)).outcome == DENIED
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ async def test_who_may_delete(sigma, permissions, may):
     await sigma.role("role-cleaner", {"schema-apparel": permissions})
     cleaner = await sigma.user("role-cleaner")
     answer = await cleaner.delete("/records/ent-1")
-    assert answer.told == ((204, None) if may else DENIED)
+    assert answer.outcome == ((204, None) if may else DENIED)
     assert (await sigma.admin.get("/records/ent-1")).status == (404 if may else 200)
 
 
@@ -310,7 +310,7 @@ async def test_who_may_write_nothing_creates_nothing(sigma, permissions):
     onlooker = await sigma.user("role-onlooker")
     for values in ({}, {"name": one_entry("x")}):
         body = {"schemaId": "schema-apparel", "values": values}
-        assert (await onlooker.post("/records", body)).told == DENIED
+        assert (await onlooker.post("/records", body)).outcome == DENIED
     assert (await sigma.admin.get("/records")).ok()["total"] == 1
 
 
@@ -342,8 +342,8 @@ async def test_a_state_locks_for_everybody(sigma, editor):
     (await sigma.admin.post("/records/ent-1/transition", {"toStateId": "state-published"})).ok()
     for caller in (editor, sigma.admin, await sigma.api_key()):
         body = {"values": {"name": one_entry("x")}}
-        assert (await caller.put("/records/ent-1", body)).told == DENIED
-        assert (await caller.patch("/records/ent-1/values/name", {"value": None})).told == DENIED
+        assert (await caller.put("/records/ent-1", body)).outcome == DENIED
+        assert (await caller.patch("/records/ent-1/values/name", {"value": None})).outcome == DENIED
 
 
 # Roles.
@@ -385,7 +385,7 @@ async def test_a_new_attribute_is_hidden_unless_the_role_says_all(sigma, editor)
     schema["attributeGroups"][0]["attributeIds"].append("attr-later")
     (await sigma.admin.put("/schemas/schema-apparel", schema)).ok()
     body = {"values": {"later": one_entry("news")}}
-    assert (await editor.put("/records/ent-1", body)).told == DENIED
+    assert (await editor.put("/records/ent-1", body)).outcome == DENIED
     (await everyone.put("/records/ent-1", body)).ok()
     assert "later" not in (await editor.get("/records/ent-1")).ok()["values"]
 
@@ -450,6 +450,6 @@ async def test_within_its_class_no_attribute_is_closed_to_a_key(sigma):
     key = await sigma.api_key(["read", "update-data", "delete-data"])
     values = (await key.get("/records/ent-1")).ok()["values"]
     assert values.keys() == {"name", "cost", "margin"}
-    assert SECRET in told(await key.get("/records/ent-1/audit"))
+    assert SECRET in text_of(await key.get("/records/ent-1/audit"))
     (await key.put("/records/ent-1", {"values": {"margin": one_entry("1")}})).ok()
     assert (await key.delete("/records/ent-1")).status == 204

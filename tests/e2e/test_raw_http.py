@@ -20,7 +20,7 @@ PATHS = {
 }
 
 
-async def told(stack: Stack, service: str, payload: Payload) -> str:
+async def outcome_of(stack: Stack, service: str, payload: Payload) -> str:
     """What is dishonest about the answer; nothing when it is as it should be."""
     url = urlsplit(stack[service].url)
     assert url.hostname is not None
@@ -34,7 +34,7 @@ async def told(stack: Stack, service: str, payload: Payload) -> str:
 
 
 async def dishonest(stack: Stack, service: str, table: list[Payload]) -> list[str]:
-    found = [await told(stack, service, payload) for payload in table]
+    found = [await outcome_of(stack, service, payload) for payload in table]
     return [problem for problem in found if problem]
 
 
@@ -76,4 +76,4 @@ async def test_a_service_is_reached_by_nobody_but_the_gateway(stack: Stack):
         assert url.port is not None
         answer = await asyncio.to_thread(speak, url.hostname, url.port, request("GET", path))
         missing = {"error": "UNAUTHORIZED", "message": "Missing authentication"}
-        assert answer.told == (401, missing)
+        assert answer.outcome == (401, missing)

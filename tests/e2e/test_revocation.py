@@ -29,7 +29,7 @@ async def _soon(callers, ask, expected):
 
     async def refused(caller):
         async def check():
-            return (await ask(caller)).told == expected
+            return (await ask(caller)).outcome == expected
 
         await eventually(check, within_s=5)
         return time.monotonic() - began

@@ -32,7 +32,7 @@ async def everything(caller: Caller) -> dict[str, Any]:
     """All that this caller can read, with its versions."""
     answers = await asyncio.gather(*(one.ask(caller) for one in READS))
     return {
-        str(one): (answer.told, answer.headers.get("ETag"))
+        str(one): (answer.outcome, answer.headers.get("ETag"))
         for one, answer in zip(READS, answers, strict=True)
     }
 
@@ -57,7 +57,7 @@ async def test_what_belongs_to_another_workspace_does_not_exist(stack, owner):
         if caller is key and one.permission is None:
             continue
         theirs, nobodys = await one.ask(caller), await one.ask(caller, one.address_nowhere)
-        assert theirs.status == 404, f"{one}: {theirs.told}"
+        assert theirs.status == 404, f"{one}: {theirs.outcome}"
         assert theirs.body["error"] == "NOT_FOUND", one
         # Not even in words: what others have is answered as what nobody has.
         assert theirs.body["message"] == nobodys.body["message"].replace(
@@ -97,7 +97,7 @@ async def test_what_one_of_two_alike_workspaces_does_leaves_the_other_as_it_is(s
                 answer = await one.send(busy.admin, await changed(one, busy.admin))
                 # What is in use is not deleted.
                 assert answer.status in ((204, 409) if method == "DELETE" else (200, 201)), (
-                    f"{one}: {answer.told}"
+                    f"{one}: {answer.outcome}"
                 )
     await empty(busy.admin)
 
@@ -133,7 +133,7 @@ async def empty(admin: Caller) -> None:
             # workflow_service hears a moment later that nothing refers to a workflow any more.
             await deleted_at_last(admin, path)
         else:
-            assert answer.status == 204, f"{path}: {answer.told}"
+            assert answer.status == 204, f"{path}: {answer.outcome}"
 
 
 async def deleted_at_last(admin: Caller, path: str) -> None:
@@ -166,7 +166,7 @@ async def test_without_credentials_nothing_is_answered(stack, owner):
         nobody = stack.caller(**headers)
         for one in GUARDED:
             answer = await one.ask(nobody)
-            assert answer.told == error(401, "UNAUTHORIZED", message), one
+            assert answer.outcome == error(401, "UNAUTHORIZED", message), one
             assert answer.headers["WWW-Authenticate"]
     assert await everything(owner.admin) == before
 
@@ -181,7 +181,7 @@ async def test_an_api_key_does_only_what_it_was_made_for(owner):
     created = {"GET /api/v1/api-keys"}  # Where the new keys stand.
     for one in GUARDED:
         caller = whole if one.permission is None else keys[Permission(one.permission)]
-        assert (await one.ask(caller)).told == DENIED, one
+        assert (await one.ask(caller)).outcome == DENIED, one
     after = await everything(owner.admin)
     assert {name: after[name] for name in after.keys() - created} == {
         name: before[name] for name in before.keys() - created
@@ -193,7 +193,7 @@ async def test_an_api_key_needs_no_more_than_what_is_described(owner):
     for one in GUARDED:
         if one.permission is not None:
             answer = await one.ask(keys[Permission(one.permission)], one.address_nowhere)
-            assert answer.status not in (401, 403), f"{one}: {answer.told}"
+            assert answer.status not in (401, 403), f"{one}: {answer.outcome}"
 
 
 @pytest.mark.parametrize("signed_in", [False, True])
@@ -204,6 +204,6 @@ async def test_below_auth_everybody_learns_what_is_wrong_with_an_address(stack, 
             answer = await caller.ask("DELETE", one.path)
             assert (answer.status, answer.body["error"]) == (405, "METHOD_NOT_ALLOWED")
             assert one.method in answer.headers["Allow"].split(", ")
-    assert (await caller.get("/auth/nothing")).told == error(
+    assert (await caller.get("/auth/nothing")).outcome == error(
         404, "NOT_FOUND", "Route '/api/v1/auth/nothing' not found"
     )

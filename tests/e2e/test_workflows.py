@@ -33,7 +33,7 @@ async def sigma(stack) -> Workspace:
 
 async def test_a_workflow_stays_while_a_schema_is_bound_to_it(sigma: Workspace):
     in_use = error(409, "CONFLICT", "Workflow 'wf-lifecycle' is in use and cannot be deleted")
-    assert (await sigma.admin.delete("/workflows/wf-lifecycle")).told == in_use
+    assert (await sigma.admin.delete("/workflows/wf-lifecycle")).outcome == in_use
     assert (await sigma.admin.delete("/schemas/schema-apparel")).status == 204
     await eventually(lambda: _is_deleted(sigma, "wf-lifecycle"))
 
@@ -41,7 +41,7 @@ async def test_a_workflow_stays_while_a_schema_is_bound_to_it(sigma: Workspace):
 async def test_a_schema_that_lets_go_of_a_workflow_frees_it(sigma: Workspace):
     schema = (await sigma.admin.get("/schemas/schema-apparel")).ok()
     answer = await sigma.admin.put("/schemas/schema-apparel", {**schema, "workflowId": None})
-    assert answer.status == 200, answer.told
+    assert answer.status == 200, answer.outcome
     await eventually(lambda: _is_deleted(sigma, "wf-lifecycle"))
 
 
@@ -67,8 +67,8 @@ async def test_a_schema_and_a_deletion_at_the_same_time_never_leave_a_loose_end(
             sigma.admin.post("/schemas", schema), sigma.admin.delete(f"/workflows/{flow['id']}")
         )
         assert (saved.status, deleted.status) in {(201, 409), (400, 204)}, (
-            saved.told,
-            deleted.told,
+            saved.outcome,
+            deleted.outcome,
         )
         found = await sigma.admin.get(f"/workflows/{flow['id']}")
         assert found.status == (200 if saved.status == 201 else 404)
@@ -78,7 +78,7 @@ async def test_a_state_that_a_record_is_in_cannot_be_left_out(sigma: Workspace):
     record = await sigma.record("schema-apparel", {"name": "Jacket"})
     await _move(sigma, record["id"], "review")
     fewer = lifecycle(("draft", "published"))
-    assert (await sigma.admin.put("/workflows/wf-lifecycle", fewer)).told == error(
+    assert (await sigma.admin.put("/workflows/wf-lifecycle", fewer)).outcome == error(
         409, "CONFLICT", "State 'state-review' is in use and cannot be deleted"
     )
     # Nothing was retired by the attempt: others may still go there.
@@ -93,7 +93,7 @@ async def test_a_failed_change_gives_its_states_back(sigma: Workspace):
     await sigma.workflow("other", ("draft",))
     clash = lifecycle(("draft", "published"), alias="other")
     answer = await sigma.admin.put("/workflows/wf-lifecycle", clash)
-    assert answer.told == error(409, "CONFLICT", "Workflow with alias 'other' already exists")
+    assert answer.outcome == error(409, "CONFLICT", "Workflow with alias 'other' already exists")
     record = await sigma.record("schema-apparel", {"name": "Jacket"})
     await _move(sigma, record["id"], "review")
 
@@ -147,7 +147,7 @@ async def test_a_changed_definition_decides_the_next_step_at_once(sigma: Workspa
         answer = await sigma.admin.post(
             f"/records/{record['id']}/transition", {"toStateId": "review"}
         )
-        assert answer.told == error(
+        assert answer.outcome == error(
             400,
             "TRANSITION_ERROR",
             f"Completeness score 0% does not meet minimum {10 * nth + 10}%"
@@ -159,7 +159,7 @@ async def test_a_gate_names_roles_that_exist(sigma: Workspace):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-admin", "role-gone"]}
     changed = lifecycle(transitions=[step])
     unknown = error(400, "VALIDATION_ERROR", "Unknown role 'role-gone'")
-    assert (await sigma.admin.put("/workflows/wf-lifecycle", changed)).told == unknown
+    assert (await sigma.admin.put("/workflows/wf-lifecycle", changed)).outcome == unknown
     await sigma.role("role-gone")
     assert (await sigma.admin.put("/workflows/wf-lifecycle", changed)).status == 200
 
@@ -176,7 +176,7 @@ async def test_a_key_passes_where_administrators_do(sigma: Workspace):
     record = await sigma.record("schema-apparel")
     key = await sigma.api_key(["read", "update-data"])
     path = f"/records/{record['id']}/transition"
-    assert (await key.post(path, {"toStateId": "state-review"})).told == error(
+    assert (await key.post(path, {"toStateId": "state-review"})).outcome == error(
         400,
         "TRANSITION_ERROR",
         "Role 'role-admin' is not allowed to transition from 'draft' to 'review'",
@@ -208,11 +208,11 @@ async def _is_not(found: Any, expected: Any) -> bool:
 
 async def _is_deleted(sigma: Workspace, workflow_id: str) -> bool:
     answer = await sigma.admin.delete(f"/workflows/{workflow_id}")
-    assert answer.status in (204, 409), answer.told
+    assert answer.status in (204, 409), answer.outcome
     return answer.status == 204
 
 
 async def _move(sigma: Workspace, record_id: str, state: str) -> Answer:
     answer = await sigma.admin.post(f"/records/{record_id}/transition", {"toStateId": state})
-    assert answer.status == 200, answer.told
+    assert answer.status == 200, answer.outcome
     return answer

@@ -239,13 +239,13 @@ class Judge:
             once, answer = await cost_of(processes, send)
             cost = cost.least(once)
             if answer.status >= 500:
-                self.found.append(f"{name}: {answer.told}")
+                self.found.append(f"{name}: {answer.outcome}")
                 return
             if self._is_fair(cost):
                 return
         self.found.append(
             f"{name}: {cost.piece_s / self.reference_s:.1f} reference bodies in one piece,"
-            f" {cost.loop_s / self.reference_s:.1f} in all, answered {str(answer.told)[:200]}"
+            f" {cost.loop_s / self.reference_s:.1f} in all, answered {str(answer.outcome)[:200]}"
         )
 
     def _is_fair(self, cost: Cost) -> bool:

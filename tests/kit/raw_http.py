@@ -39,7 +39,7 @@ class RawAnswer:
     interim: tuple[int, ...] = ()
 
     @property
-    def told(self) -> tuple[int, object]:
+    def outcome(self) -> tuple[int, object]:
         """Status and parsed body."""
         return self.status, orjson.loads(self.body)
 

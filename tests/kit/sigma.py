@@ -26,7 +26,7 @@ class Answer:
     headers: CIMultiDictProxy[str]
 
     @property
-    def told(self) -> tuple[int, Any]:
+    def outcome(self) -> tuple[int, Any]:
         """Status and body, to compare an answer as a whole."""
         return self.status, self.body
 
@@ -37,7 +37,7 @@ class Answer:
 
 
 def error(status: int, code: str, message: str) -> tuple[int, dict[str, str]]:
-    """The whole answer that an error is, to compare with `answer.told`."""
+    """The whole answer that an error is, to compare with `answer.outcome`."""
     return status, {"error": code, "message": message}
 
 

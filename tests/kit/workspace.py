@@ -102,7 +102,7 @@ class ModelBuilder:
         self, path: str, body: Mapping[str, Any], caller: Caller | None = None
     ) -> dict[str, Any]:
         answer = await (caller or self.admin).post(path, body)
-        assert answer.status == 201, f"POST {path}: {answer.told}"
+        assert answer.status == 201, f"POST {path}: {answer.outcome}"
         made: dict[str, Any] = answer.body
         return made
 

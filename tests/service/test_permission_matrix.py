@@ -41,15 +41,15 @@ async def may(operation: Operation, caller: Caller) -> bool:
     """Whether the caller is let in; asked where nothing is, so that nothing is changed."""
     answer = await operation.ask(caller, operation.address_nowhere)
     if answer.status == 403:
-        assert answer.told == DENIED
+        assert answer.outcome == DENIED
     else:
-        assert answer.status not in (401, 405, 500), answer.told
+        assert answer.status not in (401, 405, 500), answer.outcome
     return answer.status != 403
 
 
 @each_operation
 async def test_nobody_is_answered_without_an_identity(direct: DirectServices, operation: Operation):
-    assert (await operation.ask(direct.stranger())).told == MISSING
+    assert (await operation.ask(direct.stranger())).outcome == MISSING
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ async def test_what_other_services_ask_is_answered_to_no_stranger(
 ):
     stranger = direct.running[service].stranger()
     path = route.path.replace("{", "").replace("}", "")
-    assert (await stranger.ask(route.method, path)).told == MISSING
+    assert (await stranger.ask(route.method, path)).outcome == MISSING
 
 
 @each_operation

@@ -83,8 +83,8 @@ class Trio:
             ]
             where = f"{operation} {place} by {caller}"
             assert SECRET not in written(theirs), where
-            assert theirs.status not in (401, 403, 409, 500), f"{where}: {theirs.told}"
-            assert theirs.status == nobodys.status, f"{where}: {theirs.told}, {nobodys.told}"
+            assert theirs.status not in (401, 403, 409, 500), f"{where}: {theirs.outcome}"
+            assert theirs.status == nobodys.status, f"{where}: {theirs.outcome}, {nobodys.outcome}"
             assert theirs.headers.keys() == nobodys.headers.keys(), where
             if theirs.status >= 400:
                 told = orjson.dumps(theirs.body).decode().replace(THEIRS, NOBODYS)
@@ -113,7 +113,7 @@ async def trio(direct: DirectServices) -> Any:
         for one in before[f"GET /api/v1/{kind}"] if kind != "records" else [{"id": "ent-foreign"}]:
             if THEIRS in one["id"]:
                 deleted = await made.owner.admin.delete(f"/{kind}/{one['id']}")
-                assert deleted.status == 204, f"{kind}: {deleted.told}"
+                assert deleted.status == 204, f"{kind}: {deleted.outcome}"
 
 
 async def test_an_id_in_an_address_is_nobodys_if_it_is_another_workspaces(trio: Trio):

@@ -42,7 +42,7 @@ class Done:
     err: str
 
     @property
-    def told(self) -> tuple[int, str]:
+    def outcome(self) -> tuple[int, str]:
         """Exit code and what was said, wherever it was said."""
         return self.code, (self.out + self.err).strip()
 
@@ -106,7 +106,7 @@ async def log_in(auth: RunningService, password: str = PASSWORD) -> int:
 
 
 async def test_a_workspace_is_made_with_its_role_and_room_for_500_records(operator):
-    assert (await operator(*WORKSPACE)).told == (
+    assert (await operator(*WORKSPACE)).outcome == (
         0,
         "Workspace 'ws-demo' created, with role 'role-admin' and room for 500 records",
     )
@@ -118,7 +118,7 @@ async def test_a_workspace_is_made_with_its_role_and_room_for_500_records(operat
 
 async def test_a_workspace_that_exists_is_told_by_exit_code_3_and_left_alone(operator):
     await operator(*WORKSPACE, "--record-limit", "7")
-    assert (await operator(*WORKSPACE, "--record-limit", "9")).told == (
+    assert (await operator(*WORKSPACE, "--record-limit", "9")).outcome == (
         3,
         "Workspace with id 'ws-demo' already exists",
     )
@@ -130,7 +130,7 @@ async def test_a_workspace_that_exists_is_told_by_exit_code_3_and_left_alone(ope
 async def test_the_record_limit_can_be_changed_and_is_told(operator):
     await operator(*WORKSPACE)
     limit = ("set-record-limit", "--workspace", "ws-demo", "--limit")
-    assert (await operator(*limit, "2000")).told == (
+    assert (await operator(*limit, "2000")).outcome == (
         0,
         "Workspace 'ws-demo' has room for 2000 records",
     )
@@ -139,7 +139,7 @@ async def test_the_record_limit_can_be_changed_and_is_told(operator):
         {"workspaceId": "ws-demo", "version": 2, "recordLimit": 2000},
     )
     missing = await operator("set-record-limit", "--workspace", "ws-none", "--limit", "1")
-    assert missing.told == (1, "Workspace 'ws-none' not found")
+    assert missing.outcome == (1, "Workspace 'ws-none' not found")
 
 
 # --- users
@@ -147,7 +147,7 @@ async def test_the_record_limit_can_be_changed_and_is_told(operator):
 
 async def test_a_user_is_made_and_can_log_in(operator, services):
     await operator(*WORKSPACE)
-    assert (await operator(*USER, stdin=PASSWORD + "\n")).told == (
+    assert (await operator(*USER, stdin=PASSWORD + "\n")).outcome == (
         0,
         "User 'user-admin' created in workspace 'ws-demo' with role 'role-admin'",
     )
@@ -162,7 +162,7 @@ async def test_what_stands_in_the_way_of_a_user_is_told(operator):
     await operator(*WORKSPACE)
     await operator("create-workspace", "--id", "ws-other", "--name", "Other")
     assert (await operator(*USER)).code == 0
-    assert (await operator(*USER)).told == (3, "User with id 'user-admin' already exists")
+    assert (await operator(*USER)).outcome == (3, "User with id 'user-admin' already exists")
 
     def user(**changed: str) -> list[str]:
         told = dict(zip(USER[1:-1:2], USER[2:-1:2], strict=True)) | {
@@ -171,25 +171,25 @@ async def test_what_stands_in_the_way_of_a_user_is_told(operator):
         return [USER[0], *(word for pair in told.items() for word in pair), USER[-1]]
 
     # An address is one over all workspaces, however it is spelled; this is no "exists already".
-    assert (await operator(*user(workspace="ws-other", email="ADMIN@sigma.io"))).told == (
+    assert (await operator(*user(workspace="ws-other", email="ADMIN@sigma.io"))).outcome == (
         1,
         "E-mail address 'ADMIN@sigma.io' is taken by another user",
     )
     # Ids are one per workspace.
     assert (await operator(*user(workspace="ws-other", email="b@sigma.io"))).code == 0
-    assert (await operator(*user(workspace="ws-none", id="u", email="c@sigma.io"))).told == (
+    assert (await operator(*user(workspace="ws-none", id="u", email="c@sigma.io"))).outcome == (
         1,
         "Workspace 'ws-none' not found",
     )
-    assert (await operator(*user(role="role-none", id="u", email="c@sigma.io"))).told == (
+    assert (await operator(*user(role="role-none", id="u", email="c@sigma.io"))).outcome == (
         1,
         "Role 'role-none' not found",
     )
-    assert (await operator(*user(id="u", email="no address"))).told == (
+    assert (await operator(*user(id="u", email="no address"))).outcome == (
         2,
         "Field 'email' is not an e-mail address: 'no address'",
     )
-    assert (await operator(*user(id="u", email="c@sigma.io"), stdin="\n")).told == (
+    assert (await operator(*user(id="u", email="c@sigma.io"), stdin="\n")).outcome == (
         2,
         "Field 'password' is required",
     )
@@ -227,13 +227,13 @@ async def test_a_user_is_disabled_and_enabled_by_address_or_by_workspace_and_id(
     await operator(*WORKSPACE)
     await operator(*USER)
     auth = await serving(services, operator)
-    assert (await operator("disable-user", "--email", "Admin@sigma.io")).told == (
+    assert (await operator("disable-user", "--email", "Admin@sigma.io")).outcome == (
         0,
         "User 'user-admin' of workspace 'ws-demo' is disabled",
     )
     assert await log_in(auth) == 401
     whom = ("--workspace", "ws-demo", "--id", "user-admin")
-    assert (await operator("enable-user", *whom)).told == (
+    assert (await operator("enable-user", *whom)).outcome == (
         0,
         "User 'user-admin' of workspace 'ws-demo' is enabled",
     )
@@ -251,10 +251,10 @@ async def test_a_password_and_a_role_can_be_changed(operator, services):
     auth = await serving(services, operator)
     whom = ("--workspace", "ws-demo", "--id", "user-admin")
     changed = await operator("set-password", *whom, "--password-stdin", stdin="battery staple")
-    assert changed.told == (0, "User 'user-admin' of workspace 'ws-demo' has a new password")
+    assert changed.outcome == (0, "User 'user-admin' of workspace 'ws-demo' has a new password")
     assert await log_in(auth) == 401
     assert await log_in(auth, "battery staple") == 200
-    assert (await operator("set-role", *whom, "--role", "role-none")).told == (
+    assert (await operator("set-role", *whom, "--role", "role-none")).outcome == (
         1,
         "Role 'role-none' not found",
     )
@@ -263,7 +263,7 @@ async def test_a_password_and_a_role_can_be_changed(operator, services):
            SELECT workspace_id, 'role-editor', 'Editor', NULL, '{}', '[]', '[]', 1, now(), now()
              FROM roles"""
     )
-    assert (await operator("set-role", *whom, "--role", "role-editor")).told == (
+    assert (await operator("set-role", *whom, "--role", "role-editor")).outcome == (
         0,
         "User 'user-admin' of workspace 'ws-demo' has role 'role-editor'",
     )
@@ -297,7 +297,7 @@ async def test_workspaces_and_users_are_listed_and_a_user_is_shown(operator):
     assert line.split()[:-1] == [
         *("user-admin", "admin@sigma.io", "Admin", "User", "role-admin", "disabled")
     ]
-    assert (await operator("list-users", "--workspace", "ws-none")).told == (
+    assert (await operator("list-users", "--workspace", "ws-none")).outcome == (
         1,
         "Workspace 'ws-none' not found",
     )
@@ -327,7 +327,7 @@ async def test_a_deleted_user_is_out_at_once_and_the_id_is_never_given_again(ope
            VALUES ('ws-demo', 'apikey-1', 'Export', '{read}', 'x', true, 1, 'user-admin', now())"""
     )
     done = await operator("delete-user", "--email", "admin@sigma.io")
-    assert done.told == (
+    assert done.outcome == (
         0,
         "User 'user-admin' of workspace 'ws-demo' is deleted; API keys that stay active: apikey-1",
     )
@@ -342,7 +342,7 @@ async def test_a_deleted_user_is_out_at_once_and_the_id_is_never_given_again(ope
     assert (await auth.as_service(GATEWAY).post("/internal/identities", question)).status == 401
     assert "apikey-1" in (await operator("list-keys", "--workspace", "ws-demo")).out
     # The id stays with the history, also for whoever made it again in the same moment.
-    assert (await operator(*USER)).told == (
+    assert (await operator(*USER)).outcome == (
         1,
         "User id 'user-admin' belonged to a deleted user and is not given again",
     )
@@ -350,7 +350,7 @@ async def test_a_deleted_user_is_out_at_once_and_the_id_is_never_given_again(ope
     # The address is free.
     other = [word.replace("user-admin", "user-eva") for word in USER]
     assert (await operator(*other)).code == 0
-    assert (await operator("delete-user", "--workspace", "ws-demo", "--id", "user-x")).told == (
+    assert (await operator("delete-user", "--workspace", "ws-demo", "--id", "user-x")).outcome == (
         1,
         "User 'user-x' not found",
     )
@@ -359,11 +359,13 @@ async def test_a_deleted_user_is_out_at_once_and_the_id_is_never_given_again(ope
 @pytest.mark.parametrize("command", ["set-password", "disable-user", "show-user"])
 async def test_a_user_who_is_not_there_is_told(operator, command):
     stdin = ["--password-stdin"] if command == "set-password" else []
-    assert (await operator(command, "--email", "x@y.z", *stdin)).told == (
+    assert (await operator(command, "--email", "x@y.z", *stdin)).outcome == (
         1,
         "No user has the e-mail address 'x@y.z'",
     )
-    assert (await operator(command, "--workspace", "ws-demo", "--id", "user-x", *stdin)).told == (
+    assert (
+        await operator(command, "--workspace", "ws-demo", "--id", "user-x", *stdin)
+    ).outcome == (
         1,
         "User 'user-x' not found",
     )
@@ -417,7 +419,7 @@ async def test_help_is_no_error(operator):
 async def test_without_a_database_the_reason_is_told_in_one_line(operator, monkeypatch):
     monkeypatch.setenv("SIGMA_DATABASE_URL", "postgresql://sigma:secret@127.0.0.1:9/none")
     done = await operator(*WORKSPACE)
-    assert done.told == (1, "The database does not answer. Check SIGMA_DATABASE_URL.")
+    assert done.outcome == (1, "The database does not answer. Check SIGMA_DATABASE_URL.")
     monkeypatch.delenv("SIGMA_DATABASE_URL")
     done = await operator(*WORKSPACE)
     assert done.code == 2
@@ -431,7 +433,7 @@ async def test_without_a_database_the_reason_is_told_in_one_line(operator, monke
 
 async def test_a_database_without_tables_is_told(operator, database_url, monkeypatch):
     monkeypatch.setenv("SIGMA_DATABASE_URL", database_url)
-    assert (await operator(*WORKSPACE)).told == (
+    assert (await operator(*WORKSPACE)).outcome == (
         1,
         "The database lacks migrations: run python -m shared.database.migrations auth_service",
     )
@@ -444,7 +446,7 @@ async def test_the_database_of_another_service_is_told(operator, servers, monkey
         "Wrong database: this is not the database of auth_service, but that of records_service:"
         " check SIGMA_DATABASE_URL"
     )
-    assert (await operator(*WORKSPACE)).told == (1, told)
+    assert (await operator(*WORKSPACE)).outcome == (1, told)
     await servers.postgres.drop_database(url)
 
 

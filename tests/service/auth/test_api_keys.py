@@ -69,7 +69,7 @@ async def test_a_key_is_shown_once_and_stored_as_its_hash(auth):
         "lastUsedAt": None,
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", created_at)
-    assert (await auth.as_(identities.admin()).get("/api-keys")).told == (200, [made.body])
+    assert (await auth.as_(identities.admin()).get("/api-keys")).outcome == (200, [made.body])
     row = await auth.database.fetchrow("SELECT k::text AS told, k.key_hash FROM api_keys AS k")
     assert row["key_hash"].hex() == hash_of(text)
     assert text[-32:] not in row["told"]
@@ -96,7 +96,7 @@ async def test_an_id_is_taken_once_also_when_many_want_it(auth):
     body = {"id": "apikey-x", "name": "X", "permissions": ["read"]}
     answers = await asyncio.gather(*(admin.post("/api-keys", body) for _ in range(8)))
     assert sorted(answer.status for answer in answers) == [201] + [409] * 7
-    assert (await admin.post("/api-keys", body)).told == error(
+    assert (await admin.post("/api-keys", body)).outcome == error(
         409, "CONFLICT", "API key with id 'apikey-x' already exists"
     )
     assert (await auth.as_(identities.admin("ws-other")).post("/api-keys", body)).status == 201
@@ -136,13 +136,13 @@ async def test_only_an_administrator_in_person_handles_keys(auth):
             await caller.post(f"/api-keys/{made['id']}/deactivate"),
             await caller.delete(f"/api-keys/{made['id']}"),
         ):
-            assert answer.told == DENIED
+            assert answer.outcome == DENIED
     admin_only = auth.as_(identities.user()).having({"Accept": "application/problem+json"})
     assert (await admin_only.get("/api-keys")).body["errors"] == [
         {"pointer": "", "detail": "Only users with the role 'role-admin' can do this"}
     ]
     stranger = await auth.stranger().get("/api-keys")
-    assert stranger.told == error(401, "UNAUTHORIZED", "Missing authentication")
+    assert stranger.outcome == error(401, "UNAUTHORIZED", "Missing authentication")
     assert (await who(auth, apiKeyHash=hash_of(made["key"]))).status == 200
 
 
@@ -150,9 +150,9 @@ async def test_another_workspaces_keys_do_not_exist(auth):
     made = await new_key(auth, id="apikey-x")
     foreign = auth.as_(identities.admin("ws-other"))
     missing = error(404, "NOT_FOUND", "API key 'apikey-x' not found")
-    assert (await foreign.get("/api-keys")).told == (200, [])
-    assert (await foreign.post("/api-keys/apikey-x/deactivate")).told == missing
-    assert (await foreign.delete("/api-keys/apikey-x")).told == missing
+    assert (await foreign.get("/api-keys")).outcome == (200, [])
+    assert (await foreign.post("/api-keys/apikey-x/deactivate")).outcome == missing
+    assert (await foreign.delete("/api-keys/apikey-x")).outcome == missing
     assert (await who(auth, apiKeyHash=hash_of(made["key"]))).status == 200
 
 
@@ -164,7 +164,7 @@ async def test_what_happens_to_a_key_happens_in_one_workspace(auth):
     before = await other.get("/api-keys")
     (await admin.post("/api-keys/apikey-x/deactivate")).ok()
     (await admin.delete("/api-keys/apikey-x")).ok()
-    assert (await other.get("/api-keys")).told == before.told
+    assert (await other.get("/api-keys")).outcome == before.outcome
 
 
 # --- the end of a key
@@ -174,11 +174,11 @@ async def test_a_deactivated_key_opens_nothing_and_stays_in_the_list(auth):
     made = await new_key(auth, id="apikey-x")
     key_hash = hash_of(made.pop("key"))
     admin = auth.as_(identities.admin())
-    assert (await admin.post("/api-keys/apikey-x/deactivate")).told == (
+    assert (await admin.post("/api-keys/apikey-x/deactivate")).outcome == (
         200,
         made | {"active": False},
     )
-    assert (await who(auth, apiKeyHash=key_hash)).told == BAD_KEY
+    assert (await who(auth, apiKeyHash=key_hash)).outcome == BAD_KEY
     assert (await admin.get("/api-keys")).body == [made | {"active": False}]
     # Doing it again changes nothing, and tells nothing.
     assert (await admin.post("/api-keys/apikey-x/deactivate")).status == 200
@@ -194,12 +194,12 @@ async def test_a_deleted_key_opens_nothing_and_is_gone(auth):
     made = await new_key(auth, id="apikey-x")
     key_hash = hash_of(made["key"])
     admin = auth.as_(identities.admin())
-    assert (await admin.delete("/api-keys/apikey-x")).told == (204, None)
-    assert (await who(auth, apiKeyHash=key_hash)).told == BAD_KEY
+    assert (await admin.delete("/api-keys/apikey-x")).outcome == (204, None)
+    assert (await who(auth, apiKeyHash=key_hash)).outcome == BAD_KEY
     assert (await admin.get("/api-keys")).body == []
     missing = error(404, "NOT_FOUND", "API key 'apikey-x' not found")
-    assert (await admin.delete("/api-keys/apikey-x")).told == missing
-    assert (await admin.post("/api-keys/apikey-x/deactivate")).told == missing
+    assert (await admin.delete("/api-keys/apikey-x")).outcome == missing
+    assert (await admin.post("/api-keys/apikey-x/deactivate")).outcome == missing
     event = (await auth.staged())[-1]
     assert (event.type, event.data) == (
         "auth.key.deleted",
@@ -226,7 +226,7 @@ async def test_of_many_who_end_one_key_at_once_each_step_is_told_once(auth):
 
 async def test_a_key_is_told_with_its_permissions_and_its_workspaces_limit(auth):
     made = await new_key(auth, id="apikey-x", permissions=["update-model", "read"])
-    assert (await who(auth, apiKeyHash=hash_of(made["key"]))).told == (
+    assert (await who(auth, apiKeyHash=hash_of(made["key"]))).outcome == (
         200,
         {
             "kind": "api_key",
@@ -292,10 +292,10 @@ async def test_a_user_is_told_with_the_role_they_hold_now_and_its_version(auth):
         "permissions": sorted(Permission),
         "recordLimit": 750,
     }
-    assert (await who(auth, **question)).told == (200, told)
+    assert (await who(auth, **question)).outcome == (200, told)
     # A token that still names the old role does not keep it.
     await users.set_role(auth.database, WS, "user-eva", "role-editor")
-    assert (await who(auth, **question)).told == (
+    assert (await who(auth, **question)).outcome == (
         200,
         told | {"roleId": "role-editor", "roleVersion": 2, "flags": ["canExport", "canImport"]},
     )
@@ -307,16 +307,16 @@ async def test_a_user_who_is_disabled_or_unknown_is_nobody(auth):
     await add_user(auth)
     question = {"userId": "user-eva", "workspaceId": WS, "roleId": "role-admin"}
     assert (await who(auth, **question)).status == 200
-    assert (await who(auth, **question | {"workspaceId": "ws-other"})).told == BAD_TOKEN
-    assert (await who(auth, **question | {"userId": "user-none"})).told == BAD_TOKEN
+    assert (await who(auth, **question | {"workspaceId": "ws-other"})).outcome == BAD_TOKEN
+    assert (await who(auth, **question | {"userId": "user-none"})).outcome == BAD_TOKEN
     await users.disable(auth.database, WS, "user-eva")
-    assert (await who(auth, **question)).told == BAD_TOKEN
+    assert (await who(auth, **question)).outcome == BAD_TOKEN
     await users.enable(auth.database, WS, "user-eva")
     assert (await who(auth, **question)).status == 200
 
 
 async def test_a_key_that_never_was_is_refused(auth):
-    assert (await who(auth, apiKeyHash=hash_of("sigma_sk_live_guess"))).told == BAD_KEY
+    assert (await who(auth, apiKeyHash=hash_of("sigma_sk_live_guess"))).outcome == BAD_KEY
 
 
 @pytest.mark.parametrize(
@@ -341,6 +341,6 @@ async def test_only_the_gateway_may_ask_who_somebody_is(auth):
         auth.as_(identities.api_key()),
         auth.as_service("workflow_service"),
     ):
-        assert (await caller.post("/internal/identities", question)).told == DENIED
+        assert (await caller.post("/internal/identities", question)).outcome == DENIED
     stranger = await auth.stranger().post("/internal/identities", question)
-    assert stranger.told == error(401, "UNAUTHORIZED", "Missing authentication")
+    assert stranger.outcome == error(401, "UNAUTHORIZED", "Missing authentication")

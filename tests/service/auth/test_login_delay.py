@@ -74,7 +74,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_every_failure_blocks_the_network_for_as_long_as_the_rule_says(auth):
     for failures in range(1, 15):
         await unblock(auth)
-        assert (await log_in(auth, password="wrong")).told == REFUSED
+        assert (await log_in(auth, password="wrong")).outcome == REFUSED
         row = await auth.database.fetchrow(
             """SELECT failures, extract(epoch FROM blocked_until - last_at)::float8 AS blocked_s
                  FROM login_attempts
@@ -87,14 +87,14 @@ async def test_a_blocked_address_has_to_wait_with_the_right_password_too(
     auth, patient, monkeypatch
 ):
     for _ in range(5):
-        assert (await log_in(auth, password="wrong")).told == REFUSED
+        assert (await log_in(auth, password="wrong")).outcome == REFUSED
     for password in (PASSWORD, "wrong"):
         with counted(monkeypatch, passwords, "matches") as compared:
             answer = await log_in(auth, password=password)
         assert compared == []
         wait_s = int(answer.headers["Retry-After"])
         assert 3000 < wait_s <= 3600
-        assert answer.told == error(
+        assert answer.outcome == error(
             429, "RATE_LIMITED", f"Too many requests. Retry after {wait_s} seconds."
         )
     # Waiting it out is enough; being refused meanwhile was no failure.
@@ -111,7 +111,7 @@ async def test_who_comes_in_begins_anew(auth):
     # What the address and the network are counted with alone stays, less the one that came in.
     assert await counts(auth) == [5, 5]
     for _ in range(5):
-        assert (await log_in(auth, password="wrong")).told == REFUSED
+        assert (await log_in(auth, password="wrong")).outcome == REFUSED
 
 
 async def test_failures_long_ago_are_forgotten(auth):
@@ -122,7 +122,7 @@ async def test_failures_long_ago_are_forgotten(auth):
               SET blocked_until = now() - interval '16 minutes',
                   last_at = now() - interval '16 minutes'"""
     )
-    assert (await log_in(auth, password="wrong")).told == REFUSED
+    assert (await log_in(auth, password="wrong")).outcome == REFUSED
     assert await counts(auth) == [1, 1, 1]
 
 
@@ -324,7 +324,7 @@ async def test_when_too_many_want_to_log_in_the_rest_comes_back_later(services, 
     waiting = [asyncio.create_task(log_in(auth, f"{n}@sigma.io", "wrong")) for n in range(3)]
     await eventually(lambda: auth.app[HASHING]._free == 0)
     answer = await log_in(auth, "late@sigma.io", "wrong")
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Too many logins at the same time")
+    assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Too many logins at the same time")
     assert answer.headers["Retry-After"] == "1"
     hold.set()
     assert [answer.status for answer in await asyncio.gather(*waiting)] == [401] * 3

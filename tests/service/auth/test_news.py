@@ -86,12 +86,12 @@ async def test_every_change_is_told_once_in_order_and_a_pulse_follows(auth, hear
     def of(subject: str) -> list[tuple[str, int]]:
         return [(event.type, event.version) for event in heard if event.subject == subject]
 
-    def all_is_told() -> bool:
+    def all_arrived() -> bool:
         return [len(of(subject)) for subject in (WS, "role-x", "apikey-x", "user-eva")] == [
             *(2, 3, 3, 2)
         ]
 
-    await eventually(all_is_told)
+    await eventually(all_arrived)
     assert of(WS) == [("auth.workspace.created", 1), ("auth.workspace.updated", 2)]
     assert of("role-x") == [
         ("auth.role.created", 1),

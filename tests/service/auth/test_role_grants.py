@@ -24,9 +24,9 @@ async def test_without_the_flag_roles_are_read_only(auth):
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
     assert (await reader.get("/roles")).status == 200
     assert (await reader.get("/roles/role-editor")).status == 200
-    assert (await reader.post("/roles", full_role(id="role-y"))).told == denied
-    assert (await reader.put("/roles/role-editor", full_role())).told == denied
-    assert (await reader.delete("/roles/role-editor")).told == denied
+    assert (await reader.post("/roles", full_role(id="role-y"))).outcome == denied
+    assert (await reader.put("/roles/role-editor", full_role())).outcome == denied
+    assert (await reader.delete("/roles/role-editor")).outcome == denied
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ async def test_an_api_key_does_what_its_permission_names(auth, permission, may):
     assert {name for name, answer in answers.items() if answer.status < 300} == may
     for name, answer in answers.items():
         if name not in may:
-            assert answer.told == error(403, "PERMISSION_DENIED", "Permission denied")
+            assert answer.outcome == error(403, "PERMISSION_DENIED", "Permission denied")
 
 
 async def test_a_manager_of_roles_grants_no_more_than_their_own_role_allows(auth):
@@ -69,13 +69,15 @@ async def test_a_manager_of_roles_grants_no_more_than_their_own_role_allows(auth
     (await admin.post("/roles", own)).ok()
     manager = auth.as_(identities.user(role="role-manager", flags=[Flag.MANAGE_ROLES, Flag.EXPORT]))
     assert (await manager.post("/roles", {"name": "Fine", "canExport": True})).status == 201
-    assert (await manager.post("/roles", {"name": "More", "canImport": True})).told == error(
+    assert (await manager.post("/roles", {"name": "More", "canImport": True})).outcome == error(
         403,
         "PERMISSION_DENIED",
         "Your own role does not allow 'canImport', so you cannot grant it",
     )
     wider = [{"schemaId": "schema-a", "attributePermissions": {"attr-x": "write"}}]
-    assert (await manager.put("/roles/role-manager", own | {"schemaPermissions": wider})).told == (
+    assert (
+        await manager.put("/roles/role-manager", own | {"schemaPermissions": wider})
+    ).outcome == (
         error(
             403,
             "PERMISSION_DENIED",
@@ -101,13 +103,13 @@ async def test_another_workspaces_roles_do_not_exist(auth):
     (await auth.as_(identities.admin()).post("/roles", full_role())).ok()
     foreign = auth.as_(identities.admin("ws-other"))
     missing = error(404, "NOT_FOUND", "Role 'role-editor' not found")
-    assert (await foreign.get("/roles/role-editor")).told == missing
-    assert (await foreign.put("/roles/role-editor", {"name": "X"})).told == missing
-    assert (await foreign.delete("/roles/role-editor")).told == missing
+    assert (await foreign.get("/roles/role-editor")).outcome == missing
+    assert (await foreign.put("/roles/role-editor", {"name": "X"})).outcome == missing
+    assert (await foreign.delete("/roles/role-editor")).outcome == missing
     assert (
         await foreign.post("/roles/role-editor/resolve", {"schemaId": "s", "attributeIds": []})
-    ).told == missing
-    assert (await foreign.get("/internal/roles/role-editor")).told == missing
+    ).outcome == missing
+    assert (await foreign.get("/internal/roles/role-editor")).outcome == missing
     assert (await foreign.post("/internal/roles/missing", {"ids": ["role-editor"]})).body == {
         "missing": ["role-editor"]
     }
@@ -122,7 +124,7 @@ async def test_what_happens_to_a_role_happens_in_one_workspace(auth):
     (await admin.put("/roles/role-editor", {"name": "Writer"})).ok()
     (await admin.delete("/roles/role-editor")).ok()
     after = await other.get("/roles/role-editor")
-    assert (after.told, after.headers["ETag"]) == (before.told, before.headers["ETag"])
+    assert (after.outcome, after.headers["ETag"]) == (before.outcome, before.headers["ETag"])
 
 
 async def test_a_stranger_is_nobody(auth):
@@ -134,7 +136,7 @@ async def test_a_stranger_is_nobody(auth):
         await stranger.get("/internal/roles/role-admin"),
         await stranger.post("/internal/roles/missing", {"ids": []}),
     ):
-        assert answer.told == unauthorized
+        assert answer.outcome == unauthorized
 
 
 # --- nobody grants what they do not hold
@@ -175,7 +177,7 @@ async def test_an_alias_opens_nothing_that_its_id_does_not(manager):
 
 async def test_a_name_that_nothing_has_yet_opens_nothing_when_it_is_given(manager, records):
     answer = await manager.put("/roles/role-manager", own_role(zz="write"))
-    assert answer.told == error(
+    assert answer.outcome == error(
         403,
         "PERMISSION_DENIED",
         "Attribute 'zz' does not exist yet, so you cannot grant 'write' on it",
@@ -185,7 +187,7 @@ async def test_a_name_that_nothing_has_yet_opens_nothing_when_it_is_given(manage
     words = {"*": "read", "attr-x": "hidden"}
     nowhere = [{"schemaId": "schema-none", "attributePermissions": words}]
     answer = await manager.post("/roles", full_role(schemaPermissions=nowhere))
-    assert answer.told == error(
+    assert answer.outcome == error(
         403,
         "PERMISSION_DENIED",
         "Schema 'schema-none' does not exist yet, so you cannot grant 'read' on it",
@@ -206,7 +208,7 @@ async def test_what_the_giver_is_denied_by_a_name_to_come_is_denied_to_whom_they
     ).status == 201
     narrow = [{"schemaId": "*", "attributePermissions": {"attr-y": "read"}}]
     answer = await manager.post("/roles", full_role(id="role-2", schemaPermissions=narrow))
-    assert answer.told == error(
+    assert answer.outcome == error(
         403,
         "PERMISSION_DENIED",
         "Your own role restricts attribute 'zz' of schema '*', which does not exist yet, so"
@@ -234,7 +236,7 @@ async def test_a_grant_is_judged_by_the_roles_that_are_there_when_it_is_stored(
     records.before_answering.append(narrow)
     given = [{"schemaId": "schema-a", "attributePermissions": {"attr-y": "read"}}]
     answer = await manager.post("/roles", full_role(schemaPermissions=given))
-    assert answer.told == error(
+    assert answer.outcome == error(
         403,
         "PERMISSION_DENIED",
         "Your own role does not allow 'read' on attribute 'attr-y' of schema 'schema-a',"

@@ -226,7 +226,7 @@ async def test_while_names_go_on_changing_the_save_is_refused(auth, admin, recor
 
     records.after_looking.append(rename)
     answer = await admin.post("/roles", on_all(cost="hidden"))
-    assert answer.told == error(
+    assert answer.outcome == error(
         503, "SERVICE_UNAVAILABLE", "Role 'role-editor' or your own role is being changed by others"
     )
     # A role without such a name is not concerned.

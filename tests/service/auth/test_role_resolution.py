@@ -24,7 +24,7 @@ async def test_resolve_answers_the_permission_on_each_attribute_asked_for(auth):
     ]
     (await admin.post("/roles", full_role(schemaPermissions=permissions))).ok()
     body = {"schemaId": "schema-a", "attributeIds": ["attr-x", "y", "attr-z"]}
-    assert (await admin.post("/roles/role-editor/resolve", body)).told == (
+    assert (await admin.post("/roles/role-editor/resolve", body)).outcome == (
         200,
         {
             "roleId": "role-editor",
@@ -35,7 +35,7 @@ async def test_resolve_answers_the_permission_on_each_attribute_asked_for(auth):
     resolved = (await admin.post("/roles/role-admin/resolve", body)).ok()
     assert set(resolved["permissions"].values()) == {"write"}
     body = {"schemaId": "schema-a", "attributeIds": ["attr-x", "attr-none"]}
-    assert (await admin.post("/roles/role-editor/resolve", body)).told == error(
+    assert (await admin.post("/roles/role-editor/resolve", body)).outcome == error(
         400,
         "VALIDATION_ERROR",
         "Field 'attributeIds.1' names no attribute of schema 'schema-a', got 'attr-none'",
@@ -70,7 +70,7 @@ async def test_names_become_ids_so_that_an_alias_may_change(auth, records):
         "attr-late": "read",
     }
     twice = [{"schemaId": "schema-a", "attributePermissions": {"x": "hidden", "attr-x": "write"}}]
-    assert (await admin.post("/roles", full_role(schemaPermissions=twice))).told == error(
+    assert (await admin.post("/roles", full_role(schemaPermissions=twice))).outcome == error(
         400, "VALIDATION_ERROR", "Attribute 'attr-x' is listed twice in 'attributePermissions'"
     )
 
@@ -86,7 +86,7 @@ async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(auth, reco
         await admin.post("/roles", sent | {"id": "role-new"}),
         await admin.put("/roles/role-editor", sent),
     ):
-        assert answer.told == error(
+        assert answer.outcome == error(
             503,
             "SERVICE_UNAVAILABLE",
             "Cannot resolve the names in this role at the moment",
@@ -110,7 +110,7 @@ async def test_a_role_with_too_many_names_is_refused_before_anybody_is_asked(aut
         for n in range(6)
     ]
     answer = await auth.as_(identities.admin()).post("/roles", full_role(schemaPermissions=entries))
-    assert answer.told == error(
+    assert answer.outcome == error(
         400,
         "VALIDATION_ERROR",
         "Field 'schemaPermissions' holds at most 10000 different attributes in all entries"
@@ -145,12 +145,12 @@ async def test_resolve_is_for_ones_own_role_or_with_the_flag_for_any(auth):
     own = auth.as_(identities.user(role="role-editor"))
     assert (await own.post("/roles/role-editor/resolve", body)).status == 200
     for role_id in (ADMIN_ROLE, "role-none"):
-        assert (await own.post(f"/roles/{role_id}/resolve", body)).told == error(
+        assert (await own.post(f"/roles/{role_id}/resolve", body)).outcome == error(
             403, "PERMISSION_DENIED", "Permission denied"
         )
     manager = auth.as_(identities.user(role="role-editor", flags=[Flag.MANAGE_ROLES]))
     assert (await manager.post("/roles/role-admin/resolve", body)).status == 200
-    assert (await manager.post("/roles/role-none/resolve", body)).told == error(
+    assert (await manager.post("/roles/role-none/resolve", body)).outcome == error(
         404, "NOT_FOUND", "Role 'role-none' not found"
     )
 
@@ -167,7 +167,7 @@ async def test_resolve_is_for_ones_own_role_or_with_the_flag_for_any(auth):
 )
 async def test_a_question_that_is_none_is_refused(auth, body, message):
     answer = await auth.as_(identities.admin()).post("/roles/role-admin/resolve", body)
-    assert answer.told == error(400, "VALIDATION_ERROR", message)
+    assert answer.outcome == error(400, "VALIDATION_ERROR", message)
 
 
 async def test_without_attributes_the_service_that_owns_the_schema_is_asked(auth, records):
@@ -183,7 +183,7 @@ async def test_without_attributes_the_service_that_owns_the_schema_is_asked(auth
     assert records.asked == [("schema-a", admin.headers["X-Sigma-Identity"])]
     # What the other service says arrives as it left.
     answer = await admin.post("/roles/role-editor/resolve", {"schemaId": "schema-b"})
-    assert answer.told == error(404, "NOT_FOUND", "Schema 'schema-b' not found")
+    assert answer.outcome == error(404, "NOT_FOUND", "Schema 'schema-b' not found")
 
 
 async def test_without_that_service_the_answer_is_503(start):
@@ -191,7 +191,7 @@ async def test_without_that_service_the_answer_is_503(start):
     answer = await auth.as_(identities.admin()).post(
         "/roles/role-admin/resolve", {"schemaId": "schema-a"}
     )
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
     assert answer.headers["Retry-After"] == "1"
 
 
@@ -206,7 +206,7 @@ async def test_another_service_gets_the_whole_role_with_its_version(auth):
         auth.as_(identities.user()),
         auth.as_(identities.api_key(permissions=[])),
     ):
-        assert (await caller.get("/internal/roles/role-editor")).told == (
+        assert (await caller.get("/internal/roles/role-editor")).outcome == (
             200,
             {**made, "workspaceId": WS, "version": 1},
         )
@@ -215,7 +215,7 @@ async def test_another_service_gets_the_whole_role_with_its_version(auth):
 async def test_missing_roles_are_told_once_each_in_the_order_asked(auth):
     admin = auth.as_(identities.admin())
     asked = {"ids": ["role-z", "role-admin", "role-a", "role-z"]}
-    assert (await admin.post("/internal/roles/missing", asked)).told == (
+    assert (await admin.post("/internal/roles/missing", asked)).outcome == (
         200,
         {"missing": ["role-z", "role-a"]},
     )
@@ -225,6 +225,6 @@ async def test_missing_roles_are_told_once_each_in_the_order_asked(auth):
 async def test_a_service_in_its_own_name_has_no_workspace_to_ask_about(auth):
     service = auth.as_service("workflow_service")
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
-    assert (await service.get("/internal/roles/role-admin")).told == denied
-    assert (await service.post("/internal/roles/missing", {"ids": []})).told == denied
-    assert (await service.get("/roles")).told == denied
+    assert (await service.get("/internal/roles/role-admin")).outcome == denied
+    assert (await service.post("/internal/roles/missing", {"ids": []})).outcome == denied
+    assert (await service.get("/roles")).outcome == denied

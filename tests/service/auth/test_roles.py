@@ -104,7 +104,7 @@ async def test_an_id_is_taken_once_in_a_workspace_and_free_in_another(auth):
     admin, other = auth.as_(identities.admin()), auth.as_(identities.admin("ws-other"))
     draft = {"id": "role-x", "name": "X"}
     assert (await admin.post("/roles", draft)).status == 201
-    assert (await admin.post("/roles", draft)).told == error(
+    assert (await admin.post("/roles", draft)).outcome == error(
         409, "CONFLICT", "Role with id 'role-x' already exists"
     )
     assert (await other.post("/roles", draft)).status == 201
@@ -209,7 +209,7 @@ async def test_the_id_in_the_body_must_be_the_one_in_the_path(auth):
     admin = auth.as_(identities.admin())
     (await admin.post("/roles", full_role())).ok()
     answer = await admin.put("/roles/role-editor", {"id": "role-y", "name": "X"})
-    assert answer.told == error(
+    assert answer.outcome == error(
         400, "VALIDATION_ERROR", "Field 'id' cannot change: expected 'role-editor', got 'role-y'"
     )
 
@@ -219,7 +219,7 @@ async def test_if_match_names_the_version_that_may_be_changed(auth):
     (await admin.post("/roles", full_role())).ok()
     body = {"name": "Writer"}
     stale = await admin.put("/roles/role-editor", body, headers={"If-Match": '"7"'})
-    assert stale.told == error(
+    assert stale.outcome == error(
         412,
         "PRECONDITION_FAILED",
         "Role 'role-editor' is at version 1; If-Match names another version",
@@ -262,11 +262,11 @@ async def test_a_deleted_role_is_gone_and_its_versions_go_on_when_it_comes_back(
     admin = auth.as_(identities.admin())
     (await admin.post("/roles", full_role())).ok()
     answer = await admin.delete("/roles/role-editor")
-    assert answer.told == (204, None)
+    assert answer.outcome == (204, None)
     missing = error(404, "NOT_FOUND", "Role 'role-editor' not found")
-    assert (await admin.get("/roles/role-editor")).told == missing
-    assert (await admin.delete("/roles/role-editor")).told == missing
-    assert (await admin.put("/roles/role-editor", {"name": "X"})).told == missing
+    assert (await admin.get("/roles/role-editor")).outcome == missing
+    assert (await admin.delete("/roles/role-editor")).outcome == missing
+    assert (await admin.put("/roles/role-editor", {"name": "X"})).outcome == missing
     again = await admin.post("/roles", full_role())
     assert again.headers["ETag"] == '"3"'
     assert [(event.type, event.version) for event in await auth.staged()] == [
@@ -281,9 +281,9 @@ async def test_a_role_that_a_user_holds_stays_also_when_the_user_is_disabled(aut
     (await admin.post("/roles", full_role())).ok()
     await add_user(auth, "user-eva", "role-editor")
     in_use = error(409, "CONFLICT", "Role 'role-editor' is in use and cannot be deleted")
-    assert (await admin.delete("/roles/role-editor")).told == in_use
+    assert (await admin.delete("/roles/role-editor")).outcome == in_use
     await users.disable(auth.database, WS, "user-eva")
-    assert (await admin.delete("/roles/role-editor")).told == in_use
+    assert (await admin.delete("/roles/role-editor")).outcome == in_use
     await users.set_role(auth.database, WS, "user-eva", ADMIN_ROLE)
     assert (await admin.delete("/roles/role-editor")).status == 204
 
@@ -333,7 +333,7 @@ async def test_a_deletion_waits_for_a_user_who_is_being_created(auth):
         deletion = asyncio.create_task(admin.delete("/roles/role-editor"))
         done, _ = await asyncio.wait([deletion], timeout=0.3)
         assert not done
-    assert (await deletion).told == error(
+    assert (await deletion).outcome == error(
         409, "CONFLICT", "Role 'role-editor' is in use and cannot be deleted"
     )
 
@@ -342,7 +342,7 @@ async def test_a_role_that_a_gate_names_stays_and_the_workflow_is_told(auth, wor
     admin = auth.as_(identities.admin())
     (await admin.post("/roles", full_role())).ok()
     workflows.naming["role-editor"] = ["wf-a", "wf-b"]
-    assert (await admin.delete("/roles/role-editor")).told == error(
+    assert (await admin.delete("/roles/role-editor")).outcome == error(
         409,
         "CONFLICT",
         "Role 'role-editor' is in use and cannot be deleted: workflow 'wf-a' names it in a"
@@ -350,7 +350,7 @@ async def test_a_role_that_a_gate_names_stays_and_the_workflow_is_told(auth, wor
     )
     workflows.away = True
     away = await admin.delete("/roles/role-editor")
-    assert away.told == error(
+    assert away.outcome == error(
         503,
         "SERVICE_UNAVAILABLE",
         "Cannot check at the moment whether a workflow names role 'role-editor'",
@@ -385,7 +385,7 @@ async def test_an_id_that_opens_a_gate_still_is_not_used_again(auth, workflows):
     (await admin.post("/roles", full_role())).ok()
     (await admin.delete("/roles/role-editor")).ok()
     workflows.naming["role-editor"] = ["wf-old"]
-    assert (await admin.post("/roles", full_role())).told == error(
+    assert (await admin.post("/roles", full_role())).outcome == error(
         409,
         "CONFLICT",
         "Role id 'role-editor' cannot be used again: workflow 'wf-old' names it in a transition",
@@ -399,10 +399,10 @@ async def test_an_id_that_opens_a_gate_still_is_not_used_again(auth, workflows):
 
 async def test_the_built_in_role_cannot_be_deleted_or_stripped(auth):
     admin = auth.as_(identities.admin())
-    assert (await admin.delete("/roles/role-admin")).told == error(
+    assert (await admin.delete("/roles/role-admin")).outcome == error(
         409, "CONFLICT", "Role 'role-admin' is built in and cannot be deleted"
     )
-    assert (await admin.put("/roles/role-admin", {"name": "Nobody"})).told == error(
+    assert (await admin.put("/roles/role-admin", {"name": "Nobody"})).outcome == error(
         409, "CONFLICT", "Role 'role-admin' is built in and its permissions cannot be changed"
     )
     before = (await admin.get("/roles/role-admin")).ok()
@@ -418,4 +418,4 @@ async def test_nobody_but_an_administrator_touches_the_built_in_role(auth):
         auth.as_(identities.user(flags=[Flag.MANAGE_ROLES])),
         auth.as_(identities.api_key()),
     ):
-        assert (await caller.put("/roles/role-admin", before | {"name": "Mine"})).told == denied
+        assert (await caller.put("/roles/role-admin", before | {"name": "Mine"})).outcome == denied

@@ -91,7 +91,7 @@ async def test_every_token_is_its_own(auth):
     ],
 )
 async def test_without_email_or_password_both_are_asked_for(auth, body):
-    assert (await auth.stranger().post("/auth/login", body)).told == error(
+    assert (await auth.stranger().post("/auth/login", body)).outcome == error(
         400, "VALIDATION_ERROR", "Email and password are required"
     )
 
@@ -124,20 +124,20 @@ async def test_fields_of_the_wrong_form_are_told(auth, body, message):
 )
 async def test_every_wrong_login_is_answered_alike(auth, email, password):
     answer = await log_in(auth, email, password)
-    assert answer.told == REFUSED
+    assert answer.outcome == REFUSED
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
 async def test_a_disabled_user_is_answered_like_a_stranger_and_comes_back_when_enabled(auth):
     await users.disable(auth.database, WS, "user-eva")
-    assert (await log_in(auth)).told == REFUSED
+    assert (await log_in(auth)).outcome == REFUSED
     await users.enable(auth.database, WS, "user-eva")
     assert (await log_in(auth)).status == 200
 
 
 async def test_a_new_password_counts_from_now_on(auth):
     await users.set_password(auth.database, WS, "user-eva", passwords.hashed("battery staple"))
-    assert (await log_in(auth)).told == REFUSED
+    assert (await log_in(auth)).outcome == REFUSED
     assert (await log_in(auth, password="battery staple")).status == 200
 
 
@@ -158,7 +158,7 @@ async def test_whoever_it_is_one_hash_is_compared_and_the_same_statements_run(au
             counted(monkeypatch, auth.database.__class__, "acquire") as leases,
             counted(monkeypatch, store, "claim_attempt") as claims,
         ):
-            assert (await log_in(auth, email, password)).told == REFUSED
+            assert (await log_in(auth, email, password)).outcome == REFUSED
         compared = argon2.extract_parameters(verified[0][1])
         work.append((len(verified), len(hashed), len(leases), len(claims), compared))
     assert work == [work[0]] * len(work)
@@ -170,7 +170,7 @@ async def test_a_hash_with_old_parameters_is_replaced_by_the_next_login(auth, mo
     weak = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     await users.set_password(auth.database, WS, "user-eva", weak)
     hash_of = "SELECT password_hash FROM users WHERE workspace_id = $1 AND id = $2"
-    assert (await log_in(auth, password="wrong")).told == REFUSED
+    assert (await log_in(auth, password="wrong")).outcome == REFUSED
     assert await auth.database.fetchval(hash_of, WS, "user-eva") == weak
     assert (await log_in(auth)).status == 200
     strong = await auth.database.fetchval(hash_of, WS, "user-eva")
@@ -221,8 +221,8 @@ async def test_the_header_is_the_one_that_counts(auth):
 @pytest.mark.parametrize("body", [{}, {"token": ""}, {"token": None}])
 async def test_without_a_token_there_is_no_refresh(auth, body):
     missing = error(401, "UNAUTHORIZED", "Missing authentication")
-    assert (await auth.stranger().post("/auth/refresh", body)).told == missing
-    assert (await auth.stranger().post("/auth/refresh")).told == missing
+    assert (await auth.stranger().post("/auth/refresh", body)).outcome == missing
+    assert (await auth.stranger().post("/auth/refresh")).outcome == missing
 
 
 async def test_tokens_that_are_not_good_any_more_or_never_were_are_refused_alike(auth):
@@ -234,13 +234,13 @@ async def test_tokens_that_are_not_good_any_more_or_never_were_are_refused_alike
     forged = jwt.encode({"userId": "user-eva"}, "x" * 32, "HS256", headers={"kid": "test"})
     assert (await auth.stranger().post("/auth/refresh", {"token": keys.sign(good)})).status == 200
     for token in (*map(keys.sign, (expired, stranger, foreign)), forged, "x.y.z"):
-        assert (await auth.stranger().post("/auth/refresh", {"token": token})).told == BAD_TOKEN
+        assert (await auth.stranger().post("/auth/refresh", {"token": token})).outcome == BAD_TOKEN
 
 
 async def test_a_disabled_user_gets_no_next_token(auth):
     token = (await log_in(auth)).body["token"]
     await users.disable(auth.database, WS, "user-eva")
-    assert (await auth.stranger().post("/auth/refresh", {"token": token})).told == BAD_TOKEN
+    assert (await auth.stranger().post("/auth/refresh", {"token": token})).outcome == BAD_TOKEN
 
 
 async def test_a_changed_role_is_in_the_next_token(auth):
@@ -285,8 +285,8 @@ async def test_sessions_from_before_are_ended_and_new_ones_are_not(auth, end):
     await end(auth)
     # At once, in the same second, whose tokens say the same time.
     after = (await log_in(auth)).body["token"]
-    assert (await auth.stranger().post("/auth/refresh", {"token": before})).told == BAD_TOKEN
-    assert (await identity(auth, before)).told == BAD_TOKEN
+    assert (await auth.stranger().post("/auth/refresh", {"token": before})).outcome == BAD_TOKEN
+    assert (await identity(auth, before)).outcome == BAD_TOKEN
     assert (await identity(auth, after)).status == 200
     again = await auth.stranger().post("/auth/refresh", {"token": after})
     assert again.status == 200
@@ -302,7 +302,7 @@ async def test_a_login_that_a_change_of_the_password_overtakes_is_refused(auth, 
         return matches
 
     monkeypatch.setattr(HashingPool, "run", overtaken)
-    assert (await log_in(auth)).told == REFUSED
+    assert (await log_in(auth)).outcome == REFUSED
 
 
 # --- tenants
@@ -314,7 +314,7 @@ async def test_nobody_is_told_who_is_here_unless_it_is_switched_on(auth, service
     await users.disable(auth.database, WS, "user-off")
     await add_user(auth, "user-quiet", email="quiet@sigma.io", name="Quiet", quick_login=False)
     await workspaces.create(auth.database, "ws-empty", "Empty", 500)
-    assert (await auth.stranger().get("/auth/tenants")).told == (200, [])
+    assert (await auth.stranger().get("/auth/tenants")).outcome == (200, [])
     demo = await services.start(
         create_app,
         Config,
@@ -328,7 +328,7 @@ async def test_nobody_is_told_who_is_here_unless_it_is_switched_on(auth, service
         "email": "demo@sigma.io",
         "roleId": "role-admin",
     }
-    assert (await demo.stranger().get("/auth/tenants")).told == (
+    assert (await demo.stranger().get("/auth/tenants")).outcome == (
         200,
         [
             {"id": WS, "name": "Test", "users": [told]},

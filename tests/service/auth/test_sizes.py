@@ -102,7 +102,7 @@ async def test_a_workspace_has_a_bound_of_roles_in_number_and_in_bytes(services:
     auth, admin = await started(services, roles_max=3, roles_bytes_max=2_000)
     for name in "ab":
         (await admin.post("/roles", role(name))).ok()
-    assert (await admin.post("/roles", role("c"))).told == too_many(
+    assert (await admin.post("/roles", role("c"))).outcome == too_many(
         "This workspace may have at most 3 roles, got 4"
     )
     before = await size(auth, "roles")
@@ -128,7 +128,7 @@ async def test_a_workspace_has_a_bound_of_api_keys(services: Services):
     for name in "ab":
         (await admin.post("/api-keys", key(name))).ok()
     (await admin.post("/api-keys/apikey-a/deactivate", {})).ok()
-    assert (await admin.post("/api-keys", key("c"))).told == too_many(
+    assert (await admin.post("/api-keys", key("c"))).outcome == too_many(
         "This workspace may have at most 2 API keys, got 3"
     )
     assert (await admin.delete("/api-keys/apikey-a")).status == 204

@@ -100,7 +100,7 @@ async def test_an_origin_that_is_not_configured_is_told_so(system: System):
     gateway = await system.another(cors_origins=PAGE)
     for origin in ("https://app.example.evil", "http://app.example", "null", PAGE + ":8443"):
         refused = await ask_first(system.caller(gateway), origin)
-        assert refused.told == error(
+        assert refused.outcome == error(
             403, "PERMISSION_DENIED", f"Pages from origin '{origin}' may not call this API"
         )
         assert opened(refused.headers) == []

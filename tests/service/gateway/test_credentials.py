@@ -32,7 +32,7 @@ DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
 
 async def test_health_needs_nothing_and_asks_nobody(system: System):
     answer = await system.caller().get("/healthz")
-    assert answer.told == (200, {"status": "ok"})
+    assert answer.outcome == (200, {"status": "ok"})
     assert len(answer.headers["X-Request-Id"]) == 32
     assert system.auth.asked == []
     assert system.echo.received == []
@@ -112,7 +112,7 @@ async def test_an_unsigned_or_otherwise_signed_token_is_no_token(system: System)
     head = base64.urlsafe_b64encode(b'{"alg":"none","kid":"test"}').rstrip(b"=").decode()
     unsigned = ".".join((head, token().split(".")[1], ""))
     answer = await system.caller(Authorization=f"Bearer {unsigned}").get("/records")
-    assert answer.told == BAD_TOKEN
+    assert answer.outcome == BAD_TOKEN
 
 
 async def test_the_scheme_is_read_in_any_case(system: System):
@@ -129,8 +129,8 @@ async def test_an_unknown_address_is_told_only_to_those_who_are_known(system: Sy
         "/internal/identities",
     ):
         expected = error(404, "NOT_FOUND", f"Route '{path}' not found")
-        assert (await system.program().get(path)).told == expected
-        assert (await system.caller().get(path)).told == MISSING
+        assert (await system.program().get(path)).outcome == expected
+        assert (await system.caller().get(path)).outcome == MISSING
     assert system.echo.received == []
 
 
@@ -150,12 +150,12 @@ async def test_a_key_may_do_what_its_permissions_say(system: System):
         ("DELETE", "/workflows/wf-1"),
         ("PUT", "/roles/role-editor"),
     ):
-        assert (await reader.ask(method, path)).told == DENIED, (method, path)
+        assert (await reader.ask(method, path)).outcome == DENIED, (method, path)
 
 
 async def test_keys_are_managed_by_people(system: System):
-    assert (await system.program().get("/api-keys")).told == DENIED
-    assert (await system.program().post("/api-keys", {})).told == DENIED
+    assert (await system.program().get("/api-keys")).outcome == DENIED
+    assert (await system.program().post("/api-keys", {})).outcome == DENIED
     assert (await system.person().get("/api-keys")).status == 200
 
 
@@ -190,10 +190,10 @@ async def test_login_is_open_and_the_token_to_refresh_passes(system: System):
 
 async def test_options_and_unknown_methods(system: System):
     """OPTIONS is the service's to answer, for those who are known: no foreign page is let in."""
-    assert (await system.caller().ask("OPTIONS", "/records")).told == MISSING
+    assert (await system.caller().ask("OPTIONS", "/records")).outcome == MISSING
     assert (await system.program().ask("OPTIONS", "/records")).ok()["method"] == "OPTIONS"
     answer = await system.program().ask("PROPFIND", "/records")
-    assert answer.told == error(405, "METHOD_NOT_ALLOWED", "Method 'PROPFIND' is not allowed")
+    assert answer.outcome == error(405, "METHOD_NOT_ALLOWED", "Method 'PROPFIND' is not allowed")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS, PATCH, POST, PUT, DELETE"
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
@@ -202,16 +202,16 @@ async def test_auth_service_away_is_told_as_such(system: System):
     gateway = await system.another(auth_url="http://127.0.0.1:9")
     for caller in (system.program(gateway), system.person(gateway)):
         answer = await caller.get("/records")
-        assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+        assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
         assert answer.headers["Retry-After"] == "1"
-    assert (await system.caller(gateway).get("/records")).told == MISSING
+    assert (await system.caller(gateway).get("/records")).outcome == MISSING
 
 
 async def test_auth_service_too_slow_is_told_within_the_deadline(system: System):
     gateway = await system.another(request_timeout_s=0.3)
     system.auth.pause_s = 2
     answer = await system.program(gateway).get("/records")
-    assert answer.told == error(504, "UPSTREAM_TIMEOUT", "The request timed out")
+    assert answer.outcome == error(504, "UPSTREAM_TIMEOUT", "The request timed out")
 
 
 async def test_a_first_use_of_a_key_waits_for_a_slot_as_long_as_is_configured(system: System):
@@ -226,9 +226,9 @@ async def test_a_first_use_of_a_key_waits_for_a_slot_as_long_as_is_configured(sy
     refused = await system.program(gateway, "sigma_sk_live_bbbbbbbbbbbbbbbbbb").get(
         "/records/ent-1"
     )
-    assert refused.told == error(
+    assert refused.outcome == error(
         503,
         "SERVICE_UNAVAILABLE",
         "Too many API keys are being used for the first time at once",
     )
-    assert [(await answer).told for answer in first] == [BAD_KEY] * len(first)
+    assert [(await answer).outcome for answer in first] == [BAD_KEY] * len(first)

@@ -87,11 +87,11 @@ async def test_a_browser_is_led_from_the_address_to_the_page(system: System):
     assert (led.status, led.headers["Location"]) == (302, "/docs")
     for accept in ("*/*", "application/json", "text/html;q=0"):
         unknown = await system.caller(Accept=accept).get("/")
-        assert unknown.told == error(401, "UNAUTHORIZED", "Missing authentication")
+        assert unknown.outcome == error(401, "UNAUTHORIZED", "Missing authentication")
     known = await system.program().get("/")
-    assert known.told == error(404, "NOT_FOUND", "Route '/' not found")
+    assert known.outcome == error(404, "NOT_FOUND", "Route '/' not found")
     posted = await system.caller(Accept=browser).post("/")
-    assert posted.told == error(401, "UNAUTHORIZED", "Missing authentication")
+    assert posted.outcome == error(401, "UNAUTHORIZED", "Missing authentication")
 
 
 async def test_what_the_browser_has_is_not_sent_again(system: System):
@@ -108,7 +108,7 @@ async def test_what_the_browser_has_is_not_sent_again(system: System):
 
 async def test_there_is_nothing_else_below_it(system: System):
     answer = await system.caller().get("/docs/LICENSE")
-    assert answer.told == error(404, "NOT_FOUND", "Route '/docs/LICENSE' not found")
+    assert answer.outcome == error(404, "NOT_FOUND", "Route '/docs/LICENSE' not found")
     for path in ("/docs/..%2fconfig.py", "/docs/%2e%2e/config.py", "/docs/a/b"):
         assert (await system.caller().get(path)).status in (400, 401, 404), path
     refused = await system.caller().post("/docs")
@@ -123,6 +123,6 @@ async def test_it_can_be_switched_off(system: System):
     for path in ("/docs", "/docs/errors", "/docs/openapi.json", "/docs/start.js"):
         assert "Link" not in (await system.program(gateway).get(path)).headers
         assert (await system.caller(gateway).get(path)).status == 401
-        assert (await system.program(gateway).get(path)).told == error(
+        assert (await system.program(gateway).get(path)).outcome == error(
             404, "NOT_FOUND", f"Route '{path}' not found"
         )

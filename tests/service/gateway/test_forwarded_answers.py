@@ -43,7 +43,7 @@ async def test_the_answer_comes_back_as_it_was_given(system: System):
 
     system.echo.answer = answer
     answered = await system.program().post("/records", {})
-    assert answered.told == error(409, "CONFLICT", "taken")
+    assert answered.outcome == error(409, "CONFLICT", "taken")
     headers = answered.headers
     assert headers.getall("Set-Cookie") == ["a=1", "b=2"]
     assert headers["ETag"] == '"3"'

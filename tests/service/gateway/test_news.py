@@ -89,7 +89,7 @@ async def seconds_until_refused(system: System, *gateways: RunningService) -> fl
 
     async def refused() -> bool:
         answers = [await system.program(gateway).get("/records") for gateway in gateways]
-        return all(answer.told == BAD_KEY for answer in answers)
+        return all(answer.outcome == BAD_KEY for answer in answers)
 
     await eventually(refused, within_s=5)
     return time.monotonic() - began
@@ -169,7 +169,7 @@ async def test_what_happened_while_nobody_listened_is_found_out(
         wire.mend()
         assert await seconds_until_refused(system, gateway) < 1
         await asyncio.sleep(1)
-        assert (await system.program(gateway).get("/records")).told == BAD_KEY
+        assert (await system.program(gateway).get("/records")).outcome == BAD_KEY
 
 
 async def test_an_answer_overtaken_by_the_news_is_not_kept(
@@ -189,7 +189,7 @@ async def test_an_answer_overtaken_by_the_news_is_not_kept(
     await asyncio.sleep(0.2)
     system.auth.pause_s = 0
     assert (await early).status == 200
-    assert (await system.program(gateway).get("/records")).told == BAD_KEY
+    assert (await system.program(gateway).get("/records")).outcome == BAD_KEY
 
 
 async def test_a_gateway_starts_and_serves_without_a_broker(system: System):

@@ -108,7 +108,7 @@ async def reader(gateway: RunningService) -> AsyncIterator[MakeReader]:
         one.leave()
 
 
-def told(readers: list[SlowReader], status: int | None) -> int:
+def answered_with(readers: list[SlowReader], status: int | None) -> int:
     return sum(one.status == status for one in readers)
 
 
@@ -132,7 +132,7 @@ async def settled(readers: list[SlowReader]) -> None:
     expected = (PLACES // 2, len(readers) - PLACES // 2 - LINE // 2, LINE // 2)
 
     def check() -> bool:
-        assert tuple(told(readers, status) for status in (200, 503, None)) == expected
+        assert tuple(answered_with(readers, status) for status in (200, 503, None)) == expected
         return True
 
     await eventually(check)
@@ -157,7 +157,7 @@ async def test_who_finds_no_place_is_told_when_to_come_back(
 ):
     await settled([reader() for _ in range(PLACES)])
     answer = await system.program(gateway).get("/records/large")
-    assert answer.told == FULL
+    assert answer.outcome == FULL
     assert answer.headers["Retry-After"] == "5"
 
 
@@ -167,7 +167,7 @@ async def test_who_changed_something_is_told_that_it_was_done(
     """Whoever tried a POST again, as a 503 suggests, would do it twice."""
     await settled([reader() for _ in range(PLACES)])
     answer = await system.program(gateway).post("/records/large", {})
-    assert answer.told == error(
+    assert answer.outcome == error(
         504, "UPSTREAM_TIMEOUT", f"The change was made. {FULL[1]['message']}"
     )
     assert "Retry-After" not in answer.headers
@@ -190,7 +190,9 @@ async def test_one_workspace_leaves_places_to_the_others(
     for key in keys:
         system.auth.known[hash_of(key)] = key_identity(key)
     readers = [reader(key) for _ in range(PLACES) for key in keys]
-    await eventually(lambda: told(readers, 503) + told(readers, 200) >= len(readers) - LINE)
+    await eventually(
+        lambda: answered_with(readers, 503) + answered_with(readers, 200) >= len(readers) - LINE
+    )
     foreign = "sigma_sk_live_elsewhere000000000"
     system.auth.known[hash_of(foreign)] = {**key_identity("key-x"), "workspaceId": "ws-2"}
     answer = await raw(gateway.url, request_bytes(LARGE, key=foreign))
@@ -213,7 +215,7 @@ async def test_who_waits_in_line_gets_the_place_that_comes_free(
     gateway: RunningService, reader: MakeReader
 ):
     readers = [reader() for _ in range(PLACES // 2)]
-    await eventually(lambda: told(readers, 200) == PLACES // 2)
+    await eventually(lambda: answered_with(readers, 200) == PLACES // 2)
     waiting = reader()
     await always(lambda: waiting.status is None, during_s=0.2)
     readers[0].leave()

@@ -39,7 +39,7 @@ async def test_a_restarting_service_is_asked_again(system: System, monkeypatch: 
     asking = asyncio.create_task(system.program(gateway).post("/records", {"a": 1}))
     await asyncio.sleep(0.2)
     server = await asyncio.start_server(actor.serve, "127.0.0.1", port)
-    assert (await asking).told == (200, {})
+    assert (await asking).outcome == (200, {})
     assert len(actor.requests) == 1
     server.close()
     await actor.stop()
@@ -88,7 +88,7 @@ async def test_what_may_have_been_done_is_not_done_again(
         system, method, answers_one_then_closes_when_asked_again, data=b"{}", headers=headers
     )
     assert first.status == 200
-    assert second.told == BROKE_OFF
+    assert second.outcome == BROKE_OFF
     assert "Retry-After" not in second.headers
     assert (actor.connections, len(actor.requests)) == (1, 2)
 
@@ -103,7 +103,7 @@ async def test_a_new_connection_that_closes_unanswered_is_not_tried_again(
     async with acting(script) as actor:
         gateway = await system.another(records_url=actor.url)
         answer = await system.program(gateway).ask(method, "/records", data=b"{}")
-        assert answer.told == BROKE_OFF
+        assert answer.outcome == BROKE_OFF
         assert "Retry-After" not in answer.headers
     assert actor.connections == 1
 
@@ -197,7 +197,7 @@ async def test_a_client_that_leaves_takes_its_connection_along(system: System):
     await eventually(lambda: not pool._open)
     finish.set()
     answered = await system.program().get("/records/ent-stays")
-    assert answered.told == (200, {"for": "/api/v1/records/ent-stays"})
+    assert answered.outcome == (200, {"for": "/api/v1/records/ent-stays"})
 
 
 async def test_silent_uploads_of_one_key_leave_slots_to_others(system: System):
@@ -273,7 +273,7 @@ async def test_no_answer_is_mixed_up_under_pressure(system: System):
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         else:
-            assert (await asking).told == (200, {"for": f"/api/v1/records/ent-{n}"})
+            assert (await asking).outcome == (200, {"for": f"/api/v1/records/ent-{n}"})
 
     await asyncio.gather(*(ask(n) for n in range(300)))
     pool = system.gate(gateway).pools[Service.RECORDS]
@@ -313,9 +313,9 @@ async def test_a_body_that_stops_half_way_ends_within_the_deadline(system: Syste
 async def test_one_service_away_leaves_the_others_alone(system: System):
     gateway = await system.another(workflow_url="http://127.0.0.1:9")
     caller = system.program(gateway)
-    assert (await caller.get("/workflows")).told == AWAY
+    assert (await caller.get("/workflows")).outcome == AWAY
     assert (await caller.get("/records")).status == 200
-    assert (await caller.get("/healthz")).told == (200, {"status": "ok"})
+    assert (await caller.get("/healthz")).outcome == (200, {"status": "ok"})
     ready = await gateway.stranger().at(gateway.internal_url).get("/readyz")
     assert ready.status == 200
 
@@ -406,7 +406,7 @@ async def test_who_does_not_begin_in_time_is_told_so_and_is_not_sent(system: Sys
     first = asyncio.create_task(caller.post("/records", {}))
     await eventually(lambda: len(seen) == 1)
     refused = await caller.post("/records", {})
-    assert refused.told == AWAY
+    assert refused.outcome == AWAY
     assert int(refused.headers["Retry-After"]) >= 1
     first.cancel()
     assert len(seen) == 1

@@ -25,7 +25,7 @@ async def test_a_service_that_is_away_is_told_soon(system: System):
     began = time.monotonic()
     for method in ("GET", "POST"):
         answer = await system.program(gateway).ask(method, "/records", data=b"{}")
-        assert answer.told == AWAY
+        assert answer.outcome == AWAY
         assert answer.headers["Retry-After"] == "1"
     assert time.monotonic() - began < 3
 
@@ -47,7 +47,7 @@ async def test_a_service_that_is_away_is_named_in_the_line_of_the_request_and_co
     monkeypatch.setattr(logs, "access", access)
     failures = client.FAILED.labels(service, "SERVICE_UNAVAILABLE")._value
     before = failures.get()
-    assert (await system.program(gateway).get("/records")).told == AWAY
+    assert (await system.program(gateway).get("/records")).outcome == AWAY
     assert (await system.caller(gateway).get("/nowhere")).status == 401
     access.flush()
     (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
@@ -78,7 +78,7 @@ async def test_a_service_that_does_not_answer_is_told_within_the_deadline(system
 
     system.echo.answer = answer
     began = time.monotonic()
-    assert (await system.program(gateway).get("/records")).told == LATE
+    assert (await system.program(gateway).get("/records")).outcome == LATE
     assert 0.25 < time.monotonic() - began < 2
     # Nobody else may read the answer that still comes: its connection is gone.
     assert not system.gate(gateway).pools[Service.RECORDS]._open
@@ -138,7 +138,7 @@ async def test_a_small_answer_cut_off_in_the_middle_is_an_error(system: System):
 
     async with acting(script) as actor:
         gateway = await system.another(records_url=actor.url)
-        assert (await system.program(gateway).get("/records")).told == BROKE_OFF
+        assert (await system.program(gateway).get("/records")).outcome == BROKE_OFF
 
 
 async def test_a_small_answer_that_stops_half_way_ends_within_the_deadline(system: System):
@@ -150,7 +150,7 @@ async def test_a_small_answer_that_stops_half_way_ends_within_the_deadline(syste
 
     async with acting(script) as actor:
         gateway = await system.another(records_url=actor.url, request_timeout_s=0.4)
-        assert (await system.program(gateway).get("/records")).told == LATE
+        assert (await system.program(gateway).get("/records")).outcome == LATE
         assert not system.gate(gateway).pools[Service.RECORDS]._open
 
 
@@ -162,7 +162,7 @@ async def test_a_service_that_does_not_believe_the_gateway_is_no_fault_of_the_cl
         return web.json_response(told, status=401)
 
     system.echo.answer = answer
-    assert (await system.program().get("/records")).told == AWAY
+    assert (await system.program().get("/records")).outcome == AWAY
     # Where no identity is sent along, the refusal is the client's.
     assert (await system.caller().post("/auth/refresh")).status == 401
 
@@ -186,7 +186,7 @@ async def test_an_answer_that_is_none_is_not_passed_on(system: System, answer: b
 
     async with acting(script) as actor:
         gateway = await system.another(records_url=actor.url)
-        assert (await system.program(gateway).get("/records")).told == BROKE_OFF
+        assert (await system.program(gateway).get("/records")).outcome == BROKE_OFF
         assert not system.gate(gateway).pools[Service.RECORDS]._open
 
 
@@ -201,7 +201,7 @@ async def test_an_interim_answer_is_passed_over(system: System):
 
     async with acting(script) as actor:
         gateway = await system.another(records_url=actor.url)
-        assert (await system.program(gateway).get("/records")).told == (200, {})
+        assert (await system.program(gateway).get("/records")).outcome == (200, {})
 
 
 async def test_an_answer_without_a_length_ends_with_its_connection(system: System):
@@ -217,4 +217,4 @@ async def test_an_answer_without_a_length_ends_with_its_connection(system: Syste
 
     async with acting(script) as actor:
         gateway = await system.another(records_url=actor.url)
-        assert (await system.program(gateway).get("/records")).told == (200, "hello system")
+        assert (await system.program(gateway).get("/records")).outcome == (200, "hello system")

@@ -95,7 +95,7 @@ async def test_many_values_are_removed_afterwards_and_nothing_else_changes(
 ):
     ids = await lose_sku(workspace, validation={"unique": True})
     before = [(await admin.get(f"/records/{one}")).ok() for one in ids]
-    assert (await admin.delete("/attributes/attr-sku")).told == (204, None)
+    assert (await admin.delete("/attributes/attr-sku")).outcome == (204, None)
     assert await with_values(workspace) == COUNT - 2
     assert (await admin.get("/attributes/attr-sku")).status == 404
     await finish(workspace)
@@ -109,7 +109,7 @@ async def test_no_attribute_gets_the_values_of_an_earlier_one(
     ids = await lose_sku(workspace)
     (await admin.delete("/attributes/attr-sku")).ok()
     while await workspace.fetch("SELECT FROM attribute_removals WHERE workspace_id = $1"):
-        assert (await admin.post("/attributes", SKU)).told == STILL_REMOVED
+        assert (await admin.post("/attributes", SKU)).outcome == STILL_REMOVED
         assert await turn(workspace)
     (await admin.post("/attributes", SKU)).ok()
     (await admin.put("/schemas/schema-x", schema_body("x", ["sku", "name"]))).ok()

@@ -127,8 +127,10 @@ async def test_one_that_is_refused_takes_nobody_along(
     blocked.let_go()
     answers = await asyncio.gather(first, *others)
     assert [answer.status for answer in answers] == [201, 201, 409, 409, 201]
-    assert answers[2].told == error(409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique")
-    assert answers[3].told == error(409, "CONFLICT", "Entity with id 'ent-a' already exists")
+    assert answers[2].outcome == error(
+        409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique"
+    )
+    assert answers[3].outcome == error(409, "CONFLICT", "Entity with id 'ent-a' already exists")
     assert blocked.sizes == [1, 4, 1, 1, 1, 1]
     assert (await modelled.admin.get("/records")).body["total"] == 4
     assert len(await created(modelled)) == 4
@@ -139,11 +141,11 @@ async def test_a_taken_id_is_told_also_where_room_must_be_shared_out_first(
 ):
     # Another limit than the one that the counter was filled under.
     limited = modelled.as_(identities.api_key(modelled.id, record_limit=40))
-    assert (await create(modelled, "A", limited, id="ent-0")).told == error(
+    assert (await create(modelled, "A", limited, id="ent-0")).outcome == error(
         409, "CONFLICT", "Entity with id 'ent-0' already exists"
     )
     limited = modelled.as_(identities.api_key(modelled.id, record_limit=41))
-    assert (await create(modelled, "0", limited)).told == error(
+    assert (await create(modelled, "0", limited)).outcome == error(
         409, "CONFLICT", "Value '0' for attribute 'sku' must be unique"
     )
 

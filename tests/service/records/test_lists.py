@@ -212,10 +212,10 @@ async def test_slow_lists_that_wait_too_long_are_refused(
             "SERVICE_UNAVAILABLE",
             "Too many lists of this workspace are being read at once",
         )
-        assert all(one.result().told == refused for one in asked if one.done())
+        assert all(one.result().outcome == refused for one in asked if one.done())
         # Two of three places are one workspace's, and the third is another's.
         refused = error(503, "SERVICE_UNAVAILABLE", "Too many lists are being read at once")
-        assert (await other.get("/records")).told == refused
+        assert (await other.get("/records")).outcome == refused
     answers = await asyncio.gather(*first, *asked)
     assert [one.status for one in answers].count(200) == 3
 
@@ -254,7 +254,7 @@ async def test_a_list_has_less_time_than_other_requests(
     too_long = "The database needs too much time for this request: nothing was changed"
     async with slow_history(service):
         answer = await admin.get("/audit")
-    assert answer.told == error(504, "UPSTREAM_TIMEOUT", too_long)
+    assert answer.outcome == error(504, "UPSTREAM_TIMEOUT", too_long)
     assert "Retry-After" not in answer.headers
     # What was cancelled twice on the same connection is clean.
     assert (await admin.get("/audit")).ok()["total"] == 0

@@ -166,7 +166,7 @@ async def test_other_things_may_be_named_by_alias(workspace: RecordsWorkspace, a
         {"attributeId": "attr-other", "operator": "isEmpty", "value": None}
     ]
     sent["dimensionIds"] = ["language", "dim-language"]
-    assert (await admin.put("/attributes/attr-color", sent)).told == refused(
+    assert (await admin.put("/attributes/attr-color", sent)).outcome == refused(
         "Field 'dimensionIds' names 'dim-language' twice"
     )
 
@@ -176,7 +176,7 @@ async def test_what_belongs_to_another_workspace_cannot_be_named(
 ):
     (await other_workspace.admin.post("/dimensions", LANGUAGE)).ok()
     answer = await workspace.admin.post("/attributes", attribute(dimensionIds=["dim-language"]))
-    assert answer.told == refused("Field 'dimensionIds': Dimension 'dim-language' not found")
+    assert answer.outcome == refused("Field 'dimensionIds': Dimension 'dim-language' not found")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ async def test_the_form_of_values_stays_while_there_are_values(
     (await admin.put("/attributes/attr-sku", changed)).ok()
     (await admin.put("/attributes/attr-sku", attribute("sku", kind, **more))).ok()
     record = (await workspace.post_record("x", sku=value)).ok()
-    assert (await admin.put("/attributes/attr-sku", changed)).told == error(
+    assert (await admin.put("/attributes/attr-sku", changed)).outcome == error(
         409,
         "CONFLICT",
         f"Field '{field}' of attribute 'sku' cannot change while values exist",
@@ -257,13 +257,13 @@ async def test_an_attribute_in_a_schema_or_a_guard_stays(
     await workspace.attribute("sku")
     await workspace.schema("x", ["sku"])
     in_use = error(409, "CONFLICT", "Attribute 'attr-sku' is in use and cannot be deleted")
-    assert (await admin.delete("/attributes/attr-sku")).told == in_use
+    assert (await admin.delete("/attributes/attr-sku")).outcome == in_use
     (await admin.put("/schemas/schema-x", schema_body("x", []))).ok()
     guards = [{"attributeId": "attr-sku", "operator": "isEmpty"}]
     await workspace.attribute("name", guards=guards)
-    assert (await admin.delete("/attributes/attr-sku")).told == in_use
+    assert (await admin.delete("/attributes/attr-sku")).outcome == in_use
     (await admin.put("/attributes/attr-name", attribute("name"))).ok()
-    assert (await admin.delete("/attributes/attr-sku")).told == (204, None)
+    assert (await admin.delete("/attributes/attr-sku")).outcome == (204, None)
 
 
 async def test_what_a_deleted_attribute_held_does_not_come_back(
@@ -297,10 +297,10 @@ async def test_a_rule_that_does_not_exist_is_told_with_those_that_do(admin: Call
         "Unknown rule 'minLength': expected one of max, maxLength, min, pattern, required, unique"
     )
     sent = attribute(validation={"minLength": 3})
-    assert (await admin.post("/attributes", sent)).told == told
+    assert (await admin.post("/attributes", sent)).outcome == told
     field = {"alias": "code", "type": "text", "validation": {"minLength": 3}}
     sent = attribute("size", "complex", attributes=[field])
-    assert (await admin.post("/attributes", sent)).told == told
+    assert (await admin.post("/attributes", sent)).outcome == told
 
 
 async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_had_it(
@@ -308,7 +308,7 @@ async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_ha
 ):
     """So that roles and workflows that name it hold the id."""
 
-    async def told() -> dict[str, Any]:
+    async def names_in_event() -> dict[str, Any]:
         """Of the last event, what is there for those who hold names."""
         data = (await workspace.staged())[-1].data
         return {name: data.get(name) for name in ("modelVersion", "formerAliases", "othersNamed")}
@@ -318,7 +318,7 @@ async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_ha
         return int(answer.ok()["modelVersion"])
 
     first = await workspace.attribute("cost")
-    assert await told() == {
+    assert await names_in_event() == {
         "modelVersion": await version(),
         "formerAliases": [],
         "othersNamed": [],
@@ -326,25 +326,25 @@ async def test_an_alias_that_is_new_to_an_attribute_is_told_with_whoever_else_ha
     nothing = {"modelVersion": None, "formerAliases": None, "othersNamed": None}
     path = f"/attributes/{first['id']}"
     (await workspace.admin.put(path, {**first, "name": "Cost"})).ok()
-    assert await told() == nothing
+    assert await names_in_event() == nothing
     (await workspace.admin.put(path, {**first, "alias": "price"})).ok()
-    assert await told() == {
+    assert await names_in_event() == {
         "modelVersion": await version(),
         "formerAliases": ["cost"],
         "othersNamed": [],
     }
     (await workspace.admin.post("/attributes", attribute("cost", id="attr-b"))).ok()
-    assert (await told())["othersNamed"] == ["attr-cost"]
+    assert (await names_in_event())["othersNamed"] == ["attr-cost"]
     (await workspace.admin.post("/attributes", attribute("attr-b", id="attr-c"))).ok()
-    assert (await told())["othersNamed"] == ["attr-b"]
+    assert (await names_in_event())["othersNamed"] == ["attr-b"]
     # An id that is used again has had the aliases of the one before.
     (await workspace.admin.delete(path)).ok()
-    assert await told() == nothing
+    assert await names_in_event() == nothing
     (await workspace.admin.post("/attributes", attribute("again", id=first["id"]))).ok()
-    assert (await told())["formerAliases"] == ["cost", "price"]
+    assert (await names_in_event())["formerAliases"] == ["cost", "price"]
     # A schema is told of when it is created.
     (await workspace.admin.post("/schemas", schema_body("cost", []))).ok()
-    assert await told() == {
+    assert await names_in_event() == {
         "modelVersion": await version(),
         "formerAliases": [],
         "othersNamed": [],

@@ -44,7 +44,7 @@ async def half_hidden(workspace: RecordsWorkspace, **cost: Any) -> tuple[Caller,
     return author, author.at(workspace.workflows.url)
 
 
-async def told_to(workspace: RecordsWorkspace, workflow: dict[str, Any]) -> None:
+async def replace_workflow(workspace: RecordsWorkspace, workflow: dict[str, Any]) -> None:
     """An administrator replaces the workflow, and records_service hears of it."""
     (await workspace.workflow_admin.put(f"/workflows/{workflow['id']}", workflow)).ok()
     (event,) = [
@@ -112,7 +112,7 @@ async def test_whoever_reads_everything_may_require_what_is_yet_to_come(
     )
     author = narrowed.at(workspace.workflows.url)
     (await author.post("/workflows", lifecycle("v", required=["cost"], gate=100))).ok()
-    assert (await author.post("/workflows", lifecycle("u", required=["later"]))).told == DENIED
+    assert (await author.post("/workflows", lifecycle("u", required=["later"]))).outcome == DENIED
 
 
 async def test_a_state_does_not_require_what_a_hidden_guard_decides_about(
@@ -263,7 +263,7 @@ async def test_no_attribute_counts_otherwise_beside_the_hidden(
     where: str,
 ):
     author = await diluted(workspace, admin, **before)
-    await told_to(workspace, lifecycle(required=["called"], gate=50))
+    await replace_workflow(workspace, lifecycle(required=["called"], gate=50))
     note = {"alias": "note", "name": "note", "type": "text"}
     if after.get("guards"):
         after = {**after, "guards": [{"attributeId": "name", "operator": "isNotEmpty"}]}

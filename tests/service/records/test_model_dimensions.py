@@ -85,16 +85,18 @@ async def test_a_dimension_that_is_not_one_is_refused(
     admin: Caller, changes: dict[str, Any], message: str
 ):
     refused = error(400, "VALIDATION_ERROR", message)
-    assert (await admin.post("/dimensions", dimension("x", "en", **changes))).told == refused
+    assert (await admin.post("/dimensions", dimension("x", "en", **changes))).outcome == refused
     (await admin.post("/dimensions", dimension("x", "en"))).ok()
-    assert (await admin.put("/dimensions/dim-x", dimension("x", "en", **changes))).told == refused
+    assert (
+        await admin.put("/dimensions/dim-x", dimension("x", "en", **changes))
+    ).outcome == refused
 
 
 async def test_a_default_moves_with_its_mark(admin: Caller):
     created = (await admin.post("/dimensions", dimension("language", "en", "da"))).ok()
     moved = (
         await admin.put("/dimensions/dim-language", {**created, "defaultSegmentId": "seg-da"})
-    ).told
+    ).outcome
     assert moved == error(
         400,
         "VALIDATION_ERROR",
@@ -112,7 +114,7 @@ async def test_a_segment_that_values_use_stays(admin: Caller):
     record = (await admin.post("/records", named("Skjorte", language="da"))).ok()
     smaller = dimension("language", "en")
     in_use = error(409, "CONFLICT", "Segment 'seg-da' is in use and cannot be deleted")
-    assert (await admin.put("/dimensions/dim-language", smaller)).told == in_use
+    assert (await admin.put("/dimensions/dim-language", smaller)).outcome == in_use
     (await admin.delete(f"/records/{record['id']}")).ok()
     assert (await admin.put("/dimensions/dim-language", smaller)).status == 200
     refused = await admin.post("/records", named("Skjorte", language="da"))
@@ -141,7 +143,7 @@ async def test_a_segment_keeps_its_values_when_it_is_sent_without_id(admin: Call
 
 async def test_a_dimension_that_an_attribute_varies_by_stays(admin: Caller):
     await products(admin)
-    assert (await admin.delete("/dimensions/dim-language")).told == error(
+    assert (await admin.delete("/dimensions/dim-language")).outcome == error(
         409, "CONFLICT", "Dimension 'dim-language' is in use and cannot be deleted"
     )
     (await admin.delete("/schemas/schema-x")).ok()
@@ -172,7 +174,7 @@ async def test_the_matrix_combines_segments(admin: Caller):
     (await admin.post("/dimensions", dimension("market", "dk", "se"))).ok()
 
     async def matrix(*ids: str) -> tuple[int, Any]:
-        return (await admin.post("/dimensions/scope-matrix", {"dimensionIds": list(ids)})).told
+        return (await admin.post("/dimensions/scope-matrix", {"dimensionIds": list(ids)})).outcome
 
     assert await matrix() == (200, [{}])
     assert await matrix("dim-market") == (
@@ -203,7 +205,7 @@ async def test_no_dimension_takes_the_place_of_the_matrix(admin: Caller):
         "segments": [{"alias": "one", "name": "One", "isDefault": True}],
     }
     refused = await admin.post("/dimensions", {"id": "scope-matrix", **body})
-    assert refused.told == error(
+    assert refused.outcome == error(
         400, "VALIDATION_ERROR", "Field 'id' cannot be 'scope-matrix', which is reserved"
     )
     kept = (await admin.post("/dimensions", {"id": "scope-matrix-2", **body})).ok()
@@ -215,7 +217,7 @@ async def test_the_matrix_is_bounded(admin: Caller):
         segments = [f"{name}{number}" for number in range(101)]
         (await admin.post("/dimensions", dimension(name, *segments))).ok()
     answer = await admin.post("/dimensions/scope-matrix", {"dimensionIds": ["dim-a", "dim-b"]})
-    assert answer.told == error(
+    assert answer.outcome == error(
         400,
         "VALIDATION_ERROR",
         "The matrix would have 10201 scopes, at most 10000 are allowed",
@@ -229,14 +231,14 @@ async def test_the_matrix_needs_only_the_right_to_read(
     (await admin.post("/dimensions", dimension("language", "en"))).ok()
     body = {"dimensionIds": ["dim-language"]}
     reader = workspace.api_key("read")
-    assert (await reader.post("/dimensions/scope-matrix", body)).told == (
+    assert (await reader.post("/dimensions/scope-matrix", body)).outcome == (
         200,
         [{"dim-language": "seg-en"}],
     )
     other = other_workspace.admin
-    assert (await other.post("/dimensions/scope-matrix", body)).told == error(
+    assert (await other.post("/dimensions/scope-matrix", body)).outcome == error(
         404, "NOT_FOUND", "Dimension 'dim-language' not found"
     )
-    assert (await reader.post("/dimensions/scope-matrix", {})).told == error(
+    assert (await reader.post("/dimensions/scope-matrix", {})).outcome == error(
         400, "VALIDATION_ERROR", "Field 'dimensionIds' is required"
     )

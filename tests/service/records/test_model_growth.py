@@ -191,7 +191,7 @@ async def test_what_is_written_after_the_search_is_found_under_the_lock(
         return await take_lock(conn, workspace_id)
 
     monkeypatch.setattr(commands, "take_lock", late)
-    assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).outcome == HELD
 
 
 async def test_what_was_still_being_written_when_the_search_began_is_found(
@@ -338,7 +338,7 @@ async def test_what_a_schema_has_lost_stands_against_another_type(
     await two_of(workspace)
     (await workspace.post_record("x", cost="12")).ok()
     await lose_cost(workspace)
-    assert (await admin.put("/attributes/attr-cost", NUMBER)).told == HELD
+    assert (await admin.put("/attributes/attr-cost", NUMBER)).outcome == HELD
 
 
 async def test_what_is_found_late_is_found(
@@ -364,7 +364,7 @@ async def test_too_many_records_to_search_in_time_are_told_so(
     for _ in range(2):
         (await workspace.post_record("x", name="Parka")).ok()
     answer = await admin.put("/attributes/attr-cost", NUMBER)
-    assert answer.told == error(
+    assert answer.outcome == error(
         504,
         "UPSTREAM_TIMEOUT",
         "There are too many records to find out within 0 seconds whether one of them stands"

@@ -19,7 +19,7 @@ async def test_an_attribute_cannot_come_to_guard_itself(workspace: RecordsWorksp
     for name in ("attr-sku", "sku"):
         guards = [{"attributeId": name, "operator": "isEmpty"}]
         answer = await admin.put("/attributes/attr-sku", attribute(guards=guards))
-        assert answer.told == refused("An attribute cannot guard itself")
+        assert answer.outcome == refused("An attribute cannot guard itself")
 
 
 async def test_a_guard_may_name_an_option_by_alias(workspace: RecordsWorkspace, admin: Caller):
@@ -151,14 +151,14 @@ async def test_a_guard_that_never_matches_is_refused(
     problems = admin.having({"Accept": "application/problem+json"})
     for bad in (guard("on", value), guard("on", [value], "in"), guard("on", value, "notEquals")):
         sent = attribute(guards=[guard("on", None, "isEmpty"), bad])
-        assert (await admin.put("/attributes/attr-sku", sent)).told == refused(message)
+        assert (await admin.put("/attributes/attr-sku", sent)).outcome == refused(message)
         told = (await problems.post("/attributes", {**sent, "id": "attr-b", "alias": "b"})).body
         assert told["errors"] == [{"pointer": "/guards/1/value", "detail": message}]
 
 
 async def test_a_guard_in_nothing_never_matches(workspace: RecordsWorkspace, admin: Caller):
     await workspace.attribute("on")
-    assert (await admin.post("/attributes", attribute(guards=[guard("on", [], "in")]))).told == (
+    assert (await admin.post("/attributes", attribute(guards=[guard("on", [], "in")]))).outcome == (
         refused("A guard compares 'on' with what it never holds: the list of values is empty")
     )
 
@@ -186,7 +186,7 @@ async def test_what_a_guard_compares_keeps_its_form(workspace: RecordsWorkspace,
     (await admin.post("/attributes", on)).ok()
     guarded = attribute(guards=[guard("on", "red")])
     (await admin.post("/attributes", guarded)).ok()
-    assert (await admin.put("/attributes/attr-on", attribute("on"))).told == error(
+    assert (await admin.put("/attributes/attr-on", attribute("on"))).outcome == error(
         409,
         "CONFLICT",
         "Field 'type' of attribute 'on' cannot change while a guard of attribute 'sku' compares"
@@ -214,4 +214,4 @@ async def test_an_attribute_that_goes_while_a_guard_is_looked_at_is_not_found(
     monkeypatch.setattr(model_objects, "get_many", gone)
     guards = [{"attributeId": "note", "operator": "equals", "value": "x"}]
     answer = await admin.put("/attributes/attr-sku", attribute(guards=guards))
-    assert answer.told == refused("Field 'guards': Attribute 'attr-note' not found")
+    assert answer.outcome == refused("Field 'guards': Attribute 'attr-note' not found")

@@ -26,9 +26,9 @@ async def test_a_guard_looks_only_at_what_its_author_may_read(
     workspace: RecordsWorkspace, admin: Caller, name: str
 ):
     manager = await half_hidden(workspace)
-    assert (await manager.post("/attributes", guarded("probe", name))).told == DENIED
+    assert (await manager.post("/attributes", guarded("probe", name))).outcome == DENIED
     own = (await manager.post("/attributes", {**guarded("probe", name), "guards": []})).ok()
-    assert (await manager.put("/attributes/attr-probe", guarded("probe", name))).told == DENIED
+    assert (await manager.put("/attributes/attr-probe", guarded("probe", name))).outcome == DENIED
     problems = manager.having({"Accept": "application/problem+json"})
     told = (await problems.put("/attributes/attr-probe", guarded("probe", name))).body["errors"]
     assert told == [
@@ -43,7 +43,7 @@ async def test_a_guard_looks_only_at_what_its_author_may_read(
     renamed = {**guarded("probe", name), "name": "Renamed"}
     (await manager.put("/attributes/attr-probe", renamed)).ok()
     more = {**renamed, "guards": [{**renamed["guards"][0], "value": "13"}]}
-    assert (await manager.put("/attributes/attr-probe", more)).told == DENIED
+    assert (await manager.put("/attributes/attr-probe", more)).outcome == DENIED
 
 
 async def test_a_guard_does_not_wait_for_values_that_their_schema_has_lost(
@@ -52,7 +52,7 @@ async def test_a_guard_does_not_wait_for_values_that_their_schema_has_lost(
     manager = await half_hidden(workspace)
     (await workspace.post_record("x", name="Parka", cost="12")).ok()
     (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
-    assert (await manager.post("/attributes", guarded("probe", "cost"))).told == DENIED
+    assert (await manager.post("/attributes", guarded("probe", "cost"))).outcome == DENIED
     (await manager.post("/attributes", guarded("probe", "name"))).ok()
 
 
@@ -63,9 +63,9 @@ async def test_no_schema_brings_a_guard_to_what_its_author_may_not_read(
     manager = await half_hidden(workspace)
     (await admin.post("/attributes", guarded("probe", "attr-cost"))).ok()
     added = schema_body("x", ["name", "cost", "probe"])
-    assert (await manager.put("/schemas/schema-x", added)).told == DENIED
+    assert (await manager.put("/schemas/schema-x", added)).outcome == DENIED
     (await manager.put("/schemas/schema-x", schema_body("x", ["name", "probe"]))).ok()
-    assert (await manager.put("/schemas/schema-x", added)).told == DENIED
+    assert (await manager.put("/schemas/schema-x", added)).outcome == DENIED
     (await admin.put("/schemas/schema-x", added)).ok()
     (await manager.put("/schemas/schema-x", {**added, "name": "X"})).ok()
     # A schema in which the role may read both is its own affair.
@@ -80,22 +80,22 @@ async def test_making_values_unique_needs_write_wherever_they_are(
         (await workspace.post_record("x", cost="12")).ok()
     cost = (await admin.get("/attributes/attr-cost")).ok()
     unique = {**cost, "validation": {"unique": True}}
-    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    assert (await manager.put("/attributes/attr-cost", unique)).outcome == DENIED
     # Neither in a schema of one's own, nor out of all schemas.
     (await manager.post("/schemas", schema_body("y", ["cost"]))).ok()
-    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    assert (await manager.put("/attributes/attr-cost", unique)).outcome == DENIED
     (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
-    assert (await manager.put("/attributes/attr-cost", unique)).told == DENIED
+    assert (await manager.put("/attributes/attr-cost", unique)).outcome == DENIED
     # Who may write everywhere is not told which records, who may read all of them is.
     writer = await workspace.user_with_role(
         {"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer"
     )
     two = "Attribute 'cost' cannot become unique: two records have the same value"
     refused = error(409, "CONFLICT", two)
-    assert (await writer.put("/attributes/attr-cost", unique)).told == refused
-    assert (await workspace.api_key("update-model").put("/attributes/attr-cost", unique)).told == (
-        refused
-    )
+    assert (await writer.put("/attributes/attr-cost", unique)).outcome == refused
+    assert (
+        await workspace.api_key("update-model").put("/attributes/attr-cost", unique)
+    ).outcome == (refused)
     named = (await admin.put("/attributes/attr-cost", unique)).body["message"]
     ids = [one["id"] for one in (await admin.get("/records")).ok()["items"]]
     assert named == two.replace("two records", f"'{ids[0]}' and '{ids[1]}'")
@@ -107,12 +107,12 @@ async def test_a_unique_attribute_joins_a_schema_only_by_who_may_write_it_everyw
     manager = await half_hidden(workspace, validation={"unique": True})
     (await workspace.post_record("x", cost="12")).ok()
     for where in (schema_body("y", ["cost"]), schema_body("y", ["name", "cost"])):
-        assert (await manager.post("/schemas", where)).told == DENIED
+        assert (await manager.post("/schemas", where)).outcome == DENIED
     (await manager.post("/schemas", schema_body("y", ["name"]))).ok()
-    assert (await manager.put("/schemas/schema-y", schema_body("y", ["cost"]))).told == DENIED
+    assert (await manager.put("/schemas/schema-y", schema_body("y", ["cost"]))).outcome == DENIED
     # Also when no schema has it and only records hold its values.
     (await admin.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
-    assert (await manager.put("/schemas/schema-y", schema_body("y", ["cost"]))).told == DENIED
+    assert (await manager.put("/schemas/schema-y", schema_body("y", ["cost"]))).outcome == DENIED
     writer = await workspace.user_with_role(
         {"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer"
     )
@@ -142,7 +142,7 @@ async def test_what_depends_on_values_is_not_changed_by_who_may_not_read_them(
     cost = (await admin.get("/attributes/attr-cost")).ok()
     for values in ({}, {"cost": "12"}):
         (await workspace.post_record("x", **values)).ok()
-        assert (await manager.put("/attributes/attr-cost", {**cost, **change})).told == DENIED
+        assert (await manager.put("/attributes/attr-cost", {**cost, **change})).outcome == DENIED
     (await manager.put("/attributes/attr-cost", {**cost, "name": "Cost"})).ok()
 
 
@@ -165,10 +165,10 @@ async def test_an_option_is_not_felt_for_by_removing_it(workspace: RecordsWorksp
 
     async def asked() -> None:
         for value in ("val-1", "val-2"):
-            assert (await manager.delete(f"/option-lists/ol-list/values/{value}")).told == DENIED
+            assert (await manager.delete(f"/option-lists/ol-list/values/{value}")).outcome == DENIED
             left = [one for one in options["values"] if one["id"] != value]
             put = await manager.put("/option-lists/ol-list", {**options, "values": left})
-            assert put.told == DENIED
+            assert put.outcome == DENIED
 
     await asked()
     (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
@@ -196,7 +196,7 @@ async def test_a_segment_is_not_felt_for_by_removing_it(workspace: RecordsWorksp
     for gone in ("seg-da", "seg-de"):
         left = [one for one in language["segments"] if one["id"] != gone]
         put = await manager.put("/dimensions/dim-language", {**language, "segments": left})
-        assert put.told == DENIED
+        assert put.outcome == DENIED
     (await manager.put("/dimensions/dim-language", {**language, "name": "Tongue"})).ok()
 
 
@@ -228,7 +228,7 @@ async def test_the_default_segment_is_not_moved_by_who_may_not_read_what_varies_
     (await admin.post("/records", {"schemaId": "schema-x", "values": values})).ok()
     (await manager.put("/schemas/schema-x", schema_body("x", ["name"]))).ok()
     danish = {**english, "defaultSegmentId": "seg-da"}
-    assert (await manager.put("/dimensions/dim-language", danish)).told == DENIED
+    assert (await manager.put("/dimensions/dim-language", danish)).outcome == DENIED
     (await manager.put("/dimensions/dim-language", {**english, "segments": segments[::-1]})).ok()
     reader = await workspace.user_with_role(
         {"*": {"*": "read"}}, Flag.MANAGE_DIMENSIONS, name="role-reader"

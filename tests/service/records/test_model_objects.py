@@ -105,7 +105,7 @@ async def test_a_part_is_answered_as_it_is_stored(admin: Caller, kind: Kind):
     assert shown.pop("createdAt") <= shown.pop("updatedAt")
     assert shown == {"id": f"{kind.prefix}-1", "alias": "first", "name": "First", **kind.shown}
     got = await admin.get(f"{kind.path}/{kind.prefix}-1")
-    assert (got.told, got.headers["ETag"]) == ((200, created.body), '"1"')
+    assert (got.outcome, got.headers["ETag"]) == ((200, created.body), '"1"')
 
 
 async def test_an_id_is_made_where_none_is_sent(admin: Caller, kind: Kind):
@@ -115,9 +115,9 @@ async def test_an_id_is_made_where_none_is_sent(admin: Caller, kind: Kind):
 
 
 async def test_a_list_is_a_bare_array_oldest_first(admin: Caller, kind: Kind):
-    assert (await admin.get(kind.path)).told == (200, [])
+    assert (await admin.get(kind.path)).outcome == (200, [])
     bodies = [(await admin.post(kind.path, kind.named(alias))).ok() for alias in ("b", "c", "a")]
-    assert (await admin.get(kind.path)).told == (200, bodies)
+    assert (await admin.get(kind.path)).outcome == (200, bodies)
 
 
 async def test_a_full_object_sent_back_is_the_same_one_version_later(admin: Caller, kind: Kind):
@@ -138,23 +138,23 @@ async def test_alias_and_name_can_change_and_the_id_cannot(admin: Caller, kind: 
 
 async def test_what_is_not_there_is_told_by_name(admin: Caller, kind: Kind):
     missing = error(404, "NOT_FOUND", f"{kind.title} 'no-such' not found")
-    assert (await admin.get(f"{kind.path}/no-such")).told == missing
-    assert (await admin.put(f"{kind.path}/no-such", kind.named("a"))).told == missing
-    assert (await admin.delete(f"{kind.path}/no-such")).told == missing
+    assert (await admin.get(f"{kind.path}/no-such")).outcome == missing
+    assert (await admin.put(f"{kind.path}/no-such", kind.named("a"))).outcome == missing
+    assert (await admin.delete(f"{kind.path}/no-such")).outcome == missing
 
 
 async def test_a_taken_id_or_alias_is_a_conflict(admin: Caller, kind: Kind):
     first = (await admin.post(kind.path, kind.named("first", id=f"{kind.prefix}-1"))).ok()
     second = (await admin.post(kind.path, kind.named("second", id=f"{kind.prefix}-2"))).ok()
     again = await admin.post(kind.path, kind.named("other", id=first["id"]))
-    assert again.told == error(
+    assert again.outcome == error(
         409, "CONFLICT", f"{kind.title} with id '{first['id']}' already exists"
     )
     taken = error(409, "CONFLICT", f"{kind.title} with alias 'first' already exists")
-    assert (await admin.post(kind.path, kind.named("first"))).told == taken
+    assert (await admin.post(kind.path, kind.named("first"))).outcome == taken
     assert (
         await admin.put(f"{kind.path}/{second['id']}", {**second, "alias": "first"})
-    ).told == taken
+    ).outcome == taken
     assert (await admin.get(kind.path)).ok() == [first, second]
 
 
@@ -174,9 +174,9 @@ async def test_alias_and_name_are_required(admin: Caller, kind: Kind, field: str
     body = kind.named("first")
     del body[field]
     answer = await admin.post(kind.path, body)
-    assert answer.told == error(400, "VALIDATION_ERROR", f"Field '{field}' is required")
+    assert answer.outcome == error(400, "VALIDATION_ERROR", f"Field '{field}' is required")
     answer = await admin.post(kind.path, {**body, field: 5})
-    assert answer.told == error(
+    assert answer.outcome == error(
         400, "VALIDATION_ERROR", f"Field '{field}' expects type 'string', got 'number'"
     )
 
@@ -190,9 +190,9 @@ async def test_if_match_names_the_version_that_is_changed(admin: Caller, kind: K
         "PRECONDITION_FAILED",
         f"{kind.title} '{kind.prefix}-1' is at version 2; If-Match names another version",
     )
-    assert (await admin.put(path, created, headers={"If-Match": '"1"'})).told == stale
-    assert (await admin.delete(path, headers={"If-Match": '"1"'})).told == stale
-    assert (await admin.delete(path, headers={"If-Match": '"nonsense"'})).told == stale
+    assert (await admin.put(path, created, headers={"If-Match": '"1"'})).outcome == stale
+    assert (await admin.delete(path, headers={"If-Match": '"1"'})).outcome == stale
+    assert (await admin.delete(path, headers={"If-Match": '"nonsense"'})).outcome == stale
     unquoted = {"If-Match": "2"}
     malformed = error(
         400,
@@ -200,8 +200,8 @@ async def test_if_match_names_the_version_that_is_changed(admin: Caller, kind: K
         "Header 'If-Match' expects the ETag of a version, with its quotation marks, such as"
         """ "1", or *; got '2'""",
     )
-    assert (await admin.put(path, created, headers=unquoted)).told == malformed
-    assert (await admin.delete(path, headers=unquoted)).told == malformed
+    assert (await admin.put(path, created, headers=unquoted)).outcome == malformed
+    assert (await admin.delete(path, headers=unquoted)).outcome == malformed
     assert (await admin.put(path, created, headers={"If-Match": "*"})).headers["ETag"] == '"3"'
     assert (await admin.delete(path, headers={"If-Match": '"1", W/"3"'})).status == 204
 
@@ -209,7 +209,7 @@ async def test_if_match_names_the_version_that_is_changed(admin: Caller, kind: K
 async def test_a_deleted_part_is_gone_and_its_names_are_free(admin: Caller, kind: Kind):
     body = kind.named("first", id=f"{kind.prefix}-1")
     (await admin.post(kind.path, body)).ok()
-    assert (await admin.delete(f"{kind.path}/{kind.prefix}-1")).told == (204, None)
+    assert (await admin.delete(f"{kind.path}/{kind.prefix}-1")).outcome == (204, None)
     assert (await admin.get(f"{kind.path}/{kind.prefix}-1")).status == 404
     assert (await admin.post(kind.path, body)).status == 201
 
@@ -238,10 +238,10 @@ async def test_another_workspace_sees_nothing_of_it(
     stranger = other_workspace.admin
     path = f"{kind.path}/{kind.prefix}-1"
     missing = error(404, "NOT_FOUND", f"{kind.title} '{kind.prefix}-1' not found")
-    assert (await stranger.get(kind.path)).told == (200, [])
-    assert (await stranger.get(path)).told == missing
-    assert (await stranger.put(path, body)).told == missing
-    assert (await stranger.delete(path)).told == missing
+    assert (await stranger.get(kind.path)).outcome == (200, [])
+    assert (await stranger.get(path)).outcome == missing
+    assert (await stranger.put(path, body)).outcome == missing
+    assert (await stranger.delete(path)).outcome == missing
     assert (await stranger.post(kind.path, body)).status == 201
     assert (await stranger.delete(path)).status == 204
     assert (await admin.get(path)).status == 200
@@ -256,9 +256,9 @@ async def test_a_role_needs_the_flag_to_change_and_none_to_read(
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
     assert (await others.get(kind.path)).ok() == [created]
     assert (await others.get(path)).ok() == created
-    assert (await others.post(kind.path, kind.named("second"))).told == denied
-    assert (await others.put(path, created)).told == denied
-    assert (await others.delete(path)).told == denied
+    assert (await others.post(kind.path, kind.named("second"))).outcome == denied
+    assert (await others.put(path, created)).outcome == denied
+    assert (await others.delete(path)).outcome == denied
     manager = await workspace.user_with_role({}, kind.flag)
     assert (await manager.put(path, created)).status == 200
     assert (await manager.delete(path)).status == 204
@@ -273,14 +273,14 @@ async def test_an_api_key_needs_the_permission_and_no_flag(
 
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
     data = workspace.api_key("read", "update-data", "delete-data", "delete-model")
-    assert (await data.post(kind.path, body)).told == denied
+    assert (await data.post(kind.path, body)).outcome == denied
     assert (await workspace.api_key("update-model").post(kind.path, body)).status == 201
-    assert (await data.put(path, body)).told == denied
+    assert (await data.put(path, body)).outcome == denied
     assert (await workspace.api_key("update-model").put(path, body)).status == 200
-    assert (await workspace.api_key("update-model").get(path)).told == denied
-    assert (await workspace.api_key("update-model").get(kind.path)).told == denied
+    assert (await workspace.api_key("update-model").get(path)).outcome == denied
+    assert (await workspace.api_key("update-model").get(kind.path)).outcome == denied
     assert (await workspace.api_key("read").get(path)).status == 200
-    assert (await workspace.api_key("read", "update-model").delete(path)).told == denied
+    assert (await workspace.api_key("read", "update-model").delete(path)).outcome == denied
     assert (await workspace.api_key("delete-model").delete(path)).status == 204
 
 
@@ -324,7 +324,7 @@ async def test_of_those_who_change_one_version_at_once_one_wins(admin: Caller, k
 
 async def test_a_body_that_is_no_object_is_refused(admin: Caller, kind: Kind):
     for body, name in ((None, "null"), ([], "array"), ("x", "string")):
-        assert (await admin.post(kind.path, body)).told == error(
+        assert (await admin.post(kind.path, body)).outcome == error(
             400, "VALIDATION_ERROR", f"Body expects type 'object', got '{name}'"
         )
 

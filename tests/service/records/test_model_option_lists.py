@@ -113,11 +113,11 @@ async def test_a_value_with_a_taken_name_is_a_conflict(admin: Caller):
     (await admin.post("/option-lists", colors("red", "blue"))).ok()
     taken_id = error(409, "CONFLICT", "Option value with id 'val-red' already exists")
     taken_alias = error(409, "CONFLICT", "Option value with alias 'red' already exists")
-    assert (await admin.post(f"{COLORS}/values", value("red", alias="x"))).told == taken_id
-    assert (await admin.post(f"{COLORS}/values", value("red", id="val-x"))).told == taken_alias
+    assert (await admin.post(f"{COLORS}/values", value("red", alias="x"))).outcome == taken_id
+    assert (await admin.post(f"{COLORS}/values", value("red", id="val-x"))).outcome == taken_alias
     assert (
         await admin.put(f"{COLORS}/values/val-blue", value("red", id="val-blue"))
-    ).told == taken_alias
+    ).outcome == taken_alias
     assert (await admin.get(COLORS)).headers["ETag"] == '"1"'
 
 
@@ -142,11 +142,11 @@ async def test_what_is_not_there_is_told_by_name(admin: Caller):
     (await admin.post("/option-lists", colors("red"))).ok()
     no_list = error(404, "NOT_FOUND", "Option list 'ol-x' not found")
     no_value = error(404, "NOT_FOUND", "Option value 'val-x' not found")
-    assert (await admin.post("/option-lists/ol-x/values", value("a"))).told == no_list
-    assert (await admin.put("/option-lists/ol-x/values/val-x", value("x"))).told == no_list
-    assert (await admin.delete("/option-lists/ol-x/values/val-x")).told == no_list
-    assert (await admin.put(f"{COLORS}/values/val-x", value("x"))).told == no_value
-    assert (await admin.delete(f"{COLORS}/values/val-x")).told == no_value
+    assert (await admin.post("/option-lists/ol-x/values", value("a"))).outcome == no_list
+    assert (await admin.put("/option-lists/ol-x/values/val-x", value("x"))).outcome == no_list
+    assert (await admin.delete("/option-lists/ol-x/values/val-x")).outcome == no_list
+    assert (await admin.put(f"{COLORS}/values/val-x", value("x"))).outcome == no_value
+    assert (await admin.delete(f"{COLORS}/values/val-x")).outcome == no_value
 
 
 async def test_a_value_is_changed_only_in_the_version_that_is_named(admin: Caller):
@@ -158,9 +158,9 @@ async def test_a_value_is_changed_only_in_the_version_that_is_named(admin: Calle
         "PRECONDITION_FAILED",
         "Option list 'ol-colors' is at version 2; If-Match names another version",
     )
-    assert (await admin.post(f"{COLORS}/values", value("pink"), headers=old)).told == stale
-    assert (await admin.put(f"{COLORS}/values/val-red", value("red"), headers=old)).told == stale
-    assert (await admin.delete(f"{COLORS}/values/val-red", headers=old)).told == stale
+    assert (await admin.post(f"{COLORS}/values", value("pink"), headers=old)).outcome == stale
+    assert (await admin.put(f"{COLORS}/values/val-red", value("red"), headers=old)).outcome == stale
+    assert (await admin.delete(f"{COLORS}/values/val-red", headers=old)).outcome == stale
     assert (await admin.delete(f"{COLORS}/values/val-red", headers=new)).status == 204
 
 
@@ -168,9 +168,9 @@ async def test_values_need_the_flag_and_the_permission(workspace: RecordsWorkspa
     (await workspace.admin.post("/option-lists", colors("red"))).ok()
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
     for caller in (workspace.user(), workspace.api_key("read", "update-data", "delete-data")):
-        assert (await caller.post(f"{COLORS}/values", value("blue"))).told == denied
-        assert (await caller.put(f"{COLORS}/values/val-red", value("red"))).told == denied
-        assert (await caller.delete(f"{COLORS}/values/val-red")).told == denied
+        assert (await caller.post(f"{COLORS}/values", value("blue"))).outcome == denied
+        assert (await caller.put(f"{COLORS}/values/val-red", value("red"))).outcome == denied
+        assert (await caller.delete(f"{COLORS}/values/val-red")).outcome == denied
 
 
 async def test_parents_make_a_tree(admin: Caller):
@@ -186,17 +186,17 @@ async def test_parents_make_a_tree(admin: Caller):
         "color": None,
     }
     unknown = "Parent 'val-x' of option value 'socks' not found"
-    assert (await admin.post(f"{COLORS}/values", value("socks", parentId="val-x"))).told == error(
-        400, "VALIDATION_ERROR", unknown
-    )
+    assert (
+        await admin.post(f"{COLORS}/values", value("socks", parentId="val-x"))
+    ).outcome == error(400, "VALIDATION_ERROR", unknown)
     itself = "Parent 'val-socks' of option value 'socks' not found"
     assert (
         await admin.post(f"{COLORS}/values", value("socks", parentId="val-socks"))
-    ).told == error(400, "VALIDATION_ERROR", itself)
+    ).outcome == error(400, "VALIDATION_ERROR", itself)
     for parent in ("val-tops", "val-shirts", "val-polos"):
         circle = error(400, "VALIDATION_ERROR", "Option value 'tops' would be its own ancestor")
         moved = await admin.put(f"{COLORS}/values/val-tops", value("tops", parentId=parent))
-        assert moved.told == circle
+        assert moved.outcome == circle
     moved = await admin.put(f"{COLORS}/values/val-shirts", value("shirts", parentId="val-shoes"))
     assert moved.ok()["parentId"] == "val-shoes"
     rooted = await admin.put(f"{COLORS}/values/val-shirts", value("shirts"))
@@ -207,16 +207,16 @@ async def test_a_flat_list_takes_no_parents(admin: Caller):
     (await admin.post("/option-lists", colors("red"))).ok()
     flat = error(400, "VALIDATION_ERROR", "Option value 'pink' has a parent, but the list is flat")
     pink = value("pink", parentId="val-red")
-    assert (await admin.post(f"{COLORS}/values", pink)).told == flat
+    assert (await admin.post(f"{COLORS}/values", pink)).outcome == flat
     (await admin.post(f"{COLORS}/values", value("pink"))).ok()
-    assert (await admin.put(f"{COLORS}/values/val-pink", pink)).told == flat
+    assert (await admin.put(f"{COLORS}/values/val-pink", pink)).outcome == flat
 
 
 async def test_a_list_becomes_flat_only_without_parents(admin: Caller):
     tree = colors(hierarchical=True, values=[value("tops"), value("shirts", parentId="val-tops")])
     created = (await admin.post("/option-lists", tree)).ok()
     answer = await admin.put(COLORS, {**created, "hierarchical": False})
-    assert answer.told == error(
+    assert answer.outcome == error(
         400, "VALIDATION_ERROR", "Option value 'shirts' has a parent, but the list is flat"
     )
     flat = await admin.put(COLORS, colors("tops", "shirts"))
@@ -234,7 +234,7 @@ async def test_children_go_with_their_parent(admin: Caller):
         ],
     )
     (await admin.post("/option-lists", tree)).ok()
-    assert (await admin.delete(f"{COLORS}/values/val-tops")).told == (204, None)
+    assert (await admin.delete(f"{COLORS}/values/val-tops")).outcome == (204, None)
     assert (await admin.get(COLORS)).ok()["values"] == [shown("shoes", 3)]
 
 
@@ -246,7 +246,7 @@ async def test_a_value_stays_while_a_child_is_in_use(workspace: RecordsWorkspace
     await workspace.schema("shirt", ["color"])
     (await workspace.post_record("shirt", color="pink")).ok()
     in_use = error(409, "CONFLICT", "Option value 'val-pink' is in use and cannot be deleted")
-    assert (await admin.delete(f"{COLORS}/values/val-red")).told == in_use
+    assert (await admin.delete(f"{COLORS}/values/val-red")).outcome == in_use
     assert len((await admin.get(COLORS)).ok()["values"]) == 2
 
 
@@ -258,8 +258,8 @@ async def test_a_value_that_a_record_has_stays(workspace: RecordsWorkspace, valu
     await clothes(workspace)
     record = (await workspace.post_record("shirt", **values)).ok()
     in_use = error(409, "CONFLICT", "Option value 'val-red' is in use and cannot be deleted")
-    assert (await admin.delete(f"{COLORS}/values/val-red")).told == in_use
-    assert (await admin.put(COLORS, colors("green", "blue"))).told == in_use
+    assert (await admin.delete(f"{COLORS}/values/val-red")).outcome == in_use
+    assert (await admin.put(COLORS, colors("green", "blue"))).outcome == in_use
     assert (await admin.delete(f"{COLORS}/values/val-green")).status == 204
     (await admin.delete(f"/records/{record['id']}")).ok()
     assert (await admin.delete(f"{COLORS}/values/val-red")).status == 204
@@ -293,8 +293,8 @@ async def test_a_value_that_a_guard_names_stays(
         "CONFLICT",
         "Option value 'val-blue' cannot be deleted: a guard of attribute 'sku' names it",
     )
-    assert (await admin.delete("/option-lists/ol-colors/values/val-blue")).told == refused
-    assert (await admin.put("/option-lists/ol-colors", colors("red"))).told == refused
+    assert (await admin.delete("/option-lists/ol-colors/values/val-blue")).outcome == refused
+    assert (await admin.put("/option-lists/ol-colors", colors("red"))).outcome == refused
     # A text of another attribute is no option.
     (await admin.delete("/option-lists/ol-colors/values/val-red")).ok()
     guardless = (await admin.get("/attributes/attr-sku")).ok() | {"guards": []}
@@ -324,7 +324,7 @@ async def test_a_list_that_an_attribute_chooses_from_stays(workspace: RecordsWor
     (await admin.put("/schemas/schema-shirt", schema_body("shirt", []))).ok()
     in_use = error(409, "CONFLICT", "Option list 'ol-colors' is in use and cannot be deleted")
     for alias in ("color", "palette", "trim"):
-        assert (await admin.delete(COLORS)).told == in_use
+        assert (await admin.delete(COLORS)).outcome == in_use
         (await admin.delete(f"/attributes/attr-{alias}")).ok()
     assert (await admin.delete(COLORS)).status == 204
     assert await workspace.fetch("SELECT id FROM option_values WHERE workspace_id = $1") == []
@@ -388,7 +388,7 @@ async def test_a_list_holds_ten_thousand_values_and_no_more(admin: Caller):
     (await admin.post("/option-lists", colors(values=many[:-1]))).ok()
     (await admin.post(f"{COLORS}/values", many[-1])).ok()
     full = error(400, "VALIDATION_ERROR", "An option list has at most 10000 values")
-    assert (await admin.post(f"{COLORS}/values", value("more"))).told == full
+    assert (await admin.post(f"{COLORS}/values", value("more"))).outcome == full
     answer = await admin.put(COLORS, colors(values=[*many, value("more")]))
     assert answer.status == 400
     assert [one["alias"] for one in (await admin.get(COLORS)).ok()["values"]] == [

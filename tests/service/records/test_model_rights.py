@@ -80,7 +80,7 @@ async def test_an_alias_to_come_gives_nothing(workspace: RecordsWorkspace, admin
     record = (await workspace.post_record("x", name="Parka", cost="12")).ok()["id"]
     await rename(admin, "/attributes/attr-cost", "zz")
     assert (await writer.get(f"/records/{record}")).ok()["values"].keys() == {"name"}
-    assert (await writer.patch(f"/records/{record}/values/zz", {"value": "1"})).told == DENIED
+    assert (await writer.patch(f"/records/{record}/values/zz", {"value": "1"})).outcome == DENIED
 
 
 async def test_the_history_of_an_attribute_that_is_made_again_stays_closed(
@@ -130,7 +130,7 @@ async def test_what_a_state_asks_by_an_alias_is_asked_under_every_later_one(
         assert (found["score"], found["missing"]) == (0, [f"{prefix}name"])
         assert (await reader.get(f"/records/{record}")).ok()["values"] == {}
         note = await admin.patch(f"/records/{record}/values/{prefix}note", {"value": "x"})
-        assert note.told == DENIED
+        assert note.outcome == DENIED
 
 
 async def lifecycle_of(workspace: RecordsWorkspace, *aliases: str, **lists: list[str]) -> None:
@@ -206,12 +206,12 @@ async def test_a_record_without_a_state_is_told_in_plain_words(
         "UPDATE records SET state_id = NULL WHERE workspace_id = $1", workspace.id
     )
     answer = await admin.post(f"/records/{record}/transition", {"toStateId": "done"})
-    assert answer.told == error(
+    assert answer.outcome == error(
         400,
         "TRANSITION_ERROR",
         f"Entity '{record}' has no lifecycle state yet, so no transition starts there",
     )
-    assert (await admin.get(f"/records/{record}/transitions")).told == (200, [])
+    assert (await admin.get(f"/records/{record}/transitions")).outcome == (200, [])
 
 
 async def test_the_number_of_former_aliases_is_bounded(workspace: RecordsWorkspace, admin: Caller):
@@ -226,7 +226,7 @@ async def test_the_number_of_former_aliases_is_bounded(workspace: RecordsWorkspa
     )
     told = (await admin.get("/attributes/attr-sku")).ok()
     refused = await admin.put("/attributes/attr-sku", {**told, "alias": "new"})
-    assert refused.told == error(
+    assert refused.outcome == error(
         409,
         "CONFLICT",
         "Attribute 'attr-sku' keeps its alias 'sku': it has had 100 others, the maximum",
@@ -256,7 +256,7 @@ async def test_values_are_not_deleted_by_who_may_not_write_them(
     reader = await workspace.user_with_role(
         {"*": {"*": "read"}}, Flag.MANAGE_SCHEMAS, name="role-reader"
     )
-    assert (await reader.delete("/attributes/attr-cost")).told == DENIED
+    assert (await reader.delete("/attributes/attr-cost")).outcome == DENIED
     writer = await workspace.user_with_role(
         {"*": {"*": "write"}}, Flag.MANAGE_SCHEMAS, name="role-writer"
     )
@@ -380,11 +380,11 @@ async def test_what_other_services_ask_is_not_for_everybody(workspace: RecordsWo
     """Those who act through another service need the flag that its own endpoint asks for."""
     nobody = workspace.user()
     states = {"states": ["state-a"], "version": 2}
-    assert (await nobody.post("/internal/workflows/wf-w/retire-states", states)).told == DENIED
-    assert (await nobody.delete("/internal/workflows/wf-w/retired-states")).told == DENIED
+    assert (await nobody.post("/internal/workflows/wf-w/retire-states", states)).outcome == DENIED
+    assert (await nobody.delete("/internal/workflows/wf-w/retired-states")).outcome == DENIED
     for caller in (nobody, workspace.admin):
         asked = await caller.post("/internal/workflow-references/check", {"references": []})
-        assert asked.told == DENIED
+        assert asked.outcome == DENIED
 
 
 async def test_another_service_is_told_every_name_and_as_of_which_model(
@@ -429,16 +429,18 @@ async def test_a_key_without_read_does_not_learn_by_asking_for_a_transition(
     key = workspace.api_key("update-data")
     for asked in ("draft", "elsewhere"):
         refused = error(400, "TRANSITION_ERROR", f"Transition to '{asked}' is not allowed")
-        assert (await key.post(path, {"toStateId": asked})).told == refused
+        assert (await key.post(path, {"toStateId": asked})).outcome == refused
     empty = (await workspace.post_record("x")).ok()["id"]
     incomplete = await key.post(f"/records/{empty}/transition", {"toStateId": "done"})
-    assert incomplete.told == error(400, "TRANSITION_ERROR", "Transition to 'done' is not allowed")
-    await workspace.schema("bare", ["name"])
-    bare = (await workspace.post_record("bare", name="Parka")).ok()["id"]
-    assert (await key.post(f"/records/{bare}/transition", {"toStateId": "done"})).told == error(
+    assert incomplete.outcome == error(
         400, "TRANSITION_ERROR", "Transition to 'done' is not allowed"
     )
-    assert (await admin.post(path, {"toStateId": "draft"})).told == error(
+    await workspace.schema("bare", ["name"])
+    bare = (await workspace.post_record("bare", name="Parka")).ok()["id"]
+    assert (await key.post(f"/records/{bare}/transition", {"toStateId": "done"})).outcome == error(
+        400, "TRANSITION_ERROR", "Transition to 'done' is not allowed"
+    )
+    assert (await admin.post(path, {"toStateId": "draft"})).outcome == error(
         400, "TRANSITION_ERROR", "Transition from 'draft' to 'draft' is not allowed"
     )
     (await key.post(path, {"toStateId": "done"})).ok()

@@ -121,10 +121,12 @@ async def test_a_schema_that_is_none_is_refused(
     workspace: RecordsWorkspace, admin: Caller, changes: dict[str, Any], message: str
 ):
     await workspace.attribute("a")
-    assert (await admin.post("/schemas", schema_body("x", [], **changes))).told == refused(message)
+    assert (await admin.post("/schemas", schema_body("x", [], **changes))).outcome == refused(
+        message
+    )
     there = await workspace.schema("x", ["a"])
     answer = await admin.put("/schemas/schema-x", schema_body("x", [], **changes))
-    assert answer.told == refused(message)
+    assert answer.outcome == refused(message)
     assert (await admin.get("/schemas")).ok() == [there]
     assert await references(workspace) == []
 
@@ -133,7 +135,7 @@ async def test_whether_it_has_variants_is_required(admin: Caller):
     body = schema_body("x", [])
     del body["variantEnabled"]
     answer = await admin.post("/schemas", body)
-    assert answer.told == refused("Field 'variantEnabled' is required")
+    assert answer.outcome == refused("Field 'variantEnabled' is required")
 
 
 async def test_attributes_may_be_named_by_alias(workspace: RecordsWorkspace, admin: Caller):
@@ -148,7 +150,7 @@ async def test_an_attribute_of_another_workspace_cannot_be_named(
 ):
     await other_workspace.attribute("a")
     answer = await workspace.admin.post("/schemas", schema_body("x", ["a"]))
-    assert answer.told == refused("Field 'attributeIds': Attribute 'attr-a' not found")
+    assert answer.outcome == refused("Field 'attributeIds': Attribute 'attr-a' not found")
 
 
 async def test_the_attributes_of_a_schema_come_in_its_order(
@@ -160,9 +162,9 @@ async def test_the_attributes_of_a_schema_come_in_its_order(
         {"name": "One", "sortOrder": 1, "attributeIds": ["attr-d", "attr-b"]},
     ]
     await workspace.schema("x", [], attributeGroups=groups)
-    listed = (await admin.get("/schemas/schema-x/attributes")).told
+    listed = (await admin.get("/schemas/schema-x/attributes")).outcome
     assert listed == (200, [made["d"], made["b"], made["a"]])
-    assert (await admin.get("/schemas/schema-no/attributes")).told == error(
+    assert (await admin.get("/schemas/schema-no/attributes")).outcome == error(
         404, "NOT_FOUND", "Schema 'schema-no' not found"
     )
 
@@ -206,7 +208,7 @@ async def test_a_workflow_of_another_workspace_cannot_be_named(
 ):
     await workflow(other_workspace, "life", "draft")
     answer = await workspace.admin.post("/schemas", schema_body("x", [], workflowId="wf-life"))
-    assert answer.told == refused("Field 'workflowId': Workflow 'wf-life' not found")
+    assert answer.outcome == refused("Field 'workflowId': Workflow 'wf-life' not found")
 
 
 async def test_without_workflow_service_only_schemas_without_workflow_are_saved(
@@ -330,7 +332,7 @@ async def test_no_record_is_moved_to_a_state_that_is_about_to_go(
     retiring = workspace.records.as_(identities.admin(workspace.id))
     path = "/internal/workflows/wf-life/retire-states"
     (await retiring.post(path, {"states": ["state-draft"], "version": 2})).ok()
-    assert (await admin.put("/schemas/schema-x", bound)).told == error(
+    assert (await admin.put("/schemas/schema-x", bound)).outcome == error(
         503, "SERVICE_UNAVAILABLE", "The workflow of schema 'schema-x' is being changed"
     )
     shown = (await admin.get(f"/records/{record['id']}")).ok()
@@ -342,18 +344,18 @@ async def test_a_schema_with_records_stays(workspace: RecordsWorkspace, admin: C
     await workspace.schema("x", ["a"])
     record = (await workspace.post_record("x")).ok()
     in_use = error(409, "CONFLICT", "Schema 'schema-x' is in use and cannot be deleted")
-    assert (await admin.delete("/schemas/schema-x")).told == in_use
+    assert (await admin.delete("/schemas/schema-x")).outcome == in_use
     (await admin.delete(f"/records/{record['id']}")).ok()
-    assert (await admin.delete("/schemas/schema-x")).told == (204, None)
+    assert (await admin.delete("/schemas/schema-x")).outcome == (204, None)
 
 
 async def test_a_schema_that_relations_point_to_stays(workspace: RecordsWorkspace, admin: Caller):
     await workspace.schema("x", [])
     await workspace.attribute("related", "relation", targetSchemaId="schema-x")
     in_use = error(409, "CONFLICT", "Schema 'schema-x' is in use and cannot be deleted")
-    assert (await admin.delete("/schemas/schema-x")).told == in_use
+    assert (await admin.delete("/schemas/schema-x")).outcome == in_use
     (await admin.delete("/attributes/attr-related")).ok()
-    assert (await admin.delete("/schemas/schema-x")).told == (204, None)
+    assert (await admin.delete("/schemas/schema-x")).outcome == (204, None)
 
 
 async def test_a_schema_goes_or_its_first_record_comes_but_never_both(

@@ -116,7 +116,7 @@ async def test_a_model_has_a_bound_in_objects(services: Services):
     _, admin = await started(services, model_objects_max=2)
     (await admin.post("/attributes", text("a"))).ok()
     (await admin.post("/option-lists", options("red"))).ok()
-    assert (await admin.post("/attributes", text("b"))).told == too_many(2, 3)
+    assert (await admin.post("/attributes", text("b"))).outcome == too_many(2, 3)
     assert (await admin.get("/attributes/attr-b")).status == 404
     (await admin.put("/attributes/attr-a", text("a", description="longer"))).ok()
     (await admin.delete("/option-lists/ol-x")).ok()
@@ -164,7 +164,7 @@ async def test_a_model_that_is_too_large_already_may_change_and_shrink(services:
     assert (await admin.put("/attributes/attr-a", text("a", description="x" * 1_001))).status == 403
     (await admin.put("/attributes/attr-a", text("a", description="x" * 999))).ok()
     assert (await admin.delete("/attributes/attr-b")).status == 204
-    assert (await admin.post("/attributes", text("d"))).told == too_many(1, 3)
+    assert (await admin.post("/attributes", text("d"))).outcome == too_many(1, 3)
 
 
 async def test_two_writers_do_not_pass_the_bound_together(services: Services):

@@ -35,7 +35,7 @@ async def test_an_attribute_becomes_unique_when_its_values_are(
     (await store("ent-1", ({}, "A"), (english, "B"))).ok()
     (await store("ent-2", ({}, "B"), (english, "A"))).ok()
     (await store("ent-3", ({}, "A"))).ok()
-    assert (await admin.put("/attributes/attr-sku", unique)).told == error(
+    assert (await admin.put("/attributes/attr-sku", unique)).outcome == error(
         409,
         "CONFLICT",
         "Attribute 'sku' cannot become unique: 'ent-1' and 'ent-3' have the same value",
@@ -52,7 +52,7 @@ async def test_an_attribute_becomes_unique_when_its_values_are(
         ("ent-2", everywhere),
     ]
     taken = error(409, "CONFLICT", "Value 'A' for attribute 'sku' must be unique")
-    assert (await store("ent-4", ({}, "A"))).told == taken
+    assert (await store("ent-4", ({}, "A"))).outcome == taken
     (await store("ent-5", ({}, "C"))).ok()
     assert len(await unique_keys(workspace)) == 5
 
@@ -135,7 +135,7 @@ async def test_too_many_values_to_become_unique_in_time_are_told_so(
     (await workspace.post_record("x", sku="A")).ok()
     monkeypatch.setattr(changes, "RESERVING_S_MAX", 0)
     answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
-    assert answer.told == error(
+    assert answer.outcome == error(
         504,
         "UPSTREAM_TIMEOUT",
         "Attribute 'sku' has too many values to become unique within 0 seconds,"

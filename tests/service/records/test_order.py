@@ -57,7 +57,7 @@ async def writer(service: RunningService, admin: Caller) -> Writer:
     return Writer(admin, NodeRanges(service.database, "audit", "outbox"))
 
 
-def told(page: dict) -> list[str]:
+def lines_of(page: dict) -> list[str]:
     return [
         f"{entry['action']} {change['newValue']}"
         for entry in page["items"]
@@ -76,9 +76,9 @@ async def test_events_and_history_of_a_record_are_in_the_order_of_its_versions(
     assert [row["version"] for row in rows if row["subject"] == "ent-a"] == [1, 2, 3, 4, 5, 6]
     newest_first = ["update 5", "update 4", "update 3", "update 2", "update 1", "create AB-101"]
     for path in ("/records/ent-a/audit", "/audit", "/audit?entityId=ent-a"):
-        assert told((await admin.get(path)).ok()) == newest_first, path
+        assert lines_of((await admin.get(path)).ok()) == newest_first, path
     paged = [(await admin.get(f"/audit?offset={n}&limit=2")).ok() for n in (0, 2, 4)]
-    assert [line for page in paged for line in told(page)] == newest_first
+    assert [line for page in paged for line in lines_of(page)] == newest_first
 
 
 async def test_nobody_with_a_role_sees_an_earlier_life_where_ids_do_not_rise(
@@ -101,6 +101,6 @@ async def test_nobody_with_a_role_sees_an_earlier_life_where_ids_do_not_rise(
     await writer.update(4, 5)
     whole = (await admin.get("/records/ent-a/audit")).ok()
     assert whole["total"] == 8
-    assert told(whole)[:3] == ["update 5", "update 4", "create AB-102"]
+    assert lines_of(whole)[:3] == ["update 5", "update 4", "create AB-102"]
     shown = (await editor.get("/records/ent-a/audit")).ok()
     assert (shown["total"], shown["items"]) == (3, whole["items"][:3])

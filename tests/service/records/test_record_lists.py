@@ -29,7 +29,7 @@ async def test_a_list_is_paged_in_order_of_creation(admin):
     assert (page["total"], page["offset"], page["limit"]) == (5, 1, 2)
     beyond = (await admin.get("/records?offset=9")).body
     assert (beyond["items"], beyond["total"]) == ([], 5)
-    assert (await admin.get("/records?limit=501")).told == error(
+    assert (await admin.get("/records?limit=501")).outcome == error(
         400, "VALIDATION_ERROR", "Field 'limit' must be at most 500, got '501'"
     )
 
@@ -93,7 +93,7 @@ async def test_a_page_of_too_many_bytes_is_refused_and_told_what_would_fit(admin
         "Field 'limit' asks for more than 25000 bytes at this offset: expected at most 2, got 3",
     )
     for path in ("/records?offset=1", "/audit?offset=1"):
-        assert (await admin.get(f"{path}&limit=3")).told == too_large
+        assert (await admin.get(f"{path}&limit=3")).outcome == too_large
         assert len((await admin.get(f"{path}&limit=2")).ok()["items"]) == 2
         assert (await admin.get("/records?offset=9")).ok()["items"] == []
 
@@ -111,7 +111,7 @@ async def test_one_item_that_is_larger_than_a_page_is_answered(admin, monkeypatc
             page = (await admin.get(f"{path}?offset={offset}{limit}")).ok()
             assert page["items"] == [everything["items"][offset]]
             assert (page["limit"], page["total"]) == (1, everything["total"])
-    assert (await admin.get(f"{path}?limit=2")).told == error(
+    assert (await admin.get(f"{path}?limit=2")).outcome == error(
         400,
         "VALIDATION_ERROR",
         "Field 'limit' asks for more than 5000 bytes at this offset: expected at most 1, got 2",

@@ -68,7 +68,7 @@ async def test_a_conflict_is_told_without_a_second_connection(
     single = await services.start(
         create_app, Config, database_connections_max=1, database_url=service.config.database_url
     )
-    assert (await set_sku(admin.at(single.url), "ent-b", "A")).told == TAKEN
+    assert (await set_sku(admin.at(single.url), "ent-b", "A")).outcome == TAKEN
 
 
 async def test_claims_are_compared_without_comparing_each_with_each(
@@ -78,7 +78,7 @@ async def test_claims_are_compared_without_comparing_each_with_each(
         raise AssertionError("one unique key was compared with another")
 
     monkeypatch.setattr(UniqueKey, "__eq__", compared)
-    assert (await set_sku(admin, "ent-b", "A")).told == TAKEN
+    assert (await set_sku(admin, "ent-b", "A")).outcome == TAKEN
     assert (await set_sku(admin, "ent-b", "D")).status == 200
     assert (await set_sku(admin, "ent-a", "B")).status == 200
 
@@ -122,7 +122,7 @@ async def test_a_create_and_a_delete_of_one_id_do_not_wait_for_each_other(
         gone = asyncio.create_task(admin.delete("/records/ent-c"))
         await waiting_for_locks(beside, 2)
     assert (await gone).status == 204
-    assert (await made).told == error(409, "CONFLICT", "Entity with id 'ent-c' already exists")
+    assert (await made).outcome == error(409, "CONFLICT", "Entity with id 'ent-c' already exists")
     deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     assert await beside.fetchval(deadlocks) == 0
 
@@ -225,7 +225,7 @@ async def test_a_change_whose_turn_does_not_come_is_refused_and_not_made(
         first = set_sku(caller, "ent-a", "A0")
         await waiting_for_locks(beside, 1)
         refused = await set_sku(caller, "ent-a", "A1")
-        assert refused.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+        assert refused.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
         assert int(refused.headers["Retry-After"]) >= 1
     assert (await first).status == 200
     shown = (await caller.get("/records/ent-a")).ok()

@@ -96,10 +96,10 @@ async def test_an_id_that_is_taken_is_a_conflict_in_a_full_workspace_too(service
     (await limited.post("/schemas", schema)).ok()
     sent = {"id": "ent-a", "schemaId": "schema-a"}
     (await limited.post("/records", sent)).ok()
-    assert (await limited.post("/records", sent)).told == error(
+    assert (await limited.post("/records", sent)).outcome == error(
         409, "CONFLICT", "Entity with id 'ent-a' already exists"
     )
-    assert (await limited.post("/records", {**sent, "id": "ent-b"})).told == error(
+    assert (await limited.post("/records", {**sent, "id": "ent-b"})).outcome == error(
         403, "LIMIT_EXCEEDED", "Entity limit of 1 reached"
     )
 
@@ -121,7 +121,7 @@ async def test_a_put_whose_body_names_another_id_is_refused_everywhere(admin):
         ("/records/ent-a", "ent-a"),
     ):
         sent = red if "values" in path else (await admin.get(path)).ok()
-        assert (await admin.put(path, {**sent, "id": "other"})).told == error(
+        assert (await admin.put(path, {**sent, "id": "other"})).outcome == error(
             400, "VALIDATION_ERROR", f"Field 'id' cannot change: expected '{known}', got 'other'"
         )
         assert (await admin.put(path, {**sent, "id": known})).status == 200
@@ -133,7 +133,7 @@ async def test_a_key_without_read_does_not_guess_what_a_record_has(service, admi
     for field, right in (("schemaId", "schema-apparel"), ("lifecycleStateId", None)):
         for guess in (right, "guess"):
             refused = await writer.put("/records/ent-a", {"values": {}, field: guess})
-            assert refused.told == error(
+            assert refused.outcome == error(
                 400, "VALIDATION_ERROR", f"Field '{field}' may be sent only by callers who may read"
             )
         (await admin.put("/records/ent-a", {"values": {}, field: right})).ok()
@@ -151,11 +151,11 @@ async def test_a_key_without_read_does_not_feel_for_values_by_emptying(service, 
     for record in ("ent-full", "ent-empty"):
         for nothing in (None, []):
             sent = {"values": {"sku": nothing}}
-            assert (await writer.put(f"/records/{record}", sent)).told == refused
+            assert (await writer.put(f"/records/{record}", sent)).outcome == refused
         path = f"/records/{record}/values/sku"
-        assert (await writer.patch(path, {"value": None})).told == refused
+        assert (await writer.patch(path, {"value": None})).outcome == refused
     (await reader.put("/records/ent-empty", {"values": {"sku": None}})).ok()
-    assert (await reader.put("/records/ent-full", {"values": {"sku": None}})).told == refused
+    assert (await reader.put("/records/ent-full", {"values": {"sku": None}})).outcome == refused
     # What is not required may be emptied, what is may be replaced or left out when it is created.
     (await writer.put("/records/ent-full", {"values": {"price": None}})).ok()
     (await writer.put("/records/ent-full", {"values": {"sku": everywhere("AB-124")}})).ok()
@@ -165,7 +165,7 @@ async def test_a_key_without_read_does_not_feel_for_values_by_emptying(service, 
 async def test_no_message_shows_a_word_of_python_or_repeats_much_of_what_was_sent(admin):
     await create(admin, "ent-a", price=1)
     answer = await admin.put("/records/ent-a", {"values": {}, "lifecycleStateId": "state-x"})
-    assert answer.told == error(
+    assert answer.outcome == error(
         400,
         "VALIDATION_ERROR",
         "Field 'lifecycleStateId' changes only through a transition:"

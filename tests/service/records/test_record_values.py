@@ -44,7 +44,7 @@ async def test_completeness_counts_required_attributes(admin):
         "missingIn": [{"attribute": "sku", "scope": {}}],
         "states": [],
     }
-    assert (await admin.get("/records/ent-a/completeness?scope=%7B")).told == error(
+    assert (await admin.get("/records/ent-a/completeness?scope=%7B")).outcome == error(
         400,
         "VALIDATION_ERROR",
         "Field 'scope' expects a JSON object such as {\"dim-language\": \"seg-en\"}, got '{'",
@@ -72,12 +72,12 @@ async def test_an_empty_text_empties_a_required_attribute_as_null_does(admin):
     refused = error(400, "VALIDATION_ERROR", "Attribute 'title' is required and cannot be emptied")
     for value in ("", None):
         answer = await admin.patch("/records/ent-full/values/title", {"value": value})
-        assert answer.told == refused
+        assert answer.outcome == refused
         # Nothing is taken from a record that holds nothing.
         answer = await admin.patch("/records/ent-empty/values/title", {"value": value})
         assert answer.status == 200
     emptied = {"values": {"title": everywhere("")}}
-    assert (await admin.put("/records/ent-full", emptied)).told == refused
+    assert (await admin.put("/records/ent-full", emptied)).outcome == refused
 
 
 async def test_a_number_that_would_come_back_different_is_refused(admin):
@@ -204,9 +204,9 @@ async def test_a_relation_to_a_record_that_is_gone_is_no_value(admin):
     dead = error(
         400, "VALIDATION_ERROR", "Value for 'part' is not an existing record: 'ent-part' not found"
     )
-    assert (await admin.patch(f"{path}/values/part", {"value": "ent-part"})).told == dead
+    assert (await admin.patch(f"{path}/values/part", {"value": "ent-part"})).outcome == dead
     sent = {"values": {"part": everywhere("ent-part")}}
-    assert (await admin.put(path, sent)).told == dead
+    assert (await admin.put(path, sent)).outcome == dead
     # What nobody sees is no value that could not be taken away.
     (await admin.patch(f"{path}/values/care", {"value": "dry"})).ok()
     (await admin.patch(f"{path}/values/part", {"value": None})).ok()
@@ -222,7 +222,9 @@ async def test_an_id_that_is_used_again_counts_only_where_its_schema_may(admin):
     shown = (await admin.get("/records/ent-kit")).ok()["values"]
     assert shown == {"part": everywhere("ent-shoe")}
     assert (await admin.get("/records?schemaId=schema-kit")).ok()["items"][0]["values"] == shown
-    assert (await admin.patch("/records/ent-kit/values/shoe", {"value": "ent-shoe"})).told == error(
+    assert (
+        await admin.patch("/records/ent-kit/values/shoe", {"value": "ent-shoe"})
+    ).outcome == error(
         400,
         "VALIDATION_ERROR",
         "Value for 'shoe' must be a record of schema 'schema-footwear',"
@@ -235,7 +237,7 @@ async def test_relations_inside_complex_values_are_relations(admin):
     await create(admin, "ent-a", price=1)
     await create(admin, "ent-b", price=1)
     for bill, name in (({"to": "ent-x"}, "to"), ([{"several": ["ent-a", "ent-x"]}], "several")):
-        assert (await kit(admin, bill=bill)).told == error(
+        assert (await kit(admin, bill=bill)).outcome == error(
             400,
             "VALIDATION_ERROR",
             f"Value for 'bill.{name}' is not an existing record: 'ent-x' not found",

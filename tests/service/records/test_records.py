@@ -52,11 +52,11 @@ async def test_a_scope_may_name_by_alias_and_is_answered_by_ids(admin):
     assert len(changed) == 2
     assert (await set_danish(None)).ok()["values"]["name"] == [replaced[0]]
     twice = await set_danish("x", {"language": "da", "dim-language": "seg-en"})
-    assert twice.told == error(
+    assert twice.outcome == error(
         400, "VALIDATION_ERROR", "Dimension 'dim-language' is named twice in one scope"
     )
     unknown = await set_danish(None, {"tongue": "da"})
-    assert unknown.told == error(
+    assert unknown.outcome == error(
         400, "VALIDATION_ERROR", "Unknown dimension 'tongue' in a scope of 'name'"
     )
 
@@ -85,7 +85,7 @@ async def test_completeness_may_be_asked_for_by_alias(admin):
         ('{"language": 5}', "Segment of dimension 'dim-language' must be a string, got number"),
     ):
         told = await admin.get("/records/ent-a/completeness", params={"scope": scope})
-        assert told.told == error(400, "VALIDATION_ERROR", message)
+        assert told.outcome == error(400, "VALIDATION_ERROR", message)
 
 
 async def test_a_record_is_answered_as_it_was_sent(admin):
@@ -130,14 +130,14 @@ async def test_another_workspace_sees_nothing_of_it(service, admin):
     await create(admin, "ent-a", sku="AB-123")
     stranger = service.as_(identities.admin(workspace="ws-other"))
     not_there = error(404, "NOT_FOUND", "Entity 'ent-a' not found")
-    assert (await stranger.get("/records/ent-a")).told == not_there
-    assert (await stranger.put("/records/ent-a", {"values": {}})).told == not_there
+    assert (await stranger.get("/records/ent-a")).outcome == not_there
+    assert (await stranger.put("/records/ent-a", {"values": {}})).outcome == not_there
     assert (
         await stranger.patch("/records/ent-a/values/sku", {"value": "AB-124"})
-    ).told == not_there
-    assert (await stranger.delete("/records/ent-a")).told == not_there
-    assert (await stranger.get("/records/ent-a/audit")).told == not_there
-    assert (await stranger.get("/records/ent-a/completeness")).told == not_there
+    ).outcome == not_there
+    assert (await stranger.delete("/records/ent-a")).outcome == not_there
+    assert (await stranger.get("/records/ent-a/audit")).outcome == not_there
+    assert (await stranger.get("/records/ent-a/completeness")).outcome == not_there
     assert (await stranger.get("/records")).body["total"] == 0
     assert (await stranger.get("/audit")).body["total"] == 0
 
@@ -147,7 +147,7 @@ async def test_the_documented_refusals(admin):
 
     async def refused(values, **fields):
         body = {"schemaId": "schema-apparel", "values": values, **fields}
-        return (await admin.post("/records", body)).told
+        return (await admin.post("/records", body)).outcome
 
     assert await refused({"price": everywhere("12")}) == error(
         400, "VALIDATION_ERROR", "Attribute 'price' expects type 'number', got 'string'"
@@ -167,7 +167,7 @@ async def test_the_documented_refusals(admin):
     assert await refused({}, schemaId="schema-x") == error(
         404, "NOT_FOUND", "Schema 'schema-x' not found"
     )
-    assert (await admin.post("/records", {"values": {}})).told == error(
+    assert (await admin.post("/records", {"values": {}})).outcome == error(
         400, "VALIDATION_ERROR", "Field 'schemaId' is required"
     )
     assert await refused({"related": everywhere(["ent-none"])}) == error(
@@ -238,7 +238,7 @@ async def test_if_match_refuses_to_overwrite_what_was_not_seen(admin):
     late = await admin.put(
         "/records/ent-a", {"values": {"price": everywhere(2)}}, headers={"If-Match": '"1"'}
     )
-    assert late.told == error(
+    assert late.outcome == error(
         412,
         "PRECONDITION_FAILED",
         "Entity 'ent-a' is at version 2; If-Match names another version",
@@ -253,7 +253,7 @@ async def test_a_put_changes_what_it_names_and_keeps_the_rest(admin):
     changed = await admin.put("/records/ent-a", {"values": {"price": None}})
     assert changed.body["values"] == {"sku": everywhere("AB-123")}
     refused = await admin.put("/records/ent-a", {"values": {"sku": []}})
-    assert refused.told == error(
+    assert refused.outcome == error(
         400, "VALIDATION_ERROR", "Attribute 'sku' is required and cannot be emptied"
     )
 
@@ -372,7 +372,7 @@ async def test_a_create_is_judged_by_a_model_that_another_process_just_changed(s
     refused = await admin.post(
         "/records", {"schemaId": "schema-apparel", "values": {"label": everywhere("old word")}}
     )
-    assert refused.told == error(400, "VALIDATION_ERROR", "Unknown attribute 'label'")
+    assert refused.outcome == error(400, "VALIDATION_ERROR", "Unknown attribute 'label'")
 
 
 async def test_an_id_that_is_used_again_goes_on_counting(service, admin):

@@ -101,7 +101,7 @@ async def reinstate(service, claimed):
 
 async def test_a_state_that_a_record_is_in_cannot_be_retired(admin):
     (await create(admin)).ok()
-    assert (await retire(admin, ["state-draft"], 2)).told == error(
+    assert (await retire(admin, ["state-draft"], 2)).outcome == error(
         409, "CONFLICT", "State 'state-draft' is in use and cannot be deleted"
     )
     assert (await create(admin)).status == 201
@@ -192,24 +192,24 @@ async def test_what_speaks_of_all_workspaces_is_for_services_alone(admin):
         "version": 2,
         "checkedAt": "2026-01-01T00:00:00Z",
     }
-    assert (await admin.post("/internal/retirements/claim", due)).told == denied
-    assert (await admin.post("/internal/retirements/readmit", one)).told == denied
+    assert (await admin.post("/internal/retirements/claim", due)).outcome == denied
+    assert (await admin.post("/internal/retirements/readmit", one)).outcome == denied
 
 
 async def test_what_is_asked_of_workflows_is_for_those_who_may_change_them(service, admin):
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
     user = service.as_(identities.user())
     asked = {"references": []}
-    assert (await admin.post("/internal/workflow-references/check", asked)).told == denied
+    assert (await admin.post("/internal/workflow-references/check", asked)).outcome == denied
     gateway = service.as_service("gateway")
-    assert (await gateway.post("/internal/workflow-references/check", asked)).told == denied
+    assert (await gateway.post("/internal/workflow-references/check", asked)).outcome == denied
     workflow = service.as_service("workflow_service")
     assert (await workflow.post("/internal/workflow-references/check", asked)).status == 200
     for caller in (user, workflow):
-        assert (await retire(caller, ["state-draft"], 2)).told == denied
+        assert (await retire(caller, ["state-draft"], 2)).outcome == denied
         readmitted = await caller.delete("/internal/workflows/wf-simple/retired-states")
-        assert readmitted.told == denied
-        assert (await caller.post("/internal/workflows/wf-simple/binds")).told == denied
+        assert readmitted.outcome == denied
+        assert (await caller.post("/internal/workflows/wf-simple/binds")).outcome == denied
 
 
 async def test_a_workflow_is_free_when_the_saves_that_have_begun_are_over(service, admin):

@@ -36,11 +36,11 @@ async def readiness(services: Services, service: RunningService) -> tuple[int, s
 
 
 async def complaint(services: Services, service: RunningService) -> str:
-    async def told() -> str:
+    async def unready_message() -> str:
         status, message = await readiness(services, service)
         return message if status == 503 else ""
 
-    return await eventually(told)
+    return await eventually(unready_message)
 
 
 async def test_the_right_service_is_not_spoken_of(

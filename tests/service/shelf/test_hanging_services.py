@@ -64,7 +64,7 @@ async def check(service: RunningService, hanging: Hanging, save: Save, others: S
     assert [answer.status for answer in answers] == [201] * 4
     hanging.go_on.set()
     unavailable = error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
-    assert [answer.told for answer in await asyncio.gather(*saves)] == [unavailable] * len(saves)
+    assert [answer.outcome for answer in await asyncio.gather(*saves)] == [unavailable] * len(saves)
 
 
 async def test_schemas_that_wait_for_workflow_service_leave_connections_to_others(

@@ -36,7 +36,7 @@ DENIED = error(403, "PERMISSION_DENIED", "Permission denied")
 )
 async def test_without_identity_everything_but_open_routes_is_401(edge: Edge, path: str):
     answer = await edge.stranger.get(path.removeprefix("/api/v1"))
-    assert answer.told == MISSING
+    assert answer.outcome == MISSING
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
@@ -50,22 +50,22 @@ async def test_a_forged_identity_is_no_identity(edge: Edge):
     token = IdentitySigner.parse(stranger_key).sign(identities.admin())
     for forged in (token, "x", "", "a.b.c", token.replace(".", "..")):
         caller = edge.stranger.having({"X-Sigma-Identity": forged})
-        assert (await caller.get("/things/a")).told == MISSING
+        assert (await caller.get("/things/a")).outcome == MISSING
 
 
 async def test_an_api_key_needs_the_permission_of_the_route(edge: Edge):
     reader = edge.as_(identities.api_key(permissions=["read"]))
     assert (await reader.get("/things/a")).status == 200
-    assert (await reader.post("/things", {"name": "a"})).told == DENIED
-    assert (await reader.delete("/things/a")).told == DENIED
+    assert (await reader.post("/things", {"name": "a"})).outcome == DENIED
+    assert (await reader.delete("/things/a")).outcome == DENIED
     writer = edge.as_(identities.api_key(permissions=["update-data", "delete-data"]))
-    assert (await writer.get("/things/a")).told == DENIED
+    assert (await writer.get("/things/a")).outcome == DENIED
     assert (await writer.post("/things", {"name": "a"})).status == 201
-    assert (await writer.delete("/things/a")).told == (204, None)
+    assert (await writer.delete("/things/a")).outcome == (204, None)
 
 
 async def test_what_is_for_people_refuses_every_api_key(edge: Edge):
-    assert (await edge.as_(identities.api_key()).get("/people-only")).told == DENIED
+    assert (await edge.as_(identities.api_key()).get("/people-only")).outcome == DENIED
     assert (await edge.admin.get("/people-only")).status == 204
 
 
@@ -99,23 +99,23 @@ async def test_a_problem_document_and_the_log_say_what_a_caller_lacks(
 
 async def test_a_service_speaks_on_internal_routes_only(edge: Edge):
     service = Caller(edge.session, edge.url, edge.keyring.service_headers("gateway"))
-    assert (await service.get("/internal/things")).told == (200, {"caller": "gateway"})
+    assert (await service.get("/internal/things")).outcome == (200, {"caller": "gateway"})
     greedy = Identity("service", "gateway", "ws-test", permissions=ALL_PERMISSIONS)
     token = IdentitySigner.parse(edge.keyring.signing_key("gateway")).sign(greedy)
     for caller in (service, edge.stranger.having({"X-Sigma-Identity": token})):
-        assert (await caller.get("/things/a")).told == DENIED
-    assert (await edge.admin.get("/internal/things")).told == (200, {"caller": "user-admin"})
+        assert (await caller.get("/things/a")).outcome == DENIED
+    assert (await edge.admin.get("/internal/things")).outcome == (200, {"caller": "user-admin"})
 
 
 async def test_an_unknown_route_is_told_to_those_we_know(edge: Edge):
-    assert (await edge.admin.get("/nothing")).told == error(
+    assert (await edge.admin.get("/nothing")).outcome == error(
         404, "NOT_FOUND", "Route '/api/v1/nothing' not found"
     )
 
 
 async def test_a_wrong_method_is_told_with_those_that_are_right(edge: Edge):
     answer = await edge.admin.put("/things", {})
-    assert answer.told == error(
+    assert answer.outcome == error(
         405,
         "METHOD_NOT_ALLOWED",
         "Method 'PUT' is not allowed for '/api/v1/things', expected GET, HEAD, POST",
@@ -159,12 +159,12 @@ async def test_a_problem_document_comes_only_when_it_is_named(edge: Edge):
     first = "Field 'name' expects type 'string', got 'number'"
     for accept in ("*/*", "application/*", "application/json", "application/problem+json;q=0"):
         answer = await edge.admin.post("/things", sent, headers={"Accept": accept})
-        assert answer.told == error(400, "VALIDATION_ERROR", first)
+        assert answer.outcome == error(400, "VALIDATION_ERROR", first)
         assert answer.headers["Content-Type"] == "application/json"
     accept = "text/html;q=0, Application/Problem+JSON; q=0.5"
     answer = await edge.admin.post("/things", sent, headers={"Accept": accept})
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.told == (
+    assert answer.outcome == (
         400,
         {
             "error": "VALIDATION_ERROR",
@@ -239,7 +239,7 @@ async def test_a_catch_all_takes_what_no_route_takes_and_names_it(start_edge: St
     ):
         answer = await edge.speak(request(method, path, headers))
         assert (answer.status, answer.body) == (200, path.encode())
-    assert (await edge.stranger.get("/things/a")).told == MISSING
+    assert (await edge.stranger.get("/things/a")).outcome == MISSING
     metrics = await _internal(edge, "/metrics")
     assert 'sigma_http_requests_total{method="DELETE",route="/passed-on",status="200"}' in metrics
 
@@ -311,7 +311,7 @@ async def test_what_is_in_flight_is_finished_and_told_to_close(start_edge: Start
     assert (await edge.speak(request("GET", "/open", close=False))).headers["connection"] == "close"
     edge.app[GO_ON].set()
     answer = await asked
-    assert answer.told == (200, {"finished": True})
+    assert answer.outcome == (200, {"finished": True})
     assert answer.headers["connection"] == "close"
 
 
@@ -322,6 +322,6 @@ async def test_a_refused_address_says_which_part_of_it_is_wrong(edge: Edge):
         ("/things?page=%00", "query"),
         ("/things?a?b=%00", "query"),
     ):
-        assert (await caller.get(address)).told == error(
+        assert (await caller.get(address)).outcome == error(
             400, "VALIDATION_ERROR", f"The {where} contains a NUL or an unencoded character"
         )

@@ -39,7 +39,7 @@ async def test_a_body_that_says_it_is_too_large_is_not_awaited(edge: Edge):
     headers = {**edge.keyring.headers(identities.admin()), **JSON}
     head = request("POST", "/api/v1/things", {**headers, "Content-Length": str(1 << 40)})
     answer = await edge.speak(head)
-    assert answer.told == TOO_LARGE
+    assert answer.outcome == TOO_LARGE
     assert answer.closed
 
 
@@ -77,7 +77,7 @@ async def test_a_route_may_take_less_than_its_service(edge: Edge, how: str):
         answer = await edge.speak(request("POST", "/open/notes", headers) + body)
         assert answer.status == expected
         if expected != 200:
-            assert answer.told == told
+            assert answer.outcome == told
 
 
 class ReadBy(Shape):
@@ -128,7 +128,7 @@ async def test_a_large_body_waits_for_its_turn_as_long_as_is_configured(start_ed
     await asyncio.sleep(0)
     body = orjson.dumps({"padding": "x" * LARGE_BYTES})
     answer = await edge.stranger.ask("POST", "/read", data=body, headers=JSON)
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
     may_end.set()
     await first
 
@@ -144,7 +144,7 @@ async def test_a_handler_that_streams_is_held_to_the_same_size(edge: Edge):
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert TOO_LARGE[1]["message"].encode() in answer
     small = await edge.speak(head + part + b"0\r\n\r\n")
-    assert small.told == (200, {"size": 0x7FFF})
+    assert small.outcome == (200, {"size": 0x7FFF})
 
 
 async def test_a_handler_that_waits_for_the_body_is_told_that_it_has_turned_bad(edge: Edge):
@@ -163,14 +163,14 @@ async def test_a_compressed_body_is_read_and_handed_on_as_it_came(edge: Edge):
     packed = gzip.compress(b'{"name": "in gzip"}')
     headers = {**JSON, "Content-Encoding": "gzip"}
     answer = await edge.admin.post("/things", data=packed, headers=headers)
-    assert answer.told == (201, {"name": "in gzip", "size": 0})
+    assert answer.outcome == (201, {"name": "in gzip", "size": 0})
     half = await edge.admin.post("/things", data=packed[:-8], headers=headers)
-    assert half.told == error(400, "VALIDATION_ERROR", "Malformed gzip: the body ends too early")
+    assert half.outcome == error(400, "VALIDATION_ERROR", "Malformed gzip: the body ends too early")
     twice = gzip.compress(b'{"name": ') + gzip.compress(b'"two members"}')
     answer = await edge.admin.post("/things", data=twice, headers=headers)
-    assert answer.told == (201, {"name": "two members", "size": 0})
+    assert answer.outcome == (201, {"name": "two members", "size": 0})
     streamed = await edge.speak(request("POST", "/open/stream", headers, packed))
-    assert streamed.told == (200, {"size": len(packed)})
+    assert streamed.outcome == (200, {"size": len(packed)})
 
 
 async def test_a_bomb_in_gzip_is_not_unpacked(edge: Edge):
@@ -179,7 +179,7 @@ async def test_a_bomb_in_gzip_is_not_unpacked(edge: Edge):
     answer = await edge.admin.post(
         "/things", data=packed, headers={**JSON, "Content-Encoding": "gzip"}
     )
-    assert answer.told == TOO_LARGE
+    assert answer.outcome == TOO_LARGE
 
 
 async def test_more_connections_than_the_cap_are_told_to_come_back(start_edge: StartEdge):
@@ -187,7 +187,7 @@ async def test_more_connections_than_the_cap_are_told_to_come_back(start_edge: S
     taken = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(2)]
     await asyncio.sleep(0.05)
     answer = await edge.speak(request("GET", "/open"))
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Too many connections")
+    assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Too many connections")
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
@@ -206,7 +206,7 @@ async def test_one_address_comes_to_half_of_the_connections(start_edge: StartEdg
     taken = [socket.create_connection(("127.0.0.1", edge.port)) for _ in range(2)]
     await asyncio.sleep(0.05)
     answer = await edge.speak(request("GET", "/open"))
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Too many connections")
+    assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Too many connections")
     # Linux has every address of 127.0.0.0/8.
     other = socket.create_connection(("127.0.0.1", edge.port), source_address=("127.0.0.2", 0))
     other.sendall(request("GET", "/open"))
@@ -235,7 +235,7 @@ async def test_a_connection_on_which_nothing_comes_is_given_up_early(start_edge:
 
 async def test_a_deadline_cancels_the_handler(edge: Edge):
     answer = await edge.speak(request("GET", "/open/late", {"X-Sigma-Deadline": "50"}))
-    assert answer.told == error(504, "UPSTREAM_TIMEOUT", "The request timed out")
+    assert answer.outcome == error(504, "UPSTREAM_TIMEOUT", "The request timed out")
     assert edge.events == ["began", "cancelled"]
 
 
@@ -261,7 +261,7 @@ async def test_a_client_that_leaves_cancels_its_handler(edge: Edge):
 async def test_a_head_that_trickles_in_is_given_up(start_edge: StartEdge):
     edge = await start_edge(head_read_s_max=0.2)
     answer = await edge.speak(request("GET", "/open"), pause_s=0.05)
-    assert answer.told == error(
+    assert answer.outcome == error(
         400, "VALIDATION_ERROR", "The request headers did not arrive in time"
     )
     assert answer.closed
@@ -290,7 +290,7 @@ async def test_a_body_that_stops_is_given_up(start_edge: StartEdge, path: str):
     edge = await start_edge(body_idle_s_max=0.2)
     headers = {**edge.keyring.headers(identities.admin()), **JSON, "Content-Length": "100"}
     answer = await edge.speak(request("POST", path, headers) + b'{"name":')
-    assert answer.told == LATE_BODY
+    assert answer.outcome == LATE_BODY
     assert answer.closed
 
 
@@ -362,7 +362,7 @@ async def test_expect_100_continue_is_met_unless_the_body_would_be_refused(edge:
     assert (answer.interim, answer.status) == ((100,), 201)
     large = request("POST", "/api/v1/things", {**headers, "Content-Length": str(1 << 40)})
     answer = await edge.speak(large)
-    assert (answer.interim, answer.told) == ((), TOO_LARGE)
+    assert (answer.interim, answer.outcome) == ((), TOO_LARGE)
 
 
 async def test_an_unknown_expectation_is_told(edge: Edge):
@@ -370,7 +370,7 @@ async def test_an_unknown_expectation_is_told(edge: Edge):
     told = error(400, "VALIDATION_ERROR", "Expect 'foo' is not supported, expected '100-continue'")
     for path in ("/api/v1/things", "/api/v1/nothing"):
         answer = await edge.speak(request("POST", path, headers, b'{"name": "a"}'))
-        assert answer.told == told
+        assert answer.outcome == told
 
 
 async def test_a_refusal_is_not_lost_with_what_nobody_read(edge: Edge):

@@ -38,7 +38,7 @@ async def test_what_never_comes_to_an_end_is_given_up(start_edge: StartEdge, pay
     edge = await start_edge(head_read_s_max=0.1)
     answer = await edge.speak(payload.sent, payload.within_s)
     payload.check(answer)
-    assert answer.told == (
+    assert answer.outcome == (
         400,
         {"error": "VALIDATION_ERROR", "message": "The request headers did not arrive in time"},
     )

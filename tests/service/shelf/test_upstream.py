@@ -106,22 +106,22 @@ async def ask(edge: Edge, path: str, method: str = "GET", **more: Any) -> Any:
 
 async def test_an_error_that_crosses_two_services_arrives_as_it_left(near: Edge):
     answer = await ask(near, "/internal/transition", "POST")
-    assert answer.told == error(
+    assert answer.outcome == error(
         400, "TRANSITION_ERROR", "Transition from 'draft' to 'published' is not allowed"
     )
     answer = await ask(near, "/internal/rate")
-    assert answer.told == error(429, "RATE_LIMITED", "Too many requests. Retry after 7 seconds.")
+    assert answer.outcome == error(429, "RATE_LIMITED", "Too many requests. Retry after 7 seconds.")
     assert answer.headers["Retry-After"] == "7"
     answer = await ask(near, "/internal/echo", "POST", json={"name": 1})
-    assert answer.told == error(
+    assert answer.outcome == error(
         400, "VALIDATION_ERROR", "Field 'name' expects type 'string', got 'number'"
     )
 
 
 async def test_what_is_no_answer_of_ours_is_not_told(near: Edge):
     internal = error(500, "INTERNAL_ERROR", "Internal server error")
-    assert (await ask(near, "/internal/not-json")).told == internal
-    assert (await ask(near, "/internal/teapot")).told == internal
+    assert (await ask(near, "/internal/not-json")).outcome == internal
+    assert (await ask(near, "/internal/teapot")).outcome == internal
 
 
 async def test_caller_request_id_trace_and_deadline_go_along(near: Edge):
@@ -137,7 +137,7 @@ async def test_caller_request_id_trace_and_deadline_go_along(near: Edge):
 
 
 async def test_an_empty_answer_is_none(near: Edge):
-    assert (await ask(near, "/internal/nothing", "DELETE")).told == (200, None)
+    assert (await ask(near, "/internal/nothing", "DELETE")).outcome == (200, None)
 
 
 async def test_too_slow_is_504_and_away_is_503(near: Edge, start_edge: StartEdge):
@@ -147,7 +147,7 @@ async def test_too_slow_is_504_and_away_is_503(near: Edge, start_edge: StartEdge
     assert (slow.status, slow.body["error"]) == (504, "UPSTREAM_TIMEOUT")
     lonely = await start_edge(near_routes(NOBODY))
     away = await ask(lonely, "/internal/headers")
-    assert away.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    assert away.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
     assert away.headers["Retry-After"] == "1"
 
 

@@ -66,27 +66,33 @@ def refused(message: str) -> tuple[int, dict[str, str]]:
 
 
 async def test_a_step_with_open_gates_is_allowed(service: RunningService):
-    assert (await ask(service, CHIEF, "draft", "state-review", 80)).told == (200, {"allowed": True})
-    assert (await ask(service, EDITOR, "review", "state-draft", 0)).told == (200, {"allowed": True})
+    assert (await ask(service, CHIEF, "draft", "state-review", 80)).outcome == (
+        200,
+        {"allowed": True},
+    )
+    assert (await ask(service, EDITOR, "review", "state-draft", 0)).outcome == (
+        200,
+        {"allowed": True},
+    )
 
 
 async def test_an_undefined_step_is_refused(service: RunningService):
-    assert (await ask(service, CHIEF, "published", "state-draft")).told == refused(
+    assert (await ask(service, CHIEF, "published", "state-draft")).outcome == refused(
         "Transition from 'published' to 'draft' is not allowed"
     )
-    assert (await ask(service, CHIEF, "draft", "state-moon")).told == refused(
+    assert (await ask(service, CHIEF, "draft", "state-moon")).outcome == refused(
         "Transition from 'draft' to 'moon' is not allowed"
     )
 
 
 async def test_the_role_gate_is_told_before_the_score(service: RunningService):
-    assert (await ask(service, EDITOR, "draft", "state-review", 0)).told == refused(
+    assert (await ask(service, EDITOR, "draft", "state-review", 0)).outcome == refused(
         "Role 'role-editor' is not allowed to transition from 'draft' to 'review'"
     )
 
 
 async def test_a_score_below_the_minimum_is_refused(service: RunningService):
-    assert (await ask(service, CHIEF, "draft", "state-review", 79)).told == refused(
+    assert (await ask(service, CHIEF, "draft", "state-review", 79)).outcome == refused(
         "Completeness score 79% does not meet minimum 80% for transition to 'review'"
     )
 
@@ -96,16 +102,19 @@ async def test_administrators_and_keys_pass_where_role_admin_is_named_and_not_el
 ):
     no_chief = refused("Role 'role-admin' is not allowed to transition from 'draft' to 'review'")
     for who in (ADMIN, KEY):
-        assert (await ask(service, who, "draft", "state-published")).told == (
+        assert (await ask(service, who, "draft", "state-published")).outcome == (
             200,
             {"allowed": True},
         )
-        assert (await ask(service, who, "review", "state-draft")).told == (200, {"allowed": True})
-        assert (await ask(service, who, "draft", "state-review")).told == no_chief
+        assert (await ask(service, who, "review", "state-draft")).outcome == (
+            200,
+            {"allowed": True},
+        )
+        assert (await ask(service, who, "draft", "state-review")).outcome == no_chief
 
 
 async def test_the_listing_tells_every_step_and_all_that_blocks_it(service: RunningService):
-    assert (await ask(service, EDITOR, "draft", score=50)).told == (
+    assert (await ask(service, EDITOR, "draft", score=50)).outcome == (
         200,
         {
             "transitions": [
@@ -158,18 +167,18 @@ async def test_the_listing_tells_every_step_and_all_that_blocks_it(service: Runn
         },
         {"toStateId": "state-draft", "allowed": True, "reasons": []},
     ]
-    assert (await ask(service, EDITOR, "published")).told == (200, {"transitions": []})
+    assert (await ask(service, EDITOR, "published")).outcome == (200, {"transitions": []})
 
 
 async def test_a_score_for_another_version_gets_the_definition_instead(service: RunningService):
     workflow = (await service.as_(ADMIN).get("/workflows/wf-lifecycle")).body
     answer = await ask(service, EDITOR, "draft", "state-review", definitionVersion=2)
-    assert answer.told == (200, {"stale": True, "definition": {**workflow, "version": 1}})
+    assert answer.outcome == (200, {"stale": True, "definition": {**workflow, "version": 1}})
 
 
 async def test_there_is_no_decision_about_another_workspace(service: RunningService):
     stranger = identities.admin(workspace="ws-other")
-    assert (await ask(service, stranger, "draft", "state-review")).told == error(
+    assert (await ask(service, stranger, "draft", "state-review")).outcome == error(
         404, "NOT_FOUND", "Workflow 'wf-lifecycle' not found"
     )
 
@@ -179,4 +188,4 @@ async def test_a_service_takes_no_steps(service: RunningService):
         "/internal/workflows/wf-lifecycle/evaluate",
         {"definitionVersion": 1, "fromStateId": "state-draft"},
     )
-    assert answer.told == error(403, "PERMISSION_DENIED", "Permission denied")
+    assert answer.outcome == error(403, "PERMISSION_DENIED", "Permission denied")

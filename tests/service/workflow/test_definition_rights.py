@@ -19,7 +19,7 @@ from workflow_service.config import Config
 async def test_roles_at_a_gate_must_exist(admin: Caller, other_services: OtherServices):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor", "role-gone"]}
     answer = await admin.post("/workflows", lifecycle(transitions=[step]))
-    assert answer.told == error(400, "VALIDATION_ERROR", "Unknown role 'role-gone'")
+    assert answer.outcome == error(400, "VALIDATION_ERROR", "Unknown role 'role-gone'")
     step["allowedRoleIds"] = ["role-editor"]
     assert (await admin.post("/workflows", lifecycle(transitions=[step]))).status == 201
     assert other_services.asked == [
@@ -36,7 +36,7 @@ async def test_a_role_that_is_gone_keeps_nobody_from_saving_the_workflow(
     other_services.roles.clear()
     assert (await admin.put("/workflows/wf-lifecycle", saved)).status == 200
     saved["transitions"][0]["allowedRoleIds"] = ["role-editor", "role-admin"]
-    assert (await admin.put("/workflows/wf-lifecycle", saved)).told == error(
+    assert (await admin.put("/workflows/wf-lifecycle", saved)).outcome == error(
         400, "VALIDATION_ERROR", "Unknown role 'role-admin'"
     )
 
@@ -51,8 +51,8 @@ async def test_without_auth_service_roles_cannot_be_checked(services: Services):
     step = {"from": "draft", "to": "review", "allowedRoleIds": ["role-editor"]}
     admin = service.as_(identities.admin())
     answer = await admin.post("/workflows", lifecycle(transitions=[step]))
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
-    assert (await admin.get("/workflows")).told == (200, [])
+    assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    assert (await admin.get("/workflows")).outcome == (200, [])
 
 
 async def test_changing_takes_the_flag_and_reading_does_not(service: RunningService, admin: Caller):
@@ -61,9 +61,9 @@ async def test_changing_takes_the_flag_and_reading_does_not(service: RunningServ
     editor = service.as_(identities.user(flags=set(Flag) - {Flag.MANAGE_SCHEMAS}))
     assert (await editor.get("/workflows")).status == 200
     assert (await editor.get("/workflows/wf-lifecycle")).status == 200
-    assert (await editor.post("/workflows", lifecycle(id="wf-b", alias="b"))).told == denied
-    assert (await editor.put("/workflows/wf-lifecycle", lifecycle())).told == denied
-    assert (await editor.delete("/workflows/wf-lifecycle")).told == denied
+    assert (await editor.post("/workflows", lifecycle(id="wf-b", alias="b"))).outcome == denied
+    assert (await editor.put("/workflows/wf-lifecycle", lifecycle())).outcome == denied
+    assert (await editor.delete("/workflows/wf-lifecycle")).outcome == denied
     modeller = service.as_(identities.user(flags=[Flag.MANAGE_SCHEMAS]))
     assert (await modeller.put("/workflows/wf-lifecycle", lifecycle())).status == 200
     assert (await modeller.delete("/workflows/wf-lifecycle")).status == 204
@@ -96,12 +96,12 @@ async def test_an_api_key_does_what_its_permissions_name(
 
 async def test_a_stranger_is_told_nothing(service: RunningService):
     answer = await service.stranger().get("/workflows")
-    assert answer.told == error(401, "UNAUTHORIZED", "Missing authentication")
+    assert answer.outcome == error(401, "UNAUTHORIZED", "Missing authentication")
 
 
 async def test_a_service_cannot_act_as_a_client(service: RunningService):
     answer = await service.as_service("workflow_service").get("/workflows")
-    assert answer.told == error(403, "PERMISSION_DENIED", "Permission denied")
+    assert answer.outcome == error(403, "PERMISSION_DENIED", "Permission denied")
 
 
 async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: Services):
@@ -110,7 +110,7 @@ async def test_nothing_is_stored_while_nobody_can_say_what_names_mean(services: 
     states = [{"id": "state-draft", "alias": "draft", "hidden": ["cost"]}]
     sent = lifecycle(states=states, transitions=[])
     answer = await admin.post("/workflows", sent)
-    assert answer.told == error(
+    assert answer.outcome == error(
         503,
         "SERVICE_UNAVAILABLE",
         "Cannot resolve the names in this workflow at the moment",
@@ -138,7 +138,7 @@ async def test_nothing_is_stored_while_nobody_can_say_what_its_author_may_read(
 async def test_more_names_than_can_be_asked_about_are_refused(admin: Caller):
     states = [{"id": f"state-{n}", "hidden": [f"n{n}-{i}" for i in range(2_000)]} for n in range(6)]
     sent = lifecycle(states=states, defaultStateId="state-0", transitions=[])
-    assert (await admin.post("/workflows", sent)).told == error(
+    assert (await admin.post("/workflows", sent)).outcome == error(
         400,
         "VALIDATION_ERROR",
         "Field 'states' names at most 10000 different attributes in all lists together, got 12000",
@@ -170,7 +170,7 @@ async def test_a_role_is_asked_about_when_the_saves_that_have_begun_are_over(
     foreign = service.as_(identities.admin("ws-other"))
     assert (await foreign.post(path)).body == {"workflowIds": []}
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
-    assert (await service.as_(identities.user()).post(path)).told == denied
+    assert (await service.as_(identities.user()).post(path)).outcome == denied
 
 
 async def _waits_for_a_lock(service: RunningService) -> bool:

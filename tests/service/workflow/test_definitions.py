@@ -94,8 +94,8 @@ async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin
         "updatedAt": body["createdAt"],
     }
     assert body["createdAt"].endswith("Z")
-    assert (await admin.get("/workflows/wf-lifecycle")).told == (200, body)
-    assert (await admin.get("/workflows")).told == (200, [body])
+    assert (await admin.get("/workflows/wf-lifecycle")).outcome == (200, body)
+    assert (await admin.get("/workflows")).outcome == (200, [body])
 
 
 async def test_whole_percentages_stay_whole_numbers(admin: Caller):
@@ -114,14 +114,14 @@ async def test_an_id_is_made_when_none_is_sent(admin: Caller):
 
 async def test_ids_and_aliases_are_taken_once(admin: Caller):
     await admin.post("/workflows", lifecycle())
-    assert (await admin.post("/workflows", lifecycle(alias="other"))).told == error(
+    assert (await admin.post("/workflows", lifecycle(alias="other"))).outcome == error(
         409, "CONFLICT", "Workflow with id 'wf-lifecycle' already exists"
     )
-    assert (await admin.post("/workflows", lifecycle(id="wf-other"))).told == error(
+    assert (await admin.post("/workflows", lifecycle(id="wf-other"))).outcome == error(
         409, "CONFLICT", "Workflow with alias 'lifecycle' already exists"
     )
     await admin.post("/workflows", lifecycle(id="wf-other", alias="other"))
-    assert (await admin.put("/workflows/wf-other", lifecycle(id="wf-other"))).told == error(
+    assert (await admin.put("/workflows/wf-other", lifecycle(id="wf-other"))).outcome == error(
         409, "CONFLICT", "Workflow with alias 'lifecycle' already exists"
     )
 
@@ -130,10 +130,10 @@ async def test_another_workspace_sees_nothing_of_it(service: RunningService, adm
     await admin.post("/workflows", lifecycle())
     other = service.as_(identities.admin(workspace="ws-other"))
     missing = error(404, "NOT_FOUND", "Workflow 'wf-lifecycle' not found")
-    assert (await other.get("/workflows")).told == (200, [])
-    assert (await other.get("/workflows/wf-lifecycle")).told == missing
-    assert (await other.put("/workflows/wf-lifecycle", lifecycle())).told == missing
-    assert (await other.delete("/workflows/wf-lifecycle")).told == missing
+    assert (await other.get("/workflows")).outcome == (200, [])
+    assert (await other.get("/workflows/wf-lifecycle")).outcome == missing
+    assert (await other.put("/workflows/wf-lifecycle", lifecycle())).outcome == missing
+    assert (await other.delete("/workflows/wf-lifecycle")).outcome == missing
     assert (await other.post("/workflows", lifecycle())).status == 201
 
 
@@ -166,7 +166,7 @@ async def test_another_workspace_sees_nothing_of_it(service: RunningService, adm
 )
 async def test_what_is_wrong_is_told(admin: Caller, changes: dict[str, Any], message: str):
     answer = await admin.post("/workflows", lifecycle(**changes))
-    assert answer.told == error(400, "VALIDATION_ERROR", message)
+    assert answer.outcome == error(400, "VALIDATION_ERROR", message)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ async def test_a_minimum_is_a_percentage(admin: Caller, minimum: Any, message: s
     step = {"from": "draft", "to": "review", "requiresCompleteness": minimum}
     answer = await admin.post("/workflows", lifecycle(transitions=[step]))
     told = f"Field 'transitions.0.requiresCompleteness' {message}"
-    assert answer.told == error(400, "VALIDATION_ERROR", told)
+    assert answer.outcome == error(400, "VALIDATION_ERROR", told)
 
 
 @pytest.mark.parametrize("field", ["alias", "name", "defaultStateId", "states"])
@@ -190,9 +190,9 @@ async def test_required_fields_are_required(admin: Caller, field: str):
     sent = lifecycle()
     del sent[field]
     expected = error(400, "VALIDATION_ERROR", f"Field '{field}' is required")
-    assert (await admin.post("/workflows", sent)).told == expected
+    assert (await admin.post("/workflows", sent)).outcome == expected
     await admin.post("/workflows", lifecycle())
-    assert (await admin.put("/workflows/wf-lifecycle", sent)).told == expected
+    assert (await admin.put("/workflows/wf-lifecycle", sent)).outcome == expected
 
 
 async def test_every_violation_is_told_to_who_asks_for_problems(admin: Caller):
@@ -219,7 +219,7 @@ async def test_a_change_replaces_the_whole_object(admin: Caller):
         "updatedAt": answer.body["updatedAt"],
     }
     assert answer.body["updatedAt"] > before["updatedAt"]
-    assert (await admin.get("/workflows/wf-lifecycle")).told == (200, answer.body)
+    assert (await admin.get("/workflows/wf-lifecycle")).outcome == (200, answer.body)
 
 
 async def test_the_whole_object_can_be_sent_back(admin: Caller):
@@ -230,7 +230,7 @@ async def test_the_whole_object_can_be_sent_back(admin: Caller):
 
 async def test_the_body_cannot_rename_the_workflow(admin: Caller):
     await admin.post("/workflows", lifecycle())
-    assert (await admin.put("/workflows/wf-lifecycle", lifecycle(id="wf-new"))).told == error(
+    assert (await admin.put("/workflows/wf-lifecycle", lifecycle(id="wf-new"))).outcome == error(
         400, "VALIDATION_ERROR", "Field 'id' cannot change: expected 'wf-lifecycle', got 'wf-new'"
     )
 
@@ -245,8 +245,8 @@ async def test_if_match_refuses_an_older_version(admin: Caller):
         "Workflow 'wf-lifecycle' is at version 2; If-Match names another version",
     )
     path = "/workflows/wf-lifecycle"
-    assert (await admin.put(path, lifecycle(name="third"), **outdated)).told == expected
-    assert (await admin.delete(path, **outdated)).told == expected
+    assert (await admin.put(path, lifecycle(name="third"), **outdated)).outcome == expected
+    assert (await admin.delete(path, **outdated)).outcome == expected
     assert (await admin.get(path)).body["name"] == "second"
     current = {"headers": {"If-Match": '"2"'}}
     assert (await admin.put(path, lifecycle(name="third"), **current)).status == 200
@@ -258,7 +258,7 @@ async def test_a_state_that_records_are_in_stays(admin: Caller, other_services: 
     other_services.states_in_use = {"state-review"}
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
     answer = await admin.put("/workflows/wf-lifecycle", fewer)
-    assert answer.told == error(
+    assert answer.outcome == error(
         409, "CONFLICT", "State 'state-review' is in use and cannot be deleted"
     )
     assert len((await admin.get("/workflows/wf-lifecycle")).body["states"]) == 3
@@ -284,7 +284,7 @@ async def test_states_are_readmitted_when_the_change_fails(
     await admin.post("/workflows", lifecycle(id="wf-other", alias="other"))
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
     answer = await admin.put("/workflows/wf-lifecycle", fewer | {"alias": "other"})
-    assert answer.told == error(409, "CONFLICT", "Workflow with alias 'other' already exists")
+    assert answer.outcome == error(409, "CONFLICT", "Workflow with alias 'other' already exists")
     assert [(method, path) for method, path, _ in other_services.asked] == [
         ("POST", "/internal/workflows/wf-lifecycle/retire-states"),
         ("DELETE", "/internal/workflows/wf-lifecycle/retired-states"),
@@ -297,16 +297,16 @@ async def test_without_records_service_no_state_goes(services: Services):
     await admin.post("/workflows", lifecycle())
     fewer = workflow_body("lifecycle", ("draft", "published"), [("draft", "published")])
     answer = await admin.put("/workflows/wf-lifecycle", fewer)
-    assert answer.told == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
+    assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
     assert (await admin.put("/workflows/wf-lifecycle", lifecycle(name="new"))).status == 200
 
 
 async def test_a_deleted_workflow_is_gone(admin: Caller):
     await admin.post("/workflows", lifecycle())
-    assert (await admin.delete("/workflows/wf-lifecycle")).told == (204, None)
+    assert (await admin.delete("/workflows/wf-lifecycle")).outcome == (204, None)
     missing = error(404, "NOT_FOUND", "Workflow 'wf-lifecycle' not found")
-    assert (await admin.get("/workflows/wf-lifecycle")).told == missing
-    assert (await admin.delete("/workflows/wf-lifecycle")).told == missing
+    assert (await admin.get("/workflows/wf-lifecycle")).outcome == missing
+    assert (await admin.delete("/workflows/wf-lifecycle")).outcome == missing
 
 
 async def test_every_change_is_told_with_the_whole_definition(

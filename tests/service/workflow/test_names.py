@@ -149,7 +149,7 @@ async def test_while_names_go_on_changing_the_save_is_refused(
         await tell(service, named(EventType.ATTRIBUTE_UPDATED, "attr-sku", "s", 8))
 
     other_services.after_looking.append(rename)
-    assert (await admin.post("/workflows", flow(hidden=["cost"]))).told == error(
+    assert (await admin.post("/workflows", flow(hidden=["cost"]))).outcome == error(
         503,
         "SERVICE_UNAVAILABLE",
         "The attributes that this workflow names are being changed by others",

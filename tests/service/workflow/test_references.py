@@ -114,22 +114,22 @@ async def compare(service: RunningService) -> int:
 
 async def test_registering_answers_the_definition(admin: Caller):
     public = (await admin.get("/workflows/wf-a")).body
-    assert (await refer(admin)).told == (200, {**public, "version": 1})
+    assert (await refer(admin)).outcome == (200, {**public, "version": 1})
 
 
 async def test_a_workflow_that_is_not_there_cannot_be_referred_to(
     service: RunningService, admin: Caller
 ):
     missing = error(404, "NOT_FOUND", "Workflow 'wf-none' not found")
-    assert (await refer(admin, workflow_id="wf-none")).told == missing
+    assert (await refer(admin, workflow_id="wf-none")).outcome == missing
     other = service.as_(identities.admin(workspace="ws-other"))
-    assert (await refer(other)).told == NO_WORKFLOW
+    assert (await refer(other)).outcome == NO_WORKFLOW
     assert await references(service) == []
 
 
 async def test_a_service_has_no_workspace_to_register_in(service: RunningService):
     answer = await refer(service.as_service("workflow_service"))
-    assert answer.told == error(403, "PERMISSION_DENIED", "Permission denied")
+    assert answer.outcome == error(403, "PERMISSION_DENIED", "Permission denied")
 
 
 async def test_a_workflow_that_is_referred_to_cannot_be_deleted(
@@ -137,7 +137,7 @@ async def test_a_workflow_that_is_referred_to_cannot_be_deleted(
 ):
     await refer(admin)
     schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
-    assert (await admin.delete("/workflows/wf-a")).told == IN_USE
+    assert (await admin.delete("/workflows/wf-a")).outcome == IN_USE
     assert (await admin.get("/workflows/wf-a")).status == 200
     assert [event.type for event in await service.staged()] == 2 * ["workflow.created"]
 
@@ -150,7 +150,7 @@ async def test_a_reference_in_another_workspace_protects_nothing_here(
     await other.post("/workflows", flow("a"))
     await refer(other)
     assert (await admin.delete("/workflows/wf-a")).status == 204
-    assert (await other.delete("/workflows/wf-a")).told == IN_USE
+    assert (await other.delete("/workflows/wf-a")).outcome == IN_USE
 
 
 async def test_a_deletion_and_a_reference_at_the_same_time_never_both_succeed(
@@ -187,7 +187,7 @@ async def test_a_deletion_waits_for_a_reference_that_is_not_committed_yet(
         deletion = asyncio.create_task(admin.delete("/workflows/wf-a"))
         await eventually(lambda: _waits_for_a_lock(service))
         assert not deletion.done()
-    assert (await deletion).told == IN_USE
+    assert (await deletion).outcome == IN_USE
 
 
 async def test_a_reference_waits_for_a_deletion_that_is_not_committed_yet(
@@ -198,7 +198,7 @@ async def test_a_reference_waits_for_a_deletion_that_is_not_committed_yet(
         registration = asyncio.create_task(refer(admin))
         await eventually(lambda: _waits_for_a_lock(service))
         assert not registration.done()
-    assert (await registration).told == NO_WORKFLOW
+    assert (await registration).outcome == NO_WORKFLOW
 
 
 async def _waits_for_a_lock(service: RunningService) -> bool:
@@ -270,7 +270,7 @@ async def test_news_of_one_save_does_not_settle_another_that_is_under_way(
     await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     await hear(service, EventType.SCHEMA_UPDATED, 2, "wf-b")
     assert await references(service) == [("wf-a", 1, None), ("wf-b", 0, 2)]
-    assert (await admin.delete("/workflows/wf-a")).told == IN_USE
+    assert (await admin.delete("/workflows/wf-a")).outcome == IN_USE
     await hear(service, EventType.SCHEMA_UPDATED, 3, "wf-a")
     assert await references(service) == [("wf-a", 0, 3)]
 
@@ -287,7 +287,7 @@ async def test_a_schema_that_is_gone_already_does_not_hold_up_a_deletion(
     await refer(admin)
     await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     schemas.bound = {(WORKSPACE, "schema-x", "wf-a")}
-    assert (await admin.delete("/workflows/wf-a")).told == IN_USE
+    assert (await admin.delete("/workflows/wf-a")).outcome == IN_USE
     schemas.bound = set()
     assert (await admin.delete("/workflows/wf-a")).status == 204
     assert await references(service) == []
@@ -304,7 +304,7 @@ async def test_a_save_that_failed_does_not_hold_up_a_deletion(
 
 async def test_only_somebody_who_may_change_schemas_registers(service: RunningService):
     denied = error(403, "PERMISSION_DENIED", "Permission denied")
-    assert (await refer(service.as_(identities.user()))).told == denied
+    assert (await refer(service.as_(identities.user()))).outcome == denied
 
 
 async def test_what_is_registered_while_a_deletion_asks_is_not_released(
@@ -313,7 +313,7 @@ async def test_what_is_registered_while_a_deletion_asks_is_not_released(
     await refer(admin)
     await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
     schemas.before_answering = [lambda: refer(admin)]
-    assert (await admin.delete("/workflows/wf-a")).told == IN_USE
+    assert (await admin.delete("/workflows/wf-a")).outcome == IN_USE
     assert await references(service) == [("wf-a", 1, 1)]
 
 
@@ -323,7 +323,7 @@ async def test_with_records_service_away_a_reference_counts(services: Services):
     await admin.post("/workflows", flow("a"))
     await refer(admin)
     await hear(service, EventType.SCHEMA_CREATED, 1, "wf-a")
-    assert (await admin.delete("/workflows/wf-a")).told == IN_USE
+    assert (await admin.delete("/workflows/wf-a")).outcome == IN_USE
 
 
 async def test_the_comparison_drops_what_binds_nothing_and_keeps_the_rest(

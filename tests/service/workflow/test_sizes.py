@@ -82,7 +82,7 @@ async def test_a_workspace_has_a_bound_of_workflows(services: Services):
     for alias in "ab":
         (await admin.post("/workflows", workflow(alias))).ok()
     refused = await admin.post("/workflows", workflow("c"))
-    assert refused.told == error(
+    assert refused.outcome == error(
         403, "LIMIT_EXCEEDED", "This workspace may have at most 2 workflows, got 3"
     )
     assert (await admin.get("/workflows/wf-c")).status == 404

@@ -32,7 +32,7 @@ def catalogs(*entries: dict[str, Any]) -> Role:
 # --- resolution
 
 
-def told(some: Role, schema_id: str, *attributes: Names) -> dict[str, str]:
+def permissions_in(some: Role, schema_id: str, *attributes: Names) -> dict[str, str]:
     return permissions(some, Names(schema_id, (schema_id.removeprefix("schema-"),)), attributes)
 
 

@@ -21,18 +21,18 @@ from auth_service.permissions.rules import Names, Resolved
 from auth_service.permissions.validation import check_may_go, check_sound, check_still_built_in
 from shared.errors import Conflict, ValidationError
 from shared.identity import ALL_FLAGS
-from tests.unit.auth.roles import _RANK, NOW, catalogs, on, role, schemas, told
+from tests.unit.auth.roles import _RANK, NOW, catalogs, on, permissions_in, role, schemas
 
 PRICE = Names("attr-price", ("price", "once-price"))
 
 
 def test_what_nothing_is_said_about_is_hidden():
     some = schemas(on("schema-a", attr_x="write"))
-    assert told(some, "schema-a", Names("attr-x", ("x",)), Names("attr-y", ("y",))) == {
+    assert permissions_in(some, "schema-a", Names("attr-x", ("x",)), Names("attr-y", ("y",))) == {
         "attr-x": "write",
         "attr-y": "hidden",
     }
-    assert told(role(), "schema-a", Names("attr-x", ("x",))) == {"attr-x": "hidden"}
+    assert permissions_in(role(), "schema-a", Names("attr-x", ("x",))) == {"attr-x": "hidden"}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_nothing_is_said_about_is_hidden():
     ],
 )
 def test_only_an_id_gives_and_an_alias_takes_away(entries, word):
-    assert told(schemas(*entries), "schema-a", PRICE) == {"attr-price": word}
+    assert permissions_in(schemas(*entries), "schema-a", PRICE) == {"attr-price": word}
 
 
 def test_the_attribute_is_asked_before_the_rest_and_the_schema_before_all_schemas():
@@ -84,7 +84,7 @@ def test_the_entry_for_all_schemas_adds_to_a_schemas_own():
 
 def test_role_admin_may_write_everything_whatever_is_stored():
     stripped = blank_role("ws-x", "role-admin", NOW)
-    assert told(stripped, "schema-a", Names("attr-x", ("x",))) == {"attr-x": "write"}
+    assert permissions_in(stripped, "schema-a", Names("attr-x", ("x",))) == {"attr-x": "write"}
     assert Resolved(stripped).catalog("cat-a", "canAssign")
 
 

@@ -18,21 +18,21 @@ PRODUCT = ("auth_service", "gateway", "records_service", "shared", "workflow_ser
 UNIQUE, FOREIGN, CHECK = "23505", "23503", "23514"
 
 
-def told(code: str, message: str, constraint: str | None = None) -> PostgresError:
+def violation(code: str, message: str, constraint: str | None = None) -> PostgresError:
     """An error with these fields; without a constraint, as Citus passes it on."""
     fields = {"C": code, "M": message, "D": 'Key (id)=("others_taken") exists.'}
     return PostgresError.new(fields | ({} if constraint is None else {"n": constraint}))
 
 
 def taken(constraint: str) -> PostgresError:
-    return told(UNIQUE, f'duplicate key value violates unique constraint "{constraint}"')
+    return violation(UNIQUE, f'duplicate key value violates unique constraint "{constraint}"')
 
 
 @pytest.mark.parametrize(
     ("error", "names", "name"),
     [
         (
-            told(UNIQUE, "verletzt Unique-Constraint »id_taken«", "id_taken"),
+            violation(UNIQUE, "verletzt Unique-Constraint »id_taken«", "id_taken"),
             ["alias_taken", "id_taken"],
             "id_taken",
         ),
@@ -48,7 +48,7 @@ def taken(constraint: str) -> PostgresError:
         (taken("idXtaken_102052"), ["id.taken"], None),
         (taken("id_taken_102052"), ["others_taken"], None),
         (
-            told(
+            violation(
                 FOREIGN,
                 'update or delete on table "workflows_102014" violates foreign key constraint'
                 ' "workflow_is_referenced_102008" on table "workflow_references_102008"',
@@ -57,7 +57,7 @@ def taken(constraint: str) -> PostgresError:
             "workflow_is_referenced",
         ),
         (
-            told(
+            violation(
                 CHECK,
                 'new row for relation "record_lives_102052" violates check constraint'
                 ' "record_goes_on_counting"',
@@ -66,7 +66,7 @@ def taken(constraint: str) -> PostgresError:
             "record_goes_on_counting",
         ),
         # A name that PostgreSQL itself sends is believed, whatever the message says.
-        (told(UNIQUE, '"id_taken"', "id_taken_2"), ["id_taken"], None),
+        (violation(UNIQUE, '"id_taken"', "id_taken_2"), ["id_taken"], None),
     ],
 )
 def test_the_violated_constraint_is_found(
