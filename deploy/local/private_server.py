@@ -67,6 +67,11 @@ class PrivateServer(ABC):
         return self._running is not None and self._running.running
 
     @property
+    def exit_code(self) -> int | None:
+        """How it ended on its own; None while it runs, and if it was not started."""
+        return None if self._running is None else self._running.exit_code
+
+    @property
     def pid(self) -> int | None:
         """Of the server's first process, while it runs."""
         return self._running.pid if self._running is not None and self.running else None

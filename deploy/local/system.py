@@ -56,6 +56,7 @@ from deploy.local.settings import (
     environment,
     write_closed,
 )
+from deploy.local.watch import Part, Watch
 from shared.database import migrations
 from shared.identity import GATEWAY
 
@@ -66,9 +67,7 @@ BROKER = "broker-url"
 READY_WITHIN_S = 60.0
 PORTS_APART = 10
 PORT_SETS_TRIED = 50
-DEATHS_MAX = 5
-DEATHS_WITHIN_S = 120.0
-PAUSE_S_MAX = 8.0
+LOOK_S = 0.5
 ENDED_WITHIN_S = 40.0
 _POLL_S = 0.1
 
@@ -88,7 +87,6 @@ class System:
         self._servers: list[PrivateServer] = []
         self._services: dict[str, ChildProcess] = {}
         self._environments: dict[str, dict[str, str]] = {}
-        self._deaths: dict[str, list[float]] = {service: [] for service in SERVICES}
 
     @property
     def started(self) -> bool:
@@ -125,14 +123,39 @@ class System:
 
     def watch(self) -> None:
         """Return never; start again what ended, and raise when it ends again and again."""
+        watch = Watch(
+            [
+                *(self._watched_service(service) for service in self._services),
+                *(self._watched_server(server) for server in self._servers),
+            ]
+        )
         while True:
-            time.sleep(0.5)
-            for service, process in tuple(self._services.items()):
-                if not process.running:
-                    self._start_again(service, process)
-            for server in self._servers:
-                if not server.running:
-                    raise StartFailed(server.part, "it exited", log=server.log)
+            time.sleep(LOOK_S)
+            watch.look()
+
+    def _watched_service(self, service: str) -> Part:
+        def start() -> None:
+            self._services[service].end(signal.SIGKILL, 0)  # Its guard is still there.
+            self._services[service] = self._spawn(service)
+
+        url = f"http://{HOST}:{self.ports.internal(service)}/readyz"
+        return Part(
+            name=service,
+            log=self.logs / f"{service}.log",
+            exit_code=lambda: self._services[service].exit_code,
+            start=start,
+            ready=lambda: self._answer_of(service, url) == "",
+        )
+
+    @staticmethod
+    def _watched_server(server: PrivateServer) -> Part:
+        return Part(
+            name=server.part,
+            log=server.log,
+            exit_code=lambda: server.exit_code,
+            start=server.start,
+            ready=lambda: True,  # `start` returns when it is.
+        )
 
     def stop(self) -> None:
         """End everything, the last one first. The services finish what is in flight."""
@@ -144,21 +167,6 @@ class System:
             list(threads.map(lambda server: server.stop(), self._servers))
         (self.folder / databases.ADDRESSES).unlink(missing_ok=True)
         (self.folder / BROKER).unlink(missing_ok=True)
-
-    def _start_again(self, service: str, ended: ChildProcess) -> None:
-        """After a pause that doubles with each death of the last minutes."""
-        now = time.monotonic()
-        deaths = [at for at in self._deaths[service] if now - at < DEATHS_WITHIN_S]
-        self._deaths[service] = [*deaths, now]
-        why = f"it exited (exit code {ended.exit_code})"
-        if len(deaths) >= DEATHS_MAX:
-            log = self.logs / f"{service}.log"
-            raise StartFailed(service, f"{why} for the {len(deaths) + 1}th time", log=log)
-        pause_s = min(PAUSE_S_MAX, 0.5 * 2 ** len(deaths))
-        say(f"{service}: {why}; restarting it in {pause_s:g} s")
-        time.sleep(pause_s)
-        ended.end(signal.SIGKILL, 0)
-        self._services[service] = self._spawn(service)
 
     def _start_servers(self) -> tuple[str, str]:
         postgres_url, amqp_url = os.environ.get(POSTGRES_URL), os.environ.get(AMQP_URL)

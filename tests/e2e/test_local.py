@@ -81,6 +81,11 @@ class Run:
         self.process.send_signal(how)
         return self.process.wait(ENDED_WITHIN_S)
 
+    def postgres(self) -> int:
+        """The first process of the private PostgreSQL."""
+        (pid_file,) = self.folder.rglob("postmaster.pid")
+        return int(pid_file.read_text().splitlines()[0])
+
     def children(self) -> list[str]:
         """Every process that was started for this folder and is still there."""
         return [
@@ -163,7 +168,7 @@ async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
     (killed,) = processes_of("auth_service", run.ports)
     os.kill(killed, signal.SIGKILL)
     await eventually(
-        lambda: "auth_service: it exited (exit code -9)" in run.output.read_text(),
+        lambda: "auth_service: it was ended by SIGKILL" in run.output.read_text(),
         within_s=60,
     )
     async with aiohttp.ClientSession() as session:
@@ -173,6 +178,16 @@ async def test_one_command_starts_a_demo_that_is_kept_and_ends_clean(run):
             answer = await Caller(session, run.url).post("/auth/login", credentials)
             return answer.status == 200
 
+        await eventually(answers, within_s=60)
+
+        await eventually(
+            lambda: "auth_service: ready again after" in run.output.read_text(), within_s=60
+        )
+        # So are the servers, and whoever used them finds them again.
+        os.kill(run.postgres(), signal.SIGKILL)
+        await eventually(
+            lambda: "PostgreSQL: ready again after" in run.output.read_text(), within_s=90
+        )
         await eventually(answers, within_s=60)
 
     assert run.stop() == 0

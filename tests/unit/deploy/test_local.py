@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from deploy.local import binaries
 from deploy.local.failure import StartFailed
 from deploy.local.listening import is_free, listens
 from deploy.local.settings import Keys, Ports, environment
-from deploy.local.system import DEATHS_MAX, System, choose_ports
+from deploy.local.system import choose_ports
+from deploy.local.watch import DEATHS_MAX, DEATHS_WITHIN_S, PAUSE_S_MAX, Part, Watch
 
 ROOT = Path(__file__).parents[3]
 
@@ -70,20 +71,82 @@ def test_services_are_given_what_they_need_and_no_more(
     assert "secret" not in str(told)
 
 
-class Ended:
-    """A process that ended by itself."""
+class Played:
+    """A part of the system whose end is decided by the test, and the time."""
 
-    exit_code = 1
+    def __init__(self, folder: Path) -> None:
+        self.now = 100.0
+        self.code: int | None = None
+        self.is_ready = True
+        self.starts = 0
+        (folder / "gateway.log").write_text("what it said last\n")
+        part = Part(
+            name="gateway",
+            log=folder / "gateway.log",
+            exit_code=lambda: self.code,
+            start=self.start,
+            ready=lambda: self.is_ready,
+        )
+        self.watch = Watch([part], lambda: self.now)
+
+    def start(self) -> None:
+        self.starts += 1
+        self.code, self.is_ready = None, False
+
+    def look(self, after_s: float = 0.0) -> None:
+        self.now += after_s
+        self.watch.look()
+
+
+def test_a_service_that_ends_is_started_again_and_both_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    played = Played(tmp_path)
+    played.look()
+    assert capsys.readouterr().out == ""
+    played.code = -signal.SIGKILL
+    played.look()
+    log = tmp_path / "gateway.log"
+    assert capsys.readouterr().out == (
+        f"gateway: it was ended by SIGKILL; starting it again in 0.5 s (its log: {log})\n"
+    )
+    played.look(after_s=0.4)
+    assert played.starts == 0
+    played.look(after_s=0.1)
+    assert played.starts == 1
+    played.look(after_s=1)
+    assert capsys.readouterr().out == ""
+    played.is_ready = True
+    played.look(after_s=1)
+    played.look()
+    assert capsys.readouterr().out == "gateway: ready again after 2.5 s\n"
+    played.code = 2
+    played.look()
+    assert "gateway: it exited (exit code 2); starting it again in 1 s" in capsys.readouterr().out
+
+
+def test_deaths_of_long_ago_do_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    played = Played(tmp_path)
+    for _ in range(2 * DEATHS_MAX):
+        played.code = 1
+        played.look(after_s=DEATHS_WITHIN_S)
+        played.look(after_s=1)
+    assert played.starts == 2 * DEATHS_MAX
+    assert capsys.readouterr().out.count("in 0.5 s") == 2 * DEATHS_MAX
 
 
 def test_a_service_that_dies_again_and_again_ends_it_all_with_the_end_of_its_log(tmp_path: Path):
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "gateway.log").write_text("what it said last\n")
-    system = System(tmp_path, Ports(8080))
-    system._deaths["gateway"] = [time.monotonic()] * DEATHS_MAX
+    played = Played(tmp_path)
+    for _ in range(DEATHS_MAX):
+        played.code = 1
+        played.look()
+        played.look(after_s=PAUSE_S_MAX)
+    played.code = 1
     with pytest.raises(StartFailed) as told:
-        system._start_again("gateway", Ended())
-    assert str(told.value).startswith("gateway: it exited (exit code 1) for the 6th time")
+        played.look()
+    assert str(told.value).startswith(
+        "gateway: it exited (exit code 1), 6 times within 2 minutes\n"
+    )
     assert "what it said last" in str(told.value)
 
 
