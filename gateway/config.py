@@ -11,21 +11,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from gateway.response_headers import ANY_ORIGIN
-from shared.identity import GATEWAY, IdentitySigner
+from shared.identity import GATEWAY
 from shared.identity.tokens import TokenKeys
-from shared.process.config import Port, ServiceConfig
+from shared.process.config import Port, ServiceConfig, signs_as
 
 
 def _parses_as_token_keys(secret: SecretStr) -> SecretStr:
     TokenKeys.parse(secret.get_secret_value())
-    return secret
-
-
-def _signs_as_gateway(secret: SecretStr) -> SecretStr:
-    text = secret.get_secret_value()
-    IdentitySigner.parse(text)
-    if text.partition("=")[0].strip() != GATEWAY:
-        raise ValueError(f"the issuer must be '{GATEWAY}'")
     return secret
 
 
@@ -62,7 +54,14 @@ def _is_rate(text: str) -> str:
 
 def _is_storage(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
-    if text != "memory" and urlsplit(text).scheme not in ("redis", "rediss", "redis+unix"):
+    try:
+        url = urlsplit(text)
+        known = text == "memory" or (
+            url.scheme in ("redis", "rediss", "redis+unix") and (url.port is None or url.hostname)
+        )
+    except ValueError:
+        known = False
+    if not known:
         raise ValueError("expected 'memory' or an address such as redis://host:6379")
     return secret
 
@@ -79,7 +78,7 @@ class GatewayConfig(ServiceConfig):
     records_url: BaseAddress
     workflow_url: BaseAddress
     token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
-    identity_signing_key: Annotated[SecretStr, AfterValidator(_signs_as_gateway)]
+    identity_signing_key: Annotated[SecretStr, signs_as(GATEWAY)]
     docs_enabled: bool = True
     cors_origins: Annotated[
         frozenset[str], NoDecode, BeforeValidator(_as_origins), Field(validate_default=False)

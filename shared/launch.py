@@ -144,16 +144,25 @@ async def serving(
     try:
         await runner.setup()
         await probes.setup()
-        inside = web.TCPSite(probes, host, internal_port)
-        await inside.start()
         outside: web.TCPSite | None = None
+        # First, so that it is not ready before requests have a port.
         if role != "worker":
             outside = web.TCPSite(runner, host, port, backlog=BACKLOG)
-            await outside.start()
+            await _listen(outside, "PORT")
+        inside = web.TCPSite(probes, host, internal_port)
+        await _listen(inside, "INTERNAL_PORT")
         yield Serving(app, host, outside.port if outside else None, inside.port)
     finally:
         await runner.cleanup()
         await probes.cleanup()
+
+
+async def _listen(site: web.TCPSite, setting: str) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        variables = f"{PREFIX}HOST and {PREFIX}{setting}"
+        raise OSError(f"cannot listen where {variables} say: {error.strerror}") from error
 
 
 async def _serve_until_signal(app: web.Application, config: ServiceConfig, role: Role) -> None:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
+from pydantic import AnyHttpUrl, Field, SecretStr
 
-from shared.identity import IdentitySigner
-from shared.process.config import DatabaseConfig, Port
+from shared.process.config import DatabaseConfig, Port, signs_as
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-def _parses_as_signing_key(key: SecretStr) -> SecretStr:
-    IdentitySigner.parse(key.get_secret_value())
-    return key
 
 
 class Config(DatabaseConfig):
@@ -27,7 +21,7 @@ class Config(DatabaseConfig):
     internal_port: Port = 9083
     auth_url: AnyHttpUrl
     records_url: AnyHttpUrl
-    identity_signing_key: Annotated[SecretStr, AfterValidator(_parses_as_signing_key)]
+    identity_signing_key: Annotated[SecretStr, signs_as("workflow_service")]
     reference_compare_seconds: Seconds = 30
     reference_pending_seconds: Seconds = 60
     reference_confirmed_seconds: Seconds = 3_600

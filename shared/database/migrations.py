@@ -230,7 +230,7 @@ def _connected(service: str, database_url: str, say: Say, wait_s: float) -> Driv
                 connect_timeout=int(CONNECT_TIMEOUT_S),
             )
         except psycopg.Error as error:
-            reason = f"the database cannot be reached: {_one_line(error)}"
+            reason = f"the database cannot be reached, check SIGMA_DATABASE_URL: {_one_line(error)}"
             if time.monotonic() + RETRY_PAUSE_S > deadline:
                 raise MigrationFailed(reason) from error
             if reason != said:
@@ -360,7 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.history(_settings(called.service))
         return 0
     try:
-        url = called.database_url or config.load(Settings).database_url.get_secret_value()
+        given = {"database_url": called.database_url} if called.database_url else {}
+        url = config.load(Settings, **given).database_url.get_secret_value()
         if called.stamp is not None:
             stamp(called.service, url, called.stamp)
         else:

@@ -90,6 +90,7 @@ class Database:
         self._application_name = application_name
         self._idle: list[PooledConnection] = []
         self._lent: set[PooledConnection] = set()
+        self._outdated: set[PooledConnection] = set()
         self._line: Line[PooledConnection | None] = Line(acquire_wait_s, self._abandon_wait)
         self._open = 0
         self._closed = False
@@ -190,9 +191,11 @@ class Database:
 
     def give_back(self, conn: PooledConnection, error: BaseException | None = None) -> None:
         """Return a connection to the pool; reset it if it may not be clean."""
-        if conn.is_closed() or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            # A read-only error means that the server has become a standby.
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            self._leave_server()
+        if conn.is_closed() or conn in self._outdated:
             conn.terminate()
+            self._outdated.discard(conn)
             self._lent.discard(conn)
             self._assign(None)
         elif _is_unclear(conn):
@@ -201,6 +204,16 @@ class Database:
             reset.add_done_callback(self._resets.discard)
         else:
             self._assign(conn)
+
+    def _leave_server(self) -> None:
+        """The server has become a standby: end all connections to it, those in use at their end.
+
+        Without this, each of them would refuse one more write. New ones find the new primary.
+        """
+        self._outdated |= self._lent
+        while self._idle:
+            self._idle.pop().terminate()
+            self._open -= 1
 
     def _assign(self, conn: PooledConnection | None) -> None:
         """Decide what becomes of a clean connection, or (None) of the place of a closed one.

@@ -136,6 +136,13 @@ def complaint(service: str, known: Sequence[str], applied: Applied) -> str | Non
     return None
 
 
+def unreachable(cause: BaseException) -> str:
+    """Why the database cannot be used, with the variable to check; without its address."""
+    why = "" if isinstance(cause, TimeoutError) else " ".join(str(cause).split())
+    reason = f" ({truncated(why)})" if why else ""
+    return f"the database does not answer{reason}: is it running, is SIGMA_DATABASE_URL right?"
+
+
 class SchemaWatch:
     """Checks the database until it suits this code, and periodically afterwards."""
 
@@ -159,7 +166,12 @@ class SchemaWatch:
 
     async def ready(self) -> None:
         """Raise `ServiceUnavailable` with the complaint, if there is one."""
-        applied = await applied_in(self._database.fetchval, self._service)
+        try:
+            applied = await applied_in(self._database.fetchval, self._service)
+        except ServiceUnavailable as error:
+            if error.__cause__ is None:
+                raise
+            raise ServiceUnavailable(unreachable(error.__cause__)) from error
         wrong = complaint(self._service, self._known, applied)
         if wrong is None:
             self._database.migrated.set()

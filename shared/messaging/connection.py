@@ -12,8 +12,14 @@ from typing import Any, Final
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS, AMQPError, ChannelPreconditionFailed
+from aio_pika.exceptions import (
+    CONNECTION_EXCEPTIONS,
+    AMQPError,
+    ChannelPreconditionFailed,
+    ProbableAuthenticationError,
+)
 from aiohttp import web
+from aiormq.exceptions import ChannelAccessRefused, InvalidFrameError
 from prometheus_client import Gauge
 
 from shared.errors import ServiceUnavailable, UpstreamTimeout
@@ -31,6 +37,8 @@ CONNECT_TIMEOUT_S: Final = 10.0
 """For opening a connection, which takes about six round trips, with TLS eight."""
 ANSWER_TIMEOUT_S: Final = 5.0
 """For each answer of the broker, so that a distant broker may take longer in total."""
+FIRST_ATTEMPT_S: Final = 1.0
+"""For how long readiness waits for the outcome of the first attempt to connect."""
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 2.0
 CANCEL_AGAIN_S: Final = 0.5
@@ -87,6 +95,9 @@ class Bus:
         self._up = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._missed: list[str] = []
+        self._tried = asyncio.Event()
+        self._refused: str | None = None
+        self._was_up = False
 
     @property
     def is_up(self) -> bool:
@@ -120,10 +131,17 @@ class Bus:
     async def ready(self) -> None:
         """Raise `ServiceUnavailable` if a watched task has ended: only a restart starts it again.
 
-        An unreachable broker is no reason, because services serve without it.
+        So it does while the broker refuses a process that it has never accepted: its address is
+        wrong. An unreachable broker is no reason, because services serve without it.
         """
         if self._missed:
             raise ServiceUnavailable(f"Ended unasked: {', '.join(self._missed)}")
+        if not self._was_up:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_ATTEMPT_S):
+                    await self._tried.wait()
+            if self._refused is not None and not self._was_up:
+                raise ServiceUnavailable(self._refused)
 
     def _miss(self, task: asyncio.Task[None]) -> None:
         if not task.cancelling():
@@ -141,10 +159,13 @@ class Bus:
                         await lost.wait()
                 log.warning("bus_lost")
             except BROKER_ERRORS as error:
-                log.warning("bus_unreachable", error=repr(error), retry_s=pause_s)
+                self._refused = refusal(error)
+                told = self._refused or repr(error)
+                log.warning("bus_unreachable", error=told, retry_s=pause_s)
             except Exception:
                 # Any other error of a client library: connect again.
                 log.exception("bus_failed")
+            self._tried.set()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, BACKOFF_MAX_S)
 
@@ -164,6 +185,8 @@ class Bus:
             await declare(connection, self.queues)
             self._connection = connection
             self._up.set()
+            self._was_up, self._refused = True, None
+            self._tried.set()
             BUS_UP.set(1)
             log.info("bus_up")
             yield lost
@@ -174,6 +197,23 @@ class Bus:
             with suppress(*BROKER_ERRORS):
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await connection.close()
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why the broker does not accept this process, with the variable to check.
+
+    None if it could not be asked.
+    """
+    if isinstance(error, ProbableAuthenticationError):
+        why = "refuses the user or the password"
+    elif isinstance(error, InvalidFrameError) and "OpenOk" in str(error):
+        # It closes the connection instead of opening the virtual host; aiormq drops its reason.
+        why = "refuses the virtual host: it does not exist, or is closed to this user"
+    elif isinstance(error, ChannelAccessRefused):
+        why = "does not permit this user to declare exchanges and queues"
+    else:
+        return None
+    return f"RabbitMQ {why}: check SIGMA_AMQP_URL"
 
 
 async def declare(connection: AbstractConnection, queues: Sequence[Queue]) -> None:

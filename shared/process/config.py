@@ -6,18 +6,26 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.errors import truncated
-from shared.identity import IdentityVerifier
+from shared.identity import GATEWAY, IdentitySigner, IdentityVerifier, public_key_of
 from shared.process.secret_files import SUFFIX, FromFile, SecretFiles, Unusable, file_variables
 
 PREFIX = "SIGMA_"
 _NAME_LOOKED_AT: Final = 100
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 class ConfigError(Exception):
@@ -26,7 +34,32 @@ class ConfigError(Exception):
 
 def _parses_as_identity_keys(text: str) -> str:
     IdentityVerifier.parse(text)
+    if GATEWAY not in (entry.partition("=")[0].strip() for entry in text.split(",")):
+        # Every request would be refused.
+        raise ValueError(f"expected a key of {GATEWAY} among them")
     return text
+
+
+def signs_as(issuer: str) -> AfterValidator:
+    """A signing key of this process, whose public half stands in `SIGMA_IDENTITY_KEYS`.
+
+    Otherwise all other processes would refuse what it signs, for they have the same list.
+    """
+
+    def check(secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        key = secret.get_secret_value()
+        IdentitySigner.parse(key)
+        if key.partition("=")[0].strip() != issuer:
+            raise ValueError(f"the issuer must be '{issuer}'")
+        # Absent when it is wrong itself.
+        listed = str(info.data.get("identity_keys", public_key_of(key))).split(",")
+        if public_key_of(key).partition("=")[2] not in (
+            entry.strip().partition("=")[2] for entry in listed
+        ):
+            raise ValueError(f"its public key is not in {PREFIX}IDENTITY_KEYS")
+        return secret
+
+    return AfterValidator(check)
 
 
 def _is_amqp_url(secret: SecretStr) -> SecretStr:
@@ -45,8 +78,11 @@ def _check_url(secret: SecretStr, schemes: tuple[str, ...], form: str) -> None:
         # A database may be named by a socket's folder in the query, and then has no host.
         reachable = url.hostname or url.query
         _ = url.port
+        sslmode = dict(parse_qsl(url.query)).get("sslmode", _SSL_MODES[0])
     except ValueError:
         raise ValueError(f"expected an address such as {form}") from None
+    if sslmode not in _SSL_MODES:
+        raise ValueError(f"expected sslmode to be one of {', '.join(_SSL_MODES)}")
     if url.scheme not in schemes or not reachable:
         raise ValueError(f"expected an address such as {form}")
 
@@ -100,6 +136,13 @@ class ServiceConfig(Settings):
     drain_seconds: Annotated[float, Field(ge=0, le=300)] = 5.0
     connections_max: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     body_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 30)] = 10 << 20
+
+    @field_validator("internal_port")
+    @classmethod
+    def _is_another_port(cls, port: int, info: ValidationInfo) -> int:
+        if port and port == info.data.get("port"):
+            raise ValueError(f"expected another port than {PREFIX}PORT")
+        return port
 
 
 class DatabaseConfig(ServiceConfig):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 import aio_pika
 import aiormq
 import pytest
 from aio_pika.abc import AbstractConnection
 from aiohttp import web
+from aiormq.exceptions import ChannelAccessRefused
 from pydantic import SecretStr
 
 from shared.database import DATABASE, Conn, Database
@@ -288,6 +291,71 @@ async def test_a_task_that_was_stopped_is_not_missed(bus: Bus):
     await bus.connection()
     await cancel_all(task)
     await bus.ready()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"path": "/no-such-vhost"}, "refuses the virtual host"),
+        ({"netloc": "sigma:very-secret@{host}"}, "refuses the user or the password"),
+    ],
+)
+async def test_a_process_that_the_broker_refuses_is_not_ready_and_names_the_variable(
+    amqp_url: str, change: dict[str, str], told: str
+):
+    parts = urlsplit(amqp_url)
+    host = parts.netloc.rpartition("@")[2]
+    changed = {name: value.format(host=host) for name, value in change.items()}
+    bus = Bus(urlunsplit(parts._replace(**changed)), "test")
+    bus.start()
+    with pytest.raises(ServiceUnavailable, match=told) as caught:
+        await bus.ready()
+    assert str(caught.value).endswith("check SIGMA_AMQP_URL")
+    assert "secret" not in str(caught.value)
+    await bus.stop()
+
+
+async def test_a_user_who_may_declare_nothing_is_told(amqp_url: str):
+    class Refusing(Bus):
+        @asynccontextmanager
+        async def _connected(self) -> AsyncIterator[asyncio.Event]:
+            raise ChannelAccessRefused
+            yield
+
+    bus = Refusing(amqp_url, "test")
+    bus.start()
+    with pytest.raises(ServiceUnavailable, match="does not permit this user"):
+        await bus.ready()
+    await bus.stop()
+
+
+async def test_a_refusal_after_the_process_was_accepted_is_an_outage(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A password that is changed at the broker must not end all processes that serve."""
+    async with Wire(amqp_url) as wire:
+        bus = Bus(wire.url, "test", [])
+        bus.start()
+        await bus.connection()
+        refused = asyncio.Event()
+
+        async def refuse(*_arguments: object, **_more: object) -> None:
+            refused.set()
+            raise aio_pika.exceptions.ProbableAuthenticationError
+
+        monkeypatch.setattr(aio_pika, "connect", refuse)
+        wire.cut()
+        await asyncio.wait_for(refused.wait(), 30)
+        assert not bus.is_up
+        await bus.ready()
+        await bus.stop()
+
+
+async def test_a_broker_that_is_away_is_no_reason_not_to_be_ready():
+    bus = Bus("amqp://sigma:sigma@127.0.0.1:1/", "test")
+    bus.start()
+    await bus.ready()
+    await bus.stop()
 
 
 async def _some(db: Database) -> bool:

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from aiohttp import web
 
+from shared.http import LIMITS, Limits
+from shared.launch import serving
 from tests.kit import identities
 from tests.kit.identities import Keyring
 from tests.kit.raw_http import request, speak
@@ -89,7 +92,24 @@ def test_a_taken_port_is_told_and_exits_1(keyring: Keyring, tmp_path: Path):
     assert process.stop() == 1
     last = lines_of(process.log)[-1]
     assert last["event"] == "cannot_serve"
+    assert "SIGMA_HOST and SIGMA_PORT" in last["error"]
+    assert "address already in use" in last["error"]
     assert "Traceback" not in process.tail()
+
+
+async def test_it_is_not_ready_before_requests_have_a_port(monkeypatch: pytest.MonkeyPatch):
+    started: list[int] = []
+    start = web.TCPSite.start
+
+    async def noted(site: web.TCPSite) -> None:
+        await start(site)
+        started.append(site.port)
+
+    monkeypatch.setattr(web.TCPSite, "start", noted)
+    app = web.Application()
+    app[LIMITS] = Limits()
+    async with serving(app) as served:
+        assert started == [served.port, served.internal_port]
 
 
 def test_every_request_leaves_one_line_without_credentials(keyring: Keyring, tmp_path: Path):

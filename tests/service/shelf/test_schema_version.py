@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -55,6 +56,24 @@ async def test_a_database_without_migrations_is_told_in_one_line_until_they_are_
     assert await readiness(services, service) == (200, "")
     assert (await service.as_(identities.admin()).get("/records")).status == 200
     assert "database_usable" in capsys.readouterr().out
+
+
+async def test_an_address_that_leads_to_no_database_is_told_with_the_reason(services: Services):
+    url = await services.database("records_service")
+    parts = urlsplit(url)
+    wrong = {
+        'database "none" does not exist': parts._replace(path="/none"),
+        "Connect call failed": parts._replace(netloc="sigma:very-secret@127.0.0.1:1"),
+        'role "nobody" does not exist': parts._replace(netloc=f"nobody@127.0.0.1:{parts.port}"),
+    }
+    for reason, address in wrong.items():
+        service = await services.start(create_app, Config, database_url=urlunsplit(address))
+        status, told = await readiness(services, service)
+        assert status == 503
+        assert told.startswith("the database does not answer (")
+        assert reason in told or "authentication failed" in told
+        assert told.endswith("is SIGMA_DATABASE_URL right?")
+        assert "secret" not in told
 
 
 async def test_a_newer_database_is_served_as_long_as_it_allows_this_code(

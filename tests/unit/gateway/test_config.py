@@ -14,6 +14,7 @@ from tests.kit.identities import new_signing_key
 SIGNING_KEY = new_signing_key("gateway")
 # The same in every process: a test's name must not change from run to run.
 OF_ANOTHER_SERVICE = f"workflow_service={base64.b64encode(b'w' * 32).decode()}"
+OF_NOBODY = f"gateway={base64.b64encode(b'n' * 32).decode()}"
 GOOD = {
     "SIGMA_AMQP_URL": "amqp://guest:guest@rabbit/",
     "SIGMA_IDENTITY_KEYS": public_key_of(SIGNING_KEY),
@@ -68,6 +69,12 @@ def test_origins_are_a_list_with_commas(environment, told: str, origins: set[str
         ("SIGMA_TOKEN_KEYS", "k1=dG9vIHNob3J0"),
         ("SIGMA_IDENTITY_SIGNING_KEY", OF_ANOTHER_SERVICE),
         ("SIGMA_IDENTITY_SIGNING_KEY", "gateway=nonsense"),
+        ("SIGMA_IDENTITY_SIGNING_KEY", OF_NOBODY),
+        ("SIGMA_IDENTITY_KEYS", public_key_of(OF_ANOTHER_SERVICE)),
+        ("SIGMA_RATE_LIMIT_STORAGE", "redis://host:port"),
+        ("SIGMA_RATE_LIMIT_STORAGE", "redis://:secret@:6379"),
+        ("SIGMA_INTERNAL_PORT", "8080"),
+        ("SIGMA_AMQP_URL", "amqp://:secret@/"),
         ("SIGMA_RATE_LIMIT", "often"),
         ("SIGMA_RATE_LIMIT_STORAGE", "mongodb://secret@host"),
         ("SIGMA_REQUEST_TIMEOUT_S", "0"),

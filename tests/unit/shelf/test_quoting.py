@@ -77,6 +77,7 @@ BOUNDED = {
     "records_service/values/validation.py": {"self._alias"},
     "gateway/routes.py": {"method[:32]"},
     "shared/ids.py": {"ID_PATTERN", "field"},
+    "shared/process/config.py": {"issuer"},
     "shared/http/requests.py": {"name"},
     "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
     "workflow_service/transitions/gates.py": {"start", "target"},
