@@ -69,6 +69,16 @@ async def test_lists_that_name_an_attribute_to_come_hold_its_id_once_it_is_there
     assert await service.database.fetchval("SELECT array_agg(name) FROM unknown_names") == ["other"]
 
 
+async def test_a_workflow_that_holds_an_id_instead_of_a_name_is_counted_anew(service, admin):
+    (await admin.post("/workflows", flow(hidden=["cost"]))).ok()
+    await tell(service, named(EventType.ATTRIBUTE_CREATED, "attr-with-a-long-id", "cost", 8))
+    assert await lists(admin) == {"hidden": ["attr-with-a-long-id"]}
+    counted = await service.database.fetchval("SELECT bytes FROM sizes WHERE workspace_id = $1", WS)
+    assert counted == await service.database.fetchval(
+        "SELECT length(id) + length(alias) + length(body::text) FROM workflows"
+    )
+
+
 async def test_the_queue_brings_it(services: Services, other_services: OtherServices):
     url = await services.serve(other_services.app())
     amqp_url = await services.broker()
