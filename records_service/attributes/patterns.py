@@ -8,18 +8,18 @@ are 250,000 instructions. So the program is what is bounded, per pattern and per
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from typing import Any, Final
 
 import re2
+
+from shared.process.sized_cache import SizedCache
 
 PROGRAM_SIZE_MAX: Final = 10_000
 """Instructions of one pattern, which RE2 compiles in about 3 ms."""
 PROGRAM_SIZES_MAX: Final = 100_000
 """Instructions of all patterns of one attribute, those of its fields included."""
 REMEMBERED_SIZE_MAX: Final = 1_000_000
-_REMEMBERED_AT_LEAST: Final = 20
-"""What a remembered pattern counts for at least: a short one has objects around it, too."""
+_REMEMBERED_MAX: Final = 50_000
 _MEMORY_MAX: Final = 1 << 19
 """So RE2 gives up early on a program that is far too large, after 20 ms at most."""
 _TOO_LARGE: Final = "pattern too large"
@@ -42,7 +42,7 @@ class LargePattern(Exception):
 
 def checked_size(text: str) -> int:
     """The number of instructions of a pattern; raises `BadPattern` or `LargePattern`."""
-    known = _known.get(text)
+    known = _remembered(text)
     if known is None:
         try:
             known = _compile(text, _MEMORY_MAX)
@@ -50,7 +50,7 @@ def checked_size(text: str) -> int:
             if _TOO_LARGE in str(error):
                 raise LargePattern(None) from None
             raise
-        _known.put(text, known)
+        _remember(text, known)
     size: int = known.programsize
     if size > PROGRAM_SIZE_MAX:
         raise LargePattern(size)
@@ -62,51 +62,31 @@ def compiled(text: str) -> Pattern:
 
     One that was stored before there were bounds is compiled whatever its size.
     """
-    known = _known.get(text)
+    known = _remembered(text)
     if known is None:
         try:
             known = _compile(text, _MEMORY_MAX)
         except BadPattern:
             known = _compile(text, None)
-        _known.put(text, known)
+        _remember(text, known)
     return known
 
 
-class _Remembered:
-    """Compiled patterns by text; the least recently used go when their programs are too many.
-
-    Used by threads that compile a model as well as by the event loop.
-    """
-
-    def __init__(self) -> None:
-        self._patterns: OrderedDict[str, Pattern] = OrderedDict()
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def get(self, text: str) -> Pattern | None:
-        with self._lock:
-            found = self._patterns.get(text)
-            if found is not None:
-                self._patterns.move_to_end(text)
-            return found
-
-    def put(self, text: str, pattern: Pattern) -> None:
-        with self._lock:
-            if text in self._patterns:
-                return
-            self._patterns[text] = pattern
-            self._size += _counted(pattern)
-            while self._size > REMEMBERED_SIZE_MAX:
-                _, oldest = self._patterns.popitem(last=False)
-                self._size -= _counted(oldest)
+_known: Final = SizedCache[str, Pattern](
+    REMEMBERED_SIZE_MAX, _REMEMBERED_MAX, lambda pattern: pattern.programsize
+)
+# Threads that compile a model use it as well as the event loop.
+_lock: Final = threading.Lock()
 
 
-def _counted(pattern: Pattern) -> int:
-    size: int = pattern.programsize
-    return max(_REMEMBERED_AT_LEAST, size)
+def _remembered(text: str) -> Pattern | None:
+    with _lock:
+        return _known.get(text)
 
 
-_known = _Remembered()
+def _remember(text: str, pattern: Pattern) -> None:
+    with _lock:
+        _known.keep(text, pattern)
 
 
 def _compile(text: str, memory_max: int | None) -> Pattern:

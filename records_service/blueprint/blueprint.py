@@ -8,7 +8,6 @@ next request of every other, without a message between them (docs/adr/0002).
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from records_service.schemas.model import Schema
 from records_service.workflow_copies.model import WorkflowCopy
 from shared.database import Database, Record
 from shared.process.offload import in_thread
+from shared.process.sized_cache import SizedCache
 
 WORKSPACES_MAX = 512
 BYTES_MAX = 128 << 20
@@ -60,7 +60,10 @@ class Blueprints:
     """The blueprints this process has; those of the least recently used workspaces go first."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Blueprint] = OrderedDict()
+        # One that is larger than the whole cache is kept alone, or each request would load it.
+        self._known = SizedCache[str, Blueprint](
+            BYTES_MAX, WORKSPACES_MAX, lambda blueprint: min(blueprint.bytes, BYTES_MAX)
+        )
         self._loading: dict[str, asyncio.Task[Blueprint]] = {}
 
     def known(self, workspace_id: str) -> Blueprint | None:
@@ -84,21 +87,15 @@ class Blueprints:
                 self._loading[workspace_id] = task
             # Loaded once, however many ask; who goes away does not stop it for the others.
             known = await asyncio.shield(task)
-        if workspace_id in self._known:
-            self._known.move_to_end(workspace_id)
         return known
 
     async def _load(self, db: Database, workspace_id: str) -> Blueprint:
         """Load and keep in one step: in between, nobody may find neither and load again."""
         try:
             blueprint = await load(db, workspace_id, self._known.get(workspace_id))
-            self._known[workspace_id] = blueprint
+            self._known.keep(workspace_id, blueprint)
         finally:
             del self._loading[workspace_id]
-        size = sum(known.bytes for known in self._known.values())
-        while len(self._known) > 1 and (len(self._known) > WORKSPACES_MAX or size > BYTES_MAX):
-            _, oldest = self._known.popitem(last=False)
-            size -= oldest.bytes
         return blueprint
 
 

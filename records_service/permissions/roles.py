@@ -8,8 +8,6 @@ how: they remove the old copy, and the next request asks.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from aiohttp import web
 
 from records_service.clients import AUTH_SERVICE
@@ -19,6 +17,7 @@ from shared.database import DATABASE
 from shared.errors import NotFound, PermissionDenied
 from shared.http import call_of, identity_of
 from shared.identity import Identity
+from shared.process.sized_cache import SizedCache
 from shared.process.waiting import KeyedSemaphore
 
 ROLES_REMEMBERED_MAX = 4_096
@@ -29,33 +28,19 @@ PERMISSIONS_REMEMBERED_MAX = 500_000
 class Roles:
     """The roles this process has seen, newest version of each, least recently used go first."""
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], Role] = OrderedDict()
-        self._permissions = 0
+    def __init__(self, permissions_max: int = PERMISSIONS_REMEMBERED_MAX) -> None:
+        self._known = SizedCache[tuple[str, str], Role](
+            permissions_max, ROLES_REMEMBERED_MAX, lambda role: role.size
+        )
 
     def get(self, identity: Identity) -> Role | None:
         """The role if it is known at this version or a newer one."""
-        key = (identity.workspace_id, identity.role_id or "")
-        role = self._known.get(key)
-        if role is None or role.version < identity.role_version:
-            return None
-        self._known.move_to_end(key)
-        return role
+        role = self._known.get((identity.workspace_id, identity.role_id or ""))
+        return None if role is None or role.version < identity.role_version else role
 
     def remember(self, identity: Identity, role: Role) -> None:
         """Keep it for the next request."""
-        key = (identity.workspace_id, identity.role_id or "")
-        forgotten = self._known.pop(key, None)
-        if forgotten is not None:
-            self._permissions -= forgotten.size
-        self._known[key] = role
-        self._permissions += role.size
-        while (
-            len(self._known) > ROLES_REMEMBERED_MAX
-            or self._permissions > PERMISSIONS_REMEMBERED_MAX
-        ):
-            _, oldest = self._known.popitem(last=False)
-            self._permissions -= oldest.size
+        self._known.keep((identity.workspace_id, identity.role_id or ""), role)
 
 
 ROLES = web.AppKey("roles", Roles)

@@ -6,13 +6,13 @@ nothing here can be out of date as long as the version is asked for.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
 from shared.database import DATABASE
 from shared.process.offload import OFFLOAD
+from shared.process.sized_cache import SizedCache
 from workflow_service.definitions.model import Workflow
 from workflow_service.workflows import store
 
@@ -22,12 +22,20 @@ REMEMBERED_BYTES_MAX: Final = 16 << 20
 _INLINE_BYTES_MAX: Final = 32 << 10
 
 
+class _Parsed(NamedTuple):
+    workflow: Workflow
+    bytes: int
+
+
 class Definitions:
     """The workflows of this process, newest version of each; the least recently used go first."""
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], tuple[Workflow, int]] = OrderedDict()
-        self._bytes = 0
+    def __init__(
+        self, bytes_max: int = REMEMBERED_BYTES_MAX, count_max: int = REMEMBERED_MAX
+    ) -> None:
+        self._known = SizedCache[tuple[str, str], _Parsed](
+            bytes_max, count_max, lambda parsed: parsed.bytes
+        )
 
     async def current(self, app: web.Application, workspace_id: str, workflow_id: str) -> Workflow:
         """The workflow as it is now, or `NotFound`. One statement, which reads only what is new."""
@@ -35,28 +43,18 @@ class Definitions:
         known = self._known.get(key)
         async with app[DATABASE].acquire() as conn:
             row = await store.get_unless_known(
-                conn, workspace_id, workflow_id, known[0].version if known else 0
+                conn, workspace_id, workflow_id, known.workflow.version if known else 0
             )
         if row["body"] is None:
             assert known is not None
-            if key in self._known:
-                self._known.move_to_end(key)
-            return known[0]
+            return known.workflow
         size = len(row["body"])
         if size <= _INLINE_BYTES_MAX:
             workflow = store.parsed(row)
         else:
             workflow = await app[OFFLOAD].run(workspace_id, store.parsed, row)
-        self._remember(key, workflow, size)
+        self._known.keep(key, _Parsed(workflow, size))
         return workflow
-
-    def _remember(self, key: tuple[str, str], workflow: Workflow, size: int) -> None:
-        _, forgotten = self._known.pop(key, (None, 0))
-        self._known[key] = (workflow, size)
-        self._bytes += size - forgotten
-        while len(self._known) > REMEMBERED_MAX or self._bytes > REMEMBERED_BYTES_MAX:
-            _, (_, size) = self._known.popitem(last=False)
-            self._bytes -= size
 
 
 DEFINITIONS: Final = web.AppKey("definitions", Definitions)

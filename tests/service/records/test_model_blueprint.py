@@ -216,3 +216,20 @@ async def test_a_model_is_parsed_beside_the_event_loop(
     assert list(found.attributes) == ["attr-a"]
     assert len(parsing) == 1
     assert threading.get_ident() not in parsing
+
+
+async def test_a_model_that_fills_the_cache_is_kept_in_it_alone(
+    workspace: RecordsWorkspace,
+    other_workspace: RecordsWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A process that kept none would load it for every request."""
+    await workspace.attribute("name")
+    await other_workspace.attribute("name")
+    monkeypatch.setattr(blueprint, "BYTES_MAX", 10)
+    kept = Blueprints()
+    for one, other in ((workspace, other_workspace), (other_workspace, workspace)):
+        found = await kept.get(one.database, one.id)
+        assert found.bytes > 10
+        assert await kept.get(one.database, one.id) is found
+        assert kept.known(other.id) is None

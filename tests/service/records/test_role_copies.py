@@ -11,7 +11,7 @@ from aiohttp import web
 
 from records_service.app import create_app
 from records_service.config import Config
-from records_service.permissions import roles, store
+from records_service.permissions import store
 from records_service.permissions.roles import Roles
 from records_service.permissions.rules import Role
 from records_service.reactions import REACTIONS
@@ -134,9 +134,8 @@ async def test_another_process_takes_the_copy(
     assert auth.asked[EDITOR] == 1
 
 
-def test_the_roles_in_memory_have_a_bound_in_permissions(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(roles, "PERMISSIONS_REMEMBERED_MAX", 100)
-    known = Roles()
+def test_the_roles_in_memory_have_a_bound_in_permissions():
+    known = Roles(permissions_max=100)
 
     def role(version: int, count: int) -> Role:
         words = {f"a{n}": "read" for n in range(count)}

@@ -19,7 +19,7 @@ from workflow_service.app import create_app
 from workflow_service.config import Config
 from workflow_service.definitions.model import WORKFLOW_BYTES_MAX
 from workflow_service.transitions import definition_cache
-from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
+from workflow_service.transitions.definition_cache import Definitions
 from workflow_service.workflows import store
 
 WORKSPACE = "ws-size"
@@ -218,24 +218,22 @@ async def test_a_decision_parses_a_version_once_and_beside_the_loop_when_it_is_l
     assert await asked(admin, 4) == {"allowed": True}
 
 
-async def test_what_is_remembered_has_a_bound(services: Services, monkeypatch: pytest.MonkeyPatch):
+async def test_what_is_remembered_has_a_bound(services: Services):
     service, admin = await started(services)
-    monkeypatch.setattr(definition_cache, "REMEMBERED_MAX", 3)
     for n in range(5):
         (await admin.post("/workflows", workflow(f"w{n}"))).ok()
-    remembered: Definitions = service.app[DEFINITIONS]
 
-    async def decide(n: int) -> None:
-        await remembered.current(service.app, WORKSPACE, f"wf-w{n}")
+    async def after(remembered: Definitions, *decisions: int) -> set[str]:
+        """The workflows that are remembered after decisions about these."""
+        for n in decisions:
+            await remembered.current(service.app, WORKSPACE, f"wf-w{n}")
+        return {workflow_id for _, workflow_id in remembered._known}
 
-    for n in (0, 1, 2, 0, 3):
-        await decide(n)
-    assert [workflow_id for _, workflow_id in remembered._known] == ["wf-w2", "wf-w0", "wf-w3"]
-    assert remembered._bytes == sum(size for _, size in remembered._known.values())
-    monkeypatch.setattr(definition_cache, "REMEMBERED_BYTES_MAX", remembered._bytes)
-    await decide(4)
-    assert [workflow_id for _, workflow_id in remembered._known] == ["wf-w0", "wf-w3", "wf-w4"]
-    monkeypatch.setattr(definition_cache, "REMEMBERED_BYTES_MAX", 1)
-    await decide(1)
-    assert not remembered._known
-    assert remembered._bytes == 0
+    few = Definitions(count_max=3)
+    assert await after(few, 0, 1, 2, 0, 3) == {"wf-w2", "wf-w0", "wf-w3"}
+    size = sum(parsed.bytes for parsed in few._known.values())
+    small = Definitions(bytes_max=size)
+    assert await after(small, 2, 0, 3) == {"wf-w2", "wf-w0", "wf-w3"}
+    assert small._known.currsize == size
+    assert await after(small, 4) == {"wf-w0", "wf-w3", "wf-w4"}
+    assert await after(Definitions(bytes_max=1), 1) == set()
