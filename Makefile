@@ -7,7 +7,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check kubernetes-check format load bench rolling openapi graph schema events \
+.PHONY: help run test check images images-check kubernetes-check format load bench rolling openapi graph schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
@@ -32,6 +32,12 @@ check: environment-dev ## check format, lint, types and import rules
 
 kubernetes-check: environment-dev environment-kubernetes ## check the Kubernetes manifests (CRDS=<folder> for the full schemas of operators)
 	@$(VENV) -m deploy.kubernetes.check $(if $(CRDS),--crds "$(CRDS)")
+
+images: environment ## build the container image sigma-pim (ARGS="--base IMAGE")
+	@$(VENV) -m deploy.image build $(ARGS)
+
+images-check: environment ## build the image twice and try all that it promises (some minutes)
+	@$(VENV) -m deploy.image check $(ARGS)
 
 format: environment-dev ## format the code and fix lint
 	$(VENV) -m ruff format .
