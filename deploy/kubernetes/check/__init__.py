@@ -6,7 +6,8 @@ Every overlay is rendered, and what is rendered is checked, because that is what
     schemas        each document, strictly, at the oldest and the newest supported Kubernetes, and
                    the custom resources of operators
     security       Pod Security `restricted`, and what else every pod must have; lists exceptions
-    configuration  settings, secrets, ports, probes, programs: as the code has them
+    configuration  settings, secrets, ports, addresses, probes: as the code has them
+    programs       what containers start exists, in the right role, version and order
     network        the network policies: both sides agree, and they allow what ARCHITECTURE.md says
     capacity       database connections, autoscaling, draining of nodes, time to stop
     observability  metrics and queues have the names of the code; promtool tests the alerts

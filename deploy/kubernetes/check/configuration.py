@@ -1,41 +1,31 @@
-"""Rules: settings, secrets, ports, probes and programs are as the code has them."""
+"""Rules: settings, secrets, ports, addresses and probes are as the code has them."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr, suppress
-from io import StringIO
-from itertools import pairwise
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from deploy.kubernetes.check.manifests import (
-    COMPONENT,
     MIGRATIONS,
-    NAME,
     NAMESPACE,
     SERVICES,
     Manifests,
     Program,
     SecretKey,
     config_of,
-    has_database,
-    migrated_services,
     only_environment,
     sample_of,
     selects,
     title_of,
     variable,
 )
-from deploy.kubernetes.check.recipes import documented_order, selected, upgrade_steps
-from shared import VERSION
 from shared.database import migrations
 from shared.http.probes import READY_WITHIN_S, probes_of
-from shared.launch import parser as launch_parser
+from shared.identity import public_key_of
 from shared.process.config import PREFIX, ConfigError, ServiceConfig, load
 from shared.process.secret_files import file_variables
 
@@ -73,6 +63,19 @@ def valid_settings(manifests: Manifests) -> Iterator[str]:
         except ConfigError as error:
             for line in str(error).splitlines()[1:]:
                 yield f"{program.title}: {line.strip()}"
+
+
+def signing_keys(manifests: Manifests) -> Iterator[str]:
+    """What a process signs with is its own key, and everybody has the public half."""
+    for program, config in configs(manifests):
+        secret = getattr(config, "identity_signing_key", None)
+        if secret is None:
+            continue
+        key = secret.get_secret_value()
+        if key.partition("=")[0] != program.module:
+            yield f"{program.title} signs with the key of {key.partition('=')[0]}"
+        if public_key_of(key) not in config.identity_keys.split(","):
+            yield f"{program.title} signs with a key whose public half nobody has"
 
 
 def reachable_hosts(manifests: Manifests) -> Iterator[str]:
@@ -179,63 +182,6 @@ def probe_paths(manifests: Manifests) -> Iterator[str]:
             )
 
 
-def entry_points(manifests: Manifests) -> Iterator[str]:
-    """Every container starts a module that exists, with arguments that it accepts."""
-    for program in manifests.programs:
-        if program.container.get("command"):
-            yield f"{program.title} replaces the entry point of the image"
-        if not _can_start(program.module):
-            yield f"{program.title} starts {program.module}, which is no program"
-            continue
-        problem = _refused(program)
-        if problem:
-            yield f"{program.title}: {problem}"
-
-
-def roles(manifests: Manifests) -> Iterator[str]:
-    """The role of a process is its label, and each database has somebody to publish its events."""
-    for program in manifests.programs:
-        if not program.serves:
-            continue
-        labels = program.workload.labels
-        expected = program.role if has_database(program.module) else "api"
-        if labels.get(COMPONENT) != expected:
-            yield f"{program.title} has the role {expected} and the label {labels.get(COMPONENT)}"
-        if labels.get(NAME) != program.module.replace("_", "-"):
-            yield f"{program.title} runs {program.module} and has the label {labels.get(NAME)}"
-    for service in SERVICES:
-        found = {one.role for one in manifests.programs if one.module == service}
-        if not has_database(service):
-            found = {"api", "worker"} if found else set()
-        if "all" not in found and not {"api", "worker"} <= found:
-            yield f"{service} has processes of the roles {sorted(found)}; api and worker are needed"
-
-
-def migration_jobs(manifests: Manifests) -> Iterator[str]:
-    """Every service with migrations has one Job, which waits for its database, and no pod has."""
-    jobs = [one for one in manifests.programs if one.workload.kind == "Job"]
-    for service in migrated_services():
-        found = [one for one in jobs if one.module == MIGRATIONS and one.service == service]
-        if len(found) != 1:
-            yield f"{service} has migrations and {len(found)} Jobs for them"
-        for one in found:
-            yield from _job_problems(one)
-    for program in manifests.programs:
-        if program.workload.kind != "Job" and program.module == MIGRATIONS:
-            yield f"{program.title} migrates; a Job should"
-
-
-def versions(manifests: Manifests) -> Iterator[str]:
-    """The tag of the image and the names of the Jobs are those of this version."""
-    for program in manifests.programs:
-        tag = program.container["image"].rpartition(":")[2]
-        if tag != VERSION:
-            yield f"{program.title} runs the version {tag}; this is {VERSION}"
-        name = program.workload.name
-        if program.workload.kind == "Job" and not name.endswith("-" + VERSION.replace(".", "-")):
-            yield f"{program.title} does not end with the version {VERSION}"
-
-
 def one_namespace(manifests: Manifests) -> Iterator[str]:
     """Everything is in the namespace `sigma-pim`."""
     for one in manifests.documents:
@@ -243,35 +189,10 @@ def one_namespace(manifests: Manifests) -> Iterator[str]:
             yield f"{title_of(one)} is in the namespace {one['metadata'].get('namespace')}"
 
 
-def upgrade_order(manifests: Manifests) -> Iterator[str]:
-    """The documented commands apply each document once: settings, migrations, services in order."""
-    steps = upgrade_steps()
-    applied = [one for one in steps if one.command == "apply"]
-    for document in manifests.documents:
-        count = sum(selected(one.selector, document) for one in applied)
-        if count != 1:
-            yield f"{title_of(document)} is applied {count} times by the commands of an upgrade"
-    order = [
-        program.service
-        for step in steps
-        if step.command == "apply"
-        for program in manifests.programs
-        if program.serves and selected(step.selector, program.workload.document)
-    ]
-    if list(dict.fromkeys(order)) != documented_order():
-        yield f"the commands replace services in the order {order}, not in that of an upgrade"
-    jobs = [one for one in manifests.of("Job") if selected(applied[1].selector, one)]
-    if len(jobs) != len(manifests.of("Job")):
-        yield "the commands of an upgrade do not migrate before they replace services"
-    for before, after in pairwise(steps):
-        if before.command == "apply" and before is not steps[0] and after.command == "apply":
-            yield f"nothing waits for what {before.selector} selects"
-
-
 RULES: Final = (
-    upgrade_order,
     known_variables,
     valid_settings,
+    signing_keys,
     reachable_hosts,
     secret_keys,
     secrets_stay_secret,
@@ -279,10 +200,6 @@ RULES: Final = (
     service_ports,
     addresses,
     probe_paths,
-    entry_points,
-    roles,
-    migration_jobs,
-    versions,
     one_namespace,
 )
 
@@ -329,46 +246,3 @@ def _leads_to(manifests: Manifests, address: str, meant: str) -> str | None:
         if selects(selector, pod.labels)
     }
     return None if reached == {meant} else f"leads to {', '.join(sorted(reached))}, not to {meant}"
-
-
-def _can_start(module: str) -> bool:
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return False
-    if found is None:
-        return False
-    package = found.submodule_search_locations is not None
-    return not package or importlib.util.find_spec(f"{module}.__main__") is not None
-
-
-def _refused(program: Program) -> str | None:
-    if program.module == MIGRATIONS:
-        parser = migrations.parser()
-    elif program.serves:
-        parser = launch_parser(program.module, config_of(program.module))
-    else:
-        return None
-    said = StringIO()
-    try:
-        with redirect_stderr(said):
-            called = parser.parse_args(program.arguments)
-    except SystemExit:
-        return said.getvalue().strip().rpartition("error: ")[2]
-    return _refused_service(called)
-
-
-def _refused_service(called: argparse.Namespace) -> str | None:
-    service = getattr(called, "service", None)
-    if service is not None and service not in migrated_services():
-        return f"{service} has no migrations"
-    return None
-
-
-def _job_problems(job: Program) -> Iterator[str]:
-    spec: Mapping[str, int] = job.workload.document["spec"]
-    wait = dict(zip(job.arguments, job.arguments[1:], strict=False)).get("--wait", "0")
-    if not 0 < int(wait) < spec.get("activeDeadlineSeconds", 0):
-        yield f"{job.title} waits {wait} s for its database, as long as it may run, or not at all"
-    if job.workload.pod.get("restartPolicy") != "Never":
-        yield f"{job.title} restarts its container, which hides what the first one said"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deploy.kubernetes.check import configuration
+from deploy.kubernetes.check import configuration, programs
 from deploy.kubernetes.check.planted import add, drop, planted, put
 
 _POD: Final = "spec template spec"
@@ -15,17 +15,17 @@ _JOB: Final = ("Job", "records-service-migrations-0-1-0")
 
 ERRORS: Final = (
     planted(
-        configuration.upgrade_order,
+        programs.upgrade_order,
         "Deployment gateway is applied 0 times",
         put(*_GATEWAY, "metadata labels app.kubernetes.io/name", "gate"),
     ),
     planted(
-        configuration.upgrade_order,
+        programs.upgrade_order,
         "not in that of an upgrade",
         put(*_GATEWAY, "metadata labels app.kubernetes.io/name", "auth-service"),
     ),
     planted(
-        configuration.upgrade_order,
+        programs.upgrade_order,
         "do not migrate before they replace services",
         drop(*_JOB, "metadata labels app.kubernetes.io/component"),
     ),
@@ -76,6 +76,15 @@ ERRORS: Final = (
             *_GATEWAY,
             f"{_CONTAINER} env 3 valueFrom secretKeyRef key",
             "workflow_service_identity_signing_key",
+        ),
+    ),
+    planted(
+        configuration.signing_keys,
+        "Deployment workflow-service-api signs with the key of gateway",
+        put(
+            *("Deployment", "workflow-service-api"),
+            f"{_CONTAINER} env 3 valueFrom secretKeyRef key",
+            "gateway_identity_signing_key",
         ),
     ),
     planted(
@@ -177,48 +186,48 @@ ERRORS: Final = (
         put(*_GATEWAY, f"{_CONTAINER} readinessProbe timeoutSeconds", 3),
     ),
     planted(
-        configuration.entry_points,
+        programs.entry_points,
         "starts record_service, which is no program",
         put("Deployment", _RECORDS, f"{_CONTAINER} args 0", "record_service"),
     ),
     planted(
-        configuration.entry_points,
+        programs.entry_points,
         "invalid choice: 'web'",
         put("Deployment", _RECORDS, f"{_CONTAINER} args 2", "web"),
     ),
     planted(
-        configuration.entry_points,
+        programs.entry_points,
         "unrecognized arguments: --wait-for",
         put(*_JOB, f"{_CONTAINER} args 2", "--wait-for"),
     ),
     planted(
-        configuration.entry_points,
+        programs.entry_points,
         "replaces the entry point",
         put(*_GATEWAY, f"{_CONTAINER} command", ["sh"]),
     ),
     planted(
-        configuration.entry_points,
+        programs.entry_points,
         "record_service has no migrations",
         put(*_JOB, f"{_CONTAINER} args 1", "record_service"),
     ),
     planted(
-        configuration.roles,
+        programs.roles,
         "has the role api and the label worker",
         put("Deployment", "auth-service-worker", f"{_CONTAINER} args 2", "api"),
     ),
     planted(
-        configuration.roles,
+        programs.roles,
         "auth_service has processes of the roles ['api']",
         drop("Deployment", "auth-service-worker"),
     ),
-    planted(configuration.migration_jobs, "records_service has migrations and 0 Jobs", drop(*_JOB)),
+    planted(programs.migration_jobs, "records_service has migrations and 0 Jobs", drop(*_JOB)),
     planted(
-        configuration.migration_jobs,
+        programs.migration_jobs,
         "waits 600 s for its database",
         put(*_JOB, f"{_CONTAINER} args 3", "600"),
     ),
     planted(
-        configuration.migration_jobs,
+        programs.migration_jobs,
         "migrates; a Job should",
         put(*_GATEWAY, f"{_POD} initContainers", [{"image": "sigma-pim", "args": ["x"]}]),
         put(
@@ -228,12 +237,12 @@ ERRORS: Final = (
         ),
     ),
     planted(
-        configuration.versions,
+        programs.versions,
         "runs the version 0.0.9",
         put(*_GATEWAY, f"{_CONTAINER} image", "sigma-pim:0.0.9"),
     ),
     planted(
-        configuration.versions,
+        programs.versions,
         "does not end with the version",
         put(*_JOB, "metadata name", "records-service-migrations"),
     ),

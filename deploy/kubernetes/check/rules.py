@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from deploy.kubernetes.check import capacity, configuration, network, observability, security
+from deploy.kubernetes.check import (
+    capacity,
+    configuration,
+    network,
+    observability,
+    programs,
+    security,
+)
 from deploy.kubernetes.check.manifests import Manifests
 
 Rule = Callable[[Manifests], Iterator[str]]
 
 RULES: Final[tuple[Rule, ...]] = (
     *configuration.RULES,
+    *programs.RULES,
     *network.RULES,
     *capacity.RULES,
     *observability.RULES,

@@ -28,7 +28,10 @@ async def test_migrations_wait_until_their_database_is_made(servers, database_ur
         loop.call_soon_threadsafe(waiting.set)
 
     migrating = asyncio.create_task(asyncio.to_thread(upgrade, SERVICE, later, say, wait_s=60))
-    await waiting.wait()
+    waited = asyncio.create_task(waiting.wait())
+    await asyncio.wait({waited, migrating}, return_when=asyncio.FIRST_COMPLETED)
+    waited.cancel()
+    assert not migrating.done()
     admin = await asyncpg.connect(database_url)
     try:
         await admin.execute(f'CREATE DATABASE "{urlsplit(later).path[1:]}"')
