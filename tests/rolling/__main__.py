@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import inspect
+import os
 import shutil
 import sys
 import tempfile
@@ -86,7 +87,8 @@ async def _run(asked: argparse.Namespace, servers: Servers, folder: Path) -> Rep
         await asyncio.sleep(CALM_S)
         complaints = await _phases(asked, fleet, load)
         await load.stop()
-        _say("reading everything back")
+        busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+        _say(f"reading everything back; {busy:.1f} processes per core want to run")
         return Report(
             samples=load.samples,
             writes=load.ledger.writes,

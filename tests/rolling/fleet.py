@@ -138,14 +138,11 @@ class Fleet:
         await eventually(all_believed, BELIEVED_WITHIN_S)
 
     def extra(self, service: str) -> Process:
-        """One more replica from the present tree, started and not waited for."""
-        replica = self._spawn(service)
-        self._replicas[service].append(replica)
-        return replica
+        """One more replica from the present tree, which need not become ready."""
+        return self._spawn(service)
 
     async def drop(self, service: str, replica: Process) -> None:
-        """Stop a replica that has no successor."""
-        self._replicas[service].remove(replica)
+        """Stop a replica that `extra` started."""
         await self._stop(service, replica)
 
     async def ready(self, replica: Process) -> None:
