@@ -29,11 +29,9 @@ from gateway.fairness import CallerKey, FairSlots
 from gateway.upstream.connection import BodySource, Connection, ConnectionClosed
 from gateway.upstream.response import UpstreamResponse
 from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.http.client import IDLE_S_MAX
 from shared.process.waiting import WAIT_S, WAITED_HEADER, Line
 
-# A service closes an idle connection after more than a minute. The pool stops using it well before,
-# so that a request hardly ever meets a connection that is just being closed.
-_IDLE_S_MAX = 15.0
 # Connections are replaced, so that a replica that was started later gets its share.
 _LIFE_S_MAX = 300.0
 _CONNECT_S_MAX = 2.0
@@ -174,7 +172,7 @@ class UpstreamPool:
             connection = self._idle.pop()
             if (
                 connection.usable
-                and now - connection.idle_since < _IDLE_S_MAX
+                and now - connection.idle_since < IDLE_S_MAX
                 and now - connection.opened_at < _LIFE_S_MAX
             ):
                 connection.lend()

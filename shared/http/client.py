@@ -32,8 +32,13 @@ from shared.process import tracing
 TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 2.0
 CONNECTIONS_MAX: Final = 64
-IDLE_S_MAX: Final = 15.0
-"""Well below the idle time-out of the servers, so that no closing connection is reused."""
+IDLE_S_MAX: Final = 4.0
+"""How long a connection to a service may be idle and still be used.
+
+Below the drain of a service (`SIGMA_DRAIN_SECONDS`, 5 s by default). A service that stops ends each
+connection with an answer while it drains, and at the end of the drain those that had none: they
+have been idle for longer than this. So no request is sent over a connection that is being closed.
+"""
 ANSWER_BYTES_MAX: Final = 32 << 20
 _PASSED_ON: Final = (IDENTITY_HEADER, TRACE_HEADER, "tracestate")
 _ERRORS_BEGIN: Final = 400

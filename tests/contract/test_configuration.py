@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from auth_service.config import Config as AuthConfig
 from gateway.config import GatewayConfig
 from records_service.config import Config as RecordsConfig
-from shared.process.config import misspelled
+from shared.http.client import IDLE_S_MAX
+from shared.process.config import ServiceConfig, misspelled
 from shared.process.secret_files import FILE_BYTES_MAX, file_variables
 from workflow_service.config import Config as WorkflowConfig
 
@@ -204,6 +205,10 @@ def test_what_is_wrong_is_told_in_plain_words_all_at_once():
         "SIGMA_HASHING_THREADS": "expected a number of at least 1",
     }
     assert "secret" not in done.stderr
+
+
+def test_no_connection_is_used_that_was_idle_for_as_long_as_a_service_drains():
+    assert ServiceConfig.model_fields["drain_seconds"].default >= IDLE_S_MAX + 1
 
 
 def test_every_metric_that_operations_names_exists():

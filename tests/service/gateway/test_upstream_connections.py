@@ -93,6 +93,17 @@ async def test_what_may_have_been_done_is_not_done_again(
     assert (actor.connections, len(actor.requests)) == (1, 2)
 
 
+async def test_a_connection_idle_for_longer_than_a_drain_is_not_used_again(
+    system: System, monkeypatch: pytest.MonkeyPatch
+):
+    """A service that stops closes such a connection, perhaps in the moment in which it is used."""
+    monkeypatch.setattr(pool, "IDLE_S_MAX", 0.0)
+    script = answers_one_then_closes_when_asked_again
+    first, second, actor = await ask_twice(system, "POST", script, data=b"{}")
+    assert (first.outcome, second.outcome) == ((200, {}), (200, {}))
+    assert (actor.connections, len(actor.requests)) == (2, 2)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def test_a_new_connection_that_closes_unanswered_is_not_tried_again(
     system: System, method: str
