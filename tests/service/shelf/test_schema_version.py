@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from deploy.local.settings import AUTH, DATABASES
 from records_service.app import create_app
 from records_service.config import Config
 from shared.database import Database, migrations, schema_version
@@ -74,6 +76,28 @@ async def test_an_address_that_leads_to_no_database_is_told_with_the_reason(serv
         assert reason in told or "authentication failed" in told
         assert told.endswith("is SIGMA_DATABASE_URL right?")
         assert "secret" not in told
+
+
+@pytest.mark.parametrize("service_name", DATABASES)
+async def test_new_code_is_not_ready_on_the_schema_of_the_version_before(
+    services: Services, service_name: str
+):
+    """A process that starts before the migrations takes no traffic until they are applied."""
+    app = importlib.import_module(f"{service_name}.app")
+    config = importlib.import_module(f"{service_name}.config")
+    more = {"token_keys": f"test={'A' * 43}="} if service_name == AUTH else {}
+    service = await services.start(app.create_app, config.Config, **more)
+    *_, before, head = schema_version.known_revisions(service_name)
+    await service.database.execute("UPDATE alembic_version SET version_num = $1", before)
+    status, told = await readiness(services, service)
+    assert status == 503
+    assert told.startswith(
+        f"migrations missing: run python -m shared.database.migrations {service_name}"
+    )
+    assert f"revision {before}" in told
+    assert head in told
+    await service.database.execute("UPDATE alembic_version SET version_num = $1", head)
+    assert await readiness(services, service) == (200, "")
 
 
 async def test_a_newer_database_is_served_as_long_as_it_allows_this_code(
