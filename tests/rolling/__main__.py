@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import inspect
 import os
 import shutil
 import sys
@@ -29,9 +28,9 @@ from tests.kit.servers import ROOT, Servers
 from tests.rolling.balancer import Timing
 from tests.rolling.consumer import Listeners
 from tests.rolling.fleet import ORDER, Fleet, old_tree
-from tests.rolling.keys import Rotation
 from tests.rolling.load import EMAIL, PASSWORD, WORKSPACE, Load
 from tests.rolling.report import Report
+from tests.rolling.rotation import rotate
 from tests.rolling.upgrade import upgrade
 
 CALM_S = 5.0
@@ -92,10 +91,11 @@ async def _run(asked: argparse.Namespace, servers: Servers, folder: Path) -> Rep
         return Report(
             samples=load.samples,
             writes=load.ledger.writes,
-            lost_writes=await load.ledger.lost(load.reader),
+            lost_writes=await load.ledger.lost(load.caller(load.token)),
             heard=await listeners.heard(load.ledger),
             stops=fleet.stops,
             drain_s=asked.drain,
+            unanswered=fleet.unanswered,
             complaints=complaints,
         )
 
@@ -127,12 +127,7 @@ async def _phases(asked: argparse.Namespace, fleet: Fleet, load: Load) -> list[s
     if asked.revision is not None:
         return await upgrade(fleet, phase)
     if asked.rotate:
-        for title, services, prepare in Rotation(fleet.keys, load.log_in_again).steps():
-            done = prepare()
-            if inspect.isawaitable(done):
-                await done
-            await phase(title, partial(fleet.roll_all, services))
-        return []
+        return await rotate(fleet, load, phase)
     for service in asked.services:
         await phase(service, partial(fleet.roll, service))
     if len(asked.services) > 1:

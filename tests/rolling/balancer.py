@@ -74,6 +74,8 @@ class Balancer:
         for half in tuple(self._halves):
             half.abort()
         await self._session.close()
+        # Aborted connections are closed in the next turn of the loop.
+        await asyncio.sleep(0)
 
     def add(self, replica: Process) -> None:
         """Ask this replica from now on; it gets connections when it is believed ready."""

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ ORDER = (RECORDS, AUTH, WORKFLOW, GATEWAY)
 """The order of an upgrade, as in docs/operations.md."""
 REPLICAS = 2
 READY_WITHIN_S = 90.0
+Phase = Callable[[str, Callable[[], Awaitable[object]]], Awaitable[None]]
+"""Does the work under this title, and returns when all balancers know what has changed."""
+
 BELIEVED_WITHIN_S = 60.0
 STOP_BESIDES_DRAIN_S = 25.0
 """What a process may take to stop, besides its drain, before it would be killed."""
@@ -68,6 +71,10 @@ class Fleet:
     @property
     def url(self) -> str:
         return self._balancers[GATEWAY].url
+
+    def url_of(self, service: str) -> str:
+        """Where the other services reach this one."""
+        return self._balancers[service].url
 
     @property
     def unanswered(self) -> int:

@@ -57,7 +57,8 @@ class Load:
         self._written = 0
         self._running: set[asyncio.Task[None]] = set()
         self._sending: asyncio.Task[None] | None = None
-        self._user: dict[str, str] = {}
+        self.token: dict[str, str] = {}
+        """The header of the user who is logged in."""
         self._key: dict[str, str] = {}
         self._kinds: Mapping[Callable[[Caller], Awaitable[None]], int] = {
             self.read_record: 170,
@@ -78,7 +79,7 @@ class Load:
     async def start(self) -> None:
         """Build a small model, log in, and begin."""
         await self.log_in_again()
-        admin = self._caller(self._user, keep_alive=False)
+        admin = self._caller(self.token, keep_alive=False)
         model = Model(admin)
         await model.attribute("name")
         workflow = await model.workflow(
@@ -113,16 +114,15 @@ class Load:
         for session in self._sessions.values():
             await session.close()
 
-    @property
-    def reader(self) -> Caller:
-        """The administrator, on connections of its own."""
-        return self._caller(self._user, keep_alive=False)
+    def caller(self, headers: Mapping[str, str]) -> Caller:
+        """Somebody with this credential, who is not counted."""
+        return self._caller(headers, keep_alive=False)
 
     async def log_in_again(self) -> None:
         """From now on, use a new token."""
         credentials = {"email": EMAIL, "password": PASSWORD}
         answer = await self._caller({}, keep_alive=False).post("/auth/login", credentials)
-        self._user = {"Authorization": f"Bearer {answer.ok()['token']}"}
+        self.token = {"Authorization": f"Bearer {answer.ok()['token']}"}
 
     async def _send(self) -> None:
         loop = asyncio.get_running_loop()
@@ -145,7 +145,7 @@ class Load:
             self.update_role,
             self.update_workflow,
         )
-        caller = self._caller(self._key if by_key else self._user, keep_alive=keep_alive)
+        caller = self._caller(self._key if by_key else self.token, keep_alive=keep_alive)
         loop = asyncio.get_running_loop()
         phase, began, problem = self.phase, loop.time(), ""
         try:

@@ -23,6 +23,7 @@ class Report:
     heard: Heard
     stops: Sequence[Stop]
     drain_s: float
+    unanswered: int
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -49,6 +50,7 @@ class Report:
             f" doubled {len(heard.doubled)}, out of order {len(heard.late)};"
             f" delivered again with the same id: {heard.redelivered}"
         )
+        balanced = f"balancers            found no replica for {self.unanswered} connections"
         stops = f"{len(self.stops)}, the slowest in {longest:.1f} s (drain {self.drain_s:g} s)"
         return [
             f"{'phase':<50}{'requests':>9}{'failed':>7}{'p50 ms':>8}{'p99 ms':>8}{'max ms':>8}",
@@ -59,6 +61,7 @@ class Report:
             *_some(self.lost_writes),
             events,
             *_some([*heard.lost, *heard.doubled, *heard.late]),
+            balanced,
             f"processes stopped    {stops}",
             *_some([f"{s.name}: exit code {s.exit_code}, {s.seconds:.1f} s" for s in bad_stops]),
             *(f"wrong: {complaint}" for complaint in self.complaints),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 import aiohttp
@@ -12,9 +11,8 @@ from deploy.local.settings import DATABASES
 from shared.database.schema_version import known_revisions
 from tests.kit.processes import Process
 from tests.kit.servers import ROOT
-from tests.rolling.fleet import ORDER, Fleet
+from tests.rolling.fleet import ORDER, Fleet, Phase
 
-Phase = Callable[[str, Callable[[], Awaitable[object]]], Awaitable[None]]
 SEEN_TO_REFUSE_S = 10.0
 
 

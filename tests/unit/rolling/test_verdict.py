@@ -1,0 +1,58 @@
+"""Whatever a rolling restart breaks turns the report red."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.rolling.consumer import Heard
+from tests.rolling.fleet import Stop
+from tests.rolling.ledger import Item
+from tests.rolling.load import Sample
+from tests.rolling.report import Report
+
+HEARD = Heard(expected=3, lost=[], doubled=[], late=[], redelivered=1)
+SAMPLE = Sample("gateway", "read_record", keep_alive=True, seconds=0.01, problem="")
+GOOD = Report(
+    samples=[SAMPLE, replace(SAMPLE, seconds=0.02)],
+    writes=3,
+    lost_writes=[],
+    heard=HEARD,
+    stops=[Stop("gateway-1", 5.2, 0)],
+    drain_s=5,
+    unanswered=0,
+)
+
+
+def test_a_run_in_which_nothing_failed_is_green():
+    assert GOOD.good
+    assert GOOD.lines()[-1] == "green"
+    assert any("delivered again with the same id: 1" in line for line in GOOD.lines())
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"samples": [SAMPLE, replace(SAMPLE, problem="503 {}")]}, "1 x read_record (kept"),
+        ({"samples": []}, "requests             0"),
+        ({"lost_writes": ["record ent-1"]}, "record ent-1"),
+        ({"heard": replace(HEARD, lost=["ent-1 version 2"])}, "ent-1 version 2"),
+        ({"heard": replace(HEARD, doubled=["ent-1 twice"])}, "ent-1 twice"),
+        ({"heard": replace(HEARD, late=["ent-1 late"])}, "ent-1 late"),
+        ({"stops": [Stop("gateway-1", 5.2, -9)]}, "gateway-1: exit code -9"),
+        ({"stops": [Stop("gateway-1", 30.1, 0)]}, "gateway-1: exit code 0, 30.1 s"),
+        ({"complaints": ["the old key is accepted"]}, "wrong: the old key is accepted"),
+    ],
+)
+def test_whatever_went_wrong_is_shown_and_red(change, shown):
+    report = replace(GOOD, **change)
+    assert not report.good
+    assert report.lines()[-1] == "RED"
+    assert any(shown in line for line in report.lines())
+
+
+def test_a_version_is_read_from_the_etag():
+    item = Item("/records/ent-1", ("name 1", "state-draft"))
+    item.acknowledged(("name 2", "state-draft"), '"7"')
+    assert (item.id, item.content, item.version) == ("ent-1", ("name 2", "state-draft"), 7)
