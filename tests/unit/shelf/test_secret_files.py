@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from auth_service import administration
 from auth_service.config import Config as AuthConfig
@@ -172,6 +174,14 @@ def test_a_misspelled_file_variable_is_told_with_the_right_name(sent: str, meant
     assert misspelled(GatewayConfig, [sent, "SIGMA_DATABASE_URL_FILE"]) == [(sent, meant)]
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    yield
+    # A command sets the logging of its process up.
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("own_logging")
 @pytest.mark.parametrize(
     ("main", "variable"),
     [
