@@ -7,6 +7,10 @@ the version that orders its events and its history is counted under the record's
 
 Each INSERT of a SELECT ends with RETURNING: Citus copies the rows of one that returns nothing and
 reports every violated constraint of it as an internal error.
+
+The last version of an id is in `record_lives` and not only in its history: the history may be
+shortened one day, and versions must go on counting all the same; its oldest entries have no
+version; and the CHECK of that row is what settles the race of two creates of one id.
 """
 
 from __future__ import annotations
