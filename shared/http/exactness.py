@@ -1,4 +1,7 @@
-"""Finds numbers of a JSON body that would not come back as they were sent.
+"""Finds what of a JSON body could not be stored, or would not come back as it was sent.
+
+That is a NUL, which PostgreSQL does not store, an integer beyond 64 bits, and a number with more
+digits than a double keeps. A field that is ignored may hold any of them (docs/adr/0038).
 
 Nearly no body has one, and a reader of JSON does not say so. So the raw text is scanned for what
 such a number must have, sixteen digits or an exponent of three, which costs a microsecond for a
@@ -10,9 +13,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
+import orjson
 from pydantic import AliasChoices, BaseModel
 
 from shared.errors import ValidationError, truncated
@@ -21,6 +26,10 @@ from shared.http.numbers import NOT_KEPT, is_kept
 
 _DIGITS_AND_POINT_AS_ZERO: Final = bytes.maketrans(b"0123456789.E", b"00000000000e")
 _MANY_DIGITS: Final = b"0" * 16
+_DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
+_LONG_INTEGER: Final = b"0" * 19
+_INTEGER_MIN: Final = -(2**63)
+_INTEGER_MAX: Final = 2**64 - 1
 _EXPONENTS: Final = (b"0e000", b"0e-000", b"0e+000")
 _WHERE_A_NUMBER_BEGINS: Final = re.compile(
     rb"(?:\A|[\s:,\[])-?(?:[0-9.]{16}|[0-9.]+[eE][-+]?[0-9]{3})"
@@ -30,12 +39,19 @@ _PLACES_LOOKED_AT_MAX: Final = 20_000
 _SEARCHED_BYTES_MAX: Final = 1 << 16
 
 _Steps = tuple[str | int, ...]
+_Place: TypeAlias = "tuple[()] | tuple[_Place, str | int]"
+"""The place around a value and one step inside; written out only for the one that is refused."""
 
 
 class _NotKept(float):
     """A number as it was written, where its double is another number."""
 
     literal: str
+
+
+def may_have_long_integers(raw: bytes) -> bool:
+    """Whether a JSON text has as many digits as only an integer beyond 64 bits needs."""
+    return _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO)
 
 
 def may_have_negative_zeros(raw: bytes) -> bool:
@@ -70,16 +86,29 @@ def with_plain_zeros(parsed: Any) -> Any:
     return parsed
 
 
-def check_numbers(raw: bytes, read: BaseModel) -> None:
-    """Raise `ValidationError` for the first number that `read` took and that would not come back.
+def check_kept(raw: bytes, read: BaseModel, *, has_long_integer: bool) -> None:
+    """Raise `ValidationError` if the model took a NUL or a number that would not come back.
 
-    `raw` is the JSON text that the model was read from.
+    `raw` is the JSON text that it was read from. Ignored fields can do no harm, so the model is
+    checked and not the body (docs/adr/0038), and only if the body contains one of these. Writing
+    the model as JSON, which is fast, shows whether it does; a bounded walk then finds the place for
+    the message.
     """
-    if _may_hold_one(raw):
-        _look_again(raw, read)
+    if _may_hold_inexact_number(raw):
+        _check_numbers(raw, read)
+    if not has_long_integer and not _has_nul(raw):
+        return
+    try:
+        taken = orjson.dumps(read.model_dump(by_alias=True), default=str)
+    except TypeError:
+        _refuse(read, _is_long_integer, "is an integer of more than 64 bits")
+        raise ValidationError.at("", "The body contains an integer of more than 64 bits") from None
+    if _has_nul(taken):
+        _refuse(read, _holds_nul, "contains a NUL character")
+        raise ValidationError.at("", "The body contains a NUL character")
 
 
-def _may_hold_one(raw: bytes) -> bool:
+def _may_hold_inexact_number(raw: bytes) -> bool:
     alike = raw.translate(_DIGITS_AND_POINT_AS_ZERO)
     if _MANY_DIGITS in alike or (
         b"0e" in alike and any(exponent in alike for exponent in _EXPONENTS)
@@ -89,7 +118,7 @@ def _may_hold_one(raw: bytes) -> bool:
     return False
 
 
-def _look_again(raw: bytes, read: BaseModel) -> None:
+def _check_numbers(raw: bytes, read: BaseModel) -> None:
     found: list[_NotKept] = []
 
     def number(literal: str) -> float:
@@ -143,3 +172,53 @@ def _public_names(model: type[BaseModel]) -> dict[str, str]:
         choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
         names |= {name: field for name in (field, *choices) if isinstance(name, str)}
     return names
+
+
+def _has_nul(text: bytes) -> bool:
+    """Whether JSON text holds a NUL: an escaped backslash before `u0000` makes letters of it."""
+    return b"\\u0000" in text and b"\\u0000" in text.replace(b"\\\\", b"")
+
+
+def _holds_nul(value: Any) -> bool:
+    return isinstance(value, str) and "\x00" in value
+
+
+def _is_long_integer(value: Any) -> bool:
+    return isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX
+
+
+def _refuse(read: BaseModel, is_refused: Callable[[Any], bool], why: str) -> None:
+    """Raise for the first value or name, in the order of the model, that is refused."""
+    waiting: list[tuple[_Place, Any]] = [((), read)]
+    for _ in range(_PLACES_LOOKED_AT_MAX):
+        if not waiting:
+            return
+        place, value = waiting.pop()
+        if is_refused(value):
+            raise ValidationError.at(pointer_to(_path(place)), f"{field_at(_path(place))} {why}")
+        if isinstance(value, dict) and any(map(is_refused, value)):
+            path = _path(place)
+            raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why} in a name")
+        waiting.extend(((place, name), part) for name, part in reversed(_parts(value)))
+
+
+def _path(place: _Place) -> tuple[str | int, ...]:
+    """The steps to a place, which is the place around it and one step more."""
+    steps: list[str | int] = []
+    while place:
+        place, step = place
+        steps.append(step)
+    return tuple(reversed(steps))
+
+
+def _parts(value: Any) -> list[tuple[str | int, Any]]:
+    """What a value is made of, by the names that the client knows; of very much, the first."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        named = ((fields[name].alias or name, part) for name, part in value if name in fields)
+        return [*named, *(value.model_extra or {}).items()]
+    if isinstance(value, dict):
+        return list(islice(value.items(), _PLACES_LOOKED_AT_MAX))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(islice(enumerate(value), _PLACES_LOOKED_AT_MAX))
+    return []

@@ -2,8 +2,8 @@
 
 Bodies are read strictly (`"1"` is no number, `true` is none either); a query string knows only
 text, so there `limit=50` is a number, in digits and nothing else. What a model does not name is
-ignored. Texts with a NUL are refused, because PostgreSQL stores none, and so are numbers that we
-could not write again as they were sent.
+ignored. What could not be stored, or not be written again as it was sent, is refused
+(`shared.http.exactness`).
 
 What a body costs is bounded before it is parsed: its bytes by its route, and the number of values
 in it for all routes alike. A large one is parsed in another thread.
@@ -14,10 +14,8 @@ from __future__ import annotations
 import re
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Callable
 from functools import lru_cache
-from itertools import islice
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
 import orjson
 import pydantic
@@ -32,30 +30,29 @@ from shared.errors import (
     Violation,
 )
 from shared.http.context import CALL
-from shared.http.exactness import check_numbers, may_have_negative_zeros, with_plain_zeros
-from shared.http.messages import field_at, pointer_to, refusal, shown, wants_json
+from shared.http.exactness import (
+    check_kept,
+    may_have_long_integers,
+    may_have_negative_zeros,
+    with_plain_zeros,
+)
+from shared.http.messages import field_at, refusal, shown, wants_json
 from shared.http.shapes import Shape
 from shared.process.offload import LARGE_BYTES, OFFLOAD
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-Place: TypeAlias = "tuple[()] | tuple[Place, str | int]"
 
 LIST_LIMIT_MAX: Final = 500
 LIST_LIMIT_DEFAULT: Final = 50
 OFFSET_MAX: Final = 2**53 - 1
-_INTEGER_MIN: Final = -(2**63)
-_INTEGER_MAX: Final = 2**64 - 1
 _DEPTH_LOOKED_AT: Final = 100
 VALUES_MAX: Final = 100_000
 """How many values a body may have: members of objects and items of arrays, at any depth."""
 _TEXTS_PER_VALUE: Final = 2
 _DEPTH_MAX: Final = 190
 _DEPTH_WRITTEN_MAX: Final = 254
-_LONG_INTEGER: Final = b"0" * 19
-_DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _GZIP_WINDOW_BITS: Final = 31
 _GZIP_MEMBERS_MAX: Final = 16
-_PLACES_LOOKED_AT_MAX: Final = 20_000
 _DIGITS: Final = re.compile(r"-?[0-9]+", re.ASCII)
 
 
@@ -146,7 +143,7 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     except orjson.JSONDecodeError as error:
         raise ValidationError.at("", f"Malformed JSON: {_reason(raw, error)}") from None
     # Only a long integer can be too long for 64 bits, and only many brackets can nest deeply.
-    has_long_integer = _LONG_INTEGER in raw.translate(_DIGITS_AS_ZERO)
+    has_long_integer = may_have_long_integers(raw)
     if containers > _DEPTH_LOOKED_AT:
         _check_depth(sent)
     if has_long_integer:
@@ -166,7 +163,8 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
             model_read = model.model_validate_json(text, strict=True)
         except pydantic.ValidationError as error_in_json:
             raise refusal(error_in_json, sent) from None
-    return _harmless(raw, model_read, has_long_integer=has_long_integer)
+    check_kept(raw, model_read, has_long_integer=has_long_integer)
+    return model_read
 
 
 def _values_in(raw: bytes) -> int:
@@ -195,32 +193,6 @@ def _check_depth(sent: Any) -> None:
         orjson.dumps(wrapped)
     except TypeError:
         raise ValidationError.at("", "Malformed JSON: nested too deeply") from None
-
-
-def _harmless(raw: bytes, model_read: ModelT, *, has_long_integer: bool = False) -> ModelT:
-    """The model; `ValidationError` if it has a NUL or a number that would not be returned as sent.
-
-    Ignored fields can do no harm, so the model is checked and not the body, and only if the body
-    contains one of the two. Writing the model as JSON, which is fast, shows whether it does; a
-    bounded walk then finds the place for the message.
-    """
-    check_numbers(raw, model_read)
-    if not has_long_integer and not _has_nul(raw):
-        return model_read
-    try:
-        taken = orjson.dumps(model_read.model_dump(by_alias=True), default=str)
-    except TypeError:
-        _refuse(model_read, _is_long_integer, "is an integer of more than 64 bits")
-        raise ValidationError.at("", "The body contains an integer of more than 64 bits") from None
-    if _has_nul(taken):
-        _refuse(model_read, _holds_nul, "contains a NUL character")
-        raise ValidationError.at("", "The body contains a NUL character")
-    return model_read
-
-
-def _has_nul(text: bytes) -> bool:
-    """Whether JSON text holds a NUL: an escaped backslash before `u0000` makes letters of it."""
-    return b"\\u0000" in text and b"\\u0000" in text.replace(b"\\\\", b"")
 
 
 def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
@@ -332,48 +304,3 @@ def _whole_numbers(model: type[BaseModel]) -> frozenset[str]:
         for field, info in model.model_fields.items()
         if info.annotation is int or int in get_args(info.annotation)
     )
-
-
-def _holds_nul(value: Any) -> bool:
-    return isinstance(value, str) and "\x00" in value
-
-
-def _is_long_integer(value: Any) -> bool:
-    return isinstance(value, int) and not _INTEGER_MIN <= value <= _INTEGER_MAX
-
-
-def _refuse(read: BaseModel, is_refused: Callable[[Any], bool], why: str) -> None:
-    """Raise for the first value or name, in the order of the model, that is refused."""
-    waiting: list[tuple[Place, Any]] = [((), read)]
-    for _ in range(_PLACES_LOOKED_AT_MAX):
-        if not waiting:
-            return
-        place, value = waiting.pop()
-        if is_refused(value):
-            raise ValidationError.at(pointer_to(_path(place)), f"{field_at(_path(place))} {why}")
-        if isinstance(value, dict) and any(map(is_refused, value)):
-            path = _path(place)
-            raise ValidationError.at(pointer_to(path), f"{field_at(path)} {why} in a name")
-        waiting.extend(((place, name), part) for name, part in reversed(_parts(value)))
-
-
-def _path(place: Place) -> tuple[str | int, ...]:
-    """The steps to a place, which is the place around it and one step more."""
-    steps: list[str | int] = []
-    while place:
-        place, step = place
-        steps.append(step)
-    return tuple(reversed(steps))
-
-
-def _parts(value: Any) -> list[tuple[str | int, Any]]:
-    """What a value is made of, by the names that the client knows; of very much, the first."""
-    if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        named = ((fields[name].alias or name, part) for name, part in value if name in fields)
-        return [*named, *(value.model_extra or {}).items()]
-    if isinstance(value, dict):
-        return list(islice(value.items(), _PLACES_LOOKED_AT_MAX))
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return list(islice(enumerate(value), _PLACES_LOOKED_AT_MAX))
-    return []

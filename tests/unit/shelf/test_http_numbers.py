@@ -137,7 +137,7 @@ def test_a_body_may_begin_with_a_byte_order_mark():
 )
 def test_digits_in_texts_do_not_cost_a_second_reading(text: str, monkeypatch: pytest.MonkeyPatch):
     again: list[bytes] = []
-    monkeypatch.setattr(exactness, "_look_again", lambda raw, read: again.append(raw))
+    monkeypatch.setattr(exactness, "_check_numbers", lambda raw, read: again.append(raw))
     parse_body(orjson.dumps({"values": text}), Body)
     assert again == []
     parse_body(b'{"values": [ %s]}' % b"-1.5E-400", Body)
