@@ -25,7 +25,6 @@ from deploy.kubernetes.check.manifests import (
 )
 from shared.database import migrations
 from shared.http.probes import READY_WITHIN_S, probes_of
-from shared.identity import public_key_of
 from shared.process.config import PREFIX, ConfigError, ServiceConfig, load
 from shared.process.secret_files import file_variables
 
@@ -63,19 +62,6 @@ def valid_settings(manifests: Manifests) -> Iterator[str]:
         except ConfigError as error:
             for line in str(error).splitlines()[1:]:
                 yield f"{program.title}: {line.strip()}"
-
-
-def signing_keys(manifests: Manifests) -> Iterator[str]:
-    """What a process signs with is its own key, and everybody has the public half."""
-    for program, config in configs(manifests):
-        secret = getattr(config, "identity_signing_key", None)
-        if secret is None:
-            continue
-        key = secret.get_secret_value()
-        if key.partition("=")[0] != program.module:
-            yield f"{program.title} signs with the key of {key.partition('=')[0]}"
-        if public_key_of(key) not in config.identity_keys.split(","):
-            yield f"{program.title} signs with a key whose public half nobody has"
 
 
 def reachable_hosts(manifests: Manifests) -> Iterator[str]:
@@ -192,7 +178,6 @@ def one_namespace(manifests: Manifests) -> Iterator[str]:
 RULES: Final = (
     known_variables,
     valid_settings,
-    signing_keys,
     reachable_hosts,
     secret_keys,
     secrets_stay_secret,

@@ -6,6 +6,7 @@ from typing import Final
 
 from deploy.kubernetes.check import configuration, programs
 from deploy.kubernetes.check.planted import add, drop, planted, put
+from shared.identity import public_key_of
 
 _POD: Final = "spec template spec"
 _CONTAINER: Final = f"{_POD} containers 0"
@@ -79,12 +80,12 @@ ERRORS: Final = (
         ),
     ),
     planted(
-        configuration.signing_keys,
-        "Deployment workflow-service-api signs with the key of gateway",
+        configuration.valid_settings,
+        "Deployment gateway: SIGMA_IDENTITY_SIGNING_KEY: its public key",
         put(
-            *("Deployment", "workflow-service-api"),
-            f"{_CONTAINER} env 3 valueFrom secretKeyRef key",
-            "gateway_identity_signing_key",
+            *_GATEWAY,
+            f"{_CONTAINER} env 1",
+            {"name": "SIGMA_IDENTITY_KEYS", "value": public_key_of(f"gateway={'A' * 43}=")},
         ),
     ),
     planted(
@@ -209,6 +210,17 @@ ERRORS: Final = (
         programs.entry_points,
         "record_service has no migrations",
         put(*_JOB, f"{_CONTAINER} args 1", "record_service"),
+    ),
+    planted(
+        programs.in_the_image,
+        "starts deploy.local, which is not in the image",
+        put(*_GATEWAY, f"{_CONTAINER} args 0", "deploy.local"),
+        put(*_GATEWAY, f"{_CONTAINER} args 1", "gateway"),
+    ),
+    planted(
+        programs.in_the_image,
+        "Deployment gateway runs as 1000, the image as",
+        put(*_GATEWAY, f"{_POD} securityContext runAsUser", 1000),
     ),
     planted(
         programs.roles,

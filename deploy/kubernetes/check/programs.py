@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from itertools import pairwise
 from typing import Final
 
+from deploy.image.context import CONTAINERFILE, PACKAGES
 from deploy.kubernetes.check.manifests import (
     COMPONENT,
     MIGRATIONS,
@@ -39,6 +42,21 @@ def entry_points(manifests: Manifests) -> Iterator[str]:
         problem = _refused(program)
         if problem:
             yield f"{program.title}: {problem}"
+
+
+def in_the_image(manifests: Manifests) -> Iterator[str]:
+    """The image has the modules, starts them with `python -m`, and has the user of the pods."""
+    text = CONTAINERFILE.read_text()
+    start = re.findall(r"^ENTRYPOINT (\[.*\])$", text, re.MULTILINE)[-1:]
+    user = re.findall(r"^USER (\S+)$", text, re.MULTILINE)[-1:]
+    if not start or json.loads(start[0])[-2:] != ["python", "-m"]:
+        yield f"{CONTAINERFILE.name} does not start with python -m, as the arguments expect"
+    for program in manifests.programs:
+        if program.module.partition(".")[0] not in PACKAGES:
+            yield f"{program.title} starts {program.module}, which is not in the image"
+        given = program.workload.pod.get("securityContext", {})
+        if user != [f"{given.get('runAsUser')}:{given.get('runAsGroup')}"]:
+            yield f"{program.title} runs as {given.get('runAsUser')}, the image as {user}"
 
 
 def roles(manifests: Manifests) -> Iterator[str]:
@@ -112,6 +130,7 @@ def upgrade_order(manifests: Manifests) -> Iterator[str]:
 
 RULES: Final = (
     entry_points,
+    in_the_image,
     roles,
     migration_jobs,
     versions,
