@@ -6,7 +6,7 @@ from shared.process.stopping import exit_on_signal
 
 
 def main() -> None:
-    """Serve until told to stop, or do one administrative command."""
+    """Serve until a signal ends it, or do one administrative command."""
     if sys.argv[1:2] == ["admin"]:
         from auth_service import administration  # noqa: PLC0415
 

@@ -48,7 +48,7 @@ class Gates:
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class ResolvedNames:
     """Name -> id, of those names that something has, when the model was at this version."""
 
     schemas: Mapping[str, str] = field(default_factory=dict)
@@ -63,13 +63,13 @@ class Meaning:
         )
 
 
-class Dictionary:
+class NameResolver:
     """records_service, asked what names mean on behalf of one request."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
 
-    async def meaning(self, names: RoleNames) -> Meaning:
+    async def resolve(self, names: RoleNames) -> ResolvedNames:
         """The id behind each name. `ServiceUnavailable` if records_service cannot be asked."""
         schemas: dict[str, str] = {}
         attributes: dict[str, str] = {}
@@ -79,7 +79,7 @@ class Dictionary:
             some_schemas = list(islice(left_schemas, NAMES_ASKED_MAX))
             some_attributes = list(islice(left_attributes, NAMES_ASKED_MAX))
             if not some_schemas and not some_attributes:
-                return Meaning(schemas, attributes, min(versions, default=0))
+                return ResolvedNames(schemas, attributes, min(versions, default=0))
             answer = await self._ask(some_schemas, some_attributes)
             schemas |= answer["schemas"]
             attributes |= answer["attributes"]

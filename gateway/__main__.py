@@ -4,7 +4,7 @@ from shared.process.stopping import exit_on_signal
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal ends it."""
     exit_on_signal()
     # Importing these takes a second, in which the signal to stop may come.
     from gateway.app import create_app  # noqa: PLC0415

@@ -62,7 +62,10 @@ class EventType(StrEnum):
     """A turn of a background job of records_service (shared/messaging/jobs.py)."""
 
     AUTH_WATERMARK = "auth.pulse"
-    """A heartbeat of the relay (see shared/messaging/relay.py), and the only type not staged."""
+    """A heartbeat of the relay (see shared/messaging/relay.py), and the only type not staged.
+
+    The value is older than the term: it is the name that gateways of the last version know.
+    """
 
 
 @dataclass(frozen=True, slots=True)

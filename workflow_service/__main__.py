@@ -4,7 +4,7 @@ from shared.process.stopping import exit_on_signal
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until a signal ends it."""
     exit_on_signal()
     # Reading these takes a second, in which the request to stop may come.
     from shared.launch import run  # noqa: PLC0415

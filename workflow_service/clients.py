@@ -23,14 +23,14 @@ RETRY_AFTER_S: Final = 2
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
 REMOTE_CALL_SLOTS: Final = web.AppKey("remote_call_slots", KeyedSemaphore)
-"""Places for those that hold a connection while another service answers, or wait for those. When it
+"""Slots for tasks that hold a connection while another service answers, or wait for those. When it
 hangs they wait for as long as `shared.http.client` does, and the other connections serve everybody
 else."""
 SIGNER: Final = web.AppKey("signer", IdentitySigner)
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class ResolvedNames:
     """Name -> id, of those names that an attribute has, when the model was at this version."""
 
     ids: Mapping[str, str]
@@ -55,8 +55,8 @@ class Clients:
         """Whether a role says what the caller may see."""
         return not identity_of(self._request).unrestricted
 
-    def place(self) -> AbstractAsyncContextManager[None]:
-        """A place in the bulkhead, for a transaction during which other services are asked."""
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """A slot of the bulkhead, for a transaction during which other services are asked."""
         return self._request.app[REMOTE_CALL_SLOTS].of(REMOTE_CALL_SLOTS)
 
     async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
@@ -74,9 +74,9 @@ class Clients:
         missing: list[str] = answer["missing"]
         return missing
 
-    async def meaning(
+    async def resolve(
         self, names: Sequence[str], required: Sequence[str], workflow_id: str | None = None
-    ) -> Meaning:
+    ) -> ResolvedNames:
         """The id behind each name that an attribute has, and what of it the caller may not read.
 
         `required` are those of the names that a state requires. `workflow_id` is None for a new
@@ -88,7 +88,7 @@ class Clients:
         """
         restricted = self.caller_is_restricted
         if not names and not (restricted and workflow_id):
-            return Meaning({})
+            return ResolvedNames({})
         if len(names) > NAMES_ASKED_MAX:
             raise ValidationError.at(
                 "/states",
@@ -110,7 +110,7 @@ class Clients:
         if restricted and "required" not in answer:
             # An older records_service cannot tell yet.
             raise _unresolved()
-        return Meaning(
+        return ResolvedNames(
             answer["attributes"],
             answer.get("modelVersion", 0),
             answer.get("unreadable", ()),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from auth_service.clients import Meaning
+from auth_service.clients import ResolvedNames
 from auth_service.names.replacement import attribute_named
 from auth_service.permissions.model import (
     ANY,
@@ -33,7 +33,7 @@ def names_in(draft: RoleDraft) -> RoleNames:
     )
 
 
-def with_ids(draft: RoleDraft, meaning: Meaning) -> RoleDraft:
+def with_ids(draft: RoleDraft, resolved: ResolvedNames) -> RoleDraft:
     """The draft with the id for each name that has one.
 
     Raises `ValidationError` when an entry names one attribute twice, by its id and its alias.
@@ -42,10 +42,10 @@ def with_ids(draft: RoleDraft, meaning: Meaning) -> RoleDraft:
         update={
             "schema_permissions": [
                 SchemaPermission(
-                    schema_id=meaning.schemas.get(entry.schema_id, entry.schema_id),
+                    schema_id=resolved.schemas.get(entry.schema_id, entry.schema_id),
                     attribute_permissions=_by_id(
                         entry.attribute_permissions,
-                        meaning.attributes,
+                        resolved.attributes,
                         f"/schemaPermissions/{place}/attributePermissions",
                     ),
                 )
@@ -70,11 +70,11 @@ def _by_id(
     return stored
 
 
-def renamed(role: Role, unknown: RoleNames, meaning: Meaning) -> Role:
+def renamed(role: Role, unknown: RoleNames, resolved: ResolvedNames) -> Role:
     """The role with the ids of attributes that were unknown when it was stored and exist now."""
     entries = role.schema_permissions
     for alias in unknown.attributes:
-        one = meaning.attributes.get(alias, alias)
+        one = resolved.attributes.get(alias, alias)
         if one != alias:
             entries = attribute_named(entries, alias, one, (), is_new=False)
     return replace(role, schema_permissions=entries)

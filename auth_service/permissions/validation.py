@@ -34,7 +34,7 @@ def check_size(draft: RoleDraft) -> None:
             )
 
 
-def check_sound(draft: RoleDraft, role_id: str) -> None:
+def check_draft(draft: RoleDraft, role_id: str) -> None:
     """Raise `ValidationError` for a draft that contradicts itself or the path it was sent to."""
     check_size(draft)
     ValidationError.check(
@@ -73,7 +73,7 @@ def check_still_built_in(before: Role, after: Role) -> None:
         raise Conflict(f"Role '{ADMIN_ROLE}' is built in and its permissions cannot be changed")
 
 
-def check_may_go(role: Role) -> None:
+def check_deletable(role: Role) -> None:
     """Raise `Conflict` for the role without which nobody could manage the workspace."""
     if role.id == ADMIN_ROLE:
         raise Conflict(f"Role '{ADMIN_ROLE}' is built in and cannot be deleted")

@@ -9,15 +9,15 @@ from typing import Final
 
 from aiohttp import web
 
-from auth_service.clients import Dictionary, Gates
+from auth_service.clients import Gates, NameResolver
 from auth_service.names import store as names
 from auth_service.names.resolution import names_in, renamed, with_ids
 from auth_service.permissions.grants import check_grant
 from auth_service.permissions.model import Role, RoleDraft, RoleNames, blank_role, built_in_admin
 from auth_service.permissions.validation import (
-    check_may_go,
+    check_deletable,
+    check_draft,
     check_size,
-    check_sound,
     check_still_built_in,
 )
 from auth_service.roles import store
@@ -36,18 +36,18 @@ ATTEMPTS_MAX: Final = 5
 ROLES_MAX: Final = web.AppKey("roles_max", Bound)
 
 
-class _Changed(Exception):
-    """Something that the draft was judged by has changed since; judge it again."""
+class _StaleCheck(Exception):
+    """Something that the draft was checked against has changed since; check it again."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _CheckedDraft:
     """A draft with ids, and the versions of the roles that it was compared with."""
 
     draft: RoleDraft
     unknown: RoleNames
     model_version: int
-    heard: int
+    events_handled: int
     """The number of model events handled before the names were looked up."""
     giver_version: int | None
     """The version of the actor's own role; None for an actor who is not bound by it."""
@@ -56,7 +56,7 @@ class _Judged:
 
 async def create(
     db: Database,
-    dictionary: Dictionary,
+    resolver: NameResolver,
     gates: Gates,
     actor: Identity,
     draft: RoleDraft,
@@ -80,15 +80,15 @@ async def create(
     now = datetime.now(UTC)
     blank = blank_role(actor.workspace_id, role_id, now)
     for _ in range(ATTEMPTS_MAX):
-        judged = await _judged(db, dictionary, actor, blank, RoleNames(), draft)
-        with suppress(_Changed):
+        checked = await _checked_draft(db, resolver, actor, blank, RoleNames(), draft)
+        with suppress(_StaleCheck):
             async with db.transaction() as conn:
                 version = await store.next_version(conn, actor.workspace_id, role_id)
-                await _check_unchanged(conn, actor, judged, blank)
-                await _check_unnamed(conn, actor, judged)
-                role = blank.revised(judged.draft, version=version, now=now)
+                await _check_unchanged(conn, actor, checked, blank)
+                await _check_unnamed(conn, actor, checked)
+                role = blank.revised(checked.draft, version=version, now=now)
                 await store.insert(conn, role)
-                await names.keep_unknown(conn, role, judged.unknown, judged.model_version)
+                await names.keep_unknown(conn, role, checked.unknown, checked.model_version)
                 await outbox.stage(conn, role_event(EventType.ROLE_CREATED, role))
                 await sizes.check(conn, actor.workspace_id, bound)
             return role
@@ -107,7 +107,7 @@ async def create_built_in(conn: Conn, workspace_id: str, now: datetime) -> Role:
 
 async def update(
     db: Database,
-    dictionary: Dictionary,
+    resolver: NameResolver,
     actor: Identity,
     role_id: str,
     draft: RoleDraft,
@@ -127,18 +127,18 @@ async def update(
             known = await store.get(conn, actor.workspace_id, role_id)
             unknown = await names.unknown_of(conn, actor.workspace_id, role_id)
         check_version("Role", known.id, known.version, expected)
-        judged = await _judged(db, dictionary, actor, known, unknown, draft)
-        with suppress(_Changed):
+        checked = await _checked_draft(db, resolver, actor, known, unknown, draft)
+        with suppress(_StaleCheck):
             async with db.transaction() as conn:
                 version = await store.next_version(conn, actor.workspace_id, role_id)
                 before = await store.get(conn, actor.workspace_id, role_id)
                 check_version("Role", before.id, before.version, expected)
-                await _check_unchanged(conn, actor, judged, before)
-                after = before.revised(judged.draft, version=version, now=datetime.now(UTC))
+                await _check_unchanged(conn, actor, checked, before)
+                after = before.revised(checked.draft, version=version, now=datetime.now(UTC))
                 check_still_built_in(before, after)
-                await _check_unnamed(conn, actor, judged)
+                await _check_unnamed(conn, actor, checked)
                 await store.update(conn, after)
-                await names.keep_unknown(conn, after, judged.unknown, judged.model_version)
+                await names.keep_unknown(conn, after, checked.unknown, checked.model_version)
                 await outbox.stage(conn, role_event(EventType.ROLE_UPDATED, after))
                 await sizes.check(conn, actor.workspace_id, bound)
             return after
@@ -159,17 +159,17 @@ async def delete(
             role = await store.get(conn, actor.workspace_id, role_id)
             claims = await store.claims_of(conn, actor.workspace_id, role_id)
         check_version("Role", role.id, role.version, expected)
-        check_may_go(role)
+        check_deletable(role)
         await _check_at_no_gate(
             gates, role_id, f"Role '{truncated(role_id)}' is in use and cannot be deleted"
         )
-        with suppress(_Changed):
+        with suppress(_StaleCheck):
             async with db.transaction() as conn:
                 version = await store.next_version(conn, actor.workspace_id, role_id)
                 role = await store.get(conn, actor.workspace_id, role_id)
                 check_version("Role", role.id, role.version, expected)
                 if not await store.delete(conn, actor.workspace_id, role_id, claims):
-                    raise _Changed
+                    raise _StaleCheck
                 await outbox.stage(conn, role_event(EventType.ROLE_DELETED, role.at(version)))
             return
     raise _busy(role_id)
@@ -181,64 +181,73 @@ async def _check_at_no_gate(gates: Gates, role_id: str, problem: str) -> None:
         raise Conflict(f"{problem}: workflow '{truncated(named_by[0])}' names it in a transition")
 
 
-async def _judged(
+async def _checked_draft(
     db: Database,
-    dictionary: Dictionary,
+    resolver: NameResolver,
     actor: Identity,
     before: Role,
     before_unknown: RoleNames,
     draft: RoleDraft,
-) -> _Judged:
+) -> _CheckedDraft:
     """The draft as it may be stored. Raises `PermissionDenied` for what the actor cannot grant."""
     if before.id == ADMIN_ROLE and not actor.is_admin:
         raise PermissionDenied.because("Only users with the role 'role-admin' can change this role")
     async with db.acquire() as conn:
-        heard = await news.count(conn, actor.workspace_id)
+        events_handled = await news.count(conn, actor.workspace_id)
     named = names_in(draft)
     if actor.unrestricted:
-        meaning = await dictionary.meaning(named)
-        draft = with_ids(draft, meaning)
-        check_sound(draft, before.id)
-        unknown = meaning.unknown(names_in(draft))
-        return _Judged(draft, unknown, meaning.model_version, heard, None, before.version)
+        resolved = await resolver.resolve(named)
+        draft = with_ids(draft, resolved)
+        check_draft(draft, before.id)
+        unknown = resolved.unknown(names_in(draft))
+        return _CheckedDraft(
+            draft, unknown, resolved.model_version, events_handled, None, before.version
+        )
     async with db.acquire() as conn:
         # As it is now, not as the gateway last heard of it.
         giver = await store.find(conn, actor.workspace_id, actor.role_id or "")
         giver_unknown = await names.unknown_of(conn, actor.workspace_id, actor.role_id or "")
     if giver is None:
         raise PermissionDenied
-    meaning = await dictionary.meaning(named | before_unknown | giver_unknown)
-    draft = with_ids(draft, meaning)
-    check_sound(draft, before.id)
-    unknown = meaning.unknown(names_in(draft))
+    resolved = await resolver.resolve(named | before_unknown | giver_unknown)
+    draft = with_ids(draft, resolved)
+    check_draft(draft, before.id)
+    unknown = resolved.unknown(names_in(draft))
     # A name that was unknown when these roles were stored may have got a meaning since, and the
     # event that replaces it in them may not have been handled yet.
-    compared = unknown | meaning.unknown(before_unknown | giver_unknown)
+    compared = unknown | resolved.unknown(before_unknown | giver_unknown)
     check_grant(
-        renamed(giver, giver_unknown, meaning),
-        renamed(before, before_unknown, meaning),
+        renamed(giver, giver_unknown, resolved),
+        renamed(before, before_unknown, resolved),
         before.revised(draft, version=0, now=before.updated_at),
         compared,
     )
-    return _Judged(draft, unknown, meaning.model_version, heard, giver.version, before.version)
+    return _CheckedDraft(
+        draft, unknown, resolved.model_version, events_handled, giver.version, before.version
+    )
 
 
-async def _check_unchanged(conn: Conn, actor: Identity, judged: _Judged, before: Role) -> None:
-    """Raise `_Changed` if the role being changed or the actor's own role has a new version."""
-    if judged.giver_version is None:
+async def _check_unchanged(
+    conn: Conn, actor: Identity, checked: _CheckedDraft, before: Role
+) -> None:
+    """Raise `_StaleCheck` if the role being changed or the actor's own role has a new version."""
+    if checked.giver_version is None:
         return
     giver_version = await store.version_of(conn, actor.workspace_id, actor.role_id or "")
-    if (giver_version, before.version) != (judged.giver_version, judged.before_version):
-        raise _Changed
+    if (giver_version, before.version) != (checked.giver_version, checked.before_version):
+        raise _StaleCheck
 
 
-async def _check_unnamed(conn: Conn, actor: Identity, judged: _Judged) -> None:
-    """Raise `_Changed` if the draft has unknown names and the model has changed meanwhile.
+async def _check_unnamed(conn: Conn, actor: Identity, checked: _CheckedDraft) -> None:
+    """Raise `_StaleCheck` if the draft has unknown names and the model has changed meanwhile.
 
     One of these names may have become the alias of something since it was looked up.
     """
-    if judged.unknown and await news.count_held(conn, actor.workspace_id) != judged.heard:
-        raise _Changed
+    if (
+        checked.unknown
+        and await news.count_held(conn, actor.workspace_id) != checked.events_handled
+    ):
+        raise _StaleCheck
 
 
 def _busy(role_id: str) -> ServiceUnavailable:

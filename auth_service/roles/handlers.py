@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from auth_service.clients import Dictionary, Gates
+from auth_service.clients import Gates, NameResolver
 from auth_service.permissions.model import Role, RoleDraft
 from auth_service.roles import commands, store
 from auth_service.roles.commands import ROLES_MAX
@@ -64,7 +64,7 @@ async def create_role(request: web.Request) -> web.StreamResponse:
     draft = await read_body(request, RoleDraft)
     role = await commands.create(
         request.app[DATABASE],
-        Dictionary(request),
+        NameResolver(request),
         Gates(request),
         identity,
         draft,
@@ -107,7 +107,7 @@ async def replace_role(request: web.Request) -> web.StreamResponse:
     draft = await read_body(request, RoleDraft)
     role = await commands.update(
         request.app[DATABASE],
-        Dictionary(request),
+        NameResolver(request),
         identity,
         request.match_info["id"],
         draft,

@@ -61,7 +61,7 @@ async def log_in(
         login = await users.find_login(conn, address) if is_address(address) else None
     origin = Origin.of(address, peer, known_device=_speaks_for(claims, login))
     async with app[LOGIN_SLOTS].of(origin.attempt):
-        with hashing.place():
+        with hashing.slot():
             shared = await _claim_attempt(db, origin, known_device=_speaks_for(claims, login))
             known_hash = None if login is None else login.password_hash
             # No connection is held meanwhile: hashing is the slowest thing here.

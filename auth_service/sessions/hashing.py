@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 
 class HashingPool:
-    """`with pool.place(): await pool.run(hashed, password)`."""
+    """`with pool.slot(): await pool.run(hashed, password)`."""
 
     def __init__(self, threads: int, waiting_max: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="hashing")
         self._free = threads + waiting_max
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in line, to be had before anything is written. Raises `ServiceUnavailable`."""
+    def slot(self) -> Iterator[None]:
+        """A slot, to be had before anything is written. Raises `ServiceUnavailable`."""
         if self._free == 0:
             raise ServiceUnavailable("Too many logins at the same time")
         self._free -= 1

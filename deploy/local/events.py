@@ -10,6 +10,7 @@ from contextlib import suppress
 import aio_pika
 
 from deploy.local.system import BROKER, FOLDER
+from shared.events import EventType
 from shared.messaging import topology
 
 
@@ -22,7 +23,7 @@ async def _follow(url: str) -> None:
         async with queue.iterator(no_ack=True) as messages:
             async for message in messages:
                 event = json.loads(message.body)
-                if event["type"] != "auth.pulse":
+                if event["type"] != EventType.AUTH_WATERMARK:
                     data = json.dumps(event["data"], ensure_ascii=False)
                     print(f"{event['type']} {event['subject']} {data}", flush=True)
 

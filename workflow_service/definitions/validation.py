@@ -43,7 +43,7 @@ def check_size(workflow: WorkflowDraft | Workflow) -> None:
         )
 
 
-def sound(draft: WorkflowDraft) -> CheckedDraft:
+def checked(draft: WorkflowDraft) -> CheckedDraft:
     """The checked parts, or `ValidationError` with everything that is wrong."""
     id_by_name = _ids_by_name(draft.states)
     ValidationError.check(

@@ -21,7 +21,7 @@ from workflow_service.definitions.model import (
 from workflow_service.definitions.validation import (
     LISTS,
     CheckedDraft,
-    sound,
+    checked,
 )
 from workflow_service.names import store
 
@@ -85,7 +85,7 @@ def required_names(states: Iterable[State]) -> list[str]:
 
 
 class StaleNames(Exception):
-    """A name without an attribute may have got one since it was looked up; judge again."""
+    """A name without an attribute may have got one since it was looked up; resolve again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class NamedDraft:
     """The ids of all attributes that count in every state that does not hide them."""
     unknown: Sequence[str]
     model_version: int
-    heard: int
+    events_handled: int
     """The number of model events handled before the names were looked up."""
 
 
@@ -115,28 +115,28 @@ async def resolve_names(
 
     `workflow_id` is None for a new workflow.
     """
-    parts = sound(draft)
+    parts = checked(draft)
     async with db.acquire() as conn:
-        heard = await news.count(conn, workspace_id)
-    meaning = await clients.meaning(
+        events_handled = await news.count(conn, workspace_id)
+    resolved = await clients.resolve(
         attribute_names(parts.states), required_names(parts.states), workflow_id
     )
-    parts = with_attribute_ids(parts, meaning.ids)
-    ids = set(meaning.ids.values())
+    parts = with_attribute_ids(parts, resolved.ids)
+    ids = set(resolved.ids.values())
     unknown = [name for name in attribute_names(parts.states) if name not in ids]
     return NamedDraft(
         parts,
-        [meaning.ids.get(name, name) for name in meaning.unreadable],
-        meaning.unreadable_required,
-        meaning.required,
+        [resolved.ids.get(name, name) for name in resolved.unreadable],
+        resolved.unreadable_required,
+        resolved.required,
         unknown,
-        meaning.model_version,
-        heard,
+        resolved.model_version,
+        events_handled,
     )
 
 
 async def keep_unknown(conn: Conn, workspace_id: str, workflow_id: str, named: NamedDraft) -> None:
     """Remember the unknown names of a saved workflow, in its transaction. Raises `StaleNames`."""
     await store.keep_unknown(conn, workspace_id, workflow_id, named.unknown, named.model_version)
-    if named.unknown and await news.count_held(conn, workspace_id) != named.heard:
+    if named.unknown and await news.count_held(conn, workspace_id) != named.events_handled:
         raise StaleNames

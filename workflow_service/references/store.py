@@ -48,7 +48,7 @@ async def register(conn: Conn, workspace_id: str, schema_id: str, workflow_id: s
 async def is_news(conn: Conn, workspace_id: str, schema_id: str, version: int) -> bool:
     """Whether this version of the schema is newer than what was heard of it before.
 
-    A schema that is created anew under the id of a deleted one goes on counting.
+    A schema that is created again under the id of a deleted one goes on counting.
     """
     newer: bool | None = await conn.fetchval(
         """INSERT INTO heard_schemas AS known (workspace_id, schema_id, version)

@@ -28,8 +28,8 @@ async def find_naming(request: web.Request) -> web.StreamResponse:
     """
     identity = asked_on_behalf_of(request)
     identity.require_flag(Flag.MANAGE_ROLES)
-    place = request.app[REMOTE_CALL_SLOTS].of(REMOTE_CALL_SLOTS)
-    async with place, request.app[DATABASE].transaction() as conn:
+    slot = request.app[REMOTE_CALL_SLOTS].of(REMOTE_CALL_SLOTS)
+    async with slot, request.app[DATABASE].transaction() as conn:
         named_by = await store.naming_role(
             conn, identity.workspace_id, request.match_info["id"], WORKFLOWS_NAMED_MAX
         )

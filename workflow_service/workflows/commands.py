@@ -69,9 +69,9 @@ async def create(
         named = await resolve_names(db, clients, workspace_id, draft)
         _check_counting(named)
         workflow = _drafted(draft, workflow_id, named.parts, created_at=now, updated_at=now)
-        place = clients.place() if role_ids(named.parts.transitions) else nullcontext()
+        slot = clients.slot() if role_ids(named.parts.transitions) else nullcontext()
         with suppress(StaleNames):
-            async with place, db.transaction() as conn:
+            async with slot, db.transaction() as conn:
                 await claim_roles(conn, clients, workspace_id, named.parts)
                 stored, growth = await store.insert(conn, workspace_id, workflow)
                 await keep_unknown(conn, workspace_id, workflow_id, named)
@@ -121,7 +121,7 @@ async def _update(
     named = await resolve_names(db, clients, workspace_id, draft, workflow_id)
     retired_at: int | None = None
     try:
-        async with clients.place(), db.transaction() as conn:
+        async with clients.slot(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
             parts = keeping_names(draft, named.parts, known.states)
@@ -229,7 +229,7 @@ async def _reinstate(
     states of its own.
     """
     try:
-        async with clients.place(), db.transaction() as conn:
+        async with clients.slot(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             if known.version == version:
                 await clients.reinstate_states(workflow_id)

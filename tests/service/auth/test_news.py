@@ -1,4 +1,4 @@
-"""What auth_service tells the gateways: every change after its commit, and a pulse after that."""
+"""What auth_service tells the gateways: every change after its commit, then a watermark."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def auth(services: Services) -> RunningService:
 
 @pytest.fixture
 async def heard(auth: RunningService) -> AsyncIterator[list[Event]]:
-    """Everything that a gateway would hear about this test's workspace, and every pulse."""
+    """Everything that a gateway would hear about this test's workspace, and every watermark."""
     news: list[Event] = []
     connection = await aio_pika.connect(auth.config.amqp_url.get_secret_value())
     channel = await connection.channel()
@@ -60,7 +60,7 @@ async def heard(auth: RunningService) -> AsyncIterator[list[Event]]:
     await connection.close()
 
 
-async def test_every_change_is_told_once_in_order_and_a_pulse_follows(auth, heard):
+async def test_every_change_is_told_once_in_order_and_a_watermark_follows(auth, heard):
     admin = auth.as_(identities.admin(WS))
     await workspaces.create(auth.database, WS, "Test", 500)
     (await admin.post("/roles", {"id": "role-x", "name": "X"})).ok()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.events import Event
+from shared.events import Event, EventType
 from shared.messaging.connection import Bus
 from shared.messaging.publishing import Publisher
 from tests.kit.eventually import eventually
@@ -42,7 +42,7 @@ class News:
 
     async def _beat(self) -> None:
         while True:
-            await self.tell("auth.pulse", "*")
+            await self.tell(EventType.AUTH_WATERMARK, "*")
             await asyncio.sleep(0.25)
 
     async def silence(self) -> None:
@@ -70,7 +70,7 @@ async def news(amqp_url: str) -> AsyncIterator[News]:
 
 
 async def trusting(system: System, *gateways: RunningService) -> None:
-    """Wait until these gateways hear the pulse and keep what they know of the key."""
+    """Wait until these gateways hear the watermark and keep what they know of the key."""
 
     async def all_keep() -> bool:
         for gateway in gateways:
@@ -103,7 +103,7 @@ async def test_a_deactivated_key_is_refused_by_every_gateway_within_a_second(
     await trusting(system, first, second)
     system.auth.known.pop(KEY_HASH)
     await asyncio.sleep(0.6)
-    # Nobody has told them yet, and they are right to trust: the pulse says there is no news.
+    # Nobody has told them yet, and they are right to trust: the watermark says there is no news.
     assert (await system.program(first).get("/records")).status == 200
     await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
     assert await seconds_until_refused(system, first, second) < 1
@@ -164,7 +164,7 @@ async def test_what_happened_while_nobody_listened_is_found_out(
         await trusting(system, gateway)
         wire.cut()
         system.auth.known.pop(KEY_HASH)
-        # The news goes to a queue that is gone; the pulse goes on.
+        # The news goes to a queue that is gone; the watermark goes on.
         await news.tell("auth.key.deactivated", keyId="apikey-all", version=2, keyHash=KEY_HASH)
         wire.mend()
         assert await seconds_until_refused(system, gateway) < 1

@@ -189,8 +189,10 @@ async def test_stopping_tells_also_what_is_large(db: Database, bus: Bus, queue: 
     assert await unsent(db) == 0
 
 
-async def test_no_pulse_before_the_last_of_the_large_events(db: Database, bus: Bus, queue: Queue):
-    pulse = f"{queue.name}.pulse"
+async def test_no_watermark_before_the_last_of_the_large_events(
+    db: Database, bus: Bus, queue: Queue
+):
+    watermark = f"{queue.name}.watermark"
     heard: list[str] = []
     up = asyncio.Event()
     count = await stage_large(db, queue)
@@ -208,9 +210,9 @@ async def test_no_pulse_before_the_last_of_the_large_events(db: Database, bus: B
     runner = web.AppRunner(app)
     await runner.setup()
     await up.wait()
-    async with relaying(db, bus, watermark=pulse):
-        await eventually(lambda: pulse in heard)
-    assert heard.index(pulse) == count
+    async with relaying(db, bus, watermark=watermark):
+        await eventually(lambda: watermark in heard)
+    assert heard.index(watermark) == count
     await runner.cleanup()
 
 
@@ -262,11 +264,11 @@ async def test_stopping_tells_what_is_committed(db: Database, bus: Bus, queue: Q
     assert await unsent(db) == 0
 
 
-async def test_a_pulse_comes_after_everything_committed_before_its_time(
+async def test_a_watermark_comes_after_everything_committed_before_its_time(
     db: Database, bus: Bus, queue: Queue
 ):
-    """Ten writers with transactions of random length; the listener hears events and pulses."""
-    pulse = f"{queue.name}.pulse"
+    """Ten writers with transactions of random length; the listener hears events and watermarks."""
+    watermark = f"{queue.name}.watermark"
     heard: list[Event] = []
     committed: dict[str, datetime] = {}
     up = asyncio.Event()
@@ -276,7 +278,7 @@ async def test_a_pulse_comes_after_everything_committed_before_its_time(
     app.cleanup_ctx.append(
         subscribe(f"{queue.name}.#", heard.append, on_up=up.set, on_down=up.clear)
     )
-    app.cleanup_ctx.append(relay_module.relay("/test", watermark=pulse))
+    app.cleanup_ctx.append(relay_module.relay("/test", watermark=watermark))
     runner = web.AppRunner(app)
     await runner.setup()
     await up.wait()
@@ -292,43 +294,45 @@ async def test_a_pulse_comes_after_everything_committed_before_its_time(
             outbox.wake(app)
 
     await asyncio.gather(*(write(writer) for writer in range(10)))
-    await eventually(lambda: len({event.id for event in heard}) > 120 and heard[-1].type == pulse)
+    await eventually(
+        lambda: len({event.id for event in heard}) > 120 and heard[-1].type == watermark
+    )
     await runner.cleanup()
-    pulses = [(place, event) for place, event in enumerate(heard) if event.type == pulse]
-    assert len(pulses) >= 3
-    for place, event in pulses:
+    watermarks = [(place, event) for place, event in enumerate(heard) if event.type == watermark]
+    assert len(watermarks) >= 3
+    for place, event in watermarks:
         before = {earlier.id for earlier in heard[:place]}
         owed = {known for known, at in committed.items() if at < event.time}
         assert owed <= before
     assert set(committed) <= {event.id for event in heard}
 
 
-async def test_no_pulse_while_something_cannot_be_told(
+async def test_no_watermark_while_something_cannot_be_told(
     db: Database, bus: Bus, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ):
-    pulse = f"{queue.name}.pulse"
+    watermark = f"{queue.name}.watermark"
     publish = Publisher.publish
     refusing = True
-    pulses = 0
+    watermarks = 0
 
     async def publish_or_refuse(self, event_type, message_id, document, **options):
-        nonlocal pulses
-        if event_type == pulse:
-            pulses += 1
+        nonlocal watermarks
+        if event_type == watermark:
+            watermarks += 1
         elif refusing:
             raise NotConfirmed("refused")
         return await publish(self, event_type, message_id, document, **options)
 
     monkeypatch.setattr(Publisher, "publish", publish_or_refuse)
-    async with relaying(db, bus, watermark=pulse):
-        await eventually(lambda: pulses)
+    async with relaying(db, bus, watermark=watermark):
+        await eventually(lambda: watermarks)
         async with db.transaction() as conn:
             await outbox.stage(conn, news(queue))
         await asyncio.sleep(relay_module.POLL_S * 2)
-        heard = pulses
-        await always(lambda: pulses == heard, 2 * relay_module.WATERMARK_EVERY_S)
+        heard = watermarks
+        await always(lambda: watermarks == heard, 2 * relay_module.WATERMARK_EVERY_S)
         refusing = False
-        await eventually(lambda: pulses > heard)
+        await eventually(lambda: watermarks > heard)
 
 
 async def test_how_far_behind_it_is_can_be_read_without_a_broker(db: Database, queue: Queue):

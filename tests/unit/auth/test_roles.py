@@ -18,7 +18,7 @@ from auth_service.permissions.model import (
     built_in_admin,
 )
 from auth_service.permissions.rules import Names, Resolved
-from auth_service.permissions.validation import check_may_go, check_sound, check_still_built_in
+from auth_service.permissions.validation import check_deletable, check_draft, check_still_built_in
 from shared.errors import Conflict, ValidationError
 from shared.identity import ALL_FLAGS
 from tests.unit.auth.roles import _RANK, NOW, catalogs, on, permissions_in, role, schemas
@@ -125,7 +125,7 @@ def test_one_schema_or_catalog_twice_is_refused():
         }
     )
     with pytest.raises(ValidationError) as caught:
-        check_sound(draft, "role-x")
+        check_draft(draft, "role-x")
     assert [(one.pointer, one.message) for one in caught.value.violations] == [
         ("/schemaPermissions/2", "Schema 'schema-a' is listed twice in 'schemaPermissions'"),
         ("/catalogPermissions/1", "Catalog 'cat-a' is listed twice in 'catalogPermissions'"),
@@ -134,7 +134,7 @@ def test_one_schema_or_catalog_twice_is_refused():
 
 def test_the_id_cannot_change():
     with pytest.raises(ValidationError) as caught:
-        check_sound(RoleDraft.model_validate({"name": "X", "id": "role-y"}), "role-x")
+        check_draft(RoleDraft.model_validate({"name": "X", "id": "role-y"}), "role-x")
     assert caught.value.message == "Field 'id' cannot change: expected 'role-x', got 'role-y'"
 
 
@@ -159,8 +159,8 @@ def test_the_built_in_role_may_be_renamed_and_nothing_else():
             "Role 'role-admin' is built in and its permissions cannot be changed"
         )
     with pytest.raises(Conflict):
-        check_may_go(admin)
-    check_may_go(role())
+        check_deletable(admin)
+    check_deletable(role())
 
 
 # --- names that get a meaning

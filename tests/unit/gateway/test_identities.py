@@ -11,7 +11,7 @@ import pytest
 from gateway import identities as subject
 from gateway.identities import Caller, Credential, Identities
 from shared.errors import ServiceUnavailable, Unauthorized
-from shared.events import Event
+from shared.events import Event, EventType
 from shared.identity import Identity, IdentitySigner, IdentityVerifier, public_key_of
 from tests.kit.identities import new_signing_key
 
@@ -92,16 +92,16 @@ def event(kind: str, workspace_id: str = "ws-1", **data: Any) -> Event:
     return Event(kind, "/auth_service", workspace_id, "subject", data)
 
 
-def pulse(clock: Clock, age_s: float = 0) -> Event:
+def watermark(clock: Clock, age_s: float = 0) -> Event:
     made = EPOCH + timedelta(seconds=clock.now - age_s)
-    return Event("auth.pulse", "/auth_service", "*", "pulse", {}, time=made)
+    return Event(EventType.AUTH_WATERMARK, "/auth_service", "*", "pulse", {}, time=made)
 
 
 async def pulsing(identities: Identities, clock: Clock, seconds: float) -> None:
-    """So many seconds pass in which the pulse is heard."""
+    """So many seconds pass in which the watermark is heard."""
     for _ in range(int(seconds / 0.25)):
         clock.now += 0.25
-        identities.on_event(pulse(clock))
+        identities.on_event(watermark(clock))
 
 
 async def settle() -> None:
@@ -109,11 +109,11 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_an_answer_counts_for_thirty_seconds_while_the_pulse_is_heard(
+async def test_an_answer_counts_for_thirty_seconds_while_the_watermark_is_heard(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     await identities.resolve(KEY)
     await pulsing(identities, clock, 29)
     await identities.resolve(KEY)
@@ -123,7 +123,7 @@ async def test_an_answer_counts_for_thirty_seconds_while_the_pulse_is_heard(
     assert auth.asked == [KEY, KEY]
 
 
-async def test_an_answer_counts_for_half_a_second_when_no_pulse_was_ever_heard(
+async def test_an_answer_counts_for_half_a_second_when_no_watermark_was_ever_heard(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     await identities.resolve(KEY)
@@ -139,7 +139,7 @@ async def test_half_a_second_of_silence_makes_old_answers_doubtful(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     await identities.resolve(KEY)
     await pulsing(identities, clock, 10)
     auth.known.clear()  # Disabled, and the broker went away before the news came.
@@ -150,22 +150,24 @@ async def test_half_a_second_of_silence_makes_old_answers_doubtful(
         await identities.resolve(KEY)
 
 
-async def test_a_pulse_that_was_held_up_on_its_way_is_as_old_as_it_is(
+async def test_a_watermark_that_was_held_up_on_its_way_is_as_old_as_it_is(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     await identities.resolve(KEY)
     clock.now += 2
-    identities.on_event(pulse(clock, age_s=0.6))
+    identities.on_event(watermark(clock, age_s=0.6))
     await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
     clock.now += 1
-    identities.on_event(pulse(clock, age_s=0.4))
+    identities.on_event(watermark(clock, age_s=0.4))
     await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY]
     clock.now += 20
-    identities.on_event(pulse(clock, age_s=-3))  # Our clock is behind: it counts from its arrival.
+    identities.on_event(
+        watermark(clock, age_s=-3)
+    )  # Our clock is behind: it counts from its arrival.
     clock.now += 0.5
     await identities.resolve(KEY)
     assert auth.asked == [KEY, KEY, KEY]
@@ -178,7 +180,7 @@ async def test_nothing_learnt_before_the_queue_was_bound_is_trusted_after(
     await identities.resolve(KEY)
     auth.known.clear()
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     with pytest.raises(Unauthorized):
         await identities.resolve(KEY)
 
@@ -187,7 +189,7 @@ async def test_a_lost_connection_ends_the_long_life_at_once(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     await identities.resolve(KEY)
     await pulsing(identities, clock, 5)
     identities.disconnected()
@@ -219,7 +221,7 @@ async def test_news_about_somebody_makes_the_gateway_ask_again(
     credential: Credential,
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     await identities.resolve(credential)
     auth.known.clear()
     identities.on_event(news)
@@ -240,7 +242,7 @@ async def test_news_about_others_changes_nothing(
     identities: Identities, auth: AuthService, clock: Clock, news: Event
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     for credential in (KEY, USER):
         await identities.resolve(credential)
     identities.on_event(news)
@@ -253,7 +255,7 @@ async def test_an_answer_read_before_the_news_is_not_kept(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     auth.answering.clear()
     early = asyncio.create_task(identities.resolve(KEY))
     await settle()
@@ -276,7 +278,7 @@ async def test_an_answer_overtaken_by_the_news_is_asked_for_again(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     auth.answering.clear()
     early = asyncio.create_task(identities.resolve(KEY))
     await settle()
@@ -294,7 +296,7 @@ async def test_a_refusal_read_before_the_news_is_not_kept(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     known = auth.known.pop(KEY)
     auth.answering.clear()
     early = asyncio.create_task(identities.resolve(KEY))
@@ -323,7 +325,7 @@ async def test_a_wrong_key_is_asked_about_once_in_a_while(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     wrong = Credential(key_hash="cc" * 32)
     for _ in range(50):
         with pytest.raises(Unauthorized, match="Invalid API key"):
@@ -440,7 +442,7 @@ async def test_a_new_role_version_gets_a_new_token(
     identities: Identities, auth: AuthService, clock: Clock
 ):
     identities.connected()
-    identities.on_event(pulse(clock))
+    identities.on_event(watermark(clock))
     before = (await identities.resolve(USER)).token(0.0)
     auth.known[USER] = Identity("user", "user-1", "ws-1", role_id="role-editor", role_version=2)
     identities.on_event(event("auth.role.updated", roleId="role-editor", version=2))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from auth_service.permissions.model import RoleDraft
-from auth_service.permissions.validation import check_sound
+from auth_service.permissions.validation import check_draft
 from records_service.option_lists.hierarchy import check_values, values_of
 from records_service.option_lists.model import OptionValueDraft
 from shared.errors import VIOLATIONS_MAX, PermissionDenied, ValidationError, Violation
@@ -64,7 +64,7 @@ def test_rules_about_long_lists_stop_there(monkeypatch):
     )
     for check in (
         lambda: check_roles_exist([step], ["role-x"]),
-        lambda: check_sound(role, "role-x"),
+        lambda: check_draft(role, "role-x"),
         lambda: check_values(values, hierarchical=False),
     ):
         made.clear()

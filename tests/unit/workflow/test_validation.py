@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import ValidationError
 from workflow_service.definitions.model import ATTRIBUTES_MAX, WorkflowDraft
-from workflow_service.definitions.validation import keeping_ids, removed_states, sound
+from workflow_service.definitions.validation import checked, keeping_ids, removed_states
 from workflow_service.names.resolution import attribute_names, keeping_names, with_attribute_ids
 from workflow_service.role_claims.claims import check_roles_exist, role_ids
 
@@ -29,12 +29,12 @@ def draft(**changes: Any) -> WorkflowDraft:
 
 def wrong(**changes: Any) -> list[tuple[str, str]]:
     with pytest.raises(ValidationError) as raised:
-        sound(draft(**changes))
+        checked(draft(**changes))
     return [(violation.pointer, violation.message) for violation in raised.value.violations]
 
 
 def test_states_named_by_alias_are_kept_by_id():
-    parts = sound(draft(defaultStateId="draft", transitions=[{"from": "review", "to": "live"}]))
+    parts = checked(draft(defaultStateId="draft", transitions=[{"from": "review", "to": "live"}]))
     assert parts.default_state_id == "state-draft"
     assert [(step.from_state_id, step.to_state_id) for step in parts.transitions] == [
         ("state-review", "state-published")
@@ -109,42 +109,42 @@ def test_a_transition_id_is_used_once():
 
 
 def test_a_transition_without_id_keeps_the_one_it_had():
-    before = sound(draft()).transitions
+    before = checked(draft()).transitions
     again = draft(
         transitions=[
             {"fromStateId": "state-review", "toStateId": "state-draft"},
             {"fromStateId": "state-draft", "toStateId": "state-review"},
         ]
     )
-    kept = keeping_ids(again, sound(again), before).transitions
+    kept = keeping_ids(again, checked(again), before).transitions
     assert kept[1].id == before[0].id
     assert kept[0].id.startswith("tr-")
     assert kept[0].id != before[0].id
 
 
 def test_a_known_id_that_was_sent_for_another_step_is_not_used_twice():
-    before = sound(draft()).transitions
+    before = checked(draft()).transitions
     again = draft(
         transitions=[
             {"id": before[0].id, "fromStateId": "state-review", "toStateId": "state-draft"},
             {"fromStateId": "state-draft", "toStateId": "state-review"},
         ]
     )
-    kept = keeping_ids(again, sound(again), before).transitions
+    kept = keeping_ids(again, checked(again), before).transitions
     assert kept[0].id == before[0].id
     assert kept[1].id != before[0].id
 
 
 def test_repeated_names_in_lists_count_once():
     states = [{"id": "s", "hidden": ["a", "b", "a"], "required": ["c", "c"], "readOnly": ["c"]}]
-    parts = sound(draft(defaultStateId="s", states=states, transitions=[]))
+    parts = checked(draft(defaultStateId="s", states=states, transitions=[]))
     assert attribute_names(parts.states) == ["a", "b", "c"]
     state = with_attribute_ids(parts, {"a": "attr-a", "attr-a": "attr-a"}).states[0]
     assert (state.hidden, state.required, state.read_only) == (["attr-a", "b"], ["c"], ["c"])
 
 
 def test_every_role_that_is_missing_is_told_where_it_is_named():
-    steps = sound(
+    steps = checked(
         draft(
             transitions=[
                 {"from": "draft", "to": "live", "allowedRoleIds": ["role-a", "role-b"]},
@@ -164,7 +164,7 @@ def test_every_role_that_is_missing_is_told_where_it_is_named():
 
 
 def test_the_removed_states_are_those_that_are_no_more():
-    before = sound(draft()).states
+    before = checked(draft()).states
     assert removed_states(before, before[1:]) == ["state-draft"]
     assert removed_states(before[1:], before) == []
 
@@ -180,7 +180,7 @@ def test_a_list_at_its_limit_is_kept_as_it_was_sent():
     """The id of a name that an attribute got meanwhile would make it longer than it may be."""
     names = [f"name-{number}" for number in range(ATTRIBUTES_MAX)]
     sent = draft(defaultStateId="s", states=[{"id": "s", "hidden": names}], transitions=[])
-    known = sound(sent).states
-    named = with_attribute_ids(sound(sent), {"name-7": "attr-7"})
+    known = checked(sent).states
+    named = with_attribute_ids(checked(sent), {"name-7": "attr-7"})
     (state,) = keeping_names(sent, named, known).states
     assert state.hidden == names
