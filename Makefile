@@ -7,7 +7,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check images images-check kubernetes-check format load bench rolling openapi graph schema events \
+.PHONY: help run test check images images-check kubernetes-check kubernetes-run format load bench rolling openapi graph schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
@@ -38,6 +38,9 @@ images: environment ## build the container image sigma-pim (ARGS="--base IMAGE")
 
 images-check: environment ## build the image twice and try all that it promises (some minutes)
 	@$(VENV) -m deploy.image check $(ARGS)
+
+kubernetes-run: environment-dev environment-kubernetes images ## run the overlay dev with podman, and create a record in it
+	@$(VENV) -m deploy.kubernetes.play
 
 format: environment-dev ## format the code and fix lint
 	$(VENV) -m ruff format .
