@@ -93,6 +93,9 @@ class Fleet:
         for replica in tuple(self._all):
             await self.ready(replica)
         await self.believed()
+        # While nobody was ready yet, the services asked for each other.
+        for balancer in self._balancers.values():
+            balancer.unanswered = 0
 
     async def close(self) -> None:
         for balancer in self._balancers.values():
