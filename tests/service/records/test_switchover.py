@@ -51,7 +51,7 @@ async def test_after_a_switchover_one_write_is_refused_and_the_next_is_made(serv
     service = await services.start(create_app, Config, database_connections_max=4)
     admin = service.as_(identities.admin())
     await demote(service.database, 3)
-    assert (await admin.post("/option-lists", option_list(1))).told == UNAVAILABLE
+    assert (await admin.post("/option-lists", option_list(1))).outcome == UNAVAILABLE
     assert await made(admin) == []
     # All connections to the former primary are left with the first refusal.
     answers = await asyncio.gather(
@@ -67,7 +67,7 @@ async def test_a_connection_in_use_during_the_switchover_is_left_at_its_end(serv
     async with service.database.acquire() as reading:
         await reading.execute("SET default_transaction_read_only = on")
         await demote(service.database, 1)
-        assert (await admin.post("/option-lists", option_list(1))).told == UNAVAILABLE
+        assert (await admin.post("/option-lists", option_list(1))).outcome == UNAVAILABLE
         assert await reading.fetchval("SELECT 1") == 1, "it reads on"
     assert (await admin.post("/option-lists", option_list(2))).status == 201
     assert reading.is_closed()
@@ -85,7 +85,7 @@ async def test_while_no_primary_is_found_writes_are_refused_and_reads_are_served
     await find_primary(service, found=False)
     await demote(service.database, 3)
     for number in range(1, 8):
-        assert (await admin.post("/option-lists", option_list(number))).told == UNAVAILABLE
+        assert (await admin.post("/option-lists", option_list(number))).outcome == UNAVAILABLE
         assert await made(admin) == ["ol-0"]
     await find_primary(service, found=True)
     answers = [(await admin.post("/option-lists", option_list(n))).status for n in (1, 2, 3)]
