@@ -18,8 +18,8 @@ from records_service.attributes.model import (
     SubAttributeDraft,
     ValidationDraft,
 )
-from records_service.model_objects.model import whole
 from shared.errors import ValidationError, Violation, truncated
+from shared.http.numbers import plain_number
 
 _RULES_OF_TYPES = {
     "maxLength": (AttributeType.TEXT,),
@@ -212,7 +212,7 @@ def _rule_faults(
         faults.append(
             Violation(
                 f"{pointer}/min",
-                f"Rule 'min' is {whole(rules.min)}, above 'max' {whole(rules.max)}",
+                f"Rule 'min' is {plain_number(rules.min)}, above 'max' {plain_number(rules.max)}",
             )
         )
     if rules.pattern is not None:

@@ -19,11 +19,10 @@ from records_service.model_objects.model import (
     Kind,
     ModelObject,
     Name,
-    whole,
 )
 from shared.errors import truncated
 from shared.http.bounds import AtMost
-from shared.http.numbers import Number
+from shared.http.numbers import Number, plain_number
 from shared.http.shapes import Shape
 
 PATTERN_LENGTH_MAX = 1_000
@@ -191,7 +190,7 @@ class ValidationDraft(Body):
         """Only what is said."""
         said: dict[str, Any] = self.model_dump(by_alias=True, exclude_none=True)
         return {
-            name: whole(value) if isinstance(value, float) else value
+            name: plain_number(value) if isinstance(value, float) else value
             for name, value in said.items()
         }
 

@@ -25,22 +25,22 @@ _Shape = type[BaseModel]
 
 def answer(model_object: ModelObject, shape: _Shape) -> web.Response:
     """The answer with one model object."""
-    return versioned_response(shown(model_object, shape), model_object.version)
+    return versioned_response(public_object(model_object, shape), model_object.version)
 
 
 def created(kind: Kind, model_object: ModelObject, shape: _Shape) -> web.Response:
     """A new object, and where it is from now on."""
     return versioned_response(
-        shown(model_object, shape),
+        public_object(model_object, shape),
         model_object.version,
         status=201,
         location=f"{kind.path}/{model_object.id}",
     )
 
 
-def shown(model_object: ModelObject, shape: _Shape) -> dict[str, Any]:
+def public_object(model_object: ModelObject, shape: _Shape) -> dict[str, Any]:
     """The public object, with every field that its answer has."""
-    return _with_defaults(model_object.shown(), shape)
+    return _with_defaults(model_object.to_public(), shape)
 
 
 def rendered_as(shape: _Shape) -> Render:
@@ -57,7 +57,7 @@ def _rendered(shape: _Shape, row: Record) -> bytes:
         row["created_at"],
         row["updated_at"],
     )
-    return to_json(shown(model_object, shape))
+    return to_json(public_object(model_object, shape))
 
 
 def _with_defaults(stored: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from shared.http.numbers import EXACT_INTEGER_MAX
 from shared.http.shapes import Shape
 from shared.ids import ALIAS_PATTERN, ID_PATTERN
 
@@ -57,7 +56,7 @@ class ModelObject:
     created_at: datetime
     updated_at: datetime
 
-    def shown(self) -> dict[str, Any]:
+    def to_public(self) -> dict[str, Any]:
         """The public object."""
         return {
             "id": self.id,
@@ -66,9 +65,3 @@ class ModelObject:
             "createdAt": self.created_at,
             "updatedAt": self.updated_at,
         }
-
-
-def whole(number: float) -> float:
-    """A number as JSON shows it best: 2 and not 2.0, as far as a float tells integers apart."""
-    exact = abs(number) <= EXACT_INTEGER_MAX and number == int(number)
-    return int(number) if exact else number

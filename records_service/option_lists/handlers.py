@@ -168,4 +168,4 @@ def _value_answer(
     value: OptionValue, option_list: ModelObject, *, status: int = 200
 ) -> web.StreamResponse:
     """A value; the version that counts is its list's."""
-    return versioned_response(value.shown(), option_list.version, status=status)
+    return versioned_response(value.to_public(), option_list.version, status=status)

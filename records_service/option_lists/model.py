@@ -19,10 +19,9 @@ from records_service.model_objects.model import (
     Kind,
     ModelObject,
     Name,
-    whole,
 )
 from shared.http.bounds import AtMost
-from shared.http.numbers import Number
+from shared.http.numbers import Number, plain_number
 from shared.http.shapes import Shape
 
 VALUES_MAX = 10_000
@@ -55,13 +54,13 @@ class OptionValue:
             parent_id=body.get("parentId"),
         )
 
-    def shown(self) -> dict[str, Any]:
+    def to_public(self) -> dict[str, Any]:
         """The public object."""
         return {
             "id": self.id,
             "alias": self.alias,
             "label": self.label,
-            "sortOrder": whole(self.sort_order),
+            "sortOrder": plain_number(self.sort_order),
             "color": self.color,
             "parentId": self.parent_id,
         }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from records_service.model_objects.model import whole
 from records_service.schemas.model import AttributeGroupDraft, SchemaDraft
 from shared.errors import ValidationError, truncated
+from shared.http.numbers import plain_number
 from shared.ids import new_id
 
 ATTRIBUTES_PER_SCHEMA_MAX = 500
@@ -91,7 +91,7 @@ def _group(group: AttributeGroupDraft, place: int, known_id: str | None) -> dict
     return {
         "id": group.id or known_id or new_id("grp"),
         "name": group.name,
-        "sortOrder": whole(place if group.sort_order is None else group.sort_order),
+        "sortOrder": plain_number(place if group.sort_order is None else group.sort_order),
         "attributeIds": group.attribute_ids,
     }
 

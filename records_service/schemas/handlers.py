@@ -9,7 +9,7 @@ from aiohttp import web
 from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
 from records_service.context import context_of
 from records_service.model_objects import store as model_objects
-from records_service.model_objects.answers import answer, created, rendered_as, shown
+from records_service.model_objects.answers import answer, created, public_object, rendered_as
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
 from records_service.schemas.counting import required_anyway, unreadable_names
@@ -88,7 +88,7 @@ async def list_schema_attributes(request: web.Request) -> web.StreamResponse:
         )
         found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
     return json_response(
-        [shown(found[i], AttributeAnswer) for i in schema.attribute_ids if i in found]
+        [public_object(found[i], AttributeAnswer) for i in schema.attribute_ids if i in found]
     )
 
 

@@ -10,15 +10,10 @@ from pydantic_core import ErrorDetails
 
 from shared.errors import ValidationError, Violation, counted, truncated
 from shared.http.json_types import js_type
-from shared.http.numbers import NOT_KEPT
+from shared.http.numbers import NOT_KEPT, plain_number
 
 SHOWN_VIOLATIONS_MAX: Final = 100
 ERRORS_LOOKED_AT_MAX: Final = 20_000
-
-
-def _plain(bound: Any) -> Any:
-    """`1` for a limit that was written `1` and kept as `1.0`."""
-    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 _EXPECTED_TYPES: Final[Mapping[str, str]] = {
@@ -68,11 +63,11 @@ _FORMS: Final[Mapping[str, str]] = {
 """The form that was expected of a value, where its JSON type alone does not say it."""
 
 _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "greater_than_equal": lambda bound: f"must be at least {_plain(bound['ge'])}",
-    "greater_than": lambda bound: f"must be more than {_plain(bound['gt'])}",
-    "less_than_equal": lambda bound: f"must be at most {_plain(bound['le'])}",
-    "less_than": lambda bound: f"must be less than {_plain(bound['lt'])}",
-    "multiple_of": lambda bound: f"must be a multiple of {_plain(bound['multiple_of'])}",
+    "greater_than_equal": lambda bound: f"must be at least {plain_number(bound['ge'])}",
+    "greater_than": lambda bound: f"must be more than {plain_number(bound['gt'])}",
+    "less_than_equal": lambda bound: f"must be at most {plain_number(bound['le'])}",
+    "less_than": lambda bound: f"must be less than {plain_number(bound['lt'])}",
+    "multiple_of": lambda bound: f"must be a multiple of {plain_number(bound['multiple_of'])}",
     "literal_error": lambda bound: f"must be one of {bound['expected']}",
     "string_pattern_mismatch": lambda bound: f"must match pattern '{bound['pattern']}'",
     "number_not_kept": lambda _: NOT_KEPT,

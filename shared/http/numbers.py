@@ -33,6 +33,12 @@ def is_kept(literal: str) -> bool:
         return not any(digit in "123456789" for digit in literal.lower().partition("e")[0])
 
 
+def plain_number(number: float) -> int | float:
+    """A number as JSON shows it best: 2 for 2.0, as far as a double tells integers apart."""
+    is_whole = abs(number) <= EXACT_INTEGER_MAX and number == int(number)
+    return int(number) if is_whole else number
+
+
 def _as_double(value: Any) -> Any:
     """The value, unless it is an integer that a double cannot represent."""
     if isinstance(value, int) and abs(value) > EXACT_INTEGER_MAX and int(float(value)) != value:

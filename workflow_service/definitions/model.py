@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from shared.http.bounds import AtMost
+from shared.http.numbers import plain_number
 from shared.http.shapes import Shape
 from shared.ids import ALIAS_PATTERN, ID_PATTERN
 from shared.timestamps import format_timestamp
@@ -32,18 +33,13 @@ WORKFLOW_BYTES_MAX = 1 << 20
 _STATE_PREFIX = "state-"
 
 
-def whole(number: float) -> int | float:
-    """80 for 80.0; 99.5 stays what it is."""
-    return int(number) if number.is_integer() else number
-
-
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 StateName = Annotated[str, Field(min_length=1, max_length=128)]
 Alias = Annotated[str, Field(pattern=ALIAS_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=10_000)]
 Color = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")]
-Percentage = Annotated[float, Field(ge=0, le=100), PlainSerializer(whole)]
+Percentage = Annotated[float, Field(ge=0, le=100), PlainSerializer(plain_number)]
 AttributeNames = Annotated[list[Text], AtMost(ATTRIBUTES_MAX)]
 RoleIds = Annotated[list[Id], AtMost(ROLES_MAX)]
 

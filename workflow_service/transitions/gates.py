@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.errors import TransitionError, truncated
+from shared.http.numbers import plain_number
 from shared.identity import ADMIN_ROLE, Identity
-from workflow_service.definitions.model import Transition, Workflow, label_of_id, whole
+from workflow_service.definitions.model import Transition, Workflow, label_of_id
 
 
 class Gate(StrEnum):
@@ -101,10 +102,10 @@ def _closed_to_score(workflow: Workflow, step: Transition, scores: Scores) -> Cl
         return None
     return ClosedGate(
         Gate.COMPLETENESS,
-        f"Completeness score {score}% does not meet minimum {whole(minimum)}%"
+        f"Completeness score {score}% does not meet minimum {plain_number(minimum)}%"
         f" for transition to '{_label(workflow, step.to_state_id)}'",
         score=score,
-        minimum=whole(minimum),
+        minimum=plain_number(minimum),
     )
 
 

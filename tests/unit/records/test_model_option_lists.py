@@ -97,11 +97,11 @@ def test_a_known_id_goes_to_the_value_that_is_sent_with_it():
     ("place", "shown"), [(2.0, "2"), (2.5, "2.5"), (1e300, "1e+300"), (-3, "-3")]
 )
 def test_a_place_is_shown_as_json_writes_it_best(place: float, shown: str):
-    assert repr(value("red", sort_order=place).shown()["sortOrder"]) == shown
+    assert repr(value("red", sort_order=place).to_public()["sortOrder"]) == shown
 
 
 def test_what_a_value_has_not_is_null():
-    assert value("red").shown() == {
+    assert value("red").to_public() == {
         "id": "val-red",
         "alias": "red",
         "label": "red",
@@ -109,7 +109,7 @@ def test_what_a_value_has_not_is_null():
         "color": None,
         "parentId": None,
     }
-    assert value("red", "val-x", color="#f00").shown() == {
+    assert value("red", "val-x", color="#f00").to_public() == {
         "id": "val-red",
         "alias": "red",
         "label": "red",
