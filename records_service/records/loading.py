@@ -1,14 +1,16 @@
 """Loads a record together with the data model that was current at that moment.
 
-Reads of requests that arrive together are one statement: sixteen cost one round trip and one
+Reads of one workspace that arrive together are one statement: sixteen cost one round trip and one
 execution instead of sixteen, and a single one costs the same as before. Nothing is cached: a read
 sees everything that was committed before it was requested.
+
+Reads of two workspaces are two statements, because their rows may be on two nodes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -24,7 +26,6 @@ from shared.database import DATABASE
 from shared.errors import NotFound
 from shared.process.waiting import ASKING
 
-K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 BATCH_SIZE_MAX: Final = 64
@@ -42,7 +43,7 @@ class LoadedRecord:
 
 async def load_record(context: Context, record_id: str) -> LoadedRecord:
     """The record with its data model, or `NotFound`."""
-    found = await context.app[RECORD_LOADER].get((context.workspace_id, record_id))
+    found = await context.app[RECORD_LOADER].get(context.workspace_id, record_id)
     if found is None:
         raise NotFound.of("Entity", record_id)
     record, model_version = found
@@ -53,54 +54,57 @@ async def load_record(context: Context, record_id: str) -> LoadedRecord:
     return LoadedRecord(record, blueprint, schema, schema.state_of(record.state_id))
 
 
-class DataLoader(Generic[K, V]):
-    """Reads by key, combined until the next iteration of the event loop.
+class DataLoader(Generic[V]):
+    """Reads by workspace and id, those of one workspace combined until the event loop's next turn.
 
-    A key names the tenant: two callers that ask for the same key get the same answer.
+    Two callers that ask for the same id of the same workspace get the same answer.
     """
 
-    def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
+    def __init__(self, load: Callable[[str, Sequence[str]], Awaitable[Mapping[str, V]]]) -> None:
         self._load = load
-        self._wanted: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._wanted: dict[str, dict[str, list[asyncio.Future[V | None]]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    async def get(self, key: K) -> V | None:
+    async def get(self, workspace_id: str, record_id: str) -> V | None:
         """The value, or None where `load` found none; raises what `load` raised."""
         loop = asyncio.get_running_loop()
         if not self._wanted:
             loop.call_soon(self._begin)
         # One future per caller: cancelling one caller does not affect the others.
         answer: asyncio.Future[V | None] = loop.create_future()
-        self._wanted.setdefault(key, []).append(answer)
+        self._wanted.setdefault(workspace_id, {}).setdefault(record_id, []).append(answer)
         return await answer
 
     def _begin(self) -> None:
         wanted, self._wanted = self._wanted, {}
-        keys = list(wanted)
-        for start in range(0, len(keys), BATCH_SIZE_MAX):
-            batch = {key: wanted[key] for key in keys[start : start + BATCH_SIZE_MAX]}
-            task = asyncio.create_task(self._answer(batch))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        for workspace_id, asked in wanted.items():
+            ids = list(asked)
+            for start in range(0, len(ids), BATCH_SIZE_MAX):
+                batch = {one: asked[one] for one in ids[start : start + BATCH_SIZE_MAX]}
+                task = asyncio.create_task(self._answer(workspace_id, batch))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
 
-    async def _answer(self, batch: Mapping[K, Sequence[asyncio.Future[V | None]]]) -> None:
+    async def _answer(
+        self, workspace_id: str, batch: Mapping[str, Sequence[asyncio.Future[V | None]]]
+    ) -> None:
         # The statement serves several callers, so it waits in no caller's lane.
         ASKING.set(None)
         try:
-            found = await self._load(list(batch))
+            found = await self._load(workspace_id, list(batch))
         except Exception as error:  # noqa: BLE001 - It belongs to those who asked.
             for answers in batch.values():
                 for answer in answers:
                     if not answer.done():
                         answer.set_exception(error)
             return
-        for key, answers in batch.items():
+        for record_id, answers in batch.items():
             for answer in answers:
                 if not answer.done():
-                    answer.set_result(found.get(key))
+                    answer.set_result(found.get(record_id))
 
 
-RecordLoader = DataLoader[store.Key, tuple[Record, int]]
+RecordLoader = DataLoader[tuple[Record, int]]
 
 RECORD_LOADER = web.AppKey("record_loader", RecordLoader)
 
@@ -109,9 +113,9 @@ async def record_loader(app: web.Application) -> AsyncIterator[None]:
     """Provide `app[RECORD_LOADER]` while the service runs."""
     db = app[DATABASE]
 
-    async def load(keys: Sequence[store.Key]) -> Mapping[store.Key, tuple[Record, int]]:
+    async def load(workspace_id: str, ids: Sequence[str]) -> Mapping[str, tuple[Record, int]]:
         async with db.acquire() as conn:
-            return await store.get_many(conn, keys)
+            return await store.get_many(conn, workspace_id, ids)
 
     app[RECORD_LOADER] = RecordLoader(load)
     yield

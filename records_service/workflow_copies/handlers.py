@@ -140,16 +140,17 @@ async def check_references(request: web.Request) -> web.StreamResponse:
     """Those references whose schema does not exist or is bound to another workflow."""
     _check_is_service(request)
     asked = await read_body(request, References)
+    by_workspace: dict[str, list[Reference]] = {}
+    for reference in asked.references:
+        by_workspace.setdefault(reference.workspace_id, []).append(reference)
+    stale: list[Reference] = []
     async with request.app[DATABASE].acquire() as conn:
-        bound = await store.bound(
-            conn, [(r.workspace_id, r.schema_id, r.workflow_id) for r in asked.references]
-        )
-    stale = [
-        reference.model_dump(by_alias=True)
-        for reference in asked.references
-        if (reference.workspace_id, reference.schema_id, reference.workflow_id) not in bound
-    ]
-    return json_response({"stale": stale})
+        for workspace_id, references in by_workspace.items():
+            bound = await store.bound(
+                conn, workspace_id, [(one.schema_id, one.workflow_id) for one in references]
+            )
+            stale += [one for one in references if (one.schema_id, one.workflow_id) not in bound]
+    return json_response({"stale": [one.model_dump(by_alias=True) for one in stale]})
 
 
 def _modeller(request: web.Request) -> Identity:

@@ -233,19 +233,18 @@ async def binds(conn: Conn, workspace_id: str, workflow_id: str) -> bool:
 
 
 async def bound(
-    conn: Conn, references: Sequence[tuple[str, str, str]]
-) -> set[tuple[str, str, str]]:
-    """Of these (workspace, schema, workflow), those that the schema itself says."""
+    conn: Conn, workspace_id: str, references: Sequence[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Of these (schema, workflow), those that the schema itself says."""
     rows = await conn.fetch(
         """
-        SELECT asked.workspace_id, asked.schema_id, asked.workflow_id
-          FROM unnest($1::text[], $2::text[], $3::text[])
-               AS asked (workspace_id, schema_id, workflow_id)
-          JOIN schemas s ON s.workspace_id = asked.workspace_id AND s.id = asked.schema_id
+        SELECT asked.schema_id, asked.workflow_id
+          FROM unnest($2::text[], $3::text[]) AS asked (schema_id, workflow_id)
+          JOIN schemas s ON s.workspace_id = $1 AND s.id = asked.schema_id
          WHERE s.body->>'workflowId' = asked.workflow_id
         """,
-        [workspace_id for workspace_id, _, _ in references],
-        [schema_id for _, schema_id, _ in references],
-        [workflow_id for _, _, workflow_id in references],
+        workspace_id,
+        [schema_id for schema_id, _ in references],
+        [workflow_id for _, workflow_id in references],
     )
-    return {(row["workspace_id"], row["schema_id"], row["workflow_id"]) for row in rows}
+    return {(row["schema_id"], row["workflow_id"]) for row in rows}

@@ -90,7 +90,7 @@ async def insert(
             -- After the record: its id is ours now, and what had it before has ended.
             INSERT INTO record_lives AS known (workspace_id, record_id, last_version, next_version)
             SELECT $1, n.id, n.version - 1, n.version
-              FROM unnest($24::text[], $25::bigint[]) AS n (id, version)
+              FROM unnest($23::text[], $24::bigint[]) AS n (id, version)
              WHERE (SELECT records FROM stored) > 0
                 ON CONFLICT (workspace_id, record_id)
                 DO UPDATE SET next_version = excluded.next_version
@@ -113,9 +113,9 @@ async def insert(
             RETURNING 1
         ), staged AS (
             INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
-            SELECT news.*
-              FROM unnest($18::text[], $19::text[], $20::text[], $21::text[], $22::json[],
-                          $23::bigint[]) AS news
+            SELECT $1, news.*
+              FROM unnest($18::text[], $19::text[], $20::text[], $21::json[], $22::bigint[])
+                   AS news
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
         )
@@ -315,7 +315,7 @@ async def find_taken(
 
 def _staged(event: Event) -> tuple[str, str, bytes]:
     """Type, id and document of an event, as the outbox keeps them."""
-    _, types, _, ids, documents, _ = outbox.arrays([event])
+    types, _, ids, documents, _ = outbox.arrays([event])
     return types[0], ids[0], documents[0]
 
 

@@ -12,11 +12,11 @@ Stage after the change, or in one statement that takes the change as its source:
 
     WITH changed AS (UPDATE records SET ... RETURNING id),
          staged AS (INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
-                    SELECT events.* FROM changed,
-                           unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::json[],
-                                  $10::bigint[])
-                           AS events)
-    SELECT id FROM changed                          -- $5 to $10 are `*outbox.arrays([event])`
+                    SELECT $1, events.* FROM changed,
+                           unnest($5::text[], $6::text[], $7::text[], $8::json[], $9::bigint[])
+                           AS events
+                    RETURNING 1)
+    SELECT id FROM changed                          -- $5 to $9 are `*outbox.arrays([event])`
 """
 
 from __future__ import annotations
@@ -64,26 +64,29 @@ EVENT_BYTES_MAX: Final = 15 << 20
 
 
 async def stage(conn: Conn, *events: Event) -> None:
-    """Store events in the transaction of their change, after the statement that made it."""
+    """Store events of one workspace in the transaction of their change, after its statement."""
     await conn.execute(
         """INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
-           SELECT *
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::json[],
-                         $6::bigint[])
+           SELECT $1, events.*
+             FROM unnest($2::text[], $3::text[], $4::text[], $5::json[], $6::bigint[]) AS events
         RETURNING 1""",
+        events[0].workspace_id,
         *arrays(events),
     )
 
 
 def arrays(
     events: Iterable[Event],
-) -> tuple[list[str], list[str], list[str], list[str], list[bytes], list[int]]:
-    """Columns for `unnest`, in the order of those in `stage`.
+) -> tuple[list[str], list[str], list[str], list[bytes], list[int]]:
+    """Columns for `unnest`, in the order of those in `stage`; the events are of one workspace.
 
-    Workspace ids, types, subjects, event ids (text[]), documents (json[]), versions (bigint[]).
+    Types, subjects, event ids (text[]), documents (json[]), versions (bigint[]).
     Raises `PayloadTooLarge` for an event that a broker with default settings would refuse.
     """
     rows = list(events)
+    if len({event.workspace_id for event in rows}) > 1:
+        # A workspace is on one node, and only there an event is committed with its change.
+        raise ValueError("a transaction stages events of one workspace")
     documents = [event.to_json() for event in rows]
     longest = max(map(len, documents), default=0)
     if longest > EVENT_BYTES_MAX:
@@ -92,7 +95,6 @@ def arrays(
             f" {EVENT_BYTES_MAX} are allowed"
         )
     return (
-        [event.workspace_id for event in rows],
         [event.type for event in rows],
         [event.subject for event in rows],
         [event.id for event in rows],

@@ -6,6 +6,7 @@ workflow could never be deleted. Every worker may run it: each takes other refer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from shared.database import DATABASE
 from workflow_service.clients import stale_references
 from workflow_service.config import Config
 from workflow_service.references import store
+from workflow_service.references.model import Reference
 
 BATCH_SIZE: Final = 500
 
@@ -34,6 +36,12 @@ async def release_stale(app: web.Application, config: Config) -> int:
             return dropped
         stale = await stale_references(app, due)
         loose = set(stale)
-        async with db.transaction() as conn:
-            dropped += await store.release(conn, stale)
-            await store.hold(conn, [one for one in due if one not in loose])
+        bound = [one for one in due if one not in loose]
+        for workspace_id in sorted({one.workspace_id for one in due}):
+            async with db.transaction() as conn:
+                dropped += await store.release(conn, workspace_id, _of(workspace_id, stale))
+                await store.hold(conn, workspace_id, _of(workspace_id, bound))
+
+
+def _of(workspace_id: str, references: Sequence[Reference]) -> list[Reference]:
+    return [one for one in references if one.workspace_id == workspace_id]

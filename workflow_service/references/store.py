@@ -188,23 +188,24 @@ async def claim_due(
     return [_reference(row) for row in claimed if row is not None]
 
 
-async def release(conn: Conn, references: Sequence[Reference]) -> int:
-    """Drop those that nobody touched since they were read; how many that were."""
+async def release(conn: Conn, workspace_id: str, references: Sequence[Reference]) -> int:
+    """Drop those of a workspace that nobody touched since they were read; how many that were."""
     tag = await conn.execute(
         """DELETE FROM workflow_references AS known
-            USING unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
-                  AS stale (workspace_id, schema_id, workflow_id, revision)
-            WHERE known.workspace_id = stale.workspace_id
+            USING unnest($2::text[], $3::text[], $4::bigint[])
+                  AS stale (schema_id, workflow_id, revision)
+            WHERE known.workspace_id = $1
               AND known.schema_id = stale.schema_id
               AND known.workflow_id = stale.workflow_id
               AND known.revision = stale.revision""",
+        workspace_id,
         *_columns(references),
     )
     return int(tag.rpartition(" ")[2])
 
 
-async def hold(conn: Conn, references: Sequence[Reference]) -> None:
-    """The schemas say that these are bound: no save is awaited any more.
+async def hold(conn: Conn, workspace_id: str, references: Sequence[Reference]) -> None:
+    """The schemas of a workspace say that these are bound: no save is awaited any more.
 
     Version 0 is older than every event, so the next one still decides.
     """
@@ -213,13 +214,14 @@ async def hold(conn: Conn, references: Sequence[Reference]) -> None:
               SET pending = 0,
                   confirmed_version = coalesce(known.confirmed_version, 0),
                   revision = known.revision + 1
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
-                  AS bound (workspace_id, schema_id, workflow_id, revision)
-            WHERE known.workspace_id = bound.workspace_id
+             FROM unnest($2::text[], $3::text[], $4::bigint[])
+                  AS bound (schema_id, workflow_id, revision)
+            WHERE known.workspace_id = $1
               AND known.schema_id = bound.schema_id
               AND known.workflow_id = bound.workflow_id
               AND known.revision = bound.revision
               AND known.pending > 0""",
+        workspace_id,
         *_columns(references),
     )
 
@@ -228,9 +230,8 @@ def _reference(row: Record) -> Reference:
     return Reference(row["workspace_id"], row["schema_id"], row["workflow_id"], row["revision"])
 
 
-def _columns(references: Sequence[Reference]) -> tuple[list[str], list[str], list[str], list[int]]:
+def _columns(references: Sequence[Reference]) -> tuple[list[str], list[str], list[int]]:
     return (
-        [reference.workspace_id for reference in references],
         [reference.schema_id for reference in references],
         [reference.workflow_id for reference in references],
         [reference.revision for reference in references],

@@ -202,7 +202,7 @@ async def _delete(
     """Delete the workflow with these references; if it has others, nothing is deleted."""
     async with db.transaction() as conn:
         if stale:
-            await references.release(conn, stale)
+            await references.release(conn, workspace_id, stale)
         if expected is not None:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)

@@ -52,20 +52,26 @@ async def test_an_event_can_be_staged_in_the_statement_of_its_change(
     statement = """
         WITH changed AS (
                  UPDATE effects SET version = version + 1
-                  WHERE subject = $1 AND version = $2 RETURNING id),
+                  WHERE subject = $2 AND version = $3 RETURNING id),
              told AS (
                  INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
-                 SELECT news.*
+                 SELECT $1, news.*
                    FROM changed,
-                        unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::json[],
-                               $8::bigint[]) AS news)
+                        unnest($4::text[], $5::text[], $6::text[], $7::json[], $8::bigint[])
+                        AS news)
         SELECT id FROM changed"""
     await db.execute("INSERT INTO effects (subject, version) VALUES ('ent-1', 1)")
     event = news(queue, version=2)
-    assert await db.fetchval(statement, "ent-1", 7, *outbox.arrays([event])) is None
+    assert await db.fetchval(statement, "ws-1", "ent-1", 7, *outbox.arrays([event])) is None
     assert await unsent(db) == 0
-    assert await db.fetchval(statement, "ent-1", 1, *outbox.arrays([event])) is not None
+    assert await db.fetchval(statement, "ws-1", "ent-1", 1, *outbox.arrays([event])) is not None
     assert await unsent(db) == 1
+
+
+def test_a_transaction_stages_events_of_one_workspace(queue: Queue):
+    other = Event("t", "/test", "ws-2", "ent-1", {"version": 1})
+    with pytest.raises(ValueError, match="one workspace"):
+        outbox.arrays([news(queue), other])
 
 
 async def test_an_event_that_no_broker_would_take_is_refused_before_it_is_staged(queue: Queue):
