@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -19,12 +19,30 @@ from tests.kit.direct import DirectServices
 from tests.kit.identities import Keyring
 from tests.kit.servers import Servers
 from tests.kit.service import Services
+from tests.kit.sql import recording
 
 
 @pytest.fixture(autouse=True)
 def errors_as_citus_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the names of constraints, in every test of this folder; tests/e2e has them."""
     citus.patch_errors(monkeypatch)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def recorded_sql() -> Iterator[recording.Recorder]:
+    """Every statement of the services is judged by the rules for SQL on Citus."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        recording.patch(recording.RECORDER, monkeypatch)
+        yield recording.RECORDER
+
+
+@pytest.fixture(autouse=True)
+def sql_runs_on_citus(recorded_sql: recording.Recorder) -> Iterator[None]:
+    """The first test that executes a statement fails if it breaks a rule."""
+    yield
+    broken = list(recorded_sql.broken)
+    recorded_sql.broken.clear()
+    assert not broken, "\n\n".join(broken)
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""Statements that read or write more than one workspace, with the reason.
+
+Citus runs them, on every node, so none of them is part of a request. The key is the file and the
+function that executes the statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_RELAY = "the relay publishes the outbox of all workspaces"
+_METRIC = "a metric of the whole installation, every five seconds"
+_DUE = "background work asks what is due in all workspaces, and claims it row by row"
+
+SPANNING: Final[Mapping[str, str]] = {
+    "shared/messaging/outbox_reading.py:read": _RELAY,
+    "shared/messaging/outbox_reading.py:_with_earlier_versions": _RELAY,
+    "shared/messaging/outbox_reading.py:delete": _RELAY,
+    "shared/messaging/outbox_metrics.py:measure_outbox": _METRIC,
+    "shared/messaging/job_turns.py:_measure": _METRIC,
+    "shared/messaging/jobs.py:resume_lost": _DUE,
+    "records_service/workflow_copies/store.py:claim_retirements": _DUE,
+    "workflow_service/references/store.py:claim_due": _DUE,
+}

@@ -1,0 +1,148 @@
+"""Every SQL text that the services execute in this process, judged by the rules when it is new.
+
+asyncpg's connection is patched. A text belongs to the function of records_service, workflow_service
+or shared that executes it; what tests execute themselves is not looked at. auth_service stays on
+plain PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from deploy.citus.tables import ON_ONE_MACHINE
+from tests.kit.sql.exceptions import SPANNING
+from tests.kit.sql.rules import Rule, judged
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+CHECKED: Final = ("records_service", "workflow_service", "shared")
+METHODS: Final = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
+WRAPPERS: Final = frozenset(
+    str(ROOT / "shared" / "database" / name) for name in ("connection.py", "pool.py")
+)
+"""Their callers execute the statement."""
+NOT_AS_SERVICE: Final = ("migrations", "alembic_env")
+
+Site = tuple[str, int]
+"""File, relative to the repository, and line."""
+
+
+@dataclass
+class Recorder:
+    """What was executed, and what of it breaks a rule."""
+
+    broken: list[str] = field(default_factory=list)
+    """Messages that no test has reported yet."""
+    sites: set[Site] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+    """The exceptions that were needed."""
+    _workspaces: dict[int, str] = field(default_factory=dict)
+    _known: set[tuple[str, str]] = field(default_factory=set)
+
+    def note(self, conn: Any, frame: FrameType | None, sql: str, arguments: Any) -> None:
+        """A statement is about to be executed by the code of this frame."""
+        while frame is not None and frame.f_code.co_filename in WRAPPERS:
+            frame = frame.f_back
+        if sql.startswith(("BEGIN", "COMMIT", "ROLLBACK;")):
+            self._workspaces.pop(id(conn), None)
+        if frame is None or (file := _checked(frame.f_code.co_filename)) is None:
+            return
+        if f"_{ON_ONE_MACHINE[0]}_" in conn._params.database:
+            # Code of `shared` that works for auth_service.
+            return
+        self.sites.add((file, frame.f_lineno))
+        where = f"{file}:{frame.f_code.co_name}"
+        self._judge(sql, where)
+        self._one_workspace(conn, sql, where, arguments)
+
+    def _judge(self, sql: str, where: str) -> None:
+        if (sql, where) in self._known:
+            return
+        self._known.add((sql, where))
+        for violation in judged(sql).violations:
+            if violation.rule is Rule.ONE_WORKSPACE and where in SPANNING:
+                self.used.add(where)
+            else:
+                self.broken.append(f"{where} executes what Citus does not: {violation}\n{sql}")
+
+    def _one_workspace(self, conn: Any, sql: str, where: str, arguments: Any) -> None:
+        """A transaction is about one workspace."""
+        number = judged(sql).workspace
+        if number is None or not conn.is_in_transaction() or not isinstance(arguments, tuple):
+            return
+        workspace = arguments[number - 1]
+        if self._workspaces.setdefault(id(conn), workspace) != workspace:
+            self.broken.append(f"{where}: one transaction is about two workspaces\n{sql}")
+
+
+@cache
+def _checked(file: str) -> str | None:
+    path = Path(file)
+    if not path.is_relative_to(ROOT):
+        return None
+    relative = path.relative_to(ROOT)
+    if relative.parts[0] not in CHECKED or set(relative.parts) & set(NOT_AS_SERVICE):
+        return None
+    return str(relative)
+
+
+def patch(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every connection tell the recorder what it executes."""
+    for name in METHODS:
+        monkeypatch.setattr(asyncpg.Connection, name, _noting(recorder, name))
+
+
+def _noting(recorder: Recorder, name: str) -> Callable[..., Any]:
+    original = getattr(asyncpg.Connection, name)
+
+    def noting(self: Any, query: str, *arguments: Any, **more: Any) -> Any:
+        values = None if name == "executemany" else arguments
+        recorder.note(self, sys._getframe(1), query, values)
+        return original(self, query, *arguments, **more)
+
+    return noting
+
+
+def all_sites() -> Iterator[tuple[str, range]]:
+    """Every place in the checked code that executes a statement: its file and its lines."""
+    for folder in CHECKED:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if str(path) in WRAPPERS or set(path.parts) & set(NOT_AS_SERVICE):
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in METHODS
+                ):
+                    last = node.end_lineno or node.lineno
+                    yield str(path.relative_to(ROOT)), range(node.lineno, last + 1)
+
+
+def never_executed(seen: set[Site]) -> list[str]:
+    """The places whose statement no test has executed, so no rule has looked at it."""
+    return [
+        f"{file}:{lines.start}"
+        for file, lines in all_sites()
+        if not any((file, line) in seen for line in lines)
+    ]
+
+
+RECORDER: Final = Recorder()
+"""Of this process."""
+
+
+def ran_all_of(session: pytest.Session, folder: Path) -> bool:
+    """Whether the run has every test of the folder."""
+    options = session.config.option
+    files = set(folder.rglob("test_*.py"))
+    return not (options.keyword or options.markexpr) and files <= {i.path for i in session.items}
