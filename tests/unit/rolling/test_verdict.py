@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
+from tests.kit.sigma import Answer
 from tests.rolling.consumer import Heard
 from tests.rolling.fleet import Stop
-from tests.rolling.ledger import Item
+from tests.rolling.ledger import Item, Ledger
 from tests.rolling.load import Sample
 from tests.rolling.report import Report
 
@@ -56,3 +58,45 @@ def test_a_version_is_read_from_the_etag():
     item = Item("/records/ent-1", ("name 1", "state-draft"))
     item.acknowledged(("name 2", "state-draft"), '"7"')
     assert (item.id, item.content, item.version) == ("ent-1", ("name 2", "state-draft"), 7)
+
+
+class Reader:
+    """Answers as the API does after two records and a role were written."""
+
+    def __init__(self, **names: str) -> None:
+        self._names = names
+
+    async def get(self, path: str) -> Answer:
+        if path.startswith("/roles/"):
+            return Answer(200, {"name": "role 5"}, CIMultiDictProxy(CIMultiDict()))
+        items = [
+            {
+                "id": record_id,
+                "values": {"name": [{"scope": {}, "value": name}]},
+                "lifecycleStateId": "state-draft",
+            }
+            for record_id, name in self._names.items()
+        ]
+        return Answer(200, {"total": len(items), "items": items}, CIMultiDictProxy(CIMultiDict()))
+
+
+def written() -> Ledger:
+    ledger = Ledger()
+    for record_id in ("one", "two"):
+        ledger.add_record(Item(f"/records/{record_id}", ("name 3", "state-draft")))
+    # Nobody said what became of this write, so either content is right.
+    ledger.records["two"].perhaps.append(("name 4", "state-draft"))
+    ledger.others.append(Item("/roles/role-shop", "role 5"))
+    return ledger
+
+
+@pytest.mark.parametrize("two", ["name 3", "name 4"])
+async def test_what_was_acknowledged_is_there(two):
+    assert await written().lost(Reader(one="name 3", two=two)) == []
+
+
+async def test_what_was_acknowledged_and_is_gone_or_older_is_lost():
+    lost = await written().lost(Reader(one="name 2", two="name 3"))
+    assert [line.partition(":")[0] for line in lost] == ["record one"]
+    lost = await written().lost(Reader(two="name 4"))
+    assert lost == ["record one: ('name 3', 'state-draft') was acknowledged, found None"]
