@@ -227,3 +227,11 @@ def test_make_run_and_its_commands_leave_out_the_files_of_what_they_set(monkeypa
     }
     assert "SIGMA_DATABASE_URL_FILE" not in settings.with_database(URL)
     assert settings.with_database(URL)["SIGMA_DATABASE_URL"] == URL
+
+
+def test_an_address_on_the_command_line_is_checked(monkeypatch, capsys):
+    monkeypatch.setattr(migrations, "exit_on_signal", lambda _code: None)
+    assert migrations.main(["records_service", "--database-url", "mysql://top-secret@db/x"]) == 2
+    told = capsys.readouterr().err
+    assert "SIGMA_DATABASE_URL: expected an address such as postgresql://" in told
+    assert "secret" not in told
