@@ -22,7 +22,7 @@ _PULLED_WITHIN_S = 300.0
 _EPOCH = "1672531200"
 """The time that files of the Debian base bear: two bases of the same packages are the same."""
 _PACKAGES = (
-    "usr-is-merged,python3-minimal,libpython3-stdlib,libstdc++6,ca-certificates,tzdata,netbase"
+    "usr-is-merged,python3-minimal,libpython3-stdlib,libstdc++6,ca-certificates,tzdata,netbase,tini"
 )
 _MERGED = Path("/usr/share/mmdebstrap/hooks/merged-usr")
 _LEFT_OUT = ("doc/*", "man/*", "locale/*", "info/*")

@@ -113,7 +113,10 @@ class Container:
             blocked, caught = (
                 int(status.partition(f"{kind}:")[2].split()[0], 16) for kind in ("SigBlk", "SigCgt")
             )
-            if named and (blocked | caught) >> (signal.SIGTERM - 1) & 1:
+            # An init that waits for signals shows them as neither; by then it has a child.
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            started = children.exists() and bool(children.read_text())
+            if named and (started or (blocked | caught) >> (signal.SIGTERM - 1) & 1):
                 return pid
             time.sleep(_POLL_S)
         raise StartFailed("Container", f"{init} holds no signals back as process 1: {self.output}")

@@ -109,5 +109,5 @@ def test_every_command_that_operators_are_told_is_tried_in_the_image():
 
 def test_the_init_is_the_first_process_and_the_rest_is_python():
     text = Path(context.CONTAINERFILE).read_text()
-    assert '\nENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-m"]\n' in text
+    assert '\nENTRYPOINT ["/opt/sigma/init", "--", "python", "-m"]\n' in text
     assert "\nUSER 10001:10001\n" in text
