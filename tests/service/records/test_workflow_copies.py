@@ -268,3 +268,27 @@ async def test_old_news_changes_nothing(service, admin):
     await hear(service, definition(5, "fresh"))
     await hear(service, definition(4, "stale"))
     assert (await create(admin)).ok()["lifecycleStateId"] == "state-fresh"
+
+
+async def test_references_are_compared_within_their_workspace(service, admin):
+    def reference(workspace_id: str, schema_id: str, workflow_id: str) -> dict[str, str]:
+        return {"workspaceId": workspace_id, "schemaId": schema_id, "workflowId": workflow_id}
+
+    bound = reference(WORKSPACE, "schema-a", "wf-simple")
+    stale = [
+        reference(WORKSPACE, "schema-a", "wf-other"),
+        reference(WORKSPACE, "schema-gone", "wf-simple"),
+        reference("ws-other", "schema-a", "wf-simple"),
+    ]
+    workflow = service.as_service("workflow_service")
+    asked = {"references": [stale[2], bound, *stale[:2]]}
+    answer = (await workflow.post("/internal/workflow-references/check", asked)).ok()
+    assert sorted(map(str, answer["stale"])) == sorted(map(str, stale))
+
+
+async def test_a_copy_goes_with_its_workflow_and_not_at_an_older_version(service, admin):
+    async with service.app[DATABASE].acquire() as conn:
+        for version, is_there in ((0, True), (2, False)):
+            await store.delete(conn, WORKSPACE, "wf-simple", version)
+            copies = await store.get_many(conn, WORKSPACE, ["wf-simple"])
+            assert bool(copies) == is_there
