@@ -1,7 +1,7 @@
 """Finds what of a JSON body could not be stored, or would not come back as it was sent.
 
 That is a NUL, which PostgreSQL does not store, an integer beyond 64 bits, and a number with more
-digits than a double keeps. A field that is ignored may hold any of them (docs/adr/0038).
+digits than a double keeps. A field that is ignored may hold any of them (docs/adr/0041).
 
 Nearly no body has one, and a reader of JSON does not say so. So the raw text is scanned for what
 such a number must have, sixteen digits or an exponent of three, which costs a microsecond for a
@@ -90,7 +90,7 @@ def check_kept(raw: bytes, read: BaseModel, *, has_long_integer: bool) -> None:
     """Raise `ValidationError` if the model took a NUL or a number that would not come back.
 
     `raw` is the JSON text that it was read from. Ignored fields can do no harm, so the model is
-    checked and not the body (docs/adr/0038), and only if the body contains one of these. Writing
+    checked and not the body (docs/adr/0041), and only if the body contains one of these. Writing
     the model as JSON, which is fast, shows whether it does; a bounded walk then finds the place for
     the message.
     """
