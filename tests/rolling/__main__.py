@@ -96,6 +96,7 @@ async def _run(asked: argparse.Namespace, servers: Servers, folder: Path) -> Rep
             stops=fleet.stops,
             drain_s=asked.drain,
             unanswered=fleet.unanswered,
+            latest_s=fleet.latest_s,
             complaints=complaints,
         )
 

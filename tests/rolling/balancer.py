@@ -52,6 +52,9 @@ class Balancer:
         self._leaving: set[Process] = set()
         self._halves: set[Half] = set()
         self._connecting: set[asyncio.Task[None]] = set()
+        self._stopped_at: dict[Process, float] = {}
+        self.latest_s = 0.0
+        """The longest that a stopping replica got connections."""
         self.unanswered = 0
         """Connections for which no replica answered."""
 
@@ -82,6 +85,10 @@ class Balancer:
         self._ready[replica] = False
         self._probes[replica] = asyncio.create_task(self._follow(replica))
 
+    def stops(self, replica: Process) -> None:
+        """It was asked to stop now. The balancer does not act on this: it keeps its own promise."""
+        self._stopped_at[replica] = asyncio.get_running_loop().time()
+
     def forget(self, replica: Process) -> None:
         """Its process has ended: stop asking as soon as it is not believed ready any more."""
         self._leaving.add(replica)
@@ -95,10 +102,21 @@ class Balancer:
         while replica not in self._leaving or self.believes(replica):
             ready = await self._asked(replica)
             if ready != self.believes(replica):
-                await asyncio.sleep(self._random.uniform(0, self._timing.travel_s_max))
+                await asyncio.sleep(self._travel_s(replica, ready=ready))
                 self._ready[replica] = ready
+                if not ready and replica in self._stopped_at:
+                    late_s = asyncio.get_running_loop().time() - self._stopped_at.pop(replica)
+                    self.latest_s = max(self.latest_s, late_s)
             await asyncio.sleep(self._timing.period_s)
         del self._ready[replica], self._probes[replica]
+
+    def _travel_s(self, replica: Process, *, ready: bool) -> float:
+        """How long the news travels; less where a slow probe has used up the time for it."""
+        travel_s = self._random.uniform(0, self._timing.travel_s_max)
+        if ready or replica not in self._stopped_at:
+            return travel_s
+        late_s = asyncio.get_running_loop().time() - self._stopped_at[replica]
+        return max(0.0, min(travel_s, self._timing.late_s - MARGIN_S - late_s))
 
     async def _asked(self, replica: Process) -> bool:
         try:

@@ -63,6 +63,7 @@ class Fleet:
         self.amqp_url = servers.rabbit.vhost()
         self.databases: dict[str, str] = {}
         self._servers = servers
+        self._min_ready_s = timing.late_s
         self._balancers = {name: Balancer(timing, seed + n) for n, name in enumerate(ORDER)}
         self._replicas: dict[str, list[Process]] = {name: [] for name in ORDER}
         self._all: list[Process] = []
@@ -80,6 +81,11 @@ class Fleet:
     def unanswered(self) -> int:
         """Connections that a balancer took and could hand to no replica."""
         return sum(balancer.unanswered for balancer in self._balancers.values())
+
+    @property
+    def latest_s(self) -> float:
+        """The longest that a balancer sent connections to a process that was stopping."""
+        return max(balancer.latest_s for balancer in self._balancers.values())
 
     async def start(self) -> None:
         """Databases, migrations, and all replicas; returns when every balancer believes in all."""
@@ -119,14 +125,17 @@ class Fleet:
     async def roll(self, service: str) -> None:
         """Replace the replicas one after the other, as `maxSurge: 1, maxUnavailable: 0` does.
 
-        A replica is asked to stop when its successor is ready; the next one does not wait for its
-        end. Returns when all of them have ended.
+        A replica is asked to stop when its successor has been ready for as long as a balancer may
+        be late (`minReadySeconds`): otherwise both former replicas may be gone from a balancer
+        before it knows a new one. The next one does not wait for its end. Returns when all of them
+        have ended.
         """
         stopping = []
         for replica in tuple(self._replicas[service]):
             successor = self._spawn(service)
             self._replicas[service].append(successor)
             await self.ready(successor)
+            await asyncio.sleep(self._min_ready_s)
             self._replicas[service].remove(replica)
             stopping.append(asyncio.create_task(self._stop(service, replica)))
         await asyncio.gather(*stopping)
@@ -171,6 +180,7 @@ class Fleet:
     async def _stop(self, service: str, replica: Process) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        self._balancers[service].stops(replica)
         within_s = self.drain_s + STOP_BESIDES_DRAIN_S
         try:
             exit_code = await asyncio.to_thread(replica.stop, within_s)

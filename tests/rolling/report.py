@@ -24,6 +24,7 @@ class Report:
     stops: Sequence[Stop]
     drain_s: float
     unanswered: int
+    latest_s: float
     complaints: list[str] = field(default_factory=list)
 
     @property
@@ -50,7 +51,10 @@ class Report:
             f" doubled {len(heard.doubled)}, out of order {len(heard.late)};"
             f" delivered again with the same id: {heard.redelivered}"
         )
-        balanced = f"balancers            found no replica for {self.unanswered} connections"
+        balanced = (
+            f"balancers            found no replica for {self.unanswered} connections,"
+            f" noticed a stop after {self.latest_s:.1f} s at the latest"
+        )
         stops = f"{len(self.stops)}, the slowest in {longest:.1f} s (drain {self.drain_s:g} s)"
         return [
             f"{'phase':<50}{'requests':>9}{'failed':>7}{'p50 ms':>8}{'p99 ms':>8}{'max ms':>8}",

@@ -24,6 +24,7 @@ GOOD = Report(
     stops=[Stop("gateway-1", 5.2, 0)],
     drain_s=5,
     unanswered=0,
+    latest_s=4.5,
 )
 
 
