@@ -1,4 +1,8 @@
-"""Lists the history in the order of versions."""
+"""Lists the history in the order of versions.
+
+The history from before has none. It comes before all that has, in the order of its ids: one
+PostgreSQL drew them.
+"""
 
 from shared.database.migrations import outside_transaction, run_sql
 
@@ -8,6 +12,9 @@ down_revision = "0013"
 
 def upgrade() -> None:
     with outside_transaction():
+        # Not with the outbox in one transaction: a write locks the history first, so each would
+        # wait for the other.
+        run_sql("ALTER TABLE audit ADD COLUMN IF NOT EXISTS version bigint")
         # An index whose build failed is there, but invalid.
         run_sql("DROP INDEX CONCURRENTLY IF EXISTS audit_of_record_by_version")
         run_sql(
