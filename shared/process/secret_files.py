@@ -100,7 +100,9 @@ def _read(variable: str, path: str) -> str | Unusable:
         problem = f"cannot be read: {error.strerror}"
     except _NotUsable as error:
         problem = str(error)
-    return Unusable(f"{variable}: {truncated(path)} {problem}")
+    # A secret that was put here by mistake is not repeated: none begins as a path does.
+    named = truncated(path) if path.startswith("/") else "the file that it names"
+    return Unusable(f"{variable}: {named} {problem}")
 
 
 def _one_line(content: bytes) -> str:

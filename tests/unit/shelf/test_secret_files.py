@@ -113,6 +113,12 @@ def test_a_file_that_is_none_is_told(file: Path, monkeypatch: pytest.MonkeyPatch
     ]
 
 
+@pytest.mark.parametrize("secret", [URL, "gateway=c2VjcmV0", "not-a-path"])
+def test_a_secret_in_place_of_a_path_is_not_told(secret: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SIGMA_DATABASE_URL_FILE", secret)
+    assert problems() == ["SIGMA_DATABASE_URL_FILE: the file that it names does not exist"]
+
+
 def test_a_file_that_nobody_may_read_is_told(file: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_args: object) -> None:
         raise PermissionError(13, "Permission denied", str(file))
