@@ -194,10 +194,7 @@ class Database:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             self._leave_server()
         if conn.is_closed() or conn in self._outdated:
-            conn.terminate()
-            self._outdated.discard(conn)
-            self._lent.discard(conn)
-            self._assign(None)
+            self._end(conn)
         elif _is_unclear(conn):
             reset = asyncio.get_running_loop().create_task(self._reset(conn))
             self._resets.add(reset)
@@ -261,11 +258,17 @@ class Database:
             await conn.reset(timeout=RESET_TIMEOUT_S)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             conn.terminate()
-        if conn.is_closed():
-            self._lent.discard(conn)
-            self._assign(None)
+        if conn.is_closed() or conn in self._outdated:
+            self._end(conn)
         else:
             self._assign(conn)
+
+    def _end(self, conn: PooledConnection) -> None:
+        """End a connection; its place goes to the next caller."""
+        conn.terminate()
+        self._outdated.discard(conn)
+        self._lent.discard(conn)
+        self._assign(None)
 
 
 class Lease:

@@ -197,6 +197,17 @@ async def test_a_connection_that_breaks_inside_a_transaction_is_a_503(database_u
         await db.close()
 
 
+async def test_a_connection_to_a_demoted_primary_is_left_while_it_is_being_reset(db: Database):
+    first, second = await db.take(), await db.take()
+    await first.execute("BEGIN")
+    db.give_back(first)
+    db.give_back(second, asyncpg.ReadOnlySQLTransactionError())
+    await eventually(lambda: db.connections["lent"] == 0)
+    assert first.is_closed()
+    assert db.connections["idle"] == 0
+    assert await db.fetchval("SELECT 1") == 1
+
+
 async def test_a_database_that_falls_silent_is_a_503_in_bounded_time(database_url: str):
     async with Wire(database_url) as wire:
         db = Database(wire.url, connections_max=1, statement_timeout_s=0.1)
