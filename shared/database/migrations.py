@@ -27,7 +27,9 @@ The database of another service is refused, and nothing in it is changed.
 being made at the same time. Without it, one attempt decides.
 
 Two runs at the same time do not race: the second waits for the first and finds nothing to do. No
-revision waits longer than four seconds for a lock, because all other statements queue behind it.
+statement waits longer than a second for a table lock, because all other statements queue behind it,
+and requests give up after two. `CREATE INDEX CONCURRENTLY` and its kind may wait longer: what they
+wait for is the end of older transactions, and nothing queues behind them.
 
 Exit codes: 0 the database is at the expected revision or newer; 1 it is not, and the message says
 why; 2 usage or configuration error.
@@ -65,13 +67,15 @@ from shared.process.stopping import exit_on_signal
 
 LOCK_KEY: Final = 0x5167_4D61_006D_6967
 WAIT_FOR_OTHER: Final = "120s"
-LOCK_TIMEOUT: Final = "4s"
+LOCK_TIMEOUT: Final = "1s"
+CONCURRENT_LOCK_TIMEOUT: Final = "60s"
 STATEMENT_TIMEOUT: Final = "60s"
-ATTEMPTS_MAX: Final = 5
+ATTEMPTS_MAX: Final = 20
 RETRY_PAUSE_S: Final = 1.0
 WAIT_S_MAX: Final = 3600
 
 _ENVIRONMENT: Final = Path(__file__).parent / "alembic_env"
+_CONCURRENT: Final = re.compile(r"\s*(CREATE|DROP)\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY\b")
 _REPEATABLE: Final = "outside a transaction"
 _ALEMBIC: Final = threading.Lock()
 """Alembic keeps the migration that runs in module variables (`op`, `context`)."""
@@ -98,6 +102,8 @@ def run_sql(sql: str) -> None:
     # Not `op.execute`, which takes `:name` for a parameter.
     driver = op.get_bind().connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
+    limit = CONCURRENT_LOCK_TIMEOUT if _CONCURRENT.match(sql) else LOCK_TIMEOUT
+    driver.execute(f"SET lock_timeout = '{limit}'".encode())
     driver.execute(sql.encode())
 
 

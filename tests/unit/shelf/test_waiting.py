@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.database.migrations import LOCK_TIMEOUT
 from shared.errors import ServiceUnavailable
+from shared.process.config import ServiceConfig
 from shared.process.waiting import ASKING, KeyedSemaphore, Line, waited_from
 
 LONG_S = 60.0
@@ -164,3 +166,9 @@ async def test_a_turn_passes_from_one_to_the_next():
 
     await asyncio.gather(*(work() for _ in range(20)))
     assert most == 2
+
+
+def test_a_request_outlasts_the_wait_of_a_migration_for_a_lock():
+    """All statements on the table queue behind it."""
+    wait_s = ServiceConfig.model_fields["wait_seconds"].default
+    assert float(LOCK_TIMEOUT.removesuffix("s")) < wait_s
