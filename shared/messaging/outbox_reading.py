@@ -25,9 +25,15 @@ CUT_SUBJECTS_MAX: Final = 8
 SESSION: Final = {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 """Settings of the connection: a batch finds earlier versions by index, and never reads all."""
 
-_VERSION: Final = """
-    CASE WHEN version > 0 THEN version
-         ELSE coalesce((document #>> '{data,version}')::bigint, 0) END"""
+
+def _version_of(row: str) -> str:
+    """SQL: the version of a row; that of one without is in its document."""
+    return f"""
+    CASE WHEN {row}.version > 0 THEN {row}.version
+         ELSE coalesce(({row}.document #>> '{{data,version}}')::bigint, 0) END"""
+
+
+_VERSION: Final = _version_of("outbox")
 
 
 def _reading(chosen: str) -> str:
@@ -76,14 +82,14 @@ async def _with_earlier_versions(conn: Conn, rows: list[Record]) -> list[Record]
     """The rows, with the earliest versions of those subjects that the end of the batch has cut."""
     last = {(row["workspace_id"], row["subject"]): row["version"] for row in rows}
     cut = await conn.fetch(
-        """
+        f"""
         SELECT DISTINCT later.workspace_id, later.subject
           FROM unnest($1::text[], $2::text[], $3::bigint[]) AS read (workspace_id, subject, version)
           JOIN outbox later
             ON later.workspace_id = read.workspace_id AND later.subject = read.subject
            AND later.version < read.version
-         WHERE later.id > $4
-        """,
+         WHERE later.id > $4 AND {_version_of("later")} < read.version
+        """,  # noqa: S608 - constants of this module
         [workspace_id for workspace_id, _ in last],
         [subject for _, subject in last],
         list(last.values()),

@@ -83,6 +83,21 @@ async def test_code_of_an_earlier_version_stages_beside_this_one(
     assert seen.of("ent-1") == list(VERSIONS)
 
 
+async def test_events_of_an_earlier_version_of_the_code_cut_no_batch_that_is_in_order(
+    db: Database, queue: Queue, monkeypatch: pytest.MonkeyPatch
+):
+    """Their column says 0, which is no earlier version than those of the batch."""
+    monkeypatch.setattr(outbox_reading, "BATCH_SIZE", 20)
+    for version in (1, 2):
+        async with db.transaction() as conn:
+            await outbox.stage(conn, *(news(queue, f"ent-{n}", version) for n in range(20)))
+    await db.execute("UPDATE outbox SET version = 0 WHERE version = 2")
+    async with db.acquire() as conn:
+        rows, more = await outbox_reading.read(conn)
+    assert [row["version"] for row in rows] == [1] * 20
+    assert more
+
+
 async def test_a_full_batch_looks_for_earlier_versions_in_an_index(db: Database, queue: Queue):
     async with db.transaction() as conn:
         await outbox.stage(
