@@ -31,9 +31,10 @@ def errors_as_citus_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def recorded_sql() -> Iterator[recording.Recorder]:
     """Every statement of the services is judged by the rules for SQL on Citus."""
+    recorder = recording.Recorder()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        recording.patch(recording.RECORDER, monkeypatch)
-        yield recording.RECORDER
+        recording.patch(recorder, monkeypatch)
+        yield recorder
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,6 @@
 
 bindings    which tables of a statement are bound to one workspace
 rules       the rules, and why each exists
-recording   which texts were executed, and from where
+recording   hands each text to the rules when a service executes it first
 exceptions  the statements that span workspaces, with the reason
 """

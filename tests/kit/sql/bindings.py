@@ -92,6 +92,17 @@ class Bindings:
         self._same: dict[Term, Term] = {}
         self._query(statement, Scope())
 
+    def parameters(self, tables: Iterable[str]) -> dict[str, int | None]:
+        """For each of these tables that is read or written, the parameter that it is bound to."""
+        names = set(tables)
+        found: dict[str, int | None] = {}
+        for relation in self.relations:
+            if relation.table in names:
+                parameter = self.parameter(relation)
+                if found.setdefault(relation.table, parameter) != parameter:
+                    found[relation.table] = None
+        return found
+
     def parameter(self, relation: Relation) -> int | None:
         """The number of the parameter that a relation is bound to."""
         root = self._root(relation)
@@ -324,16 +335,3 @@ def _pairs(left: Any, right: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(left, ast.RowExpr) and isinstance(right, ast.RowExpr):
         return zip(left.args, right.args, strict=True)
     return [(left, right)]
-
-
-def parameters(statement: Any, tenant: Iterable[str]) -> dict[str, int | None]:
-    """For each tenant table of the statement, the parameter that it is bound to, or None."""
-    bindings = Bindings(statement)
-    names = set(tenant)
-    found: dict[str, int | None] = {}
-    for relation in bindings.relations:
-        if relation.table in names:
-            parameter = bindings.parameter(relation)
-            if found.setdefault(relation.table, parameter) != parameter:
-                found[relation.table] = None
-    return found

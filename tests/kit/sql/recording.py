@@ -7,9 +7,8 @@ plain PostgreSQL.
 
 from __future__ import annotations
 
-import ast
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -32,9 +31,6 @@ WRAPPERS: Final = frozenset(
 """Their callers execute the statement."""
 NOT_AS_SERVICE: Final = ("migrations", "alembic_env")
 
-Site = tuple[str, int]
-"""File, relative to the repository, and line."""
-
 
 @dataclass
 class Recorder:
@@ -42,9 +38,6 @@ class Recorder:
 
     broken: list[str] = field(default_factory=list)
     """Messages that no test has reported yet."""
-    sites: set[Site] = field(default_factory=set)
-    used: set[str] = field(default_factory=set)
-    """The exceptions that were needed."""
     _workspaces: dict[int, str] = field(default_factory=dict)
     _known: set[tuple[str, str]] = field(default_factory=set)
 
@@ -59,7 +52,6 @@ class Recorder:
         if f"_{ON_ONE_MACHINE[0]}_" in conn._params.database:
             # Code of `shared` that works for auth_service.
             return
-        self.sites.add((file, frame.f_lineno))
         where = f"{file}:{frame.f_code.co_name}"
         self._judge(sql, where)
         self._one_workspace(conn, sql, where, arguments)
@@ -69,9 +61,7 @@ class Recorder:
             return
         self._known.add((sql, where))
         for violation in judged(sql).violations:
-            if violation.rule is Rule.ONE_WORKSPACE and where in SPANNING:
-                self.used.add(where)
-            else:
+            if violation.rule is not Rule.ONE_WORKSPACE or where not in SPANNING:
                 self.broken.append(f"{where} executes what Citus does not: {violation}\n{sql}")
 
     def _one_workspace(self, conn: Any, sql: str, where: str, arguments: Any) -> None:
@@ -110,39 +100,3 @@ def _noting(recorder: Recorder, name: str) -> Callable[..., Any]:
         return original(self, query, *arguments, **more)
 
     return noting
-
-
-def all_sites() -> Iterator[tuple[str, range]]:
-    """Every place in the checked code that executes a statement: its file and its lines."""
-    for folder in CHECKED:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if str(path) in WRAPPERS or set(path.parts) & set(NOT_AS_SERVICE):
-                continue
-            for node in ast.walk(ast.parse(path.read_text())):
-                if (
-                    isinstance(node, ast.Call)
-                    and isinstance(node.func, ast.Attribute)
-                    and node.func.attr in METHODS
-                ):
-                    last = node.end_lineno or node.lineno
-                    yield str(path.relative_to(ROOT)), range(node.lineno, last + 1)
-
-
-def never_executed(seen: set[Site]) -> list[str]:
-    """The places whose statement no test has executed, so no rule has looked at it."""
-    return [
-        f"{file}:{lines.start}"
-        for file, lines in all_sites()
-        if not any((file, line) in seen for line in lines)
-    ]
-
-
-RECORDER: Final = Recorder()
-"""Of this process."""
-
-
-def ran_all_of(session: pytest.Session, folder: Path) -> bool:
-    """Whether the run has every test of the folder."""
-    options = session.config.option
-    files = set(folder.rglob("test_*.py"))
-    return not (options.keyword or options.markexpr) and files <= {i.path for i in session.items}

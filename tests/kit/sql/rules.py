@@ -16,7 +16,7 @@ from pglast import ast
 from pglast.enums import SubLinkType
 
 from deploy.citus.tables import ON_CITUS
-from tests.kit.sql.bindings import Bindings, NotUnderstood, children, children_of, parameters
+from tests.kit.sql.bindings import Bindings, NotUnderstood, children, children_of
 
 TENANT: Final = frozenset(name for tables in ON_CITUS.values() for name in tables.tenant)
 LOCAL: Final = frozenset(name for tables in ON_CITUS.values() for name in tables.local)
@@ -93,11 +93,12 @@ def judged(sql: str, tenant: frozenset[str] = TENANT, local: frozenset[str] = LO
             violations += _others(statement, tenant)
             continue
         try:
-            found = parameters(statement, tenant)
-            tables = {relation.table for relation in Bindings(statement).relations}
+            bindings = Bindings(statement)
         except NotUnderstood as error:
             violations.append(Violation(Rule.KNOWN, f"{error} is not understood"))
             continue
+        found = bindings.parameters(tenant)
+        tables = {relation.table for relation in bindings.relations}
         violations += [
             Violation(Rule.KNOWN, f"table {name} is not listed")
             for name in sorted(filter(None, tables - tenant - local))

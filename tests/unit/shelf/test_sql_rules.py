@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
+from tests.kit.servers import ROOT
+from tests.kit.sql.exceptions import SPANNING
 from tests.kit.sql.rules import Rule, judged
 
 TENANT = frozenset({"records", "models", "usage", "audit", "due"})
@@ -198,3 +202,11 @@ def test_what_citus_refuses(sql: str, rules: set[Rule]):
 @pytest.mark.parametrize("sql", KEPT)
 def test_what_citus_runs(sql: str):
     assert broken(sql) == set()
+
+
+@pytest.mark.parametrize("where", SPANNING)
+def test_an_exception_names_a_function_that_exists(where: str):
+    file, _, function = where.partition(":")
+    nodes = ast.walk(ast.parse((ROOT / file).read_text()))
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert function in defined
