@@ -35,7 +35,7 @@ def main() -> int:
         "--crds",
         metavar="FOLDER",
         type=Path,
-        help="CustomResourceDefinitions of the operators; deploy/kubernetes/README.md says which",
+        help="CustomResourceDefinitions of the operators; check/schemas/README.md says which",
     )
     asked = parser.parse_args()
     if asked.crds is not None and not asked.crds.is_dir():
