@@ -10,6 +10,7 @@ hold the event loop for half a second.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -23,10 +24,8 @@ from records_service.records.store import Listed
 from records_service.values.relations import Related
 from records_service.writes.model import Record
 from shared.http import to_json
-from shared.process.sized_cache import SizedCache
 
 REMEMBERED_BYTES_MAX: Final = 32 << 20
-REMEMBERED_MAX: Final = 200_000
 INLINE_BYTES_MAX: Final = 256 << 10
 """Of documents: parsed in a few milliseconds."""
 
@@ -42,21 +41,35 @@ class ListedForCaller(NamedTuple):
 
 
 class RenderCache:
-    """The renderings of this process; the least recently used are dropped first."""
+    """The renderings of this process; the least recently used are dropped first.
+
+    Not a `SizedCache`, which hashes the key three times: 91 us instead of 39 for a page of 500.
+    """
 
     def __init__(self) -> None:
-        self._known = SizedCache[_Key, bytes](REMEMBERED_BYTES_MAX, REMEMBERED_MAX, len)
+        self._known: OrderedDict[_Key, bytes] = OrderedDict()
+        self._bytes = 0
 
     def find(self, one: ListedForCaller) -> bytes | None:
         """The record's JSON, if it is known; never where its schema has relations."""
         if one.schema.relations:
             return None
-        return self._known.get(_key(one))
+        key = _key(one)
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+        return known
 
     def remember(self, one: ListedForCaller, rendering: bytes) -> None:
         """Keep it for the next list, unless its schema has relations."""
-        if not one.schema.relations:
-            self._known.keep(_key(one), rendering)
+        if one.schema.relations:
+            return
+        key = _key(one)
+        self._bytes += len(rendering) - len(self._known.pop(key, b""))
+        self._known[key] = rendering
+        while self._bytes > REMEMBERED_BYTES_MAX:
+            _, oldest = self._known.popitem(last=False)
+            self._bytes -= len(oldest)
 
 
 async def render_all(context: Context, records: Sequence[ListedForCaller]) -> list[bytes]:

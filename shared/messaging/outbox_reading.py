@@ -36,30 +36,39 @@ def _version_of(row: str) -> str:
 _VERSION: Final = _version_of("outbox")
 
 
-def _reading(chosen: str) -> str:
+_FIELDS: Final = f"""id, workspace_id, type, subject, event_id, document, {_VERSION} AS version,
+                      pg_column_size(document) AS bytes"""
+_DOCUMENT: Final = """CASE WHEN bytes_so_far <= $1 OR bytes_so_far = bytes THEN document::text END
+                      AS document"""
+
+_OLDEST: Final = f"""
+    SELECT id, workspace_id, type, subject, event_id, version, {_DOCUMENT}
+      FROM (SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_so_far
+              FROM (SELECT {_FIELDS} FROM outbox ORDER BY id LIMIT $2) AS chosen) AS summed
+     ORDER BY id
+    """  # noqa: S608 - constants of this module
+
+
+def _placed(chosen: str) -> str:
     """SQL: `chosen` (conditions, order and limit) of the outbox, as much as fits into $1 bytes.
 
     A row's place is the lowest id among the versions of its subject from its own on: no version has
     a place before that of an earlier one.
     """
     return f"""
-        SELECT id, workspace_id, type, subject, event_id, version,
-               CASE WHEN bytes_so_far <= $1 OR bytes_so_far = bytes THEN document::text END
-               AS document
+        SELECT id, workspace_id, type, subject, event_id, version, {_DOCUMENT}
           FROM (SELECT *, sum(bytes) OVER (ORDER BY place, version, id ROWS UNBOUNDED PRECEDING)
                        AS bytes_so_far
                   FROM (SELECT *, min(id) OVER (PARTITION BY workspace_id, subject
                                                     ORDER BY version DESC, id DESC) AS place
-                          FROM (SELECT id, workspace_id, type, subject, event_id, document,
-                                       {_VERSION} AS version, pg_column_size(document) AS bytes
-                                  FROM outbox
-                                 {chosen}) AS chosen) AS placed) AS summed
+                          FROM (SELECT {_FIELDS} FROM outbox {chosen}) AS chosen) AS placed)
+               AS summed
          ORDER BY place, version, id
         """  # noqa: S608 - constants of this module
 
 
-_OLDEST: Final = _reading("ORDER BY id LIMIT $2")
-_EARLIEST_OF_SUBJECT: Final = _reading(
+_OLDEST_PLACED: Final = _placed("ORDER BY id LIMIT $2")
+_EARLIEST_OF_SUBJECT: Final = _placed(
     f"WHERE workspace_id = $3 AND subject = $4 ORDER BY {_VERSION}, id LIMIT $2"
 )
 
@@ -71,11 +80,25 @@ async def read(conn: Conn) -> tuple[list[Record], bool]:
     PostgreSQL's storage of large values.
     """
     rows = await conn.fetch(_OLDEST, READ_BYTES_MAX, BATCH_SIZE)
+    if not _in_order(rows):
+        # Placing sorts by subject. Where one node draws the ids, it is never needed.
+        rows = await conn.fetch(_OLDEST_PLACED, READ_BYTES_MAX, BATCH_SIZE)
     is_full = len(rows) == BATCH_SIZE
     if is_full:
         rows = await _with_earlier_versions(conn, rows)
     fitting = [row for row in rows if row["document"] is not None]
     return fitting, is_full or len(fitting) < len(rows)
+
+
+def _in_order(rows: Sequence[Record]) -> bool:
+    """Whether the versions of each subject ascend."""
+    last: dict[tuple[str, str], int] = {}
+    for row in rows:
+        subject, version = (row["workspace_id"], row["subject"]), row["version"]
+        if version < last.get(subject, 0):
+            return False
+        last[subject] = version
+    return True
 
 
 async def _with_earlier_versions(conn: Conn, rows: list[Record]) -> list[Record]:
@@ -113,8 +136,9 @@ async def _with_earlier_versions(conn: Conn, rows: list[Record]) -> list[Record]
 
 async def delete(conn: Conn, rows: Sequence[Record]) -> None:
     """Delete what the broker has confirmed."""
+    # Without the workspaces, which Citus would like: a planner without statistics takes them for a
+    # reason to read all that the outbox has of them, in its primary key (500 of 200,000: 58 ms
+    # instead of 10).
     await conn.execute(
-        "DELETE FROM outbox WHERE id = ANY($1::bigint[]) AND workspace_id = ANY($2::text[])",
-        [row["id"] for row in rows],
-        list({row["workspace_id"] for row in rows}),
+        "DELETE FROM outbox WHERE id = ANY($1::bigint[])", [row["id"] for row in rows]
     )

@@ -10,12 +10,7 @@ import pytest
 
 from records_service.history import handlers as audit
 from records_service.records import render_cache
-from records_service.records.render_cache import (
-    REMEMBERED_BYTES_MAX,
-    REMEMBERED_MAX,
-    RENDER_CACHE,
-)
-from shared.process.sized_cache import SizedCache
+from records_service.records.render_cache import REMEMBERED_BYTES_MAX, RENDER_CACHE
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
 
@@ -70,8 +65,7 @@ async def test_a_large_page_says_what_its_records_say_and_is_written_in_a_thread
     monkeypatch: pytest.MonkeyPatch,
 ):
     ids = await seed(workspace)
-    cache = workspace.records.app[RENDER_CACHE]
-    monkeypatch.setattr(cache, "_known", SizedCache(1, 1, len))
+    monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 0)
     editor = await workspace.user_with_role({"*": words("attr-secret")})
     small = {path: (await admin.get(path)).ok() for path in PATHS}
     seen = (await editor.get("/records")).ok()
@@ -105,12 +99,9 @@ async def test_what_is_remembered_of_a_page_is_not_written_again_and_has_a_bound
     threads.clear()
     assert (await admin.get(path)).ok() == first
     assert not threads
-    size = sum(
-        max(REMEMBERED_BYTES_MAX // REMEMBERED_MAX, len(each)) for each in kept._known.values()
-    )
-    assert 0 < kept._known.currsize == size < kept._known.maxsize == REMEMBERED_BYTES_MAX
-    monkeypatch.setattr(kept, "_known", SizedCache(10, 1, len))
+    assert 0 < kept._bytes == sum(map(len, kept._known.values())) < REMEMBERED_BYTES_MAX
+    monkeypatch.setattr(render_cache, "REMEMBERED_BYTES_MAX", 10)
     (await admin.put(f"/records/{first['items'][0]['id']}", {"values": {}})).ok()
     other = (await admin.get("/records")).ok()
     assert other["total"] == 6
-    assert kept._known.currsize == 0
+    assert kept._bytes == sum(map(len, kept._known.values()))
