@@ -57,7 +57,7 @@ PREFETCH: Final = 32
 WORKERS: Final = 4
 HANDLER_TIMEOUT_S: Final = 30.0
 PAUSE_MAX_S: Final = 2.0
-STOP_WAIT_S: Final = 10.0
+STOP_WAIT_S: Final = 3.0
 HOUSEKEEPING_S: Final = 5.0
 SWEEP_EVERY_S: Final = 3600.0
 

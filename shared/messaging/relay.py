@@ -63,7 +63,7 @@ WATERMARK_LATE_S: Final = 0.2
 LEAD_RETRY_S: Final = 0.5
 LEASE_S: Final = 5.0
 RENEWALS_PER_LEASE: Final = 5
-STOP_WAIT_S: Final = 5.0
+STOP_WAIT_S: Final = 2.0
 LOCK_KEY: Final = 0x5167_4D61_0075_7462
 
 RELAYED: Final = Counter(

@@ -18,7 +18,7 @@ from deploy.kubernetes.check.manifests import (
     title_of,
 )
 from deploy.kubernetes.check.rendering import Document
-from shared.database.pool import CLOSE_WAIT_S
+from shared.database.pool import CLOSE_IDLE_S, CLOSE_WAIT_S
 from shared.launch import FINISH_S_MAX
 from shared.messaging import consuming, relay
 from shared.process.config import DatabaseConfig
@@ -30,7 +30,9 @@ RESERVED: Final = 10
 """For administration, backups, metrics and replication."""
 DEFAULT_MAX: Final = 100
 """PostgreSQL's own, where nothing sets another."""
-STOP_S: Final = FINISH_S_MAX + consuming.STOP_WAIT_S + relay.STOP_WAIT_S + CLOSE_WAIT_S
+STOP_S: Final = (
+    FINISH_S_MAX + consuming.STOP_WAIT_S + relay.STOP_WAIT_S + CLOSE_WAIT_S + CLOSE_IDLE_S
+)
 
 
 def time_to_stop(manifests: Manifests) -> Iterator[str]:

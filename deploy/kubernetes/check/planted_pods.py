@@ -20,13 +20,13 @@ _FIRST_ALERT: Final = "spec groups 0 rules 0"
 _CAPACITY: Final = (
     planted(
         capacity.time_to_stop,
-        "Deployment gateway may need 55 s to stop and is killed after 54 s",
-        put(*_GATEWAY, f"{_POD} terminationGracePeriodSeconds", 54),
+        "Deployment gateway may need 43 s to stop and is killed after 42 s",
+        put(*_GATEWAY, f"{_POD} terminationGracePeriodSeconds", 42),
     ),
     planted(
         capacity.time_to_stop,
         "Deployment records-service-api may need",
-        put("ConfigMap", "records-service", "data SIGMA_DRAIN_SECONDS", "26"),
+        put("ConfigMap", "records-service", "data SIGMA_DRAIN_SECONDS", "36"),
     ),
     planted(
         capacity.database_connections,
