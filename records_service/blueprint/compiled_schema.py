@@ -194,7 +194,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
         },
         names=_names(blueprint, SCHEMA, schema),
         names_of={i: _names(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
-        checks={attribute.id: _check_of(blueprint, attribute) for attribute in attributes.values()},
+        checks={attribute.id: check_of(blueprint, attribute) for attribute in attributes.values()},
         relations={i: found for i, each in attributes.items() if (found := relations_of(each))},
         required_relations=tuple(
             i for i, each in attributes.items() if each.validation.required and relations_of(each)
@@ -212,7 +212,7 @@ def _names(blueprint: Blueprint, kind: Kind, definition: Attribute | Schema) -> 
     )
 
 
-def _check_of(blueprint: Blueprint, attribute: Attribute) -> EntriesCheck:
+def check_of(blueprint: Blueprint, attribute: Attribute) -> EntriesCheck:
     """The check of an attribute, shared by all schemas that contain it."""
     known = blueprint.checks.get(attribute.id)
     if known is None:

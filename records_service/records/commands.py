@@ -10,6 +10,7 @@ import orjson
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
 from records_service.context import Context
+from records_service.permissions.rules import Role
 from records_service.records import store as records
 from records_service.records.loading import LoadedRecord, load_record
 from records_service.records.model import RecordChanges, RecordDraft, ValueChange
@@ -92,14 +93,11 @@ async def _create_under(
     context: Context, draft: RecordDraft, record_id: str, blueprint: Blueprint
 ) -> LoadedRecord:
     schema = await compiled_schema(blueprint, draft.schema_id)
-    state_id = _first_state(schema)
+    state_id = first_state(schema)
     state = schema.state_of(state_id)
     if draft.lifecycle_state_id is not None:
-        _check_state(context, draft.lifecycle_state_id, state_id, state)
-    if context.role is not None and not schema.access(context.role, state_id).writable:
-        raise PermissionDenied.because(
-            "The role needs the permission 'write' on an attribute of the schema"
-        )
+        check_state(context.identity, draft.lifecycle_state_id, state_id, state)
+    check_may_create(context.role, schema, state_id)
     is_large = context.has_large_body
     values = await context.run(
         is_large,
@@ -127,7 +125,7 @@ async def _create_under(
         updated_by=context.identity.id,
     )
     pending = await context.run(
-        is_large, _pending, context.identity, record, schema, id_was_asked=draft.id is not None
+        is_large, pending_of, context.identity, record, schema, id_was_asked=draft.id is not None
     )
     async with taken_keys_are_conflicts(context, record, schema, pending.unique_keys):
         await store_new(context, pending, blueprint.version)
@@ -145,7 +143,7 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
     loaded = await load_record(context, record_id)
     context.check_version("Entity", record_id, loaded.record.version)
     is_large = context.has_large_body or isinstance(loaded.record.values, Large)
-    _check_fixed_fields(context, loaded, changes)
+    check_fixed_fields(context.identity, loaded.record, loaded.state, changes)
     related = await _related_of_required(context, loaded, is_large=is_large)
     values = await context.run(
         is_large,
@@ -199,17 +197,11 @@ async def delete(context: Context, record_id: str) -> None:
     Raises `NotFound`, `PermissionDenied` or `PreconditionFailed`.
     """
     loaded = await load_record(context, record_id)
-    # What only the state hides was hidden by no rule about this role.
-    access = loaded.schema.access(context.role, None)
-    if context.role is not None and not (access.writable and access.sees_all):
-        raise PermissionDenied.because(
-            "The role needs the permission 'write' on an attribute of the schema,"
-            " and 'read' or 'write' on all others"
-        )
+    check_may_delete(context.role, loaded.schema)
     context.check_version("Entity", record_id, loaded.record.version)
     deleted = replace(loaded.record, version=loaded.record.version + 1)
     write = await context.run(
-        isinstance(deleted.values, Large), _delete_of, context.identity, deleted, loaded.schema
+        isinstance(deleted.values, Large), delete_of, context.identity, deleted, loaded.schema
     )
     async with writing(context, loaded.record, loaded.schema) as conn:
         await store.delete(
@@ -260,9 +252,10 @@ async def _first_version(context: Context, record_id: str) -> int:
         return await store.first_version(conn, context.workspace_id, record_id)
 
 
-def _pending(
+def pending_of(
     identity: Identity, record: Record, schema: CompiledSchema, *, id_was_asked: bool
 ) -> PendingCreate:
+    """A new record with all that is stored beside it."""
     changes = differences({}, record.values, schema)
     return PendingCreate(
         record=record,
@@ -273,11 +266,12 @@ def _pending(
     )
 
 
-def _delete_of(identity: Identity, deleted: Record, schema: CompiledSchema) -> Write:
+def delete_of(identity: Identity, deleted: Record, schema: CompiledSchema) -> Write:
+    """The effects of a delete; the record has the version that follows its last one."""
     return effects.delete_of(identity, deleted, differences(deleted.values, {}, schema))
 
 
-def _first_state(schema: CompiledSchema) -> str | None:
+def first_state(schema: CompiledSchema) -> str | None:
     """The first state of the workflow; `StaleModel` while the workflow is being changed."""
     if schema.workflow is None:
         return None
@@ -288,13 +282,15 @@ def _first_state(schema: CompiledSchema) -> str | None:
     return state_id
 
 
-def _check_fixed_fields(context: Context, loaded: LoadedRecord, changes: RecordChanges) -> None:
+def check_fixed_fields(
+    identity: Identity, record: Record, state: State | None, changes: RecordChanges
+) -> None:
     """Raise `ValidationError` for another schema or state than those of the record.
 
     A caller who may not read cannot send them at all: accepted if right and refused if wrong, they
     could be guessed.
     """
-    if not context.identity.may_read:
+    if not identity.may_read:
         ValidationError.check(
             Violation(f"/{field}", f"Field '{field}' may be sent only by callers who may read")
             for name, field in (
@@ -303,7 +299,6 @@ def _check_fixed_fields(context: Context, loaded: LoadedRecord, changes: RecordC
             )
             if name in changes.model_fields_set
         )
-    record = loaded.record
     if changes.schema_id is not None and changes.schema_id != record.schema_id:
         raise ValidationError.at(
             "/schemaId",
@@ -311,11 +306,32 @@ def _check_fixed_fields(context: Context, loaded: LoadedRecord, changes: RecordC
             f" got '{truncated(changes.schema_id)}'",
         )
     if "lifecycle_state_id" in changes.model_fields_set:
-        _check_state(context, changes.lifecycle_state_id, record.state_id, loaded.state)
+        check_state(identity, changes.lifecycle_state_id, record.state_id, state)
 
 
-def _check_state(
-    context: Context, named: str | None, state_id: str | None, state: State | None
+def check_may_create(role: Role | None, schema: CompiledSchema, state_id: str | None) -> None:
+    """Raise `PermissionDenied` unless the role may write an attribute of a new record."""
+    if role is not None and not schema.access(role, state_id).writable:
+        raise PermissionDenied.because(
+            "The role needs the permission 'write' on an attribute of the schema"
+        )
+
+
+def check_may_delete(role: Role | None, schema: CompiledSchema) -> None:
+    """Raise `PermissionDenied` unless the role may delete records of the schema.
+
+    What only the state hides was hidden by no rule about this role.
+    """
+    access = schema.access(role, None)
+    if role is not None and not (access.writable and access.sees_all):
+        raise PermissionDenied.because(
+            "The role needs the permission 'write' on an attribute of the schema,"
+            " and 'read' or 'write' on all others"
+        )
+
+
+def check_state(
+    identity: Identity, named: str | None, state_id: str | None, state: State | None
 ) -> None:
     """Raise `ValidationError` if a write names a state other than the record's current one.
 
@@ -326,12 +342,12 @@ def _check_state(
     raise ValidationError.at(
         "/lifecycleStateId",
         "Field 'lifecycleStateId' changes only through a transition:"
-        f"{_expected(context, state_id)} got {shown(named)}",
+        f"{_expected(identity, state_id)} got {shown(named)}",
     )
 
 
-def _expected(context: Context, value: str | None) -> str:
+def _expected(identity: Identity, value: str | None) -> str:
     """What a message says about a stored value: nothing to callers who may not read."""
-    if not context.identity.may_read:
+    if not identity.may_read:
         return ""
     return f" expected {shown(value) if value else 'null, because the schema has no workflow'},"

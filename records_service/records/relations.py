@@ -37,9 +37,9 @@ async def check_relations(
     """
     if not schema.relations:
         return
-    sent = await context.run(is_large, _sent_relations, schema, old, new)
+    sent = await context.run(is_large, sent_relations, schema, old, new)
     found = await find_related(context, [(sent, schema)], is_large=is_large)
-    await context.run(is_large, _check_related, schema, sent, found)
+    await context.run(is_large, check_related, schema, sent, found)
 
 
 def _named_in(
@@ -50,7 +50,8 @@ def _named_in(
     return found, sorted(found)
 
 
-def _sent_relations(schema: CompiledSchema, old: Values, new: Values) -> Values:
+def sent_relations(schema: CompiledSchema, old: Values, new: Values) -> Values:
+    """The entries of relations that are new in `new`."""
     return {
         attribute_id: [entry for entry in new[attribute_id] if id(entry) not in kept]
         for attribute_id in schema.relations.keys() & new.keys()
@@ -58,7 +59,8 @@ def _sent_relations(schema: CompiledSchema, old: Values, new: Values) -> Values:
     }
 
 
-def _check_related(schema: CompiledSchema, sent: Values, found: Related) -> None:
+def check_related(schema: CompiledSchema, sent: Values, found: Related) -> None:
+    """Raise `ValidationError` for a named record that was not found or is of another schema."""
     ValidationError.check(
         Violation(f"/values/{schema.attributes[attribute_id].alias}", message)
         for attribute_id in schema.relations

@@ -55,6 +55,29 @@ class PendingCreate:
     write: Write
 
 
+@dataclass(frozen=True, slots=True)
+class PendingUpdate:
+    """The next version of a record with all that is stored beside it.
+
+    `record` is as it is afterwards, its version one more than the one read; `document` is its
+    values as JSON.
+    """
+
+    record: Record
+    document: bytes
+    released: Sequence[UniqueKey]
+    added: Sequence[UniqueKey]
+    write: Write
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDelete:
+    """A record that goes, as it was read, with all that is stored beside its end."""
+
+    record: Record
+    write: Write
+
+
 class StaleModel(Exception):
     """The data model changed since the values were checked; the command starts again."""
 
@@ -68,4 +91,8 @@ class StripeExhausted(Exception):
 
 
 class QuotaExceeded(Exception):
-    """The workspace has as many records as its limit allows."""
+    """There is room for fewer records than are to be stored; `places` says for how many."""
+
+    def __init__(self, places: int = 0) -> None:
+        super().__init__(places)
+        self.places = places

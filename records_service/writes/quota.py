@@ -20,12 +20,14 @@ def any_stripe() -> int:
     return random.randrange(STRIPES)  # noqa: S311
 
 
-async def redistribute_quota(conn: Conn, workspace_id: str, record_limit: int, stripe: int) -> None:
-    """Distribute the remaining places over all stripes, with some for this one.
+async def redistribute_quota(
+    conn: Conn, workspace_id: str, record_limit: int, stripe: int, wanted: int = 1
+) -> None:
+    """Distribute the remaining places over all stripes, with at least `wanted` for this one.
 
-    Raises `QuotaExceeded` if none is left.
+    Raises `QuotaExceeded` if fewer are left.
 
-    The caller stores its record in the same transaction.
+    The caller stores its records in the same transaction.
     """
     await conn.execute(
         """
@@ -42,9 +44,9 @@ async def redistribute_quota(conn: Conn, workspace_id: str, record_limit: int, s
         workspace_id,
     )
     remaining = record_limit - sum(row["records"] for row in stripes)
-    if remaining <= 0:
-        raise QuotaExceeded
-    share, rest = divmod(remaining, STRIPES)
+    if remaining < wanted:
+        raise QuotaExceeded(max(0, remaining))
+    share, rest = divmod(remaining - wanted, STRIPES)
     await conn.execute(
         """
         UPDATE usage
@@ -55,5 +57,5 @@ async def redistribute_quota(conn: Conn, workspace_id: str, record_limit: int, s
         record_limit,
         share,
         stripe,
-        rest,
+        wanted + rest,
     )
