@@ -11,6 +11,7 @@ from records_service.completeness.handlers import routes as completeness_routes
 from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.history.handlers import routes as audit_routes
+from records_service.lists import LISTS, Lists
 from records_service.model_changes.handlers import attribute_routes as attribute_change_routes
 from records_service.model_changes.handlers import schema_routes as schema_change_routes
 from records_service.model_objects.commands import (
@@ -20,7 +21,6 @@ from records_service.model_objects.commands import (
     ModelSize,
 )
 from records_service.option_lists.handlers import routes as option_list_routes
-from records_service.paging import LISTS, Lists
 from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records.handlers import routes as record_routes

@@ -228,7 +228,7 @@ _PRICED: Final = _PRODUCT | {
         ]
     }
 }
-_PAGE: Final = {"total": 1, "offset": 0, "limit": 50}
+_PAGE: Final = {"total": 1, "offset": 0, "limit": 50, "nextCursor": None}
 _HISTORY: Final = {
     "items": [
         {

@@ -12,12 +12,20 @@ from aiohttp import web
 from records_service.context import BaseContext, base_context_of, context_of
 from records_service.history import store
 from records_service.history.model import AuditFilter, AuditPage, Entry
-from records_service.paging import LISTS, page_response
+from records_service.lists import LISTS
+from records_service.paging import (
+    PageQuery,
+    Part,
+    Place,
+    Total,
+    page_response,
+    place_of,
+)
 from records_service.records.loading import load_record
 from records_service.records.render_cache import INLINE_BYTES_MAX
 from shared.database import Record
 from shared.errors import NotFound, PermissionDenied
-from shared.http import Page, Routes, read_query, to_json
+from shared.http import Routes, read_query, to_json
 from shared.identity import Permission
 
 routes = Routes(
@@ -31,7 +39,7 @@ routes = Routes(
 @routes.get(
     "/api/v1/records/{id}/audit",
     permission=Permission.READ,
-    query=Page,
+    query=PageQuery,
     answers=AuditPage,
     summary="List the history of a record",
     errors=(NotFound,),
@@ -42,14 +50,15 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     An update that changed only hidden attributes is neither listed nor counted.
     An earlier record with the same id is part of the history for administrators and API keys.
     """
-    asked = read_query(request, Page)
+    asked = read_query(request, PageQuery)
     context = await context_of(request)
     role = context.role
     loaded = await load_record(context, request.match_info["id"])
     visible = loaded.schema.access(role, loaded.record.state_id).visible
-    rows, total, limit = await _page(
+    place = place_of(context.workspace_id, request.path, asked, store.OF_A_RECORD)
+    part, total = await _page(
         context,
-        asked,
+        place,
         record_id=loaded.record.id,
         # What was hidden in an earlier record was decided by rules that are gone.
         only_latest_record=role is not None,
@@ -64,8 +73,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
             role is None and attribute_id not in loaded.schema.attributes
         )
 
-    items = await _rendered(context, rows, is_shown)
-    return page_response(asked, items, total=total, limit=limit)
+    return await _answer(context, place, part, total, is_shown)
 
 
 @routes.get(
@@ -82,40 +90,43 @@ async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     if not context.identity.unrestricted:
         raise PermissionDenied.because("Only the role 'role-admin' and API keys can do this")
     asked = read_query(request, AuditFilter)
-    rows, total, limit = await _page(
-        context, asked, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
+    order = store.OF_A_WORKSPACE if asked.entity_id is None else store.OF_A_RECORD
+    place = place_of(context.workspace_id, request.path, asked, order)
+    part, total = await _page(
+        context, place, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
     )
-    items = await _rendered(context, rows, lambda _: True)
-    return page_response(asked, items, total=total, limit=limit)
+    return await _answer(context, place, part, total, lambda _: True)
 
 
 async def _page(
-    context: BaseContext, asked: Page, **filters: Any
-) -> tuple[Sequence[Record], int, int]:
-    """The entries of one page, how many there are in all, and the limit of the page.
-
-    `filters` are those of `store.page`.
-    """
+    context: BaseContext, place: Place, **filters: Any
+) -> tuple[Part[Record], Total | None]:
+    """The entries of a page, and how many there are in all; `filters` are those of `store.page`."""
     return await context.app[LISTS].read(
         context.database,
         context.workspace_id,
         partial(
             store.page,
             workspace_id=context.workspace_id,
-            offset=asked.offset,
-            limit=asked.limit,
-            limit_is_asked=asked.limit_is_asked,
+            place=place,
             **filters,
         ),
     )
 
 
-async def _rendered(
-    context: BaseContext, rows: Sequence[Record], is_shown: Callable[[str], bool]
-) -> orjson.Fragment:
-    """The entries as a JSON array, written beside the event loop where they are large together."""
+async def _answer(
+    context: BaseContext,
+    place: Place,
+    part: Part[Record],
+    total: Total | None,
+    is_shown: Callable[[str], bool],
+) -> web.Response:
+    """The page as JSON, written beside the event loop where its entries are large together."""
+    rows = part.rows
     is_large = sum(len(row["changes"]) for row in rows) > INLINE_BYTES_MAX
-    return orjson.Fragment(await context.run(is_large, _render, rows, is_shown))
+    items = orjson.Fragment(await context.run(is_large, _render, rows, is_shown))
+    last = store.position(rows[-1], place.order) if rows else ()
+    return page_response(place, items, part, total, last=last)
 
 
 def _render(rows: Sequence[Record], is_shown: Callable[[str], bool]) -> bytes:

@@ -10,8 +10,7 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from records_service.paging import Paged
-from shared.http import Page
+from records_service.paging import Paged, PageQuery
 from shared.http.shapes import Shape
 
 AuditAction = TypeAliasType(
@@ -38,7 +37,7 @@ class Entry:
     comment: str | None
 
 
-class AuditFilter(Page):
+class AuditFilter(PageQuery):
     """Which part of the history of the workspace to show."""
 
     entity_id: str | None = Field(default=None, alias="entityId")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 import orjson
 
 from records_service import paging
 from records_service.history.model import Entry
+from records_service.paging import Key, Order, Part, Place, Total
 from shared.database import Conn, Record
 
+OF_A_RECORD: Final[Order] = (
+    Key("version", int, descending=True, nullable=True),
+    Key("id", int, descending=True),
+)
+OF_A_WORKSPACE: Final[Order] = (Key("at", datetime, descending=True), *OF_A_RECORD)
 _OF_THIS_LIFE = """
     CASE WHEN version IS NULL
          THEN id > coalesce((SELECT max(id) FROM audit
@@ -30,11 +37,9 @@ async def page(
     visible: Collection[str] | None = None,
     user_id: str | None = None,
     action: str | None = None,
-    offset: int,
-    limit: int,
-    limit_is_asked: bool,
-) -> tuple[list[Record], int, int]:
-    """Rows for `entry`, newest first, how many there are in all, and the page's limit.
+    place: Place,
+) -> tuple[Part[Record], Total | None]:
+    """Rows for `entry`, newest first, and how many there are in all.
 
     The history of one record is in the order of its versions, that of a workspace in the order of
     times, which no record's go back in. Entries without a version are from before versions were
@@ -58,21 +63,15 @@ async def page(
             "(action <> 'update' OR EXISTS (SELECT FROM json_array_elements(changes) AS change"
             f" WHERE change ->> 'attributeId' = ANY(${len(arguments)}::text[])))"
         )
-    condition = " AND ".join(where)
-    order = "version DESC NULLS LAST, id DESC"
-    if record_id is None:
-        order = f"at DESC, {order}"
-    offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))
+    source = f"audit WHERE {' AND '.join(where)}"
+    # The changes of the entries before the page are not looked at.
+    wanted = place.select(place.columns, source, arguments)
+    arguments.append(paging.PAGE_BYTES_MAX)
+    bytes_max = f"${len(arguments)}::bigint"
     rows = await conn.fetch(
         f"""
         WITH wanted AS MATERIALIZED (
-            -- The changes of the entries before the page are not looked at.
-            SELECT id FROM audit
-             WHERE {condition}
-             ORDER BY {order}
-            OFFSET {offset_} LIMIT {limit_}
-        ), found AS (
-            SELECT count(*) AS rows FROM wanted
+            {wanted}
         ), entry AS (
             SELECT a.*
               FROM wanted w
@@ -84,29 +83,28 @@ async def page(
                     LIMIT 1  -- One by one, as in records/store.py.
              ) a
         )
-        SELECT e.id, e.record_id, e.action, e.user_id, e.at,
+        SELECT e.id, e.record_id, e.version, e.action, e.user_id, e.at,
                -- The first is always there, as in records/store.py.
-               CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY {order})
+               CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY {place.order_by})
                          <= {bytes_max}
-                      OR sum(octet_length(e.changes::text)) OVER (ORDER BY {order})
+                      OR sum(octet_length(e.changes::text)) OVER (ORDER BY {place.order_by})
                          = octet_length(e.changes::text)
                     THEN e.changes::text END AS changes,
-               e.from_state_id, e.to_state_id, e.comment, head.total
-          FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)
-                            THEN {offset_} + f.rows
-                            ELSE (SELECT count(*) FROM audit WHERE {condition}) END AS total
-                  FROM found f) head
+               e.from_state_id, e.to_state_id, e.comment, head.counted
+          FROM ({place.count(source)}) head (counted)
           LEFT JOIN entry e ON true
-         ORDER BY {order}
+         ORDER BY {place.order_by}
         """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
         *arguments,
-        offset,
-        limit,
-        paging.PAGE_BYTES_MAX,
     )
     found = [row for row in rows if row["id"] is not None]
-    fit = paging.fitting([row["changes"] for row in found], limit_is_asked=limit_is_asked)
-    return found[:fit], rows[0]["total"], fit if fit < len(found) else limit
+    part = place.part(found, [row["changes"] for row in found])
+    return part, await place.total(conn, part, rows[0]["counted"], source, arguments)
+
+
+def position(row: Record, order: Order) -> list[Any]:
+    """Where this row is in the order."""
+    return [row[key.column] for key in order]
 
 
 def entry(row: Record) -> Entry:

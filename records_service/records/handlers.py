@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.context import context_of
-from records_service.paging import page_response
+from records_service.paging import page_response, place_of
 from records_service.records import commands
 from records_service.records.listing import read_page, render_page
 from records_service.records.loading import load_record
@@ -18,6 +18,7 @@ from records_service.records.model import (
     ValueChange,
 )
 from records_service.records.rendering import answer
+from records_service.records.store import BY_CREATION
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import Routes, no_content, read_body, read_query
 from shared.identity import Permission
@@ -43,13 +44,17 @@ async def list_records(request: web.Request) -> web.StreamResponse:
 
     A page has at most 16 MB. Without `limit`, it may be shorter than usual; its `limit` says how
     many records it has. An explicit `limit` that would exceed the size is refused. The next page
-    begins at `offset` + `limit`. Attributes that are hidden from the caller are left out.
+    begins at `nextCursor`, or at `offset` + `limit`. Attributes that are hidden from the caller are
+    left out.
     """
     asked = read_query(request, RecordFilter)
     context = await context_of(request)
-    page, blueprint = await read_page(context, asked)
-    items = await render_page(context, page.records, blueprint)
-    return page_response(asked, items, total=page.total, limit=page.limit)
+    place = place_of(context.workspace_id, request.path, asked, BY_CREATION)
+    page, blueprint = await read_page(context, asked, place)
+    rows = page.part.rows
+    items = await render_page(context, rows, blueprint)
+    last = rows[-1].position(place.order) if rows else ()
+    return page_response(place, items, page.part, page.total, last=last)
 
 
 @routes.post(

@@ -10,7 +10,8 @@ import orjson
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import compiled_schema
 from records_service.context import Context
-from records_service.paging import LISTS
+from records_service.lists import LISTS
+from records_service.paging import Place
 from records_service.records import store
 from records_service.records.model import RecordFilter
 from records_service.records.render_cache import RENDER_CACHE, ListedForCaller, render_all
@@ -18,7 +19,9 @@ from records_service.records.store import Listed, Listing
 from shared.errors import ValidationError
 
 
-async def read_page(context: Context, asked: RecordFilter) -> tuple[Listing, Blueprint]:
+async def read_page(
+    context: Context, asked: RecordFilter, place: Place
+) -> tuple[Listing, Blueprint]:
     """The page, and the model at its moment.
 
     The names in the filters are looked up in the model that this process has, which may be old,
@@ -39,9 +42,7 @@ async def read_page(context: Context, asked: RecordFilter) -> tuple[Listing, Blu
                     workspace_id=workspace_id,
                     schema_id=schema_id,
                     state_ids=state_ids,
-                    offset=asked.offset,
-                    limit=asked.limit,
-                    limit_is_asked=asked.limit_is_asked,
+                    place=place,
                 ),
             )
         except ValidationError:

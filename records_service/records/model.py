@@ -9,8 +9,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from records_service.paging import Paged
-from shared.http import Page
+from records_service.paging import Paged, PageQuery
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape
 from shared.ids import ID_PATTERN
@@ -96,7 +95,7 @@ class ValueChange(_Body):
     """The value, of the type of the attribute; null removes it."""
 
 
-class RecordFilter(Page):
+class RecordFilter(PageQuery):
     """Which records a list shows."""
 
     schema_id: str | None = Field(default=None, alias="schemaId")

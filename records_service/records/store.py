@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import orjson
 
 from records_service import paging
+from records_service.paging import Key, Order, Part, Place, Total
 from records_service.writes.model import Record
 from shared.database import Conn
 
@@ -17,6 +19,8 @@ _COLUMNS = """
     r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.values,
     r.created_at, r.updated_at, r.created_by, r.updated_by
 """
+
+BY_CREATION: Final[Order] = (Key("created_at", datetime), Key("id", str))
 
 
 class Listed(NamedTuple):
@@ -35,6 +39,10 @@ class Listed(NamedTuple):
     written_by: str
     row: asyncpg.Record
 
+    def position(self, order: Order) -> list[Any]:
+        """Where the record is in this order of a list."""
+        return [self.row[key.column] for key in order]
+
     def record(self) -> Record:
         """The whole record."""
         return _record({**self.row, "values": orjson.loads(self.row["document"])})
@@ -44,9 +52,8 @@ class Listed(NamedTuple):
 class Listing:
     """Part of a list, and what it is to be shown by; all of one moment."""
 
-    records: list[Listed]
-    limit: int
-    total: int
+    part: Part[Listed]
+    total: Total | None
     model_version: int
 
 
@@ -75,11 +82,9 @@ async def page(
     *,
     schema_id: str | None,
     state_ids: Sequence[str] | None,
-    offset: int,
-    limit: int,
-    limit_is_asked: bool = True,
+    place: Place,
 ) -> Listing:
-    """Records in order of creation, how many there are in all, and the model's version.
+    """Records in the order of the list, how many there are in all, and the model's version.
 
     Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
     where the limit is the default.
@@ -96,77 +101,86 @@ async def page(
     elif state_ids is not None:
         arguments.append(list(state_ids))
         where.append(f"state_id = ANY(${len(arguments)}::text[])")
-    condition = " AND ".join(where)
+    is_whole = len(where) == 1
+    source = f"records WHERE {' AND '.join(where)}"
     # The counter of the record limit counts them all, so nobody needs to.
     count = (
         "SELECT coalesce(sum(records), 0)::bigint FROM usage WHERE workspace_id = $1"
-        if condition == where[0]
-        else f"SELECT count(*) FROM records WHERE {condition}"  # noqa: S608
+        if is_whole and place.counts
+        else place.count(source)
     )
-    offset_, limit_, bytes_max = (f"${len(arguments) + n}::bigint" for n in (1, 2, 3))
-    # The documents of the rows before a page are not looked at: where it begins is found in an
-    # index. The first page begins at the beginning.
-    begins = "" if offset == 0 else "AND (created_at, id) >= (start.created_at, start.id)"
+    columns = place.columns
+    sign = "<" if place.order[0].descending else ">"
+    start, begins = "", ""
+    if place.after is not None:
+        names = []
+        for value in place.after:
+            arguments.append(value)
+            names.append(f"${len(arguments)}")
+        begins = f"AND ({columns}) {sign} ({', '.join(names)})"
+    elif place.offset > 0:
+        # The documents of the rows before a page are not looked at: where it begins is found in an
+        # index. The first page begins at the beginning.
+        arguments.append(place.offset)
+        start = f"""start AS MATERIALIZED (
+            SELECT {columns} FROM {source} ORDER BY {place.order_by}
+            OFFSET ${len(arguments)}::bigint LIMIT 1
+        ), """  # noqa: S608
+        position = ", ".join(f"start.{key.column}" for key in place.order)
+        begins = f"AND ({columns}) {sign}= ({position})"
+    arguments += (place.rows, paging.PAGE_BYTES_MAX)
+    limit, bytes_max = f"${len(arguments) - 1}::bigint", f"${len(arguments)}::bigint"
+    order = ", ".join(f"p.{key.order}" for key in place.order)
     rows = await conn.fetch(
         f"""
-        WITH start AS MATERIALIZED (
-            SELECT created_at, id FROM records
-             WHERE {condition}
-             ORDER BY created_at, id
-            OFFSET {offset_} LIMIT 1
-        ), page AS MATERIALIZED (
+        WITH {start}page AS MATERIALIZED (
             SELECT r.*
-              FROM {"start CROSS JOIN LATERAL" if begins else ""} (
+              FROM {"start CROSS JOIN LATERAL" if start else ""} (
                    SELECT workspace_id, id, schema_id, state_id, version,
                           values::text AS document, xmin::text AS written_by,
                           created_at, updated_at, created_by, updated_by
-                     FROM records
-                    WHERE {condition} {begins}
-                    ORDER BY created_at, id
-                    LIMIT {limit_}
+                     FROM {source} {begins}
+                    ORDER BY {place.order_by}
+                    LIMIT {limit}
              ) r
         )
         SELECT p.workspace_id, p.id, p.schema_id, p.state_id, p.version,
                -- The first is always there, whatever its size: only there the sum is its own.
-               CASE WHEN sum(octet_length(p.document)) OVER (ORDER BY p.created_at, p.id)
+               CASE WHEN sum(octet_length(p.document)) OVER (ORDER BY {order})
                          <= {bytes_max}
-                      OR sum(octet_length(p.document)) OVER (ORDER BY p.created_at, p.id)
+                      OR sum(octet_length(p.document)) OVER (ORDER BY {order})
                          = octet_length(p.document)
                     THEN p.document END AS document, p.written_by,
                p.created_at, p.updated_at, p.created_by, p.updated_by,
-               head.total, head.model_version
-          FROM (SELECT CASE WHEN f.rows < {limit_} AND (f.rows > 0 OR {offset_} = 0)
-                            -- The last page: what comes before it and what is on it is all.
-                            THEN {offset_} + f.rows
-                            ELSE ({count}) END AS total,
-                       (SELECT version FROM models WHERE workspace_id = $1) AS model_version
-                  FROM (SELECT count(*) AS rows FROM page) f) head
+               head.counted, head.model_version
+          FROM (SELECT ({count}) AS counted,
+                       (SELECT version FROM models WHERE workspace_id = $1) AS model_version) head
           LEFT JOIN page p ON true
-         ORDER BY p.created_at, p.id
+         ORDER BY {order}
         """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
         *arguments,
-        offset,
-        limit,
-        paging.PAGE_BYTES_MAX,
     )
-    found = [row for row in rows if row["id"] is not None]
-    fit = paging.fitting([row["document"] for row in found], limit_is_asked=limit_is_asked)
+    found = [
+        Listed(
+            workspace_id,
+            row["id"],
+            row["schema_id"],
+            row["state_id"],
+            row["version"],
+            row["written_by"],
+            row,
+        )
+        for row in rows
+        if row["id"] is not None
+    ]
+    part = place.part(found, [one.row["document"] for one in found])
+    counted = rows[0]["counted"]
     return Listing(
-        records=[
-            Listed(
-                workspace_id,
-                row["id"],
-                row["schema_id"],
-                row["state_id"],
-                row["version"],
-                row["written_by"],
-                row,
-            )
-            for row in found[:fit]
-        ],
-        limit=fit if fit < len(found) else limit,
-        total=rows[0]["total"],
-        model_version=rows[0]["model_version"] or 0,
+        part,
+        Total(counted)
+        if is_whole and counted is not None
+        else await place.total(conn, part, counted, source, arguments),
+        rows[0]["model_version"] or 0,
     )
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from records_service import paging
+from records_service import lists
 from records_service.app import create_app
 from records_service.config import Config
 from records_service.history import store as audit
-from records_service.paging import LISTS
+from records_service.lists import LISTS
+from records_service.paging import Order, PageQuery, Place, place_of
 from records_service.records import store
 from shared.database import DATABASE, Conn
 from shared.database.connection import PooledConnection
@@ -81,6 +82,11 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for part in plan.get("Plans", ()) for node in nodes(part))]
 
 
+def second(order: Order) -> Place:
+    """The page after two rows, one row long."""
+    return place_of(WORKSPACE, "/things", PageQuery(offset=2, limit=1), order)
+
+
 @pytest.mark.parametrize(
     ("filters", "index"),
     [
@@ -96,7 +102,7 @@ async def test_what_comes_before_a_page_is_skipped_in_an_index(
     await service.database.execute("VACUUM ANALYZE records")
     async with service.database.acquire() as conn:
         explained: Any = Explained(conn)
-        await store.page(explained, WORKSPACE, offset=2, limit=1, **filters)
+        await store.page(explained, WORKSPACE, place=second(store.BY_CREATION), **filters)
     start = explained.node("Limit", **{"Subplan Name": "CTE start"})
     assert all(not any("values" in o for o in node["Output"]) for node in nodes(start))
     skipping = nodes(start)[-1]
@@ -113,16 +119,14 @@ async def test_what_comes_before_a_page_of_history_is_skipped_in_an_index(
 ):
     await create(admin, *(f"ent-{n}" for n in range(3)))
     await service.database.execute("VACUUM ANALYZE audit")
-    for record_id in (None, "ent-0"):
+    for record_id, order in ((None, audit.OF_A_WORKSPACE), ("ent-0", audit.OF_A_RECORD)):
         async with service.database.acquire() as conn:
             explained: Any = Explained(conn)
             await audit.page(
                 explained,
                 WORKSPACE,
                 record_id=record_id,
-                offset=2,
-                limit=1,
-                limit_is_asked=True,
+                place=second(order),
             )
         wanted = explained.node("Limit", **{"Subplan Name": "CTE wanted"})
         assert nodes(wanted)[-1]["Node Type"] == "Index Only Scan"
@@ -223,7 +227,7 @@ async def test_slow_lists_that_wait_too_long_are_refused(
 async def test_lists_are_quick_again_after_a_while(
     service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(paging, "SLOW_FOR_S", 0)
+    monkeypatch.setattr(lists, "SLOW_FOR_S", 0)
     async with slow_history(service):
         asked = asyncio.create_task(admin.get("/audit"))
         await eventually(lambda: bool(service.app[LISTS]._slow_until))
@@ -234,7 +238,7 @@ async def test_lists_are_quick_again_after_a_while(
 async def test_only_the_latest_slow_workspaces_are_remembered(
     service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(paging, "SLOW_WORKSPACES_MAX", 1)
+    monkeypatch.setattr(lists, "SLOW_WORKSPACES_MAX", 1)
     other = await seeded(service, "ws-other")
     slow = service.app[LISTS].is_slow
     async with slow_history(service):
@@ -249,8 +253,8 @@ async def test_only_the_latest_slow_workspaces_are_remembered(
 async def test_a_list_has_less_time_than_other_requests(
     service: RunningService, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
-    assert paging.QUICK_S < paging.LIST_TIMEOUT_S < STATEMENT_TIMEOUT_S
-    monkeypatch.setattr(paging, "LIST_TIMEOUT_S", 0.1)
+    assert lists.QUICK_S < lists.LIST_TIMEOUT_S < STATEMENT_TIMEOUT_S
+    monkeypatch.setattr(lists, "LIST_TIMEOUT_S", 0.1)
     too_long = "The database needs too much time for this request: nothing was changed"
     async with slow_history(service):
         answer = await admin.get("/audit")

@@ -19,6 +19,7 @@ def broken(sql: str) -> set[Rule]:
 
 
 BOUND = [
+    "EXPLAIN (FORMAT JSON) SELECT 1 FROM models WHERE workspace_id = $1",
     "SELECT version FROM models WHERE workspace_id = $1",
     "SELECT version FROM models m WHERE $3::text = m.workspace_id AND version > 3",
     (
