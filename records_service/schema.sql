@@ -419,7 +419,9 @@ CREATE TABLE public.option_values (
     label text NOT NULL,
     sort_order double precision NOT NULL,
     color text,
-    parent_id text
+    parent_id text,
+    labels jsonb,
+    external_key text
 );
 
 CREATE TABLE public.outbox (
@@ -577,9 +579,13 @@ ALTER TABLE ONLY public.unique_values
 ALTER TABLE ONLY public.usage
     ADD CONSTRAINT usage_pkey PRIMARY KEY (workspace_id, stripe);
 
+CREATE UNIQUE INDEX attributes_external_key_taken ON public.attributes USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
 CREATE INDEX audit_in_order ON public.audit USING btree (workspace_id, at, version NULLS FIRST, id);
 
 CREATE INDEX audit_of_record_by_version ON public.audit USING btree (workspace_id, record_id, version NULLS FIRST, id);
+
+CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
 CREATE INDEX former_aliases_by_name ON public.former_aliases USING btree (workspace_id, kind, alias);
 
@@ -589,7 +595,11 @@ CREATE INDEX jobs_by_loss ON public.jobs USING btree (lost_at);
 
 CREATE INDEX lifecycles_retired ON public.lifecycles USING btree (retired_checked_at) WHERE (retired <> '{}'::text[]);
 
+CREATE UNIQUE INDEX option_lists_external_key_taken ON public.option_lists USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
 CREATE INDEX option_values_below ON public.option_values USING btree (workspace_id, list_id, parent_id) WHERE (parent_id IS NOT NULL);
+
+CREATE UNIQUE INDEX option_values_external_key_taken ON public.option_values USING btree (workspace_id, list_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX outbox_in_order ON public.outbox USING btree (id);
 
@@ -598,6 +608,8 @@ CREATE INDEX records_by_schema ON public.records USING btree (workspace_id, sche
 CREATE INDEX records_by_state ON public.records USING btree (workspace_id, state_id, created_at, id);
 
 CREATE INDEX records_in_order ON public.records USING btree (workspace_id, created_at, id);
+
+CREATE UNIQUE INDEX schemas_external_key_taken ON public.schemas USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
 CREATE INDEX unique_values_of_record ON public.unique_values USING btree (workspace_id, record_id);
 

@@ -155,6 +155,8 @@ CREATE INDEX workflow_references_by_check ON public.workflow_references USING bt
 
 CREATE INDEX workflow_references_of_schema ON public.workflow_references USING btree (workspace_id, schema_id);
 
+CREATE UNIQUE INDEX workflows_external_key_taken ON public.workflows USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
 CREATE INDEX workflows_in_order ON public.workflows USING btree (workspace_id, created_at, id);
 
 CREATE CONSTRAINT TRIGGER count_workflows AFTER INSERT OR DELETE OR UPDATE OF alias, body ON public.workflows DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.count_workflows();

@@ -52,9 +52,11 @@ def _transition(body: _Json, place: int) -> _Json:
 
 
 def _workflow(body: _Json) -> _Json:
-    lists: _Json = {"hidden": [], "required": [], "readOnly": []}
+    names: _Json = {"labels": {}, "externalKey": None}
+    lists: _Json = names | {"hidden": [], "required": [], "readOnly": []}
     return (
-        body
+        names
+        | body
         | {
             "states": [lists | state for state in body["states"]],
             "transitions": [
@@ -132,6 +134,8 @@ _CORAL: Final[_Json] = {
     "id": "val-coral",
     "alias": "coral",
     "label": "Coral",
+    "labels": {"seg-da": "Koral"},
+    "externalKey": "coral (2027)",
     "sortOrder": 12,
     "color": "#ff7f50",
 }
@@ -139,6 +143,8 @@ _CARE_TEXT: Final[_Json] = {
     "id": "attr-care-text",
     "alias": "care-text",
     "name": "Care instructions",
+    "labels": {"seg-da": "Vaskeanvisning", "seg-sv": "Skötselråd"},
+    "externalKey": "CARE_TEXT/EU",
     "type": "text",
     "dimensionIds": [catalogue.LANGUAGE],
     "validation": {"maxLength": 500},

@@ -81,7 +81,10 @@ class Schemas:
         return dict(self.components[reference.rpartition("/")[2]])
 
     def with_nulls(self, schema: Mapping[str, Any], example: Any) -> Any:
-        """The example with null for each field that the schema requires and it leaves out."""
+        """The example with every field that the schema requires.
+
+        What it leaves out is null, or an empty object where that is always an object.
+        """
         schema = self.resolved(schema)
         if isinstance(example, list):
             return [self.with_nulls(schema.get("items", {}), each) for each in example]
@@ -90,7 +93,10 @@ class Schemas:
         properties = schema.get("properties", {})
         others = schema.get("additionalProperties", {})
         others = others if isinstance(others, Mapping) else {}
-        whole = dict.fromkeys(schema.get("required", ())) | dict(example)
+        whole = {
+            name: {} if self.resolved(properties.get(name, {})).get("type") == "object" else None
+            for name in schema.get("required", ())
+        } | dict(example)
         return {
             name: self.with_nulls(not_null(properties.get(name, others)), whole[name])
             for name in sorted(whole, key=[*properties, *whole].index)

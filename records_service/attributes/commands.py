@@ -17,7 +17,9 @@ from records_service.context import Context
 from records_service.dimensions.model import DIMENSION
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change, stage_event
+from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import Kind, ModelObject
+from records_service.model_objects.naming import settled
 from records_service.option_lists.model import OPTION_LIST
 from records_service.permissions import store as permissions
 from records_service.permissions.reach import denied, out_of_reach
@@ -47,7 +49,8 @@ async def create(context: Context, draft: AttributeDraft) -> ModelObject:
                 f"Attribute '{truncated(draft.id)}' was deleted and its values are still being"
                 " removed: use another id, or try again later"
             )
-        body, unmatched = await with_resolved_names(conn, workspace_id, sent)
+        await check_labels(conn, workspace_id, draft)
+        body, unmatched = await with_resolved_names(conn, workspace_id, settled(sent))
         await check_guards(conn, workspace_id, context.role, body, ())
         check_guards_match(unmatched, body, ())
         attribute = await model_objects.insert(

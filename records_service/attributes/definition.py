@@ -18,6 +18,7 @@ from records_service.attributes.model import (
     SubAttributeDraft,
     ValidationDraft,
 )
+from records_service.model_objects.naming import said
 from shared.errors import ValidationError, Violation, truncated
 from shared.http.numbers import plain_number
 
@@ -50,6 +51,7 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
     )
     body: dict[str, Any] = {
         "name": draft.name,
+        **said(draft),
         "type": draft.type.value,
         "dimensionIds": draft.dimension_ids,
         "validation": draft.validation.stored() if draft.validation else {},
@@ -153,6 +155,7 @@ def _sub_body(sub: SubAttributeDraft) -> dict[str, Any]:
     body: dict[str, Any] = {
         "alias": sub.alias,
         "name": sub.name or sub.alias,
+        **said(sub),
         "type": sub.type.value,
         "validation": sub.validation.stored(),
         "multiple": sub.multiple,

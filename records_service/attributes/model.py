@@ -22,6 +22,7 @@ from records_service.model_objects.model import (
 )
 from shared.errors import truncated
 from shared.http.bounds import AtMost
+from shared.http.naming import ExternalKey, Labels
 from shared.http.numbers import Number, plain_number
 from shared.http.shapes import Shape
 
@@ -214,6 +215,11 @@ class SubAttributeDraft(Body):
     """The name in values. Unique in the attribute."""
     name: Name | None = None
     """The display name. Default: the alias."""
+    labels: Labels = Field(default_factory=dict)
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = Field(default=None, alias="externalKey")
+    """What another system calls it. Unique in the attribute. A PUT without it keeps it; null
+    removes it."""
     type: Annotated[AttributeType, Field(strict=False)]
     """The type of the field; not `complex`."""
     validation: ValidationDraft = Field(default_factory=ValidationDraft)
@@ -232,6 +238,11 @@ class AttributeDraft(Body):
     alias: Alias
     name: Name
     """The display name."""
+    labels: Labels = Field(default_factory=dict)
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = Field(default=None, alias="externalKey")
+    """What another system calls it. Unique among attributes. A PUT without it keeps it; null
+    removes it."""
     description: Description | None = None
     """What the attribute is for."""
     type: Annotated[AttributeType, Field(strict=False)]
@@ -293,6 +304,10 @@ class SubAttributeAnswer(Shape):
     """The name in values. Unique in the attribute."""
     name: str
     """The display name."""
+    labels: Labels
+    """The name in other languages."""
+    external_key: str | None = Field(alias="externalKey")
+    """What another system calls it. Unique in the attribute."""
     type: AttributeType
     """The type of the field."""
     validation: ValidationAnswer
@@ -312,6 +327,10 @@ class AttributeAnswer(Shape):
     """The name in URLs and values. Unique in the workspace; it may be changed."""
     name: str
     """The display name."""
+    labels: Labels
+    """The name in other languages."""
+    external_key: str | None = Field(alias="externalKey")
+    """What another system calls it. Unique among attributes."""
     description: str | None
     """What the attribute is for."""
     type: AttributeType

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from records_service.context import BaseContext, Context
@@ -10,6 +11,7 @@ from records_service.dimensions.model import DIMENSION, RESERVED_IDS, DimensionD
 from records_service.dimensions.segments import body_of, removed
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change, stage_event
+from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
@@ -26,6 +28,7 @@ async def create(context: BaseContext, draft: DimensionDraft) -> ModelObject:
         raise ValidationError.at("/id", f"Field 'id' cannot be '{draft.id}', which is reserved")
     body = body_of(draft)
     async with model_change(context.app, workspace_id) as conn:
+        await _check_labels(conn, workspace_id, draft, body)
         dimension = await model_objects.insert(
             conn, DIMENSION, workspace_id, draft.id or new_id("dim"), draft.alias, body
         )
@@ -46,6 +49,7 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
         old = await model_objects.get(conn, DIMENSION, workspace_id, dimension_id)
         context.check_version(DIMENSION.title, old.id, old.version)
         body = body_of(draft, old.body)
+        await _check_labels(conn, workspace_id, draft, body, old)
         gone = removed(old.body, body)
         moved = body["defaultSegmentId"] != old.body["defaultSegmentId"]
         if role is not None and (gone or moved):
@@ -76,3 +80,15 @@ async def delete(context: BaseContext, dimension_id: str) -> None:
             raise Conflict.in_use(DIMENSION.title, old.id)
         await model_objects.delete(conn, DIMENSION, workspace_id, old.id)
         await stage_event(conn, EventType.DIMENSION_DELETED, workspace_id, old)
+
+
+async def _check_labels(
+    conn: Conn,
+    workspace_id: str,
+    draft: DimensionDraft,
+    body: Mapping[str, Any],
+    old: ModelObject | None = None,
+) -> None:
+    """The names of a dimension may be in languages that it is about to have."""
+    own = {segment["id"] for segment in body["segments"]}
+    await check_labels(conn, workspace_id, draft, old.body if old else None, own=own)

@@ -13,6 +13,7 @@ from typing_extensions import TypeAliasType
 
 from records_service.model_objects.model import Alias, Body, Id, InnerAlias, Kind, ModelObject, Name
 from shared.http.bounds import AtMost
+from shared.http.naming import ExternalKey, Labels
 from shared.http.shapes import Shape
 
 SEGMENTS_MAX = 1_000
@@ -97,6 +98,11 @@ class SegmentDraft(Body):
     """The name in scopes. Unique in the dimension; it may be changed."""
     name: Name
     """The display name."""
+    labels: Labels = Field(default_factory=dict)
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = Field(default=None, alias="externalKey")
+    """What another system calls it. Unique in the dimension. A PUT without it keeps it; null
+    removes it."""
     is_default: bool | None = Field(default=None, alias="isDefault")
     """Whether this is the default segment; at most one is."""
 
@@ -109,6 +115,11 @@ class DimensionDraft(Body):
     alias: Alias
     name: Name
     """The display name."""
+    labels: Labels = Field(default_factory=dict)
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = Field(default=None, alias="externalKey")
+    """What another system calls it. Unique among dimensions. A PUT without it keeps it; null
+    removes it."""
     default_segment_id: str | None = Field(default=None, alias="defaultSegmentId")
     """Id or alias of the segment that applies if a scope names none. Required unless one of the
     segments has `isDefault`."""
@@ -125,6 +136,10 @@ class SegmentAnswer(Shape):
     """The name in URLs. Unique in the dimension."""
     name: str
     """The display name."""
+    labels: Labels
+    """The name in other languages."""
+    external_key: str | None = Field(alias="externalKey")
+    """What another system calls it. Unique in the dimension."""
     is_default: bool = Field(alias="isDefault")
     """Whether it is the default segment."""
 
@@ -138,6 +153,10 @@ class DimensionAnswer(Shape):
     """The name in URLs and values. Unique in the workspace; it may be changed."""
     name: str
     """The display name."""
+    labels: Labels
+    """The name in other languages."""
+    external_key: str | None = Field(alias="externalKey")
+    """What another system calls it. Unique among dimensions."""
     default_segment_id: str = Field(alias="defaultSegmentId")
     """Id of the segment that applies if a scope names none."""
     segments: list[SegmentAnswer]

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from records_service.dimensions.model import Dimension, DimensionDraft
+from records_service.model_objects.naming import said, settled
 from shared.errors import ValidationError, Violation, truncated
 from shared.ids import new_id
 
@@ -26,16 +27,19 @@ def body_of(draft: DimensionDraft, old: Mapping[str, Any] | None = None) -> dict
             "id": segment.id or _unclaimed(known.get(segment.alias), sent_ids) or new_id("seg"),
             "alias": segment.alias,
             "name": segment.name,
+            **said(segment),
         }
         for segment in draft.segments
     ]
     ValidationError.check(_repetitions(segments))
     default = _default_segment_id(draft, segments)
-    return {
+    body = {
         "name": draft.name,
+        **said(draft),
         "defaultSegmentId": default,
         "segments": [{**segment, "isDefault": segment["id"] == default} for segment in segments],
     }
+    return settled(body, old)
 
 
 def scope_matrix(dimensions: Sequence[Dimension]) -> list[dict[str, str]]:

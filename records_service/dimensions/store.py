@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
-from records_service.model_objects.store import Search
 from records_service.permissions.store import schemas_with_values
 from shared.database import Conn
 

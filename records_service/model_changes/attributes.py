@@ -25,7 +25,9 @@ from records_service.context import Context
 from records_service.model_changes import store
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change, stage_event
+from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
+from records_service.model_objects.naming import settled
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
@@ -60,7 +62,8 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
     async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
         old = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         context.check_version(ATTRIBUTE.title, old.id, old.version)
-        body, unmatched = await with_resolved_names(conn, workspace_id, sent)
+        await check_labels(conn, workspace_id, draft, old.body)
+        body, unmatched = await with_resolved_names(conn, workspace_id, settled(sent, old.body))
         check_no_self_guard(attribute_id, body)
         fixed = changes_of_form(old.body, body)
         if role is not None:

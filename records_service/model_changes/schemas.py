@@ -8,6 +8,7 @@ from records_service.context import BaseContext, Context
 from records_service.model_changes import store
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import SOURCE, model_change
+from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.schemas import store as schemas
 from records_service.schemas.binding import WorkflowBinding
@@ -93,6 +94,7 @@ async def _judge(
     old = await model_objects.get(conn, SCHEMA, workspace_id, schema_id)
     context.check_version(SCHEMA.title, old.id, old.version)
     sent = body_of(draft, old.body)
+    await check_labels(conn, workspace_id, draft, old.body)
     body = await check_body(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
     await check_withheld(conn, workspace_id, role, old.body, body)
     return old, body

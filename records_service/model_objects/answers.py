@@ -19,6 +19,7 @@ from records_service.model_objects.model import Kind, ModelObject
 from shared.database import Record
 from shared.database.listing import Render
 from shared.http import to_json, versioned_response
+from shared.http.naming import Labels
 
 _Shape = type[BaseModel]
 
@@ -62,8 +63,8 @@ def _rendered(shape: _Shape, row: Record) -> bytes:
 
 def _with_defaults(stored: Mapping[str, Any], shape: _Shape) -> dict[str, Any]:
     return {
-        name: _field_with_defaults(stored.get(name), inner) if inner else stored.get(name)
-        for name, inner in _fields(shape)
+        name: _field_with_defaults(stored.get(name), inner) if inner else stored.get(name, default)
+        for name, inner, default in _fields(shape)
     }
 
 
@@ -74,12 +75,23 @@ def _field_with_defaults(stored: Any, inner: _Shape) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _fields(shape: _Shape) -> tuple[tuple[str, _Shape | None], ...]:
-    """Every public name, and the model of what is inside it, if that has one."""
+def _fields(shape: _Shape) -> tuple[tuple[str, _Shape | None, Any], ...]:
+    """Every public name, the model of what is inside it, if that has one, and what is there else.
+
+    No labels are an empty object, so that clients look them up without asking first.
+    """
     return tuple(
-        (info.alias or name, _model_in(info.annotation))
+        (
+            info.alias or name,
+            _model_in(info.annotation),
+            {} if _is_labels(info.annotation) else None,
+        )
         for name, info in shape.model_fields.items()
     )
+
+
+def _is_labels(annotation: Any) -> bool:
+    return annotation is Labels
 
 
 def _model_in(annotation: Any) -> _Shape | None:

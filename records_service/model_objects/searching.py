@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from records_service.model_objects import store
-from records_service.model_objects.store import Search
+from records_service.model_objects import search_store as store
+from records_service.model_objects.search_store import Search
 from shared.database import Conn
 from shared.database.listing import Position
 from shared.errors import UpstreamTimeout

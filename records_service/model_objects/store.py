@@ -6,15 +6,14 @@ read the model at some version needs only the rows that were written later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from records_service.model_objects.model import Kind, ModelObject
 from records_service.model_objects.size import bytes_of_object, counted
 from shared.database import Conn, mapping_constraints
-from shared.database.listing import BEGINNING, Piece, Position, read_piece
+from shared.database.listing import Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
 
 FORMER_ALIASES_MAX = 100
@@ -110,7 +109,7 @@ async def meant_by(
 async def insert(
     conn: Conn, kind: Kind, workspace_id: str, object_id: str, alias: str, body: Mapping[str, Any]
 ) -> ModelObject:
-    """A new object; `Conflict` for a taken id or alias.
+    """A new object; `Conflict` for a taken id, alias or external key.
 
     Its versions begin at the model's, which no object's ever exceeds: so one that is made again
     under an old id has a version that the earlier one never had, and no old `If-Match` matches it.
@@ -118,6 +117,9 @@ async def insert(
     taken = {
         f"{kind.table}_id_taken": lambda: Conflict.taken(kind.title, object_id),
         f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias),
+        f"{kind.table}_external_key_taken": lambda: external_key_taken(
+            kind.title, body["externalKey"]
+        ),
     }
     async with counted(conn, workspace_id) as growth:
         with mapping_constraints(taken):
@@ -142,8 +144,16 @@ async def insert(
 async def update(
     conn: Conn, kind: Kind, workspace_id: str, object_id: str, alias: str, body: Mapping[str, Any]
 ) -> ModelObject:
-    """The next version of a model object; `NotFound`, or `Conflict` for a taken alias."""
-    taken = {f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias)}
+    """The next version of a model object.
+
+    Raises `NotFound`, or `Conflict` for a taken alias or external key.
+    """
+    taken = {
+        f"{kind.table}_alias_taken": lambda: alias_taken(kind, alias),
+        f"{kind.table}_external_key_taken": lambda: external_key_taken(
+            kind.title, body["externalKey"]
+        ),
+    }
     async with counted(conn, workspace_id) as growth:
         with mapping_constraints(taken):
             row = await conn.fetchrow(
@@ -256,6 +266,21 @@ async def naming(
     }
 
 
+async def segments_among(conn: Conn, workspace_id: str, segment_ids: Collection[str]) -> set[str]:
+    """Those of these ids that a segment of the workspace has."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT segment ->> 'id' AS id
+          FROM dimensions
+         CROSS JOIN LATERAL jsonb_array_elements(body -> 'segments') AS segment
+         WHERE workspace_id = $1 AND segment ->> 'id' = ANY($2::text[])
+        """,
+        workspace_id,
+        list(segment_ids),
+    )
+    return {row["id"] for row in rows}
+
+
 async def model_version(conn: Conn, workspace_id: str) -> int:
     """The version of the workspace's model, 0 before there is any."""
     version: int | None = await conn.fetchval(
@@ -283,113 +308,11 @@ async def check_may_be_renamed(conn: Conn, kind: Kind, workspace_id: str, old: M
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What to look for in `r.values`: a SELECT of one text, `found`, with arguments from $2 on."""
-
-    select: str
-    arguments: tuple[Any, ...]
-
-
-async def search_some(
-    conn: Conn,
-    workspace_id: str,
-    schema_id: str,
-    search: Search,
-    after: Position | None,
-    *,
-    rows_max: int,
-) -> tuple[str | None, Position | None]:
-    """Search the next records of a schema: what was found, and from where to go on, if anywhere.
-
-    Read in an order that only the index by schema has: otherwise PostgreSQL may expect to find
-    something soon, and read the records of all schemas or the whole table.
-    """
-    schema, created_at, record, rows = (f"${len(search.arguments) + n}" for n in range(2, 6))
-    next_records = f"""
-        FROM records
-       WHERE workspace_id = $1
-         AND (schema_id, created_at, id) > ({schema}, {created_at}, {record})
-         AND schema_id <= {schema}
-       ORDER BY schema_id, created_at, id
-    """
-    row = await conn.fetchrow(
-        f"""
-        SELECT (SELECT hit.found
-                  FROM (SELECT values {next_records} LIMIT {rows}::bigint) AS r
-                 CROSS JOIN LATERAL ({search.select}) AS hit
-                 LIMIT 1) AS found,
-               last.created_at, last.id
-          FROM (SELECT 1) AS always
-          LEFT JOIN LATERAL (
-               SELECT created_at, id {next_records} OFFSET {rows}::bigint - 1 LIMIT 1
-          ) AS last ON true
-        """,  # noqa: S608 - constants of this code
-        workspace_id,
-        *search.arguments,
-        schema_id,
-        *(after or BEGINNING),
-        rows_max,
-    )
-    assert row is not None
-    return row["found"], None if row["id"] is None else (row["created_at"], row["id"])
-
-
-async def search_these(
-    conn: Conn, workspace_id: str, record_ids: Iterable[str], search: Search
-) -> str | None:
-    """Search these records."""
-    found: str | None = await conn.fetchval(
-        f"""
-        SELECT hit.found
-          FROM records r
-         CROSS JOIN LATERAL ({search.select}) AS hit
-         WHERE r.workspace_id = $1 AND r.id = ANY(${len(search.arguments) + 2}::text[])
-         LIMIT 1
-        """,  # noqa: S608 - constants of this code
-        workspace_id,
-        *search.arguments,
-        list(record_ids),
-    )
-    return found
-
-
-async def last_change(conn: Conn, workspace_id: str) -> int:
-    """The id of the last entry of the history; every later change of a record has a greater one.
-
-    Waits for the writes that have begun, whose entries may have smaller ids. For that it takes the
-    model lock, to the end of the statement if no transaction is open.
-    """
-    last: int | None = await conn.fetchval(
-        """
-        SELECT (SELECT max(id) FROM audit WHERE workspace_id = $1)
-          FROM models
-         WHERE workspace_id = $1
-           FOR NO KEY UPDATE
-        """,
-        workspace_id,
-    )
-    return last or 0
-
-
-async def changed_since(
-    conn: Conn, workspace_id: str, last_change: int, *, rows_max: int
-) -> set[str] | None:
-    """The records with entries in the history after this one; None for more entries than that."""
-    rows = await conn.fetch(
-        """
-        SELECT record_id FROM audit
-         WHERE workspace_id = $1 AND id > $2
-         ORDER BY id
-         LIMIT $3
-        """,
-        workspace_id,
-        last_change,
-        rows_max + 1,
-    )
-    return None if len(rows) > rows_max else {row["record_id"] for row in rows}
-
-
 def alias_taken(kind: Kind, alias: str) -> Conflict:
     """A second model object of this kind with one alias."""
     return Conflict(f"{kind.title} with alias '{truncated(alias)}' already exists")
+
+
+def external_key_taken(title: str, key: str) -> Conflict:
+    """A second object of this kind with one external key."""
+    return Conflict(f"{title} with external key '{truncated(key)}' already exists")

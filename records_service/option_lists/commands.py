@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from records_service.context import BaseContext, Context
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change, stage_event
+from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
+from records_service.model_objects.naming import LABELS, said, settled
 from records_service.model_objects.searching import Searcher
 from records_service.option_lists import store
 from records_service.option_lists.hierarchy import (
@@ -42,6 +44,7 @@ async def create(context: BaseContext, draft: OptionListDraft) -> ModelObject:
     check_values(values, hierarchical=draft.hierarchical)
     list_id = draft.id or new_id(OPTION_LIST.prefix)
     async with model_change(context.app, workspace_id) as conn:
+        await check_labels(conn, workspace_id, draft)
         option_list = await model_objects.insert(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
@@ -58,19 +61,19 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
     workspace_id, role = context.workspace_id, context.role
     searcher = Searcher()
 
-    async def judge(conn: Conn) -> tuple[list[OptionValue], list[OptionValue]]:
-        await _current(context, conn, list_id)
+    async def judge(
+        conn: Conn,
+    ) -> tuple[ModelObject, list[OptionValue], list[OptionValue]]:
+        known = await _current(context, conn, list_id)
         old = await store.list_values(conn, workspace_id, list_id)
-        new = (
-            values_of(draft.values, {value.alias: value.id for value in old})
-            if "values" in draft.model_fields_set
-            else old
-        )
+        labelled = {"values": [{LABELS: dict(value.labels)} for value in old], **known.body}
+        await check_labels(conn, workspace_id, draft, labelled)
+        new = values_of(draft.values, old) if "values" in draft.model_fields_set else old
         check_values(new, hierarchical=draft.hierarchical)
         kept = {value.id for value in new}
         gone = [value.id for value in old if value.id not in kept]
         await _check_unused(conn, workspace_id, role, list_id, gone, searcher)
-        return old, new
+        return known, old, new
 
     async def search(conn: Conn) -> None:
         """Judge before the lock only if records must be searched: a large list takes long."""
@@ -84,7 +87,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
     async with model_change(
         context.app, workspace_id, judge=None if keeps_values else search
     ) as conn:
-        old, new = await judge(conn)
+        known, old, new = await judge(conn)
         unchanged = set(old) & set(new)
         # Taken out before they are put back, so that two values can exchange their aliases.
         await store.delete_values(
@@ -94,7 +97,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
             conn, workspace_id, list_id, [value for value in new if value not in unchanged]
         )
         option_list = await model_objects.update(
-            conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
+            conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft, known.body)
         )
         await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, option_list)
         return await store.get(conn, workspace_id, list_id)
@@ -122,6 +125,7 @@ async def add_value(
         count, last = await store.extent(conn, workspace_id, list_id)
         if count >= VALUES_MAX:
             raise ValidationError(f"An option list has at most {VALUES_MAX} values")
+        await check_labels(conn, workspace_id, draft)
         value = draft.value(draft.id or new_id(VALUE_PREFIX), last + 1)
         await _check_parent(conn, workspace_id, old, value)
         await store.insert_values(conn, workspace_id, list_id, [value])
@@ -136,7 +140,8 @@ async def replace_value(
     async with model_change(context.app, workspace_id) as conn:
         old = await _current(context, conn, list_id)
         known = await store.get_value(conn, workspace_id, list_id, value_id)
-        value = draft.value(value_id, known.sort_order)
+        await check_labels(conn, workspace_id, draft, {LABELS: dict(known.labels)})
+        value = draft.value(value_id, known.sort_order, known)
         if value.parent_id is not None and value.parent_id in await store.branch(
             conn, workspace_id, list_id, value_id
         ):
@@ -216,5 +221,5 @@ async def _touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject
     return option_list
 
 
-def _body_of(draft: OptionListDraft) -> dict[str, Any]:
-    return {"name": draft.name, "hierarchical": draft.hierarchical}
+def _body_of(draft: OptionListDraft, old: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    return settled({"name": draft.name, **said(draft), "hierarchical": draft.hierarchical}, old)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from records_service.option_lists.model import VALUE_PREFIX, OptionValue, OptionValueDraft
@@ -11,14 +11,15 @@ from shared.ids import new_id
 
 
 def values_of(
-    drafts: Sequence[OptionValueDraft], known: Mapping[str, str] | None = None
+    drafts: Sequence[OptionValueDraft], known: Sequence[OptionValue] = ()
 ) -> list[OptionValue]:
     """The values of a whole list: each with an id and a place.
 
-    A value that is sent without id is the one of `known` (alias -> id) with its alias, if there is
-    one. One that is sent without place comes after the one before it.
+    A value that is sent without id is the `known` one with its alias, if there is one. One that is
+    sent without place comes after the one before it.
     """
-    ids_by_alias = known or {}
+    ids_by_alias = {value.alias: value.id for value in known}
+    known_values = {value.id: value for value in known}
     sent_ids = {draft.id for draft in drafts}
     values: list[OptionValue] = []
     last = -1.0
@@ -26,7 +27,8 @@ def values_of(
         known_id = ids_by_alias.get(draft.alias)
         if known_id in sent_ids:
             known_id = None
-        value = draft.value(draft.id or known_id or new_id(VALUE_PREFIX), last + 1)
+        value_id = draft.id or known_id or new_id(VALUE_PREFIX)
+        value = draft.value(value_id, last + 1, known_values.get(value_id))
         last = max(last, value.sort_order)
         values.append(value)
     return values
@@ -61,6 +63,7 @@ def own_ancestor(value: OptionValue) -> ValidationError:
 def _repetitions(values: Sequence[OptionValue]) -> Iterable[Violation]:
     ids: set[str] = set()
     aliases: set[str] = set()
+    keys: set[str | None] = set()
     for index, value in enumerate(values):
         if value.id in ids:
             yield Violation(
@@ -71,8 +74,14 @@ def _repetitions(values: Sequence[OptionValue]) -> Iterable[Violation]:
                 f"/values/{index}/alias",
                 f"Option value alias '{truncated(value.alias)}' is used twice",
             )
+        if value.external_key is not None and value.external_key in keys:
+            yield Violation(
+                f"/values/{index}/externalKey",
+                f"External key '{truncated(value.external_key)}' is used twice",
+            )
         ids.add(value.id)
         aliases.add(value.alias)
+        keys.add(value.external_key)
 
 
 def _parent_faults(values: Sequence[OptionValue], *, hierarchical: bool) -> Iterable[Violation]:

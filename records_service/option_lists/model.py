@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -20,7 +20,9 @@ from records_service.model_objects.model import (
     ModelObject,
     Name,
 )
+from records_service.model_objects.naming import EXTERNAL_KEY, LABELS
 from shared.http.bounds import AtMost
+from shared.http.naming import ExternalKey, Labels
 from shared.http.numbers import Number, plain_number
 from shared.http.shapes import Shape
 
@@ -41,6 +43,8 @@ class OptionValue:
     sort_order: float
     color: str | None
     parent_id: str | None
+    labels: tuple[tuple[str, str], ...] = ()
+    external_key: str | None = None
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Self:
@@ -52,6 +56,8 @@ class OptionValue:
             sort_order=body["sortOrder"],
             color=body.get("color"),
             parent_id=body.get("parentId"),
+            labels=tuple(sorted(body.get(LABELS, {}).items())),
+            external_key=body.get(EXTERNAL_KEY),
         )
 
     def to_public(self) -> dict[str, Any]:
@@ -60,6 +66,8 @@ class OptionValue:
             "id": self.id,
             "alias": self.alias,
             "label": self.label,
+            LABELS: dict(self.labels),
+            EXTERNAL_KEY: self.external_key,
             "sortOrder": plain_number(self.sort_order),
             "color": self.color,
             "parentId": self.parent_id,
@@ -105,6 +113,11 @@ class OptionValueDraft(Body):
     """The name in values. Unique in the list; it may be changed."""
     label: Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
     """The display name."""
+    labels: Labels = Field(default_factory=dict)
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = Field(default=None, alias="externalKey")
+    """What another system calls it. Unique in the list. A PUT without it keeps it; null
+    removes it."""
     sort_order: Number | None = Field(default=None, alias="sortOrder")
     """The position among the options, ascending. Default: the end."""
     color: Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$")] | None = None
@@ -112,8 +125,18 @@ class OptionValueDraft(Body):
     parent_id: str | None = Field(default=None, alias="parentId")
     """Id of the option above it. Only in a hierarchical list."""
 
-    def value(self, value_id: str, place: float) -> OptionValue:
-        """The value with this id; `place` is where it goes unless it says so itself."""
+    def value(self, value_id: str, place: float, known: OptionValue | None = None) -> OptionValue:
+        """The value with this id; `place` is where it goes unless it says so itself.
+
+        What it leaves out of labels and external key is that of the `known` value.
+        """
+        labels: Iterable[tuple[str, str]] = self.labels.items()
+        external_key = self.external_key
+        if known is not None:
+            if "labels" not in self.model_fields_set:
+                labels = known.labels
+            if "external_key" not in self.model_fields_set:
+                external_key = known.external_key
         return OptionValue(
             id=value_id,
             alias=self.alias,
@@ -121,6 +144,8 @@ class OptionValueDraft(Body):
             sort_order=place if self.sort_order is None else self.sort_order,
             color=self.color,
             parent_id=self.parent_id,
+            labels=tuple(sorted(labels)),
+            external_key=external_key,
         )
 
 
@@ -132,6 +157,11 @@ class OptionListDraft(Body):
     alias: Alias
     name: Name
     """The display name."""
+    labels: Labels = Field(default_factory=dict)
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = Field(default=None, alias="externalKey")
+    """What another system calls it. Unique among option lists. A PUT without it keeps it; null
+    removes it."""
     hierarchical: bool = False
     """Whether options may have a parent."""
     values: Annotated[list[OptionValueDraft], AtMost(VALUES_MAX)] = Field(default_factory=list)
@@ -147,6 +177,10 @@ class OptionValueAnswer(Shape):
     """The name in values. Unique in the list; it may be changed."""
     label: str
     """The display name."""
+    labels: Labels
+    """The name in other languages."""
+    external_key: str | None = Field(alias="externalKey")
+    """What another system calls it. Unique in the list."""
     sort_order: float = Field(alias="sortOrder")
     """The position among the options, ascending."""
     color: str | None
@@ -164,6 +198,10 @@ class OptionListAnswer(Shape):
     """The name in URLs and values. Unique in the workspace; it may be changed."""
     name: str
     """The display name."""
+    labels: Labels
+    """The name in other languages."""
+    external_key: str | None = Field(alias="externalKey")
+    """What another system calls it. Unique among option lists."""
     hierarchical: bool
     """Whether options may have a parent."""
     values: list[OptionValueAnswer]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.model import ModelObject
+from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
 from records_service.model_objects.size import counted
-from records_service.model_objects.store import Search
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from records_service.permissions.store import schemas_with_values
 from shared.database import Conn, mapping_constraints
@@ -17,12 +18,13 @@ from shared.errors import Conflict, NotFound, truncated
 
 PIECE_VALUES = 10_000
 
-_VALUE = "id, alias, label, sort_order, color, parent_id"
+_VALUE = "id, alias, label, sort_order, color, parent_id, labels, external_key"
 WITH_VALUES = """
     p.body || jsonb_build_object('values', coalesce((
         SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                    'id', v.id, 'alias', v.alias, 'label', v.label, 'sortOrder', v.sort_order,
-                   'color', v.color, 'parentId', v.parent_id
+                   'color', v.color, 'parentId', v.parent_id,
+                   'labels', v.labels, 'externalKey', v.external_key
                )) ORDER BY v.sort_order, v.label, v.id)
           FROM option_values v
          WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
@@ -135,13 +137,14 @@ async def extent(conn: Conn, workspace_id: str, list_id: str) -> tuple[int, floa
 async def insert_values(
     conn: Conn, workspace_id: str, list_id: str, new: Sequence[OptionValue]
 ) -> None:
-    """New values; `Conflict` for a taken id or alias.
+    """New values; `Conflict` for a taken id, alias or external key.
 
     The message names the first value: whole lists are checked before.
     """
     taken = {
         "option_values_id_taken": lambda: Conflict.taken(VALUE_TITLE, new[0].id),
         "option_values_alias_taken": lambda: _alias_taken(new[0]),
+        "option_values_external_key_taken": lambda: _external_key_taken(new[0]),
     }
     async with counted(conn, workspace_id) as growth:
         with mapping_constraints(taken):
@@ -149,11 +152,13 @@ async def insert_values(
                 f"""
             WITH written AS (
                 INSERT INTO option_values AS new (workspace_id, list_id, id, alias, label,
-                                                  sort_order, color, parent_id)
-                SELECT $1, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id
+                                                  sort_order, color, parent_id, labels,
+                                                  external_key)
+                SELECT $1, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id,
+                       v.labels, v.external_key
                   FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
-                              $8::text[])
-                       AS v (id, alias, label, sort_order, color, parent_id)
+                              $8::text[], $9::jsonb[], $10::text[])
+                       AS v (id, alias, label, sort_order, color, parent_id, labels, external_key)
                 RETURNING {_bytes_of("new")} AS bytes
             )
             SELECT coalesce(sum(bytes), 0)::bigint FROM written
@@ -166,18 +171,24 @@ async def insert_values(
                 [value.sort_order for value in new],
                 [value.color for value in new],
                 [value.parent_id for value in new],
+                [_labels(value) for value in new],
+                [value.external_key for value in new],
             )
 
 
 async def update_value(conn: Conn, workspace_id: str, list_id: str, value: OptionValue) -> None:
-    """Another alias, label, place, colour or parent; `Conflict` for a taken alias."""
-    taken = {"option_values_alias_taken": lambda: _alias_taken(value)}
+    """The value as it is now; `Conflict` for a taken alias or external key."""
+    taken = {
+        "option_values_alias_taken": lambda: _alias_taken(value),
+        "option_values_external_key_taken": lambda: _external_key_taken(value),
+    }
     async with counted(conn, workspace_id) as growth:
         with mapping_constraints(taken):
             more: int | None = await conn.fetchval(
                 f"""
             UPDATE option_values v
-               SET alias = $4, label = $5, sort_order = $6, color = $7, parent_id = $8
+               SET alias = $4, label = $5, sort_order = $6, color = $7, parent_id = $8,
+                   labels = $9, external_key = $10
               FROM option_values old
              WHERE v.workspace_id = $1 AND v.list_id = $2 AND v.id = $3
                AND old.workspace_id = $1 AND old.list_id = $2 AND old.id = $3
@@ -191,6 +202,8 @@ async def update_value(conn: Conn, workspace_id: str, list_id: str, value: Optio
                 value.sort_order,
                 value.color,
                 value.parent_id,
+                _labels(value),
+                value.external_key,
             )
         growth.bytes = more or 0
 
@@ -353,11 +366,21 @@ def _bytes_of(row: str) -> str:
     return (
         f"60 + octet_length({row}.id) + octet_length({row}.alias) + octet_length({row}.label)"
         f" + coalesce(octet_length({row}.color), 0) + coalesce(octet_length({row}.parent_id), 0)"
+        f" + coalesce(octet_length({row}.labels::text), 0)"
+        f" + coalesce(octet_length({row}.external_key), 0)"
     )
 
 
 def _alias_taken(value: OptionValue) -> Conflict:
     return Conflict(f"{VALUE_TITLE} with alias '{truncated(value.alias)}' already exists")
+
+
+def _external_key_taken(value: OptionValue) -> Conflict:
+    return model_objects.external_key_taken(VALUE_TITLE, value.external_key or "")
+
+
+def _labels(value: OptionValue) -> dict[str, str] | None:
+    return dict(value.labels) or None
 
 
 def _value(row: Any) -> OptionValue:
@@ -368,4 +391,6 @@ def _value(row: Any) -> OptionValue:
         sort_order=row["sort_order"],
         color=row["color"],
         parent_id=row["parent_id"],
+        labels=tuple(sorted((row["labels"] or {}).items())),
+        external_key=row["external_key"],
     )

@@ -9,6 +9,7 @@ from records_service.attributes.model import ATTRIBUTE
 from records_service.context import Context
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change, stage_event
+from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.permissions.rules import Role
 from records_service.schemas import store
@@ -32,6 +33,7 @@ async def create(context: Context, draft: SchemaDraft) -> ModelObject:
     schema_id = draft.id or new_id(SCHEMA.prefix)
     sent = body_of(draft)
     async with context.database.acquire() as conn:
+        await check_labels(conn, workspace_id, draft)
         await check_body(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         await store.check_free(conn, workspace_id, schema_id, draft.alias)
     workflow = WorkflowBinding(context, schema_id, draft.workflow_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from records_service.model_objects.naming import said, settled
 from records_service.schemas.model import AttributeGroupDraft, SchemaDraft
 from shared.errors import ValidationError, truncated
 from shared.http.numbers import plain_number
@@ -28,17 +29,19 @@ def body_of(draft: SchemaDraft, old: Mapping[str, Any] | None = None) -> dict[st
         for place, group in enumerate(draft.attribute_groups)
     ]
     _check_ids(groups)
-    said = {
+    optional = {
         "description": draft.description,
         "icon": draft.icon,
         "workflowId": draft.workflow_id,
     }
-    return {
+    body = {
         "name": draft.name,
+        **said(draft),
         "variantEnabled": draft.variant_enabled,
         "attributeGroups": sorted(groups, key=lambda group: group["sortOrder"]),
-        **{name: value for name, value in said.items() if value is not None},
+        **{name: value for name, value in optional.items() if value is not None},
     }
+    return settled(body, old)
 
 
 def attribute_names(body: Mapping[str, Any]) -> list[str]:
@@ -91,6 +94,7 @@ def _group(group: AttributeGroupDraft, place: int, known_id: str | None) -> dict
     return {
         "id": group.id or known_id or new_id("grp"),
         "name": group.name,
+        **said(group),
         "sortOrder": plain_number(place if group.sort_order is None else group.sort_order),
         "attributeIds": group.attribute_ids,
     }

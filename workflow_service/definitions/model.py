@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from shared.http.bounds import AtMost
+from shared.http.naming import ExternalKey, Labels
 from shared.http.numbers import plain_number
 from shared.http.shapes import Shape
 from shared.ids import ALIAS_PATTERN, ID_PATTERN
@@ -62,6 +63,11 @@ class State(CamelShape):
     """The id. Unique in the workflow."""
     name: Text | None = None
     """The display name."""
+    labels: Labels = Field(default={})
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = None
+    """What another system calls it. Unique in the workflow. A PUT without it keeps it; null removes
+    it."""
     alias: Text | None = None
     """The name in messages."""
     color: Color | None = None
@@ -114,6 +120,11 @@ class WorkflowDraft(CamelShape):
     """The name in messages. Unique in the workspace."""
     name: Text
     """The display name."""
+    labels: Labels = Field(default={})
+    """The name in other languages. A PUT without them keeps them."""
+    external_key: ExternalKey | None = None
+    """What another system calls it. Unique among workflows. A PUT without it keeps it; null removes
+    it."""
     description: Description | None = None
     """What the workflow is for."""
     default_state_id: StateName
@@ -150,6 +161,10 @@ class Workflow(CamelShape):
     """The name in messages. Unique in the workspace."""
     name: Text
     """The display name."""
+    labels: Labels = Field(default={})
+    """The name in other languages."""
+    external_key: str | None = None
+    """What another system calls it. Unique among workflows."""
     description: Description | None = None
     """What the workflow is for."""
     default_state_id: Id

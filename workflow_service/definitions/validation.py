@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 from shared.errors import ValidationError, Violation, truncated
 from shared.ids import new_id
@@ -89,6 +89,29 @@ def keeping_ids(
     return replace(parts, transitions=tuple(kept))
 
 
+def keeping_naming(parts: CheckedDraft, known: Iterable[State]) -> CheckedDraft:
+    """The parts with the labels and external keys of `known` states where none were sent."""
+    stored = {state.id: state for state in known}
+    return replace(
+        parts,
+        states=tuple(
+            state.model_copy(update=unsaid_naming(state, stored[state.id]))
+            if state.id in stored
+            else state
+            for state in parts.states
+        ),
+    )
+
+
+def unsaid_naming(draft: State | WorkflowDraft, known: State | Workflow) -> dict[str, Any]:
+    """The labels and the external key that a draft leaves out, as they are stored."""
+    return {
+        field: getattr(known, field)
+        for field in ("labels", "external_key")
+        if field not in draft.model_fields_set
+    }
+
+
 def removed_states(before: Iterable[State], after: Iterable[State]) -> list[str]:
     """The ids that were there and are no more."""
     kept = {state.id for state in after}
@@ -103,6 +126,7 @@ def _ids_by_name(states: Sequence[State]) -> dict[str, str]:
 
 def _repeated_states(states: Sequence[State]) -> Iterator[Violation]:
     yield from _repeated(states, "id", lambda state: state.id)
+    yield from _repeated(states, "externalKey", lambda state: state.external_key)
     # Messages print the label, so two states must not share one.
     yield from _repeated(states, "alias", lambda state: state.label)
     # Requests name a state by either: a name that means two states means neither.
@@ -116,11 +140,13 @@ def _repeated_states(states: Sequence[State]) -> Iterator[Violation]:
 
 
 def _repeated(
-    states: Sequence[State], field: str, read: Callable[[State], str]
+    states: Sequence[State], field: str, read: Callable[[State], str | None]
 ) -> Iterator[Violation]:
     seen: set[str] = set()
     for place, state in enumerate(states):
         value = read(state)
+        if value is None:
+            continue
         if value in seen:
             yield Violation(
                 f"/states/{place}/{field}",

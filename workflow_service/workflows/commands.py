@@ -31,7 +31,9 @@ from workflow_service.definitions.validation import (
     CheckedDraft,
     check_size,
     keeping_ids,
+    keeping_naming,
     removed_states,
+    unsaid_naming,
 )
 from workflow_service.names.resolution import (
     NamedDraft,
@@ -125,6 +127,7 @@ async def _update(
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
             parts = keeping_names(draft, named.parts, known.states)
+            parts = keeping_naming(parts, known.states)
             if clients.caller_is_restricted:
                 check_withheld(parts.states, known.states)
                 _check_counting(replace(named, parts=parts), known)
@@ -134,7 +137,7 @@ async def _update(
                 retired_at = known.version
                 await clients.retire_states(workflow_id, removed, known.version + 1)
             workflow = _drafted(
-                draft,
+                draft.model_copy(update=unsaid_naming(draft, known)),
                 workflow_id,
                 keeping_ids(draft, parts, known.transitions),
                 created_at=known.created_at,
@@ -254,6 +257,8 @@ def _drafted(
         id=workflow_id,
         alias=draft.alias,
         name=draft.name,
+        labels=draft.labels,
+        external_key=draft.external_key,
         description=draft.description,
         default_state_id=parts.default_state_id,
         states=list(parts.states),

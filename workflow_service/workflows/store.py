@@ -92,7 +92,7 @@ async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
 
 
 async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> tuple[Workflow, Size]:
-    """The new workflow as stored, and its size; `Conflict` when its id or alias is taken.
+    """The new workflow as stored, and its size; `Conflict` when its id, alias or key is taken.
 
     An id that was used before goes on counting versions where it stopped, so that nobody takes the
     new workflow for an old version of the deleted one.
@@ -101,6 +101,7 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> tuple[Wor
         {
             "workflows_id_taken": lambda: Conflict.taken(KIND, workflow.id),
             "workflows_alias_taken": lambda: _alias_taken(workflow.alias),
+            "workflows_external_key_taken": lambda: _external_key_taken(workflow),
         }
     ):
         row = await conn.fetchrow(
@@ -128,9 +129,14 @@ async def insert(conn: Conn, workspace_id: str, workflow: Workflow) -> tuple[Wor
 async def update(conn: Conn, workspace_id: str, workflow: Workflow) -> tuple[Workflow, Size]:
     """The workflow as stored now, one version on, and how much larger it is.
 
-    Raises `Conflict` when its new alias is taken.
+    Raises `Conflict` when its new alias or external key is taken.
     """
-    with mapping_constraints({"workflows_alias_taken": lambda: _alias_taken(workflow.alias)}):
+    with mapping_constraints(
+        {
+            "workflows_alias_taken": lambda: _alias_taken(workflow.alias),
+            "workflows_external_key_taken": lambda: _external_key_taken(workflow),
+        }
+    ):
         row = await conn.fetchrow(
             f"""   UPDATE workflows new
                      SET alias = $3, body = $4, version = new.version + 1, updated_at = $5
@@ -214,3 +220,9 @@ def _workflow(row: Record, body: dict[str, Any] | None = None) -> Workflow:
 
 def _alias_taken(alias: str) -> Conflict:
     return Conflict(f"{KIND} with alias '{truncated(alias)}' already exists")
+
+
+def _external_key_taken(workflow: Workflow) -> Conflict:
+    return Conflict(
+        f"{KIND} with external key '{truncated(workflow.external_key or '')}' already exists"
+    )

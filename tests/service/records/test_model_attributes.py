@@ -50,6 +50,7 @@ async def test_every_field_is_answered_as_it_was_sent(workspace: RecordsWorkspac
                 {
                     "alias": "width",
                     "name": "Width",
+                    "labels": {},
                     "type": "number",
                     "validation": {"required": True, "min": 1},
                     "multiple": False,
@@ -57,6 +58,8 @@ async def test_every_field_is_answered_as_it_was_sent(workspace: RecordsWorkspac
                 {
                     "alias": "color",
                     "name": "Color",
+                    "labels": {"seg-en": "Colour"},
+                    "externalKey": "Color [1]",
                     "type": "option",
                     "validation": {},
                     "multiple": True,

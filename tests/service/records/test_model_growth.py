@@ -12,8 +12,7 @@ import pytest
 from records_service.attributes import store as attributes
 from records_service.dimensions import store as dimensions
 from records_service.model_changes import store as model_changes
-from records_service.model_objects import commands, searching
-from records_service.model_objects import store as model_objects
+from records_service.model_objects import commands, search_store, searching
 from records_service.model_objects.searching import Searcher
 from records_service.option_lists import store as option_lists
 from records_service.permissions import store as permissions
@@ -234,13 +233,13 @@ async def test_a_search_before_the_lock_keeps_no_writer_waiting(
 ):
     await two_of(workspace)
     (await workspace.post_record("x", name="Parka")).ok()
-    search_some = model_objects.search_some
+    search_some = search_store.search_some
 
     async def slow(conn: Conn, *arguments: Any, **more: Any) -> Any:
         (await workspace.post_record("x", name="Parka")).ok()
         return await search_some(conn, *arguments, **more)
 
-    monkeypatch.setattr(model_objects, "search_some", slow)
+    monkeypatch.setattr(search_store, "search_some", slow)
     assert (await admin.put("/attributes/attr-cost", NUMBER)).status == 200
     assert len((await admin.get("/records")).ok()["items"]) == 2
 

@@ -29,6 +29,7 @@ class Kind:
         return {**self.body, "alias": word, "name": word.title(), **more}
 
 
+UNNAMED: dict[str, Any] = {"labels": {}, "externalKey": None}
 ENGLISH = {"id": "seg-en", "alias": "en", "name": "English"}
 KINDS = [
     Kind(
@@ -38,7 +39,7 @@ KINDS = [
         Flag.MANAGE_DIMENSIONS,
         "schema.dimension",
         {"segments": [ENGLISH], "defaultSegmentId": "seg-en"},
-        {"segments": [{**ENGLISH, "isDefault": True}], "defaultSegmentId": "seg-en"},
+        {"segments": [{**ENGLISH, **UNNAMED, "isDefault": True}], "defaultSegmentId": "seg-en"},
     ),
     Kind(
         "/option-lists",
@@ -103,7 +104,8 @@ async def test_a_part_is_answered_as_it_is_stored(admin: Caller, kind: Kind):
     assert created.headers["ETag"] == '"1"'
     assert created.headers["Location"] == f"/api/v1{kind.path}/{kind.prefix}-1"
     assert shown.pop("createdAt") <= shown.pop("updatedAt")
-    assert shown == {"id": f"{kind.prefix}-1", "alias": "first", "name": "First", **kind.shown}
+    named = {"id": f"{kind.prefix}-1", "alias": "first", "name": "First", **UNNAMED}
+    assert shown == named | kind.shown
     got = await admin.get(f"{kind.path}/{kind.prefix}-1")
     assert (got.outcome, got.headers["ETag"]) == ((200, created.body), '"1"')
 

@@ -29,7 +29,8 @@ def value(word: str, **more: Any) -> dict[str, Any]:
 
 
 def shown(word: str, place: float, **more: Any) -> dict[str, Any]:
-    return {**value(word), "sortOrder": place, "color": None, "parentId": None, **more}
+    unnamed: dict[str, Any] = {"labels": {}, "externalKey": None, "color": None, "parentId": None}
+    return {**value(word), **unnamed, "sortOrder": place, **more}
 
 
 async def clothes(workspace: RecordsWorkspace) -> None:
@@ -133,6 +134,8 @@ async def test_a_value_is_replaced_where_it_is(admin: Caller):
         "sortOrder": 0,
         "color": "#a00",
         "parentId": None,
+        "labels": {},
+        "externalKey": None,
     }
     assert replaced.body == expected
     assert (await admin.get(COLORS)).ok()["values"] == [expected, shown("blue", 1)]
@@ -184,6 +187,8 @@ async def test_parents_make_a_tree(admin: Caller):
         **polos,
         "sortOrder": 3,
         "color": None,
+        "labels": {},
+        "externalKey": None,
     }
     unknown = "Parent 'val-x' of option value 'socks' not found"
     assert (

@@ -51,10 +51,18 @@ async def test_every_field_is_answered_as_it_was_sent(workspace: RecordsWorkspac
         "icon": "shirt",
         "variantEnabled": True,
         "workflowId": "wf-life",
+        "labels": {},
+        "externalKey": "X (all)",
         "attributeGroups": [
-            {"id": "grp-1", "name": "One", "sortOrder": 0, "attributeIds": ["attr-b", "attr-a"]},
-            {"id": "grp-2", "name": "Two", "sortOrder": 1.5, "attributeIds": ["attr-c"]},
-            {"id": "grp-3", "name": "Three", "sortOrder": 7, "attributeIds": []},
+            {
+                "id": f"grp-{place}",
+                "name": f"Group {place}",
+                "labels": {},
+                "externalKey": None,
+                "sortOrder": place,
+                "attributeIds": attribute_ids,
+            }
+            for place, attribute_ids in ((0, ["attr-b", "attr-a"]), (1.5, ["attr-c"]), (7, []))
         ],
     }
     created = (await admin.post("/schemas", sent)).ok()

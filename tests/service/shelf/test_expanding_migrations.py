@@ -20,7 +20,7 @@ from deploy.local.settings import DATABASES
 from shared.database.migrations import folder_of, upgrade
 from tests.kit.servers import Servers
 
-EXCEPTIONS: Mapping[tuple[str, str], frozenset[str]] = dict.fromkeys(
+EXCEPTIONS: dict[tuple[str, str], frozenset[str]] = dict.fromkeys(
     [("auth_service", "0008"), ("records_service", "0013"), ("workflow_service", "0004")],
     # The wider key takes every row that the former one took, and no ON CONFLICT refers to either.
     frozenset(
@@ -30,6 +30,26 @@ EXCEPTIONS: Mapping[tuple[str, str], frozenset[str]] = dict.fromkeys(
         }
     ),
 )
+_BODY_KEY = (
+    "UNIQUE btree (workspace_id, ((body ->> 'externalKey'::text)))"
+    " WHERE ((body ->> 'externalKey'::text) IS NOT NULL)"
+)
+# Code of the version before stores no external keys, so it never meets these rules.
+EXCEPTIONS |= {
+    ("records_service", "0015"): frozenset(
+        {
+            (
+                "option_values: new rule UNIQUE btree (workspace_id, list_id, external_key)"
+                " WHERE (external_key IS NOT NULL)"
+            ),
+            *(
+                f"{kind}: new rule {_BODY_KEY}"
+                for kind in ("dimensions", "option_lists", "attributes", "schemas")
+            ),
+        }
+    ),
+    ("workflow_service", "0005"): frozenset({f"workflows: new rule {_BODY_KEY}"}),
+}
 """(service, revision) -> what does not disturb the code of the version before, and why."""
 
 COLUMNS = """

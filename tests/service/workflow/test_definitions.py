@@ -50,6 +50,8 @@ async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin
         "id": "wf-lifecycle",
         "alias": "lifecycle",
         "name": "lifecycle",
+        "labels": {},
+        "externalKey": None,
         "description": "How products grow up",
         "defaultStateId": "state-draft",
         "states": [
@@ -58,6 +60,8 @@ async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin
                 "name": "Draft",
                 "alias": "draft",
                 "color": "#22c55e",
+                "labels": {},
+                "externalKey": None,
                 "hidden": [],
                 "required": [],
                 "readOnly": [],
@@ -67,6 +71,8 @@ async def test_a_workflow_is_answered_as_it_was_sent_with_what_it_left_out(admin
                 "name": None,
                 "alias": None,
                 "color": None,
+                "labels": {},
+                "externalKey": None,
                 "hidden": ["attr-cost"],
                 "required": ["attr-sku"],
                 "readOnly": ["later"],
@@ -349,3 +355,36 @@ async def test_what_is_refused_is_not_told(service: RunningService, admin: Calle
     await admin.put("/workflows/wf-lifecycle", lifecycle(), headers={"If-Match": '"9"'})
     await admin.delete("/workflows/wf-gone")
     assert [event.type for event in await service.staged()] == ["workflow.created"]
+
+
+async def test_labels_and_keys_are_kept_by_a_put_without_them(admin: Caller):
+    naming = {"labels": {"seg-da": "Udkast"}, "externalKey": "status/1"}
+    states = [{"id": "state-draft", **naming}, {"id": "state-live"}]
+    plain = [{"id": one["id"]} for one in states]
+    made = (await admin.post("/workflows", lifecycle(states=states, transitions=[], **naming))).ok()
+    place = f"/workflows/{made['id']}"
+    kept = (await admin.put(place, lifecycle(states=plain, transitions=[]))).ok()
+    for answer in (made, kept, (await admin.get(place)).ok()):
+        assert answer.items() >= naming.items()
+        assert answer["states"][0].items() >= naming.items()
+        assert answer["states"][1].items() >= {"labels": {}, "externalKey": None}.items()
+    nothing: dict[str, Any] = {"labels": {}, "externalKey": None}
+    emptied = lifecycle(states=[one | nothing for one in plain], transitions=[], **nothing)
+    answer = (await admin.put(place, emptied)).ok()
+    assert answer.items() >= nothing.items()
+    assert answer["states"][0].items() >= nothing.items()
+
+
+async def test_an_external_key_has_one_workflow_and_one_state_in_it(admin: Caller):
+    made = (await admin.post("/workflows", lifecycle(externalKey="A/1"))).ok()
+    other = lifecycle(id="wf-other", alias="other")
+    taken = error(409, "CONFLICT", "Workflow with external key 'A/1' already exists")
+    assert (await admin.post("/workflows", other | {"externalKey": "A/1"})).outcome == taken
+    (await admin.post("/workflows", other)).ok()
+    sent = await admin.put("/workflows/wf-other", other | {"externalKey": "A/1"})
+    assert sent.outcome == taken
+    states = [{"id": f"state-{one}", "externalKey": "1"} for one in ("draft", "live")]
+    sent = await admin.put(f"/workflows/{made['id']}", lifecycle(states=states, transitions=[]))
+    assert sent.outcome == error(
+        400, "VALIDATION_ERROR", "State externalKey '1' is used more than once"
+    )

@@ -79,16 +79,14 @@ def test_a_value_without_place_comes_after_the_one_before_it():
 
 
 def test_a_value_without_id_is_the_known_one_with_its_alias():
-    new = values_of(drafts({"alias": "red"}, {"alias": "blue"}), {"red": "val-red"})
+    new = values_of(drafts({"alias": "red"}, {"alias": "blue"}), [value("red")])
     assert new[0].id == "val-red"
     assert new[1].id.startswith("val-")
     assert new[1].id != "val-red"
 
 
 def test_a_known_id_goes_to_the_value_that_is_sent_with_it():
-    new = values_of(
-        drafts({"alias": "red"}, {"id": "val-red", "alias": "crimson"}), {"red": "val-red"}
-    )
+    new = values_of(drafts({"alias": "red"}, {"id": "val-red", "alias": "crimson"}), [value("red")])
     assert new[1].id == "val-red"
     assert new[0].id != "val-red"
 
@@ -108,6 +106,8 @@ def test_what_a_value_has_not_is_null():
         "sortOrder": 0,
         "color": None,
         "parentId": None,
+        "labels": {},
+        "externalKey": None,
     }
     assert value("red", "val-x", color="#f00").to_public() == {
         "id": "val-red",
@@ -116,4 +116,6 @@ def test_what_a_value_has_not_is_null():
         "sortOrder": 0,
         "color": "#f00",
         "parentId": "val-x",
+        "labels": {},
+        "externalKey": None,
     }

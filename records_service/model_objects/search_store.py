@@ -1,0 +1,117 @@
+"""The SQL that searches the values of records for what forbids a change of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from shared.database import Conn
+from shared.database.listing import BEGINNING, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for in `r.values`: a SELECT of one text, `found`, with arguments from $2 on."""
+
+    select: str
+    arguments: tuple[Any, ...]
+
+
+async def search_some(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    search: Search,
+    after: Position | None,
+    *,
+    rows_max: int,
+) -> tuple[str | None, Position | None]:
+    """Search the next records of a schema: what was found, and from where to go on, if anywhere.
+
+    Read in an order that only the index by schema has: otherwise PostgreSQL may expect to find
+    something soon, and read the records of all schemas or the whole table.
+    """
+    schema, created_at, record, rows = (f"${len(search.arguments) + n}" for n in range(2, 6))
+    next_records = f"""
+        FROM records
+       WHERE workspace_id = $1
+         AND (schema_id, created_at, id) > ({schema}, {created_at}, {record})
+         AND schema_id <= {schema}
+       ORDER BY schema_id, created_at, id
+    """
+    row = await conn.fetchrow(
+        f"""
+        SELECT (SELECT hit.found
+                  FROM (SELECT values {next_records} LIMIT {rows}::bigint) AS r
+                 CROSS JOIN LATERAL ({search.select}) AS hit
+                 LIMIT 1) AS found,
+               last.created_at, last.id
+          FROM (SELECT 1) AS always
+          LEFT JOIN LATERAL (
+               SELECT created_at, id {next_records} OFFSET {rows}::bigint - 1 LIMIT 1
+          ) AS last ON true
+        """,  # noqa: S608 - constants of this code
+        workspace_id,
+        *search.arguments,
+        schema_id,
+        *(after or BEGINNING),
+        rows_max,
+    )
+    assert row is not None
+    return row["found"], None if row["id"] is None else (row["created_at"], row["id"])
+
+
+async def search_these(
+    conn: Conn, workspace_id: str, record_ids: Iterable[str], search: Search
+) -> str | None:
+    """Search these records."""
+    found: str | None = await conn.fetchval(
+        f"""
+        SELECT hit.found
+          FROM records r
+         CROSS JOIN LATERAL ({search.select}) AS hit
+         WHERE r.workspace_id = $1 AND r.id = ANY(${len(search.arguments) + 2}::text[])
+         LIMIT 1
+        """,  # noqa: S608 - constants of this code
+        workspace_id,
+        *search.arguments,
+        list(record_ids),
+    )
+    return found
+
+
+async def last_change(conn: Conn, workspace_id: str) -> int:
+    """The id of the last entry of the history; every later change of a record has a greater one.
+
+    Waits for the writes that have begun, whose entries may have smaller ids. For that it takes the
+    model lock, to the end of the statement if no transaction is open.
+    """
+    last: int | None = await conn.fetchval(
+        """
+        SELECT (SELECT max(id) FROM audit WHERE workspace_id = $1)
+          FROM models
+         WHERE workspace_id = $1
+           FOR NO KEY UPDATE
+        """,
+        workspace_id,
+    )
+    return last or 0
+
+
+async def changed_since(
+    conn: Conn, workspace_id: str, last_change: int, *, rows_max: int
+) -> set[str] | None:
+    """The records with entries in the history after this one; None for more entries than that."""
+    rows = await conn.fetch(
+        """
+        SELECT record_id FROM audit
+         WHERE workspace_id = $1 AND id > $2
+         ORDER BY id
+         LIMIT $3
+        """,
+        workspace_id,
+        last_change,
+        rows_max + 1,
+    )
+    return None if len(rows) > rows_max else {row["record_id"] for row in rows}
