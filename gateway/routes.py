@@ -72,6 +72,7 @@ _PREFIXES: Final = (
     ("option-lists", Service.RECORDS, PermissionClass.MODEL),
     ("records", Service.RECORDS, PermissionClass.DATA),
     ("audit", Service.RECORDS, PermissionClass.DATA),
+    ("export", Service.RECORDS, PermissionClass.DATA),
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),

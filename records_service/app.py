@@ -10,6 +10,8 @@ from records_service.clients import AUTH_SERVICE, WORKFLOW_SERVICE
 from records_service.completeness.handlers import routes as completeness_routes
 from records_service.config import Config
 from records_service.dimensions.handlers import routes as dimension_routes
+from records_service.exports.handlers import routes as export_routes
+from records_service.exports.walk import EXPORTS, Exports
 from records_service.history.handlers import routes as audit_routes
 from records_service.lists import LISTS, Lists
 from records_service.model_changes.handlers import attribute_routes as attribute_change_routes
@@ -64,6 +66,7 @@ ROUTES = (
     dimension_routes,
     option_list_routes,
     workflow_copy_routes,
+    export_routes,
 )
 
 
@@ -97,6 +100,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     connections = config.database_connections_max
     app[LISTS] = Lists(connections, config.wait_seconds)
     app[PIECES] = pieces()
+    app[EXPORTS] = Exports(connections)
     writers = max(1, connections // 2)
     app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
     app[REMOTE_CALL_SLOTS] = KeyedSemaphore(max(1, connections // 4), wait_s=config.wait_seconds)

@@ -49,6 +49,7 @@ _SUCCESS: Final = {
     201: "The new object.",
     204: "Done. There is no body.",
 }
+_BINARY: Final[dict[str, str]] = {"type": "string", "format": "binary"}
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 EVERYWHERE: Final = (
     ValidationError,
@@ -319,6 +320,9 @@ def _success(
         if example is not None:
             content["example"] = schemas.with_nulls(content["schema"], example)
         response["content"] = {JSON: content}
+        for media_type in route.also_answers:
+            text = {"type": "string"} if media_type.startswith("text/") else _BINARY
+            response["content"][media_type] = {"schema": text}
     return {str(route.status): response}
 
 

@@ -35,7 +35,16 @@ TABLES: Final[Mapping[str, tuple[Routes, ...]]] = {
 }
 
 TAGS: Final = (
-    *("Authentication", "Records", "Audit", "Schemas", "Attributes", "Dimensions", "Option lists"),
+    *(
+        "Authentication",
+        "Records",
+        "Import and export",
+        "Audit",
+        "Schemas",
+        "Attributes",
+        "Dimensions",
+        "Option lists",
+    ),
     *("Workflows", "Roles", "API keys", "Health"),
 )
 """In the order in which a newcomer needs them."""

@@ -325,6 +325,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     "listSchemaAttributes": Examples(answered=[_attribute(_PRICE)]),
     **_crud("Workflow", _SIMPLE, catalogue.LIFECYCLE, _workflow),
     "listRecords": Examples(answered={"items": [_record(_PRODUCT)], **_PAGE}),
+    "export": Examples(answered=[_record(_PRODUCT) | {"version": 3}]),
     "createRecord": Examples(_SHIRT, _record(_SHIRT)),
     "getRecord": Examples(answered=_record(_PRODUCT)),
     "updateRecord": Examples({"values": _NEW_VALUES}, _record(_CHANGED)),

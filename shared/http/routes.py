@@ -53,7 +53,8 @@ class Route:
     """One route and everything that is promised about it.
 
     `flag` is the flag that a person's role needs, and is enforced; `role` says in words what else
-    the role needs, which the handler enforces.
+    the role needs, which the handler enforces. `also_answers` are the media types in which the
+    answer may come besides JSON.
     """
 
     method: str
@@ -73,6 +74,7 @@ class Route:
     body_bound: BodyBound | None = None
     query: type[BaseModel] | None = None
     answers: Any = None
+    also_answers: tuple[str, ...] = ()
     status: int = 200
     summary: str = ""
     success: str = ""

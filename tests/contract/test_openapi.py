@@ -57,6 +57,7 @@ GET    /api/v1/records/{id}/completeness         read          200
 GET    /api/v1/records/{id}/audit                read          200
 GET    /api/v1/records/{id}/transitions          read          200
 GET    /api/v1/audit                             read          200
+GET    /api/v1/export                            read          200
 GET    /api/v1/dimensions                        read          200
 POST   /api/v1/dimensions                        update-model  201
 GET    /api/v1/dimensions/{id}                   read          200

@@ -31,6 +31,7 @@ CLASSES = {
     "option-lists": ("records_service", MODEL),
     "records": ("records_service", DATA),
     "audit": ("records_service", DATA),
+    "export": ("records_service", DATA),
     "workflows": ("workflow_service", MODEL),
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),

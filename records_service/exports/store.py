@@ -1,0 +1,172 @@
+"""SQL: the records of an export, a chunk at a time.
+
+The records are read in order of creation, up to the last one that there was when the export began:
+each of them once, whatever is created, changed or deleted meanwhile. No transaction and no
+connection is held between two chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from records_service.writes.model import Record
+from shared.database import Conn
+from shared.database.listing import BEGINNING, Position
+
+ROWS_AT_ONCE: Final = 500
+BYTES_AT_ONCE: Final = 1 << 20
+"""A chunk ends with the record with which its documents exceed this."""
+SCOPES_LOOKED_AT: Final = 5_000
+"""Records of a chunk of which only the scopes are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which records are read; None stands for any."""
+
+    schema_id: str | None = None
+    state_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some records, their position in the walk, and the version of the model at that moment."""
+
+    rows: Sequence[Any]
+    last: Position | None
+    """Of the last record that was read; None at the end."""
+    model_version: int
+
+
+async def last_of(conn: Conn, workspace_id: str, wanted: Filter) -> Position | None:
+    """The position of the newest record; None if there is none."""
+    condition, arguments = _condition(workspace_id, wanted)
+    row = await conn.fetchrow(
+        f"""
+        SELECT created_at, id FROM records
+         WHERE {condition}
+         ORDER BY created_at DESC, id DESC
+         LIMIT 1
+        """,  # noqa: S608 - the condition is made of constants
+        *arguments,
+    )
+    return None if row is None else (row["created_at"], row["id"])
+
+
+async def read_part(
+    conn: Conn, workspace_id: str, wanted: Filter, after: Position | None, last: Position
+) -> Part:
+    """The records behind a position, with their values as text."""
+    condition, arguments = _condition(workspace_id, wanted)
+    at = len(arguments)
+    rows = await conn.fetch(
+        f"""
+        WITH next AS MATERIALIZED (
+            SELECT id, schema_id, state_id, version, values::text AS document,
+                   created_at, updated_at, created_by, updated_by
+              FROM records
+             WHERE {condition}
+               AND (created_at, id) > (${at + 1}::timestamptz, ${at + 2}::text)
+               AND (created_at, id) <= (${at + 3}::timestamptz, ${at + 4}::text)
+             ORDER BY created_at, id
+             LIMIT ${at + 5}::bigint
+        ), fitting AS (
+            SELECT n.*, coalesce(sum(octet_length(n.document)) OVER (
+                            ORDER BY n.created_at, n.id
+                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+              FROM next n
+        )
+        SELECT f.id, f.schema_id, f.state_id, f.version, f.document,
+               f.created_at, f.updated_at, f.created_by, f.updated_by, m.version AS model_version
+          FROM (SELECT version FROM models WHERE workspace_id = $1) m
+          JOIN fitting f ON f.bytes_before < ${at + 6}::bigint
+         ORDER BY f.created_at, f.id
+        """,  # noqa: S608 - the condition is made of constants
+        *arguments,
+        *(after or BEGINNING),
+        *last,
+        ROWS_AT_ONCE,
+        BYTES_AT_ONCE,
+    )
+    if not rows:
+        return Part((), None, 0)
+    return Part(rows, (rows[-1]["created_at"], rows[-1]["id"]), rows[0]["model_version"])
+
+
+async def read_scopes(
+    conn: Conn,
+    workspace_id: str,
+    wanted: Filter,
+    after: Position | None,
+    last: Position,
+    attribute_ids: Sequence[str],
+) -> Part:
+    """The scopes in which the records behind a position have values of these attributes.
+
+    Each row is a different (schema, state, attribute, scope in JSON).
+    """
+    condition, arguments = _condition(workspace_id, wanted)
+    at = len(arguments)
+    row = await conn.fetchrow(
+        f"""
+        WITH next AS MATERIALIZED (
+            SELECT id, schema_id, state_id, created_at, values AS document
+              FROM records
+             WHERE {condition}
+               AND (created_at, id) > (${at + 1}::timestamptz, ${at + 2}::text)
+               AND (created_at, id) <= (${at + 3}::timestamptz, ${at + 4}::text)
+             ORDER BY created_at, id
+             LIMIT ${at + 5}::bigint
+        ), found AS (
+            SELECT DISTINCT n.schema_id, n.state_id, a.id AS attribute_id,
+                            e.entry -> 'scope' AS scope
+              FROM next n
+             CROSS JOIN LATERAL unnest(${at + 6}::text[]) AS a (id)
+             CROSS JOIN LATERAL jsonb_array_elements(n.document -> a.id) AS e (entry)
+        )
+        SELECT (SELECT max(created_at) FROM next) AS created_at,
+               (SELECT id FROM next ORDER BY created_at DESC, id DESC LIMIT 1) AS id,
+               (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                           f.schema_id, f.state_id, f.attribute_id, f.scope)), '[]')::text
+                  FROM found f) AS scopes
+        """,  # noqa: S608 - the condition is made of constants
+        *arguments,
+        *(after or BEGINNING),
+        *last,
+        SCOPES_LOOKED_AT,
+        list(attribute_ids),
+    )
+    assert row is not None
+    if row["id"] is None:
+        return Part((), None, 0)
+    return Part(orjson.loads(row["scopes"]), (row["created_at"], row["id"]), 0)
+
+
+def record_of(workspace_id: str, row: Any) -> Record:
+    """The record in a row of `read_part`."""
+    return Record(
+        workspace_id=workspace_id,
+        id=row["id"],
+        schema_id=row["schema_id"],
+        state_id=row["state_id"],
+        version=row["version"],
+        values=orjson.loads(row["document"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        created_by=row["created_by"],
+        updated_by=row["updated_by"],
+    )
+
+
+def _condition(workspace_id: str, wanted: Filter) -> tuple[str, list[Any]]:
+    conditions = ["workspace_id = $1"]
+    arguments: list[Any] = [workspace_id]
+    for column, value in (("schema_id", wanted.schema_id), ("state_id", wanted.state_id)):
+        if value is not None:
+            arguments.append(value)
+            conditions.append(f"{column} = ${len(arguments)}")
+    return " AND ".join(conditions), arguments
