@@ -464,7 +464,8 @@ CREATE TABLE public.records (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     created_by text NOT NULL,
-    updated_by text NOT NULL
+    updated_by text NOT NULL,
+    external_key text
 );
 ALTER TABLE ONLY public.records ALTER COLUMN "values" SET COMPRESSION lz4;
 
@@ -606,6 +607,8 @@ CREATE INDEX outbox_in_order ON public.outbox USING btree (id);
 CREATE INDEX records_by_schema ON public.records USING btree (workspace_id, schema_id, created_at, id) INCLUDE (state_id);
 
 CREATE INDEX records_by_state ON public.records USING btree (workspace_id, state_id, created_at, id);
+
+CREATE UNIQUE INDEX records_external_key_taken ON public.records USING btree (workspace_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX records_in_order ON public.records USING btree (workspace_id, created_at, id);
 

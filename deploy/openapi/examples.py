@@ -69,6 +69,7 @@ def _workflow(body: _Json) -> _Json:
 
 def _record(body: _Json, state: str = catalogue.DRAFT) -> _Json:
     return {
+        "externalKey": None,
         "lifecycleStateId": state,
         "createdBy": _ADMIN["id"],
         "updatedBy": _ADMIN["id"],

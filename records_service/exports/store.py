@@ -67,7 +67,7 @@ async def read_part(
         f"""
         WITH next AS MATERIALIZED (
             SELECT id, schema_id, state_id, version, values::text AS document,
-                   created_at, updated_at, created_by, updated_by
+                   created_at, updated_at, created_by, updated_by, external_key
               FROM records
              WHERE {condition}
                AND (created_at, id) > (${at + 1}::timestamptz, ${at + 2}::text)
@@ -81,7 +81,8 @@ async def read_part(
               FROM next n
         )
         SELECT f.id, f.schema_id, f.state_id, f.version, f.document,
-               f.created_at, f.updated_at, f.created_by, f.updated_by, m.version AS model_version
+               f.created_at, f.updated_at, f.created_by, f.updated_by, f.external_key,
+               m.version AS model_version
           FROM (SELECT version FROM models WHERE workspace_id = $1) m
           JOIN fitting f ON f.bytes_before < ${at + 6}::bigint
          ORDER BY f.created_at, f.id
@@ -159,6 +160,7 @@ def record_of(workspace_id: str, row: Any) -> Record:
         updated_at=row["updated_at"],
         created_by=row["created_by"],
         updated_by=row["updated_by"],
+        external_key=row["external_key"],
     )
 
 

@@ -23,6 +23,7 @@ from records_service.paging import (
 )
 from records_service.records.loading import load_record
 from records_service.records.render_cache import INLINE_BYTES_MAX
+from records_service.writes.changes import EXTERNAL_KEY
 from shared.database import Record
 from shared.errors import NotFound, PermissionDenied
 from shared.http import Routes, read_query, to_json
@@ -63,14 +64,16 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
         # What was hidden in an earlier record was decided by rules that are gone.
         only_latest_record=role is not None,
         # An entry without changes would tell when something hidden changed, and by whom.
-        visible=None if role is None else visible,
+        visible=None if role is None else {EXTERNAL_KEY, *visible},
     )
 
     def is_shown(attribute_id: str) -> bool:
         # What has left the schema is bound by no state's list any more, so only those see it from
         # whom nothing is hidden.
-        return attribute_id in visible or (
-            role is None and attribute_id not in loaded.schema.attributes
+        return (
+            attribute_id in visible
+            or attribute_id == EXTERNAL_KEY
+            or (role is None and attribute_id not in loaded.schema.attributes)
         )
 
     return await _answer(context, place, part, total, is_shown)

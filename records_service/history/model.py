@@ -52,7 +52,7 @@ class AuditChangeAnswer(Shape):
     """One value before and after."""
 
     attribute: str
-    """Alias of the attribute at that time."""
+    """Alias of the attribute at that time; `externalKey` for the external key of the record."""
     scope: Scope
     """The scope of the value."""
     old_value: Any = Field(alias="oldValue")

@@ -28,6 +28,7 @@ from records_service.writes.attempts import (
 from records_service.writes.changes import (
     changed_unique_keys,
     differences,
+    key_change,
     merged,
     unique_keys,
     with_value,
@@ -123,6 +124,7 @@ async def _create_under(
         updated_at=now,
         created_by=context.identity.id,
         updated_by=context.identity.id,
+        external_key=draft.external_key,
     )
     pending = await context.run(
         is_large, pending_of, context.identity, record, schema, id_was_asked=draft.id is not None
@@ -156,7 +158,8 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
         may_read=context.identity.may_read,
         related=related,
     )
-    return await _save(context, loaded, values, is_large=is_large)
+    key = key_after(context.role, loaded.schema, loaded.record, loaded.state, changes)
+    return await _save(context, loaded, values, key, is_large=is_large)
 
 
 @one_at_a_time("change")
@@ -185,7 +188,7 @@ async def set_value(
         related,
         may_read=context.identity.may_read,
     )
-    return await _save(context, loaded, values, is_large=is_large)
+    return await _save(context, loaded, values, loaded.record.external_key, is_large=is_large)
 
 
 @one_at_a_time("change")
@@ -214,12 +217,18 @@ async def delete(context: Context, record_id: str) -> None:
 
 
 async def _save(
-    context: Context, loaded: LoadedRecord, values: Values, *, is_large: bool
+    context: Context,
+    loaded: LoadedRecord,
+    values: Values,
+    external_key: str | None,
+    *,
+    is_large: bool,
 ) -> LoadedRecord:
-    """Store new values of a loaded record, unless nothing differs."""
+    """Store new values and the external key of a loaded record, unless nothing differs."""
     schema, old = loaded.schema, loaded.record.values
     await check_relations(context, schema, old, values, is_large=is_large)
     changes = await context.run(is_large, differences, old, values, schema)
+    changes += key_change(loaded.record.external_key, external_key)
     if not changes:
         return loaded
     record = replace(
@@ -228,6 +237,7 @@ async def _save(
         version=loaded.record.version + 1,
         updated_at=effects.now(loaded.record.updated_at),
         updated_by=context.identity.id,
+        external_key=external_key,
     )
     released, added = await context.run(is_large, changed_unique_keys, schema, old, values)
     write = await context.run(is_large, effects.update_of, context.identity, record, changes)
@@ -256,7 +266,7 @@ def pending_of(
     identity: Identity, record: Record, schema: CompiledSchema, *, id_was_asked: bool
 ) -> PendingCreate:
     """A new record with all that is stored beside it."""
-    changes = differences({}, record.values, schema)
+    changes = differences({}, record.values, schema) + key_change(None, record.external_key)
     return PendingCreate(
         record=record,
         id_was_asked=id_was_asked,
@@ -268,7 +278,8 @@ def pending_of(
 
 def delete_of(identity: Identity, deleted: Record, schema: CompiledSchema) -> Write:
     """The effects of a delete; the record has the version that follows its last one."""
-    return effects.delete_of(identity, deleted, differences(deleted.values, {}, schema))
+    changes = differences(deleted.values, {}, schema) + key_change(deleted.external_key, None)
+    return effects.delete_of(identity, deleted, changes)
 
 
 def first_state(schema: CompiledSchema) -> str | None:
@@ -307,6 +318,29 @@ def check_fixed_fields(
         )
     if "lifecycle_state_id" in changes.model_fields_set:
         check_state(identity, changes.lifecycle_state_id, record.state_id, state)
+
+
+def key_after(
+    role: Role | None,
+    schema: CompiledSchema,
+    record: Record,
+    state: State | None,
+    changes: RecordChanges,
+) -> str | None:
+    """The external key of a record after this write.
+
+    Whoever may write some attribute of the record may change it; else `PermissionDenied`.
+    """
+    known = record.external_key
+    if "external_key" not in changes.model_fields_set or changes.external_key == known:
+        return known
+    access = schema.access(role, record.state_id)
+    if not access.writable - schema.read_only_in(state):
+        raise PermissionDenied.because(
+            "To change 'externalKey', the role needs the permission 'write' on an attribute of the"
+            " schema that the state of the record does not make read-only"
+        )
+    return changes.external_key
 
 
 def check_may_create(role: Role | None, schema: CompiledSchema, state_id: str | None) -> None:

@@ -42,6 +42,7 @@ async def read_page(
                     workspace_id=workspace_id,
                     schema_id=schema_id,
                     state_ids=state_ids,
+                    external_key=asked.external_key,
                     place=place,
                 ),
             )

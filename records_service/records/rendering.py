@@ -36,6 +36,7 @@ def render(
     """The public object; relations to deleted records are left out."""
     return {
         "id": record.id,
+        "externalKey": record.external_key,
         "schemaId": record.schema_id,
         "lifecycleStateId": record.state_id,
         "createdAt": record.created_at,

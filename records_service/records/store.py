@@ -17,7 +17,7 @@ from shared.database import Conn
 
 _COLUMNS = """
     r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.values,
-    r.created_at, r.updated_at, r.created_by, r.updated_by
+    r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key
 """
 
 BY_CREATION: Final[Order] = (Key("created_at", datetime), Key("id", str))
@@ -82,6 +82,7 @@ async def page(
     *,
     schema_id: str | None,
     state_ids: Sequence[str] | None,
+    external_key: str | None,
     place: Place,
 ) -> Listing:
     """Records in the order of the list, how many there are in all, and the model's version.
@@ -101,6 +102,9 @@ async def page(
     elif state_ids is not None:
         arguments.append(list(state_ids))
         where.append(f"state_id = ANY(${len(arguments)}::text[])")
+    if external_key is not None:
+        arguments.append(external_key)
+        where.append(f"external_key = ${len(arguments)}")
     is_whole = len(where) == 1
     source = f"records WHERE {' AND '.join(where)}"
     # The counter of the record limit counts them all, so nobody needs to.
@@ -138,7 +142,7 @@ async def page(
               FROM {"start CROSS JOIN LATERAL" if start else ""} (
                    SELECT workspace_id, id, schema_id, state_id, version,
                           values::text AS document, xmin::text AS written_by,
-                          created_at, updated_at, created_by, updated_by
+                          created_at, updated_at, created_by, updated_by, external_key
                      FROM {source} {begins}
                     ORDER BY {place.order_by}
                     LIMIT {limit}
@@ -151,7 +155,7 @@ async def page(
                       OR sum(octet_length(p.document)) OVER (ORDER BY {order})
                          = octet_length(p.document)
                     THEN p.document END AS document, p.written_by,
-               p.created_at, p.updated_at, p.created_by, p.updated_by,
+               p.created_at, p.updated_at, p.created_by, p.updated_by, p.external_key,
                head.counted, head.model_version
           FROM (SELECT ({count}) AS counted,
                        (SELECT version FROM models WHERE workspace_id = $1) AS model_version) head
@@ -206,4 +210,5 @@ def _record(row: Any) -> Record:
         updated_at=row["updated_at"],
         created_by=row["created_by"],
         updated_by=row["updated_by"],
+        external_key=row["external_key"],
     )

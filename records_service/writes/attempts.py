@@ -20,6 +20,7 @@ from aiohttp import web
 from records_service.attributes.unique_keys import UniqueKey
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.context import Context
+from records_service.model_objects.store import external_key_taken
 from records_service.writes import store
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import Record, StaleModel, StaleRecord
@@ -128,13 +129,16 @@ async def writing(
 async def taken_keys_are_conflicts(
     context: Context, record: Record, schema: CompiledSchema, unique_keys: Sequence[UniqueKey]
 ) -> AsyncIterator[None]:
-    """Raise `Conflict` with the id or the value that is taken, where a unique index refuses it."""
+    """Raise `Conflict` with the id, key or value that is taken, where a unique index refuses it."""
     try:
         with mapping_constraints(
             {
                 "record_goes_on_counting": StaleRecord,
                 "records_id_taken": lambda: Conflict.taken("Entity", record.id),
                 "unique_value_taken": _UniqueKeyTaken,
+                "records_external_key_taken": lambda: external_key_taken(
+                    "Entity", record.external_key or ""
+                ),
             }
         ):
             yield

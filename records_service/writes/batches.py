@@ -22,8 +22,8 @@ from shared.messaging import outbox
 async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_version: int) -> None:
     """Store the next versions of these records of one workspace, each named once.
 
-    Raises `StaleModel` or `StaleRecord` with nothing written; a taken unique value stays
-    `asyncpg.UniqueViolationError`.
+    Raises `StaleModel` or `StaleRecord` with nothing written; a taken unique value or
+    external key stays `asyncpg.UniqueViolationError`.
     """
     ordered = sorted(pending, key=lambda one: one.record.id)
     records = [one.record for one in ordered]
@@ -47,10 +47,10 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         ), record AS (
             UPDATE records r
                SET values = n.values, state_id = n.state_id, version = n.version,
-                   updated_at = n.at, updated_by = n.user_id
+                   updated_at = n.at, updated_by = n.user_id, external_key = n.external_key
               FROM fresh, unnest($3::text[], $4::bigint[], $5::jsonb[], $6::text[],
-                                 $7::timestamptz[], $8::text[])
-                          AS n (id, version, values, state_id, at, user_id)
+                                 $7::timestamptz[], $8::text[], $28::text[])
+                          AS n (id, version, values, state_id, at, user_id, external_key)
              WHERE r.workspace_id = $1 AND r.id = n.id
                AND fresh.records = cardinality($3::text[])
             RETURNING r.id
@@ -113,6 +113,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         [write.to_state_id for write in writes],
         [write.comment for write in writes],
         *outbox.arrays(write.event for write in writes),
+        [record.external_key for record in records],
     )
     assert row is not None
     if not row["model_is_current"]:

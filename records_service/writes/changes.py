@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from records_service.attributes.model import Attribute
 from records_service.attributes.unique_keys import UniqueKey, unique_keys_of
@@ -23,6 +23,15 @@ Change = dict[str, Any]
 
 The alias of the attribute is for readers; permissions are decided by its id.
 """
+
+
+EXTERNAL_KEY: Final = "externalKey"
+"""Attribute and attribute id of a change of a record's external key. No attribute has this id."""
+
+
+def key_change(old: str | None, new: str | None) -> list[Change]:
+    """The change of a record's external key, if it differs; everybody may see it."""
+    return [] if old == new else [_change(EXTERNAL_KEY, EXTERNAL_KEY, {}, old, new)]
 
 
 def merged(

@@ -25,6 +25,7 @@ class Record:
     updated_at: datetime
     created_by: str
     updated_by: str
+    external_key: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,10 @@ async def insert(
 ) -> None:
     """Store new records of one workspace, all or none, in places from one stripe of its counter.
 
-    Raises `StaleModel`, `StripeExhausted`, `asyncpg.UniqueViolationError` for an id or a unique
-    value that is taken (`records_id_taken`, `unique_value_taken`), or `asyncpg.CheckViolationError`
-    for a version that does not go on from the id's last one (`record_goes_on_counting`).
+    Raises `StaleModel`, `StripeExhausted`, `asyncpg.UniqueViolationError` for an id, a unique value
+    or an external key that is taken (`records_id_taken`, `unique_value_taken`,
+    `records_external_key_taken`), or `asyncpg.CheckViolationError` for a version that does not go
+    on from the id's last one (`record_goes_on_counting`).
     """
     # In one order everywhere, so that two writers never wait for each other in a circle.
     ordered = sorted(pending, key=lambda one: one.record.id)
@@ -77,12 +78,12 @@ async def insert(
             RETURNING u.stripe
         ), record AS (
             INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
-                                 created_at, updated_at, created_by, updated_by)
+                                 created_at, updated_at, created_by, updated_by, external_key)
             SELECT $1, n.id, n.schema_id, n.state_id, n.version, n.values,
-                   n.at, n.at, n.user_id, n.user_id
+                   n.at, n.at, n.user_id, n.user_id, n.external_key
               FROM room, unnest($6::text[], $7::text[], $8::text[], $9::bigint[], $10::jsonb[],
-                                $11::timestamptz[], $12::text[])
-                         AS n (id, schema_id, state_id, version, values, at, user_id)
+                                $11::timestamptz[], $12::text[], $25::text[])
+                         AS n (id, schema_id, state_id, version, values, at, user_id, external_key)
             RETURNING id
         ), stored AS (
             SELECT count(*) AS records FROM record
@@ -139,6 +140,7 @@ async def insert(
         *outbox.arrays(one.write.event for one in ordered),
         [one.record.id for one in ordered if one.id_was_asked],
         [one.record.version for one in ordered if one.id_was_asked],
+        [record.external_key for record in records],
     )
     assert row is not None
     if not row["model_is_current"]:
@@ -158,8 +160,8 @@ async def update(
 ) -> None:
     """Store the next version of a record, whose `version` is one more than the one read.
 
-    Raises `StaleModel` or `StaleRecord` with nothing written; a taken unique value stays
-    `asyncpg.UniqueViolationError`.
+    Raises `StaleModel` or `StaleRecord` with nothing written; a taken unique value or
+    external key stays `asyncpg.UniqueViolationError`.
     """
     row = await conn.fetchrow(
         """
@@ -169,7 +171,8 @@ async def update(
                FOR SHARE
         ), record AS (
             UPDATE records r
-               SET values = $5, state_id = $6, version = $4, updated_at = $7, updated_by = $8
+               SET values = $5, state_id = $6, version = $4, updated_at = $7, updated_by = $8,
+                   external_key = $23
               FROM model
              WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4 - 1
             RETURNING r.id, r.schema_id
@@ -215,6 +218,7 @@ async def update(
         write.to_state_id,
         write.comment,
         *_staged(write.event),
+        record.external_key,
     )
     assert row is not None
     if not row["model_is_current"]:

@@ -110,6 +110,7 @@ async def test_a_record_is_answered_as_it_was_sent(admin):
     assert body.pop("createdAt") == body.pop("updatedAt")
     assert body == {
         "id": "ent-coastal-wb",
+        "externalKey": None,
         "schemaId": "schema-apparel",
         "lifecycleStateId": None,
         "createdBy": "user-admin",

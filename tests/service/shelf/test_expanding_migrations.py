@@ -48,6 +48,14 @@ EXCEPTIONS |= {
             ),
         }
     ),
+    ("records_service", "0016"): frozenset(
+        {
+            (
+                "records: new rule UNIQUE btree (workspace_id, external_key)"
+                " WHERE (external_key IS NOT NULL)"
+            )
+        }
+    ),
     ("workflow_service", "0005"): frozenset({f"workflows: new rule {_BODY_KEY}"}),
 }
 """(service, revision) -> what does not disturb the code of the version before, and why."""
