@@ -29,7 +29,8 @@ _RULES_OF_TYPES = {
     "max": (AttributeType.NUMBER,),
     "unique": (AttributeType.TEXT, AttributeType.NUMBER),
 }
-_SEVERAL = (AttributeType.OPTION, AttributeType.RELATION, AttributeType.MEDIA)
+_NEVER_SEVERAL = (AttributeType.BOOLEAN, AttributeType.COMPLEX)
+"""A complex value may be a list in any case."""
 
 
 def body_of(draft: AttributeDraft) -> dict[str, Any]:
@@ -236,7 +237,7 @@ def _reference_faults(draft: AttributeDraft | SubAttributeDraft, pointer: str) -
             )
     elif draft.option_list_id is not None:
         faults.append(_misplaced(f"{pointer}/optionListId", "optionListId", draft.type))
-    if draft.multiple and draft.type not in _SEVERAL:
+    if draft.multiple and draft.type in _NEVER_SEVERAL:
         faults.append(_misplaced(f"{pointer}/multiple", "multiple", draft.type))
     return faults
 

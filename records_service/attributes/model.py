@@ -227,7 +227,8 @@ class SubAttributeDraft(Body):
     option_list_id: str | None = Field(default=None, alias="optionListId")
     """Id or alias of the option list. Required for `option`."""
     multiple: bool = False
-    """Whether the field is a list. For `option`, `relation` and `media`."""
+    """Whether the field is a list. For all types but `boolean`, and `complex`, which may be a list
+    anyway."""
 
 
 class AttributeDraft(Body):
@@ -260,7 +261,8 @@ class AttributeDraft(Body):
     option_list_id: str | None = Field(default=None, alias="optionListId")
     """Id or alias of the option list. Required for `option`."""
     multiple: bool = False
-    """Whether a value is a list. For `option`, `relation` and `media`."""
+    """Whether a value is a list. For all types but `boolean`, and `complex`, whose values may be a
+    list anyway. Rules apply to each item; with `unique`, no two records share an item."""
     target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
     """Id or alias of the schema that related records must have. For `relation`."""
     attributes: Annotated[list[SubAttributeDraft], AtMost(SUB_ATTRIBUTES_MAX)] | None = None
@@ -346,7 +348,8 @@ class AttributeAnswer(Shape):
     option_list_id: str | None = Field(alias="optionListId")
     """Id of the option list. For `option`."""
     multiple: bool
-    """Whether a value is a list. For `option`, `relation` and `media`."""
+    """Whether a value is a list. For all types but `boolean`, and `complex`, whose values may be a
+    list anyway. Rules apply to each item; with `unique`, no two records share an item."""
     target_schema_id: str | None = Field(alias="targetSchemaId")
     """Id of the schema that related records must have. For `relation`."""
     attributes: list[SubAttributeAnswer] | None

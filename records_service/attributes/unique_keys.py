@@ -34,20 +34,32 @@ class UniqueKey:
 def unique_keys_of(attribute: Attribute, entries: Iterable[Mapping[str, Any]]) -> list[UniqueKey]:
     """The unique keys of these entries; none for an attribute that is not unique.
 
-    An empty text is no value, as completeness has it, so any number of records may have it.
+    An empty text is no value, as completeness has it, so any number of records may have it. Of
+    several values each has a key, once: a record may repeat what no other may have.
     """
     if not attribute.validation.unique:
         return []
+    if attribute.multiple:
+        keys = [
+            _unique_key(attribute, entry["scope"], item)
+            for entry in entries
+            for item in entry["value"]
+        ]
+        return list({key.key: key for key in keys}.values())
     return [
-        UniqueKey(
-            attribute_id=attribute.id,
-            scope=orjson.dumps(entry["scope"], option=orjson.OPT_SORT_KEYS).decode(),
-            value_hash=sha256(_canonical(entry["value"])).digest(),
-            value=entry["value"],
-        )
+        _unique_key(attribute, entry["scope"], entry["value"])
         for entry in entries
         if entry["value"] != ""
     ]
+
+
+def _unique_key(attribute: Attribute, scope: Mapping[str, str], value: Any) -> UniqueKey:
+    return UniqueKey(
+        attribute_id=attribute.id,
+        scope=orjson.dumps(scope, option=orjson.OPT_SORT_KEYS).decode(),
+        value_hash=sha256(_canonical(value)).digest(),
+        value=value,
+    )
 
 
 def unique_keys_as_json(attribute: Attribute, held: str) -> bytes:

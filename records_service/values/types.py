@@ -28,8 +28,8 @@ from shared.errors import truncated
 from shared.http.json_types import js_type
 
 SEVERAL_MAX = 1_000
-SEVERAL = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
-"""The types that may hold an array where the attribute says `multiple`."""
+CHOSEN = (AttributeType.MEDIA, AttributeType.OPTION, AttributeType.RELATION)
+"""The types of values that name something: of several, no two are the same."""
 _DATE = re.compile(r"\d{4}(-\d\d-\d\d|\d{4})($|[T ])", re.ASCII)
 
 
@@ -67,9 +67,9 @@ def value_check(
         ),
     }
     check = makers[attribute.type]()
-    if attribute.type in SEVERAL:
+    if attribute.type in CHOSEN:
         return _one_or_several(check, alias, attribute.multiple)
-    return check
+    return _list_check(check, alias) if attribute.multiple else check
 
 
 def _sub_attributes(attribute: Attribute | SubAttribute) -> tuple[SubAttribute, ...]:
@@ -238,6 +238,30 @@ def _one_or_several(check_one: ValueCheck, alias: str, multiple: bool) -> ValueC
         if len({repr(one) for one in stored}) != len(stored):
             faults.report(place, f"Value for '{alias}' has a duplicate item")
         return stored
+
+    return check
+
+
+def _list_check(check_one: ValueCheck, alias: str) -> ValueCheck:
+    """A list of texts, numbers or times; what is sent alone is a list of one.
+
+    An item may come twice, as in a list of measurements, but an empty text is no item.
+    """
+
+    def check(value: Any, place: Place, faults: Faults) -> Any:
+        items = value if isinstance(value, list) else [value]
+        if len(items) > SEVERAL_MAX:
+            faults.report(
+                place,
+                f"Value for '{alias}' must have at most {SEVERAL_MAX} items, got {len(items)}",
+            )
+            return value
+        for index, item in enumerate(items):
+            if item == "":
+                faults.report((place, index), f"Value for '{alias}' has an empty item")
+            else:
+                check_one(item, (place, index), faults)
+        return items
 
     return check
 

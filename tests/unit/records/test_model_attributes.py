@@ -140,8 +140,10 @@ def test_options_come_from_a_list_and_nothing_else_does():
 
 def test_only_some_types_take_several_values():
     assert faults("relation", multiple=True) == []
-    assert faults("number", multiple=True) == [
-        ("/multiple", "'multiple' does not belong to attributes of type 'number'")
+    for kind in ("text", "number", "datetime"):
+        assert faults(kind, multiple=True) == []
+    assert faults("boolean", multiple=True) == [
+        ("/multiple", "'multiple' does not belong to attributes of type 'boolean'")
     ]
 
 
