@@ -73,6 +73,8 @@ _PREFIXES: Final = (
     ("records", Service.RECORDS, PermissionClass.DATA),
     ("audit", Service.RECORDS, PermissionClass.DATA),
     ("export", Service.RECORDS, PermissionClass.DATA),
+    ("catalogs", Service.RECORDS, PermissionClass.MODEL),
+    ("categories", Service.RECORDS, PermissionClass.MODEL),
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),

@@ -6,6 +6,11 @@ from aiohttp import web
 
 from records_service.attributes.handlers import routes as attribute_routes
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprints
+from records_service.catalogs.assignments.handlers import routes as assignment_routes
+from records_service.catalogs.categories.commands import TREE_CHANGE_SLOTS
+from records_service.catalogs.categories.handlers import catalog_routes as tree_routes
+from records_service.catalogs.categories.handlers import routes as category_routes
+from records_service.catalogs.handlers import routes as catalog_routes
 from records_service.clients import AUTH_SERVICE, WORKFLOW_SERVICE
 from records_service.completeness.handlers import routes as completeness_routes
 from records_service.config import Config
@@ -65,6 +70,10 @@ ROUTES = (
     audit_routes,
     dimension_routes,
     option_list_routes,
+    catalog_routes,
+    tree_routes,
+    category_routes,
+    assignment_routes,
     workflow_copy_routes,
     export_routes,
 )
@@ -103,6 +112,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[EXPORTS] = Exports(connections)
     writers = max(1, connections // 2)
     app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
+    app[TREE_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
     app[REMOTE_CALL_SLOTS] = KeyedSemaphore(max(1, connections // 4), wait_s=config.wait_seconds)
     app[WRITE_SLOTS] = KeyedSemaphore(writers, wait_s=config.wait_seconds)
     app[CHANGE_SLOTS] = KeyedSemaphore(2 * writers, wait_s=config.wait_seconds)

@@ -342,6 +342,49 @@ ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.catalog_versions (
+    workspace_id text NOT NULL,
+    version bigint NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.catalogs (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    alias text NOT NULL,
+    body jsonb NOT NULL,
+    version bigint NOT NULL,
+    codes bigint DEFAULT 0 NOT NULL,
+    categories bigint DEFAULT 0 NOT NULL,
+    bytes bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.categories (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    catalog_id text NOT NULL,
+    parent_id text,
+    path text NOT NULL COLLATE pg_catalog."C",
+    alias text,
+    body jsonb NOT NULL,
+    sort_order double precision NOT NULL,
+    bytes bigint NOT NULL,
+    version bigint NOT NULL,
+    assignments_version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.category_assignments (
+    workspace_id text NOT NULL,
+    record_id text NOT NULL,
+    category_id text NOT NULL,
+    catalog_id text NOT NULL,
+    record_created_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.dimensions (
     workspace_id text NOT NULL,
     id text NOT NULL,
@@ -520,6 +563,24 @@ ALTER TABLE ONLY public.attributes
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.catalog_versions
+    ADD CONSTRAINT catalog_versions_pkey PRIMARY KEY (workspace_id);
+
+ALTER TABLE ONLY public.catalogs
+    ADD CONSTRAINT catalogs_alias_taken UNIQUE (workspace_id, alias);
+
+ALTER TABLE ONLY public.catalogs
+    ADD CONSTRAINT catalogs_id_taken PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT categories_id_taken PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT categories_in_order UNIQUE (workspace_id, catalog_id, path);
+
+ALTER TABLE ONLY public.category_assignments
+    ADD CONSTRAINT category_assignments_pkey PRIMARY KEY (workspace_id, record_id, category_id);
+
 ALTER TABLE ONLY public.dimensions
     ADD CONSTRAINT dimensions_alias_taken UNIQUE (workspace_id, alias);
 
@@ -585,6 +646,18 @@ CREATE UNIQUE INDEX attributes_external_key_taken ON public.attributes USING btr
 CREATE INDEX audit_in_order ON public.audit USING btree (workspace_id, at, version NULLS FIRST, id);
 
 CREATE INDEX audit_of_record_by_version ON public.audit USING btree (workspace_id, record_id, version NULLS FIRST, id);
+
+CREATE UNIQUE INDEX catalogs_external_key_taken ON public.catalogs USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
+CREATE UNIQUE INDEX categories_alias_taken ON public.categories USING btree (workspace_id, catalog_id, parent_id, alias) NULLS NOT DISTINCT WHERE (alias IS NOT NULL);
+
+CREATE INDEX categories_below ON public.categories USING btree (workspace_id, parent_id);
+
+CREATE UNIQUE INDEX categories_external_key_taken ON public.categories USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
+CREATE INDEX category_assignments_in_order ON public.category_assignments USING btree (workspace_id, category_id, record_created_at, record_id);
+
+CREATE INDEX category_assignments_of_catalog ON public.category_assignments USING btree (workspace_id, catalog_id, record_created_at, record_id);
 
 CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
@@ -653,6 +726,18 @@ CREATE TRIGGER forget_lost_attributes AFTER DELETE ON public.schemas FOR EACH RO
 CREATE TRIGGER refuse_ids_with_values BEFORE INSERT ON public.attributes FOR EACH ROW EXECUTE FUNCTION public.refuse_ids_with_values();
 
 CREATE TRIGGER remember_lost_attributes AFTER UPDATE ON public.schemas FOR EACH ROW WHEN (((old.body -> 'attributeGroups'::text) IS DISTINCT FROM (new.body -> 'attributeGroups'::text))) EXECUTE FUNCTION public.remember_lost_attributes();
+
+ALTER TABLE ONLY public.category_assignments
+    ADD CONSTRAINT assignment_of_a_record FOREIGN KEY (workspace_id, record_id) REFERENCES public.records(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.category_assignments
+    ADD CONSTRAINT assignment_to_a_category FOREIGN KEY (workspace_id, category_id) REFERENCES public.categories(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT category_is_below_another FOREIGN KEY (workspace_id, parent_id) REFERENCES public.categories(workspace_id, id);
+
+ALTER TABLE ONLY public.categories
+    ADD CONSTRAINT category_is_in_a_catalog FOREIGN KEY (workspace_id, catalog_id) REFERENCES public.catalogs(workspace_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.option_values
     ADD CONSTRAINT option_values_workspace_id_list_id_fkey FOREIGN KEY (workspace_id, list_id) REFERENCES public.option_lists(workspace_id, id) ON DELETE CASCADE;

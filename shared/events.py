@@ -42,6 +42,15 @@ class EventType(StrEnum):
     OPTION_LIST_UPDATED = "schema.option-list.updated"
     OPTION_LIST_DELETED = "schema.option-list.deleted"
 
+    CATALOG_CREATED = "catalog.created"
+    CATALOG_UPDATED = "catalog.updated"
+    CATALOG_DELETED = "catalog.deleted"
+    CATEGORY_CREATED = "category.created"
+    CATEGORY_UPDATED = "category.updated"
+    CATEGORY_DELETED = "category.deleted"
+    CATEGORY_ASSIGNED = "category.assigned"
+    CATEGORY_UNASSIGNED = "category.unassigned"
+
     WORKFLOW_CREATED = "workflow.created"
     WORKFLOW_UPDATED = "workflow.updated"
     WORKFLOW_DELETED = "workflow.deleted"

@@ -66,6 +66,8 @@ def seed(place: Place) -> str:
         api.log_in(ADMIN.email, ADMIN.password)
         _create_model(api)
         records = sum(_create_product(api, *product) for product in catalogue.products())
+        for category, ids in catalogue.assignments().items():
+            api.call("POST", f"/categories/{category}/assign", {"entityIds": ids})
     finally:
         api.close()
     _create_user(place, EDITOR)
@@ -126,6 +128,8 @@ def _create_model(api: Api) -> None:
         ("/attributes", catalogue.ATTRIBUTES),
         ("/workflows", (catalogue.LIFECYCLE,)),
         ("/schemas", catalogue.SCHEMAS),
+        ("/catalogs", catalogue.CATALOGS),
+        (f"/catalogs/{catalogue.CATALOG}/categories", catalogue.CATEGORIES),
     ):
         for body in bodies:
             api.create(path, body)

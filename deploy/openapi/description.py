@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs
 
-from deploy.openapi.names import operation_ids, paragraph
+from deploy.openapi.names import NOTHING_WITHOUT_READ, WITHOUT_READ, operation_ids, paragraph
 from deploy.openapi.schemas import NAME_PATTERN, REF, Examples, Schemas, error_schemas, used
 from shared.errors import (
     BY_CODE,
@@ -62,10 +62,6 @@ EVERYWHERE: Final = (
 """What any endpoint may answer."""
 WITH_CREDENTIALS: Final = (Unauthorized, PermissionDenied)
 WITH_BODY: Final = (PayloadTooLarge, UnsupportedMediaType)
-WITHOUT_READ: Final = (
-    'An API key without the permission `read` gets only the `id`, `{"id": "..."}`, and the'
-    " version as `ETag`."
-)
 # What every answer has (`X-Request-Id`) and every error (`Link`) stands in the introduction.
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "Retry-After": {
@@ -199,22 +195,26 @@ class _SentHeaders:
     """The headers of a success, derived from the other operations on the same object."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._versioned = {r.path for r in routes if PreconditionFailed in r.errors}
-        self._readable = {r.path for r in routes if r.method == hdrs.METH_GET}
+        self._versioned = {(r.path, r.answers) for r in routes if PreconditionFailed in r.errors}
+        self._readable = {(r.path, r.answers) for r in routes if r.method == hdrs.METH_GET}
 
     def of(self, route: Route) -> list[str]:
         """`ETag` where there are versions, `Location` where a new object can be read."""
         if route.answers is None or route.status == _NO_CONTENT:
             return []
         if route.status != _CREATED:
-            return ["ETag"] if route.path in self._versioned else []
-        sent = ["ETag"] if _below(route.path, self._versioned) else []
-        return [*sent, "Location"] if _below(route.path, self._readable) else sent
+            return ["ETag"] if any(path == route.path for path, _ in self._versioned) else []
+        sent = ["ETag"] if _has_object(route, self._versioned) else []
+        return [*sent, "Location"] if _has_object(route, self._readable) else sent
 
 
-def _below(path: str, others: Iterable[str]) -> bool:
-    """Whether one of the others is this path with one parameter more."""
-    return any(_PARAMETER.fullmatch(other.removeprefix(f"{path}/")) for other in others)
+def _has_object(route: Route, others: Iterable[tuple[str, Any]]) -> bool:
+    """Whether others are about what this route creates: at its path, or with the same answer."""
+    return any(
+        _PARAMETER.fullmatch(path.removeprefix(f"{route.path}/"))
+        or (answers is route.answers and path.endswith("}"))
+        for path, answers in others
+    )
 
 
 def _operation(
@@ -335,7 +335,8 @@ def _success_description(route: Route, schemas: Schemas, answer: Mapping[str, An
     elif not route.success and answer.get("type") == "array":
         said = "The list."
     if route.writes and route.answers is not None and not route.user_only:
-        return f"{said} {WITHOUT_READ}"
+        has_id = "id" in schemas.resolved(answer).get("properties", ())
+        return f"{said} {WITHOUT_READ if has_id else NOTHING_WITHOUT_READ}"
     return said
 
 

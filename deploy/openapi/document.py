@@ -45,7 +45,7 @@ TAGS: Final = (
         "Dimensions",
         "Option lists",
     ),
-    *("Workflows", "Roles", "API keys", "Health"),
+    *("Catalogs", "Categories", "Workflows", "Roles", "API keys", "Health"),
 )
 """In the order in which a newcomer needs them."""
 

@@ -150,6 +150,31 @@ _CARE_TEXT: Final[_Json] = {
     "dimensionIds": [catalogue.LANGUAGE],
     "validation": {"maxLength": 500},
 }
+_NAMES: Final[_Json] = {"labels": {}, "externalKey": None}
+_OUTLET: Final[_Json] = {
+    "id": "cat-outlet",
+    "alias": "outlet",
+    "name": "Outlet",
+    "description": "What is left of last season",
+}
+_NEW_CATEGORY: Final[_Json] = {
+    "id": "ctg-rainwear",
+    "parentId": "ctg-clothing",
+    "alias": "rainwear",
+    "name": "Rainwear",
+    "labels": {"seg-da": "Regntøj"},
+    "description": "What keeps the rain out",
+    "sortOrder": 2.5,
+}
+
+
+def _category(body: _Json) -> _Json:
+    more = {"catalogId": catalogue.CATALOG, "description": None}
+    return _NAMES | more | body | _TIMES
+
+
+_JACKETS: Final = _category(_named(catalogue.CATEGORIES, "ctg-jackets"))
+_CLOTHING: Final = _category(_named(catalogue.CATEGORIES, "ctg-clothing"))
 _PRICE: Final = _named(catalogue.ATTRIBUTES, "attr-price")
 _BAGS: Final[_Json] = {
     "id": "schema-bags",
@@ -316,6 +341,17 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     ),
     "addOption": Examples(_CORAL, _CORAL),
     "replaceOption": Examples(_RED, _RED),
+    **_crud("Catalog", _OUTLET, catalogue.CATALOGS[0], lambda body: _NAMES | body | _TIMES),
+    "getCatalogTree": Examples(answered=[_CLOTHING | {"children": [_JACKETS | {"children": []}]}]),
+    "createCategory": Examples(_NEW_CATEGORY, _category(_NEW_CATEGORY)),
+    "getCategory": Examples(answered=_JACKETS),
+    "replaceCategory": Examples(_named(catalogue.CATEGORIES, "ctg-jackets"), _JACKETS),
+    "assignRecords": Examples(
+        {"entityId": _PRODUCT["id"]}, {"categoryId": "ctg-jackets", "entityId": _PRODUCT["id"]}
+    ),
+    "unassignRecords": Examples(
+        {"entityId": _PRODUCT["id"]}, {"categoryId": "ctg-jackets", "entityId": _PRODUCT["id"]}
+    ),
     **_crud("Attribute", _CARE_TEXT, _PRICE, _attribute),
     **_crud(
         "Schema",

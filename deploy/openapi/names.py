@@ -1,12 +1,19 @@
-"""Names of operations, and texts from docstrings."""
+"""Names of operations, texts from docstrings, and texts that many operations share."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from shared.http.routes import Route
+
+WITHOUT_READ: Final = (
+    'An API key without the permission `read` gets only the `id`, `{"id": "..."}`, and the'
+    " version as `ETag`."
+)
+NOTHING_WITHOUT_READ: Final = "An API key without the permission `read` gets only `{}`."
 
 
 def operation_ids(routes: Sequence[Route]) -> list[str]:

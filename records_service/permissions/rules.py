@@ -1,4 +1,4 @@
-"""Computes the permission of a role on an attribute of a schema.
+"""Computes the permission of a role on an attribute of a schema, and its rights on a catalog.
 
 The one function that decides is `permission`; every read and every write asks it. Nothing said
 means hidden. A schema's own entry is asked before the entry for `*` (all schemas), and in an entry
@@ -7,14 +7,19 @@ the attribute before `*` (all attributes). Administrators and API keys are not r
 Only an id gives. A schema or an attribute may be given another alias at any time, and an alias may
 pass to another one: so a name that is an alias, or once was one, takes away and never gives. The
 stricter of its word and of what holds without it counts (docs/adr/0010).
+
+Catalogs have no second level, and no alias: the entry of the catalog decides, else the one for `*`,
+else nothing is allowed. Who manages schemas makes the catalogs, and so sees all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
+
+from shared.identity import Flag
 
 
 class AttributePermission(StrEnum):
@@ -43,18 +48,39 @@ class Names(NamedTuple):
     """The alias that it has, and those that it had."""
 
 
+class CatalogAccess(NamedTuple):
+    """What a caller may do with one catalog."""
+
+    can_view: bool
+    can_assign: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogsInView:
+    """The catalogs that a caller may view: those with these ids, or all others."""
+
+    ids: frozenset[str]
+    all_others: bool
+
+    def __contains__(self, catalog_id: str) -> bool:
+        return (catalog_id in self.ids) != self.all_others
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role's attribute permissions at one version."""
+    """A role's permissions on attributes and catalogs at one version."""
 
     id: str
     version: int
     schema_permissions: Mapping[str, Mapping[str, AttributePermission]]
+    catalog_permissions: Mapping[str, CatalogAccess] = field(default_factory=dict)
+    """By the id of the catalog, or `*`, as the role says it; `catalog_access` judges it."""
+    manages_schemas: bool = False
 
     @property
     def size(self) -> int:
         """How many permissions it has."""
-        return sum(map(len, self.schema_permissions.values()))
+        return sum(map(len, self.schema_permissions.values())) + len(self.catalog_permissions)
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -69,6 +95,11 @@ class Role:
                 }
                 for entry in document.get("schemaPermissions") or ()
             },
+            catalog_permissions={
+                entry["catalogId"]: CatalogAccess(entry["canView"], entry["canAssign"])
+                for entry in document.get("catalogPermissions") or ()
+            },
+            manages_schemas=document.get(Flag.MANAGE_SCHEMAS, False),
         )
 
 
@@ -113,3 +144,30 @@ def _said(entry: Mapping[str, AttributePermission], attribute: Names) -> list[At
     elif ANY in entry:
         said.append(entry[ANY])
     return said
+
+
+def catalog_access(role: Role | None, catalog_id: str) -> CatalogAccess:
+    """What a role may do with a catalog; None stands for an unrestricted caller.
+
+    Assigning without viewing gives nothing.
+    """
+    if role is None:
+        return CatalogAccess(can_view=True, can_assign=True)
+    said = role.catalog_permissions.get(catalog_id) or role.catalog_permissions.get(ANY)
+    if said is None:
+        return CatalogAccess(role.manages_schemas, can_assign=False)
+    return CatalogAccess(
+        said.can_view or role.manages_schemas, can_assign=said.can_view and said.can_assign
+    )
+
+
+def catalogs_in_view(role: Role | None) -> CatalogsInView:
+    """All catalogs that `catalog_access` lets the role view, for a condition of a statement."""
+    if role is None or role.manages_schemas:
+        return CatalogsInView(frozenset(), all_others=True)
+    named = role.catalog_permissions
+    others = ANY in named and named[ANY].can_view
+    return CatalogsInView(
+        frozenset(name for name, said in named.items() if name != ANY and said.can_view != others),
+        all_others=others,
+    )

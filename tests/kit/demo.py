@@ -21,7 +21,13 @@ async def seed_demo(sigma: ModelBuilder) -> None:
         *(("/attributes", body) for body in catalogue.ATTRIBUTES),
         ("/workflows", catalogue.LIFECYCLE),
         *(("/schemas", body) for body in catalogue.SCHEMAS),
+        *(("/catalogs", body) for body in catalogue.CATALOGS),
+        *((f"/catalogs/{catalogue.CATALOG}/categories", body) for body in catalogue.CATEGORIES),
         *(("/records", body) for body, _ in catalogue.products()),
+        *(
+            (f"/categories/{category}/assign", {"entityIds": ids})
+            for category, ids in catalogue.assignments().items()
+        ),
     ]
     for path, body in bodies:
         (await sigma.admin.post(path, body)).ok()

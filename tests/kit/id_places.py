@@ -35,6 +35,8 @@ KINDS = {
     "entity": "ent",
     "user": "user",
     "catalog": "cat",
+    "category": "ctg",
+    "record": "ent",
 }
 PREFIXES = {*KINDS.values(), "apikey"}
 # What a body needs besides, so that the service looks at the field.

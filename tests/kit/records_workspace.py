@@ -39,11 +39,16 @@ class RecordsWorkspace(ModelBuilder):
         return self.records.as_(identities.user(self.id, flags=flags))
 
     async def user_with_role(
-        self, words: dict[str, dict[str, str]], *flags: Flag, name: str = "role-held"
+        self,
+        words: dict[str, dict[str, str]],
+        *flags: Flag,
+        name: str = "role-held",
+        catalogs: dict[str, str] | None = None,
     ) -> Caller:
         """A user whose role says this, as auth_service would tell it: schema -> attribute -> word.
 
-        Said again, it is the next version of the role.
+        `catalogs` is catalog -> "view", "assign", "both" or "nothing". Said again, it is the next
+        version of the role.
         """
         async with self.database.acquire() as conn:
             known = await roles.find(conn, self.id, name)
@@ -55,6 +60,15 @@ class RecordsWorkspace(ModelBuilder):
                     {"schemaId": schema_id, "attributePermissions": by_attribute}
                     for schema_id, by_attribute in words.items()
                 ],
+                "catalogPermissions": [
+                    {
+                        "catalogId": catalog_id,
+                        "canView": right in ("view", "both"),
+                        "canAssign": right in ("assign", "both"),
+                    }
+                    for catalog_id, right in (catalogs or {}).items()
+                ],
+                **{flag.value: flag in flags for flag in Flag},
             }
             await roles.upsert(conn, self.id, name, version, document)
         return self.records.as_(identities.user(self.id, name, flags=flags, role_version=version))

@@ -98,6 +98,22 @@ class ModelBuilder:
         body = {"schemaId": schema_id, "values": entries(values or {})}
         return await self._made("/records", body | more)
 
+    async def catalog(self, alias: str, **more: Any) -> dict[str, Any]:
+        """`cat-<alias>`, without categories."""
+        body = {"id": f"cat-{alias}", "alias": alias, "name": alias}
+        return await self._made("/catalogs", body | more)
+
+    async def category(
+        self, name: str, catalog: str = "webshop", parent: str | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """`ctg-<name>` in `cat-<catalog>`, below `ctg-<parent>` or at the top."""
+        body = {
+            "id": f"ctg-{name}",
+            "name": name,
+            "parentId": None if parent is None else f"ctg-{parent}",
+        }
+        return await self._made(f"/catalogs/cat-{catalog}/categories", body | more)
+
     async def _made(
         self, path: str, body: Mapping[str, Any], caller: Caller | None = None
     ) -> dict[str, Any]:

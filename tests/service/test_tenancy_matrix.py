@@ -27,9 +27,12 @@ THEIRS, NOBODYS = "foreign", "nowhere"
 SECRET = "s3cr3t-of-another-workspace"
 PLACES_AT_LEAST = {"path": 28, "query": 5, "body": 50}
 # In the order in which nothing of the owner's is in use any more.
-OWNED = ("records", "schemas", "attributes", "option-lists", "dimensions", "workflows", "roles")
-# Of what no workspace can have one yet.
-NOT_OWNED = {"user", "cat"}
+OWNED = (
+    *("catalogs", "records", "schemas", "attributes", "option-lists", "dimensions"),
+    *("workflows", "roles"),
+)
+# Of what no route of these tells the id.
+NOT_OWNED = {"user"}
 
 
 async def seed_foreign(owner: DirectWorkspace) -> None:
@@ -42,6 +45,10 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     await owner.schema(THEIRS, [THEIRS], workflow=f"wf-{THEIRS}", **named)
     await owner.role(f"role-{THEIRS}", {"*": {"*": "write"}}, **named)
     await owner.record(f"schema-{THEIRS}", {THEIRS: SECRET}, id=f"ent-{THEIRS}")
+    await owner.catalog(THEIRS, **named)
+    await owner.category(THEIRS, THEIRS, description=SECRET)
+    assigned = {"entityId": f"ent-{THEIRS}"}
+    (await owner.admin.post(f"/categories/ctg-{THEIRS}/assign", assigned)).ok()
     key = {"id": f"apikey-{THEIRS}", "permissions": ["read"], **named}
     (await owner.admin.post("/api-keys", key)).ok()
 

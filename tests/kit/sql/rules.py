@@ -32,7 +32,7 @@ IMMUTABLE: Final = _words(
     btrim cardinality count bool_and bool_or decode encode first_value generate_series jsonb_agg
     json_array_elements jsonb_array_elements jsonb_array_elements_text jsonb_array_length
     jsonb_each jsonb_object_keys jsonb_path_query jsonb_set length lower make_interval max md5 min
-    octet_length row_number sha256 starts_with string_agg sum unnest upper
+    octet_length row_number sha256 starts_with string_agg substr sum unnest upper
     """
 )
 STABLE: Final = _words(

@@ -32,6 +32,8 @@ CLASSES = {
     "records": ("records_service", DATA),
     "audit": ("records_service", DATA),
     "export": ("records_service", DATA),
+    "catalogs": ("records_service", MODEL),
+    "categories": ("records_service", MODEL),
     "workflows": ("workflow_service", MODEL),
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),

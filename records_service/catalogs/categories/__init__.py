@@ -1,0 +1,1 @@
+"""The categories of a catalog, which form a tree."""

@@ -1,0 +1,274 @@
+"""The SQL of categories. Every change of a tree begins with `take_lock`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from records_service.catalogs.categories.model import CATEGORY, Category
+from records_service.catalogs.categories.tree import AFTER_ALL, CODE_LENGTH
+from records_service.model_objects.store import external_key_taken
+from shared.database import Conn, Record, mapping_constraints
+from shared.errors import Conflict, NotFound, truncated
+from shared.events import Event
+from shared.messaging import outbox
+
+_COLUMNS = (
+    "id, catalog_id, parent_id, path, alias, body, sort_order, version, created_at, updated_at"
+)
+
+
+async def take_lock(conn: Conn, workspace_id: str) -> int:
+    """Lock the trees of a workspace until commit; the version for what is new in this transaction.
+
+    Changes of the trees come one after another, so what a change has read of a tree stays as it is:
+    two moves cannot make a cycle. No catalog and no category has a version above this one, so one
+    that is made again under an old id goes on counting.
+    """
+    version: int = await conn.fetchval(
+        """
+        INSERT INTO catalog_versions AS v (workspace_id, version)
+        VALUES ($1, 1)
+            ON CONFLICT (workspace_id)
+            DO UPDATE SET version = v.version + 1
+        RETURNING version
+        """,
+        workspace_id,
+    )
+    return version
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a catalog holds: its categories, their bytes, and the codes that it has given."""
+
+    categories: int
+    bytes: int
+    codes: int
+
+
+async def size_of(conn: Conn, workspace_id: str, catalog_id: str) -> Size:
+    """The size of a catalog, or `NotFound`."""
+    row = await conn.fetchrow(
+        "SELECT categories, bytes, codes FROM catalogs WHERE workspace_id = $1 AND id = $2",
+        workspace_id,
+        catalog_id,
+    )
+    if row is None:
+        raise NotFound.of("Catalog", catalog_id)
+    return Size(**row)
+
+
+async def add_size(conn: Conn, workspace_id: str, catalog_id: str, added: Size) -> None:
+    """Count what was added to a catalog, or taken out of it."""
+    await conn.execute(
+        """
+        UPDATE catalogs
+           SET categories = categories + $3, bytes = bytes + $4, codes = codes + $5
+         WHERE workspace_id = $1 AND id = $2
+        """,
+        workspace_id,
+        catalog_id,
+        added.categories,
+        added.bytes,
+        added.codes,
+    )
+
+
+async def get(conn: Conn, workspace_id: str, category_id: str) -> Category:
+    """One category, or `NotFound`."""
+    category = await find(conn, workspace_id, category_id)
+    if category is None:
+        raise NotFound.of(CATEGORY.title, category_id)
+    return category
+
+
+async def find(conn: Conn, workspace_id: str, category_id: str) -> Category | None:
+    """One category, if it exists."""
+    row = await conn.fetchrow(
+        f"SELECT {_COLUMNS} FROM categories WHERE workspace_id = $1 AND id = $2",  # noqa: S608
+        workspace_id,
+        category_id,
+    )
+    return None if row is None else Category(**row)
+
+
+async def tree(conn: Conn, workspace_id: str, catalog_id: str) -> Sequence[Record] | None:
+    """All categories of a catalog, bodies as text; None if there is no such catalog."""
+    rows = await conn.fetch(
+        """
+        SELECT c.id, t.id AS catalog_id, c.parent_id, c.path, c.alias, c.body::text AS body,
+               c.sort_order, c.version, c.created_at, c.updated_at
+          FROM catalogs t
+          LEFT JOIN categories c ON c.workspace_id = t.workspace_id AND c.catalog_id = t.id
+         WHERE t.workspace_id = $1 AND t.id = $2
+        """,
+        workspace_id,
+        catalog_id,
+    )
+    if not rows:
+        return None
+    return [] if rows[0]["id"] is None else rows
+
+
+async def levels(conn: Conn, workspace_id: str, category: Category) -> int:
+    """How many levels the branch of a category has, itself included."""
+    longest: int = await conn.fetchval(
+        """
+        SELECT max(length(path)) FROM categories
+         WHERE workspace_id = $1 AND catalog_id = $2 AND path >= $3 AND path < $4
+        """,
+        workspace_id,
+        category.catalog_id,
+        *_range(category.path),
+    )
+    return (longest - len(category.path)) // CODE_LENGTH + 1
+
+
+async def insert(conn: Conn, workspace_id: str, category: Category) -> None:
+    """Store a new category; `Conflict` for a taken id or alias."""
+    with mapping_constraints(_taken(category)):
+        await conn.execute(
+            """
+            INSERT INTO categories (workspace_id, id, catalog_id, parent_id, path, alias, body,
+                                    sort_order, bytes, version, assignments_version,
+                                    created_at, updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $11)
+            """,
+            workspace_id,
+            category.id,
+            category.catalog_id,
+            category.parent_id,
+            category.path,
+            category.alias,
+            category.body,
+            category.sort_order,
+            category.bytes,
+            category.version,
+            category.created_at,
+        )
+
+
+async def update(conn: Conn, workspace_id: str, old: Category, new: Category) -> None:
+    """Store the next version of a category; what is below it moves with it, in one statement.
+
+    Raises `Conflict` for a taken alias.
+    """
+    with mapping_constraints(_taken(new)):
+        await conn.execute(
+            """
+            UPDATE categories
+               SET parent_id = $3, alias = $4, body = $5, sort_order = $6, bytes = $7,
+                   version = $8, updated_at = $9
+             WHERE workspace_id = $1 AND id = $2
+            """,
+            workspace_id,
+            new.id,
+            new.parent_id,
+            new.alias,
+            new.body,
+            new.sort_order,
+            new.bytes,
+            new.version,
+            new.updated_at,
+        )
+    if new.path != old.path:
+        await conn.execute(
+            """
+            UPDATE categories
+               SET path = $5 || substr(path, $6)
+             WHERE workspace_id = $1 AND catalog_id = $2 AND path >= $3 AND path < $4
+            """,
+            workspace_id,
+            old.catalog_id,
+            *_range(old.path),
+            new.path,
+            len(old.path) + 1,
+        )
+
+
+async def lock_branch(
+    conn: Conn, workspace_id: str, catalog_id: str, path: str = ""
+) -> Sequence[Record]:
+    """The categories of a branch, or of a whole catalog, locked: nothing is assigned any more."""
+    return await conn.fetch(
+        """
+        SELECT id, parent_id, bytes, version, assignments_version
+          FROM categories
+         WHERE workspace_id = $1 AND catalog_id = $2 AND path >= $3 AND path < $4
+         ORDER BY id
+           FOR UPDATE
+        """,
+        workspace_id,
+        catalog_id,
+        *_range(path),
+    )
+
+
+async def delete(
+    conn: Conn, workspace_id: str, rows: Sequence[Record], events: Iterable[Event]
+) -> None:
+    """Delete locked categories with their assignments, and stage the events."""
+    ids = [row["id"] for row in rows]
+    # In the order in which the deletion of records takes them, so that the two never wait for each
+    # other in a circle.
+    await conn.execute(
+        """
+        SELECT count(*)
+          FROM (SELECT record_id FROM category_assignments
+                 WHERE workspace_id = $1 AND category_id = ANY($2::text[])
+                 ORDER BY record_id, category_id
+                   FOR UPDATE) AS locked
+        """,
+        workspace_id,
+        ids,
+    )
+    await conn.execute(
+        """
+        DELETE FROM category_assignments
+         WHERE workspace_id = $1 AND category_id = ANY($2::text[])
+        """,
+        workspace_id,
+        ids,
+    )
+    await conn.execute(
+        "DELETE FROM categories WHERE workspace_id = $1 AND id = ANY($2::text[])", workspace_id, ids
+    )
+    # The events of assignments count on their own; one in a category that is made again under the
+    # id must go on from there.
+    await conn.execute(
+        "UPDATE catalog_versions SET version = greatest(version, $2) WHERE workspace_id = $1",
+        workspace_id,
+        max(row["assignments_version"] for row in rows),
+    )
+    await outbox.stage(conn, *events)
+
+
+def now(last: datetime) -> datetime:
+    """The clock, or `last` if the clock is behind it."""
+    return max(datetime.now(UTC), last)
+
+
+def _range(path: str) -> tuple[str, str]:
+    """From a path to the end of what is below it."""
+    return path, path + AFTER_ALL
+
+
+def _taken(category: Category) -> Mapping[str, Callable[[], Exception]]:
+    return {
+        "categories_id_taken": lambda: Conflict.taken(CATEGORY.title, category.id),
+        "categories_alias_taken": lambda: Conflict(
+            f"Category with alias '{truncated(category.alias or '')}' already exists"
+            f" {_beside(category)}"
+        ),
+        "categories_external_key_taken": lambda: external_key_taken(
+            CATEGORY.title, category.body["externalKey"]
+        ),
+    }
+
+
+def _beside(category: Category) -> str:
+    if category.parent_id is None:
+        return "at the top of the tree"
+    return f"below category '{truncated(category.parent_id)}'"

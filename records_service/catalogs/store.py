@@ -1,0 +1,147 @@
+"""The SQL of catalogs, and conditions about catalogs and categories for other statements.
+
+Each condition appends its arguments to a list and is a constant text with their numbers. The
+workspace is `$1`. What lies in catalogs that the caller may not view is in none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from records_service.catalogs.model import CATALOG
+from records_service.model_objects.model import ModelObject
+from records_service.model_objects.store import alias_taken, external_key_taken
+from records_service.permissions.rules import Role, catalogs_in_view
+from shared.database import Conn, mapping_constraints
+from shared.database.listing import PIECE_ROWS, Piece, Position
+from shared.errors import Conflict
+
+_COLUMNS = "id, alias, body, version, created_at, updated_at"
+
+
+async def page(conn: Conn, workspace_id: str, after: Position, *, role: Role | None) -> Piece:
+    """Catalogs that the role may view, in order of creation after this one, bodies as text."""
+    arguments: list[Any] = [workspace_id, *after, PIECE_ROWS]
+    rows = await conn.fetch(
+        f"""
+        SELECT id, alias, body::text AS body, version, created_at, updated_at
+          FROM catalogs
+         WHERE workspace_id = $1 AND (created_at, id) > ($2, $3)
+           AND {in_view("id", role, arguments)}
+         ORDER BY created_at, id
+         LIMIT $4
+        """,  # noqa: S608 - the condition is a constant
+        *arguments,
+    )
+    return rows, len(rows) == PIECE_ROWS
+
+
+async def count(conn: Conn, workspace_id: str) -> int:
+    """How many catalogs the workspace has."""
+    number: int = await conn.fetchval(
+        "SELECT count(*) FROM catalogs WHERE workspace_id = $1", workspace_id
+    )
+    return number
+
+
+async def insert(conn: Conn, workspace_id: str, catalog: ModelObject) -> None:
+    """Store a new catalog; `Conflict` for a taken id or alias."""
+    with mapping_constraints(_taken(catalog)):
+        await conn.execute(
+            f"""
+            INSERT INTO catalogs (workspace_id, {_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7)
+            """,  # noqa: S608
+            workspace_id,
+            catalog.id,
+            catalog.alias,
+            catalog.body,
+            catalog.version,
+            catalog.created_at,
+            catalog.updated_at,
+        )
+
+
+async def update(conn: Conn, workspace_id: str, catalog: ModelObject) -> None:
+    """Store the next version of a catalog; `Conflict` for a taken alias."""
+    with mapping_constraints(_taken(catalog)):
+        await conn.execute(
+            """
+            UPDATE catalogs SET alias = $3, body = $4, version = $5, updated_at = $6
+             WHERE workspace_id = $1 AND id = $2
+            """,
+            workspace_id,
+            catalog.id,
+            catalog.alias,
+            catalog.body,
+            catalog.version,
+            catalog.updated_at,
+        )
+
+
+def _taken(catalog: ModelObject) -> Mapping[str, Callable[[], Exception]]:
+    return {
+        "catalogs_id_taken": lambda: Conflict.taken(CATALOG.title, catalog.id),
+        "catalogs_alias_taken": lambda: alias_taken(CATALOG, catalog.alias),
+        "catalogs_external_key_taken": lambda: external_key_taken(
+            CATALOG.title, catalog.body["externalKey"]
+        ),
+    }
+
+
+async def delete(conn: Conn, workspace_id: str, catalog_id: str) -> None:
+    """Delete a catalog whose categories have been deleted."""
+    await conn.execute(
+        "DELETE FROM catalogs WHERE workspace_id = $1 AND id = $2", workspace_id, catalog_id
+    )
+
+
+def in_view(column: str, role: Role | None, arguments: list[Any]) -> str:
+    """SQL: the catalog whose id is in this column may be viewed by the role."""
+    seen = catalogs_in_view(role)
+    if not seen.ids:
+        return "true" if seen.all_others else "false"
+    arguments.append(sorted(seen.ids))
+    number = f"${len(arguments)}::text[]"
+    return f"{column} <> ALL({number})" if seen.all_others else f"{column} = ANY({number})"
+
+
+def records_in_category(
+    category_id: str,
+    role: Role | None,
+    arguments: list[Any],
+    *,
+    include_subcategories: bool,
+) -> str:
+    """SQL: a SELECT of the ids of the records that are in a category, perhaps more than once.
+
+    `include_subcategories` adds those in the categories below it.
+    """
+    arguments.append(category_id)
+    named = f"${len(arguments)}"
+    where = f"= {named}"
+    if include_subcategories:
+        where = f"IN ({_BRANCH.format(category_id=named)})"
+    return (  # constants and numbers of arguments
+        "SELECT a.record_id FROM category_assignments a"  # noqa: S608
+        f" WHERE a.workspace_id = $1 AND a.category_id {where}"
+        f" AND {in_view('a.catalog_id', role, arguments)}"
+    )
+
+
+def records_in_catalog(catalog_id: str, role: Role | None, arguments: list[Any]) -> str:
+    """SQL: a SELECT of the ids of the records that are in a catalog, perhaps more than once."""
+    arguments.append(catalog_id)
+    return (
+        "SELECT a.record_id FROM category_assignments a"  # noqa: S608
+        f" WHERE a.workspace_id = $1 AND a.catalog_id = ${len(arguments)}"
+        f" AND {in_view('a.catalog_id', role, arguments)}"
+    )
+
+
+_BRANCH = (
+    "SELECT below.id FROM categories top JOIN categories below"
+    " ON below.workspace_id = top.workspace_id AND below.catalog_id = top.catalog_id"
+    " AND below.path >= top.path AND below.path < top.path || '~'"
+    " WHERE top.workspace_id = $1 AND top.id = {category_id}"
+)
