@@ -5,8 +5,8 @@
     to another origin  CORS, for the origins of the configuration
 
 The files of `/docs` may be cached and set their own headers. All other responses hold data of a
-workspace or an error. Their `ETag` is for `If-Match`; a cached copy would save nothing, because
-there are no conditional reads.
+workspace or an error. Their `ETag` is for programs, which send it in `If-Match` and
+`If-None-Match`: what a caller may see can change while the version of a record does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ ANY_ORIGIN: Final = "*"
 _VARY: Final = "Authorization, X-Sigma-ApiKey, Accept"
 _ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _ALLOWED_HEADERS: Final = (
-    "Accept, Authorization, Content-Type, If-Match, X-Request-Id, X-Sigma-ApiKey, traceparent"
+    "Accept, Authorization, Content-Type, If-Match, If-None-Match, X-Request-Id, X-Sigma-ApiKey,"
+    " traceparent"
 )
 _EXPOSED_HEADERS: Final = "ETag, Link, Location, Retry-After, X-RateLimit-Remaining, X-Request-Id"
 _PREFLIGHT_CACHED_S: Final = 600

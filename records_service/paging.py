@@ -12,7 +12,7 @@ would fit; one that did not gets a shorter page, whose `limit` says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -35,7 +35,7 @@ COUNTED_MAX: Final = 10_000
 
 PAGE_BYTES_MAX: Final = 16 << 20
 _PARAMETER: Final = re.compile(r"\$(\d+)")
-_NO_FILTERS: Final = {"offset", "limit", "cursor", "total"}
+_NO_FILTERS: Final = frozenset({"offset", "limit", "cursor", "total"})
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -244,18 +244,26 @@ class Place:
 
         The first of the arguments are those of `source`.
         """
-        if counted is None:
-            return None
-        if counted <= COUNTED_MAX:
-            return Total(counted)
+        if self.is_exact(part, counted):
+            return self.total_of(part, counted)
+        return self.total_of(part, counted, await estimated(conn, source, arguments))
+
+    def is_exact(self, part: Part[Any], counted: int | None) -> bool:
+        """Whether the total is known without an estimate, or not wanted."""
+        return counted is None or counted <= COUNTED_MAX or self._is_end(part)
+
+    def total_of(self, part: Part[Any], counted: int | None, estimate: int = 0) -> Total | None:
+        """The total, from what was counted and, where `is_exact` is false, an estimate."""
+        if counted is None or counted <= COUNTED_MAX:
+            return None if counted is None else Total(counted)
         here = self.offset + len(part.rows)
-        if self.after is None and part.rows and not part.has_more:
+        if self._is_end(part):
             return Total(here)
-        found = await conn.fetchval(
-            f"EXPLAIN (FORMAT JSON) SELECT 1 FROM {source}",  # noqa: S608
-            *arguments[: max(int(number) for number in _PARAMETER.findall(source))],
-        )
-        return Total(max(planned_rows(found), COUNTED_MAX + 1, here + part.has_more), True)
+        return Total(max(estimate, COUNTED_MAX + 1, here + part.has_more), True)
+
+    def _is_end(self, part: Part[Any]) -> bool:
+        """Whether the last item is on this page, and it is known how many come before."""
+        return self.after is None and bool(part.rows) and not part.has_more
 
     def next_cursor(self, part: Part[Any], last: Sequence[Any]) -> str | None:
         """The cursor of the next page, or None at the end; `last` is the last row's position."""
@@ -264,14 +272,21 @@ class Place:
         return cursors.encode(self.query, self.offset + len(part.rows), last)
 
 
-def place_of(workspace_id: str, path: str, asked: PageQuery, order: Order) -> Place:
+def place_of(
+    workspace_id: str,
+    path: str,
+    asked: PageQuery,
+    order: Order,
+    *,
+    besides: Collection[str] = (),
+) -> Place:
     """Where the page that is asked for begins.
 
-    All fields of `asked` but those of `PageQuery` belong to the query, so a cursor is good for the
-    same ones only. Raises `ValidationError` for a cursor that is not one of this list, and for a
-    cursor together with `offset`.
+    All fields of `asked` but those of `PageQuery` and the ones `besides` belong to the query, so a
+    cursor is good for the same ones only. Raises `ValidationError` for a cursor that is not one of
+    this list, and for a cursor together with `offset`.
     """
-    filters = asked.model_dump(mode="json", exclude=_NO_FILTERS)
+    filters = asked.model_dump(mode="json", exclude={*_NO_FILTERS, *besides})
     order_by = [(key.column, key.descending) for key in order]
     query = orjson.dumps([workspace_id, path, filters, order_by], option=orjson.OPT_SORT_KEYS)
     offset, after = asked.offset, None
@@ -299,6 +314,15 @@ def place_of(workspace_id: str, path: str, asked: PageQuery, order: Order) -> Pl
         counts=asked.total is None,
         query=query,
     )
+
+
+async def estimated(conn: Conn, source: str, arguments: Sequence[Any]) -> int:
+    """How many rows PostgreSQL expects; the first of the arguments are those of `source`."""
+    plan = await conn.fetchval(
+        f"EXPLAIN (FORMAT JSON) SELECT 1 FROM {source}",  # noqa: S608
+        *arguments[: max(int(number) for number in _PARAMETER.findall(source))],
+    )
+    return planned_rows(plan)
 
 
 def planned_rows(plan: Any) -> int:

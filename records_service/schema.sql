@@ -681,6 +681,8 @@ CREATE INDEX records_by_schema ON public.records USING btree (workspace_id, sche
 
 CREATE INDEX records_by_state ON public.records USING btree (workspace_id, state_id, created_at, id);
 
+CREATE INDEX records_by_update ON public.records USING btree (workspace_id, updated_at, id) INCLUDE (schema_id, state_id);
+
 CREATE UNIQUE INDEX records_external_key_taken ON public.records USING btree (workspace_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX records_in_order ON public.records USING btree (workspace_id, created_at, id);
@@ -688,6 +690,10 @@ CREATE INDEX records_in_order ON public.records USING btree (workspace_id, creat
 CREATE UNIQUE INDEX schemas_external_key_taken ON public.schemas USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
 CREATE INDEX unique_values_of_record ON public.unique_values USING btree (workspace_id, record_id);
+
+CREATE STATISTICS public.audit_together (dependencies, mcv) ON workspace_id, action, user_id FROM public.audit;
+
+CREATE STATISTICS public.records_together (dependencies, mcv) ON workspace_id, schema_id, state_id FROM public.records;
 
 CREATE TRIGGER count_delete AFTER DELETE ON public.attributes REFERENCING OLD TABLE AS went FOR EACH STATEMENT EXECUTE FUNCTION public.count_attributes_delete();
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs
 
+from deploy.openapi.headers import HEADERS, IF_MATCH, IF_NONE_MATCH
 from deploy.openapi.names import NOTHING_WITHOUT_READ, WITHOUT_READ, operation_ids, paragraph
 from deploy.openapi.schemas import NAME_PATTERN, REF, Examples, Schemas, error_schemas, used
 from shared.errors import (
@@ -63,42 +64,6 @@ EVERYWHERE: Final = (
 WITH_CREDENTIALS: Final = (Unauthorized, PermissionDenied)
 WITH_BODY: Final = (PayloadTooLarge, UnsupportedMediaType)
 # What every answer has (`X-Request-Id`) and every error (`Link`) stands in the introduction.
-_HEADERS: Final[Mapping[str, dict[str, Any]]] = {
-    "Retry-After": {
-        "description": "Seconds to wait before the next attempt.",
-        "schema": {"type": "integer", "minimum": 1},
-    },
-    "Allow": {
-        "description": "The methods that this path supports.",
-        "schema": {"type": "string"},
-        "example": "GET, HEAD, POST",
-    },
-    "WWW-Authenticate": {
-        "description": "The authentication scheme that is expected.",
-        "schema": {"type": "string"},
-        "example": "Bearer",
-    },
-    "ETag": {
-        "description": "The version of the object, for `If-Match`.",
-        "schema": {"type": "string"},
-        "example": '"3"',
-    },
-    "Location": {
-        "description": "The path of the new object.",
-        "schema": {"type": "string"},
-        "example": "/api/v1/records/ent-coastal-wb",
-    },
-}
-_IF_MATCH: Final = {
-    "name": "If-Match",
-    "in": "header",
-    "required": False,
-    "description": "The `ETag` of the version to change. If the object has another version, the"
-    " answer is 412 and nothing is changed. `*`, or leaving the header out, allows any version."
-    " A value that is neither `*` nor a list of tags in quotation marks is 400.",
-    "schema": {"type": "string"},
-    "example": "*",
-}
 _HEADERS_OF: Final[Mapping[type[ApiError], str]] = {
     RateLimited: "Retry-After",
     ServiceUnavailable: "Retry-After",
@@ -175,8 +140,8 @@ def describe(
                     " it needs.",
                 },
             },
-            "parameters": {"IfMatch": _IF_MATCH},
-            "headers": dict(_HEADERS),
+            "parameters": {"IfMatch": IF_MATCH, "IfNoneMatch": IF_NONE_MATCH},
+            "headers": dict(HEADERS),
             "responses": dict(sorted(responses.items())),
             "schemas": dict(sorted(used(components, (paths, responses)).items())),
         },
@@ -289,6 +254,8 @@ def _parameters(index: int, route: Route, schemas: Schemas) -> list[dict[str, An
             parameters.append(_query_parameter(name, schema, required=name in required))
     if PreconditionFailed in route.errors:
         parameters.append({"$ref": "#/components/parameters/IfMatch"})
+    if route.conditional:
+        parameters.append({"$ref": "#/components/parameters/IfNoneMatch"})
     return parameters
 
 
@@ -323,7 +290,13 @@ def _success(
         for media_type in route.also_answers:
             text = {"type": "string"} if media_type.startswith("text/") else _BINARY
             response["content"][media_type] = {"schema": text}
-    return {str(route.status): response}
+    found = {str(route.status): response}
+    if route.conditional:
+        found["304"] = {
+            "description": "The caller has the current version.",
+            "headers": _header_refs("ETag"),
+        }
+    return found
 
 
 def _success_description(route: Route, schemas: Schemas, answer: Mapping[str, Any]) -> str:

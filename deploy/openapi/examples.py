@@ -71,6 +71,7 @@ def _record(body: _Json, state: str = catalogue.DRAFT) -> _Json:
     return {
         "externalKey": None,
         "lifecycleStateId": state,
+        "version": 3,
         "createdBy": _ADMIN["id"],
         "updatedBy": _ADMIN["id"],
         **_TIMES,
@@ -362,7 +363,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     "listSchemaAttributes": Examples(answered=[_attribute(_PRICE)]),
     **_crud("Workflow", _SIMPLE, catalogue.LIFECYCLE, _workflow),
     "listRecords": Examples(answered={"items": [_record(_PRODUCT)], **_PAGE}),
-    "export": Examples(answered=[_record(_PRODUCT) | {"version": 3}]),
+    "export": Examples(answered=[_record(_PRODUCT)]),
     "createRecord": Examples(_SHIRT, _record(_SHIRT)),
     "getRecord": Examples(answered=_record(_PRODUCT)),
     "updateRecord": Examples({"values": _NEW_VALUES}, _record(_CHANGED)),

@@ -192,8 +192,8 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
             **{attribute_id: attribute_id for attribute_id in attributes},
             **{attribute.alias: attribute.id for attribute in attributes.values()},
         },
-        names=_names(blueprint, SCHEMA, schema),
-        names_of={i: _names(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
+        names=names_in(blueprint, SCHEMA, schema),
+        names_of={i: names_in(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
         checks={attribute.id: check_of(blueprint, attribute) for attribute in attributes.values()},
         relations={i: found for i, each in attributes.items() if (found := relations_of(each))},
         required_relations=tuple(
@@ -205,7 +205,8 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
     )
 
 
-def _names(blueprint: Blueprint, kind: Kind, definition: Attribute | Schema) -> Names:
+def names_in(blueprint: Blueprint, kind: Kind, definition: Attribute | Schema) -> Names:
+    """What an attribute or a schema may be called in a role."""
     return Names(
         definition.id,
         (definition.alias, *blueprint.former_aliases.get((kind.table, definition.id), ())),

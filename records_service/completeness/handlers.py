@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import orjson
 from aiohttp import web
 
-from records_service.blueprint.blueprint import Blueprint
 from records_service.chunked_response import response_in_pieces
 from records_service.completeness.model import CompletenessAnswer, CompletenessQuery
 from records_service.completeness.scoring import (
@@ -17,13 +15,7 @@ from records_service.completeness.scoring import (
 )
 from records_service.context import context_of
 from records_service.records.loading import load_record
-from records_service.values.entries import (
-    Scope,
-    UnknownDimension,
-    UnusableScope,
-    dimension_ids_by_name,
-    with_ids,
-)
+from records_service.records.projection import scope_of
 from shared.errors import NotFound, ValidationError, truncated
 from shared.http import Routes, read_query, to_json
 from shared.identity import Permission
@@ -53,7 +45,7 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
     asked = read_query(request, CompletenessQuery)
     loaded = await load_record(context, request.match_info["id"])
     schema, record = loaded.schema, loaded.record
-    scope = _asked_scope(asked.scope, loaded.blueprint)
+    scope = scope_of(asked.scope, loaded.blueprint) if asked.scope is not None else {}
     state_id = record.state_id
     if asked.state_id is not None:
         state = schema.workflow.state_named(asked.state_id) if schema.workflow else None
@@ -90,25 +82,3 @@ async def get_completeness(request: web.Request) -> web.StreamResponse:
         b"]}",
         is_large=is_large,
     )
-
-
-def _asked_scope(text: str | None, blueprint: Blueprint) -> Scope:
-    """The scope of a query string, or `ValidationError` naming what is wrong with it."""
-    if text is None:
-        return {}
-    expected = 'Field \'scope\' expects a JSON object such as {"dim-language": "seg-en"}'
-    try:
-        scope = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise ValidationError.at("/scope", f"{expected}, got '{truncated(text)}'") from None
-    if not isinstance(scope, dict):
-        raise ValidationError.at("/scope", f"{expected}, got '{truncated(text)}'")
-    dimensions = blueprint.dimensions
-    try:
-        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
-    except UnknownDimension as unknown:
-        raise ValidationError.at(
-            "/scope", f"Unknown dimension '{truncated(unknown.args[0])}'"
-        ) from None
-    except UnusableScope as fault:
-        raise ValidationError.at("/scope", str(fault)) from None

@@ -7,7 +7,7 @@ from aiohttp import web
 from records_service.context import context_of
 from records_service.paging import page_response, place_of
 from records_service.records import commands
-from records_service.records.listing import read_page, render_page
+from records_service.records.listing import rendered_page
 from records_service.records.loading import load_record
 from records_service.records.model import (
     RecordAnswer,
@@ -17,10 +17,13 @@ from records_service.records.model import (
     RecordPage,
     ValueChange,
 )
+from records_service.records.projection import ProjectionQuery, projection_of
 from records_service.records.rendering import answer
-from records_service.records.store import BY_CREATION
+from records_service.records.store import ORDERS
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import Routes, no_content, read_body, read_query
+from shared.http.responses import not_modified
+from shared.http.versions import is_known
 from shared.identity import Permission
 from shared.ids import check_same_id
 
@@ -37,10 +40,10 @@ routes = Routes(
     permission=Permission.READ,
     query=RecordFilter,
     answers=RecordPage,
-    summary="List records, oldest first",
+    summary="List records",
 )
 async def list_records(request: web.Request) -> web.StreamResponse:
-    """One page of records, filtered by schema and lifecycle state, oldest first.
+    """One page of records, filtered and sorted; by default the oldest come first.
 
     A page has at most 16 MB. Without `limit`, it may be shorter than usual; its `limit` says how
     many records it has. An explicit `limit` that would exceed the size is refused. The next page
@@ -49,10 +52,15 @@ async def list_records(request: web.Request) -> web.StreamResponse:
     """
     asked = read_query(request, RecordFilter)
     context = await context_of(request)
-    place = place_of(context.workspace_id, request.path, asked, BY_CREATION)
-    page, blueprint = await read_page(context, asked, place)
+    place = place_of(
+        context.workspace_id,
+        request.path,
+        asked,
+        ORDERS[asked.sort],
+        besides={"attributes", "scope"},
+    )
+    page, items = await rendered_page(context, asked, place)
     rows = page.part.rows
-    items = await render_page(context, rows, blueprint)
     last = rows[-1].position(place.order) if rows else ()
     return page_response(place, items, page.part, page.total, last=last)
 
@@ -80,14 +88,21 @@ async def create_record(request: web.Request) -> web.StreamResponse:
 @routes.get(
     "/api/v1/records/{id}",
     permission=Permission.READ,
+    query=ProjectionQuery,
+    conditional=True,
     answers=RecordAnswer,
     summary="Get a record",
     errors=(NotFound,),
 )
 async def get_record(request: web.Request) -> web.StreamResponse:
-    """One record. Its version is in the `ETag` header."""
+    """One record. Its version is in the `ETag` header; 304 if `If-None-Match` names it."""
+    asked = read_query(request, ProjectionQuery)
     context = await context_of(request)
-    return await answer(context, await load_record(context, request.match_info["id"]))
+    loaded = await load_record(context, request.match_info["id"])
+    projection = projection_of(asked, loaded.blueprint, context.role)
+    if is_known(context.call.headers, loaded.record.version):
+        return not_modified(loaded.record.version)
+    return await answer(context, loaded, projection)
 
 
 @routes.put(

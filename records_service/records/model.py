@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
 from records_service.paging import Paged, PageQuery
+from records_service.records.projection import ProjectionQuery
 from shared.http.bounds import AtMost
 from shared.http.naming import ExternalKey
 from shared.http.shapes import DescribedAs, Shape
 from shared.ids import ID_PATTERN
 
 ATTRIBUTES_SENT_MAX = 1_000
+IDS_MAX: Final = 500
+"""In one list."""
+IDS_LENGTH_MAX: Final = 8_000
+"""Of their text. A request line has at most 8,190 bytes."""
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
@@ -40,6 +45,12 @@ ValueEntries = TypeAliasType(
 RecordValues = TypeAliasType(
     "RecordValues",
     Annotated[dict[str, ValueEntries], Field(description="Attribute alias -> its values.")],
+)
+ResolvedValues = TypeAliasType(
+    "ResolvedValues",
+    Annotated[
+        dict[str, Any], Field(description="Attribute alias -> the value that applies in one scope.")
+    ],
 )
 RecordValuesDraft = TypeAliasType(
     "RecordValuesDraft",
@@ -101,8 +112,17 @@ class ValueChange(_Body):
     """The value, of the type of the attribute; null removes it."""
 
 
-class RecordFilter(PageQuery):
-    """Which records a list shows."""
+RecordSort = TypeAliasType(
+    "RecordSort",
+    Annotated[
+        Literal["createdAt", "-createdAt", "updatedAt", "-updatedAt", "id", "-id"],
+        Field(description="The order of a list of records; `-` stands for descending."),
+    ],
+)
+
+
+class RecordFilter(PageQuery, ProjectionQuery):
+    """Which records a list shows, in which order, and which part of each."""
 
     schema_id: str | None = Field(default=None, alias="schemaId")
     """Only records of this schema (id or alias)."""
@@ -110,6 +130,18 @@ class RecordFilter(PageQuery):
     """Only records in this lifecycle state (id or alias)."""
     external_key: str | None = Field(default=None, alias="externalKey")
     """Only the record that another system calls so."""
+    updated_after: AwareDatetime | None = Field(
+        default=None, alias="updatedAfter", examples=["2026-03-08T09:30:00Z"]
+    )
+    """Only records that were changed after this time, or created."""
+    ids: Annotated[str, Field(max_length=IDS_LENGTH_MAX)] | None = Field(
+        default=None, examples=["ent-coastal-wb,ent-abc123"]
+    )
+    """Only these records (ids, separated by commas; at most 500). Those that do not exist are left
+    out."""
+    sort: RecordSort = "createdAt"
+    """The order. Records that are equal in it are in the order of their ids, in the same
+    direction."""
 
 
 class RecordAnswer(Shape):
@@ -123,6 +155,8 @@ class RecordAnswer(Shape):
     """Id of its schema."""
     lifecycle_state_id: str | None = Field(alias="lifecycleStateId")
     """Id of its lifecycle state; null without a workflow."""
+    version: int
+    """The version, as in the `ETag`. It rises with every change."""
     created_at: datetime = Field(alias="createdAt")
     """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")
@@ -133,6 +167,10 @@ class RecordAnswer(Shape):
     """Id of the user or API key that changed it last."""
     values: RecordValues
     """The values."""
+    resolved: ResolvedValues = Field(
+        default_factory=dict, examples=[{"product-name": "Coastal Windbreaker"}]
+    )
+    """The values that apply in the scope that was asked for. Only with `scope`."""
 
 
 class RecordPage(Paged):

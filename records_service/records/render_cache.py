@@ -18,6 +18,7 @@ from aiohttp import web
 
 from records_service.blueprint.compiled_schema import Access, CompiledSchema
 from records_service.context import Context
+from records_service.records.projection import Projection
 from records_service.records.relations import find_related
 from records_service.records.rendering import render
 from records_service.records.store import Listed
@@ -29,7 +30,7 @@ REMEMBERED_BYTES_MAX: Final = 32 << 20
 INLINE_BYTES_MAX: Final = 256 << 10
 """Of documents: parsed in a few milliseconds."""
 
-_Key = tuple[Access, str, str, int, str]
+_Key = tuple[Access, str, str, int, str, Projection | None]
 
 
 class ListedForCaller(NamedTuple):
@@ -40,6 +41,13 @@ class ListedForCaller(NamedTuple):
     access: Access
 
 
+class Rendering(NamedTuple):
+    """The JSON of a record for a caller, and the size of the document that it was made of."""
+
+    json: bytes
+    document_bytes: int
+
+
 class RenderCache:
     """The renderings of this process; the least recently used are dropped first.
 
@@ -47,32 +55,35 @@ class RenderCache:
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[_Key, bytes] = OrderedDict()
+        self._known: OrderedDict[_Key, Rendering] = OrderedDict()
         self._bytes = 0
 
-    def find(self, one: ListedForCaller) -> bytes | None:
+    def find(self, one: ListedForCaller, projection: Projection | None) -> Rendering | None:
         """The record's JSON, if it is known; never where its schema has relations."""
         if one.schema.relations:
             return None
-        key = _key(one)
+        key = _key(one, projection)
         known = self._known.get(key)
         if known is not None:
             self._known.move_to_end(key)
         return known
 
-    def remember(self, one: ListedForCaller, rendering: bytes) -> None:
+    def remember(self, one: ListedForCaller, projection: Projection | None, json: bytes) -> None:
         """Keep it for the next list, unless its schema has relations."""
         if one.schema.relations:
             return
-        key = _key(one)
-        self._bytes += len(rendering) - len(self._known.pop(key, b""))
-        self._known[key] = rendering
+        key = _key(one, projection)
+        former = self._known.pop(key, None)
+        self._bytes += len(json) - (0 if former is None else len(former.json))
+        self._known[key] = Rendering(json, len(one.listed.row["document"]))
         while self._bytes > REMEMBERED_BYTES_MAX:
             _, oldest = self._known.popitem(last=False)
-            self._bytes -= len(oldest)
+            self._bytes -= len(oldest.json)
 
 
-async def render_all(context: Context, records: Sequence[ListedForCaller]) -> list[bytes]:
+async def render_all(
+    context: Context, records: Sequence[ListedForCaller], projection: Projection | None = None
+) -> list[bytes]:
     """The JSON of each of these records of the workspace."""
     size = sum(len(one.listed.row["document"]) for one in records)
     is_large = size > INLINE_BYTES_MAX
@@ -83,7 +94,7 @@ async def render_all(context: Context, records: Sequence[ListedForCaller]) -> li
         parsed = await context.run(is_large, _parsed, naming)
         named = [(parsed[one.listed.id].values, one.schema) for one in naming]
         related = await find_related(context, named, is_large=is_large)
-    return await context.run(is_large, _rendered, records, parsed, related)
+    return await context.run(is_large, _rendered, records, parsed, related, projection)
 
 
 RENDER_CACHE = web.AppKey("render_cache", RenderCache)
@@ -94,18 +105,32 @@ def _parsed(records: Sequence[ListedForCaller]) -> dict[str, Record]:
 
 
 def _rendered(
-    records: Sequence[ListedForCaller], parsed: Mapping[str, Record], related: Related
+    records: Sequence[ListedForCaller],
+    parsed: Mapping[str, Record],
+    related: Related,
+    projection: Projection | None,
 ) -> list[bytes]:
     return [
         to_json(
             render(
-                parsed.get(one.listed.id) or one.listed.record(), one.schema, one.access, related
+                parsed.get(one.listed.id) or one.listed.record(),
+                one.schema,
+                one.access,
+                related,
+                projection,
             )
         )
         for one in records
     ]
 
 
-def _key(one: ListedForCaller) -> _Key:
+def _key(one: ListedForCaller, projection: Projection | None) -> _Key:
     listed = one.listed
-    return (one.access, listed.workspace_id, listed.id, listed.version, listed.written_by)
+    return (
+        one.access,
+        listed.workspace_id,
+        listed.id,
+        listed.version,
+        listed.written_by,
+        projection,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -12,6 +12,7 @@ import orjson
 
 from records_service import paging
 from records_service.paging import Key, Order, Part, Place, Total
+from records_service.records.counts import Count
 from records_service.writes.model import Record
 from shared.database import Conn
 
@@ -20,7 +21,21 @@ _COLUMNS = """
     r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key
 """
 
-BY_CREATION: Final[Order] = (Key("created_at", datetime), Key("id", str))
+_NAMES: Final = ("id", "schema_id", "state_id", "version", "created_at", "updated_at")
+_NAMED: Final = f"{', '.join(_NAMES)}, xmin::text AS written_by"
+_ID: Final = Key("id", str)
+ORDERS: Final[Mapping[str, Order]] = {
+    f"{'-' if descending else ''}{name}": tuple(
+        key._replace(descending=descending) for key in order
+    )
+    for name, order in (
+        ("createdAt", (Key("created_at", datetime), _ID)),
+        ("updatedAt", (Key("updated_at", datetime), _ID)),
+        ("id", (_ID,)),
+    )
+    for descending in (False, True)
+}
+"""The orders of a list, by their public names."""
 
 
 class Listed(NamedTuple):
@@ -45,7 +60,47 @@ class Listed(NamedTuple):
 
     def record(self) -> Record:
         """The whole record."""
-        return _record({**self.row, "values": orjson.loads(self.row["document"])})
+        values = orjson.loads(self.row["document"])
+        return _record({**self.row, "workspace_id": self.workspace_id, "values": values})
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which records a list has; None stands for no restriction."""
+
+    schema_id: str | None = None
+    state_ids: tuple[str, ...] | None = None
+    updated_after: datetime | None = None
+    ids: tuple[str, ...] | None = None
+    external_key: str | None = None
+
+    @property
+    def only_schema(self) -> str | None:
+        """The schema, if that is the only restriction."""
+        return self.schema_id if self == Filters(self.schema_id) else None
+
+    def source(self, workspace_id: str) -> tuple[str, list[Any]]:
+        """What follows FROM, and its arguments."""
+        where, arguments = ["workspace_id = $1"], [workspace_id]
+
+        def add(condition: str, value: Any) -> None:
+            arguments.append(value)
+            where.append(condition.format(f"${len(arguments)}"))
+
+        if self.schema_id is not None:
+            add("schema_id = {}", self.schema_id)
+        if self.state_ids is not None and len(self.state_ids) == 1:
+            # One state as the index has it: its records are in order there.
+            add("state_id = {}", self.state_ids[0])
+        elif self.state_ids is not None:
+            add("state_id = ANY({}::text[])", self.state_ids)
+        if self.updated_after is not None:
+            add("updated_at > {}", self.updated_after)
+        if self.ids is not None:
+            add("id = ANY({}::text[])", self.ids)
+        if self.external_key is not None:
+            add("external_key = {}", self.external_key)
+        return f"records WHERE {' AND '.join(where)}", arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +109,8 @@ class Listing:
 
     part: Part[Listed]
     total: Total | None
+    count: Count | None
+    """Made for this page, and good for others."""
     model_version: int
 
 
@@ -80,90 +137,53 @@ async def page(
     conn: Conn,
     workspace_id: str,
     *,
-    schema_id: str | None,
-    state_ids: Sequence[str] | None,
-    external_key: str | None,
+    filters: Filters,
     place: Place,
+    known: Count | None = None,
+    with_documents: bool = True,
 ) -> Listing:
     """Records in the order of the list, how many there are in all, and the model's version.
+
+    `known` is a count for these filters that may still hold. Without documents, the rows tell which
+    records they are and in which version; a page has no limit in bytes then.
 
     Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
     where the limit is the default.
     """
-    where = ["workspace_id = $1"]
-    arguments: list[Any] = [workspace_id]
-    if schema_id is not None:
-        arguments.append(schema_id)
-        where.append(f"schema_id = ${len(arguments)}")
-    if state_ids is not None and len(state_ids) == 1:
-        # One state as the index has it: its records are in order there.
-        arguments.append(state_ids[0])
-        where.append(f"state_id = ${len(arguments)}")
-    elif state_ids is not None:
-        arguments.append(list(state_ids))
-        where.append(f"state_id = ANY(${len(arguments)}::text[])")
-    if external_key is not None:
-        arguments.append(external_key)
-        where.append(f"external_key = ${len(arguments)}")
-    is_whole = len(where) == 1
-    source = f"records WHERE {' AND '.join(where)}"
-    # The counter of the record limit counts them all, so nobody needs to.
-    count = (
-        "SELECT coalesce(sum(records), 0)::bigint FROM usage WHERE workspace_id = $1"
-        if is_whole and place.counts
-        else place.count(source)
-    )
-    columns = place.columns
-    sign = "<" if place.order[0].descending else ">"
-    start, begins = "", ""
-    if place.after is not None:
-        names = []
-        for value in place.after:
-            arguments.append(value)
-            names.append(f"${len(arguments)}")
-        begins = f"AND ({columns}) {sign} ({', '.join(names)})"
-    elif place.offset > 0:
-        # The documents of the rows before a page are not looked at: where it begins is found in an
-        # index. The first page begins at the beginning.
-        arguments.append(place.offset)
-        start = f"""start AS MATERIALIZED (
-            SELECT {columns} FROM {source} ORDER BY {place.order_by}
-            OFFSET ${len(arguments)}::bigint LIMIT 1
-        ), """  # noqa: S608
-        position = ", ".join(f"start.{key.column}" for key in place.order)
-        begins = f"AND ({columns}) {sign}= ({position})"
-    arguments += (place.rows, paging.PAGE_BYTES_MAX)
-    limit, bytes_max = f"${len(arguments) - 1}::bigint", f"${len(arguments)}::bigint"
+    source, arguments = filters.source(workspace_id)
+    head = _head(filters, place, source, arguments, known)
+    start, begins = _beginning(place, source, arguments)
+    arguments.append(place.rows)
+    limit = f"${len(arguments)}::bigint"
     order = ", ".join(f"p.{key.order}" for key in place.order)
+    read, shown = _NAMED, ", ".join(f"p.{name}" for name in (*_NAMES, "written_by"))
+    if with_documents:
+        arguments.append(paging.PAGE_BYTES_MAX)
+        size = f"sum(octet_length(p.document)) OVER (ORDER BY {order})"
+        read = f"{_NAMED}, created_by, updated_by, external_key, values::text AS document"
+        # The first is always there, whatever its size: only there the sum is its own.
+        shown += f""", p.created_by, p.updated_by, p.external_key,
+               CASE WHEN {size} <= ${len(arguments)}::bigint OR {size} = octet_length(p.document)
+                    THEN p.document END AS document"""
     rows = await conn.fetch(
         f"""
         WITH {start}page AS MATERIALIZED (
             SELECT r.*
               FROM {"start CROSS JOIN LATERAL" if start else ""} (
-                   SELECT workspace_id, id, schema_id, state_id, version,
-                          values::text AS document, xmin::text AS written_by,
-                          created_at, updated_at, created_by, updated_by, external_key
+                   SELECT {read}
                      FROM {source} {begins}
                     ORDER BY {place.order_by}
                     LIMIT {limit}
              ) r
         )
-        SELECT p.workspace_id, p.id, p.schema_id, p.state_id, p.version,
-               -- The first is always there, whatever its size: only there the sum is its own.
-               CASE WHEN sum(octet_length(p.document)) OVER (ORDER BY {order})
-                         <= {bytes_max}
-                      OR sum(octet_length(p.document)) OVER (ORDER BY {order})
-                         = octet_length(p.document)
-                    THEN p.document END AS document, p.written_by,
-               p.created_at, p.updated_at, p.created_by, p.updated_by, p.external_key,
-               head.counted, head.model_version
-          FROM (SELECT ({count}) AS counted,
-                       (SELECT version FROM models WHERE workspace_id = $1) AS model_version) head
+        SELECT {shown}, head.counted, head.state, head.model_version
+          FROM ({head}) head
           LEFT JOIN page p ON true
          ORDER BY {order}
-        """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
+        """,  # noqa: S608 - constants and the fixed fragments of this file, values are arguments
         *arguments,
     )
+    first = rows[0]
     found = [
         Listed(
             workspace_id,
@@ -177,15 +197,77 @@ async def page(
         for row in rows
         if row["id"] is not None
     ]
-    part = place.part(found, [one.row["document"] for one in found])
-    counted = rows[0]["counted"]
-    return Listing(
-        part,
-        Total(counted)
-        if is_whole and counted is not None
-        else await place.total(conn, part, counted, source, arguments),
-        rows[0]["model_version"] or 0,
-    )
+    documents = [one.row["document"] for one in found] if with_documents else None
+    part = place.part(found, documents)
+    total, count = await _total(conn, filters, place, part, first, source, arguments, known)
+    return Listing(part, total, count, first["model_version"] or 0)
+
+
+def _head(
+    filters: Filters, place: Place, source: str, arguments: list[Any], known: Count | None
+) -> str:
+    """A SELECT of one row: how many records there are, and the version of the model."""
+    model = "(SELECT version FROM models WHERE workspace_id = $1) AS model_version"
+    if filters == Filters() and place.counts:
+        # The counter of the record limit counts them all, so nobody needs to.
+        return f"""
+            SELECT coalesce(sum(records), 0)::bigint AS counted, NULL::bigint AS state, {model}
+              FROM usage WHERE workspace_id = $1"""  # noqa: S608
+    if filters.only_schema is None or not place.counts:
+        return f"SELECT ({place.count(source)}) AS counted, NULL::bigint AS state, {model}"
+    arguments.append(None if known is None else known.state)
+    return f"""
+        SELECT CASE WHEN u.state = ${len(arguments)}::bigint THEN NULL
+                    ELSE ({place.count(source)}) END AS counted,
+               u.state, {model}
+          FROM (SELECT hashtextextended(
+                           string_agg(stripe || ':' || xmin::text, ',' ORDER BY stripe), 0) AS state
+                  FROM usage WHERE workspace_id = $1) u"""  # noqa: S608
+
+
+def _beginning(place: Place, source: str, arguments: list[Any]) -> tuple[str, str]:
+    """A part of WITH that finds where the page begins, and the condition to begin there."""
+    sign = "<" if place.order[0].descending else ">"
+    if place.after is not None:
+        arguments += place.after
+        names = (f"${n + 1}" for n in range(len(arguments) - len(place.after), len(arguments)))
+        return "", f"AND ({place.columns}) {sign} ({', '.join(names)})"
+    if place.offset == 0:
+        return "", ""
+    # The documents of the rows before a page are not looked at: where it begins is found in an
+    # index. The first page begins at the beginning.
+    arguments.append(place.offset)
+    start = f"""start AS MATERIALIZED (
+            SELECT {place.columns} FROM {source} ORDER BY {place.order_by}
+            OFFSET ${len(arguments)}::bigint LIMIT 1
+        ), """  # noqa: S608
+    position = ", ".join(f"start.{key.column}" for key in place.order)
+    return start, f"AND ({place.columns}) {sign}= ({position})"
+
+
+async def _total(
+    conn: Conn,
+    filters: Filters,
+    place: Place,
+    part: Part[Listed],
+    first: asyncpg.Record,
+    source: str,
+    arguments: Sequence[Any],
+    known: Count | None,
+) -> tuple[Total | None, Count | None]:
+    """The total, and what was counted for it, if that is good for other pages."""
+    counted, state = first["counted"], first["state"]
+    if filters == Filters():
+        return None if counted is None else Total(counted), None
+    if counted is None and known is not None and place.counts:
+        return place.total_of(part, known.counted, known.estimate), None
+    estimate = 0 if known is None else known.estimate
+    if estimate == 0 and not place.is_exact(part, counted):
+        estimate = await paging.estimated(conn, source, arguments)
+    total = place.total_of(part, counted, estimate)
+    if state is None or (counted > paging.COUNTED_MAX and estimate == 0):
+        return total, None
+    return total, Count(state, counted, estimate)
 
 
 async def schema_ids_of(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> dict[str, str]:

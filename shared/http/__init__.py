@@ -13,7 +13,7 @@ description of the API is generated from all of it.
     requests       bodies and query strings, and messages about what is wrong with them
     shapes         base classes of bodies and answers; bounds, numbers and exactness check them
     responses      JSON and errors
-    versions       `ETag` and `If-Match`
+    versions       `ETag`, `If-Match` and `If-None-Match`
     context        what is known about the request at hand
     client         calls to the other services
     address_check  whether the configured addresses lead to the right services

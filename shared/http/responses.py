@@ -40,6 +40,11 @@ def versioned_response(
     return json_response(value, status=status, headers=headers)
 
 
+def not_modified(version: int) -> web.Response:
+    """304: the caller has this version."""
+    return web.Response(status=304, headers={hdrs.ETAG: entity_tag(version)})
+
+
 def to_json(value: Any) -> bytes:
     """A value as `json_response` writes it."""
     return orjson.dumps(value, default=_plain, option=_OPTIONS)

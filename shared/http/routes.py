@@ -11,6 +11,8 @@ ways:
 
 Where a person's role needs one of its flags, the route names it as `flag`.
 
+`conditional` says that the route answers 304 where `If-None-Match` names the current version.
+
 Limits of a route are declared where they are not the configured ones. The description has them, and
 the gateway keeps them:
 
@@ -68,6 +70,7 @@ class Route:
     internal: bool = False
     user_only: bool = False
     streams: bool = False
+    conditional: bool = False
     body: type[BaseModel] | None = None
     body_bytes_max: int | None = None
     deadline_s: float | None = None

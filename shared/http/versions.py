@@ -1,8 +1,9 @@
-"""Optimistic locking over HTTP: `ETag` on answers, `If-Match` on changes."""
+"""Versions over HTTP: `ETag` on answers, `If-Match` on changes, `If-None-Match` on reads."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from aiohttp import hdrs
@@ -31,15 +32,29 @@ def if_match(headers: CIMultiDictProxy[str]) -> Versions:
     13.1.1): `If-Match: 1` would otherwise be answered that version 1 is another version than 1.
     """
     sent = headers.getall(hdrs.IF_MATCH, None)
+    return None if sent is None else _versions(hdrs.IF_MATCH, sent)
+
+
+def is_known(headers: CIMultiDictProxy[str], version: int) -> bool:
+    """Whether `If-None-Match` names this version, or is `*`: the caller has it.
+
+    Raises `ValidationError` as `if_match` does.
+    """
+    sent = headers.getall(hdrs.IF_NONE_MATCH, None)
     if sent is None:
-        return None
+        return False
+    known = _versions(hdrs.IF_NONE_MATCH, sent)
+    return known is None or version in known
+
+
+def _versions(name: str, sent: Sequence[str]) -> Versions:
     header = ", ".join(sent).strip(" \t")
     if header == "*":
         return None
     if _TAGS.fullmatch(header) is None:
         raise ValidationError.at(
-            "/If-Match",
-            "Header 'If-Match' expects the ETag of a version, with its quotation marks, such as"
+            f"/{name}",
+            f"Header '{name}' expects the ETag of a version, with its quotation marks, such as"
             f""" "1", or *; got '{truncated(header)}'""",
         )
     tags = (_VERSION.fullmatch(tag) for tag in _TAG.findall(header))

@@ -86,7 +86,7 @@ async def test_a_preflight_is_answered_without_a_credential(system: System):
                 "Access-Control-Allow-Origin": origin,
                 "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
                 "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-Match,"
-                " X-Request-Id, X-Sigma-ApiKey, traceparent",
+                " If-None-Match, X-Request-Id, X-Sigma-ApiKey, traceparent",
                 "Access-Control-Expose-Headers": "ETag, Link, Location, Retry-After,"
                 " X-RateLimit-Remaining, X-Request-Id",
                 "Access-Control-Max-Age": "600",

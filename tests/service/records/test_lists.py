@@ -17,6 +17,7 @@ from records_service.history import store as audit
 from records_service.lists import LISTS
 from records_service.paging import Order, PageQuery, Place, place_of
 from records_service.records import store
+from records_service.records.store import Filters
 from shared.database import DATABASE, Conn
 from shared.database.connection import PooledConnection
 from shared.database.pool import STATEMENT_TIMEOUT_S
@@ -90,19 +91,21 @@ def second(order: Order) -> Place:
 @pytest.mark.parametrize(
     ("filters", "index"),
     [
-        ({"schema_id": None, "state_ids": None}, "records_in_order"),
-        ({"schema_id": "schema-x", "state_ids": None}, "records_by_schema"),
-        ({"schema_id": None, "state_ids": ["state-rare"]}, "records_by_state"),
+        (Filters(), "records_in_order"),
+        (Filters(schema_id="schema-x"), "records_by_schema"),
+        (Filters(state_ids=("state-rare",)), "records_by_state"),
     ],
 )
 async def test_what_comes_before_a_page_is_skipped_in_an_index(
-    service: RunningService, admin: Caller, filters: dict[str, Any], index: str
+    service: RunningService, admin: Caller, filters: Filters, index: str
 ):
     await create(admin, *(f"ent-{n}" for n in range(3)))
     await service.database.execute("VACUUM ANALYZE records")
     async with service.database.acquire() as conn:
         explained: Any = Explained(conn)
-        await store.page(explained, WORKSPACE, place=second(store.BY_CREATION), **filters)
+        await store.page(
+            explained, WORKSPACE, filters=filters, place=second(store.ORDERS["createdAt"])
+        )
     start = explained.node("Limit", **{"Subplan Name": "CTE start"})
     assert all(not any("values" in o for o in node["Output"]) for node in nodes(start))
     skipping = nodes(start)[-1]

@@ -113,6 +113,7 @@ async def test_a_record_is_answered_as_it_was_sent(admin):
         "externalKey": None,
         "schemaId": "schema-apparel",
         "lifecycleStateId": None,
+        "version": 1,
         "createdBy": "user-admin",
         "updatedBy": "user-admin",
         "values": {

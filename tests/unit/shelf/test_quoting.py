@@ -79,6 +79,7 @@ BOUNDED = {
     "shared/ids.py": {"ID_PATTERN", "field"},
     "shared/process/config.py": {"issuer"},
     "shared/http/requests.py": {"name"},
+    "shared/http/versions.py": {"name"},
     "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
     "workflow_service/transitions/gates.py": {"start", "target"},
     "workflow_service/definitions/validation.py": {"dotted"},
