@@ -75,6 +75,8 @@ _PREFIXES: Final = (
     ("export", Service.RECORDS, PermissionClass.DATA),
     ("catalogs", Service.RECORDS, PermissionClass.MODEL),
     ("categories", Service.RECORDS, PermissionClass.MODEL),
+    ("search", Service.RECORDS, PermissionClass.DATA),
+    ("saved-queries", Service.RECORDS, PermissionClass.DATA),
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),

@@ -35,8 +35,10 @@ from records_service.records.handlers import routes as record_routes
 from records_service.records.listing import PAGES_READ_BEFORE, PagesReadBefore
 from records_service.records.loading import record_loader
 from records_service.records.render_cache import RENDER_CACHE, RenderCache
+from records_service.saved_queries.handlers import routes as saved_query_routes
 from records_service.schemas.binding import REMOTE_CALL_SLOTS
 from records_service.schemas.handlers import routes as schema_routes
+from records_service.search.handlers import routes as search_routes
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.value_removal import commands as value_removal
 from records_service.workflow_copies.handlers import routes as workflow_copy_routes
@@ -70,6 +72,8 @@ ROUTES = (
     transition_routes,
     completeness_routes,
     audit_routes,
+    search_routes,
+    saved_query_routes,
     dimension_routes,
     option_list_routes,
     catalog_routes,

@@ -519,6 +519,16 @@ CREATE TABLE public.roles (
     document jsonb NOT NULL
 );
 
+CREATE TABLE public.saved_queries (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    name text NOT NULL,
+    description text,
+    query jsonb NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.schemas (
     workspace_id text NOT NULL,
     id text NOT NULL,
@@ -628,6 +638,9 @@ ALTER TABLE ONLY public.records
 
 ALTER TABLE ONLY public.roles
     ADD CONSTRAINT roles_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.saved_queries
+    ADD CONSTRAINT saved_queries_pkey PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.schemas
     ADD CONSTRAINT schemas_alias_taken UNIQUE (workspace_id, alias);

@@ -55,6 +55,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "roles",
             "records",
             "record_lives",
+            "saved_queries",
             "unique_values",
             "usage",
             "audit",

@@ -39,6 +39,7 @@ TAGS: Final = (
         "Authentication",
         "Records",
         "Import and export",
+        "Search",
         "Audit",
         "Schemas",
         "Attributes",

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from deploy.local import catalogue
 from deploy.openapi.schemas import Examples
+from deploy.openapi.search_examples import search_examples
 
 _Json = dict[str, Any]
 
@@ -362,6 +363,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     ),
     "listSchemaAttributes": Examples(answered=[_attribute(_PRICE)]),
     **_crud("Workflow", _SIMPLE, catalogue.LIFECYCLE, _workflow),
+    **search_examples({"items": [_record(_PRODUCT)], **_PAGE}),
     "listRecords": Examples(answered={"items": [_record(_PRODUCT)], **_PAGE}),
     "export": Examples(answered=[_record(_PRODUCT)]),
     "createRecord": Examples(_SHIRT, _record(_SHIRT)),

@@ -37,7 +37,7 @@ class Blueprint:
     """One version of one workspace's model.
 
     `compiled` is where its users keep what they derive of a schema, `compiling` what they are
-    deriving, and `checks` what they derive of an attribute.
+    deriving, `checks` what they derive of an attribute, and `derived` what is derived of the whole.
     """
 
     workspace_id: str
@@ -54,6 +54,32 @@ class Blueprint:
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
     compiling: dict[str, asyncio.Future[Any]] = field(default_factory=dict, compare=False)
     checks: dict[str, Any] = field(default_factory=dict, compare=False)
+    derived: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def schemas_having(self) -> Mapping[str, frozenset[str]]:
+        """Attribute id -> the ids of the schemas that have it."""
+        known: Mapping[str, frozenset[str]] | None = self.derived.get("schemas_having")
+        if known is None:
+            having: dict[str, set[str]] = {}
+            for schema in self.schemas.values():
+                for attribute_id in schema.attribute_ids:
+                    having.setdefault(attribute_id, set()).add(schema.id)
+            known = {each: frozenset(found) for each, found in having.items()}
+            self.derived["schemas_having"] = known
+        return known
+
+    @property
+    def attribute_ids_by_name(self) -> Mapping[str, str]:
+        """The id behind each alias or, failing that, id: data speak aliases."""
+        known: Mapping[str, str] | None = self.derived.get("attribute_ids_by_name")
+        if known is None:
+            known = {
+                **{each: each for each in self.attributes},
+                **{each.alias: each.id for each in self.attributes.values()},
+            }
+            self.derived["attribute_ids_by_name"] = known
+        return known
 
 
 class Blueprints:

@@ -89,7 +89,7 @@ async def rendered_page(
             return listing, known
         pages.forget(page)
     listing, blueprint, projection = await _read(context, asked, place, with_documents=True)
-    items = await _rendered(context, listing.part.rows, blueprint, projection)
+    items = await render_listed(context, listing.part.rows, blueprint, projection)
     if listing.part.limit == place.limit:
         pages.add(page)
     return listing, items
@@ -198,7 +198,7 @@ async def _remembered(
     return None if size > paging.PAGE_BYTES_MAX else found
 
 
-async def _rendered(
+async def render_listed(
     context: Context,
     listed: Sequence[Listed],
     blueprint: Blueprint,

@@ -37,6 +37,7 @@ KINDS = {
     "catalog": "cat",
     "category": "ctg",
     "record": "ent",
+    "query": "sq",
 }
 PREFIXES = {*KINDS.values(), "apikey"}
 # What a body needs besides, so that the service looks at the field.

@@ -28,8 +28,8 @@ SECRET = "s3cr3t-of-another-workspace"
 PLACES_AT_LEAST = {"path": 28, "query": 5, "body": 50}
 # In the order in which nothing of the owner's is in use any more.
 OWNED = (
-    *("catalogs", "records", "schemas", "attributes", "option-lists", "dimensions"),
-    *("workflows", "roles"),
+    *("saved-queries", "catalogs", "records", "schemas", "attributes", "option-lists"),
+    *("dimensions", "workflows", "roles"),
 )
 # Of what no route of these tells the id.
 NOT_OWNED = {"user"}
@@ -51,6 +51,8 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     (await owner.admin.post(f"/categories/ctg-{THEIRS}/assign", assigned)).ok()
     key = {"id": f"apikey-{THEIRS}", "permissions": ["read"], **named}
     (await owner.admin.post("/api-keys", key)).ok()
+    query = {"id": f"sq-{THEIRS}", "criteria": [], **named}
+    (await owner.admin.post("/saved-queries", query)).ok()
 
 
 async def everything(caller: Caller) -> dict[str, Any]:

@@ -34,6 +34,8 @@ CLASSES = {
     "export": ("records_service", DATA),
     "catalogs": ("records_service", MODEL),
     "categories": ("records_service", MODEL),
+    "search": ("records_service", DATA),
+    "saved-queries": ("records_service", DATA),
     "workflows": ("workflow_service", MODEL),
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),

@@ -1,0 +1,379 @@
+"""What a search asks for, checked against the data model and the caller's role: a tree.
+
+An attribute that is hidden from the role wherever it is is answered like one that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from records_service.attributes.model import Attribute, AttributeType, SubAttribute
+from records_service.blueprint.blueprint import Blueprint
+from records_service.dimensions.model import DIMENSIONS_NAMED_MAX
+from records_service.option_lists.model import OptionList
+from records_service.permissions.rules import Role
+from records_service.search.model import (
+    CRITERIA_MAX,
+    DEPTH_MAX,
+    OPERANDS_MAX,
+    OPERATORS,
+    SORTS_MAX,
+    Filter,
+)
+from records_service.search.operands import OPERATIONS, BadOperand, instant, operand_of
+from records_service.search.sight import Sight, sight_of
+from records_service.values.entries import (
+    UnknownDimension,
+    UnusableScope,
+    completed,
+    dimension_ids_by_name,
+    with_ids,
+)
+from shared.errors import ValidationError, truncated
+from shared.http.json_types import js_type
+
+FIELDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
+    name: (column, frozenset(operations))
+    for name, column, operations in (
+        ("id", "id", ("in", "contains", "startsWith", "endsWith")),
+        ("schemaId", "schema_id", ("in",)),
+        ("lifecycleStateId", "state_id", ("in", "filled")),
+        ("createdAt", "created_at", ("in", "gt", "gte", "lt", "lte")),
+        ("updatedAt", "updated_at", ("in", "gt", "gte", "lt", "lte")),
+        ("createdBy", "created_by", ("in",)),
+        ("updatedBy", "updated_by", ("in",)),
+    )
+}
+"""Name -> column of `records`, and what can be asked of it."""
+_POSITIVE: Final = {"equals": "in", "notEquals": "in", "notIn": "in"}
+_NEGATED: Final = frozenset({"notEquals", "notIn", "isEmpty"})
+_TIMES: Final = frozenset({"createdAt", "updatedAt"})
+_NAMES_OF_ATTRIBUTE: Final = ("attribute", "attributeAlias", "attributeId")
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """An attribute, or a field of a complex one, that the caller may search."""
+
+    attribute: Attribute
+    field: SubAttribute | None
+    option_list: OptionList | None
+    sight: Sight
+
+    @property
+    def type(self) -> AttributeType:
+        """The type of what is compared."""
+        return (self.field or self.attribute).type
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One criterion: `operation` is positive, and `negated` turns it round.
+
+    `target` is an attribute or the name of a field of `FIELDS`. `operation` is `in`, `contains`,
+    `startsWith`, `endsWith`, `gt`, `gte`, `lt`, `lte`, or `filled`. `scope` is completed; None
+    stands for any.
+    """
+
+    target: Searched | str
+    operation: str
+    negated: bool
+    operands: tuple[Any, ...]
+    scope: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Criteria of which all must be met, or one."""
+
+    all_of: bool
+    members: tuple[Criteria, ...]
+
+
+Criteria: TypeAlias = Comparison | Group
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """By what to sort; `scope` is completed, and None for a field."""
+
+    target: Searched | str
+    descending: bool
+    scope: Mapping[str, str] | None
+
+
+class Reader:
+    """Reads criteria as one caller may ask them of one version of the data model."""
+
+    def __init__(self, blueprint: Blueprint, role: Role | None) -> None:
+        self._blueprint = blueprint
+        self._role = role
+        self._count = 0
+        self._dimension_ids = dimension_ids_by_name(blueprint.dimensions, blueprint.dimensions)
+        self._defaults = {
+            each.id: each.default_segment_id for each in blueprint.dimensions.values()
+        }
+
+    def filter(self, asked: Filter) -> Group:
+        """The criteria of a body, with its schema. Raises `ValidationError`."""
+        members: list[Criteria] = []
+        if asked.schema_id is not None:
+            members.append(
+                Comparison("schemaId", "in", False, (self.schema(asked.schema_id),), None)
+            )
+        members.append(self._group(asked.criteria_operator, asked.criteria, "", 1))
+        return Group(True, tuple(members))
+
+    def schema(self, name: str) -> str:
+        """The id of the schema with this id or alias; a name that nothing has finds nothing."""
+        schemas = self._blueprint.schemas
+        if name in schemas:
+            return name
+        return next((each.id for each in schemas.values() if each.alias == name), name)
+
+    def states(self, name: str) -> list[str]:
+        """The ids of all states with this id or alias, in every workflow."""
+        workflows = self._blueprint.workflows.values()
+        named = (workflow.state_named(name) for workflow in workflows)
+        return sorted({name, *(state.id for state in named if state)})
+
+    def sort(self, asked: Sequence[Any]) -> list[SortKey]:
+        """By what to sort. Raises `ValidationError`."""
+        if len(asked) > SORTS_MAX:
+            raise ValidationError.at("/sort", f"Field 'sort' must have at most {SORTS_MAX} items")
+        found: list[SortKey] = []
+        for index, one in enumerate(asked):
+            at = f"/sort/{index}"
+            sent = _object(one, at)
+            order = sent.get("order", "asc")
+            if order not in ("asc", "desc"):
+                raise ValidationError.at(
+                    f"{at}/order",
+                    f"Field '{_name(at)}.order' must be 'asc' or 'desc', got {_shown(order)}",
+                )
+            target = self._target(sent, at)
+            scope = None
+            if isinstance(target, Searched):
+                if target.type is AttributeType.COMPLEX:
+                    raise ValidationError.at(
+                        at,
+                        f"Field '{_name(at)}' must name a field of '{_alias(target)}' to sort by",
+                    )
+                scope = self.scope(sent.get("scope") or {}, f"{at}/scope")
+            found.append(SortKey(target, order == "desc", scope))
+        return found
+
+    def attribute(self, name: str, at: str) -> Searched:
+        """The attribute of this alias or id, or field of one. Raises `ValidationError`."""
+        for attribute_name, field_name in _readings(name):
+            attribute_id = self._blueprint.attribute_ids_by_name.get(attribute_name)
+            if attribute_id is None:
+                continue
+            attribute = self._blueprint.attributes[attribute_id]
+            field = None
+            if field_name is not None:
+                fields = {each.alias: each for each in attribute.attributes}
+                field = fields.get(field_name)
+                if field is None:
+                    continue
+            sight = sight_of(self._blueprint, self._role, attribute_id)
+            if self._role is not None and sight.is_hidden:
+                continue
+            lists = self._blueprint.option_lists
+            option_list = lists.get((field or attribute).option_list_id or "")
+            return Searched(attribute, field, option_list, sight)
+        raise ValidationError.at(at, f"Unknown attribute '{truncated(name)}'")
+
+    def _group(self, operator: Any, criteria: Any, at: str, depth: int) -> Group:
+        if operator not in ("and", "or"):
+            name = _name(f"{at}/criteriaOperator")
+            raise ValidationError.at(
+                f"{at}/criteriaOperator",
+                f"Field '{name}' must be 'and' or 'or', got {_shown(operator)}",
+            )
+        if not isinstance(criteria, list):
+            name = _name(f"{at}/criteria")
+            raise ValidationError.at(
+                f"{at}/criteria", f"Field '{name}' must be an array, got {js_type(criteria)}"
+            )
+        if depth > DEPTH_MAX:
+            raise ValidationError.at(
+                f"{at}/criteria", f"Criteria may be at most {DEPTH_MAX} levels deep"
+            )
+        members = (
+            self._criterion(one, f"{at}/criteria/{index}", depth)
+            for index, one in enumerate(criteria)
+        )
+        return Group(operator == "and", tuple(members))
+
+    def _criterion(self, one: Any, at: str, depth: int) -> Criteria:
+        self._count += 1
+        if self._count > CRITERIA_MAX:
+            raise ValidationError.at(at, f"A search has at most {CRITERIA_MAX} criteria")
+        sent = _object(one, at)
+        if sent.get("criteria") is not None:
+            if any(sent.get(name) is not None for name in (*_NAMES_OF_ATTRIBUTE, "field")):
+                raise ValidationError.at(
+                    at, f"Field '{_name(at)}' must be a group or a comparison, got both"
+                )
+            operator = sent.get("criteriaOperator")
+            return self._group(
+                "and" if operator is None else operator, sent["criteria"], at, depth + 1
+            )
+        target = self._target(sent, at)
+        operator = sent.get("operator")
+        if operator not in OPERATORS:
+            expected = ", ".join(OPERATORS)
+            raise ValidationError.at(
+                f"{at}/operator",
+                f"Field '{_name(at)}.operator' must be one of {expected}, got {_shown(operator)}"
+                if operator is not None
+                else f"Field '{_name(at)}.operator' is required: expected one of {expected}",
+            )
+        operation = (
+            "filled" if operator in ("isEmpty", "isNotEmpty") else _POSITIVE.get(operator, operator)
+        )
+        can = FIELDS[target][1] if isinstance(target, str) else OPERATIONS[target.type]
+        if operation not in can:
+            what = (
+                f"field '{target}'"
+                if isinstance(target, str)
+                else (f"'{_alias(target)}' of type '{target.type.value}'")
+            )
+            hint = "" if isinstance(target, str) else _fields_of(target)
+            raise ValidationError.at(
+                f"{at}/operator", f"Operator '{operator}' cannot be used with {what}{hint}"
+            )
+        scope = None
+        if isinstance(target, Searched) and sent.get("scope") is not None:
+            scope = self.scope(sent["scope"], f"{at}/scope")
+        operands = (
+            () if operation == "filled" else self._operands(sent, at, target, operator, operation)
+        )
+        return Comparison(target, operation, operator in _NEGATED, operands, scope)
+
+    def _target(self, sent: Mapping[str, Any], at: str) -> Searched | str:
+        named = {
+            name: sent[name]
+            for name in (*_NAMES_OF_ATTRIBUTE, "field")
+            if sent.get(name) is not None
+        }
+        if len(named) != 1:
+            got = "none" if not named else " and ".join(f"'{name}'" for name in named)
+            raise ValidationError.at(
+                at, f"Field '{_name(at)}' must name an 'attribute' or a 'field', got {got}"
+            )
+        [(key, name)] = named.items()
+        if not isinstance(name, str):
+            raise ValidationError.at(
+                f"{at}/{key}", f"Field '{_name(at)}.{key}' must be a string, got {js_type(name)}"
+            )
+        if key != "field":
+            return self.attribute(name, f"{at}/{key}")
+        if name not in FIELDS:
+            raise ValidationError.at(
+                f"{at}/field",
+                f"Field '{_name(at)}.field' must be one of {', '.join(FIELDS)},"
+                f" got '{truncated(name)}'",
+            )
+        return name
+
+    def scope(self, sent: Any, at: str) -> Mapping[str, str]:
+        """The scope by ids, with the default segments of the dimensions that it does not name."""
+        if not isinstance(sent, dict):
+            raise ValidationError.at(
+                at, f"Field '{_name(at)}' must be an object, got {js_type(sent)}"
+            )
+        if len(sent) > DIMENSIONS_NAMED_MAX:
+            raise ValidationError.at(
+                at, f"Field '{_name(at)}' must have at most {DIMENSIONS_NAMED_MAX} dimensions"
+            )
+        try:
+            scope = with_ids(sent, self._dimension_ids, self._blueprint.dimensions)
+        except UnknownDimension as error:
+            raise ValidationError.at(
+                at, f"Field '{_name(at)}': unknown dimension '{truncated(error.args[0])}'"
+            ) from None
+        except UnusableScope as error:
+            raise ValidationError.at(at, f"Field '{_name(at)}': {error}") from None
+        return completed(scope, self._defaults)
+
+    def _operands(
+        self,
+        sent: Mapping[str, Any],
+        at: str,
+        target: Searched | str,
+        operator: str,
+        operation: str,
+    ) -> tuple[Any, ...]:
+        value, at = sent.get("value"), f"{at}/value"
+        named = f"Field '{_name(at)}'"
+        if value is None:
+            raise ValidationError.at(at, f"{named} is required for '{operator}'")
+        several = operator in ("in", "notIn")
+        if several and not isinstance(value, list):
+            raise ValidationError.at(
+                at, f"{named} must be an array for '{operator}', got {js_type(value)}"
+            )
+        if several and len(value) > OPERANDS_MAX:
+            raise ValidationError.at(
+                at, f"{named} must have at most {OPERANDS_MAX} items, got {len(value)}"
+            )
+        found: list[Any] = []
+        for index, one in enumerate(value if several else [value]):
+            place = f"{at}/{index}" if several else at
+            try:
+                operand = self._operand(target, operation, one)
+            except BadOperand as fault:
+                raise ValidationError.at(place, f"Field '{_name(place)}' {fault}") from None
+            if isinstance(operand, list):
+                found += operand
+            else:
+                found.append(operand)
+        return tuple(found)
+
+    def _operand(self, target: Searched | str, operation: str, value: Any) -> Any:
+        if not isinstance(target, str):
+            return operand_of(target.type, operation, value, target.option_list)
+        if target in _TIMES:
+            return instant(value)
+        text = operand_of(AttributeType.TEXT, operation, value, None)
+        if target == "schemaId":
+            return self.schema(text)
+        return self.states(text) if target == "lifecycleStateId" else text
+
+
+def _readings(name: str) -> Iterator[tuple[str, str | None]]:
+    """The name as that of an attribute, then as one of a field: both may contain dots."""
+    yield name, None
+    for place, character in enumerate(name[:1_000]):
+        if character == ".":
+            yield name[:place], name[place + 1 :]
+
+
+def _fields_of(target: Searched) -> str:
+    fields = target.attribute.attributes
+    if target.type is not AttributeType.COMPLEX or not fields:
+        return ""
+    return f": name one of its fields, such as '{_alias(target)}.{truncated(fields[0].alias)}'"
+
+
+def _alias(target: Searched) -> str:
+    return truncated(target.attribute.alias)
+
+
+def _object(sent: Any, at: str) -> Mapping[str, Any]:
+    if not isinstance(sent, dict):
+        raise ValidationError.at(at, f"Field '{_name(at)}' must be an object, got {js_type(sent)}")
+    return sent
+
+
+def _name(at: str) -> str:
+    """A place as messages name it: `criteria.0.value`."""
+    return at.removeprefix("/").replace("/", ".")
+
+
+def _shown(value: Any) -> str:
+    return f"'{truncated(value)}'" if isinstance(value, str) else js_type(value)

@@ -1,0 +1,123 @@
+"""What a search asks for, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from records_service.dimensions.model import Scope
+from records_service.paging import PageQuery
+from records_service.records.projection import NAMES_MAX
+from shared.http.bounds import AtMost
+from shared.http.shapes import DescribedAs, Shape
+
+CRITERIA_MAX: Final = 100
+"""Of one list; also of a whole search, those in groups included."""
+DEPTH_MAX: Final = 5
+SORTS_MAX: Final = 3
+OPERANDS_MAX: Final = 1_000
+"""Of `in` and `notIn`."""
+OPERATORS: Final = (
+    "equals",
+    "notEquals",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "isEmpty",
+    "isNotEmpty",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "in",
+    "notIn",
+)
+
+
+InnerCriterion = TypeAliasType(
+    "InnerCriterion",
+    Annotated[
+        dict[str, Any],
+        Field(description="A criterion of a group: a comparison, or another group."),
+    ],
+)
+
+
+class Criterion(Shape):
+    """A comparison of an attribute or a field, or a group of criteria."""
+
+    attribute: str | None = Field(default=None, examples=["price"])
+    """Alias or id of the attribute, or of a field of a complex one, such as `dimensions.width`."""
+    field: str | None = Field(default=None, examples=[None])
+    """Instead of an attribute, something that every record has: `id`, `schemaId`,
+    `lifecycleStateId`, `createdAt`, `updatedAt`, `createdBy` or `updatedBy`."""
+    operator: str | None = Field(default=None, examples=["gt"])
+    """`equals`, `notEquals`, `contains`, `startsWith`, `endsWith`, `isEmpty`, `isNotEmpty`, `gt`,
+    `gte`, `lt`, `lte`, `in` or `notIn`."""
+    value: Any = Field(default=None, examples=[100])
+    """What to compare with: a list for `in` and `notIn`, nothing for `isEmpty` and `isNotEmpty`.
+    Options are named by id, alias or label."""
+    scope: Scope | None = None
+    """Compare the value that holds in this scope; `{}` stands for the default segments. Without a
+    scope a record matches if a value in any scope does."""
+    criteria_operator: str | None = Field(default=None, alias="criteriaOperator", examples=[None])
+    """Of a group: `and` or `or`. Default: `and`."""
+    criteria: list[InnerCriterion] | None = Field(default=None, examples=[None])
+    """Of a group: criteria like this one, up to five levels deep."""
+
+
+class Sort(Shape):
+    """By what to sort. Records without the value come last in both orders."""
+
+    attribute: str | None = Field(default=None, examples=["price"])
+    """Alias or id of the attribute, or of a field of a complex one."""
+    field: str | None = Field(default=None, examples=[None])
+    """Instead of an attribute: `id`, `schemaId`, `lifecycleStateId`, `createdAt`, `updatedAt`,
+    `createdBy` or `updatedBy`."""
+    scope: Scope | None = None
+    """Sort by the value that holds in this scope. Default: in the default segments."""
+    order: str = "asc"
+    """`asc` or `desc`."""
+
+
+class Filter(Shape):
+    """Which records are looked for."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    criteria_operator: str = Field(default="and", alias="criteriaOperator")
+    """Whether all criteria must be met (`and`) or one (`or`)."""
+    criteria: Annotated[
+        list[Any],
+        AtMost(CRITERIA_MAX),
+        DescribedAs(list[Criterion]),
+        Field(examples=[[{"attribute": "price", "operator": "gt", "value": 100}]]),
+    ] = Field(default_factory=list)
+    """The criteria, 100 at most, those in groups included. None: all records."""
+    schema_id: str | None = Field(default=None, alias="schemaId")
+    """Only records of this schema (id or alias)."""
+
+
+class Shown(PageQuery):
+    """Which part of what was found is shown."""
+
+    attributes: Annotated[list[str], AtMost(NAMES_MAX)] | None = Field(
+        default=None, examples=[None]
+    )
+    """Only these attributes (ids or aliases). Default: all."""
+    scope: Scope | None = Field(default=None, examples=[None])
+    """Each record then has `resolved`: the value of each attribute that applies in this scope."""
+
+
+class SearchBody(Shown, Filter):
+    """A search by criteria."""
+
+    sort: Annotated[
+        list[Any],
+        AtMost(SORTS_MAX),
+        DescribedAs(list[Sort]),
+        Field(examples=[[{"attribute": "price", "order": "desc"}]]),
+    ] = Field(default_factory=list)
+    """By what to sort, most important first. Default: oldest first."""

@@ -1,0 +1,221 @@
+"""Criteria as a condition of one SQL statement, over the row `r` of `records`.
+
+Names and values of a request are arguments and never part of the text. What the caller's role does
+not see is in the condition, so that nothing is filtered afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+
+from records_service.attributes.model import AttributeType
+from records_service.cursors import Kind
+from records_service.paging import Key
+from records_service.search.criteria import (
+    FIELDS,
+    Comparison,
+    Criteria,
+    Group,
+    Searched,
+    SortKey,
+)
+from records_service.search.folding import folded_in_sql
+from records_service.search.sight import Sight
+
+SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+SORTED_LENGTH_MAX: Final = 200
+"""Characters of a text by which it is sorted: a cursor holds them."""
+_TEXT: Final = "v.v #>> '{}'"
+_URL: Final = "coalesce(v.v ->> 'url', v.v #>> '{}')"
+# A time without a zone is UTC, whatever the session's zone is; parts that are missing are zero.
+_INSTANT_PATTERN: Final = (
+    r"^(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d)(?::?(\d\d)(?::?(\d\d)(?:[.,](\d{1,9}))?)?)?)?"
+    r"(Z|[+-]\d\d(?::?\d\d(?::?\d\d(?:\.\d+)?)?)?)?$"
+)
+_INSTANT: Final = f"""(
+    SELECT (m[1] || '-' || m[2] || '-' || m[3] || ' ' || coalesce(m[4], '00') || ':'
+            || coalesce(m[5], '00') || ':' || coalesce(m[6], '00') || '.' || coalesce(m[7], '0')
+            || coalesce(m[8], 'Z'))::timestamptz
+      FROM regexp_match({_TEXT}, '{_INSTANT_PATTERN}') AS m)"""  # noqa: S608 - constants
+
+
+class Arguments(list[Any]):
+    """The arguments of a statement, in the order of their numbers."""
+
+    def name(self, value: Any, kind: str) -> str:
+        """The name of one more argument, of this PostgreSQL type."""
+        self.append(value)
+        return f"${len(self)}::{kind}"
+
+
+def condition(criteria: Criteria, arguments: Arguments) -> str:
+    """The condition that a record meets the criteria, and that the caller may know it."""
+    if isinstance(criteria, Group):
+        if not criteria.members:
+            return "true"
+        joint = " AND " if criteria.all_of else " OR "
+        return f"({joint.join(condition(each, arguments) for each in criteria.members)})"
+    if isinstance(criteria.target, str):
+        return _of_field(criteria, criteria.target, arguments)
+    sight = criteria.target.sight
+    met = exists(criteria, criteria.target, arguments)
+    if not criteria.negated:
+        return f"({seen(sight, arguments)} AND {met})"
+    without = f"r.schema_id <> ALL({arguments.name(sorted(sight.having), 'text[]')})"
+    return f"({without} OR ({seen(sight, arguments)} AND NOT {met}))"
+
+
+def seen(sight: Sight, arguments: Arguments) -> str:
+    """The condition that the caller sees the attribute in this record."""
+    ways = []
+    if sight.seen:
+        ways.append(f"r.schema_id = ANY({arguments.name(sorted(sight.seen), 'text[]')})")
+    for states, schemas in sight.partly.items():
+        ways.append(
+            f"(r.schema_id = ANY({arguments.name(sorted(schemas), 'text[]')}) AND (r.state_id IS"
+            f" NULL OR r.state_id <> ALL({arguments.name(sorted(states), 'text[]')})))"
+        )
+    return f"({' OR '.join(ways)})" if ways else "false"
+
+
+def exists(comparison: Comparison, target: Searched, arguments: Arguments) -> str:
+    """The condition that some value of the record compares so."""
+    if comparison.operation != "filled" and not comparison.operands:
+        return "false"
+    source = values(target, comparison.scope, arguments)
+    return f"EXISTS (SELECT FROM {source} WHERE {_compares(comparison, target, arguments)})"
+
+
+def values(target: Searched, scope: Any, arguments: Arguments) -> str:
+    """What follows FROM: the values `v.v` of the record, in any scope or as one scope has them."""
+    field = "" if target.field is None else f".{_quoted(target.field.alias)}[*]"
+    attribute = target.attribute
+    if scope is None or not attribute.dimension_ids:
+        path = f'$.{_quoted(attribute.id)}[*]."value"[*]{field}'
+        return f"jsonb_path_query(r.values, {arguments.name(path, 'text')}::jsonpath) AS v (v)"
+    wanted = {each: scope[each] for each in attribute.dimension_ids if each in scope}
+    rank = [
+        f"(e -> 'scope' ? {arguments.name(each, 'text')}) DESC" for each in attribute.dimension_ids
+    ]
+    return (
+        f"(SELECT e -> 'value' AS held"  # noqa: S608 - names are arguments
+        f"   FROM jsonb_array_elements(r.values -> {arguments.name(attribute.id, 'text')}) AS e"
+        f"  WHERE {arguments.name(orjson.dumps(wanted).decode(), 'text')}::jsonb @> (e -> 'scope')"
+        f"  ORDER BY (SELECT count(*) FROM jsonb_object_keys(e -> 'scope')) DESC, {', '.join(rank)}"
+        f"  LIMIT 1) AS one"
+        f" CROSS JOIN LATERAL jsonb_path_query("
+        f"one.held, {arguments.name(f'$[*]{field}', 'text')}::jsonpath) AS v (v)"
+    )
+
+
+def pattern(operation: str, folded: str) -> str:
+    """The pattern of LIKE for a folded text, in which no character is a wildcard."""
+    literal = folded.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
+    before = "" if operation == "startsWith" else "%"
+    return f"{before}{literal}{'' if operation == 'endsWith' else '%'}"
+
+
+def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
+    """The column of this name by which a page is sorted, and its expression."""
+    if isinstance(key.target, str):
+        column = FIELDS[key.target][0]
+        kind: Kind = datetime if column.endswith("_at") else str
+        return Key(name, kind, key.descending, nullable=column == "state_id"), f"r.{column}"
+    target = key.target
+    kind = str
+    match target.type:
+        case AttributeType.NUMBER:
+            kind, value = Decimal, f"({_TEXT})::numeric"
+        case AttributeType.DATETIME:
+            kind, value = datetime, _INSTANT
+        case AttributeType.BOOLEAN:
+            kind, value = bool, f"({_TEXT})::bool"
+        case AttributeType.OPTION:
+            options = [each.id for each in target.option_list.values] if target.option_list else []
+            kind = int
+            value = f"array_position({arguments.name(options, 'text[]')}, {_TEXT})"
+        case AttributeType.RELATION:
+            value = f'{_TEXT} COLLATE "C"'
+        case found:
+            text = _URL if found is AttributeType.MEDIA else _TEXT
+            # Folding may make a text longer or shorter; what is cut off decides nothing.
+            text = folded_in_sql(f"left({text}, {2 * SORTED_LENGTH_MAX})")
+            value = f"left({text}, {SORTED_LENGTH_MAX})"
+    source = values(target, key.scope, arguments)
+    expression = (
+        f"CASE WHEN {seen(target.sight, arguments)} THEN (SELECT {value} FROM {source} LIMIT 1) END"  # noqa: S608
+    )
+    return Key(name, kind, key.descending, nullable=True), expression
+
+
+def _of_field(comparison: Comparison, name: str, arguments: Arguments) -> str:
+    column = f"r.{FIELDS[name][0]}"
+    operands: Sequence[Any] = comparison.operands
+    kind = "timestamptz" if column.endswith("_at") else "text"
+    match comparison.operation:
+        case "filled":
+            met = f"{column} IS NOT NULL"
+        case "in":
+            met = (
+                f"{column} = {arguments.name(operands[0], kind)}"
+                if len(operands) == 1
+                else f"{column} = ANY({arguments.name(list(operands), f'{kind}[]')})"
+            )
+        case "contains" | "startsWith" | "endsWith":
+            sought = pattern(comparison.operation, operands[0])
+            met = f"{folded_in_sql(column)} LIKE {arguments.name(sought, 'text')}"
+        case sign:
+            met = f"{column} {SIGNS[sign]} {arguments.name(operands[0], kind)}"
+    return f"(({met}) IS NOT TRUE)" if comparison.negated else f"({met})"
+
+
+def _compares(  # noqa: PLR0911 - one for each kind of comparison
+    comparison: Comparison, target: Searched, arguments: Arguments
+) -> str:
+    """The condition that the value `v.v` compares so."""
+    operation, operands = comparison.operation, comparison.operands
+    kind = target.type
+    alive = _is_alive(target, arguments) if kind is AttributeType.RELATION else ""
+    if operation == "filled":
+        return f"""v.v NOT IN ('null', '""', '{{}}', '[]'){alive}"""
+    text = _URL if kind is AttributeType.MEDIA else _TEXT
+    if operation in ("contains", "startsWith", "endsWith") and kind is not AttributeType.OPTION:
+        sought = arguments.name(pattern(operation, operands[0]), "text")
+        return f"{folded_in_sql(text)} LIKE {sought}"
+    if kind is AttributeType.NUMBER:
+        numbers = [str(each) for each in operands]
+        if operation == "in":
+            return f"v.v = ANY({arguments.name(numbers, 'text[]')}::jsonb[])"
+        number = f"{arguments.name(numbers[0], 'text')}::jsonb"
+        return f"(jsonb_typeof(v.v) = 'number' AND v.v {SIGNS[operation]} {number})"
+    if kind is AttributeType.DATETIME:
+        if operation == "in":
+            return f"{_INSTANT} = ANY({arguments.name(list(operands), 'timestamptz[]')})"
+        return f"{_INSTANT} {SIGNS[operation]} {arguments.name(operands[0], 'timestamptz')}"
+    if kind is AttributeType.BOOLEAN:
+        operands = tuple("true" if each else "false" for each in operands)
+    if len(operands) == 1:
+        return f"{text} = {arguments.name(operands[0], 'text')}{alive}"
+    return f"{text} = ANY({arguments.name(list(operands), 'text[]')}){alive}"
+
+
+def _is_alive(target: Searched, arguments: Arguments) -> str:
+    """A relation to a deleted record, or to one of another schema, is no value."""
+    of_schema = ""
+    if target.field is None and target.attribute.target_schema_id is not None:
+        schema = arguments.name(target.attribute.target_schema_id, "text")
+        of_schema = f" AND t.schema_id = {schema}"
+    return (
+        f" AND EXISTS (SELECT FROM records t"
+        f" WHERE t.workspace_id = $1 AND t.id = {_TEXT}{of_schema})"
+    )
+
+
+def _quoted(name: str) -> str:
+    """A name as a jsonpath has it."""
+    return orjson.dumps(name).decode()

@@ -1,0 +1,87 @@
+"""The SQL of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from records_service import paging
+from records_service.paging import Place
+from records_service.records.store import Listed, Listing
+from records_service.search.sql import Arguments
+from shared.database import Conn
+
+
+async def page(
+    conn: Conn,
+    workspace_id: str,
+    *,
+    place: Place,
+    condition: str,
+    columns: Sequence[tuple[str, str]],
+    arguments: Arguments,
+) -> Listing:
+    """The records that meet a condition, in the order of the place.
+
+    `columns` are those by which the page is sorted, each with its expression; `arguments` are those
+    of the condition and the columns, after `$1` for the workspace.
+
+    Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
+    where the limit is the default.
+    """
+    sorted_by = "".join(f", {expression} AS {name}" for name, expression in columns)
+    source = f"""(
+        SELECT r.id, r.created_at{sorted_by}
+          FROM records r
+         WHERE r.workspace_id = $1 AND {condition}
+        ) AS met WHERE true"""  # noqa: S608
+    counted = f"records r WHERE r.workspace_id = $1 AND {condition}"
+    names = "".join(f", {name}" for name, _ in columns)
+    asked = Arguments(arguments)
+    wanted = place.select(f"id, created_at{names}", source, asked)
+    bytes_max = asked.name(paging.PAGE_BYTES_MAX, "bigint")
+    order = ", ".join(f"p.{key.order}" for key in place.order)
+    rows = await conn.fetch(
+        f"""
+        WITH wanted AS MATERIALIZED (
+            {wanted}
+        ), page AS MATERIALIZED (
+            SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
+                   r.values::text AS document, r.xmin::text AS written_by,
+                   r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key
+                   {"".join(f", w.{name}" for name, _ in columns)}
+              FROM wanted w
+              JOIN records r ON r.workspace_id = $1 AND r.id = w.id
+        )
+        SELECT p.workspace_id, p.id, p.schema_id, p.state_id, p.version,
+               -- The first is always there, whatever its size: only there the sum is its own.
+               CASE WHEN sum(octet_length(p.document)) OVER (ORDER BY {order}) <= {bytes_max}
+                      OR sum(octet_length(p.document)) OVER (ORDER BY {order})
+                         = octet_length(p.document)
+                    THEN p.document END AS document, p.written_by,
+               p.created_at, p.updated_at, p.created_by, p.updated_by, p.external_key
+               {"".join(f", p.{name}" for name, _ in columns)},
+               head.counted, head.model_version
+          FROM (SELECT ({place.count(counted)}) AS counted,
+                       (SELECT version FROM models WHERE workspace_id = $1) AS model_version) head
+          LEFT JOIN page p ON true
+         ORDER BY {order}
+        """,  # noqa: S608 - the texts are made of constants, values are arguments
+        *asked,
+    )
+    found = [_listed(workspace_id, row) for row in rows if row["id"] is not None]
+    part = place.part(found, [one.row["document"] for one in found])
+    total = await place.total(conn, part, rows[0]["counted"], counted, arguments)
+    return Listing(part, total, None, rows[0]["model_version"] or 0)
+
+
+def _listed(workspace_id: str, row: Any) -> Listed:
+    return Listed(
+        workspace_id,
+        row["id"],
+        row["schema_id"],
+        row["state_id"],
+        row["version"],
+        row["written_by"],
+        row,
+    )
