@@ -71,6 +71,7 @@ _PREFIXES: Final = (
     ("dimensions", Service.RECORDS, PermissionClass.MODEL),
     ("option-lists", Service.RECORDS, PermissionClass.MODEL),
     ("records", Service.RECORDS, PermissionClass.DATA),
+    ("variants", Service.RECORDS, PermissionClass.DATA),
     ("audit", Service.RECORDS, PermissionClass.DATA),
     ("export", Service.RECORDS, PermissionClass.DATA),
     ("catalogs", Service.RECORDS, PermissionClass.MODEL),

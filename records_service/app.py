@@ -41,6 +41,7 @@ from records_service.schemas.handlers import routes as schema_routes
 from records_service.search.handlers import routes as search_routes
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.value_removal import commands as value_removal
+from records_service.variants.handlers import routes as variant_routes
 from records_service.workflow_copies.handlers import routes as workflow_copy_routes
 from records_service.writes.attempts import CHANGE_SLOTS, RECORD_SLOTS
 from records_service.writes.create_batching import WRITE_SLOTS, create_batcher
@@ -71,6 +72,7 @@ ROUTES = (
     record_routes,
     transition_routes,
     completeness_routes,
+    variant_routes,
     audit_routes,
     search_routes,
     saved_query_routes,

@@ -329,7 +329,8 @@ CREATE TABLE public.audit (
     from_state_id text,
     to_state_id text,
     comment text,
-    version bigint
+    version bigint,
+    variant_id text
 );
 ALTER TABLE ONLY public.audit ALTER COLUMN changes SET COMPRESSION lz4;
 
@@ -545,7 +546,8 @@ CREATE TABLE public.unique_values (
     attribute_id text NOT NULL,
     scope text NOT NULL,
     value_hash bytea NOT NULL,
-    record_id text NOT NULL
+    record_id text NOT NULL,
+    variant_id text
 );
 
 CREATE TABLE public.usage (
@@ -557,6 +559,31 @@ CREATE TABLE public.usage (
     CONSTRAINT usage_gives_no_more_than_it_has CHECK ((room >= 0))
 )
 WITH (fillfactor='50');
+
+CREATE TABLE public.variant_lives (
+    workspace_id text NOT NULL,
+    variant_id text NOT NULL,
+    last_version bigint NOT NULL,
+    next_version bigint NOT NULL,
+    CONSTRAINT variant_goes_on_counting CHECK ((next_version = (last_version + 1)))
+);
+
+CREATE TABLE public.variants (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    record_id text NOT NULL,
+    schema_id text NOT NULL,
+    parent_id text,
+    path text[] NOT NULL,
+    level integer NOT NULL,
+    version bigint NOT NULL,
+    "values" jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    updated_by text NOT NULL
+);
+ALTER TABLE ONLY public.variants ALTER COLUMN "values" SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
@@ -654,11 +681,19 @@ ALTER TABLE ONLY public.unique_values
 ALTER TABLE ONLY public.usage
     ADD CONSTRAINT usage_pkey PRIMARY KEY (workspace_id, stripe);
 
+ALTER TABLE ONLY public.variant_lives
+    ADD CONSTRAINT variant_lives_pkey PRIMARY KEY (workspace_id, variant_id);
+
+ALTER TABLE ONLY public.variants
+    ADD CONSTRAINT variants_id_taken PRIMARY KEY (workspace_id, id);
+
 CREATE UNIQUE INDEX attributes_external_key_taken ON public.attributes USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
 CREATE INDEX audit_in_order ON public.audit USING btree (workspace_id, at, version NULLS FIRST, id);
 
 CREATE INDEX audit_of_record_by_version ON public.audit USING btree (workspace_id, record_id, version NULLS FIRST, id);
+
+CREATE INDEX audit_of_variant ON public.audit USING btree (workspace_id, variant_id, at, version NULLS FIRST, id) WHERE (variant_id IS NOT NULL);
 
 CREATE UNIQUE INDEX catalogs_external_key_taken ON public.catalogs USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
@@ -703,6 +738,14 @@ CREATE INDEX records_in_order ON public.records USING btree (workspace_id, creat
 CREATE UNIQUE INDEX schemas_external_key_taken ON public.schemas USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
 CREATE INDEX unique_values_of_record ON public.unique_values USING btree (workspace_id, record_id);
+
+CREATE INDEX variants_below ON public.variants USING btree (workspace_id, parent_id);
+
+CREATE INDEX variants_by_schema ON public.variants USING btree (workspace_id, schema_id, created_at, id);
+
+CREATE INDEX variants_in_order ON public.variants USING btree (workspace_id, created_at, id);
+
+CREATE INDEX variants_of_record ON public.variants USING btree (workspace_id, record_id, created_at, id);
 
 CREATE STATISTICS public.audit_together (dependencies, mcv) ON workspace_id, action, user_id FROM public.audit;
 
@@ -760,3 +803,9 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.option_values
     ADD CONSTRAINT option_values_workspace_id_list_id_fkey FOREIGN KEY (workspace_id, list_id) REFERENCES public.option_lists(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.variants
+    ADD CONSTRAINT variants_have_a_parent FOREIGN KEY (workspace_id, parent_id) REFERENCES public.variants(workspace_id, id);
+
+ALTER TABLE ONLY public.variants
+    ADD CONSTRAINT variants_have_a_record FOREIGN KEY (workspace_id, record_id) REFERENCES public.records(workspace_id, id);

@@ -28,6 +28,9 @@ class EventType(StrEnum):
     ENTITY_UPDATED = "entity.updated"
     ENTITY_DELETED = "entity.deleted"
     ENTITY_TRANSITION = "entity.transition"
+    VARIANT_CREATED = "variant.created"
+    VARIANT_UPDATED = "variant.updated"
+    VARIANT_DELETED = "variant.deleted"
 
     SCHEMA_CREATED = "schema.created"
     SCHEMA_UPDATED = "schema.updated"

@@ -55,6 +55,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "roles",
             "records",
             "record_lives",
+            "variants",
+            "variant_lives",
             "saved_queries",
             "unique_values",
             "usage",

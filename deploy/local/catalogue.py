@@ -380,6 +380,14 @@ def products() -> Iterator[tuple[Body, str]]:
         yield {"id": row["id"], "schemaId": row["schemaId"], "values": values}, row["state"]
 
 
+def variants() -> Iterator[tuple[str, Body]]:
+    """The id of the record and the body of each variant, parents first."""
+    for row in json.loads((Path(__file__).parent / "products.json").read_text()):
+        for one in row.get("variants", ()):
+            values = {alias: _entries(value) for alias, value in one["values"].items()}
+            yield row["id"], {"id": one["id"], "parentId": one["parentId"], "values": values}
+
+
 def _entries(value: Any) -> list[Body]:
     """`{"en": x, "da": y}` by language, `{"dk": x}` by market, anything else for everyone."""
     if not isinstance(value, dict):

@@ -68,6 +68,8 @@ def seed(place: Place) -> str:
         records = sum(_create_product(api, *product) for product in catalogue.products())
         for category, ids in catalogue.assignments().items():
             api.call("POST", f"/categories/{category}/assign", {"entityIds": ids})
+        for record_id, body in catalogue.variants():
+            api.create(f"/records/{record_id}/variants", body)
     finally:
         api.close()
     _create_user(place, EDITOR)

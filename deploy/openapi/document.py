@@ -38,6 +38,7 @@ TAGS: Final = (
     *(
         "Authentication",
         "Records",
+        "Variants",
         "Import and export",
         "Search",
         "Audit",

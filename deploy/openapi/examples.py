@@ -12,6 +12,7 @@ from typing import Any, Final
 from deploy.local import catalogue
 from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
+from deploy.openapi.variants import VARIANTS
 
 _Json = dict[str, Any]
 
@@ -392,6 +393,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
             "states": [_complete(state) for state in _FOR_STATES],
         }
     ),
+    **VARIANTS,
     "listRecordHistory": Examples(answered=_HISTORY),
     "listWorkspaceHistory": Examples(answered=_HISTORY),
 }

@@ -62,6 +62,13 @@ class CompiledSchema:
     default_scope: Mapping[str, str]
     _access: dict[tuple[str | None, int, str | None], Access] = field(default_factory=dict)
 
+    @property
+    def names_in_variants(self) -> list[tuple[str, str]]:
+        """Id and alias of each attribute, in the schema's order; none if it has no variants."""
+        if not self.definition.variant_enabled:
+            return []
+        return [(each.id, each.alias) for each in self.attributes.values()]
+
     def required_in(self, state: State | None) -> list[Attribute]:
         """The attributes that count for completeness in a state, in the schema's order.
 

@@ -46,7 +46,7 @@ routes = Routes(
     errors=(NotFound,),
 )
 async def list_record_history(request: web.Request) -> web.StreamResponse:
-    """The changes of one record, newest first, without attributes that are hidden from the caller.
+    """The changes of one record and its variants, newest first, without hidden attributes.
 
     An update that changed only hidden attributes is neither listed nor counted.
     An earlier record with the same id is part of the history for administrators and API keys.
@@ -88,15 +88,25 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
     summary="List the history of the workspace",
 )
 async def list_workspace_history(request: web.Request) -> web.StreamResponse:
-    """The changes of all records, newest first, including deleted ones."""
+    """The changes of all records and variants, newest first, including deleted ones."""
     context = base_context_of(request)
     if not context.identity.unrestricted:
         raise PermissionDenied.because("Only the role 'role-admin' and API keys can do this")
     asked = read_query(request, AuditFilter)
-    order = store.OF_A_WORKSPACE if asked.entity_id is None else store.OF_A_RECORD
+    workspace_id, entity_id, is_variant = context.workspace_id, asked.entity_id, False
+    if entity_id is not None:
+        async with context.database.acquire() as conn:
+            is_variant = await store.is_variant(conn, workspace_id, entity_id)
+    # The entries of a variant have the versions of its record; an id can be used under another one.
+    order = store.OF_A_WORKSPACE if entity_id is None or is_variant else store.OF_A_RECORD
     place = place_of(context.workspace_id, request.path, asked, order)
     part, total = await _page(
-        context, place, record_id=asked.entity_id, user_id=asked.user_id, action=asked.action
+        context,
+        place,
+        record_id=entity_id,
+        with_variant=is_variant,
+        user_id=asked.user_id,
+        action=asked.action,
     )
     return await _answer(context, place, part, total, lambda _: True)
 
@@ -146,6 +156,7 @@ def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "id": f"aud-{entry.id}",
         "entityId": entry.record_id,
+        "variantId": entry.variant_id,
         "action": entry.action,
         "userId": entry.user_id,
         "timestamp": entry.at,

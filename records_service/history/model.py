@@ -1,4 +1,4 @@
-"""One entry of the history of a record."""
+"""One entry of the history of a record and its variants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AuditAction = TypeAliasType(
     "AuditAction",
     Annotated[
         Literal["create", "update", "delete", "transition"],
-        Field(description="What happened to a record."),
+        Field(description="What happened to a record or variant."),
     ],
 )
 
@@ -28,6 +28,7 @@ class Entry:
 
     id: int
     record_id: str
+    variant_id: str | None
     action: str
     user_id: str
     at: datetime
@@ -41,7 +42,7 @@ class AuditFilter(PageQuery):
     """Which part of the history of the workspace to show."""
 
     entity_id: str | None = Field(default=None, alias="entityId")
-    """Only changes of this record."""
+    """Only changes of this record and its variants, or of this variant."""
     user_id: str | None = Field(default=None, alias="userId")
     """Only changes by this user or API key."""
     action: AuditAction | None = None
@@ -62,12 +63,14 @@ class AuditChangeAnswer(Shape):
 
 
 class AuditEntryAnswer(Shape):
-    """One change of one record."""
+    """One change of one record, or of one of its variants."""
 
     id: str
     """The id. It never changes."""
     entity_id: str = Field(alias="entityId")
     """Id of the record."""
+    variant_id: str | None = Field(alias="variantId")
+    """Id of the variant of the record that changed; null if the record itself did."""
     action: AuditAction
     """What happened."""
     user_id: str = Field(alias="userId")

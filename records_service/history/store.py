@@ -22,7 +22,7 @@ _OF_THIS_LIFE = """
     CASE WHEN version IS NULL
          THEN id > coalesce((SELECT max(id) FROM audit
                               WHERE workspace_id = $1 AND record_id = {record_id}
-                                AND action = 'delete'), 0)
+                                AND variant_id IS NULL AND action = 'delete'), 0)
          ELSE version > coalesce((SELECT last_version FROM record_lives
                                    WHERE workspace_id = $1 AND record_id = {record_id}), 0) END"""
 """Later than the last deletion of a record with this id, which is told by its version."""
@@ -33,6 +33,7 @@ async def page(
     workspace_id: str,
     *,
     record_id: str | None = None,
+    with_variant: bool = False,
     only_latest_record: bool = False,
     visible: Collection[str] | None = None,
     user_id: str | None = None,
@@ -44,9 +45,10 @@ async def page(
     The history of one record is in the order of its versions, that of a workspace in the order of
     times, which no record's go back in. Entries without a version are from before versions were
     stored: they come first, in the order of their ids.
-    `only_latest_record` leaves out earlier records that had the id of this one, `visible` updates
-    that changed none of these attributes. Raises `ValidationError` for a page of too many bytes
-    whose limit was asked for; it is shorter where the limit is the default.
+    `with_variant` adds the entries of a variant with this id. `only_latest_record` leaves out
+    earlier records that had the id of this one, `visible` updates that changed none of these
+    attributes. Raises `ValidationError` for a page of too many bytes whose limit was asked for; it
+    is shorter where the limit is the default.
     """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
@@ -54,6 +56,8 @@ async def page(
         if value is not None:
             arguments.append(value)
             where.append(f"{column} = ${len(arguments)}")
+            if column == "record_id" and with_variant:
+                where[-1] = f"({where[-1]} OR variant_id = ${len(arguments)})"
     if only_latest_record:
         arguments.append(record_id)
         where.append(_OF_THIS_LIFE.format(record_id=f"${len(arguments)}"))
@@ -76,14 +80,14 @@ async def page(
             SELECT a.*
               FROM wanted w
              CROSS JOIN LATERAL (
-                   SELECT id, record_id, version, action, user_id, at, changes,
+                   SELECT id, record_id, variant_id, version, action, user_id, at, changes,
                           from_state_id, to_state_id, comment
                      FROM audit
                     WHERE workspace_id = $1 AND id = w.id
                     LIMIT 1  -- One by one, as in records/store.py.
              ) a
         )
-        SELECT e.id, e.record_id, e.version, e.action, e.user_id, e.at,
+        SELECT e.id, e.record_id, e.variant_id, e.version, e.action, e.user_id, e.at,
                -- The first is always there, as in records/store.py.
                CASE WHEN sum(octet_length(e.changes::text)) OVER (ORDER BY {place.order_by})
                          <= {bytes_max}
@@ -100,6 +104,16 @@ async def page(
     found = [row for row in rows if row["id"] is not None]
     part = place.part(found, [row["changes"] for row in found])
     return part, await place.total(conn, part, rows[0]["counted"], source, arguments)
+
+
+async def is_variant(conn: Conn, workspace_id: str, entity_id: str) -> bool:
+    """Whether a variant has, or had, this id."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM audit WHERE workspace_id = $1 AND variant_id = $2)",
+        workspace_id,
+        entity_id,
+    )
+    return found
 
 
 def position(row: Record, order: Order) -> list[Any]:

@@ -28,6 +28,7 @@ from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.naming import settled
+from records_service.model_objects.search_store import VALUE_TABLES, ValueTable
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
@@ -211,14 +212,29 @@ async def _settle_unique_keys(
 async def _reserve_stored(
     conn: Conn, workspace_id: str, attribute: Attribute, *, names_records: bool
 ) -> None:
-    """Reserve the values that records hold already, a few thousand at a time.
+    """Reserve the values that records and variants hold already, a few thousand at a time.
 
     However many there are, this process holds one batch, and its event loop none of the work:
-    PostgreSQL reads and stores, a thread hashes. Raises `Conflict` when two records have one value.
+    PostgreSQL reads and stores, a thread hashes. Raises `Conflict` when two of them have one value.
     """
     deadline = time.monotonic() + RESERVING_S_MAX
+    for table in VALUE_TABLES:
+        await _reserve_stored_in(
+            conn, workspace_id, attribute, table, deadline, names_records=names_records
+        )
+
+
+async def _reserve_stored_in(
+    conn: Conn,
+    workspace_id: str,
+    attribute: Attribute,
+    table: ValueTable,
+    deadline: float,
+    *,
+    names_records: bool,
+) -> None:
     position, held = await store.entries_after(
-        conn, workspace_id, attribute.id, None, rows_max=RESERVED_AT_ONCE
+        conn, workspace_id, attribute.id, None, rows_max=RESERVED_AT_ONCE, table=table
     )
     while position is not None:
         if time.monotonic() > deadline:
@@ -239,5 +255,5 @@ async def _reserve_stored(
                 f" {two} have the same value"
             )
         position, held = await store.entries_after(
-            conn, workspace_id, attribute.id, position, rows_max=RESERVED_AT_ONCE
+            conn, workspace_id, attribute.id, position, rows_max=RESERVED_AT_ONCE, table=table
         )

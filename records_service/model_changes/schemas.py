@@ -97,6 +97,15 @@ async def _judge(
     await check_labels(conn, workspace_id, draft, old.body)
     body = await check_body(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
     await check_withheld(conn, workspace_id, role, old.body, body)
+    if (
+        old.body["variantEnabled"]
+        and not body["variantEnabled"]
+        and await store.has_variants(conn, workspace_id, schema_id)
+    ):
+        raise Conflict(
+            f"Field 'variantEnabled' of schema '{truncated(schema_id)}' cannot become false"
+            " while its records have variants"
+        )
     return old, body
 
 

@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
+from records_service.model_objects.search_store import ValueTable
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 
 BATCH_BYTES_MAX: Final = 4 << 20
 RECORDS_LOOKED_AT: Final = 1_000
 
+_HELD_BY: Final[Mapping[ValueTable, str]] = {
+    "records": "id AS record_id, NULL::text AS variant_id",
+    "variants": "record_id, id AS variant_id",
+}
+
 
 async def entries_after(
-    conn: Conn, workspace_id: str, attribute_id: str, after: Position | None, *, rows_max: int
+    conn: Conn,
+    workspace_id: str,
+    attribute_id: str,
+    after: Position | None,
+    *,
+    rows_max: int,
+    table: ValueTable = "records",
 ) -> tuple[Position | None, str]:
-    """What the next records hold of an attribute, as JSON `[[record id, entries], ...]`.
+    """What the next records or variants hold of an attribute, as JSON.
 
-    At most `rows_max` records, those without a value included, and some `BATCH_BYTES_MAX` bytes.
-    Beside it, from where to go on; None at the end.
+    That is `[[record id, variant id or null, entries], ...]`. At most `rows_max` rows are read,
+    those without a value included, and some `BATCH_BYTES_MAX` bytes. Beside it, from where to go
+    on; None at the end.
     """
     row = await conn.fetchrow(
-        """
+        f"""
         WITH read AS (
-            SELECT created_at, id, (values -> $2)::text AS entries
-              FROM records
+            SELECT created_at, id, {_HELD_BY[table]}, (values -> $2)::text AS entries
+              FROM {table}
              WHERE workspace_id = $1 AND (created_at, id) > ($3, $4)
              ORDER BY created_at, id
              LIMIT $5
         ), fitting AS (
-            SELECT created_at, id, entries,
+            SELECT created_at, id, record_id, variant_id, entries,
                    coalesce(sum(octet_length(entries)) OVER (
                        ORDER BY created_at, id
                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
               FROM read
         ), batch AS (
-            SELECT created_at, id, entries FROM fitting WHERE bytes_before < $6
+            SELECT created_at, id, record_id, variant_id, entries
+              FROM fitting
+             WHERE bytes_before < $6
         )
-        SELECT (SELECT '[' || coalesce(string_agg('[' || to_json(id) || ',' || entries || ']', ','),
-                                       '') || ']'
+        SELECT (SELECT '[' || coalesce(string_agg('[' || to_json(record_id) || ','
+                                           || coalesce(to_json(variant_id)::text, 'null') || ','
+                                           || entries || ']', ','), '') || ']'
                   FROM batch WHERE entries IS NOT NULL) AS held,
                last.created_at, last.id
           FROM (SELECT 1) AS always
           LEFT JOIN LATERAL (
                SELECT created_at, id FROM batch ORDER BY created_at DESC, id DESC LIMIT 1
           ) AS last ON true
-        """,
+        """,  # noqa: S608 - constants
         workspace_id,
         attribute_id,
         *(after or BEGINNING),
@@ -54,6 +70,16 @@ async def entries_after(
     )
     assert row is not None
     return None if row["id"] is None else (row["created_at"], row["id"]), row["held"]
+
+
+async def has_variants(conn: Conn, workspace_id: str, schema_id: str) -> bool:
+    """Whether a record of this schema has a variant."""
+    held: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM variants WHERE workspace_id = $1 AND schema_id = $2)",
+        workspace_id,
+        schema_id,
+    )
+    return held
 
 
 async def has_records(conn: Conn, workspace_id: str, schema_id: str) -> bool:
@@ -69,19 +95,26 @@ async def has_records(conn: Conn, workspace_id: str, schema_id: str) -> bool:
 async def remember_lost(
     conn: Conn, workspace_id: str, schema_id: str, attribute_ids: Collection[str]
 ) -> None:
-    """Remember that a schema has lost these attributes, as far as its records may have values.
+    """Remember that a schema has lost these attributes, as far as there may be values of them.
 
     The caller holds the model lock, so no record is written meanwhile. A schema may have a million
-    records: if the first ones do not tell, values are assumed (docs/adr/0028).
+    records, and as many variants: if the first ones do not tell, values are assumed
+    (docs/adr/0028).
     """
     held = await conn.fetch(
         """
         WITH first AS MATERIALIZED (
-            SELECT values
-              FROM records
-             WHERE workspace_id = $1 AND schema_id = $2
-             ORDER BY created_at, id
-             LIMIT $4::bigint + 1
+            (SELECT values
+               FROM records
+              WHERE workspace_id = $1 AND schema_id = $2
+              ORDER BY created_at, id
+              LIMIT $4::bigint + 1)
+            UNION ALL
+            (SELECT values
+               FROM variants
+              WHERE workspace_id = $1 AND schema_id = $2
+              ORDER BY created_at, id
+              LIMIT $4::bigint + 1)
         ), held AS MATERIALIZED (
             SELECT DISTINCT key AS id FROM first CROSS JOIN jsonb_object_keys(values) AS key
         )

@@ -1,18 +1,25 @@
-"""The SQL that searches the values of records for what forbids a change of the model."""
+"""The SQL that searches the values of records and variants, and what has changed in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 
+ValueTable: TypeAlias = Literal["records", "variants"]
+VALUE_TABLES: Final[tuple[ValueTable, ...]] = ("records", "variants")
+"""Where values are stored, by attribute id in the column `values`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What to look for in `r.values`: a SELECT of one text, `found`, with arguments from $2 on."""
+    """What to look for in `r.values`, of records and variants.
+
+    A SELECT of one text, `found`, with arguments from $2 on.
+    """
 
     select: str
     arguments: tuple[Any, ...]
@@ -21,20 +28,21 @@ class Search:
 async def search_some(
     conn: Conn,
     workspace_id: str,
+    table: ValueTable,
     schema_id: str,
     search: Search,
     after: Position | None,
     *,
     rows_max: int,
 ) -> tuple[str | None, Position | None]:
-    """Search the next records of a schema: what was found, and from where to go on, if anywhere.
+    """Search the next rows of a schema: what was found, and from where to go on, if anywhere.
 
     Read in an order that only the index by schema has: otherwise PostgreSQL may expect to find
     something soon, and read the records of all schemas or the whole table.
     """
     schema, created_at, record, rows = (f"${len(search.arguments) + n}" for n in range(2, 6))
     next_records = f"""
-        FROM records
+        FROM {table}
        WHERE workspace_id = $1
          AND (schema_id, created_at, id) > ({schema}, {created_at}, {record})
          AND schema_id <= {schema}
@@ -63,20 +71,22 @@ async def search_some(
 
 
 async def search_these(
-    conn: Conn, workspace_id: str, record_ids: Iterable[str], search: Search
+    conn: Conn, workspace_id: str, table: ValueTable, ids: Collection[str], search: Search
 ) -> str | None:
-    """Search these records."""
+    """Search these rows."""
+    if not ids:
+        return None
     found: str | None = await conn.fetchval(
         f"""
         SELECT hit.found
-          FROM records r
+          FROM {table} r
          CROSS JOIN LATERAL ({search.select}) AS hit
          WHERE r.workspace_id = $1 AND r.id = ANY(${len(search.arguments) + 2}::text[])
          LIMIT 1
         """,  # noqa: S608 - constants of this code
         workspace_id,
         *search.arguments,
-        list(record_ids),
+        list(ids),
     )
     return found
 
@@ -101,11 +111,11 @@ async def last_change(conn: Conn, workspace_id: str) -> int:
 
 async def changed_since(
     conn: Conn, workspace_id: str, last_change: int, *, rows_max: int
-) -> set[str] | None:
-    """The records with entries in the history after this one; None for more entries than that."""
+) -> dict[ValueTable, set[str]] | None:
+    """The ids with entries in the history after this one; None for more entries than that."""
     rows = await conn.fetch(
         """
-        SELECT record_id FROM audit
+        SELECT record_id, variant_id FROM audit
          WHERE workspace_id = $1 AND id > $2
          ORDER BY id
          LIMIT $3
@@ -114,4 +124,9 @@ async def changed_since(
         last_change,
         rows_max + 1,
     )
-    return None if len(rows) > rows_max else {row["record_id"] for row in rows}
+    if len(rows) > rows_max:
+        return None
+    return {
+        "records": {row["record_id"] for row in rows if row["variant_id"] is None},
+        "variants": {row["variant_id"] for row in rows if row["variant_id"] is not None},
+    }

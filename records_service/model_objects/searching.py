@@ -1,4 +1,4 @@
-"""Searches the records of some schemas for a value that forbids a change of the model.
+"""Searches the records of some schemas, and their variants, for a value that forbids a change.
 
 No index answers whether any record holds some value: one over all values would be paid for by every
 write of a record. So the records are read, but only those of the schemas that may hold it, a few
@@ -13,10 +13,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from records_service.model_objects import search_store as store
-from records_service.model_objects.search_store import Search
+from records_service.model_objects.search_store import VALUE_TABLES, Search
 from shared.database import Conn
 from shared.database.listing import Position
 from shared.errors import UpstreamTimeout
@@ -63,7 +64,11 @@ class Searcher:
                 conn, workspace_id, before.last_change, rows_max=CHANGED_MAX
             )
             if changed is not None:
-                return await store.search_these(conn, workspace_id, changed, search)
+                for table, ids in changed.items():
+                    hit = await store.search_these(conn, workspace_id, table, ids, search)
+                    if hit is not None:
+                        return hit
+                return None
         return await _search_all(conn, workspace_id, schema_ids, search)
 
 
@@ -71,7 +76,7 @@ async def _search_all(
     conn: Conn, workspace_id: str, schema_ids: Sequence[str], search: Search
 ) -> str | None:
     deadline = time.monotonic() + SEARCHING_S_MAX
-    for schema_id in schema_ids:
+    for table, schema_id in product(VALUE_TABLES, schema_ids):
         after: Position | None = None
         while True:
             if time.monotonic() > deadline:
@@ -81,7 +86,7 @@ async def _search_all(
                     " so nothing was changed; retrying does not help"
                 )
             found, after = await store.search_some(
-                conn, workspace_id, schema_id, search, after, rows_max=SEARCHED_AT_ONCE
+                conn, workspace_id, table, schema_id, search, after, rows_max=SEARCHED_AT_ONCE
             )
             if found is not None:
                 return found

@@ -211,6 +211,9 @@ async def delete(context: Context, record_id: str) -> None:
             conn,
             loaded.record,
             write,
+            effects.variants_delete_of(
+                context.identity, deleted, loaded.schema.names_in_variants, write.at
+            ),
             model_version=loaded.blueprint.version,
             stripe=any_stripe(),
         )

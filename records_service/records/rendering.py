@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from records_service.context import Context
 from records_service.records.loading import LoadedRecord
 from records_service.records.projection import Projection
 from records_service.records.relations import find_related
-from records_service.values.entries import completed, resolve
+from records_service.values.entries import Entries, Values, completed, resolve
 from records_service.values.relations import Related
 from records_service.writes.model import Record
 from shared.http import versioned_response
@@ -58,11 +59,7 @@ def render(
         "updatedAt": record.updated_at,
         "createdBy": record.created_by,
         "updatedBy": record.updated_by,
-        "values": {
-            alias: living[attribute_id]
-            for attribute_id, alias in visible.items()
-            if attribute_id in living
-        },
+        "values": visible_values(living, visible),
     }
     if projection is not None and projection.scope is not None:
         scope = completed(dict(projection.scope), schema.default_scope)
@@ -73,3 +70,12 @@ def render(
         )
         rendered["resolved"] = {alias: value for alias, value in resolved if value is not None}
     return rendered
+
+
+def visible_values(living: Values, visible: Mapping[str, str]) -> dict[str, Entries]:
+    """Alias -> entries, of the visible attributes that have a value."""
+    return {
+        alias: living[attribute_id]
+        for attribute_id, alias in visible.items()
+        if attribute_id in living
+    }

@@ -1,9 +1,9 @@
 """Removes the values of a deleted attribute from records, as a background job.
 
 An attribute can be deleted when no schema has it, so nobody sees its values. Up to
-`REMOVED_IN_REQUEST` records are cleared in the transaction that deletes it. If there are more, the
-rest is cleared in slices, while records are written, and until then no attribute can be created
-under its id: it would get the old values.
+`REMOVED_IN_REQUEST` records, and as many variants, are cleared in the transaction that deletes it.
+If there are more, the rest is cleared in slices, while records are written, and until then no
+attribute can be created under its id: it would get the old values.
 
 A record that is written meanwhile can get its value back: the values were read before a slice
 removed it, and written after. Every write is in the history. So at the end, under the model lock,
@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Final
 
 from records_service.model_objects.commands import SOURCE, take_lock
+from records_service.model_objects.search_store import VALUE_TABLES
 from records_service.permissions.store import schemas_with_values
 from records_service.value_removal import store
 from records_service.value_removal.model import Removal
@@ -43,9 +44,13 @@ async def remove_or_request(conn: Conn, workspace_id: str, attribute_id: str) ->
     left = [
         schema_id
         for schema_id in schema_ids
-        if await writes.remove_values(
-            conn, workspace_id, attribute_id, schema_id, None, rows_max=rows_max
-        )
+        if [
+            table
+            for table in VALUE_TABLES
+            if await writes.remove_values(
+                conn, workspace_id, attribute_id, schema_id, None, rows_max=rows_max, table=table
+            )
+        ]
     ]
     freed = not await writes.delete_some_unique_keys(
         conn, workspace_id, attribute_id, rows_max=REMOVED_IN_REQUEST
@@ -61,7 +66,7 @@ async def remove_some(conn: Conn, workspace_id: str, _key: str) -> bool:
     removal = await store.find_oldest(conn, workspace_id)
     if removal is None:
         return False
-    if removal.schemas_done < len(removal.schema_ids):
+    if removal.schemas_done < len(VALUE_TABLES) * len(removal.schema_ids):
         await _remove_from_records(conn, workspace_id, removal)
     else:
         await _finish(conn, workspace_id, removal)
@@ -76,9 +81,15 @@ async def _remove_from_records(conn: Conn, workspace_id: str, removal: Removal) 
         conn, workspace_id, attribute_id, rows_max=REMOVED_AT_ONCE
     ):
         return
-    schema_id = removal.schema_ids[removal.schemas_done]
+    number, place = divmod(removal.schemas_done, len(removal.schema_ids))
     after = await writes.remove_values(
-        conn, workspace_id, attribute_id, schema_id, removal.after, rows_max=REMOVED_AT_ONCE
+        conn,
+        workspace_id,
+        attribute_id,
+        removal.schema_ids[place],
+        removal.after,
+        rows_max=REMOVED_AT_ONCE,
+        table=VALUE_TABLES[number],
     )
     done = removal.schemas_done + (after is None)
     await store.update(conn, workspace_id, replace(removal, schemas_done=done, after=after))
@@ -91,10 +102,12 @@ async def _finish(conn: Conn, workspace_id: str, removal: Removal) -> None:
     was read before is not written any more.
     """
     await take_lock(conn, workspace_id)
-    record_ids, last = await store.written_since(
+    written, last = await store.written_since(
         conn, workspace_id, removal.last_change, rows_max=WRITTEN_AT_ONCE
     )
-    await writes.remove_values_of(conn, workspace_id, removal.attribute_id, record_ids)
+    for table, ids in written.items():
+        if ids:
+            await writes.remove_values_of(conn, workspace_id, removal.attribute_id, table, ids)
     if last is None:
         await store.delete(conn, workspace_id, removal.attribute_id)
     else:

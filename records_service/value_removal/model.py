@@ -11,8 +11,9 @@ from shared.database.listing import Position
 class Removal:
     """A deleted attribute whose values are being removed from the records of some schemas.
 
-    `schemas_done` of them are finished, and the next one up to the position `after`. Records that
-    were written after the entry `last_change` of the history may have got values back.
+    First come the records of all these schemas, then their variants. `schemas_done` of the first or
+    the second are finished, counted on, and the next one up to the position `after`. What was
+    written after the entry `last_change` of the history may have got values back.
     """
 
     attribute_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from records_service.model_objects.search_store import VALUE_TABLES, ValueTable
 from records_service.value_removal.model import Removal
 from shared.database import Conn
 
@@ -65,13 +66,16 @@ async def update(conn: Conn, workspace_id: str, removal: Removal) -> None:
 
 async def written_since(
     conn: Conn, workspace_id: str, last_change: int, *, rows_max: int
-) -> tuple[list[str], int | None]:
-    """The records of the next entries of the history, and the last of these; None at the end."""
+) -> tuple[dict[ValueTable, list[str]], int | None]:
+    """What the next entries of the history are about, and the last of these; None at the end."""
     row = await conn.fetchrow(
         """
-        SELECT coalesce(array_agg(DISTINCT record_id), '{}') AS record_ids,
+        SELECT coalesce(array_agg(DISTINCT record_id) FILTER (WHERE variant_id IS NULL), '{}')
+                   AS records,
+               coalesce(array_agg(DISTINCT variant_id) FILTER (WHERE variant_id IS NOT NULL), '{}')
+                   AS variants,
                CASE WHEN count(*) = $3 THEN max(id) END AS last
-          FROM (SELECT id, record_id FROM audit
+          FROM (SELECT id, record_id, variant_id FROM audit
                  WHERE workspace_id = $1 AND id > $2
                  ORDER BY id
                  LIMIT $3::bigint) AS next
@@ -81,7 +85,7 @@ async def written_since(
         rows_max,
     )
     assert row is not None
-    return row["record_ids"], row["last"]
+    return {table: row[table] for table in VALUE_TABLES}, row["last"]
 
 
 async def delete(conn: Conn, workspace_id: str, attribute_id: str) -> None:

@@ -109,15 +109,16 @@ async def writing(
     record: Record,
     schema: CompiledSchema,
     unique_keys: Sequence[UniqueKey] = (),
+    variant_id: str = "",
 ) -> AsyncIterator[Conn]:
-    """A connection for the statement that writes this record; afterwards the relay is woken.
+    """A connection for the statement that writes this record or variant; then the relay is woken.
 
     All writes of a workspace wait while its model is changed, which may take seconds. Only some of
     them wait with a connection, so that the others are left for everybody else. Raises what
     `taken_keys_are_conflicts` raises.
     """
     async with (
-        taken_keys_are_conflicts(context, record, schema, unique_keys),
+        taken_keys_are_conflicts(context, record, schema, unique_keys, variant_id),
         context.app[WRITE_SLOTS].of(context.workspace_id),
         context.database.acquire() as conn,
     ):
@@ -127,7 +128,11 @@ async def writing(
 
 @asynccontextmanager
 async def taken_keys_are_conflicts(
-    context: Context, record: Record, schema: CompiledSchema, unique_keys: Sequence[UniqueKey]
+    context: Context,
+    record: Record,
+    schema: CompiledSchema,
+    unique_keys: Sequence[UniqueKey],
+    variant_id: str = "",
 ) -> AsyncIterator[None]:
     """Raise `Conflict` with the id, key or value that is taken, where a unique index refuses it."""
     try:
@@ -135,6 +140,10 @@ async def taken_keys_are_conflicts(
             {
                 "record_goes_on_counting": StaleRecord,
                 "records_id_taken": lambda: Conflict.taken("Entity", record.id),
+                "variants_id_taken": lambda: Conflict.taken("Variant", variant_id),
+                "variants_have_a_record": StaleRecord,
+                "variants_have_a_parent": StaleRecord,
+                "variant_goes_on_counting": StaleRecord,
                 "unique_value_taken": _UniqueKeyTaken,
                 "records_external_key_taken": lambda: external_key_taken(
                     "Entity", record.external_key or ""

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from records_service.attributes.unique_keys import UniqueKey
 from records_service.writes.model import PendingDelete, PendingUpdate, StaleModel, StaleRecord
+from records_service.writes.variant_deletes import deleted_arguments, deleted_variants
 from shared.database import Conn
 from shared.messaging import outbox
 
@@ -125,17 +126,18 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
 async def delete_many(
     conn: Conn, pending: Sequence[PendingDelete], *, model_version: int, stripe: int
 ) -> None:
-    """Remove these records of one workspace, each named once, with their unique values.
+    """Remove these records of one workspace, each named once, with variants and unique values.
 
     Their places go to one stripe: only the sum of all counts.
 
-    Raises `StaleModel` or `StaleRecord` with nothing written.
+    Raises `StaleModel` or `StaleRecord` with nothing written. A violated `variants_have_a_record`
+    means that a variant was created meanwhile.
     """
     ordered = sorted(pending, key=lambda one: one.record.id)
     records = [one.record for one in ordered]
     writes = [one.write for one in ordered]
     row = await conn.fetchrow(
-        """
+        f"""
         WITH model AS (
             SELECT version FROM models
              WHERE workspace_id = $1 AND version = $2
@@ -165,7 +167,7 @@ async def delete_many(
             RETURNING r.id
         ), stored AS (
             SELECT count(*) AS records FROM record
-        ), ended AS (
+        ), life AS (
             INSERT INTO record_lives (workspace_id, record_id, last_version, next_version)
             SELECT $1, n.id, n.version + 1, n.version + 2
               FROM unnest($3::text[], $4::bigint[]) AS n (id, version)
@@ -199,10 +201,21 @@ async def delete_many(
                    AS news
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
-        )
+        ), variant AS (
+            DELETE FROM variants v
+             USING record
+             WHERE v.workspace_id = $1 AND v.record_id = record.id
+            RETURNING v.id, v.record_id, v.parent_id, v.version, v.updated_at, v.values
+        ), ended AS (
+            SELECT n.id AS record_id, n.schema_id, n.version + 1 AS version, n.user_id, n.at,
+                   n.event::jsonb AS event
+              FROM unnest($3::text[], $4::bigint[], $6::text[], $7::text[], $8::timestamptz[],
+                          $16::json[])
+                   AS n (id, version, schema_id, user_id, at, event)
+        ), {deleted_variants(17)}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                (SELECT records FROM stored) AS records
-        """,
+        """,  # noqa: S608 - constants
         records[0].workspace_id,
         model_version,
         [record.id for record in records],
@@ -214,6 +227,8 @@ async def delete_many(
         [write.changes for write in writes],
         [record.state_id for record in records],
         *outbox.arrays(write.event for write in writes),
+        [one.variants.event for one in ordered],
+        *deleted_arguments(one.variants for one in ordered),
     )
     assert row is not None
     if not row["model_is_current"]:

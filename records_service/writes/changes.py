@@ -24,6 +24,8 @@ Change = dict[str, Any]
 The alias of the attribute is for readers; permissions are decided by its id.
 """
 
+NOTHING_INHERITED: Final[Values] = {}
+
 
 EXTERNAL_KEY: Final = "externalKey"
 """Attribute and attribute id of a change of a record's external key. No attribute has this id."""
@@ -44,10 +46,12 @@ def merged(
     is_new: bool = False,
     may_read: bool = True,
     related: Related = NOTHING_LOOKED_FOR,
+    inherited: Values = NOTHING_INHERITED,
 ) -> Values:
     """The values after this write: each attribute sent replaces its whole list of entries.
 
-    An empty list or null clears an attribute. Raises `PermissionDenied` when one attribute sent may
+    An empty list or null clears an attribute. `inherited` is what shows where a variant has no
+    values of its own. Raises `PermissionDenied` when one attribute sent may
     not be written, before anything is said about values, and `ValidationError` with all that is
     wrong. A state's `readOnly` does not bind a record that is only now being created.
     """
@@ -75,8 +79,8 @@ def merged(
             if not may_read:
                 if not is_new:
                     _check_not_empty(schema, attribute_id, checked, place, faults)
-            elif attribute_id in old:
-                _check_emptied(schema, attribute_id, old, result, related, place, faults)
+            elif attribute_id in old or attribute_id in inherited:
+                _check_emptied(schema, attribute_id, old, result, inherited, related, place, faults)
     faults.check()
     return result
 
@@ -92,6 +96,7 @@ def with_value(
     related: Related = NOTHING_LOOKED_FOR,
     *,
     may_read: bool = True,
+    inherited: Values = NOTHING_INHERITED,
 ) -> Values:
     """The values after setting one attribute in one scope; null removes that scope's entry.
 
@@ -121,7 +126,7 @@ def with_value(
     result = dict(old)
     _replace(result, attribute_id, kept + checked)
     if may_read:
-        _check_emptied(schema, attribute_id, old, result, related, "/value", faults)
+        _check_emptied(schema, attribute_id, old, result, inherited, related, "/value", faults)
     else:
         _check_not_empty(schema, attribute_id, checked, "/value", faults)
     faults.check()
@@ -243,6 +248,7 @@ def _check_emptied(
     attribute_id: str,
     old: Values,
     new: Values,
+    inherited: Values,
     related: Related,
     place: Place,
     faults: Faults,
@@ -258,7 +264,8 @@ def _check_emptied(
     places = schema.relations.get(attribute_id, ())
 
     def holds(values: Values) -> bool:
-        return _holds(related.living_entries(values.get(attribute_id, []), places))
+        entries = values.get(attribute_id) or inherited.get(attribute_id, [])
+        return _holds(related.living_entries(entries, places))
 
     if holds(old) and not holds(new):
         _report_emptied(attribute, place, faults)

@@ -10,7 +10,7 @@ import orjson
 
 from records_service.model_objects.commands import SOURCE
 from records_service.writes.changes import Change
-from records_service.writes.model import Record, Write
+from records_service.writes.model import Record, Variant, VariantsDelete, Write
 from shared.events import Event, EventType
 from shared.identity import Identity
 
@@ -39,7 +39,11 @@ def transition_of(
     identity: Identity, record: Record, from_state_id: str | None, comment: str | None
 ) -> Write:
     """The effects of a transition; the record is in its new state."""
-    step = {"fromStateId": from_state_id, "toStateId": record.state_id, "comment": comment}
+    step: dict[str, Any] = {
+        "fromStateId": from_state_id,
+        "toStateId": record.state_id,
+        "comment": comment,
+    }
     return Write(
         action="transition",
         user_id=identity.id,
@@ -52,6 +56,30 @@ def transition_of(
         to_state_id=record.state_id,
         comment=comment,
     )
+
+
+def variant_create_of(
+    identity: Identity, record: Record, variant: Variant, changes: Sequence[Change]
+) -> Write:
+    """The effects of the creation of a variant."""
+    at, event_type = variant.created_at, EventType.VARIANT_CREATED
+    return _write_of("create", event_type, identity, record, changes, at, variant)
+
+
+def variant_update_of(
+    identity: Identity, record: Record, variant: Variant, changes: Sequence[Change]
+) -> Write:
+    """The effects of an update of a variant, which is as it is afterwards."""
+    at, event_type = variant.updated_at, EventType.VARIANT_UPDATED
+    return _write_of("update", event_type, identity, record, changes, at, variant)
+
+
+def variants_delete_of(
+    identity: Identity, record: Record, aliases: Sequence[tuple[str, str]], at: datetime
+) -> VariantsDelete:
+    """The effects of the deletion of variants of this record; `aliases` as in `VariantsDelete`."""
+    event = _event(EventType.VARIANT_DELETED, identity, record, b"[]", at)
+    return VariantsDelete(record.schema_id, identity.id, at, event.to_json(), aliases)
 
 
 def now(last: datetime | None = None) -> datetime:
@@ -72,6 +100,7 @@ def _write_of(
     record: Record,
     changes: Sequence[Change],
     at: datetime,
+    variant: Variant | None = None,
 ) -> Write:
     changes_json = orjson.dumps(changes)
     return Write(
@@ -79,7 +108,7 @@ def _write_of(
         user_id=identity.id,
         at=at,
         changes=changes_json,
-        event=_event(event_type, identity, record, changes_json, at),
+        event=_event(event_type, identity, record, changes_json, at, variant),
     )
 
 
@@ -89,17 +118,20 @@ def _event(
     record: Record,
     changes_json: bytes,
     at: datetime,
+    variant: Variant | None = None,
     **more: Any,
 ) -> Event:
+    of_variant = {} if variant is None else _variant_fields(variant)
     return Event(
         type=event_type,
         source=SOURCE,
         workspace_id=record.workspace_id,
-        subject=record.id,
+        subject=record.id if variant is None else variant.id,
         data={
             "entityId": record.id,
+            **of_variant,
             "schemaId": record.schema_id,
-            "version": record.version,
+            "version": record.version if variant is None else variant.version,
             "lifecycleStateId": record.state_id,
             "userId": identity.id,
             "changes": orjson.Fragment(changes_json),
@@ -107,3 +139,8 @@ def _event(
         },
         time=at,
     )
+
+
+def _variant_fields(variant: Variant) -> dict[str, str]:
+    """What events tell of a variant beside its record."""
+    return {"variantId": variant.id, "parentId": variant.parent_id or variant.record_id}

@@ -1,4 +1,4 @@
-"""A record as it is stored, what a write leaves behind, and why a write may be refused."""
+"""Records and variants as they are stored, what a write leaves behind, and why it is refused."""
 
 from __future__ import annotations
 
@@ -29,8 +29,46 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """One stored variant; `values` are those that it overrides, by attribute id.
+
+    `parent_id` is the variant above it, None directly below the record. `path` leads from the
+    record's own variant down to its parent; neither ever changes.
+    """
+
+    workspace_id: str
+    id: str
+    record_id: str
+    schema_id: str
+    parent_id: str | None
+    path: Sequence[str]
+    level: int
+    version: int
+    values: Values
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+    updated_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariantsDelete:
+    """What the deletion of variants of one record leaves behind, but for what differs by variant.
+
+    `event` is the document of an event, completed for each variant by the statement that deletes
+    it. `aliases` are id and alias of each attribute whose values its history tells, in order.
+    """
+
+    schema_id: str
+    user_id: str
+    at: datetime
+    event: bytes
+    aliases: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
-    """What one write of a record leaves behind besides the record; `changes` is JSON."""
+    """What one write of a record or variant leaves behind besides it; `changes` is JSON."""
 
     action: str
     user_id: str
@@ -77,6 +115,7 @@ class PendingDelete:
 
     record: Record
     write: Write
+    variants: VariantsDelete
 
 
 class StaleModel(Exception):

@@ -5,18 +5,20 @@ The caller holds the model lock, so no record is written meanwhile; exceptions a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import asyncpg
 
+from records_service.model_objects.search_store import ValueTable
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 
 _SENT: Final = """
-    SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash, place
+    SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash,
+           c ->> 3 AS variant_id, place
       FROM json_array_elements($3::json) WITH ORDINALITY AS sent (c, place)
 """
 
@@ -82,18 +84,20 @@ async def move_to_state(
 async def insert_unique_keys(
     conn: Conn, workspace_id: str, attribute_id: str, unique_keys: bytes
 ) -> tuple[str, str] | None:
-    """Reserve values that records hold already; two records that hold one value, if there are any.
+    """Reserve values that records and variants hold already; two that hold one value, if any do.
 
     The one that was sent first comes first.
-    `unique_keys` is JSON `[[record id, scope, hexadecimal hash], ...]`: PostgreSQL takes it apart,
-    and not the event loop.
+    `unique_keys` is JSON `[[record id, scope, hexadecimal hash, variant id or null], ...]`:
+    PostgreSQL takes it apart, and not the event loop.
     """
     try:
         async with conn.transaction():
             await conn.execute(
                 f"""
-                INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
-                SELECT m.workspace_id, $2, sent.scope, sent.value_hash, sent.record_id
+                INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id,
+                                           variant_id)
+                SELECT m.workspace_id, $2, sent.scope, sent.value_hash, sent.record_id,
+                       sent.variant_id
                   FROM models m CROSS JOIN ({_SENT}) AS sent
                  WHERE m.workspace_id = $1
                 """,  # noqa: S608 - a constant
@@ -105,13 +109,14 @@ async def insert_unique_keys(
         first, second = await conn.fetchval(
             f"""
             WITH sent AS MATERIALIZED ({_SENT})
-            SELECT (array_agg(record_id ORDER BY place))[1:2] AS pair
-              FROM (SELECT scope, value_hash, record_id, place FROM sent
+            SELECT (array_agg(holder ORDER BY place))[1:2] AS pair
+              FROM (SELECT scope, value_hash, coalesce(variant_id, record_id) AS holder, place
+                      FROM sent
                      UNION ALL
-                    SELECT s.scope, s.value_hash, u.record_id, 0
+                    SELECT s.scope, s.value_hash, u.holder, 0
                       FROM sent s
                      CROSS JOIN LATERAL (
-                           SELECT record_id FROM unique_values
+                           SELECT coalesce(variant_id, record_id) AS holder FROM unique_values
                             WHERE workspace_id = $1 AND attribute_id = $2
                               AND scope = s.scope AND value_hash = s.value_hash
                             LIMIT 1
@@ -156,6 +161,12 @@ async def delete_some_unique_keys(
     return tag == f"DELETE {rows_max}"
 
 
+_WITHOUT: Final[Mapping[ValueTable, str]] = {
+    "records": "UPDATE records held SET values = held.values - $2",
+    "variants": "UPDATE variants held SET values = held.values - $2",
+}
+
+
 async def remove_values(
     conn: Conn,
     workspace_id: str,
@@ -164,31 +175,32 @@ async def remove_values(
     after: Position | None,
     *,
     rows_max: int,
+    table: ValueTable = "records",
 ) -> Position | None:
     """Remove its values from the next records of a schema: from where to go on, None at the end.
 
-    Their versions stay: no schema has the attribute, so nobody sees a difference. Records may be
-    written meanwhile.
+    With the table `variants`, from their variants. The versions stay: no schema has the attribute,
+    so nobody sees a difference. Records may be written meanwhile.
     """
     row = await conn.fetchrow(
-        """
+        f"""
         WITH read AS MATERIALIZED (
             SELECT created_at, id, values ? $2 AS has_values
-              FROM records
+              FROM {table}
              WHERE workspace_id = $1
                AND (schema_id, created_at, id) > ($3, $4, $5)
                AND schema_id <= $3
              ORDER BY schema_id, created_at, id
              LIMIT $6::bigint
         ), removed AS (
-            UPDATE records r SET values = r.values - $2
+            {_WITHOUT[table]}
               FROM read
-             WHERE r.workspace_id = $1 AND r.id = read.id AND read.has_values
+             WHERE held.workspace_id = $1 AND held.id = read.id AND read.has_values
         )
         SELECT created_at, id FROM read
          ORDER BY created_at, id
         OFFSET $6::bigint - 1
-        """,
+        """,  # noqa: S608 - constants
         workspace_id,
         attribute_id,
         schema_id,
@@ -199,17 +211,17 @@ async def remove_values(
 
 
 async def remove_values_of(
-    conn: Conn, workspace_id: str, attribute_id: str, record_ids: Collection[str]
+    conn: Conn, workspace_id: str, attribute_id: str, table: ValueTable, ids: Collection[str]
 ) -> None:
-    """As `remove_values`, of these records."""
+    """As `remove_values`, of these records or variants."""
     await conn.execute(
-        """
-        UPDATE records SET values = values - $2
+        f"""
+        {_WITHOUT[table]}
          WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
         """,
         workspace_id,
         attribute_id,
-        list(record_ids),
+        list(ids),
     )
 
 

@@ -24,8 +24,10 @@ from records_service.writes.model import (
     StaleModel,
     StaleRecord,
     StripeExhausted,
+    VariantsDelete,
     Write,
 )
+from records_service.writes.variant_deletes import deleted_arguments, deleted_variants
 from shared.database import Conn
 from shared.events import Event
 from shared.messaging import outbox
@@ -210,14 +212,14 @@ async def update(
         record.state_id,
         record.updated_at,
         record.updated_by,
-        *_columns_of(released),
-        *_columns_of(unique_keys),
+        *columns_of(released),
+        *columns_of(unique_keys),
         write.action,
         write.changes,
         write.from_state_id,
         write.to_state_id,
         write.comment,
-        *_staged(write.event),
+        *staged(write.event),
         record.external_key,
     )
     assert row is not None
@@ -228,16 +230,23 @@ async def update(
 
 
 async def delete(
-    conn: Conn, record: Record, write: Write, *, model_version: int, stripe: int
+    conn: Conn,
+    record: Record,
+    write: Write,
+    variants: VariantsDelete,
+    *,
+    model_version: int,
+    stripe: int,
 ) -> None:
-    """Remove this version of a record, give its place and its unique values back.
+    """Remove this version of a record with its variants, give its place and unique values back.
 
     The place goes to any stripe: only the sum of all counts.
 
-    Raises `StaleModel` or `StaleRecord` with nothing written.
+    Raises `StaleModel` or `StaleRecord` with nothing written. A violated `variants_have_a_record`
+    means that a variant was created meanwhile.
     """
     row = await conn.fetchrow(
-        """
+        f"""
         WITH model AS (
             SELECT version FROM models
              WHERE workspace_id = $1 AND version = $2
@@ -253,7 +262,7 @@ async def delete(
              WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4
                AND (SELECT count(*) FROM locked) IS NOT NULL
             RETURNING r.id, r.schema_id, r.state_id
-        ), ended AS (
+        ), life AS (
             INSERT INTO record_lives (workspace_id, record_id, last_version, next_version)
             SELECT $1, record.id, $4 + 1, $4 + 2 FROM record
                 ON CONFLICT (workspace_id, record_id)
@@ -277,10 +286,19 @@ async def delete(
             INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
             SELECT $1, $8, record.id, $9, $10, $4 + 1 FROM record
             RETURNING 1
-        )
+        ), variant AS (
+            DELETE FROM variants v
+             USING record
+             WHERE v.workspace_id = $1 AND v.record_id = record.id
+            RETURNING v.id, v.record_id, v.parent_id, v.version, v.updated_at, v.values
+        ), ended AS (
+            SELECT id AS record_id, schema_id, $4 + 1 AS version, $5::text AS user_id,
+                   $6::timestamptz AS at, $12::jsonb AS event
+              FROM record
+        ), {deleted_variants(13)}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM record) AS record_was_current
-        """,
+        """,  # noqa: S608 - constants
         record.workspace_id,
         model_version,
         record.id,
@@ -288,8 +306,10 @@ async def delete(
         write.user_id,
         write.at,
         write.changes,
-        *_staged(write.event),
+        *staged(write.event),
         stripe,
+        variants.event,
+        *deleted_arguments([variants]),
     )
     assert row is not None
     if not row["model_is_current"]:
@@ -311,19 +331,19 @@ async def find_taken(
          WHERE u.workspace_id = $1
         """,
         workspace_id,
-        *_columns_of(unique_keys),
+        *columns_of(unique_keys),
     )
     held = {(row["attribute_id"], row["scope"], row["value_hash"]) for row in rows}
     return next((key for key in unique_keys if key.key in held), None)
 
 
-def _staged(event: Event) -> tuple[str, str, bytes]:
+def staged(event: Event) -> tuple[str, str, bytes]:
     """Type, id and document of an event, as the outbox keeps them."""
     types, _, ids, documents, _ = outbox.arrays([event])
     return types[0], ids[0], documents[0]
 
 
-def _columns_of(unique_keys: Sequence[UniqueKey]) -> tuple[list[str], list[str], list[bytes]]:
+def columns_of(unique_keys: Sequence[UniqueKey]) -> tuple[list[str], list[str], list[bytes]]:
     """In one order everywhere, so that two writers never wait for each other in a circle."""
     ordered = sorted(unique_keys, key=lambda key: key.key)
     return (
@@ -336,7 +356,7 @@ def _columns_of(unique_keys: Sequence[UniqueKey]) -> tuple[list[str], list[str],
 def _columns_with_records(
     pending: Sequence[PendingCreate],
 ) -> tuple[list[str], list[str], list[bytes], list[str]]:
-    """The unique keys of many records, ordered as by `_columns_of`, each with its record."""
+    """The unique keys of many records, ordered as by `columns_of`, each with its record."""
     ordered = sorted(
         ((*key.key, one.record.id) for one in pending for key in one.unique_keys),
     )

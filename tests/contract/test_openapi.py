@@ -61,6 +61,15 @@ PATCH  /api/v1/records/{id}/values/{attr}        update-data   200
 POST   /api/v1/records/{id}/transition           update-data   200
 GET    /api/v1/records/{id}/completeness         read          200
 GET    /api/v1/records/{id}/audit                read          200
+GET    /api/v1/variants                          read          200
+GET    /api/v1/records/{id}/variants             read          200
+POST   /api/v1/records/{id}/variants             update-data   201
+GET    /api/v1/records/{id}/variants/{vid}       read          200
+PUT    /api/v1/records/{id}/variants/{vid}       update-data   200
+DELETE /api/v1/records/{id}/variants/{vid}       delete-data   204
+GET    /api/v1/records/{id}/variants/{vid}/resolved  read      200
+GET    /api/v1/records/{id}/variants/{vid}/completeness  read  200
+PATCH  /api/v1/records/{id}/variants/{vid}/values/{attr}  update-data   200
 GET    /api/v1/records/{id}/transitions          read          200
 GET    /api/v1/audit                             read          200
 GET    /api/v1/export                            read          200

@@ -28,6 +28,7 @@ async def seed_demo(sigma: ModelBuilder) -> None:
             (f"/categories/{category}/assign", {"entityIds": ids})
             for category, ids in catalogue.assignments().items()
         ),
+        *((f"/records/{record_id}/variants", body) for record_id, body in catalogue.variants()),
     ]
     for path, body in bodies:
         (await sigma.admin.post(path, body)).ok()

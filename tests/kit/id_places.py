@@ -33,6 +33,7 @@ KINDS = {
     "role": "role",
     "allowedRole": "role",
     "entity": "ent",
+    "variant": "var",
     "user": "user",
     "catalog": "cat",
     "category": "ctg",

@@ -20,6 +20,7 @@ from tests.kit.described import GUARDED, READS, Operation
 from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.id_places import PREFIXES, body_places, path_places, query_places
 from tests.kit.sigma import Answer, Caller
+from tests.kit.workspace import entries
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,13 +43,15 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     await owner.option_list(THEIRS, [THEIRS], **named)
     await owner.attribute(THEIRS, **named)
     await owner.workflow(THEIRS, [THEIRS, "other"], **named)
-    await owner.schema(THEIRS, [THEIRS], workflow=f"wf-{THEIRS}", **named)
+    await owner.schema(THEIRS, [THEIRS], workflow=f"wf-{THEIRS}", variantEnabled=True, **named)
     await owner.role(f"role-{THEIRS}", {"*": {"*": "write"}}, **named)
     await owner.record(f"schema-{THEIRS}", {THEIRS: SECRET}, id=f"ent-{THEIRS}")
     await owner.catalog(THEIRS, **named)
     await owner.category(THEIRS, THEIRS, description=SECRET)
     assigned = {"entityId": f"ent-{THEIRS}"}
     (await owner.admin.post(f"/categories/ctg-{THEIRS}/assign", assigned)).ok()
+    variant = {"id": f"var-{THEIRS}", "values": entries({THEIRS: SECRET})}
+    (await owner.admin.post(f"/records/ent-{THEIRS}/variants", variant)).ok()
     key = {"id": f"apikey-{THEIRS}", "permissions": ["read"], **named}
     (await owner.admin.post("/api-keys", key)).ok()
     query = {"id": f"sq-{THEIRS}", "criteria": [], **named}

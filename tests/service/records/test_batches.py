@@ -116,8 +116,9 @@ async def test_many_deletes_give_places_and_unique_values_back(workspace, loaded
     identity = identities.admin(workspace.id)
 
     def gone(record: Record) -> PendingDelete:
+        write = effects.delete_of(identity, replace(record, version=record.version + 1), [])
         return PendingDelete(
-            record, effects.delete_of(identity, replace(record, version=record.version + 1), [])
+            record, write, effects.variants_delete_of(identity, record, [], write.at)
         )
 
     before = await workspace.fetch("SELECT sum(records) AS n FROM usage WHERE workspace_id = $1")

@@ -30,6 +30,7 @@ CLASSES = {
     "dimensions": ("records_service", MODEL),
     "option-lists": ("records_service", MODEL),
     "records": ("records_service", DATA),
+    "variants": ("records_service", DATA),
     "audit": ("records_service", DATA),
     "export": ("records_service", DATA),
     "catalogs": ("records_service", MODEL),
@@ -98,7 +99,7 @@ def test_a_post_that_only_computes_needs_to_read(method: str, path: str, permiss
         "/",
         "/internal/identities",
         "/api/v1/internal/identities",
-        "/api/v1/variants",
+        "/api/v1/webhooks",
     ],
 )
 def test_any_other_address_belongs_to_nobody(path: str):
