@@ -43,6 +43,7 @@ ROUTES: Final = (
     effective_permissions.routes,
     api_keys.routes,
     identities.routes,
+    identities.me_routes,
 )
 
 

@@ -1,4 +1,4 @@
-"""Calls to other services: what names mean, and which workflows name a role."""
+"""Calls to other services: what names mean, which workflows name a role, how many records exist."""
 
 from __future__ import annotations
 
@@ -102,3 +102,20 @@ class NameResolver:
                 retry_after_s=RETRY_AFTER_S,
             ) from None
         return answer
+
+
+async def count_records(request: web.Request) -> int:
+    """How many records the caller's workspace has, from records_service.
+
+    Raises `ServiceUnavailable` if it cannot be asked.
+    """
+    try:
+        answer: Mapping[str, Any] = await request.app[RECORDS].request(
+            "GET", "/internal/usage", call=call_of(request)
+        )
+    except (ServiceUnavailable, UpstreamTimeout):
+        raise ServiceUnavailable(
+            "Cannot count the records of the workspace at the moment", retry_after_s=RETRY_AFTER_S
+        ) from None
+    records: int = answer["records"]
+    return records

@@ -66,6 +66,7 @@ class PermissionClass(Enum):
 
 _PREFIXES: Final = (
     ("auth", Service.AUTH, PermissionClass.OPEN),
+    ("me", Service.AUTH, PermissionClass.DATA),
     ("schemas", Service.RECORDS, PermissionClass.MODEL),
     ("attributes", Service.RECORDS, PermissionClass.MODEL),
     ("dimensions", Service.RECORDS, PermissionClass.MODEL),

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from typing_extensions import TypeAliasType
 
+from auth_service.api_keys.model import ApiKeyPermission
+from shared.http.shapes import Shape
 from shared.identity import ALL_PERMISSIONS, Flag, Identity, Permission
+
+CallerKind = TypeAliasType(
+    "CallerKind",
+    Annotated[Literal["user", "apiKey"], Field(description="What a caller is.")],
+)
 
 
 class IdentityQuestion(BaseModel):
@@ -27,6 +35,38 @@ class IdentityQuestion(BaseModel):
         if by_user == (self.api_key_hash is not None):
             raise ValueError("expected apiKeyHash, or userId and workspaceId")
         return self
+
+
+class WorkspaceAnswer(Shape):
+    """A workspace, and how full it is."""
+
+    id: str = Field(examples=["ws-demo"])
+    """Id of the workspace."""
+    name: str = Field(examples=["Sigma Demo"])
+    """The display name."""
+    recordLimit: int  # noqa: N815 - the name in the JSON
+    """The maximum number of records."""
+    records: int
+    """The number of records."""
+
+
+class MeAnswer(Shape):
+    """The caller. A user has `email` and `roleId`, an API key has `permissions`."""
+
+    kind: CallerKind
+    """Whether a user or an API key is calling."""
+    id: str = Field(examples=["user-admin"])
+    """Id of the user or of the API key."""
+    name: str = Field(examples=["Admin User"])
+    """The display name."""
+    email: str = Field(default="", examples=["admin@sigma.io"])
+    """The e-mail address of the user."""
+    roleId: str = Field(default="", examples=["role-admin"])  # noqa: N815 - the name in the JSON
+    """Id of the user's role."""
+    permissions: list[ApiKeyPermission] = Field(default_factory=list)
+    """What the API key may do."""
+    workspace: WorkspaceAnswer
+    """The workspace of the caller."""
 
 
 def user_identity(

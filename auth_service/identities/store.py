@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from auth_service.api_keys import store as api_keys
 from auth_service.identities.model import key_identity, user_identity
 from shared.database import Conn
-from shared.errors import Unauthorized
+from shared.errors import NotFound, Unauthorized
 from shared.identity import Flag, Identity, Permission
 
 LAST_USED_EVERY_S = 60
@@ -68,3 +70,45 @@ async def of_key(conn: Conn, key_hash: bytes) -> Identity:
         frozenset(map(Permission, row["permissions"])),
         row["record_limit"],
     )
+
+
+async def about(conn: Conn, identity: Identity) -> dict[str, Any]:
+    """What the caller is told about itself, and its workspace without the number of its records.
+
+    Raises `NotFound` for one that was deleted a moment ago.
+    """
+    if identity.kind == "user":
+        row = await conn.fetchrow(
+            """SELECT u.id, u.name, u.email, u.role_id, w.name AS workspace_name, w.record_limit
+                 FROM users AS u
+                 JOIN workspaces AS w ON w.workspace_id = u.workspace_id
+                WHERE u.workspace_id = $1 AND u.id = $2""",
+            identity.workspace_id,
+            identity.id,
+        )
+        if row is None:
+            raise NotFound.of("User", identity.id)
+        kind, more = "user", {"email": row["email"], "roleId": row["role_id"]}
+    else:
+        row = await conn.fetchrow(
+            """SELECT k.id, k.name, k.permissions, w.name AS workspace_name, w.record_limit
+                 FROM api_keys AS k
+                 JOIN workspaces AS w ON w.workspace_id = k.workspace_id
+                WHERE k.workspace_id = $1 AND k.id = $2""",
+            identity.workspace_id,
+            identity.id,
+        )
+        if row is None:
+            raise NotFound.of("API key", identity.id)
+        kind, more = "apiKey", {"permissions": row["permissions"]}
+    return {
+        "kind": kind,
+        "id": row["id"],
+        "name": row["name"],
+        **more,
+        "workspace": {
+            "id": identity.workspace_id,
+            "name": row["workspace_name"],
+            "recordLimit": row["record_limit"],
+        },
+    }

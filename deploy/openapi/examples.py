@@ -12,6 +12,7 @@ from typing import Any, Final
 from deploy.local import catalogue
 from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
+from deploy.openapi.session_examples import ADMIN, SESSIONS
 from deploy.openapi.variants import VARIANTS
 
 _Json = dict[str, Any]
@@ -19,13 +20,6 @@ _Json = dict[str, Any]
 _CREATED_AT: Final = "2026-02-01T09:30:00.000Z"
 _UPDATED_AT: Final = "2026-02-03T14:05:12.480Z"
 _TIMES: Final = {"createdAt": _CREATED_AT, "updatedAt": _UPDATED_AT}
-_ADMIN: Final = {
-    "id": "user-admin",
-    "email": "admin@sigma.io",
-    "name": "Admin User",
-    "roleId": catalogue.ADMIN,
-}
-_SESSION: Final = {"token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9…", "user": _ADMIN}
 _PRODUCT: Final = next(body for body, _ in catalogue.products())
 
 
@@ -74,8 +68,8 @@ def _record(body: _Json, state: str = catalogue.DRAFT) -> _Json:
         "externalKey": None,
         "lifecycleStateId": state,
         "version": 3,
-        "createdBy": _ADMIN["id"],
-        "updatedBy": _ADMIN["id"],
+        "createdBy": ADMIN["id"],
+        "updatedBy": ADMIN["id"],
         **_TIMES,
         **body,
     }
@@ -270,7 +264,7 @@ _HISTORY: Final = {
             "id": "aud-4711",
             "entityId": _PRODUCT["id"],
             "action": "update",
-            "userId": _ADMIN["id"],
+            "userId": ADMIN["id"],
             "timestamp": _UPDATED_AT,
             "changes": [
                 {
@@ -304,9 +298,7 @@ def _complete(state: str) -> _Json:
 
 EXAMPLES: Final[Mapping[str, Examples]] = {
     "getHealth": Examples(answered={"status": "ok"}),
-    "logIn": Examples({"email": _ADMIN["email"], "password": "admin"}, _SESSION),
-    "refreshToken": Examples({"token": _SESSION["token"]}, _SESSION),
-    "listTenants": Examples(answered=[{"id": "ws-demo", "name": "Sigma Demo", "users": [_ADMIN]}]),
+    **SESSIONS,
     **_crud("Role", _TRANSLATOR, catalogue.EDITOR_ROLE, _role),
     "resolveRole": Examples(
         {"schemaId": catalogue.APPAREL, "attributeIds": ["attr-product-name", "attr-price"]},

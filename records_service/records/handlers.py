@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from records_service.context import context_of
+from records_service.context import base_context_of, context_of
 from records_service.paging import page_response, place_of
-from records_service.records import commands
+from records_service.records import commands, store
 from records_service.records.listing import rendered_page
 from records_service.records.loading import load_record
 from records_service.records.model import (
@@ -19,9 +19,8 @@ from records_service.records.model import (
 )
 from records_service.records.projection import ProjectionQuery, projection_of
 from records_service.records.rendering import answer
-from records_service.records.store import ORDERS
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import Routes, no_content, read_body, read_query
+from shared.http import Routes, json_response, no_content, read_body, read_query
 from shared.http.responses import not_modified
 from shared.http.versions import is_known
 from shared.identity import Permission
@@ -56,13 +55,21 @@ async def list_records(request: web.Request) -> web.StreamResponse:
         context.workspace_id,
         request.path,
         asked,
-        ORDERS[asked.sort],
+        store.ORDERS[asked.sort],
         besides={"attributes", "scope"},
     )
     page, items = await rendered_page(context, asked, place)
     rows = page.part.rows
     last = rows[-1].position(place.order) if rows else ()
     return page_response(place, items, page.part, page.total, last=last)
+
+
+@routes.internal_get("/internal/usage")
+async def count_records(request: web.Request) -> web.StreamResponse:
+    """How many records the caller's workspace has."""
+    context = base_context_of(request)
+    async with context.database.acquire() as conn:
+        return json_response({"records": await store.count_all(conn, context.workspace_id)})
 
 
 @routes.post(

@@ -270,6 +270,16 @@ async def _total(
     return total, Count(state, counted, estimate)
 
 
+async def count_all(conn: Conn, workspace_id: str) -> int:
+    """How many records the workspace has, by the counter of the record limit."""
+    return int(
+        await conn.fetchval(
+            "SELECT coalesce(sum(records), 0)::bigint FROM usage WHERE workspace_id = $1",
+            workspace_id,
+        )
+    )
+
+
 async def schema_ids_of(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> dict[str, str]:
     """Record id -> schema id, of those that exist."""
     rows = await conn.fetch(

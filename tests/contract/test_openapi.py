@@ -72,6 +72,7 @@ GET    /api/v1/records/{id}/variants/{vid}/completeness  read  200
 PATCH  /api/v1/records/{id}/variants/{vid}/values/{attr}  update-data   200
 GET    /api/v1/records/{id}/transitions          read          200
 GET    /api/v1/audit                             read          200
+GET    /api/v1/me                                read          200
 GET    /api/v1/export                            read          200
 GET    /api/v1/dimensions                        read          200
 POST   /api/v1/dimensions                        update-model  201

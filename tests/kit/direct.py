@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import auth_service.app
@@ -19,6 +20,8 @@ import records_service.app
 import records_service.config
 import workflow_service.app
 import workflow_service.config
+from auth_service.users import store as users
+from auth_service.users.model import User
 from auth_service.workspaces import commands as workspaces
 from shared.identity import Flag, Identity, Permission
 from tests.kit import identities
@@ -80,10 +83,25 @@ class DirectServices:
         return DirectCaller(self, {})
 
     async def workspace(self) -> DirectWorkspace:
-        """A new workspace, with nothing in it but the built-in role."""
+        """A new workspace, with nothing in it but the built-in role and its administrator."""
         name = f"ws-{secrets.token_hex(4)}"
         auth = self.running["auth_service"].database
         await workspaces.create(auth, name, "Test", RECORD_LIMIT)
+        at = datetime.now(UTC)
+        admin = User(
+            workspace_id=name,
+            id="user-admin",
+            email=f"admin@{name}.example",
+            name="Administrator",
+            role_id="role-admin",
+            active=True,
+            quick_login=False,
+            version=1,
+            created_at=at,
+            updated_at=at,
+        )
+        async with auth.acquire() as conn:
+            await users.insert(conn, admin, "no password")
         return DirectWorkspace(self, name)
 
 

@@ -41,6 +41,7 @@ CLASSES = {
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),
     "auth": ("auth_service", (None, None, None)),
+    "me": ("auth_service", DATA),
 }
 
 
