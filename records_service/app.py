@@ -6,6 +6,13 @@ from aiohttp import web
 
 from records_service.attributes.handlers import routes as attribute_routes
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprints
+from records_service.bulk.calls import (
+    CALLS,
+    CALLS_MAX,
+    CALLS_OF_WORKSPACE,
+    CALLS_OF_WORKSPACE_MAX,
+)
+from records_service.bulk.handlers import routes as bulk_routes
 from records_service.catalogs.assignments.handlers import routes as assignment_routes
 from records_service.catalogs.categories.commands import TREE_CHANGE_SLOTS
 from records_service.catalogs.categories.handlers import catalog_routes as tree_routes
@@ -65,6 +72,7 @@ QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORD
 JOBS_QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_JOBS_QUEUE)
 JOBS = {value_removal.JOB: value_removal.remove_some}
 ROUTES = (
+    bulk_routes,
     schema_routes,
     schema_change_routes,
     attribute_routes,
@@ -125,6 +133,16 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[WRITE_SLOTS] = KeyedSemaphore(writers, wait_s=config.wait_seconds)
     app[CHANGE_SLOTS] = KeyedSemaphore(2 * writers, wait_s=config.wait_seconds)
     app[RECORD_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
+    app[CALLS_OF_WORKSPACE] = KeyedSemaphore(
+        CALLS_OF_WORKSPACE_MAX,
+        wait_s=config.wait_seconds,
+        message="Too many bulk calls of this workspace are running at once",
+    )
+    app[CALLS] = KeyedSemaphore(
+        CALLS_MAX,
+        wait_s=config.wait_seconds,
+        message="Too many bulk calls are running at once",
+    )
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
     app[ROLE_LOOKUPS] = KeyedSemaphore(wait_s=config.wait_seconds)

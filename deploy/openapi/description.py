@@ -217,7 +217,10 @@ def _operation(
             "required": True,
             "description": "Fields that are not described are ignored, except where the schema"
             " says `additionalProperties: false`.",
-            "content": {JSON: content},
+            "content": {
+                JSON: content,
+                **{media_type: {"schema": _BINARY} for media_type in route.also_takes},
+            },
         }
     return operation
 
@@ -307,7 +310,7 @@ def _success_description(route: Route, schemas: Schemas, answer: Mapping[str, An
         said = f"{about.partition('.')[0]}."
     elif not route.success and answer.get("type") == "array":
         said = "The list."
-    if route.writes and route.answers is not None and not route.user_only:
+    if route.writes and route.answers is not None and not (route.user_only or route.streams):
         has_id = "id" in schemas.resolved(answer).get("properties", ())
         return f"{said} {WITHOUT_READ if has_id else NOTHING_WITHOUT_READ}"
     return said

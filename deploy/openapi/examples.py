@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from deploy.local import catalogue
+from deploy.openapi.bulk_examples import BULK
 from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
 from deploy.openapi.session_examples import ADMIN, SESSIONS
@@ -361,6 +362,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     "export": Examples(answered=[_record(_PRODUCT)]),
     "createRecord": Examples(_SHIRT, _record(_SHIRT)),
     "getRecord": Examples(answered=_record(_PRODUCT)),
+    **BULK,
     "updateRecord": Examples({"values": _NEW_VALUES}, _record(_CHANGED)),
     "setValue": Examples(_entry(1299, market="se"), _record(_PRICED)),
     "transitionRecord": Examples(

@@ -16,6 +16,7 @@ from records_service.values.completeness import Resolution
 from records_service.writes import effects, store
 from records_service.writes.attempts import one_at_a_time, retry_on_stale, writing
 from shared.errors import TransitionError, ValidationError, truncated
+from shared.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ async def transition(
     """
     loaded = await load_record(context, record_id)
     context.check_version("Entity", record_id, loaded.record.version)
-    with _reasons_for_readers(context, state_name):
+    with reasons_for_readers(context.identity, state_name):
         to_state_id = decisions.target(loaded.schema, loaded.record, state_name)
         access = loaded.schema.access(context.role, loaded.record.state_id)
         await decisions.check_transition(context, loaded, to_state_id, access)
@@ -70,7 +71,7 @@ async def available(context: Context, record_id: str) -> AvailableTransitions:
 
 
 @contextmanager
-def _reasons_for_readers(context: Context, state_name: str) -> Iterator[None]:
+def reasons_for_readers(identity: Identity, state_name: str) -> Iterator[None]:
     """Say of a refused transition only what was sent, to a caller who may not read.
 
     The reasons name the current state, the schema, or the score.
@@ -78,6 +79,6 @@ def _reasons_for_readers(context: Context, state_name: str) -> Iterator[None]:
     try:
         yield
     except (TransitionError, ValidationError):
-        if context.identity.may_read:
+        if identity.may_read:
             raise
         raise TransitionError(f"Transition to '{truncated(state_name)}' is not allowed") from None

@@ -7,7 +7,7 @@ over its own, and the record is judged again by that one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from records_service.blueprint.compiled_schema import Access, CompiledSchema
@@ -18,6 +18,7 @@ from records_service.model_objects.commands import model_change
 from records_service.records.loading import LoadedRecord
 from records_service.values.completeness import Resolution
 from records_service.workflow_copies import store as workflow_copies
+from records_service.workflow_copies.model import WorkflowCopy
 from records_service.writes.model import Record, StaleModel
 from shared.errors import TransitionError, ValidationError, truncated
 
@@ -92,7 +93,7 @@ async def transitions(
             {
                 **step,
                 "reasons": [
-                    _visible_reason(reason, loaded.schema, found, step["toStateId"], access)
+                    visible_reason(reason, loaded.schema, found, step["toStateId"], access)
                     for reason in step["reasons"]
                 ],
             }
@@ -102,7 +103,7 @@ async def transitions(
     return await context.run(is_much(loaded, len(steps)), visible_steps)
 
 
-def _visible_reason(
+def visible_reason(
     reason: dict[str, Any],
     schema: CompiledSchema,
     found: Resolution,
@@ -158,12 +159,46 @@ async def _evaluate(
         reads=True,
     )
     if answer.get("stale"):
-        await _adopt(context, answer["definition"])
+        await adopt(context, answer["definition"])
         raise StaleModel
     return answer
 
 
-async def _adopt(context: Context, definition: dict[str, Any]) -> None:
+async def refusals(
+    context: Context, workflow: WorkflowCopy, steps: Sequence[tuple[str, int]], to_state_id: str
+) -> list[dict[str, Any] | None]:
+    """Why each of these steps to one state may not be taken, None where it may; in one call.
+
+    A step is the state where it starts, and the record's score for the target state. Raises
+    `StaleDefinition` when the definition that the scores were computed from is not the one in
+    force: the caller lets go of what it has locked, and adopts that one.
+    """
+    answer: dict[str, Any] = await context.app[WORKFLOW_SERVICE].request(
+        "POST",
+        f"/internal/workflows/{workflow.workflow_id}/evaluate-many",
+        json={
+            "definitionVersion": workflow.version,
+            "toStateId": to_state_id,
+            "steps": [{"fromStateId": start, "score": score} for start, score in steps],
+        },
+        call=context.call,
+        reads=True,
+    )
+    if answer.get("stale"):
+        raise StaleDefinition(answer["definition"])
+    found: list[dict[str, Any] | None] = answer["refusals"]
+    return found
+
+
+class StaleDefinition(StaleModel):
+    """The copy of a workflow is older than the definition in force, which has not come yet."""
+
+    def __init__(self, definition: dict[str, Any]) -> None:
+        super().__init__()
+        self.definition = definition
+
+
+async def adopt(context: Context, definition: dict[str, Any]) -> None:
     """Take over a definition that has not come by event yet."""
     async with model_change(context.app, context.workspace_id) as conn:
         await workflow_copies.upsert(conn, context.workspace_id, definition)

@@ -20,6 +20,25 @@ def any_stripe() -> int:
     return random.randrange(STRIPES)  # noqa: S311
 
 
+async def make_room(
+    conn: Conn, workspace_id: str, record_limit: int, stripe: int, wanted: int
+) -> None:
+    """Lock this stripe, with at least `wanted` places in it, until the end of the transaction.
+
+    Whoever writes records before it stores new ones locks the stripe first, as a delete does, or
+    the two wait for each other. Raises `QuotaExceeded` as `redistribute_quota` does.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT room, record_limit FROM usage WHERE workspace_id = $1 AND stripe = $2 FOR UPDATE
+        """,
+        workspace_id,
+        stripe,
+    )
+    if row is None or row["record_limit"] != record_limit or row["room"] < wanted:
+        await redistribute_quota(conn, workspace_id, record_limit, stripe, wanted)
+
+
 async def redistribute_quota(
     conn: Conn, workspace_id: str, record_limit: int, stripe: int, wanted: int = 1
 ) -> None:

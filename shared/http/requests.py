@@ -78,7 +78,7 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     very many.
     """
     if request.body_exists:
-        _check_media_type(request)
+        check_media_type(request)
     call = request[CALL]
     raw = await _raw(request, call.body_bytes_max)
     encoding = request.headers.get(hdrs.CONTENT_ENCODING)
@@ -89,6 +89,24 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     return await request.app[OFFLOAD].run(
         share, _unpacked, raw, encoding, call.body_bytes_max, model
     )
+
+
+async def read_bytes(request: web.Request, *media_types: str) -> bytes:
+    """The body as it is before it is parsed, out of its gzip, without a byte order mark.
+
+    For a body that is parsed part by part. Raises as `read_body` does; JSON is always accepted,
+    `media_types` are the others, in lower case.
+    """
+    if request.body_exists:
+        check_media_type(request, *media_types)
+    call = request[CALL]
+    raw = await _raw(request, call.body_bytes_max)
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING)
+    call.has_large_body = True
+    if encoding is not None:
+        share = None if call.identity is None else call.identity.workspace_id
+        raw = await request.app[OFFLOAD].run(share, _decoded, raw, encoding, call.body_bytes_max)
+    return raw.removeprefix(BOM_UTF8)
 
 
 async def _raw(request: web.Request, bytes_max: int) -> bytes:
@@ -235,17 +253,19 @@ def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
     return read
 
 
-def _check_media_type(request: web.Request) -> None:
+def check_media_type(request: web.Request, *others: str) -> None:
+    """Raise `UnsupportedMediaType` unless the body is JSON or one of `others`, in UTF-8."""
     header = request.headers.get(hdrs.CONTENT_TYPE)
     if header == "application/json":
         return
+    expected = " or ".join(map(shown, ("application/json", *others)))
     if header is None:
-        raise UnsupportedMediaType("Expected Content-Type 'application/json', got none")
+        raise UnsupportedMediaType(f"Expected Content-Type {expected}, got none")
     content_type = request.content_type
-    if content_type != "application/json" and not (
+    if content_type not in ("application/json", *others) and not (
         content_type.startswith("application/") and content_type.endswith("+json")
     ):
-        raise UnsupportedMediaType(f"Expected Content-Type 'application/json', got {shown(header)}")
+        raise UnsupportedMediaType(f"Expected Content-Type {expected}, got {shown(header)}")
     charset = request.charset
     if charset is not None and charset.lower() not in ("utf-8", "utf8"):
         raise UnsupportedMediaType(f"Expected charset 'utf-8', got {shown(charset)}")

@@ -55,8 +55,8 @@ class Route:
     """One route and everything that is promised about it.
 
     `flag` is the flag that a person's role needs, and is enforced; `role` says in words what else
-    the role needs, which the handler enforces. `also_answers` are the media types in which the
-    answer may come besides JSON.
+    the role needs, which the handler enforces. `also_takes` and `also_answers` are the media
+    types in which the body and the answer may come besides JSON.
     """
 
     method: str
@@ -72,6 +72,7 @@ class Route:
     streams: bool = False
     conditional: bool = False
     body: type[BaseModel] | None = None
+    also_takes: tuple[str, ...] = ()
     body_bytes_max: int | None = None
     deadline_s: float | None = None
     body_bound: BodyBound | None = None

@@ -44,14 +44,22 @@ def gating_role(identity: Identity) -> str:
 
 def check_step(workflow: Workflow, start: str, target: str, role_id: str, scores: Scores) -> None:
     """Raise `TransitionError` with the first reason why this step may not be taken now."""
+    refused = refusal(workflow, start, target, role_id, scores)
+    if refused is not None:
+        raise TransitionError(refused if isinstance(refused, str) else refused.message)
+
+
+def refusal(
+    workflow: Workflow, start: str, target: str, role_id: str, scores: Scores
+) -> ClosedGate | str | None:
+    """The first reason why this step may not be taken: a gate, or that there is no such step."""
     step = _step(workflow, start, target)
     if step is None:
-        raise TransitionError(
+        return (
             f"Transition from '{_label(workflow, start)}' to '{_label(workflow, target)}'"
             " is not allowed"
         )
-    for gate in closed_gates(workflow, step, role_id, scores):
-        raise TransitionError(gate.message)
+    return next(iter(closed_gates(workflow, step, role_id, scores)), None)
 
 
 def closed_gates(

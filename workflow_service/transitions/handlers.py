@@ -15,7 +15,7 @@ from shared.http import (
 from workflow_service.definitions.model import Transition
 from workflow_service.transitions import gates
 from workflow_service.transitions.definition_cache import DEFINITIONS
-from workflow_service.transitions.model import StepQuestion
+from workflow_service.transitions.model import StepQuestion, StepsQuestion
 
 routes = Routes(tag="Internal")
 
@@ -46,6 +46,41 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
             ]
         }
     )
+
+
+@routes.internal_post("/internal/workflows/{id}/evaluate-many", body=StepsQuestion)
+async def evaluate_many(request: web.Request) -> web.StreamResponse:
+    """Decides for many records whether the caller may move them to one state.
+
+    The answer has the first reason of each that may not be moved, as `evaluate` would word it, and
+    null for the others.
+    """
+    identity = asked_on_behalf_of(request)
+    asked = await read_body(request, StepsQuestion)
+    workflow = await request.app[DEFINITIONS].current(
+        request.app, identity.workspace_id, request.match_info["id"]
+    )
+    if workflow.version != asked.definition_version:
+        return json_response({"stale": True, "definition": workflow.definition()})
+    role_id, target = gates.gating_role(identity), asked.to_state_id
+    return json_response(
+        {
+            "refusals": [
+                _refusal(
+                    gates.refusal(
+                        workflow, step.from_state_id, target, role_id, {target: step.score}
+                    )
+                )
+                for step in asked.steps
+            ]
+        }
+    )
+
+
+def _refusal(refused: gates.ClosedGate | str | None) -> dict[str, Any] | None:
+    if isinstance(refused, str):
+        return {"code": "UNDEFINED", "message": refused}
+    return None if refused is None else _reason(refused)
 
 
 def _step_answer(step: Transition, closed: tuple[gates.ClosedGate, ...]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ BOUNDED = {
         "kind.value",
         "name",
     },
+    "records_service/bulk/finding.py": {"alias"},
+    "records_service/bulk/rows.py": {"expected", "kind"},
     "records_service/attributes/guards.py": {"expected[0]", "js_type(value)"},
     "records_service/dimensions/commands.py": {"draft.id"},
     "records_service/option_lists/hierarchy.py": {"parent"},

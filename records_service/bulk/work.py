@@ -1,0 +1,143 @@
+"""One attempt at a group of rows, and what is done when others got in between.
+
+Nothing is locked while rows are judged, as with single writes; if a record or the model changed
+meanwhile, everything is read and judged again, and from the third time on with the records locked.
+In a caller's transaction they are locked from the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, ParamSpec, TypeVar
+
+import asyncpg
+
+from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
+from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
+from records_service.bulk import store
+from records_service.bulk.model import Result
+from records_service.bulk.store import Stored
+from records_service.context import Context
+from records_service.transitions.decisions import StaleDefinition, adopt
+from records_service.writes.create_batching import WRITE_SLOTS
+from records_service.writes.model import StaleModel, StaleRecord
+from shared.database import Conn, mapping_constraints
+from shared.errors import NotFound, ServiceUnavailable
+from shared.messaging import outbox
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WAVE_ROWS: Final = 500
+"""How many rows are judged and written together."""
+OPTIMISTIC_ATTEMPTS: Final = 2
+ATTEMPTS_MAX: Final = 20
+PAUSE_S: Final = 0.01
+
+STALE: Final = (StaleModel, StaleRecord, asyncpg.DeadlockDetectedError)
+"""What was read is outdated: in a caller's transaction it has to be rolled back and begun again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attempt; `conn` is that of its transaction, if it has one from the start."""
+
+    context: Context
+    conn: Conn | None
+    lock: bool
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Conn]:
+        """A connection for statements that read."""
+        if self.conn is not None:
+            yield self.conn
+            return
+        async with self.context.database.acquire() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def writing(self, *, in_transaction: bool = False) -> AsyncIterator[Conn]:
+        """A connection for statements that write records; afterwards the relay is woken.
+
+        A taken id or unique value is `StaleRecord`: nobody held it when the rows were judged.
+        """
+        with mapping_constraints(
+            {
+                "record_goes_on_counting": StaleRecord,
+                "records_id_taken": StaleRecord,
+                "unique_value_taken": StaleRecord,
+                "records_external_key_taken": StaleRecord,
+                "variants_have_a_record": StaleRecord,
+            }
+        ):
+            if self.conn is not None:
+                yield self.conn
+            else:
+                database = self.context.database
+                async with (
+                    self.context.app[WRITE_SLOTS].of(self.context.workspace_id),
+                    database.transaction() if in_transaction else database.acquire() as conn,
+                ):
+                    yield conn
+        outbox.wake(self.context.app)
+
+    async def blueprint(self) -> Blueprint:
+        """The model of the workspace, at its version of now."""
+        workspace_id = self.context.workspace_id
+        async with self.reading() as conn:
+            version = await store.model_version(conn, workspace_id, lock=self.lock)
+        return await self.context.app[BLUEPRINTS].at(self.context.database, workspace_id, version)
+
+    async def records(self, ids: Sequence[str]) -> dict[str, Stored]:
+        """Those of these records that exist."""
+        async with self.reading() as conn:
+            return await store.records_of(conn, self.context.workspace_id, ids, lock=self.lock)
+
+    async def schemas(self, blueprint: Blueprint, ids: Sequence[str]) -> dict[str, CompiledSchema]:
+        """Those of these schemas that exist."""
+        found: dict[str, CompiledSchema] = {}
+        for schema_id in ids:
+            try:
+                found[schema_id] = await compiled_schema(blueprint, schema_id)
+            except NotFound:
+                continue
+        return found
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What the function returns, called in a thread."""
+        return await self.context.run(True, function, *args, **kwargs)
+
+
+async def attempts(
+    context: Context, conn: Conn | None, attempt: Callable[[Work], Awaitable[list[Result]]]
+) -> list[Result]:
+    """What the first attempt returns that nobody gets in between.
+
+    With `conn` there is one attempt, and `STALE` is raised. Raises `ServiceUnavailable` when others
+    get in between again and again.
+    """
+    if conn is not None:
+        return await attempt(Work(context, conn, lock=True))
+    for number in range(ATTEMPTS_MAX):
+        try:
+            if number < OPTIMISTIC_ATTEMPTS:
+                return await attempt(Work(context, None, lock=False))
+            async with (
+                context.app[WRITE_SLOTS].of(context.workspace_id),
+                context.database.transaction() as locking,
+            ):
+                return await attempt(Work(context, locking, lock=True))
+        except STALE as stale:
+            await make_current(context, stale)
+            await asyncio.sleep(random.uniform(0, PAUSE_S * min(number, 8)))  # noqa: S311
+    raise ServiceUnavailable("The records or the data model are being changed at the moment")
+
+
+async def make_current(context: Context, stale: Exception) -> None:
+    """Take over the definition of a workflow that was found to be newer than its copy."""
+    if isinstance(stale, StaleDefinition):
+        await adopt(context, stale.definition)
