@@ -21,6 +21,7 @@ from auth_service.sessions.hashing import hashing
 from auth_service.source import SOURCE
 from shared.database import postgres
 from shared.database.listing import PIECES, pieces
+from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
 from shared.database.sizes import Bound
 from shared.events import EventType
@@ -55,6 +56,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         [
             postgres(config, application_name=NAME),
             schema_version(NAME),
+            retry_safe(config, removes=role != "api"),
             hashing(config.hashing_threads, config.hashing_waiting_max),
             upstream(RECORDS, str(config.records_url), "records_service"),
             upstream(WORKFLOWS, str(config.workflow_url), "workflow_service"),

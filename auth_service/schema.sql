@@ -89,6 +89,18 @@ CREATE TABLE public.former_users (
     deleted_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.idempotency_keys (
+    workspace_id text NOT NULL,
+    caller text NOT NULL,
+    key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    status integer NOT NULL,
+    headers json NOT NULL,
+    body bytea NOT NULL,
+    in_parts boolean NOT NULL,
+    stored_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.inbox (
     consumer text NOT NULL,
     event_id text NOT NULL,
@@ -209,6 +221,9 @@ ALTER TABLE ONLY public.api_keys
 ALTER TABLE ONLY public.former_users
     ADD CONSTRAINT former_users_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (workspace_id, caller, key);
+
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
 
@@ -245,6 +260,8 @@ ALTER TABLE ONLY public.workspaces
 CREATE INDEX api_keys_by_hash ON public.api_keys USING btree (key_hash);
 
 CREATE INDEX api_keys_in_order ON public.api_keys USING btree (workspace_id, created_at, id);
+
+CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
 

@@ -24,10 +24,13 @@ ANY_ORIGIN: Final = "*"
 _VARY: Final = "Authorization, X-Sigma-ApiKey, Accept"
 _ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _ALLOWED_HEADERS: Final = (
-    "Accept, Authorization, Content-Type, If-Match, If-None-Match, X-Request-Id, X-Sigma-ApiKey,"
-    " traceparent"
+    "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Prefer,"
+    " X-Request-Id, X-Sigma-ApiKey, traceparent"
 )
-_EXPOSED_HEADERS: Final = "ETag, Link, Location, Retry-After, X-RateLimit-Remaining, X-Request-Id"
+_EXPOSED_HEADERS: Final = (
+    "ETag, Idempotency-Replayed, Link, Location, Preference-Applied, Retry-After,"
+    " X-RateLimit-Remaining, X-Request-Id"
+)
 _PREFLIGHT_CACHED_S: Final = 600
 
 

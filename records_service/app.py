@@ -54,6 +54,7 @@ from records_service.writes.attempts import CHANGE_SLOTS, RECORD_SLOTS
 from records_service.writes.create_batching import WRITE_SLOTS, create_batcher
 from shared.database import postgres
 from shared.database.listing import PIECES, pieces
+from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
 from shared.events import EventType
 from shared.http import new_service
@@ -108,6 +109,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         [
             postgres(config, application_name=NAME),
             schema_version(NAME),
+            retry_safe(config, removes=role != "api"),
             record_loader,
             create_batcher(config.wait_seconds),
             rabbitmq(config, NAME),

@@ -404,6 +404,18 @@ CREATE TABLE public.former_aliases (
     alias text NOT NULL
 );
 
+CREATE TABLE public.idempotency_keys (
+    workspace_id text NOT NULL,
+    caller text NOT NULL,
+    key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    status integer NOT NULL,
+    headers json NOT NULL,
+    body bytea NOT NULL,
+    in_parts boolean NOT NULL,
+    stored_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.inbox (
     consumer text NOT NULL,
     event_id text NOT NULL,
@@ -627,6 +639,9 @@ ALTER TABLE ONLY public.dimensions
 ALTER TABLE ONLY public.former_aliases
     ADD CONSTRAINT former_aliases_pkey PRIMARY KEY (workspace_id, kind, id, alias);
 
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (workspace_id, caller, key);
+
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
 
@@ -710,6 +725,8 @@ CREATE INDEX category_assignments_of_catalog ON public.category_assignments USIN
 CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
 CREATE INDEX former_aliases_by_name ON public.former_aliases USING btree (workspace_id, kind, alias);
+
+CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
 

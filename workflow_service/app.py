@@ -6,6 +6,7 @@ from aiohttp import web
 
 from shared.database import postgres
 from shared.database.listing import PIECES, pieces
+from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
 from shared.database.sizes import Bound
 from shared.http import new_service
@@ -46,6 +47,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         [
             postgres(config, application_name=NAME),
             schema_version(NAME),
+            retry_safe(config, removes=role != "api"),
             rabbitmq(config, NAME),
             upstream(AUTH, str(config.auth_url), "auth_service"),
             upstream(RECORDS, str(config.records_url), "records_service"),

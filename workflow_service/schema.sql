@@ -45,6 +45,18 @@ CREATE TABLE public.heard_schemas (
     version bigint NOT NULL
 );
 
+CREATE TABLE public.idempotency_keys (
+    workspace_id text NOT NULL,
+    caller text NOT NULL,
+    key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    status integer NOT NULL,
+    headers json NOT NULL,
+    body bytea NOT NULL,
+    in_parts boolean NOT NULL,
+    stored_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.inbox (
     consumer text NOT NULL,
     event_id text NOT NULL,
@@ -121,6 +133,9 @@ ALTER TABLE ONLY public.deleted_workflows
 ALTER TABLE ONLY public.heard_schemas
     ADD CONSTRAINT heard_schemas_pkey PRIMARY KEY (workspace_id, schema_id);
 
+ALTER TABLE ONLY public.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (workspace_id, caller, key);
+
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
 
@@ -144,6 +159,8 @@ ALTER TABLE ONLY public.workflows
 
 ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_id_taken PRIMARY KEY (workspace_id, id);
+
+CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
 

@@ -67,6 +67,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "category_assignments",
             "outbox",
             "jobs",
+            "idempotency_keys",
         ),
         local=("inbox", "alembic_version"),
         triggers={
@@ -86,6 +87,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "news",
             "sizes",
             "outbox",
+            "idempotency_keys",
         ),
         local=("inbox", "alembic_version"),
         triggers={"workflows": ("count_workflows",)},

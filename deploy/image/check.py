@@ -21,6 +21,7 @@ from deploy.local.settings import Ports
 from deploy.local.system import choose_ports
 from gateway.config import GatewayConfig
 from records_service.config import Config as RecordsConfig
+from shared.process.config import ServiceConfig
 from workflow_service.config import Config as WorkflowConfig
 
 BYTES_MAX = 270_000_000
@@ -32,7 +33,7 @@ ENTRY_POINTS = (
     ("shared.messaging.dead_letters",),
 )
 """Everything that docs/operations.md starts with `python -m`."""
-CONFIGS = {
+CONFIGS: dict[str, type[ServiceConfig]] = {
     "gateway": GatewayConfig,
     "auth_service": AuthConfig,
     "records_service": RecordsConfig,

@@ -18,12 +18,19 @@ from typing import Any, Final
 
 from aiohttp import hdrs
 
-from deploy.openapi.headers import HEADERS, IF_MATCH, IF_NONE_MATCH
+from deploy.openapi.headers import (
+    HEADERS,
+    HEADERS_OF,
+    PARAMETERS,
+    can_be_tried,
+    is_replayable,
+)
 from deploy.openapi.names import NOTHING_WITHOUT_READ, WITHOUT_READ, operation_ids, paragraph
 from deploy.openapi.schemas import NAME_PATTERN, REF, Examples, Schemas, error_schemas, used
 from shared.errors import (
     BY_CODE,
     ApiError,
+    Conflict,
     InternalError,
     MethodNotAllowed,
     NotFound,
@@ -38,6 +45,7 @@ from shared.errors import (
     ValidationError,
 )
 from shared.http.responses import JSON, PROBLEM, problem
+from shared.http.retries import IDEMPOTENCY_REPLAYED, PREFERENCE_APPLIED
 from shared.http.routes import Route, Routes
 from shared.ids import ID_PATTERN
 
@@ -63,13 +71,6 @@ EVERYWHERE: Final = (
 """What any endpoint may answer."""
 WITH_CREDENTIALS: Final = (Unauthorized, PermissionDenied)
 WITH_BODY: Final = (PayloadTooLarge, UnsupportedMediaType)
-# What every answer has (`X-Request-Id`) and every error (`Link`) stands in the introduction.
-_HEADERS_OF: Final[Mapping[type[ApiError], str]] = {
-    RateLimited: "Retry-After",
-    ServiceUnavailable: "Retry-After",
-    MethodNotAllowed: "Allow",
-    Unauthorized: "WWW-Authenticate",
-}
 
 
 def described(tables: Iterable[Routes]) -> list[Route]:
@@ -140,7 +141,7 @@ def describe(
                     " it needs.",
                 },
             },
-            "parameters": {"IfMatch": IF_MATCH, "IfNoneMatch": IF_NONE_MATCH},
+            "parameters": dict(PARAMETERS),
             "headers": dict(HEADERS),
             "responses": dict(sorted(responses.items())),
             "schemas": dict(sorted(used(components, (paths, responses)).items())),
@@ -259,6 +260,10 @@ def _parameters(index: int, route: Route, schemas: Schemas) -> list[dict[str, An
         parameters.append({"$ref": "#/components/parameters/IfMatch"})
     if route.conditional:
         parameters.append({"$ref": "#/components/parameters/IfNoneMatch"})
+    if is_replayable(route):
+        parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
+    if can_be_tried(route):
+        parameters.append({"$ref": "#/components/parameters/Prefer"})
     return parameters
 
 
@@ -283,8 +288,13 @@ def _success(
 ) -> dict[str, dict[str, Any]]:
     answer = {} if route.answers is None else schemas.of(index, "answers")
     response: dict[str, Any] = {"description": _success_description(route, schemas, answer)}
-    if sent_headers:
-        response["headers"] = _header_refs(*sent_headers)
+    headers = [
+        *sent_headers,
+        *([IDEMPOTENCY_REPLAYED] if is_replayable(route) else []),
+        *([PREFERENCE_APPLIED] if can_be_tried(route) else []),
+    ]
+    if headers:
+        response["headers"] = _header_refs(*headers)
     if route.answers is not None and route.status != _NO_CONTENT:
         content: dict[str, Any] = {"schema": answer}
         if example is not None:
@@ -336,6 +346,8 @@ def _by_status(route: Route) -> dict[int, tuple[type[ApiError], ...]]:
         errors.update(WITH_BODY)
     if "{" in route.path:
         errors.add(NotFound)
+    if is_replayable(route):
+        errors.add(Conflict)
     by_status: dict[int, tuple[type[ApiError], ...]] = {}
     for error in BY_CODE.values():
         if error in errors:
@@ -351,7 +363,7 @@ def _failure(errors: Sequence[type[ApiError]]) -> dict[str, Any]:
     raised = [error(error.example) for error in errors]
     examples = {error.code: {"value": error.envelope()} for error in raised}
     problems = {error.code: {"value": problem(error)} for error in raised}
-    headers = [_HEADERS_OF[error] for error in errors if error in _HEADERS_OF]
+    headers = [HEADERS_OF[error] for error in errors if error in HEADERS_OF]
     return {
         "description": " ".join(error.meaning for error in errors),
         **({"headers": _header_refs(*headers)} if headers else {}),

@@ -17,12 +17,14 @@ from aiohttp import web
 
 from records_service.attributes.model import Attribute
 from records_service.dimensions.model import Dimension
+from records_service.model_objects.commands import MODEL
 from records_service.model_objects.model import ModelObject
 from records_service.option_lists.model import OptionList
 from records_service.option_lists.store import WITH_VALUES
 from records_service.schemas.model import Schema
 from records_service.workflow_copies.model import WorkflowCopy
-from shared.database import Database, Record
+from shared.database import REQUEST_TRANSACTION, Database, Record
+from shared.database.request_transactions import RequestTransaction
 from shared.process.offload import in_thread
 from shared.process.sized_cache import SizedCache
 
@@ -106,6 +108,9 @@ class Blueprints:
     async def at(self, db: Database, workspace_id: str, version: int) -> Blueprint:
         """The blueprint of this version, or of a newer one if that is in force by now."""
         known = self._known.get(workspace_id)
+        bound = REQUEST_TRANSACTION.get()
+        if bound is not None and (known is None or known.version < version):
+            return await self._load_in(bound, db, workspace_id, known)
         while known is None or known.version < version:
             task = self._loading.get(workspace_id)
             if task is None:
@@ -114,6 +119,20 @@ class Blueprints:
             # Loaded once, however many ask; who goes away does not stop it for the others.
             known = await asyncio.shield(task)
         return known
+
+    async def _load_in(
+        self,
+        bound: RequestTransaction,
+        db: Database,
+        workspace_id: str,
+        known: Blueprint | None,
+    ) -> Blueprint:
+        """Load in the transaction of a request; what that has changed is kept for nobody."""
+        blueprint = await load(db, workspace_id, known)
+        newest = self._known.get(workspace_id)
+        if not bound.has_changed(MODEL) and (newest is None or newest.version < blueprint.version):
+            self._known.keep(workspace_id, blueprint)
+        return blueprint
 
     async def _load(self, db: Database, workspace_id: str) -> Blueprint:
         """Load and keep in one step: in between, nobody may find neither and load again."""

@@ -10,13 +10,15 @@ from typing import Any
 from aiohttp import web
 
 from records_service.model_objects.model import ModelObject
-from shared.database import DATABASE, Conn
+from shared.database import DATABASE, REQUEST_TRANSACTION, Conn
 from shared.errors import LimitExceeded
 from shared.events import Event
 from shared.messaging import outbox
 from shared.process.waiting import KeyedSemaphore
 
 SOURCE = "/records_service"
+MODEL = "model"
+"""What a request's transaction has changed, for caches (`request_transactions`)."""
 
 MODEL_CHANGE_SLOTS = web.AppKey("model_change_slots", KeyedSemaphore)
 
@@ -38,6 +40,9 @@ async def take_lock(conn: Conn, workspace_id: str) -> ModelSize:
     This must be the first statement of every transaction that changes the model (docs/adr/0002): a
     transaction that took another lock first could deadlock with one that waits for that lock.
     """
+    bound = REQUEST_TRANSACTION.get()
+    if bound is not None:
+        bound.mark_changed(MODEL)
     row = await conn.fetchrow(
         """
         INSERT INTO models AS m (workspace_id, version)

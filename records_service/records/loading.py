@@ -22,7 +22,7 @@ from records_service.context import Context
 from records_service.records import store
 from records_service.workflow_copies.model import State
 from records_service.writes.model import Record
-from shared.database import DATABASE
+from shared.database import DATABASE, REQUEST_TRANSACTION
 from shared.errors import NotFound
 from shared.process.waiting import ASKING
 
@@ -43,7 +43,11 @@ class LoadedRecord:
 
 async def load_record(context: Context, record_id: str) -> LoadedRecord:
     """The record with its data model, or `NotFound`."""
-    found = await context.app[RECORD_LOADER].get(context.workspace_id, record_id)
+    if REQUEST_TRANSACTION.get() is None:
+        found = await context.app[RECORD_LOADER].get(context.workspace_id, record_id)
+    else:
+        async with context.database.acquire() as conn:
+            found = (await store.get_many(conn, context.workspace_id, [record_id])).get(record_id)
     if found is None:
         raise NotFound.of("Entity", record_id)
     record, model_version = found

@@ -22,7 +22,7 @@ from records_service.context import Context
 from records_service.writes import store
 from records_service.writes.model import PendingCreate, StripeExhausted
 from records_service.writes.quota import any_stripe, redistribute_quota
-from shared.database import DATABASE, Database
+from shared.database import DATABASE, REQUEST_TRANSACTION, Database
 from shared.errors import ServiceUnavailable
 from shared.messaging import outbox
 from shared.process.waiting import ASKING, WAIT_S, KeyedSemaphore, Pace, retry_after_s
@@ -90,8 +90,12 @@ class CreateBatcher:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         if not await outcome:
-            async with self._write_slots.of(batch_key.workspace_id):
-                await self._insert(batch_key, [create])
+            await self.store_alone(batch_key, create)
+
+    async def store_alone(self, batch_key: BatchKey, create: PendingCreate) -> None:
+        """As `store`, with no other create: in the transaction of the request, if it has one."""
+        async with self._write_slots.of(batch_key.workspace_id):
+            await self._insert(batch_key, [create])
 
     async def _send_batches(self, batch_key: BatchKey) -> None:
         """Send one statement after the other while creates are waiting."""
@@ -170,8 +174,12 @@ async def store_new(context: Context, create: PendingCreate, model_version: int)
     """
     workspace_id, limit = context.workspace_id, context.identity.record_limit
     batcher = context.app[CREATE_BATCHER]
+    key = BatchKey(workspace_id, model_version, limit)
     try:
-        await batcher.store(BatchKey(workspace_id, model_version, limit), create)
+        if REQUEST_TRANSACTION.get() is None:
+            await batcher.store(key, create)
+        else:
+            await batcher.store_alone(key, create)
     except StripeExhausted:
         stripe = any_stripe()
         async with (

@@ -3,6 +3,9 @@
 pool             the connections of a process, lent for a statement or a transaction
 connection       one connection: its settings, its time limits, JSON
 constraints      what a failed statement means to the caller
+request_transactions  one transaction for all that a request does
+retries          requests with `Idempotency-Key` or `Prefer: dry-run`
+idempotency      the answers that are kept for an `Idempotency-Key`
 migrations       `python -m shared.database.migrations <service>`
 schema_version   whether the database has the migrations that the code needs
 listing          complete lists, read and sent in pieces
@@ -12,9 +15,11 @@ sizes            how many objects, and how many bytes of them, a workspace may h
 from shared.database.connection import Conn, Record, connect, speak_json, to_json
 from shared.database.constraints import is_unavailable, mapping_constraints, violated
 from shared.database.pool import DATABASE, Database, Lease, postgres
+from shared.database.request_transactions import REQUEST_TRANSACTION, unbound
 
 __all__ = [
     "DATABASE",
+    "REQUEST_TRANSACTION",
     "Conn",
     "Database",
     "Lease",
@@ -25,5 +30,6 @@ __all__ = [
     "postgres",
     "speak_json",
     "to_json",
+    "unbound",
     "violated",
 ]

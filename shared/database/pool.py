@@ -31,6 +31,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from shared.database.connection import Conn, PooledConnection, Record, connect, milliseconds
 from shared.database.constraints import NOT_MIGRATED, failure_of
+from shared.database.request_transactions import REQUEST_TRANSACTION
 from shared.errors import ServiceUnavailable
 from shared.process.config import DatabaseConfig
 from shared.process.waiting import WAIT_S, Line
@@ -102,32 +104,39 @@ class Database:
         if migrated is None:
             self.migrated.set()
 
-    def acquire(self) -> Lease:
-        """`async with db.acquire() as conn`: one connection for a few statements."""
-        return Lease(self)
+    def acquire(self) -> AbstractAsyncContextManager[Conn]:
+        """`async with db.acquire() as conn`: one connection for a few statements.
 
-    def transaction(self) -> TransactionLease:
+        In a request that is one transaction as a whole (`request_transactions`), it is that one's.
+        """
+        bound = REQUEST_TRANSACTION.get()
+        return Lease(self) if bound is None else bound.lease(self) or Lease(self)
+
+    def transaction(self) -> AbstractAsyncContextManager[Conn]:
         """`async with db.transaction() as conn`: committed at the end, rolled back on an error."""
-        return TransactionLease(self)
+        bound = REQUEST_TRANSACTION.get()
+        return (
+            TransactionLease(self) if bound is None else bound.lease(self) or TransactionLease(self)
+        )
 
     async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
         """The first row, or None."""
-        async with Lease(self) as conn:
+        async with self.acquire() as conn:
             return await conn.fetchrow(query, *arguments)
 
     async def fetch(self, query: str, *arguments: Any) -> list[Record]:
         """All rows."""
-        async with Lease(self) as conn:
+        async with self.acquire() as conn:
             return await conn.fetch(query, *arguments)
 
     async def fetchval(self, query: str, *arguments: Any) -> Any:
         """The first column of the first row, or None."""
-        async with Lease(self) as conn:
+        async with self.acquire() as conn:
             return await conn.fetchval(query, *arguments)
 
     async def execute(self, query: str, *arguments: Any) -> str:
         """The command tag, such as `UPDATE 1`."""
-        async with Lease(self) as conn:
+        async with self.acquire() as conn:
             return await conn.execute(query, *arguments)
 
     async def connect(self, **settings: str) -> Conn:

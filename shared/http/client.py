@@ -26,6 +26,7 @@ from shared.http.context import (
     Call,
 )
 from shared.http.responses import JSON
+from shared.http.retries import DRY_RUN, DRY_RUNNING, PREFER
 from shared.identity import IDENTITY_HEADER
 from shared.process import tracing
 
@@ -94,8 +95,9 @@ class Upstream:
     ) -> Any:
         """The parsed answer, None when it is empty.
 
-        Passes on the caller's identity (or `identity_token` instead), request id, trace and what is
-        left of the deadline. `reads` says of a POST that it changes nothing; of a GET it is known.
+        Passes on the caller's identity (or `identity_token` instead), request id, trace, what is
+        left of the deadline and whether it is a dry run. `reads` says of a POST
+        that it changes nothing; of a GET it is known.
 
         Raises the error that the service answered; `ServiceUnavailable` when nothing happened,
         because it cannot be reached or because it broke off a read; `UpstreamTimeout` when it does
@@ -111,6 +113,9 @@ class Upstream:
             left_s = call.seconds_left
             if left_s is not None:
                 timeout_s = min(timeout_s, left_s)
+        if method != hdrs.METH_GET and DRY_RUNNING.get():
+            # Also with what only asks: a question may leave a claim behind.
+            headers[PREFER] = DRY_RUN
         if identity_token is not None:
             headers[IDENTITY_HEADER] = identity_token
         body = None

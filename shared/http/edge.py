@@ -44,6 +44,7 @@ from shared.http.context import (
 from shared.http.limits import body_limit
 from shared.http.messages import shown
 from shared.http.responses import error_response
+from shared.http.retries import IDEMPOTENCY_KEY, PREFER, READS, as_asked
 from shared.http.routes import Handler, Route
 from shared.identity import IDENTITY_HEADER, Identity, IdentityVerifier
 from shared.process import logs, tracing
@@ -146,6 +147,10 @@ class Edge:
                     check_access(call.identity, route)
             if request.body_exists:
                 check_body_size(request, call.body_bytes_max)
+            if request.method not in READS and (
+                IDEMPOTENCY_KEY in request.headers or PREFER in request.headers
+            ):
+                handler = as_asked(request, route, call, handler)
             if DEADLINE_HEADER not in request.headers or (route is not None and route.streams):
                 response = await handler(request)
             else:
@@ -303,7 +308,8 @@ def without_reading(response: web.StreamResponse, route: Route | None) -> web.St
     """
     if route is None or not route.writes:
         return response
-    if not isinstance(response, web.Response) or not response.body:
+    if type(response) is not web.Response or not response.body:
+        # What is sent in parts does not show records.
         return response
     written = orjson.loads(cast(bytes, response.body))
     has_id = isinstance(written, dict) and "id" in written

@@ -87,7 +87,7 @@ async def read_body(request: web.Request, model: type[ModelT]) -> ModelT:
     call.has_large_body = True
     share = None if call.identity is None else call.identity.workspace_id
     return await request.app[OFFLOAD].run(
-        share, _unpacked, raw, encoding, call.body_bytes_max, model
+        share, _unpacked_model, raw, encoding, call.body_bytes_max, model
     )
 
 
@@ -105,7 +105,7 @@ async def read_bytes(request: web.Request, *media_types: str) -> bytes:
     call.has_large_body = True
     if encoding is not None:
         share = None if call.identity is None else call.identity.workspace_id
-        raw = await request.app[OFFLOAD].run(share, _decoded, raw, encoding, call.body_bytes_max)
+        raw = await request.app[OFFLOAD].run(share, unpacked, raw, encoding, call.body_bytes_max)
     return raw.removeprefix(BOM_UTF8)
 
 
@@ -121,8 +121,10 @@ async def _raw(request: web.Request, bytes_max: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _unpacked(raw: bytes, encoding: str | None, bytes_max: int, model: type[ModelT]) -> ModelT:
-    return _parsed(raw if encoding is None else _decoded(raw, encoding, bytes_max), model)
+def _unpacked_model(
+    raw: bytes, encoding: str | None, bytes_max: int, model: type[ModelT]
+) -> ModelT:
+    return _parsed(raw if encoding is None else unpacked(raw, encoding, bytes_max), model)
 
 
 def _parsed(raw: bytes, model: type[ModelT]) -> ModelT:
@@ -271,8 +273,11 @@ def check_media_type(request: web.Request, *others: str) -> None:
         raise UnsupportedMediaType(f"Expected charset 'utf-8', got {shown(charset)}")
 
 
-def _decoded(raw: bytes, encoding: str, bytes_max: int) -> bytes:
-    """The body out of its gzip, which must not be larger than a plain one might be."""
+def unpacked(raw: bytes, encoding: str, bytes_max: int) -> bytes:
+    """The body out of its gzip, which must not be larger than a plain one might be.
+
+    Raises `UnsupportedMediaType` for another encoding, `PayloadTooLarge` or `ValidationError`.
+    """
     match encoding.strip().lower():
         case "" | "identity":
             return raw

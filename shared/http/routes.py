@@ -22,6 +22,10 @@ the gateway keeps them:
                     long poll
     streams         the handler is not cancelled at the deadline, because its answer is sent in
                     parts; the gateway streams every large answer
+
+Every route that writes takes `Idempotency-Key` and `Prefer: dry-run` (`shared.http.retries`),
+except for open ones, where failed attempts must count. With `replayable=False`, the key is ignored:
+the answer holds a secret, which must not be stored.
 """
 
 from __future__ import annotations
@@ -71,6 +75,7 @@ class Route:
     user_only: bool = False
     streams: bool = False
     conditional: bool = False
+    replayable: bool = True
     body: type[BaseModel] | None = None
     also_takes: tuple[str, ...] = ()
     body_bytes_max: int | None = None

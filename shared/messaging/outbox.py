@@ -27,7 +27,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shared.database import Conn
+from shared.database import REQUEST_TRANSACTION, Conn
 from shared.errors import PayloadTooLarge
 from shared.events import Event
 
@@ -110,5 +110,10 @@ COMMITTED: Final = web.AppKey("outbox_committed", asyncio.Event)
 def wake(app: web.Application) -> None:
     """Wake the relay after a commit, so that it publishes now and not at its next poll."""
     committed = app.get(COMMITTED)
-    if committed is not None:
+    if committed is None:
+        return
+    bound = REQUEST_TRANSACTION.get()
+    if bound is None:
         committed.set()
+    else:
+        bound.after_commit(committed.set)

@@ -151,6 +151,7 @@ class DatabaseConfig(ServiceConfig):
     database_url: DatabaseUrl
     database_connections_max: Annotated[int, Field(ge=1, le=500)] = 16
     relay_lease_seconds: Annotated[float, Field(ge=1, le=300)] = 5.0
+    idempotency_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
 
 
 _UNUSABLE: Final = "unusable_file"

@@ -1,4 +1,4 @@
-"""The private names of aiohttp on which shared/http/connection.py depends.
+"""The private names of aiohttp on which shared/http/connection.py and held.py depend.
 
 aiohttp may rename them in any release. If a test here fails after an upgrade, read what became of
 the names before you change the list: without them time-outs and error answers stop working.
@@ -17,7 +17,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_server import Server
 
-from shared.http import connection
+from shared.http import connection, held
 
 INHERITED = {
     RequestHandler: {
@@ -39,6 +39,11 @@ INHERITED = {
         "_loop": "the event loop",
     },
     web.AppRunner: {"_make_server": "makes the server"},
+    web.BaseRequest: {
+        "_cache": "remembers the reader of the body",
+        "_payload": "the reader of the body",
+        "_payload_writer": "what an answer is written to",
+    },
 }
 IMPORTED = {"_ErrInfo": "the parser's error in the place of a request"}
 OWN = {
@@ -49,11 +54,11 @@ OWN = {
 
 
 def private_names() -> set[str]:
-    """Private names in connection.py that it does not define itself."""
-    tree = ast.parse(Path(connection.__file__).read_text())
+    """Private names in these modules that they do not define themselves."""
     used: set[str] = set()
     defined = {name for names in OWN.values() for name in names}
-    for node in ast.walk(tree):
+    trees = [ast.parse(Path(module.__file__).read_text()) for module in (connection, held)]
+    for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, ast.Attribute):
             used.add(node.attr)
         elif isinstance(node, ast.ImportFrom):

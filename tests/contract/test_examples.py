@@ -68,7 +68,7 @@ async def test_what_the_examples_send_is_taken_and_answered_as_they_say(stack):
         if answer.status != status:
             wrong.append(f"{operation}: {answer.status} {answer.body}")
             continue
-        declared = set(response.get("headers", {}))
+        declared = {*response.get("headers", {})} & {"ETag", "Location"}
         sent = {name for name in ("ETag", "Location") if name in answer.headers}
         if declared != sent:
             wrong.append(f"{operation}: headers {declared}, sent {sent}")

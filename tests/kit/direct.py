@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,6 +46,9 @@ class DirectCaller(Caller):
     def __init__(self, services: DirectServices, headers: dict[str, str]) -> None:
         super().__init__(services.session, "", headers)
         self._services = services
+
+    def having(self, headers: Mapping[str, str]) -> Caller:
+        return DirectCaller(self._services, {**self.headers, **headers})
 
     async def ask(self, method: str, path: str, *body: Any, **more: Any) -> Answer:
         words = path.removeprefix("/api/v1").split("?")[0].split("/")

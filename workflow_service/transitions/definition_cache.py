@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from shared.database import DATABASE
+from shared.database import DATABASE, REQUEST_TRANSACTION
 from shared.process.offload import OFFLOAD
 from shared.process.sized_cache import SizedCache
 from workflow_service.definitions.model import Workflow
@@ -53,7 +53,9 @@ class Definitions:
             workflow = store.parsed(row)
         else:
             workflow = await app[OFFLOAD].run(workspace_id, store.parsed, row)
-        self._known.keep(key, _Parsed(workflow, size))
+        if REQUEST_TRANSACTION.get() is None:
+            # What is read in a request's transaction may yet be rolled back.
+            self._known.keep(key, _Parsed(workflow, size))
         return workflow
 
 

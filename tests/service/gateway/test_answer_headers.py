@@ -85,10 +85,11 @@ async def test_a_preflight_is_answered_without_a_credential(system: System):
             assert told == {
                 "Access-Control-Allow-Origin": origin,
                 "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
-                "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-Match,"
-                " If-None-Match, X-Request-Id, X-Sigma-ApiKey, traceparent",
-                "Access-Control-Expose-Headers": "ETag, Link, Location, Retry-After,"
-                " X-RateLimit-Remaining, X-Request-Id",
+                "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type,"
+                " Idempotency-Key, If-Match, If-None-Match, Prefer, X-Request-Id,"
+                " X-Sigma-ApiKey, traceparent",
+                "Access-Control-Expose-Headers": "ETag, Idempotency-Replayed, Link, Location,"
+                " Preference-Applied, Retry-After, X-RateLimit-Remaining, X-Request-Id",
                 "Access-Control-Max-Age": "600",
             }
             assert "Origin" in answer.headers["Vary"].split(", ")

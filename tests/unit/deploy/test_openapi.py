@@ -192,7 +192,9 @@ def test_path_parameters_have_the_form_of_ids(described: dict[str, Any]):
         "id": "^[a-z0-9][a-z0-9._-]{0,127}$",
         "attr": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
     }
-    assert [p["name"] for p in parameters if p["in"] == "header"] == ["If-Match"]
+    assert [p["name"] for p in parameters if p["in"] == "header"] == [
+        *("If-Match", "Idempotency-Key", "Prefer")
+    ]
 
 
 def test_credentials_and_the_key_permission_are_told(described: dict[str, Any]):
@@ -259,7 +261,10 @@ def test_two_components_are_never_named_alike():
 
 def test_a_success_tells_the_version_and_the_place_of_what_is_new(described: dict[str, Any]):
     def sent(path: str, method: str, status: str) -> list[str]:
-        return list(described["paths"][path][method]["responses"][status].get("headers", {}))
+        told = described["paths"][path][method]["responses"][status].get("headers", {})
+        assert (method == "get") == ("Idempotency-Replayed" not in told)
+        assert (method == "get") == ("Preference-Applied" not in told)
+        return [name for name in told if name in ("ETag", "Location")]
 
     assert sent("/api/v1/things", "post", "201") == ["ETag", "Location"]
     assert sent("/api/v1/things", "get", "200") == []

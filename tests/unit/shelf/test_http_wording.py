@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from shared.errors import PayloadTooLarge, ValidationError, Violation
 from shared.http.json_types import js_type
 from shared.http.messages import pointer_to, shown
-from shared.http.requests import VALUES_MAX, _decoded, parse_body
+from shared.http.requests import VALUES_MAX, parse_body, unpacked
 
 LITTLE_TEXT = st.sampled_from(["", "a", "abc", "red", "2026-01-02T03:04:05Z", "name", "7"])
 
@@ -263,7 +263,7 @@ def test_a_bomb_is_not_unpacked_to_see_how_large_it_is():
     bomb = gzip.compress(b" " * (64 << 20))
     tracemalloc.start()
     with pytest.raises(PayloadTooLarge, match="exceeds 1000 bytes"):
-        _decoded(bomb, "gzip", 1_000)
+        unpacked(bomb, "gzip", 1_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 << 20
@@ -271,9 +271,9 @@ def test_a_bomb_is_not_unpacked_to_see_how_large_it_is():
 
 def test_gzip_of_very_many_members_is_refused_before_they_are_copied():
     member = gzip.compress(b"")
-    assert _decoded(gzip.compress(b"{") + gzip.compress(b"}"), "gzip", 1_000) == b"{}"
+    assert unpacked(gzip.compress(b"{") + gzip.compress(b"}"), "gzip", 1_000) == b"{}"
     with pytest.raises(ValidationError, match="more than 16 members"):
-        _decoded(member * 100_000, "gzip", 1_000)
+        unpacked(member * 100_000, "gzip", 1_000)
 
 
 MUCH = "[[]]," * (VALUES_MAX // 4)

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SERVICES = ("auth_service", "records_service", "workflow_service")
-OF_THE_SHELF = {"outbox", "inbox", "news", "sizes", "alembic_version"}
+OF_THE_SHELF = {"outbox", "inbox", "news", "sizes", "idempotency_keys", "alembic_version"}
 WRITES = re.compile(r"\b(?:INSERT\s+INTO|(?<!FOR )(?<!DO )UPDATE|DELETE\s+FROM)\s+(\w+|\{\w+\S*\})")
 
 

@@ -1,0 +1,12 @@
+"""Answers that are kept for an Idempotency-Key, so that a repeated request has no second effect."""
+
+from shared.database import idempotency
+from shared.database.migrations import run_sql
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    run_sql(idempotency.SCHEMA)
+    run_sql(idempotency.INDEX)
