@@ -8,7 +8,7 @@ from typing import Any
 from records_service.attributes import store
 from records_service.attributes.definition import (
     body_of,
-    option_list_names,
+    names_in,
     with_ids,
 )
 from records_service.attributes.guards import NeverMatches, as_stored, compares, option_names
@@ -76,17 +76,18 @@ async def with_resolved_names(
     Raises `ValidationError` for the first name that nothing has.
     """
     ids: dict[str, dict[str, str]] = {}
-    for kind, names, pointer in (
-        (DIMENSION, body["dimensionIds"], "/dimensionIds"),
-        (OPTION_LIST, option_list_names(body), "/optionListId"),
-        (_SCHEMA, [body["targetSchemaId"]] if "targetSchemaId" in body else [], "/targetSchemaId"),
-        (ATTRIBUTE, [guard["attributeId"] for guard in body["guards"]], "/guards"),
+    for kind, field, named_there in (
+        (DIMENSION, "dimensionIds", [("/dimensionIds", name) for name in body["dimensionIds"]]),
+        (OPTION_LIST, "optionListId", list(names_in(body, "optionListId"))),
+        (_SCHEMA, "targetSchemaId", list(names_in(body, "targetSchemaId"))),
+        (ATTRIBUTE, "guards", [("/guards", guard["attributeId"]) for guard in body["guards"]]),
     ):
+        names = [name for _, name in named_there]
         found = await model_objects.ids_of(conn, kind, workspace_id, names)
-        for name in names:
+        for pointer, name in named_there:
             if name not in found:
                 raise ValidationError.at(
-                    pointer, f"Field '{pointer[1:]}': {kind.title} '{truncated(name)}' not found"
+                    pointer, f"Field '{field}': {kind.title} '{truncated(name)}' not found"
                 )
         ids[kind.table] = found
     named = with_ids(body, ids)

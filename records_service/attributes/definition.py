@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -10,8 +10,10 @@ import orjson
 
 from records_service.attributes import patterns
 from records_service.attributes.model import (
+    COMPLEX_DEPTH_MAX,
     GUARD_VALUE_BYTES_MAX,
     GUARD_VALUES_MAX,
+    SUB_ATTRIBUTES_MAX,
     AttributeDraft,
     AttributeType,
     GuardOperator,
@@ -46,8 +48,7 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
             _rule_faults(draft.validation, draft.type, "/validation", programs),
             _reference_faults(draft, ""),
             _guard_faults(draft),
-            _target_faults(draft),
-            _sub_attribute_faults(draft, programs),
+            _field_faults(draft, programs),
         )
     )
     body: dict[str, Any] = {
@@ -74,13 +75,14 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
     return body
 
 
-def option_list_names(body: Mapping[str, Any]) -> list[str]:
-    """Every option list that the attribute or a field of it chooses from, as it was named."""
-    chosen = [
-        body.get("optionListId"),
-        *(s.get("optionListId") for s in body.get("attributes", ())),
-    ]
-    return [name for name in chosen if name is not None]
+def names_in(
+    body: Mapping[str, Any], reference: str, pointer: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Where the attribute, or a field of it, names something (`optionListId`), and the name."""
+    if reference in body:
+        yield f"{pointer}/{reference}", body[reference]
+    for index, field in enumerate(body.get("attributes", ())):
+        yield from names_in(field, reference, f"{pointer}/attributes/{index}")
 
 
 def with_ids(body: Mapping[str, Any], ids: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -102,17 +104,18 @@ def with_ids(body: Mapping[str, Any], ids: Mapping[str, Mapping[str, str]]) -> d
             for guard in body["guards"]
         ],
     }
-    if "targetSchemaId" in body:
-        found["targetSchemaId"] = ids["schemas"][body["targetSchemaId"]]
-    if "optionListId" in body:
-        found["optionListId"] = ids["option_lists"][body["optionListId"]]
+    return _with_reference_ids(found, ids)
+
+
+def _with_reference_ids(
+    body: Mapping[str, Any], ids: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    found = dict(body)
+    for reference, table in (("targetSchemaId", "schemas"), ("optionListId", "option_lists")):
+        if reference in body:
+            found[reference] = ids[table][body[reference]]
     if "attributes" in body:
-        found["attributes"] = [
-            {**field, "optionListId": ids["option_lists"][field["optionListId"]]}
-            if "optionListId" in field
-            else field
-            for field in body["attributes"]
-        ]
+        found["attributes"] = [_with_reference_ids(field, ids) for field in body["attributes"]]
     return found
 
 
@@ -137,8 +140,7 @@ def changes_of_form(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     ]
     if set(old["dimensionIds"]) != set(new["dimensionIds"]):
         changed.append("dimensionIds")
-    fields = {field["alias"]: _form(field) for field in new.get("attributes", ())}
-    if any(fields.get(f["alias"]) != _form(f) for f in old.get("attributes", ())):
+    if not _keeps_fields(old, new):
         changed.append("attributes")
     return changed
 
@@ -148,8 +150,26 @@ def turned_on(old: Mapping[str, Any], new: Mapping[str, Any], rule: str) -> bool
     return bool(new["validation"].get(rule)) and not old["validation"].get(rule)
 
 
+def _keeps_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether all fields are still there in the form that they had, on every level."""
+    fields = {field["alias"]: field for field in new.get("attributes", ())}
+    return all(
+        field["alias"] in fields
+        and _form(fields[field["alias"]]) == _form(field)
+        and _keeps_fields(field, fields[field["alias"]])
+        for field in old.get("attributes", ())
+    )
+
+
 def _form(field: Mapping[str, Any]) -> tuple[Any, ...]:
-    return field["type"], field["multiple"], field.get("optionListId")
+    return (
+        field["type"],
+        field["multiple"],
+        field.get("optionListId"),
+        field.get("targetSchemaId"),
+        # Without fields any object is stored: with the first field, others are unknown.
+        bool(field.get("attributes")),
+    )
 
 
 def _sub_body(sub: SubAttributeDraft) -> dict[str, Any]:
@@ -163,6 +183,10 @@ def _sub_body(sub: SubAttributeDraft) -> dict[str, Any]:
     }
     if sub.option_list_id is not None:
         body["optionListId"] = sub.option_list_id
+    if sub.target_schema_id is not None:
+        body["targetSchemaId"] = sub.target_schema_id
+    if sub.type is AttributeType.COMPLEX:
+        body["attributes"] = [_sub_body(inner) for inner in sub.attributes or ()]
     return body
 
 
@@ -237,6 +261,8 @@ def _reference_faults(draft: AttributeDraft | SubAttributeDraft, pointer: str) -
             )
     elif draft.option_list_id is not None:
         faults.append(_misplaced(f"{pointer}/optionListId", "optionListId", draft.type))
+    if draft.target_schema_id is not None and draft.type is not AttributeType.RELATION:
+        faults.append(_misplaced(f"{pointer}/targetSchemaId", "targetSchemaId", draft.type))
     if draft.multiple and draft.type in _NEVER_SEVERAL:
         faults.append(_misplaced(f"{pointer}/multiple", "multiple", draft.type))
     return faults
@@ -278,37 +304,50 @@ def _guard_faults(draft: AttributeDraft) -> list[Violation]:
     return faults
 
 
-def _target_faults(draft: AttributeDraft) -> list[Violation]:
-    if draft.target_schema_id is None or draft.type is AttributeType.RELATION:
-        return []
-    return [_misplaced("/targetSchemaId", "targetSchemaId", draft.type)]
+def _field_faults(draft: AttributeDraft, programs: _Programs) -> list[Violation]:
+    """What is wrong with the fields; those of all levels are counted first."""
+    count = _count(draft)
+    if count > SUB_ATTRIBUTES_MAX:
+        return [
+            Violation(
+                "/attributes",
+                f"An attribute has at most {SUB_ATTRIBUTES_MAX} fields on all levels together,"
+                f" got {count}",
+            )
+        ]
+    return list(_faults_in(draft, "", 1, programs))
 
 
-def _sub_attribute_faults(draft: AttributeDraft, programs: _Programs) -> list[Violation]:
-    if draft.attributes and draft.type is not AttributeType.COMPLEX:
-        return [_misplaced("/attributes", "attributes", draft.type)]
-    faults: list[Violation] = []
+def _count(draft: AttributeDraft | SubAttributeDraft) -> int:
+    return sum(1 + _count(sub) for sub in draft.attributes or ())
+
+
+def _faults_in(
+    draft: AttributeDraft | SubAttributeDraft, pointer: str, depth: int, programs: _Programs
+) -> Iterator[Violation]:
+    if not draft.attributes:
+        return
+    if draft.type is not AttributeType.COMPLEX:
+        yield _misplaced(f"{pointer}/attributes", "attributes", draft.type)
+        return
+    if depth > COMPLEX_DEPTH_MAX:
+        yield Violation(
+            f"{pointer}/attributes", f"Fields may have at most {COMPLEX_DEPTH_MAX} levels"
+        )
+        return
     aliases: set[str] = set()
-    for index, sub in enumerate(draft.attributes or ()):
-        pointer = f"/attributes/{index}"
+    for index, sub in enumerate(draft.attributes):
+        place = f"{pointer}/attributes/{index}"
         if sub.alias in aliases:
-            faults.append(
-                Violation(f"{pointer}/alias", f"Alias '{truncated(sub.alias)}' is used twice")
-            )
+            yield Violation(f"{place}/alias", f"Alias '{truncated(sub.alias)}' is used twice")
         aliases.add(sub.alias)
-        if sub.type is AttributeType.COMPLEX:
-            faults.append(
-                Violation(f"{pointer}/type", "A field of a complex attribute cannot be complex")
-            )
         if sub.validation.unique:
-            faults.append(
-                Violation(
-                    f"{pointer}/validation/unique", "A field of a complex value cannot be unique"
-                )
+            yield Violation(
+                f"{place}/validation/unique", "A field of a complex value cannot be unique"
             )
-        faults += _rule_faults(sub.validation, sub.type, f"{pointer}/validation", programs)
-        faults += _reference_faults(sub, pointer)
-    return faults
+        yield from _rule_faults(sub.validation, sub.type, f"{place}/validation", programs)
+        yield from _reference_faults(sub, place)
+        yield from _faults_in(sub, place, depth + 1, programs)
 
 
 def _misplaced(pointer: str, name: str, kind: AttributeType) -> Violation:

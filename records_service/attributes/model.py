@@ -32,6 +32,9 @@ GUARDS_MAX = 50
 GUARD_VALUES_MAX = 200
 GUARD_VALUE_BYTES_MAX = 16 << 10
 SUB_ATTRIBUTES_MAX = 200
+"""In one attribute, those of all levels together."""
+COMPLEX_DEPTH_MAX = 5
+"""How many levels of fields an attribute may have."""
 
 ATTRIBUTE = Kind("attributes", "attr", "Attribute", "/api/v1/attributes")
 
@@ -102,6 +105,22 @@ class SubAttribute:
     validation: Validation
     option_list_id: str | None
     multiple: bool
+    target_schema_id: str | None = None
+    attributes: tuple[SubAttribute, ...] = ()
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Self:
+        """Read the stored form, with the fields below it."""
+        return cls(
+            alias=body["alias"],
+            name=body["name"],
+            type=AttributeType(body["type"]),
+            validation=Validation.parse(body["validation"]),
+            option_list_id=body.get("optionListId"),
+            multiple=body["multiple"],
+            target_schema_id=body.get("targetSchemaId"),
+            attributes=tuple(map(cls.parse, body.get("attributes", ()))),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +159,7 @@ class Attribute:
             option_list_id=body.get("optionListId"),
             multiple=body["multiple"],
             target_schema_id=body.get("targetSchemaId"),
-            attributes=tuple(
-                SubAttribute(
-                    alias=sub["alias"],
-                    name=sub["name"],
-                    type=AttributeType(sub["type"]),
-                    validation=Validation.parse(sub["validation"]),
-                    option_list_id=sub.get("optionListId"),
-                    multiple=sub["multiple"],
-                )
-                for sub in body.get("attributes", ())
-            ),
+            attributes=tuple(map(SubAttribute.parse, body.get("attributes", ()))),
         )
 
 
@@ -221,7 +230,7 @@ class SubAttributeDraft(Body):
     """What another system calls it. Unique in the attribute. A PUT without it keeps it; null
     removes it."""
     type: Annotated[AttributeType, Field(strict=False)]
-    """The type of the field; not `complex`."""
+    """The type of the field."""
     validation: ValidationDraft = Field(default_factory=ValidationDraft)
     """Validation rules for the field."""
     option_list_id: str | None = Field(default=None, alias="optionListId")
@@ -229,6 +238,10 @@ class SubAttributeDraft(Body):
     multiple: bool = False
     """Whether the field is a list. For all types but `boolean`, and `complex`, which may be a list
     anyway."""
+    target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
+    """Id or alias of the schema that related records must have. For `relation`."""
+    attributes: Annotated[list[SubAttributeDraft], AtMost(SUB_ATTRIBUTES_MAX)] | None = None
+    """The fields of a value. For `complex`: at most 5 levels of fields, 200 fields in all."""
 
 
 class AttributeDraft(Body):
@@ -266,7 +279,7 @@ class AttributeDraft(Body):
     target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
     """Id or alias of the schema that related records must have. For `relation`."""
     attributes: Annotated[list[SubAttributeDraft], AtMost(SUB_ATTRIBUTES_MAX)] | None = None
-    """The fields of a value. For `complex`."""
+    """The fields of a value. For `complex`: at most 5 levels of fields, 200 fields in all."""
 
 
 class ValidationAnswer(Shape):
@@ -318,6 +331,10 @@ class SubAttributeAnswer(Shape):
     """Id of the option list."""
     multiple: bool
     """Whether the field is a list."""
+    target_schema_id: str | None = Field(alias="targetSchemaId")
+    """Id of the schema that related records must have. For `relation`."""
+    attributes: list[SubAttributeAnswer] | None
+    """The fields of a value. For `complex`."""
 
 
 class AttributeAnswer(Shape):

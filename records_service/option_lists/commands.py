@@ -12,7 +12,7 @@ from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.naming import LABELS, said, settled
 from records_service.model_objects.searching import Searcher
-from records_service.option_lists import store
+from records_service.option_lists import store, usage_store
 from records_service.option_lists.hierarchy import (
     check_flat,
     check_values,
@@ -108,7 +108,7 @@ async def delete(context: BaseContext, list_id: str) -> None:
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
         old = await _current(context, conn, list_id)
-        if await store.choosing(conn, workspace_id, list_id):
+        if await usage_store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
         await store.delete_all_values(conn, workspace_id, list_id)
         await model_objects.delete(conn, OPTION_LIST, workspace_id, list_id)
@@ -188,12 +188,12 @@ async def _check_unused(
     searcher: Searcher,
 ) -> None:
     if role is not None and value_ids:
-        choosing = await store.choosing(conn, workspace_id, list_id)
+        choosing = await usage_store.choosing(conn, workspace_id, list_id)
         await check_readable(conn, workspace_id, role, choosing, "/values")
-    used = await store.used_value(conn, workspace_id, list_id, value_ids, searcher)
+    used = await usage_store.used_value(conn, workspace_id, list_id, value_ids, searcher)
     if used is not None:
         raise Conflict.in_use(VALUE_TITLE, used)
-    guarding = await store.guarding(conn, workspace_id, list_id, value_ids)
+    guarding = await usage_store.guarding(conn, workspace_id, list_id, value_ids)
     if guarding is not None:
         value_id, alias = guarding
         raise Conflict(

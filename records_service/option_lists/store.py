@@ -7,11 +7,8 @@ from typing import Any
 
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.model import ModelObject
-from records_service.model_objects.search_store import Search
-from records_service.model_objects.searching import Searcher
 from records_service.model_objects.size import counted
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
-from records_service.permissions.store import schemas_with_values
 from shared.database import Conn, mapping_constraints
 from shared.database.listing import PIECE_ROWS, Piece, Position
 from shared.errors import Conflict, NotFound, truncated
@@ -267,98 +264,6 @@ async def branch(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> 
     for each in found:
         found.extend(children.pop(each, ()))
     return found
-
-
-async def choosing(conn: Conn, workspace_id: str, list_id: str) -> list[str]:
-    """The attributes that choose from this list, or have a field that does."""
-    rows = await conn.fetch(
-        """
-        SELECT id
-          FROM attributes
-         WHERE workspace_id = $1
-           AND (body ->> 'optionListId' = $2
-                OR body @> jsonb_build_object('attributes', jsonb_build_array(
-                               jsonb_build_object('optionListId', $2::text))))
-        """,
-        workspace_id,
-        list_id,
-    )
-    return [row["id"] for row in rows]
-
-
-async def used_value(
-    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
-) -> str | None:
-    """One of these values that a record has in an attribute, or a field of one, with this list."""
-    if not value_ids:
-        return None
-    places = await conn.fetch(
-        """
-        SELECT id, NULL AS field
-          FROM attributes
-         WHERE workspace_id = $1 AND body ->> 'optionListId' = $2
-         UNION ALL
-        SELECT a.id, f.field ->> 'alias'
-          FROM attributes a
-         CROSS JOIN LATERAL jsonb_array_elements(a.body -> 'attributes') AS f (field)
-         WHERE a.workspace_id = $1 AND a.body ->> 'type' = 'complex'
-           AND f.field ->> 'optionListId' = $2
-         ORDER BY 1, 2
-        """,
-        workspace_id,
-        list_id,
-    )
-    attribute_ids = [place["id"] for place in places]
-    schema_ids = await schemas_with_values(conn, workspace_id, attribute_ids)
-    search = Search(
-        """
-        SELECT chosen #>> '{}' AS found
-          FROM unnest($2::text[], $3::text[]) AS choosing (id, field)
-         CROSS JOIN LATERAL jsonb_path_query(r.values -> choosing.id, 'lax $[*].value[*]') AS one
-         CROSS JOIN LATERAL jsonb_path_query(
-                   CASE WHEN choosing.field IS NULL THEN one ELSE one -> choosing.field END,
-                   'lax $[*]') AS chosen
-         WHERE chosen #>> '{}' = ANY($4::text[])
-        """,
-        (attribute_ids, [place["field"] for place in places], list(value_ids)),
-    )
-    return await searcher.first_found(conn, workspace_id, schema_ids, search)
-
-
-async def guarding(
-    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]
-) -> tuple[str, str] | None:
-    """One of these values that a guard names, and the alias of the attribute with that guard.
-
-    A guard on an object names what any text in it says.
-    """
-    if not value_ids:
-        return None
-    row = await conn.fetchrow(
-        """
-        WITH choosing AS MATERIALIZED (
-            SELECT id
-              FROM attributes
-             WHERE workspace_id = $1
-               AND (body ->> 'optionListId' = $2
-                    OR body @> jsonb_build_object('attributes', jsonb_build_array(
-                                   jsonb_build_object('optionListId', $2::text))))
-        )
-        SELECT named #>> '{}' AS value_id, a.alias
-          FROM attributes a
-         CROSS JOIN LATERAL jsonb_array_elements(a.body -> 'guards') AS guard
-         CROSS JOIN LATERAL jsonb_path_query(guard -> 'value', 'strict $.**') AS named
-         WHERE a.workspace_id = $1
-           AND guard ->> 'attributeId' IN (SELECT id FROM choosing)
-           AND guard ->> 'operator' IN ('equals', 'notEquals', 'in')
-           AND named #>> '{}' = ANY($3::text[])
-         LIMIT 1
-        """,
-        workspace_id,
-        list_id,
-        list(value_ids),
-    )
-    return None if row is None else (row["value_id"], row["alias"])
 
 
 def _bytes_of(row: str) -> str:

@@ -49,7 +49,11 @@ async def is_target(conn: Conn, workspace_id: str, schema_id: str) -> bool:
     used: bool = await conn.fetchval(
         """
         SELECT EXISTS (SELECT FROM attributes
-                        WHERE workspace_id = $1 AND body->>'targetSchemaId' = $2)
+                        WHERE workspace_id = $1
+                          AND (body->>'targetSchemaId' = $2
+                               OR jsonb_path_exists(body, '$.attributes.**.targetSchemaId
+                                                           ? (@ == $id)',
+                                                    jsonb_build_object('id', $2::text))))
         """,
         workspace_id,
         schema_id,

@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from records_service.attributes.model import Attribute, AttributeType
+from records_service.attributes.model import Attribute, AttributeType, SubAttribute
 from records_service.values.entries import Entries, Entry, Values
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One place where an attribute names records; `field` is None where the whole value does."""
+    """One place where an attribute names records."""
 
-    field: str | None
+    fields: tuple[str, ...]
+    """The fields that lead there, from the outside; none where the whole value does."""
     name: str
     """What messages call it: `related`, or `parts.product`."""
     target_schema_id: str | None = None
@@ -27,11 +28,7 @@ class Relation:
     def named(self, entries: Iterable[Entry]) -> Iterator[str]:
         """The ids that these entries name here."""
         for entry in entries:
-            if self.field is None:
-                yield from _ids(entry["value"])
-            else:
-                for each in _objects(entry["value"]):
-                    yield from _ids(each.get(self.field))
+            yield from _ids_at(entry["value"], self.fields)
 
 
 Relations = Mapping[str, tuple[Relation, ...]]
@@ -40,13 +37,16 @@ Relations = Mapping[str, tuple[Relation, ...]]
 
 def relations_of(attribute: Attribute) -> tuple[Relation, ...]:
     """Where values of the attribute name records."""
-    if attribute.type is AttributeType.RELATION:
-        return (Relation(None, attribute.alias, attribute.target_schema_id),)
-    return tuple(
-        Relation(field.alias, f"{attribute.alias}.{field.alias}")
-        for field in attribute.attributes
-        if field.type is AttributeType.RELATION
-    )
+    return tuple(_relations_in(attribute, (), attribute.alias))
+
+
+def _relations_in(
+    form: Attribute | SubAttribute, fields: tuple[str, ...], name: str
+) -> Iterator[Relation]:
+    if form.type is AttributeType.RELATION:
+        yield Relation(fields, name, form.target_schema_id)
+    for field in form.attributes:
+        yield from _relations_in(field, (*fields, field.alias), f"{name}.{field.alias}")
 
 
 def named(values: Values, relations: Relations) -> set[str]:
@@ -91,32 +91,27 @@ class Related:
     def _living_entry(self, entry: Entry, place: Relation) -> Entry | None:
         if not any(self._is_gone(record_id, place) for record_id in place.named([entry])):
             return entry
-        value = entry["value"]
-        left: Any
-        if place.field is None:
-            left = self._left(value, place)
-        elif isinstance(value, list):
-            left = [each for one in value if (each := self._left_of_object(one, place))]
-        else:
-            left = self._left_of_object(value, place)
+        left = self._left(entry["value"], place.fields, place)
         return {"scope": entry["scope"], "value": left} if left else None
 
-    def _left(self, value: Any, place: Relation) -> Any:
-        """The value of a relation without deleted records; None or an empty list if none remain."""
+    def _left(self, value: Any, fields: tuple[str, ...], place: Relation) -> Any:
+        """The value without deleted records; nothing, or an empty one, if nothing remains.
+
+        `fields` lead from here to the relation.
+        """
+        if not fields:
+            if isinstance(value, list):
+                return [one for one in value if not self._is_gone(one, place)]
+            return None if self._is_gone(value, place) else value
         if isinstance(value, list):
-            return [one for one in value if not self._is_gone(one, place)]
-        return None if self._is_gone(value, place) else value
-
-    def _left_of_object(self, value: dict[str, Any], place: Relation) -> dict[str, Any]:
-        assert place.field is not None
-        if place.field not in value:
+            return [left for one in value if (left := self._left(one, fields, place))]
+        if not isinstance(value, dict) or fields[0] not in value:
             return value
-        left = self._left(value[place.field], place)
-        others = {name: part for name, part in value.items() if name != place.field}
-        return {**others, place.field: left} if left else others
+        parts = {**value, fields[0]: self._left(value[fields[0]], fields[1:], place)}
+        return {name: part for name, part in parts.items() if name != fields[0] or part}
 
-    def _is_gone(self, record_id: str, place: Relation) -> bool:
-        if record_id not in self.asked:
+    def _is_gone(self, record_id: Any, place: Relation) -> bool:
+        if not isinstance(record_id, str) or record_id not in self.asked:
             return False
         schema_id = (self.schemas or {}).get(record_id)
         return schema_id is None or place.target_schema_id not in (None, schema_id)
@@ -126,11 +121,15 @@ NOTHING_LOOKED_FOR = Related()
 """For a record that names no other."""
 
 
-def _ids(value: Any) -> Iterable[str]:
-    if value is None:
-        return ()
-    return value if isinstance(value, list) else (value,)
+def _ids_at(value: Any, fields: tuple[str, ...]) -> Iterator[str]:
+    """The ids at the end of this path.
 
-
-def _objects(value: Any) -> Iterable[dict[str, Any]]:
-    return value if isinstance(value, list) else (value,)
+    A field that came later than the value may find something else there, which is no relation.
+    """
+    if isinstance(value, list):
+        for one in value:
+            yield from _ids_at(one, fields)
+    elif fields and isinstance(value, dict):
+        yield from _ids_at(value.get(fields[0]), fields[1:])
+    elif not fields and isinstance(value, str):
+        yield value

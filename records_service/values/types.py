@@ -62,18 +62,12 @@ def value_check(
         AttributeType.MEDIA: lambda: _media_check(alias),
         AttributeType.OPTION: lambda: _option_check(alias, option_list),
         AttributeType.RELATION: lambda: _relation_check(alias),
-        AttributeType.COMPLEX: lambda: _complex_check(
-            alias, _sub_attributes(attribute), option_lists
-        ),
+        AttributeType.COMPLEX: lambda: _complex_check(alias, attribute.attributes, option_lists),
     }
     check = makers[attribute.type]()
     if attribute.type in CHOSEN:
         return _one_or_several(check, alias, attribute.multiple)
     return _list_check(check, alias) if attribute.multiple else check
-
-
-def _sub_attributes(attribute: Attribute | SubAttribute) -> tuple[SubAttribute, ...]:
-    return attribute.attributes if isinstance(attribute, Attribute) else ()
 
 
 def _wrong_type(alias: str, expected: str, value: Any) -> str:

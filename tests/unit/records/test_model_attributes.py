@@ -167,14 +167,17 @@ def test_the_fields_of_a_complex_attribute_are_judged_too():
     told = faults(
         "complex",
         attributes=[
-            {"alias": "a", "type": "complex"},
+            {"alias": "a", "type": "complex", "attributes": [{"alias": "c", "type": "option"}]},
             {"alias": "b", "type": "text", "validation": {"unique": True}},
             {"alias": "b", "type": "number", "validation": {"pattern": "x"}},
             {"alias": "c", "type": "option"},
         ],
     )
     assert told == [
-        ("/attributes/0/type", "A field of a complex attribute cannot be complex"),
+        (
+            "/attributes/0/attributes/0/optionListId",
+            "Field 'optionListId' is required for type 'option'",
+        ),
         ("/attributes/1/validation/unique", "A field of a complex value cannot be unique"),
         ("/attributes/2/alias", "Alias 'b' is used twice"),
         (
