@@ -35,4 +35,6 @@ def search_examples(page: dict[str, Any]) -> dict[str, Examples]:
         "getSavedQuery": Examples(answered=_SAVED),
         "executeSavedQuery": Examples({"limit": 20}, page),
         "searchRecords": Examples(_SEARCH, page),
+        "searchTexts": Examples({"query": "coastal wind"}, page),
+        "searchTextsByQuery": Examples(answered=page),
     }

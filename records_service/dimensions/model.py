@@ -18,6 +18,7 @@ from shared.http.shapes import Shape
 
 SEGMENTS_MAX = 1_000
 SELECTED_MAX = 50
+LOCALE_PATTERN = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,8}$"
 DIMENSIONS_NAMED_MAX = 100
 
 RESERVED_IDS = frozenset({"scope-matrix"})
@@ -50,6 +51,7 @@ class Segment:
     id: str
     alias: str
     name: str
+    locale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Dimension:
             name=model_object.body["name"],
             default_segment_id=model_object.body["defaultSegmentId"],
             segments=tuple(
-                Segment(s["id"], s["alias"], s["name"]) for s in model_object.body["segments"]
+                Segment(s["id"], s["alias"], s["name"], s.get("locale"))
+                for s in model_object.body["segments"]
             ),
         )
 
@@ -102,6 +105,9 @@ class SegmentDraft(Body):
     """The name in other languages. A PUT without them keeps them."""
     external_key: ExternalKey | None = Field(default=None, alias="externalKey")
     """What another system calls it. Unique in the dimension. A PUT without it keeps it; null
+    removes it."""
+    locale: Annotated[str, Field(pattern=LOCALE_PATTERN, examples=["da-DK"])] | None = None
+    """The language of its values (BCP 47), for full-text search. A PUT without it keeps it; null
     removes it."""
     is_default: bool | None = Field(default=None, alias="isDefault")
     """Whether this is the default segment; at most one is."""
@@ -140,6 +146,8 @@ class SegmentAnswer(Shape):
     """The name in other languages."""
     external_key: str | None = Field(alias="externalKey")
     """What another system calls it. Unique in the dimension."""
+    locale: str | None
+    """The language of its values (BCP 47)."""
     is_default: bool = Field(alias="isDefault")
     """Whether it is the default segment."""
 

@@ -1,8 +1,8 @@
-"""Labels and external keys of model objects, and of what is inside them.
+"""Labels, external keys and locales of model objects, and of what is inside them.
 
-A request that leaves one of the two out keeps it, so that a client that does not know them takes
-nothing away; `{}` removes labels, `null` an external key. What is inside an object is recognized by
-its id, or by its alias where it has no id.
+A request that leaves one of these out keeps it, so that a client that does not know them takes
+nothing away; `{}` removes labels, `null` an external key or a locale. What is inside an object is
+recognized by its id, or by its alias where it has no id.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from shared.errors import ValidationError, Violation, truncated
 
 LABELS: Final = "labels"
 EXTERNAL_KEY: Final = "externalKey"
-_FIELDS: Final = {"labels": LABELS, "external_key": EXTERNAL_KEY}
+_FIELDS: Final = {"labels": LABELS, "external_key": EXTERNAL_KEY, "locale": "locale"}
 INSIDE: Final = ("attributeGroups", "attributes", "segments")
 """The lists of a body whose members have labels and external keys of their own."""
 
 
 def said(draft: BaseModel) -> dict[str, Any]:
-    """What a draft says about its labels and its external key, null included."""
+    """What a draft says about its labels, external key and locale, null included."""
     return {
         public: getattr(draft, name)
         for name, public in _FIELDS.items()

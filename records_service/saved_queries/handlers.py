@@ -13,7 +13,8 @@ from records_service.saved_queries.model import (
     SavedQueryAnswer,
     SavedQueryDraft,
 )
-from records_service.search.searching import search
+from records_service.search.searching import by_criteria, search
+from records_service.search.showing import shown
 from shared.database import DATABASE
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed, UpstreamTimeout
 from shared.http import (
@@ -113,4 +114,5 @@ async def execute_saved_query(request: web.Request) -> web.StreamResponse:
         query = await store.get(conn, context.workspace_id, request.match_info["id"])
     # Another query may get this id: a cursor is good for the one that made it.
     path = f"{request.path}?{to_json(query.query).decode()}"
-    return await search(context, path, asked, query.filter, query.query["sort"])
+    compiled = by_criteria(query.filter, query.query["sort"])
+    return await search(context, path, asked, compiled, shown(context, asked))

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from records_service.blueprint.blueprint import Blueprint
 from records_service.context import context_of
 from records_service.records.model import RecordPage
-from records_service.search.model import SearchBody
-from records_service.search.searching import search
-from shared.errors import UpstreamTimeout
-from shared.http import Routes, read_body
+from records_service.records.projection import Projection, projection_of
+from records_service.search.criteria import Reader
+from records_service.search.model import FullTextBody, SearchBody, TextQuery
+from records_service.search.searching import by_criteria, by_words, search
+from records_service.search.showing import shown
+from records_service.search.words import TERMS_MAX, Term, terms_of
+from shared.errors import UpstreamTimeout, ValidationError
+from shared.http import SMALL_BODY, Routes, read_body, read_query
+from shared.http.messages import shown as sent
 from shared.identity import Permission
 
 routes = Routes(
@@ -37,4 +43,64 @@ async def search_records(request: web.Request) -> web.StreamResponse:
     """
     context = await context_of(request)
     asked = await read_body(request, SearchBody)
-    return await search(context, request.path, asked, asked, asked.sort)
+    compiled = by_criteria(asked, asked.sort)
+    return await search(context, request.path, asked, compiled, shown(context, asked))
+
+
+@routes.post(
+    "/api/v1/search/full-text",
+    permission=Permission.READ,
+    body=FullTextBody,
+    body_bytes_max=SMALL_BODY,
+    answers=RecordPage,
+    summary="Search texts",
+    errors=(UpstreamTimeout,),
+)
+async def search_texts(request: web.Request) -> web.StreamResponse:
+    """One page of the records that have all words of the query, the best first.
+
+    A word is found in texts, in labels of options and, also as a part, in values of unique
+    attributes such as a SKU, without regard to case and accents; in texts of a segment with a
+    `locale`, also other forms of the word. `"two words"` is a phrase, `-word` excludes, and the
+    last word may be unfinished. Nothing that is hidden from the caller is found.
+    """
+    context = await context_of(request)
+    asked = await read_body(request, FullTextBody)
+    compiled = by_words(context, _terms(asked.query), asked.schema_id)
+    return await search(context, request.path, asked, compiled, shown(context, asked))
+
+
+@routes.get(
+    "/api/v1/search/text",
+    permission=Permission.READ,
+    query=TextQuery,
+    answers=RecordPage,
+    summary="Search texts, by a query string",
+    errors=(UpstreamTimeout,),
+)
+async def search_texts_by_query(request: web.Request) -> web.StreamResponse:
+    """As `POST /search/full-text`."""
+    context = await context_of(request)
+    asked = read_query(request, TextQuery)
+    compiled = by_words(context, _terms(asked.query or asked.q), asked.schema_id)
+
+    def projection(blueprint: Blueprint, _: Reader) -> Projection | None:
+        return projection_of(asked, blueprint, context.role)
+
+    return await search(context, request.path, asked, compiled, projection)
+
+
+def _terms(query: str | None) -> list[Term]:
+    """The terms of a query. Raises `ValidationError` for one without words to look for."""
+    if query is None:
+        raise ValidationError.at("/query", "Field 'query' is required")
+    terms = terms_of(query)
+    if len(terms) > TERMS_MAX:
+        raise ValidationError.at(
+            "/query", f"Field 'query' must have at most {TERMS_MAX} words, got {len(terms)}"
+        )
+    if all(term.excluded for term in terms):
+        raise ValidationError.at(
+            "/query", f"Field 'query' must have a word to look for, got {sent(query)}"
+        )
+    return terms

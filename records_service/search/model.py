@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
 from records_service.paging import PageQuery
-from records_service.records.projection import NAMES_MAX
+from records_service.records.projection import NAMES_MAX, ProjectionQuery
+from records_service.search.words import QUERY_MAX
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape
 
@@ -109,6 +110,31 @@ class Shown(PageQuery):
     """Only these attributes (ids or aliases). Default: all."""
     scope: Scope | None = Field(default=None, examples=[None])
     """Each record then has `resolved`: the value of each attribute that applies in this scope."""
+
+
+Query = Annotated[str, Field(max_length=QUERY_MAX, examples=["coastal windbreaker"])]
+
+
+class FullTextBody(Shown):
+    """A search in texts."""
+
+    query: Query | None = Field(
+        default=None, validation_alias=AliasChoices("query", "q"), examples=["coastal wind"]
+    )
+    """What to look for: words, `"phrases"`, `-excluded` words; the last word may be unfinished."""
+    schema_id: str | None = Field(default=None, alias="schemaId")
+    """Only records of this schema (id or alias)."""
+
+
+class TextQuery(PageQuery, ProjectionQuery):
+    """A search in texts, in a query string."""
+
+    query: Query | None = Field(default=None, examples=["coastal wind"])
+    """What to look for: words, `"phrases"`, `-excluded` words; the last word may be unfinished."""
+    q: Query | None = Field(default=None, examples=[None])
+    """The same as `query`."""
+    schema_id: str | None = Field(default=None, alias="schemaId")
+    """Only records of this schema (id or alias)."""
 
 
 class SearchBody(Shown, Filter):

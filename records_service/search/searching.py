@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,21 +12,73 @@ from aiohttp import web
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.context import Context
 from records_service.lists import LISTS
-from records_service.paging import page_response, place_of
+from records_service.paging import Key, PageQuery, page_response, place_of
 from records_service.records.listing import render_listed
-from records_service.records.projection import projected
+from records_service.records.projection import Projection
 from records_service.records.store import ORDERS
 from records_service.search import store
 from records_service.search.criteria import Reader
-from records_service.search.model import Filter, Shown
+from records_service.search.full_text import full_text
+from records_service.search.model import Filter
 from records_service.search.sql import Arguments, condition, sort_key
+from records_service.search.words import Term
 from shared.errors import UpstreamTimeout, ValidationError
+
+ProjectionOf = Callable[[Blueprint, Reader], Projection | None]
+"""What is shown of each record, in one version of the model; raises `ValidationError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is looked for, in SQL."""
+
+    condition: str
+    arguments: Arguments
+    keys: Sequence[tuple[Key, str]] = ()
+    """By what the page is sorted before the order of creation, each with its expression."""
+    joined: str = ""
+    """What follows `records r` in FROM."""
+
+
+Compile = Callable[[Blueprint, Reader, Arguments], Statement]
+"""The search in one version of the model; raises `ValidationError`."""
+
+
+def by_criteria(filter_: Filter, sort: Sequence[Any]) -> Compile:
+    """A search by criteria."""
+
+    def compiled(_: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
+        met = condition(reader.filter(filter_), arguments)
+        keys = [
+            sort_key(key, f"sort_{index}", arguments) for index, key in enumerate(reader.sort(sort))
+        ]
+        return Statement(met, arguments, keys)
+
+    return compiled
+
+
+def by_words(context: Context, terms: Sequence[Term], schema: str | None) -> Compile:
+    """A search in texts: the best first."""
+
+    def compiled(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
+        found = full_text(terms, blueprint, context.role, arguments)
+        met = found.condition
+        if schema is not None:
+            met = f"r.schema_id = {arguments.name(reader.schema(schema), 'text')} AND {met}"
+        rank = Key("rank", float, descending=True)
+        return Statement(met, arguments, [(rank, found.rank)], found.source)
+
+    return compiled
 
 
 async def search(
-    context: Context, path: str, asked: Shown, filter_: Filter, sort: Sequence[Any]
+    context: Context,
+    path: str,
+    asked: PageQuery,
+    compiled: Compile,
+    projection_of: ProjectionOf,
 ) -> web.Response:
-    """The page of records that meet the filter.
+    """The page of records that are found.
 
     The data model that this process knows may be old. The statement tells the version that it saw:
     where that is another one, names are looked up again and the page is read again.
@@ -36,7 +89,7 @@ async def search(
     known = await blueprints.at(context.database, context.workspace_id, 0)
     while True:
         try:
-            answer, version = await _page(context, path, asked, filter_, sort, known)
+            answer, version = await _page(context, path, asked, compiled, projection_of, known)
         except ValidationError:
             # Of a name that is new, or a page that is too large.
             current = await blueprints.get(context.database, context.workspace_id)
@@ -52,22 +105,16 @@ async def search(
 async def _page(
     context: Context,
     path: str,
-    asked: Shown,
-    filter_: Filter,
-    sort: Sequence[Any],
+    asked: PageQuery,
+    compiled: Compile,
+    projection_of: ProjectionOf,
     blueprint: Blueprint,
 ) -> tuple[web.Response, int]:
     reader = Reader(blueprint, context.role)
-    criteria = reader.filter(filter_)
-    arguments = Arguments([context.workspace_id])
-    met = condition(criteria, arguments)
-    keys = [
-        sort_key(key, f"sort_{index}", arguments) for index, key in enumerate(reader.sort(sort))
-    ]
-    order = (*(key for key, _ in keys), *ORDERS["createdAt"])
+    statement = compiled(blueprint, reader, Arguments([context.workspace_id]))
+    order = (*(key for key, _ in statement.keys), *ORDERS["createdAt"])
     place = place_of(context.workspace_id, path, asked, order, besides={"attributes", "scope"})
-    scope = None if asked.scope is None else reader.scope(asked.scope, "/scope")
-    projection = projected(asked.attributes, scope, blueprint, context.role)
+    projection = projection_of(blueprint, reader)
     try:
         found = await context.app[LISTS].read(
             context.database,
@@ -76,15 +123,16 @@ async def _page(
                 store.page,
                 workspace_id=context.workspace_id,
                 place=place,
-                condition=met,
-                columns=[(key.column, expression) for key, expression in keys],
-                arguments=arguments,
+                condition=statement.condition,
+                columns=[(key.column, expression) for key, expression in statement.keys],
+                arguments=statement.arguments,
+                joined=statement.joined,
             ),
         )
     except UpstreamTimeout:
         raise UpstreamTimeout(
-            "The search takes too long: add a criterion on an attribute that is filterable, or"
-            " leave out the total (`total`: `none`)"
+            "The search takes too long: search one schema, add a criterion, or leave out the total"
+            " (`total`: `none`)"
         ) from None
     if found.model_version != blueprint.version:
         return web.Response(), found.model_version

@@ -20,11 +20,12 @@ async def page(
     condition: str,
     columns: Sequence[tuple[str, str]],
     arguments: Arguments,
+    joined: str = "",
 ) -> Listing:
     """The records that meet a condition, in the order of the place.
 
-    `columns` are those by which the page is sorted, each with its expression; `arguments` are those
-    of the condition and the columns, after `$1` for the workspace.
+    `joined` follows `records r` in FROM. `columns` are those by which the page is sorted, each with
+    its expression; `arguments` are those of all these, after `$1` for the workspace.
 
     Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
     where the limit is the default.
@@ -32,10 +33,10 @@ async def page(
     sorted_by = "".join(f", {expression} AS {name}" for name, expression in columns)
     source = f"""(
         SELECT r.id, r.created_at{sorted_by}
-          FROM records r
+          FROM records r {joined}
          WHERE r.workspace_id = $1 AND {condition}
         ) AS met WHERE true"""  # noqa: S608
-    counted = f"records r WHERE r.workspace_id = $1 AND {condition}"
+    counted = f"records r {joined} WHERE r.workspace_id = $1 AND {condition}"
     names = "".join(f", {name}" for name, _ in columns)
     asked = Arguments(arguments)
     wanted = place.select(f"id, created_at{names}", source, asked)

@@ -48,6 +48,8 @@ PUT    /api/v1/attributes/{id}                   update-model  200
 DELETE /api/v1/attributes/{id}                   delete-model  204
 GET    /api/v1/records                           read          200
 POST   /api/v1/search                            read          200
+POST   /api/v1/search/full-text                  read          200
+GET    /api/v1/search/text                       read          200
 GET    /api/v1/saved-queries                     read          200
 POST   /api/v1/saved-queries                     update-data   201
 GET    /api/v1/saved-queries/{id}                read          200

@@ -83,7 +83,12 @@ class Operation:
     @property
     def address(self) -> str:
         """Where the demo catalogue has something."""
-        return self.path.format_map(self.examples)
+        return self.path.format_map(self.examples) + self.query
+
+    @property
+    def query(self) -> str:
+        """The query string without which the operation answers 400."""
+        return "?query=foreign" if self.path.endswith("/search/text") else ""
 
     @property
     def address_nowhere(self) -> str:

@@ -64,6 +64,7 @@ async def everything(caller: Caller) -> dict[str, Any]:
         str(one): one.path.format_map(
             {name: f"{kind}-{THEIRS}" if kind else THEIRS for name, kind in path_places(one)}
         )
+        + one.query
         for one in READS
     }
     answers = await asyncio.gather(*(caller.get(address) for address in addresses.values()))

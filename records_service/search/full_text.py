@@ -1,0 +1,178 @@
+"""A full-text query as a condition and a rank, over the row `r` of `records`.
+
+A record is found if each term is in some value that the caller sees of it: in a text, in the label
+of an option, or as a part of a unique value such as a SKU. Texts are looked at as they are and in
+the language of their segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from records_service.attributes.model import Attribute, AttributeType
+from records_service.blueprint.blueprint import Blueprint
+from records_service.permissions.rules import Role
+from records_service.search.folding import folded_in_sql
+from records_service.search.sight import sight_of
+from records_service.search.sql import Arguments, pattern
+from records_service.search.words import (
+    PART_MIN,
+    Term,
+    configuration_of,
+    in_text,
+    separated,
+    separated_in_sql,
+    tsquery,
+)
+
+_TYPES: Final = (AttributeType.TEXT, AttributeType.OPTION)
+
+
+@dataclass(frozen=True, slots=True)
+class FullText:
+    """`source` follows `records r` in FROM; `condition` and `rank` look at both."""
+
+    source: str
+    condition: str
+    rank: str
+
+
+def full_text(
+    terms: Sequence[Term], blueprint: Blueprint, role: Role | None, arguments: Arguments
+) -> FullText:
+    """The query as its caller may ask it."""
+    seen, hidden = _views(blueprint, role)
+    languages = _languages(blueprint)
+    configurations = sorted({"simple", *_values(languages)})
+    kinds = {
+        each.id: "o"
+        if each.type is AttributeType.OPTION
+        else "u"
+        if each.validation.unique
+        else "t"
+        for each in blueprint.attributes.values()
+        if each.type in _TYPES
+    }
+
+    def document(value: Any) -> str:
+        return f"{arguments.name(orjson.dumps(value).decode(), 'text')}::jsonb"
+
+    source = _source(document(kinds), document(seen), document(hidden), document(languages))
+    conditions, queries = [], []
+    for term in terms:
+        text = arguments.name(term.text, "text")
+        query = tsquery(term, configurations, text)
+        ways = [f"EXISTS (SELECT FROM unnest(held.texts) AS t (t) WHERE t.t @@ {query})"]
+        options = _options(blueprint, term)
+        if options:
+            ways.append(f"coalesce(held.options && {arguments.name(options, 'text[]')}, false)")
+        if len(term.part) >= PART_MIN:
+            part = arguments.name(pattern("contains", term.part), "text")
+            ways.append(f"EXISTS (SELECT FROM unnest(held.codes) AS c (c) WHERE c.c LIKE {part})")
+        found = f"({' OR '.join(ways)})"
+        conditions.append(f"NOT {found}" if term.excluded else found)
+        if not term.excluded:
+            queries.append(query)
+    rank = " + ".join(
+        f"coalesce((SELECT sum(ts_rank(t.t, {query})) FROM unnest(held.texts) AS t (t)), 0)"  # noqa: S608
+        for query in queries
+    )
+    return FullText(source, f"({' AND '.join(conditions)})", f"({rank or '0'})::float8")
+
+
+def _kind(attribute: Attribute) -> str:
+    """`o` for options, `u` for unique texts, `t` for others."""
+    if attribute.type is AttributeType.OPTION:
+        return "o"
+    return "u" if attribute.validation.unique else "t"
+
+
+def _source(kinds: str, seen: str, hidden: str, languages: str) -> str:
+    words = separated_in_sql("v #>> '{}'")
+    return f"""
+        CROSS JOIN LATERAL (
+            SELECT array_agg(w.plain) FILTER (WHERE a.kind <> 'o')
+                   || array_agg(w.stemmed) FILTER (WHERE a.kind <> 'o' AND l.name IS NOT NULL)
+                   AS texts,
+                   array_agg(a.id || '=' || (v #>> '{{}}')) FILTER (WHERE a.kind = 'o') AS options,
+                   array_agg({folded_in_sql("v #>> '{}'")}) FILTER (WHERE a.kind = 'u') AS codes
+              FROM (SELECT each.key AS id, each.value AS entries, {kinds} ->> each.key AS kind
+                      FROM jsonb_each(r.values) AS each
+                     WHERE ({seen} -> r.schema_id) ? each.key
+                       AND ({hidden} -> (r.schema_id || ' ' || coalesce(r.state_id, ''))) ? each.key
+                           IS NOT TRUE) AS a
+             CROSS JOIN LATERAL jsonb_array_elements(a.entries) AS e
+             CROSS JOIN LATERAL jsonb_path_query(e -> 'value', '$[*]') AS v
+              LEFT JOIN LATERAL (
+                   SELECT {languages} -> place.key ->> place.value AS name
+                     FROM jsonb_each_text(e -> 'scope') AS place
+                    WHERE {languages} -> place.key ? place.value
+                    LIMIT 1) AS l ON true
+             CROSS JOIN LATERAL (
+                   SELECT CASE WHEN a.kind <> 'o' THEN {words} END AS text) AS s
+             CROSS JOIN LATERAL (
+                   SELECT to_tsvector('simple'::regconfig, s.text) AS plain,
+                          to_tsvector(coalesce(l.name, 'simple')::regconfig, s.text) AS stemmed
+                   ) AS w
+        ) AS held"""  # noqa: S608 - the texts are constants, values are arguments
+
+
+def _views(
+    blueprint: Blueprint, role: Role | None
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Schema -> what is searched in it; `schema state` -> what its state hides."""
+    seen: dict[str, list[str]] = {}
+    hidden: dict[str, list[str]] = {}
+    for attribute in blueprint.attributes.values():
+        if attribute.type not in _TYPES:
+            continue
+        sight = sight_of(blueprint, role, attribute.id)
+        for schema_id in sight.seen:
+            seen.setdefault(schema_id, []).append(attribute.id)
+        for states, schema_ids in sight.partly.items():
+            for schema_id in schema_ids:
+                seen.setdefault(schema_id, []).append(attribute.id)
+                for state in states:
+                    hidden.setdefault(f"{schema_id} {state}", []).append(attribute.id)
+    return seen, hidden
+
+
+def _languages(blueprint: Blueprint) -> dict[str, dict[str, str]]:
+    """Dimension -> segment -> the text search configuration of its language."""
+    found: dict[str, dict[str, str]] = {}
+    for dimension in blueprint.dimensions.values():
+        for segment in dimension.segments:
+            configuration = configuration_of(segment.locale)
+            if configuration != "simple":
+                found.setdefault(dimension.id, {})[segment.id] = configuration
+    return found
+
+
+def _values(languages: Mapping[str, Mapping[str, str]]) -> set[str]:
+    return {each for segments in languages.values() for each in segments.values()}
+
+
+def _options(blueprint: Blueprint, term: Term) -> list[str]:
+    """`attribute=option` for each option whose label has the term."""
+    found: dict[str, list[str]] = {}
+    for option_list in blueprint.option_lists.values():
+        ids = [
+            value.id
+            for value in option_list.values
+            if any(
+                in_text(term, separated(label))
+                for label in (value.label, *dict(value.labels).values())
+            )
+        ]
+        if ids:
+            found[option_list.id] = ids
+    return [
+        f"{attribute.id}={option}"
+        for attribute in blueprint.attributes.values()
+        if attribute.type is AttributeType.OPTION
+        for option in found.get(attribute.option_list_id or "", ())
+    ]
