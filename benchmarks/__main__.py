@@ -35,6 +35,7 @@ from tests.kit.wire import Wire
 ROUNDS = 5
 SECONDS = 3
 CLIENTS = 16
+LISTED_RECORDS = (world.RECORDS,)
 OVERLOADED_RECORDS = (3_000, 100)
 PGBENCH = "/usr/lib/postgresql/15/bin/pgbench"
 
@@ -90,10 +91,17 @@ async def reads(here: World) -> None:
 
 
 async def lists(here: World) -> None:
-    """Fifty records of one schema."""
+    """Fifty records of one schema, with the total: of few, and of more than are counted."""
+    for records in LISTED_RECORDS:
+        await here.fill(records)
+        await _listed(here, records)
+
+
+async def _listed(here: World, records: int) -> None:
     path = "/api/v1/records?schemaId=schema-bench&limit=50"
     found = await rounds(
         {
+            "asyncpg, the rows alone": lambda: _rows(here),
             "records_service": lambda: wrk(
                 here.direct_url + path, here.direct_headers, clients=CLIENTS, seconds=SECONDS
             ),
@@ -102,8 +110,22 @@ async def lists(here: World) -> None:
             ),
         }
     )
-    _print(f"Fifty of {world.RECORDS} records by schema, {CLIENTS} clients", found)
-    _verdict("gateway, requests/s", found["gateway"].per_second, 600)
+    _print(f"Fifty of {records} records by schema, {CLIENTS} clients", found)
+    floor = found["asyncpg, the rows alone"].per_second
+    _verdict("gateway / asyncpg", found["gateway"].per_second / floor, 0.55)
+
+
+def _rows(here: World) -> Load:
+    """The floor for lists, in a process of its own."""
+    url = here.stack.databases["records_service"]
+    program = [sys.executable, "-m", "benchmarks.rows"]
+    said = subprocess.run(
+        [*program, url, here.workspace.id, str(CLIENTS), str(SECONDS)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return Load(*map(float, said.split()))
 
 
 async def creates(here: World) -> None:
