@@ -39,7 +39,7 @@ from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
 from records_service.reactions import REACTIONS
 from records_service.records.counts import COUNTS, Counts
 from records_service.records.handlers import routes as record_routes
-from records_service.records.listing import PAGES_READ_BEFORE, PagesReadBefore
+from records_service.records.listing import PAGE_CACHE, PageCache
 from records_service.records.loading import record_loader
 from records_service.records.render_cache import RENDER_CACHE, RenderCache
 from records_service.saved_queries.handlers import routes as saved_query_routes
@@ -149,6 +149,6 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[ROLES] = Roles()
     app[ROLE_LOOKUPS] = KeyedSemaphore(wait_s=config.wait_seconds)
     app[RENDER_CACHE] = RenderCache()
-    app[PAGES_READ_BEFORE] = PagesReadBefore()
+    app[PAGE_CACHE] = PageCache()
     app[COUNTS] = Counts()
     return app

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import orjson
 from aiohttp import web
 
 from records_service.context import base_context_of, context_of
 from records_service.paging import page_response, place_of
 from records_service.records import commands, store
-from records_service.records.listing import rendered_page
+from records_service.records.listing import read_page
 from records_service.records.loading import load_record
 from records_service.records.model import (
     RecordAnswer,
@@ -58,10 +59,9 @@ async def list_records(request: web.Request) -> web.StreamResponse:
         store.ORDERS[asked.sort],
         besides={"attributes", "scope"},
     )
-    page, items = await rendered_page(context, asked, place)
-    rows = page.part.rows
-    last = rows[-1].position(place.order) if rows else ()
-    return page_response(place, items, page.part, page.total, last=last)
+    page = await read_page(context, asked, place)
+    listing, items = page.listing, orjson.Fragment(page.items)
+    return page_response(place, items, listing.part, listing.total, last=page.last)
 
 
 @routes.internal_get("/internal/usage")

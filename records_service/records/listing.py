@@ -1,22 +1,21 @@
 """Reads a page of records: by names in the current data model, within the limits of lists.
 
-Most pages are asked for again and again, and their renderings are remembered then. So a page that
-was read before is read without its documents first: which records are on it, in which version. If
-the renderings of all of them are known, that is all; otherwise the page is read with its documents.
+Most pages are asked for again and again. So a process remembers pages, and asks PostgreSQL first
+whether one is still as it was: the same records in the same versions, under the same data model.
+That is a row of a few bytes instead of all documents. What has relations is not remembered, because
+a related record may have been deleted.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
 
-from records_service import paging
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import compiled_schema
 from records_service.context import Context
@@ -29,76 +28,94 @@ from records_service.records.projection import Projection, projection_of
 from records_service.records.render_cache import RENDER_CACHE, ListedForCaller, render_all
 from records_service.records.store import Filters, Listed, Listing
 from shared.errors import ValidationError
+from shared.http import to_json
+from shared.process.sized_cache import SizedCache
 
-READ_BEFORE_MAX: Final = 10_000
+REMEMBERED_BYTES_MAX: Final = 32 << 20
+REMEMBERED_MAX: Final = 4_096
 
 
-class PagesReadBefore:
-    """Which pages this process has read whole; the ones read first are forgotten first."""
+class Page(NamedTuple):
+    """A page as it was read, and its records as JSON for those who see the same."""
+
+    listing: Listing
+    items: bytes
+    last: Sequence[Any]
+    """The position of its last record."""
+
+
+class PageCache(SizedCache[Hashable, Page]):
+    """The pages of this process."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, None] = OrderedDict()
-
-    def __contains__(self, page: Hashable) -> bool:
-        return page in self._known
-
-    def add(self, page: Hashable) -> None:
-        """The renderings of this page were just remembered."""
-        self._known[page] = None
-        if len(self._known) > READ_BEFORE_MAX:
-            self._known.popitem(last=False)
-
-    def forget(self, page: Hashable) -> None:
-        """They were not all there any more."""
-        self._known.pop(page, None)
+        super().__init__(REMEMBERED_BYTES_MAX, REMEMBERED_MAX, lambda page: len(page.items))
 
 
-PAGES_READ_BEFORE: Final = web.AppKey("pages_read_before", PagesReadBefore)
+PAGE_CACHE: Final = web.AppKey("page_cache", PageCache)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A page with its names looked up in one version of the model."""
-
-    filters: Filters
-    projection: Projection | None
-
-
-async def rendered_page(
-    context: Context, asked: RecordFilter, place: Place
-) -> tuple[Listing, list[orjson.Fragment]]:
-    """The page, and each of its records as the caller sees it.
+async def read_page(context: Context, asked: RecordFilter, place: Place) -> Page:
+    """The page, with each of its records as the caller sees it.
 
     Raises `ValidationError` for a page of too many bytes, or for a scope or attributes that there
     are not.
     """
-    pages, role = context.app[PAGES_READ_BEFORE], context.role
-    page = (
+    cache, role = context.app[PAGE_CACHE], context.role
+    key = (
         context.workspace_id,
         None if role is None else (role.id, role.version),
         place.query,
         (asked.attributes, asked.scope),
-        place.offset,
-        place.after,
-        place.limit,
+        (place.offset, place.after, place.limit, place.limit_is_asked),
     )
-    if page in pages:
-        listing, blueprint, projection = await _read(context, asked, place, with_documents=False)
-        known = await _remembered(context, listing.part.rows, blueprint, projection)
-        if known is not None:
-            return listing, known
-        pages.forget(page)
-    listing, blueprint, projection = await _read(context, asked, place, with_documents=True)
-    items = await render_listed(context, listing.part.rows, blueprint, projection)
-    if listing.part.limit == place.limit:
-        pages.add(page)
-    return listing, items
+    former = cache.get(key)
+    if former is not None:
+        # The names in the filters mean the same under the same version of the model.
+        unchanged = await _unchanged(context, asked, place, former.listing)
+        if unchanged is not None:
+            return former._replace(listing=unchanged)
+    listing, blueprint = await _read(context, asked, place)
+    rows = listing.part.rows
+    items = await render_listed(context, rows, blueprint, projection_of(asked, blueprint, role))
+    page = Page(listing, to_json(items), rows[-1].position(place.order) if rows else ())
+    schemas = [await compiled_schema(blueprint, name) for name in {one.schema_id for one in rows}]
+    if blueprint.version == listing.model_version and not any(each.relations for each in schemas):
+        # The rows have the documents, which are not needed any more.
+        part = replace(listing.part, rows=range(len(rows)))
+        cache.keep(key, page._replace(listing=replace(listing, part=part)))
+    return page
 
 
-async def _read(
-    context: Context, asked: RecordFilter, place: Place, *, with_documents: bool
-) -> tuple[Listing, Blueprint, Projection | None]:
-    """The page, the model at its moment, and what the asked projection is in that.
+async def _unchanged(
+    context: Context, asked: RecordFilter, place: Place, former: Listing
+) -> Listing | None:
+    """The page of `former`, with the total of this moment, if it has not changed."""
+    workspace_id, counts = context.workspace_id, context.app[COUNTS]
+    blueprint = context.app[BLUEPRINTS].known(workspace_id)
+    if blueprint is None or blueprint.version != former.model_version:
+        return None
+    filters = _filters(asked, _ids(asked.ids), blueprint)
+    schema_id = filters.only_schema
+    known = None if schema_id is None else counts.find(workspace_id, schema_id)
+    found = await context.app[LISTS].read(
+        context.database,
+        workspace_id,
+        partial(
+            store.unchanged,
+            workspace_id=workspace_id,
+            filters=filters,
+            place=place,
+            known=known,
+            former=former,
+        ),
+    )
+    if found is not None and found.count is not None and schema_id is not None:
+        counts.keep(workspace_id, schema_id, found.count)
+    return found
+
+
+async def _read(context: Context, asked: RecordFilter, place: Place) -> tuple[Listing, Blueprint]:
+    """The page, and the model at its moment.
 
     The names in the filters are looked up in the model that this process has, which may be old,
     because asking for the current version first would be a round trip. The page tells the version:
@@ -116,12 +133,7 @@ async def _read(
                 db,
                 workspace_id,
                 partial(
-                    store.page,
-                    workspace_id=workspace_id,
-                    filters=filters,
-                    place=place,
-                    known=known,
-                    with_documents=with_documents,
+                    store.page, workspace_id=workspace_id, filters=filters, place=place, known=known
                 ),
             )
         except ValidationError:
@@ -135,7 +147,7 @@ async def _read(
         blueprint = await blueprints.at(db, workspace_id, page.model_version)
         filters = _filters(asked, ids, blueprint)
         if filters == used:
-            return page, blueprint, projection_of(asked, blueprint, context.role)
+            return page, blueprint
 
 
 def _ids(text: str | None) -> tuple[str, ...] | None:
@@ -179,25 +191,6 @@ async def _for_caller(
     ]
 
 
-async def _remembered(
-    context: Context,
-    listed: Sequence[Listed],
-    blueprint: Blueprint,
-    projection: Projection | None,
-) -> list[orjson.Fragment] | None:
-    """Each record as the caller sees it; None unless all are known and fit into one page."""
-    cache = context.app[RENDER_CACHE]
-    found = []
-    size = 0
-    for one in await _for_caller(context, listed, blueprint):
-        known = cache.find(one, projection)
-        if known is None:
-            return None
-        size += known.document_bytes
-        found.append(orjson.Fragment(known.json))
-    return None if size > paging.PAGE_BYTES_MAX else found
-
-
 async def render_listed(
     context: Context,
     listed: Sequence[Listed],
@@ -213,4 +206,4 @@ async def render_listed(
     for one, json in zip(new, rendered, strict=True):
         cache.remember(one, projection, json)
     written = iter(rendered)
-    return [orjson.Fragment(next(written) if found is None else found.json) for found in known]
+    return [orjson.Fragment(next(written) if found is None else found) for found in known]

@@ -41,13 +41,6 @@ class ListedForCaller(NamedTuple):
     access: Access
 
 
-class Rendering(NamedTuple):
-    """The JSON of a record for a caller, and the size of the document that it was made of."""
-
-    json: bytes
-    document_bytes: int
-
-
 class RenderCache:
     """The renderings of this process; the least recently used are dropped first.
 
@@ -55,10 +48,10 @@ class RenderCache:
     """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[_Key, Rendering] = OrderedDict()
+        self._known: OrderedDict[_Key, bytes] = OrderedDict()
         self._bytes = 0
 
-    def find(self, one: ListedForCaller, projection: Projection | None) -> Rendering | None:
+    def find(self, one: ListedForCaller, projection: Projection | None) -> bytes | None:
         """The record's JSON, if it is known; never where its schema has relations."""
         if one.schema.relations:
             return None
@@ -73,12 +66,11 @@ class RenderCache:
         if one.schema.relations:
             return
         key = _key(one, projection)
-        former = self._known.pop(key, None)
-        self._bytes += len(json) - (0 if former is None else len(former.json))
-        self._known[key] = Rendering(json, len(one.listed.row["document"]))
+        self._bytes += len(json) - len(self._known.pop(key, b""))
+        self._known[key] = json
         while self._bytes > REMEMBERED_BYTES_MAX:
             _, oldest = self._known.popitem(last=False)
-            self._bytes -= len(oldest.json)
+            self._bytes -= len(oldest)
 
 
 async def render_all(

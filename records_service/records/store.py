@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -21,8 +22,9 @@ _COLUMNS = """
     r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key
 """
 
-_NAMES: Final = ("id", "schema_id", "state_id", "version", "created_at", "updated_at")
-_NAMED: Final = f"{', '.join(_NAMES)}, xmin::text AS written_by"
+_COLUMNS_OF_A_LIST: Final = """
+    id, schema_id, state_id, version, xmin::text AS written_by,
+    created_at, updated_at, created_by, updated_by, external_key"""
 _ID: Final = Key("id", str)
 ORDERS: Final[Mapping[str, Order]] = {
     f"{'-' if descending else ''}{name}": tuple(
@@ -107,11 +109,14 @@ class Filters:
 class Listing:
     """Part of a list, and what it is to be shown by; all of one moment."""
 
-    part: Part[Listed]
+    part: Part[Any]
+    """Of `Listed`; of a page that is remembered only how many there are."""
     total: Total | None
     count: Count | None
     """Made for this page, and good for others."""
     model_version: int
+    digest: bytes | None = None
+    """Of the ids and versions of its rows."""
 
 
 async def get_many(
@@ -140,43 +145,29 @@ async def page(
     filters: Filters,
     place: Place,
     known: Count | None = None,
-    with_documents: bool = True,
 ) -> Listing:
     """Records in the order of the list, how many there are in all, and the model's version.
 
-    `known` is a count for these filters that may still hold. Without documents, the rows tell which
-    records they are and in which version; a page has no limit in bytes then.
+    `known` is a count for these filters that may still hold.
 
     Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
     where the limit is the default.
     """
     source, arguments = filters.source(workspace_id)
     head = _head(filters, place, source, arguments, known)
-    start, begins = _beginning(place, source, arguments)
-    arguments.append(place.rows)
-    limit = f"${len(arguments)}::bigint"
+    wanted = _wanted(place, f"{_COLUMNS_OF_A_LIST}, values::text AS document", source, arguments)
+    arguments.append(paging.PAGE_BYTES_MAX)
     order = ", ".join(f"p.{key.order}" for key in place.order)
-    read, shown = _NAMED, ", ".join(f"p.{name}" for name in (*_NAMES, "written_by"))
-    if with_documents:
-        arguments.append(paging.PAGE_BYTES_MAX)
-        size = f"sum(octet_length(p.document)) OVER (ORDER BY {order})"
-        read = f"{_NAMED}, created_by, updated_by, external_key, values::text AS document"
-        # The first is always there, whatever its size: only there the sum is its own.
-        shown += f""", p.created_by, p.updated_by, p.external_key,
-               CASE WHEN {size} <= ${len(arguments)}::bigint OR {size} = octet_length(p.document)
-                    THEN p.document END AS document"""
+    size = f"sum(octet_length(p.document)) OVER (ORDER BY {order})"
     rows = await conn.fetch(
         f"""
-        WITH {start}page AS MATERIALIZED (
-            SELECT r.*
-              FROM {"start CROSS JOIN LATERAL" if start else ""} (
-                   SELECT {read}
-                     FROM {source} {begins}
-                    ORDER BY {place.order_by}
-                    LIMIT {limit}
-             ) r
-        )
-        SELECT {shown}, head.counted, head.state, head.model_version
+        WITH {wanted}
+        SELECT p.id, p.schema_id, p.state_id, p.version, p.written_by, p.created_at, p.updated_at,
+               p.created_by, p.updated_by, p.external_key,
+               -- The first is always there, whatever its size: only there the sum is its own.
+               CASE WHEN {size} <= ${len(arguments)}::bigint OR {size} = octet_length(p.document)
+                    THEN p.document END AS document,
+               head.counted, head.state, head.model_version
           FROM ({head}) head
           LEFT JOIN page p ON true
          ORDER BY {order}
@@ -197,10 +188,66 @@ async def page(
         for row in rows
         if row["id"] is not None
     ]
-    documents = [one.row["document"] for one in found] if with_documents else None
-    part = place.part(found, documents)
+    part = place.part(found, [one.row["document"] for one in found])
     total, count = await _total(conn, filters, place, part, first, source, arguments, known)
-    return Listing(part, total, count, first["model_version"] or 0)
+    return Listing(part, total, count, first["model_version"] or 0, _digest(found))
+
+
+async def unchanged(
+    conn: Conn,
+    workspace_id: str,
+    *,
+    filters: Filters,
+    place: Place,
+    known: Count | None,
+    former: Listing,
+) -> Listing | None:
+    """The page as it was read before, with the total of this moment; None if it has changed.
+
+    It has not if the same records are on it, in the same versions, under the same data model.
+    """
+    source, arguments = filters.source(workspace_id)
+    head = _head(filters, place, source, arguments, known)
+    wanted = _wanted(
+        place, f"{place.columns}, version, xmin::text AS written_by", source, arguments
+    )
+    row = await conn.fetchrow(
+        f"""
+        WITH {wanted}
+        SELECT head.counted, head.state, head.model_version,
+               (SELECT sha256(convert_to(
+                           string_agg(id || ' ' || version || ' ' || written_by, ','), 'UTF8'))
+                  FROM page) AS digest
+          FROM ({head}) head
+        """,  # noqa: S608 - constants and the fixed fragments of this file, values are arguments
+        *arguments,
+    )
+    assert row is not None
+    if (row["digest"], row["model_version"]) != (former.digest, former.model_version):
+        return None
+    total, count = await _total(conn, filters, place, former.part, row, source, arguments, known)
+    return replace(former, total=total, count=count)
+
+
+def _wanted(place: Place, columns: str, source: str, arguments: list[Any]) -> str:
+    """Parts of WITH, of which the last is `page`: the rows of the page, and one more."""
+    start, begins = _beginning(place, source, arguments)
+    arguments.append(place.rows)
+    return f"""{start}page AS MATERIALIZED (
+            SELECT r.*
+              FROM {"start CROSS JOIN LATERAL" if start else ""} (
+                   SELECT {columns}
+                     FROM {source} {begins}
+                    ORDER BY {place.order_by}
+                    LIMIT ${len(arguments)}::bigint
+             ) r
+        )"""  # noqa: S608
+
+
+def _digest(found: Sequence[Listed]) -> bytes | None:
+    """As `unchanged` computes it."""
+    rows = ",".join(f"{one.id} {one.version} {one.written_by}" for one in found)
+    return sha256(rows.encode()).digest() if found else None
 
 
 def _head(

@@ -175,35 +175,38 @@ async def test_a_record_that_the_caller_knows_is_not_sent_again(workspace, admin
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For each page that is read: whether with its documents."""
-    kinds: list[bool] = []
-    original = store.page
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How each page is read: whole, or only whether it has changed."""
+    kinds: list[str] = []
 
-    async def noting(conn: Any, **more: Any) -> Any:
-        kinds.append(more["with_documents"])
-        return await original(conn, **more)
+    def note(name: str) -> None:
+        original = getattr(store, name)
 
-    monkeypatch.setattr(store, "page", noting)
+        async def noting(conn: Any, **more: Any) -> Any:
+            kinds.append(name)
+            return await original(conn, **more)
+
+        monkeypatch.setattr(store, name, noting)
+
+    note("page")
+    note("unchanged")
     return kinds
 
 
-async def test_a_page_that_is_asked_for_again_is_read_without_its_documents(
-    workspace, admin, read, monkeypatch
-):
+async def test_a_page_that_is_asked_for_again_is_read_without_its_documents(workspace, admin, read):
     await seeded(workspace)
     path = "/records?schemaId=plain&limit=2"
     first = (await admin.get(path)).ok()
-    assert read == [True]
+    assert read == ["page"]
     assert (await admin.get(path)).ok() == first
-    assert read == [True, False]
+    assert read == ["page", "unchanged"]
     # Something changed: the documents are needed once more.
     (await admin.patch("/records/ent-0/values/secret", {"value": "t"})).ok()
     changed = (await admin.get(path)).ok()
     assert changed["items"] == [
         (await admin.get(f"/records/{one}")).ok() for one in ("ent-0", "ent-1")
     ]
-    assert read == [True, False, False, True]
+    assert read == ["page", "unchanged", "unchanged", "page"]
     (await admin.delete("/records/ent-0")).ok()
     await put(admin, "ent-0", secret=[entry("u")])
     for _ in range(2):
@@ -218,9 +221,14 @@ async def test_a_page_that_is_asked_for_again_is_read_without_its_documents(
         assert all("secret" not in item["values"] for item in seen["items"])
         part = (await admin.get(f"{path}&attributes=price")).ok()
         assert all(item["values"].keys() <= {"price"} for item in part["items"])
-    # What is remembered never makes a page larger than it may be.
-    monkeypatch.setattr("records_service.paging.PAGE_BYTES_MAX", 10)
-    assert (await admin.get(path)).status == 400
+    # A page has changed also if only the model, or what follows it, has.
+    (await admin.get(path)).ok()
+    attribute = (await admin.get("/attributes/attr-price")).ok()
+    (await admin.put("/attributes/attr-price", {**attribute, "alias": "net"})).ok()
+    assert (await admin.get(path)).ok()["items"][0]["values"].keys() == {"name", "net", "secret"}
+    (await admin.delete("/records/ent-0")).ok()
+    last = (await admin.get(path)).ok()
+    assert (len(last["items"]), last["total"], last["nextCursor"]) == (2, 2, None)
 
 
 @pytest.mark.parametrize("kept_s", [pytest.param(60, id="kept"), pytest.param(0, id="made anew")])
@@ -254,6 +262,21 @@ async def test_what_was_counted_a_moment_ago_is_not_counted_again(workspace, adm
 
     monkeypatch.setattr(store, "page", noting)
     monkeypatch.setattr(counts, "KEPT_S", 60)
-    for _ in range(2):
-        assert (await admin.get("/records?schemaId=plain&limit=1")).ok()["total"] == 3
+    for offset in range(2):
+        path = f"/records?schemaId=plain&limit=1&offset={offset}"
+        assert (await admin.get(path)).ok()["total"] == 3
     assert [each.count is None for each in found] == [False, True]
+
+
+async def test_a_page_with_relations_is_read_whole_each_time(workspace, admin, read):
+    """A related record may have been deleted, which changes no row of the page."""
+    await workspace.attribute("kin", "relation")
+    await workspace.schema("bound", ["kin"])
+    first = (await workspace.post_record("bound")).ok()["id"]
+    (await workspace.post_record("bound", kin=first)).ok()
+    path = "/records?schemaId=bound&sort=-createdAt&limit=1"
+    for _ in range(2):
+        assert (await admin.get(path)).ok()["items"][0]["values"]["kin"][0]["value"] == first
+    (await admin.delete(f"/records/{first}")).ok()
+    assert (await admin.get(path)).ok()["items"][0]["values"] == {}
+    assert set(read) == {"page"}
