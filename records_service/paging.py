@@ -20,11 +20,10 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
-from records_service import cursors
-from records_service.cursors import Kind
 from shared.database import Conn
 from shared.errors import ValidationError
-from shared.http import Page, json_response
+from shared.http import Page, cursors, json_response
+from shared.http.cursors import Kind
 from shared.http.messages import shown
 from shared.http.shapes import Shape
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from auth_service.clients import Gates, NameResolver
@@ -10,7 +12,7 @@ from auth_service.roles import commands, store
 from auth_service.roles.commands import ROLES_MAX
 from auth_service.roles.model import MissingRolesRequest, RoleAnswer
 from shared.database import DATABASE, Record
-from shared.database.listing import list_response
+from shared.database.listing import ListQuery, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import (
     Routes,
@@ -19,6 +21,7 @@ from shared.http import (
     json_response,
     no_content,
     read_body,
+    read_query,
     to_json,
     versioned_response,
 )
@@ -37,12 +40,15 @@ routes = Routes(
 @routes.get(
     "/api/v1/roles",
     permission=Permission.READ,
+    query=ListQuery,
     answers=list[RoleAnswer],
     summary="List roles",
 )
 async def list_roles(request: web.Request) -> web.StreamResponse:
     """All roles of the workspace, oldest first."""
-    return await list_response(request, store.page, _rendered)
+    asked = read_query(request, ListQuery)
+    read = partial(store.page, narrowing=asked.narrowing())
+    return await list_response(request, read, _rendered, asked)
 
 
 @routes.post(

@@ -9,7 +9,7 @@ import orjson
 
 from auth_service.permissions.model import Role
 from shared.database import Conn, Record, mapping_constraints
-from shared.database.listing import Piece, Position, read_piece
+from shared.database.listing import WHOLE, Narrowing, Piece, Position, read_piece
 from shared.errors import Conflict, NotFound
 from shared.identity import Flag
 
@@ -114,7 +114,9 @@ async def find(conn: Conn, workspace_id: str, role_id: str) -> Role | None:
     return None if row is None else _role(row)
 
 
-async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
+async def page(
+    conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing = WHOLE
+) -> Piece:
     """Roles for `parsed` in order of creation after this one, and whether there are more."""
     return await read_piece(
         conn,
@@ -126,6 +128,7 @@ async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
         "octet_length(schema_permissions) + octet_length(catalog_permissions)",
         workspace_id,
         after,
+        narrowing,
     )
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from functools import partial
 
-from records_service.attributes import commands
-from records_service.attributes.model import ATTRIBUTE, AttributeAnswer, AttributeDraft
+from aiohttp import web
+from pydantic import Field
+
+from records_service.attributes import commands, store
+from records_service.attributes.model import (
+    ATTRIBUTE,
+    AttributeAnswer,
+    AttributeDraft,
+)
 from records_service.context import context_of
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as
 from shared.database import DATABASE, Conn
-from shared.database.listing import Piece, Position, list_response
+from shared.database.listing import NamedListQuery, Narrowing, Piece, Position, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound
-from shared.http import Routes, identity_of, read_body
+from shared.http import Routes, identity_of, read_body, read_query
 from shared.identity import Flag, Permission
 
 routes = Routes(
@@ -23,15 +30,32 @@ routes = Routes(
 )
 
 
+class AttributeListQuery(NamedListQuery):
+    """Which attributes a list shows."""
+
+    schema_id: str | None = Field(default=None, alias="schemaId")
+    """Only attributes of this schema (id or alias)."""
+
+    def narrowing(self) -> Narrowing:
+        """As in the base class."""
+        found = super().narrowing()
+        if self.schema_id is None:
+            return found
+        return store.of_schema(found, self.schema_id)
+
+
 @routes.get(
     "/api/v1/attributes",
     permission=Permission.READ,
+    query=AttributeListQuery,
     answers=list[AttributeAnswer],
     summary="List attributes",
 )
 async def list_attributes(request: web.Request) -> web.StreamResponse:
     """All attributes of the workspace, oldest first."""
-    return await list_response(request, _page, rendered_as(AttributeAnswer))
+    asked = read_query(request, AttributeListQuery)
+    read = partial(_page, narrowing=asked.narrowing())
+    return await list_response(request, read, rendered_as(AttributeAnswer), asked)
 
 
 @routes.post(
@@ -67,5 +91,5 @@ async def get_attribute(request: web.Request) -> web.StreamResponse:
     return answer(attribute, AttributeAnswer)
 
 
-async def _page(conn: Conn, workspace_id: str, after: Position) -> Piece:
-    return await model_objects.page(conn, ATTRIBUTE, workspace_id, after)
+async def _page(conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing) -> Piece:
+    return await model_objects.page(conn, ATTRIBUTE, workspace_id, after, narrowing)

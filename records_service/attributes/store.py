@@ -8,6 +8,22 @@ from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import schemas_with_values
 from shared.database import Conn, Record
+from shared.database.listing import Narrowing
+
+
+def of_schema(narrowing: Narrowing, name: str) -> Narrowing:
+    """A list of attributes narrowed to those of the schema with this id or alias."""
+    return narrowing.and_also(
+        """id IN (
+            SELECT jsonb_path_query(s.body, '$.attributeGroups[*].attributeIds[*]')
+                   #>> ARRAY[]::text[]
+              FROM schemas s
+             WHERE s.workspace_id = $1
+               AND s.id = coalesce(
+                       (SELECT id FROM schemas WHERE workspace_id = $1 AND id = {}),
+                       (SELECT id FROM schemas WHERE workspace_id = $1 AND alias = {})))""",
+        name,
+    )
 
 
 async def is_used(conn: Conn, workspace_id: str, attribute_id: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from records_service.context import base_context_of, context_of
@@ -18,9 +20,17 @@ from records_service.dimensions.segments import scope_matrix
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as
 from shared.database import DATABASE, Conn
-from shared.database.listing import Piece, Position, list_response
+from shared.database.listing import NamedListQuery, Narrowing, Piece, Position, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import SMALL_BODY, Routes, identity_of, json_response, no_content, read_body
+from shared.http import (
+    SMALL_BODY,
+    Routes,
+    identity_of,
+    json_response,
+    no_content,
+    read_body,
+    read_query,
+)
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 
@@ -36,12 +46,15 @@ routes = Routes(
 @routes.get(
     "/api/v1/dimensions",
     permission=Permission.READ,
+    query=NamedListQuery,
     answers=list[DimensionAnswer],
     summary="List dimensions with their segments",
 )
 async def list_dimensions(request: web.Request) -> web.StreamResponse:
     """All dimensions of the workspace with their segments, oldest first."""
-    return await list_response(request, _page, rendered_as(DimensionAnswer))
+    asked = read_query(request, NamedListQuery)
+    read = partial(_page, narrowing=asked.narrowing())
+    return await list_response(request, read, rendered_as(DimensionAnswer), asked)
 
 
 @routes.post(
@@ -134,5 +147,5 @@ async def delete_dimension(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
-async def _page(conn: Conn, workspace_id: str, after: Position) -> Piece:
-    return await model_objects.page(conn, DIMENSION, workspace_id, after)
+async def _page(conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing) -> Piece:
+    return await model_objects.page(conn, DIMENSION, workspace_id, after, narrowing)

@@ -13,7 +13,7 @@ from typing import Any
 from records_service.model_objects.model import Kind, ModelObject
 from records_service.model_objects.size import bytes_of_object, counted
 from shared.database import Conn, mapping_constraints
-from shared.database.listing import Piece, Position, read_piece
+from shared.database.listing import WHOLE, Narrowing, Piece, Position, read_piece
 from shared.errors import Conflict, NotFound, truncated
 
 FORMER_ALIASES_MAX = 100
@@ -23,7 +23,9 @@ OTHERS_NAMED_MAX = 2_001
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
 
-async def page(conn: Conn, kind: Kind, workspace_id: str, after: Position) -> Piece:
+async def page(
+    conn: Conn, kind: Kind, workspace_id: str, after: Position, narrowing: Narrowing = WHOLE
+) -> Piece:
     """Parts in order of creation after this one, bodies as text, and whether there are more."""
     return await read_piece(
         conn,
@@ -32,6 +34,7 @@ async def page(conn: Conn, kind: Kind, workspace_id: str, after: Position) -> Pi
         "octet_length(body)",
         workspace_id,
         after,
+        narrowing,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from records_service.context import base_context_of, context_of
@@ -17,9 +19,17 @@ from records_service.option_lists.model import (
     OptionValueDraft,
 )
 from shared.database import DATABASE
-from shared.database.listing import list_response
+from shared.database.listing import NamedListQuery, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import SMALL_BODY, Routes, identity_of, no_content, read_body, versioned_response
+from shared.http import (
+    SMALL_BODY,
+    Routes,
+    identity_of,
+    no_content,
+    read_body,
+    read_query,
+    versioned_response,
+)
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 
@@ -34,12 +44,15 @@ routes = Routes(
 @routes.get(
     "/api/v1/option-lists",
     permission=Permission.READ,
+    query=NamedListQuery,
     answers=list[OptionListAnswer],
     summary="List option lists with their options",
 )
 async def list_option_lists(request: web.Request) -> web.StreamResponse:
     """All option lists of the workspace, oldest first; options in ascending `sortOrder`."""
-    return await list_response(request, store.page, rendered_as(OptionListAnswer))
+    asked = read_query(request, NamedListQuery)
+    read = partial(store.page, narrowing=asked.narrowing())
+    return await list_response(request, read, rendered_as(OptionListAnswer), asked)
 
 
 @routes.post(

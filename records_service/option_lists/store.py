@@ -10,7 +10,7 @@ from records_service.model_objects.model import ModelObject
 from records_service.model_objects.size import counted
 from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
 from shared.database import Conn, mapping_constraints
-from shared.database.listing import PIECE_ROWS, Piece, Position
+from shared.database.listing import PIECE_ROWS, WHOLE, Narrowing, Piece, Position
 from shared.errors import Conflict, NotFound, truncated
 
 PIECE_VALUES = 10_000
@@ -30,7 +30,9 @@ WITH_VALUES = """
 """The body of an option list `p` as it is answered."""
 
 
-async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
+async def page(
+    conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing = WHOLE
+) -> Piece:
     """As `model_objects.store.page`, with the values of each list: some `PIECE_VALUES` in all."""
     rows = await conn.fetch(
         f"""
@@ -39,7 +41,7 @@ async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
                    (SELECT count(*) FROM option_values v
                      WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id) AS count
               FROM option_lists p
-             WHERE p.workspace_id = $1 AND (p.created_at, p.id) > ($2, $3)
+             WHERE p.workspace_id = $1 AND (p.created_at, p.id) > ($2, $3) {narrowing.condition}
              ORDER BY p.created_at, p.id
              LIMIT $4
         ), fitting AS (
@@ -59,6 +61,7 @@ async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
         *after,
         PIECE_ROWS,
         PIECE_VALUES,
+        *narrowing.arguments,
     )
     return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == PIECE_ROWS)
 

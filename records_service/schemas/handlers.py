@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -15,9 +16,9 @@ from records_service.schemas import commands
 from records_service.schemas.counting import required_anyway, unreadable_names
 from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
 from shared.database import DATABASE, Conn
-from shared.database.listing import Piece, Position, list_response
+from shared.database.listing import NamedListQuery, Narrowing, Piece, Position, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound
-from shared.http import Routes, identity_of, json_response, read_body
+from shared.http import Routes, identity_of, json_response, read_body, read_query
 from shared.identity import Flag, Permission
 
 routes = Routes(
@@ -31,12 +32,15 @@ routes = Routes(
 @routes.get(
     "/api/v1/schemas",
     permission=Permission.READ,
+    query=NamedListQuery,
     answers=list[SchemaAnswer],
     summary="List schemas",
 )
 async def list_schemas(request: web.Request) -> web.StreamResponse:
     """All schemas of the workspace, oldest first."""
-    return await list_response(request, _page, rendered_as(SchemaAnswer))
+    asked = read_query(request, NamedListQuery)
+    read = partial(_page, narrowing=asked.narrowing())
+    return await list_response(request, read, rendered_as(SchemaAnswer), asked)
 
 
 @routes.post(
@@ -150,5 +154,5 @@ async def get_names(request: web.Request) -> web.StreamResponse:
     )
 
 
-async def _page(conn: Conn, workspace_id: str, after: Position) -> Piece:
-    return await model_objects.page(conn, SCHEMA, workspace_id, after)
+async def _page(conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing) -> Piece:
+    return await model_objects.page(conn, SCHEMA, workspace_id, after, narrowing)

@@ -14,7 +14,6 @@ from typing import Any, Final
 import orjson
 
 from records_service.attributes.model import AttributeType
-from records_service.cursors import Kind
 from records_service.paging import Key
 from records_service.search.criteria import (
     FIELDS,
@@ -26,6 +25,7 @@ from records_service.search.criteria import (
 )
 from records_service.search.folding import folded_in_sql
 from records_service.search.sight import Sight
+from shared.http.cursors import Kind
 
 SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 SORTED_LENGTH_MAX: Final = 200

@@ -1,22 +1,29 @@
-"""Streams complete lists, which may have many megabytes, in pieces.
+"""Lists that are plain arrays: complete ones, which may have many megabytes, and pages of them.
 
-The public API returns these lists as plain arrays without paging. One piece of about a megabyte is
-read and rendered at a time, in a thread; a process handles a few pieces at once. A list of several
-megabytes is sent while it is rendered. Memory use and the time on the event loop therefore do not
-depend on the length of a list. No database connection is held between two pieces: an object that is
-created or deleted meanwhile may be in the list or not.
+A client that names a `limit` gets at most that many, with the `Link` of the next page. Otherwise
+the list is complete, and sent in pieces. One piece of about a megabyte is read and rendered at a
+time, in a thread; a process handles a few pieces at once. A list of several megabytes is sent while
+it is rendered. Memory use and the time on the event loop therefore do not depend on the length of a
+list. No database connection is held between two pieces: an object that is created or deleted
+meanwhile may be in the list or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
+import orjson
 from aiohttp import hdrs, web
+from pydantic import Field
 
 from shared.database import DATABASE, Conn, Record
-from shared.http import identity_of
+from shared.errors import ValidationError, truncated
+from shared.http import cursors, identity_of
+from shared.http.messages import shown
+from shared.http.requests import LIST_LIMIT_MAX
+from shared.http.shapes import Shape
 from shared.process.offload import OFFLOAD
 from shared.process.waiting import KeyedSemaphore
 
@@ -38,6 +45,72 @@ BEGINNING: Final[Position] = (datetime(1, 1, 1, tzinfo=UTC), "")
 Piece: TypeAlias = tuple[Sequence[Record], bool]
 Read: TypeAlias = Callable[[Conn, str, Position], Awaitable[Piece]]
 """Reads the rows after a position, with documents as text, and says whether more follow."""
+_ORDER: Final = (datetime, str)
+_NAMES_MAX: Final = 500
+_NO_FILTERS: Final = {"limit", "cursor"}
+
+
+class Narrowing(NamedTuple):
+    """A condition that begins with AND, with arguments from $6 on; nothing for the whole list."""
+
+    condition: str = ""
+    arguments: tuple[Any, ...] = ()
+
+    def and_also(self, condition: str, argument: Any) -> Narrowing:
+        """One more condition, in which `{}` stands for its argument."""
+        name = f"${len(self.arguments) + 6}"
+        return Narrowing(
+            f"{self.condition} AND {condition.replace('{}', name)}", (*self.arguments, argument)
+        )
+
+
+WHOLE: Final = Narrowing()
+
+
+class ListQuery(Shape):
+    """Which part of a list is asked for. Without `limit`, the list is complete."""
+
+    limit: int | None = Field(default=None, ge=1, le=LIST_LIMIT_MAX)
+    """The maximum number of objects. The header `Link` has the address of the next page
+    (`rel="next"`), where there is one; a page ends early at 4 MB. Without it, all are answered."""
+    cursor: str | None = None
+    """Where the page begins, from the `Link` of the page before. All parameters but `limit` must be
+    the same as for that page."""
+    ids: str | None = None
+    """Only objects with these ids: separated by commas, at most 500."""
+
+    def narrowing(self) -> Narrowing:
+        """What the list is narrowed to; raises `ValidationError`."""
+        return self._among(WHOLE, "id", "ids", self.ids)
+
+    def _among(self, narrowing: Narrowing, column: str, name: str, sent: str | None) -> Narrowing:
+        if sent is None:
+            return narrowing
+        names = sent.split(",")
+        if len(names) > _NAMES_MAX:
+            raise ValidationError.at(
+                f"/{name}",
+                f"Field '{truncated(name)}' must have at most {_NAMES_MAX} items, got {len(names)}",
+            )
+        return narrowing.and_also(f"{column} = ANY({{}}::text[])", names)
+
+
+class NamedListQuery(ListQuery):
+    """As `ListQuery`, of objects with aliases and external keys in their bodies."""
+
+    aliases: str | None = None
+    """Only objects with these aliases: separated by commas, at most 500."""
+    external_key: str | None = Field(default=None, alias="externalKey")
+    """Only the object that another system calls so."""
+
+    def narrowing(self) -> Narrowing:
+        """As in the base class."""
+        found = self._among(super().narrowing(), "alias", "aliases", self.aliases)
+        if self.external_key is None:
+            return found
+        return found.and_also("body ->> 'externalKey' = {}", self.external_key)
+
+
 Render: TypeAlias = Callable[[Record], bytes]
 """The JSON of one row. It runs in a thread."""
 
@@ -48,7 +121,13 @@ def pieces() -> KeyedSemaphore:
 
 
 async def read_piece(
-    conn: Conn, table: str, columns: str, size: str, workspace_id: str, after: Position
+    conn: Conn,
+    table: str,
+    columns: str,
+    size: str,
+    workspace_id: str,
+    after: Position,
+    narrowing: Narrowing = WHOLE,
 ) -> Piece:
     """Rows of a table in order of creation after this one, some `PIECE_BYTES` of them.
 
@@ -60,7 +139,7 @@ async def read_piece(
         WITH next AS MATERIALIZED (
             SELECT {columns}
               FROM {table}
-             WHERE workspace_id = $1 AND (created_at, id) > ($2, $3)
+             WHERE workspace_id = $1 AND (created_at, id) > ($2, $3) {narrowing.condition}
              ORDER BY created_at, id
              LIMIT $4
         ), fitting AS (
@@ -78,14 +157,22 @@ async def read_piece(
         *after,
         PIECE_ROWS,
         PIECE_BYTES,
+        *narrowing.arguments,
     )
     return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == PIECE_ROWS)
 
 
-async def list_response(request: web.Request, read: Read, render: Render) -> web.StreamResponse:
-    """Everything that `read` finds in the caller's workspace, as a JSON array."""
+async def list_response(
+    request: web.Request, read: Read, render: Render, asked: ListQuery | None = None
+) -> web.StreamResponse:
+    """Everything that `read` finds in the caller's workspace, as a JSON array; or a page of it.
+
+    `read` narrows the list itself. Raises `ValidationError` for a cursor of another list.
+    """
     workspace_id = identity_of(request).workspace_id
     position = BEGINNING
+    if asked is not None and (asked.limit is not None or asked.cursor is not None):
+        return await _page_response(request, read, render, asked)
     response: web.StreamResponse | None = None
     buffered = bytearray(b"[")
     more = True
@@ -111,6 +198,54 @@ async def list_response(request: web.Request, read: Read, render: Render) -> web
     await response.write(bytes(buffered))
     await response.write_eof()
     return response
+
+
+async def _page_response(
+    request: web.Request, read: Read, render: Render, asked: ListQuery
+) -> web.Response:
+    workspace_id = identity_of(request).workspace_id
+    query = orjson.dumps(
+        [workspace_id, request.path, asked.model_dump(mode="json", exclude=_NO_FILTERS)],
+        option=orjson.OPT_SORT_KEYS,
+    )
+    position = BEGINNING if asked.cursor is None else _position(query, asked.cursor)
+    left = LIST_LIMIT_MAX if asked.limit is None else asked.limit
+    body = bytearray(b"[")
+    more = True
+    while more and left > 0 and len(body) < BUFFERED_BYTES_MAX:
+        async with request.app[PIECES].of(PIECES):
+            async with request.app[DATABASE].acquire() as conn:
+                rows, more = await read(conn, workspace_id, position)
+            if not rows:
+                break
+            more = more or len(rows) > left
+            rows = rows[:left]
+            if len(body) > 1:
+                body += b","
+            body += await _rendered(request, workspace_id, rows, render)
+        left -= len(rows)
+        position = (rows[-1]["created_at"], rows[-1]["id"])
+    body += b"]"
+    headers = {}
+    if more and position is not BEGINNING:
+        cursor = cursors.encode(query, 0, position)
+        address = request.rel_url.update_query(cursor=cursor)
+        headers[hdrs.LINK] = f'<{address}>; rel="next"'
+    return web.Response(body=bytes(body), content_type="application/json", headers=headers)
+
+
+def _position(query: bytes, cursor: str) -> Position:
+    try:
+        created_at, object_id = cursors.decode(query, cursor, _ORDER)[1]
+    except cursors.NotACursor:
+        created_at = object_id = None
+    if created_at is None or object_id is None:
+        raise ValidationError.at(
+            "/cursor",
+            "Field 'cursor' must be that of the 'Link' of a page of this list that was asked for"
+            f" with the same filters, got {shown(cursor)}",
+        )
+    return created_at, object_id
 
 
 async def _rendered(

@@ -16,6 +16,7 @@ description of the API is generated from all of it.
     versions       `ETag`, `If-Match` and `If-None-Match`
     context        what is known about the request at hand
     client         calls to the other services
+    cursors        where a page of a list ended
     address_check  whether the configured addresses lead to the right services
     probes         the application on the internal port
 """

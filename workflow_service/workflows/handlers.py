@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from shared.database import DATABASE, Record
-from shared.database.listing import list_response
+from shared.database.listing import NamedListQuery, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import (
     SMALL_BODY,
@@ -15,6 +17,7 @@ from shared.http import (
     json_response,
     no_content,
     read_body,
+    read_query,
     to_json,
     versioned_response,
 )
@@ -37,12 +40,15 @@ routes = Routes(
 @routes.get(
     "/api/v1/workflows",
     permission=Permission.READ,
+    query=NamedListQuery,
     answers=list[Workflow],
     summary="List workflows with states and transitions",
 )
 async def list_workflows(request: web.Request) -> web.StreamResponse:
     """All workflows of the workspace, oldest first."""
-    return await list_response(request, store.page, _rendered)
+    asked = read_query(request, NamedListQuery)
+    read = partial(store.page, narrowing=asked.narrowing())
+    return await list_response(request, read, _rendered, asked)
 
 
 @routes.post(

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from shared.database import Conn, Record, mapping_constraints
-from shared.database.listing import Piece, Position, read_piece
+from shared.database.listing import WHOLE, Narrowing, Piece, Position, read_piece
 from shared.database.sizes import Size
 from shared.errors import Conflict, NotFound, truncated
 from workflow_service.definitions.model import Workflow
@@ -79,7 +79,9 @@ async def get_unless_known(
     return row
 
 
-async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
+async def page(
+    conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing = WHOLE
+) -> Piece:
     """Workflows for `parsed` in order of creation after this one, and whether there are more."""
     return await read_piece(
         conn,
@@ -88,6 +90,7 @@ async def page(conn: Conn, workspace_id: str, after: Position) -> Piece:
         "octet_length(body)",
         workspace_id,
         after,
+        narrowing,
     )
 
 

@@ -14,7 +14,7 @@ from records_service.dimensions import store as dimensions
 from records_service.model_changes import store as model_changes
 from records_service.model_objects import commands, search_store, searching
 from records_service.model_objects.searching import Searcher
-from records_service.option_lists import store as option_lists
+from records_service.option_lists import usage_store as option_lists
 from records_service.permissions import store as permissions
 from records_service.schemas import store as schemas
 from records_service.workflow_copies import store as workflow_copies

@@ -11,7 +11,7 @@ import pytest
 from records_service import paging
 from records_service.app import create_app
 from records_service.config import Config
-from records_service.cursors import encode
+from shared.http.cursors import encode
 from tests.kit import identities
 from tests.kit.sigma import Caller, error
 from tests.service.records.apparel import NO_OTHER_SERVICES, apparel, create

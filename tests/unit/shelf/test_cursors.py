@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from records_service.cursors import CURSOR_MAX, NotACursor, decode, encode
 from records_service.paging import planned_rows
+from shared.http.cursors import CURSOR_MAX, NotACursor, decode, encode
 
 QUERY = b"a query"
 POSITION = (datetime(2026, 2, 3, 4, 5, 6, 789_012, tzinfo=UTC), "a b", 2**62, 0.5, True, None)
