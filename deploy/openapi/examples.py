@@ -342,6 +342,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     "createCategory": Examples(_NEW_CATEGORY, _category(_NEW_CATEGORY)),
     "getCategory": Examples(answered=_JACKETS),
     "replaceCategory": Examples(_named(catalogue.CATEGORIES, "ctg-jackets"), _JACKETS),
+    "listCategoryRecords": Examples(answered={"items": [_record(_PRODUCT)], **_PAGE}),
     "assignRecords": Examples(
         {"entityId": _PRODUCT["id"]}, {"categoryId": "ctg-jackets", "entityId": _PRODUCT["id"]}
     ),

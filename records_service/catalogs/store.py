@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from records_service.catalogs.categories.store import BRANCH
 from records_service.catalogs.model import CATALOG
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.store import alias_taken, external_key_taken
@@ -121,7 +122,7 @@ def records_in_category(
     named = f"${len(arguments)}"
     where = f"= {named}"
     if include_subcategories:
-        where = f"IN ({_BRANCH.format(category_id=named)})"
+        where = f"IN ({BRANCH.format(category_id=named)})"
     return (  # constants and numbers of arguments
         "SELECT a.record_id FROM category_assignments a"  # noqa: S608
         f" WHERE a.workspace_id = $1 AND a.category_id {where}"
@@ -137,11 +138,3 @@ def records_in_catalog(catalog_id: str, role: Role | None, arguments: list[Any])
         f" WHERE a.workspace_id = $1 AND a.catalog_id = ${len(arguments)}"
         f" AND {in_view('a.catalog_id', role, arguments)}"
     )
-
-
-_BRANCH = (
-    "SELECT below.id FROM categories top JOIN categories below"
-    " ON below.workspace_id = top.workspace_id AND below.catalog_id = top.catalog_id"
-    " AND below.path >= top.path AND below.path < top.path || '~'"
-    " WHERE top.workspace_id = $1 AND top.id = {category_id}"
-)

@@ -103,6 +103,7 @@ POST   /api/v1/catalogs/{id}/categories          update-model  201
 GET    /api/v1/categories/{id}                   read          200
 PUT    /api/v1/categories/{id}                   update-model  200
 DELETE /api/v1/categories/{id}                   delete-model  204
+GET    /api/v1/categories/{id}/entities          read          200
 POST   /api/v1/categories/{id}/assign            update-data   200
 POST   /api/v1/categories/{id}/unassign          delete-data   200
 GET    /api/v1/workflows                         read          200

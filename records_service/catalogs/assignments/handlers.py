@@ -7,10 +7,20 @@ from typing import Any
 from aiohttp import web
 
 from records_service.catalogs.assignments import commands
-from records_service.catalogs.assignments.model import AssignmentAnswer, AssignmentRequest
+from records_service.catalogs.assignments.listing import rendered_page
+from records_service.catalogs.assignments.model import (
+    AssignmentAnswer,
+    AssignmentRequest,
+    CategoryRecordsQuery,
+)
+from records_service.catalogs.categories.handlers import ROLE as VIEW
+from records_service.catalogs.categories.reading import read_category
 from records_service.context import context_of
+from records_service.paging import page_response, place_of
+from records_service.records.model import RecordPage
+from records_service.records.store import ORDERS
 from shared.errors import NotFound
-from shared.http import NAMES_BODY, Routes, json_response, read_body
+from shared.http import NAMES_BODY, Routes, json_response, read_body, read_query
 from shared.identity import Permission
 
 ROLE = "`canView` and `canAssign` on the catalog"
@@ -20,6 +30,35 @@ routes = Routes(
     examples={"id": "ctg-jackets"},
     parameters={"id": "Id of the category."},
 )
+
+
+@routes.get(
+    "/api/v1/categories/{id}/entities",
+    permission=Permission.READ,
+    role=VIEW,
+    query=CategoryRecordsQuery,
+    answers=RecordPage,
+    summary="List the records of a category",
+    errors=(NotFound,),
+)
+async def list_category_records(request: web.Request) -> web.StreamResponse:
+    """One page of the records in the category, oldest first.
+
+    With `includeSubcategories=true` also those in the categories below it, each record once. What
+    `GET /records` says about the size of a page holds here as well.
+    """
+    context = await context_of(request)
+    asked = read_query(request, CategoryRecordsQuery)
+    category = await read_category(context, request.match_info["id"])
+    place = place_of(
+        context.workspace_id,
+        request.path,
+        asked,
+        ORDERS["createdAt"],
+        besides={"attributes", "scope"},
+    )
+    page, items = await rendered_page(context, category.id, asked, place)
+    return page_response(place, items, page.part, page.total, last=page.last)
 
 
 @routes.post(

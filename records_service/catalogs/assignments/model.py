@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from records_service.model_objects.model import Body
+from records_service.paging import PageQuery
+from records_service.records.projection import ProjectionQuery
 from shared.errors import ValidationError, truncated
 from shared.http.bounds import AtMost
 from shared.http.shapes import Shape
@@ -67,3 +69,10 @@ class AssignmentAnswer(Shape):
     """Ids of the records, each once."""
     changed: int = Field(default=0, json_schema_extra=_may_be_left_out)
     """How many of them were not as asked before."""
+
+
+class CategoryRecordsQuery(PageQuery, ProjectionQuery):
+    """Which records of a category a list shows, and which part of each."""
+
+    include_subcategories: bool = Field(default=False, alias="includeSubcategories")
+    """Also those in the categories below it, at any depth."""

@@ -18,6 +18,14 @@ _COLUMNS = (
     "id, catalog_id, parent_id, path, alias, body, sort_order, version, created_at, updated_at"
 )
 
+BRANCH = (
+    "SELECT below.id FROM categories top JOIN categories below"
+    " ON below.workspace_id = top.workspace_id AND below.catalog_id = top.catalog_id"
+    " AND below.path >= top.path AND below.path < top.path || '~'"
+    " WHERE top.workspace_id = $1 AND top.id = {category_id}"
+)
+"""SQL: a SELECT of the ids of a category and of those below it; `category_id` is to be put in."""
+
 
 async def take_lock(conn: Conn, workspace_id: str) -> int:
     """Lock the trees of a workspace until commit; the version for what is new in this transaction.
@@ -25,6 +33,9 @@ async def take_lock(conn: Conn, workspace_id: str) -> int:
     Changes of the trees come one after another, so what a change has read of a tree stays as it is:
     two moves cannot make a cycle. No catalog and no category has a version above this one, so one
     that is made again under an old id goes on counting.
+
+    Foreign keys are checked by plans for the tables as they are now (see `lock_category` of the
+    assignments).
     """
     version: int = await conn.fetchval(
         """
@@ -32,7 +43,7 @@ async def take_lock(conn: Conn, workspace_id: str) -> int:
         VALUES ($1, 1)
             ON CONFLICT (workspace_id)
             DO UPDATE SET version = v.version + 1
-        RETURNING version
+        RETURNING version, set_config('plan_cache_mode', 'force_custom_plan', true)
         """,
         workspace_id,
     )
