@@ -56,7 +56,7 @@ async def list_records(request: web.Request) -> web.StreamResponse:
         context.workspace_id,
         request.path,
         asked,
-        store.ORDERS[asked.sort],
+        store.ORDERS[asked.order],
         besides={"attributes", "scope"},
     )
     page = await read_page(context, asked, place)

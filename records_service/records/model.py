@@ -139,9 +139,14 @@ class RecordFilter(PageQuery, ProjectionQuery):
     )
     """Only these records (ids, separated by commas; at most 500). Those that do not exist are left
     out."""
-    sort: RecordSort = "createdAt"
-    """The order. Records that are equal in it are in the order of their ids, in the same
-    direction."""
+    sort: RecordSort | None = None
+    """The order. Records that are equal in it are in the order of their ids, in the same direction.
+    Default: `updatedAt` with `updatedAfter`, otherwise `createdAt`."""
+
+    @property
+    def order(self) -> str:
+        """The public name of the order."""
+        return self.sort or ("createdAt" if self.updated_after is None else "updatedAt")
 
 
 class RecordAnswer(Shape):

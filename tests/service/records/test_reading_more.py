@@ -103,6 +103,11 @@ async def test_a_list_has_what_was_changed_since(workspace, admin):
     (await admin.patch("/records/ent-0/values/secret", {"value": "t"})).ok()
     page = (await admin.get(f"{since}&sort=updatedAt")).ok()
     assert (ids(page), page["total"]) == (["ent-0"], 1)
+    all_of_them = "/records?updatedAfter=2026-01-01T00:00:00Z"
+    # In the order of the changes, if no other is asked for.
+    assert ids((await admin.get(all_of_them)).ok()) == ["ent-1", "ent-2", "ent-0"]
+    in_order = (await admin.get(f"{all_of_them}&sort=createdAt")).ok()
+    assert ids(in_order) == ["ent-0", "ent-1", "ent-2"]
     for sent in ("yesterday", "2026-01-01T00:00:00"):
         answer = await admin.get(f"/records?updatedAfter={sent}")
         assert (answer.status, "'updatedAfter'" in answer.body["message"]) == (400, True)
