@@ -72,7 +72,7 @@ async def list_variants(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def list_variants_of_record(request: web.Request) -> web.StreamResponse:
-    """One page of all variants of a record, on all levels, oldest first: parents come first.
+    """One page of all variants of a record, on all levels, oldest first.
 
     Its size is limited as that of a list of records.
     """

@@ -73,7 +73,7 @@ def test_the_page_opens_with_what_a_newcomer_needs():
     described = document()
     introduction = described["info"]["description"]
     sections = [line[3:] for line in introduction.splitlines() if line.startswith("## ")]
-    assert sections == ["Getting started", "Six concepts", "Every request and answer"]
+    assert sections == ["Getting started", "Seven concepts", "Every request and answer"]
     for concept in (
         *("Record", "Attribute and alias", "Scope", "Lifecycle and completeness"),
         *("Versions", "API keys"),
