@@ -12,7 +12,7 @@ would fit; one that did not gets a shorter page, whose `limit` says so.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -346,8 +346,12 @@ def page_response(
     total: Total | None,
     *,
     last: Sequence[Any] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> web.Response:
-    """The answer in the shape of `Paged`; `last` is the position of the last row of the page."""
+    """The answer in the shape of `Paged`; `last` is the position of the last row of the page.
+
+    `more` are fields that the list has besides.
+    """
     answer: dict[str, Any] = {"items": items}
     if total is not None:
         answer["total"] = total.items
@@ -356,7 +360,7 @@ def page_response(
     answer["offset"] = place.offset
     answer["limit"] = part.limit
     answer["nextCursor"] = place.next_cursor(part, last)
-    return json_response(answer)
+    return json_response(answer if more is None else {**answer, **more})
 
 
 def fitting(documents: Sequence[Any], *, limit_is_asked: bool) -> int:

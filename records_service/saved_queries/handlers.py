@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.context import base_context_of, context_of
-from records_service.records.model import RecordPage
 from records_service.saved_queries import commands, store
 from records_service.saved_queries.model import (
     VERSION,
@@ -13,6 +12,7 @@ from records_service.saved_queries.model import (
     SavedQueryAnswer,
     SavedQueryDraft,
 )
+from records_service.search.model import SearchPage
 from records_service.search.searching import by_criteria, search
 from records_service.search.showing import shown
 from shared.database import DATABASE
@@ -98,7 +98,7 @@ async def delete_saved_query(request: web.Request) -> web.StreamResponse:
     permission=Permission.READ,
     body=Execution,
     body_bytes_max=SMALL_BODY,
-    answers=RecordPage,
+    answers=SearchPage,
     summary="Run a saved query",
     errors=(NotFound, UpstreamTimeout),
 )
@@ -115,4 +115,4 @@ async def execute_saved_query(request: web.Request) -> web.StreamResponse:
     # Another query may get this id: a cursor is good for the one that made it.
     path = f"{request.path}?{to_json(query.query).decode()}"
     compiled = by_criteria(query.filter, query.query["sort"])
-    return await search(context, path, asked, compiled, shown(context, asked))
+    return await search(context, path, asked, compiled, shown(context, asked), asked.facets)

@@ -5,7 +5,7 @@ An attribute that is hidden from the role wherever it is is answered like one th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +22,7 @@ from records_service.search.model import (
     SORTS_MAX,
     Filter,
 )
+from records_service.search.naming import fields_named, object_at, place_name, readings, said
 from records_service.search.operands import OPERATIONS, BadOperand, instant, operand_of
 from records_service.search.sight import Sight, sight_of
 from records_service.values.entries import (
@@ -34,6 +35,7 @@ from records_service.values.entries import (
 from shared.errors import ValidationError, truncated
 from shared.http.json_types import js_type
 
+CATEGORY: Final = "categoryId"
 FIELDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     name: (column, frozenset(operations))
     for name, column, operations in (
@@ -44,6 +46,7 @@ FIELDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
         ("updatedAt", "updated_at", ("in", "gt", "gte", "lt", "lte")),
         ("createdBy", "created_by", ("in",)),
         ("updatedBy", "updated_by", ("in",)),
+        (CATEGORY, "", ("in",)),
     )
 }
 """Name -> column of `records`, and what can be asked of it."""
@@ -58,14 +61,20 @@ class Searched:
     """An attribute, or a field of a complex one, that the caller may search."""
 
     attribute: Attribute
-    field: SubAttribute | None
+    fields: tuple[SubAttribute, ...]
+    """From the outermost to the one that is searched; none for the attribute itself."""
     option_list: OptionList | None
     sight: Sight
 
     @property
+    def definition(self) -> Attribute | SubAttribute:
+        """What defines the values that are compared."""
+        return self.fields[-1] if self.fields else self.attribute
+
+    @property
     def type(self) -> AttributeType:
         """The type of what is compared."""
-        return (self.field or self.attribute).type
+        return self.definition.type
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,16 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class InCategory:
+    """A criterion on the categories that the role may view."""
+
+    category_ids: tuple[str, ...]
+    includes_subcategories: bool
+    negated: bool
+    role: Role | None
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """Criteria of which all must be met, or one."""
 
@@ -92,7 +111,7 @@ class Group:
     members: tuple[Criteria, ...]
 
 
-Criteria: TypeAlias = Comparison | Group
+Criteria: TypeAlias = Comparison | InCategory | Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,20 +165,23 @@ class Reader:
         found: list[SortKey] = []
         for index, one in enumerate(asked):
             at = f"/sort/{index}"
-            sent = _object(one, at)
+            sent = object_at(one, at)
             order = sent.get("order", "asc")
             if order not in ("asc", "desc"):
                 raise ValidationError.at(
                     f"{at}/order",
-                    f"Field '{_name(at)}.order' must be 'asc' or 'desc', got {_shown(order)}",
+                    f"Field '{place_name(at)}.order' must be 'asc' or 'desc', got {said(order)}",
                 )
             target = self._target(sent, at)
+            if target == CATEGORY:
+                raise ValidationError.at(f"{at}/field", f"Records cannot be sorted by '{CATEGORY}'")
             scope = None
             if isinstance(target, Searched):
                 if target.type is AttributeType.COMPLEX:
                     raise ValidationError.at(
                         at,
-                        f"Field '{_name(at)}' must name a field of '{_alias(target)}' to sort by",
+                        f"Field '{place_name(at)}' must name a field of '{_alias(target)}'"
+                        " to sort by",
                     )
                 scope = self.scope(sent.get("scope") or {}, f"{at}/scope")
             found.append(SortKey(target, order == "desc", scope))
@@ -167,34 +189,31 @@ class Reader:
 
     def attribute(self, name: str, at: str) -> Searched:
         """The attribute of this alias or id, or field of one. Raises `ValidationError`."""
-        for attribute_name, field_name in _readings(name):
+        for attribute_name, below in readings(name):
             attribute_id = self._blueprint.attribute_ids_by_name.get(attribute_name)
             if attribute_id is None:
                 continue
             attribute = self._blueprint.attributes[attribute_id]
-            field = None
-            if field_name is not None:
-                fields = {each.alias: each for each in attribute.attributes}
-                field = fields.get(field_name)
-                if field is None:
-                    continue
+            fields = fields_named(attribute.attributes, below)
+            if fields is None:
+                continue
             sight = sight_of(self._blueprint, self._role, attribute_id)
             if self._role is not None and sight.is_hidden:
                 continue
             lists = self._blueprint.option_lists
-            option_list = lists.get((field or attribute).option_list_id or "")
-            return Searched(attribute, field, option_list, sight)
+            option_list = lists.get((fields[-1] if fields else attribute).option_list_id or "")
+            return Searched(attribute, fields, option_list, sight)
         raise ValidationError.at(at, f"Unknown attribute '{truncated(name)}'")
 
     def _group(self, operator: Any, criteria: Any, at: str, depth: int) -> Group:
         if operator not in ("and", "or"):
-            name = _name(f"{at}/criteriaOperator")
+            name = place_name(f"{at}/criteriaOperator")
             raise ValidationError.at(
                 f"{at}/criteriaOperator",
-                f"Field '{name}' must be 'and' or 'or', got {_shown(operator)}",
+                f"Field '{name}' must be 'and' or 'or', got {said(operator)}",
             )
         if not isinstance(criteria, list):
-            name = _name(f"{at}/criteria")
+            name = place_name(f"{at}/criteria")
             raise ValidationError.at(
                 f"{at}/criteria", f"Field '{name}' must be an array, got {js_type(criteria)}"
             )
@@ -212,11 +231,11 @@ class Reader:
         self._count += 1
         if self._count > CRITERIA_MAX:
             raise ValidationError.at(at, f"A search has at most {CRITERIA_MAX} criteria")
-        sent = _object(one, at)
+        sent = object_at(one, at)
         if sent.get("criteria") is not None:
             if any(sent.get(name) is not None for name in (*_NAMES_OF_ATTRIBUTE, "field")):
                 raise ValidationError.at(
-                    at, f"Field '{_name(at)}' must be a group or a comparison, got both"
+                    at, f"Field '{place_name(at)}' must be a group or a comparison, got both"
                 )
             operator = sent.get("criteriaOperator")
             return self._group(
@@ -228,9 +247,9 @@ class Reader:
             expected = ", ".join(OPERATORS)
             raise ValidationError.at(
                 f"{at}/operator",
-                f"Field '{_name(at)}.operator' must be one of {expected}, got {_shown(operator)}"
+                f"Field '{place_name(at)}.operator' must be one of {expected}, got {said(operator)}"
                 if operator is not None
-                else f"Field '{_name(at)}.operator' is required: expected one of {expected}",
+                else f"Field '{place_name(at)}.operator' is required: expected one of {expected}",
             )
         operation = (
             "filled" if operator in ("isEmpty", "isNotEmpty") else _POSITIVE.get(operator, operator)
@@ -252,7 +271,17 @@ class Reader:
         operands = (
             () if operation == "filled" else self._operands(sent, at, target, operator, operation)
         )
-        return Comparison(target, operation, operator in _NEGATED, operands, scope)
+        negated = operator in _NEGATED
+        if target == CATEGORY:
+            below = sent.get("includeSubcategories")
+            if below not in (None, True, False):
+                raise ValidationError.at(
+                    f"{at}/includeSubcategories",
+                    f"Field '{place_name(at)}.includeSubcategories' must be a boolean,"
+                    f" got {js_type(below)}",
+                )
+            return InCategory(operands, bool(below), negated, self._role)
+        return Comparison(target, operation, negated, operands, scope)
 
     def _target(self, sent: Mapping[str, Any], at: str) -> Searched | str:
         named = {
@@ -263,19 +292,20 @@ class Reader:
         if len(named) != 1:
             got = "none" if not named else " and ".join(f"'{name}'" for name in named)
             raise ValidationError.at(
-                at, f"Field '{_name(at)}' must name an 'attribute' or a 'field', got {got}"
+                at, f"Field '{place_name(at)}' must name an 'attribute' or a 'field', got {got}"
             )
         [(key, name)] = named.items()
         if not isinstance(name, str):
             raise ValidationError.at(
-                f"{at}/{key}", f"Field '{_name(at)}.{key}' must be a string, got {js_type(name)}"
+                f"{at}/{key}",
+                f"Field '{place_name(at)}.{key}' must be a string, got {js_type(name)}",
             )
         if key != "field":
             return self.attribute(name, f"{at}/{key}")
         if name not in FIELDS:
             raise ValidationError.at(
                 f"{at}/field",
-                f"Field '{_name(at)}.field' must be one of {', '.join(FIELDS)},"
+                f"Field '{place_name(at)}.field' must be one of {', '.join(FIELDS)},"
                 f" got '{truncated(name)}'",
             )
         return name
@@ -284,20 +314,20 @@ class Reader:
         """The scope by ids, with the default segments of the dimensions that it does not name."""
         if not isinstance(sent, dict):
             raise ValidationError.at(
-                at, f"Field '{_name(at)}' must be an object, got {js_type(sent)}"
+                at, f"Field '{place_name(at)}' must be an object, got {js_type(sent)}"
             )
         if len(sent) > DIMENSIONS_NAMED_MAX:
             raise ValidationError.at(
-                at, f"Field '{_name(at)}' must have at most {DIMENSIONS_NAMED_MAX} dimensions"
+                at, f"Field '{place_name(at)}' must have at most {DIMENSIONS_NAMED_MAX} dimensions"
             )
         try:
             scope = with_ids(sent, self._dimension_ids, self._blueprint.dimensions)
         except UnknownDimension as error:
             raise ValidationError.at(
-                at, f"Field '{_name(at)}': unknown dimension '{truncated(error.args[0])}'"
+                at, f"Field '{place_name(at)}': unknown dimension '{truncated(error.args[0])}'"
             ) from None
         except UnusableScope as error:
-            raise ValidationError.at(at, f"Field '{_name(at)}': {error}") from None
+            raise ValidationError.at(at, f"Field '{place_name(at)}': {error}") from None
         return completed(scope, self._defaults)
 
     def _operands(
@@ -309,7 +339,7 @@ class Reader:
         operation: str,
     ) -> tuple[Any, ...]:
         value, at = sent.get("value"), f"{at}/value"
-        named = f"Field '{_name(at)}'"
+        named = f"Field '{place_name(at)}'"
         if value is None:
             raise ValidationError.at(at, f"{named} is required for '{operator}'")
         several = operator in ("in", "notIn")
@@ -327,7 +357,7 @@ class Reader:
             try:
                 operand = self._operand(target, operation, one)
             except BadOperand as fault:
-                raise ValidationError.at(place, f"Field '{_name(place)}' {fault}") from None
+                raise ValidationError.at(place, f"Field '{place_name(place)}' {fault}") from None
             if isinstance(operand, list):
                 found += operand
             else:
@@ -345,35 +375,13 @@ class Reader:
         return self.states(text) if target == "lifecycleStateId" else text
 
 
-def _readings(name: str) -> Iterator[tuple[str, str | None]]:
-    """The name as that of an attribute, then as one of a field: both may contain dots."""
-    yield name, None
-    for place, character in enumerate(name[:1_000]):
-        if character == ".":
-            yield name[:place], name[place + 1 :]
-
-
 def _fields_of(target: Searched) -> str:
-    fields = target.attribute.attributes
+    fields = target.definition.attributes
     if target.type is not AttributeType.COMPLEX or not fields:
         return ""
     return f": name one of its fields, such as '{_alias(target)}.{truncated(fields[0].alias)}'"
 
 
 def _alias(target: Searched) -> str:
-    return truncated(target.attribute.alias)
-
-
-def _object(sent: Any, at: str) -> Mapping[str, Any]:
-    if not isinstance(sent, dict):
-        raise ValidationError.at(at, f"Field '{_name(at)}' must be an object, got {js_type(sent)}")
-    return sent
-
-
-def _name(at: str) -> str:
-    """A place as messages name it: `criteria.0.value`."""
-    return at.removeprefix("/").replace("/", ".")
-
-
-def _shown(value: Any) -> str:
-    return f"'{truncated(value)}'" if isinstance(value, str) else js_type(value)
+    names = (target.attribute.alias, *(each.alias for each in target.fields))
+    return truncated(".".join(names))

@@ -6,10 +6,9 @@ from aiohttp import web
 
 from records_service.blueprint.blueprint import Blueprint
 from records_service.context import context_of
-from records_service.records.model import RecordPage
 from records_service.records.projection import Projection, projection_of
 from records_service.search.criteria import Reader
-from records_service.search.model import FullTextBody, SearchBody, TextQuery
+from records_service.search.model import FACETS_MAX, FullTextBody, SearchBody, SearchPage, TextQuery
 from records_service.search.searching import by_criteria, by_words, search
 from records_service.search.showing import shown
 from records_service.search.words import TERMS_MAX, Term, terms_of
@@ -28,7 +27,7 @@ routes = Routes(
     "/api/v1/search",
     permission=Permission.READ,
     body=SearchBody,
-    answers=RecordPage,
+    answers=SearchPage,
     summary="Search records by criteria",
     errors=(UpstreamTimeout,),
 )
@@ -44,7 +43,7 @@ async def search_records(request: web.Request) -> web.StreamResponse:
     context = await context_of(request)
     asked = await read_body(request, SearchBody)
     compiled = by_criteria(asked, asked.sort)
-    return await search(context, request.path, asked, compiled, shown(context, asked))
+    return await search(context, request.path, asked, compiled, shown(context, asked), asked.facets)
 
 
 @routes.post(
@@ -52,7 +51,7 @@ async def search_records(request: web.Request) -> web.StreamResponse:
     permission=Permission.READ,
     body=FullTextBody,
     body_bytes_max=SMALL_BODY,
-    answers=RecordPage,
+    answers=SearchPage,
     summary="Search texts",
     errors=(UpstreamTimeout,),
 )
@@ -67,14 +66,14 @@ async def search_texts(request: web.Request) -> web.StreamResponse:
     context = await context_of(request)
     asked = await read_body(request, FullTextBody)
     compiled = by_words(context, _terms(asked.query), asked.schema_id)
-    return await search(context, request.path, asked, compiled, shown(context, asked))
+    return await search(context, request.path, asked, compiled, shown(context, asked), asked.facets)
 
 
 @routes.get(
     "/api/v1/search/text",
     permission=Permission.READ,
     query=TextQuery,
-    answers=RecordPage,
+    answers=SearchPage,
     summary="Search texts, by a query string",
     errors=(UpstreamTimeout,),
 )
@@ -87,7 +86,16 @@ async def search_texts_by_query(request: web.Request) -> web.StreamResponse:
     def projection(blueprint: Blueprint, _: Reader) -> Projection | None:
         return projection_of(asked, blueprint, context.role)
 
-    return await search(context, request.path, asked, compiled, projection)
+    return await search(context, request.path, asked, compiled, projection, _names(asked.facets))
+
+
+def _names(sent: str) -> list[str]:
+    names = [name for name in sent.split(",") if name]
+    if len(names) > FACETS_MAX:
+        raise ValidationError.at(
+            "/facets", f"Field 'facets' must have at most {FACETS_MAX} items, got {len(names)}"
+        )
+    return names
 
 
 def _terms(query: str | None) -> list[Term]:

@@ -9,6 +9,7 @@ from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
 from records_service.paging import PageQuery
+from records_service.records.model import RecordPage
 from records_service.records.projection import NAMES_MAX, ProjectionQuery
 from records_service.search.words import QUERY_MAX
 from shared.http.bounds import AtMost
@@ -17,6 +18,7 @@ from shared.http.shapes import DescribedAs, Shape
 CRITERIA_MAX: Final = 100
 """Of one list; also of a whole search, those in groups included."""
 DEPTH_MAX: Final = 5
+FACETS_MAX: Final = 20
 SORTS_MAX: Final = 3
 OPERANDS_MAX: Final = 1_000
 """Of `in` and `notIn`."""
@@ -53,7 +55,7 @@ class Criterion(Shape):
     """Alias or id of the attribute, or of a field of a complex one, such as `dimensions.width`."""
     field: str | None = Field(default=None, examples=[None])
     """Instead of an attribute, something that every record has: `id`, `schemaId`,
-    `lifecycleStateId`, `createdAt`, `updatedAt`, `createdBy` or `updatedBy`."""
+    `lifecycleStateId`, `createdAt`, `updatedAt`, `createdBy`, `updatedBy` or `categoryId`."""
     operator: str | None = Field(default=None, examples=["gt"])
     """`equals`, `notEquals`, `contains`, `startsWith`, `endsWith`, `isEmpty`, `isNotEmpty`, `gt`,
     `gte`, `lt`, `lte`, `in` or `notIn`."""
@@ -63,6 +65,8 @@ class Criterion(Shape):
     scope: Scope | None = None
     """Compare the value that holds in this scope; `{}` stands for the default segments. Without a
     scope a record matches if a value in any scope does."""
+    include_subcategories: bool = Field(default=False, alias="includeSubcategories")
+    """For `categoryId`: whether records in the categories below it match too."""
     criteria_operator: str | None = Field(default=None, alias="criteriaOperator", examples=[None])
     """Of a group: `and` or `or`. Default: `and`."""
     criteria: list[InnerCriterion] | None = Field(default=None, examples=[None])
@@ -108,6 +112,9 @@ class Shown(PageQuery):
         default=None, examples=[None]
     )
     """Only these attributes (ids or aliases). Default: all."""
+    facets: Annotated[list[str], AtMost(FACETS_MAX)] = Field(default_factory=list)
+    """Of what to count the values among all that is found: aliases or ids of attributes of type
+    `option` or `boolean`, `schemaId`, `lifecycleStateId` or `categoryId`."""
     scope: Scope | None = Field(default=None, examples=[None])
     """Each record then has `resolved`: the value of each attribute that applies in this scope."""
 
@@ -135,6 +142,39 @@ class TextQuery(PageQuery, ProjectionQuery):
     """The same as `query`."""
     schema_id: str | None = Field(default=None, alias="schemaId")
     """Only records of this schema (id or alias)."""
+    facets: Annotated[str, Field(max_length=1_000)] = ""
+    """Of what to count the values among all that is found, separated by commas."""
+
+
+class FacetValue(Shape):
+    """A value, and how many of the records that were found have it."""
+
+    value: Any
+    """The id of an option, a schema, a state or a category, or true or false."""
+    label: str | None
+    """Its name."""
+    count: int
+    """How many records have it."""
+
+
+FacetValues = TypeAliasType(
+    "FacetValues",
+    Annotated[list[FacetValue], Field(description="The 100 most frequent, most frequent first.")],
+)
+
+
+Facets = TypeAliasType(
+    "Facets",
+    Annotated[dict[str, FacetValues], Field(description="What was counted -> its values.")],
+)
+
+
+class SearchPage(RecordPage):
+    """One page of the records that were found."""
+
+    facets: Facets = Field(default_factory=dict)
+    """The values of what was asked for, over all records that were found. Left out if nothing was
+    asked for."""
 
 
 class SearchBody(Shown, Filter):

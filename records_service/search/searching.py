@@ -18,6 +18,9 @@ from records_service.records.projection import Projection
 from records_service.records.store import ORDERS
 from records_service.search import store
 from records_service.search.criteria import Reader
+from records_service.search.facets import facets_of
+from records_service.search.facets import shown as shown_facets
+from records_service.search.facets import statement as facet_statement
 from records_service.search.full_text import full_text
 from records_service.search.model import Filter
 from records_service.search.sql import Arguments, condition, sort_key
@@ -77,6 +80,7 @@ async def search(
     asked: PageQuery,
     compiled: Compile,
     projection_of: ProjectionOf,
+    facets: Sequence[str] = (),
 ) -> web.Response:
     """The page of records that are found.
 
@@ -89,7 +93,9 @@ async def search(
     known = await blueprints.at(context.database, context.workspace_id, 0)
     while True:
         try:
-            answer, version = await _page(context, path, asked, compiled, projection_of, known)
+            answer, version = await _page(
+                context, path, asked, compiled, projection_of, facets, known
+            )
         except ValidationError:
             # Of a name that is new, or a page that is too large.
             current = await blueprints.get(context.database, context.workspace_id)
@@ -108,15 +114,24 @@ async def _page(
     asked: PageQuery,
     compiled: Compile,
     projection_of: ProjectionOf,
+    facets: Sequence[str],
     blueprint: Blueprint,
 ) -> tuple[web.Response, int]:
     reader = Reader(blueprint, context.role)
     statement = compiled(blueprint, reader, Arguments([context.workspace_id]))
     order = (*(key for key, _ in statement.keys), *ORDERS["createdAt"])
-    place = place_of(context.workspace_id, path, asked, order, besides={"attributes", "scope"})
+    besides = {"attributes", "scope", "facets"}
+    place = place_of(context.workspace_id, path, asked, order, besides=besides)
     projection = projection_of(blueprint, reader)
+    counted = facets_of(facets, reader)
+    counting = Arguments(statement.arguments)
+    count = (
+        facet_statement(counted, statement.joined, statement.condition, context.role, counting)
+        if counted
+        else None
+    )
     try:
-        found = await context.app[LISTS].read(
+        found, rows_of_facets = await context.app[LISTS].read(
             context.database,
             context.workspace_id,
             partial(
@@ -127,6 +142,7 @@ async def _page(
                 columns=[(key.column, expression) for key, expression in statement.keys],
                 arguments=statement.arguments,
                 joined=statement.joined,
+                facets=None if count is None else (count, counting),
             ),
         )
     except UpstreamTimeout:
@@ -139,4 +155,6 @@ async def _page(
     rows = found.part.rows
     items = await render_listed(context, rows, blueprint, projection)
     last = tuple(rows[-1].row[key.column] for key in order) if rows else ()
-    return page_response(place, items, found.part, found.total, last=last), found.model_version
+    more = {"facets": shown_facets(counted, rows_of_facets, blueprint)} if counted else None
+    answer = page_response(place, items, found.part, found.total, last=last, more=more)
+    return answer, found.model_version

@@ -14,12 +14,14 @@ from typing import Any, Final
 import orjson
 
 from records_service.attributes.model import AttributeType
+from records_service.catalogs.store import records_in_category
 from records_service.paging import Key
 from records_service.search.criteria import (
     FIELDS,
     Comparison,
     Criteria,
     Group,
+    InCategory,
     Searched,
     SortKey,
 )
@@ -60,6 +62,8 @@ def condition(criteria: Criteria, arguments: Arguments) -> str:
             return "true"
         joint = " AND " if criteria.all_of else " OR "
         return f"({joint.join(condition(each, arguments) for each in criteria.members)})"
+    if isinstance(criteria, InCategory):
+        return _in_category(criteria, arguments)
     if isinstance(criteria.target, str):
         return _of_field(criteria, criteria.target, arguments)
     sight = criteria.target.sight
@@ -91,20 +95,20 @@ def exists(comparison: Comparison, target: Searched, arguments: Arguments) -> st
     return f"EXISTS (SELECT FROM {source} WHERE {_compares(comparison, target, arguments)})"
 
 
-def values(target: Searched, scope: Any, arguments: Arguments) -> str:
+def values(target: Searched, scope: Any, arguments: Arguments, document: str = "r.values") -> str:
     """What follows FROM: the values `v.v` of the record, in any scope or as one scope has them."""
-    field = "" if target.field is None else f".{_quoted(target.field.alias)}[*]"
+    field = "".join(f".{_quoted(each.alias)}[*]" for each in target.fields)
     attribute = target.attribute
     if scope is None or not attribute.dimension_ids:
         path = f'$.{_quoted(attribute.id)}[*]."value"[*]{field}'
-        return f"jsonb_path_query(r.values, {arguments.name(path, 'text')}::jsonpath) AS v (v)"
+        return f"jsonb_path_query({document}, {arguments.name(path, 'text')}::jsonpath) AS v (v)"
     wanted = {each: scope[each] for each in attribute.dimension_ids if each in scope}
     rank = [
         f"(e -> 'scope' ? {arguments.name(each, 'text')}) DESC" for each in attribute.dimension_ids
     ]
     return (
         f"(SELECT e -> 'value' AS held"  # noqa: S608 - names are arguments
-        f"   FROM jsonb_array_elements(r.values -> {arguments.name(attribute.id, 'text')}) AS e"
+        f"   FROM jsonb_array_elements({document} -> {arguments.name(attribute.id, 'text')}) AS e"
         f"  WHERE {arguments.name(orjson.dumps(wanted).decode(), 'text')}::jsonb @> (e -> 'scope')"
         f"  ORDER BY (SELECT count(*) FROM jsonb_object_keys(e -> 'scope')) DESC, {', '.join(rank)}"
         f"  LIMIT 1) AS one"
@@ -151,6 +155,26 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
         f"CASE WHEN {seen(target.sight, arguments)} THEN (SELECT {value} FROM {source} LIMIT 1) END"  # noqa: S608
     )
     return Key(name, kind, key.descending, nullable=True), expression
+
+
+def _in_category(criterion: InCategory, arguments: Arguments) -> str:
+    if not criterion.category_ids:
+        return "true" if criterion.negated else "false"
+    selects = (
+        records_in_category(
+            each,
+            criterion.role,
+            arguments,
+            include_subcategories=criterion.includes_subcategories,
+        )
+        for each in criterion.category_ids
+    )
+    # Not NOT IN, which no index helps.
+    found = " UNION ALL ".join(f"({each})" for each in selects)
+    return (
+        f"{'NOT ' if criterion.negated else ''}"
+        f"EXISTS (SELECT FROM ({found}) AS assigned WHERE assigned.record_id = r.id)"
+    )
 
 
 def _of_field(comparison: Comparison, name: str, arguments: Arguments) -> str:
@@ -207,8 +231,8 @@ def _compares(  # noqa: PLR0911 - one for each kind of comparison
 def _is_alive(target: Searched, arguments: Arguments) -> str:
     """A relation to a deleted record, or to one of another schema, is no value."""
     of_schema = ""
-    if target.field is None and target.attribute.target_schema_id is not None:
-        schema = arguments.name(target.attribute.target_schema_id, "text")
+    if target.definition.target_schema_id is not None:
+        schema = arguments.name(target.definition.target_schema_id, "text")
         of_schema = f" AND t.schema_id = {schema}"
     return (
         f" AND EXISTS (SELECT FROM records t"

@@ -21,8 +21,9 @@ async def page(
     columns: Sequence[tuple[str, str]],
     arguments: Arguments,
     joined: str = "",
-) -> Listing:
-    """The records that meet a condition, in the order of the place.
+    facets: tuple[str, Arguments] | None = None,
+) -> tuple[Listing, list[Any]]:
+    """The records that meet a condition, in the order of the place, and the rows of `facets`.
 
     `joined` follows `records r` in FROM. `columns` are those by which the page is sorted, each with
     its expression; `arguments` are those of all these, after `$1` for the workspace.
@@ -73,7 +74,8 @@ async def page(
     found = [_listed(workspace_id, row) for row in rows if row["id"] is not None]
     part = place.part(found, [one.row["document"] for one in found])
     total = await place.total(conn, part, rows[0]["counted"], counted, arguments)
-    return Listing(part, total, None, rows[0]["model_version"] or 0)
+    counts = [] if facets is None else await conn.fetch(facets[0], *facets[1])
+    return Listing(part, total, None, rows[0]["model_version"] or 0), counts
 
 
 def _listed(workspace_id: str, row: Any) -> Listed:

@@ -462,3 +462,18 @@ async def test_a_page_shows_the_part_that_is_asked_for(catalogue: RecordsWorkspa
     assert (set(item["values"]), item["resolved"], item["version"]) == ({"price"}, {"price": 5}, 1)
     for body, pointer in ((["none"], "attributes"), ({"none": "x"}, "scope")):
         assert (await admin.post("/search", {pointer: body})).status == 400
+
+
+async def test_fields_of_fields_are_compared(catalogue: RecordsWorkspace, admin: Caller):
+    width = {"alias": "width", "type": "number"}
+    box = {"alias": "box", "type": "complex", "attributes": [width]}
+    await catalogue.attribute("pack", "complex", attributes=[box])
+    await catalogue.schema("packed", ["pack"])
+    for name, number in (("a", 5), ("b", 50)):
+        value = {"pack": {"box": {"width": number}}}
+        await catalogue.record("schema-packed", value, id=f"ent-{name}")
+    assert await found(admin, where("pack.box.width", "gt", 10)) == ["b"]
+    by_width = [{"attribute": "pack.box.width", "order": "desc"}]
+    assert await found(admin, schemaId="packed", sort=by_width) == ["b", "a"]
+    refused = await admin.post("/search", {"criteria": [where("pack.box.depth", "gt", 10)]})
+    assert refused.body["message"] == "Unknown attribute 'pack.box.depth'"

@@ -69,13 +69,16 @@ BOUNDED = {
     "records_service/records/commands.py": {"field"},
     "records_service/search/criteria.py": {
         "_alias(target)",
-        "_name(at)",
-        "_name(place)",
+        "CATEGORY",
+        "place_name(at)",
+        "place_name(place)",
         "name",
         "operator",
         "target",
         "target.type.value",
     },
+    "records_service/search/facets.py": {"target.type.value"},
+    "records_service/search/naming.py": {"place_name(at)"},
     "records_service/writes/changes.py": {"alias"},
     "records_service/transitions/decisions.py": {"start"},
     "records_service/values/types.py": {

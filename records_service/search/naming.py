@@ -1,0 +1,52 @@
+"""Names of attributes with fields in them, and how messages name a place of a body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from records_service.attributes.model import SubAttribute
+from shared.errors import ValidationError, truncated
+from shared.http.json_types import js_type
+
+
+def readings(name: str) -> Iterator[tuple[str, str | None]]:
+    """The name as that of an attribute, then as one of a field: both may contain dots."""
+    yield name, None
+    for place, character in enumerate(name[:1_000]):
+        if character == ".":
+            yield name[:place], name[place + 1 :]
+
+
+def fields_named(
+    fields: Sequence[SubAttribute], name: str | None
+) -> tuple[SubAttribute, ...] | None:
+    """The fields that lead to the one of this name, outermost first; None if there is none."""
+    if name is None:
+        return ()
+    by_alias = {each.alias: each for each in fields}
+    for alias, below in readings(name):
+        found = by_alias.get(alias)
+        inner = None if found is None else fields_named(found.attributes, below)
+        if found is not None and inner is not None:
+            return (found, *inner)
+    return None
+
+
+def object_at(sent: Any, at: str) -> Mapping[str, Any]:
+    """What was sent, as an object; raises `ValidationError`."""
+    if not isinstance(sent, dict):
+        raise ValidationError.at(
+            at, f"Field '{place_name(at)}' must be an object, got {js_type(sent)}"
+        )
+    return sent
+
+
+def place_name(at: str) -> str:
+    """A place as messages name it: `criteria.0.value`."""
+    return at.removeprefix("/").replace("/", ".")
+
+
+def said(value: Any) -> str:
+    """A sent value in a message: a text as it is, of anything else its type."""
+    return f"'{truncated(value)}'" if isinstance(value, str) else js_type(value)
