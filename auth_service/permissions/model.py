@@ -82,14 +82,17 @@ class SchemaPermission(CamelShape):
 
 
 class CatalogPermission(CamelShape):
-    """What a role may do with one catalog."""
+    """What a role may do with one catalog. An id that no catalog has counts once one gets it.
+
+    A catalog that may not be viewed does not exist for the role, unless it manages schemas.
+    """
 
     catalog_id: IdOrAny = Field(examples=["cat-webshop"])
     """Id of the catalog, or `*` for all without an entry of their own."""
     can_view: bool = False
     """May see the catalog."""
     can_assign: bool = False
-    """May put records into the catalog."""
+    """May put records into the catalog and take them out. Needs `canView`."""
 
 
 class RoleDraft(CamelShape):

@@ -257,13 +257,21 @@ def _wanted_of_a_category(place: Place, arguments: list[Any]) -> str:
         )"""  # noqa: S608
 
 
+LARGE_BRANCH: Final = 500
+"""Categories. Of a larger branch, the records of the page are probably among the next of the whole
+catalog."""
+_NEXT_OF_THE_CATALOG: Final = 20
+"""For each record of the page. So few are read in vain where they are not enough."""
+
+
 def _wanted_of_a_branch(place: Place, arguments: list[Any]) -> str:
     """SQL: the same for all categories of a branch, each record once.
 
-    Each category is a range of the index, in order. Of each only the first record after the
+    Each category is a range of an index, in order. Of each only the first record after the
     position is looked up; the records of the page are in the categories whose first record is among
-    the first ones. So a page reads as many records as the branch has categories, and some
-    thousands more at most, however many are assigned.
+    the first ones. So a page reads as many assignments as the branch has categories, and some
+    thousands more at most, however many there are. For a large branch that is tried only after the
+    next assignments of the whole catalog did not fill the page (docs/adr/0047).
     """
     after = _after(place, arguments)
     arguments += (place.offset if place.after is None else 0, place.rows)
@@ -276,10 +284,25 @@ def _wanted_of_a_branch(place: Place, arguments: list[Any]) -> str:
     """  # noqa: S608
     return f"""branch AS MATERIALIZED (
             {BRANCH.format(category_id="$2")}
+        ), next AS MATERIALIZED (
+            SELECT record_created_at, record_id, category_id FROM category_assignments
+             WHERE workspace_id = $1
+               AND catalog_id = (SELECT catalog_id FROM categories
+                                  WHERE workspace_id = $1 AND id = $2)
+               AND (SELECT count(*) FROM branch) > {LARGE_BRANCH} {after}
+             ORDER BY record_created_at, record_id
+             LIMIT ({offset} + {rows}) * {_NEXT_OF_THE_CATALOG}
+        ), near AS MATERIALIZED (
+            SELECT DISTINCT next.record_created_at, next.record_id
+              FROM next
+              JOIN branch ON branch.id = next.category_id
+        ), is_far AS MATERIALIZED (
+            SELECT count(*) < {offset} + {rows} AS yes FROM near
         ), head AS MATERIALIZED (
             SELECT branch.id, first.record_created_at, first.record_id
               FROM branch
              CROSS JOIN LATERAL ({first.format(category="branch.id", limit="1")}) AS first
+             WHERE (SELECT yes FROM is_far)
         ), last AS MATERIALIZED (
             SELECT record_created_at, record_id
               FROM (SELECT DISTINCT record_created_at, record_id FROM head) AS heads
@@ -291,7 +314,9 @@ def _wanted_of_a_branch(place: Place, arguments: list[Any]) -> str:
                 OR (record_created_at, record_id)
                    <= (SELECT record_created_at, record_id FROM last)
         ), wanted AS MATERIALIZED (
-            SELECT DISTINCT found.record_created_at, found.record_id
+            SELECT record_created_at, record_id FROM near WHERE NOT (SELECT yes FROM is_far)
+             UNION
+            SELECT found.record_created_at, found.record_id
               FROM chosen
              CROSS JOIN LATERAL (
                    {first.format(category="chosen.id", limit=f"{offset} + {rows}")}

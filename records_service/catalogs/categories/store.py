@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Final
 
 from records_service.catalogs.categories.model import CATEGORY, Category
 from records_service.catalogs.categories.tree import AFTER_ALL, CODE_LENGTH
@@ -18,7 +20,9 @@ _COLUMNS = (
     "id, catalog_id, parent_id, path, alias, body, sort_order, version, created_at, updated_at"
 )
 
-BRANCH = (
+DELETED_AT_ONCE: Final = 1_000
+
+BRANCH: Final = (
     "SELECT below.id FROM categories top JOIN categories below"
     " ON below.workspace_id = top.workspace_id AND below.catalog_id = top.catalog_id"
     " AND below.path >= top.path AND below.path < top.path || '~'"
@@ -205,7 +209,7 @@ async def lock_branch(
     """The categories of a branch, or of a whole catalog, locked: nothing is assigned any more."""
     return await conn.fetch(
         """
-        SELECT id, parent_id, bytes, version, assignments_version
+        SELECT id, parent_id, path, bytes, version, assignments_version
           FROM categories
          WHERE workspace_id = $1 AND catalog_id = $2 AND path >= $3 AND path < $4
          ORDER BY id
@@ -235,17 +239,23 @@ async def delete(
         workspace_id,
         ids,
     )
-    await conn.execute(
-        """
-        DELETE FROM category_assignments
-         WHERE workspace_id = $1 AND category_id = ANY($2::text[])
-        """,
-        workspace_id,
-        ids,
-    )
-    await conn.execute(
-        "DELETE FROM categories WHERE workspace_id = $1 AND id = ANY($2::text[])", workspace_id, ids
-    )
+    # Some at a time, because a statement has a time limit; what is below another goes before it.
+    upwards = [row["id"] for row in sorted(rows, key=itemgetter("path"), reverse=True)]
+    for begin in range(0, len(upwards), DELETED_AT_ONCE):
+        some = upwards[begin : begin + DELETED_AT_ONCE]
+        await conn.execute(
+            """
+            DELETE FROM category_assignments
+             WHERE workspace_id = $1 AND category_id = ANY($2::text[])
+            """,
+            workspace_id,
+            some,
+        )
+        await conn.execute(
+            "DELETE FROM categories WHERE workspace_id = $1 AND id = ANY($2::text[])",
+            workspace_id,
+            some,
+        )
     # The events of assignments count on their own; one in a category that is made again under the
     # id must go on from there.
     await conn.execute(

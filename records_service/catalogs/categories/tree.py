@@ -2,7 +2,8 @@
 
 A path is the codes of a category and of those above it, from the top down. Each code has the same
 length and is given once in a catalog. So what is below a category are the paths that begin with its
-own, which an index finds as one range; and a cycle is seen without reading the tree.
+own, which an index finds as one range; and a cycle is seen without reading the tree
+(docs/adr/0047).
 """
 
 from __future__ import annotations

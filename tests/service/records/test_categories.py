@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.catalogs.categories import commands
+from records_service.catalogs.categories import commands, store
 from records_service.catalogs.categories.model import DEPTH_MAX
 from shared.events import EventType
 from tests.kit.records_workspace import RecordsWorkspace
@@ -267,6 +267,17 @@ async def test_what_is_moved_away_outlives_its_former_parent(shop, admin):
         "SELECT categories, bytes, codes FROM catalogs WHERE workspace_id = $1"
     )
     assert counts == {"categories": 0, "bytes": 0, "codes": 4}
+
+
+async def test_a_large_branch_is_deleted_some_categories_at_a_time(shop, admin, monkeypatch):
+    monkeypatch.setattr(store, "DELETED_AT_ONCE", 2)
+    await chain(shop, "a", "b", "c", "d")
+    for number in range(3):
+        await shop.category(f"x{number}", parent="b")
+    (await move(admin, "d", "a")).ok()
+    (await admin.delete("/categories/ctg-b")).ok()
+    assert await tree(admin) == {"a": {"d": {}}}
+    (await admin.delete("/catalogs/cat-webshop")).ok()
 
 
 async def test_a_move_and_a_deletion_at_once_leave_no_orphan(shop, admin):

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from records_service.catalogs import store
+from records_service.catalogs.assignments import store as assignments
 from records_service.permissions.rules import Role
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
@@ -67,8 +68,14 @@ async def test_the_records_of_one_category_are_in_order_of_creation(shop, admin)
     assert record == (await admin.get("/records")).ok()["items"][4]
 
 
+@pytest.mark.parametrize(("large", "ahead"), [(500, 20), (0, 20), (0, 1)])
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
-async def test_a_branch_shows_each_record_once_whatever_the_page(shop, admin, limit):
+async def test_a_branch_shows_each_record_once_whatever_the_page(
+    shop, admin, monkeypatch, limit, large, ahead
+):
+    """A small branch, and a large one whose records are among the next of the catalog or not."""
+    monkeypatch.setattr(assignments, "LARGE_BRANCH", large)
+    monkeypatch.setattr(assignments, "_NEXT_OF_THE_CATALOG", ahead)
     for name, numbers in BRANCHES.items():
         by_cursor: list[int] = []
         by_offset: list[int] = []
