@@ -50,6 +50,11 @@ class BaseContext:
         """
         check_version(title, resource_id, version, if_match(self.call.headers))
 
+    def has_seen(self, version: int) -> bool:
+        """Whether `If-Match` names this version or any; `ValidationError` for another form."""
+        expected = if_match(self.call.headers)
+        return expected is None or version in expected
+
     async def run(
         self, is_large: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

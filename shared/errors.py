@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
 QUOTED_LENGTH_MAX: Final = 100
@@ -71,6 +72,8 @@ class ApiError(Exception):
     example: ClassVar[str]
     """A message, for the API description."""
 
+    more: Mapping[str, Any] = MappingProxyType({})
+    """Further members of the problem document, which the description names."""
     upstream: str | None = None
     """Which other service failed, and (in `reason`) how: for the log, never sent to the caller."""
     reason: str | None = None

@@ -63,7 +63,9 @@ IF_MATCH: Final = {
     "in": "header",
     "required": False,
     "description": "The `ETag` of the version to change. If the object has another version, the"
-    " answer is 412 and nothing is changed. `*`, or leaving the header out, allows any version."
+    " answer is 412 and nothing is changed; values of records and variants are changed all the same"
+    " if others have changed only other values since. `*`, or leaving the header out, allows any"
+    " version."
     " A value that is neither `*` nor a list of tags in quotation marks is 400.",
     "schema": {"type": "string"},
     "example": "*",

@@ -213,6 +213,32 @@ def error_schemas() -> dict[str, dict[str, Any]]:
                     "description": "Every violation; empty unless the request is invalid.",
                     "items": {"$ref": REF.format(model="Violation")},
                 },
+                "conflicts": {
+                    "type": "array",
+                    "description": "Only with 412: the values that are sent and that others have"
+                    " changed since the version of `If-Match`.",
+                    "items": {"$ref": REF.format(model="ChangedByOthers")},
+                },
             },
+        },
+        "ChangedByOthers": {
+            "type": "object",
+            "description": "A value that the caller and others have changed.",
+            "required": ["pointer", "attribute", "scope", "current", "sent"],
+            "properties": {
+                "pointer": {**text, "description": "JSON pointer to what was sent of it."},
+                "attribute": {**text, "description": "Alias of the attribute, or `externalKey`."},
+                "scope": {
+                    "$ref": REF.format(model="ChangedScope"),
+                    "description": "The scope of the value.",
+                },
+                "current": {"description": "The current value; null if there is none."},
+                "sent": {"description": "The value that was sent; null if there is none."},
+            },
+        },
+        "ChangedScope": {
+            "type": "object",
+            "description": "The scope of a value: dimension id -> segment id.",
+            "additionalProperties": text,
         },
     }

@@ -20,6 +20,7 @@ from records_service.bulk.finding import Basis, Sought, Target, matched_by, targ
 from records_service.bulk.model import BY_ID, BulkOutcome, Draft, OnMatch, OnMissing, Result, Row
 from records_service.bulk.store import Key, Stored, external_key
 from records_service.records import commands as single
+from records_service.records import fixed_fields
 from records_service.records.model import RecordChanges
 from records_service.records.relations import sent_relations
 from records_service.values.entries import Values
@@ -154,7 +155,7 @@ def _created(index: int, asked: Draft, basis: Basis) -> Candidate:
     state_id = single.first_state(schema)
     state = schema.state_of(state_id)
     if asked.lifecycle_state_id is not None:
-        single.check_state(basis.identity, asked.lifecycle_state_id, state_id, state)
+        fixed_fields.check_state(basis.identity, asked.lifecycle_state_id, state_id, state)
     single.check_may_create(basis.role, schema, state_id)
     values = merged(
         {},
@@ -189,7 +190,7 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
     state = schema.state_of(old.state_id)
     sent = _other_fields(asked)
     if asked.schema_id is not None or asked.names_state:
-        single.check_fixed_fields(basis.identity, old, state, sent)
+        fixed_fields.check_fixed_fields(basis.identity, old, state, sent)
     values = merged(
         old.values,
         _without_key(asked, old, schema, basis),
@@ -199,7 +200,7 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
         may_read=basis.identity.may_read,
         related=basis.related,
     )
-    key = single.key_after(basis.role, schema, old, state, sent)
+    key = fixed_fields.key_after(basis.role, schema, old, state, sent)
     changes = differences(old.values, values, schema) + key_change(old.external_key, key)
     released, added = changed_unique_keys(schema, old.values, values) if changes else ([], [])
     return Candidate(

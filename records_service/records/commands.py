@@ -12,12 +12,12 @@ from records_service.blueprint.compiled_schema import CompiledSchema, compiled_s
 from records_service.context import Context
 from records_service.permissions.rules import Role
 from records_service.records import store as records
+from records_service.records.fixed_fields import check_fixed_fields, check_state, key_after
 from records_service.records.loading import LoadedRecord, load_record
 from records_service.records.model import RecordChanges, RecordDraft, ValueChange
 from records_service.records.relations import check_relations, find_related
 from records_service.values.entries import Values
 from records_service.values.relations import Related
-from records_service.workflow_copies.model import State
 from records_service.writes import effects, store
 from records_service.writes.attempts import (
     one_at_a_time,
@@ -34,6 +34,7 @@ from records_service.writes.changes import (
     with_value,
 )
 from records_service.writes.create_batching import store_new
+from records_service.writes.merging import changes_since
 from records_service.writes.model import (
     PendingCreate,
     QuotaExceeded,
@@ -48,10 +49,7 @@ from shared.errors import (
     NotFound,
     PermissionDenied,
     ValidationError,
-    Violation,
-    truncated,
 )
-from shared.http.messages import shown
 from shared.identity import Identity
 from shared.ids import new_id
 from shared.process.offload import Large
@@ -143,7 +141,11 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
     for a taken unique value.
     """
     loaded = await load_record(context, record_id)
-    context.check_version("Entity", record_id, loaded.record.version)
+    version, since = loaded.record.version, None
+    if not context.has_seen(version):
+        since = await changes_since(context, "Entity", record_id, version)
+    if since is not None:
+        since.check_state("lifecycle_state_id" in changes.model_fields_set)
     is_large = context.has_large_body or isinstance(loaded.record.values, Large)
     check_fixed_fields(context.identity, loaded.record, loaded.state, changes)
     related = await _related_of_required(context, loaded, is_large=is_large)
@@ -159,6 +161,12 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
         related=related,
     )
     key = key_after(context.role, loaded.schema, loaded.record, loaded.state, changes)
+    if since is not None:
+        known = loaded.record
+        key = since.external_key(known.external_key, key)
+        values = await context.run(
+            is_large, since.values, loaded.schema, known.values, values, changes.values
+        )
     return await _save(context, loaded, values, key, is_large=is_large)
 
 
@@ -172,7 +180,9 @@ async def set_value(
     Raises what `update` raises; `NotFound` also for an attribute that the schema does not have.
     """
     loaded = await load_record(context, record_id)
-    context.check_version("Entity", record_id, loaded.record.version)
+    version, since = loaded.record.version, None
+    if not context.has_seen(version):
+        since = await changes_since(context, "Entity", record_id, version)
     is_large = context.has_large_body or isinstance(loaded.record.values, Large)
     related = await _related_of_required(context, loaded, is_large=is_large)
     values = await context.run(
@@ -188,6 +198,10 @@ async def set_value(
         related,
         may_read=context.identity.may_read,
     )
+    if since is not None:
+        values = await context.run(
+            is_large, since.values, loaded.schema, loaded.record.values, values
+        )
     return await _save(context, loaded, values, loaded.record.external_key, is_large=is_large)
 
 
@@ -296,56 +310,6 @@ def first_state(schema: CompiledSchema) -> str | None:
     return state_id
 
 
-def check_fixed_fields(
-    identity: Identity, record: Record, state: State | None, changes: RecordChanges
-) -> None:
-    """Raise `ValidationError` for another schema or state than those of the record.
-
-    A caller who may not read cannot send them at all: accepted if right and refused if wrong, they
-    could be guessed.
-    """
-    if not identity.may_read:
-        ValidationError.check(
-            Violation(f"/{field}", f"Field '{field}' may be sent only by callers who may read")
-            for name, field in (
-                ("schema_id", "schemaId"),
-                ("lifecycle_state_id", "lifecycleStateId"),
-            )
-            if name in changes.model_fields_set
-        )
-    if changes.schema_id is not None and changes.schema_id != record.schema_id:
-        raise ValidationError.at(
-            "/schemaId",
-            f"Field 'schemaId' cannot change: expected '{truncated(record.schema_id)}',"
-            f" got '{truncated(changes.schema_id)}'",
-        )
-    if "lifecycle_state_id" in changes.model_fields_set:
-        check_state(identity, changes.lifecycle_state_id, record.state_id, state)
-
-
-def key_after(
-    role: Role | None,
-    schema: CompiledSchema,
-    record: Record,
-    state: State | None,
-    changes: RecordChanges,
-) -> str | None:
-    """The external key of a record after this write.
-
-    Whoever may write some attribute of the record may change it; else `PermissionDenied`.
-    """
-    known = record.external_key
-    if "external_key" not in changes.model_fields_set or changes.external_key == known:
-        return known
-    access = schema.access(role, record.state_id)
-    if not access.writable - schema.read_only_in(state):
-        raise PermissionDenied.because(
-            "To change 'externalKey', the role needs the permission 'write' on an attribute of the"
-            " schema that the state of the record does not make read-only"
-        )
-    return changes.external_key
-
-
 def check_may_create(role: Role | None, schema: CompiledSchema, state_id: str | None) -> None:
     """Raise `PermissionDenied` unless the role may write an attribute of a new record."""
     if role is not None and not schema.access(role, state_id).writable:
@@ -365,26 +329,3 @@ def check_may_delete(role: Role | None, schema: CompiledSchema) -> None:
             "The role needs the permission 'write' on an attribute of the schema,"
             " and 'read' or 'write' on all others"
         )
-
-
-def check_state(
-    identity: Identity, named: str | None, state_id: str | None, state: State | None
-) -> None:
-    """Raise `ValidationError` if a write names a state other than the record's current one.
-
-    A client that sends the whole record back includes the state that it read, by id or label.
-    """
-    if named == state_id or (state is not None and named == state.label):
-        return
-    raise ValidationError.at(
-        "/lifecycleStateId",
-        "Field 'lifecycleStateId' changes only through a transition:"
-        f"{_expected(identity, state_id)} got {shown(named)}",
-    )
-
-
-def _expected(identity: Identity, value: str | None) -> str:
-    """What a message says about a stored value: nothing to callers who may not read."""
-    if not identity.may_read:
-        return ""
-    return f" expected {shown(value) if value else 'null, because the schema has no workflow'},"

@@ -31,6 +31,7 @@ from records_service.writes.changes import (
     unique_keys,
     with_value,
 )
+from records_service.writes.merging import changes_since
 from records_service.writes.model import Variant
 from shared.errors import (
     LimitExceeded,
@@ -140,7 +141,9 @@ async def update(
     for a taken unique value.
     """
     loaded = await load_with_ancestors(context, record_id, variant_id)
-    context.check_version("Variant", variant_id, loaded.variant.version)
+    version, since = loaded.variant.version, None
+    if not context.has_seen(version):
+        since = await changes_since(context, "Variant", record_id, version, variant_id)
     _check_fixed_fields(context, loaded.variant, changes)
     is_large = context.has_large_body or loaded.is_large
     related = await loaded.related(context)
@@ -157,6 +160,10 @@ async def update(
         related=related,
         inherited=inherited,
     )
+    if since is not None:
+        values = await context.run(
+            is_large, since.values, loaded.schema, loaded.variant.values, values, changes.values
+        )
     return await _save(context, loaded, loaded.variant.values, values, is_large=is_large)
 
 
@@ -177,7 +184,9 @@ async def set_value(
     Raises what `update` raises; `NotFound` also for an attribute that the schema does not have.
     """
     loaded = await load_with_ancestors(context, record_id, variant_id)
-    context.check_version("Variant", variant_id, loaded.variant.version)
+    version, since = loaded.variant.version, None
+    if not context.has_seen(version):
+        since = await changes_since(context, "Variant", record_id, version, variant_id)
     is_large = context.has_large_body or loaded.is_large
     related = await loaded.related(context)
     inherited = await context.run(is_large, loaded.inherited, related)
@@ -199,6 +208,10 @@ async def set_value(
         may_read=context.identity.may_read,
         inherited=inherited,
     )
+    if since is not None:
+        values = await context.run(
+            is_large, since.values, loaded.schema, loaded.variant.values, values
+        )
     return await _save(context, loaded, own, values, is_large=is_large)
 
 

@@ -80,6 +80,7 @@ def problem(error: ApiError) -> dict[str, Any]:
             {"pointer": violation.pointer, "detail": violation.message}
             for violation in error.violations
         ],
+        **error.more,
     }
 
 

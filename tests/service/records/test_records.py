@@ -243,7 +243,8 @@ async def test_if_match_refuses_to_overwrite_what_was_not_seen(admin):
     assert late.outcome == error(
         412,
         "PRECONDITION_FAILED",
-        "Entity 'ent-a' is at version 2; If-Match names another version",
+        "Entity 'ent-a' is at version 2; If-Match names another version. Others have changed since"
+        " what is sent: /values/price",
     )
     gone = await admin.delete("/records/ent-a", headers={"If-Match": '"1"'})
     assert gone.status == 412

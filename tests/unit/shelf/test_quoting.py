@@ -66,7 +66,7 @@ BOUNDED = {
     "records_service/attributes/guards.py": {"expected[0]", "js_type(value)"},
     "records_service/dimensions/commands.py": {"draft.id"},
     "records_service/option_lists/hierarchy.py": {"parent"},
-    "records_service/records/commands.py": {"field"},
+    "records_service/records/fixed_fields.py": {"field"},
     "records_service/search/criteria.py": {
         "_alias(target)",
         "CATEGORY",
