@@ -34,6 +34,7 @@ from records_service.model_objects.commands import (
     SOURCE,
     ModelSize,
 )
+from records_service.option_bulk.handlers import routes as option_bulk_routes
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
 from records_service.reactions import REACTIONS
@@ -74,6 +75,7 @@ JOBS_QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.R
 JOBS = {value_removal.JOB: value_removal.remove_some}
 ROUTES = (
     bulk_routes,
+    option_bulk_routes,
     schema_routes,
     schema_change_routes,
     attribute_routes,

@@ -740,6 +740,8 @@ CREATE INDEX option_values_below ON public.option_values USING btree (workspace_
 
 CREATE UNIQUE INDEX option_values_external_key_taken ON public.option_values USING btree (workspace_id, list_id, external_key) WHERE (external_key IS NOT NULL);
 
+CREATE INDEX option_values_in_order ON public.option_values USING btree (workspace_id, list_id, sort_order, label, id);
+
 CREATE INDEX outbox_in_order ON public.outbox USING btree (id);
 
 CREATE INDEX records_by_schema ON public.records USING btree (workspace_id, schema_id, created_at, id) INCLUDE (state_id);

@@ -79,3 +79,31 @@ BULK: Final[Mapping[str, Examples]] = {
         },
     ),
 }
+
+OPTIONS: Final = Examples(
+    {
+        "operations": [
+            {"id": "val-teal", "alias": "teal", "label": "Teal", "externalKey": "teal (2027)"},
+            {"id": "val-navy", "alias": "red", "label": "Navy"},
+        ]
+    },
+    _COUNTS
+    | {
+        "created": 1,
+        "failed": 1,
+        "results": [
+            _RESULT | {"outcome": "created", "status": 201, "id": "val-teal", "version": 2},
+            _RESULT
+            | {
+                "index": 1,
+                "outcome": "failed",
+                "status": 409,
+                "id": "val-navy",
+                "version": None,
+                "error": "CONFLICT",
+                "message": "Option value with alias 'red' already exists",
+                "pointer": "",
+            },
+        ],
+    },
+)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from deploy.local import catalogue
-from deploy.openapi.bulk_examples import BULK
+from deploy.openapi.bulk_examples import BULK, OPTIONS
 from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
 from deploy.openapi.session_examples import ADMIN, SESSIONS
@@ -37,6 +37,10 @@ def _role(body: _Json) -> _Json:
         "catalogPermissions": [],
     }
     return nothing | body | _TIMES
+
+
+def _option_list(body: _Json) -> _Json:
+    return body | {"valueCount": len(body["values"]), "valuesComplete": True} | _TIMES
 
 
 def _attribute(body: _Json) -> _Json:
@@ -333,8 +337,10 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
         "OptionList",
         _FABRICS,
         _named(catalogue.OPTION_LISTS, "ol-colors"),
-        lambda body: body | _TIMES,
+        _option_list,
     ),
+    "listOptions": Examples(answered={"items": [_RED], **_PAGE}),
+    "bulkWriteOptions": OPTIONS,
     "addOption": Examples(_CORAL, _CORAL),
     "replaceOption": Examples(_RED, _RED),
     **_crud("Catalog", _OUTLET, catalogue.CATALOGS[0], lambda body: _NAMES | body | _TIMES),

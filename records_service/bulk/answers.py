@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -30,8 +30,9 @@ class Answer:
     bulk answer tells them what single writes tell them as well.
     """
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, headers: Mapping[str, str] | None = None) -> None:
         self._request = request
+        self._headers = headers or {}
         self._is_lines = names_media_type(request.headers.get(hdrs.ACCEPT), NDJSON)
         self._buffered = bytearray(b"" if self._is_lines else b'{"results":[')
         self._counts: Counter[BulkOutcome] = Counter()
@@ -66,7 +67,9 @@ class Answer:
         response = self._response
         if response is None:
             kind = NDJSON if self._is_lines else "application/json"
-            response = self._response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: kind})
+            response = self._response = web.StreamResponse(
+                headers={**self._headers, hdrs.CONTENT_TYPE: kind}
+            )
             if is_whole:
                 response.content_length = len(self._buffered)
             await response.prepare(self._request)

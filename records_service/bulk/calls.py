@@ -155,13 +155,13 @@ async def _all(context: Context, job: Job[ItemT], conn: Conn) -> list[Result]:
             results += some
             bad += [(one, one.error) for one in some if one.error is not None]
             if len(bad) >= VIOLATIONS_MAX:
-                raise _refusal(bad)
+                raise refusal(bad)
     if bad:
-        raise _refusal(bad)
+        raise refusal(bad)
     return results
 
 
-def _refusal(bad: Sequence[tuple[Result, ApiError]]) -> ApiError:
+def refusal(bad: Sequence[tuple[Result, ApiError]]) -> ApiError:
     """The error of the first bad item, for the whole call."""
     first, error = bad[0]
     kind = type(error)

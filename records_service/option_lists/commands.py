@@ -40,7 +40,7 @@ from shared.ids import new_id
 async def create(context: BaseContext, draft: OptionListDraft) -> ModelObject:
     """Raises `ValidationError`, or `Conflict` for a taken id or alias."""
     workspace_id = context.workspace_id
-    values = values_of(draft.values)
+    values = values_of(draft.sent_values or ())
     check_values(values, hierarchical=draft.hierarchical)
     list_id = draft.id or new_id(OPTION_LIST.prefix)
     async with model_change(context.app, workspace_id) as conn:
@@ -64,11 +64,11 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
     async def judge(
         conn: Conn,
     ) -> tuple[ModelObject, list[OptionValue], list[OptionValue]]:
-        known = await _current(context, conn, list_id)
+        known = await current(context, conn, list_id)
         old = await store.list_values(conn, workspace_id, list_id)
         labelled = {"values": [{LABELS: dict(value.labels)} for value in old], **known.body}
         await check_labels(conn, workspace_id, draft, labelled)
-        new = values_of(draft.values, old) if "values" in draft.model_fields_set else old
+        new = old if draft.sent_values is None else values_of(draft.sent_values, old)
         check_values(new, hierarchical=draft.hierarchical)
         kept = {value.id for value in new}
         gone = [value.id for value in old if value.id not in kept]
@@ -83,7 +83,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         if any(value.id not in ids and value.alias not in aliases for value in old):
             await judge(conn)
 
-    keeps_values = "values" not in draft.model_fields_set
+    keeps_values = draft.sent_values is None
     async with model_change(
         context.app, workspace_id, judge=None if keeps_values else search
     ) as conn:
@@ -107,7 +107,7 @@ async def delete(context: BaseContext, list_id: str) -> None:
     """Raises `Conflict` while an attribute chooses from it."""
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
-        old = await _current(context, conn, list_id)
+        old = await current(context, conn, list_id)
         if await usage_store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
         await store.delete_all_values(conn, workspace_id, list_id)
@@ -121,7 +121,7 @@ async def add_value(
     """The new value and the list it is in; it goes to the end unless it says where."""
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
-        old = await _current(context, conn, list_id)
+        old = await current(context, conn, list_id)
         count, last = await store.extent(conn, workspace_id, list_id)
         if count >= VALUES_MAX:
             raise ValidationError(f"An option list has at most {VALUES_MAX} values")
@@ -129,7 +129,7 @@ async def add_value(
         value = draft.value(draft.id or new_id(VALUE_PREFIX), last + 1)
         await _check_parent(conn, workspace_id, old, value)
         await store.insert_values(conn, workspace_id, list_id, [value])
-        return value, await _touch(conn, workspace_id, old)
+        return value, await touch(conn, workspace_id, old)
 
 
 async def replace_value(
@@ -138,7 +138,7 @@ async def replace_value(
     """The value as it is now; its id stays, so records that have it keep it."""
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
-        old = await _current(context, conn, list_id)
+        old = await current(context, conn, list_id)
         known = await store.get_value(conn, workspace_id, list_id, value_id)
         await check_labels(conn, workspace_id, draft, {LABELS: dict(known.labels)})
         value = draft.value(value_id, known.sort_order, known)
@@ -149,7 +149,7 @@ async def replace_value(
             raise own_ancestor(value)
         await _check_parent(conn, workspace_id, old, value)
         await store.update_value(conn, workspace_id, list_id, value)
-        return value, await _touch(conn, workspace_id, old)
+        return value, await touch(conn, workspace_id, old)
 
 
 async def remove_value(context: Context, list_id: str, value_id: str) -> None:
@@ -161,7 +161,7 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[ModelObject, list[str]]:
-        old = await _current(context, conn, list_id)
+        old = await current(context, conn, list_id)
         await store.get_value(conn, workspace_id, list_id, value_id)
         going = await store.branch(conn, workspace_id, list_id, value_id)
         await _check_unused(conn, workspace_id, role, list_id, going, searcher)
@@ -170,10 +170,11 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
     async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, going = await judge(conn)
         await store.delete_values(conn, workspace_id, list_id, going)
-        await _touch(conn, workspace_id, old)
+        await touch(conn, workspace_id, old)
 
 
-async def _current(context: BaseContext, conn: Conn, list_id: str) -> ModelObject:
+async def current(context: BaseContext, conn: Conn, list_id: str) -> ModelObject:
+    """The list without its values; raises `NotFound` or `PreconditionFailed`."""
     option_list = await model_objects.get(conn, OPTION_LIST, context.workspace_id, list_id)
     context.check_version(OPTION_LIST.title, option_list.id, option_list.version)
     return option_list
@@ -212,7 +213,7 @@ async def _check_parent(
         raise unknown_parent(value)
 
 
-async def _touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject:
+async def touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject:
     """The list changes with its values: the next version, and its event."""
     option_list = await model_objects.update(
         conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from records_service.context import base_context_of, context_of
+from records_service.lists import LISTS
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as
 from records_service.model_objects.model import ModelObject
 from records_service.option_lists import commands, store
+from records_service.option_lists.filters import OptionValueFilter, OptionValuePage
 from records_service.option_lists.model import (
     OPTION_LIST,
     OptionListAnswer,
@@ -18,7 +21,8 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
-from shared.database import DATABASE
+from records_service.paging import Part, Total, page_response, place_of
+from shared.database import DATABASE, Conn, Record
 from shared.database.listing import NamedListQuery, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import (
@@ -30,6 +34,7 @@ from shared.http import (
     read_query,
     versioned_response,
 )
+from shared.http.versions import entity_tag
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 
@@ -49,7 +54,11 @@ routes = Routes(
     summary="List option lists with their options",
 )
 async def list_option_lists(request: web.Request) -> web.StreamResponse:
-    """All option lists of the workspace, oldest first; options in ascending `sortOrder`."""
+    """All option lists of the workspace, oldest first; options in ascending `sortOrder`.
+
+    Of a list of more than 500 options, only their number is there: `valuesComplete` is false. Read
+    them page by page at `/option-lists/{id}/values`.
+    """
     asked = read_query(request, NamedListQuery)
     read = partial(store.page, narrowing=asked.narrowing())
     return await list_response(request, read, rendered_as(OptionListAnswer), asked)
@@ -120,6 +129,40 @@ async def delete_option_list(request: web.Request) -> web.StreamResponse:
     """Deletes the list. Refused while an attribute uses it."""
     await commands.delete(base_context_of(request), request.match_info["id"])
     return no_content()
+
+
+@routes.get(
+    "/api/v1/option-lists/{id}/values",
+    permission=Permission.READ,
+    query=OptionValueFilter,
+    answers=OptionValuePage,
+    summary="List the options of a list",
+    errors=(NotFound,),
+)
+async def list_options(request: web.Request) -> web.StreamResponse:
+    """One page of the options of a list, in ascending `sortOrder`, then by label.
+
+    The `ETag` is the list's version.
+    """
+    asked = read_query(request, OptionValueFilter)
+    context, list_id = base_context_of(request), request.match_info["id"]
+    place = place_of(context.workspace_id, request.path, asked, store.IN_ORDER)
+
+    async def read(conn: Conn) -> tuple[ModelObject, Part[Record], Total | None]:
+        option_list = await model_objects.get(conn, OPTION_LIST, context.workspace_id, list_id)
+        return (
+            option_list,
+            *await store.value_page(conn, context.workspace_id, list_id, asked, place),
+        )
+
+    option_list, part, total = await context.app[LISTS].read(
+        context.database, context.workspace_id, read
+    )
+    items = [store.shown_value(row) for row in part.rows]
+    last = store.position(part.rows[-1]) if part.rows else ()
+    response = page_response(place, items, part, total, last=last)
+    response.headers[hdrs.ETAG] = entity_tag(option_list.version)
+    return response
 
 
 @routes.post(

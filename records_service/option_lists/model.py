@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -27,6 +27,8 @@ from shared.http.numbers import Number, plain_number
 from shared.http.shapes import Shape
 
 VALUES_MAX = 10_000
+LISTED_VALUES_MAX = 500
+"""How many options a list has in the list of lists; of larger ones only the number is there."""
 
 OPTION_LIST = Kind("option_lists", "ol", "Option list", "/api/v1/option-lists")
 VALUE_PREFIX = "val"
@@ -166,6 +168,14 @@ class OptionListDraft(Body):
     """Whether options may have a parent."""
     values: Annotated[list[OptionValueDraft], AtMost(VALUES_MAX)] = Field(default_factory=list)
     """The options."""
+    values_complete: bool = Field(default=True, alias="valuesComplete")
+    """False, as it was answered, if `values` are not all options: then they are ignored."""
+
+    @property
+    def sent_values(self) -> Sequence[OptionValueDraft] | None:
+        """All options that the list shall have; None if it keeps those that it has."""
+        sends = self.values_complete and "values" in self.model_fields_set
+        return self.values if sends else None
 
 
 class OptionValueAnswer(Shape):
@@ -205,7 +215,12 @@ class OptionListAnswer(Shape):
     hierarchical: bool
     """Whether options may have a parent."""
     values: list[OptionValueAnswer]
-    """The options, in ascending `sortOrder`."""
+    """The options, in ascending `sortOrder`. In the list of all option lists empty for a list of
+    more than 500: read `/option-lists/{id}/values`."""
+    value_count: int = Field(alias="valueCount")
+    """The number of options."""
+    values_complete: bool = Field(alias="valuesComplete")
+    """Whether `values` are all options."""
     created_at: datetime = Field(alias="createdAt")
     """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.size import counted
-from records_service.option_lists.model import OPTION_LIST, VALUE_TITLE, OptionValue
-from shared.database import Conn, mapping_constraints
+from records_service.option_lists.filters import OptionValueFilter
+from records_service.option_lists.model import (
+    LISTED_VALUES_MAX,
+    OPTION_LIST,
+    VALUE_TITLE,
+    OptionValue,
+)
+from records_service.paging import Key, Order, Part, Place, Total
+from shared.database import Conn, Record, mapping_constraints
 from shared.database.listing import PIECE_ROWS, WHOLE, Narrowing, Piece, Position
 from shared.errors import Conflict, NotFound, truncated
 
@@ -27,7 +34,14 @@ WITH_VALUES = """
          WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
     ), '[]'))
 """
-"""The body of an option list `p` as it is answered."""
+"""The body of an option list `p` with its options."""
+_WHOLE = f"""
+    ({WITH_VALUES}) || jsonb_build_object('valuesComplete', true, 'valueCount', (
+        SELECT count(*) FROM option_values v
+         WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id))
+"""  # noqa: S608 - a constant
+"""As it is answered."""
+IN_ORDER: Final[Order] = (Key("sort_order", float), Key("label", str), Key("id", str))
 
 
 async def page(
@@ -45,12 +59,19 @@ async def page(
              ORDER BY p.created_at, p.id
              LIMIT $4
         ), fitting AS (
-            SELECT id, coalesce(sum(count) OVER (
+            SELECT id, count, coalesce(sum(
+                       CASE WHEN count <= {LISTED_VALUES_MAX} THEN count ELSE 0 END) OVER (
                            ORDER BY created_at, id
                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS values_before
               FROM next
         )
-        SELECT p.id, p.alias, ({WITH_VALUES})::text AS body, p.version, p.created_at, p.updated_at,
+        SELECT p.id, p.alias,
+               (CASE WHEN f.count <= {LISTED_VALUES_MAX} THEN {WITH_VALUES}
+                     ELSE p.body || '{{"values": []}}'::jsonb END
+                || jsonb_build_object('valueCount', f.count, 'valuesComplete',
+                                      f.count <= {LISTED_VALUES_MAX})
+               )::text AS body,
+               p.version, p.created_at, p.updated_at,
                (SELECT count(*) FROM next) AS candidates
           FROM fitting f
           JOIN option_lists p ON p.workspace_id = $1 AND p.id = f.id
@@ -70,7 +91,7 @@ async def get(conn: Conn, workspace_id: str, list_id: str) -> ModelObject:
     """One option list with its values, or `NotFound`."""
     row = await conn.fetchrow(
         f"""
-        SELECT p.id, p.alias, {WITH_VALUES} AS body, p.version, p.created_at, p.updated_at
+        SELECT p.id, p.alias, {_WHOLE} AS body, p.version, p.created_at, p.updated_at
           FROM option_lists p
          WHERE p.workspace_id = $1 AND p.id = $2
         """,  # noqa: S608
@@ -80,6 +101,54 @@ async def get(conn: Conn, workspace_id: str, list_id: str) -> ModelObject:
     if row is None:
         raise NotFound.of(OPTION_LIST.title, list_id)
     return ModelObject(**row)
+
+
+async def value_page(
+    conn: Conn, workspace_id: str, list_id: str, asked: OptionValueFilter, place: Place
+) -> tuple[Part[Record], Total | None]:
+    """Rows for `shown_value` in the order of the list, and how many there are in all."""
+    source = "option_values WHERE workspace_id = $1 AND list_id = $2"
+    arguments: list[Any] = [workspace_id, list_id]
+    if asked.parent_id == "":
+        source += " AND parent_id IS NULL"
+    elif asked.parent_id is not None:
+        arguments.append(asked.parent_id)
+        source += f" AND parent_id = ${len(arguments)}"
+    if asked.external_key is not None:
+        arguments.append(asked.external_key)
+        source += f" AND external_key = ${len(arguments)}"
+    if asked.query is not None:
+        arguments.append(asked.query)
+        text = f"lower(${len(arguments)})"
+        source += f""" AND (
+            position({text} IN lower(label)) > 0 OR position({text} IN lower(alias)) > 0
+            OR position({text} IN lower(external_key)) > 0
+            OR EXISTS (SELECT FROM jsonb_each_text(labels) AS l (language, label)
+                        WHERE position({text} IN lower(l.label)) > 0))"""
+    wanted = place.select(_VALUE, source, arguments)
+    found = await conn.fetch(
+        f"""
+        WITH wanted AS MATERIALIZED ({wanted})
+        SELECT w.*, head.counted
+          FROM ({place.count(source)}) AS head (counted)
+          LEFT JOIN wanted w ON true
+         ORDER BY {place.order_by}
+        """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
+        *arguments,
+    )
+    rows = [row for row in found if row["id"] is not None]
+    part = place.part(rows)
+    return part, await place.total(conn, part, found[0]["counted"], source, arguments)
+
+
+def shown_value(row: Record) -> dict[str, Any]:
+    """The public object in a row of `value_page`."""
+    return _value(row).to_public()
+
+
+def position(row: Record) -> list[Any]:
+    """Where this row is in the order of the list."""
+    return [row[key.column] for key in IN_ORDER]
 
 
 async def list_values(conn: Conn, workspace_id: str, list_id: str) -> list[OptionValue]:

@@ -90,7 +90,9 @@ POST   /api/v1/option-lists                      update-model  201
 GET    /api/v1/option-lists/{id}                 read          200
 PUT    /api/v1/option-lists/{id}                 update-model  200
 DELETE /api/v1/option-lists/{id}                 delete-model  204
+GET    /api/v1/option-lists/{id}/values          read          200
 POST   /api/v1/option-lists/{id}/values          update-model  201
+POST   /api/v1/option-lists/{id}/values/bulk     update-model  200
 PUT    /api/v1/option-lists/{id}/values/{valueId}  update-model  200
 DELETE /api/v1/option-lists/{id}/values/{valueId}  delete-model  204
 GET    /api/v1/catalogs                          read          200

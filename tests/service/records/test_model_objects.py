@@ -39,7 +39,10 @@ KINDS = [
         Flag.MANAGE_DIMENSIONS,
         "schema.dimension",
         {"segments": [ENGLISH], "defaultSegmentId": "seg-en"},
-        {"segments": [{**ENGLISH, **UNNAMED, "isDefault": True}], "defaultSegmentId": "seg-en"},
+        {
+            "segments": [{**ENGLISH, **UNNAMED, "locale": None, "isDefault": True}],
+            "defaultSegmentId": "seg-en",
+        },
     ),
     Kind(
         "/option-lists",
@@ -48,7 +51,7 @@ KINDS = [
         Flag.MANAGE_OPTION_LISTS,
         "schema.option-list",
         {},
-        {"hierarchical": False, "values": []},
+        {"hierarchical": False, "values": [], "valueCount": 0, "valuesComplete": True},
     ),
     Kind(
         "/attributes",

@@ -1,0 +1,1 @@
+"""Writes many options of a list in one call."""
