@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
 from shared.events import EventType
 from shared.identity import Flag
+from tests.kit.eventually import eventually
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import error
 
@@ -218,21 +220,30 @@ async def test_a_category_that_is_deleted_while_it_is_assigned_leaves_nothing(sh
     assert await assigned(shop) == {}
 
 
-async def test_records_and_branches_deleted_at_once_do_not_wait_for_each_other(shop, admin):
-    """Both take the assignments in one order: otherwise the database would end one of them."""
-    for _ in range(5):
-        for category in ("a", "b"):
-            many = {"entityIds": ["ent-one", "ent-two", "ent-three"]}
-            (await admin.post(f"/categories/ctg-{category}/assign", many)).ok()
-        answers = await asyncio.gather(
-            admin.delete("/categories/ctg-a"),
-            *(admin.delete(f"/records/ent-{name}") for name in ("three", "one", "two")),
+async def test_a_branch_and_records_are_deleted_in_one_order(shop, admin):
+    """Otherwise the two would wait for each other, and the database would end one of them."""
+    for category in ("a", "b"):
+        many = {"entityIds": ["ent-one", "ent-two", "ent-three"]}
+        (await admin.post(f"/categories/ctg-{category}/assign", many)).ok()
+    delete = "DELETE FROM records WHERE workspace_id = $1 AND id = $2"
+    conn = await asyncpg.connect(shop.database.url)
+
+    async def waiting() -> bool:
+        return await conn.fetchval(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())"
         )
-        assert {answer.status for answer in answers} == {204}
-        await shop.category("a")
-        await shop.category("b", parent="a")
-        for name in ("one", "two", "three"):
-            await shop.record("schema-apparel", {"sku": name}, id=f"ent-{name}")
+
+    try:
+        # As a deletion of many records, in the order of their ids.
+        async with conn.transaction():
+            await conn.execute(delete, shop.id, "ent-one")
+            branch = asyncio.create_task(admin.delete("/categories/ctg-a"))
+            await eventually(waiting)
+            await conn.execute(delete, shop.id, "ent-two")
+    finally:
+        await conn.close()
+    assert (await branch).status == 204
+    assert await assigned(shop) == {}
 
 
 ADDRESSES = (
