@@ -154,7 +154,7 @@ class CompiledSchema:
 async def compiled_schema(blueprint: Blueprint, schema_id: str) -> CompiledSchema:
     """The rules of a schema, or `NotFound`; made once per blueprint, beside the event loop.
 
-    Five hundred attributes of two hundred fields each take a second.
+    A thousand attributes of two hundred fields each take two seconds, plain ones 20 ms.
     """
     known: CompiledSchema | None = blueprint.compiled.get(schema_id)
     if known is not None:

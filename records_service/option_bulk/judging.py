@@ -10,9 +10,9 @@ from records_service.model_objects.naming import LABELS
 from records_service.option_bulk.model import OptionBulkQuery, OptionMatch, OptionRow
 from records_service.option_lists.hierarchy import check_flat, own_ancestor, unknown_parent
 from records_service.option_lists.model import (
+    LIST_VALUES_MAX,
     VALUE_PREFIX,
     VALUE_TITLE,
-    VALUES_MAX,
     OptionValue,
 )
 from shared.errors import ApiError, Conflict, NotFound, ValidationError, truncated
@@ -112,8 +112,8 @@ class Judge:
         for name in ("alias", "label"):
             if getattr(row, name) is None:
                 raise ValidationError.at(f"/{name}", f"Field '{truncated(name)}' is required")
-        if len(self.values) >= VALUES_MAX:
-            raise ValidationError(f"An option list has at most {VALUES_MAX} values")
+        if len(self.values) >= LIST_VALUES_MAX:
+            raise ValidationError(f"An option list has at most {LIST_VALUES_MAX} values")
         if row.id is not None and row.id in self.values:
             raise Conflict.taken(VALUE_TITLE, row.id)
         empty = OptionValue(row.id or new_id(VALUE_PREFIX), "", "", self._last + 1, None, None)

@@ -21,10 +21,10 @@ from records_service.option_lists.hierarchy import (
     values_of,
 )
 from records_service.option_lists.model import (
+    LIST_VALUES_MAX,
     OPTION_LIST,
     VALUE_PREFIX,
     VALUE_TITLE,
-    VALUES_MAX,
     OptionListDraft,
     OptionValue,
     OptionValueDraft,
@@ -123,8 +123,8 @@ async def add_value(
     async with model_change(context.app, workspace_id) as conn:
         old = await current(context, conn, list_id)
         count, last = await store.extent(conn, workspace_id, list_id)
-        if count >= VALUES_MAX:
-            raise ValidationError(f"An option list has at most {VALUES_MAX} values")
+        if count >= LIST_VALUES_MAX:
+            raise ValidationError(f"An option list has at most {LIST_VALUES_MAX} values")
         await check_labels(conn, workspace_id, draft)
         value = draft.value(draft.id or new_id(VALUE_PREFIX), last + 1)
         await _check_parent(conn, workspace_id, old, value)

@@ -27,6 +27,10 @@ from shared.http.numbers import Number, plain_number
 from shared.http.shapes import Shape
 
 VALUES_MAX = 10_000
+"""How many options one request or answer has."""
+LIST_VALUES_MAX = 50_000
+"""How many options a list has. Every process that checks records of the workspace holds them, as
+far as the bound on the size of the model allows."""
 LISTED_VALUES_MAX = 500
 """How many options a list has in the list of lists; of larger ones only the number is there."""
 
@@ -215,8 +219,8 @@ class OptionListAnswer(Shape):
     hierarchical: bool
     """Whether options may have a parent."""
     values: list[OptionValueAnswer]
-    """The options, in ascending `sortOrder`. In the list of all option lists empty for a list of
-    more than 500: read `/option-lists/{id}/values`."""
+    """The options, in ascending `sortOrder`. Empty for a list of more than 10,000; in the list of
+    all option lists, for one of more than 500: read `/option-lists/{id}/values`."""
     value_count: int = Field(alias="valueCount")
     """The number of options."""
     values_complete: bool = Field(alias="valuesComplete")

@@ -13,6 +13,7 @@ from records_service.option_lists.model import (
     LISTED_VALUES_MAX,
     OPTION_LIST,
     VALUE_TITLE,
+    VALUES_MAX,
     OptionValue,
 )
 from records_service.paging import Key, Order, Part, Place, Total
@@ -35,11 +36,14 @@ WITH_VALUES = """
     ), '[]'))
 """
 """The body of an option list `p` with its options."""
+_COUNT = """(
+    SELECT count(*) FROM option_values v WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
+)"""
 _WHOLE = f"""
-    ({WITH_VALUES}) || jsonb_build_object('valuesComplete', true, 'valueCount', (
-        SELECT count(*) FROM option_values v
-         WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id))
-"""  # noqa: S608 - a constant
+    CASE WHEN {_COUNT} <= {VALUES_MAX}
+         THEN {WITH_VALUES} ELSE p.body || '{{"values": []}}'::jsonb END
+    || jsonb_build_object('valueCount', {_COUNT}, 'valuesComplete', {_COUNT} <= {VALUES_MAX})
+"""
 """As it is answered."""
 IN_ORDER: Final[Order] = (Key("sort_order", float), Key("label", str), Key("id", str))
 
@@ -91,7 +95,7 @@ async def get(conn: Conn, workspace_id: str, list_id: str) -> ModelObject:
     """One option list with its values, or `NotFound`."""
     row = await conn.fetchrow(
         f"""
-        SELECT p.id, p.alias, {_WHOLE} AS body, p.version, p.created_at, p.updated_at
+        SELECT p.id, p.alias, ({_WHOLE}) AS body, p.version, p.created_at, p.updated_at
           FROM option_lists p
          WHERE p.workspace_id = $1 AND p.id = $2
         """,  # noqa: S608

@@ -11,7 +11,7 @@ from shared.errors import ValidationError, truncated
 from shared.http.numbers import plain_number
 from shared.ids import new_id
 
-ATTRIBUTES_PER_SCHEMA_MAX = 500
+ATTRIBUTES_PER_SCHEMA_MAX = 1_000
 
 
 def body_of(draft: SchemaDraft, old: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from shared.http.numbers import Number
 from shared.http.shapes import Shape
 
 GROUPS_MAX = 200
-ATTRIBUTES_PER_GROUP_MAX = 500
+ATTRIBUTES_PER_GROUP_MAX = 1_000
 NAMES_MAX = 10_000
 
 SCHEMA = Kind("schemas", "schema", "Schema", "/api/v1/schemas")

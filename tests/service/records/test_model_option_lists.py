@@ -388,12 +388,10 @@ async def test_a_value_goes_or_its_first_record_comes_but_never_both(workspace: 
             (await admin.post(f"{COLORS}/values", value("red"))).ok()
 
 
-async def test_a_list_holds_ten_thousand_values_and_no_more(admin: Caller):
+async def test_a_request_has_ten_thousand_values_and_no_more(admin: Caller):
     many = [{"alias": f"v{n}", "label": f"Value {n}"} for n in range(10_000)]
     (await admin.post("/option-lists", colors(values=many[:-1]))).ok()
     (await admin.post(f"{COLORS}/values", many[-1])).ok()
-    full = error(400, "VALIDATION_ERROR", "An option list has at most 10000 values")
-    assert (await admin.post(f"{COLORS}/values", value("more"))).outcome == full
     answer = await admin.put(COLORS, colors(values=[*many, value("more")]))
     assert answer.status == 400
     assert [one["alias"] for one in (await admin.get(COLORS)).ok()["values"]] == [

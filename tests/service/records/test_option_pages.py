@@ -9,6 +9,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from records_service.option_bulk import judging
+from records_service.option_lists import commands
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
 
@@ -204,13 +206,37 @@ async def test_lines_are_taken_and_answered(admin: Caller):
     assert await ids(admin) == ["val-red", "val-blue"]
 
 
-async def test_a_list_has_a_greatest_size_and_a_call_too(admin: Caller):
-    for start in (0, 5_000):
-        rows = [option(f"o{n}") for n in range(start, start + 5_000)]
-        assert (await bulk(admin, *rows)).ok()["created"] == 5_000
-    one_more = (await bulk(admin, option("more"))).ok()["results"][0]
-    assert one_more["message"] == "An option list has at most 10000 values"
+async def test_a_list_has_a_greatest_size_and_a_call_too(
+    admin: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(judging, "LIST_VALUES_MAX", 3)
+    monkeypatch.setattr(commands, "LIST_VALUES_MAX", 3)
+    report = (await bulk(admin, *(option(f"o{n}") for n in range(5)))).ok()
+    assert (report["created"], report["failed"]) == (3, 2)
+    assert report["results"][4]["message"] == "An option list has at most 3 values"
+    refused = await admin.post(VALUES, option("more"))
+    assert refused.outcome == error(400, "VALIDATION_ERROR", "An option list has at most 3 values")
     assert (await bulk(admin, *({"id": "val-o1"} for _ in range(10_001)))).status == 413
+
+
+async def test_a_list_may_have_more_options_than_one_answer(
+    admin: Caller, workspace: RecordsWorkspace
+):
+    rows = [option(f"o{n}") for n in range(10_001)]
+    for start in (0, 6_000):
+        assert (await bulk(admin, *rows[start : start + 6_000])).ok()["failed"] == 0
+    single = (await admin.get("/option-lists/ol-c")).ok()
+    assert (single["values"], single["valueCount"], single["valuesComplete"]) == (
+        [],
+        10_001,
+        False,
+    )
+    assert (await admin.put("/option-lists/ol-c", single)).ok()["valueCount"] == 10_001
+    assert (await ids(admin, query="o10000")) == ["val-o10000"]
+    await workspace.attribute("colour", "option", optionListId="ol-c")
+    await workspace.schema("x", ["colour"])
+    made = (await workspace.post_record("x", colour="o10000")).ok()
+    assert made["values"]["colour"] == [{"scope": {}, "value": "val-o10000"}]
 
 
 async def test_writers_of_one_list_at_once_lose_nothing(admin: Caller):
