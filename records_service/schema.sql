@@ -704,7 +704,11 @@ ALTER TABLE ONLY public.variants
 
 CREATE UNIQUE INDEX attributes_external_key_taken ON public.attributes USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
+CREATE INDEX audit_by_user ON public.audit USING brin (workspace_id text_bloom_ops, user_id text_bloom_ops) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX audit_in_order ON public.audit USING btree (workspace_id, at, version NULLS FIRST, id);
+
+CREATE INDEX audit_of_rare_actions ON public.audit USING btree (workspace_id, action, at, version NULLS FIRST, id) WHERE (action = ANY (ARRAY['delete'::text, 'transition'::text]));
 
 CREATE INDEX audit_of_record_by_version ON public.audit USING btree (workspace_id, record_id, version NULLS FIRST, id);
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +18,13 @@ OF_A_RECORD: Final[Order] = (
     Key("id", int, descending=True),
 )
 OF_A_WORKSPACE: Final[Order] = (Key("at", datetime, descending=True), *OF_A_RECORD)
+_OF_ACTION: Final[Mapping[str, str]] = {
+    "create": "action = 'create'",
+    "update": "action = 'update'",
+    "delete": "action = 'delete'",
+    "transition": "action = 'transition'",
+}
+"""As constants, because the index of rare actions has only some of them."""
 _OF_THIS_LIFE = """
     CASE WHEN version IS NULL
          THEN id > coalesce((SELECT max(id) FROM audit
@@ -52,7 +59,9 @@ async def page(
     """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
-    for column, value in (("record_id", record_id), ("user_id", user_id), ("action", action)):
+    if action is not None:
+        where.append(_OF_ACTION[action])
+    for column, value in (("record_id", record_id), ("user_id", user_id)):
         if value is not None:
             arguments.append(value)
             where.append(f"{column} = ${len(arguments)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -57,15 +57,17 @@ async def create(caller: Caller, *record_ids: str) -> None:
 class Explained:
     """A connection that keeps the plan of what is read through it."""
 
+    off: Sequence[str] = ("enable_seqscan", "enable_bitmapscan")
+    """On few rows reading all of them is cheapest."""
+
     def __init__(self, conn: Conn) -> None:
         self._conn = conn
         self.plan: dict[str, Any] = {}
 
     async def fetch(self, query: str, *arguments: Any) -> list[Any]:
         async with self._conn.transaction():
-            # On so few rows reading all of them is cheapest.
-            await self._conn.execute("SET LOCAL enable_seqscan = off")
-            await self._conn.execute("SET LOCAL enable_bitmapscan = off")
+            for setting in self.off:
+                await self._conn.execute(f"SET LOCAL {setting} = off")
             plan = await self._conn.fetchval(f"EXPLAIN (VERBOSE, FORMAT JSON) {query}", *arguments)
         self.plan = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
         return await self._conn.fetch(query, *arguments)
@@ -77,6 +79,12 @@ class Explained:
             for node in nodes(self.plan)
             if node["Node Type"] == kind and having.items() <= node.items()
         )
+
+
+class Planned(Explained):
+    """The same with the plan that PostgreSQL prefers."""
+
+    off = ()
 
 
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -134,6 +142,37 @@ async def test_what_comes_before_a_page_of_history_is_skipped_in_an_index(
         wanted = explained.node("Limit", **{"Subplan Name": "CTE wanted"})
         assert nodes(wanted)[-1]["Node Type"] == "Index Only Scan"
         assert all(not any("changes" in o for o in node["Output"]) for node in nodes(wanted))
+
+
+@pytest.mark.parametrize(
+    ("filters", "kind", "index"),
+    [
+        ({"action": "delete"}, "Index Only Scan", "audit_of_rare_actions"),
+        ({"action": "transition"}, "Index Only Scan", "audit_of_rare_actions"),
+        ({"user_id": "user-rare"}, "Bitmap Index Scan", "audit_by_user"),
+    ],
+)
+async def test_rare_entries_of_the_history_are_found_by_index(
+    service: RunningService, admin: Caller, filters: dict[str, str], kind: str, index: str
+):
+    await create(admin, "ent-a")
+    await service.database.execute(
+        """
+        INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
+                           changes)
+        SELECT $1, 'ent-a', n, 'schema-x', 'update', 'user-' || n % 3, now(), '[]'
+          FROM generate_series(2, 60000) AS n
+        """,
+        WORKSPACE,
+    )
+    await service.database.execute("VACUUM ANALYZE audit")
+    place = place_of(WORKSPACE, "/audit", PageQuery(limit=50), audit.OF_A_WORKSPACE)
+    async with service.database.acquire() as conn:
+        planned: Any = Planned(conn)
+        await audit.page(planned, WORKSPACE, place=place, **filters)
+    found = [node for node in nodes(planned.plan) if node["Node Type"] == kind]
+    # Of the page and of the total.
+    assert [node["Index Name"] for node in found] == [index, index]
 
 
 async def test_every_page_tells_how_many_there_are(admin: Caller):

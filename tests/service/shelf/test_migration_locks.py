@@ -64,4 +64,4 @@ async def test_a_revision_locks_one_table_in_use(
     several = {revision: names for revision, names in locked.items() if len(names) > 1}
     assert {r: names for r, names in several.items() if r > LAST_FROM_BEFORE[service]} == {}
     # The locks were really seen.
-    assert locked[max(locked)] or several
+    assert any(locked.values())
