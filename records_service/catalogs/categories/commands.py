@@ -51,9 +51,9 @@ async def tree_change(context: BaseContext) -> AsyncIterator[tuple[Conn, int]]:
 async def create(context: BaseContext, catalog_id: str, draft: CategoryDraft) -> Category:
     """Raises `NotFound` for the catalog, `ValidationError`, `LimitExceeded`, or `Conflict`."""
     workspace_id = context.workspace_id
-    _check_catalog(draft, catalog_id)
     async with tree_change(context) as (conn, version):
         size = await store.size_of(conn, workspace_id, catalog_id)
+        _check_catalog(draft, catalog_id)
         parent = await _parent(conn, workspace_id, catalog_id, draft.parent_id)
         check_depth(1 + (depth(parent.path) if parent else 0))
         await check_labels(conn, workspace_id, draft)
