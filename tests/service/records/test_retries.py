@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import orjson
 import pytest
 import pytest_asyncio
 
 from records_service.app import create_app
+from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.config import Config
+from records_service.model_objects.commands import take_lock
 from records_service.records import store as records
 from records_service.writes import store
-from shared.database import idempotency, retries
+from shared.database import idempotency, retries, unbound
+from shared.database.request_transactions import bind
 from shared.http import DEADLINE_HEADER
 from tests.kit import identities
 from tests.kit.eventually import eventually
@@ -370,3 +375,75 @@ async def test_dry_runs_hold_half_of_the_connections_at_most(
     (await modelled.admin.get("/records/ent-0")).ok()
     held.go.set()
     assert {one.status for one in await asyncio.gather(*tried)} <= {201, 503}
+
+
+async def test_a_bulk_call_is_repeated_and_tried_as_a_whole(modelled: RecordsWorkspace):
+    """Its answer is sent in parts, and groups of rows are transactions of their own."""
+    rows = [draft("b1"), draft("taken"), draft("b2")]
+    body = b"\n".join(map(orjson.dumps, rows))
+    headers = {"Content-Type": "application/x-ndjson", "Accept": "application/x-ndjson"}
+
+    async def ask(more: dict[str, str]) -> Answer:
+        return await modelled.admin.post("/records/bulk", data=body, headers={**headers, **more})
+
+    before = await written(modelled)
+    tried = await ask(DRY)
+    assert (tried.status, tried.headers["Preference-Applied"]) == (200, "dry-run")
+    assert await written(modelled) == before
+    first = await ask({"Idempotency-Key": "bulk"})
+    lines = [orjson.loads(line) for line in first.body.splitlines()]
+    assert [one.get("status") for one in lines[:3]] == [201, 409, 201], lines
+    assert [orjson.loads(line).get("status") for line in tried.body.splitlines()[:3]] == [
+        *(201, 409, 201)
+    ]
+    before = await written(modelled)
+    again = await ask({"Idempotency-Key": "bulk"})
+    assert again.outcome == first.outcome
+    assert again.headers["Content-Type"] == first.headers["Content-Type"]
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert await written(modelled) == before
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+async def test_a_blueprint_of_changes_that_are_undone_is_not_kept(modelled: RecordsWorkspace):
+    db, blueprints = modelled.database, modelled.records.app[BLUEPRINTS]
+    before = await blueprints.get(db, modelled.id)
+    with suppress(Undone):
+        async with bind(db):
+            async with db.transaction() as conn:
+                await take_lock(conn, modelled.id)
+            assert (await blueprints.get(db, modelled.id)).version == before.version + 1
+            raise Undone
+    assert blueprints.known(modelled.id) is before
+
+
+async def test_an_error_in_a_bound_transaction_leaves_what_was_done_before(
+    modelled: RecordsWorkspace,
+):
+    db = modelled.database
+    count = "SELECT count(*) FROM records WHERE workspace_id = $1"
+    delete = "DELETE FROM records WHERE workspace_id = $1"
+    told: list[str] = []
+    with suppress(Undone):
+        async with bind(db) as (_, bound):
+            bound.after_commit(lambda: told.append("committed"))
+            await db.execute(delete, modelled.id)
+            with suppress(asyncpg.DivisionByZeroError):
+                await db.fetchval("SELECT 1 / 0")
+            with suppress(Undone):
+                async with db.transaction() as conn:
+                    await conn.execute("SELECT 1 FROM records WHERE workspace_id = $1", modelled.id)
+                    raise Undone
+            # Tasks of the request take turns.
+            assert (
+                await asyncio.gather(*(db.fetchval(count, modelled.id) for _ in range(3)))
+                == [0] * 3
+            )
+            with unbound():
+                assert await db.fetchval(count, modelled.id) == 1
+            raise Undone
+    assert await db.fetchval(count, modelled.id) == 1
+    assert told == []
