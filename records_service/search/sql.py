@@ -16,6 +16,7 @@ import orjson
 from records_service.attributes.model import AttributeType
 from records_service.catalogs.store import records_in_category
 from records_service.paging import Key
+from records_service.search.claims import claimed
 from records_service.search.criteria import (
     FIELDS,
     Comparison,
@@ -69,9 +70,23 @@ def condition(criteria: Criteria, arguments: Arguments) -> str:
     sight = criteria.target.sight
     met = exists(criteria, criteria.target, arguments)
     if not criteria.negated:
-        return f"({seen(sight, arguments)} AND {met})"
+        return f"({seen(sight, arguments)} AND {_reserved(criteria, arguments)}{met})"
     without = f"r.schema_id <> ALL({arguments.name(sorted(sight.having), 'text[]')})"
     return f"({without} OR ({seen(sight, arguments)} AND NOT {met}))"
+
+
+def _reserved(comparison: Comparison, arguments: Arguments) -> str:
+    """The condition by which the index of unique values finds the records, if it does."""
+    assert isinstance(comparison.target, Searched)
+    hashes = claimed(comparison, comparison.target)
+    if hashes is None:
+        return ""
+    return (
+        "r.id IN (SELECT u.record_id FROM unique_values u"  # noqa: S608
+        f" WHERE u.workspace_id = $1"
+        f" AND u.attribute_id = {arguments.name(comparison.target.attribute.id, 'text')}"
+        f" AND u.scope = '{{}}' AND u.value_hash = ANY({arguments.name(hashes, 'bytea[]')})) AND "
+    )
 
 
 def seen(sight: Sight, arguments: Arguments) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from records_service import paging
 from records_service.paging import Place
 from records_service.records.store import Listed, Listing
 from records_service.search.sql import Arguments
 from shared.database import Conn
+
+FEW_UNCOUNTED: Final = 1_000
+"""Where the total is not wanted."""
 
 
 async def page(
@@ -36,16 +39,27 @@ async def page(
         SELECT r.id, r.created_at{sorted_by}
           FROM records r {joined}
          WHERE r.workspace_id = $1 AND {condition}
-        ) AS met WHERE true"""  # noqa: S608
-    counted = f"records r {joined} WHERE r.workspace_id = $1 AND {condition}"
-    names = "".join(f", {name}" for name, _ in columns)
+        ) AS every WHERE true"""  # noqa: S608
+    all_found = f"records r {joined} WHERE r.workspace_id = $1 AND {condition}"
+    names = f"id, created_at{''.join(f', {name}' for name, _ in columns)}"
+    few = paging.COUNTED_MAX if place.counts else FEW_UNCOUNTED
     asked = Arguments(arguments)
-    wanted = place.select(f"id, created_at{names}", source, asked)
+    # PostgreSQL cannot tell how many records meet a condition on values. So up to `few` are looked
+    # for in any order, which serves page and total at once; only if there are more, it walks in
+    # the order of the page as well.
+    among = f"(SELECT count(*) FROM met) {{}} {few}"  # noqa: S608
+    wanted = " UNION ALL ".join(
+        f"({place.select(names, f'{each} AND {among.format(sign)}', asked)})"
+        for each, sign in (("met WHERE true", "<="), (source, ">"))
+    )
     bytes_max = asked.name(paging.PAGE_BYTES_MAX, "bigint")
+    count = "SELECT count(*) FROM met" if place.counts else "SELECT NULL::bigint"
     order = ", ".join(f"p.{key.order}" for key in place.order)
     rows = await conn.fetch(
         f"""
-        WITH wanted AS MATERIALIZED (
+        WITH met AS MATERIALIZED (
+            SELECT r.id, r.created_at{sorted_by} FROM {all_found} LIMIT {few + 1}
+        ), wanted AS MATERIALIZED (
             {wanted}
         ), page AS MATERIALIZED (
             SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
@@ -64,7 +78,7 @@ async def page(
                p.created_at, p.updated_at, p.created_by, p.updated_by, p.external_key
                {"".join(f", p.{name}" for name, _ in columns)},
                head.counted, head.model_version
-          FROM (SELECT ({place.count(counted)}) AS counted,
+          FROM (SELECT ({count}) AS counted,
                        (SELECT version FROM models WHERE workspace_id = $1) AS model_version) head
           LEFT JOIN page p ON true
          ORDER BY {order}
@@ -73,7 +87,7 @@ async def page(
     )
     found = [_listed(workspace_id, row) for row in rows if row["id"] is not None]
     part = place.part(found, [one.row["document"] for one in found])
-    total = await place.total(conn, part, rows[0]["counted"], counted, arguments)
+    total = await place.total(conn, part, rows[0]["counted"], all_found, arguments)
     counts = [] if facets is None else await conn.fetch(facets[0], *facets[1])
     return Listing(part, total, None, rows[0]["model_version"] or 0), counts
 

@@ -232,3 +232,53 @@ async def test_what_cannot_be_looked_for_is_refused(catalogue: RecordsWorkspace,
     assert (await admin.get("/search/text")).status == 400
     assert (await admin.get("/search/text?q=none")).ok()["items"] == []
     assert (await admin.post("/search/full-text", {"q": "none"})).ok()["items"] == []
+
+
+async def test_what_a_variant_has_of_its_own_finds_its_record(
+    catalogue: RecordsWorkspace, admin: Caller
+):
+    await catalogue.schema("v", ["sku", "note", "color"], variantEnabled=True)
+    for name in ("a", "b"):
+        await catalogue.record("schema-v", {"note": "coat", "sku": f"S-{name}"}, id=f"ent-{name}")
+    small = {"sku": [{"scope": {}, "value": "S-77-small"}]}
+    sent = {"id": "var-s", "values": small}
+    (await admin.post("/records/ent-a/variants", sent)).ok()
+    note = [{"scope": {}, "value": "waxed"}]
+    below = {"id": "var-w", "parentId": "var-s", "values": {"note": note}}
+    (await admin.post("/records/ent-a/variants", below)).ok()
+    assert await found(admin, "77-small") == ["a"]
+    assert await found(admin, "waxed coat") == ["a"]
+    half = await catalogue.user_with_role({"*": {"*": "read", "attr-note": "hidden"}})
+    assert await found(half, "waxed") == []
+    assert await found(half, "77") == ["a"]
+    (await admin.delete("/records/ent-a/variants/var-w")).ok()
+    assert await found(admin, "waxed") == []
+
+
+async def test_a_workspace_without_languages_finds_the_same(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await workspace.option_list("colors", ["crimson"])
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.attribute("note")
+    await workspace.attribute("color", "option", optionListId="ol-colors")
+    await workspace.schema("x", ["sku", "note", "color"], variantEnabled=True)
+    await made(workspace, "a", sku="AB-12345-XL", note='Wärm "winter"\njacket', color="crimson")
+    await made(workspace, "b", sku="CD-9", note="漢方風邪薬です ΟΔΟΣ Straße")
+    small = {"id": "var-s", "values": {"note": [{"scope": {}, "value": "waxed"}]}}
+    (await admin.post("/records/ent-b/variants", small)).ok()
+    for query, expected in (
+        ("warm jack", ["a"]),
+        ('"winter jacket"', ["a"]),
+        ("ab-12345", ["a"]),
+        ("2345-x", ["a"]),
+        ("crimson winter", ["a"]),
+        ("warm -crimson", []),
+        ("風邪薬", ["b"]),
+        ("οδος strasse", ["b"]),
+        ("waxed", ["b"]),
+        ("waxed crimson", []),
+        ("attr", []),
+        ("scope", []),
+    ):
+        assert await found(admin, query) == expected, query
