@@ -20,7 +20,7 @@ from records_service.dimensions.model import Dimension
 from records_service.model_objects.commands import MODEL
 from records_service.model_objects.model import ModelObject
 from records_service.option_lists.model import OptionList
-from records_service.option_lists.store import WITH_VALUES
+from records_service.option_lists.store import WITH_OPTIONS
 from records_service.schemas.model import Schema
 from records_service.workflow_copies.model import WorkflowCopy
 from shared.database import REQUEST_TRANSACTION, Database, Record
@@ -168,7 +168,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
                version, created_at, updated_at, NULL
           FROM dimensions WHERE workspace_id = $1
          UNION ALL
-        SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN ({WITH_VALUES})::text END,
+        SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN ({WITH_OPTIONS})::text END,
                version, created_at, updated_at, NULL
           FROM option_lists p WHERE workspace_id = $1
          UNION ALL
@@ -186,7 +186,7 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
            AND (kind, id) IN (SELECT 'attributes', id FROM attributes WHERE workspace_id = $1
                                UNION ALL
                               SELECT 'schemas', id FROM schemas WHERE workspace_id = $1)
-        """,  # noqa: S608 - WITH_VALUES is a constant
+        """,  # noqa: S608 - WITH_OPTIONS is a constant
         workspace_id,
         known.version if known else 0,
     )

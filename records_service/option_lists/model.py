@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field
 
@@ -52,20 +52,6 @@ class OptionValue:
     labels: tuple[tuple[str, str], ...] = ()
     external_key: str | None = None
 
-    @classmethod
-    def parse(cls, body: Mapping[str, Any]) -> Self:
-        """Read the public object."""
-        return cls(
-            id=body["id"],
-            alias=body["alias"],
-            label=body["label"],
-            sort_order=body["sortOrder"],
-            color=body.get("color"),
-            parent_id=body.get("parentId"),
-            labels=tuple(sorted(body.get(LABELS, {}).items())),
-            external_key=body.get(EXTERNAL_KEY),
-        )
-
     def to_public(self) -> dict[str, Any]:
         """The public object."""
         return {
@@ -80,6 +66,18 @@ class OptionValue:
         }
 
 
+class Option(NamedTuple):
+    """What checks and searches know of an option.
+
+    A tuple, because a process makes one for each option of a list whenever one of them changes.
+    """
+
+    id: str
+    alias: str
+    label: str
+    labels: Mapping[str, str] | None
+
+
 @dataclass(frozen=True)
 class OptionList:
     """What an option attribute lets one choose from, in order."""
@@ -88,17 +86,17 @@ class OptionList:
     alias: str
     name: str
     hierarchical: bool
-    values: tuple[OptionValue, ...]
+    values: Sequence[Option]
 
     @classmethod
     def parse(cls, model_object: ModelObject) -> Self:
-        """Read the list with its values."""
+        """Read the list with its values as `store.WITH_OPTIONS` has them."""
         return cls(
             id=model_object.id,
             alias=model_object.alias,
             name=model_object.body["name"],
             hierarchical=model_object.body["hierarchical"],
-            values=tuple(OptionValue.parse(value) for value in model_object.body["values"]),
+            values=tuple(Option(*value) for value in model_object.body["values"]),
         )
 
     @cached_property

@@ -36,6 +36,17 @@ WITH_VALUES = """
     ), '[]'))
 """
 """The body of an option list `p` with its options."""
+WITH_OPTIONS = """
+    json_build_object('name', p.body -> 'name', 'hierarchical', p.body -> 'hierarchical',
+                      'values', coalesce((
+        SELECT json_agg(json_build_array(v.id, v.alias, v.label, v.labels)
+                        ORDER BY v.sort_order, v.label, v.id)
+          FROM option_values v
+         WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
+    ), '[]'))
+"""
+"""An option list `p` for `OptionList.parse`: a third of what is answered, and json, which
+PostgreSQL writes as it is and does not take apart again."""
 _COUNT = """(
     SELECT count(*) FROM option_values v WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
 )"""

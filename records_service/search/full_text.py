@@ -190,7 +190,7 @@ def _options(blueprint: Blueprint, term: Term) -> list[str]:
             for value in option_list.values
             if any(
                 in_text(term, separated(label))
-                for label in (value.label, *dict(value.labels).values())
+                for label in (value.label, *(value.labels or {}).values())
             )
         ]
         if ids:
