@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeVar
 from aiohttp import web
 
 from records_service.bulk.model import BulkOutcome, Result
-from records_service.bulk.work import STALE, make_current
+from records_service.bulk.work import STALE, make_current, transaction
 from records_service.context import Context
 from records_service.writes.create_batching import WRITE_SLOTS
 from shared.database import Conn
@@ -131,7 +131,7 @@ async def at_once(context: Context, job: Job[ItemT]) -> list[Result]:
         try:
             async with (
                 context.app[WRITE_SLOTS].of(context.workspace_id),
-                context.database.transaction() as conn,
+                transaction(context) as conn,
             ):
                 results = await _all(context, job, conn)
         except STALE as stale:

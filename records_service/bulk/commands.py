@@ -2,7 +2,7 @@
 
     results = await write_rows(context, rows, options)              each wave is a transaction
 
-    async with context.database.transaction() as conn:              all rows in one transaction
+    async with transaction(context) as conn:                        all rows in one transaction
         results = await write_rows(context, rows, options, conn)
 
 A wave is a run of rows about different records, of at most `WAVE_ROWS` rows and `WAVE_BYTES` bytes.
@@ -33,7 +33,7 @@ from records_service.writes.model import QuotaExceeded, StripeExhausted
 from records_service.writes.quota import any_stripe, make_room
 from shared.database import Conn
 
-WAVE_BYTES: Final = 1 << 20
+WAVE_BYTES: Final = 4 << 20
 
 
 async def write_rows(
@@ -178,7 +178,7 @@ async def _store(work: Work, settled: Settled, model_version: int) -> None:
             async with work.writing() as conn:
                 await _insert(conn, work, settled, any_stripe(), model_version)
             return
-    async with work.writing(in_transaction=True) as conn:
+    async with work.writing() as conn:
         stripe, limit = any_stripe(), work.context.identity.record_limit
         await make_room(conn, work.context.workspace_id, limit, stripe, len(creates))
         if updates:

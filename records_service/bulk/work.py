@@ -21,7 +21,7 @@ from records_service.blueprint.compiled_schema import CompiledSchema, compiled_s
 from records_service.bulk import store
 from records_service.bulk.model import Result
 from records_service.bulk.store import Stored
-from records_service.context import Context
+from records_service.context import BaseContext, Context
 from records_service.transitions.decisions import StaleDefinition, adopt
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import StaleModel, StaleRecord
@@ -32,7 +32,7 @@ from shared.messaging import outbox
 P = ParamSpec("P")
 T = TypeVar("T")
 
-WAVE_ROWS: Final = 500
+WAVE_ROWS: Final = 1_000
 """How many rows are judged and written together."""
 OPTIMISTIC_ATTEMPTS: Final = 2
 ATTEMPTS_MAX: Final = 20
@@ -40,6 +40,18 @@ PAUSE_S: Final = 0.01
 
 STALE: Final = (StaleModel, StaleRecord, asyncpg.DeadlockDetectedError)
 """What was read is outdated: in a caller's transaction it has to be rolled back and begun again."""
+
+
+@asynccontextmanager
+async def transaction(context: BaseContext) -> AsyncIterator[Conn]:
+    """A transaction whose statements are planned anew each time.
+
+    A kept plan is that of the table as it was. In an empty database, that is to read the whole
+    table for every group of rows, and it is kept while the first million records come in.
+    """
+    async with context.database.transaction() as conn:
+        await conn.fetchval("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+        yield conn
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +68,11 @@ class Work:
         if self.conn is not None:
             yield self.conn
             return
-        async with self.context.database.acquire() as conn:
+        async with transaction(self.context) as conn:
             yield conn
 
     @asynccontextmanager
-    async def writing(self, *, in_transaction: bool = False) -> AsyncIterator[Conn]:
+    async def writing(self) -> AsyncIterator[Conn]:
         """A connection for statements that write records; afterwards the relay is woken.
 
         A taken id or unique value is `StaleRecord`: nobody held it when the rows were judged.
@@ -77,10 +89,9 @@ class Work:
             if self.conn is not None:
                 yield self.conn
             else:
-                database = self.context.database
                 async with (
                     self.context.app[WRITE_SLOTS].of(self.context.workspace_id),
-                    database.transaction() if in_transaction else database.acquire() as conn,
+                    transaction(self.context) as conn,
                 ):
                     yield conn
         outbox.wake(self.context.app)
@@ -128,7 +139,7 @@ async def attempts(
                 return await attempt(Work(context, None, lock=False))
             async with (
                 context.app[WRITE_SLOTS].of(context.workspace_id),
-                context.database.transaction() as locking,
+                transaction(context) as locking,
             ):
                 return await attempt(Work(context, locking, lock=True))
         except STALE as stale:
