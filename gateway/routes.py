@@ -74,6 +74,8 @@ _PREFIXES: Final = (
     ("records", Service.RECORDS, PermissionClass.DATA),
     ("variants", Service.RECORDS, PermissionClass.DATA),
     ("audit", Service.RECORDS, PermissionClass.DATA),
+    ("import", Service.RECORDS, PermissionClass.DATA),
+    ("imports", Service.RECORDS, PermissionClass.DATA),
     ("export", Service.RECORDS, PermissionClass.DATA),
     ("catalogs", Service.RECORDS, PermissionClass.MODEL),
     ("categories", Service.RECORDS, PermissionClass.MODEL),

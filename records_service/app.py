@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from aiohttp import web
 
 from records_service.attributes.handlers import routes as attribute_routes
@@ -25,6 +28,12 @@ from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.exports.handlers import routes as export_routes
 from records_service.exports.walk import EXPORTS, Exports
 from records_service.history.handlers import routes as audit_routes
+from records_service.imports.handlers import routes as import_routes
+from records_service.imports.job_handlers import IMPORT_BYTES_MAX
+from records_service.imports.job_handlers import routes as import_job_routes
+from records_service.imports.jobs import JOB as IMPORT_JOB
+from records_service.imports.jobs import Imports
+from records_service.imports.sweeping import sweeping
 from records_service.lists import LISTS, Lists
 from records_service.model_changes.handlers import attribute_routes as attribute_change_routes
 from records_service.model_changes.handlers import schema_routes as schema_change_routes
@@ -66,13 +75,14 @@ from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import by_type, consume
 from shared.messaging.job_turns import job_turns
+from shared.messaging.jobs import Slice
 from shared.messaging.relay import relay
 from shared.process.waiting import KeyedSemaphore
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
 JOBS_QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_JOBS_QUEUE)
-JOBS = {value_removal.JOB: value_removal.remove_some}
+JOBS: Final[Mapping[str, Slice]] = {value_removal.JOB: value_removal.remove_some}
 ROUTES = (
     bulk_routes,
     option_bulk_routes,
@@ -95,15 +105,21 @@ ROUTES = (
     assignment_routes,
     workflow_copy_routes,
     export_routes,
+    import_routes,
+    import_job_routes,
 )
 
 
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
+    imports = Imports()
+    kinds = {**JOBS, IMPORT_JOB: imports.run_some}
     working = [
+        imports.opened,
         relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, by_type(REACTIONS)),
-        job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, JOBS),
+        job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, kinds),
+        sweeping(config.import_days_kept),
     ]
     app = new_service(
         config,
@@ -129,6 +145,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     connections = config.database_connections_max
     app[LISTS] = Lists(connections, config.wait_seconds)
     app[PIECES] = pieces()
+    imports.app = app
+    app[IMPORT_BYTES_MAX] = config.import_bytes_max
     app[EXPORTS] = Exports(connections)
     writers = max(1, connections // 2)
     app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)

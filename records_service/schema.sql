@@ -416,6 +416,54 @@ CREATE TABLE public.idempotency_keys (
     stored_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.import_chunks (
+    workspace_id text NOT NULL,
+    import_id text NOT NULL,
+    part integer NOT NULL,
+    number bigint NOT NULL,
+    data bytea NOT NULL
+);
+ALTER TABLE ONLY public.import_chunks ALTER COLUMN data SET COMPRESSION lz4;
+
+CREATE TABLE public.import_errors (
+    workspace_id text NOT NULL,
+    import_id text NOT NULL,
+    row_number bigint NOT NULL,
+    number integer NOT NULL,
+    line bigint NOT NULL,
+    column_name text,
+    attribute text,
+    pointer text NOT NULL,
+    error text NOT NULL,
+    message text NOT NULL,
+    sent text
+);
+
+CREATE TABLE public.imports (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    status text NOT NULL,
+    format text NOT NULL,
+    file_name text,
+    file_size bigint DEFAULT 0 NOT NULL,
+    settings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    identity jsonb DEFAULT '{}'::jsonb NOT NULL,
+    "position" jsonb DEFAULT '{}'::jsonb NOT NULL,
+    total bigint,
+    created bigint DEFAULT 0 NOT NULL,
+    updated bigint DEFAULT 0 NOT NULL,
+    unchanged bigint DEFAULT 0 NOT NULL,
+    skipped bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    warnings text[] DEFAULT '{}'::text[] NOT NULL,
+    error text,
+    has_file boolean DEFAULT true NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    created_by text NOT NULL
+);
+
 CREATE TABLE public.inbox (
     consumer text NOT NULL,
     event_id text NOT NULL,
@@ -642,6 +690,15 @@ ALTER TABLE ONLY public.former_aliases
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (workspace_id, caller, key);
 
+ALTER TABLE ONLY public.import_chunks
+    ADD CONSTRAINT import_chunks_pkey PRIMARY KEY (workspace_id, import_id, part, number);
+
+ALTER TABLE ONLY public.import_errors
+    ADD CONSTRAINT import_errors_pkey PRIMARY KEY (workspace_id, import_id, row_number, number);
+
+ALTER TABLE ONLY public.imports
+    ADD CONSTRAINT imports_id_taken PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.inbox
     ADD CONSTRAINT inbox_pkey PRIMARY KEY (consumer, event_id);
 
@@ -731,6 +788,10 @@ CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btr
 CREATE INDEX former_aliases_by_name ON public.former_aliases USING btree (workspace_id, kind, alias);
 
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
+
+CREATE INDEX imports_by_end ON public.imports USING btree (completed_at) WHERE has_file;
+
+CREATE INDEX imports_in_order ON public.imports USING btree (workspace_id, created_at, id);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
 

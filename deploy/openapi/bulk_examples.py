@@ -1,4 +1,4 @@
-"""Examples of bulk calls for the API description, taken from the demo catalogue."""
+"""Examples of bulk calls and imports for the API description, taken from the demo catalogue."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from deploy.local import catalogue
+from deploy.openapi.import_examples import IMPORTS
 from deploy.openapi.schemas import Examples
 
 _COUNTS: Final = dict.fromkeys(
@@ -14,6 +15,7 @@ _COUNTS: Final = dict.fromkeys(
 _RESULT: Final = {"index": 0, "version": 1}
 
 BULK: Final[Mapping[str, Examples]] = {
+    **IMPORTS,
     "bulkWriteRecords": Examples(
         {
             "operations": [

@@ -56,6 +56,7 @@ _NO_CONTENT: Final = 204
 _SUCCESS: Final = {
     200: "The answer.",
     201: "The new object.",
+    202: "It goes on in the background.",
     204: "Done. There is no body.",
 }
 _BINARY: Final[dict[str, str]] = {"type": "string", "format": "binary"}
@@ -219,7 +220,7 @@ def _operation(
             "description": "Fields that are not described are ignored, except where the schema"
             " says `additionalProperties: false`.",
             "content": {
-                JSON: content,
+                route.body_type: content,
                 **{media_type: {"schema": _BINARY} for media_type in route.also_takes},
             },
         }

@@ -127,7 +127,7 @@ def merge_rows(rows: Sequence[Row], by: Sequence[Sought], basis: Basis) -> list[
 def _merged(index: int, asked: Draft, target: Target, basis: Basis) -> Candidate | Result:
     options = basis.options
     if target.stored is None:
-        if options.on_missing is OnMissing.FAIL:
+        if options.on_missing is OnMissing.FAIL or asked.must_exist:
             raise _missing(asked, basis)
         return _created(index, asked, basis)
     row = target.stored.row
@@ -165,6 +165,7 @@ def _created(index: int, asked: Draft, basis: Basis) -> Candidate:
         state,
         is_new=True,
         may_read=basis.identity.may_read,
+        by_scope=asked.by_scope,
     )
     return Candidate(
         index=index,
@@ -199,6 +200,7 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
         state,
         may_read=basis.identity.may_read,
         related=basis.related,
+        by_scope=asked.by_scope,
     )
     key = fixed_fields.key_after(basis.role, schema, old, state, sent)
     changes = differences(old.values, values, schema) + key_change(old.external_key, key)

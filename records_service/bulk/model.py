@@ -187,7 +187,9 @@ class Draft:
     """A row that could be read. `size` is its length in bytes, as far as the caller knows it.
 
     `schema_id` is None where the row does not name one. `names_state` and `names_key` tell a state
-    and an external key that are sent as null from those that are not sent.
+    and an external key that are sent as null from those that are not sent. With `by_scope`, an
+    update changes the scopes that are sent and keeps the others. A row that `must_exist` fails
+    where there is no record, whatever the options say.
     """
 
     id: str | None
@@ -198,6 +200,8 @@ class Draft:
     external_key: str | None = None
     names_key: bool = False
     size: int = 0
+    by_scope: bool = False
+    must_exist: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import orjson
 
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
+from records_service.catalogs.categories.reading import check_catalog_visible
+from records_service.catalogs.model import CATALOG
 from records_service.context import Context
 from records_service.exports import store
 from records_service.exports.model import Columns, ExportQuery, Format
@@ -17,6 +19,7 @@ from records_service.exports.rows import Layout, ScopeKey, json_row, laid_out, n
 from records_service.exports.store import Filter, Part
 from records_service.exports.walk import EXPORTS, Walk
 from records_service.exports.writers import TABLES, Writer, writer_of
+from records_service.model_objects import store as model_objects
 from records_service.records.relations import find_related
 from records_service.records.rendering import render
 from records_service.values.entries import (
@@ -49,6 +52,7 @@ class Asked:
     filters: list[Filter]
     bom: bool
     blueprint: Blueprint
+    catalog_id: str | None
 
     @property
     def file_name(self) -> str:
@@ -61,7 +65,7 @@ async def understand(context: Context, query: ExportQuery, asked_format: Format)
     """What is asked for; raises `NotFound` or `ValidationError`."""
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
     if query.catalog_id is not None:
-        raise NotFound.of("Catalog", query.catalog_id)
+        await _check_catalog(context, query.catalog_id)
     columns = query.columns
     if columns is Columns.PER_SCOPE and query.scope is not None:
         raise ValidationError.at(
@@ -86,7 +90,15 @@ async def understand(context: Context, query: ExportQuery, asked_format: Format)
         filters=[Filter(schema_id, state) for state in _states(blueprint, query)],
         bom=query.bom,
         blueprint=blueprint,
+        catalog_id=query.catalog_id,
     )
+
+
+async def _check_catalog(context: Context, catalog_id: str) -> None:
+    """Raise `NotFound` for a catalog that does not exist, or that the role may not view."""
+    check_catalog_visible(context, catalog_id)
+    async with context.database.acquire() as conn:
+        await model_objects.get(conn, CATALOG, context.workspace_id, catalog_id)
 
 
 class Export:
@@ -97,7 +109,11 @@ class Export:
         self._asked = asked
         self._writer: Writer = writer_of(asked.format, bom=asked.bom)
         self._walk = Walk(
-            context.app[EXPORTS], context.database, context.workspace_id, asked.filters
+            context.app[EXPORTS],
+            context.database,
+            context.workspace_id,
+            asked.filters,
+            None if asked.catalog_id is None else (asked.catalog_id, context.role),
         )
         self._layout = Layout(None)
 
@@ -173,7 +189,7 @@ class Export:
     def _row(self, record: Record, schema: CompiledSchema, related: Related) -> Any:
         access = schema.access(self._context.role, record.state_id)
         if self._asked.columns is None:
-            return {**render(record, schema, access, related), "version": record.version}
+            return render(record, schema, access, related)
         values = related.living(record.values, schema.relations)
         if self._asked.format in TABLES:
             return table_row(record, values, schema, access, self._layout)

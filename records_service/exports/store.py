@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
+from records_service.catalogs.store import records_in_catalog
+from records_service.permissions.rules import Role
 from records_service.writes.model import Record
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
@@ -20,6 +23,8 @@ from shared.database.listing import BEGINNING, Position
 ROWS_AT_ONCE: Final = 500
 BYTES_AT_ONCE: Final = 1 << 20
 """A chunk ends with the record with which its documents exceed this."""
+THE_END: Final[Position] = (datetime(9999, 12, 31, tzinfo=UTC), "")
+"""Behind every record."""
 SCOPES_LOOKED_AT: Final = 5_000
 """Records of a chunk of which only the scopes are read."""
 
@@ -30,6 +35,7 @@ class Filter:
 
     schema_id: str | None = None
     state_id: str | None = None
+    ids: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +153,31 @@ async def read_scopes(
     return Part(orjson.loads(row["scopes"]), (row["created_at"], row["id"]), 0)
 
 
+async def assigned_after(
+    conn: Conn, workspace_id: str, catalog_id: str, role: Role | None, after: Position
+) -> list[Position]:
+    """The next records that are assigned anywhere in a catalog, each once, oldest first."""
+    arguments: list[Any] = [workspace_id]
+    assigned = records_in_catalog(catalog_id, role, arguments).replace(
+        "SELECT a.record_id", "SELECT a.record_created_at, a.record_id", 1
+    )
+    at = len(arguments)
+    rows = await conn.fetch(
+        f"""
+        SELECT DISTINCT record_created_at, record_id
+          FROM ({assigned}
+                  AND (a.record_created_at, a.record_id) > (${at + 1}::timestamptz, ${at + 2}::text)
+               ) AS assigned
+         ORDER BY record_created_at, record_id
+         LIMIT ${at + 3}::bigint
+        """,  # noqa: S608 - made of constants
+        *arguments,
+        *after,
+        ROWS_AT_ONCE,
+    )
+    return [(row["record_created_at"], row["record_id"]) for row in rows]
+
+
 def record_of(workspace_id: str, row: Any) -> Record:
     """The record in a row of `read_part`."""
     return Record(
@@ -171,4 +202,7 @@ def _condition(workspace_id: str, wanted: Filter) -> tuple[str, list[Any]]:
         if value is not None:
             arguments.append(value)
             conditions.append(f"{column} = ${len(arguments)}")
+    if wanted.ids is not None:
+        arguments.append(list(wanted.ids))
+        conditions.append(f"id = ANY(${len(arguments)}::text[])")
     return " AND ".join(conditions), arguments

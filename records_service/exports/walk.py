@@ -8,16 +8,18 @@ while: an answer that has begun cannot be refused any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar
 
 from aiohttp import web
 
 from records_service.exports import store
 from records_service.exports.store import Filter, Part
+from records_service.permissions.rules import Role
 from shared.database import Conn, Database
-from shared.database.listing import Position
+from shared.database.listing import BEGINNING, Position
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.process.waiting import ASKING, KeyedSemaphore
 
@@ -75,16 +77,29 @@ class Walk:
     """The records of one workspace that some filters let through, each once."""
 
     def __init__(
-        self, exports: Exports, db: Database, workspace_id: str, filters: list[Filter]
+        self,
+        exports: Exports,
+        db: Database,
+        workspace_id: str,
+        filters: list[Filter],
+        catalog: tuple[str, Role | None] | None = None,
     ) -> None:
+        """`catalog`, of which only assigned records are read, is its id and the caller's role."""
         self._exports = exports
         self._db = db
         self._workspace_id = workspace_id
         self._filters = filters
+        self._catalog = catalog
         self._ends: list[Position | None] = []
 
     async def begin(self) -> None:
-        """Fix the end of the walk; raises `ServiceUnavailable`."""
+        """Fix the end of the walk; raises `ServiceUnavailable`.
+
+        A walk over a catalog goes by what is assigned, which ends by itself.
+        """
+        if self._catalog is not None:
+            self._ends = [store.THE_END] * len(self._filters)
+            return
 
         async def read(conn: Conn) -> list[Position | None]:
             return [
@@ -118,16 +133,40 @@ class Walk:
     async def _parts(
         self, part: Callable[[Filter, Position | None, Position], _Read]
     ) -> AsyncIterator[Part]:
-        for wanted, end in zip(self._filters, self._ends, strict=True):
-            after: Position | None = None
-            while end is not None and after != end:
-                found = await self._exports.read_patiently(
-                    self._db, self._workspace_id, part(wanted, after, end)
+        async for ids in self._assigned():
+            for wanted, end in zip(self._filters, self._ends, strict=True):
+                after: Position | None = None
+                while end is not None and after != end:
+                    found = await self._read(part(replace(wanted, ids=ids), after, end))
+                    if found.last is None:
+                        break
+                    after = found.last
+                    yield found
+
+    async def _assigned(self) -> AsyncIterator[Sequence[str] | None]:
+        """The ids of the records of the catalog, some at a time; None once for no catalog."""
+        if self._catalog is None:
+            yield None
+            return
+        catalog_id, role = self._catalog
+        after = BEGINNING
+        while True:
+            assigned = await self._read(
+                partial(
+                    store.assigned_after,
+                    workspace_id=self._workspace_id,
+                    catalog_id=catalog_id,
+                    role=role,
+                    after=after,
                 )
-                if found.last is None:
-                    break
-                after = found.last
-                yield found
+            )
+            if not assigned:
+                return
+            yield [record_id for _, record_id in assigned]
+            after = assigned[-1]
+
+    async def _read(self, read: Callable[[Conn], Awaitable[T]]) -> T:
+        return await self._exports.read_patiently(self._db, self._workspace_id, read)
 
 
 _Read = Callable[[Conn], Awaitable[Part]]

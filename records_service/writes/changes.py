@@ -14,7 +14,7 @@ from records_service.permissions.rules import Role
 from records_service.values.completeness import is_empty
 from records_service.values.entries import Entries, Entry, Scope, Values, same, scope_key
 from records_service.values.relations import NOTHING_LOOKED_FOR, Related
-from records_service.values.validation import Faults, Place, pointer
+from records_service.values.validation import EntriesCheck, Faults, Place, pointer
 from records_service.workflow_copies.model import State
 from shared.errors import NotFound, PermissionDenied, ValidationError, Violation, truncated
 
@@ -47,13 +47,17 @@ def merged(
     may_read: bool = True,
     related: Related = NOTHING_LOOKED_FOR,
     inherited: Values = NOTHING_INHERITED,
+    by_scope: bool = False,
 ) -> Values:
     """The values after this write: each attribute sent replaces its whole list of entries.
 
-    An empty list or null clears an attribute. `inherited` is what shows where a variant has no
-    values of its own. Raises `PermissionDenied` when one attribute sent may
-    not be written, before anything is said about values, and `ValidationError` with all that is
-    wrong. A state's `readOnly` does not bind a record that is only now being created.
+    An empty list or null clears an attribute. With `by_scope`, entries replace only those of the
+    same scopes, and an entry whose value is null removes that of its scope. `inherited` is what
+    shows where a variant has no values of its own.
+
+    Raises `PermissionDenied` when one attribute sent may not be written, before anything is said
+    about values, and `ValidationError` with all that is wrong. A state's `readOnly` does not bind a
+    record that is only now being created.
     """
     ids = {name: schema.ids_by_name.get(name) for name in sent}
     _deny(
@@ -75,7 +79,10 @@ def merged(
         else:
             seen.add(attribute_id)
             checked = [] if entries is None else schema.checks[attribute_id](entries, place, faults)
-            _replace(result, attribute_id, checked)
+            kept: Entries = []
+            if by_scope and entries is not None and attribute_id in old:
+                kept = _of_other_scopes(old[attribute_id], entries, schema.checks[attribute_id])
+            _replace(result, attribute_id, kept + checked)
             if not may_read:
                 if not is_new:
                     _check_not_empty(schema, attribute_id, checked, place, faults)
@@ -83,6 +90,13 @@ def merged(
                 _check_emptied(schema, attribute_id, old, result, inherited, related, place, faults)
     faults.check()
     return result
+
+
+def _of_other_scopes(old: Entries, sent: Iterable[Entry], check: EntriesCheck) -> Entries:
+    """The stored entries whose scopes are not sent; what is wrong with those is told elsewhere."""
+    scopes = (check.scope_of(entry, "", Faults()) for entry in sent)
+    keys = {scope_key(scope) for scope in scopes if scope is not None}
+    return [entry for entry in old if scope_key(entry["scope"]) not in keys]
 
 
 def with_value(

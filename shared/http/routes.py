@@ -59,8 +59,8 @@ class Route:
     """One route and everything that is promised about it.
 
     `flag` is the flag that a person's role needs, and is enforced; `role` says in words what else
-    the role needs, which the handler enforces. `also_takes` and `also_answers` are the media
-    types in which the body and the answer may come besides JSON.
+    the role needs, which the handler enforces. `body_type` is the media type of `body`;
+    `also_takes` and `also_answers` are others in which the body and the answer may come.
     """
 
     method: str
@@ -77,6 +77,7 @@ class Route:
     conditional: bool = False
     replayable: bool = True
     body: type[BaseModel] | None = None
+    body_type: str = "application/json"
     also_takes: tuple[str, ...] = ()
     body_bytes_max: int | None = None
     deadline_s: float | None = None

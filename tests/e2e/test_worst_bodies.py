@@ -113,7 +113,8 @@ class Filling:
 
 def body_of(operation: Operation) -> str:
     """The name of what it takes."""
-    schema = operation.described["requestBody"]["content"]["application/json"]["schema"]
+    content = operation.described["requestBody"]["content"]
+    schema = next(iter(content.values()))["schema"]
     return str(schema["$ref"].rpartition("/")[2])
 
 

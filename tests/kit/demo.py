@@ -32,3 +32,5 @@ async def seed_demo(sigma: ModelBuilder) -> None:
     ]
     for path, body in bodies:
         (await sigma.admin.post(path, body)).ok()
+    row, sent_as = b'{"_id": "ent-coastal-wb"}', {"Content-Type": "application/x-ndjson"}
+    (await sigma.admin.post("/imports?id=imp-spring", data=row, headers=sent_as)).ok()

@@ -39,6 +39,7 @@ KINDS = {
     "category": "ctg",
     "record": "ent",
     "query": "sq",
+    "import": "imp",
 }
 PREFIXES = {*KINDS.values(), "apikey"}
 # What a body needs besides, so that the service looks at the field.

@@ -56,6 +56,9 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     (await owner.admin.post("/api-keys", key)).ok()
     query = {"id": f"sq-{THEIRS}", "criteria": [], **named}
     (await owner.admin.post("/saved-queries", query)).ok()
+    named = {"Content-Type": "application/x-ndjson"}
+    path = f"/imports?id=imp-{THEIRS}&schemaId=schema-{THEIRS}"
+    (await owner.admin.post(path, data=b"{}", headers=named)).ok()
 
 
 async def everything(caller: Caller) -> dict[str, Any]:

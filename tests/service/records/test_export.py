@@ -326,3 +326,34 @@ async def test_a_reader_who_goes_away_leaves_nothing_behind(workspace: RecordsWo
     assert await workspace.records.app[EXPORTS].read(
         workspace.database, workspace.id, lambda conn: conn.fetchval("SELECT 1")
     )
+
+
+async def test_a_catalog_is_exported_with_its_subcategories_each_record_once(
+    workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", 2)
+    await build(workspace)
+    for catalog in ("web", "other"):
+        await workspace.catalog(catalog)
+    await workspace.category("top", "web")
+    await workspace.category("below", "web", parentId="ctg-top")
+    await workspace.category("else", "other")
+    for number in range(5):
+        await workspace.record("schema-other", {"price": number}, id=f"ent-{number}")
+    assigned = {"ctg-top": ["ent-0", "ent-3", "ent-a"], "ctg-below": ["ent-0", "ent-4", "ent-1"]}
+    for category, ids in {**assigned, "ctg-else": ["ent-2"]}.items():
+        (await workspace.admin.post(f"/categories/{category}/assign", {"entityIds": ids})).ok()
+    rows = (await workspace.admin.get("/export?catalogId=cat-web")).ok()
+    assert [row["id"] for row in rows] == ["ent-a", "ent-0", "ent-1", "ent-3", "ent-4"]
+    rows = table(
+        (await workspace.admin.get("/export?catalogId=cat-web&schemaId=other&format=csv")).ok()
+    )
+    assert [row[0] for row in rows] == ["_id", "ent-0", "ent-1", "ent-3", "ent-4"]
+    address = "/export?catalogId=cat-web&schemaId=apparel&format=csv&columns=perScope"
+    header, row = table((await workspace.admin.get(address)).ok())
+    assert (row[0], "name[dim-language=seg-da]" in header) == ("ent-a", True)
+    unknown = await workspace.admin.get("/export?catalogId=cat-x")
+    assert unknown.outcome == error(404, "NOT_FOUND", "Catalog 'cat-x' not found")
+    role = await workspace.user_with_role({"*": {"*": "read"}}, Flag.EXPORT)
+    unseen = await role.get("/export?catalogId=cat-web")
+    assert unseen.outcome == error(404, "NOT_FOUND", "Catalog 'cat-web' not found")

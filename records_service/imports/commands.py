@@ -1,0 +1,112 @@
+"""Previews and executes an import of rows by the engine of bulk writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from records_service.blueprint.blueprint import BLUEPRINTS
+from records_service.bulk import commands as bulk
+from records_service.bulk.model import BulkOutcome as Outcome
+from records_service.bulk.model import Options, Result, Row
+from records_service.bulk.work import STALE, make_current
+from records_service.context import Context
+from records_service.imports.columns import understand_columns
+from records_service.imports.model import ImportRows
+from records_service.imports.rows import CellError, ReadRow, RowReader
+from records_service.writes.create_batching import WRITE_SLOTS
+from shared.errors import NotFound, ServiceUnavailable, ValidationError
+
+RESTARTS_MAX: Final = 5
+PAUSE_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRow:
+    """A row and what became of it; `id` is that of its record, `errors` say why it failed."""
+
+    is_update: bool
+    outcome: Outcome
+    id: str | None
+    errors: Sequence[CellError]
+
+
+class _NothingStays(Exception):
+    """Ends the transaction of a preview."""
+
+
+async def execute(context: Context, sent: ImportRows) -> list[ImportedRow]:
+    """Create and update records, one for each row; good rows stay whatever the others are.
+
+    Raises `NotFound` for the schema, `ValidationError` for columns that cannot be understood.
+    """
+    rows = await _read(context, sent)
+    return _told(rows, await bulk.write_rows(context, _drafts(rows), Options()))
+
+
+async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
+    """What `execute` would do: the same, in a transaction that is rolled back."""
+    rows = await _read(context, sent)
+    for _ in range(RESTARTS_MAX):
+        results: list[Result] = []
+        try:
+            async with (
+                context.app[WRITE_SLOTS].of(context.workspace_id),
+                context.database.transaction() as conn,
+            ):
+                results = await bulk.write_rows(context, _drafts(rows), Options(), conn)
+                raise _NothingStays
+        except _NothingStays:
+            return _told(rows, results)
+        except STALE as stale:
+            await make_current(context, stale)
+            await asyncio.sleep(PAUSE_S)
+    raise ServiceUnavailable("The records or the data model are being changed at the moment")
+
+
+async def _read(context: Context, sent: ImportRows) -> list[ReadRow]:
+    blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
+    named = (
+        each.id for each in blueprint.schemas.values() if sent.schema_id in (each.id, each.alias)
+    )
+    schema_id = sent.schema_id if sent.schema_id in blueprint.schemas else next(named, None)
+    if schema_id is None:
+        raise NotFound.of("Schema", sent.schema_id)
+
+    def read() -> list[ReadRow]:
+        header = dict.fromkeys(column for row in sent.rows for column in row)
+        columns = understand_columns(header, sent.column_mapping, {}, blueprint)
+        reader = RowReader(columns, schema_id, blueprint, context.role)
+        return [reader.read(row, typed=False) for row in sent.rows]
+
+    return await context.run(context.has_large_body, read)
+
+
+def _drafts(rows: Sequence[ReadRow]) -> list[Row]:
+    return [Row(index, row.draft(must_exist=row.id is not None)) for index, row in enumerate(rows)]
+
+
+def _told(rows: Sequence[ReadRow], results: Sequence[Result]) -> list[ImportedRow]:
+    return [
+        ImportedRow(
+            is_update=row.id is not None,
+            outcome=result.outcome,
+            id=result.id,
+            errors=row.errors or ([] if result.error is None else row.errors_of(result.error)),
+        )
+        for row, result in zip(rows, results, strict=True)
+    ]
+
+
+def check_cells(sent: ImportRows) -> None:
+    """Raise `ValidationError` for a cell that is an object or an array."""
+    for index, row in enumerate(sent.rows):
+        for column, cell in row.items():
+            if isinstance(cell, (dict, list)):
+                raise ValidationError.at(
+                    f"/rows/{index}/{column.replace('~', '~0').replace('/', '~1')}",
+                    f"Field 'rows.{index}' has a cell that is no text:"
+                    f" expected a string, got {'object' if isinstance(cell, dict) else 'array'}",
+                )

@@ -1,0 +1,233 @@
+"""Runs import jobs slice by slice, in the turns of the service's background jobs.
+
+A slice reads some hundred rows behind the last stored one, writes them by the engine of bulk calls
+and stores how far it came, all in the transaction of its turn: whatever dies at any moment, each
+row is written once. The rights are those of whoever sent the file; the role is looked up in each
+slice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from aiohttp import web
+
+from records_service.blueprint.blueprint import BLUEPRINTS
+from records_service.bulk import commands as bulk
+from records_service.bulk.model import BulkOutcome as Outcome
+from records_service.bulk.model import OnMatch, OnMissing, Options, Result, Row
+from records_service.bulk.work import STALE, make_current
+from records_service.context import Context
+from records_service.imports import store, unpacking
+from records_service.imports.detection import FileFormat
+from records_service.imports.file_rows import ReadFileRow, Reading
+from records_service.imports.reading import ROW_BYTES_MAX, Malformed
+from records_service.imports.rows import CellError
+from records_service.imports.store import ImportJob, Refused
+from records_service.permissions import store as roles
+from records_service.permissions.rules import Role
+from records_service.writes import effects
+from shared.database import DATABASE, Conn
+from shared.errors import ApiError, PermissionDenied, ServiceUnavailable, UpstreamTimeout
+from shared.http import Call
+from shared.identity import Flag, Identity, Permission
+from shared.process.offload import in_thread
+
+JOB: Final = "import"
+SLICE_S: Final = 0.5
+"""After this, the next job has its turn."""
+ROWS_AT_ONCE: Final = 500
+WINDOW_BYTES: Final = 512 << 10
+RESTARTS_MAX: Final = 5
+RUNNING: Final = frozenset({"queued", "running"})
+
+
+class Imports:
+    """The import jobs of this process; made before the application that it belongs to."""
+
+    def __init__(self) -> None:
+        self.app: web.Application | None = None
+        self.spreadsheets = unpacking.Spreadsheets()
+
+    async def opened(self, _: web.Application) -> AsyncIterator[None]:
+        """Close the spreadsheets when the service stops."""
+        yield
+        self.spreadsheets.close()
+
+    async def run_some(self, conn: Conn, workspace_id: str, import_id: str) -> bool:
+        """One slice of a job; whether more is left."""
+        assert self.app is not None
+        job = await store.find(conn, workspace_id, import_id, lock=True)
+        if job is None or job.status not in RUNNING:
+            self.spreadsheets.forget(workspace_id, import_id)
+            return False
+        job = replace(job, status="running", started_at=job.started_at or effects.now())
+        try:
+            if job.format == FileFormat.XLSX and not job.position.get("unpacked_all"):
+                job = await unpacking.unpack_some(self.spreadsheets, self.app[DATABASE], conn, job)
+            else:
+                context = await self._context(conn, job)
+                job = await _write_some(context, conn, job)
+        except (ServiceUnavailable, UpstreamTimeout):
+            raise
+        except ApiError as error:
+            job = replace(job, status="failed", error=error.message)
+        except Malformed as error:
+            job = replace(job, status="failed", error=f"The file cannot be read on: {error}")
+        if job.status not in RUNNING:
+            job = replace(job, completed_at=effects.now())
+        await store.save(conn, job)
+        return job.status in RUNNING
+
+    async def _context(self, conn: Conn, job: ImportJob) -> Context:
+        assert self.app is not None
+        identity = identity_from(job.identity, job.workspace_id)
+        role = None if identity.unrestricted else await _role_now(conn, identity)
+        call = Call(f"import-{job.id}", "/api/v1/imports")
+        return Context(self.app, call, identity, role)
+
+
+def identity_to_json(identity: Identity) -> dict[str, Any]:
+    """What of a caller decides what a job may do."""
+    return {
+        "kind": identity.kind,
+        "id": identity.id,
+        "roleId": identity.role_id,
+        "roleVersion": identity.role_version,
+        "permissions": sorted(identity.permissions),
+        "recordLimit": identity.record_limit,
+    }
+
+
+def identity_from(said: dict[str, Any], workspace_id: str) -> Identity:
+    """The caller of a job."""
+    return Identity(
+        kind=said["kind"],
+        id=said["id"],
+        workspace_id=workspace_id,
+        role_id=said["roleId"],
+        role_version=said["roleVersion"],
+        permissions=frozenset(Permission(one) for one in said["permissions"]),
+        record_limit=said["recordLimit"],
+    )
+
+
+async def _role_now(conn: Conn, identity: Identity) -> Role:
+    """The role as it is now; `PermissionDenied` once it is gone, changed, or may not import.
+
+    When a role changes, its copy here is removed until somebody with the role asks for something.
+    """
+    document = await roles.find(conn, identity.workspace_id, identity.role_id or "")
+    if document is None or document["version"] < identity.role_version:
+        raise PermissionDenied(
+            "The role of the user who sent the file has changed: resume the import to go on with"
+            " your own"
+        )
+    if document.get(str(Flag.IMPORT)) is False:
+        raise PermissionDenied("The role of the user who sent the file may not import any more")
+    return Role.parse(document)
+
+
+async def _write_some(context: Context, conn: Conn, job: ImportJob) -> ImportJob:
+    until = time.monotonic() + SLICE_S
+    while job.status == "running":
+        job = await _write_next(context, conn, job)
+        if time.monotonic() >= until:
+            break
+    return job
+
+
+async def _write_next(context: Context, conn: Conn, job: ImportJob) -> ImportJob:
+    """The job after some more rows, in its end state after the last."""
+    blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
+    reading = await in_thread(Reading.of, job.settings, job.format, blueprint, context.role)
+    rows, position, ended = await _read_next(conn, job, reading)
+    drafts = [Row(index, row.read.draft(size=row.size)) for index, row in enumerate(rows)]
+    results = await _written(context, conn, drafts, _options(job)) if drafts else []
+    refused = [
+        Refused(row.number, row.line, errors, row.sent)
+        for row, result in zip(rows, results, strict=True)
+        if (errors := _errors(row, result))
+    ]
+    if refused:
+        await store.insert_refused(conn, job.workspace_id, job.id, refused)
+    job = _counted(job, Counter(result.outcome for result in results))
+    job = replace(job, position={**job.position, **position})
+    if not ended:
+        return job
+    status = "partial" if job.failed else "succeeded"
+    if job.failed and job.failed == job.processed:
+        status = "failed"
+    return replace(job, status=status, total=job.processed)
+
+
+async def _read_next(
+    conn: Conn, job: ImportJob, reading: Reading
+) -> tuple[Sequence[ReadFileRow], dict[str, int], bool]:
+    """The rows behind the last ones, where they end, and whether that is the end of the file.
+
+    Raises `Malformed` for a row that is larger than any may be.
+    """
+    position = job.position
+    offset, size = position["offset"], WINDOW_BYTES
+    while True:
+        data = await store.read(conn, job.workspace_id, job.id, reading.part, offset, size)
+        at_end = len(data) < size
+        rows, taken = await in_thread(
+            reading.take, data, at_end, ROWS_AT_ONCE, position["row"], position["line"]
+        )
+        if rows or taken.size or taken.ended:
+            break
+        if size > ROW_BYTES_MAX:
+            raise Malformed(
+                f"row {position['row'] + 1} (line {position['line'] + 1}) has more than"
+                f" {ROW_BYTES_MAX} bytes"
+            )
+        size *= 4
+    after = {
+        "offset": offset + taken.size,
+        "row": position["row"] + len(rows),
+        "line": position["line"] + taken.lines,
+    }
+    return rows, after, taken.ended
+
+
+async def _written(
+    context: Context, conn: Conn, drafts: Sequence[Row], options: Options
+) -> list[Result]:
+    """The results of these rows, whose writes are part of the transaction of this turn."""
+    for _ in range(RESTARTS_MAX):
+        try:
+            async with conn.transaction():
+                return await bulk.write_rows(context, drafts, options, conn)
+        except STALE as stale:
+            await make_current(context, stale)
+            await asyncio.sleep(0.05)
+    raise ServiceUnavailable("The records or the data model are being changed at the moment")
+
+
+def _errors(row: ReadFileRow, result: Result) -> Sequence[CellError]:
+    if row.read.errors:
+        return row.read.errors
+    return () if result.error is None else row.read.errors_of(result.error)
+
+
+def _options(job: ImportJob) -> Options:
+    said = job.settings
+    return Options(said["match"], OnMatch(said["onMatch"]), OnMissing(said["onMissing"]))
+
+
+def _counted(job: ImportJob, counts: Counter[Outcome]) -> ImportJob:
+    return replace(
+        job,
+        created=job.created + counts[Outcome.CREATED],
+        updated=job.updated + counts[Outcome.UPDATED],
+        unchanged=job.unchanged + counts[Outcome.UNCHANGED],
+        skipped=job.skipped + counts[Outcome.SKIPPED],
+        failed=job.failed + counts[Outcome.FAILED],
+    )

@@ -1,0 +1,167 @@
+"""Makes drafts of rows: what each says about its record, or what is wrong with which cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from records_service.attributes.model import Attribute
+from records_service.blueprint.blueprint import Blueprint
+from records_service.blueprint.compiled_schema import compile_schema
+from records_service.bulk.model import Draft
+from records_service.imports.columns import Columns, Target
+from records_service.imports.conversion import CLEARED, NOTHING, Conversion, UnusableCell
+from records_service.permissions.rules import Role
+from shared.errors import (
+    ApiError,
+    NotFound,
+    PermissionDenied,
+    ValidationError,
+    Violation,
+    truncated,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CellError:
+    """What is wrong with a row; `column` and `attribute` are None where that is no single cell."""
+
+    message: str
+    error: str
+    column: str | None = None
+    attribute: str | None = None
+    pointer: str = ""
+
+
+@dataclass(slots=True)
+class ReadRow:
+    """A row that was read: the values it sends by attribute alias, and what is wrong with it."""
+
+    id: str | None = None
+    schema_id: str | None = None
+    values: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    """Attribute alias -> the column of each of its entries."""
+    errors: list[CellError] = field(default_factory=list)
+    is_draft: bool = False
+    """A whole record: what it sends of an attribute replaces all of its values."""
+
+    def draft(self, *, must_exist: bool = False, size: int = 0) -> Draft | ApiError:
+        """What is to be written, or why nothing is."""
+        if self.errors:
+            return ValidationError(self.errors[0].message)
+        return Draft(
+            id=self.id,
+            schema_id=self.schema_id,
+            values=self.values,
+            size=size,
+            by_scope=not self.is_draft,
+            must_exist=must_exist,
+        )
+
+    def errors_of(self, error: ApiError) -> list[CellError]:
+        """Which cells an error of this row's write is about."""
+        violations = error.violations or (Violation("", error.message),)
+        return [
+            self._error_at(violation.pointer, violation.message or error.message, error.code)
+            for violation in violations
+        ]
+
+    def _error_at(self, pointer: str, message: str, code: str) -> CellError:
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+        if steps[:1] == ["values"] and len(steps) > 1:
+            columns = self.columns.get(steps[1], [])
+            number = int(steps[2]) if len(steps) > 2 and steps[2].isdecimal() else 0  # noqa: PLR2004
+            column = columns[number] if number < len(columns) else None
+            return CellError(message, code, column, steps[1], pointer)
+        return CellError(message, code, pointer=pointer)
+
+
+class RowReader:
+    """Reads the rows of one table, by its columns and the data model of one moment."""
+
+    def __init__(
+        self, columns: Columns, schema_id: str | None, blueprint: Blueprint, role: Role | None
+    ) -> None:
+        self._columns = columns
+        self._schema_id = schema_id
+        self._blueprint = blueprint
+        self._role = role
+        self._conversions: dict[str, Conversion] = {}
+        self._schema_ids = {
+            **{each.alias: each.id for each in blueprint.schemas.values()},
+            **{each: each for each in blueprint.schemas},
+        }
+
+    def read(self, cells: Mapping[str, Any], *, typed: bool) -> ReadRow:
+        """What a row says; `typed` is whether its members have JSON types."""
+        row = ReadRow(schema_id=self._schema_id)
+        for column in self._columns.id_columns & cells.keys():
+            row.id = _text(cells[column]) or None
+        for column in self._columns.schema_columns & cells.keys():
+            self._schema(row, column, _text(cells[column]))
+        if row.schema_id is None and row.id is None and not row.errors:
+            row.errors.append(
+                CellError("Field 'schemaId' is required for a new record", ValidationError.code)
+            )
+        for column, cell in cells.items():
+            target = self._columns.targets.get(column)
+            if target is not None:
+                self._value(row, column, cell, target, typed=typed)
+        return row
+
+    def _schema(self, row: ReadRow, column: str, name: str) -> None:
+        if not name:
+            return
+        found = self._schema_ids.get(name)
+        if found is None:
+            row.errors.append(CellError(NotFound.of("Schema", name).message, NotFound.code, column))
+        else:
+            row.schema_id = found
+
+    def _value(self, row: ReadRow, column: str, cell: Any, target: Target, *, typed: bool) -> None:
+        alias = target.attribute.alias
+        conversion = self._conversions.get(column)
+        if conversion is None:
+            conversion = Conversion(target.attribute, self._blueprint)
+            self._conversions[column] = conversion
+        try:
+            value = conversion.json(cell) if typed else conversion.cell(_text(cell))
+        except UnusableCell as fault:
+            row.errors.append(self._fault(row, column, target.attribute, str(fault)))
+            return
+        if value is NOTHING:
+            return
+        entry = {"scope": target.scope, "value": None if value is CLEARED else value}
+        row.values.setdefault(alias, []).append(entry)
+        row.columns.setdefault(alias, []).append(column)
+
+    def _fault(self, row: ReadRow, column: str, attribute: Attribute, message: str) -> CellError:
+        """What is wrong with a cell; of an attribute that the role does not see, only that."""
+        alias, code = attribute.alias, ValidationError.code
+        if self._role is not None and not self._sees(self._role, row.schema_id, attribute):
+            message = f"Attribute '{truncated(alias)}' may not be written"
+            code = PermissionDenied.code
+        return CellError(message, code, column, alias, _pointer(attribute))
+
+    def _sees(self, role: Role, schema_id: str | None, attribute: Attribute) -> bool:
+        if schema_id is None:
+            return False
+        schema = compile_schema(self._blueprint, schema_id)
+        return attribute.id in schema.access(role, None).visible
+
+
+def _text(cell: Any) -> str:
+    """A cell as text; those of JSON rows may be numbers or booleans."""
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return str(cell)
+
+
+def _pointer(attribute: Attribute) -> str:
+    return f"/values/{attribute.alias.replace('~', '~0').replace('/', '~1')}"

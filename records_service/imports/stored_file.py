@@ -1,0 +1,68 @@
+"""A stored file as something that can be read in a thread, without a copy of it on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import IO, Final, cast
+
+from records_service.imports import store
+from records_service.imports.store import AS_SENT, CHUNK_BYTES
+from shared.database import Database
+from shared.errors import ServiceUnavailable
+
+FETCH_TIMEOUT_S: Final = 20.0
+
+
+class _StoredFile(io.RawIOBase):
+    """Reads piece by piece over connections of its own; one piece is held."""
+
+    def __init__(self, db: Database, workspace_id: str, import_id: str, size: int) -> None:
+        super().__init__()
+        self._db = db
+        self._key = workspace_id, import_id
+        self._size = size
+        self._at = 0
+        self._loop = asyncio.get_running_loop()
+        self._number = -1
+        self._piece = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        number, start = divmod(self._at, CHUNK_BYTES)
+        if self._at >= self._size:
+            return 0
+        if number != self._number:
+            fetching = asyncio.run_coroutine_threadsafe(self._fetch(number), self._loop)
+            try:
+                self._piece = fetching.result(FETCH_TIMEOUT_S)
+            except TimeoutError:
+                # Not an error of the file, which readers take any `OSError` for.
+                raise ServiceUnavailable from None
+            self._number = number
+        data = self._piece[start : start + len(buffer)]
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    async def _fetch(self, number: int) -> bytes:
+        async with self._db.acquire() as conn:
+            return await store.read(conn, *self._key, AS_SENT, number * CHUNK_BYTES, CHUNK_BYTES)
+
+
+def stored_file(db: Database, workspace_id: str, import_id: str, size: int) -> IO[bytes]:
+    """The file of an import, of so many bytes; to be read in a thread, never in the loop."""
+    return cast(IO[bytes], io.BufferedReader(_StoredFile(db, workspace_id, import_id, size)))

@@ -1,0 +1,44 @@
+"""Deletes files of imports that are not kept any more, while the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from records_service.imports.job_commands import sweep
+from shared.database import DATABASE, Database
+from shared.errors import ServiceUnavailable, UpstreamTimeout
+from shared.messaging.connection import cancel_all
+
+log = structlog.get_logger(__name__)
+
+EVERY_S: Final = 600.0
+
+
+def sweeping(kept_days: float) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Delete them so many days after their job ended."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(_sweep(app[DATABASE], kept_days), name="import files")
+        yield
+        await cancel_all(task)
+
+    return opened
+
+
+async def _sweep(database: Database, kept_days: float) -> None:
+    while True:
+        await database.migrated.wait()
+        try:
+            deleted = await sweep(database, kept_days=kept_days)
+            if deleted:
+                log.info("import_files_deleted", files=deleted)
+        except (ServiceUnavailable, UpstreamTimeout):
+            pass
+        except Exception:
+            log.exception("import_files_not_deleted")
+        await asyncio.sleep(EVERY_S)

@@ -1,0 +1,215 @@
+"""Files that cannot be imported: what is said of them, and that they cost little."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import pytest
+
+from records_service.imports import jobs, xlsx
+from tests.kit.records_workspace import RecordsWorkspace
+from tests.kit.sigma import Caller, error
+from tests.service.records.import_files import errors_of, run, send
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EN, DA = {"dim-language": "seg-en"}, {"dim-language": "seg-da"}
+
+
+async def build(workspace: RecordsWorkspace) -> None:
+    await workspace.dimension("language", ["en", "da"])
+    await workspace.attribute("name", dimensionIds=["dim-language"])
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.attribute("price", "number")
+    await workspace.schema("x", ["name", "sku", "price"])
+
+
+async def values(workspace: RecordsWorkspace) -> dict[str, Any]:
+    """SKU -> the names by scope, and the price."""
+    listed = (await workspace.admin.get("/records?limit=500")).ok()["items"]
+    return {
+        one["values"].get("sku", [{"value": ""}])[0]["value"]: {
+            **{str(each["scope"]): each["value"] for each in one["values"].get("name", ())},
+            **({"price": one["values"]["price"][0]["value"]} if "price" in one["values"] else {}),
+        }
+        for one in listed
+    }
+
+
+def workbook(*rows: str, **parts: str) -> bytes:
+    """A spreadsheet whose sheet has these rows of XML."""
+    made = io.BytesIO()
+    rels = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    contents = {
+        "xl/_rels/workbook.xml.rels": "<Relationships>"
+        f'<Relationship Id="rId1" Type="{rels}/worksheet" Target="worksheets/sheet1.xml"/>'
+        "</Relationships>",
+        "xl/workbook.xml": f'<workbook xmlns:r="{rels}"><sheets>'
+        '<sheet name="A" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/worksheets/sheet1.xml": "<worksheet><sheetData>"
+        f"{''.join(rows)}</sheetData></worksheet>",
+        **{name.replace("__", "/") + ".xml": content for name, content in parts.items()},
+    }
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+def inline(*texts: str) -> str:
+    cells = "".join(f'<c t="inlineStr"><is><t>{text}</t></is></c>' for text in texts)
+    return f"<row>{cells}</row>"
+
+
+NO_MATCH = (
+    "Field 'match' must be 'id', 'externalKey' or the alias of a unique attribute, got 'price'"
+)
+LONG = inline("x" * 190)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "message"),
+    [
+        ("x.csv", "", {}, "The file is empty"),
+        (
+            "x.xlsx",
+            "sku,name",
+            {},
+            "Field 'file' is named as 'xlsx', but its content is no ZIP archive",
+        ),
+        (
+            "x.csv",
+            b"PK\x03\x04",
+            {},
+            "Field 'file' is named as 'csv', but its content is a ZIP archive",
+        ),
+        (
+            "x.json",
+            "sku",
+            {},
+            "Field 'file' is named as 'json', but it does not begin with a bracket",
+        ),
+        ("x.xlsx", b"PK\x03\x04nonsense", {}, "The file is not a readable XLSX workbook"),
+        ("x.json", b'[{"a": "\xff"}]', {}, "The file is not UTF-8, as JSON must be"),
+        ("x.csv", "sku,sku\n", {}, "The header has the column 'sku' twice"),
+        ("x.csv", "sku", {"columnMapping": {"a": "sku"}}, "The file has no column 'a'"),
+        ("x.csv", "sku", {"columnMapping": {"sku": "y"}}, "Unknown attribute 'y'"),
+        (
+            "x.csv",
+            "sku",
+            {"columnMapping": "x"},
+            "Field 'columnMapping' must be a JSON object, got 'x'",
+        ),
+        ("x.csv", "sku", {"scope": {"dim-x": "y"}}, "Unknown dimension 'dim-x'"),
+        ("x.csv", "sku", {"encoding": "rot13"}, "Field 'encoding' is not known, got 'rot13'"),
+        (
+            "x.csv",
+            "sku",
+            {"delimiter": "ab"},
+            "Field 'delimiter' must be one character or 'tab', got 'ab'",
+        ),
+        ("x.csv", "sku", {"nonsense": "1"}, "Unknown field 'nonsense' in the form"),
+        (
+            "x.csv",
+            "sku",
+            {"match": "price"},
+            NO_MATCH,
+        ),
+    ],
+)
+async def test_a_file_that_cannot_be_imported_is_refused_and_not_kept(
+    workspace: RecordsWorkspace, name: str, content: Any, fields: dict[str, Any], message: str
+):
+    await build(workspace)
+    refused = await send(workspace.admin, content, name, **{"schemaId": "schema-x", **fields})
+    assert refused.outcome == error(400, "VALIDATION_ERROR", message)
+    assert await workspace.fetch("SELECT id FROM imports WHERE workspace_id = $1") == []
+    assert await workspace.fetch("SELECT number FROM import_chunks WHERE workspace_id = $1") == []
+
+
+async def test_a_body_that_is_no_file_is_refused(workspace: RecordsWorkspace, admin: Caller):
+    answer = await admin.post("/imports", {"rows": []})
+    assert answer.outcome == error(
+        415,
+        "UNSUPPORTED_MEDIA_TYPE",
+        "Expected Content-Type 'multipart/form-data' or 'application/x-ndjson', got"
+        " 'application/json'",
+    )
+    nothing = await admin.post(
+        "/imports",
+        data=b'--b\r\nContent-Disposition: form-data; name="match"\r\n\r\nid\r\n--b--\r\n',
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert nothing.outcome == error(400, "VALIDATION_ERROR", "Field 'file' is required")
+    broken = await admin.post(
+        "/imports", data=b"x", headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
+    assert broken.status == 400
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            workbook(inline("sku"), "<row>" + '<c t="inlineStr"/>' * 20_000 + "</row>"),
+            "row 2: the row has more than 16384 columns",
+        ),
+        (
+            workbook(inline("sku"), inline("x" * 300)),
+            "row 2: a cell has more than 200 characters",
+        ),
+        (workbook(inline("sku"), LONG, inline("a"), "<row"), "the sheet is damaged after row 3"),
+        (
+            workbook(inline("sku"), LONG, '<row><c t="s"><v>5</v></c></row>'),
+            "row 3: a cell refers to text",
+        ),
+        (b"[1", "line 1: the json array is malformed"),
+        (b"sku\n" + b"a" * 5_000, "row 1 (line 2) has more than 1000 bytes"),
+    ],
+)
+async def test_a_damaged_file_ends_the_job_with_the_row(
+    workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
+):
+    monkeypatch.setattr(xlsx, "CELL_MAX", 200)
+    monkeypatch.setattr(xlsx, "READ_BYTES", 64)
+    monkeypatch.setattr(jobs, "ROW_BYTES_MAX", 1_000)
+    monkeypatch.setattr(jobs, "WINDOW_BYTES", 100)
+    await build(workspace)
+    job = await run(workspace, content, "", schemaId="x")
+    assert job["status"] == "failed"
+    assert job["error"].lower().startswith("the file cannot be read on: ")
+    assert message in job["error"].lower()
+
+
+async def test_a_bomb_is_refused_before_it_is_unpacked(
+    workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(xlsx, "RATIO_FROM_BYTES", 1_000)
+    await build(workspace)
+    refused = await send(workspace.admin, workbook(inline("a" * 1_000_000)), "x.xlsx")
+    assert refused.outcome == error(
+        400, "VALIDATION_ERROR", "The workbook unpacks to more than 300 times its size"
+    )
+    entity = '<!DOCTYPE x [<!ENTITY a "aaaa">]><workbook/>'
+    refused = await send(workspace.admin, workbook(inline("sku"), xl__workbook=entity), "x.xlsx")
+    assert refused.outcome == error(
+        400,
+        "VALIDATION_ERROR",
+        "The workbook declares a document type, which no spreadsheet needs",
+    )
+
+
+async def test_bytes_of_another_encoding_are_errors_of_their_rows(workspace: RecordsWorkspace):
+    await build(workspace)
+    content = "sku,name\n1,å\n2,".encode() + b"\xe5" + b'\n3,b\n4,b,c\n5,"b'
+    job = await run(workspace, content, schemaId="x")
+    assert (job["created"], job["failed"]) == (2, 3)
+    assert [
+        (one["row"], one["message"]) for one in await errors_of(workspace.admin, job["id"])
+    ] == [
+        (2, "The row is not in the encoding of the file"),
+        (4, "The row has 3 cells, the header has 2"),
+        (5, "A quote is opened and not closed"),
+    ]

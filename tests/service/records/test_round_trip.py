@@ -1,0 +1,125 @@
+"""What was exported with one column per scope is imported again without a change."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from tests.kit.records_workspace import RecordsWorkspace
+from tests.service.records.import_files import download, errors_of, run
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EN, DA, DK = (
+    {"dim-language": "seg-en"},
+    {"dim-language": "seg-da"},
+    {"dim-market": "seg-dk", "dim-language": "seg-da"},
+)
+TEXTS = [
+    *("0017", "1E5", " 7 ", "true", "2024-01-01", "=1+1", "+1", "-0.02", "@x", "\tx", "\rx"),
+    *("'=x", "''-x", "'x", r"\N", r"'\N", "|", "a|b", "[1]", "{}", '"', '""', "a,b;c", "a\nb\r\nc"),
+    *("å, ø, 漢, 😀", "\u2028", "\u0007", "_x000D_", "_x0041_", "x" * 40_000, "null", "NaN"),
+]
+KINDS: dict[str, Any] = {
+    "number": [0, -0.02, 1e300, 2**62, -5, 0.1],
+    "boolean": [True, False],
+    "datetime": ["2024-02-29", "2024-02-29T10:00:00Z"],
+    "media": ["https://example.com/a|b.png", {"url": "https://example.com/", "alt": "=1"}],
+    "option": ["val-red", "val-blue"],
+    "relation": ["ent-text-0"],
+    "complex": [{"w": 1.5, "t": "=x"}, [{"w": 1}, {"t": ""}]],
+}
+SEVERAL: dict[str, Any] = {
+    "options": ("option", [["val-red", "val-blue"], ["val-red"], []]),
+    "relations": ("relation", [["ent-text-0", "ent-text-1"]]),
+    "medias": ("media", [["https://a.b/c", "https://a.b/d|e"], [{"url": "https://a.b/"}]]),
+    "texts": ("text", [["a", "b"], ["a|b"], ["[x"], [" a "], ["=a", "b"], [r"\N"], ["'=a"]]),
+    "numbers": ("number", [[1, 2.5], [-1]]),
+}
+
+
+async def model(workspace: RecordsWorkspace) -> None:
+    await workspace.dimension("language", ["en", "da"])
+    await workspace.dimension("market", ["dk", "se"])
+    await workspace.option_list("colour", ["red", "blue"])
+    both = {"dimensionIds": ["dim-market", "dim-language"]}
+    await workspace.attribute("text", **both)
+    more = {"option": {"optionListId": "ol-colour"}}
+    for kind in KINDS:
+        await workspace.attribute(kind, kind, **both, **more.get(kind, {}))
+    for alias, (kind, _) in SEVERAL.items():
+        await workspace.attribute(alias, kind, multiple=True, **more.get(kind, {}))
+    # Its alias is the name of a fixed column.
+    await workspace.attribute("schemaId", id="attr-odd")
+    groups = [
+        {
+            "id": "grp-x",
+            "name": "x",
+            "sortOrder": 0,
+            "attributeIds": [
+                "attr-odd",
+                "attr-text",
+                *(f"attr-{one}" for one in [*KINDS, *SEVERAL]),
+            ],
+        }
+    ]
+    await workspace.schema("x", [], attributeGroups=groups)
+    await workspace.schema("y", ["text"])
+
+
+async def fill(workspace: RecordsWorkspace) -> None:
+    for number, text in enumerate(TEXTS):
+        scopes = [{}, EN, DK] if number % 2 else [DA]
+        values = [{"scope": scope, "value": text} for scope in scopes]
+        schema = "schema-y" if number % 5 == 0 else "schema-x"
+        await workspace.record(schema, {"text": values}, id=f"ent-text-{number}")
+    for kind, values in KINDS.items():
+        for number, value in enumerate(values):
+            sent = [{"scope": DK, "value": value}, {"scope": {}, "value": value}]
+            await workspace.record("schema-x", {kind: sent}, id=f"ent-{kind}-{number}")
+    for alias, (_, values) in SEVERAL.items():
+        for number, value in enumerate(values):
+            await workspace.record("schema-x", {alias: value}, id=f"ent-{alias}-{number}")
+    await workspace.record("schema-x", {"attr-odd": "odd"}, id="ent-odd")
+
+
+def in_order(content: bytes, kind: str) -> Any:
+    if kind == "csv":
+        header, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
+        return header, sorted(rows)
+    return sorted(content.splitlines())
+
+
+async def exported(workspace: RecordsWorkspace, kind: str) -> bytes:
+    return await download(workspace.admin, f"/export?columns=perScope&format={kind}")
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "ndjson", "json"])
+async def test_an_export_is_imported_again_without_a_change(
+    workspace: RecordsWorkspace, other_workspace: RecordsWorkspace, kind: str
+):
+    await model(workspace)
+    await fill(workspace)
+    number = len(await workspace.fetch("SELECT id FROM records WHERE workspace_id = $1"))
+    audit = await workspace.fetch("SELECT count(*) FROM audit WHERE workspace_id = $1")
+    staged = [event for event in await workspace.staged() if event.type.startswith("entity")]
+    file = await exported(workspace, kind)
+
+    job = await run(workspace, file, f"export.{kind}")
+    assert await errors_of(workspace.admin, job["id"]) == []
+    assert (job["status"], job["unchanged"], job["total"]) == ("succeeded", number, number)
+    assert await workspace.fetch("SELECT count(*) FROM audit WHERE workspace_id = $1") == audit
+    now = [event for event in await workspace.staged() if event.type.startswith("entity")]
+    assert len(now) == len(staged)
+
+    # Into an empty workspace: records that are named by relations come first.
+    await model(other_workspace)
+    job = await run(other_workspace, file, f"export.{kind}")
+    assert await errors_of(other_workspace.admin, job["id"]) == []
+    assert (job["status"], job["created"]) == ("succeeded", number)
+    for each in ("csv", "ndjson"):
+        first, second = await exported(workspace, each), await exported(other_workspace, each)
+        assert in_order(second, each) == in_order(first, each)
