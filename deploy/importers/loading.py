@@ -96,7 +96,11 @@ class _Loading:
             there = {one["id"]: one for one in await self.sigma.get(path)}
             for model_object in objects:
                 wanted = self._without_absent(model_object)
-                outcome = await self._model_object(wanted, there.get(wanted.id))
+                found = there.get(wanted.id)
+                if found is not None and not found.get("valuesComplete", True):
+                    # A large list of options is listed without them.
+                    found = await self.sigma.get(f"{path}/{wanted.id}")
+                outcome = await self._model_object(wanted, found)
                 self.report.count(kind, outcome)
                 self.progress.step()
 

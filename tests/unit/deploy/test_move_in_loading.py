@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -18,7 +18,8 @@ from deploy.importers.comparing import (
     incompatibility,
     merged,
 )
-from deploy.importers.plan import Entry, Kind, Problem, RecordPlan
+from deploy.importers.loading import load
+from deploy.importers.plan import Entry, Kind, ModelObject, Plan, Problem, RecordPlan
 from deploy.importers.progress import Progress
 from deploy.importers.report import PROBLEMS_SHOWN_MAX, Outcome, Place, Report
 from deploy.importers.upload import RecordUpload
@@ -366,3 +367,33 @@ async def test_nothing_there_is_no_error_where_something_is_looked_for(served):
     assert await sigma.find("/records/ent-1") is None
     with pytest.raises(Refused, match="404 NOT_FOUND"):
         await sigma.get("/records/ent-1")
+
+
+class LargeList:
+    """A workspace whose one option list is too large to be listed with its options."""
+
+    retries = 0
+
+    def __init__(self, values: list[dict[str, Any]]) -> None:
+        self.whole = {"id": "ol-tree", "name": "Tree", "values": values, "valuesComplete": True}
+        self.sent: list[str] = []
+
+    async def get(self, path: str) -> Any:
+        if path == "/option-lists/ol-tree":
+            return self.whole
+        listed = self.whole | {"values": [], "valuesComplete": False}
+        return [listed] if path == "/option-lists" else []
+
+    async def send(self, method: str, path: str, *_: Any, **__: Any) -> None:
+        self.sent.append(f"{method} {path}")
+
+
+async def test_a_list_that_is_listed_without_its_options_is_read_before_it_is_compared():
+    values = [{"id": f"val-{n}", "label": str(n)} for n in range(501)]
+    sigma = LargeList(values)
+    body = {"id": "ol-tree", "name": "Tree", "values": values}
+    plan = Plan("x", (ModelObject(Kind.OPTION_LISTS, "tree", body),), lambda: (), 0, 0)
+    report = Report("x")
+    await load(cast("Sigma", sigma), plan, report, Progress(io.StringIO()))
+    assert report.outcomes[Kind.OPTION_LISTS] == {Outcome.UNCHANGED: 1}
+    assert sigma.sent == []
