@@ -35,6 +35,7 @@ from records_service.imports.jobs import JOB as IMPORT_JOB
 from records_service.imports.jobs import Imports
 from records_service.imports.sweeping import sweeping
 from records_service.lists import LISTS, Lists
+from records_service.model_changes import state_moving
 from records_service.model_changes.handlers import attribute_routes as attribute_change_routes
 from records_service.model_changes.handlers import schema_routes as schema_change_routes
 from records_service.model_objects.commands import (
@@ -82,7 +83,10 @@ from shared.process.waiting import KeyedSemaphore
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
 JOBS_QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_JOBS_QUEUE)
-JOBS: Final[Mapping[str, Slice]] = {value_removal.JOB: value_removal.remove_some}
+JOBS: Final[Mapping[str, Slice]] = {
+    value_removal.JOB: value_removal.remove_some,
+    state_moving.JOB: state_moving.move_some,
+}
 ROUTES = (
     bulk_routes,
     option_bulk_routes,

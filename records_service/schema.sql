@@ -601,6 +601,17 @@ CREATE TABLE public.schemas (
     updated_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.state_moves (
+    workspace_id text NOT NULL,
+    schema_id text NOT NULL,
+    moves jsonb NOT NULL,
+    user_id text NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    is_done boolean DEFAULT false NOT NULL,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.unique_values (
     workspace_id text NOT NULL,
     attribute_id text NOT NULL,
@@ -746,6 +757,9 @@ ALTER TABLE ONLY public.schemas
 
 ALTER TABLE ONLY public.schemas
     ADD CONSTRAINT schemas_id_taken PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.state_moves
+    ADD CONSTRAINT state_moves_pkey PRIMARY KEY (workspace_id, schema_id);
 
 ALTER TABLE ONLY public.unique_values
     ADD CONSTRAINT unique_value_taken PRIMARY KEY (workspace_id, attribute_id, scope, value_hash);

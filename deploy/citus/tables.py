@@ -51,6 +51,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "former_aliases",
             "lost_attributes",
             "attribute_removals",
+            "state_moves",
             "lifecycles",
             "roles",
             "records",

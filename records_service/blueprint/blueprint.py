@@ -23,6 +23,7 @@ from records_service.option_lists.model import OptionList
 from records_service.option_lists.store import WITH_OPTIONS
 from records_service.schemas.model import Schema
 from records_service.workflow_copies.model import WorkflowCopy
+from records_service.workflow_copies.moves import StateMoves
 from shared.database import REQUEST_TRANSACTION, Database, Record
 from shared.database.request_transactions import RequestTransaction
 from shared.process.offload import in_thread
@@ -51,6 +52,8 @@ class Blueprint:
     workflows: Mapping[str, WorkflowCopy]
     former_aliases: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
+    state_moves: Mapping[str, StateMoves] = field(default_factory=dict)
+    """Schema -> the moves to its workflow that are not finished."""
     bytes: int = 0
     """Of the model as it is stored; in memory it takes several times as much."""
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -164,6 +167,9 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
         SELECT 'lifecycle', workflow_id, NULL, definition::text, version, NULL, NULL, retired
           FROM lifecycles WHERE workspace_id = $1
          UNION ALL
+        SELECT 'state_moves', schema_id, NULL, moves::text, NULL, NULL, NULL, NULL
+          FROM state_moves WHERE workspace_id = $1
+         UNION ALL
         SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
                version, created_at, updated_at, NULL
           FROM dimensions WHERE workspace_id = $1
@@ -203,12 +209,15 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     schemas: dict[str, Schema] = {}
     workflows: dict[str, WorkflowCopy] = {}
     former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
+    state_moves: dict[str, StateMoves] = {}
     for row in rows:
         match row["kind"]:
             case "model":
                 version, size = row["version"], int(row["body"])
             case "lifecycle":
                 workflows[row["id"]] = WorkflowCopy.parse(orjson.loads(row["body"]), row["retired"])
+            case "state_moves":
+                state_moves[row["id"]] = orjson.loads(row["body"])
             case "dimension":
                 _take(row, known.dimensions, Dimension.parse, dimensions)
             case "option_list":
@@ -230,6 +239,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
         schemas=schemas,
         workflows=workflows,
         former_aliases=former_aliases,
+        state_moves=state_moves,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from records_service.attributes.model import ATTRIBUTE, Attribute
 from records_service.blueprint.blueprint import Blueprint
@@ -19,6 +19,7 @@ from records_service.values.relations import Relations, relations_of
 from records_service.values.types import compile_check
 from records_service.values.validation import EntriesCheck
 from records_service.workflow_copies.model import State, WorkflowCopy
+from records_service.workflow_copies.moves import NO_MOVES, StateMoves, moved_to
 from shared.errors import NotFound
 from shared.process.offload import in_thread
 
@@ -60,6 +61,8 @@ class CompiledSchema:
     unique_ids: frozenset[str]
     workflow: WorkflowCopy | None
     default_scope: Mapping[str, str]
+    state_moves: StateMoves = field(default_factory=dict)
+    """Stored state -> state, of records that are not in the workflow yet."""
     _access: dict[tuple[str | None, int, str | None], Access] = field(default_factory=dict)
 
     @property
@@ -89,8 +92,13 @@ class CompiledSchema:
         """The attributes that nobody may write while a record is in this state."""
         return frozenset() if state is None else self._named(state.read_only)
 
+    def state_id_of(self, stored: str | None) -> str | None:
+        """The state of a record with this stored state: another one until the record is moved."""
+        return moved_to(self.state_moves, stored) if self.state_moves else stored
+
     def state_of(self, state_id: str | None) -> State | None:
         """The state, or None where the schema has no workflow or it does not know the state."""
+        state_id = self.state_id_of(state_id)
         if self.workflow is None or state_id is None:
             return None
         return self.workflow.states.get(state_id)
@@ -207,9 +215,19 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
             i for i, each in attributes.items() if each.validation.required and relations_of(each)
         ),
         unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
-        workflow=blueprint.workflows.get(schema.workflow_id or ""),
+        workflow=_workflow(blueprint, schema),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
+        state_moves=blueprint.state_moves.get(schema.id, NO_MOVES),
     )
+
+
+def _workflow(blueprint: Blueprint, schema: Schema) -> WorkflowCopy | None:
+    """The workflow of a schema; no record enters a state that is stored for another one."""
+    workflow = blueprint.workflows.get(schema.workflow_id or "")
+    moves = blueprint.state_moves.get(schema.id)
+    if workflow is None or not moves:
+        return workflow
+    return replace(workflow, retired=workflow.retired | moves.keys())
 
 
 def names_in(blueprint: Blueprint, kind: Kind, definition: Attribute | Schema) -> Names:

@@ -135,7 +135,7 @@ class _Writing:
             async with work.reading() as conn:
                 keys = [key for one in by for key in one.keys]
                 basis = replace(basis, holders=await store.holders_of(conn, workspace_id, keys))
-        records = await work.records(sorted(finding.ids_wanted(self.wave, by, basis)))
+        records = await work.records(sorted(finding.ids_wanted(self.wave, by, basis)), blueprint)
         wanted = finding.schemas_wanted(self.wave, records)
         schemas = await work.schemas(blueprint, sorted(wanted))
         basis = replace(basis, records=records, schemas=schemas)

@@ -33,7 +33,7 @@ async def delete_some(
 
     async def attempt(work: Work) -> list[Result]:
         blueprint = await work.blueprint()
-        stored = await work.records(sorted({one.id for one in wave}))
+        stored = await work.records(sorted({one.id for one in wave}), blueprint)
         wanted = {one.row["schema_id"] for one in stored.values()}
         schemas = await work.schemas(blueprint, sorted(wanted))
         results, pending = await work.run(

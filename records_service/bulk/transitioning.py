@@ -78,7 +78,7 @@ async def move_some(
 
     async def attempt(work: Work) -> list[Result]:
         blueprint = await work.blueprint()
-        stored = await work.records(sorted(seen))
+        stored = await work.records(sorted(seen), blueprint)
         wanted = {one.row["schema_id"] for one in stored.values()}
         schemas = await work.schemas(blueprint, sorted(wanted))
         judged = await work.run(_begun, wave, stored, schemas, move, context)

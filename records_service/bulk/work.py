@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
@@ -25,6 +25,7 @@ from records_service.context import BaseContext, Context
 from records_service.transitions.decisions import StaleDefinition, adopt
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import StaleModel, StaleRecord
+from records_service.writes.state_moves import move_first
 from shared.database import Conn, mapping_constraints
 from shared.errors import NotFound, ServiceUnavailable
 from shared.messaging import outbox
@@ -103,10 +104,29 @@ class Work:
             version = await store.model_version(conn, workspace_id, lock=self.lock)
         return await self.context.app[BLUEPRINTS].at(self.context.database, workspace_id, version)
 
-    async def records(self, ids: Sequence[str]) -> dict[str, Stored]:
-        """Those of these records that exist."""
+    async def records(self, ids: Sequence[str], blueprint: Blueprint) -> dict[str, Stored]:
+        """Those of these records that exist, in the states of their workflows."""
+        workspace_id = self.context.workspace_id
         async with self.reading() as conn:
-            return await store.records_of(conn, self.context.workspace_id, ids, lock=self.lock)
+            found = await store.records_of(conn, workspace_id, ids, lock=self.lock)
+        if blueprint.state_moves and await self._move_first(found, blueprint):
+            async with self.reading() as conn:
+                found = await store.records_of(conn, workspace_id, ids, lock=self.lock)
+        return found
+
+    async def _move_first(self, found: Mapping[str, Stored], blueprint: Blueprint) -> bool:
+        """Move those of the records that are not in the workflows of their schemas yet."""
+        moved = False
+        for schema_id, moves in sorted(blueprint.state_moves.items()):
+            ids = [
+                one.row["id"]
+                for one in found.values()
+                if one.row["schema_id"] == schema_id and (one.row["state_id"] or "") in moves
+            ]
+            if ids:
+                async with self.writing() as conn:
+                    moved |= await move_first(conn, self.context.workspace_id, schema_id, ids)
+        return moved
 
     async def schemas(self, blueprint: Blueprint, ids: Sequence[str]) -> dict[str, CompiledSchema]:
         """Those of these schemas that exist."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -31,6 +31,7 @@ from records_service.values.entries import (
     with_ids,
 )
 from records_service.values.relations import Related
+from records_service.workflow_copies.moves import moves_as_json
 from records_service.writes.model import Record
 from shared.errors import NotFound, ValidationError, truncated
 from shared.http.json_types import js_type
@@ -81,13 +82,16 @@ async def understand(context: Context, query: ExportQuery, asked_format: Format)
     if query.schema_id is not None:
         schema = await compiled_schema(blueprint, _schema_id(blueprint, query.schema_id))
     schema_id = None if schema is None else schema.definition.id
+    moves = moves_as_json(blueprint.state_moves) if blueprint.state_moves else None
     defaults = {each.id: each.default_segment_id for each in blueprint.dimensions.values()}
     return Asked(
         format=asked_format,
         columns=columns,
         scope=completed(_scope(query.scope, blueprint), defaults),
         schema=schema,
-        filters=[Filter(schema_id, state) for state in _states(blueprint, query)],
+        filters=[
+            Filter(schema_id, state, state_moves=moves) for state in _states(blueprint, query)
+        ],
         bom=query.bom,
         blueprint=blueprint,
         catalog_id=query.catalog_id,
@@ -200,7 +204,13 @@ class Export:
 def _records(
     workspace_id: str, rows: Sequence[Any], schemas: Mapping[str, CompiledSchema]
 ) -> list[Record]:
-    return [store.record_of(workspace_id, row) for row in rows if row["schema_id"] in schemas]
+    records = [store.record_of(workspace_id, row) for row in rows if row["schema_id"] in schemas]
+    if not any(schema.state_moves for schema in schemas.values()):
+        return records
+    return [
+        replace(record, state_id=schemas[record.schema_id].state_id_of(record.state_id))
+        for record in records
+    ]
 
 
 def _schema_id(blueprint: Blueprint, name: str) -> str:

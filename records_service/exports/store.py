@@ -16,6 +16,7 @@ import orjson
 
 from records_service.catalogs.store import records_in_catalog
 from records_service.permissions.rules import Role
+from records_service.workflow_copies.moves import state_in_sql
 from records_service.writes.model import Record
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
@@ -36,6 +37,8 @@ class Filter:
     schema_id: str | None = None
     state_id: str | None = None
     ids: Sequence[str] | None = None
+    state_moves: str | None = None
+    """What `moves_as_json` makes, where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,11 @@ def record_of(workspace_id: str, row: Any) -> Record:
 def _condition(workspace_id: str, wanted: Filter) -> tuple[str, list[Any]]:
     conditions = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
-    for column, value in (("schema_id", wanted.schema_id), ("state_id", wanted.state_id)):
+    state = "state_id"
+    if wanted.state_id is not None and wanted.state_moves is not None:
+        arguments.append(wanted.state_moves)
+        state = state_in_sql("", f"${len(arguments)}::text")
+    for column, value in (("schema_id", wanted.schema_id), (state, wanted.state_id)):
         if value is not None:
             arguments.append(value)
             conditions.append(f"{column} = ${len(arguments)}")

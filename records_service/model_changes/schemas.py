@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from records_service.context import BaseContext, Context
-from records_service.model_changes import store
+from records_service.model_changes import state_moving, store
 from records_service.model_objects import store as model_objects
-from records_service.model_objects.commands import SOURCE, model_change
+from records_service.model_objects.commands import model_change
 from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.schemas import store as schemas
@@ -17,19 +17,15 @@ from records_service.schemas.counting import check_counting, check_withheld
 from records_service.schemas.groups import attribute_names, body_of
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.workflow_copies import store as workflow_copies
-from records_service.writes import model_changes as writes
-from records_service.writes.effects import now
 from shared.database import Conn
 from shared.errors import Conflict, ServiceUnavailable, truncated
-from shared.events import Event, EventType
-from shared.identity import Identity
-from shared.messaging import outbox
-
-EVENTS_AT_ONCE: Final = 1_000
+from shared.events import EventType
 
 
 async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> ModelObject:
     """Replace a schema. Records in a state that a new workflow lacks move to its default state.
+
+    They are in it at once for all who read them, and moved one after the other in the background.
 
     Groups and workflow are kept if they are left out; otherwise every record would lose its visible
     values and its state.
@@ -58,7 +54,9 @@ async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> Model
         if workflow.definition is not None:
             await workflow_copies.upsert(conn, workspace_id, workflow.definition)
         if old.body.get("workflowId") != workflow_id:
-            await _move_records(conn, context.identity, schema_id, workflow_id)
+            await state_moving.move_or_request(
+                conn, context.identity, schema_id, old.body.get("workflowId"), workflow_id
+            )
         await stage_schema_event(conn, EventType.SCHEMA_UPDATED, workspace_id, schema)
     return schema
 
@@ -79,6 +77,7 @@ async def delete(context: BaseContext, schema_id: str) -> None:
         await model_objects.insert_former_alias(conn, SCHEMA, workspace_id, old)
         await model_objects.delete(conn, SCHEMA, workspace_id, schema_id)
         await store.forget_schema(conn, workspace_id, schema_id)
+        await state_moving.forget(conn, workspace_id, schema_id)
         await stage_schema_event(conn, EventType.SCHEMA_DELETED, workspace_id, old)
 
 
@@ -116,51 +115,3 @@ async def _remember_lost(conn: Conn, workspace_id: str, old: ModelObject, new: M
         await store.remember_lost(conn, workspace_id, new.id, before - after)
     if after - before:
         await store.forget_lost(conn, workspace_id, new.id, after - before)
-
-
-async def _move_records(
-    conn: Conn, identity: Identity, schema_id: str, workflow_id: str | None
-) -> None:
-    """Give every record a state that the workflow in force now knows."""
-    workflow = (
-        None
-        if workflow_id is None
-        else await workflow_copies.get(conn, identity.workspace_id, workflow_id)
-    )
-    if workflow is not None and workflow.default_state_id in workflow.retired:
-        # The workflow is about to have another first state; it is not known here yet.
-        raise ServiceUnavailable(
-            f"The workflow of schema '{truncated(schema_id)}' is being changed"
-        )
-    to_state_id = workflow.default_state_id if workflow else None
-    moved = await writes.move_to_state(
-        conn,
-        identity.workspace_id,
-        schema_id,
-        identity.id,
-        sorted(workflow.states.keys() - workflow.retired) if workflow else [],
-        to_state_id,
-        at=now(),
-    )
-    events = [
-        Event(
-            type=EventType.ENTITY_TRANSITION,
-            source=SOURCE,
-            workspace_id=identity.workspace_id,
-            subject=record.id,
-            data={
-                "entityId": record.id,
-                "schemaId": schema_id,
-                "version": record.version,
-                "lifecycleStateId": to_state_id,
-                "userId": identity.id,
-                "changes": [],
-                "fromStateId": record.from_state_id,
-                "toStateId": to_state_id,
-                "comment": None,
-            },
-        )
-        for record in moved
-    ]
-    for start in range(0, len(events), EVENTS_AT_ONCE):
-        await outbox.stage(conn, *events[start : start + EVENTS_AT_ONCE])

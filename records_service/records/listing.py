@@ -27,6 +27,7 @@ from records_service.records.model import IDS_MAX, RecordFilter
 from records_service.records.projection import Projection, projection_of
 from records_service.records.render_cache import RENDER_CACHE, ListedForCaller, render_all
 from records_service.records.store import Filters, Listed, Listing
+from records_service.workflow_copies.moves import moves_as_json
 from shared.errors import ValidationError
 from shared.http import to_json
 from shared.process.sized_cache import SizedCache
@@ -174,7 +175,10 @@ def _filters(asked: RecordFilter, ids: tuple[str, ...] | None, blueprint: Bluepr
     if state_name is not None:
         states = (workflow.state_named(state_name) for workflow in blueprint.workflows.values())
         state_ids = tuple(sorted({state_name, *(state.id for state in states if state)}))
-    return Filters(schema_name, state_ids, asked.updated_after, ids, asked.external_key)
+    moves = None
+    if state_ids is not None and blueprint.state_moves:
+        moves = moves_as_json(blueprint.state_moves)
+    return Filters(schema_name, state_ids, asked.updated_after, ids, asked.external_key, moves)
 
 
 async def _for_caller(
@@ -185,7 +189,11 @@ async def _for_caller(
         for schema_id in {one.schema_id for one in listed}
     }
     return [
-        ListedForCaller(one, schema, schema.access(context.role, one.state_id))
+        ListedForCaller(
+            one._replace(state_id=schema.state_id_of(one.state_id)) if schema.state_moves else one,
+            schema,
+            schema.access(context.role, one.state_id),
+        )
         for one in listed
         for schema in (compiled[one.schema_id],)
     ]

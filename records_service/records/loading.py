@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from aiohttp import web
@@ -55,6 +55,8 @@ async def load_record(context: Context, record_id: str) -> LoadedRecord:
         context.database, context.workspace_id, model_version
     )
     schema = await compiled_schema(blueprint, record.schema_id)
+    if schema.state_moves:
+        record = replace(record, state_id=schema.state_id_of(record.state_id))
     return LoadedRecord(record, blueprint, schema, schema.state_of(record.state_id))
 
 

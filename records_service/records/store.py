@@ -14,6 +14,7 @@ import orjson
 from records_service import paging
 from records_service.paging import Key, Order, Part, Place, Total
 from records_service.records.counts import Count
+from records_service.workflow_copies.moves import state_in_sql
 from records_service.writes.model import Record
 from shared.database import Conn
 
@@ -63,7 +64,8 @@ class Listed(NamedTuple):
     def record(self) -> Record:
         """The whole record."""
         values = orjson.loads(self.row["document"])
-        return _record({**self.row, "workspace_id": self.workspace_id, "values": values})
+        known = {"workspace_id": self.workspace_id, "state_id": self.state_id, "values": values}
+        return _record({**self.row, **known})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Filters:
     updated_after: datetime | None = None
     ids: tuple[str, ...] | None = None
     external_key: str | None = None
+    state_moves: str | None = None
+    """What `moves_as_json` makes, where there are any and they decide what is found."""
 
     @property
     def only_schema(self) -> str | None:
@@ -91,7 +95,11 @@ class Filters:
 
         if self.schema_id is not None:
             add("schema_id = {}", self.schema_id)
-        if self.state_ids is not None and len(self.state_ids) == 1:
+        if self.state_ids is not None and self.state_moves is not None:
+            arguments.append(self.state_moves)
+            state = state_in_sql("", f"${len(arguments)}::text")
+            add(f"{state} = ANY({{}}::text[])", self.state_ids)
+        elif self.state_ids is not None and len(self.state_ids) == 1:
             # One state as the index has it: its records are in order there.
             add("state_id = {}", self.state_ids[0])
         elif self.state_ids is not None:

@@ -89,7 +89,7 @@ def statement(
         )
     return f"""
         WITH met AS MATERIALIZED (
-            SELECT r.id, r.schema_id, r.state_id{"".join(columns)}
+            SELECT r.id, r.schema_id, {arguments.state} AS state_id{"".join(columns)}
               FROM records r {joined}
              WHERE r.workspace_id = $1 AND {condition}
         )

@@ -62,7 +62,11 @@ def full_text(
         return f"{arguments.name(orjson.dumps(value).decode(), 'text')}::jsonb"
 
     source = _source(
-        document(kinds), document(seen), document(hidden), document(languages) if languages else ""
+        document(kinds),
+        document(seen),
+        document(hidden),
+        document(languages) if languages else "",
+        arguments.state,
     )
     conditions, queries = [], []
     verbatim: list[str] = []
@@ -105,7 +109,7 @@ def _kind(attribute: Attribute) -> str:
     return "u" if attribute.validation.unique else "t"
 
 
-def _source(kinds: str, seen: str, hidden: str, languages: str) -> str:
+def _source(kinds: str, seen: str, hidden: str, languages: str, state: str) -> str:
     words = separated_in_sql("v #>> '{}'")
     # What is not needed takes most of the time.
     stemmed = (
@@ -131,7 +135,7 @@ def _source(kinds: str, seen: str, hidden: str, languages: str) -> str:
                              WHERE o.workspace_id = $1 AND o.record_id = r.id) AS document
                      CROSS JOIN LATERAL jsonb_each(document.own) AS each
                      WHERE ({seen} -> r.schema_id) ? each.key
-                       AND ({hidden} -> (r.schema_id || ' ' || coalesce(r.state_id, ''))) ? each.key
+                       AND ({hidden} -> (r.schema_id || ' ' || coalesce({state}, ''))) ? each.key
                            IS NOT TRUE) AS a
              CROSS JOIN LATERAL jsonb_array_elements(a.entries) AS e
              CROSS JOIN LATERAL jsonb_path_query(e -> 'value', '$[*]') AS v

@@ -118,7 +118,9 @@ async def _page(
     blueprint: Blueprint,
 ) -> tuple[web.Response, int]:
     reader = Reader(blueprint, context.role)
-    statement = compiled(blueprint, reader, Arguments([context.workspace_id]))
+    statement = compiled(
+        blueprint, reader, Arguments.of(context.workspace_id, blueprint.state_moves)
+    )
     order = (*(key for key, _ in statement.keys), *ORDERS["createdAt"])
     besides = {"attributes", "scope", "facets"}
     place = place_of(context.workspace_id, path, asked, order, besides=besides)

@@ -6,7 +6,7 @@ not see is in the condition, so that nothing is filtered afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -28,6 +28,7 @@ from records_service.search.criteria import (
 )
 from records_service.search.folding import folded_in_sql
 from records_service.search.sight import Sight
+from records_service.workflow_copies.moves import StateMoves, moves_as_json, state_in_sql
 from shared.http.cursors import Kind
 
 SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -48,7 +49,23 @@ _INSTANT: Final = f"""(
 
 
 class Arguments(list[Any]):
-    """The arguments of a statement, in the order of their numbers."""
+    """The arguments of a statement, in the order of their numbers.
+
+    `state` is the expression of the state of `r`: the column, or another while records are moved to
+    the states of another workflow.
+    """
+
+    def __init__(self, arguments: Iterable[Any] = ()) -> None:
+        super().__init__(arguments)
+        self.state: str = arguments.state if isinstance(arguments, Arguments) else "r.state_id"
+
+    @classmethod
+    def of(cls, workspace_id: str, moves: Mapping[str, StateMoves]) -> Arguments:
+        """The first arguments of a statement about the records of a workspace."""
+        arguments = cls([workspace_id])
+        if moves:
+            arguments.state = state_in_sql("r.", arguments.name(moves_as_json(moves), "text"))
+        return arguments
 
     def name(self, value: Any, kind: str) -> str:
         """The name of one more argument, of this PostgreSQL type."""
@@ -95,9 +112,10 @@ def seen(sight: Sight, arguments: Arguments) -> str:
     if sight.seen:
         ways.append(f"r.schema_id = ANY({arguments.name(sorted(sight.seen), 'text[]')})")
     for states, schemas in sight.partly.items():
+        state = arguments.state
         ways.append(
-            f"(r.schema_id = ANY({arguments.name(sorted(schemas), 'text[]')}) AND (r.state_id IS"
-            f" NULL OR r.state_id <> ALL({arguments.name(sorted(states), 'text[]')})))"
+            f"(r.schema_id = ANY({arguments.name(sorted(schemas), 'text[]')}) AND ({state} IS"
+            f" NULL OR {state} <> ALL({arguments.name(sorted(states), 'text[]')})))"
         )
     return f"({' OR '.join(ways)})" if ways else "false"
 
@@ -144,7 +162,9 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
     if isinstance(key.target, str):
         column = FIELDS[key.target][0]
         kind: Kind = datetime if column.endswith("_at") else str
-        return Key(name, kind, key.descending, nullable=column == "state_id"), f"r.{column}"
+        is_state = column == "state_id"
+        expression = arguments.state if is_state else f"r.{column}"
+        return Key(name, kind, key.descending, nullable=is_state), expression
     target = key.target
     kind = str
     match target.type:
@@ -193,7 +213,7 @@ def _in_category(criterion: InCategory, arguments: Arguments) -> str:
 
 
 def _of_field(comparison: Comparison, name: str, arguments: Arguments) -> str:
-    column = f"r.{FIELDS[name][0]}"
+    column = f"r.{FIELDS[name][0]}" if FIELDS[name][0] != "state_id" else arguments.state
     operands: Sequence[Any] = comparison.operands
     kind = "timestamptz" if column.endswith("_at") else "text"
     match comparison.operation:

@@ -92,16 +92,32 @@ async def delete(conn: Conn, workspace_id: str, workflow_id: str, version: int) 
 async def state_in_use(
     conn: Conn, workspace_id: str, workflow_id: str, state_ids: Sequence[str]
 ) -> str | None:
-    """One of these states that a record of a schema with this workflow is in."""
+    """One of these states that a record of a schema with this workflow is in.
+
+    As long as records are moved to a state, it counts as one that a record is in.
+    """
     state: str | None = await conn.fetchval(
         """
-        SELECT r.state_id
-          FROM records r
-          JOIN schemas s ON s.workspace_id = r.workspace_id AND s.id = r.schema_id
-         WHERE r.workspace_id = $1
-           AND r.state_id = ANY($3::text[])
-           AND s.body->>'workflowId' = $2
-         LIMIT 1
+        SELECT coalesce((
+            SELECT moved.state_id
+              FROM state_moves m
+              JOIN schemas s ON s.workspace_id = m.workspace_id AND s.id = m.schema_id
+             CROSS JOIN LATERAL jsonb_each_text(m.moves) AS moved (stored, state_id)
+             WHERE m.workspace_id = $1
+               AND moved.state_id = ANY($3::text[])
+               AND s.body->>'workflowId' = $2
+             LIMIT 1
+        ), (
+            SELECT r.state_id
+              FROM records r
+              JOIN schemas s ON s.workspace_id = r.workspace_id AND s.id = r.schema_id
+              LEFT JOIN state_moves m ON m.workspace_id = r.workspace_id AND m.schema_id = s.id
+             WHERE r.workspace_id = $1
+               AND r.state_id = ANY($3::text[])
+               AND s.body->>'workflowId' = $2
+               AND (m.moves ? r.state_id) IS NOT TRUE
+             LIMIT 1
+        ))
         """,
         workspace_id,
         workflow_id,

@@ -24,6 +24,7 @@ from records_service.model_objects.store import external_key_taken
 from records_service.writes import store
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import Record, StaleModel, StaleRecord
+from records_service.writes.state_moves import move_first
 from shared.database import Conn, mapping_constraints
 from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.messaging import outbox
@@ -117,6 +118,8 @@ async def writing(
     them wait with a connection, so that the others are left for everybody else. Raises what
     `taken_keys_are_conflicts` raises.
     """
+    if schema.state_moves:
+        await _move_first(context, record)
     async with (
         taken_keys_are_conflicts(context, record, schema, unique_keys, variant_id),
         context.app[WRITE_SLOTS].of(context.workspace_id),
@@ -124,6 +127,17 @@ async def writing(
     ):
         yield conn
     outbox.wake(context.app)
+
+
+async def _move_first(context: Context, record: Record) -> None:
+    """Raise `StaleRecord` if the record was not in the workflow of its schema, and is now."""
+    async with (
+        context.app[WRITE_SLOTS].of(context.workspace_id),
+        context.database.transaction() as conn,
+    ):
+        moved = await move_first(conn, record.workspace_id, record.schema_id, [record.id])
+    if moved:
+        raise StaleRecord
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from typing import Final
 import asyncpg
 
 from records_service.model_objects.search_store import ValueTable
+from records_service.workflow_copies.moves import StateMoves
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 
@@ -28,54 +29,57 @@ class Moved:
     """A record that was taken to another state."""
 
     id: str
+    schema_id: str
     version: int
     from_state_id: str | None
+    to_state_id: str | None
 
 
-async def move_to_state(
+async def move_to_states(
     conn: Conn,
     workspace_id: str,
-    schema_id: str,
+    record_ids: Sequence[str],
+    moves: StateMoves,
     user_id: str,
-    known_state_ids: Sequence[str],
-    to_state_id: str | None,
     *,
     at: datetime,
 ) -> list[Moved]:
-    """Take every record whose state is not among the known ones to another, with its history.
+    """Take those of these records that are not moved yet to their new states, with their history.
 
-    `at` is the time of the change, unless a record was changed later by another clock.
+    `at` is the time of the change, unless a record was changed later by another clock. The caller
+    holds the model lock, at least shared; records may be written meanwhile.
     """
     rows = await conn.fetch(
         """
         WITH lost AS (
             SELECT id, state_id
               FROM records
-             WHERE workspace_id = $1 AND schema_id = $2
-               AND (state_id IS NULL OR state_id <> ALL($4::text[]))
-               AND state_id IS DISTINCT FROM $5
+             WHERE workspace_id = $1 AND id = ANY($2::text[])
+               AND $3::jsonb ? coalesce(state_id, '')
+             ORDER BY id
                FOR UPDATE
         ), moved AS (
             UPDATE records r
-               SET state_id = $5, version = r.version + 1,
-                   updated_at = greatest($6, r.updated_at), updated_by = $3
+               SET state_id = $3::jsonb ->> coalesce(lost.state_id, ''), version = r.version + 1,
+                   updated_at = greatest($5, r.updated_at), updated_by = $4
               FROM lost
              WHERE r.workspace_id = $1 AND r.id = lost.id
-            RETURNING r.id, r.version, r.updated_at, lost.state_id AS from_state_id
+            RETURNING r.id, r.schema_id, r.version, r.updated_at, lost.state_id AS from_state_id,
+                      r.state_id AS to_state_id
         ), audited AS (
             INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
                                changes, from_state_id, to_state_id)
-            SELECT $1, id, version, $2, 'transition', $3, updated_at, '[]', from_state_id, $5
+            SELECT $1, id, version, schema_id, 'transition', $4, updated_at, '[]', from_state_id,
+                   to_state_id
               FROM moved
             RETURNING 1
         )
-        SELECT id, version, from_state_id FROM moved
+        SELECT id, schema_id, version, from_state_id, to_state_id FROM moved
         """,
         workspace_id,
-        schema_id,
+        record_ids,
+        moves,
         user_id,
-        list(known_state_ids),
-        to_state_id,
         at,
     )
     return [Moved(**row) for row in rows]

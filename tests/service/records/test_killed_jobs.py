@@ -19,7 +19,10 @@ from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.processes import Process
 from tests.kit.service import RunningService, Services
-from tests.kit.workspace import schema_body
+from tests.kit.workspace import schema_body, workflow_body
+from workflow_service.app import create_app as create_workflow_app
+from workflow_service.clients import RECORDS
+from workflow_service.config import Config as WorkflowConfig
 
 SKU = {"id": "attr-sku", "alias": "sku", "name": "SKU", "type": "text"}
 MANY = 20_000
@@ -51,32 +54,25 @@ async def start(worker: Process, service: RunningService) -> None:
     await asyncio.to_thread(worker.wait_ready)
 
 
-async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
-    services: Services, workers: list[Process]
-):
-    records = await services.start(create_app, Config, amqp_url=await services.broker())
-    modeller = records.as_(identities.admin())
-    db: Database = records.database
-    (await modeller.post("/attributes", SKU)).ok()
-    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
-    workspace = await db.fetchval("SELECT workspace_id FROM schemas")
+async def fill(db: Database) -> None:
+    """Many records of `schema-x`, without a state."""
     await db.execute(
         """
         INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
                              created_at, updated_at, created_by, updated_by)
-        SELECT $1, 'ent-' || n, 'schema-x', null, 1, $2::text::jsonb,
-               now() - interval '1 hour' + n / 7 * interval '1 ms', now(), 'user-x', 'user-x'
-          FROM generate_series(1, $3::bigint) AS n
+        SELECT (SELECT workspace_id FROM schemas), 'ent-' || n, 'schema-x', null, 1,
+               $1::text::jsonb, now() - interval '1 hour' + n / 7 * interval '1 ms', now(),
+               'user-x', 'user-x'
+          FROM generate_series(1, $2::bigint) AS n
         """,
-        workspace,
         json.dumps({"attr-sku": [{"scope": {}, "value": "S"}], "attr-kept": []}),
         MANY,
     )
-    (await modeller.put("/schemas/schema-x", schema_body("x", []))).ok()
-    (await modeller.delete("/attributes/attr-sku")).ok()
-    left = "SELECT count(*) FROM records WHERE values ? 'attr-sku'"
-    assert await db.fetchval(left) == MANY - value_removal.REMOVED_IN_REQUEST
 
+
+async def kill_in_a_slice(workers: list[Process], records: RunningService) -> None:
+    """Kill the process that is at a slice, and wait until another one has finished the job."""
+    db: Database = records.database
     blocker = await asyncpg.connect(db.url)
     try:
         async with blocker.transaction():
@@ -85,7 +81,7 @@ async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
             await eventually(records.waits_for_a_lock, within_s=30)
             await start(workers[1], records)
             workers[0].kill()
-        assert await db.fetchval(left) > 0
+        assert await db.fetchval("SELECT count(*) FROM jobs") == 1
     finally:
         await blocker.close()
 
@@ -93,6 +89,23 @@ async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
         return not await db.fetchval("SELECT count(*) FROM jobs")
 
     await eventually(is_finished, within_s=30)
+
+
+async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
+    services: Services, workers: list[Process]
+):
+    records = await services.start(create_app, Config, amqp_url=await services.broker())
+    modeller = records.as_(identities.admin())
+    db: Database = records.database
+    (await modeller.post("/attributes", SKU)).ok()
+    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
+    await fill(db)
+    (await modeller.put("/schemas/schema-x", schema_body("x", []))).ok()
+    (await modeller.delete("/attributes/attr-sku")).ok()
+    left = "SELECT count(*) FROM records WHERE values ? 'attr-sku'"
+    assert await db.fetchval(left) == MANY - value_removal.REMOVED_IN_REQUEST
+
+    await kill_in_a_slice(workers, records)
     assert await db.fetchval(left) == 0
     assert await db.fetchval("SELECT count(*) FROM records WHERE values ? 'attr-kept'") == MANY
     assert await db.fetchval("SELECT count(*) FROM attribute_removals") == 0
@@ -105,3 +118,29 @@ async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
         return 'sigma_jobs{kind="remove_values"} 0.0' in lines and not slices.endswith(" 0.0")
 
     await eventually(lambda: asyncio.to_thread(has_measured), within_s=30)
+
+
+async def test_another_process_moves_the_records_to_their_states_when_one_is_killed(
+    services: Services, workers: list[Process]
+):
+    workflows = await services.start(create_workflow_app, WorkflowConfig)
+    records = await services.start(
+        create_app, Config, amqp_url=await services.broker(), workflow_url=workflows.url
+    )
+    workflows.app[RECORDS]._base_url = records.url
+    db: Database = records.database
+    modeller = records.as_(identities.admin())
+    life = workflow_body("life", ("draft", "done"), [("draft", "done")])
+    (await workflows.as_(identities.admin()).post("/workflows", life)).ok()
+    (await modeller.post("/attributes", SKU)).ok()
+    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
+    await fill(db)
+    bound = schema_body("x", ["sku"], workflowId="wf-life")
+    (await modeller.put("/schemas/schema-x", bound)).ok()
+    await kill_in_a_slice(workers, records)
+
+    assert await db.fetchval("SELECT count(*) FROM state_moves") == 0
+    rows = await db.fetch("SELECT state_id, version, count(*) FROM records GROUP BY 1, 2")
+    assert [tuple(row) for row in rows] == [("state-draft", 2, MANY)]
+    told = "SELECT count(*), count(DISTINCT record_id) FROM audit WHERE action = 'transition'"
+    assert tuple(await db.fetchrow(told) or ()) == (MANY, MANY)
