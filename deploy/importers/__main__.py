@@ -1,6 +1,6 @@
 """Imports a catalogue into a new workspace of a running `make run`: the command of `make load`.
 
-    .venv/bin/python -m deploy.importers FOLDER [--workspace ws-mine] [--record-limit 5000] [...]
+    .venv/bin/python -m deploy.importers FOLDER [--kind akeneo] [--workspace ws-mine] [...]
 
 This is what an operator and an administrator do by hand elsewhere: create the workspace and its
 first user, log in, make an API key. Then the tool for companies runs with that key and all further
@@ -25,8 +25,10 @@ from typing import Any
 
 import aiohttp
 
-from deploy.importers.akeneo import __main__ as akeneo
-from deploy.importers.akeneo.names import slug
+from deploy.importers import command
+from deploy.importers.names import slug
+from deploy.importers.source import Source
+from deploy.importers.sources import SOURCES, source_of
 from deploy.local.databases import ADDRESSES
 from deploy.local.settings import with_database, write_closed
 from deploy.local.system import FOLDER, ROOT
@@ -106,12 +108,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workspace = asked.workspace or f"ws-{slug(asked.data.resolve().name, _ID_LENGTH_MAX - 3)}"
     try:
         running = Running.found_in(asked.folder.absolute())
+        source = _source(asked.data, asked.kind)
         login = _prepare(running, workspace, asked.record_limit)
         print(f"Importing {asked.data} into workspace {workspace} at {running.url}", flush=True)
-        return _with_key(running, login, ["--data", str(asked.data), *passed_on])
+        return _with_key(source, running, login, ["--data", str(asked.data), *passed_on])
     except NotPrepared as why:
         print(why, file=sys.stderr)
         return 1
+
+
+def _source(folder: Path, name: str | None) -> Source:
+    found = next((one for one in SOURCES if one.name == name), None) or source_of(folder)
+    if found is None:
+        kinds = ", ".join(f"{one.name} ({one.title.rstrip(',')})" for one in SOURCES)
+        raise NotPrepared(f"{folder} looks like none of the kinds that can be imported: {kinds}")
+    return found
 
 
 def _prepare(running: Running, workspace: str, record_limit: int) -> Login:
@@ -134,12 +145,12 @@ def _prepare(running: Running, workspace: str, record_limit: int) -> Login:
     return login
 
 
-def _with_key(running: Running, login: Login, arguments: list[str]) -> int:
+def _with_key(source: Source, running: Running, login: Login, arguments: list[str]) -> int:
     """Run the tool with a key that lives no longer than it."""
     key = asyncio.run(_make_key(running, login))
-    os.environ[akeneo.API_KEY] = key["key"]
+    os.environ[command.API_KEY] = key["key"]
     try:
-        code = akeneo.main(["--url", running.url, *arguments])
+        code = command.main(source, ["--url", running.url, *arguments])
     finally:
         asyncio.run(_delete_key(running, login, key["id"]))
     print(f"\nSee it at {running.url}/docs: log in with {login.email} / {login.password}")
@@ -183,10 +194,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.importers",
         description="Import a catalogue into a running `make run`.",
-        epilog="All other options are passed to python -m deploy.importers.akeneo; its --help"
-        " lists them.",
+        epilog="All other options are passed to python -m deploy.importers.KIND; its --help lists"
+        " them.",
     )
     parser.add_argument("data", type=Path, help="the folder with the catalogue")
+    parser.add_argument(
+        "--kind",
+        choices=[source.name for source in SOURCES],
+        help="of the catalogue (default: the one that its files look like)",
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the running system")
     parser.add_argument("--workspace", metavar="ID", help="default: ws- and the data's folder name")
     parser.add_argument(

@@ -24,6 +24,8 @@ _KEYED = {
 }
 # Lists in which the workspace may have added something of its own.
 _JOINED = frozenset({"attributeIds"})
+# Objects of which the source says some members: translations that only Sigma has stay.
+_NAMED = frozenset({"labels"})
 # What the API works out from another field, and would take for a contradiction of it.
 _DERIVED = frozenset({"isDefault"})
 # What cannot be changed under values that are stored.
@@ -76,6 +78,8 @@ def changed_values(
 def _merged_field(name: str, existing: Any, said: Any) -> Any:
     if name in _JOINED and isinstance(existing, list):
         return list(dict.fromkeys([*existing, *said]))
+    if name in _NAMED and isinstance(existing, Mapping):
+        return {**existing, **said}
     if name in _KEYED and isinstance(existing, list) and isinstance(said, list):
         return _merged_lists(existing, said, _KEYED[name])
     return said

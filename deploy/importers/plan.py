@@ -23,8 +23,12 @@ class Kind(StrEnum):
     ATTRIBUTES = "attributes"
     WORKFLOWS = "workflows"
     SCHEMAS = "schemas"
+    CATALOGS = "catalogs"
+    CATEGORIES = "categories"
     RECORDS = "records"
+    VARIANTS = "variants"
     RELATIONS = "relations"
+    ASSIGNMENTS = "assignments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ModelObject:
-    """A dimension, option list, attribute, workflow or schema: the body to send for it."""
+    """A dimension, option list, attribute, schema or the like: the body to send for it.
+
+    A category names its `catalogId`, and comes after the category above it.
+    """
 
     kind: Kind
     source: str
@@ -86,15 +93,30 @@ class Link:
     """A relation to other records by id, with what the source calls each of them."""
 
     targets: Mapping[str, str]
-    column: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Where a variant stands: below a record, or below another variant of it."""
+
+    record_id: str
+    variant_id: str | None = None
+    level: int = 1
+    """1 directly below the record."""
+
+    @property
+    def id(self) -> str:
+        """The id of what is directly above."""
+        return self.variant_id or self.record_id
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPlan:
-    """One product as a record: what to send, what to leave, and what cannot be sent at all.
+    """One product as a record or variant: what to send, to leave, and what cannot be sent at all.
 
-    Every filled cell of its row is in exactly one of `values`, `links`, `told_by_schema`, `left`
-    and `problems`.
+    Every filled cell of its row is in exactly one of `values`, `links`, `categories`,
+    `told_otherwise`, `left` and `problems`. No record has the id of a variant.
     """
 
     id: str
@@ -104,17 +126,48 @@ class RecordPlan:
     values: Mapping[str, tuple[Entry, ...]]
     """By alias."""
     links: Mapping[str, Link] = field(default_factory=dict)
-    told_by_schema: int = 0
-    """Cells that say which schema the record has."""
+    told_otherwise: int = 0
+    """Cells without a value of their own: they tell the schema or the parent, or are inherited."""
     left: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """What waits for a later version: name -> (cells, things in them)."""
     problems: tuple[Problem, ...] = ()
+    external_key: str | None = None
+    parent: Parent | None = None
+    """Of a variant."""
+    categories: tuple[str, ...] = ()
+    """Ids; those of a variant are given to its record."""
+    category_columns: tuple[str, ...] = ()
+    file: str = ""
+    """The file of the row, where it is not the plan's `records_file`."""
 
     @property
     def cells(self) -> int:
         """The filled cells that reach Sigma when the record and all its values are taken."""
         values = sum(len(entry.columns) for entries in self.values.values() for entry in entries)
-        return values + len(self.links) + self.told_by_schema
+        return values + self.cells_sent_later + self.told_otherwise
+
+    @property
+    def cells_sent_later(self) -> int:
+        """Those of relations and assignments, which need all records."""
+        links = sum(len(link.columns) for link in self.links.values())
+        return links + len(self.category_columns)
+
+    @property
+    def kind(self) -> Kind:
+        """What it becomes."""
+        return Kind.RECORDS if self.parent is None else Kind.VARIANTS
+
+    @property
+    def record_id(self) -> str:
+        """The id of the record that it is, or that it is a variant of."""
+        return self.id if self.parent is None else self.parent.record_id
+
+    @property
+    def path(self) -> str:
+        """Where the API has it."""
+        if self.parent is None:
+            return f"/records/{self.id}"
+        return f"/records/{self.parent.record_id}/variants/{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +186,7 @@ class Plan:
     model: tuple[ModelObject, ...]
     """In the order in which it must be created."""
     records: Callable[[], Iterable[RecordPlan | RefusedRow]]
-    """Each call starts from the first record."""
+    """Each call starts from the first record; whatever is a parent comes before its variants."""
     record_count: int
     filled_cells: int
     left: Counter[str] = field(default_factory=Counter)
@@ -143,3 +196,8 @@ class Plan:
     problems: tuple[Problem, ...] = ()
     """What of the model was refused before anything was sent."""
     records_file: str = "products.csv"
+    variant_count: int = 0
+
+    def file_of(self, record: RecordPlan) -> str:
+        """The name of the file that its row is in."""
+        return record.file or self.records_file

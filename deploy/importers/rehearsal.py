@@ -19,13 +19,14 @@ def rehearse(plan: Plan, report: Report, progress: Progress) -> None:
         report.refuse(problem)
     for model_object in plan.model:
         report.count(model_object.kind, Outcome.NOT_SENT)
-    progress.begin("reading products", plan.record_count)
+    progress.begin("reading products", plan.record_count + plan.variant_count)
     for item in plan.records():
         if isinstance(item, RefusedRow):
             refuse_row(report, item)
         else:
             take_note(report, item)
-            report.count(Kind.RECORDS, Outcome.NOT_SENT)
+            report.count(item.kind, Outcome.NOT_SENT)
+            report.count(Kind.ASSIGNMENTS, Outcome.NOT_SENT, len(item.categories))
             report.cells[Place.MOVED] += item.cells
             for link in item.links.values():
                 report.count(Kind.RELATIONS, Outcome.NOT_SENT, len(link.targets))

@@ -76,13 +76,16 @@ class Report:
         if len(self.changes) < PROBLEMS_KEPT_MAX:
             self.changes.append(what)
 
-    def close(self, record_count: int, seconds: float) -> None:
+    def close(self, record_count: int, seconds: float, variant_count: int = 0) -> None:
         """The end of the move: what was not come to is counted as not reached."""
         self.seconds = seconds
         if self.stopped is None:
             return
-        records = self.outcomes[Kind.RECORDS]
-        records[Outcome.NOT_REACHED] += record_count - records.total()
+        for kind, planned in (
+            (Kind.RECORDS, record_count),
+            (Kind.VARIANTS, variant_count),
+        ):
+            self.outcomes[kind][Outcome.NOT_REACHED] += planned - self.outcomes[kind].total()
         self.cells[Place.NOT_REACHED] += self.filled_cells - self.cells.total()
 
     @property
@@ -149,11 +152,21 @@ class Report:
     def _heading(self) -> list[str]:
         how = "read, nothing sent" if self.is_dry else f"in {self.seconds:.1f} s"
         lines = [f"Import of {self.catalogue}: {how}"]
+        if self.seconds and not self.is_dry:
+            lines.append(self._rate())
         if self.retries:
             lines.append(f"{self.retries} requests were retried")
         if self.stopped is not None:
             lines.append(f"STOPPED: {self.stopped}")
         return lines
+
+    def _rate(self) -> str:
+        rows = sum((self.outcomes[kind] for kind in (Kind.RECORDS, Kind.VARIANTS)), Counter())
+        lost = rows[Outcome.REFUSED] + rows[Outcome.NOT_REACHED]
+        return (
+            f"Read {rows.total():,} records and variants: {rows.total() - lost:,} stored,"
+            f" {rows[Outcome.REFUSED]:,} refused; {rows.total() / self.seconds:,.0f} a second"
+        )
 
     def _table(self) -> list[str]:
         shown = [o for o in Outcome if any(counts[o] for counts in self.outcomes.values())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from deploy.importers.plan import (
-    Kind,
     RecordPlan,
     RefusedRow,
 )
@@ -23,5 +22,5 @@ def take_note(report: Report, plan: RecordPlan) -> None:
 def refuse_row(report: Report, row: RefusedRow) -> None:
     """Note a row of the source that cannot become a record."""
     report.refuse(row.problem)
-    report.count(Kind.RECORDS, Outcome.REFUSED)
+    report.count(row.problem.kind, Outcome.REFUSED)
     report.cells[Place.REFUSED] += row.cells

@@ -9,7 +9,6 @@ from typing import Any
 from deploy.importers.client import Refused
 from deploy.importers.plan import (
     Entry,
-    Kind,
     Problem,
     RecordPlan,
 )
@@ -30,8 +29,8 @@ class RecordUpload:
 
     @property
     def path(self) -> str:
-        """The path of the record."""
-        return f"/records/{self.plan.id}"
+        """Where the API has it."""
+        return self.plan.path
 
     def drop_faulty(self, refusal: Refused) -> bool:
         """Leave out the values that the API points at; False where it points at anything else."""
@@ -65,7 +64,7 @@ class RecordUpload:
                 continue
             self.problems.append(
                 Problem(
-                    Kind.RECORDS,
+                    self.plan.kind,
                     self.plan.source,
                     message,
                     file=self.file,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.importers.akeneo.names import CHANNEL, CURRENCY, ENABLED, GROUPS, LOCALE
 from deploy.importers.akeneo.reading import SourceAttribute
 from deploy.importers.akeneo.rules import Rules, rules_of
 from deploy.importers.akeneo.sources import Sources
 from deploy.importers.akeneo.types import OF_A_LIST, SEVERAL_OF_A_LIST, TYPES, Shape, shape_of
+from deploy.importers.names import CHANNEL, CURRENCY, ENABLED, GROUPS, LOCALE
 from deploy.importers.plan import Kind, ModelObject, Problem
 
 
@@ -36,6 +36,9 @@ def attributes_of(sources: Sources) -> Iterator[ModelObject]:
         label = sources.label(kind.code, kind.labels)
         products = sources.names.relation(kind.code)
         yield _own(sources, products, label, "relation", multiple=True)
+        if sources.survey.links_to_models:
+            models = sources.names.relation_models(kind.code)
+            yield _own(sources, models, f"{label}: product models", "relation", multiple=True)
         if sources.catalogue.product_groups:
             groups = sources.names.relation_groups(kind.code)
             yield _of_groups(sources, groups, f"{label}: product groups")
@@ -50,7 +53,9 @@ def _attribute(sources: Sources, attribute: SourceAttribute, shape: Shape) -> Mo
         "name": sources.label(code, attribute.labels),
         "description": f"Akeneo attribute {code} ({attribute.type})",
         "type": TYPES[shape],
+        **sources.naming(code, attribute.labels),
         "dimensionIds": _dimension_ids(sources, attribute, shape),
+        "inheritable": shape is not Shape.IDENTIFIER,
         "validation": {} if shape is Shape.MEASURE else rules,
     }
     if shape in OF_A_LIST:

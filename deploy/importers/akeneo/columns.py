@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deploy.importers.akeneo.reading import Catalogue, SourceAttribute, key_of
+from deploy.importers.akeneo.reading import Catalogue, SourceAttribute
+from deploy.importers.csv_rows import key_of
 
 METRIC = "pim_catalog_metric"
 PRICE = "pim_catalog_price_collection"
 IDENTIFIER = "pim_catalog_identifier"
 
-_PROPERTIES = ("categories", "enabled", "family", "parent", "groups", "uuid")
+PROPERTIES = ("categories", "enabled", "family", "parent", "groups", "uuid")
+MODEL_PROPERTIES = ("categories", "code", "family_variant", "parent")
+"""Of product models."""
 _ASSOCIATED = ("products", "groups", "product_models", "product_uuids", "products-quantity")
 _UNIT = "unit"
 
@@ -53,9 +56,14 @@ class Column:
         return code, self.locale, self.channel
 
 
-def understand(header: Sequence[str], catalogue: Catalogue) -> tuple[Column, ...]:
+def understand(
+    header: Sequence[str], catalogue: Catalogue, properties: Sequence[str] = PROPERTIES
+) -> tuple[Column, ...]:
     """One `Column` for each name, in order; what is not understood says why."""
-    return tuple(_column(name, catalogue) for name in header)
+    return tuple(
+        Column(name, Role.PROPERTY, about=name) if name in properties else _column(name, catalogue)
+        for name in header
+    )
 
 
 def identifier_of(columns: Sequence[Column]) -> Column | None:
@@ -66,8 +74,6 @@ def identifier_of(columns: Sequence[Column]) -> Column | None:
 
 
 def _column(name: str, catalogue: Catalogue) -> Column:
-    if name in _PROPERTIES:
-        return Column(name, Role.PROPERTY, about=name)
     code, _, rest = name.partition("-")
     association = catalogue.association_types.get(key_of(code))
     if association is not None and rest in _ASSOCIATED:

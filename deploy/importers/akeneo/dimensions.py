@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from deploy.importers.akeneo.names import CHANNEL, CURRENCY, LOCALE
 from deploy.importers.akeneo.sources import Sources
+from deploy.importers.names import CHANNEL, CURRENCY, LOCALE
 from deploy.importers.plan import Kind, ModelObject
+
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
 def dimensions_of(sources: Sources) -> Iterator[ModelObject]:
     """Two or three: a catalogue without prices has no currencies."""
     catalogue, chosen = sources.catalogue, sources.settings
-    channels = {c.code: sources.label(c.code, c.labels) for c in catalogue.channels}
-    yield _dimension(
-        sources, LOCALE, "Locale", {code: code for code in catalogue.locales}, sources.locale
-    )
-    default = sources.default(CHANNEL, tuple(channels), chosen.default_channel)
+    locales = [{**_segment(sources, code, {}), **_language(code)} for code in catalogue.locales]
+    yield _dimension(sources, LOCALE, "Locale", locales, sources.locale)
+    channels = [_segment(sources, channel.code, channel.labels) for channel in catalogue.channels]
+    codes = tuple(channel.code for channel in catalogue.channels)
+    default = sources.default(CHANNEL, codes, chosen.default_channel)
     yield _dimension(sources, CHANNEL, "Channel", channels, default)
     if catalogue.currencies:
         default = sources.default(CURRENCY, catalogue.currencies, chosen.default_currency)
-        currencies = {code: code for code in catalogue.currencies}
+        currencies = [_segment(sources, code, {}) for code in catalogue.currencies]
         yield _dimension(sources, CURRENCY, "Currency", currencies, default)
 
 
 def _dimension(
-    sources: Sources, code: str, name: str, segments: Mapping[str, str], default: str
+    sources: Sources, code: str, name: str, segments: list[dict[str, Any]], default: str
 ) -> ModelObject:
     names = sources.names
     body = {
@@ -33,9 +37,22 @@ def _dimension(
         "alias": names.alias(code),
         "name": name,
         "defaultSegmentId": names.segment(default),
-        "segments": [
-            {"id": names.segment(segment), "alias": names.alias(segment), "name": label}
-            for segment, label in segments.items()
-        ],
+        "segments": segments,
     }
     return ModelObject(Kind.DIMENSIONS, code, body)
+
+
+def _segment(sources: Sources, code: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    names = sources.names
+    return {
+        "id": names.segment(code),
+        "alias": names.alias(code),
+        "name": sources.label(code, labels),
+        **sources.naming(code, labels),
+    }
+
+
+def _language(locale: str) -> dict[str, str]:
+    """`de_DE` as BCP 47 writes it, by which texts are searched in their language."""
+    tag = locale.replace("_", "-")
+    return {"locale": tag} if _LANGUAGE_TAG.fullmatch(tag) else {}

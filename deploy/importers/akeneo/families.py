@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from deploy.importers.akeneo.names import ENABLED, GROUPS, WITHOUT_FAMILY
-from deploy.importers.akeneo.reading import SourceAttribute, SourceFamily, key_of
+from deploy.importers.akeneo.reading import SourceAttribute, SourceFamily
 from deploy.importers.akeneo.sources import Sources
 from deploy.importers.akeneo.types import shape_of
+from deploy.importers.csv_rows import key_of
+from deploy.importers.names import ENABLED, GROUPS, WITHOUT_FAMILY
 from deploy.importers.plan import Kind, ModelObject, Problem
 
 PUBLISHING_SCORE_MIN = 80
@@ -125,6 +126,7 @@ def _schema(
         "id": names.schema(code),
         "alias": names.alias(code),
         "name": sources.label(code, family.labels),
+        **sources.naming(code, family.labels),
         "description": f"Akeneo family {code}"
         if code != WITHOUT_FAMILY
         else "Products that have no family in Akeneo",
@@ -134,17 +136,18 @@ def _schema(
             {
                 "id": names.group(code, group),
                 "name": name,
+                "labels": labels,
                 "sortOrder": place,
                 "attributeIds": [names.attribute(attribute) for attribute in codes],
             }
-            for place, (group, name, codes) in enumerate(groups)
+            for place, (group, name, labels, codes) in enumerate(groups)
         ],
     }
     return ModelObject(Kind.SCHEMAS, code, body)
 
 
-Group = tuple[str, str, list[str]]
-"""Its code, its name, and the codes of its attributes."""
+Group = tuple[str, str, Mapping[str, str], list[str]]
+"""Its code, its name and translations, and the codes of its attributes."""
 
 
 def _attribute_groups(sources: Sources, attributes: Iterable[SourceAttribute]) -> Iterator[Group]:
@@ -160,7 +163,9 @@ def _attribute_groups(sources: Sources, attributes: Iterable[SourceAttribute]) -
     for group in sorted(by_group, key=place):
         ordered = sorted(by_group[group], key=lambda one: (one.sort_order, one.code))
         labels: Mapping[str, str] = known[group].labels if group in known else {}
-        yield group, sources.label(group, labels), [attribute.code for attribute in ordered]
+        translations = sources.naming(group, labels)["labels"]
+        name = sources.label(group, labels)
+        yield group, name, translations, [attribute.code for attribute in ordered]
 
 
 def _own_groups(sources: Sources, family: SourceFamily) -> Iterator[Group]:
@@ -168,11 +173,13 @@ def _own_groups(sources: Sources, family: SourceFamily) -> Iterator[Group]:
     catalogue, names = sources.catalogue, sources.names
     outside = _known_keys(sources, sources.survey.outside_family.get(key_of(family.code), {}))
     if outside:
-        yield "outside-family", "Outside the family", outside
-    yield "akeneo", "Akeneo", [ENABLED, GROUPS] if catalogue.product_groups else [ENABLED]
+        yield "outside-family", "Outside the family", {}, outside
+    yield "akeneo", "Akeneo", {}, [ENABLED, GROUPS] if catalogue.product_groups else [ENABLED]
     kinds = [kind.code for kind in catalogue.association_types.values()]
     relations = [names.relation(code) for code in kinds]
+    if sources.survey.links_to_models:
+        relations += [names.relation_models(code) for code in kinds]
     if catalogue.product_groups:
         relations += [names.relation_groups(code) for code in kinds]
     if relations:
-        yield "associations", "Associations", relations
+        yield "associations", "Associations", {}, relations

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from deploy.importers.akeneo.names import GROUPS, Names
-from deploy.importers.akeneo.reading import SourceAttribute, key_of
+from deploy.importers.akeneo.reading import SourceAttribute
 from deploy.importers.akeneo.sources import Sources
 from deploy.importers.akeneo.types import OF_A_LIST, Shape, shape_of
+from deploy.importers.csv_rows import key_of
+from deploy.importers.names import GROUPS, Names
 from deploy.importers.plan import Kind, ModelObject, Problem
 
 
@@ -31,36 +33,39 @@ def lists_of(sources: Sources) -> Lists:
     for key, attribute in catalogue.attributes.items():
         if shape_of(attribute) in OF_A_LIST:
             name = sources.label(attribute.code, attribute.labels)
-            labels = _option_labels(sources, attribute)
-            lists.option_ids[key] = _add(sources, lists, attribute.code, name, labels)
+            options = _options(sources, attribute)
+            naming = sources.naming(attribute.code, attribute.labels)
+            lists.option_ids[key] = _add(sources, lists, attribute.code, name, options, naming)
     for family, labels in _units(sources):
         code = sources.names.unit_list(family)
         name = f"Units of {family}"
-        lists.unit_ids[key_of(family)] = _add(sources, lists, code, name, labels)
+        options = {unit: {"en_US": label} for unit, label in labels.items()}
+        lists.unit_ids[key_of(family)] = _add(sources, lists, code, name, options, {})
     if catalogue.product_groups:
-        labels = {
-            group.code: sources.label(group.code, group.labels)
-            for group in catalogue.product_groups.values()
-        }
-        lists.group_ids = _add(sources, lists, GROUPS, "Product groups", labels)
+        options = {group.code: group.labels for group in catalogue.product_groups.values()}
+        lists.group_ids = _add(sources, lists, GROUPS, "Product groups", options, {})
     sources.ledger.problems += _orphans(sources)
     return lists
 
 
-def _option_labels(sources: Sources, attribute: SourceAttribute) -> dict[str, str]:
+Options = Mapping[str, Mapping[str, str]]
+"""Code -> locale -> label."""
+
+
+def _options(sources: Sources, attribute: SourceAttribute) -> Options:
     key = key_of(attribute.code)
     declared = sorted(
         sources.catalogue.options.get(key, ()), key=lambda option: (option.sort_order, option.code)
     )
-    labels = {option.code: sources.label(option.code, option.labels) for option in declared}
+    options = {option.code: option.labels for option in declared}
     if shape_of(attribute) in (Shape.FOUND_OPTION, Shape.FOUND_OPTIONS):
         for code in sources.survey.undeclared_codes.get(key, {}):
-            labels.setdefault(code, code)
+            options.setdefault(code, {})
         sources.ledger.notes.append(
-            f"The options of attribute '{attribute.code}' ({attribute.type}) are the {len(labels)}"
+            f"The options of attribute '{attribute.code}' ({attribute.type}) are the {len(options)}"
             " codes that products use: the catalogue has no options file for it"
         )
-    return labels
+    return options
 
 
 def _units(sources: Sources) -> Iterator[tuple[str, dict[str, str]]]:
@@ -83,7 +88,12 @@ def _units(sources: Sources) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _add(
-    sources: Sources, lists: Lists, code: str, name: str, labels: Mapping[str, str]
+    sources: Sources,
+    lists: Lists,
+    code: str,
+    name: str,
+    options: Options,
+    naming: Mapping[str, Any],
 ) -> dict[str, str]:
     """One more list; the ids of its options by their codes."""
     names = sources.names
@@ -91,20 +101,22 @@ def _add(
         "id": names.option_list(code),
         "alias": names.alias(code),
         "name": name,
+        **naming,
         "hierarchical": False,
         "values": [
             {
                 "id": names.option(code, option),
                 # Within its list it needs no prefix.
                 "alias": Names().alias(option),
-                "label": label,
+                "label": sources.label(option, labels),
+                **sources.naming(option, labels),
                 "sortOrder": place,
             }
-            for place, (option, label) in enumerate(labels.items())
+            for place, (option, labels) in enumerate(options.items())
         ],
     }
     lists.objects.append(ModelObject(Kind.OPTION_LISTS, code, body))
-    return {key_of(option): names.option(code, option) for option in labels}
+    return {key_of(option): names.option(code, option) for option in options}
 
 
 def _orphans(sources: Sources) -> Iterator[Problem]:

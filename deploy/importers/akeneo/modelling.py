@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deploy.importers.akeneo.attributes import attributes_of
+from deploy.importers.akeneo.catalogs import catalogs_of
 from deploy.importers.akeneo.dimensions import dimensions_of
 from deploy.importers.akeneo.families import families_of
 from deploy.importers.akeneo.lists import Lists, lists_of
@@ -41,6 +42,7 @@ def model_of(sources: Sources) -> Model:
         *lists.objects,
         *attributes_of(sources),
         *families_of(sources),
+        *catalogs_of(sources),
     )
     _count_what_is_left(sources.catalogue, sources.ledger)
     return Model(objects, lists, sources.ledger)
@@ -56,16 +58,13 @@ def _count_what_is_left(catalogue: Catalogue, ledger: Ledger) -> None:
         *catalogue.channels,
         *catalogue.association_types.values(),
         *catalogue.product_groups.values(),
+        *catalogue.categories.values(),
     )
     ledger.left.update(
         {
-            "translations of the model's labels": sum(
-                max(len(thing.labels) - 1, 0) for thing in labelled
+            "labels in locales that no channel uses": sum(
+                locale not in catalogue.locales for thing in labelled for locale in thing.labels
             ),
-            "categories": catalogue.category_count,
-            "product models": catalogue.product_models.count,
-            "cells of product models": catalogue.product_models.cells,
-            "family variants": catalogue.family_variant_count,
             "families' choice of an attribute as label": sum(
                 bool(family.attribute_as_label) for family in families
             ),

@@ -1,323 +1,227 @@
-"""Maps each row of products.csv to a record, and accounts for every cell."""
+"""Maps product models and products to records and variants.
+
+A root model is a record; a model below it is a variant of level 1, and a product with a parent a
+variant below that. A product without a parent is a record. What a row repeats of its model is
+inherited in Sigma, so it is not stored again.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from deploy.importers.akeneo import cells
-from deploy.importers.akeneo.columns import Column, Role
+from deploy.importers.akeneo.catalogs import category_ids
+from deploy.importers.akeneo.columns import Column
 from deploy.importers.akeneo.lists import Lists
-from deploy.importers.akeneo.names import (
-    CHANNEL,
-    CURRENCY,
-    ENABLED,
-    GROUPS,
-    LOCALE,
-    WITHOUT_FAMILY,
-    Names,
-)
-from deploy.importers.akeneo.reading import (
-    PRODUCTS,
-    Catalogue,
-    Row,
-    SourceAttribute,
-    key_of,
-    read_rows,
-    split_codes,
-)
-from deploy.importers.akeneo.sources import Settings, Sources
-from deploy.importers.akeneo.types import ONE_OF_A_LIST, SEVERAL_OF_A_LIST, Shape, shape_of
-from deploy.importers.plan import Entry, Kind, Link, Problem, RecordPlan, RefusedRow
+from deploy.importers.akeneo.product_models import MODELS, ProductModel, root_of
+from deploy.importers.akeneo.product_rows import MEDIA_FOLDER, Context, ProductRow
+from deploy.importers.akeneo.reading import PRODUCTS
+from deploy.importers.akeneo.sources import Sources
+from deploy.importers.csv_rows import Row, key_of, read_rows
+from deploy.importers.names import WITHOUT_FAMILY
+from deploy.importers.plan import Entry, Kind, Parent, Problem, RecordPlan, RefusedRow
 
-MEDIA_FOLDER = "files"
+Values = Mapping[str, tuple[Entry, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """The products of a catalogue as records; each call of `records` reads the file again."""
+    """The products of a catalogue; each call of `records` reads the file again."""
 
     sources: Sources
     lists: Lists
 
     def records(self) -> Iterator[RecordPlan | RefusedRow]:
-        """One for each filled row, in the order of the file."""
-        catalogue, names = self.sources.catalogue, self.sources.names
-        identifier_column = self.sources.survey.identifier.name
-        lines: dict[str, int] = {}
-        families = {key: names.schema(family.code) for key, family in catalogue.families.items()}
-        context = _Context(
-            catalogue=catalogue,
-            lists=self.lists,
-            settings=self.sources.settings,
-            model_keys=frozenset(key_of(code) for code in catalogue.product_models.codes),
-            files_are_here=(catalogue.folder / MEDIA_FOLDER).is_dir(),
-        )
-        for row in read_rows(catalogue.folder / PRODUCTS):
-            identifier = row.get(identifier_column)
-            refusal = _whole_row_refusal(row, identifier, families)
+        """The product models, then one for each filled row, in the order of the file."""
+        models = _Models(self.sources, self._context(MODELS, self.sources.survey.model_columns))
+        for model in self.sources.catalogue.product_models.values():
+            yield models.plan(model)
+        context = self._context(PRODUCTS, self.sources.survey.columns)
+        names, lines = self.sources.names, dict[str, int]()
+        for row in read_rows(self.sources.catalogue.folder / PRODUCTS):
+            identifier = row.get(self.sources.survey.identifier.name)
+            refusal = self._refusal(row, identifier, models)
             record_id = names.record(identifier)
             if refusal is None and record_id in lines:
                 refusal = f"repeats the product of line {lines[record_id]}"
             if refusal is not None:
-                problem = Problem(
-                    Kind.RECORDS, identifier or "?", refusal, file=PRODUCTS, line=row.line
-                )
-                yield RefusedRow(problem, len(row.cells) + row.surplus)
+                yield _refused(row, identifier, refusal, PRODUCTS, _kind_of(row))
                 continue
             lines[record_id] = row.line
-            family = row.get("family")
-            yield _Product(context, row, identifier).record(
-                self.sources.survey.columns,
-                record_id,
-                families[key_of(family)] if family else names.schema(WITHOUT_FAMILY),
-            )
+            product = ProductRow(context, row, identifier)
+            product.read()
+            if row.get("parent"):
+                yield models.variant(product, names.variant(identifier), row.get("parent"))
+            else:
+                family = row.get("family")
+                yield product.plan(
+                    record_id,
+                    names.schema(self.sources.catalogue.families[key_of(family)].code)
+                    if family
+                    else names.schema(WITHOUT_FAMILY),
+                    external_key=names.external_key(identifier),
+                )
 
+    def _refusal(self, row: Row, identifier: str, models: _Models) -> str | None:
+        if row.surplus:
+            return "has more cells than the header has columns"
+        if not identifier:
+            return "has no identifier"
+        family = row.get("family")
+        if family and key_of(family) not in self.sources.catalogue.families:
+            return f"has family '{family}', which is not in families.csv"
+        if row.get("parent"):
+            return models.refusal_of_parent(row.get("parent"), family)
+        return None
 
-def _whole_row_refusal(row: Row, identifier: str, families: Mapping[str, str]) -> str | None:
-    if row.surplus:
-        return "has more cells than the header has columns"
-    if not identifier:
-        return "has no identifier"
-    family = row.get("family")
-    if family and key_of(family) not in families:
-        return f"has family '{family}', which is not in families.csv"
-    return None
+    def _context(self, file: str, columns: tuple[Column, ...]) -> Context:
+        catalogue = self.sources.catalogue
+        return Context(
+            file=file,
+            columns=columns,
+            catalogue=catalogue,
+            lists=self.lists,
+            settings=self.sources.settings,
+            categories=category_ids(self.sources),
+            record_ids=self._record_id,
+            model_record_ids=self._model_record_id,
+            files_are_here=(catalogue.folder / MEDIA_FOLDER).is_dir(),
+        )
 
+    def _record_id(self, identifier: str) -> str:
+        """A relation leads to records: to that of a variant instead of the variant."""
+        parent = self.sources.survey.parents.get(key_of(identifier))
+        if parent is None:
+            return self.sources.names.record(identifier)
+        return self._model_record_id(parent)
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What every row needs."""
-
-    catalogue: Catalogue
-    lists: Lists
-    settings: Settings
-    model_keys: frozenset[str]
-    files_are_here: bool
-
-    @property
-    def names(self) -> Names:
-        return self.settings.names
+    def _model_record_id(self, code: str) -> str:
+        models = self.sources.catalogue.product_models
+        model = models.get(key_of(code))
+        root = root_of(model, models) if model else None
+        return self.sources.names.product_model(root.code if root else code)
 
 
 @dataclass(slots=True)
-class _Product:
-    """One row while its cells are gone through."""
+class _Models:
+    """The product models that were gone through, with all values that hold for each."""
 
-    context: _Context
-    row: Row
-    identifier: str
-    values: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
-    links: dict[str, Link] = field(default_factory=dict)
-    left: dict[str, tuple[int, int]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    told_by_schema: int = 0
-    measures: dict[tuple[str, str, str], dict[Role, Column]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
+    sources: Sources
+    context: Context
+    resolved: dict[str, tuple[Parent | None, str, Values]]
+    """Code in lower case -> its own place, its schema, its values and those it inherits."""
 
-    def record(self, columns: tuple[Column, ...], record_id: str, schema_id: str) -> RecordPlan:
-        for column in columns:
-            cell = self.row.get(column.name)
-            if not cell:
-                continue
-            try:
-                self._take(column, cell)
-            except cells.Unfit as why:
-                self._refuse(str(why), column)
-        for pair in self.measures.values():
-            self._take_measure(pair.get(Role.VALUE), pair.get(Role.UNIT))
-        return RecordPlan(
-            id=record_id,
-            source=self.identifier,
-            line=self.row.line,
-            schema_id=schema_id,
-            values={alias: tuple(entries) for alias, entries in self.values.items()},
-            links=self.links,
-            told_by_schema=self.told_by_schema,
-            left=self.left,
-            problems=tuple(self.problems),
+    def __init__(self, sources: Sources, context: Context) -> None:
+        self.sources, self.context, self.resolved = sources, context, {}
+
+    def plan(self, model: ProductModel) -> RecordPlan | RefusedRow:
+        """A record, or a variant of the one that its parent became."""
+        refusal = self._refusal(model)
+        if refusal is not None:
+            kind = Kind.VARIANTS if model.parent else Kind.RECORDS
+            return _refused(model.row, model.code, refusal, MODELS, kind)
+        product = ProductRow(self.context, model.row, model.code)
+        product.read()
+        model_id = self.sources.names.product_model(model.code)
+        if model.parent:
+            return self.variant(product, model_id, model.parent, becomes=model)
+        family = self.sources.catalogue.family_variants[key_of(model.family_variant)].family
+        schema_id = self.sources.names.schema(self.sources.catalogue.families[key_of(family)].code)
+        plan = product.plan(
+            model_id, schema_id, external_key=self.sources.names.external_key(model.code)
         )
+        self.resolved[key_of(model.code)] = (None, schema_id, plan.values)
+        return plan
 
-    def _take(self, column: Column, cell: str) -> None:
-        match column.role:
-            case Role.PROPERTY:
-                self._take_property(column, cell)
-            case Role.ASSOCIATION:
-                self._take_association(column, cell)
-            case Role.UNKNOWN:
-                raise cells.Unfit(column.about)
-            case Role.VALUE | Role.UNIT:
-                assert column.attribute is not None
-                self._take_value(column, column.attribute, cell)
-
-    def _take_property(self, column: Column, cell: str) -> None:
-        match column.about:
-            case "family":
-                self.told_by_schema += 1
-            case "enabled":
-                self._keep(column, ENABLED, cells.boolean(cell))
-            case "groups":
-                self._keep(column, GROUPS, _ids(cell, self.context.lists.group_ids, "group"))
-            case "categories":
-                self._leave("assignments to categories", len(split_codes(cell)))
-            case "parent":
-                self._leave(self._parent(cell))
-            case about:
-                self._leave(f"Akeneo's own {about}")
-
-    def _parent(self, code: str) -> str:
-        if code in self.context.catalogue.product_models.codes:
-            return "links to product models"
-        if key_of(code) in self.context.model_keys:
-            return "links to product models, spelled in another letter case"
-        return "links to product models that are not in the catalogue"
-
-    def _take_association(self, column: Column, cell: str) -> None:
-        names = self.context.names
-        match column.associated:
-            case "products":
-                targets = {names.record(code): code for code in split_codes(cell)}
-                alias = names.alias(names.relation(column.about))
-                self.links[alias] = Link(targets, column.name)
-            case "groups":
-                ids = _ids(cell, self.context.lists.group_ids, "group")
-                self._keep(column, names.relation_groups(column.about), ids)
-            case "product_models":
-                self._leave("associations with product models", len(split_codes(cell)))
-            case "products-quantity":
-                self._leave("quantities of associations", len(split_codes(cell)))
-            case other:
-                raise cells.Unfit(f"associations by {other} are not supported")
-
-    def _take_value(self, column: Column, attribute: SourceAttribute, cell: str) -> None:
-        shape = shape_of(attribute)
-        if shape is None:
-            raise cells.Unfit(f"type '{attribute.type}' is not supported")
-        if shape is Shape.MEASURE:
-            self.measures[column.place][column.role] = column
-        elif shape is Shape.PRICE and not column.currency:
-            self._take_prices(column, attribute, cell)
-        elif shape is Shape.MEDIA:
-            self._take_media(column, attribute, cell)
-        else:
-            self._keep(column, attribute.code, self._value(shape, attribute, cell))
-
-    def _value(self, shape: Shape, attribute: SourceAttribute, cell: str) -> Any:
-        if shape in ONE_OF_A_LIST or shape in SEVERAL_OF_A_LIST:
-            known = self.context.lists.option_ids[key_of(attribute.code)]
-            if shape in SEVERAL_OF_A_LIST:
-                return _ids(cell, known, "option")
-            return _id(cell.strip(), known, "option")
-        match shape:
-            case Shape.NUMBER | Shape.PRICE:
-                return cells.number(cell)
-            case Shape.BOOLEAN:
-                return cells.boolean(cell)
-            case Shape.DAY:
-                return cells.day(cell)
-            case _:
-                return cell
-
-    def _take_prices(self, column: Column, attribute: SourceAttribute, cell: str) -> None:
-        amounts = cells.prices(cell)
-        unknown = sorted(set(amounts) - set(self.context.catalogue.currencies))
-        if unknown:
-            raise cells.Unfit(f"no channel uses currency '{unknown[0]}'")
-        for place, (currency, amount) in enumerate(amounts.items()):
-            # The cell is one, however many amounts it holds.
-            columns = (column.name,) if place == 0 else ()
-            self._keep(column, attribute.code, amount, columns=columns, currency=currency)
-
-    def _take_media(self, column: Column, attribute: SourceAttribute, cell: str) -> None:
-        base = self.context.settings.media_base_url
-        is_address = cell.startswith(("http://", "https://"))
-        if base is None and not is_address:
-            self._leave("references to files (no --media-base-url says where they are)")
-            return
-        if (
-            self.context.files_are_here
-            and not is_address
-            and not (self.context.catalogue.folder / cell.lstrip("/")).is_file()
-        ):
-            raise cells.Unfit(f"file '{cells.short(cell)}' is not in the catalogue's folder")
-        self._keep(column, attribute.code, cells.address(base or "", cell))
-
-    def _take_measure(self, amount: Column | None, unit: Column | None) -> None:
-        """Two columns are one value; so a fault in one of them refuses both."""
-        columns = tuple(column for column in (amount, unit) if column is not None)
-        attribute = columns[0].attribute
-        assert attribute is not None
-        try:
-            if amount is None:
-                raise cells.Unfit("is a unit without an amount")
-            text, unit_code = self.row.get(amount.name), ""
-            if unit is not None:
-                unit_code = self.row.get(unit.name)
-            else:
-                text, unit_code = cells.amount_and_unit(text)
-            value: dict[str, Any] = {"amount": cells.number(text)}
-            if unit_code:
-                family = key_of(attribute.settings.get("metric_family", ""))
-                known = self.context.lists.unit_ids[family]
-                value["unit"] = _id(unit_code.strip(), known, "unit")
-        except cells.Unfit as why:
-            self._refuse(str(why), *columns)
-        else:
-            names = tuple(column.name for column in columns)
-            self._keep(amount, attribute.code, value, columns=names)
-
-    def _keep(
+    def variant(
         self,
-        column: Column,
-        code: str,
-        value: Any,
+        product: ProductRow,
+        variant_id: str,
+        parent_code: str,
         *,
-        columns: tuple[str, ...] | None = None,
-        currency: str = "",
-    ) -> None:
-        names = self.context.names
-        scope = {
-            names.dimension(dimension): names.segment(segment)
-            for dimension, segment in (
-                (LOCALE, column.locale),
-                (CHANNEL, column.channel),
-                (CURRENCY, currency or column.currency),
-            )
-            if segment
-        }
-        entry = Entry(scope, value, (column.name,) if columns is None else columns)
-        self.values[names.alias(code)].append(entry)
-
-    def _leave(self, what: str, things: int = 1) -> None:
-        filled, counted = self.left.get(what, (0, 0))
-        self.left[what] = (filled + 1, counted + things)
-
-    def _refuse(self, why: str, *columns: Column) -> None:
-        attribute = columns[0].attribute
-        self.problems.append(
-            Problem(
-                kind=Kind.RECORDS,
-                source=self.identifier,
-                message=why,
-                file=PRODUCTS,
-                line=self.row.line,
-                columns=tuple(column.name for column in columns),
-                attribute=self.context.names.alias(attribute.code) if attribute else "",
-                value=cells.short(self.row.get(columns[0].name)),
-            )
+        becomes: ProductModel | None = None,
+    ) -> RecordPlan:
+        """A product or a second model below a model that has been gone through."""
+        names = self.sources.names
+        key = key_of(parent_code)
+        above, schema_id, inherited = self.resolved[key]
+        model = self.sources.catalogue.product_models[key]
+        model_id = names.product_model(model.code)
+        place = (
+            Parent(model_id)
+            if above is None
+            else Parent(above.record_id, model_id, above.level + 1)
         )
+        own = _own_values(
+            {alias: tuple(entries) for alias, entries in product.values.items()},
+            inherited,
+            self._attributes_of_level(model, place.level),
+        )
+        if becomes is not None:
+            self.resolved[key_of(becomes.code)] = (place, schema_id, {**inherited, **own})
+        return product.plan(variant_id, schema_id, parent=place, values=own)
+
+    def refusal_of_parent(self, code: str, family: str) -> str | None:
+        """Why nothing can be a variant of this model, or None."""
+        key = key_of(code)
+        if key not in self.resolved:
+            return f"has parent '{code}', which is no product model that can be imported"
+        if family and self.sources.names.schema(family) != self.resolved[key][1]:
+            return f"has family '{family}', which is not that of its parent '{code}'"
+        return None
+
+    def _refusal(self, model: ProductModel) -> str | None:
+        if model.row.surplus:
+            return "has more cells than the header has columns"
+        if not model.code:
+            return "has no code"
+        varies = self.sources.catalogue.family_variants.get(key_of(model.family_variant))
+        if varies is None:
+            if not model.parent:
+                return f"has family variant '{model.family_variant}', which does not exist"
+        elif key_of(varies.family) not in self.sources.catalogue.families:
+            return f"has family '{varies.family}', which is not in families.csv"
+        return self.refusal_of_parent(model.parent, "") if model.parent else None
+
+    def _attributes_of_level(self, model: ProductModel, level: int) -> Callable[[str], bool]:
+        """Whether the family variant gives an alias to this level."""
+        catalogue = self.sources.catalogue
+        root = root_of(model, catalogue.product_models) or model
+        varies = catalogue.family_variants[key_of(root.family_variant)]
+        keys = varies.attributes[level - 1] if level <= len(varies.attributes) else frozenset()
+        aliases = {
+            self.sources.names.alias(catalogue.attributes[key].code)
+            for key in keys
+            if key in catalogue.attributes
+        }
+        return aliases.__contains__
 
 
-def _id(code: str, known: Mapping[str, str], what: str) -> str:
-    """The option's id; codes mean the same in any letter case, as in Akeneo."""
-    found = known.get(key_of(code))
-    if found is None:
-        raise cells.Unfit(f"'{cells.short(code)}' is not a declared {what}")
-    return found
+def _own_values(values: Values, inherited: Values, is_own: Callable[[str], bool]) -> Values:
+    """Those that the variant must store, because they differ or are given to its level.
+
+    One entry of its own hides all inherited ones of the attribute, so those stand beside it.
+    """
+    own = {}
+    for alias, entries in values.items():
+        above = {_scope_of(entry): entry.value for entry in inherited.get(alias, ())}
+        said = {_scope_of(entry): entry.value for entry in entries}
+        if is_own(alias):
+            own[alias] = entries
+        elif any(scope not in above or above[scope] != value for scope, value in said.items()):
+            hidden = (one for one in inherited.get(alias, ()) if _scope_of(one) not in said)
+            own[alias] = (*entries, *(Entry(one.scope, one.value, ()) for one in hidden))
+    return own
 
 
-def _ids(cell: str, known: Mapping[str, str], what: str) -> list[str]:
-    return list(dict.fromkeys(_id(code, known, what) for code in split_codes(cell)))
+def _scope_of(entry: Entry) -> frozenset[tuple[str, str]]:
+    return frozenset(entry.scope.items())
+
+
+def _kind_of(row: Row) -> Kind:
+    return Kind.VARIANTS if row.get("parent") else Kind.RECORDS
+
+
+def _refused(row: Row, source: str, why: str, file: str, kind: Kind) -> RefusedRow:
+    problem = Problem(kind, source or "?", why, file=file, line=row.line)
+    return RefusedRow(problem, len(row.cells) + row.surplus)

@@ -6,15 +6,20 @@ without regard to case, as Akeneo does.
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-CELL_LENGTH_MAX = 64 * 1024 * 1024
-_DELIMITERS = ";,\t|"
+from deploy.importers.akeneo.product_models import (
+    MODELS,
+    FamilyVariant,
+    ProductModel,
+    family_variants_of,
+    product_models_of,
+)
+from deploy.importers.csv_rows import Row, UnreadableCatalogue, key_of, once, read_header, read_rows
 
 PRODUCTS = "products.csv"
 _NEEDED = ("attributes.csv", "families.csv", "channels.csv", PRODUCTS)
@@ -32,36 +37,6 @@ _READ = (
     "locales.csv",
     "measurement-families.json",
 )
-
-
-class UnreadableCatalogue(Exception):
-    """The folder is not a catalogue that can be read; the message says which file and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a file: its number and its filled cells by column."""
-
-    line: int
-    cells: Mapping[str, str]
-    surplus: int = 0
-    """Filled cells beyond the last column of the header."""
-
-    def get(self, column: str) -> str:
-        """The cell, or an empty text."""
-        return self.cells.get(column, "")
-
-    def codes(self, column: str) -> tuple[str, ...]:
-        """A comma-separated cell, each code once."""
-        return split_codes(self.get(column))
-
-    def labels(self) -> dict[str, str]:
-        """Locale -> label."""
-        return {
-            name.removeprefix("label-"): cell
-            for name, cell in self.cells.items()
-            if name.startswith("label-")
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +103,13 @@ class NamedCode:
 
 
 @dataclass(frozen=True, slots=True)
-class ProductModels:
-    """What is counted of product models, which have no place in Sigma yet."""
+class SourceCategory:
+    """A category, or the root of a tree when it has no parent."""
 
-    count: int = 0
-    cells: int = 0
-    codes: frozenset[str] = frozenset()
+    code: str
+    parent: str
+    labels: Mapping[str, str]
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,45 +132,26 @@ class Catalogue:
     """Measurement family -> unit -> label in `en_US`, where the folder says them."""
     orphan_options: tuple[tuple[Row, str], ...] = ()
     """Options of an attribute that does not exist: their row and that attribute's code."""
-    category_count: int = 0
-    variant_families: frozenset[str] = frozenset()
-    family_variant_count: int = 0
-    product_models: ProductModels = ProductModels()
+    categories: Mapping[str, SourceCategory] = field(default_factory=dict)
+    family_variants: Mapping[str, FamilyVariant] = field(default_factory=dict)
+    product_models: Mapping[str, ProductModel] = field(default_factory=dict)
+    model_header: tuple[str, ...] = ()
     unread_files: tuple[str, ...] = ()
+
+    @property
+    def variant_families(self) -> frozenset[str]:
+        """Families whose products may have variants."""
+        return frozenset(key_of(one.family) for one in self.family_variants.values())
 
     @property
     def locales(self) -> tuple[str, ...]:
         """Those that some channel publishes, in the order of the channels."""
-        return _once(locale for channel in self.channels for locale in channel.locales)
+        return once(locale for channel in self.channels for locale in channel.locales)
 
     @property
     def currencies(self) -> tuple[str, ...]:
         """As `locales`."""
-        return _once(currency for channel in self.channels for currency in channel.currencies)
-
-
-def key_of(code: str) -> str:
-    """What two spellings of one code have in common."""
-    return code.casefold()
-
-
-def split_codes(cell: str) -> tuple[str, ...]:
-    """The codes of a comma-separated cell, without repetition."""
-    return _once(code.strip() for code in cell.split(",") if code.strip())
-
-
-def read_rows(path: Path) -> Iterator[Row]:
-    """Each line with at least one filled cell. The delimiter is the header's most frequent one."""
-    for _, row in _read(path):
-        if row is not None:
-            yield row
-
-
-def read_header(path: Path) -> tuple[str, ...]:
-    """The names of the columns."""
-    for header, _ in _read(path):
-        return header
-    return ()
+        return once(currency for channel in self.channels for currency in channel.currencies)
 
 
 def read_catalogue(folder: Path) -> Catalogue:
@@ -220,7 +177,6 @@ def read_catalogue(folder: Path) -> Catalogue:
         options.setdefault(key_of(owner), []).append(
             SourceOption(row.get("code"), row.labels(), _whole(row, "sort_order"))
         )
-    variants = rows("family_variants.csv")
     catalogue = Catalogue(
         folder=folder,
         attributes=attributes,
@@ -237,10 +193,15 @@ def read_catalogue(folder: Path) -> Catalogue:
         product_groups=_named(rows("groups.csv")),
         units=_units(folder / "measurement-families.json"),
         orphan_options=tuple(orphans),
-        category_count=len(rows("categories.csv")),
-        variant_families=frozenset(key_of(row.get("family")) for row in variants),
-        family_variant_count=len(variants),
-        product_models=_product_models(folder / "product_models.csv"),
+        categories={
+            key_of(row.get("code")): SourceCategory(
+                row.get("code"), row.get("parent"), row.labels(), row.line
+            )
+            for row in rows("categories.csv")
+        },
+        family_variants=family_variants_of(rows("family_variants.csv")),
+        product_models=product_models_of(rows(MODELS)),
+        model_header=read_header(folder / MODELS) if (folder / MODELS).is_file() else (),
         unread_files=tuple(
             sorted(path.name for path in folder.iterdir() if path.name not in _READ)
         ),
@@ -250,37 +211,6 @@ def read_catalogue(folder: Path) -> Catalogue:
     if not catalogue.locales:
         raise UnreadableCatalogue(f"{folder / 'channels.csv'} names no locale")
     return catalogue
-
-
-def _read(path: Path) -> Iterator[tuple[tuple[str, ...], Row | None]]:
-    """The header with no row first, then the header with each row."""
-    csv.field_size_limit(CELL_LENGTH_MAX)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(_DELIMITERS, key=first.count)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
-            header = tuple(name.strip() for name in next(reader, []))
-            repeated = sorted({name for name in header if header.count(name) > 1})
-            if repeated:
-                raise UnreadableCatalogue(f"{path} has column {', '.join(repeated)} twice")
-            yield header, None
-            line = reader.line_num + 1
-            for cells in reader:
-                filled = {
-                    name: cell for name, cell in zip(header, cells, strict=False) if cell != ""
-                }
-                surplus = sum(cell != "" for cell in cells[len(header) :])
-                if filled or surplus:
-                    yield header, Row(line, filled, surplus)
-                line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise UnreadableCatalogue(f"{path} is not UTF-8: {error.reason}") from error
-    except csv.Error as error:
-        raise UnreadableCatalogue(f"{path} is not valid CSV: {error}") from error
-    except OSError as error:
-        raise UnreadableCatalogue(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _attribute(row: Row) -> SourceAttribute:
@@ -327,17 +257,6 @@ def _named(rows: list[Row]) -> dict[str, NamedCode]:
     return {key_of(row.get("code")): NamedCode(row.get("code"), row.labels()) for row in rows}
 
 
-def _product_models(path: Path) -> ProductModels:
-    if not path.is_file():
-        return ProductModels()
-    count, cells, codes = 0, 0, set()
-    for row in read_rows(path):
-        count += 1
-        cells += len(row.cells)
-        codes.add(row.get("code"))
-    return ProductModels(count, cells, frozenset(codes))
-
-
 def _units(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
@@ -359,7 +278,3 @@ def _whole(row: Row, column: str) -> int:
         return int(row.get(column) or 0)
     except ValueError:
         return 0
-
-
-def _once(codes: Iterator[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(codes))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from deploy.importers.akeneo.names import LOCALE, Names
-from deploy.importers.akeneo.reading import Catalogue, UnreadableCatalogue
+from deploy.importers.akeneo.reading import Catalogue
 from deploy.importers.akeneo.survey import Survey
+from deploy.importers.csv_rows import UnreadableCatalogue
+from deploy.importers.names import LOCALE, Names
 from deploy.importers.plan import Problem
 
 
@@ -61,6 +63,14 @@ class Sources:
             )
         return chosen
 
+    def naming(self, code: str, labels: Mapping[str, str]) -> dict[str, Any]:
+        """The fields for what Akeneo calls it, and for its names in the locales of channels."""
+        known = self.catalogue.locales
+        texts = {
+            self.names.segment(locale): text for locale, text in labels.items() if locale in known
+        }
+        return {"labels": texts, "externalKey": self.names.external_key(code)}
+
     def label(self, code: str, labels: Mapping[str, str]) -> str:
-        """In the default locale, or else in any: Sigma's names have one language."""
+        """In the default locale, or else in any: what is shown where no translation is."""
         return labels.get(self.locale) or next(iter(labels.values()), code)

@@ -10,21 +10,25 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from deploy.importers.akeneo import cells
-from deploy.importers.akeneo.columns import Column, Role, identifier_of, understand
-from deploy.importers.akeneo.names import CHANNEL, CURRENCY, LOCALE
-from deploy.importers.akeneo.reading import (
-    PRODUCTS,
-    Catalogue,
+from deploy.importers import cells
+from deploy.importers.akeneo.columns import (
+    MODEL_PROPERTIES,
+    Column,
+    Role,
+    identifier_of,
+    understand,
+)
+from deploy.importers.akeneo.reading import PRODUCTS, Catalogue, SourceAttribute
+from deploy.importers.akeneo.types import Shape, shape_of
+from deploy.importers.csv_rows import (
     Row,
-    SourceAttribute,
     UnreadableCatalogue,
     key_of,
     read_header,
     read_rows,
     split_codes,
 )
-from deploy.importers.akeneo.types import Shape, shape_of
+from deploy.importers.names import CHANNEL, CURRENCY, LOCALE
 
 
 @dataclass(slots=True)
@@ -33,7 +37,14 @@ class Survey:
 
     columns: tuple[Column, ...]
     identifier: Column
-    products: int = 0
+    model_columns: tuple[Column, ...]
+    records: int = 0
+    """Products without a parent, and product models at the top."""
+    variants: int = 0
+    parents: dict[str, str] = field(default_factory=dict)
+    """Product in lower case -> code of the product model that it stands below."""
+    links_to_models: bool = False
+    """Whether anything is associated with a product model."""
     filled_cells: int = 0
     used: dict[str, Counter[str]] = field(
         default_factory=lambda: {name: Counter() for name in (LOCALE, CHANNEL, CURRENCY)}
@@ -56,26 +67,50 @@ def survey(catalogue: Catalogue) -> Survey:
     identifier = identifier_of(columns)
     if identifier is None:
         raise UnreadableCatalogue(f"{catalogue.folder / PRODUCTS} has no identifier column")
-    found = Survey(columns, identifier)
+    found = Survey(
+        columns, identifier, understand(catalogue.model_header, catalogue, MODEL_PROPERTIES)
+    )
+    for model in catalogue.product_models.values():
+        varies = catalogue.family_variants.get(key_of(model.family_variant))
+        _count(model.row, found)
+        _look_at(model.row, varies.family if varies else "", found.model_columns, catalogue, found)
     for row in read_rows(catalogue.folder / PRODUCTS):
-        found.products += 1
-        found.filled_cells += len(row.cells) + row.surplus
-        _look_at(row, columns, catalogue, found)
+        _count(row, found)
+        if row.get("parent"):
+            found.parents[key_of(row.get(identifier.name))] = row.get("parent")
+        family = row.get("family")
+        if not family and not row.get("parent"):
+            found.products_without_family += 1
+        _look_at(row, family, columns, catalogue, found)
     return found
 
 
-def _look_at(row: Row, columns: Sequence[Column], catalogue: Catalogue, found: Survey) -> None:
-    family = catalogue.families.get(key_of(row.get("family")))
+def _count(row: Row, found: Survey) -> None:
+    found.filled_cells += len(row.cells) + row.surplus
+    if row.get("parent"):
+        found.variants += 1
+    else:
+        found.records += 1
+
+
+def _look_at(
+    row: Row,
+    family_code: str,
+    columns: Sequence[Column],
+    catalogue: Catalogue,
+    found: Survey,
+) -> None:
+    family = catalogue.families.get(key_of(family_code))
     known = set() if family is None else {key_of(code) for code in family.attributes}
-    if not row.get("family"):
-        found.products_without_family += 1
     for column in columns:
         cell = row.get(column.name)
+        if cell and column.associated == "product_models":
+            found.links_to_models = True
         if not cell or column.attribute is None:
             continue
         _count_scopes(column, found)
         key = key_of(column.attribute.code)
-        if not row.get("family"):
+        if not family_code and not row.get("parent"):
             found.without_family[key] = None
         elif family is not None and key not in known:
             found.outside_family[key_of(family.code)][key] = None

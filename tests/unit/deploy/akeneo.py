@@ -50,7 +50,12 @@ shop;Shop;fr_FR;EUR;all
 """,
     "association_types.csv": "code;label-en_US\nGOES_WITH;Goes with\n",
     "groups.csv": "code;type;label-en_US\nsale;RELATED;Sale\n",
-    "categories.csv": "code;parent;label-en_US\nall;;All\nkitchen;all;Kitchen\n",
+    "categories.csv": """\
+code;parent;label-en_US;label-fr_FR;label-nl_NL
+all;;All;Tout;
+sharp;kitchen;Sharp;;
+kitchen;all;Kitchen;Cuisine;Keuken
+""",
     "product_models.csv": "code;family_variant;title-en_US\nbig-set;knife_size;Big set\n",
     "family_variants.csv": "code;family;variant-axes_1\nknife_size;knives;steel\n",
     "measurement-families.json": """\
@@ -82,7 +87,8 @@ def body(plan: Plan, kind: Kind, source: str) -> Mapping[str, Any]:
     return next(one.body for one in plan.model if (one.kind, one.source) == (kind, source))
 
 
-def records(plan: Plan) -> list[RecordPlan]:
+def records(plan: Plan, file: str = "products.csv") -> list[RecordPlan]:
+    """Those of one file."""
     found = list(plan.records())
     assert not any(isinstance(one, RefusedRow) for one in found)
-    return [one for one in found if isinstance(one, RecordPlan)]
+    return [one for one in found if isinstance(one, RecordPlan) and one.file == file]

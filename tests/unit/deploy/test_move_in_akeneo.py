@@ -9,12 +9,11 @@ import pytest
 
 from deploy.importers.akeneo.catalogue_plan import plan_of
 from deploy.importers.akeneo.columns import Role, understand
-from deploy.importers.akeneo.names import Names
-from deploy.importers.akeneo.reading import (
-    UnreadableCatalogue,
-    read_catalogue,
-)
+from deploy.importers.akeneo.product_rows import ROOTS
+from deploy.importers.akeneo.reading import read_catalogue
 from deploy.importers.akeneo.sources import Settings
+from deploy.importers.csv_rows import UnreadableCatalogue
+from deploy.importers.names import Names
 from deploy.importers.plan import Kind, Plan, RecordPlan
 from tests.unit.deploy.akeneo import FILES, body, planned, records, row
 
@@ -44,7 +43,6 @@ def test_a_full_row_becomes_a_record_with_every_cell_in_its_place(catalogue_fold
         row(
             sku="KN-1",
             family="knives",
-            parent="BIG-set",
             groups="sale",
             categories="all,kitchen",
             enabled="1",
@@ -93,12 +91,11 @@ def test_a_full_row_becomes_a_record_with_every_cell_in_its_place(catalogue_fold
         "GOES_WITH-groups": [({}, ["val-groups-sale"])],
     }
     assert record.links["GOES_WITH-products"].targets == {"ent-kn-2": "KN-2", "ent-kn-3": "kn-3"}
-    assert record.left == {
-        "assignments to categories": (1, 2),
-        "links to product models, spelled in another letter case": (1, 1),
-    }
-    assert record.problems == ()
-    assert record.cells + 2 == plan.filled_cells == 23
+    assert (record.categories, record.category_columns) == (("ctg-kitchen",), ("categories",))
+    assert record.left == {ROOTS: (0, 1)}
+    assert (record.problems, record.parent, record.external_key) == ((), None, "KN-1")
+    # The product model has three cells.
+    assert record.cells + 3 == plan.filled_cells == 25
 
 
 def test_the_model_says_what_the_files_say(catalogue_folder):
@@ -109,8 +106,15 @@ def test_the_model_says_what_the_files_say(catalogue_folder):
         "name": "Locale",
         "defaultSegmentId": "seg-en_us",
         "segments": [
-            {"id": "seg-en_us", "alias": "en_US", "name": "en_US"},
-            {"id": "seg-fr_fr", "alias": "fr_FR", "name": "fr_FR"},
+            {
+                "id": f"seg-{code.lower()}",
+                "alias": code,
+                "name": code,
+                "labels": {},
+                "externalKey": code,
+                "locale": tag,
+            }
+            for code, tag in (("en_US", "en-US"), ("fr_FR", "fr-FR"))
         ],
     }
     # Nothing but dollars is filled, so a price without a currency is one in dollars.
@@ -198,10 +202,8 @@ def test_a_schema_has_the_familys_groups_and_a_place_for_what_stands_outside_it(
 def test_what_has_no_place_is_counted_and_files_that_are_not_read_are_named(catalogue_folder):
     plan = planned(catalogue_folder, row(sku="a", family="knives", photo="files/a.jpg"))
     assert {
-        "categories": 2,
-        "product models": 1,
-        "family variants": 1,
-        "translations of the model's labels": 4,
+        "labels in locales that no channel uses": 1,
+        "families' choice of an attribute as label": 2,
         "attribute setting decimals_allowed=0": 1,
     }.items() <= plan.left.items()
     assert any("jobs.yml" in note for note in plan.notes)
@@ -239,7 +241,7 @@ def test_a_cell_that_does_not_fit_is_refused_with_its_place_and_the_rest_is_move
         (2, ("steel",), "steel", "'tin' is not a declared option"),
         (2, ("uses",), "uses", "'butter' is not a declared option"),
     ]
-    assert record.cells + 5 == plan.filled_cells
+    assert record.cells + 5 + 3 == plan.filled_cells
 
 
 def test_a_unit_without_its_amount_is_refused_and_an_amount_without_unit_is_not(catalogue_folder):
@@ -268,7 +270,7 @@ def test_amounts_may_stand_in_one_cell_with_their_units_and_currencies(catalogue
         ({"dim-currency": "seg-eur"}, 5),
         ({"dim-currency": "seg-usd"}, 6.5),
     ]
-    assert first.cells + second.cells + len(second.problems) == plan.filled_cells == 6
+    assert first.cells + second.cells + len(second.problems) + 3 == plan.filled_cells == 9
     assert second.problems[0].message == "no channel uses currency 'GBP'"
 
 
@@ -372,14 +374,19 @@ def test_association_columns_other_than_products_are_accounted_for(catalogue_fol
     ]
     plan = planned(
         catalogue_folder,
-        "a;m-1,m-2;3;u-1",
+        "a;BIG-set,m-2;3;u-1",
         header="sku;GOES_WITH-product_models;GOES_WITH-products-quantity;GOES_WITH-product_uuids",
     )
     record = only(plan)
     assert record.left == {
-        "associations with product models": (1, 2),
         "quantities of associations": (1, 1),
     }
+    assert record.links["GOES_WITH-product_models"].targets == {
+        "model-big-set": "BIG-set",
+        "model-m-2": "m-2",
+    }
+    relations = body(plan, Kind.ATTRIBUTES, "GOES_WITH-product_models")
+    assert (relations["type"], relations["multiple"]) == ("relation", True)
     assert [p.message for p in record.problems] == [
         "associations by product_uuids are not supported"
     ]

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.importers.akeneo import cells
-from deploy.importers.akeneo.names import slug
-from deploy.importers.akeneo.reading import (
-    SourceAttribute,
-    read_rows,
-)
+from deploy.importers import cells
+from deploy.importers.akeneo.reading import SourceAttribute
 from deploy.importers.akeneo.rules import attribute_pattern, rules_of
 from deploy.importers.akeneo.sources import Ledger
 from deploy.importers.akeneo.types import Shape
+from deploy.importers.csv_rows import read_rows
+from deploy.importers.names import slug
 from deploy.importers.plan import Kind, RefusedRow
 from tests.unit.deploy.akeneo import FILES, body, planned, records, row
 

@@ -11,7 +11,8 @@ import structlog
 
 from auth_service import administration
 from auth_service.config import Config as AuthConfig
-from deploy.importers.akeneo import __main__ as akeneo
+from deploy.importers import command
+from deploy.importers.akeneo.source import AKENEO
 from deploy.local import settings
 from gateway.config import GatewayConfig
 from shared.database import migrations
@@ -214,10 +215,10 @@ def test_the_importer_reads_its_key_from_a_file(tmp_path: Path, monkeypatch, cap
     arguments = ["--data", str(tmp_path / "none"), "--url", "http://127.0.0.1:1"]
     monkeypatch.setenv("SIGMA_API_KEY_FILE", str(tmp_path / "key"))
     with pytest.raises(SystemExit, match="2"):
-        akeneo.main(arguments)
+        command.main(AKENEO, arguments)
     assert f"SIGMA_API_KEY_FILE: {tmp_path}/key does not exist" in capsys.readouterr().err
     (tmp_path / "key").write_text("top-secret\n")
-    assert akeneo.main(arguments) == 2
+    assert command.main(AKENEO, arguments) == 2
     assert "API_KEY" not in capsys.readouterr().err
 
 

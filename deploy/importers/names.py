@@ -1,7 +1,7 @@
-"""Derives the ids and aliases of everything in Sigma from the codes it had in Akeneo.
+"""Derives the ids and aliases of everything in Sigma from the codes it had in the source.
 
 The same code always gives the same id, so a second run finds what the first one made. Codes are the
-same in Akeneo whatever their case, and ids are lower case here, so nothing is confused by that;
+same whatever their case, and ids are lower case here, so nothing is confused by that;
 aliases keep the case in which a code was declared.
 """
 
@@ -11,12 +11,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from deploy.importers.akeneo.reading import key_of
+from deploy.importers.csv_rows import key_of
 
 _ID_LENGTH_MAX = 128
 _STRANGE = re.compile(r"[^a-z0-9._-]+")
 _ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~-]{0,127}", re.ASCII)
 _HASH_LENGTH = 8
+_EXTERNAL_KEY_LENGTH_MAX = 255
 
 LOCALE, CHANNEL, CURRENCY = "locale", "channel", "currency"
 ENABLED, GROUPS = "enabled", "groups"
@@ -88,6 +89,30 @@ class Names:
         """The id of the record that a product becomes."""
         return self._id("ent", identifier)
 
+    def variant(self, identifier: str) -> str:
+        """The id of the variant that a product becomes."""
+        return self._id("var", identifier)
+
+    def product_model(self, code: str) -> str:
+        """The id of the record or variant that a product model becomes.
+
+        A product may be called as its model is, so it begins otherwise.
+        """
+        return self._id("model", code)
+
+    def catalog(self, code: str) -> str:
+        """The id of the catalog that a category tree becomes."""
+        return self._id("cat", code)
+
+    def category(self, code: str) -> str:
+        """The id of a category."""
+        return self._id("ctg", code)
+
+    def external_key(self, code: str) -> str | None:
+        """The code as the source writes it; None for one that is longer than a key may be."""
+        key = self.prefix + code
+        return key if 0 < len(key) <= _EXTERNAL_KEY_LENGTH_MAX else None
+
     def relation(self, association_type: str) -> str:
         """What the attribute of an association type's products is called."""
         return f"{association_type}-products"
@@ -95,6 +120,10 @@ class Names:
     def relation_groups(self, association_type: str) -> str:
         """What the attribute of an association type's product groups is called."""
         return f"{association_type}-groups"
+
+    def relation_models(self, association_type: str) -> str:
+        """What the attribute of an association type's product models is called."""
+        return f"{association_type}-product_models"
 
     def _id(self, kind: str, code: str) -> str:
         return f"{kind}-{slug(self.prefix + code, _ID_LENGTH_MAX - len(kind) - 1)}"
