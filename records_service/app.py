@@ -28,6 +28,7 @@ from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.exports.handlers import routes as export_routes
 from records_service.exports.walk import EXPORTS, Exports
 from records_service.history.handlers import routes as audit_routes
+from records_service.history.versions.handlers import routes as version_routes
 from records_service.imports.handlers import routes as import_routes
 from records_service.imports.job_handlers import IMPORT_BYTES_MAX
 from records_service.imports.job_handlers import routes as import_job_routes
@@ -95,6 +96,7 @@ ROUTES = (
     attribute_routes,
     attribute_change_routes,
     record_routes,
+    version_routes,
     transition_routes,
     completeness_routes,
     variant_routes,

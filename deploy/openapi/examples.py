@@ -371,6 +371,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     "getRecord": Examples(answered=_record(_PRODUCT)),
     **BULK,
     "updateRecord": Examples({"values": _NEW_VALUES}, _record(_CHANGED)),
+    "restoreVersion": Examples({"version": 1}, _record(_PRODUCT)),
     "setValue": Examples(_entry(1299, market="se"), _record(_PRICED)),
     "transitionRecord": Examples(
         {"toStateId": catalogue.REVIEW, "comment": "Texts and pictures are there"},
@@ -378,12 +379,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     ),
     "listTransitions": Examples(
         answered=[
-            {
-                "toStateId": catalogue.REVIEW,
-                "name": "Hand over",
-                "allowed": True,
-                "reasons": [],
-            },
+            {"toStateId": catalogue.REVIEW, "name": "Hand over", "allowed": True, "reasons": []}
         ]
     ),
     "getCompleteness": Examples(

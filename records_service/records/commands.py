@@ -167,7 +167,7 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
         values = await context.run(
             is_large, since.values, loaded.schema, known.values, values, changes.values
         )
-    return await _save(context, loaded, values, key, is_large=is_large)
+    return await save(context, loaded, values, key, is_large=is_large)
 
 
 @one_at_a_time("change")
@@ -202,7 +202,7 @@ async def set_value(
         values = await context.run(
             is_large, since.values, loaded.schema, loaded.record.values, values
         )
-    return await _save(context, loaded, values, loaded.record.external_key, is_large=is_large)
+    return await save(context, loaded, values, loaded.record.external_key, is_large=is_large)
 
 
 @one_at_a_time("change")
@@ -233,7 +233,7 @@ async def delete(context: Context, record_id: str) -> None:
         )
 
 
-async def _save(
+async def save(
     context: Context,
     loaded: LoadedRecord,
     values: Values,

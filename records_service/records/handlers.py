@@ -9,7 +9,6 @@ from records_service.context import base_context_of, context_of
 from records_service.paging import page_response, place_of
 from records_service.records import commands, store
 from records_service.records.listing import read_page
-from records_service.records.loading import load_record
 from records_service.records.model import (
     RecordAnswer,
     RecordChanges,
@@ -18,12 +17,9 @@ from records_service.records.model import (
     RecordPage,
     ValueChange,
 )
-from records_service.records.projection import ProjectionQuery, projection_of
 from records_service.records.rendering import answer
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import Routes, json_response, no_content, read_body, read_query
-from shared.http.responses import not_modified
-from shared.http.versions import is_known
 from shared.identity import Permission
 from shared.ids import check_same_id
 
@@ -90,26 +86,6 @@ async def create_record(request: web.Request) -> web.StreamResponse:
     return await answer(
         context, created, status=201, location=f"/api/v1/records/{created.record.id}"
     )
-
-
-@routes.get(
-    "/api/v1/records/{id}",
-    permission=Permission.READ,
-    query=ProjectionQuery,
-    conditional=True,
-    answers=RecordAnswer,
-    summary="Get a record",
-    errors=(NotFound,),
-)
-async def get_record(request: web.Request) -> web.StreamResponse:
-    """One record. Its version is in the `ETag` header; 304 if `If-None-Match` names it."""
-    asked = read_query(request, ProjectionQuery)
-    context = await context_of(request)
-    loaded = await load_record(context, request.match_info["id"])
-    projection = projection_of(asked, loaded.blueprint, context.role)
-    if is_known(context.call.headers, loaded.record.version):
-        return not_modified(loaded.record.version)
-    return await answer(context, loaded, projection)
 
 
 @routes.put(

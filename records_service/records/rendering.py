@@ -24,14 +24,19 @@ async def answer(
     loaded: LoadedRecord,
     projection: Projection | None = None,
     *,
+    access: Access | None = None,
     status: int = 200,
     location: str | None = None,
 ) -> web.Response:
-    """The answer with this record as the caller may see it, and its version as `ETag`."""
+    """The answer with this record as the caller may see it, and its version as `ETag`.
+
+    `access` is what the caller may see if that depends on more than the record's state.
+    """
     record, schema = loaded.record, loaded.schema
     is_large = isinstance(record.values, Large)
     related = await find_related(context, [(record.values, schema)], is_large=is_large)
-    access = schema.access(context.role, record.state_id)
+    if access is None:
+        access = schema.access(context.role, record.state_id)
     rendered = await context.run(is_large, render, record, schema, access, related, projection)
     return versioned_response(rendered, record.version, status=status, location=location)
 

@@ -64,6 +64,7 @@ PUT    /api/v1/records/{id}                      update-data   200
 DELETE /api/v1/records/{id}                      delete-data   204
 PATCH  /api/v1/records/{id}/values/{attr}        update-data   200
 POST   /api/v1/records/{id}/transition           update-data   200
+POST   /api/v1/records/{id}/restore              update-data   200
 GET    /api/v1/records/{id}/completeness         read          200
 GET    /api/v1/records/{id}/audit                read          200
 GET    /api/v1/variants                          read          200

@@ -14,6 +14,7 @@ from records_service import lists
 from records_service.app import create_app
 from records_service.config import Config
 from records_service.history import store as audit
+from records_service.history.versions import store as versions
 from records_service.lists import LISTS
 from records_service.paging import Order, PageQuery, Place, place_of
 from records_service.records import store
@@ -71,6 +72,9 @@ class Explained:
             plan = await self._conn.fetchval(f"EXPLAIN (VERBOSE, FORMAT JSON) {query}", *arguments)
         self.plan = (json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]
         return await self._conn.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        return (await self.fetch(query, *arguments))[0]
 
     def node(self, kind: str, **having: str) -> dict[str, Any]:
         """The node of this type that has these properties."""
@@ -142,6 +146,36 @@ async def test_what_comes_before_a_page_of_history_is_skipped_in_an_index(
         wanted = explained.node("Limit", **{"Subplan Name": "CTE wanted"})
         assert nodes(wanted)[-1]["Node Type"] == "Index Only Scan"
         assert all(not any("changes" in o for o in node["Output"]) for node in nodes(wanted))
+
+
+async def test_versions_of_a_record_are_found_among_any_number_of_entries(
+    service: RunningService, admin: Caller
+):
+    """Entries of variants have the version of their record: they are not sorted, nor all read."""
+    await create(admin, "ent-a")
+    await service.database.execute(
+        """
+        INSERT INTO audit (workspace_id, record_id, variant_id, version, schema_id, action, user_id,
+                           at, changes)
+        SELECT $1, 'ent-a', nullif(n % 3, 0)::text, n / 3, 'schema-x', 'update', 'user-a', now(),
+               '[]'
+          FROM generate_series(6, 60000) AS n
+        """,
+        WORKSPACE,
+    )
+    await service.database.execute("VACUUM ANALYZE audit")
+    async with service.database.acquire() as conn:
+        planned: Any = Planned(conn)
+        kept = await versions.kept(planned, WORKSPACE, "ent-a", 20_000)
+        assert (kept.first, kept.numbered, kept.unnumbered) == (1, 1, 0)
+        assert not any(node["Node Type"] in ("Sort", "Seq Scan") for node in nodes(planned.plan))
+        found = await versions.steps(planned, WORKSPACE, "ent-a", kept, 100, 120)
+    assert found is not None
+    assert len(found) == 21
+    entry = planned.node("Nested Loop", **{"Subplan Name": "CTE entry"})
+    (scan,) = (node for node in nodes(entry) if "Index Name" in node)
+    assert scan["Index Name"] == "audit_of_record_by_version"
+    assert "wanted.version" in scan["Index Cond"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,231 @@
+"""The SQL that reads the entries of one record between two of its versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from shared.database import Conn
+from shared.database import Record as Row
+
+ENTRIES_MAX: Final = 5_000
+"""Read for one version. Those of a record with twice as many versions can all be rebuilt."""
+STORED_BYTES_MAX: Final = 16 << 20
+"""Of the changes that are read, compressed as they are stored."""
+BYTES_MAX: Final = 32 << 20
+"""Of the changes that are read, as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of the history of a record; `changes` is JSON."""
+
+    action: str
+    user_id: str
+    at: datetime
+    changes: str
+    from_state_id: str | None
+    to_state_id: str | None
+
+
+class TooLarge(Exception):
+    """The changes between two versions are more than is read for one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which versions of the present life of a record its history has.
+
+    Entries from before versions were stored have none: they lie right below `numbered`.
+    """
+
+    first: int
+    """The version in which the record was created."""
+    numbered: int
+    """The lowest version that an entry names; one more than the current version if none does."""
+    unnumbered: int
+    """How many entries have no version, `ENTRIES_MAX` at most."""
+
+    @property
+    def lowest(self) -> int:
+        """The lowest version that can be rebuilt."""
+        return max(self.first, self.numbered - self.unnumbered)
+
+
+async def kept(conn: Conn, workspace_id: str, record_id: str, current: int) -> Kept:
+    """What there is of a record whose current version is this one."""
+    row = await conn.fetchrow(
+        """
+        WITH life AS (
+            SELECT coalesce((SELECT last_version FROM record_lives
+                              WHERE workspace_id = $1 AND record_id = $2), 0) + 1 AS first
+        )
+        SELECT life.first,
+               coalesce((SELECT version FROM audit
+                          WHERE workspace_id = $1 AND record_id = $2 AND variant_id IS NULL
+                            AND version >= life.first
+                          ORDER BY version NULLS FIRST, id  -- As in the index.
+                          LIMIT 1), $3::bigint + 1) AS numbered,
+               (SELECT count(*)
+                  FROM (SELECT 1 FROM audit
+                         WHERE workspace_id = $1 AND record_id = $2 AND version IS NULL
+                         LIMIT $4::bigint) AS entry) AS unnumbered
+          FROM life
+        """,
+        workspace_id,
+        record_id,
+        current,
+        ENTRIES_MAX,
+    )
+    assert row is not None
+    return Kept(**row)
+
+
+async def stored_state(
+    conn: Conn, workspace_id: str, record_id: str, version: int, otherwise: str | None
+) -> str | None:
+    """The state that is stored with this version; `otherwise` if it is not current any more."""
+    row = await conn.fetchrow(
+        "SELECT state_id FROM records WHERE workspace_id = $1 AND id = $2 AND version = $3",
+        workspace_id,
+        record_id,
+        version,
+    )
+    return otherwise if row is None else row["state_id"]
+
+
+async def time_of(conn: Conn, workspace_id: str, record_id: str, version: int) -> datetime | None:
+    """When this version was written; None if no entry names it."""
+    at: datetime | None = await conn.fetchval(
+        """
+        SELECT at FROM audit
+         WHERE workspace_id = $1 AND record_id = $2 AND version = $3 AND variant_id IS NULL
+         ORDER BY id
+         LIMIT 1
+        """,
+        workspace_id,
+        record_id,
+        version,
+    )
+    return at
+
+
+async def unnumbered_later_than(
+    conn: Conn, workspace_id: str, record_id: str, at: datetime, count: int
+) -> int:
+    """How many of the last entries without a version, `count` at most, are later than a time."""
+    later: int = await conn.fetchval(
+        """
+        SELECT count(*) FILTER (WHERE at > $3)
+          FROM (SELECT at FROM audit
+                 WHERE workspace_id = $1 AND record_id = $2 AND version IS NULL
+                 ORDER BY id DESC
+                 LIMIT $4::bigint) AS entry
+        """,
+        workspace_id,
+        record_id,
+        at,
+        count,
+    )
+    return later
+
+
+async def steps(
+    conn: Conn, workspace_id: str, record_id: str, kept_: Kept, first: int, last: int
+) -> list[Step] | None:
+    """The entries of these versions, in order; None if one of them is missing.
+
+    Raises `TooLarge`.
+    """
+    found: list[Step] = []
+    if first < kept_.numbered:
+        count = kept_.numbered - first
+        rows = await _unnumbered(conn, workspace_id, record_id, count)
+        if len(rows) != count:
+            return None
+        found += _read(rows)[: last - first + 1]
+    if last >= kept_.numbered:
+        start = max(first, kept_.numbered)
+        rows = await _numbered(conn, workspace_id, record_id, start, last)
+        if len(rows) != last - start + 1:
+            return None
+        found += _read(rows)
+    return found
+
+
+async def _numbered(
+    conn: Conn, workspace_id: str, record_id: str, first: int, last: int
+) -> Sequence[Row]:
+    """One entry for each version, in order.
+
+    Looked up one by one, because those of the variants have the version of their record: there may
+    be any number of them between two versions.
+    """
+    return await conn.fetch(
+        f"""
+        WITH entry AS MATERIALIZED (
+            SELECT a.*
+              FROM generate_series($3::bigint, $4::bigint) AS wanted (version)
+             CROSS JOIN LATERAL (
+                   SELECT version, action, user_id, at, changes, from_state_id, to_state_id
+                     FROM audit
+                    WHERE workspace_id = $1 AND record_id = $2 AND version = wanted.version
+                      AND variant_id IS NULL
+                    ORDER BY id
+                    LIMIT 1
+             ) a
+        ), {_within_bounds()}
+        """,  # noqa: S608 - constants
+        workspace_id,
+        record_id,
+        first,
+        last,
+    )
+
+
+async def _unnumbered(conn: Conn, workspace_id: str, record_id: str, count: int) -> Sequence[Row]:
+    """The last entries without a version, in order."""
+    return await conn.fetch(
+        f"""
+        WITH entry AS MATERIALIZED (
+            SELECT row_number() OVER (ORDER BY id) AS version, action, user_id, at, changes,
+                   from_state_id, to_state_id
+              FROM (SELECT id, action, user_id, at, changes, from_state_id, to_state_id
+                      FROM audit
+                     WHERE workspace_id = $1 AND record_id = $2 AND version IS NULL
+                     ORDER BY id DESC
+                     LIMIT $3::bigint) AS last
+        ), {_within_bounds()}
+        """,  # noqa: S608 - constants
+        workspace_id,
+        record_id,
+        count,
+    )
+
+
+def _within_bounds() -> str:
+    """The end of a statement about `entry`: its rows, without any changes if they are too large.
+
+    Only what is small as it is stored is decompressed, to see how large it is as text.
+    """
+    return f"""
+        small AS (
+            SELECT version, action, user_id, at, from_state_id, to_state_id,
+                   CASE WHEN sum(pg_column_size(changes)) OVER () <= {STORED_BYTES_MAX}
+                        THEN changes END AS changes
+              FROM entry
+        )
+        SELECT action, user_id, at, from_state_id, to_state_id,
+               CASE WHEN sum(octet_length(changes::text)) OVER () <= {BYTES_MAX}
+                    THEN changes::text END AS changes
+          FROM small
+         ORDER BY version
+    """  # noqa: S608 - constants
+
+
+def _read(rows: Sequence[Row]) -> list[Step]:
+    if any(row["changes"] is None for row in rows):
+        raise TooLarge
+    return [Step(**row) for row in rows]
