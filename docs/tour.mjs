@@ -71,7 +71,7 @@ async function createCap() {
   }
 }
 
-/** Of the version that was read: if somebody changes the record meanwhile, look again. */
+/** Of the version that was read: if somebody sets the same price meanwhile, look again. */
 async function setPrice(price) {
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
     const { body: record, version } = await call("GET", "/records/ent-harbour-cap");

@@ -92,7 +92,7 @@ def create_cap(sigma: Sigma) -> None:
 
 
 def set_price(sigma: Sigma, price: float) -> None:
-    """Of the version that was read: if somebody changes the record meanwhile, look again."""
+    """Of the version that was read: if somebody sets the same price meanwhile, look again."""
     for _ in range(ATTEMPTS_MAX):
         record, version = sigma.call("GET", "/records/ent-harbour-cap")
         print(f"Version {version} has the prices {record['values'].get('price', [])}")

@@ -7,7 +7,7 @@ its examples. The products are invented; they stand in `products.json`, in Engli
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,9 @@ _COLORS = {
     "brown": "#6b4226",
     "yellow": "#f2c230",
 }
-_CLOTHING = {"tops": "Tops", "jackets": "Jackets", "knitwear": "Knitwear"}
-_CLOTHING |= {"trousers": "Trousers", "dresses": "Dresses"}
-_SHOES = {"boots": "Boots", "sneakers": "Sneakers", "sandals": "Sandals and slippers"}
+CLOTHING = {"tops": "Tops", "jackets": "Jackets", "knitwear": "Knitwear"}
+CLOTHING |= {"trousers": "Trousers", "dresses": "Dresses"}
+SHOES = {"boots": "Boots", "sneakers": "Sneakers", "sandals": "Sandals and slippers"}
 
 OPTION_LISTS: tuple[Body, ...] = (
     {
@@ -85,9 +85,9 @@ OPTION_LISTS: tuple[Body, ...] = (
         "name": "Categories",
         "hierarchical": True,
         "values": _values(
-            {"clothing": "Clothing"} | _CLOTHING | {"shoes": "Shoes"} | _SHOES,
-            {alias: {"parentId": "val-clothing"} for alias in _CLOTHING}
-            | {alias: {"parentId": "val-shoes"} for alias in _SHOES},
+            {"clothing": "Clothing"} | CLOTHING | {"shoes": "Shoes"} | SHOES,
+            {alias: {"parentId": "val-clothing"} for alias in CLOTHING}
+            | {alias: {"parentId": "val-shoes"} for alias in SHOES},
         ),
     },
     {
@@ -250,45 +250,6 @@ SCHEMAS: tuple[Body, ...] = (
 )
 
 CATALOG = "cat-webshop"
-CATALOGS: tuple[Body, ...] = (
-    {
-        "id": CATALOG,
-        "alias": "webshop",
-        "name": "Web shop",
-        "description": "What is sold on the web, as its visitors find it",
-    },
-)
-
-
-def _category(alias: str, name: str, order: int, parent: str | None = None) -> Body:
-    return {
-        "id": f"ctg-{alias}",
-        "parentId": parent and f"ctg-{parent}",
-        "alias": alias,
-        "name": name,
-        "sortOrder": order,
-    }
-
-
-CATEGORIES: tuple[Body, ...] = (
-    _category("clothing", "Clothing", 1),
-    *(_category(a, n, i, "clothing") for i, (a, n) in enumerate(_CLOTHING.items(), start=1)),
-    _category("shoes", "Shoes", 2),
-    *(_category(a, n, i, "shoes") for i, (a, n) in enumerate(_SHOES.items(), start=1)),
-)
-"""A category comes after its parent."""
-
-
-def assignments() -> Mapping[str, list[str]]:
-    """Category -> the products in it: those whose attribute `category` says so."""
-    found: dict[str, list[str]] = {}
-    for body, _ in products():
-        for entry in body["values"].get("category", ()):
-            category = "ctg-" + entry["value"].removeprefix("val-")
-            found.setdefault(category, []).append(body["id"])
-    return found
-
-
 EDITOR_ROLE: Body = {
     "id": EDITOR,
     "name": "Editor",

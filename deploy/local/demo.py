@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploy.local import catalogue
+from deploy.local import catalogue, web_shop
 from deploy.local.failure import StartFailed
 
 PART = "Demo workspace"
@@ -66,7 +66,7 @@ def seed(place: Place) -> str:
         api.log_in(ADMIN.email, ADMIN.password)
         _create_model(api)
         records = sum(_create_product(api, *product) for product in catalogue.products())
-        for category, ids in catalogue.assignments().items():
+        for category, ids in web_shop.assignments().items():
             api.call("POST", f"/categories/{category}/assign", {"entityIds": ids})
         for record_id, body in catalogue.variants():
             api.create(f"/records/{record_id}/variants", body)
@@ -130,8 +130,9 @@ def _create_model(api: Api) -> None:
         ("/attributes", catalogue.ATTRIBUTES),
         ("/workflows", (catalogue.LIFECYCLE,)),
         ("/schemas", catalogue.SCHEMAS),
-        ("/catalogs", catalogue.CATALOGS),
-        (f"/catalogs/{catalogue.CATALOG}/categories", catalogue.CATEGORIES),
+        ("/catalogs", web_shop.CATALOGS),
+        (f"/catalogs/{catalogue.CATALOG}/categories", web_shop.CATEGORIES),
+        ("/saved-queries", web_shop.SAVED_QUERIES),
     ):
         for body in bodies:
             api.create(path, body)

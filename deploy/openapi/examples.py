@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from deploy.local import catalogue
+from deploy.local import catalogue, web_shop
 from deploy.openapi.bulk_examples import BULK, OPTIONS
 from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
@@ -175,8 +175,8 @@ def _category(body: _Json) -> _Json:
     return _NAMES | more | body | _TIMES
 
 
-_JACKETS: Final = _category(_named(catalogue.CATEGORIES, "ctg-jackets"))
-_CLOTHING: Final = _category(_named(catalogue.CATEGORIES, "ctg-clothing"))
+_JACKETS: Final = _category(_named(web_shop.CATEGORIES, "ctg-jackets"))
+_CLOTHING: Final = _category(_named(web_shop.CATEGORIES, "ctg-clothing"))
 _PRICE: Final = _named(catalogue.ATTRIBUTES, "attr-price")
 _BAGS: Final[_Json] = {
     "id": "schema-bags",
@@ -343,11 +343,11 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     "bulkWriteOptions": OPTIONS,
     "addOption": Examples(_CORAL, _CORAL),
     "replaceOption": Examples(_RED, _RED),
-    **_crud("Catalog", _OUTLET, catalogue.CATALOGS[0], lambda body: _NAMES | body | _TIMES),
+    **_crud("Catalog", _OUTLET, web_shop.CATALOGS[0], lambda body: _NAMES | body | _TIMES),
     "getCatalogTree": Examples(answered=[_CLOTHING | {"children": [_JACKETS | {"children": []}]}]),
     "createCategory": Examples(_NEW_CATEGORY, _category(_NEW_CATEGORY)),
     "getCategory": Examples(answered=_JACKETS),
-    "replaceCategory": Examples(_named(catalogue.CATEGORIES, "ctg-jackets"), _JACKETS),
+    "replaceCategory": Examples(_named(web_shop.CATEGORIES, "ctg-jackets"), _JACKETS),
     "listCategoryRecords": Examples(answered={"items": [_record(_PRODUCT)], **_PAGE}),
     "assignRecords": Examples(
         {"entityId": _PRODUCT["id"]}, {"categoryId": "ctg-jackets", "entityId": _PRODUCT["id"]}

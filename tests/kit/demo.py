@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.local import catalogue
+from deploy.local import catalogue, web_shop
 from tests.kit.workspace import ModelBuilder
 
 API_KEY = "apikey-sync-prod"
@@ -21,12 +21,13 @@ async def seed_demo(sigma: ModelBuilder) -> None:
         *(("/attributes", body) for body in catalogue.ATTRIBUTES),
         ("/workflows", catalogue.LIFECYCLE),
         *(("/schemas", body) for body in catalogue.SCHEMAS),
-        *(("/catalogs", body) for body in catalogue.CATALOGS),
-        *((f"/catalogs/{catalogue.CATALOG}/categories", body) for body in catalogue.CATEGORIES),
+        *(("/catalogs", body) for body in web_shop.CATALOGS),
+        *((f"/catalogs/{catalogue.CATALOG}/categories", body) for body in web_shop.CATEGORIES),
+        *(("/saved-queries", body) for body in web_shop.SAVED_QUERIES),
         *(("/records", body) for body, _ in catalogue.products()),
         *(
             (f"/categories/{category}/assign", {"entityIds": ids})
-            for category, ids in catalogue.assignments().items()
+            for category, ids in web_shop.assignments().items()
         ),
         *((f"/records/{record_id}/variants", body) for record_id, body in catalogue.variants()),
     ]
