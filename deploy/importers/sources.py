@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploy.importers.akeneo.source import AKENEO
+from deploy.importers.magento.source import MAGENTO
 from deploy.importers.source import Source
 
-SOURCES: tuple[Source, ...] = (AKENEO,)
+SOURCES: tuple[Source, ...] = (AKENEO, MAGENTO)
 
 
 def source_of(folder: Path) -> Source | None:

@@ -87,15 +87,16 @@ class Outcome:
 class Mover:
     """The command, in a workspace, with a key that holds what it needs and no more."""
 
-    def __init__(self, stack: Stack, folder: Path, key: Caller) -> None:
+    def __init__(self, stack: Stack, folder: Path, key: Caller, kind: str = "akeneo") -> None:
         self.stack = stack
         self.folder = folder
         self.key = key
+        self.kind = kind
 
     def start(self, data: Path, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "deploy.importers.akeneo", "--data", str(data)),
+                *(sys.executable, "-m", f"deploy.importers.{self.kind}", "--data", str(data)),
                 *("--url", self.stack.url, "--report", str(self.folder / "report.json"), *options),
             ],
             cwd=ROOT,

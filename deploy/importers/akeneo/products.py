@@ -7,7 +7,7 @@ inherited in Sigma, so it is not stored again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from deploy.importers.akeneo.catalogs import category_ids
@@ -18,10 +18,9 @@ from deploy.importers.akeneo.product_rows import MEDIA_FOLDER, Context, ProductR
 from deploy.importers.akeneo.reading import PRODUCTS
 from deploy.importers.akeneo.sources import Sources
 from deploy.importers.csv_rows import Row, key_of, read_rows
+from deploy.importers.inheriting import Values, own_values
 from deploy.importers.names import WITHOUT_FAMILY
-from deploy.importers.plan import Entry, Kind, Parent, Problem, RecordPlan, RefusedRow
-
-Values = Mapping[str, tuple[Entry, ...]]
+from deploy.importers.plan import Kind, Parent, Problem, RecordPlan, RefusedRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ class _Models:
             if above is None
             else Parent(above.record_id, model_id, above.level + 1)
         )
-        own = _own_values(
+        own = own_values(
             {alias: tuple(entries) for alias, entries in product.values.items()},
             inherited,
             self._attributes_of_level(model, place.level),
@@ -195,27 +194,6 @@ class _Models:
             if key in catalogue.attributes
         }
         return aliases.__contains__
-
-
-def _own_values(values: Values, inherited: Values, is_own: Callable[[str], bool]) -> Values:
-    """Those that the variant must store, because they differ or are given to its level.
-
-    One entry of its own hides all inherited ones of the attribute, so those stand beside it.
-    """
-    own = {}
-    for alias, entries in values.items():
-        above = {_scope_of(entry): entry.value for entry in inherited.get(alias, ())}
-        said = {_scope_of(entry): entry.value for entry in entries}
-        if is_own(alias):
-            own[alias] = entries
-        elif any(scope not in above or above[scope] != value for scope, value in said.items()):
-            hidden = (one for one in inherited.get(alias, ()) if _scope_of(one) not in said)
-            own[alias] = (*entries, *(Entry(one.scope, one.value, ()) for one in hidden))
-    return own
-
-
-def _scope_of(entry: Entry) -> frozenset[tuple[str, str]]:
-    return frozenset(entry.scope.items())
 
 
 def _kind_of(row: Row) -> Kind:
