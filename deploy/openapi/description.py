@@ -64,14 +64,15 @@ _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 EVERYWHERE: Final = (
     ValidationError,
     MethodNotAllowed,
+    PayloadTooLarge,
     RateLimited,
     InternalError,
     ServiceUnavailable,
     UpstreamTimeout,
 )
-"""What any endpoint may answer."""
+"""What any endpoint may answer; a path or a header can be too large as well as a body."""
 WITH_CREDENTIALS: Final = (Unauthorized, PermissionDenied)
-WITH_BODY: Final = (PayloadTooLarge, UnsupportedMediaType)
+WITH_BODY: Final = (UnsupportedMediaType,)
 
 
 def described(tables: Iterable[Routes]) -> list[Route]:

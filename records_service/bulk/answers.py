@@ -10,10 +10,14 @@ import orjson
 from aiohttp import hdrs, web
 
 from records_service.bulk.model import BulkOutcome, Result
+from records_service.context import Context
 from shared.http import names_media_type
 
 NDJSON: Final = "application/x-ndjson"
 _WHOLE_BYTES_MAX: Final = 64 << 10
+_PART: Final = 1_000
+"""How many results are written in one piece, in a thread if they are not few."""
+_FEW: Final = 50
 _STATUS: Final = {
     BulkOutcome.CREATED: 201,
     BulkOutcome.UPDATED: 200,
@@ -30,8 +34,11 @@ class Answer:
     bulk answer tells them what single writes tell them as well.
     """
 
-    def __init__(self, request: web.Request, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, request: web.Request, context: Context, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._request = request
+        self._context = context
         self._headers = headers or {}
         self._is_lines = names_media_type(request.headers.get(hdrs.ACCEPT), NDJSON)
         self._buffered = bytearray(b"" if self._is_lines else b'{"results":[')
@@ -41,16 +48,18 @@ class Answer:
 
     async def add(self, results: Sequence[Result]) -> None:
         """Add results, and send what has come together once it is much."""
-        for result in results:
-            self._counts[result.outcome] += 1
+        for start in range(0, len(results), _PART):
+            part = results[start : start + _PART]
+            counts, written = await self._context.run(
+                len(part) > _FEW, _written, part, is_lines=self._is_lines
+            )
+            self._counts += counts
             if self._has_results and not self._is_lines:
                 self._buffered += b","
-            self._buffered += orjson.dumps(_shown(result))
-            if self._is_lines:
-                self._buffered += b"\n"
+            self._buffered += written
             self._has_results = True
-        if len(self._buffered) > _WHOLE_BYTES_MAX:
-            await self._send()
+            if len(self._buffered) > _WHOLE_BYTES_MAX:
+                await self._send()
 
     async def end(self) -> web.StreamResponse:
         """The answer, with the counts."""
@@ -76,6 +85,14 @@ class Answer:
         await response.write(bytes(self._buffered))
         self._buffered.clear()
         return response
+
+
+def _written(results: Sequence[Result], *, is_lines: bool) -> tuple[Counter[BulkOutcome], bytes]:
+    """How often each outcome is there, and the results as they are sent."""
+    counts = Counter(result.outcome for result in results)
+    if is_lines:
+        return counts, b"".join(orjson.dumps(_shown(one)) + b"\n" for one in results)
+    return counts, orjson.dumps([_shown(one) for one in results])[1:-1]
 
 
 def _shown(result: Result) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class _Write:
 async def _answered(
     request: web.Request, context: Context, job: calls.Job[calls.ItemT], mode: BulkMode
 ) -> web.StreamResponse:
-    answer = Answer(request)
+    answer = Answer(request, context)
     if mode is BulkMode.ATOMIC:
         await answer.add(await calls.at_once(context, job))
     else:

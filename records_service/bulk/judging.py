@@ -82,7 +82,9 @@ class Candidate:
 
 def failed(index: int, error: ApiError, record_id: str | None = None) -> Result:
     """The result of a row that failed."""
-    return Result(index, BulkOutcome.FAILED, record_id, error=error)
+    # The traceback names frames that name the results: thousands of such cycles would wait for the
+    # garbage collector, which stops the event loop meanwhile.
+    return Result(index, BulkOutcome.FAILED, record_id, error=error.with_traceback(None))
 
 
 def merge_rows(rows: Sequence[Row], by: Sequence[Sought], basis: Basis) -> list[Candidate | Result]:

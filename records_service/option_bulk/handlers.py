@@ -69,7 +69,7 @@ async def bulk_write_options(request: web.Request) -> web.StreamResponse:
         parsed = await context.run(True, _parsed, body, is_lines=is_lines)
         list_id = request.match_info["id"]
         results, version = await commands.write(context, list_id, asked, parsed)
-        answer = Answer(request, {hdrs.ETAG: entity_tag(version)})
+        answer = Answer(request, context, {hdrs.ETAG: entity_tag(version)})
         await answer.add(results)
         return await answer.end()
 

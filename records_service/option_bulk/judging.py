@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from records_service.bulk.judging import failed
 from records_service.bulk.model import BulkOutcome, OnMatch, OnMissing, Result
 from records_service.model_objects.naming import LABELS
 from records_service.option_bulk.model import OptionBulkQuery, OptionMatch, OptionRow
@@ -52,11 +53,11 @@ class Judge:
 
     def _result(self, index: int, row: OptionRow | ApiError) -> Result:
         if isinstance(row, ApiError):
-            return Result(index, BulkOutcome.FAILED, error=row)
+            return failed(index, row)
         try:
             outcome, value_id = self._take(row)
         except ApiError as error:
-            return Result(index, BulkOutcome.FAILED, id=row.id, error=error)
+            return failed(index, error, row.id)
         return Result(index, outcome, id=value_id)
 
     def _take(self, row: OptionRow) -> tuple[BulkOutcome, str]:

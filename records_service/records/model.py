@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticKnownError
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
@@ -21,6 +23,8 @@ IDS_MAX: Final = 500
 """In one list."""
 IDS_LENGTH_MAX: Final = 8_000
 """Of their text. A request line has at most 8,190 bytes."""
+
+_NUMBER: Final = re.compile(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?")
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
@@ -121,6 +125,13 @@ RecordSort = TypeAliasType(
 )
 
 
+def _not_a_number(sent: Any) -> Any:
+    """A number could be a time in seconds or in milliseconds: nobody says which."""
+    if isinstance(sent, str) and _NUMBER.fullmatch(sent.strip()):
+        raise PydanticKnownError("datetime_parsing", {"error": "a number"})
+    return sent
+
+
 class RecordFilter(PageQuery, ProjectionQuery):
     """Which records a list shows, in which order, and which part of each."""
 
@@ -130,7 +141,7 @@ class RecordFilter(PageQuery, ProjectionQuery):
     """Only records in this lifecycle state (id or alias)."""
     external_key: str | None = Field(default=None, alias="externalKey")
     """Only the record that another system calls so."""
-    updated_after: AwareDatetime | None = Field(
+    updated_after: Annotated[AwareDatetime, BeforeValidator(_not_a_number)] | None = Field(
         default=None, alias="updatedAfter", examples=["2026-03-08T09:30:00Z"]
     )
     """Only records that were changed after this time, or created."""

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from records_service.model_objects.model import Description, Id, Name
-from records_service.search.model import CRITERIA_MAX, SORTS_MAX, Criterion, Filter, Shown, Sort
+from records_service.search.model import (
+    CRITERIA_MAX,
+    SORTS_MAX,
+    CriteriaOperator,
+    Criterion,
+    Filter,
+    Shown,
+    Sort,
+)
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape
 
@@ -78,7 +86,7 @@ class SavedQueryAnswer(Shape):
     """The display name."""
     description: str | None
     """What it is for."""
-    criteria_operator: str = Field(alias="criteriaOperator")
+    criteria_operator: CriteriaOperator = Field(alias="criteriaOperator")
     """Whether all criteria must be met (`and`) or one (`or`)."""
     criteria: Annotated[list[Any], AtMost(CRITERIA_MAX), DescribedAs(list[Criterion])]
     """The criteria."""

@@ -175,7 +175,7 @@ class Reader:
             target = self._target(sent, at)
             if target == CATEGORY:
                 raise ValidationError.at(f"{at}/field", f"Records cannot be sorted by '{CATEGORY}'")
-            scope = None
+            scope = self.scope(sent.get("scope") or {}, f"{at}/scope")
             if isinstance(target, Searched):
                 if target.type is AttributeType.COMPLEX:
                     raise ValidationError.at(
@@ -183,8 +183,9 @@ class Reader:
                         f"Field '{place_name(at)}' must name a field of '{_alias(target)}'"
                         " to sort by",
                     )
-                scope = self.scope(sent.get("scope") or {}, f"{at}/scope")
-            found.append(SortKey(target, order == "desc", scope))
+            found.append(
+                SortKey(target, order == "desc", scope if isinstance(target, Searched) else None)
+            )
         return found
 
     def attribute(self, name: str, at: str) -> Searched:
@@ -206,12 +207,7 @@ class Reader:
         raise ValidationError.at(at, f"Unknown attribute '{truncated(name)}'")
 
     def _group(self, operator: Any, criteria: Any, at: str, depth: int) -> Group:
-        if operator not in ("and", "or"):
-            name = place_name(f"{at}/criteriaOperator")
-            raise ValidationError.at(
-                f"{at}/criteriaOperator",
-                f"Field '{name}' must be 'and' or 'or', got {said(operator)}",
-            )
+        _check_criteria_operator(operator, at)
         if not isinstance(criteria, list):
             name = place_name(f"{at}/criteria")
             raise ValidationError.at(
@@ -232,6 +228,9 @@ class Reader:
         if self._count > CRITERIA_MAX:
             raise ValidationError.at(at, f"A search has at most {CRITERIA_MAX} criteria")
         sent = object_at(one, at)
+        _check_options(sent, at)
+        # Also where it changes nothing: what is wrong is told.
+        scope = self.scope(sent["scope"], f"{at}/scope") if sent.get("scope") is not None else None
         if sent.get("criteria") is not None:
             if any(sent.get(name) is not None for name in (*_NAMES_OF_ATTRIBUTE, "field")):
                 raise ValidationError.at(
@@ -243,13 +242,11 @@ class Reader:
             )
         target = self._target(sent, at)
         operator = sent.get("operator")
-        if operator not in OPERATORS:
-            expected = ", ".join(OPERATORS)
+        if operator is None:
             raise ValidationError.at(
                 f"{at}/operator",
-                f"Field '{place_name(at)}.operator' must be one of {expected}, got {said(operator)}"
-                if operator is not None
-                else f"Field '{place_name(at)}.operator' is required: expected one of {expected}",
+                f"Field '{place_name(at)}.operator' is required: expected one of"
+                f" {', '.join(OPERATORS)}",
             )
         operation = (
             "filled" if operator in ("isEmpty", "isNotEmpty") else _POSITIVE.get(operator, operator)
@@ -265,23 +262,16 @@ class Reader:
             raise ValidationError.at(
                 f"{at}/operator", f"Operator '{operator}' cannot be used with {what}{hint}"
             )
-        scope = None
-        if isinstance(target, Searched) and sent.get("scope") is not None:
-            scope = self.scope(sent["scope"], f"{at}/scope")
         operands = (
             () if operation == "filled" else self._operands(sent, at, target, operator, operation)
         )
         negated = operator in _NEGATED
         if target == CATEGORY:
-            below = sent.get("includeSubcategories")
-            if below not in (None, True, False):
-                raise ValidationError.at(
-                    f"{at}/includeSubcategories",
-                    f"Field '{place_name(at)}.includeSubcategories' must be a boolean,"
-                    f" got {js_type(below)}",
-                )
-            return InCategory(operands, bool(below), negated, self._role)
-        return Comparison(target, operation, negated, operands, scope)
+            below = sent.get("includeSubcategories") is True
+            return InCategory(operands, below, negated, self._role)
+        return Comparison(
+            target, operation, negated, operands, scope if isinstance(target, Searched) else None
+        )
 
     def _target(self, sent: Mapping[str, Any], at: str) -> Searched | str:
         named = {
@@ -373,6 +363,34 @@ class Reader:
         if target == "schemaId":
             return self.schema(text)
         return self.states(text) if target == "lifecycleStateId" else text
+
+
+def _check_options(sent: Mapping[str, Any], at: str) -> None:
+    """Raise `ValidationError` for what no criterion may have, be it a comparison or a group."""
+    operator, joined = sent.get("operator"), sent.get("criteriaOperator")
+    if operator is not None and operator not in OPERATORS:
+        raise ValidationError.at(
+            f"{at}/operator",
+            f"Field '{place_name(at)}.operator' must be one of {', '.join(OPERATORS)},"
+            f" got {said(operator)}",
+        )
+    if joined is not None:
+        _check_criteria_operator(joined, at)
+    below = sent.get("includeSubcategories")
+    if below is not None and not isinstance(below, bool):
+        raise ValidationError.at(
+            f"{at}/includeSubcategories",
+            f"Field '{place_name(at)}.includeSubcategories' must be a boolean,"
+            f" got {js_type(below)}",
+        )
+
+
+def _check_criteria_operator(operator: Any, at: str) -> None:
+    if operator not in ("and", "or"):
+        name = place_name(f"{at}/criteriaOperator")
+        raise ValidationError.at(
+            f"{at}/criteriaOperator", f"Field '{name}' must be 'and' or 'or', got {said(operator)}"
+        )
 
 
 def _fields_of(target: Searched) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, ConfigDict, Field
@@ -22,22 +23,66 @@ FACETS_MAX: Final = 20
 SORTS_MAX: Final = 3
 OPERANDS_MAX: Final = 1_000
 """Of `in` and `notIn`."""
-OPERATORS: Final = (
-    "equals",
-    "notEquals",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "isEmpty",
-    "isNotEmpty",
-    "gt",
-    "gte",
-    "lt",
-    "lte",
-    "in",
-    "notIn",
-)
 
+
+class CriteriaOperator(StrEnum):
+    """Whether all criteria must be met, or one."""
+
+    AND = "and"
+    OR = "or"
+
+
+class SearchOperator(StrEnum):
+    """How a value is compared."""
+
+    EQUALS = "equals"
+    NOT_EQUALS = "notEquals"
+    CONTAINS = "contains"
+    STARTS_WITH = "startsWith"
+    ENDS_WITH = "endsWith"
+    IS_EMPTY = "isEmpty"
+    IS_NOT_EMPTY = "isNotEmpty"
+    GT = "gt"
+    GTE = "gte"
+    LT = "lt"
+    LTE = "lte"
+    IN = "in"
+    NOT_IN = "notIn"
+
+
+class SortField(StrEnum):
+    """What every record has and can be sorted by."""
+
+    ID = "id"
+    SCHEMA_ID = "schemaId"
+    LIFECYCLE_STATE_ID = "lifecycleStateId"
+    CREATED_AT = "createdAt"
+    UPDATED_AT = "updatedAt"
+    CREATED_BY = "createdBy"
+    UPDATED_BY = "updatedBy"
+
+
+class SearchField(StrEnum):
+    """What every record has and can be searched by."""
+
+    ID = "id"
+    SCHEMA_ID = "schemaId"
+    LIFECYCLE_STATE_ID = "lifecycleStateId"
+    CREATED_AT = "createdAt"
+    UPDATED_AT = "updatedAt"
+    CREATED_BY = "createdBy"
+    UPDATED_BY = "updatedBy"
+    CATEGORY_ID = "categoryId"
+
+
+class SortOrder(StrEnum):
+    """Ascending or descending."""
+
+    ASC = "asc"
+    DESC = "desc"
+
+
+OPERATORS: Final = tuple(SearchOperator)
 
 InnerCriterion = TypeAliasType(
     "InnerCriterion",
@@ -53,21 +98,21 @@ class Criterion(Shape):
 
     attribute: str | None = Field(default=None, examples=["price"])
     """Alias or id of the attribute, or of a field of a complex one, such as `dimensions.width`."""
-    field: str | None = Field(default=None, examples=[None])
-    """Instead of an attribute, something that every record has: `id`, `schemaId`,
-    `lifecycleStateId`, `createdAt`, `updatedAt`, `createdBy`, `updatedBy` or `categoryId`."""
-    operator: str | None = Field(default=None, examples=["gt"])
-    """`equals`, `notEquals`, `contains`, `startsWith`, `endsWith`, `isEmpty`, `isNotEmpty`, `gt`,
-    `gte`, `lt`, `lte`, `in` or `notIn`."""
+    field: SearchField | None = Field(default=None, examples=[None])
+    """Instead of an attribute, something that every record has."""
+    operator: SearchOperator | None = Field(default=None, examples=["gt"])
+    """How the value is compared."""
     value: Any = Field(default=None, examples=[100])
     """What to compare with: a list for `in` and `notIn`, nothing for `isEmpty` and `isNotEmpty`.
     Options are named by id, alias or label."""
     scope: Scope | None = None
     """Compare the value that holds in this scope; `{}` stands for the default segments. Without a
     scope a record matches if a value in any scope does."""
-    include_subcategories: bool = Field(default=False, alias="includeSubcategories")
+    include_subcategories: bool | None = Field(default=None, alias="includeSubcategories")
     """For `categoryId`: whether records in the categories below it match too."""
-    criteria_operator: str | None = Field(default=None, alias="criteriaOperator", examples=[None])
+    criteria_operator: CriteriaOperator | None = Field(
+        default=None, alias="criteriaOperator", examples=[None]
+    )
     """Of a group: `and` or `or`. Default: `and`."""
     criteria: list[InnerCriterion] | None = Field(default=None, examples=[None])
     """Of a group: criteria like this one, up to five levels deep."""
@@ -78,13 +123,12 @@ class Sort(Shape):
 
     attribute: str | None = Field(default=None, examples=["price"])
     """Alias or id of the attribute, or of a field of a complex one."""
-    field: str | None = Field(default=None, examples=[None])
-    """Instead of an attribute: `id`, `schemaId`, `lifecycleStateId`, `createdAt`, `updatedAt`,
-    `createdBy` or `updatedBy`."""
+    field: SortField | None = Field(default=None, examples=[None])
+    """Instead of an attribute, something that every record has."""
     scope: Scope | None = None
     """Sort by the value that holds in this scope. Default: in the default segments."""
-    order: str = "asc"
-    """`asc` or `desc`."""
+    order: SortOrder = SortOrder.ASC
+    """Ascending or descending."""
 
 
 class Filter(Shape):
@@ -92,7 +136,9 @@ class Filter(Shape):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    criteria_operator: str = Field(default="and", alias="criteriaOperator")
+    criteria_operator: Annotated[str, DescribedAs(CriteriaOperator)] = Field(
+        default="and", alias="criteriaOperator"
+    )
     """Whether all criteria must be met (`and`) or one (`or`)."""
     criteria: Annotated[
         list[Any],
@@ -125,9 +171,7 @@ Query = Annotated[str, Field(max_length=QUERY_MAX, examples=["coastal windbreake
 class FullTextBody(Shown):
     """A search in texts."""
 
-    query: Query | None = Field(
-        default=None, validation_alias=AliasChoices("query", "q"), examples=["coastal wind"]
-    )
+    query: Query = Field(validation_alias=AliasChoices("query", "q"), examples=["coastal wind"])
     """What to look for: words, `"phrases"`, `-excluded` words; the last word may be unfinished."""
     schema_id: str | None = Field(default=None, alias="schemaId")
     """Only records of this schema (id or alias)."""

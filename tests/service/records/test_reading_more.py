@@ -108,7 +108,7 @@ async def test_a_list_has_what_was_changed_since(workspace, admin):
     assert ids((await admin.get(all_of_them)).ok()) == ["ent-1", "ent-2", "ent-0"]
     in_order = (await admin.get(f"{all_of_them}&sort=createdAt")).ok()
     assert ids(in_order) == ["ent-0", "ent-1", "ent-2"]
-    for sent in ("yesterday", "2026-01-01T00:00:00"):
+    for sent in ("yesterday", "2026-01-01T00:00:00", "1767225600", "0.5", "-1e3"):
         answer = await admin.get(f"/records?updatedAfter={sent}")
         assert (answer.status, "'updatedAfter'" in answer.body["message"]) == (400, True)
 

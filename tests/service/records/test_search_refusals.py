@@ -99,6 +99,20 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
         "Field 'criteria.0.criteria.0.value' must be a string, got number",
     ),
     ({"criteriaOperator": "xor"}, "Field 'criteriaOperator' must be 'and' or 'or', got 'xor'"),
+    # Also where it would change nothing.
+    (
+        {"criteria": [where("name", "equals", "x", criteriaOperator={})]},
+        "Field 'criteria.0.criteriaOperator' must be 'and' or 'or', got object",
+    ),
+    (
+        {"criteria": [where("name", "equals", "x", includeSubcategories="yes")]},
+        "Field 'criteria.0.includeSubcategories' must be a boolean, got string",
+    ),
+    (
+        {"criteria": [{"field": "id", "operator": "equals", "value": "a", "scope": 1}]},
+        "Field 'criteria.0.scope' must be an object, got number",
+    ),
+    ({"sort": [{"field": "id", "scope": 1}]}, "Field 'sort.0.scope' must be an object, got number"),
     (BIG, "Criteria may be at most 5 levels deep"),
     (
         {"criteria": [{"criteria": [where("name", "isEmpty")] * 60}] * 2},
