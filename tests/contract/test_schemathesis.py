@@ -41,6 +41,12 @@ async def things_to_delete(sigma):
     await sigma.workflow("spare")
     await sigma.schema("spare", ["spare"])
     await sigma.role("role-spare")
+    for path, body in (
+        ("/catalogs", {"id": "cat-spare", "alias": "spare", "name": "Spare"}),
+        ("/catalogs/cat-spare/categories", {"id": "ctg-spare", "alias": "spare", "name": "Spare"}),
+        ("/saved-queries", {"id": "sq-spare", "name": "Spare"}),
+    ):
+        (await sigma.admin.post(path, body)).ok()
 
 
 @pytest.mark.slow
