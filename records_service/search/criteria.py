@@ -22,7 +22,15 @@ from records_service.search.model import (
     SORTS_MAX,
     Filter,
 )
-from records_service.search.naming import fields_named, object_at, place_name, readings, said
+from records_service.search.naming import (
+    check_criteria_operator,
+    check_options,
+    fields_named,
+    object_at,
+    place_name,
+    readings,
+    said,
+)
 from records_service.search.operands import OPERATIONS, BadOperand, instant, operand_of
 from records_service.search.sight import Sight, sight_of
 from records_service.values.entries import (
@@ -175,17 +183,17 @@ class Reader:
             target = self._target(sent, at)
             if target == CATEGORY:
                 raise ValidationError.at(f"{at}/field", f"Records cannot be sorted by '{CATEGORY}'")
-            scope = self.scope(sent.get("scope") or {}, f"{at}/scope")
-            if isinstance(target, Searched):
-                if target.type is AttributeType.COMPLEX:
-                    raise ValidationError.at(
-                        at,
-                        f"Field '{place_name(at)}' must name a field of '{_alias(target)}'"
-                        " to sort by",
-                    )
-            found.append(
-                SortKey(target, order == "desc", scope if isinstance(target, Searched) else None)
-            )
+            asked_scope = sent.get("scope")
+            scope = self.scope({} if asked_scope is None else asked_scope, f"{at}/scope")
+            if isinstance(target, str):
+                found.append(SortKey(target, order == "desc", None))
+                continue
+            if target.type is AttributeType.COMPLEX:
+                raise ValidationError.at(
+                    at,
+                    f"Field '{place_name(at)}' must name a field of '{_alias(target)}' to sort by",
+                )
+            found.append(SortKey(target, order == "desc", scope))
         return found
 
     def attribute(self, name: str, at: str) -> Searched:
@@ -207,7 +215,7 @@ class Reader:
         raise ValidationError.at(at, f"Unknown attribute '{truncated(name)}'")
 
     def _group(self, operator: Any, criteria: Any, at: str, depth: int) -> Group:
-        _check_criteria_operator(operator, at)
+        check_criteria_operator(operator, at)
         if not isinstance(criteria, list):
             name = place_name(f"{at}/criteria")
             raise ValidationError.at(
@@ -228,7 +236,7 @@ class Reader:
         if self._count > CRITERIA_MAX:
             raise ValidationError.at(at, f"A search has at most {CRITERIA_MAX} criteria")
         sent = object_at(one, at)
-        _check_options(sent, at)
+        check_options(sent, at)
         # Also where it changes nothing: what is wrong is told.
         scope = self.scope(sent["scope"], f"{at}/scope") if sent.get("scope") is not None else None
         if sent.get("criteria") is not None:
@@ -363,34 +371,6 @@ class Reader:
         if target == "schemaId":
             return self.schema(text)
         return self.states(text) if target == "lifecycleStateId" else text
-
-
-def _check_options(sent: Mapping[str, Any], at: str) -> None:
-    """Raise `ValidationError` for what no criterion may have, be it a comparison or a group."""
-    operator, joined = sent.get("operator"), sent.get("criteriaOperator")
-    if operator is not None and operator not in OPERATORS:
-        raise ValidationError.at(
-            f"{at}/operator",
-            f"Field '{place_name(at)}.operator' must be one of {', '.join(OPERATORS)},"
-            f" got {said(operator)}",
-        )
-    if joined is not None:
-        _check_criteria_operator(joined, at)
-    below = sent.get("includeSubcategories")
-    if below is not None and not isinstance(below, bool):
-        raise ValidationError.at(
-            f"{at}/includeSubcategories",
-            f"Field '{place_name(at)}.includeSubcategories' must be a boolean,"
-            f" got {js_type(below)}",
-        )
-
-
-def _check_criteria_operator(operator: Any, at: str) -> None:
-    if operator not in ("and", "or"):
-        name = place_name(f"{at}/criteriaOperator")
-        raise ValidationError.at(
-            f"{at}/criteriaOperator", f"Field '{name}' must be 'and' or 'or', got {said(operator)}"
-        )
 
 
 def _fields_of(target: Searched) -> str:

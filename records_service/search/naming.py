@@ -1,4 +1,4 @@
-"""Names of attributes with fields in them, and how messages name a place of a body."""
+"""Names of attributes with fields in them, places of a body in messages, and what is sent there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from records_service.attributes.model import SubAttribute
+from records_service.search.model import OPERATORS
 from shared.errors import ValidationError, truncated
 from shared.http.json_types import js_type
 
@@ -50,3 +51,32 @@ def place_name(at: str) -> str:
 def said(value: Any) -> str:
     """A sent value in a message: a text as it is, of anything else its type."""
     return f"'{truncated(value)}'" if isinstance(value, str) else js_type(value)
+
+
+def check_options(sent: Mapping[str, Any], at: str) -> None:
+    """Raise `ValidationError` for what no criterion may have, be it a comparison or a group."""
+    operator, joined = sent.get("operator"), sent.get("criteriaOperator")
+    if operator is not None and operator not in OPERATORS:
+        raise ValidationError.at(
+            f"{at}/operator",
+            f"Field '{place_name(at)}.operator' must be one of {', '.join(OPERATORS)},"
+            f" got {said(operator)}",
+        )
+    if joined is not None:
+        check_criteria_operator(joined, at)
+    below = sent.get("includeSubcategories")
+    if below is not None and not isinstance(below, bool):
+        raise ValidationError.at(
+            f"{at}/includeSubcategories",
+            f"Field '{place_name(at)}.includeSubcategories' must be a boolean,"
+            f" got {js_type(below)}",
+        )
+
+
+def check_criteria_operator(operator: Any, at: str) -> None:
+    """Raise `ValidationError` unless it says how criteria are joined."""
+    if operator not in ("and", "or"):
+        at = f"{at}/criteriaOperator"
+        raise ValidationError.at(
+            at, f"Field '{place_name(at)}' must be 'and' or 'or', got {said(operator)}"
+        )

@@ -113,6 +113,10 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
         "Field 'criteria.0.scope' must be an object, got number",
     ),
     ({"sort": [{"field": "id", "scope": 1}]}, "Field 'sort.0.scope' must be an object, got number"),
+    (
+        {"sort": [{"attribute": "price", "scope": False}]},
+        "Field 'sort.0.scope' must be an object, got boolean",
+    ),
     (BIG, "Criteria may be at most 5 levels deep"),
     (
         {"criteria": [{"criteria": [where("name", "isEmpty")] * 60}] * 2},
