@@ -6,9 +6,10 @@ from pathlib import Path
 
 from deploy.importers.akeneo.source import AKENEO
 from deploy.importers.magento.source import MAGENTO
+from deploy.importers.opendb.source import OPENDB
 from deploy.importers.source import Source
 
-SOURCES: tuple[Source, ...] = (AKENEO, MAGENTO)
+SOURCES: tuple[Source, ...] = (AKENEO, MAGENTO, OPENDB)
 
 
 def source_of(folder: Path) -> Source | None:
