@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticKnownError
+from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
@@ -16,6 +14,7 @@ from records_service.records.projection import ProjectionQuery
 from shared.http.bounds import AtMost
 from shared.http.naming import ExternalKey
 from shared.http.shapes import DescribedAs, Shape
+from shared.http.times import Instant
 from shared.ids import ID_PATTERN
 
 ATTRIBUTES_SENT_MAX = 1_000
@@ -23,8 +22,6 @@ IDS_MAX: Final = 500
 """In one list."""
 IDS_LENGTH_MAX: Final = 8_000
 """Of their text. A request line has at most 8,190 bytes."""
-
-_NUMBER: Final = re.compile(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?")
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 
@@ -125,13 +122,6 @@ RecordSort = TypeAliasType(
 )
 
 
-def _not_a_number(sent: Any) -> Any:
-    """A number could be a time in seconds or in milliseconds: nobody says which."""
-    if isinstance(sent, str) and _NUMBER.fullmatch(sent.strip()):
-        raise PydanticKnownError("datetime_parsing", {"error": "a number"})
-    return sent
-
-
 class RecordFilter(PageQuery, ProjectionQuery):
     """Which records a list shows, in which order, and which part of each."""
 
@@ -141,7 +131,7 @@ class RecordFilter(PageQuery, ProjectionQuery):
     """Only records in this lifecycle state (id or alias)."""
     external_key: str | None = Field(default=None, alias="externalKey")
     """Only the record that another system calls so."""
-    updated_after: Annotated[AwareDatetime, BeforeValidator(_not_a_number)] | None = Field(
+    updated_after: Instant | None = Field(
         default=None, alias="updatedAfter", examples=["2026-03-08T09:30:00Z"]
     )
     """Only records that were changed after this time, or created."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from records_service.records.projection import ProjectionQuery
 from shared.http.shapes import Shape
+from shared.http.times import Instant
 
 VERSION_MAX = 2**53 - 1
 Version = Annotated[int, Field(ge=1, le=VERSION_MAX, examples=[3])]
@@ -18,9 +19,7 @@ class VersionQuery(ProjectionQuery):
 
     version: Version | None = None
     """The record as it was in this version. Default: the current one."""
-    as_of: AwareDatetime | None = Field(
-        default=None, alias="asOf", examples=["2026-03-08T09:30:00Z"]
-    )
+    as_of: Instant | None = Field(default=None, alias="asOf", examples=["2026-03-08T09:30:00Z"])
     """The record as it was at this time. Cannot be combined with `version`."""
 
 

@@ -111,7 +111,14 @@ async def test_a_version_that_is_none_is_told_which_there_are(admin: Caller, wor
     for version in (5, 2**53 - 1):
         answer = await admin.get(f"{A}?version={version}")
         assert answer.outcome == missing(f"no version {version}", "versions 1 to 4 are")
-    for query in ("version=0", "version=-1", "version=x", f"version={2**53}", "asOf=yesterday"):
+    for query in (
+        "version=0",
+        "version=-1",
+        "version=x",
+        f"version={2**53}",
+        "asOf=yesterday",
+        "asOf=5",
+    ):
         answer = await admin.get(f"{A}?{query}")
         assert (answer.status, answer.body["error"]) == (400, "VALIDATION_ERROR"), query
         assert query.split("=")[0] in answer.body["message"]
