@@ -46,6 +46,7 @@ from tests.kit.workspace import Workspace
 BYTES_MAX: Final = (10 << 20) - 1_000
 VALUES: Final = VALUES_MAX - 1_000
 MEMBERS_WITHOUT_BOUND: Final = 1_000
+DEPTH_MAX: Final = 30
 TRIES: Final = 3
 PIECE_MAX: Final = 6.0
 LOOP_MAX: Final = 14.0
@@ -75,11 +76,20 @@ class Filling:
 
     def __init__(self, *, wrong: bool, members_max: int) -> None:
         self.left = VALUES
+        self._depth = 0
         self._wrong = wrong
         self._members_max = members_max
         self._numbers = itertools.count()
 
-    def of(self, schema: dict[str, Any]) -> Any:  # noqa: PLR0911 - one for each kind
+    def of(self, schema: dict[str, Any]) -> Any:
+        """What the schema describes; what may hold itself does so some levels deep."""
+        self._depth += 1
+        try:
+            return self._of(schema)
+        finally:
+            self._depth -= 1
+
+    def _of(self, schema: dict[str, Any]) -> Any:  # noqa: PLR0911 - one for each kind
         if "$ref" in schema:
             schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         if "anyOf" in schema:
@@ -88,6 +98,8 @@ class Filling:
         match schema.get("type"):
             case "array":
                 most = min(schema.get("maxItems", MEMBERS_WITHOUT_BOUND), self._members_max)
+                if self._depth > DEPTH_MAX:
+                    most = 0
                 return [self.of(schema["items"]) for _ in range(most) if self.left > 0]
             case "object" if isinstance(schema.get("additionalProperties"), dict):
                 most = min(schema.get("maxProperties", MEMBERS_WITHOUT_BOUND), self._members_max)
