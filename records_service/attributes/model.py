@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from records_service.model_objects.model import (
     Alias,
@@ -244,6 +244,26 @@ class SubAttributeDraft(Body):
     """The fields of a value. For `complex`: at most 5 levels of fields, 200 fields in all."""
 
 
+def _not_endless(sent: Any) -> Any:
+    """Refuse fields that are far too many or too deep before each of them is read.
+
+    Whatever is wrong on a level is looked for again on the level above: that must not multiply.
+    """
+    level, count = sent if isinstance(sent, list) else [], 0
+    for _ in range(COMPLEX_DEPTH_MAX + 1):
+        count += len(level)
+        if count > 2 * SUB_ATTRIBUTES_MAX:
+            raise ValueError(
+                f"Field 'attributes' must have at most {SUB_ATTRIBUTES_MAX} fields on all levels"
+                " together"
+            )
+        inner = [one.get("attributes") for one in level if isinstance(one, dict)]
+        level = [one for fields in inner if isinstance(fields, list) for one in fields]
+    if level:
+        raise ValueError(f"Field 'attributes' must have at most {COMPLEX_DEPTH_MAX} levels")
+    return sent
+
+
 class AttributeDraft(Body):
     """A complete attribute, for POST and PUT."""
 
@@ -278,7 +298,10 @@ class AttributeDraft(Body):
     list anyway. Rules apply to each item; with `unique`, no two records share an item."""
     target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
     """Id or alias of the schema that related records must have. For `relation`."""
-    attributes: Annotated[list[SubAttributeDraft], AtMost(SUB_ATTRIBUTES_MAX)] | None = None
+    attributes: Annotated[
+        Annotated[list[SubAttributeDraft], AtMost(SUB_ATTRIBUTES_MAX)] | None,
+        BeforeValidator(_not_endless),
+    ] = None
     """The fields of a value. For `complex`: at most 5 levels of fields, 200 fields in all."""
 
 

@@ -67,6 +67,8 @@ def _read_list(value: list[Any], read: core_schema.ValidatorFunctionWrapHandler)
         try:
             members += read(value[start : start + SLICE])
         except pydantic.ValidationError:
+            if start == 0:
+                raise
             # Validate again from the beginning, to get the places of the errors.
             return list(read(value[: start + SLICE]))
     return members
