@@ -11,7 +11,7 @@ from shared.http.shapes import Shape
 from shared.http.times import Instant
 
 VERSION_MAX = 2**53 - 1
-Version = Annotated[int, Field(ge=1, le=VERSION_MAX, examples=[3])]
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX, examples=[1])]
 
 
 class VersionQuery(ProjectionQuery):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Any
 
 import pytest
@@ -11,56 +9,18 @@ import pytest
 from records_service.imports import jobs, xlsx
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
-from tests.service.records.import_files import errors_of, run, send
+from tests.service.records.import_files import (
+    build,
+    errors_of,
+    inline,
+    run,
+    send,
+    workbook,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EN, DA = {"dim-language": "seg-en"}, {"dim-language": "seg-da"}
-
-
-async def build(workspace: RecordsWorkspace) -> None:
-    await workspace.dimension("language", ["en", "da"])
-    await workspace.attribute("name", dimensionIds=["dim-language"])
-    await workspace.attribute("sku", validation={"unique": True})
-    await workspace.attribute("price", "number")
-    await workspace.schema("x", ["name", "sku", "price"])
-
-
-async def values(workspace: RecordsWorkspace) -> dict[str, Any]:
-    """SKU -> the names by scope, and the price."""
-    listed = (await workspace.admin.get("/records?limit=500")).ok()["items"]
-    return {
-        one["values"].get("sku", [{"value": ""}])[0]["value"]: {
-            **{str(each["scope"]): each["value"] for each in one["values"].get("name", ())},
-            **({"price": one["values"]["price"][0]["value"]} if "price" in one["values"] else {}),
-        }
-        for one in listed
-    }
-
-
-def workbook(*rows: str, **parts: str) -> bytes:
-    """A spreadsheet whose sheet has these rows of XML."""
-    made = io.BytesIO()
-    rels = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    contents = {
-        "xl/_rels/workbook.xml.rels": "<Relationships>"
-        f'<Relationship Id="rId1" Type="{rels}/worksheet" Target="worksheets/sheet1.xml"/>'
-        "</Relationships>",
-        "xl/workbook.xml": f'<workbook xmlns:r="{rels}"><sheets>'
-        '<sheet name="A" sheetId="1" r:id="rId1"/></sheets></workbook>',
-        "xl/worksheets/sheet1.xml": "<worksheet><sheetData>"
-        f"{''.join(rows)}</sheetData></worksheet>",
-        **{name.replace("__", "/") + ".xml": content for name, content in parts.items()},
-    }
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in contents.items():
-            archive.writestr(name, content)
-    return made.getvalue()
-
-
-def inline(*texts: str) -> str:
-    cells = "".join(f'<c t="inlineStr"><is><t>{text}</t></is></c>' for text in texts)
-    return f"<row>{cells}</row>"
 
 
 NO_MATCH = (
