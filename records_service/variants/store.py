@@ -24,6 +24,14 @@ _OF_VARIANT = """
     v.updated_at AS variant_updated_at, v.created_by AS variant_created_by,
     v.updated_by AS variant_updated_by
 """
+_RECORD_AND_VARIANT: Final = """
+    FROM records r
+    JOIN models m ON m.workspace_id = r.workspace_id
+    LEFT JOIN variants v
+      ON v.workspace_id = r.workspace_id AND v.record_id = r.id AND v.id = $3
+   WHERE r.workspace_id = $1 AND r.id = $2
+"""
+"""Of a record and one variant of it; the variant may be missing."""
 BY_CREATION: Final[Order] = (Key("created_at", datetime), Key("id", str))
 
 
@@ -68,12 +76,8 @@ async def find(conn: Conn, workspace_id: str, record_id: str, variant_id: str) -
     row = await conn.fetchrow(
         f"""
         SELECT {_OF_RECORD}, {_OF_VARIANT}, m.version AS model_version
-          FROM records r
-          JOIN models m ON m.workspace_id = r.workspace_id
-          LEFT JOIN variants v
-            ON v.workspace_id = r.workspace_id AND v.record_id = r.id AND v.id = $3
-         WHERE r.workspace_id = $1 AND r.id = $2
-        """,  # noqa: S608 - constants
+          {_RECORD_AND_VARIANT}
+        """,
         workspace_id,
         record_id,
         variant_id,
@@ -94,11 +98,7 @@ async def find_with_ancestors(
                        FROM unnest(v.path) WITH ORDINALITY AS step (id, place)
                        JOIN variants above ON above.workspace_id = $1 AND above.id = step.id
                       ORDER BY step.place) AS above
-          FROM records r
-          JOIN models m ON m.workspace_id = r.workspace_id
-          LEFT JOIN variants v
-            ON v.workspace_id = r.workspace_id AND v.record_id = r.id AND v.id = $3
-         WHERE r.workspace_id = $1 AND r.id = $2
+          {_RECORD_AND_VARIANT}
         """,  # noqa: S608 - constants
         workspace_id,
         record_id,
