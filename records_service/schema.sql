@@ -601,6 +601,29 @@ CREATE TABLE public.schemas (
     updated_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.search_numbers (
+    workspace_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    record_id text NOT NULL,
+    attribute_key bigint NOT NULL,
+    entry integer NOT NULL,
+    number double precision NOT NULL,
+    schema_id text NOT NULL,
+    state_id text,
+    bucket smallint NOT NULL
+);
+
+CREATE TABLE public.search_records (
+    workspace_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    record_id text NOT NULL,
+    schema_id text NOT NULL,
+    state_id text,
+    bucket smallint NOT NULL,
+    terms bigint[] NOT NULL
+)
+WITH (fillfactor='90');
+
 CREATE TABLE public.state_moves (
     workspace_id text NOT NULL,
     schema_id text NOT NULL,
@@ -758,6 +781,12 @@ ALTER TABLE ONLY public.schemas
 ALTER TABLE ONLY public.schemas
     ADD CONSTRAINT schemas_id_taken PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.search_numbers
+    ADD CONSTRAINT search_numbers_pkey PRIMARY KEY (workspace_id, created_at, record_id, attribute_key, entry);
+
+ALTER TABLE ONLY public.search_records
+    ADD CONSTRAINT search_records_pkey PRIMARY KEY (workspace_id, created_at, record_id);
+
 ALTER TABLE ONLY public.state_moves
     ADD CONSTRAINT state_moves_pkey PRIMARY KEY (workspace_id, schema_id);
 
@@ -834,6 +863,10 @@ CREATE UNIQUE INDEX records_external_key_taken ON public.records USING btree (wo
 CREATE INDEX records_in_order ON public.records USING btree (workspace_id, created_at, id);
 
 CREATE UNIQUE INDEX schemas_external_key_taken ON public.schemas USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
+CREATE INDEX search_numbers_in_order ON public.search_numbers USING btree (workspace_id, attribute_key, number, created_at, record_id) INCLUDE (schema_id, state_id, bucket, entry);
+
+CREATE INDEX search_records_by_term ON public.search_records USING gin (terms);
 
 CREATE INDEX unique_values_of_record ON public.unique_values USING btree (workspace_id, record_id);
 

@@ -60,6 +60,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "variant_lives",
             "saved_queries",
             "unique_values",
+            "search_records",
+            "search_numbers",
             "usage",
             "audit",
             "catalog_versions",

@@ -8,11 +8,8 @@ from aiohttp import web
 from pydantic import Field
 
 from records_service.attributes import commands, store
-from records_service.attributes.model import (
-    ATTRIBUTE,
-    AttributeAnswer,
-    AttributeDraft,
-)
+from records_service.attributes.answers import AttributeAnswer
+from records_service.attributes.model import ATTRIBUTE, AttributeDraft
 from records_service.context import context_of
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as

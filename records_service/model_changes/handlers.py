@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from records_service.attributes.model import AttributeAnswer, AttributeDraft
+from records_service.attributes.answers import AttributeAnswer
+from records_service.attributes.model import AttributeDraft
 from records_service.context import base_context_of, context_of
 from records_service.model_changes import attributes, schemas
 from records_service.model_objects.answers import answer

@@ -7,7 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from records_service.attributes.model import ATTRIBUTE, AttributeAnswer
+from records_service.attributes.answers import AttributeAnswer
+from records_service.attributes.model import ATTRIBUTE
 from records_service.context import context_of
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, public_object, rendered_as
