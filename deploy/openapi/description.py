@@ -201,7 +201,7 @@ def _operation(
         "description": f"{paragraph(route.description)}\n\n{_who_may(route)}",
         "parameters": _parameters(index, route, schemas),
         "responses": {
-            **_success(index, route, schemas, sent_headers, example.answered),
+            **_success(index, route, schemas, sent_headers, example),
             **_failures(route),
         },
         "security": _security(route),
@@ -286,7 +286,7 @@ def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) ->
 
 
 def _success(
-    index: int, route: Route, schemas: Schemas, sent_headers: Sequence[str], example: Any
+    index: int, route: Route, schemas: Schemas, sent_headers: Sequence[str], example: Examples
 ) -> dict[str, dict[str, Any]]:
     answer = {} if route.answers is None else schemas.of(index, "answers")
     response: dict[str, Any] = {"description": _success_description(route, schemas, answer)}
@@ -299,13 +299,22 @@ def _success(
         response["headers"] = _header_refs(*headers)
     if route.answers is not None and route.status != _NO_CONTENT:
         content: dict[str, Any] = {"schema": answer}
-        if example is not None:
-            content["example"] = schemas.with_nulls(content["schema"], example)
+        if example.answered is not None:
+            content["example"] = schemas.with_nulls(content["schema"], example.answered)
         response["content"] = {JSON: content}
         for media_type in route.also_answers:
             text = {"type": "string"} if media_type.startswith("text/") else _BINARY
             response["content"][media_type] = {"schema": text}
     found = {str(route.status): response}
+    if route.tried is not None:
+        tried = schemas.of(index, "tried")
+        found[str(_OK)] = {
+            "description": "With `Prefer: dry-run`: what would become of it.",
+            "headers": _header_refs(PREFERENCE_APPLIED),
+            "content": {
+                JSON: {"schema": tried, "example": schemas.with_nulls(tried, example.tried)}
+            },
+        }
     if route.conditional:
         found["304"] = {
             "description": "The caller has the current version.",

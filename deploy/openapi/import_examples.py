@@ -62,6 +62,8 @@ IMPORTS: Final[Mapping[str, Examples]] = {
             "schemaId": catalogue.APPAREL,
         },
         _IMPORT,
+        tried=_IMPORT
+        | {"status": "succeeded", "processed": 1, "updated": 1, "complete": True, "errors": []},
     ),
     "listImports": Examples(answered={"items": [_IMPORT], **_PAGE}),
     "getImport": Examples(answered=_IMPORT),

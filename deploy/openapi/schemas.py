@@ -25,10 +25,11 @@ _Key = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Example request and answer of one operation; None if it has no body."""
+    """Example request and answer of one operation, also of a dry run; None if it has no body."""
 
     sent: Any = None
     answered: Any = None
+    tried: Any = None
 
 
 class _Plain(GenerateJsonSchema):
@@ -49,6 +50,7 @@ class Schemas:
                 ("body", route.body, "validation"),
                 ("query", route.query, "validation"),
                 ("answers", route.answers, "serialization"),
+                ("tried", route.tried, "serialization"),
             ):
                 if kind is not None:
                     wanted.append(((index, part), mode, TypeAdapter(kind)))  # type: ignore[arg-type]

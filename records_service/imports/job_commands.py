@@ -3,96 +3,95 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
-import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import IO, Any, Final
+from dataclasses import replace
+from typing import Final
 
-import orjson
-
-from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
-from records_service.bulk.finding import matching_attribute
-from records_service.bulk.model import Options
+from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.context import Context
-from records_service.imports import detection, store
-from records_service.imports.columns import check_mapped
-from records_service.imports.detection import FileFormat
-from records_service.imports.file_rows import columns_of
-from records_service.imports.job_model import ImportQuery
+from records_service.imports import store
+from records_service.imports.forms import Form
 from records_service.imports.jobs import JOB, RUNNING, identity_to_json
-from records_service.imports.reading import COLUMNS_MAX, Malformed, take_csv
-from records_service.imports.receiving import Received
-from records_service.imports.sheet_texts import UnusableFile
+from records_service.imports.planning import Plan, plan_of
 from records_service.imports.store import ImportJob
 from records_service.imports.stored_file import stored_file
-from records_service.imports.unpacking import all_rows
-from records_service.imports.xlsx import open_workbook
 from records_service.model_objects.commands import SOURCE
-from records_service.values.entries import UnusableScope, dimension_ids_by_name, with_ids
 from records_service.writes import effects
 from shared.database import Conn, Database
-from shared.errors import Conflict, NotFound, ValidationError, truncated
+from shared.errors import Conflict, NotFound, truncated
 from shared.events import EventType
-from shared.http.json_types import js_type
 from shared.messaging import jobs, outbox
 from shared.process.offload import in_thread
 
-SHEETS_LOOKED_AT: Final = 20
 CHUNKS_AT_ONCE: Final = 100
+ABANDONED_AFTER_S: Final = 900.0
+"""Longer than a request may last."""
 RESUMABLE: Final = frozenset({"failed", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How a file will be read."""
-
-    kind: FileFormat
-    settings: dict[str, Any]
-    position: dict[str, Any]
-    total: int | None
-    warnings: Sequence[str]
+async def plan(context: Context, import_id: str, form: Form) -> Plan:
+    """How the file that was received will be read; raises what `plan_of` raises."""
+    blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
+    file = stored_file(context.database, context.workspace_id, import_id, form.received.stored)
+    return await in_thread(
+        plan_of, form.file_name or "", form.query, form.received, file, blueprint
+    )
 
 
 async def begin(
-    context: Context, import_id: str, name: str | None, query: ImportQuery, received: Received
+    context: Context, import_id: str, form: Form, plan: Plan, *, is_job: bool = True
 ) -> ImportJob:
-    """Let the job of a file that was received begin.
-
-    Raises `ValidationError` for a file that is not what it says, for settings that do not fit it
-    and for columns that cannot be understood, `NotFound` for the schema.
-    """
-    blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
-    file = stored_file(context.database, context.workspace_id, import_id, received.stored)
-    plan = await in_thread(_plan, name or "", query, received, file, blueprint)
+    """Let the job of a file that was received begin; without `is_job` it never has a turn."""
     async with context.database.transaction() as conn:
         await store.begin(
             conn,
             context.workspace_id,
             import_id,
             kind=plan.kind,
-            file_name=name,
-            file_size=received.size,
+            file_name=form.file_name,
+            file_size=form.received.size,
             settings=plan.settings,
             identity=identity_to_json(context.identity),
             position=plan.position,
             total=plan.total,
             warnings=plan.warnings,
         )
-        await _request(conn, context.workspace_id, import_id)
+        if is_job:
+            await _request(conn, context.workspace_id, import_id)
         job = await store.find(conn, context.workspace_id, import_id)
-    outbox.wake(context.app)
+    if is_job:
+        outbox.wake(context.app)
     assert job is not None
     return job
 
 
-async def discard(context: Context, import_id: str) -> None:
-    """Delete what was received for a job that does not begin."""
-    async with context.database.acquire() as conn:
-        while not await store.delete_file(
-            conn, context.workspace_id, import_id, chunks_max=CHUNKS_AT_ONCE
-        ):
-            pass
+async def reserve(context: Context, import_id: str) -> None:
+    """Take the id of a job whose file is about to be received; `Conflict` if it is taken.
+
+    A file that has been received for longer than any request lasts belonged to a process that died.
+    """
+    for _ in range(2):
+        try:
+            async with context.database.acquire() as conn:
+                await store.insert(conn, context.workspace_id, import_id, context.identity.id)
+        except Conflict:
+            if not await discard(context, import_id, received_for_s=ABANDONED_AFTER_S):
+                raise
+        else:
+            return
+    raise Conflict.taken("Import", import_id)
+
+
+async def discard(context: Context, import_id: str, *, received_for_s: float = 0) -> bool:
+    """Delete what was received for a job that has not begun; whether there was anything."""
+    workspace_id = context.workspace_id
+    is_found = False
+    while True:
+        async with context.database.transaction() as conn:
+            if not await store.is_receiving(conn, workspace_id, import_id, received_for_s):
+                return is_found
+            is_found = True
+            if await store.delete_file(conn, workspace_id, import_id, chunks_max=CHUNKS_AT_ONCE):
+                return True
 
 
 async def get(context: Context, import_id: str) -> ImportJob:
@@ -149,197 +148,6 @@ async def _find(context: Context, conn: Conn, import_id: str, *, lock: bool = Fa
 def sees(context: Context, job: ImportJob) -> bool:
     """Whether the caller may see a job: its rows may hold what is hidden from others."""
     return context.identity.unrestricted or job.created_by == context.identity.id
-
-
-def _plan(
-    name: str, query: ImportQuery, received: Received, file: IO[bytes], blueprint: Blueprint
-) -> _Plan:
-    if received.size == 0:
-        raise ValidationError.at("/file", "The file is empty")
-    kind = detection.format_of(name, received.head)
-    settings: dict[str, Any] = {
-        "schemaId": _schema_id(query.schema_id, blueprint),
-        "mapping": _mapping(query.column_mapping),
-        "match": query.match,
-        "onMatch": str(query.on_match),
-        "onMissing": str(query.on_missing),
-        "scope": _scope(query.scope, blueprint),
-    }
-    matching_attribute(blueprint, Options(match=query.match))
-    position: dict[str, Any] = {"offset": 0, "row": 0, "line": 0}
-    total: int | None = None
-    header: Sequence[str] | None = None
-    warnings: list[str] = []
-    if kind in (FileFormat.CSV, FileFormat.TSV):
-        header = _csv(kind, query, received, settings, position)
-        if settings["encoding"] != "utf-8" and query.encoding is None:
-            warnings.append(
-                f"The file is not UTF-8: it is read as '{truncated(settings['encoding'])}'"
-            )
-        total = max(0, received.lines - position["line"] + _has_last_line(received))
-    elif kind is FileFormat.XLSX:
-        header = _xlsx(file, warnings)
-        position["unpacked"] = 0
-    elif not received.is_utf_8:
-        raise ValidationError.at("/file", "The file is not UTF-8, as JSON must be")
-    elif kind is FileFormat.JSON:
-        position["offset"] = received.head.index(b"[") + 1
-        position["line"] = received.head.count(b"\n", 0, position["offset"])
-    else:
-        total = received.lines + _has_last_line(received)
-    if header is not None:
-        settings["header"] = header
-        check_mapped(header, settings["mapping"])
-        warnings += columns_of(header, settings, blueprint).warnings
-    return _Plan(kind, settings, position, total, warnings)
-
-
-def _has_last_line(received: Received) -> int:
-    """1 where the last line does not end; it is in the head of a small file only."""
-    is_whole = received.stored == len(received.head)
-    return int(is_whole and not received.head.endswith(b"\n"))
-
-
-def _csv(
-    kind: FileFormat,
-    query: ImportQuery,
-    received: Received,
-    settings: dict[str, Any],
-    position: dict[str, Any],
-) -> list[str]:
-    """The header; how the cells are told apart is added to the settings."""
-    encoding = _encoding(query, received)
-    is_whole = received.stored == len(received.head)
-    head = codecs.getincrementaldecoder(encoding)("surrogateescape").decode(received.head, is_whole)
-    separator = detection.separator_line(head)
-    if separator is not None:
-        skipped = head[: separator[1]]
-        head = head[separator[1] :]
-        position["offset"], position["line"] = len(skipped.encode(encoding)), 1
-    if query.delimiter is not None:
-        delimiter = "\t" if query.delimiter in ("tab", "\\t") else query.delimiter
-        if len(delimiter) != 1 or delimiter in '"\r\n':
-            raise ValidationError.at(
-                "/delimiter",
-                f"Field 'delimiter' must be one character or 'tab', got '{truncated(delimiter)}'",
-            )
-    elif separator is not None:
-        delimiter = separator[0]
-    elif kind is FileFormat.TSV:
-        delimiter = "\t"
-    else:
-        delimiter = detection.delimiter_of(head)
-    settings["encoding"], settings["delimiter"] = encoding, delimiter
-    try:
-        taken = take_csv(encoding, delimiter, None)(
-            received.head[position["offset"] :], is_whole, 1
-        )
-    except Malformed as error:
-        raise ValidationError.at("/file", f"The file is no CSV: {error}") from None
-    if not taken.rows:
-        raise ValidationError.at(
-            "/file", f"The file has no header in its first {len(received.head)} bytes"
-        )
-    header = _checked(list(taken.rows[0].cells), taken.rows[0].fault)
-    position["offset"] += taken.size
-    position["line"] += taken.lines
-    return header
-
-
-def _encoding(query: ImportQuery, received: Received) -> str:
-    if received.was_utf_16:
-        return "utf-8"
-    if query.encoding is not None:
-        named = detection.encoding_named(query.encoding)
-        if named.startswith("utf-16"):
-            raise ValidationError.at("/encoding", "The file is not UTF-16")
-        return named
-    # A few bytes of another encoding in a text of UTF-8 belong to rows that are refused.
-    if received.is_utf_8 or received.has_utf_8:
-        return "utf-8"
-    return detection.encoding_of(received.sample)
-
-
-def _xlsx(file: IO[bytes], warnings: list[str]) -> list[str]:
-    try:
-        workbook = open_workbook(file)
-        with contextlib.closing(workbook.texts):
-            first = next(all_rows(workbook), None)
-            if first is None:
-                raise UnusableFile("The workbook has no row")
-            if len(workbook.sheets) > 1:
-                warnings.append(
-                    "Of the sheets behind the first, only those with the same header are imported"
-                )
-            return _checked(first.cells, first.fault)
-    except UnusableFile as error:
-        raise ValidationError.at("/file", str(error)) from None
-
-
-def _checked(header: list[str], fault: str | None) -> list[str]:
-    if len(header) > COLUMNS_MAX:
-        raise ValidationError.at("/file", f"The header has more than {COLUMNS_MAX} columns")
-    if fault is not None:
-        raise ValidationError.at("/file", f"The header: {fault}")
-    if any("\x00" in column for column in header):
-        raise ValidationError.at("/file", "The header contains a NUL character")
-    named = [column for column in header if column]
-    if len(set(named)) != len(named):
-        twice = next(column for column in named if named.count(column) > 1)
-        raise ValidationError.at("/file", f"The header has the column '{truncated(twice)}' twice")
-    if not named:
-        raise ValidationError.at("/file", "The header has no name of a column")
-    return header
-
-
-def _schema_id(name: str | None, blueprint: Blueprint) -> str | None:
-    if name is None or name in blueprint.schemas:
-        return name
-    for schema in blueprint.schemas.values():
-        if schema.alias == name:
-            return schema.id
-    raise NotFound.of("Schema", name)
-
-
-def _json_object(field: str, sent: str | None) -> dict[str, Any]:
-    if sent is None:
-        return {}
-    try:
-        found = orjson.loads(sent)
-    except orjson.JSONDecodeError:
-        raise ValidationError.at(
-            f"/{field}",
-            f"Field '{truncated(field)}' must be a JSON object, got '{truncated(sent)}'",
-        ) from None
-    if not isinstance(found, dict):
-        raise ValidationError.at(
-            f"/{field}", f"Field '{truncated(field)}' must be a JSON object, got {js_type(found)}"
-        )
-    return found
-
-
-def _mapping(sent: str | None) -> dict[str, str]:
-    mapping = _json_object("columnMapping", sent)
-    for column, name in mapping.items():
-        if not isinstance(name, str):
-            raise ValidationError.at(
-                "/columnMapping",
-                f"Field 'columnMapping' must map '{truncated(column)}' to a string, got"
-                f" {js_type(name)}",
-            )
-    return mapping
-
-
-def _scope(sent: str | None, blueprint: Blueprint) -> dict[str, str]:
-    scope = _json_object("scope", sent)
-    dimensions = blueprint.dimensions
-    try:
-        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
-    except UnusableScope as fault:
-        message = str(fault)
-        if message in scope:
-            message = f"Unknown dimension '{truncated(message)}'"
-        raise ValidationError.at("/scope", message) from None
 
 
 async def sweep(db: Database, *, kept_days: float) -> int:

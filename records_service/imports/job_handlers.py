@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final
 
-import pydantic
-from aiohttp import BodyPartReader, hdrs, web
+from aiohttp import hdrs, web
 
 from records_service.context import Context, context_of
-from records_service.imports import job_commands, refused, store
+from records_service.imports import job_commands, refused, refused_store, store
 from records_service.imports.answers import whole_answer
+from records_service.imports.forms import NDJSON, only_compared, read_form
 from records_service.imports.job_model import (
     ImportAnswer,
     ImportForm,
     ImportPage,
     ImportQuery,
+    ImportTrial,
     RowErrorPage,
 )
-from records_service.imports.receiving import Received, receive
+from records_service.imports.receiving import receive
 from records_service.imports.store import ImportJob
+from records_service.imports.trying import Tried, try_out
 from records_service.lists import LISTS
 from records_service.paging import PageQuery, page_response, place_of
 from shared.errors import (
     Conflict,
     NotFound,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    ValidationError,
-    truncated,
 )
 from shared.http import Routes, json_response, read_query
-from shared.http.messages import refusal, shown
 from shared.http.responses import names_media_type
+from shared.http.retries import effects_of
 from shared.identity import Flag, Permission
 from shared.ids import new_id
 
-NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
 FILE_BYTES_MAX: Final = 2 << 30
 BODY_BYTES_MAX: Final = FILE_BYTES_MAX + (1 << 20)
-FIELDS_MAX: Final = 20
-FIELD_BYTES_MAX: Final = 128 << 10
-PIECE_BYTES: Final = 256 << 10
 DEADLINE_S: Final = 600.0
 IMPORT_BYTES_MAX: Final = web.AppKey("import_bytes_max", int)
 
@@ -63,7 +56,9 @@ routes = Routes(
     body_bytes_max=BODY_BYTES_MAX,
     deadline_s=DEADLINE_S,
     streams=True,
+    receives=True,
     answers=ImportAnswer,
+    tried=ImportTrial,
     status=202,
     summary="Import a file",
     errors=(NotFound, Conflict),
@@ -72,21 +67,47 @@ async def begin_import(request: web.Request) -> web.StreamResponse:
     """Receives a file, and imports its rows in the background.
 
     The body is a form (`multipart/form-data`) with the file as `file`: CSV, TSV, XLSX, a JSON array
-    or NDJSON; or NDJSON itself (`application/x-ndjson`). The rights are those of the caller.
+    or NDJSON; or NDJSON itself (`application/x-ndjson`). The rights are those of the caller. With
+    `Prefer: dry-run`, nothing is kept, and the answer says what would become of the rows.
     """
     asked = read_query(request, ImportQuery)
     context = await context_of(request)
+    bytes_max = request.app[IMPORT_BYTES_MAX]
+    effects = effects_of(request)
+    if await effects.known():
+        # The job has begun: its file is only compared.
+        sent_again = await read_form(request, only_compared(bytes_max))
+        return await effects.have(sent_again.digest, _begun_before)
     import_id = asked.id or new_id("imp")
-    async with context.database.acquire() as conn:
-        await store.insert(conn, context.workspace_id, import_id, context.identity.id)
+    await job_commands.reserve(context, import_id)
     try:
-        name, query, received = await _received(request, context, import_id)
-        job = await job_commands.begin(context, import_id, name, query, received)
-    except Exception:
+        form = await read_form(
+            request,
+            partial(
+                receive, context.database, context.workspace_id, import_id, bytes_max=bytes_max
+            ),
+        )
+        plan = await job_commands.plan(context, import_id, form)
+
+        async def begin(request: web.Request) -> web.StreamResponse:
+            if effects.dry_run:
+                found = await try_out(context, import_id, form, plan)
+                return await whole_answer(request, _tried(found))
+            job = await job_commands.begin(context, import_id, form, plan)
+            headers = {hdrs.LOCATION: f"/api/v1/imports/{job.id}"}
+            return await whole_answer(request, _shown(job), status=202, headers=headers)
+
+        return await effects.have(form.digest, begin)
+    finally:
+        # Unless it has become the file of a job.
         await job_commands.discard(context, import_id)
-        raise
-    location = {hdrs.LOCATION: f"/api/v1/imports/{job.id}"}
-    return await whole_answer(request, _shown(job), status=202, headers=location)
+
+
+async def _begun_before(_: web.Request) -> web.StreamResponse:
+    raise Conflict(
+        "The answer to the first request with this key is being removed",
+        headers={"Retry-After": "1"},
+    )
 
 
 @routes.get(
@@ -152,28 +173,18 @@ async def list_import_errors(request: web.Request) -> web.StreamResponse:
     job = await job_commands.get(context, request.match_info["id"])
     if names_media_type(request.headers.get(hdrs.ACCEPT), CSV):
         return await _refused_rows(request, context, job)
-    place = place_of(context.workspace_id, request.path, asked, store.BY_ROW)
+    place = place_of(context.workspace_id, request.path, asked, refused_store.BY_ROW)
     part, total = await context.app[LISTS].read(
         context.database,
         context.workspace_id,
         partial(
-            store.page_of_errors,
+            refused_store.page_of_errors,
             workspace_id=context.workspace_id,
             import_id=job.id,
             place=place,
         ),
     )
-    items = [
-        {
-            "row": row["row_number"],
-            "line": row["line"],
-            "column": row["column_name"],
-            "pointer": row["pointer"],
-            "error": row["error"],
-            "message": row["message"],
-        }
-        for row in part.rows
-    ]
+    items = list(map(_shown_error, part.rows))
     last = (part.rows[-1]["row_number"], part.rows[-1]["number"]) if part.rows else ()
     return page_response(place, items, part, total, last=last)
 
@@ -215,95 +226,6 @@ async def resume_import(request: web.Request) -> web.StreamResponse:
     return await whole_answer(request, _shown(job), status=202)
 
 
-async def _received(
-    request: web.Request, context: Context, import_id: str
-) -> tuple[str | None, ImportQuery, Received]:
-    """The name of the file, how it is to be read, and what was received."""
-    if request.headers.get(hdrs.CONTENT_ENCODING):
-        raise UnsupportedMediaType("A file is sent without Content-Encoding")
-    sent = {name: value for name, value in request.query.items() if name in _FIELDS}
-    if request.content_type in (NDJSON, "application/jsonl"):
-        query = _query(sent)
-        received = await receive(
-            context.database,
-            context.workspace_id,
-            import_id,
-            request.content.iter_any(),
-            bytes_max=request.app[IMPORT_BYTES_MAX],
-        )
-        return "body.ndjson", query, received
-    if request.content_type != "multipart/form-data":
-        got = request.headers.get(hdrs.CONTENT_TYPE)
-        raise UnsupportedMediaType(
-            f"Expected Content-Type 'multipart/form-data' or '{truncated(NDJSON)}', got"
-            f" {shown(got) if got else 'none'}"
-        )
-    try:
-        return await _form(request, context, import_id, sent)
-    except (ValueError, AssertionError):
-        raise ValidationError.at("", "Malformed form: it is no multipart/form-data") from None
-
-
-async def _form(
-    request: web.Request, context: Context, import_id: str, sent: dict[str, Any]
-) -> tuple[str | None, ImportQuery, Received]:
-    name: str | None = None
-    found: Received | None = None
-    form = await request.multipart()
-    fields = 0
-    while (part := await form.next()) is not None:
-        fields += 1
-        if not isinstance(part, BodyPartReader) or fields > FIELDS_MAX:
-            raise ValidationError(f"A form has at most {FIELDS_MAX} simple fields")
-        if part.name == "file":
-            if found is not None:
-                raise ValidationError.at("/file", "Field 'file' may be given only once")
-            name = part.filename
-            found = await receive(
-                context.database,
-                context.workspace_id,
-                import_id,
-                _pieces(part),
-                bytes_max=request.app[IMPORT_BYTES_MAX],
-            )
-        elif part.name in _FIELDS:
-            sent[part.name] = await _text(part)
-        else:
-            raise ValidationError.at("", f"Unknown field '{truncated(part.name)}' in the form")
-    if found is None:
-        raise ValidationError.at("/file", "Field 'file' is required")
-    return name, _query(sent), found
-
-
-async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
-    while piece := await part.read_chunk(PIECE_BYTES):
-        yield bytes(piece)
-
-
-async def _text(part: BodyPartReader) -> str:
-    data = bytearray()
-    while piece := await part.read_chunk():
-        data += piece
-        if len(data) > FIELD_BYTES_MAX:
-            raise PayloadTooLarge(f"A field of the form exceeds {FIELD_BYTES_MAX} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise ValidationError.at(
-            f"/{part.name}", f"Field '{truncated(part.name)}' is not UTF-8"
-        ) from None
-
-
-def _query(sent: dict[str, Any]) -> ImportQuery:
-    try:
-        return ImportQuery.model_validate(sent)
-    except pydantic.ValidationError as error:
-        raise refusal(error, sent) from None
-
-
-_FIELDS: Final = frozenset(info.alias or name for name, info in ImportQuery.model_fields.items())
-
-
 async def _refused_rows(
     request: web.Request, context: Context, job: ImportJob
 ) -> web.StreamResponse:
@@ -317,6 +239,25 @@ async def _refused_rows(
         await response.write(piece)
     await response.write_eof()
     return response
+
+
+def _shown_error(row: Any) -> dict[str, Any]:
+    return {
+        "row": row["row_number"],
+        "line": row["line"],
+        "column": row["column_name"],
+        "pointer": row["pointer"],
+        "error": row["error"],
+        "message": row["message"],
+    }
+
+
+def _tried(found: Tried) -> dict[str, Any]:
+    return {
+        **_shown(found.job),
+        "complete": found.complete,
+        "errors": list(map(_shown_error, found.errors)),
+    }
 
 
 def _shown(job: ImportJob) -> dict[str, Any]:

@@ -112,13 +112,6 @@ class ImportAnswer(Shape):
     """Id of the user or API key that sent the file."""
 
 
-class ImportPage(Paged):
-    """One page of the list of import jobs."""
-
-    items: list[ImportAnswer]
-    """The jobs."""
-
-
 class RowErrorAnswer(Shape):
     """What is wrong with a row that failed."""
 
@@ -134,6 +127,25 @@ class RowErrorAnswer(Shape):
     """Error code."""
     message: str
     """What is wrong."""
+
+
+class ImportTrial(ImportAnswer):
+    """What would become of an import. Its id is made up, and nothing of it is kept.
+
+    `status` is `running` where the attempt was cut off before the last row.
+    """
+
+    complete: bool
+    """Whether all rows were tried. An attempt is cut off after a few seconds."""
+    errors: list[RowErrorAnswer]
+    """What is wrong with the first rows that would fail, at most 100."""
+
+
+class ImportPage(Paged):
+    """One page of the list of import jobs."""
+
+    items: list[ImportAnswer]
+    """The jobs."""
 
 
 class RowErrorPage(Paged):

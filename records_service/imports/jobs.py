@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,12 +23,13 @@ from records_service.bulk.model import BulkOutcome as Outcome
 from records_service.bulk.model import OnMatch, OnMissing, Options, Result, Row
 from records_service.bulk.work import STALE, make_current
 from records_service.context import Context
-from records_service.imports import store, unpacking
+from records_service.imports import refused_store, store, unpacking
 from records_service.imports.detection import FileFormat
 from records_service.imports.file_rows import ReadFileRow, Reading
 from records_service.imports.reading import ROW_BYTES_MAX, Malformed
+from records_service.imports.refused_store import Refused
 from records_service.imports.rows import CellError
-from records_service.imports.store import ImportJob, Refused
+from records_service.imports.store import ImportJob
 from records_service.permissions import store as roles
 from records_service.permissions.rules import Role
 from records_service.writes import effects
@@ -67,29 +68,44 @@ class Imports:
             self.spreadsheets.forget(workspace_id, import_id)
             return False
         job = replace(job, status="running", started_at=job.started_at or effects.now())
-        try:
-            if job.format == FileFormat.XLSX and not job.position.get("unpacked_all"):
-                job = await unpacking.unpack_some(self.spreadsheets, self.app[DATABASE], conn, job)
-            else:
-                context = await self._context(conn, job)
-                job = await _write_some(context, conn, job)
-        except (ServiceUnavailable, UpstreamTimeout):
-            raise
-        except ApiError as error:
-            job = replace(job, status="failed", error=error.message)
-        except Malformed as error:
-            job = replace(job, status="failed", error=f"The file cannot be read on: {error}")
+        if job.format == FileFormat.XLSX and not job.position.get("unpacked_all"):
+            job = await or_failed(
+                job, unpacking.unpack_some(self.spreadsheets, self.app[DATABASE], conn, job)
+            )
+        else:
+            job = await or_failed(job, self._written(conn, job))
         if job.status not in RUNNING:
             job = replace(job, completed_at=effects.now())
         await store.save(conn, job)
         return job.status in RUNNING
 
-    async def _context(self, conn: Conn, job: ImportJob) -> Context:
+    async def _written(self, conn: Conn, job: ImportJob) -> ImportJob:
         assert self.app is not None
         identity = identity_from(job.identity, job.workspace_id)
         role = None if identity.unrestricted else await _role_now(conn, identity)
-        call = Call(f"import-{job.id}", "/api/v1/imports")
-        return Context(self.app, call, identity, role)
+        context = Context(self.app, _call(job), identity, role)
+        return await written(context, conn, job, time.monotonic() + SLICE_S)
+
+
+async def or_failed(job: ImportJob, step: Awaitable[ImportJob]) -> ImportJob:
+    """The job after a step, or failed with what is wrong; raises what may be gone by itself."""
+    try:
+        return await step
+    except (ServiceUnavailable, UpstreamTimeout):
+        raise
+    except ApiError as error:
+        return replace(job, status="failed", error=error.message)
+    except Malformed as error:
+        return replace(job, status="failed", error=f"The file cannot be read on: {error}")
+
+
+def context_of(context: Context, job: ImportJob) -> Context:
+    """The context of a job with the rights of this caller."""
+    return replace(context, call=_call(job))
+
+
+def _call(job: ImportJob) -> Call:
+    return Call(f"import-{job.id}", "/api/v1/imports")
 
 
 def identity_to_json(identity: Identity) -> dict[str, Any]:
@@ -133,10 +149,13 @@ async def _role_now(conn: Conn, identity: Identity) -> Role:
     return Role.parse(document)
 
 
-async def _write_some(context: Context, conn: Conn, job: ImportJob) -> ImportJob:
-    until = time.monotonic() + SLICE_S
+async def written(context: Context, conn: Conn, job: ImportJob, until: float) -> ImportJob:
+    """The job after some more rows, at least one group of them; `until` is a monotonic time."""
+    # A plan made while the tables were empty reads them whole for each group of rows.
+    await conn.fetchval("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
     while job.status == "running":
-        job = await _write_next(context, conn, job)
+        before = job
+        job = await or_failed(before, _write_next(context, conn, before))
         if time.monotonic() >= until:
             break
     return job
@@ -155,7 +174,7 @@ async def _write_next(context: Context, conn: Conn, job: ImportJob) -> ImportJob
         if (errors := _errors(row, result))
     ]
     if refused:
-        await store.insert_refused(conn, job.workspace_id, job.id, refused)
+        await refused_store.insert_refused(conn, job.workspace_id, job.id, refused)
     job = _counted(job, Counter(result.outcome for result in results))
     job = replace(job, position={**job.position, **position})
     if not ended:

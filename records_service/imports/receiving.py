@@ -39,6 +39,9 @@ class Received:
     is_zip: bool
 
 
+NOTHING_RECEIVED: Final = Received(0, 0, b"", b"", True, False, False, 0, False)
+
+
 async def receive(
     db: Database,
     workspace_id: str,

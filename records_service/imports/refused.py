@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from records_service.context import Context
-from records_service.imports import store
+from records_service.imports import refused_store
 from records_service.imports.columns import REPORT_COLUMNS
 from records_service.imports.store import ImportJob
 from records_service.tabular.cells import text_of
@@ -39,7 +39,7 @@ async def _rows(context: Context, job: ImportJob) -> AsyncIterator[Sequence[Any]
     after = 0
     while True:
         async with context.database.acquire() as conn:
-            rows = await store.refused_after(
+            rows = await refused_store.refused_after(
                 conn, job.workspace_id, job.id, after, rows_max=ROWS_AT_ONCE
             )
         if not rows:

@@ -1,4 +1,4 @@
-"""SQL: import jobs, the files they read, and the rows they refused."""
+"""SQL: import jobs, and the files they read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from records_service.imports.rows import CellError
 from records_service.paging import Key, Order, Part, Place, Total
 from shared.database import Conn, Record, mapping_constraints
 from shared.errors import Conflict
@@ -21,7 +20,6 @@ NEWEST_FIRST: Final[Order] = (
     Key("created_at", datetime, descending=True),
     Key("id", str, descending=True),
 )
-BY_ROW: Final[Order] = (Key("row_number", int), Key("number", int))
 RECEIVING: Final = "receiving"
 _COLUMNS: Final = """
     workspace_id, id, status, format, file_name, file_size, settings, identity, position, total,
@@ -66,16 +64,6 @@ class ImportJob:
         return self.created + self.updated + self.unchanged + self.skipped + self.failed
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A row that failed, with what is wrong; `sent` is the row as it was sent, as JSON."""
-
-    row: int
-    line: int
-    errors: Sequence[CellError]
-    sent: str
-
-
 async def insert(conn: Conn, workspace_id: str, import_id: str, created_by: str) -> None:
     """A job whose file is being received, or `Conflict` if the id is taken."""
     with mapping_constraints({"imports_id_taken": lambda: Conflict.taken("Import", import_id)}):
@@ -89,6 +77,25 @@ async def insert(conn: Conn, workspace_id: str, import_id: str, created_by: str)
             RECEIVING,
             created_by,
         )
+
+
+async def is_receiving(
+    conn: Conn, workspace_id: str, import_id: str, received_for_s: float = 0
+) -> bool:
+    """Whether the file of a job is being received, for at least so many seconds; locks the job."""
+    found = await conn.fetchval(
+        """
+        SELECT true FROM imports
+         WHERE workspace_id = $1 AND id = $2 AND status = $3
+           AND created_at <= now() - make_interval(secs => $4)
+           FOR UPDATE
+        """,
+        workspace_id,
+        import_id,
+        RECEIVING,
+        received_for_s,
+    )
+    return found is not None
 
 
 async def insert_chunk(
@@ -249,102 +256,13 @@ async def save(conn: Conn, job: ImportJob) -> None:
     )
 
 
-async def insert_refused(
-    conn: Conn, workspace_id: str, import_id: str, refused: Sequence[Refused]
-) -> None:
-    """Rows that failed: a database row for each error, the first one with the row as sent."""
-    flat = [
-        (one.row, number, one.line, error, one.sent if number == 0 else None)
-        for one in refused
-        for number, error in enumerate(one.errors)
-    ]
-    await conn.fetch(
-        """
-        INSERT INTO import_errors (workspace_id, import_id, row_number, number, line,
-                                   column_name, attribute, pointer, error, message, sent)
-        SELECT $1, $2, row_number, number, line, column_name, attribute, pointer, error, message,
-               sent
-          FROM unnest($3::int[], $4::int[], $5::int[], $6::text[], $7::text[], $8::text[],
-                      $9::text[], $10::text[], $11::text[])
-               AS refused (row_number, number, line, column_name, attribute, pointer, error,
-                           message, sent)
-        RETURNING 1
-        """,
-        workspace_id,
-        import_id,
-        [row for row, *_ in flat],
-        [number for _, number, *_ in flat],
-        [line for _, _, line, *_ in flat],
-        [error.column for *_, error, _ in flat],
-        [error.attribute for *_, error, _ in flat],
-        [error.pointer for *_, error, _ in flat],
-        [error.error for *_, error, _ in flat],
-        [error.message for *_, error, _ in flat],
-        [sent for *_, sent in flat],
-    )
-
-
-async def page_of_errors(
-    conn: Conn, workspace_id: str, import_id: str, *, place: Place
-) -> tuple[Part[Record], Total | None]:
-    """What is wrong with the rows that failed, in their order."""
-    source = "import_errors WHERE workspace_id = $1 AND import_id = $2"
-    arguments: list[Any] = [workspace_id, import_id]
-    wanted = place.select(
-        "row_number, number, line, column_name, attribute, pointer, error, message",
-        source,
-        arguments,
-    )
-    rows = await conn.fetch(
-        f"""
-        WITH wanted AS MATERIALIZED ({wanted})
-        SELECT w.*, head.counted
-          FROM ({place.count(source)}) head (counted)
-          LEFT JOIN wanted w ON true
-         ORDER BY {place.order_by}
-        """,  # noqa: S608 - constants
-        *arguments,
-    )
-    part = place.part([row for row in rows if row["row_number"] is not None])
-    return part, await place.total(conn, part, rows[0]["counted"], source, arguments)
-
-
-async def refused_after(
-    conn: Conn, workspace_id: str, import_id: str, row_number: int, *, rows_max: int
-) -> list[Record]:
-    """Rows that failed, as they were sent, with all that is wrong with each."""
-    return await conn.fetch(
-        """
-        WITH next AS MATERIALIZED (
-            SELECT row_number, line, sent
-              FROM import_errors
-             WHERE workspace_id = $1 AND import_id = $2 AND number = 0 AND row_number > $3
-             ORDER BY row_number
-             LIMIT $4::bigint
-        )
-        SELECT n.row_number, n.line, n.sent,
-               (SELECT string_agg(concat_ws(': ', e.column_name, e.message), '; '
-                                  ORDER BY e.number)
-                  FROM import_errors e
-                 WHERE e.workspace_id = $1 AND e.import_id = $2
-                   AND e.row_number = n.row_number) AS message
-          FROM next n
-         ORDER BY n.row_number
-        """,
-        workspace_id,
-        import_id,
-        row_number,
-        rows_max,
-    )
-
-
 async def expired(conn: Conn, *, kept_days: float, jobs_max: int) -> list[tuple[str, str]]:
     """Jobs of all workspaces whose file is no longer kept, and uploads that were broken off."""
     rows = await conn.fetch(
         """
         SELECT workspace_id, id FROM imports
          WHERE (completed_at < now() - make_interval(secs => $1 * 86400) AND has_file)
-            OR (status = 'receiving' AND created_at < now() - interval '1 day')
+            OR (status = 'receiving' AND created_at < now() - interval '1 hour')
          LIMIT $2
         """,
         kept_days,

@@ -8,7 +8,7 @@ from typing import IO, Final, cast
 
 from records_service.imports import store
 from records_service.imports.store import AS_SENT, CHUNK_BYTES
-from shared.database import Database
+from shared.database import Database, unbound
 from shared.errors import ServiceUnavailable
 
 FETCH_TIMEOUT_S: Final = 20.0
@@ -59,7 +59,10 @@ class _StoredFile(io.RawIOBase):
         return len(data)
 
     async def _fetch(self, number: int) -> bytes:
-        async with self._db.acquire() as conn:
+        # What a request has received is stored before its transaction, which others may hold.
+        with unbound():
+            lease = self._db.acquire()
+        async with lease as conn:
             return await store.read(conn, *self._key, AS_SENT, number * CHUNK_BYTES, CHUNK_BYTES)
 
 

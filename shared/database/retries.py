@@ -40,6 +40,7 @@ from shared.http.held import (
 from shared.http.retries import (
     DRY_RUN,
     DRY_RUNNING,
+    EFFECTS,
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_REPLAYED,
     IN_ONE_TRANSACTION,
@@ -88,19 +89,34 @@ class RetrySafe:
         while the first request with a key is running, `PayloadTooLarge` for an answer that cannot
         be kept.
         """
+        if asked.receives:
+            return await self._received(asked, handler, request)
         body = await read_whole(request, call.body_bytes_max, self._large_bodies)
         give_again(request, body)
         if asked.dry_run:
-            return await self._dry_run(handler, request)
-        assert asked.key is not None
-        identity = identity_of(request)
-        scope = Scope(identity.workspace_id, f"{identity.kind}:{identity.id}", asked.key)
+            return await self.dry_run(handler, request)
         digest = await digest_of(request, body, call.body_bytes_max)
         del body
-        head = f"{request.method} {request.raw_path}\n".encode("utf-8", "surrogateescape")
-        return await self._once(scope, sha256(head + digest).digest(), handler, request)
+        return await self.once(_scope(asked, request), digest, handler, request)
 
-    async def _dry_run(self, handler: Handler, request: web.Request) -> web.StreamResponse:
+    async def _received(
+        self, asked: Asked, handler: Handler, request: web.Request
+    ) -> web.StreamResponse:
+        request[EFFECTS] = _Effects(self, asked, request)
+        try:
+            return await handler(request)
+        except ApiError as error:
+            if asked.dry_run:
+                error.headers[PREFERENCE_APPLIED] = DRY_RUN
+            raise
+
+    async def is_known(self, scope: Scope) -> bool:
+        """Whether an answer is kept for this key."""
+        async with self._database.acquire() as conn:
+            return await idempotency.find(conn, scope, self._kept_s) is not None
+
+    async def dry_run(self, handler: Handler, request: web.Request) -> web.StreamResponse:
+        """The answer of the handler, whose effect is rolled back."""
         _DRY_RUN.inc()
         token = DRY_RUNNING.set(True)
         response: web.Response | None = None
@@ -118,9 +134,12 @@ class RetrySafe:
         response.headers[PREFERENCE_APPLIED] = DRY_RUN
         return response
 
-    async def _once(
-        self, scope: Scope, fingerprint: bytes, handler: Handler, request: web.Request
+    async def once(
+        self, scope: Scope, digest: bytes, handler: Handler, request: web.Request
     ) -> web.StreamResponse:
+        """The answer of the handler, kept for the key; or the kept one. `digest` is the body's."""
+        head = f"{request.method} {request.raw_path}\n".encode("utf-8", "surrogateescape")
+        fingerprint = sha256(head + digest).digest()
         async with self._database.acquire() as conn:
             known = await idempotency.find(conn, scope, self._kept_s)
         response: web.Response | None = None
@@ -145,6 +164,36 @@ class RetrySafe:
             return await _replayed(known, scope, fingerprint)
         assert response is not None
         return response
+
+
+class _Effects:
+    """Has the effect of a handler that reads the body itself; `shared.http.retries.Effects`."""
+
+    def __init__(self, running: RetrySafe, asked: Asked, request: web.Request) -> None:
+        self._running = running
+        self._asked = asked
+        self._request = request
+
+    @property
+    def dry_run(self) -> bool:
+        return self._asked.dry_run
+
+    async def known(self) -> bool:
+        if self._asked.dry_run:
+            return False
+        return await self._running.is_known(_scope(self._asked, self._request))
+
+    async def have(self, digest: bytes, effect: Handler) -> web.StreamResponse:
+        if self._asked.dry_run:
+            return await self._running.dry_run(effect, self._request)
+        scope = _scope(self._asked, self._request)
+        return await self._running.once(scope, digest, effect, self._request)
+
+
+def _scope(asked: Asked, request: web.Request) -> Scope:
+    assert asked.key is not None
+    identity = identity_of(request)
+    return Scope(identity.workspace_id, f"{identity.kind}:{identity.id}", asked.key)
 
 
 async def _kept(fingerprint: bytes, response: web.Response) -> KeptAnswer:

@@ -5,6 +5,14 @@ a dry run, and which stores the answer beside its effect for a key. `shared.http
 so what does this stands in the application (`IN_ONE_TRANSACTION`); without it, as in the gateway,
 the headers mean nothing here and are only passed on.
 
+The body is read and held before the transaction begins. A handler of a route with `receives` reads
+the body itself, in transactions of its own, and then has its effect:
+
+    effects = effects_of(request)
+    if await effects.known():   # the body is only compared with that of the first request
+        ...
+    return await effects.have(digest_of_the_body, effect)
+
 Sources of the rules: RFC 7240 (`Prefer`), and for `Idempotency-Key` the draft of the IETF's working
 group on HTTP APIs.
 """
@@ -15,7 +23,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
@@ -43,10 +51,14 @@ DRY_RUNNING: Final[ContextVar[bool]] = ContextVar("dry_running", default=False)
 
 
 class Asked(NamedTuple):
-    """What the headers of one request ask for; at least one of the two."""
+    """What the headers of one request ask for; at least one of the two.
+
+    `receives` says whether the handler reads the body itself.
+    """
 
     key: str | None
     dry_run: bool
+    receives: bool = False
 
 
 InOneTransaction = Callable[
@@ -55,6 +67,50 @@ InOneTransaction = Callable[
 ]
 """Answers a request with this handler, all of its effect in one transaction."""
 IN_ONE_TRANSACTION: Final[web.AppKey[InOneTransaction]] = web.AppKey("in_one_transaction")
+
+
+class Effects(Protocol):
+    """Has the effect of a request whose handler has read the body itself, as its headers ask."""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may stay."""
+        ...
+
+    async def known(self) -> bool:
+        """Whether an answer is kept for the key of the request."""
+        ...
+
+    async def have(self, digest: bytes, effect: Handler) -> web.StreamResponse:
+        """The answer of `effect`, which is all that the request does; or the kept answer.
+
+        `digest` is that of the body. Raises what `InOneTransaction` raises.
+        """
+        ...
+
+
+class _AsAlways:
+    """Without one of the headers."""
+
+    dry_run = False
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+
+    async def known(self) -> bool:
+        return False
+
+    async def have(self, digest: bytes, effect: Handler) -> web.StreamResponse:  # noqa: ARG002
+        return await effect(self._request)
+
+
+EFFECTS: Final = web.RequestKey("effects", Effects)
+
+
+def effects_of(request: web.Request) -> Effects:
+    """For the handler of a route with `receives`."""
+    found = request.get(EFFECTS)
+    return _AsAlways(request) if found is None else found
 
 
 def as_asked(request: web.Request, route: Route | None, call: Call, handler: Handler) -> Handler:
@@ -69,6 +125,7 @@ def as_asked(request: web.Request, route: Route | None, call: Call, handler: Han
     asked = Asked(
         idempotency_key(headers) if route.replayable and not route.internal else None,
         wants_dry_run(headers),
+        route.receives,
     )
     if asked.key is None and not asked.dry_run:
         return handler

@@ -25,7 +25,9 @@ the gateway keeps them:
 
 Every route that writes takes `Idempotency-Key` and `Prefer: dry-run` (`shared.http.retries`),
 except for open ones, where failed attempts must count. With `replayable=False`, the key is ignored:
-the answer holds a secret, which must not be stored.
+the answer holds a secret, which must not be stored. With `receives=True`, the handler reads the
+body itself, because it is too large to be held. `tried` is what a dry run answers with 200, where
+that is something else than `answers`.
 """
 
 from __future__ import annotations
@@ -76,6 +78,8 @@ class Route:
     streams: bool = False
     conditional: bool = False
     replayable: bool = True
+    receives: bool = False
+    tried: Any = None
     body: type[BaseModel] | None = None
     body_type: str = "application/json"
     also_takes: tuple[str, ...] = ()

@@ -170,7 +170,8 @@ def test_it_is_what_the_documentation_says():
     described = {
         (method, path): (
             access_of(operation),
-            *(int(status) for status in operation["responses"] if status < "300"),
+            # A dry run of an import answers 200, the import 202.
+            max(int(status) for status in operation["responses"] if status < "300"),
         )
         for method, path, operation in operations()
     }
@@ -367,7 +368,8 @@ def test_every_write_says_what_a_key_without_read_is_answered():
     """Schemas show what everybody else gets; tests/e2e/test_permissions.py asks every write."""
     writes = 0
     for method, path, operation in operations():
-        (success,) = (told for status, told in operation["responses"].items() if status < "300")
+        # The last one: a dry run of an import answers 200, the import 202.
+        *_, success = (told for status, told in operation["responses"].items() if status < "300")
         permission = operation.get("x-api-key-permission", "read")
         # Bulk calls and imports tell everybody what became of each row, and nothing of records.
         is_write = permission != "read" and "content" in success

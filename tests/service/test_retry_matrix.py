@@ -43,7 +43,10 @@ async def test_every_write_can_be_tried_and_repeated(direct: DirectServices):
         assert tried.headers["Preference-Applied"] == "dry-run", operation
 
         first = await ask(operation, {"Idempotency-Key": key})
-        assert shape_of(tried) == shape_of(first), operation
+        if operation.route.tried is None or first.status >= 400:
+            assert shape_of(tried) == shape_of(first), operation
+        else:
+            assert (tried.status, first.status) == (200, operation.route.status), operation
         assert "Idempotency-Replayed" not in first.headers
         if first.status >= 400 or not operation.route.replayable:
             continue
