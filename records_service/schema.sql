@@ -343,6 +343,15 @@ ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE public.callers (
+    workspace_id text NOT NULL,
+    kind text NOT NULL,
+    id text NOT NULL,
+    version bigint NOT NULL,
+    active boolean NOT NULL,
+    role_id text
+);
+
 CREATE TABLE public.catalog_versions (
     workspace_id text NOT NULL,
     version bigint NOT NULL
@@ -693,6 +702,9 @@ ALTER TABLE ONLY public.attributes
 
 ALTER TABLE ONLY public.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.callers
+    ADD CONSTRAINT callers_pkey PRIMARY KEY (workspace_id, kind, id);
 
 ALTER TABLE ONLY public.catalog_versions
     ADD CONSTRAINT catalog_versions_pkey PRIMARY KEY (workspace_id);

@@ -54,6 +54,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "state_moves",
             "lifecycles",
             "roles",
+            "callers",
             "records",
             "record_lives",
             "variants",

@@ -82,6 +82,7 @@ class Imports:
     async def _written(self, conn: Conn, job: ImportJob) -> ImportJob:
         assert self.app is not None
         identity = identity_from(job.identity, job.workspace_id)
+        await _check_caller(conn, identity)
         role = None if identity.unrestricted else await _role_now(conn, identity)
         context = Context(self.app, _call(job), identity, role)
         return await written(context, conn, job, time.monotonic() + SLICE_S)
@@ -131,6 +132,25 @@ def identity_from(said: dict[str, Any], workspace_id: str) -> Identity:
         permissions=frozenset(Permission(one) for one in said["permissions"]),
         record_limit=said["recordLimit"],
     )
+
+
+async def _check_caller(conn: Conn, identity: Identity) -> None:
+    """Raise `PermissionDenied` once the key or the user that sent the file may do nothing.
+
+    auth_service tells it by events.
+    """
+    known = await roles.find_caller(conn, identity.workspace_id, identity.kind, identity.id)
+    if known is None:
+        return
+    if not known.active and identity.kind == "api_key":
+        raise PermissionDenied("The API key with which the file was sent is not active any more")
+    if not known.active:
+        raise PermissionDenied("The user who sent the file is not active any more")
+    if identity.kind == "user" and known.role_id != identity.role_id:
+        raise PermissionDenied(
+            "The user who sent the file has another role: resume the import to go on with your own"
+            " rights"
+        )
 
 
 async def _role_now(conn: Conn, identity: Identity) -> Role:

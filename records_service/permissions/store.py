@@ -1,12 +1,21 @@
-"""Local copies of roles (the newest version wins), and the names that roles may use."""
+"""Local copies of roles (the newest version wins), callers who have changed, names of roles."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from records_service.permissions.rules import Names
 from shared.database import Conn
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCaller:
+    """A user or an API key as they were last heard of; a key has no role."""
+
+    active: bool
+    role_id: str | None
 
 
 async def find(conn: Conn, workspace_id: str, role_id: str) -> dict[str, Any] | None:
@@ -43,6 +52,44 @@ async def delete(conn: Conn, workspace_id: str, role_id: str, version: int) -> N
         workspace_id,
         role_id,
         version,
+    )
+
+
+async def find_caller(
+    conn: Conn, workspace_id: str, kind: str, caller_id: str
+) -> KnownCaller | None:
+    """What was heard of this caller; None if nothing changed since events are kept."""
+    row = await conn.fetchrow(
+        """
+        SELECT active, role_id FROM callers
+         WHERE workspace_id = $1 AND kind = $2 AND id = $3
+        """,
+        workspace_id,
+        kind,
+        caller_id,
+    )
+    return None if row is None else KnownCaller(row["active"], row["role_id"])
+
+
+async def upsert_caller(
+    conn: Conn, workspace_id: str, kind: str, caller_id: str, version: int, known: KnownCaller
+) -> None:
+    """Remember this version unless a newer one is known."""
+    await conn.execute(
+        """
+        INSERT INTO callers AS known (workspace_id, kind, id, version, active, role_id)
+        VALUES ($1, $2, $3, $4, $5, $6)
+            ON CONFLICT (workspace_id, kind, id)
+            DO UPDATE SET version = excluded.version, active = excluded.active,
+                          role_id = excluded.role_id
+                    WHERE known.version < excluded.version
+        """,
+        workspace_id,
+        kind,
+        caller_id,
+        version,
+        known.active,
+        known.role_id,
     )
 
 

@@ -75,7 +75,18 @@ class Queue:
 
 
 QUEUES: Final = (
-    Queue(RECORDS_QUEUE, ("auth.role.*", "workflow.#")),
+    Queue(
+        RECORDS_QUEUE,
+        (
+            "auth.role.*",
+            "auth.user.updated",
+            "auth.user.disabled",
+            "auth.user.deleted",
+            "auth.key.deactivated",
+            "auth.key.deleted",
+            "workflow.#",
+        ),
+    ),
     Queue(RECORDS_JOBS_QUEUE, ("records.job",)),
     Queue(
         WORKFLOW_QUEUE,

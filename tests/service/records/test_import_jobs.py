@@ -10,6 +10,8 @@ import pytest
 
 from records_service.imports import job_commands, jobs, reading, unpacking
 from records_service.imports.jobs import Imports
+from records_service.reactions import REACTIONS
+from shared.events import Event, EventType
 from shared.identity import Flag
 from tests.kit import identities
 from tests.kit.records_workspace import RecordsWorkspace
@@ -293,6 +295,61 @@ async def test_a_job_has_the_rights_of_who_sent_the_file(
         assert answer.outcome == error(404, "NOT_FOUND", f"Import '{begun['id']}' not found")
     assert (await other.get("/imports")).ok()["items"] == []
     assert stranger
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "said"),
+    [
+        (EventType.KEY_DEACTIVATED, "api_key", "The API key with which the file was sent is not"),
+        (EventType.KEY_DELETED, "api_key", "The API key with which the file was sent is not"),
+        (EventType.USER_DISABLED, "user", "The user who sent the file is not active any more"),
+        (EventType.USER_DELETED, "user", "The user who sent the file is not active any more"),
+        (EventType.USER_UPDATED, "user", "The user who sent the file has another role"),
+    ],
+)
+async def test_a_job_ends_before_its_next_rows_with_the_rights_of_its_caller(
+    workspace: RecordsWorkspace,
+    monkeypatch: pytest.MonkeyPatch,
+    event: EventType,
+    kind: str,
+    said: str,
+):
+    monkeypatch.setattr(jobs, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(jobs, "SLICE_S", 0)
+    await build(workspace)
+    key = workspace.records.as_(identities.api_key(workspace.id, key_id="apikey-sender"))
+    sender, sender_id = (
+        (key, "apikey-sender") if kind == "api_key" else (workspace.admin, "user-admin")
+    )
+    begun = (await send(sender, "sku\n1\n2\n3\n", "x.csv", schemaId="x")).ok()
+    imports = Imports()
+    # What is heard of others, or of the sender without a loss, ends nothing.
+    await hear(workspace, event, "somebody-else", version=9, role_id="role-other")
+    await hear(workspace, EventType.USER_UPDATED, "user-admin", version=2, role_id="role-admin")
+    assert await turn(workspace, imports, begun["id"])
+    await hear(workspace, event, sender_id, version=3, role_id="role-other")
+    # News that come late, and twice.
+    await hear(workspace, EventType.USER_UPDATED, "user-admin", version=2, role_id="role-admin")
+    await hear(workspace, event, sender_id, version=3, role_id="role-other")
+    assert not await turn(workspace, imports, begun["id"])
+    address = f"/imports/{begun['id']}"
+    job = (await workspace.admin.get(address)).ok()
+    assert (job["status"], job["created"], job["processed"]) == ("failed", 1, 1)
+    assert job["error"].startswith(said)
+    other = workspace.records.as_(identities.admin(workspace.id, "user-second"))
+    (await other.post(f"{address}/resume")).ok()
+    job = await finish(workspace, begun["id"])
+    assert (job["status"], job["created"]) == ("succeeded", 3)
+
+
+async def hear(
+    workspace: RecordsWorkspace, event_type: EventType, subject: str, *, version: int, role_id: str
+) -> None:
+    """What records_service does when it receives this event."""
+    data = {"version": version, "roleId": role_id}
+    event = Event(event_type, "auth_service", workspace.id, subject, data)
+    async with workspace.database.transaction() as conn:
+        await REACTIONS[event_type](conn, event)
 
 
 def stranger_identity(workspace: RecordsWorkspace) -> Any:
