@@ -48,6 +48,11 @@ from records_service.model_objects.commands import (
 from records_service.option_bulk.handlers import routes as option_bulk_routes
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
+from records_service.previews.handlers import attribute_routes as attribute_preview_routes
+from records_service.previews.handlers import option_list_routes as option_list_preview_routes
+from records_service.previews.handlers import schema_routes as schema_preview_routes
+from records_service.previews.handlers import workflow_routes as workflow_preview_routes
+from records_service.previews.walk import PREVIEW_SLICES, PREVIEWS, slots
 from records_service.reactions import REACTIONS
 from records_service.records.counts import COUNTS, Counts
 from records_service.records.handlers import routes as record_routes
@@ -93,8 +98,10 @@ ROUTES = (
     option_bulk_routes,
     schema_routes,
     schema_change_routes,
+    schema_preview_routes,
     attribute_routes,
     attribute_change_routes,
+    attribute_preview_routes,
     record_routes,
     version_routes,
     transition_routes,
@@ -105,11 +112,13 @@ ROUTES = (
     saved_query_routes,
     dimension_routes,
     option_list_routes,
+    option_list_preview_routes,
     catalog_routes,
     tree_routes,
     category_routes,
     assignment_routes,
     workflow_copy_routes,
+    workflow_preview_routes,
     export_routes,
     import_routes,
     import_job_routes,
@@ -154,6 +163,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     imports.app = app
     app[IMPORT_BYTES_MAX] = config.import_bytes_max
     app[EXPORTS] = Exports(connections)
+    app[PREVIEWS], app[PREVIEW_SLICES] = slots(connections, config.wait_seconds)
     writers = max(1, connections // 2)
     app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
     app[TREE_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)

@@ -21,6 +21,7 @@ from shared.messaging.relay import relay
 from shared.process.waiting import KeyedSemaphore
 from workflow_service.clients import AUTH, RECORDS, REMOTE_CALL_SLOTS, SIGNER
 from workflow_service.config import Config
+from workflow_service.previews import handlers as previews
 from workflow_service.reactions import hold_ids, react
 from workflow_service.reconciliation import reconciliation
 from workflow_service.role_claims import handlers as role_claims
@@ -30,7 +31,7 @@ from workflow_service.workflows import handlers as workflows
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 
 NAME = "workflow_service"
-ROUTES = (workflows.routes, transitions.routes, role_claims.routes)
+ROUTES = (workflows.routes, previews.routes, transitions.routes, role_claims.routes)
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from shared.errors import ServiceUnavailable, UpstreamTimeout, ValidationError
+from shared.errors import NotFound, ServiceUnavailable, UpstreamTimeout, ValidationError
 from shared.http import call_of, identity_of
 from shared.http.client import Upstream
 from shared.identity import IdentitySigner
@@ -129,6 +129,21 @@ class Clients:
             json={"states": state_ids, "version": version},
             call=call_of(self._request),
         )
+
+    async def preview(self, workflow_id: str, definition: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What this definition would do to records, as records_service answers it."""
+        try:
+            answer: Mapping[str, Any] = await self._request.app[RECORDS].request(
+                "POST",
+                f"/internal/workflows/{workflow_id}/preview",
+                json={"definition": definition},
+                call=call_of(self._request),
+                reads=True,
+            )
+        except NotFound:
+            # An older records_service, which does not know the question.
+            raise ServiceUnavailable(retry_after_s=RETRY_AFTER_S) from None
+        return answer
 
     async def binds(self, workflow_id: str) -> bool:
         """Whether a schema is bound to the workflow, including schema saves in progress."""

@@ -163,7 +163,12 @@ class _SentHeaders:
     """The headers of a success, derived from the other operations on the same object."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._versioned = {(r.path, r.answers) for r in routes if PreconditionFailed in r.errors}
+        self._versioned = {
+            (r.path, r.answers)
+            for r in routes
+            # A preview judges what is meant for a version, and answers none.
+            if PreconditionFailed in r.errors and not r.path.endswith("/preview")
+        }
         self._readable = {(r.path, r.answers) for r in routes if r.method == hdrs.METH_GET}
 
     def of(self, route: Route) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from deploy.local import catalogue, web_shop
 from deploy.openapi.bulk_examples import BULK, OPTIONS
+from deploy.openapi.preview_examples import PREVIEWS
 from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
 from deploy.openapi.session_examples import ADMIN, SESSIONS
@@ -390,6 +391,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
             "states": [_complete(state) for state in _FOR_STATES],
         }
     ),
+    **PREVIEWS,
     **VARIANTS,
     "listRecordHistory": Examples(answered=_HISTORY),
     "listWorkspaceHistory": Examples(answered=_HISTORY),

@@ -56,20 +56,13 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
     unique only when its stored values already are. Whatever is answered by looking at values needs
     a permission on them, wherever they are: `write` to make them unique, `read` for all else.
     """
-    workspace_id, role = context.workspace_id, context.role
+    workspace_id = context.workspace_id
     sent = await checked_body(draft.model_copy(update={"id": attribute_id}))
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
-        old = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
-        context.check_version(ATTRIBUTE.title, old.id, old.version)
-        await check_labels(conn, workspace_id, draft, old.body)
-        body, unmatched = await with_resolved_names(conn, workspace_id, settled(sent, old.body))
-        check_no_self_guard(attribute_id, body)
+        old, body = await drafted(context, conn, attribute_id, draft, sent)
         fixed = changes_of_form(old.body, body)
-        if role is not None:
-            await _check_rights(conn, workspace_id, role, old, draft.alias, body, fixed)
-        check_guards_match(unmatched, body, old.body["guards"])
         await _check_still_compared(conn, workspace_id, old, body, fixed)
         if fixed and await attributes.has_values(conn, workspace_id, attribute_id, searcher):
             raise Conflict(
@@ -100,6 +93,30 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
         )
         await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, attribute, **naming)
     return attribute
+
+
+async def drafted(
+    context: Context,
+    conn: Conn,
+    attribute_id: str,
+    draft: AttributeDraft,
+    sent: Mapping[str, Any],
+) -> tuple[ModelObject, dict[str, Any]]:
+    """Return the attribute as it is, and the body that it would get.
+
+    `sent` comes from `checked_body`. Raises all that `replace` raises, except for `Conflict`.
+    """
+    workspace_id, role = context.workspace_id, context.role
+    old = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
+    context.check_version(ATTRIBUTE.title, old.id, old.version)
+    await check_labels(conn, workspace_id, draft, old.body)
+    body, unmatched = await with_resolved_names(conn, workspace_id, settled(sent, old.body))
+    check_no_self_guard(attribute_id, body)
+    if role is not None:
+        fixed = changes_of_form(old.body, body)
+        await _check_rights(conn, workspace_id, role, old, draft.alias, body, fixed)
+    check_guards_match(unmatched, body, old.body["guards"])
+    return old, body
 
 
 async def delete(context: Context, attribute_id: str) -> None:

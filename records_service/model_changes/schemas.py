@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from records_service.context import BaseContext, Context
@@ -89,6 +90,24 @@ async def _judge(
     Asked twice: before workflow_service hears of it, so that nothing is registered for a request
     that must fail, and under the model lock, where the answer stays true.
     """
+    old, body = await drafted(context, conn, schema_id, draft)
+    if loses_variants(old.body, body) and await store.has_variants(
+        conn, context.workspace_id, schema_id
+    ):
+        raise Conflict(
+            f"Field 'variantEnabled' of schema '{truncated(schema_id)}' cannot become false"
+            " while its records have variants"
+        )
+    return old, body
+
+
+async def drafted(
+    context: Context, conn: Conn, schema_id: str, draft: SchemaDraft
+) -> tuple[ModelObject, dict[str, Any]]:
+    """Return the schema as it is, and the body that it would get.
+
+    Raises all that `replace` raises before it asks for the workflow, except for `Conflict`.
+    """
     workspace_id, role = context.workspace_id, context.role
     old = await model_objects.get(conn, SCHEMA, workspace_id, schema_id)
     context.check_version(SCHEMA.title, old.id, old.version)
@@ -96,16 +115,12 @@ async def _judge(
     await check_labels(conn, workspace_id, draft, old.body)
     body = await check_body(conn, workspace_id, role, old.id, draft.alias, old.body, sent)
     await check_withheld(conn, workspace_id, role, old.body, body)
-    if (
-        old.body["variantEnabled"]
-        and not body["variantEnabled"]
-        and await store.has_variants(conn, workspace_id, schema_id)
-    ):
-        raise Conflict(
-            f"Field 'variantEnabled' of schema '{truncated(schema_id)}' cannot become false"
-            " while its records have variants"
-        )
     return old, body
+
+
+def loses_variants(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether records of the schema may have variants before the change, and not after it."""
+    return bool(old["variantEnabled"]) and not new["variantEnabled"]
 
 
 async def _remember_lost(conn: Conn, workspace_id: str, old: ModelObject, new: ModelObject) -> None:

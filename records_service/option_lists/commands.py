@@ -58,21 +58,14 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
 
     Taking a value out needs `read` on what chooses from the list: the answer looks at records.
     """
-    workspace_id, role = context.workspace_id, context.role
+    workspace_id = context.workspace_id
     searcher = Searcher()
 
     async def judge(
         conn: Conn,
     ) -> tuple[ModelObject, list[OptionValue], list[OptionValue]]:
-        known = await current(context, conn, list_id)
-        old = await store.list_values(conn, workspace_id, list_id)
-        labelled = {"values": [{LABELS: dict(value.labels)} for value in old], **known.body}
-        await check_labels(conn, workspace_id, draft, labelled)
-        new = old if draft.sent_values is None else values_of(draft.sent_values, old)
-        check_values(new, hierarchical=draft.hierarchical)
-        kept = {value.id for value in new}
-        gone = [value.id for value in old if value.id not in kept]
-        await _check_unused(conn, workspace_id, role, list_id, gone, searcher)
+        known, old, new, gone = await drafted(context, conn, list_id, draft)
+        await _check_unused(conn, workspace_id, list_id, gone, searcher)
         return known, old, new
 
     async def search(conn: Conn) -> None:
@@ -101,6 +94,26 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         )
         await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, option_list)
         return await store.get(conn, workspace_id, list_id)
+
+
+async def drafted(
+    context: Context, conn: Conn, list_id: str, draft: OptionListDraft
+) -> tuple[ModelObject, list[OptionValue], list[OptionValue], list[str]]:
+    """Return the list, its values before and after, and the ids of those that would go.
+
+    Raises all that `replace` raises, except for `Conflict`.
+    """
+    workspace_id = context.workspace_id
+    known = await current(context, conn, list_id)
+    old = await store.list_values(conn, workspace_id, list_id)
+    labelled = {"values": [{LABELS: dict(value.labels)} for value in old], **known.body}
+    await check_labels(conn, workspace_id, draft, labelled)
+    new = old if draft.sent_values is None else values_of(draft.sent_values, old)
+    check_values(new, hierarchical=draft.hierarchical)
+    kept = {value.id for value in new}
+    gone = [value.id for value in old if value.id not in kept]
+    await _check_may_go(conn, workspace_id, context.role, list_id, gone)
+    return known, old, new, gone
 
 
 async def delete(context: BaseContext, list_id: str) -> None:
@@ -157,14 +170,15 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
 
     Needs `read` on what chooses from the list: the answer looks at records.
     """
-    workspace_id, role = context.workspace_id, context.role
+    workspace_id = context.workspace_id
     searcher = Searcher()
 
     async def judge(conn: Conn) -> tuple[ModelObject, list[str]]:
         old = await current(context, conn, list_id)
         await store.get_value(conn, workspace_id, list_id, value_id)
         going = await store.branch(conn, workspace_id, list_id, value_id)
-        await _check_unused(conn, workspace_id, role, list_id, going, searcher)
+        await _check_may_go(conn, workspace_id, context.role, list_id, going)
+        await _check_unused(conn, workspace_id, list_id, going, searcher)
         return old, going
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:
@@ -180,17 +194,17 @@ async def current(context: BaseContext, conn: Conn, list_id: str) -> ModelObject
     return option_list
 
 
-async def _check_unused(
-    conn: Conn,
-    workspace_id: str,
-    role: Role | None,
-    list_id: str,
-    value_ids: Sequence[str],
-    searcher: Searcher,
+async def _check_may_go(
+    conn: Conn, workspace_id: str, role: Role | None, list_id: str, value_ids: Sequence[str]
 ) -> None:
     if role is not None and value_ids:
         choosing = await usage_store.choosing(conn, workspace_id, list_id)
         await check_readable(conn, workspace_id, role, choosing, "/values")
+
+
+async def _check_unused(
+    conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
+) -> None:
     used = await usage_store.used_value(conn, workspace_id, list_id, value_ids, searcher)
     if used is not None:
         raise Conflict.in_use(VALUE_TITLE, used)

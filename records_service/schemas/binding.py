@@ -20,6 +20,7 @@ from records_service.context import Context
 from records_service.workflow_copies import store as workflow_copies
 from shared.database import Conn
 from shared.errors import NotFound, ValidationError
+from shared.http.retries import DRY_RUNNING
 from shared.process.waiting import KeyedSemaphore
 
 REMOTE_CALL_SLOTS = web.AppKey("remote_call_slots", KeyedSemaphore)
@@ -37,7 +38,7 @@ class WorkflowBinding:
         self._schema_id = schema_id
         self._workflow_id = workflow_id
         self.definition: Definition | None = None
-        """Known when the reference is registered."""
+        """Known when the reference is registered, or was looked at."""
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """To be held around the transaction in which `refer` is called."""
@@ -50,6 +51,20 @@ class WorkflowBinding:
         if self._workflow_id is None:
             return
         await workflow_copies.binding(conn, self._context.workspace_id)
+        await self._ask()
+
+    async def look(self) -> None:
+        """Learn the definition, and register nothing; raises as `refer` does."""
+        if self._workflow_id is None:
+            return
+        token = DRY_RUNNING.set(True)
+        try:
+            async with self.place():
+                await self._ask()
+        finally:
+            DRY_RUNNING.reset(token)
+
+    async def _ask(self) -> None:
         try:
             self.definition = await self._context.app[WORKFLOW_SERVICE].request(
                 "PUT",

@@ -39,12 +39,14 @@ GET    /api/v1/schemas                           read          200
 POST   /api/v1/schemas                           update-model  201
 GET    /api/v1/schemas/{id}                      read          200
 PUT    /api/v1/schemas/{id}                      update-model  200
+POST   /api/v1/schemas/{id}/preview              update-model  200
 DELETE /api/v1/schemas/{id}                      delete-model  204
 GET    /api/v1/schemas/{id}/attributes           read          200
 GET    /api/v1/attributes                        read          200
 POST   /api/v1/attributes                        update-model  201
 GET    /api/v1/attributes/{id}                   read          200
 PUT    /api/v1/attributes/{id}                   update-model  200
+POST   /api/v1/attributes/{id}/preview           update-model  200
 DELETE /api/v1/attributes/{id}                   delete-model  204
 GET    /api/v1/records                           read          200
 POST   /api/v1/search                            read          200
@@ -98,6 +100,7 @@ GET    /api/v1/option-lists                      read          200
 POST   /api/v1/option-lists                      update-model  201
 GET    /api/v1/option-lists/{id}                 read          200
 PUT    /api/v1/option-lists/{id}                 update-model  200
+POST   /api/v1/option-lists/{id}/preview         update-model  200
 DELETE /api/v1/option-lists/{id}                 delete-model  204
 GET    /api/v1/option-lists/{id}/values          read          200
 POST   /api/v1/option-lists/{id}/values          update-model  201
@@ -121,6 +124,7 @@ GET    /api/v1/workflows                         read          200
 POST   /api/v1/workflows                         update-model  201
 GET    /api/v1/workflows/{id}                    read          200
 PUT    /api/v1/workflows/{id}                    update-model  200
+POST   /api/v1/workflows/{id}/preview            update-model  200
 DELETE /api/v1/workflows/{id}                    delete-model  204
 GET    /api/v1/roles                             read          200
 POST   /api/v1/roles                             update-model  201

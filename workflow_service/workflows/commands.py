@@ -126,23 +126,13 @@ async def _update(
         async with clients.slot(), db.transaction() as conn:
             known = await store.get_locked(conn, workspace_id, workflow_id)
             check_version("Workflow", known.id, known.version, expected)
-            parts = keeping_names(draft, named.parts, known.states)
-            parts = keeping_naming(parts, known.states)
-            if clients.caller_is_restricted:
-                check_withheld(parts.states, known.states)
-                _check_counting(replace(named, parts=parts), known)
+            parts = revised(draft, named, known, restricted=clients.caller_is_restricted)
             await claim_roles(conn, clients, workspace_id, parts, role_ids(known.transitions))
             removed = removed_states(known.states, parts.states)
             if removed:
                 retired_at = known.version
                 await clients.retire_states(workflow_id, removed, known.version + 1)
-            workflow = _drafted(
-                draft.model_copy(update=unsaid_naming(draft, known)),
-                workflow_id,
-                keeping_ids(draft, parts, known.transitions),
-                created_at=known.created_at,
-                updated_at=datetime.now(UTC),
-            )
+            workflow = revision(draft, parts, known)
             stored, growth = await store.update(conn, workspace_id, workflow)
             await keep_unknown(conn, workspace_id, workflow_id, named)
             await outbox.stage(
@@ -154,6 +144,28 @@ async def _update(
             await asyncio.shield(_reinstate(db, clients, workspace_id, workflow_id, retired_at))
         raise
     return stored
+
+
+def revised(
+    draft: WorkflowDraft, named: NamedDraft, known: Workflow, *, restricted: bool
+) -> CheckedDraft:
+    """The parts of a new version; raises `PermissionDenied` for an author with a role."""
+    parts = keeping_naming(keeping_names(draft, named.parts, known.states), known.states)
+    if restricted:
+        check_withheld(parts.states, known.states)
+        _check_counting(replace(named, parts=parts), known)
+    return parts
+
+
+def revision(draft: WorkflowDraft, parts: CheckedDraft, known: Workflow) -> Workflow:
+    """The new version of a workflow, without its number; raises `ValidationError` for its size."""
+    return _drafted(
+        draft.model_copy(update=unsaid_naming(draft, known)),
+        known.id,
+        keeping_ids(draft, parts, known.transitions),
+        created_at=known.created_at,
+        updated_at=datetime.now(UTC),
+    )
 
 
 async def delete(

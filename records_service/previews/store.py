@@ -1,0 +1,118 @@
+"""SQL: the records and variants of a schema, as far as a change of the model concerns them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from shared.database import Conn
+from shared.database.listing import BEGINNING, Position
+
+SLICE_BYTES_MAX: Final = 4 << 20
+
+
+class Slice(NamedTuple):
+    """Some records or variants as JSON: `[[record id, variant id or null, stored state, values]]`.
+
+    `last` is from where to go on, None at the end.
+    """
+
+    rows: str
+    last: Position | None
+
+
+async def records_after(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    attribute_ids: Sequence[str],
+    after: Position | None,
+    *,
+    rows_max: int,
+) -> Slice:
+    """The next records of a schema, in order of creation, with their values of these attributes."""
+    read = """
+        SELECT created_at, id, id AS record_id, NULL::text AS variant_id, state_id, values
+          FROM records
+         WHERE workspace_id = $1
+           AND (schema_id, created_at, id) > ($2, $3, $4)
+           AND schema_id <= $2
+         ORDER BY schema_id, created_at, id
+         LIMIT $5::bigint
+    """
+    return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
+
+
+async def variants_after(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    attribute_ids: Sequence[str],
+    after: Position | None,
+    *,
+    rows_max: int,
+) -> Slice:
+    """The next variants of the records of a schema, with what they store of these attributes."""
+    read = """
+        SELECT v.created_at, v.id, v.record_id, v.id AS variant_id, r.state_id, v.values
+          FROM (SELECT created_at, id, record_id, values
+                  FROM variants
+                 WHERE workspace_id = $1
+                   AND (schema_id, created_at, id) > ($2, $3, $4)
+                   AND schema_id <= $2
+                 ORDER BY schema_id, created_at, id
+                 LIMIT $5::bigint) AS v
+          JOIN records r ON r.workspace_id = $1 AND r.id = v.record_id
+    """
+    return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
+
+
+async def _slice(
+    conn: Conn,
+    read: str,
+    workspace_id: str,
+    schema_id: str,
+    attribute_ids: Sequence[str],
+    after: Position | None,
+    rows_max: int,
+) -> Slice:
+    """Of what is `read`, as many rows as fit into some `SLICE_BYTES_MAX`."""
+    row = await conn.fetchrow(
+        f"""
+        WITH read AS MATERIALIZED ({read}), wanted AS (
+            SELECT created_at, id, record_id, variant_id, state_id,
+                   CASE WHEN cardinality($6::text[]) > 0 THEN
+                       (SELECT jsonb_object_agg(key, value)
+                          FROM jsonb_each(values)
+                         WHERE key = ANY($6::text[]))::text
+                   END AS held
+              FROM read
+        ), sized AS (
+            SELECT *, count(*) OVER () AS rows,
+                   coalesce(sum(octet_length(held)) OVER (
+                       ORDER BY created_at, id
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+              FROM wanted
+        ), fitting AS (
+            SELECT * FROM sized WHERE bytes_before < $7
+        )
+        SELECT '[' || string_agg('[' || to_json(record_id)
+                                 || ',' || coalesce(to_json(variant_id)::text, 'null')
+                                 || ',' || coalesce(to_json(state_id)::text, 'null')
+                                 || ',' || coalesce(held, '{{}}') || ']',
+                                 ',' ORDER BY created_at, id) || ']' AS rows,
+               (array_agg(created_at ORDER BY created_at DESC, id DESC))[1] AS created_at,
+               (array_agg(id ORDER BY created_at DESC, id DESC))[1] AS id,
+               coalesce(max(rows) = $5::bigint OR count(*) < max(rows), false) AS is_more
+          FROM fitting
+        """,  # noqa: S608 - constants of this code
+        workspace_id,
+        schema_id,
+        *(after or BEGINNING),
+        rows_max,
+        list(attribute_ids),
+        SLICE_BYTES_MAX,
+    )
+    assert row is not None
+    last = (row["created_at"], row["id"]) if row["is_more"] else None
+    return Slice(row["rows"] or "[]", last)

@@ -1,0 +1,1 @@
+"""Tells what another version of a workflow would do to records, before it is saved."""
