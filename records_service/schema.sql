@@ -509,7 +509,9 @@ CREATE TABLE public.models (
     workspace_id text NOT NULL,
     version bigint NOT NULL,
     objects bigint DEFAULT 0 NOT NULL,
-    bytes bigint DEFAULT 0 NOT NULL
+    bytes bigint DEFAULT 0 NOT NULL,
+    is_indexed boolean DEFAULT true NOT NULL,
+    indexed_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50');
 
@@ -608,6 +610,22 @@ CREATE TABLE public.schemas (
     changed_in bigint NOT NULL,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.search_attributes (
+    workspace_id text NOT NULL,
+    attribute_id text NOT NULL,
+    ready_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.search_builds (
+    workspace_id text NOT NULL,
+    schema_id text NOT NULL,
+    attribute_ids text[] NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    is_done boolean DEFAULT false NOT NULL,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.search_numbers (
@@ -792,6 +810,12 @@ ALTER TABLE ONLY public.schemas
 
 ALTER TABLE ONLY public.schemas
     ADD CONSTRAINT schemas_id_taken PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.search_attributes
+    ADD CONSTRAINT search_attributes_pkey PRIMARY KEY (workspace_id, attribute_id);
+
+ALTER TABLE ONLY public.search_builds
+    ADD CONSTRAINT search_builds_pkey PRIMARY KEY (workspace_id, schema_id);
 
 ALTER TABLE ONLY public.search_numbers
     ADD CONSTRAINT search_numbers_pkey PRIMARY KEY (workspace_id, created_at, record_id, attribute_key, entry);

@@ -63,6 +63,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "unique_values",
             "search_records",
             "search_numbers",
+            "search_attributes",
+            "search_builds",
             "usage",
             "audit",
             "catalog_versions",

@@ -46,7 +46,7 @@ def _option_list(body: _Json) -> _Json:
 
 def _attribute(body: _Json) -> _Json:
     usual = {"dimensionIds": [], "validation": {}, "guards": [], "inheritable": True}
-    return usual | {"multiple": False} | body | _TIMES
+    return usual | {"multiple": False, "filterable": False} | body | _TIMES
 
 
 def _transition(body: _Json, place: int) -> _Json:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 from pydantic import Field
 
-from records_service.attributes.model import AttributeType, GuardOperator
+from records_service.attributes.model import AttributeType, GuardOperator, is_filterable
+from records_service.model_objects.answers import public_object
+from records_service.model_objects.model import ModelObject
+from shared.database import Record
+from shared.http import to_json
 from shared.http.naming import Labels
 from shared.http.shapes import Shape
 
@@ -97,6 +104,11 @@ class AttributeAnswer(Shape):
     multiple: bool
     """Whether a value is a list. For all types but `boolean`, and `complex`, whose values may be a
     list anyway. Rules apply to each item; with `unique`, no two records share an item."""
+    filterable: bool
+    """Whether searches find values by an index, once it is built."""
+    filterable_since: datetime | None = Field(alias="filterableSince")
+    """Since when searches use the index. Null while it is being built: searches are right then,
+    but slow."""
     target_schema_id: str | None = Field(alias="targetSchemaId")
     """Id of the schema that related records must have. For `relation`."""
     attributes: list[SubAttributeAnswer] | None
@@ -105,3 +117,27 @@ class AttributeAnswer(Shape):
     """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")
     """When it was last changed."""
+
+
+def shown(attribute: ModelObject, since: Mapping[str, datetime]) -> ModelObject:
+    """The attribute with what is not in its body; `since` as in `attributes.store`."""
+    filterable = is_filterable(attribute.body)
+    more = {
+        "filterable": filterable,
+        "filterableSince": since.get(attribute.id) if filterable else None,
+    }
+    return replace(attribute, body={**attribute.body, **more})
+
+
+def rendered(row: Record) -> bytes:
+    """The JSON of a row of `attributes.store.page`."""
+    attribute = ModelObject(
+        row["id"],
+        row["alias"],
+        orjson.loads(row["body"]),
+        row["version"],
+        row["created_at"],
+        row["updated_at"],
+    )
+    since = {} if row["since"] is None else {row["id"]: row["since"]}
+    return to_json(public_object(shown(attribute, since), AttributeAnswer))

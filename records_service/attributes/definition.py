@@ -64,6 +64,8 @@ def body_of(draft: AttributeDraft) -> dict[str, Any]:
         "inheritable": draft.inheritable,
         "multiple": draft.multiple,
     }
+    if draft.filterable is not None:
+        body["filterable"] = draft.filterable
     if draft.description is not None:
         body["description"] = draft.description
     if draft.option_list_id is not None:
@@ -126,6 +128,13 @@ def check_no_self_guard(attribute_id: str, body: Mapping[str, Any]) -> None:
             raise ValidationError.at(
                 f"/guards/{index}/attributeId", "An attribute cannot guard itself"
             )
+
+
+def with_filterable(body: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a PUT, filterable as before where it does not say that."""
+    if "filterable" in body or "filterable" not in old:
+        return body
+    return {**body, "filterable": old["filterable"]}
 
 
 def changes_of_form(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -8,13 +8,14 @@ from aiohttp import web
 from pydantic import Field
 
 from records_service.attributes import commands, store
-from records_service.attributes.answers import AttributeAnswer
+from records_service.attributes.answers import AttributeAnswer, rendered, shown
 from records_service.attributes.model import ATTRIBUTE, AttributeDraft
 from records_service.context import context_of
 from records_service.model_objects import store as model_objects
-from records_service.model_objects.answers import answer, created, rendered_as
-from shared.database import DATABASE, Conn
-from shared.database.listing import NamedListQuery, Narrowing, Piece, Position, list_response
+from records_service.model_objects.answers import answer, created
+from records_service.model_objects.model import ModelObject
+from shared.database import DATABASE
+from shared.database.listing import NamedListQuery, Narrowing, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound
 from shared.http import Routes, identity_of, read_body, read_query
 from shared.identity import Flag, Permission
@@ -51,8 +52,8 @@ class AttributeListQuery(NamedListQuery):
 async def list_attributes(request: web.Request) -> web.StreamResponse:
     """All attributes of the workspace, oldest first."""
     asked = read_query(request, AttributeListQuery)
-    read = partial(_page, narrowing=asked.narrowing())
-    return await list_response(request, read, rendered_as(AttributeAnswer), asked)
+    read = partial(store.page, narrowing=asked.narrowing())
+    return await list_response(request, read, rendered, asked)
 
 
 @routes.post(
@@ -69,7 +70,7 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
     """Creates an attribute. Add it to a group of a schema to use it."""
     draft = await read_body(request, AttributeDraft)
     attribute = await commands.create(await context_of(request), draft)
-    return created(ATTRIBUTE, attribute, AttributeAnswer)
+    return created(ATTRIBUTE, await with_since(request, attribute), AttributeAnswer)
 
 
 @routes.get(
@@ -81,12 +82,15 @@ async def create_attribute(request: web.Request) -> web.StreamResponse:
 )
 async def get_attribute(request: web.Request) -> web.StreamResponse:
     """The definition of one attribute. Its version is in the `ETag` header."""
+    workspace_id, attribute_id = identity_of(request).workspace_id, request.match_info["id"]
     async with request.app[DATABASE].acquire() as conn:
-        attribute = await model_objects.get(
-            conn, ATTRIBUTE, identity_of(request).workspace_id, request.match_info["id"]
-        )
-    return answer(attribute, AttributeAnswer)
+        attribute = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
+        since = await store.since(conn, workspace_id, [attribute_id])
+    return answer(shown(attribute, since), AttributeAnswer)
 
 
-async def _page(conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing) -> Piece:
-    return await model_objects.page(conn, ATTRIBUTE, workspace_id, after, narrowing)
+async def with_since(request: web.Request, attribute: ModelObject) -> ModelObject:
+    """The attribute as it is answered to the change that made it so."""
+    async with request.app[DATABASE].acquire() as conn:
+        since = await store.since(conn, identity_of(request).workspace_id, [attribute.id])
+    return shown(attribute, since)

@@ -305,6 +305,9 @@ class AttributeDraft(Body):
     multiple: bool = False
     """Whether a value is a list. For all types but `boolean`, and `complex`, whose values may be a
     list anyway. Rules apply to each item; with `unique`, no two records share an item."""
+    filterable: bool | None = None
+    """Whether searches find values by an index, also those of its fields. Default: true for
+    `option` and with `unique`, otherwise false. A PUT without it keeps it."""
     target_schema_id: str | None = Field(default=None, alias="targetSchemaId")
     """Id or alias of the schema that related records must have. For `relation`."""
     attributes: Annotated[

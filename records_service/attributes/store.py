@@ -1,14 +1,56 @@
-"""SQL: what uses an attribute."""
+"""SQL: what uses an attribute, and since when searches may look it up in the search index."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
 
+from records_service.attributes.model import ATTRIBUTE
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import schemas_with_values
 from shared.database import Conn, Record
-from shared.database.listing import Narrowing
+from shared.database.listing import Narrowing, Piece, Position, read_piece
+
+SINCE: Final = """(
+    SELECT coalesce((SELECT ready_at FROM search_attributes
+                      WHERE workspace_id = $1 AND attribute_id = attributes.id),
+                    attributes.created_at)
+     WHERE EXISTS (SELECT FROM models WHERE workspace_id = $1 AND is_indexed)
+       AND NOT EXISTS (SELECT FROM search_builds
+                        WHERE workspace_id = $1 AND attributes.id = ANY(attribute_ids)))"""
+"""Since when the index is right for a filterable attribute, NULL while it is not.
+
+An attribute that no build was ever needed for is in the index since its creation."""
+
+
+async def page(conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing) -> Piece:
+    """As `model_objects.store.page`, with `since` of each attribute."""
+    return await read_piece(
+        conn,
+        ATTRIBUTE.table,
+        f"id, alias, body::text AS body, version, created_at, updated_at, {SINCE} AS since",
+        "octet_length(body)",
+        workspace_id,
+        after,
+        narrowing,
+    )
+
+
+async def since(
+    conn: Conn, workspace_id: str, attribute_ids: Collection[str]
+) -> dict[str, datetime]:
+    """Since when the index is right for each of these attributes for which it is."""
+    rows = await conn.fetch(
+        f"""
+        SELECT id, {SINCE} AS since FROM attributes
+         WHERE workspace_id = $1 AND id = ANY($2::text[])
+        """,  # noqa: S608 - a constant
+        workspace_id,
+        list(attribute_ids),
+    )
+    return {row["id"]: row["since"] for row in rows if row["since"] is not None}
 
 
 def of_schema(narrowing: Narrowing, name: str) -> Narrowing:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
 
 from records_service.attributes.model import Attribute
+from records_service.attributes.store import SINCE
 from records_service.dimensions.model import Dimension
 from records_service.model_objects.commands import MODEL
 from records_service.model_objects.model import ModelObject
@@ -54,6 +56,11 @@ class Blueprint:
     """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
     state_moves: Mapping[str, StateMoves] = field(default_factory=dict)
     """Schema -> the moves to its workflow that are not finished."""
+    is_indexed: bool = False
+    """Whether writes of records write the search index."""
+    filterable_since: Mapping[str, datetime] = field(default_factory=dict)
+    """The attributes that searches may look up in the search index, and since when: every record
+    has its row there, and the rows are right for these attributes."""
     bytes: int = 0
     """Of the model as it is stored; in memory it takes several times as much."""
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -161,38 +168,39 @@ async def load(db: Database, workspace_id: str, known: Blueprint | None = None) 
         f"""
         SELECT 'model' AS kind, '' AS id, NULL AS alias, bytes::text AS body, version,
                NULL::timestamptz AS created_at, NULL::timestamptz AS updated_at,
-               NULL::text[] AS retired
+               NULL::text[] AS retired, is_indexed, NULL::timestamptz AS since
           FROM models WHERE workspace_id = $1
          UNION ALL
-        SELECT 'lifecycle', workflow_id, NULL, definition::text, version, NULL, NULL, retired
+        SELECT 'lifecycle', workflow_id, NULL, definition::text, version, NULL, NULL, retired,
+               NULL, NULL
           FROM lifecycles WHERE workspace_id = $1
          UNION ALL
-        SELECT 'state_moves', schema_id, NULL, moves::text, NULL, NULL, NULL, NULL
+        SELECT 'state_moves', schema_id, NULL, moves::text, NULL, NULL, NULL, NULL, NULL, NULL
           FROM state_moves WHERE workspace_id = $1
          UNION ALL
         SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
-               version, created_at, updated_at, NULL
+               version, created_at, updated_at, NULL, NULL, NULL
           FROM dimensions WHERE workspace_id = $1
          UNION ALL
         SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN ({WITH_OPTIONS})::text END,
-               version, created_at, updated_at, NULL
+               version, created_at, updated_at, NULL, NULL, NULL
           FROM option_lists p WHERE workspace_id = $1
          UNION ALL
         SELECT 'attribute', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
-               version, created_at, updated_at, NULL
+               version, created_at, updated_at, NULL, NULL, {SINCE}
           FROM attributes WHERE workspace_id = $1
          UNION ALL
         SELECT 'schema', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
-               version, created_at, updated_at, NULL
+               version, created_at, updated_at, NULL, NULL, NULL
           FROM schemas WHERE workspace_id = $1
          UNION ALL
-        SELECT kind, id, alias, NULL, NULL, NULL, NULL, NULL
+        SELECT kind, id, alias, NULL, NULL, NULL, NULL, NULL, NULL, NULL
           FROM former_aliases
          WHERE workspace_id = $1
            AND (kind, id) IN (SELECT 'attributes', id FROM attributes WHERE workspace_id = $1
                                UNION ALL
                               SELECT 'schemas', id FROM schemas WHERE workspace_id = $1)
-        """,  # noqa: S608 - WITH_OPTIONS is a constant
+        """,  # noqa: S608 - WITH_OPTIONS and SINCE are constants
         workspace_id,
         known.version if known else 0,
     )
@@ -210,10 +218,13 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     workflows: dict[str, WorkflowCopy] = {}
     former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
     state_moves: dict[str, StateMoves] = {}
+    is_indexed = False
+    filterable_since: dict[str, datetime] = {}
     for row in rows:
         match row["kind"]:
             case "model":
                 version, size = row["version"], int(row["body"])
+                is_indexed = row["is_indexed"]
             case "lifecycle":
                 workflows[row["id"]] = WorkflowCopy.parse(orjson.loads(row["body"]), row["retired"])
             case "state_moves":
@@ -224,6 +235,8 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
                 _take(row, known.option_lists, OptionList.parse, option_lists)
             case "attribute":
                 _take(row, known.attributes, Attribute.parse, attributes)
+                if row["since"] is not None and attributes[row["id"]].filterable:
+                    filterable_since[row["id"]] = row["since"]
             case "schema":
                 _take(row, known.schemas, Schema.parse, schemas)
             case table:
@@ -240,6 +253,8 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
         workflows=workflows,
         former_aliases=former_aliases,
         state_moves=state_moves,
+        is_indexed=is_indexed,
+        filterable_since=filterable_since,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from records_service.attributes.model import ATTRIBUTE, Attribute
 from records_service.blueprint.blueprint import Blueprint
@@ -45,8 +46,9 @@ class Access:
 
 @dataclass(slots=True)
 class CompiledSchema:
-    """One schema at one version of the model."""
+    """One schema at one version of the model; `derived` is what its users derive of it."""
 
+    workspace_id: str
     definition: Schema
     attributes: Mapping[str, Attribute]
     ids_by_name: Mapping[str, str]
@@ -63,6 +65,9 @@ class CompiledSchema:
     default_scope: Mapping[str, str]
     state_moves: StateMoves = field(default_factory=dict)
     """Stored state -> state, of records that are not in the workflow yet."""
+    is_indexed: bool = False
+    """Whether writes of records write the search index."""
+    derived: dict[str, Any] = field(default_factory=dict)
     _access: dict[tuple[str | None, int, str | None], Access] = field(default_factory=dict)
 
     @property
@@ -200,6 +205,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
         if attribute_id in blueprint.attributes
     }
     return CompiledSchema(
+        workspace_id=blueprint.workspace_id,
         definition=schema,
         attributes=attributes,
         ids_by_name={
@@ -218,6 +224,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
         workflow=_workflow(blueprint, schema),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
         state_moves=blueprint.state_moves.get(schema.id, NO_MOVES),
+        is_indexed=blueprint.is_indexed,
     )
 
 

@@ -17,6 +17,7 @@ from records_service.bulk.model import BulkOutcome, Result
 from records_service.bulk.store import Key
 from records_service.model_objects.store import external_key_taken
 from records_service.records.relations import check_related
+from records_service.search_index.changes import change_in, indexed_in
 from records_service.values.relations import Related, named
 from records_service.values.validation import pointer
 from records_service.writes import effects
@@ -94,14 +95,20 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
     if one.old is None:
         write = effects.create_of(identity, record, one.changes)
         _check_event(write)
-        settled.creates.append(PendingCreate(record, one.id_was_asked, document, one.added, write))
+        indexed = indexed_in(one.schema, record.id, record.values)
+        settled.creates.append(
+            PendingCreate(record, one.id_was_asked, document, one.added, write, indexed)
+        )
         around.schema_ids[record.id] = record.schema_id
         if around.places is not None:
             around.places -= 1
     else:
         write = effects.update_of(identity, record, one.changes)
         _check_event(write)
-        settled.updates.append(PendingUpdate(record, document, one.released, one.added, write))
+        change = change_in(one.schema, record.id, one.old.values, record.values)
+        settled.updates.append(
+            PendingUpdate(record, document, one.released, one.added, write, change)
+        )
     for key in one.given_up:
         around.holders.pop(key.key, None)
     for key in one.claimed:

@@ -18,6 +18,7 @@ from records_service.attributes.definition import (
     changes_of_form,
     check_no_self_guard,
     turned_on,
+    with_filterable,
 )
 from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
 from records_service.attributes.unique_keys import unique_keys_as_json
@@ -110,7 +111,8 @@ async def drafted(
     old = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
     context.check_version(ATTRIBUTE.title, old.id, old.version)
     await check_labels(conn, workspace_id, draft, old.body)
-    body, unmatched = await with_resolved_names(conn, workspace_id, settled(sent, old.body))
+    whole = with_filterable(settled(sent, old.body), old.body)
+    body, unmatched = await with_resolved_names(conn, workspace_id, whole)
     check_no_self_guard(attribute_id, body)
     if role is not None:
         fixed = changes_of_form(old.body, body)

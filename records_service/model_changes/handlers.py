@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from records_service.attributes.answers import AttributeAnswer
+from records_service.attributes.handlers import with_since
 from records_service.attributes.model import AttributeDraft
 from records_service.context import base_context_of, context_of
 from records_service.model_changes import attributes, schemas
@@ -41,7 +42,7 @@ async def replace_attribute(request: web.Request) -> web.StreamResponse:
     draft = await read_body(request, AttributeDraft)
     check_same_id(request.match_info["id"], draft.id)
     attribute = await attributes.replace(await context_of(request), request.match_info["id"], draft)
-    return answer(attribute, AttributeAnswer)
+    return answer(await with_since(request, attribute), AttributeAnswer)
 
 
 @attribute_routes.delete(

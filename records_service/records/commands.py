@@ -16,6 +16,7 @@ from records_service.records.fixed_fields import check_fixed_fields, check_state
 from records_service.records.loading import LoadedRecord, load_record
 from records_service.records.model import RecordChanges, RecordDraft, ValueChange
 from records_service.records.relations import check_relations, find_related
+from records_service.search_index.changes import change_in, indexed_in
 from records_service.values.entries import Values
 from records_service.values.relations import Related
 from records_service.writes import effects, store
@@ -258,9 +259,16 @@ async def save(
     )
     released, added = await context.run(is_large, changed_unique_keys, schema, old, values)
     write = await context.run(is_large, effects.update_of, context.identity, record, changes)
+    index_change = await context.run(is_large, change_in, schema, record.id, old, values)
     async with writing(context, record, schema, added) as conn:
         await store.update(
-            conn, record, released, added, write, model_version=loaded.blueprint.version
+            conn,
+            record,
+            released,
+            added,
+            write,
+            model_version=loaded.blueprint.version,
+            index_change=index_change,
         )
     return replace(loaded, record=record)
 
@@ -290,6 +298,7 @@ def pending_of(
         document=orjson.dumps(record.values),
         unique_keys=unique_keys(schema, record.values),
         write=effects.create_of(identity, record, changes),
+        indexed=indexed_in(schema, record.id, record.values),
     )
 
 

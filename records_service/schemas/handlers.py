@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from records_service.attributes.answers import AttributeAnswer
+from records_service.attributes.answers import AttributeAnswer, shown
 from records_service.attributes.model import ATTRIBUTE
+from records_service.attributes.store import since
 from records_service.context import context_of
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, public_object, rendered_as
@@ -92,8 +93,13 @@ async def list_schema_attributes(request: web.Request) -> web.StreamResponse:
             await model_objects.get(conn, SCHEMA, workspace_id, request.match_info["id"])
         )
         found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
+        known_since = await since(conn, workspace_id, schema.attribute_ids)
     return json_response(
-        [public_object(found[i], AttributeAnswer) for i in schema.attribute_ids if i in found]
+        [
+            public_object(shown(found[i], known_since), AttributeAnswer)
+            for i in schema.attribute_ids
+            if i in found
+        ]
     )
 
 

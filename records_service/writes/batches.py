@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from records_service.attributes.unique_keys import UniqueKey
+from records_service.search_index import parts
 from records_service.writes.model import PendingDelete, PendingUpdate, StaleModel, StaleRecord
 from records_service.writes.variant_deletes import deleted_arguments, deleted_variants
 from shared.database import Conn
@@ -29,8 +30,15 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
     ordered = sorted(pending, key=lambda one: one.record.id)
     records = [one.record for one in ordered]
     writes = [one.write for one in ordered]
+    changes = [
+        (one.record.held, one.index_change) for one in ordered if one.index_change is not None
+    ]
+    in_index = [
+        *([parts.changed(29, "(SELECT records FROM stored) > 0")] if changes else []),
+        *([parts.moved("record")] if any(write.to_state_id for write in writes) else []),
+    ]
     row = await conn.fetchrow(
-        """
+        f"""
         WITH model AS (
             SELECT version FROM models
              WHERE workspace_id = $1 AND version = $2
@@ -54,7 +62,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
                           AS n (id, version, values, state_id, at, user_id, external_key)
              WHERE r.workspace_id = $1 AND r.id = n.id
                AND fresh.records = cardinality($3::text[])
-            RETURNING r.id
+            RETURNING r.id, r.created_at, r.state_id
         ), stored AS (
             SELECT count(*) AS records FROM record
         ), freed AS (
@@ -93,10 +101,10 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
                    AS news
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
-        )
+        ){"".join(f", {each}" for each in in_index)}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                (SELECT records FROM stored) AS records
-        """,
+        """,  # noqa: S608 - constants
         records[0].workspace_id,
         model_version,
         [record.id for record in records],
@@ -115,6 +123,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         [write.comment for write in writes],
         *outbox.arrays(write.event for write in writes),
         [record.external_key for record in records],
+        *(parts.changed_arguments(changes) if changes else ()),
     )
     assert row is not None
     if not row["model_is_current"]:
@@ -164,7 +173,7 @@ async def delete_many(
              USING fresh
              WHERE r.workspace_id = $1 AND r.id = ANY($3::text[])
                AND fresh.records = cardinality($3::text[])
-            RETURNING r.id
+            RETURNING r.id, r.created_at
         ), stored AS (
             SELECT count(*) AS records FROM record
         ), life AS (
@@ -212,7 +221,7 @@ async def delete_many(
               FROM unnest($3::text[], $4::bigint[], $6::text[], $7::text[], $8::timestamptz[],
                           $16::json[])
                    AS n (id, version, schema_id, user_id, at, event)
-        ), {deleted_variants(17)}
+        ), {parts.removed("record")}, {deleted_variants(17)}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                (SELECT records FROM stored) AS records
         """,  # noqa: S608 - constants

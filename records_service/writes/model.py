@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from records_service.attributes.unique_keys import UniqueKey
+from records_service.search_index.changes import IndexChange
+from records_service.search_index.parts import Held
+from records_service.search_index.terms import Indexed
 from records_service.values.entries import Values
 from shared.events import Event
 
@@ -26,6 +29,11 @@ class Record:
     created_by: str
     updated_by: str
     external_key: str | None
+
+    @property
+    def held(self) -> Held:
+        """The record as the search index has it."""
+        return Held(self.created_at, self.id, self.schema_id, self.state_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,8 @@ class PendingCreate:
     document: bytes
     unique_keys: Sequence[UniqueKey]
     write: Write
+    indexed: Indexed | None = None
+    """None where the workspace has no search index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,8 @@ class PendingUpdate:
     released: Sequence[UniqueKey]
     added: Sequence[UniqueKey]
     write: Write
+    index_change: IndexChange | None = None
+    """None where nothing changes in the search index, or its state alone."""
 
 
 @dataclass(frozen=True, slots=True)

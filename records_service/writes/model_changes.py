@@ -13,6 +13,7 @@ from typing import Final
 import asyncpg
 
 from records_service.model_objects.search_store import ValueTable
+from records_service.search_index import parts
 from records_service.workflow_copies.moves import StateMoves
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
@@ -50,7 +51,7 @@ async def move_to_states(
     holds the model lock, at least shared; records may be written meanwhile.
     """
     rows = await conn.fetch(
-        """
+        f"""
         WITH lost AS (
             SELECT id, state_id
               FROM records
@@ -64,18 +65,18 @@ async def move_to_states(
                    updated_at = greatest($5, r.updated_at), updated_by = $4
               FROM lost
              WHERE r.workspace_id = $1 AND r.id = lost.id
-            RETURNING r.id, r.schema_id, r.version, r.updated_at, lost.state_id AS from_state_id,
-                      r.state_id AS to_state_id
+            RETURNING r.id, r.schema_id, r.version, r.created_at, r.updated_at, r.state_id,
+                      lost.state_id AS from_state_id
         ), audited AS (
             INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
                                changes, from_state_id, to_state_id)
             SELECT $1, id, version, schema_id, 'transition', $4, updated_at, '[]', from_state_id,
-                   to_state_id
+                   state_id
               FROM moved
             RETURNING 1
-        )
-        SELECT id, schema_id, version, from_state_id, to_state_id FROM moved
-        """,
+        ), {parts.moved("moved")}
+        SELECT id, schema_id, version, from_state_id, state_id AS to_state_id FROM moved
+        """,  # noqa: S608 - constants
         workspace_id,
         record_ids,
         moves,

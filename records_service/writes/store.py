@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from records_service.attributes.unique_keys import UniqueKey
+from records_service.search_index import parts
+from records_service.search_index.changes import IndexChange
 from records_service.writes.model import (
     PendingCreate,
     Record,
@@ -65,8 +67,10 @@ async def insert(
     # In one order everywhere, so that two writers never wait for each other in a circle.
     ordered = sorted(pending, key=lambda one: one.record.id)
     records = [one.record for one in ordered]
+    indexed = [(one.record.held, one.indexed) for one in ordered if one.indexed is not None]
+    entered = parts.entered(26, "(SELECT records FROM stored) > 0")
     row = await conn.fetchrow(
-        """
+        f"""
         WITH model AS (
             SELECT version FROM models
              WHERE workspace_id = $1 AND version = $2
@@ -121,10 +125,10 @@ async def insert(
                    AS news
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
-        )
+        ){f", {entered}" if indexed else ""}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM room) AS had_quota
-        """,
+        """,  # noqa: S608 - constants
         records[0].workspace_id,
         model_version,
         len(records),
@@ -143,6 +147,7 @@ async def insert(
         [one.record.id for one in ordered if one.id_was_asked],
         [one.record.version for one in ordered if one.id_was_asked],
         [record.external_key for record in records],
+        *(parts.entered_arguments(indexed) if indexed else ()),
     )
     assert row is not None
     if not row["model_is_current"]:
@@ -159,14 +164,20 @@ async def update(
     write: Write,
     *,
     model_version: int,
+    index_change: IndexChange | None = None,
 ) -> None:
     """Store the next version of a record, whose `version` is one more than the one read.
 
     Raises `StaleModel` or `StaleRecord` with nothing written; a taken unique value or
     external key stays `asyncpg.UniqueViolationError`.
     """
+    in_index = ""
+    if index_change is not None:
+        in_index = f", {parts.changed(24, 'EXISTS (SELECT FROM record)')}"
+    elif write.to_state_id is not None:
+        in_index = f", {parts.moved('record')}"
     row = await conn.fetchrow(
-        """
+        f"""
         WITH model AS (
             SELECT version FROM models
              WHERE workspace_id = $1 AND version = $2
@@ -177,7 +188,7 @@ async def update(
                    external_key = $23
               FROM model
              WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4 - 1
-            RETURNING r.id, r.schema_id
+            RETURNING r.id, r.schema_id, r.created_at, r.state_id
         ), freed AS (
             DELETE FROM unique_values u
              USING record, unnest($9::text[], $10::text[], $11::bytea[])
@@ -200,10 +211,10 @@ async def update(
             INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
             SELECT $1, $20, record.id, $21, $22, $4 FROM record
             RETURNING 1
-        )
+        ){in_index}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM record) AS record_was_current
-        """,
+        """,  # noqa: S608 - constants
         record.workspace_id,
         model_version,
         record.id,
@@ -221,6 +232,7 @@ async def update(
         write.comment,
         *staged(write.event),
         record.external_key,
+        *(() if index_change is None else parts.changed_arguments([(record.held, index_change)])),
     )
     assert row is not None
     if not row["model_is_current"]:
@@ -261,7 +273,7 @@ async def delete(
              USING model
              WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4
                AND (SELECT count(*) FROM locked) IS NOT NULL
-            RETURNING r.id, r.schema_id, r.state_id
+            RETURNING r.id, r.schema_id, r.state_id, r.created_at
         ), life AS (
             INSERT INTO record_lives (workspace_id, record_id, last_version, next_version)
             SELECT $1, record.id, $4 + 1, $4 + 2 FROM record
@@ -295,7 +307,7 @@ async def delete(
             SELECT id AS record_id, schema_id, $4 + 1 AS version, $5::text AS user_id,
                    $6::timestamptz AS at, $12::jsonb AS event
               FROM record
-        ), {deleted_variants(13)}
+        ), {parts.removed("record")}, {deleted_variants(13)}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM record) AS record_was_current
         """,  # noqa: S608 - constants
