@@ -882,6 +882,8 @@ CREATE UNIQUE INDEX option_lists_external_key_taken ON public.option_lists USING
 
 CREATE INDEX option_values_below ON public.option_values USING btree (workspace_id, list_id, parent_id) WHERE (parent_id IS NOT NULL);
 
+CREATE INDEX option_values_by_label ON public.option_values USING btree (workspace_id, list_id, label);
+
 CREATE UNIQUE INDEX option_values_external_key_taken ON public.option_values USING btree (workspace_id, list_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX option_values_in_order ON public.option_values USING btree (workspace_id, list_id, sort_order, label, id);

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import orjson
 from aiohttp import web
 
-from records_service.attributes.model import Attribute
+from records_service.attributes.model import Attribute, SubAttribute
 from records_service.attributes.store import SINCE
 from records_service.dimensions.model import Dimension
 from records_service.model_objects.commands import MODEL
@@ -80,6 +80,13 @@ class Blueprint:
             known = {each: frozenset(found) for each, found in having.items()}
             self.derived["schemas_having"] = known
         return known
+
+    def chooses_from_large(self, form: Attribute | SubAttribute) -> bool:
+        """Whether the options of an attribute, or of a field in it, are looked up by name."""
+        option_list = self.option_lists.get(form.option_list_id or "")
+        if option_list is not None and option_list.is_large:
+            return True
+        return any(map(self.chooses_from_large, form.attributes))
 
     @property
     def attribute_ids_by_name(self) -> Mapping[str, str]:

@@ -61,6 +61,8 @@ class CompiledSchema:
     required_relations: tuple[str, ...]
     """Those attributes among `relations` that a write cannot empty."""
     unique_ids: frozenset[str]
+    chooses_from_large: frozenset[str]
+    """The attributes whose options are looked up: they, or fields of them, have large lists."""
     workflow: WorkflowCopy | None
     default_scope: Mapping[str, str]
     state_moves: StateMoves = field(default_factory=dict)
@@ -221,6 +223,9 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
             i for i, each in attributes.items() if each.validation.required and relations_of(each)
         ),
         unique_ids=frozenset(a.id for a in attributes.values() if a.validation.unique),
+        chooses_from_large=frozenset(
+            a.id for a in attributes.values() if blueprint.chooses_from_large(a)
+        ),
         workflow=_workflow(blueprint, schema),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
         state_moves=blueprint.state_moves.get(schema.id, NO_MOVES),

@@ -25,6 +25,7 @@ from records_service.bulk.model import BY_EXTERNAL_KEY, BY_ID, Draft, Options, R
 from records_service.bulk.settling import Settled, Surroundings
 from records_service.bulk.work import WAVE_ROWS, Work, attempts
 from records_service.context import Context
+from records_service.option_lists.lookup_store import look_up
 from records_service.records.store import schema_ids_of
 from records_service.values.relations import Related
 from records_service.writes import batches
@@ -132,6 +133,10 @@ class _Writing:
         by = [Sought()] * len(self.wave)
         if self.options.match != BY_ID:
             by = await work.run(finding.sought, self.wave, basis)
+            if basis.chosen.wanted:
+                async with work.reading() as conn:
+                    await look_up(conn, workspace_id, basis.chosen)
+                by = await work.run(finding.sought, self.wave, basis)
             async with work.reading() as conn:
                 keys = [key for one in by for key in one.keys]
                 basis = replace(basis, holders=await store.holders_of(conn, workspace_id, keys))
@@ -144,6 +149,10 @@ class _Writing:
             async with work.reading() as conn:
                 found = await schema_ids_of(conn, workspace_id, sorted(named))
             basis = replace(basis, related=Related(frozenset(named), found))
+        if any(schema.chooses_from_large for schema in schemas.values()):
+            await work.run(finding.note_chosen, self.wave, basis)
+            async with work.reading() as conn:
+                await look_up(conn, workspace_id, basis.chosen)
         return basis, by
 
     async def _surroundings(

@@ -17,9 +17,11 @@ from records_service.blueprint.blueprint import Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, check_of
 from records_service.bulk.model import BY_EXTERNAL_KEY, BY_ID, Draft, Options, Row
 from records_service.bulk.store import Key, Stored, external_key
+from records_service.option_lists.lookup import Options as ChosenOptions
 from records_service.permissions.rules import Role
 from records_service.values.relations import NOTHING_LOOKED_FOR, Related, named
 from records_service.values.validation import EntriesCheck, Faults
+from records_service.writes.changes import note_options
 from records_service.writes.model import StaleRecord
 from shared.errors import ApiError, Conflict, ValidationError, truncated
 from shared.identity import Identity
@@ -42,6 +44,8 @@ class Basis:
     """Schema id -> its rules, of the schemas that exist."""
     related: Related = NOTHING_LOOKED_FOR
     """Which of the records exist that required relations name."""
+    chosen: ChosenOptions = field(default_factory=ChosenOptions)
+    """The options of large lists that rows name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,9 @@ def sought(rows: Sequence[Row], basis: Basis) -> list[Sought]:
         return [_by_external_key(row.asked) for row in rows]
     check = check_of(basis.blueprint, basis.match)
     return [
-        _sought(row.asked, basis.match, check) if isinstance(row.asked, Draft) else Sought()
+        _sought(row.asked, basis.match, check, basis.chosen)
+        if isinstance(row.asked, Draft)
+        else Sought()
         for row in rows
     ]
 
@@ -106,10 +112,12 @@ def _by_external_key(asked: Draft | ApiError) -> Sought:
     )
 
 
-def _sought(asked: Draft, attribute: Attribute, check: EntriesCheck) -> Sought:
+def _sought(
+    asked: Draft, attribute: Attribute, check: EntriesCheck, chosen: ChosenOptions
+) -> Sought:
     name = attribute.alias if attribute.alias in asked.values else attribute.id
     sent = asked.values.get(name)
-    faults = Faults()
+    faults = Faults(chosen)
     try:
         entries = [] if sent is None else check(sent, ("/values", name), faults)
         faults.check()
@@ -149,6 +157,20 @@ def schemas_wanted(rows: Sequence[Row], records: Mapping[str, Stored]) -> set[st
         if isinstance(row.asked, Draft) and row.asked.schema_id is not None
     }
     return sent | {stored.row["schema_id"] for stored in records.values()}
+
+
+def note_chosen(rows: Sequence[Row], basis: Basis) -> None:
+    """Note which options of large lists these rows name."""
+    for row in rows:
+        if not isinstance(row.asked, Draft):
+            continue
+        stored = basis.records.get(row.asked.id or "")
+        schema_id = row.asked.schema_id if stored is None else stored.row["schema_id"]
+        for schema in (
+            basis.schemas.values() if schema_id is None else [basis.schemas.get(schema_id)]
+        ):
+            if schema is not None:
+                note_options(schema, row.asked.values, basis.chosen)
 
 
 def named_by_required(basis: Basis) -> set[str]:

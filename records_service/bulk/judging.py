@@ -168,6 +168,7 @@ def _created(index: int, asked: Draft, basis: Basis) -> Candidate:
         is_new=True,
         may_read=basis.identity.may_read,
         by_scope=asked.by_scope,
+        options=basis.chosen,
     )
     return Candidate(
         index=index,
@@ -203,6 +204,7 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
         may_read=basis.identity.may_read,
         related=basis.related,
         by_scope=asked.by_scope,
+        options=basis.chosen,
     )
     key = fixed_fields.key_after(basis.role, schema, old, state, sent)
     changes = differences(old.values, values, schema) + key_change(old.external_key, key)

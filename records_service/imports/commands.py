@@ -16,6 +16,8 @@ from records_service.context import Context
 from records_service.imports.columns import understand_columns
 from records_service.imports.model import ImportRows
 from records_service.imports.rows import CellError, ReadRow, RowReader
+from records_service.option_lists.lookup import Options as ChosenOptions
+from records_service.option_lists.lookup_store import look_up
 from records_service.writes.create_batching import WRITE_SLOTS
 from shared.errors import NotFound, ServiceUnavailable, ValidationError
 
@@ -75,13 +77,20 @@ async def _read(context: Context, sent: ImportRows) -> list[ReadRow]:
     if schema_id is None:
         raise NotFound.of("Schema", sent.schema_id)
 
+    options = ChosenOptions()
+
     def read() -> list[ReadRow]:
         header = dict.fromkeys(column for row in sent.rows for column in row)
         columns = understand_columns(header, sent.column_mapping, {}, blueprint)
-        reader = RowReader(columns, schema_id, blueprint, context.role)
+        reader = RowReader(columns, schema_id, blueprint, context.role, options)
         return [reader.read(row, typed=False) for row in sent.rows]
 
-    return await context.run(context.has_large_body, read)
+    rows = await context.run(context.has_large_body, read)
+    if options.wanted:
+        async with context.database.acquire() as conn:
+            await look_up(conn, context.workspace_id, options)
+        rows = await context.run(context.has_large_body, read)
+    return rows
 
 
 def _drafts(rows: Sequence[ReadRow]) -> list[Row]:

@@ -19,20 +19,24 @@ Source of the rule: the page about importing and exporting.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from records_service.attributes.model import Attribute, AttributeType
 from records_service.blueprint.blueprint import Blueprint
+from records_service.option_lists.lookup import Options, id_in, labelled_in
 from records_service.option_lists.model import OptionList
 from records_service.tabular.cells import CLEAR, SEPARATOR, unescaped, unguarded
 from shared.errors import ApiError, truncated
 from shared.http.requests import parse_body
 from shared.http.shapes import Shape
+
+T = TypeVar("T")
 
 INTEGER_MAX: Final = 2**63 - 1
 INTEGER_MIN: Final = -(2**63)
@@ -68,12 +72,13 @@ Convert = Callable[[str], Any]
 class Conversion:
     """Converts the cells of one attribute; made once for each column of a file."""
 
-    def __init__(self, attribute: Attribute, blueprint: Blueprint) -> None:
+    def __init__(self, attribute: Attribute, blueprint: Blueprint, options: Options) -> None:
         self._alias = truncated(attribute.alias)
         self._type = attribute.type
         self._multiple = attribute.multiple
-        options = blueprint.option_lists.get(attribute.option_list_id or "")
-        self._one = _one_of(attribute.type, self._alias, options)
+        option_list = blueprint.option_lists.get(attribute.option_list_id or "")
+        self._looks_up = option_list is not None and option_list.is_large
+        self._one = _one_of(attribute.type, self._alias, option_list, options)
 
     def cell(self, text: str) -> Any:
         """The value of a cell, `CLEARED` or `NOTHING`; raises `UnusableCell`."""
@@ -92,7 +97,7 @@ class Conversion:
             self._check_characters(value)
             return CLEARED if value == CLEAR else self._text(unescaped(value))
         if isinstance(value, list) and self._multiple:
-            return [self._item(each) for each in value]
+            return self._each(value, self._item)
         return self._item(value)
 
     def _check_characters(self, text: str) -> None:
@@ -116,7 +121,7 @@ class Conversion:
         if text.startswith("["):
             several = _json_or_none(text, self._alias)
             if isinstance(several, list):
-                return [self._item(each) for each in several]
+                return self._each(several, self._item)
         if SEPARATOR not in text:
             return [self._one(text)]
         try:
@@ -128,17 +133,27 @@ class Conversion:
         parts = text.split(SEPARATOR)
         if self._type is not AttributeType.TEXT:
             parts = [part.strip() for part in parts]
-        return [self._one(part) for part in parts]
+        return self._each(parts, self._one)
+
+    def _each(self, items: Sequence[T], convert: Callable[[T], Any]) -> list[Any]:
+        if self._looks_up:
+            # All are noted, also behind the first that is not known yet.
+            for item in items:
+                with suppress(UnusableCell):
+                    convert(item)
+        return [convert(item) for item in items]
 
 
-def _one_of(kind: AttributeType, alias: str, options: OptionList | None) -> Convert:
+def _one_of(
+    kind: AttributeType, alias: str, option_list: OptionList | None, options: Options
+) -> Convert:
     makers: Mapping[AttributeType, Callable[[], Convert]] = {
         AttributeType.TEXT: lambda: str,
         AttributeType.NUMBER: lambda: lambda text: number_of(text, alias),
         AttributeType.BOOLEAN: lambda: lambda text: _boolean(text, alias),
         AttributeType.DATETIME: lambda: str.strip,
         AttributeType.MEDIA: lambda: lambda text: _media(text, alias),
-        AttributeType.OPTION: lambda: _option_of(alias, options),
+        AttributeType.OPTION: lambda: _option_of(alias, option_list, options),
         AttributeType.RELATION: lambda: str.strip,
         AttributeType.COMPLEX: lambda: lambda text: _complex(text, alias),
     }
@@ -202,18 +217,17 @@ def _complex(text: str, alias: str) -> Any:
     return found
 
 
-def _option_of(alias: str, options: OptionList | None) -> Convert:
-    ids: Mapping[str, str] = {} if options is None else options.ids_by_name
-    by_label: dict[str, list[str]] = {}
-    for option in () if options is None else options.values:
-        by_label.setdefault(option.label, []).append(option.id)
-    name = truncated(options.id) if options else ""
+def _option_of(alias: str, option_list: OptionList | None, options: Options) -> Convert:
+    name = truncated(option_list.id) if option_list else ""
 
     def convert(text: str) -> str:
         for said in (text, text.strip()):
-            if said in ids:
-                return ids[said]
-            labelled = by_label.get(said, ())
+            if option_list is None:
+                break
+            found = id_in(option_list, said, options)
+            if found is not None:
+                return found
+            labelled = labelled_in(option_list, said, options)
             if len(labelled) == 1:
                 return labelled[0]
             if labelled:
@@ -229,7 +243,7 @@ def _option_of(alias: str, options: OptionList | None) -> Convert:
     return convert
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(f"'{truncated(name)}'" for name in names[:OPTIONS_NAMED_MAX])
     return shown if len(names) <= OPTIONS_NAMED_MAX else f"{shown} and others"
 

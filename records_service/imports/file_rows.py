@@ -24,6 +24,7 @@ from records_service.imports.reading import (
 )
 from records_service.imports.rows import CellError, ReadRow, RowReader
 from records_service.imports.store import AS_SENT, UNPACKED
+from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
 from records_service.tabular.columns import ID_COLUMN
 from shared.errors import ApiError, ValidationError
@@ -51,7 +52,10 @@ class ReadFileRow:
 
 
 class Reading:
-    """How the rows of one file are read, with the data model of one moment."""
+    """How the rows of one file are read, with the data model of one moment.
+
+    `options` are those of large lists that its rows name; rows are taken again once they are known.
+    """
 
     def __init__(
         self,
@@ -62,7 +66,9 @@ class Reading:
         settings: Mapping[str, Any],
         blueprint: Blueprint,
         role: Role | None,
+        options: Options,
     ) -> None:
+        self.options = options
         self.part = part
         self._take = take
         self._header = header
@@ -78,12 +84,14 @@ class Reading:
     ) -> Reading:
         """By the settings of a job; raises `ValidationError` where a column cannot be any more."""
         header = settings.get("header")
+        options = Options()
         reader = None
         if header is not None:
             columns = columns_of(header, settings, blueprint)
-            reader = RowReader(columns, settings["schemaId"], blueprint, role)
+            reader = RowReader(columns, settings["schemaId"], blueprint, role, options)
         part = UNPACKED if kind == FileFormat.XLSX else AS_SENT
-        return cls(_take_of(kind, settings), part, header, reader, settings, blueprint, role)
+        take = _take_of(kind, settings)
+        return cls(take, part, header, reader, settings, blueprint, role, options)
 
     def take(
         self, data: bytes, at_end: bool, rows_max: int, row: int, line: int
@@ -135,7 +143,8 @@ class Reading:
         known = self._readers.get(columns)
         if known is None:
             understood = columns_of(columns, self._settings, self._blueprint)
-            known = RowReader(understood, self._settings["schemaId"], self._blueprint, self._role)
+            schema_id = self._settings["schemaId"]
+            known = RowReader(understood, schema_id, self._blueprint, self._role, self.options)
             self._readers[columns] = known
         return known
 

@@ -30,6 +30,7 @@ from records_service.imports.reading import ROW_BYTES_MAX, Malformed
 from records_service.imports.refused_store import Refused
 from records_service.imports.rows import CellError
 from records_service.imports.store import ImportJob
+from records_service.option_lists.lookup_store import look_up
 from records_service.permissions import store as roles
 from records_service.permissions.rules import Role
 from records_service.writes import effects
@@ -217,9 +218,11 @@ async def _read_next(
     while True:
         data = await store.read(conn, job.workspace_id, job.id, reading.part, offset, size)
         at_end = len(data) < size
-        rows, taken = await in_thread(
-            reading.take, data, at_end, ROWS_AT_ONCE, position["row"], position["line"]
-        )
+        place = position["row"], position["line"]
+        rows, taken = await in_thread(reading.take, data, at_end, ROWS_AT_ONCE, *place)
+        if reading.options.wanted:
+            await look_up(conn, job.workspace_id, reading.options)
+            rows, taken = await in_thread(reading.take, data, at_end, ROWS_AT_ONCE, *place)
         if rows or taken.size or taken.ended:
             break
         if size > ROW_BYTES_MAX:

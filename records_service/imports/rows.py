@@ -12,6 +12,7 @@ from records_service.blueprint.compiled_schema import compile_schema
 from records_service.bulk.model import Draft
 from records_service.imports.columns import Columns, Target
 from records_service.imports.conversion import CLEARED, NOTHING, Conversion, UnusableCell
+from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
 from shared.errors import (
     ApiError,
@@ -79,15 +80,24 @@ class ReadRow:
 
 
 class RowReader:
-    """Reads the rows of one table, by its columns and the data model of one moment."""
+    """Reads the rows of one table, by its columns and the data model of one moment.
+
+    `options` are those of large lists that the rows name.
+    """
 
     def __init__(
-        self, columns: Columns, schema_id: str | None, blueprint: Blueprint, role: Role | None
+        self,
+        columns: Columns,
+        schema_id: str | None,
+        blueprint: Blueprint,
+        role: Role | None,
+        options: Options,
     ) -> None:
         self._columns = columns
         self._schema_id = schema_id
         self._blueprint = blueprint
         self._role = role
+        self._options = options
         self._conversions: dict[str, Conversion] = {}
         self._schema_ids = {
             **{each.alias: each.id for each in blueprint.schemas.values()},
@@ -124,7 +134,7 @@ class RowReader:
         alias = target.attribute.alias
         conversion = self._conversions.get(column)
         if conversion is None:
-            conversion = Conversion(target.attribute, self._blueprint)
+            conversion = Conversion(target.attribute, self._blueprint, self._options)
             self._conversions[column] = conversion
         try:
             value = conversion.json(cell) if typed else conversion.cell(_text(cell))

@@ -29,10 +29,12 @@ from shared.http.shapes import Shape
 VALUES_MAX = 10_000
 """How many options one request or answer has."""
 LIST_VALUES_MAX = 50_000
-"""How many options a list has. Every process that checks records of the workspace holds them, as
-far as the bound on the size of the model allows."""
+"""How many options a list has."""
 LISTED_VALUES_MAX = 500
 """How many options a list has in the list of lists; of larger ones only the number is there."""
+HELD_VALUES_MAX = 500
+"""How many options a list has in the memory of the processes that check records. The options of
+larger lists are looked up when they are named."""
 
 OPTION_LIST = Kind("option_lists", "ol", "Option list", "/api/v1/option-lists")
 VALUE_PREFIX = "val"
@@ -87,16 +89,20 @@ class OptionList:
     name: str
     hierarchical: bool
     values: Sequence[Option]
+    """None of a large list: those are looked up in the database, by name (`lookup`)."""
+    is_large: bool = False
 
     @classmethod
     def parse(cls, model_object: ModelObject) -> Self:
         """Read the list with its values as `store.WITH_OPTIONS` has them."""
+        values = model_object.body["values"]
         return cls(
             id=model_object.id,
             alias=model_object.alias,
             name=model_object.body["name"],
             hierarchical=model_object.body["hierarchical"],
-            values=tuple(Option(*value) for value in model_object.body["values"]),
+            values=tuple(Option(*value) for value in values or ()),
+            is_large=values is None,
         )
 
     @cached_property
@@ -106,6 +112,14 @@ class OptionList:
             **{value.alias: value.id for value in reversed(self.values)},
             **{value.id: value.id for value in self.values},
         }
+
+    @cached_property
+    def ids_by_label(self) -> Mapping[str, Sequence[str]]:
+        """The ids of the options with each label."""
+        found: dict[str, list[str]] = {}
+        for value in self.values:
+            found.setdefault(value.label, []).append(value.id)
+        return found
 
 
 class OptionValueDraft(Body):

@@ -10,6 +10,7 @@ from records_service.model_objects.model import ModelObject
 from records_service.model_objects.size import counted
 from records_service.option_lists.filters import OptionValueFilter
 from records_service.option_lists.model import (
+    HELD_VALUES_MAX,
     LISTED_VALUES_MAX,
     OPTION_LIST,
     VALUE_TITLE,
@@ -36,17 +37,18 @@ WITH_VALUES = """
     ), '[]'))
 """
 """The body of an option list `p` with its options."""
-WITH_OPTIONS = """
+WITH_OPTIONS = f"""
     json_build_object('name', p.body -> 'name', 'hierarchical', p.body -> 'hierarchical',
-                      'values', coalesce((
-        SELECT json_agg(json_build_array(v.id, v.alias, v.label, v.labels)
-                        ORDER BY v.sort_order, v.label, v.id)
-          FROM option_values v
-         WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
-    ), '[]'))
-"""
+                      'values', (
+        SELECT CASE WHEN count(*) <= {HELD_VALUES_MAX}
+                    THEN coalesce(json_agg(json_build_array(v.id, v.alias, v.label, v.labels)
+                                           ORDER BY v.sort_order, v.label, v.id), '[]') END
+          FROM (SELECT id, alias, label, labels, sort_order FROM option_values
+                 WHERE workspace_id = p.workspace_id AND list_id = p.id
+                 LIMIT {HELD_VALUES_MAX + 1}) AS v))
+"""  # noqa: S608 - a constant
 """An option list `p` for `OptionList.parse`: a third of what is answered, and json, which
-PostgreSQL writes as it is and does not take apart again."""
+PostgreSQL writes as it is and does not take apart again. A large list has no values: null."""
 _COUNT = """(
     SELECT count(*) FROM option_values v WHERE v.workspace_id = p.workspace_id AND v.list_id = p.id
 )"""

@@ -13,7 +13,7 @@ from records_service.context import Context
 from records_service.permissions.rules import Role
 from records_service.records import store as records
 from records_service.records.fixed_fields import check_fixed_fields, check_state, key_after
-from records_service.records.loading import LoadedRecord, load_record
+from records_service.records.loading import LoadedRecord, load_options, load_record
 from records_service.records.model import RecordChanges, RecordDraft, ValueChange
 from records_service.records.relations import check_relations, find_related
 from records_service.search_index.changes import change_in, indexed_in
@@ -99,6 +99,7 @@ async def _create_under(
         check_state(context.identity, draft.lifecycle_state_id, state_id, state)
     check_may_create(context.role, schema, state_id)
     is_large = context.has_large_body
+    options = await load_options(context, schema, draft.values, is_large=is_large)
     values = await context.run(
         is_large,
         merged,
@@ -109,6 +110,7 @@ async def _create_under(
         state,
         is_new=True,
         may_read=context.identity.may_read,
+        options=options,
     )
     await check_relations(context, schema, {}, values, is_large=is_large)
     now = effects.now()
@@ -150,6 +152,7 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
     is_large = context.has_large_body or isinstance(loaded.record.values, Large)
     check_fixed_fields(context.identity, loaded.record, loaded.state, changes)
     related = await _related_of_required(context, loaded, is_large=is_large)
+    options = await load_options(context, loaded.schema, changes.values, is_large=is_large)
     values = await context.run(
         is_large,
         merged,
@@ -160,6 +163,7 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
         loaded.state,
         may_read=context.identity.may_read,
         related=related,
+        options=options,
     )
     key = key_after(context.role, loaded.schema, loaded.record, loaded.state, changes)
     if since is not None:
@@ -186,6 +190,7 @@ async def set_value(
         since = await changes_since(context, "Entity", record_id, version)
     is_large = context.has_large_body or isinstance(loaded.record.values, Large)
     related = await _related_of_required(context, loaded, is_large=is_large)
+    options = await load_options(context, loaded.schema, change.of(name), is_large=is_large)
     values = await context.run(
         is_large,
         with_value,
@@ -198,6 +203,7 @@ async def set_value(
         loaded.state,
         related,
         may_read=context.identity.may_read,
+        options=options,
     )
     if since is not None:
         values = await context.run(

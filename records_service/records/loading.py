@@ -12,15 +12,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from aiohttp import web
 
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
 from records_service.context import Context
+from records_service.option_lists.lookup import Options
+from records_service.option_lists.lookup_store import look_up
 from records_service.records import store
 from records_service.workflow_copies.model import State
+from records_service.writes.changes import note_options
 from records_service.writes.model import Record
 from shared.database import DATABASE, REQUEST_TRANSACTION
 from shared.errors import NotFound
@@ -58,6 +61,20 @@ async def load_record(context: Context, record_id: str) -> LoadedRecord:
     if schema.state_moves:
         record = replace(record, state_id=schema.state_id_of(record.state_id))
     return LoadedRecord(record, blueprint, schema, schema.state_of(record.state_id))
+
+
+async def load_options(
+    context: Context, schema: CompiledSchema, sent: Mapping[str, Any], *, is_large: bool
+) -> Options | None:
+    """The options of large lists that these values name; one statement if they name any."""
+    if not schema.chooses_from_large:
+        return None
+    options = Options()
+    await context.run(is_large, note_options, schema, sent, options)
+    if options.wanted:
+        async with context.database.acquire() as conn:
+            await look_up(conn, context.workspace_id, options)
+    return options
 
 
 class DataLoader(Generic[V]):

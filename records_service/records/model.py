@@ -112,6 +112,10 @@ class ValueChange(_Body):
     value: Any = Field(examples=[549])
     """The value, of the type of the attribute; null removes it."""
 
+    def of(self, name: str) -> dict[str, Any]:
+        """The value as those of a record are sent, everywhere: attribute -> entries."""
+        return {name: [{"scope": {}, "value": self.value}]}
+
 
 RecordSort = TypeAliasType(
     "RecordSort",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.context import BaseContext, Context
+from records_service.option_lists.lookup import Options
+from records_service.option_lists.lookup_store import look_up
 from records_service.saved_queries import store
 from records_service.saved_queries.model import (
     PREFIX,
@@ -28,9 +30,14 @@ async def save(context: Context, draft: SavedQueryDraft) -> SavedQuery:
     """
     if context.identity.may_read:
         blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
-        reader = Reader(blueprint, context.role)
+        options = Options()
+        reader = Reader(blueprint, context.role, options)
         reader.filter(draft)
         reader.sort(draft.sort)
+        if options.wanted:
+            async with context.database.acquire() as conn:
+                await look_up(conn, context.workspace_id, options)
+            Reader(blueprint, context.role, options).filter(draft)
     query = SavedQuery(
         id=draft.id or new_id(PREFIX),
         name=draft.name,

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute
 from records_service.blueprint.blueprint import Blueprint
 from records_service.dimensions.model import DIMENSIONS_NAMED_MAX
+from records_service.option_lists.lookup import Options
 from records_service.option_lists.model import OptionList
 from records_service.permissions.rules import Role
 from records_service.search.model import (
@@ -80,6 +81,12 @@ class Searched:
         return self.fields[-1] if self.fields else self.attribute
 
     @property
+    def large_list(self) -> str | None:
+        """The list from which the values are chosen, if its options are looked up."""
+        chosen = self.option_list
+        return chosen.id if chosen is not None and chosen.is_large else None
+
+    @property
     def type(self) -> AttributeType:
         """The type of what is compared."""
         return self.definition.type
@@ -134,9 +141,12 @@ class SortKey:
 class Reader:
     """Reads criteria as one caller may ask them of one version of the data model."""
 
-    def __init__(self, blueprint: Blueprint, role: Role | None) -> None:
+    def __init__(
+        self, blueprint: Blueprint, role: Role | None, options: Options | None = None
+    ) -> None:
         self._blueprint = blueprint
         self._role = role
+        self._options = Options() if options is None else options
         self._count = 0
         self._dimension_ids = dimension_ids_by_name(blueprint.dimensions, blueprint.dimensions)
         self._defaults = {
@@ -364,10 +374,10 @@ class Reader:
 
     def _operand(self, target: Searched | str, operation: str, value: Any) -> Any:
         if not isinstance(target, str):
-            return operand_of(target.type, operation, value, target.option_list)
+            return operand_of(target.type, operation, value, target.option_list, self._options)
         if target in _TIMES:
             return instant(value)
-        text = operand_of(AttributeType.TEXT, operation, value, None)
+        text = operand_of(AttributeType.TEXT, operation, value, None, self._options)
         if target == "schemaId":
             return self.schema(text)
         return self.states(text) if target == "lifecycleStateId" else text

@@ -98,12 +98,25 @@ def statement(
         """  # noqa: S608 - the texts are constants, values are arguments
 
 
+def chosen_from_large(facets: Sequence[Facet], rows: Sequence[Any]) -> dict[str, set[str]]:
+    """Large list -> the options of it that were counted."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        target = facets[row["facet"]].target
+        if isinstance(target, Searched) and target.large_list is not None:
+            found.setdefault(target.large_list, set()).add(row["value"])
+    return found
+
+
 def shown(
-    facets: Sequence[Facet], rows: Sequence[Any], blueprint: Blueprint
+    facets: Sequence[Facet],
+    rows: Sequence[Any],
+    blueprint: Blueprint,
+    looked_up: Mapping[str, Mapping[str, str]],
 ) -> dict[str, list[dict[str, Any]]]:
-    """Name -> values with their labels and counts."""
+    """Name -> values with their labels and counts; labels of large lists were looked up."""
     answer: dict[str, list[dict[str, Any]]] = {facet.name: [] for facet in facets}
-    labels = [_labels(facet, blueprint) for facet in facets]
+    labels = [_labels(facet, blueprint, looked_up) for facet in facets]
     for row in rows:
         facet = facets[row["facet"]]
         is_boolean = isinstance(facet.target, Searched) and (
@@ -119,8 +132,12 @@ def shown(
     return answer
 
 
-def _labels(facet: Facet, blueprint: Blueprint) -> Mapping[str, str]:
+def _labels(
+    facet: Facet, blueprint: Blueprint, looked_up: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, str]:
     if isinstance(facet.target, Searched):
+        if facet.target.large_list is not None:
+            return looked_up.get(facet.target.large_list, {})
         options = facet.target.option_list
         return {} if options is None else {each.id: each.label for each in options.values}
     if facet.target == "schemaId":

@@ -68,6 +68,13 @@ def full_text(
         document(languages) if languages else "",
         arguments.state,
     )
+    large = {
+        each.id: option_list.id
+        for each in blueprint.attributes.values()
+        if each.type is AttributeType.OPTION
+        and (option_list := blueprint.option_lists.get(each.option_list_id or "")) is not None
+        and option_list.is_large
+    }
     conditions, queries = [], []
     verbatim: list[str] = []
     for term in terms:
@@ -77,6 +84,8 @@ def full_text(
         options = _options(blueprint, term)
         if options:
             ways.append(f"coalesce(held.options && {arguments.name(options, 'text[]')}, false)")
+        if large:
+            ways.append(_chosen(term, document(large), arguments))
         if len(term.part) >= PART_MIN:
             part = arguments.name(pattern("contains", term.part), "text")
             ways.append(f"EXISTS (SELECT FROM unnest(held.codes) AS c (c) WHERE c.c LIKE {part})")
@@ -84,7 +93,7 @@ def full_text(
         conditions.append(f"NOT {found}" if term.excluded else found)
         if not term.excluded:
             queries.append(query)
-            if not languages and not options:
+            if not languages and not options and not large:
                 verbatim += [pattern("contains", word) for word in term.words]
     if verbatim:
         # Where words have no other forms, they stand in the document as they are: a tenth of the
@@ -183,6 +192,20 @@ def _languages(blueprint: Blueprint) -> dict[str, dict[str, str]]:
 
 def _values(languages: Mapping[str, Mapping[str, str]]) -> set[str]:
     return {each for segments in languages.values() for each in segments.values()}
+
+
+def _chosen(term: Term, lists: str, arguments: Arguments) -> str:
+    """The condition that the label of a chosen option has the term; `lists` are the large ones."""
+    words = separated_in_sql("l.label")
+    sought = pattern("contains", f" {term.text}" if term.is_prefix else f" {term.text} ")
+    return f"""EXISTS (
+        SELECT FROM unnest(held.options) AS c (c)
+          JOIN option_values o
+            ON o.workspace_id = $1 AND o.list_id = {lists} ->> split_part(c.c, '=', 1)
+               AND o.id = substr(c.c, strpos(c.c, '=') + 1)
+         CROSS JOIN LATERAL (SELECT o.label UNION ALL
+                             SELECT each.value FROM jsonb_each_text(o.labels) AS each) AS l (label)
+         WHERE ' ' || {words} || ' ' LIKE {arguments.name(sought, "text")})"""  # noqa: S608
 
 
 def _options(blueprint: Blueprint, term: Term) -> list[str]:

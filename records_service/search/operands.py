@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from records_service.attributes.model import AttributeType
+from records_service.option_lists.lookup import LABELLED_MAX, Options, id_in, labelled_in
 from records_service.option_lists.model import OptionList
 from records_service.search.folding import folded
 from shared.errors import truncated
@@ -40,23 +41,27 @@ class BadOperand(Exception):
 
 
 def operand_of(
-    kind: AttributeType, operation: str, value: Any, option_list: OptionList | None
+    kind: AttributeType,
+    operation: str,
+    value: Any,
+    option_list: OptionList | None,
+    options: Options,
 ) -> Any:
     """The operand as it is compared: text, `Decimal`, bool, `datetime`, or a list of option ids.
 
-    For `contains`, `startsWith` and `endsWith` a text is folded. Raises `BadOperand`.
+    For `contains`, `startsWith` and `endsWith` a text is folded; of a large list, that text is what
+    labels are compared with. `options` are those of large lists that the search names. Raises
+    `BadOperand`.
     """
     if operation in _MATCHING:
         sought = folded(_text(value))
         if not sought:
             raise BadOperand("must have a letter, a digit or another character that is compared")
-        return (
-            sought
-            if kind is not AttributeType.OPTION
-            else _labelled(operation, sought, option_list)
-        )
+        if kind is not AttributeType.OPTION or (option_list is not None and option_list.is_large):
+            return sought
+        return _labelled(operation, sought, option_list)
     if kind is AttributeType.OPTION:
-        return _options(value, option_list)
+        return _options(value, option_list, options)
     return _READERS[kind](value)
 
 
@@ -102,15 +107,18 @@ def instant(value: Any) -> datetime:
     raise BadOperand(f"must be an ISO 8601 date and time, got '{truncated(text)}'")
 
 
-def _options(value: Any, option_list: OptionList | None) -> list[str]:
+def _options(value: Any, option_list: OptionList | None, options: Options) -> list[str]:
     """The ids of the options with this id or alias or, failing that, with this label."""
     name = _text(value)
     if option_list is not None:
-        if name in option_list.ids_by_name:
-            return [option_list.ids_by_name[name]]
-        labelled = [each.id for each in option_list.values if each.label == name]
-        if labelled:
-            return labelled
+        found = id_in(option_list, name, options)
+        if found is not None:
+            return [found]
+        labelled = labelled_in(option_list, name, options)
+        if len(labelled) > LABELLED_MAX:
+            raise BadOperand(f"is the label of more than {LABELLED_MAX} options")
+        if labelled or options.awaits(option_list.id, name):
+            return list(labelled)
         raise BadOperand(
             f"must be the id, the alias or the label of an option of"
             f" '{truncated(option_list.id)}', got '{truncated(name)}'"

@@ -12,13 +12,15 @@ from aiohttp import web
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.context import Context
 from records_service.lists import LISTS
+from records_service.option_lists.lookup import Options
+from records_service.option_lists.lookup_store import labels_of, look_up
 from records_service.paging import Key, PageQuery, page_response, place_of
 from records_service.records.listing import render_listed
 from records_service.records.projection import Projection
 from records_service.records.store import ORDERS
 from records_service.search import store
 from records_service.search.criteria import Reader
-from records_service.search.facets import facets_of
+from records_service.search.facets import Facet, chosen_from_large, facets_of
 from records_service.search.facets import shown as shown_facets
 from records_service.search.facets import statement as facet_statement
 from records_service.search.full_text import full_text
@@ -94,7 +96,7 @@ async def search(
     while True:
         try:
             answer, version = await _page(
-                context, path, asked, compiled, projection_of, facets, known
+                context, path, asked, compiled, projection_of, facets, known, Options()
             )
         except ValidationError:
             # Of a name that is new, or a page that is too large.
@@ -116,8 +118,9 @@ async def _page(
     projection_of: ProjectionOf,
     facets: Sequence[str],
     blueprint: Blueprint,
+    options: Options,
 ) -> tuple[web.Response, int]:
-    reader = Reader(blueprint, context.role)
+    reader = Reader(blueprint, context.role, options)
     statement = compiled(
         blueprint, reader, Arguments.of(context.workspace_id, blueprint.state_moves)
     )
@@ -126,6 +129,12 @@ async def _page(
     place = place_of(context.workspace_id, path, asked, order, besides=besides)
     projection = projection_of(blueprint, reader)
     counted = facets_of(facets, reader)
+    if options.wanted:
+        async with context.database.acquire() as conn:
+            await look_up(conn, context.workspace_id, options)
+        return await _page(
+            context, path, asked, compiled, projection_of, facets, blueprint, options
+        )
     counting = Arguments(statement.arguments)
     count = (
         facet_statement(counted, statement.joined, statement.condition, context.role, counting)
@@ -157,6 +166,20 @@ async def _page(
     rows = found.part.rows
     items = await render_listed(context, rows, blueprint, projection)
     last = tuple(rows[-1].row[key.column] for key in order) if rows else ()
-    more = {"facets": shown_facets(counted, rows_of_facets, blueprint)} if counted else None
+    more = None
+    if counted:
+        labels = await _labels(context, counted, rows_of_facets)
+        more = {"facets": shown_facets(counted, rows_of_facets, blueprint, labels)}
     answer = page_response(place, items, found.part, found.total, last=last, more=more)
     return answer, found.model_version
+
+
+async def _labels(
+    context: Context, facets: Sequence[Facet], rows: Sequence[Any]
+) -> dict[str, dict[str, str]]:
+    """Large list -> option -> label, of those that were counted."""
+    chosen = chosen_from_large(facets, rows)
+    if not chosen:
+        return {}
+    async with context.database.acquire() as conn:
+        return await labels_of(conn, context.workspace_id, chosen)

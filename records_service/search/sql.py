@@ -32,6 +32,7 @@ from records_service.workflow_copies.moves import StateMoves, moves_as_json, sta
 from shared.http.cursors import Kind
 
 SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+_MATCHING: Final = frozenset({"contains", "startsWith", "endsWith"})
 SORTED_LENGTH_MAX: Final = 200
 """Characters of a text by which it is sorted: a cursor holds them."""
 _TEXT: Final = "v.v #>> '{}'"
@@ -174,6 +175,8 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
             kind, value = datetime, _INSTANT
         case AttributeType.BOOLEAN:
             kind, value = bool, f"({_TEXT})::bool"
+        case AttributeType.OPTION if target.large_list is not None:
+            kind, value = float, f"(SELECT o.sort_order {_option_of(target.large_list, arguments)})"
         case AttributeType.OPTION:
             options = [each.id for each in target.option_list.values] if target.option_list else []
             kind = int
@@ -243,9 +246,8 @@ def _compares(  # noqa: PLR0911 - one for each kind of comparison
     if operation == "filled":
         return f"""v.v NOT IN ('null', '""', '{{}}', '[]'){alive}"""
     text = _URL if kind is AttributeType.MEDIA else _TEXT
-    if operation in ("contains", "startsWith", "endsWith") and kind is not AttributeType.OPTION:
-        sought = arguments.name(pattern(operation, operands[0]), "text")
-        return f"{folded_in_sql(text)} LIKE {sought}"
+    if operation in _MATCHING and (kind is not AttributeType.OPTION or target.large_list):
+        return _matches(comparison, target, text, arguments)
     if kind is AttributeType.NUMBER:
         numbers = [str(each) for each in operands]
         if operation == "in":
@@ -261,6 +263,23 @@ def _compares(  # noqa: PLR0911 - one for each kind of comparison
     if len(operands) == 1:
         return f"{text} = {arguments.name(operands[0], 'text')}{alive}"
     return f"{text} = ANY({arguments.name(list(operands), 'text[]')}){alive}"
+
+
+def _option_of(list_id: str, arguments: Arguments) -> str:
+    """What follows SELECT: the option of a large list that the value `v.v` names."""
+    return (
+        "FROM option_values o WHERE o.workspace_id = $1"
+        f" AND o.list_id = {arguments.name(list_id, 'text')} AND o.id = {_TEXT}"
+    )
+
+
+def _matches(comparison: Comparison, target: Searched, text: str, arguments: Arguments) -> str:
+    """The condition that a text, or the label of an option of a large list, is like the operand."""
+    sought = arguments.name(pattern(comparison.operation, comparison.operands[0]), "text")
+    if target.large_list is None:
+        return f"{folded_in_sql(text)} LIKE {sought}"
+    option = _option_of(target.large_list, arguments)
+    return f"EXISTS (SELECT {option} AND {folded_in_sql('o.label')} LIKE {sought})"
 
 
 def _is_alive(target: Searched, arguments: Arguments) -> str:

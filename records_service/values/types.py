@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from records_service.attributes import patterns
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute, Validation
 from records_service.dimensions.model import Dimension
+from records_service.option_lists.lookup import id_in
 from records_service.option_lists.model import OptionList
 from records_service.values.validation import (
     EntriesCheck,
@@ -185,18 +186,21 @@ def _is_absolute_http(url: str) -> bool:
 
 
 def _option_check(alias: str, option_list: OptionList | None) -> ValueCheck:
-    ids = option_list.ids_by_name if option_list else {}
     name = truncated(option_list.id) if option_list else None
+    large = option_list if option_list is not None and option_list.is_large else None
+    ids = option_list.ids_by_name if option_list is not None else {}
 
     def check(value: Any, place: Place, faults: Faults) -> Any:
         if not isinstance(value, str):
             faults.report(place, _wrong_type(alias, "string", value))
             return value
-        if value not in ids:
+        found = ids.get(value) if large is None else id_in(large, value, faults.options)
+        if found is None:
             faults.report(
                 place, f"Value '{truncated(value)}' for '{alias}' is not in option list '{name}'"
             )
-        return ids.get(value, value)
+            return value
+        return found
 
     return check
 

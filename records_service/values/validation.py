@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from records_service.attributes.model import Attribute
 from records_service.dimensions.model import Dimension
+from records_service.option_lists.lookup import Options
 from records_service.values.entries import (
     Entries,
     Scope,
@@ -35,12 +36,16 @@ ValueCheck = Callable[[Any, Place, "Faults"], Any]
 
 
 class Faults:
-    """What is wrong with one request; with the hundredth fault the rest is not looked at."""
+    """What is wrong with one request; with the hundredth fault the rest is not looked at.
 
-    __slots__ = ("_pattern_work", "found")
+    `options` are those of large lists that the request names.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_pattern_work", "found", "options")
+
+    def __init__(self, options: Options | None = None) -> None:
         self.found: list[Violation] = []
+        self.options = options
         self._pattern_work = 0
 
     def may_match(self, pattern_size: int, text_length: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from records_service.context import Context
+from records_service.records.loading import load_options
 from records_service.records.model import ValueChange
 from records_service.records.relations import check_relations
 from records_service.values.entries import Values
@@ -84,6 +85,7 @@ async def _create(
         )
     path = _path(draft, record_id, parent_id, place)
     is_large = context.has_large_body
+    options = await load_options(context, schema, draft.values, is_large=is_large)
     # The record is in its state already, so what the state makes read-only is so here, too.
     values = await context.run(
         is_large,
@@ -94,6 +96,7 @@ async def _create(
         context.role,
         state,
         may_read=context.identity.may_read,
+        options=options,
     )
     await check_relations(context, schema, {}, values, is_large=is_large)
     now = effects.now()
@@ -148,6 +151,7 @@ async def update(
     is_large = context.has_large_body or loaded.is_large
     related = await loaded.related(context)
     inherited = await context.run(is_large, loaded.inherited, related)
+    options = await load_options(context, loaded.schema, changes.values, is_large=is_large)
     values = await context.run(
         is_large,
         merged,
@@ -159,6 +163,7 @@ async def update(
         may_read=context.identity.may_read,
         related=related,
         inherited=inherited,
+        options=options,
     )
     if since is not None:
         values = await context.run(
@@ -194,6 +199,7 @@ async def set_value(
     attribute_id = loaded.schema.ids_by_name.get(name)
     if copy_inherited and attribute_id not in own and attribute_id in inherited:
         own = {**own, attribute_id: inherited[attribute_id]}
+    options = await load_options(context, loaded.schema, change.of(name), is_large=is_large)
     values = await context.run(
         is_large,
         with_value,
@@ -207,6 +213,7 @@ async def set_value(
         related,
         may_read=context.identity.may_read,
         inherited=inherited,
+        options=options,
     )
     if since is not None:
         values = await context.run(

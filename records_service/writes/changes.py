@@ -10,6 +10,7 @@ from typing import Any, Final
 from records_service.attributes.model import Attribute
 from records_service.attributes.unique_keys import UniqueKey, unique_keys_of
 from records_service.blueprint.compiled_schema import CompiledSchema
+from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
 from records_service.values.completeness import is_empty
 from records_service.values.entries import Entries, Entry, Scope, Values, same, scope_key
@@ -48,12 +49,14 @@ def merged(
     related: Related = NOTHING_LOOKED_FOR,
     inherited: Values = NOTHING_INHERITED,
     by_scope: bool = False,
+    options: Options | None = None,
 ) -> Values:
     """The values after this write: each attribute sent replaces its whole list of entries.
 
     An empty list or null clears an attribute. With `by_scope`, entries replace only those of the
     same scopes, and an entry whose value is null removes that of its scope. `inherited` is what
-    shows where a variant has no values of its own.
+    shows where a variant has no values of its own. `options` are those of large lists that are sent
+    (`note_options`).
 
     Raises `PermissionDenied` when one attribute sent may not be written, before anything is said
     about values, and `ValidationError` with all that is wrong. A state's `readOnly` does not bind a
@@ -66,7 +69,7 @@ def merged(
         _refusals(schema, role, state, is_new=is_new, may_read=may_read),
         lambda name: ("/values", name),
     )
-    faults = Faults()
+    faults = Faults(options)
     result = dict(old)
     seen: set[str] = set()
     for name, entries in sent.items():
@@ -111,6 +114,7 @@ def with_value(
     *,
     may_read: bool = True,
     inherited: Values = NOTHING_INHERITED,
+    options: Options | None = None,
 ) -> Values:
     """The values after setting one attribute in one scope; null removes that scope's entry.
 
@@ -121,7 +125,7 @@ def with_value(
         raise NotFound.of("Attribute", name)
     refusals = _refusals(schema, role, state, may_read=may_read)
     _deny([name], schema.ids_by_name, refusals, lambda _: "/value")
-    faults = Faults()
+    faults = Faults(options)
     sent = {"scope": scope, "value": value}
     check = schema.checks[attribute_id]
     stored_scope: Scope | None = None
@@ -145,6 +149,15 @@ def with_value(
         _check_not_empty(schema, attribute_id, checked, "/value", faults)
     faults.check()
     return result
+
+
+def note_options(schema: CompiledSchema, sent: Mapping[str, Any], options: Options) -> None:
+    """Note which options of large lists these values name; what is wrong is told elsewhere."""
+    for name, entries in sent.items():
+        attribute_id = schema.ids_by_name.get(name)
+        if attribute_id in schema.chooses_from_large and entries is not None:
+            with suppress(ValidationError):
+                schema.checks[attribute_id](entries, "", Faults(options))
 
 
 def differences(old: Values, new: Values, schema: CompiledSchema) -> list[Change]:

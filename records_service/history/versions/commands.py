@@ -6,7 +6,7 @@ from records_service.context import Context
 from records_service.history.versions.finding import find_version
 from records_service.history.versions.walk import visible_then_and_now
 from records_service.records.commands import save
-from records_service.records.loading import LoadedRecord, load_record
+from records_service.records.loading import LoadedRecord, load_options, load_record
 from records_service.records.relations import find_related
 from records_service.values.entries import Entries, Values
 from records_service.writes.attempts import one_at_a_time, retry_on_stale
@@ -38,6 +38,7 @@ async def restore(context: Context, record_id: str, version: int) -> LoadedRecor
     # A relation to a deleted record is no value, neither to read nor to write.
     then = await context.run(is_large, related.living, former.values, schema.relations)
     wanted = await context.run(is_large, _wanted, context, loaded, former, then)
+    options = await load_options(context, schema, wanted, is_large=is_large)
     try:
         values = await context.run(
             is_large,
@@ -48,6 +49,7 @@ async def restore(context: Context, record_id: str, version: int) -> LoadedRecor
             context.role,
             loaded.state,
             related=related,
+            options=options,
         )
     except ValidationError as error:
         raise _refusal(version, error) from None

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from records_service.app import create_app
 from records_service.config import Config
+from shared.database.connection import PooledConnection
 from tests.kit.identities import Keyring
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.servers import Servers
 from tests.kit.service import RunningService, Services
 from tests.kit.sigma import Caller
+from tests.kit.sql.recording import METHODS
+from tests.kit.sql.rules import judged
 from workflow_service.app import create_app as create_workflow_app
 from workflow_service.clients import RECORDS
 from workflow_service.config import Config as WorkflowConfig
@@ -53,3 +57,21 @@ def other_workspace(running: tuple[RunningService, RunningService]) -> RecordsWo
 def admin(workspace: RecordsWorkspace) -> Caller:
     """An administrator of `workspace`."""
     return workspace.admin
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """The statements from here on: the text, and the value of the parameter that binds it."""
+    found: list[tuple[str, Any]] = []
+    for name in METHODS:
+        original = getattr(PooledConnection, name)
+
+        def noting(
+            self: Any, sql: str, *values: Any, _original: Any = original, **more: Any
+        ) -> Any:
+            number = judged(sql).workspace
+            found.append((sql, None if number is None else values[number - 1]))
+            return _original(self, sql, *values, **more)
+
+        monkeypatch.setattr(PooledConnection, name, noting)
+    return found

@@ -1,0 +1,61 @@
+"""SQL: single options of large lists, by what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from records_service.option_lists.lookup import LABELLED_MAX, Options
+from shared.database import Conn
+
+
+async def look_up(conn: Conn, workspace_id: str, options: Options) -> None:
+    """Find what is wanted, with one statement; without one if nothing is."""
+    wanted = options.wanted
+    if not wanted:
+        return
+    # Each branch has a LIMIT, so that PostgreSQL asks an index for each name: it might otherwise
+    # read the whole table, for it does not know how few rows a name has.
+    rows = await conn.fetch(
+        f"""
+        SELECT named.list_id, named.name, found.id, found.way
+          FROM unnest($2::text[], $3::text[]) AS named (list_id, name)
+         CROSS JOIN LATERAL (
+               (SELECT v.id, 1 AS way FROM option_values v
+                 WHERE v.workspace_id = $1 AND v.list_id = named.list_id AND v.id = named.name
+                 LIMIT 1)
+                UNION ALL
+               (SELECT v.id, 2 FROM option_values v
+                 WHERE v.workspace_id = $1 AND v.list_id = named.list_id AND v.alias = named.name
+                 LIMIT 1)
+                UNION ALL
+               (SELECT v.id, 3 FROM option_values v
+                 WHERE v.workspace_id = $1 AND v.list_id = named.list_id AND v.label = named.name
+                 LIMIT {LABELLED_MAX + 1})) AS found
+         ORDER BY found.way, found.id
+        """,  # noqa: S608 - a constant
+        workspace_id,
+        [list_id for list_id, _ in wanted],
+        [name for _, name in wanted],
+    )
+    for list_id, name, option_id, way in rows:
+        options.learn((list_id, name), option_id, is_label=way == 3)  # noqa: PLR2004
+    options.looked_up()
+
+
+async def labels_of(
+    conn: Conn, workspace_id: str, chosen: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, str]]:
+    """List -> option -> label, of those of these options (list -> ids) that exist."""
+    rows = await conn.fetch(
+        """
+        SELECT list_id, id, label FROM option_values
+         WHERE workspace_id = $1 AND list_id = ANY($2::text[]) AND id = ANY($3::text[])
+        """,
+        workspace_id,
+        list(chosen),
+        sorted({option_id for option_ids in chosen.values() for option_id in option_ids}),
+    )
+    found: dict[str, dict[str, str]] = {}
+    for list_id, option_id, label in rows:
+        found.setdefault(list_id, {})[option_id] = label
+    return found
