@@ -14,8 +14,18 @@ from records_service.catalogs.categories.reading import check_catalog_visible
 from records_service.catalogs.model import CATALOG
 from records_service.context import Context
 from records_service.exports import store
+from records_service.exports.families import Families
 from records_service.exports.model import Columns, ExportQuery, Format
-from records_service.exports.rows import Layout, ScopeKey, json_row, laid_out, names_of, table_row
+from records_service.exports.rows import (
+    Layout,
+    Line,
+    ScopeKey,
+    fixed_columns,
+    json_row,
+    laid_out,
+    names_of,
+    table_row,
+)
 from records_service.exports.store import Filter, Part
 from records_service.exports.walk import EXPORTS, Walk
 from records_service.exports.writers import TABLES, Writer, writer_of
@@ -31,6 +41,7 @@ from records_service.values.entries import (
     with_ids,
 )
 from records_service.values.relations import Related
+from records_service.variants.rendering import render as render_variant
 from records_service.workflow_copies.moves import moves_as_json
 from records_service.writes.model import Record
 from shared.errors import NotFound, ValidationError, truncated
@@ -52,6 +63,7 @@ class Asked:
     schema: CompiledSchema | None
     filters: list[Filter]
     bom: bool
+    variants: bool
     blueprint: Blueprint
     catalog_id: str | None
 
@@ -93,6 +105,7 @@ async def understand(context: Context, query: ExportQuery, asked_format: Format)
             Filter(schema_id, state, state_moves=moves) for state in _states(blueprint, query)
         ],
         bom=query.bom,
+        variants=query.variants,
         blueprint=blueprint,
         catalog_id=query.catalog_id,
     )
@@ -119,7 +132,9 @@ class Export:
             asked.filters,
             None if asked.catalog_id is None else (asked.catalog_id, context.role),
         )
-        self._layout = Layout(None)
+        per_scope = asked.columns is Columns.PER_SCOPE
+        self._fixed = fixed_columns(variants=asked.variants, per_scope=per_scope)
+        self._layout = Layout(None if per_scope else asked.scope, self._fixed)
 
     async def begin(self) -> bytes:
         """What stands before the first record; raises `ServiceUnavailable`, `ValidationError`."""
@@ -131,7 +146,8 @@ class Export:
     async def pieces(self) -> AsyncIterator[bytes]:
         """The records, then the end of the file."""
         async for part in self._walk.parts():
-            yield await self._piece(part)
+            async for lines in self._lines(part):
+                yield await self._piece(lines)
         yield await in_thread(self._writer.end)
 
     async def _lay_out(self) -> Layout:
@@ -139,9 +155,9 @@ class Export:
         schemas = [asked.schema] if asked.schema else await self._schemas(asked.blueprint)
         names = names_of(schemas, [each.access(context.role, None) for each in schemas])
         if asked.columns is Columns.RESOLVED:
-            layout = laid_out(names, asked.scope)
+            layout = laid_out(self._fixed, names, asked.scope)
         else:
-            layout = laid_out(names, None, await self._scopes(names))
+            layout = laid_out(self._fixed, names, None, await self._scopes(names))
         if asked.format is Format.XLSX and len(layout.header) > COLUMNS_MAX:
             raise ValidationError.at(
                 "/format",
@@ -159,46 +175,62 @@ class Export:
         scoped = [name for name in names if blueprint.attributes[name].dimension_ids]
         scopes: dict[str, set[ScopeKey]] = {}
         if scoped:
-            async for part in self._walk.scopes(scoped):
+            async for part in self._walk.scopes(scoped, variants=self._asked.variants):
                 for schema_id, state_id, attribute_id, scope in part.rows:
                     schema = await compiled_schema(blueprint, schema_id)
                     if attribute_id in schema.access(role, state_id).visible:
                         scopes.setdefault(attribute_id, set()).add(scope_key(scope))
         return scopes
 
-    async def _piece(self, part: Part) -> bytes:
+    async def _lines(self, part: Part) -> AsyncIterator[Sequence[Line]]:
+        """The records of a part, each with its variants behind it if they are asked for."""
+        schemas = await self._schemas_of(part)
+        records = await in_thread(_records, self._context.workspace_id, part.rows, schemas)
+        lines = [Line(record, schemas[record.schema_id]) for record in records]
+        if not self._asked.variants:
+            yield lines
+            return
+        families = Families(lines)
+        async for found in self._walk.variants([record.id for record in records]):
+            known = await self._schemas_of(found)
+            yield await in_thread(families.up_to, found.rows, known)
+        yield families.rest()
+
+    async def _schemas_of(self, part: Part) -> dict[str, CompiledSchema]:
+        """Schema id -> its rules, at the version of the model of that moment."""
         context = self._context
         blueprint = await context.app[BLUEPRINTS].at(
             context.database, context.workspace_id, part.model_version
         )
-        schemas = {
+        return {
             schema_id: await compiled_schema(blueprint, schema_id)
             for schema_id in {row["schema_id"] for row in part.rows}
             # A schema that is gone had no records any more: these are deleted by now.
             if schema_id in blueprint.schemas
         }
-        records = await in_thread(_records, context.workspace_id, part.rows, schemas)
-        related = await find_related(
-            context, [(record.values, schemas[record.schema_id]) for record in records]
-        )
-        return await in_thread(self._written, records, schemas, related)
 
-    def _written(
-        self, records: Sequence[Record], schemas: Mapping[str, CompiledSchema], related: Related
-    ) -> bytes:
-        return self._writer.rows(
-            [self._row(record, schemas[record.schema_id], related) for record in records]
-        )
+    async def _piece(self, lines: Sequence[Line]) -> bytes:
+        # What a variant inherits may name other records than it does.
+        named = [(values, line.schema) for line in lines for values in (line.own, *line.above)]
+        related = await find_related(self._context, named)
+        return await in_thread(self._written, lines, related)
 
-    def _row(self, record: Record, schema: CompiledSchema, related: Related) -> Any:
-        access = schema.access(self._context.role, record.state_id)
+    def _written(self, lines: Sequence[Line], related: Related) -> bytes:
+        return self._writer.rows([self._row(line, related) for line in lines])
+
+    def _row(self, line: Line, related: Related) -> Any:
+        access = line.schema.access(self._context.role, line.record.state_id)
         if self._asked.columns is None:
-            return render(record, schema, access, related)
-        values = related.living(record.values, schema.relations)
+            if line.variant is not None:
+                return render_variant(line.variant, line.schema, access, related)
+            return render(line.record, line.schema, access, related)
+        if self._asked.columns is Columns.RESOLVED:
+            values = line.effective(related)
+        else:
+            values = related.living(line.own, line.schema.relations)
         if self._asked.format in TABLES:
-            return table_row(record, values, schema, access, self._layout)
-        per_scope = self._asked.columns is Columns.PER_SCOPE
-        return json_row(record, values, schema, access, None if per_scope else self._asked.scope)
+            return table_row(line, values, access, self._layout)
+        return json_row(line, values, access, self._layout)
 
 
 def _records(

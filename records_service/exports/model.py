@@ -50,6 +50,10 @@ class ExportQuery(Shape):
     `perScope`: one column for each scope of an attribute, named like `price[dim-market=seg-dk]`;
     such an export can be imported again without a change. Default for CSV and XLSX, and with a
     scope: `resolved`. JSON and NDJSON without a scope have whole records."""
+    variants: bool = False
+    """Whether each record is followed by its variants. In flat rows, `_variantId` and `_parentId`
+    name the variant and what is above it. `resolved` has what holds for it, `perScope` what it
+    stores, and the whole variant stands in JSON without `columns` and `scope`."""
     bom: bool = False
     """Whether a CSV file begins with a byte order mark, by which spreadsheets recognise UTF-8."""
 

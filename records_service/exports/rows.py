@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from records_service.blueprint.compiled_schema import Access, CompiledSchema
-from records_service.tabular.cells import Cell, cell_of, escaped
-from records_service.tabular.columns import FIXED_COLUMNS, column_name
+from records_service.tabular.cells import Cell, cell_of, escaped, guarded
+from records_service.tabular.columns import (
+    FIXED_COLUMNS,
+    ID_COLUMN,
+    KEY_COLUMN,
+    PARENT_COLUMN,
+    SCHEMA_COLUMN,
+    STATE_COLUMN,
+    VARIANT_COLUMN,
+    column_name,
+)
 from records_service.values.entries import Scope, Values, resolve, scope_key
-from records_service.writes.model import Record
+from records_service.values.relations import Related
+from records_service.variants.inheritance import inherited_values
+from records_service.writes.model import Record, Variant
 
 ScopeKey = tuple[tuple[str, str], ...]
 EVERYWHERE: ScopeKey = ()
@@ -21,13 +32,50 @@ class UnexpectedScope(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """What a row is about: a record, or a variant of it.
+
+    `above` are the values that a variant may inherit, from the record down.
+    """
+
+    record: Record
+    schema: CompiledSchema
+    variant: Variant | None = None
+    above: Sequence[Values] = ()
+
+    @property
+    def own(self) -> Values:
+        """The values that are stored."""
+        return self.record.values if self.variant is None else self.variant.values
+
+    def effective(self, related: Related) -> Values:
+        """The values that hold; a relation to a deleted record is no value."""
+        relations = self.schema.relations
+        own = related.living(self.own, relations)
+        if self.variant is None:
+            return own
+        living = (related.living(values, relations) for values in self.above)
+        return {**inherited_values(living, self.schema.attributes), **own}
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of a table; `scope` is completed, None stands for one column per scope."""
+    """The columns of flat rows; `scope` is completed, None stands for one column per scope."""
 
     scope: Scope | None
-    header: tuple[str, ...] = FIXED_COLUMNS
+    fixed: tuple[str, ...] = (ID_COLUMN, SCHEMA_COLUMN, STATE_COLUMN)
+    """What each row begins with."""
+    header: tuple[str, ...] = ()
     places: Mapping[tuple[str, ScopeKey], int] = field(default_factory=dict)
     """(attribute id, scope) -> the index of its column; resolved values stand at `{}`."""
+
+
+def fixed_columns(*, variants: bool, per_scope: bool) -> tuple[str, ...]:
+    """What each row begins with; only what can be imported again has the external key."""
+    left_out = set() if variants else {VARIANT_COLUMN, PARENT_COLUMN}
+    if not per_scope:
+        left_out.add(KEY_COLUMN)
+    return tuple(column for column in FIXED_COLUMNS if column not in left_out)
 
 
 def names_of(schemas: Iterable[CompiledSchema], accesses: Iterable[Access]) -> dict[str, str]:
@@ -49,32 +97,35 @@ def name_of(attribute_id: str, alias: str) -> str:
 
 
 def laid_out(
+    fixed: tuple[str, ...],
     names: Mapping[str, str],
     scope: Scope | None,
     scopes: Mapping[str, Iterable[ScopeKey]] | None = None,
 ) -> Layout:
     """The table of these attributes; `scopes` are those of attributes that vary."""
-    header = list(FIXED_COLUMNS)
+    header = list(fixed)
     places: dict[tuple[str, ScopeKey], int] = {}
     for attribute_id, name in names.items():
         for key in sorted({EVERYWHERE, *(scopes or {}).get(attribute_id, ())}):
             places[attribute_id, key] = len(header)
             header.append(column_name(name, dict(key)))
-    return Layout(scope, tuple(header), places)
+    return Layout(scope, fixed, tuple(header), places)
 
 
-def table_row(
-    record: Record, values: Values, schema: CompiledSchema, access: Access, layout: Layout
-) -> list[Cell]:
-    """The cells of a record; raises `UnexpectedScope`."""
+def table_row(line: Line, values: Values, access: Access, layout: Layout) -> list[Cell]:
+    """The cells of a record or variant; raises `UnexpectedScope`."""
     row: list[Cell] = [""] * len(layout.header)
-    row[0], row[1], row[2] = record.id, record.schema_id, record.state_id or ""
+    head = _head(line)
+    row[: len(layout.fixed)] = [
+        guarded(head[column] or "") if column == KEY_COLUMN else head[column] or ""
+        for column in layout.fixed
+    ]
     for attribute_id in access.visible.keys() & values.keys():
         entries = values[attribute_id]
         if layout.scope is not None:
             place = layout.places.get((attribute_id, EVERYWHERE))
             if place is not None:
-                dimension_ids = schema.attributes[attribute_id].dimension_ids
+                dimension_ids = line.schema.attributes[attribute_id].dimension_ids
                 row[place] = cell_of(resolve(entries, layout.scope, dimension_ids))
             continue
         for entry in entries:
@@ -85,19 +136,22 @@ def table_row(
     return row
 
 
-def json_row(
-    record: Record, values: Values, schema: CompiledSchema, access: Access, scope: Scope | None
-) -> dict[str, Any]:
+def json_row(line: Line, values: Values, access: Access, layout: Layout) -> dict[str, Any]:
     """The flat object of a record: all that is seen of it resolved, or what it has per scope."""
-    row: dict[str, Any] = dict(
-        zip(FIXED_COLUMNS, (record.id, record.schema_id, record.state_id), strict=True)
-    )
+    head = _head(line)
+    row: dict[str, Any] = {
+        column: head[column]
+        for column in layout.fixed
+        if head[column] is not None or column in (SCHEMA_COLUMN, STATE_COLUMN)
+    }
+    if row.get(KEY_COLUMN) is not None:
+        row[KEY_COLUMN] = escaped(row[KEY_COLUMN])
     for attribute_id, alias in access.visible.items():
         entries: Sequence[Any] = values.get(attribute_id, ())
         name = name_of(attribute_id, alias)
-        if scope is not None:
-            dimension_ids = schema.attributes[attribute_id].dimension_ids
-            row[name] = resolve(entries, scope, dimension_ids)
+        if layout.scope is not None:
+            dimension_ids = line.schema.attributes[attribute_id].dimension_ids
+            row[name] = resolve(entries, layout.scope, dimension_ids)
             continue
         for entry in sorted(entries, key=lambda each: scope_key(each["scope"])):
             if entry["value"] != "":
@@ -106,3 +160,16 @@ def json_row(
                     escaped(value) if isinstance(value, str) else value
                 )
     return row
+
+
+def _head(line: Line) -> dict[str, str | None]:
+    """What is no attribute. A variant has the schema and the state of its record."""
+    record, variant = line.record, line.variant
+    return {
+        ID_COLUMN: record.id,
+        VARIANT_COLUMN: None if variant is None else variant.id,
+        PARENT_COLUMN: None if variant is None else variant.parent_id or record.id,
+        SCHEMA_COLUMN: record.schema_id,
+        STATE_COLUMN: record.state_id,
+        KEY_COLUMN: record.external_key if variant is None else None,
+    }

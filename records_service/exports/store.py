@@ -28,6 +28,10 @@ THE_END: Final[Position] = (datetime(9999, 12, 31, tzinfo=UTC), "")
 """Behind every record."""
 SCOPES_LOOKED_AT: Final = 5_000
 """Records of a chunk of which only the scopes are read."""
+FAMILIES_LOOKED_AT: Final = 200
+"""The same with their variants, of which a record may have thousands."""
+FamilyPosition = tuple[int, list[str]]
+"""Behind a variant: the place of its record among those asked for, its path and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,51 @@ async def read_part(
     return Part(rows, (rows[-1]["created_at"], rows[-1]["id"]), rows[0]["model_version"])
 
 
+async def read_variants(
+    conn: Conn, workspace_id: str, record_ids: Sequence[str], after: FamilyPosition | None
+) -> Part:
+    """The variants of these records behind a position: record by record, parents first."""
+    place, path = after or (1, [])
+    rows = await conn.fetch(
+        """
+        WITH next AS MATERIALIZED (
+            SELECT wanted.place, v.*
+              FROM unnest($2::text[]) WITH ORDINALITY AS wanted (id, place)
+             CROSS JOIN LATERAL (
+                   SELECT id, record_id, schema_id, parent_id, path, level, version,
+                          values::text AS document, created_at, updated_at, created_by, updated_by
+                     FROM variants
+                    WHERE workspace_id = $1 AND record_id = wanted.id
+                      AND (wanted.place > $3 OR path || id > $4::text[])
+                    ORDER BY path || id
+                    LIMIT $5::bigint
+             ) v
+             WHERE wanted.place >= $3
+             ORDER BY wanted.place, v.path || v.id
+             LIMIT $5::bigint
+        ), fitting AS (
+            SELECT n.*, coalesce(sum(octet_length(n.document)) OVER (
+                            ORDER BY n.place, n.path || n.id
+                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+              FROM next n
+        )
+        SELECT f.place, f.id, f.record_id, f.schema_id, f.parent_id, f.path, f.level, f.version,
+               f.document, f.created_at, f.updated_at, f.created_by, f.updated_by,
+               m.version AS model_version
+          FROM (SELECT version FROM models WHERE workspace_id = $1) m
+          JOIN fitting f ON f.bytes_before < $6::bigint
+         ORDER BY f.place, f.path || f.id
+        """,
+        workspace_id,
+        list(record_ids),
+        place,
+        path,
+        ROWS_AT_ONCE,
+        BYTES_AT_ONCE,
+    )
+    return Part(rows, None, rows[0]["model_version"] if rows else 0)
+
+
 async def read_scopes(
     conn: Conn,
     workspace_id: str,
@@ -114,11 +163,21 @@ async def read_scopes(
     after: Position | None,
     last: Position,
     attribute_ids: Sequence[str],
+    *,
+    variants: bool,
 ) -> Part:
     """The scopes in which the records behind a position have values of these attributes.
 
-    Each row is a different (schema, state, attribute, scope in JSON).
+    Each row is a different (schema, state, attribute, scope in JSON), also of their variants if
+    these are asked for.
     """
+    documents = "SELECT schema_id, state_id, document FROM next"
+    if variants:
+        documents += """
+             UNION ALL
+            SELECT n.schema_id, n.state_id, v.values
+              FROM next n
+              JOIN variants v ON v.workspace_id = $1 AND v.record_id = n.id"""
     condition, arguments = _condition(workspace_id, wanted)
     at = len(arguments)
     row = await conn.fetchrow(
@@ -134,7 +193,7 @@ async def read_scopes(
         ), found AS (
             SELECT DISTINCT n.schema_id, n.state_id, a.id AS attribute_id,
                             e.entry -> 'scope' AS scope
-              FROM next n
+              FROM ({documents}) n
              CROSS JOIN LATERAL unnest(${at + 6}::text[]) AS a (id)
              CROSS JOIN LATERAL jsonb_array_elements(n.document -> a.id) AS e (entry)
         )
@@ -147,7 +206,7 @@ async def read_scopes(
         *arguments,
         *(after or BEGINNING),
         *last,
-        SCOPES_LOOKED_AT,
+        FAMILIES_LOOKED_AT if variants else SCOPES_LOOKED_AT,
         list(attribute_ids),
     )
     assert row is not None

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from records_service.exports import store
-from records_service.exports.store import Filter, Part
+from records_service.exports.store import FamilyPosition, Filter, Part
 from records_service.permissions.rules import Role
 from shared.database import Conn, Database
 from shared.database.listing import BEGINNING, Position
@@ -118,13 +118,31 @@ class Walk:
         async for each in self._parts(part):
             yield each
 
-    async def scopes(self, attribute_ids: list[str]) -> AsyncIterator[Part]:
-        """The scopes in which the records have values of these attributes."""
+    async def variants(self, record_ids: Sequence[str]) -> AsyncIterator[Part]:
+        """The variants of these records, record by record, parents first."""
+        after: FamilyPosition | None = None
+        while True:
+            found = await self._read(
+                partial(
+                    store.read_variants,
+                    workspace_id=self._workspace_id,
+                    record_ids=record_ids,
+                    after=after,
+                )
+            )
+            if not found.rows:
+                return
+            yield found
+            last = found.rows[-1]
+            after = last["place"], [*last["path"], last["id"]]
+
+    async def scopes(self, attribute_ids: list[str], *, variants: bool) -> AsyncIterator[Part]:
+        """The scopes in which the records, or their variants too, have values of attributes."""
         workspace_id = self._workspace_id
 
         def part(wanted: Filter, after: Position | None, end: Position) -> _Read:
             return lambda conn: store.read_scopes(
-                conn, workspace_id, wanted, after, end, attribute_ids
+                conn, workspace_id, wanted, after, end, attribute_ids, variants=variants
             )
 
         async for each in self._parts(part):

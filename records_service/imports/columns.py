@@ -10,8 +10,6 @@ from records_service.attributes.model import Attribute
 from records_service.blueprint.blueprint import Blueprint
 from records_service.tabular.columns import (
     FIXED_COLUMNS,
-    ID_COLUMN,
-    SCHEMA_COLUMN,
     STATE_COLUMN,
     UnusableColumn,
     parse_column,
@@ -43,19 +41,21 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of one table mean; those that are not named here are not imported."""
+    """What the columns of one table mean; those that are not named here are not imported.
+
+    `fixed` has those that are no attribute: their own name -> the column of the table.
+    """
 
     targets: Mapping[str, Target]
-    id_columns: frozenset[str]
-    schema_columns: frozenset[str]
+    fixed: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class _Found:
     targets: dict[str, Target] = field(default_factory=dict)
-    ids: list[str] = field(default_factory=list)
-    schemas: list[str] = field(default_factory=list)
+    fixed: list[tuple[str, str]] = field(default_factory=list)
+    """(column of the table, own name)"""
     warnings: list[str] = field(default_factory=list)
     faults: list[Violation] = field(default_factory=list)
 
@@ -105,8 +105,7 @@ def understand_columns(
     ValidationError.check(found.faults)
     return Columns(
         targets=found.targets,
-        id_columns=frozenset(found.ids),
-        schema_columns=frozenset(found.schemas),
+        fixed={name: column for column, name in found.fixed},
         warnings=tuple(found.warnings[:WARNINGS_MAX]),
     )
 
@@ -124,11 +123,9 @@ def check_mapped(header: Sequence[str], mapping: Mapping[str, str]) -> None:
 
 
 def _fixed(column: str, name: str, found: _Found) -> None:
-    if name == ID_COLUMN:
-        found.ids.append(column)
-    elif name == SCHEMA_COLUMN:
-        found.schemas.append(column)
-    elif name == STATE_COLUMN:
+    if name != STATE_COLUMN:
+        found.fixed.append((column, name))
+    else:
         found.warnings.append(
             f"Column '{truncated(column)}' is not imported: states change by transitions only"
         )
@@ -165,8 +162,7 @@ def _same(found: _Found) -> list[Violation]:
             (column, (each.attribute.id, scope_key(each.scope)))
             for column, each in found.targets.items()
         ),
-        *((column, (ID_COLUMN, ())) for column in found.ids),
-        *((column, (SCHEMA_COLUMN, ())) for column in found.schemas),
+        *((column, (name, ())) for column, name in found.fixed),
     ]
     for column, meaning in meanings:
         other = first.setdefault(meaning, column)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from records_service.blueprint.blueprint import BLUEPRINTS
-from records_service.bulk import commands as bulk
 from records_service.bulk.model import BulkOutcome as Outcome
-from records_service.bulk.model import Options, Result, Row
+from records_service.bulk.model import Options, Result
 from records_service.bulk.work import STALE, make_current
 from records_service.context import Context
 from records_service.imports.columns import understand_columns
 from records_service.imports.model import ImportRows
 from records_service.imports.rows import CellError, ReadRow, RowReader
+from records_service.imports.variant_rows import write_rows
 from records_service.option_lists.lookup import Options as ChosenOptions
 from records_service.option_lists.lookup_store import look_up
 from records_service.writes.create_batching import WRITE_SLOTS
@@ -45,7 +45,8 @@ async def execute(context: Context, sent: ImportRows) -> list[ImportedRow]:
     Raises `NotFound` for the schema, `ValidationError` for columns that cannot be understood.
     """
     rows = await _read(context, sent)
-    return _told(rows, await bulk.write_rows(context, _drafts(rows), Options()))
+    results = await write_rows(context, _sized(rows), Options(), must_exist=True)
+    return _told(rows, results)
 
 
 async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
@@ -58,7 +59,7 @@ async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
                 context.app[WRITE_SLOTS].of(context.workspace_id),
                 context.database.transaction() as conn,
             ):
-                results = await bulk.write_rows(context, _drafts(rows), Options(), conn)
+                results = await write_rows(context, _sized(rows), Options(), conn, must_exist=True)
                 raise _NothingStays
         except _NothingStays:
             return _told(rows, results)
@@ -93,14 +94,15 @@ async def _read(context: Context, sent: ImportRows) -> list[ReadRow]:
     return rows
 
 
-def _drafts(rows: Sequence[ReadRow]) -> list[Row]:
-    return [Row(index, row.draft(must_exist=row.id is not None)) for index, row in enumerate(rows)]
+def _sized(rows: Sequence[ReadRow]) -> list[tuple[ReadRow, int]]:
+    """All of them came in one body, whose size is bounded."""
+    return [(row, 0) for row in rows]
 
 
 def _told(rows: Sequence[ReadRow], results: Sequence[Result]) -> list[ImportedRow]:
     return [
         ImportedRow(
-            is_update=row.id is not None,
+            is_update=(row.variant_id if row.is_variant else row.id) is not None,
             outcome=result.outcome,
             id=result.id,
             errors=row.errors or ([] if result.error is None else row.errors_of(result.error)),

@@ -24,6 +24,7 @@ from records_service.imports.reading import (
 )
 from records_service.imports.rows import CellError, ReadRow, RowReader
 from records_service.imports.store import AS_SENT, UNPACKED
+from records_service.imports.variant_rows import VariantRow
 from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
 from records_service.tabular.columns import ID_COLUMN
@@ -127,7 +128,7 @@ class Reading:
         if not isinstance(sent, dict):
             raise ValidationError("A row must be an object")
         if isinstance(sent.get("values"), dict) and ID_COLUMN not in sent:
-            return self._draft(found.json)
+            return _variant(found.json) if "entityId" in sent else self._draft(found.json)
         row = parse_body(b'{"row":%b}' % found.json, _Flat).row
         return self._reader_of(tuple(row)).read(row, typed=True)
 
@@ -136,6 +137,8 @@ class Reading:
         draft = parse_body(raw, BulkRow)
         read = ReadRow(id=draft.id, schema_id=draft.schema_id or self._settings["schemaId"])
         read.values = draft.values
+        read.external_key = draft.external_key
+        read.names_key = "external_key" in draft.model_fields_set
         read.is_draft = True
         return read
 
@@ -147,6 +150,15 @@ class Reading:
             known = RowReader(understood, schema_id, self._blueprint, self._role, self.options)
             self._readers[columns] = known
         return known
+
+
+def _variant(raw: bytes) -> ReadRow:
+    """A variant as `GET /variants` shows it."""
+    sent = parse_body(raw, VariantRow)
+    read = ReadRow(id=sent.entity_id, variant_id=sent.id, parent_id=sent.parent_id)
+    read.is_variant = read.is_draft = True
+    read.values = sent.values
+    return read
 
 
 def columns_of(header: Sequence[str], settings: Mapping[str, Any], blueprint: Blueprint) -> Columns:

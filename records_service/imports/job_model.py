@@ -40,10 +40,12 @@ class ImportQuery(Shape):
     column_mapping: Annotated[str, Field(max_length=TEXT_MAX)] | None = Field(
         default=None, alias="columnMapping", examples=['{"Name":"product-name"}']
     )
-    """A JSON object: column -> alias of an attribute, also with a scope, `_id` or `schemaId`.
-    Other columns are imported if they are named like that themselves."""
+    """A JSON object: column -> alias of an attribute, also with a scope, or `_id`, `_externalKey`,
+    `schemaId`, `_variantId`, `_parentId`. Other columns are imported
+    if they are named like that themselves."""
     match: Annotated[str, Field(max_length=200)] = BY_ID
-    """`id` (the column `_id`), or the alias of a unique attribute: how a row finds its record."""
+    """How a row finds its record: `id` (the column `_id`), `externalKey`, or the alias of a unique
+    attribute."""
     on_match: Annotated[OnMatch, Field(strict=False)] = Field(
         default=OnMatch.UPDATE, alias="onMatch"
     )

@@ -18,9 +18,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from records_service.blueprint.blueprint import BLUEPRINTS
-from records_service.bulk import commands as bulk
 from records_service.bulk.model import BulkOutcome as Outcome
-from records_service.bulk.model import OnMatch, OnMissing, Options, Result, Row
+from records_service.bulk.model import OnMatch, OnMissing, Options, Result
 from records_service.bulk.work import STALE, make_current
 from records_service.context import Context
 from records_service.imports import refused_store, store, unpacking
@@ -30,6 +29,7 @@ from records_service.imports.reading import ROW_BYTES_MAX, Malformed
 from records_service.imports.refused_store import Refused
 from records_service.imports.rows import CellError
 from records_service.imports.store import ImportJob
+from records_service.imports.variant_rows import write_rows
 from records_service.option_lists.lookup_store import look_up
 from records_service.permissions import store as roles
 from records_service.permissions.rules import Role
@@ -187,8 +187,7 @@ async def _write_next(context: Context, conn: Conn, job: ImportJob) -> ImportJob
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
     reading = await in_thread(Reading.of, job.settings, job.format, blueprint, context.role)
     rows, position, ended = await _read_next(conn, job, reading)
-    drafts = [Row(index, row.read.draft(size=row.size)) for index, row in enumerate(rows)]
-    results = await _written(context, conn, drafts, _options(job)) if drafts else []
+    results = await _written(context, conn, rows, _options(job)) if rows else []
     refused = [
         Refused(row.number, row.line, errors, row.sent)
         for row, result in zip(rows, results, strict=True)
@@ -240,13 +239,14 @@ async def _read_next(
 
 
 async def _written(
-    context: Context, conn: Conn, drafts: Sequence[Row], options: Options
+    context: Context, conn: Conn, rows: Sequence[ReadFileRow], options: Options
 ) -> list[Result]:
     """The results of these rows, whose writes are part of the transaction of this turn."""
     for _ in range(RESTARTS_MAX):
         try:
             async with conn.transaction():
-                return await bulk.write_rows(context, drafts, options, conn)
+                drafts = [(row.read, row.size) for row in rows]
+                return await write_rows(context, drafts, options, conn)
         except STALE as stale:
             await make_current(context, stale)
             await asyncio.sleep(0.05)

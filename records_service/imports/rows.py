@@ -14,6 +14,14 @@ from records_service.imports.columns import Columns, Target
 from records_service.imports.conversion import CLEARED, NOTHING, Conversion, UnusableCell
 from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
+from records_service.tabular.cells import CLEAR, unescaped, unguarded
+from records_service.tabular.columns import (
+    ID_COLUMN,
+    KEY_COLUMN,
+    PARENT_COLUMN,
+    SCHEMA_COLUMN,
+    VARIANT_COLUMN,
+)
 from shared.errors import (
     ApiError,
     NotFound,
@@ -22,6 +30,8 @@ from shared.errors import (
     Violation,
     truncated,
 )
+from shared.http.naming import EXTERNAL_KEY_LENGTH_MAX
+from shared.ids import is_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,12 @@ class ReadRow:
 
     id: str | None = None
     schema_id: str | None = None
+    variant_id: str | None = None
+    parent_id: str | None = None
+    is_variant: bool = False
+    """Whether it is about a variant of the record with `id`."""
+    external_key: str | None = None
+    names_key: bool = False
     values: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
     """Attribute alias -> the column of each of its entries."""
@@ -56,6 +72,8 @@ class ReadRow:
             id=self.id,
             schema_id=self.schema_id,
             values=self.values,
+            external_key=self.external_key,
+            names_key=self.names_key,
             size=size,
             by_scope=not self.is_draft,
             must_exist=must_exist,
@@ -107,11 +125,20 @@ class RowReader:
     def read(self, cells: Mapping[str, Any], *, typed: bool) -> ReadRow:
         """What a row says; `typed` is whether its members have JSON types."""
         row = ReadRow(schema_id=self._schema_id)
-        for column in self._columns.id_columns & cells.keys():
-            row.id = _text(cells[column]) or None
-        for column in self._columns.schema_columns & cells.keys():
-            self._schema(row, column, _text(cells[column]))
-        if row.schema_id is None and row.id is None and not row.errors:
+        said = {
+            name: _text(cells[column])
+            for name, column in self._columns.fixed.items()
+            if column in cells
+        }
+        row.id = said.get(ID_COLUMN) or None
+        row.variant_id = said.get(VARIANT_COLUMN) or None
+        row.parent_id = said.get(PARENT_COLUMN) or None
+        row.is_variant = (row.variant_id or row.parent_id) is not None
+        for name in (ID_COLUMN, VARIANT_COLUMN):
+            self._check_id(row, name, said.get(name, ""))
+        self._schema(row, said.get(SCHEMA_COLUMN, ""))
+        self._key(row, said.get(KEY_COLUMN, ""), typed=typed)
+        if row.schema_id is None and row.id is None and not (row.errors or row.is_variant):
             row.errors.append(
                 CellError("Field 'schemaId' is required for a new record", ValidationError.code)
             )
@@ -121,9 +148,37 @@ class RowReader:
                 self._value(row, column, cell, target, typed=typed)
         return row
 
-    def _schema(self, row: ReadRow, column: str, name: str) -> None:
+    def _check_id(self, row: ReadRow, name: str, said: str) -> None:
+        if said and not is_id(said):
+            message = (
+                f"Value for '{truncated(name)}' must be an id: 1 to 128 of a-z, 0-9, '.', '_' and"
+                f" '-', got '{truncated(said)}'"
+            )
+            row.errors.append(CellError(message, ValidationError.code, self._columns.fixed[name]))
+
+    def _key(self, row: ReadRow, cell: str, *, typed: bool) -> None:
+        if not cell:
+            return
+        row.names_key = True
+        if cell == CLEAR:
+            return
+        row.external_key = key = unescaped(cell) if typed else unguarded(cell)
+        if len(key) > EXTERNAL_KEY_LENGTH_MAX or "\x00" in key:
+            message = (
+                f"Value for '{truncated(KEY_COLUMN)}' must have at most {EXTERNAL_KEY_LENGTH_MAX}"
+                f" characters, none of them NUL, got '{truncated(key)}'"
+            )
+            column = self._columns.fixed[KEY_COLUMN]
+            row.errors.append(CellError(message, ValidationError.code, column))
+        elif row.is_variant:
+            message = f"A variant has no external key, got '{truncated(key)}'"
+            column = self._columns.fixed[KEY_COLUMN]
+            row.errors.append(CellError(message, ValidationError.code, column))
+
+    def _schema(self, row: ReadRow, name: str) -> None:
         if not name:
             return
+        column = self._columns.fixed[SCHEMA_COLUMN]
         found = self._schema_ids.get(name)
         if found is None:
             row.errors.append(CellError(NotFound.of("Schema", name).message, NotFound.code, column))

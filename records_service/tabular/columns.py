@@ -16,8 +16,19 @@ from typing import Final
 ID_COLUMN: Final = "_id"
 SCHEMA_COLUMN: Final = "schemaId"
 STATE_COLUMN: Final = "lifecycleStateId"
-FIXED_COLUMNS: Final = (ID_COLUMN, SCHEMA_COLUMN, STATE_COLUMN)
-"""What each row of an export begins with."""
+KEY_COLUMN: Final = "_externalKey"
+VARIANT_COLUMN: Final = "_variantId"
+PARENT_COLUMN: Final = "_parentId"
+"""Id of the variant above, or of the record for a variant on the first level."""
+FIXED_COLUMNS: Final = (
+    ID_COLUMN,
+    VARIANT_COLUMN,
+    PARENT_COLUMN,
+    SCHEMA_COLUMN,
+    STATE_COLUMN,
+    KEY_COLUMN,
+)
+"""What is no attribute; an attribute with such an alias goes by its id."""
 
 _NAME: Final = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 

@@ -55,9 +55,20 @@ async def create(context: Context, record_id: str, draft: VariantDraft) -> Loade
     return await _create(context, record_id, draft, draft.id or new_id("var"))
 
 
+async def create_from_row(context: Context, record_id: str, draft: VariantDraft) -> LoadedVariant:
+    """As `create`, of a row of a table: an entry without a value says nothing."""
+    variant_id = draft.id or new_id("var")
+    return await _create(context, record_id, draft, variant_id, by_scope=True)
+
+
 @retry_on_stale
 async def _create(
-    context: Context, record_id: str, draft: VariantDraft, variant_id: str
+    context: Context,
+    record_id: str,
+    draft: VariantDraft,
+    variant_id: str,
+    *,
+    by_scope: bool = False,
 ) -> LoadedVariant:
     parent_id = None if draft.parent_id == record_id else draft.parent_id
     async with context.database.acquire() as conn:
@@ -97,6 +108,7 @@ async def _create(
         state,
         may_read=context.identity.may_read,
         options=options,
+        by_scope=by_scope,
     )
     await check_relations(context, schema, {}, values, is_large=is_large)
     now = effects.now()
@@ -134,7 +146,6 @@ async def _create(
 
 
 @one_at_a_time("change")
-@retry_on_stale
 async def update(
     context: Context, variant_id: str, record_id: str, changes: VariantChanges
 ) -> LoadedVariant:
@@ -142,6 +153,22 @@ async def update(
 
     Raises `NotFound`, `PermissionDenied`, `PreconditionFailed`, `ValidationError`, or `Conflict`
     for a taken unique value.
+    """
+    return await update_from_row(context, variant_id, record_id, changes, by_scope=False)
+
+
+@retry_on_stale
+async def update_from_row(
+    context: Context,
+    variant_id: str,
+    record_id: str,
+    changes: VariantChanges,
+    *,
+    by_scope: bool,
+) -> LoadedVariant:
+    """As `update`, in the transaction of an import; with `by_scope`, only named scopes change.
+
+    It waits for no turn, because it may hold the locks that those before it wait for.
     """
     loaded = await load_with_ancestors(context, record_id, variant_id)
     version, since = loaded.variant.version, None
@@ -164,6 +191,7 @@ async def update(
         related=related,
         inherited=inherited,
         options=options,
+        by_scope=by_scope,
     )
     if since is not None:
         values = await context.run(

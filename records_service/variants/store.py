@@ -87,6 +87,21 @@ async def find(conn: Conn, workspace_id: str, record_id: str, variant_id: str) -
     return Found(_record(row, {}), row["model_version"], _variant(row))
 
 
+async def records_of_variants(
+    conn: Conn, workspace_id: str, ids: Sequence[str]
+) -> dict[str, tuple[str, int]]:
+    """Id -> the record and the version of each of these variants that exists."""
+    rows = await conn.fetch(
+        """
+        SELECT id, record_id, version FROM variants
+         WHERE workspace_id = $1 AND id = ANY($2::text[])
+        """,
+        workspace_id,
+        list(ids),
+    )
+    return {row["id"]: (row["record_id"], row["version"]) for row in rows}
+
+
 async def find_with_ancestors(
     conn: Conn, workspace_id: str, record_id: str, variant_id: str
 ) -> Found | None:

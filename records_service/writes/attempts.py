@@ -21,12 +21,13 @@ from records_service.attributes.unique_keys import UniqueKey
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.context import Context
 from records_service.model_objects.store import external_key_taken
+from records_service.values.validation import pointer
 from records_service.writes import store
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import Record, StaleModel, StaleRecord
 from records_service.writes.state_moves import move_first
 from shared.database import Conn, mapping_constraints
-from shared.errors import Conflict, ServiceUnavailable, truncated
+from shared.errors import Conflict, ServiceUnavailable, Violation, truncated
 from shared.messaging import outbox
 from shared.process.waiting import KeyedSemaphore
 
@@ -172,6 +173,6 @@ async def taken_keys_are_conflicts(
             raise UniqueKeyReleased from error
         alias = schema.attributes[taken.attribute_id].alias
         value = next(each.value for each in unique_keys if each.key == taken.key)
-        raise Conflict(
-            f"Value '{truncated(value)}' for attribute '{truncated(alias)}' must be unique"
-        ) from error
+        message = f"Value '{truncated(value)}' for attribute '{truncated(alias)}' must be unique"
+        place = pointer(("/values", alias))
+        raise Conflict(message, violations=[Violation(place, message)]) from error

@@ -15,7 +15,7 @@ sizes            how many objects, and how many bytes of them, a workspace may h
 from shared.database.connection import Conn, Record, connect, speak_json, to_json
 from shared.database.constraints import is_unavailable, mapping_constraints, violated
 from shared.database.pool import DATABASE, Database, Lease, postgres
-from shared.database.request_transactions import REQUEST_TRANSACTION, unbound
+from shared.database.request_transactions import REQUEST_TRANSACTION, lent, unbound
 
 __all__ = [
     "DATABASE",
@@ -26,6 +26,7 @@ __all__ = [
     "Record",
     "connect",
     "is_unavailable",
+    "lent",
     "mapping_constraints",
     "postgres",
     "speak_json",

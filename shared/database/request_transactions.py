@@ -171,6 +171,27 @@ class SavepointLease:
             raise meant from error
 
 
+@contextmanager
+def lent(database: Database, conn: Conn) -> Iterator[None]:
+    """Let commands run within a transaction that is open already, as those of a request do.
+
+    Nothing changes where it is that of the request anyway.
+    """
+    if REQUEST_TRANSACTION.get() is not None:
+        yield
+        return
+    assert isinstance(conn, PooledConnection)
+    bound = RequestTransaction(database, conn)
+    token = REQUEST_TRANSACTION.set(bound)
+    try:
+        yield
+    finally:
+        REQUEST_TRANSACTION.reset(token)
+        bound.end()
+    # They may look too early, and look again.
+    bound.committed()
+
+
 @asynccontextmanager
 async def bind(database: Database) -> AsyncIterator[tuple[Conn, RequestTransaction]]:
     """Bind a new transaction to the current request, until the block ends.

@@ -94,9 +94,14 @@ async def test_one_column_per_scope_has_every_value(workspace: RecordsWorkspace)
     await build(workspace)
     answer = await workspace.admin.get("/export?format=csv&columns=perScope&schemaId=apparel")
     header, first, second = table(answer.ok())
-    assert header[3:6] == ["name", "name[dim-language=seg-da]", "name[dim-language=seg-en]"]
-    assert first[3:6] == ["'=å, ø, 漢, \"\n;", "'-0.02", "Shirt"]
-    assert second[3:] == [""] * 6
+    assert header[3:7] == [
+        "_externalKey",
+        "name",
+        "name[dim-language=seg-da]",
+        "name[dim-language=seg-en]",
+    ]
+    assert first[4:7] == ["'=å, ø, 漢, \"\n;", "'-0.02", "Shirt"]
+    assert second[3:] == [""] * 7
     rows = (await workspace.admin.get("/export?columns=perScope")).ok()
     assert rows[0]["name[dim-language=seg-da]"] == "-0.02"
     assert rows[0]["size"] == {"w": 1}
@@ -132,7 +137,7 @@ async def test_xlsx_holds_the_same_cells(workspace: RecordsWorkspace):
     assert archive.testzip() is None
     sheet = archive.read("xl/worksheets/sheet1.xml").decode()
     assert sheet.count("<row ") == 4
-    assert '<c r="D2" t="inlineStr"><is><t xml:space="preserve">\'=å, ø, 漢, "\n;</t></is></c>' in (
+    assert '<c r="E2" t="inlineStr"><is><t xml:space="preserve">\'=å, ø, 漢, "\n;</t></is></c>' in (
         sheet
     )
     assert "<v>-0.02</v>" in sheet
@@ -185,11 +190,11 @@ async def test_hidden_attributes_are_in_no_export(workspace: RecordsWorkspace):
     reader = await workspace.user_with_role(words, Flag.EXPORT)
     for query in ("", "?columns=perScope", "?scope={}"):
         assert "s3cret" not in str((await reader.get(f"/export{query}")).ok())
-    for columns in ("resolved", "perScope"):
+    for columns, more, cells in (("resolved", [], []), ("perScope", ["_externalKey"], [""])):
         text = (await reader.get(f"/export?format=csv&columns={columns}")).ok()
         assert table(text) == [
-            ["_id", "schemaId", "lifecycleStateId", "name", "note"],
-            ["ent-x", "schema-x", "state-draft", "seen", ""],
+            ["_id", "schemaId", "lifecycleStateId", *more, "name", "note"],
+            ["ent-x", "schema-x", "state-draft", *cells, "seen", ""],
         ]
     forbidden = await (await workspace.user_with_role(words)).get("/export")
     assert forbidden.outcome == error(403, "PERMISSION_DENIED", "Permission denied")
@@ -287,8 +292,8 @@ async def test_a_value_without_a_column_breaks_the_answer_off(
     await build(workspace)
     read_scopes = store.read_scopes
 
-    async def then_written(*args: Any) -> store.Part:
-        part = await read_scopes(*args)
+    async def then_written(*args: Any, **more: Any) -> store.Part:
+        part = await read_scopes(*args, **more)
         change = {"scope": DA, "value": "ny"}
         (await workspace.admin.patch("/records/ent-b/values/name", change)).ok()
         return part
@@ -306,9 +311,9 @@ async def test_the_head_does_not_wait_for_the_columns(
     await build(workspace)
     read_scopes, go_on = store.read_scopes, asyncio.Event()
 
-    async def waiting(*args: Any) -> store.Part:
+    async def waiting(*args: Any, **more: Any) -> store.Part:
         await go_on.wait()
-        return await read_scopes(*args)
+        return await read_scopes(*args, **more)
 
     monkeypatch.setattr(store, "read_scopes", waiting)
     async with (
