@@ -77,6 +77,7 @@ _PREFIXES: Final = (
     ("import", Service.RECORDS, PermissionClass.DATA),
     ("imports", Service.RECORDS, PermissionClass.DATA),
     ("export", Service.RECORDS, PermissionClass.DATA),
+    ("jobs", Service.RECORDS, PermissionClass.MODEL),
     ("catalogs", Service.RECORDS, PermissionClass.MODEL),
     ("categories", Service.RECORDS, PermissionClass.MODEL),
     ("search", Service.RECORDS, PermissionClass.DATA),

@@ -38,6 +38,7 @@ from records_service.imports.sweeping import sweeping
 from records_service.lists import LISTS, Lists
 from records_service.model_changes import state_moving
 from records_service.model_changes.handlers import attribute_routes as attribute_change_routes
+from records_service.model_changes.handlers import job_routes as job_change_routes
 from records_service.model_changes.handlers import schema_routes as schema_change_routes
 from records_service.model_objects.commands import (
     MODEL_CHANGE_SLOTS,
@@ -53,6 +54,7 @@ from records_service.previews.handlers import option_list_routes as option_list_
 from records_service.previews.handlers import schema_routes as schema_preview_routes
 from records_service.previews.handlers import workflow_routes as workflow_preview_routes
 from records_service.previews.walk import PREVIEW_SLICES, PREVIEWS, slots
+from records_service.progress.handlers import routes as job_routes
 from records_service.reactions import REACTIONS
 from records_service.records.counts import COUNTS, Counts
 from records_service.records.handlers import routes as record_routes
@@ -64,6 +66,7 @@ from records_service.schemas.binding import REMOTE_CALL_SLOTS
 from records_service.schemas.handlers import routes as schema_routes
 from records_service.search.handlers import routes as search_routes
 from records_service.transitions.handlers import routes as transition_routes
+from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
 from records_service.variants.handlers import routes as variant_routes
 from records_service.workflow_copies.handlers import routes as workflow_copy_routes
@@ -92,6 +95,7 @@ JOBS_QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.R
 JOBS: Final[Mapping[str, Slice]] = {
     value_removal.JOB: value_removal.remove_some,
     state_moving.JOB: state_moving.move_some,
+    uniqueness.JOB: uniqueness.check_some,
 }
 ROUTES = (
     bulk_routes,
@@ -102,6 +106,8 @@ ROUTES = (
     attribute_routes,
     attribute_change_routes,
     attribute_preview_routes,
+    job_routes,
+    job_change_routes,
     record_routes,
     version_routes,
     transition_routes,

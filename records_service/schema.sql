@@ -406,6 +406,26 @@ CREATE TABLE public.dimensions (
     updated_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.followed_jobs (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    kind text NOT NULL,
+    subject_id text NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    total bigint,
+    created bigint DEFAULT 0 NOT NULL,
+    updated bigint DEFAULT 0 NOT NULL,
+    unchanged bigint DEFAULT 0 NOT NULL,
+    skipped bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    samples jsonb DEFAULT '[]'::jsonb NOT NULL,
+    error text,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    created_by text NOT NULL
+);
+
 CREATE TABLE public.former_aliases (
     workspace_id text NOT NULL,
     kind text NOT NULL,
@@ -662,6 +682,19 @@ CREATE TABLE public.state_moves (
     requested_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.unique_checks (
+    workspace_id text NOT NULL,
+    attribute_id text NOT NULL,
+    phase text NOT NULL,
+    schema_ids text[] NOT NULL,
+    last_change bigint NOT NULL,
+    schemas_done integer NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    duplicates bigint DEFAULT 0 NOT NULL,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.unique_values (
     workspace_id text NOT NULL,
     attribute_id text NOT NULL,
@@ -748,6 +781,9 @@ ALTER TABLE ONLY public.dimensions
 ALTER TABLE ONLY public.dimensions
     ADD CONSTRAINT dimensions_id_taken PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.followed_jobs
+    ADD CONSTRAINT followed_jobs_pkey PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.former_aliases
     ADD CONSTRAINT former_aliases_pkey PRIMARY KEY (workspace_id, kind, id, alias);
 
@@ -826,6 +862,9 @@ ALTER TABLE ONLY public.search_records
 ALTER TABLE ONLY public.state_moves
     ADD CONSTRAINT state_moves_pkey PRIMARY KEY (workspace_id, schema_id);
 
+ALTER TABLE ONLY public.unique_checks
+    ADD CONSTRAINT unique_checks_pkey PRIMARY KEY (workspace_id, attribute_id);
+
 ALTER TABLE ONLY public.unique_values
     ADD CONSTRAINT unique_value_taken PRIMARY KEY (workspace_id, attribute_id, scope, value_hash);
 
@@ -863,6 +902,10 @@ CREATE INDEX category_assignments_in_order ON public.category_assignments USING 
 CREATE INDEX category_assignments_of_catalog ON public.category_assignments USING btree (workspace_id, catalog_id, record_created_at, record_id);
 
 CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
+CREATE INDEX followed_jobs_in_order ON public.followed_jobs USING btree (workspace_id, created_at, id);
+
+CREATE UNIQUE INDEX followed_jobs_unfinished ON public.followed_jobs USING btree (workspace_id, kind, subject_id) WHERE (completed_at IS NULL);
 
 CREATE INDEX former_aliases_by_name ON public.former_aliases USING btree (workspace_id, kind, alias);
 

@@ -52,6 +52,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "lost_attributes",
             "attribute_removals",
             "state_moves",
+            "unique_checks",
+            "followed_jobs",
             "lifecycles",
             "roles",
             "callers",

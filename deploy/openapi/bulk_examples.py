@@ -7,6 +7,7 @@ from typing import Final
 
 from deploy.local import catalogue
 from deploy.openapi.import_examples import IMPORTS
+from deploy.openapi.job_examples import JOBS
 from deploy.openapi.schemas import Examples
 
 _COUNTS: Final = dict.fromkeys(
@@ -16,6 +17,7 @@ _RESULT: Final = {"index": 0, "version": 1}
 
 BULK: Final[Mapping[str, Examples]] = {
     **IMPORTS,
+    **JOBS,
     "bulkWriteRecords": Examples(
         {
             "operations": [

@@ -46,6 +46,7 @@ TAGS: Final = (
         "Attributes",
         "Dimensions",
         "Option lists",
+        "Jobs",
     ),
     *("Catalogs", "Categories", "Workflows", "Roles", "API keys", "Health"),
 )

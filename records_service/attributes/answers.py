@@ -10,7 +10,13 @@ from typing import Any
 import orjson
 from pydantic import Field
 
-from records_service.attributes.model import AttributeType, GuardOperator, is_filterable
+from records_service.attributes.model import (
+    UNIQUE_PENDING,
+    UNIQUE_SINCE,
+    AttributeType,
+    GuardOperator,
+    is_filterable,
+)
 from records_service.model_objects.answers import public_object
 from records_service.model_objects.model import ModelObject
 from shared.database import Record
@@ -113,6 +119,9 @@ class AttributeAnswer(Shape):
     """Id of the schema that related records must have. For `relation`."""
     attributes: list[SubAttributeAnswer] | None
     """The fields of a value. For `complex`."""
+    unique_since: datetime | None = Field(alias="uniqueSince")
+    """Since when, at the latest, no two records have the same value. Null unless the attribute is
+    unique, and until a job has compared the values that were stored before it became unique."""
     created_at: datetime = Field(alias="createdAt")
     """When it was created."""
     updated_at: datetime = Field(alias="updatedAt")
@@ -125,8 +134,17 @@ def shown(attribute: ModelObject, since: Mapping[str, datetime]) -> ModelObject:
     more = {
         "filterable": filterable,
         "filterableSince": since.get(attribute.id) if filterable else None,
+        UNIQUE_SINCE: _unique_since(attribute),
     }
     return replace(attribute, body={**attribute.body, **more})
+
+
+def _unique_since(attribute: ModelObject) -> Any:
+    """Since when it is unique: one that does not say so was, at the latest, when it was stored."""
+    body = attribute.body
+    if not body["validation"].get("unique") or UNIQUE_PENDING in body:
+        return None
+    return body.get(UNIQUE_SINCE, attribute.updated_at)
 
 
 def rendered(row: Record) -> bytes:

@@ -34,6 +34,10 @@ SUB_ATTRIBUTES_MAX = 200
 COMPLEX_DEPTH_MAX = 5
 """How many levels of fields an attribute may have."""
 
+UNIQUE_PENDING = "uniquePending"
+"""In a stored attribute that is unique: there are values that have not been compared yet."""
+UNIQUE_SINCE = "uniqueSince"
+
 ATTRIBUTE = Kind("attributes", "attr", "Attribute", "/api/v1/attributes")
 
 
@@ -139,6 +143,8 @@ class Attribute:
     attributes: tuple[SubAttribute, ...]
     filterable: bool = False
     """Whether the search index has its values."""
+    is_becoming_unique: bool = False
+    """Whether only those values are reserved yet that were written since it is unique."""
 
     @classmethod
     def parse(cls, model_object: ModelObject) -> Self:
@@ -161,6 +167,7 @@ class Attribute:
             target_schema_id=body.get("targetSchemaId"),
             attributes=tuple(map(SubAttribute.parse, body.get("attributes", ()))),
             filterable=is_filterable(body),
+            is_becoming_unique=UNIQUE_PENDING in body,
         )
 
 

@@ -169,10 +169,12 @@ async def comparing(conn: Conn, workspace_id: str, attribute_id: str) -> str | N
 
 
 async def is_being_removed(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
-    """Whether records hold values of a deleted attribute with this id, which go in a moment."""
+    """Whether a deleted attribute with this id has values, or has reserved some, that go soon."""
     found: bool = await conn.fetchval(
         """
         SELECT EXISTS (SELECT FROM attribute_removals
+                        WHERE workspace_id = $1 AND attribute_id = $2)
+            OR EXISTS (SELECT FROM unique_checks
                         WHERE workspace_id = $1 AND attribute_id = $2)
         """,
         workspace_id,

@@ -65,12 +65,12 @@ def _unique_key(attribute: Attribute, scope: Mapping[str, str], value: Any) -> U
 def unique_keys_as_json(attribute: Attribute, held: str) -> bytes:
     """The unique keys of many records or variants, as JSON.
 
-    That is `[[record id, scope, hexadecimal hash, variant id or null], ...]`; `held` is JSON, too:
+    That is `[[record id, variant id or null, scope, hexadecimal hash], ...]`; `held` is JSON, too:
     `[[record id, variant id or null, entries], ...]`.
     """
     return orjson.dumps(
         [
-            (record_id, key.scope, key.value_hash.hex(), variant_id)
+            (record_id, variant_id, key.scope, key.value_hash.hex())
             for record_id, variant_id, entries in orjson.loads(held)
             for key in unique_keys_of(attribute, entries)
         ]

@@ -70,12 +70,18 @@ class Target:
 def matching_attribute(blueprint: Blueprint, options: Options) -> Attribute | None:
     """The attribute by which rows find their records, None for their ids and external keys.
 
-    Raises `ValidationError` unless it exists and is unique.
+    Raises `ValidationError` unless it exists and is unique, `Conflict` while it is becoming unique:
+    not all records have reserved their values yet.
     """
     if options.match in (BY_ID, BY_EXTERNAL_KEY):
         return None
     for attribute in blueprint.attributes.values():
         if attribute.alias == options.match:
+            if attribute.is_becoming_unique:
+                raise Conflict(
+                    f"Attribute '{truncated(attribute.alias)}' is becoming unique: records cannot"
+                    " be found by it until all values have been compared"
+                )
             if attribute.validation.unique:
                 return attribute
             break

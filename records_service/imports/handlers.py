@@ -10,9 +10,9 @@ from aiohttp import web
 from records_service.bulk.model import BulkOutcome as Outcome
 from records_service.context import context_of
 from records_service.imports import commands
-from records_service.imports.answers import whole_answer
 from records_service.imports.model import ImportPreview, ImportRows, ImportSummary
 from records_service.imports.rows import CellError
+from records_service.whole_answer import whole_answer
 from shared.errors import NotFound
 from shared.http import Routes, read_body
 from shared.identity import Flag, Permission

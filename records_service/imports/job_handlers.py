@@ -9,7 +9,6 @@ from aiohttp import hdrs, web
 
 from records_service.context import Context, context_of
 from records_service.imports import job_commands, refused, refused_store, store
-from records_service.imports.answers import whole_answer
 from records_service.imports.forms import NDJSON, only_compared, read_form
 from records_service.imports.job_model import (
     ImportAnswer,
@@ -24,6 +23,7 @@ from records_service.imports.store import ImportJob
 from records_service.imports.trying import Tried, try_out
 from records_service.lists import LISTS
 from records_service.paging import PageQuery, page_response, place_of
+from records_service.whole_answer import whole_answer
 from shared.errors import (
     Conflict,
     NotFound,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,8 +20,13 @@ from records_service.attributes.definition import (
     turned_on,
     with_filterable,
 )
-from records_service.attributes.model import ATTRIBUTE, Attribute, AttributeDraft
-from records_service.attributes.unique_keys import unique_keys_as_json
+from records_service.attributes.model import (
+    ATTRIBUTE,
+    UNIQUE_PENDING,
+    UNIQUE_SINCE,
+    Attribute,
+    AttributeDraft,
+)
 from records_service.context import Context
 from records_service.model_changes import store
 from records_service.model_objects import store as model_objects
@@ -29,33 +34,31 @@ from records_service.model_objects.commands import model_change, stage_event
 from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.naming import settled
-from records_service.model_objects.search_store import VALUE_TABLES, ValueTable
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
+from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
-from records_service.writes import model_changes as writes
 from shared.database import Conn
-from shared.errors import Conflict, UpstreamTimeout, truncated
+from shared.errors import Conflict, truncated
 from shared.events import EventType
-from shared.process.offload import in_thread
-
-RESERVED_AT_ONCE: Final = 5_000
-RESERVING_S_MAX: Final = 25
-"""Less than a request may take: meanwhile nothing is written in the workspace."""
+from shared.timestamps import format_timestamp
 
 COMPARED_FORM: Final = frozenset({"type", "multiple", "optionListId", "attributes"})
 """The fields of an attribute that decide which values a guard can find in it."""
 
 
-async def replace(context: Context, attribute_id: str, draft: AttributeDraft) -> ModelObject:
-    """Replace an attribute.
+async def replace(
+    context: Context, attribute_id: str, draft: AttributeDraft
+) -> tuple[ModelObject, str | None]:
+    """Replace an attribute; with it, the id of the job that finishes the change, if one does.
 
     Raises `Conflict` where stored values stand against it, or `PermissionDenied`.
 
     What decides how a value is stored stays as it is once there are values; an attribute becomes
-    unique only when its stored values already are. Whatever is answered by looking at values needs
-    a permission on them, wherever they are: `write` to make them unique, `read` for all else.
+    unique only when its stored values already are (`uniqueness`). Whatever is answered by looking
+    at values needs a permission on them, wherever they are: `write` to make them unique, `read` for
+    all else.
     """
     workspace_id = context.workspace_id
     sent = await checked_body(draft.model_copy(update={"id": attribute_id}))
@@ -77,15 +80,9 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
         if draft.alias != old.alias:
             await model_objects.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
             await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
+        body, job_id = await _settle_uniqueness(conn, context, old, draft.alias, body)
         attribute = await model_objects.update(
             conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body
-        )
-        await _settle_unique_keys(
-            conn,
-            workspace_id,
-            Attribute.parse(old),
-            Attribute.parse(attribute),
-            names_records=context.identity.unrestricted and context.identity.may_read,
         )
         naming = (
             await model_objects.naming(conn, ATTRIBUTE, workspace_id, attribute)
@@ -93,7 +90,7 @@ async def replace(context: Context, attribute_id: str, draft: AttributeDraft) ->
             else {}
         )
         await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, attribute, **naming)
-    return attribute
+    return attribute, job_id
 
 
 async def drafted(
@@ -121,8 +118,10 @@ async def drafted(
     return old, body
 
 
-async def delete(context: Context, attribute_id: str) -> None:
+async def delete(context: Context, attribute_id: str) -> str | None:
     """Delete an attribute, and the values that records still hold of it.
+
+    Returns the id of the job that removes the rest of them, if there is any.
 
     Raises `Conflict` while a schema or a guard refers to it, or `PermissionDenied`.
 
@@ -142,11 +141,13 @@ async def delete(context: Context, attribute_id: str) -> None:
         )
         if await attributes.is_used(conn, workspace_id, attribute_id):
             raise Conflict.in_use(ATTRIBUTE.title, attribute_id)
-        await value_removal.remove_or_request(conn, workspace_id, attribute_id)
+        await uniqueness.forget(conn, workspace_id, attribute_id)
+        job_id = await value_removal.remove_or_request(conn, context.identity, attribute_id)
         await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
         await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
         await store.forget_attribute(conn, workspace_id, attribute_id)
         await stage_event(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)
+    return job_id
 
 
 async def _check_still_compared(
@@ -213,66 +214,33 @@ def _is_required(body: Mapping[str, Any]) -> bool:
     return bool(body["validation"].get("required"))
 
 
-async def _settle_unique_keys(
-    conn: Conn, workspace_id: str, old: Attribute, new: Attribute, *, names_records: bool
-) -> None:
+async def _settle_uniqueness(
+    conn: Conn, context: Context, old: ModelObject, alias: str, body: dict[str, Any]
+) -> tuple[dict[str, Any], str | None]:
     """Reserve the stored values of an attribute that becomes unique, or free them again.
 
+    Returns the body with what is known of it, and the id of the job that does the rest, if any.
     Which records have the same value is said only to those who may read all of them.
     """
-    if old.validation.unique == new.validation.unique:
-        return
-    if not new.validation.unique:
-        await writes.delete_unique_keys(conn, workspace_id, new.id)
-        return
-    await _reserve_stored(conn, workspace_id, new, names_records=names_records)
-
-
-async def _reserve_stored(
-    conn: Conn, workspace_id: str, attribute: Attribute, *, names_records: bool
-) -> None:
-    """Reserve the values that records and variants hold already, a few thousand at a time.
-
-    However many there are, this process holds one batch, and its event loop none of the work:
-    PostgreSQL reads and stores, a thread hashes. Raises `Conflict` when two of them have one value.
-    """
-    deadline = time.monotonic() + RESERVING_S_MAX
-    for table in VALUE_TABLES:
-        await _reserve_stored_in(
-            conn, workspace_id, attribute, table, deadline, names_records=names_records
+    if turned_on(old.body, body, "unique"):
+        job_id = await uniqueness.begin(
+            conn,
+            context.identity,
+            Attribute.parse(dataclasses.replace(old, alias=alias, body=body)),
+            names_records=context.identity.unrestricted and context.identity.may_read,
         )
+        return (body if job_id is None else body | {UNIQUE_PENDING: True}), job_id
+    if turned_on(body, old.body, "unique"):
+        reason = "The attribute is not unique any more"
+        await uniqueness.end(conn, context.workspace_id, old.id, reason)
+    return _with_uniqueness(body, old), None
 
 
-async def _reserve_stored_in(
-    conn: Conn,
-    workspace_id: str,
-    attribute: Attribute,
-    table: ValueTable,
-    deadline: float,
-    *,
-    names_records: bool,
-) -> None:
-    position, held = await store.entries_after(
-        conn, workspace_id, attribute.id, None, rows_max=RESERVED_AT_ONCE, table=table
-    )
-    while position is not None:
-        if time.monotonic() > deadline:
-            raise UpstreamTimeout(
-                f"Attribute '{truncated(attribute.alias)}' has too many values to become unique"
-                f" within {RESERVING_S_MAX} seconds, so nothing was changed; retrying does not help"
-            )
-        unique_keys = await in_thread(unique_keys_as_json, attribute, held)
-        pair = await writes.insert_unique_keys(conn, workspace_id, attribute.id, unique_keys)
-        if pair is not None:
-            two = (
-                f"'{truncated(pair[0])}' and '{truncated(pair[1])}'"
-                if names_records
-                else "two records"
-            )
-            raise Conflict(
-                f"Attribute '{truncated(attribute.alias)}' cannot become unique:"
-                f" {two} have the same value"
-            )
-        position, held = await store.entries_after(
-            conn, workspace_id, attribute.id, position, rows_max=RESERVED_AT_ONCE, table=table
-        )
+def _with_uniqueness(body: dict[str, Any], old: ModelObject) -> dict[str, Any]:
+    """The body with what is known of an attribute that was unique and is so still."""
+    if not (body["validation"].get("unique") and old.body["validation"].get("unique")):
+        return body
+    if UNIQUE_PENDING in old.body:
+        return body | {UNIQUE_PENDING: True}
+    since = old.body.get(UNIQUE_SINCE) or format_timestamp(old.updated_at)
+    return body | {UNIQUE_SINCE: since}

@@ -8,9 +8,12 @@ from records_service.attributes.answers import AttributeAnswer
 from records_service.attributes.handlers import with_since
 from records_service.attributes.model import AttributeDraft
 from records_service.context import base_context_of, context_of
-from records_service.model_changes import attributes, schemas
+from records_service.model_changes import attributes, cancelling, schemas
 from records_service.model_objects.answers import answer
+from records_service.progress.answers import PATH, link_to, shown
+from records_service.progress.model import JobAnswer
 from records_service.schemas.model import SchemaAnswer, SchemaDraft
+from records_service.whole_answer import whole_answer
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import Routes, no_content, read_body
 from shared.identity import Flag, Permission
@@ -26,6 +29,11 @@ schema_routes = Routes(
     examples={"id": "schema-apparel"},
     parameters={"id": "Id of the schema."},
 )
+job_routes = Routes(
+    tag="Jobs",
+    examples={"id": "job-unique-sku"},
+    parameters={"id": "Id of the job."},
+)
 
 
 @attribute_routes.put(
@@ -38,11 +46,19 @@ schema_routes = Routes(
     errors=(NotFound, Conflict, PreconditionFailed, LimitExceeded),
 )
 async def replace_attribute(request: web.Request) -> web.StreamResponse:
-    """Replaces the whole attribute. Type and dimensions cannot change once records have values."""
+    """Replaces the whole attribute. Type and dimensions cannot change once records have values.
+
+    An attribute that becomes unique is so for all values written from then on. If there are many
+    stored values, a job compares them: until it has, `uniqueSince` is null, and where it finds two
+    records with the same value, the job fails and the attribute is not unique any more. The `Link`
+    header with `rel="status"` leads to the job.
+    """
     draft = await read_body(request, AttributeDraft)
     check_same_id(request.match_info["id"], draft.id)
-    attribute = await attributes.replace(await context_of(request), request.match_info["id"], draft)
-    return answer(await with_since(request, attribute), AttributeAnswer)
+    attribute, job_id = await attributes.replace(
+        await context_of(request), request.match_info["id"], draft
+    )
+    return _with_job(answer(await with_since(request, attribute), AttributeAnswer), job_id)
 
 
 @attribute_routes.delete(
@@ -56,10 +72,11 @@ async def delete_attribute(request: web.Request) -> web.StreamResponse:
     """Deletes the attribute, and values that records still hold of it.
 
     Refused while a schema or another attribute's guard refers to it. A caller with a role needs
-    `write` on it in every schema whose records hold a value of it.
+    `write` on it in every schema whose records hold a value of it. If there are many values, a job
+    removes them: the `Link` header with `rel="status"` leads to it.
     """
-    await attributes.delete(await context_of(request), request.match_info["id"])
-    return no_content()
+    job_id = await attributes.delete(await context_of(request), request.match_info["id"])
+    return _with_job(no_content(), job_id)
 
 
 @schema_routes.put(
@@ -74,12 +91,16 @@ async def delete_attribute(request: web.Request) -> web.StreamResponse:
 async def replace_schema(request: web.Request) -> web.StreamResponse:
     """Replaces the whole schema. A workflow or groups that are left out are kept.
 
-    Values of attributes that leave the schema stay stored and are no longer shown.
+    Values of attributes that leave the schema stay stored and are no longer shown. Records are in
+    the states of a new workflow at once; if there are many, a job stores that: the `Link` header
+    with `rel="status"` leads to it.
     """
     draft = await read_body(request, SchemaDraft)
     check_same_id(request.match_info["id"], draft.id)
-    schema = await schemas.replace(await context_of(request), request.match_info["id"], draft)
-    return answer(schema, SchemaAnswer)
+    schema, job_id = await schemas.replace(
+        await context_of(request), request.match_info["id"], draft
+    )
+    return _with_job(answer(schema, SchemaAnswer), job_id)
 
 
 @schema_routes.delete(
@@ -93,3 +114,30 @@ async def delete_schema(request: web.Request) -> web.StreamResponse:
     """Deletes the schema. Refused while a record uses it or a relation attribute targets it."""
     await schemas.delete(base_context_of(request), request.match_info["id"])
     return no_content()
+
+
+@job_routes.post(
+    f"{PATH}/{{id}}/cancel",
+    permission=Permission.UPDATE_MODEL,
+    flag=Flag.MANAGE_SCHEMAS,
+    answers=JobAnswer,
+    status=202,
+    streams=True,
+    summary="Cancel a job",
+    errors=(NotFound, Conflict),
+)
+async def cancel_job(request: web.Request) -> web.StreamResponse:
+    """Takes back the change that a job is about: an attribute that is becoming unique is not.
+
+    Refused once the job has ended, and for the jobs that cannot be taken back: `move-states` and
+    `remove-values`.
+    """
+    context = base_context_of(request)
+    job = await cancelling.cancel(context, request.match_info["id"])
+    return await whole_answer(request, shown(job, context.identity), status=202)
+
+
+def _with_job(response: web.Response, job_id: str | None) -> web.Response:
+    """The answer, with the link to the job that finishes the change."""
+    response.headers.update(link_to(job_id))
+    return response

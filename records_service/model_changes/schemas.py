@@ -23,10 +23,13 @@ from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.events import EventType
 
 
-async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> ModelObject:
+async def replace(
+    context: Context, schema_id: str, draft: SchemaDraft
+) -> tuple[ModelObject, str | None]:
     """Replace a schema. Records in a state that a new workflow lacks move to its default state.
 
     They are in it at once for all who read them, and moved one after the other in the background.
+    Returns the schema and the id of the job that moves them, if there is one.
 
     Groups and workflow are kept if they are left out; otherwise every record would lose its visible
     values and its state.
@@ -54,12 +57,13 @@ async def replace(context: Context, schema_id: str, draft: SchemaDraft) -> Model
         )
         if workflow.definition is not None:
             await workflow_copies.upsert(conn, workspace_id, workflow.definition)
+        job_id = None
         if old.body.get("workflowId") != workflow_id:
-            await state_moving.move_or_request(
+            job_id = await state_moving.move_or_request(
                 conn, context.identity, schema_id, old.body.get("workflowId"), workflow_id
             )
         await stage_schema_event(conn, EventType.SCHEMA_UPDATED, workspace_id, schema)
-    return schema
+    return schema, job_id
 
 
 async def delete(context: BaseContext, schema_id: str) -> None:
@@ -78,7 +82,7 @@ async def delete(context: BaseContext, schema_id: str) -> None:
         await model_objects.insert_former_alias(conn, SCHEMA, workspace_id, old)
         await model_objects.delete(conn, SCHEMA, workspace_id, schema_id)
         await store.forget_schema(conn, workspace_id, schema_id)
-        await state_moving.forget(conn, workspace_id, schema_id)
+        await state_moving.forget(conn, workspace_id, schema_id, "The schema was deleted")
         await stage_schema_event(conn, EventType.SCHEMA_DELETED, workspace_id, old)
 
 

@@ -6,15 +6,19 @@ meanwhile need no move: they begin in a state of the new workflow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from records_service.model_objects.commands import SOURCE, take_lock
+from records_service.progress import commands as progress
+from records_service.progress.model import Counts, JobKind, JobStatus
 from records_service.workflow_copies import store as workflow_copies
 from records_service.workflow_copies.model import WorkflowCopy
 from records_service.workflow_copies.moves import NO_MOVES, is_ambiguous, moves_to
 from records_service.writes import model_changes as writes
 from records_service.writes import state_moves
 from records_service.writes import state_moves_store as store
+from records_service.writes.model_changes import Step
 from records_service.writes.state_moves_store import Moving
 from shared.database import Conn
 from shared.errors import ServiceUnavailable, truncated
@@ -29,11 +33,12 @@ MOVED_IN_REQUEST: Final = 500
 
 async def move_or_request(
     conn: Conn, identity: Identity, schema_id: str, before: str | None, after: str | None
-) -> None:
+) -> str | None:
     """Give every record a state that the new workflow knows, here or in the background.
 
-    `before` and `after` are the ids of the workflows. The caller holds the model lock. Raises
-    `ServiceUnavailable` while it cannot be said to which states records go.
+    `before` and `after` are the ids of the workflows. Returns the id of the job, if there is one.
+    The caller holds the model lock. Raises `ServiceUnavailable` while it cannot be said to which
+    states records go.
     """
     workspace_id = identity.workspace_id
     known = await workflow_copies.get_many(
@@ -59,16 +64,20 @@ async def move_or_request(
             " the workflow that it got before"
         )
     if unfinished is not None:
-        await store.delete(conn, workspace_id, schema_id)
+        await forget(conn, workspace_id, schema_id, "The schema has got another workflow")
     if not moves:
-        return
-    position = await state_moves.move_some(
+        return None
+    step = await state_moves.move_some(
         conn, workspace_id, schema_id, moves, identity.id, None, rows_max=MOVED_IN_REQUEST
     )
-    if position is not None:
-        moving = Moving(moves, identity.id, position, is_done=False)
-        await store.insert(conn, workspace_id, schema_id, moving)
-        await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB, schema_id)
+    if step.after is None:
+        return None
+    moving = Moving(moves, identity.id, step.after, is_done=False)
+    await store.insert(conn, workspace_id, schema_id, moving)
+    job_id = await progress.begin(conn, identity, JobKind.MOVE_STATES, schema_id)
+    await _tell(conn, workspace_id, schema_id, step)
+    await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB, schema_id)
+    return job_id
 
 
 async def move_some(conn: Conn, workspace_id: str, schema_id: str) -> bool:
@@ -82,7 +91,7 @@ async def move_some(conn: Conn, workspace_id: str, schema_id: str) -> bool:
     if moving is None:
         return False
     if not moving.is_done:
-        after = await state_moves.move_some(
+        step = await state_moves.move_some(
             conn,
             workspace_id,
             schema_id,
@@ -91,7 +100,8 @@ async def move_some(conn: Conn, workspace_id: str, schema_id: str) -> bool:
             moving.after,
             rows_max=state_moves.MOVED_AT_ONCE,
         )
-        await store.update(conn, workspace_id, schema_id, after)
+        await store.update(conn, workspace_id, schema_id, step.after)
+        await _tell(conn, workspace_id, schema_id, step, among=[schema_id])
     return True
 
 
@@ -104,13 +114,32 @@ async def _finish(conn: Conn, workspace_id: str, schema_id: str) -> bool:
     moving = await store.find(conn, workspace_id, schema_id)
     if moving is not None and moving.is_done:
         await store.delete(conn, workspace_id, schema_id)
+        await progress.end(conn, workspace_id, JobKind.MOVE_STATES, schema_id)
         return False
     return moving is not None
 
 
-async def forget(conn: Conn, workspace_id: str, schema_id: str) -> None:
-    """The schema is deleted, so there is no record of it."""
+async def forget(conn: Conn, workspace_id: str, schema_id: str, reason: str) -> None:
+    """Nothing is to be moved any more, for this reason."""
     await store.delete(conn, workspace_id, schema_id)
+    await progress.end(
+        conn, workspace_id, JobKind.MOVE_STATES, schema_id, JobStatus.CANCELLED, reason
+    )
+
+
+async def _tell(
+    conn: Conn, workspace_id: str, schema_id: str, step: Step, among: Sequence[str] = ()
+) -> None:
+    counts = Counts(updated=step.changed, unchanged=step.looked_at - step.changed)
+    await progress.advance(
+        conn,
+        workspace_id,
+        JobKind.MOVE_STATES,
+        schema_id,
+        counts,
+        among=among,
+        tables=("records",),
+    )
 
 
 def _enterable(workflow: WorkflowCopy | None) -> set[str]:

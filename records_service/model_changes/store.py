@@ -2,74 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Final
 
-from records_service.model_objects.search_store import ValueTable
 from shared.database import Conn
-from shared.database.listing import BEGINNING, Position
 
-BATCH_BYTES_MAX: Final = 4 << 20
 RECORDS_LOOKED_AT: Final = 1_000
-
-_HELD_BY: Final[Mapping[ValueTable, str]] = {
-    "records": "id AS record_id, NULL::text AS variant_id",
-    "variants": "record_id, id AS variant_id",
-}
-
-
-async def entries_after(
-    conn: Conn,
-    workspace_id: str,
-    attribute_id: str,
-    after: Position | None,
-    *,
-    rows_max: int,
-    table: ValueTable = "records",
-) -> tuple[Position | None, str]:
-    """What the next records or variants hold of an attribute, as JSON.
-
-    That is `[[record id, variant id or null, entries], ...]`. At most `rows_max` rows are read,
-    those without a value included, and some `BATCH_BYTES_MAX` bytes. Beside it, from where to go
-    on; None at the end.
-    """
-    row = await conn.fetchrow(
-        f"""
-        WITH read AS (
-            SELECT created_at, id, {_HELD_BY[table]}, (values -> $2)::text AS entries
-              FROM {table}
-             WHERE workspace_id = $1 AND (created_at, id) > ($3, $4)
-             ORDER BY created_at, id
-             LIMIT $5
-        ), fitting AS (
-            SELECT created_at, id, record_id, variant_id, entries,
-                   coalesce(sum(octet_length(entries)) OVER (
-                       ORDER BY created_at, id
-                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
-              FROM read
-        ), batch AS (
-            SELECT created_at, id, record_id, variant_id, entries
-              FROM fitting
-             WHERE bytes_before < $6
-        )
-        SELECT (SELECT '[' || coalesce(string_agg('[' || to_json(record_id) || ','
-                                           || coalesce(to_json(variant_id)::text, 'null') || ','
-                                           || entries || ']', ','), '') || ']'
-                  FROM batch WHERE entries IS NOT NULL) AS held,
-               last.created_at, last.id
-          FROM (SELECT 1) AS always
-          LEFT JOIN LATERAL (
-               SELECT created_at, id FROM batch ORDER BY created_at DESC, id DESC LIMIT 1
-          ) AS last ON true
-        """,  # noqa: S608 - constants
-        workspace_id,
-        attribute_id,
-        *(after or BEGINNING),
-        rows_max,
-        BATCH_BYTES_MAX,
-    )
-    assert row is not None
-    return None if row["id"] is None else (row["created_at"], row["id"]), row["held"]
 
 
 async def has_variants(conn: Conn, workspace_id: str, schema_id: str) -> bool:

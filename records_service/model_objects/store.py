@@ -182,6 +182,29 @@ async def update(
     return ModelObject(*row[:-1])
 
 
+async def set_body(
+    conn: Conn, kind: Kind, workspace_id: str, object_id: str, body: Mapping[str, Any]
+) -> None:
+    """Store what the service has found out about a model object, in a new version of the model.
+
+    The object keeps its version: what clients write of it is as it was.
+    """
+    async with counted(conn, workspace_id) as growth:
+        growth.bytes = await conn.fetchval(
+            f"""
+            UPDATE {kind.table} p
+               SET body = $3, changed_in = m.version
+              FROM models m, {kind.table} old
+             WHERE p.workspace_id = $1 AND p.id = $2 AND m.workspace_id = $1
+               AND old.workspace_id = $1 AND old.id = $2
+            RETURNING ({bytes_of_object("p")}) - ({bytes_of_object("old")})
+            """,  # noqa: S608
+            workspace_id,
+            object_id,
+            body,
+        )
+
+
 async def delete(conn: Conn, kind: Kind, workspace_id: str, object_id: str) -> None:
     """Delete a model object, or `NotFound`."""
     async with counted(conn, workspace_id) as growth:

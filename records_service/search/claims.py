@@ -13,9 +13,12 @@ def claimed(comparison: Comparison, target: Searched) -> list[bytes] | None:
     """The hashes of which a record has reserved one if it has one of the operands.
 
     None where reservations do not say it: for other operations, for an attribute that is not unique
-    or that has scopes, and for an empty text, which any number of records may have.
+    or that has scopes, as long as not all values are reserved, and for an empty text, which any
+    number of records may have.
     """
     attribute = target.attribute
+    if attribute.is_becoming_unique:
+        return None
     if comparison.operation != "in" or target.fields or attribute.dimension_ids:
         return None
     entries = [{"scope": {}, "value": _stored(each)} for each in comparison.operands]

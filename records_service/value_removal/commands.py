@@ -19,11 +19,15 @@ from typing import Final
 from records_service.model_objects.commands import SOURCE, take_lock
 from records_service.model_objects.search_store import VALUE_TABLES
 from records_service.permissions.store import schemas_with_values
+from records_service.progress import commands as progress
+from records_service.progress.model import Counts, JobKind
 from records_service.value_removal import store
 from records_service.value_removal.model import Removal
 from records_service.writes import model_changes as writes
+from records_service.writes import stored_claims
 from shared.database import Conn
 from shared.events import EventType
+from shared.identity import Identity
 from shared.messaging import jobs
 
 JOB: Final = "remove_values"
@@ -34,11 +38,12 @@ WRITTEN_AT_ONCE: Final = 5_000
 """Entries of the history of one slice, which keeps all writes of the workspace waiting."""
 
 
-async def remove_or_request(conn: Conn, workspace_id: str, attribute_id: str) -> None:
+async def remove_or_request(conn: Conn, identity: Identity, attribute_id: str) -> str | None:
     """Remove the values of an attribute that is being deleted, here or in the background.
 
-    The caller holds the model lock.
+    Returns the id of the job, if there is one. The caller holds the model lock.
     """
+    workspace_id = identity.workspace_id
     schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
     rows_max = REMOVED_IN_REQUEST // max(1, len(schema_ids)) or 1
     left = [
@@ -47,18 +52,29 @@ async def remove_or_request(conn: Conn, workspace_id: str, attribute_id: str) ->
         if [
             table
             for table in VALUE_TABLES
-            if await writes.remove_values(
-                conn, workspace_id, attribute_id, schema_id, None, rows_max=rows_max, table=table
-            )
+            if (
+                await writes.remove_values(
+                    conn,
+                    workspace_id,
+                    attribute_id,
+                    schema_id,
+                    None,
+                    rows_max=rows_max,
+                    table=table,
+                )
+            ).after
         ]
     ]
-    freed = not await writes.delete_some_unique_keys(
+    freed = not await stored_claims.release_some(
         conn, workspace_id, attribute_id, rows_max=REMOVED_IN_REQUEST
     )
-    if left or not freed:
-        # Unique keys are released with the first records, so there must be a schema.
-        await store.insert(conn, workspace_id, attribute_id, left or schema_ids)
-        await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB)
+    if freed and not left:
+        return None
+    # Unique keys are released with the first records, so there must be a schema.
+    await store.insert(conn, workspace_id, attribute_id, left or schema_ids)
+    job_id = await progress.begin(conn, identity, JobKind.REMOVE_VALUES, attribute_id)
+    await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB)
+    return job_id
 
 
 async def remove_some(conn: Conn, workspace_id: str, _key: str) -> bool:
@@ -77,12 +93,10 @@ async def _remove_from_records(conn: Conn, workspace_id: str, removal: Removal) 
     # With a change of the model, which may write many records too, it could deadlock.
     await writes.lock_model_shared(conn, workspace_id)
     attribute_id = removal.attribute_id
-    if await writes.delete_some_unique_keys(
-        conn, workspace_id, attribute_id, rows_max=REMOVED_AT_ONCE
-    ):
+    if await stored_claims.release_some(conn, workspace_id, attribute_id, rows_max=REMOVED_AT_ONCE):
         return
     number, place = divmod(removal.schemas_done, len(removal.schema_ids))
-    after = await writes.remove_values(
+    step = await writes.remove_values(
         conn,
         workspace_id,
         attribute_id,
@@ -91,8 +105,16 @@ async def _remove_from_records(conn: Conn, workspace_id: str, removal: Removal) 
         rows_max=REMOVED_AT_ONCE,
         table=VALUE_TABLES[number],
     )
-    done = removal.schemas_done + (after is None)
-    await store.update(conn, workspace_id, replace(removal, schemas_done=done, after=after))
+    done = removal.schemas_done + (step.after is None)
+    await store.update(conn, workspace_id, replace(removal, schemas_done=done, after=step.after))
+    await progress.advance(
+        conn,
+        workspace_id,
+        JobKind.REMOVE_VALUES,
+        attribute_id,
+        Counts(updated=step.changed, skipped=step.looked_at - step.changed),
+        among=removal.schema_ids,
+    )
 
 
 async def _finish(conn: Conn, workspace_id: str, removal: Removal) -> None:
@@ -110,5 +132,6 @@ async def _finish(conn: Conn, workspace_id: str, removal: Removal) -> None:
             await writes.remove_values_of(conn, workspace_id, removal.attribute_id, table, ids)
     if last is None:
         await store.delete(conn, workspace_id, removal.attribute_id)
+        await progress.end(conn, workspace_id, JobKind.REMOVE_VALUES, removal.attribute_id)
     else:
         await store.update(conn, workspace_id, replace(removal, last_change=last))

@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import asyncpg
-
 from records_service.model_objects.search_store import ValueTable
 from records_service.search_index import parts
 from records_service.workflow_copies.moves import StateMoves
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 
-_SENT: Final = """
-    SELECT c ->> 0 AS record_id, c ->> 1 AS scope, decode(c ->> 2, 'hex') AS value_hash,
-           c ->> 3 AS variant_id, place
-      FROM json_array_elements($3::json) WITH ORDINALITY AS sent (c, place)
-"""
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a slice has done: rows looked at, rows changed, from where to go on; None at the end."""
+
+    looked_at: int
+    changed: int
+    after: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,86 +87,6 @@ async def move_to_states(
     return [Moved(**row) for row in rows]
 
 
-async def insert_unique_keys(
-    conn: Conn, workspace_id: str, attribute_id: str, unique_keys: bytes
-) -> tuple[str, str] | None:
-    """Reserve values that records and variants hold already; two that hold one value, if any do.
-
-    The one that was sent first comes first.
-    `unique_keys` is JSON `[[record id, scope, hexadecimal hash, variant id or null], ...]`:
-    PostgreSQL takes it apart, and not the event loop.
-    """
-    try:
-        async with conn.transaction():
-            await conn.execute(
-                f"""
-                INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id,
-                                           variant_id)
-                SELECT m.workspace_id, $2, sent.scope, sent.value_hash, sent.record_id,
-                       sent.variant_id
-                  FROM models m CROSS JOIN ({_SENT}) AS sent
-                 WHERE m.workspace_id = $1
-                """,  # noqa: S608 - a constant
-                workspace_id,
-                attribute_id,
-                unique_keys,
-            )
-    except asyncpg.UniqueViolationError:
-        first, second = await conn.fetchval(
-            f"""
-            WITH sent AS MATERIALIZED ({_SENT})
-            SELECT (array_agg(holder ORDER BY place))[1:2] AS pair
-              FROM (SELECT scope, value_hash, coalesce(variant_id, record_id) AS holder, place
-                      FROM sent
-                     UNION ALL
-                    SELECT s.scope, s.value_hash, u.holder, 0
-                      FROM sent s
-                     CROSS JOIN LATERAL (
-                           SELECT coalesce(variant_id, record_id) AS holder FROM unique_values
-                            WHERE workspace_id = $1 AND attribute_id = $2
-                              AND scope = s.scope AND value_hash = s.value_hash
-                            LIMIT 1
-                     ) AS u) AS held
-             GROUP BY scope, value_hash
-            HAVING count(*) > 1
-             LIMIT 1
-            """,  # noqa: S608 - a constant
-            workspace_id,
-            attribute_id,
-            unique_keys,
-        )
-        return first, second
-    return None
-
-
-async def delete_unique_keys(conn: Conn, workspace_id: str, attribute_id: str) -> None:
-    """Release all reserved values of the attribute."""
-    await conn.execute(
-        "DELETE FROM unique_values WHERE workspace_id = $1 AND attribute_id = $2",
-        workspace_id,
-        attribute_id,
-    )
-
-
-async def delete_some_unique_keys(
-    conn: Conn, workspace_id: str, attribute_id: str, *, rows_max: int
-) -> bool:
-    """Release reserved values of the attribute; whether there may be more than these."""
-    tag = await conn.execute(
-        """
-        DELETE FROM unique_values
-         WHERE workspace_id = $1 AND attribute_id = $2 AND (scope, value_hash) IN (
-               SELECT scope, value_hash FROM unique_values
-                WHERE workspace_id = $1 AND attribute_id = $2
-                LIMIT $3)
-        """,
-        workspace_id,
-        attribute_id,
-        rows_max,
-    )
-    return tag == f"DELETE {rows_max}"
-
-
 _WITHOUT: Final[Mapping[ValueTable, str]] = {
     "records": "UPDATE records held SET values = held.values - $2",
     "variants": "UPDATE variants held SET values = held.values - $2",
@@ -181,8 +102,8 @@ async def remove_values(
     *,
     rows_max: int,
     table: ValueTable = "records",
-) -> Position | None:
-    """Remove its values from the next records of a schema: from where to go on, None at the end.
+) -> Step:
+    """Remove its values from the next records of a schema.
 
     With the table `variants`, from their variants. The versions stay: no schema has the attribute,
     so nobody sees a difference. Records may be written meanwhile.
@@ -202,9 +123,13 @@ async def remove_values(
               FROM read
              WHERE held.workspace_id = $1 AND held.id = read.id AND read.has_values
         )
-        SELECT created_at, id FROM read
-         ORDER BY created_at, id
-        OFFSET $6::bigint - 1
+        SELECT (SELECT count(*) FROM read) AS looked_at,
+               (SELECT count(*) FROM read WHERE has_values) AS changed,
+               last.created_at, last.id
+          FROM (SELECT 1) AS always
+          LEFT JOIN LATERAL (
+               SELECT created_at, id FROM read ORDER BY created_at, id OFFSET $6::bigint - 1
+          ) AS last ON true
         """,  # noqa: S608 - constants
         workspace_id,
         attribute_id,
@@ -212,7 +137,9 @@ async def remove_values(
         *(after or BEGINNING),
         rows_max,
     )
-    return None if row is None else (row["created_at"], row["id"])
+    assert row is not None
+    after = None if row["id"] is None else (row["created_at"], row["id"])
+    return Step(row["looked_at"], row["changed"], after)
 
 
 async def remove_values_of(
@@ -233,3 +160,14 @@ async def remove_values_of(
 async def lock_model_shared(conn: Conn, workspace_id: str) -> None:
     """Prevent changes of the data model until commit; records may be written meanwhile."""
     await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)
+
+
+async def lock_model(conn: Conn, workspace_id: str) -> None:
+    """Let no record be written until commit; those that are being written are finished first.
+
+    Who waits for this has begun by what was stored before: only a new version of the model
+    (`model_objects.commands.take_lock`) makes them begin again.
+    """
+    await conn.execute(
+        "SELECT 1 FROM models WHERE workspace_id = $1 FOR NO KEY UPDATE", workspace_id
+    )

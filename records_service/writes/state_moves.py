@@ -15,6 +15,7 @@ from records_service.workflow_copies.moves import StateMoves
 from records_service.writes import model_changes as writes
 from records_service.writes import state_moves_store as store
 from records_service.writes.effects import now
+from records_service.writes.model_changes import Step
 from shared.database import Conn
 from shared.database.listing import Position
 from shared.events import Event, EventType
@@ -33,14 +34,13 @@ async def move_some(
     after: Position | None,
     *,
     rows_max: int = MOVED_AT_ONCE,
-) -> Position | None:
-    """Move the next records of a schema: from where to go on, None at the end."""
-    ids, last = await store.unmoved_after(
+) -> Step:
+    """Move the next records of a schema."""
+    looked_at, ids, last = await store.unmoved_after(
         conn, workspace_id, schema_id, moves, after, rows_max=rows_max
     )
-    if ids:
-        await _move(conn, workspace_id, ids, moves, user_id)
-    return last
+    moved = await _move(conn, workspace_id, ids, moves, user_id) if ids else 0
+    return Step(looked_at, moved, last)
 
 
 async def move_first(
@@ -54,12 +54,12 @@ async def move_first(
     moving = await store.find(conn, workspace_id, schema_id)
     if moving is None:
         return False
-    return await _move(conn, workspace_id, record_ids, moving.moves, moving.user_id)
+    return await _move(conn, workspace_id, record_ids, moving.moves, moving.user_id) > 0
 
 
 async def _move(
     conn: Conn, workspace_id: str, record_ids: Sequence[str], moves: StateMoves, user_id: str
-) -> bool:
+) -> int:
     moved = await writes.move_to_states(conn, workspace_id, record_ids, moves, user_id, at=now())
     events = [
         Event(
@@ -83,4 +83,4 @@ async def _move(
     ]
     if events:
         await outbox.stage(conn, *events)
-    return bool(events)
+    return len(events)

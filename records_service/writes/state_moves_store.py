@@ -84,8 +84,10 @@ async def unmoved_after(
     after: Position | None,
     *,
     rows_max: int,
-) -> tuple[list[str], Position | None]:
-    """Those of the next records of a schema that are to be moved; from where to go on, if anywhere.
+) -> tuple[int, list[str], Position | None]:
+    """How many of the next records of a schema were looked at, and which of them are to be moved.
+
+    With them comes from where to go on, if anywhere.
 
     The index that has the records in this order has their states, too.
     """
@@ -106,4 +108,4 @@ async def unmoved_after(
         moves,
     )
     last = (rows[-1]["created_at"], rows[-1]["id"]) if len(rows) == rows_max else None
-    return [row["id"] for row in rows if row["is_unmoved"]], last
+    return len(rows), [row["id"] for row in rows if row["is_unmoved"]], last

@@ -403,7 +403,8 @@ async def test_a_new_attribute_is_hidden_unless_the_role_says_all(sigma, editor)
 
 BULK_TELLS = {"index", "outcome", "status", "id", "version"}
 IMPORTS = {"previewImport", "executeImport", "beginImport", "cancelImport", "resumeImport"}
-"""They write by bulk's engine and tell of rows, by numbers and by what was sent."""
+IMPORTS |= {"cancelJob"}
+"""They tell of rows or records, by numbers and by what was sent."""
 
 
 async def test_a_key_that_may_not_read_learns_nothing_by_writing(sigma):

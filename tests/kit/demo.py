@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.local import catalogue, web_shop
-from tests.kit.workspace import ModelBuilder
+from tests.kit.direct import DirectWorkspace
+from tests.kit.made_job import make_job
+from tests.kit.workspace import Workspace
 
 API_KEY = "apikey-sync-prod"
 
 
-async def seed_demo(sigma: ModelBuilder) -> None:
-    """Everything that `make run` puts into its demo workspace, and an API key that nobody uses."""
+async def seed_demo(sigma: Workspace | DirectWorkspace) -> None:
+    """What `make run` puts into its demo workspace, an API key that nobody uses, and a job."""
     key = {"id": API_KEY, "name": "Nightly sync", "permissions": ["read"]}
     bodies: list[tuple[str, dict[str, Any]]] = [
         ("/api-keys", key),
@@ -35,3 +37,4 @@ async def seed_demo(sigma: ModelBuilder) -> None:
         (await sigma.admin.post(path, body)).ok()
     row, sent_as = b'{"_id": "ent-coastal-wb"}', {"Content-Type": "application/x-ndjson"}
     (await sigma.admin.post("/imports?id=imp-spring", data=row, headers=sent_as)).ok()
+    await make_job(sigma.records_database, sigma.id)

@@ -119,6 +119,11 @@ class DirectWorkspace(ModelBuilder):
     def admin(self) -> Caller:
         return self.services.caller(identities.admin(self.id))
 
+    @property
+    def records_database(self) -> str:
+        """The URL of the database of records_service."""
+        return self.services.running["records_service"].database.url
+
     def user(self, role: str, flags: Iterable[Flag] = ()) -> Caller:
         return self.services.caller(identities.user(self.id, role, flags=flags))
 

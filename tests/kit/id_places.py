@@ -40,6 +40,7 @@ KINDS = {
     "record": "ent",
     "query": "sq",
     "import": "imp",
+    "job": "job",
 }
 PREFIXES = {*KINDS.values(), "apikey"}
 # What a body needs besides, so that the service looks at the field.

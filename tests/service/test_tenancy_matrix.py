@@ -19,6 +19,7 @@ from tests.kit.demo import seed_demo
 from tests.kit.described import GUARDED, READS, Operation
 from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.id_places import PREFIXES, body_places, path_places, query_places
+from tests.kit.made_job import make_job
 from tests.kit.sigma import Answer, Caller
 from tests.kit.workspace import entries
 
@@ -59,6 +60,7 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     named = {"Content-Type": "application/x-ndjson"}
     path = f"/imports?id=imp-{THEIRS}&schemaId=schema-{THEIRS}"
     (await owner.admin.post(path, data=b"{}", headers=named)).ok()
+    await make_job(owner.records_database, owner.id, f"job-{THEIRS}")
 
 
 async def everything(caller: Caller) -> dict[str, Any]:

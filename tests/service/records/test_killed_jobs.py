@@ -20,6 +20,7 @@ from tests.kit.eventually import eventually
 from tests.kit.processes import Process
 from tests.kit.service import RunningService, Services
 from tests.kit.workspace import schema_body, workflow_body
+from tests.service.records.job_turns import job_path
 from workflow_service.app import create_app as create_workflow_app
 from workflow_service.clients import RECORDS
 from workflow_service.config import Config as WorkflowConfig
@@ -54,15 +55,15 @@ async def start(worker: Process, service: RunningService) -> None:
     await asyncio.to_thread(worker.wait_ready)
 
 
-async def fill(db: Database) -> None:
-    """Many records of `schema-x`, without a state."""
+async def fill(db: Database, sku: str = "'S'::text") -> None:
+    """Many records of `schema-x`, without a state; `sku` is SQL of the number `n`."""
     await db.execute(
-        """
+        f"""
         INSERT INTO records (workspace_id, id, schema_id, state_id, version, values,
                              created_at, updated_at, created_by, updated_by)
         SELECT (SELECT workspace_id FROM schemas), 'ent-' || n, 'schema-x', null, 1,
-               $1::text::jsonb, now() - interval '1 hour' + n / 7 * interval '1 ms', now(),
-               'user-x', 'user-x'
+               jsonb_set($1::text::jsonb, '{{attr-sku,0,value}}', to_jsonb({sku})),
+               now() - interval '1 hour' + n / 7 * interval '1 ms', now(), 'user-x', 'user-x'
           FROM generate_series(1, $2::bigint) AS n
         """,
         json.dumps({"attr-sku": [{"scope": {}, "value": "S"}], "attr-kept": []}),
@@ -70,13 +71,17 @@ async def fill(db: Database) -> None:
     )
 
 
-async def kill_in_a_slice(workers: list[Process], records: RunningService) -> None:
+async def kill_in_a_slice(
+    workers: list[Process],
+    records: RunningService,
+    block: str = "SELECT FROM records WHERE id = 'ent-15000' FOR UPDATE",
+) -> None:
     """Kill the process that is at a slice, and wait until another one has finished the job."""
     db: Database = records.database
     blocker = await asyncpg.connect(db.url)
     try:
         async with blocker.transaction():
-            await blocker.execute("SELECT FROM records WHERE id = 'ent-15000' FOR UPDATE")
+            await blocker.execute(block)
             await start(workers[0], records)
             await eventually(records.waits_for_a_lock, within_s=30)
             await start(workers[1], records)
@@ -144,3 +149,36 @@ async def test_another_process_moves_the_records_to_their_states_when_one_is_kil
     assert [tuple(row) for row in rows] == [("state-draft", 2, MANY)]
     told = "SELECT count(*), count(DISTINCT record_id) FROM audit WHERE action = 'transition'"
     assert tuple(await db.fetchrow(told) or ()) == (MANY, MANY)
+
+
+async def test_another_process_goes_on_making_an_attribute_unique_when_one_is_killed(
+    services: Services, workers: list[Process]
+):
+    records = await services.start(create_app, Config, amqp_url=await services.broker())
+    modeller = records.as_(identities.admin())
+    db: Database = records.database
+    (await modeller.post("/attributes", SKU)).ok()
+    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
+    await fill(db, "'S' || n")
+    answer = await modeller.put("/attributes/attr-sku", SKU | {"validation": {"unique": True}})
+    assert answer.ok()["uniqueSince"] is None
+    # As a writer that takes the value of a record, and then does not.
+    await kill_in_a_slice(
+        workers,
+        records,
+        """INSERT INTO unique_values
+        SELECT workspace_id, 'attr-sku', '{}', sha256('"S15000"'), 'ent-none' FROM schemas""",
+    )
+    assert (await modeller.get("/attributes/attr-sku")).ok()["uniqueSince"] is not None
+    assert await db.fetchval("SELECT count(*) FROM unique_values") == MANY
+    assert await db.fetchval("SELECT count(*) FROM unique_checks") == 0
+
+    job = (await modeller.get(job_path(answer))).ok()
+    told = {name: job[name] for name in ("status", "total", "processed", "unchanged", "failed")}
+    assert told == {
+        "status": "succeeded",
+        "total": MANY,
+        "processed": MANY,
+        "unchanged": MANY,
+        "failed": 0,
+    }

@@ -73,6 +73,9 @@ KINDS = [
             "multiple": False,
             "targetSchemaId": None,
             "attributes": None,
+            "filterable": False,
+            "filterableSince": None,
+            "uniqueSince": None,
         },
     ),
     Kind(

@@ -9,8 +9,7 @@ import orjson
 import pytest
 
 from records_service.attributes.model import Attribute
-from records_service.model_changes import attributes as changes
-from records_service.model_changes import store
+from records_service.uniqueness import claiming, store
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
 from tests.service.records.attributes import LANGUAGE, attribute, unique_keys
@@ -57,7 +56,7 @@ async def test_an_attribute_becomes_unique_when_its_values_are(
     assert len(await unique_keys(workspace)) == 5
 
 
-async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
+async def test_stored_values_become_unique_beside_the_event_loop(
     workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever is written by then is as it would be if it came later: also numbers and controls."""
@@ -72,37 +71,23 @@ async def test_stored_values_become_unique_in_batches_beside_the_event_loop(
         (await workspace.post_record("x", sku=text, size=number)).ok()
     batches: list[int] = []
     threads: set[int] = set()
-    hashed = changes.unique_keys_as_json
+    hashed = claiming.unique_keys_as_json
 
     def watched(definition: Attribute, held: str) -> bytes:
         batches.append(len(orjson.loads(held)))
         threads.add(threading.get_ident())
         return hashed(definition, held)
 
-    monkeypatch.setattr(changes, "unique_keys_as_json", watched)
-    monkeypatch.setattr(changes, "RESERVED_AT_ONCE", 4)
+    monkeypatch.setattr(claiming, "unique_keys_as_json", watched)
     for alias, kind in (("sku", "text"), ("size", "number")):
         unique = attribute(alias, kind, validation={"unique": True})
         (await admin.put(f"/attributes/attr-{alias}", unique)).ok()
-    assert batches == [2, 2, 2, 1] * 2
+    assert batches == [7, 7]
     assert threading.get_ident() not in threads
     assert len(await unique_keys(workspace)) == 14
     for text, number in zip(texts, numbers, strict=True):
         assert (await workspace.post_record("x", sku=text)).status == 409, text
         assert (await workspace.post_record("x", size=number)).status == 409, number
-
-
-async def test_values_that_stand_in_different_batches_are_compared(
-    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
-):
-    await workspace.attribute("sku")
-    await workspace.schema("x", ["sku"])
-    for value in ("A", "B", "C", "A"):
-        (await workspace.post_record("x", sku=value)).ok()
-    monkeypatch.setattr(changes, "RESERVED_AT_ONCE", 1)
-    answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
-    assert (answer.status, answer.body["error"]) == (409, "CONFLICT")
-    assert await unique_keys(workspace) == []
 
 
 async def test_a_batch_is_bounded_by_its_bytes(
@@ -116,34 +101,15 @@ async def test_a_batch_is_bounded_by_its_bytes(
     async with workspace.database.acquire() as conn:
         position, sizes = None, []
         while True:
-            position, held = await store.entries_after(
-                conn, workspace.id, "attr-sku", position, rows_max=10
+            held, looked_at, having, position = await store.entries_after(
+                conn, workspace.id, "attr-sku", "schema-x", position, rows_max=10
             )
             if position is None:
                 break
-            sizes.append(len(orjson.loads(held)))
-    assert sizes == [2, 2]
+            sizes.append((looked_at, having, len(orjson.loads(held))))
+    assert sizes == [(2, 2, 2), (2, 2, 2)]
     (await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))).ok()
     assert len(await unique_keys(workspace)) == 4
-
-
-async def test_too_many_values_to_become_unique_in_time_are_told_so(
-    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
-):
-    await workspace.attribute("sku")
-    await workspace.schema("x", ["sku"])
-    (await workspace.post_record("x", sku="A")).ok()
-    monkeypatch.setattr(changes, "RESERVING_S_MAX", 0)
-    answer = await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))
-    assert answer.outcome == error(
-        504,
-        "UPSTREAM_TIMEOUT",
-        "Attribute 'sku' has too many values to become unique within 0 seconds,"
-        " so nothing was changed; retrying does not help",
-    )
-    assert "Retry-After" not in answer.headers
-    assert await unique_keys(workspace) == []
-    assert (await admin.get("/attributes/attr-sku")).ok()["validation"]["unique"] is None
 
 
 async def test_an_attribute_that_ends_to_be_unique_gives_its_values_free(

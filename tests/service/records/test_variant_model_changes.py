@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.model_changes import attributes as changes
 from records_service.model_objects import searching
 from records_service.value_removal import commands as value_removal
 from shared.events import Event, EventType
@@ -100,11 +99,7 @@ async def test_a_value_that_a_variant_gets_during_the_search_is_found(
     assert refused.status == 409, refused.outcome
 
 
-@pytest.mark.parametrize("batch", [1, 5_000])
-async def test_stored_values_of_variants_become_unique(
-    workspace: RecordsWorkspace, caller: Caller, monkeypatch: pytest.MonkeyPatch, batch: int
-):
-    monkeypatch.setattr(changes, "RESERVED_AT_ONCE", batch)
+async def test_stored_values_of_variants_become_unique(workspace: RecordsWorkspace, caller: Caller):
     await workspace.record("schema-x", {"sku": "A"}, id="ent-b")
     await add(caller, "var-1", sku="B")
     await add(caller, "var-2", sku="A")

@@ -35,6 +35,7 @@ CLASSES = {
     "import": ("records_service", DATA),
     "imports": ("records_service", DATA),
     "export": ("records_service", DATA),
+    "jobs": ("records_service", MODEL),
     "catalogs": ("records_service", MODEL),
     "categories": ("records_service", MODEL),
     "search": ("records_service", DATA),

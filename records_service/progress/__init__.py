@@ -1,0 +1,1 @@
+"""Background jobs that clients can follow."""

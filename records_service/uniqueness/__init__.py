@@ -1,0 +1,1 @@
+"""Makes attributes unique whose values are stored already, and takes that back."""
