@@ -75,18 +75,17 @@ class Judge:
         self._role = role
         self._was = _all_counting(before)
         self._will_be = _all_counting(after)
-        self._lost = Related(change.gone, {})
-        self.scores = (
-            self._was != self._will_be
-            or (change.states is not None and self._differs_by_state())
-            or bool(self.counted & (change.unkept.keys() | change.choosing.keys()))
-        )
-
-    @property
-    def counted(self) -> set[str]:
-        """The attributes whose values decide about completeness."""
         every = (*self._was.values(), *self._will_be.values())
-        return set[str]().union(*(each.attribute_ids for each in every))
+        self.counted = set[str]().union(*(each.attribute_ids for each in every))
+        """The attributes whose values decide about completeness."""
+        self._lost = Related(change.gone, {})
+        self.scores = any(
+            counting.looked_at != self._will_be_in(self._will_be_state(state_id)).looked_at
+            for state_id, counting in self._was.items()
+        ) or not self.counted.isdisjoint((*change.unkept, *change.choosing))
+        self.is_idle = (
+            change.states is None and not change.without_variants and not self.attribute_ids
+        )
 
     @property
     def attribute_ids(self) -> list[str]:
@@ -126,7 +125,7 @@ class Judge:
             yield Figure.FAILING, fault
         if row.variant_id is not None:
             return
-        will_be = now if self.change.states is None else self.change.states.of(now)
+        will_be = self._will_be_state(now)
         if will_be != now:
             yield (
                 Figure.MOVING,
@@ -209,13 +208,8 @@ class Judge:
         left = {one: each for one, each in values.items() if one not in self.change.unkept}
         return self._lost.living(left, self.change.choosing)
 
-    def _differs_by_state(self) -> bool:
-        if self.change.states is None:
-            return False
-        return any(
-            counting.looked_at != self._will_be_in(self.change.states.of(state_id)).looked_at
-            for state_id, counting in self._was.items()
-        )
+    def _will_be_state(self, state_id: str | None) -> str | None:
+        return state_id if self.change.states is None else self.change.states.of(state_id)
 
     def _was_in(self, state_id: str | None) -> _Counting:
         return self._was.get(state_id) or self._was[None]

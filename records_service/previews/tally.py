@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -11,6 +11,7 @@ from records_service.attributes.unique_keys import unique_keys_of
 from records_service.previews.duplicates import Duplicates
 from records_service.previews.judging import Judge, Row
 from records_service.previews.model import SAMPLES_PER_FIGURE, Figure
+from records_service.values.entries import Values
 from records_service.values.relations import Related
 
 KNOWN_MAX: Final = 200_000
@@ -37,12 +38,15 @@ class Tally:
         )
 
     def add(
-        self, judge: Judge, rows: Iterable[Row], related: Related, *, has_variants: bool
+        self, judge: Judge, rows: Sequence[Row], related: Related, *, has_variants: bool
     ) -> None:
         """Count records, or variants of records that were counted before.
 
         With `has_variants`, records are remembered, so that each counts once for a figure.
         """
+        if judge.is_idle:
+            self._records += len(rows)
+            return
         for row in rows:
             self._records += row.variant_id is None
             affected: dict[Figure, str] = {}
@@ -86,6 +90,20 @@ class Tally:
             self._samples[figure].append({"entityId": record_id, "reason": reason})
 
 
-def rows_of(text: str) -> list[Row]:
-    """What `store.records_after` has read."""
-    return [Row(*each) for each in orjson.loads(text)]
+def rows_of(attribute_ids: Sequence[str], text: str) -> list[Row]:
+    """What `store.records_after` has read of these attributes."""
+    return [
+        Row(record_id, variant_id, state_id, values_of(attribute_ids, held))
+        for record_id, variant_id, state_id, held in orjson.loads(text)
+    ]
+
+
+def values_of(attribute_ids: Sequence[str], held: Any) -> Values:
+    """The values of a row: all that it has, or those that were asked for, in their order."""
+    if isinstance(held, dict):
+        return held
+    return {
+        attribute_id: entries
+        for attribute_id, entries in zip(attribute_ids, held or (), strict=False)
+        if entries is not None
+    }

@@ -7,8 +7,8 @@ figure is that of records as they were when their turn came.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -21,6 +21,7 @@ from records_service.previews.store import Slice
 from records_service.previews.tally import Tally, rows_of
 from records_service.records.store import schema_ids_of
 from records_service.values.relations import NOTHING_LOOKED_FOR, Related
+from shared.database import Conn
 from shared.database.listing import Position
 from shared.errors import ServiceUnavailable
 from shared.process.waiting import KeyedSemaphore
@@ -56,6 +57,23 @@ def slots(connections_max: int, wait_s: float) -> tuple[KeyedSemaphore, KeyedSem
         wait_s=wait_s,
         message="Too many previews are being computed at once",
     )
+
+
+class Reading(Protocol):
+    """Reads the next records, or variants, of a schema: `store.records_after`."""
+
+    async def __call__(
+        self,
+        conn: Conn,
+        workspace_id: str,
+        schema_id: str,
+        attribute_ids: Sequence[str],
+        after: Position | None,
+        *,
+        rows_max: int,
+    ) -> Slice:
+        """What was read."""
+        ...
 
 
 async def preview(context: Context, change: Change) -> dict[str, Any]:
@@ -106,13 +124,13 @@ class Walk:
         schema = change.before.schemas[schema_id]
         asks_variants = bool(judge.of_variants) or change.without_variants
         has_variants = schema.variant_enabled and asks_variants
-        records = partial(store.records_after, attribute_ids=judge.attribute_ids)
-        if not await self._walk(judge, schema_id, records, has_variants=has_variants):
+        if not await self._walk(
+            judge, store.records_after, judge.attribute_ids, schema_id, has_variants=has_variants
+        ):
             return False
-        if not has_variants:
-            return True
-        variants = partial(store.variants_after, attribute_ids=judge.of_variants)
-        return await self._walk(judge, schema_id, variants, has_variants=True)
+        return not has_variants or await self._walk(
+            judge, store.variants_after, judge.of_variants, schema_id, has_variants=True
+        )
 
     def _judge(self, schema_id: str) -> Judge:
         return Judge(
@@ -122,12 +140,20 @@ class Walk:
             self._context.role,
         )
 
-    async def _walk(self, judge: Judge, schema_id: str, read: Any, *, has_variants: bool) -> bool:
+    async def _walk(
+        self,
+        judge: Judge,
+        read: Reading,
+        attribute_ids: Sequence[str],
+        schema_id: str,
+        *,
+        has_variants: bool,
+    ) -> bool:
         after: Position | None = None
         while True:
             began = self._loop.time()
-            found = await self._read(read, schema_id, after)
-            rows = await self._context.run(True, rows_of, found.rows)
+            found = await self._read(read, attribute_ids, schema_id, after)
+            rows = await self._context.run(True, rows_of, attribute_ids, found.rows)
             related = await self._related(judge, rows)
             await self._context.run(
                 True, self._tally.add, judge, rows, related, has_variants=has_variants
@@ -139,16 +165,17 @@ class Walk:
             after = found.last
             self._resize(self._loop.time() - began)
 
-    async def _read(self, read: Any, schema_id: str, after: Position | None) -> Slice:
+    async def _read(
+        self, read: Reading, attribute_ids: Sequence[str], schema_id: str, after: Position | None
+    ) -> Slice:
         context = self._context
         async with (
             context.app[PREVIEW_SLICES].of(None),
             context.database.acquire() as conn,
         ):
-            found: Slice = await read(
-                conn, context.workspace_id, schema_id, after=after, rows_max=self._rows
+            return await read(
+                conn, context.workspace_id, schema_id, attribute_ids, after, rows_max=self._rows
             )
-            return found
 
     async def _related(self, judge: Judge, rows: list[Row]) -> Related:
         """Which of the records that these name exist."""
