@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from records_service.attributes.model import Attribute
 from records_service.blueprint.compiled_schema import Access, CompiledSchema
+from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
 from records_service.previews.change import Change
 from records_service.previews.model import Figure
@@ -24,6 +25,21 @@ from shared.errors import ValidationError, truncated
 Affected = tuple[Figure, str]
 """What a record counts as, and why."""
 NO_VALUES: Final[Values] = {}
+
+
+class _StoredOptions(Options):
+    """The options of large lists that records have: all of them exist, or they could not have gone.
+
+    Which of them a change of their list takes away is judged without their check.
+    """
+
+    def id_of(self, list_id: str, name: str) -> str:
+        """What is stored is the id."""
+        del list_id
+        return name
+
+
+_STORED: Final = _StoredOptions()
 
 
 class Row(NamedTuple):
@@ -243,7 +259,7 @@ def _new_fault(entries: Entries, before: EntriesCheck | None, after: EntriesChec
 
 def _faults(entries: Entries, check: EntriesCheck) -> dict[str, str]:
     """Place -> what is wrong there."""
-    faults = Faults()
+    faults = Faults(_STORED)
     # Raised where there are so many that the check gives up; it has taken note of them.
     with suppress(ValidationError):
         check(entries, "", faults)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from records_service.option_lists.model import HELD_VALUES_MAX
 from records_service.previews import duplicates, store, tally, walk
 from records_service.reactions import upsert_workflow
 from shared.events import Event, EventType
@@ -414,3 +415,14 @@ async def test_values_of_a_schema_that_lost_the_attribute_stand_against_it(
     (await catalogue.admin.put("/schemas/schema-x", of_schema("note", "sku"))).ok()
     back = (await catalogue.admin.post("/schemas/schema-x/preview", of_schema("sku"))).ok()
     assert back["failingValidation"] == 2
+
+
+async def test_stored_options_of_a_large_list_stay_options(catalogue: RecordsWorkspace):
+    many = ["red", "blue", "green", *(f"shade-{n}" for n in range(HELD_VALUES_MAX))]
+    admin = catalogue.admin
+    (await admin.put("/option-lists/ol-colors", of_options(*many))).ok()
+    (await admin.put("/schemas/schema-x", of_schema("color"))).ok()
+    back = (await admin.post("/schemas/schema-x/preview", of_schema())).ok()
+    assert without(back, "records", "complete", "samples") == NOTHING
+    case = CASES["a used option"]
+    assert (await admin.post(f"{case.path}/preview", case.body)).ok()["losingValues"] == 2
