@@ -6,5 +6,14 @@ operands    what a criterion compares with, by the type of the attribute
 sight       where a role sees an attribute
 sql         the tree as a condition of one statement
 folding     texts without case and accents, in Python and in SQL
-store       the statement
+store       the statement that looks at the values
+
+By the search index, where that has what is asked for:
+
+index_conditions  the tree as conditions over rows of the index, and where their records are found
+index_joins       `and` and `or` of them
+index_sources     the SELECTs over the index
+index_walks       pages in order, of what many records meet
+index_store       how often a condition is met, and the page
+index_facets      facets from terms
 """

@@ -67,26 +67,9 @@ def statement(
             )
             source = values(facet.target, None, arguments, f"met.values_{number}")
             counted = f"SELECT DISTINCT met.id, v.v #>> '{{}}' AS value FROM met, {source}"  # noqa: S608
-        elif facet.target == CATEGORY:
-            view = in_view("a.catalog_id", role, arguments)
-            counted = (
-                "SELECT met.id, a.category_id AS value FROM met"  # noqa: S608
-                " JOIN category_assignments a ON a.workspace_id = $1 AND a.record_id = met.id"
-                f" WHERE {view}"
-            )
         else:
-            counted = f"SELECT met.id, met.{_COLUMNS[facet.target]} AS value FROM met"  # noqa: S608
-        label = (
-            "(SELECT c.body ->> 'name' FROM categories c"
-            " WHERE c.workspace_id = $1 AND c.id = top.value)"
-            if facet.target == CATEGORY
-            else "NULL"
-        )
-        counts.append(
-            f"(SELECT {number} AS facet, top.value, {label} AS label, top.count FROM ("  # noqa: S608
-            f" SELECT value, count(*) AS count FROM ({counted}) AS each WHERE value IS NOT NULL"
-            f" GROUP BY value ORDER BY count(*) DESC, value LIMIT {VALUES_MAX}) AS top)"
-        )
+            counted = counted_elsewhere(facet.target, role, arguments)
+        counts.append(top_values(number, facet, counted))
     return f"""
         WITH met AS MATERIALIZED (
             SELECT r.id, r.schema_id, {arguments.state} AS state_id{"".join(columns)}
@@ -106,6 +89,41 @@ def chosen_from_large(facets: Sequence[Facet], rows: Sequence[Any]) -> dict[str,
         if isinstance(target, Searched) and target.large_list is not None:
             found.setdefault(target.large_list, set()).add(row["value"])
     return found
+
+
+def counted_elsewhere(name: str, role: Role | None, arguments: Arguments) -> str:
+    """A SELECT of `value` for each record of `met` and each value of a field that it has."""
+    if name == CATEGORY:
+        return (
+            "SELECT met.id, a.category_id AS value FROM met"  # noqa: S608
+            " JOIN category_assignments a ON a.workspace_id = $1 AND a.record_id = met.id"
+            f" WHERE {in_view('a.catalog_id', role, arguments)}"
+        )
+    return f"SELECT met.id, met.{_COLUMNS[name]} AS value FROM met"  # noqa: S608
+
+
+def top_values(number: int, facet: Facet, values: str, *, are_counted: bool = False) -> str:
+    """A SELECT of the most frequent values of a facet, from one row per value of each record.
+
+    Or from one row per value with its `count`, where they `are_counted`.
+    """
+    label = (
+        "(SELECT c.body ->> 'name' FROM categories c"
+        " WHERE c.workspace_id = $1 AND c.id = top.value)"
+        if facet.target == CATEGORY
+        else "NULL"
+    )
+    counted = (
+        values
+        if are_counted
+        else f"SELECT value, count(*) AS count FROM ({values}) AS each"  # noqa: S608
+        " WHERE value IS NOT NULL GROUP BY value"
+    )
+    return (
+        f"(SELECT {number} AS facet, top.value, {label} AS label, top.count FROM ("  # noqa: S608
+        f" SELECT value, count FROM ({counted}) AS counted"
+        f" ORDER BY count DESC, value LIMIT {VALUES_MAX}) AS top)"
+    )
 
 
 def shown(

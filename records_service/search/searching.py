@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,19 +14,23 @@ from records_service.context import Context
 from records_service.lists import LISTS
 from records_service.option_lists.lookup import Options
 from records_service.option_lists.lookup_store import labels_of, look_up
-from records_service.paging import Key, PageQuery, page_response, place_of
+from records_service.paging import Key, PageQuery, Place, page_response, place_of
 from records_service.records.listing import render_listed
 from records_service.records.projection import Projection
-from records_service.records.store import ORDERS
-from records_service.search import store
-from records_service.search.criteria import Reader
+from records_service.records.store import ORDERS, Listing
+from records_service.search import index_facets, store
+from records_service.search.criteria import Criteria, Reader, SortKey
 from records_service.search.facets import Facet, chosen_from_large, facets_of
 from records_service.search.facets import shown as shown_facets
 from records_service.search.facets import statement as facet_statement
 from records_service.search.full_text import full_text
+from records_service.search.index_conditions import Index
+from records_service.search.index_query import Query
+from records_service.search.index_store import page as page_by_index
 from records_service.search.model import Filter
 from records_service.search.sql import Arguments, condition, sort_key
 from records_service.search.words import Term
+from shared.database import Conn, fetch_planned
 from shared.errors import UpstreamTimeout, ValidationError
 
 ProjectionOf = Callable[[Blueprint, Reader], Projection | None]
@@ -43,6 +47,10 @@ class Statement:
     """By what the page is sorted before the order of creation, each with its expression."""
     joined: str = ""
     """What follows `records r` in FROM."""
+    query: Query | None = None
+    """The same for the search index, if that helps."""
+    counting: Arguments | None = None
+    """The arguments without those of `keys`, if there are such."""
 
 
 Compile = Callable[[Blueprint, Reader, Arguments], Statement]
@@ -52,14 +60,35 @@ Compile = Callable[[Blueprint, Reader, Arguments], Statement]
 def by_criteria(filter_: Filter, sort: Sequence[Any]) -> Compile:
     """A search by criteria."""
 
-    def compiled(_: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
-        met = condition(reader.filter(filter_), arguments)
-        keys = [
-            sort_key(key, f"sort_{index}", arguments) for index, key in enumerate(reader.sort(sort))
-        ]
-        return Statement(met, arguments, keys)
+    def compiled(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
+        criteria, sorts = reader.filter(filter_), reader.sort(sort)
+        query = index_query(blueprint, criteria, sorts, arguments)
+        met = condition(criteria, arguments)
+        counting = Arguments(arguments)
+        keys = [sort_key(key, f"sort_{index}", arguments) for index, key in enumerate(sorts)]
+        if query is not None:
+            query = replace(query, keys=[key for key, _ in keys])
+        return Statement(met, arguments, keys, query=query, counting=counting)
 
     return compiled
+
+
+def index_query(
+    blueprint: Blueprint, criteria: Criteria, sort: Sequence[SortKey], arguments: Arguments
+) -> Query | None:
+    """What the search index is asked; None where it tells nothing of what is looked for."""
+    index = Index(blueprint)
+    if not index.is_ready:
+        return None
+    condition = index.condition(criteria)
+    read = Arguments(arguments)
+    is_all = condition.sql(read) == "true"
+    is_sorted = any(
+        not isinstance(key.target, str) and index.number_key(key.target) is not None for key in sort
+    )
+    if not condition.ways and not is_sorted and (is_all or "records" in read.reads):
+        return None
+    return Query(index, condition, sort, (), Arguments(arguments))
 
 
 def by_words(context: Context, terms: Sequence[Term], schema: str | None) -> Compile:
@@ -135,25 +164,16 @@ async def _page(
         return await _page(
             context, path, asked, compiled, projection_of, facets, blueprint, options
         )
-    counting = Arguments(statement.arguments)
-    count = (
-        facet_statement(counted, statement.joined, statement.condition, context.role, counting)
-        if counted
-        else None
-    )
     try:
         found, rows_of_facets = await context.app[LISTS].read(
             context.database,
             context.workspace_id,
             partial(
-                store.page,
-                workspace_id=context.workspace_id,
+                _by_values if statement.query is None else _by_index,
+                context=context,
                 place=place,
-                condition=statement.condition,
-                columns=[(key.column, expression) for key, expression in statement.keys],
-                arguments=statement.arguments,
-                joined=statement.joined,
-                facets=None if count is None else (count, counting),
+                statement=statement,
+                facets=counted,
             ),
         )
     except UpstreamTimeout:
@@ -183,3 +203,36 @@ async def _labels(
         return {}
     async with context.database.acquire() as conn:
         return await labels_of(conn, context.workspace_id, chosen)
+
+
+async def _by_values(
+    conn: Conn, *, context: Context, place: Place, statement: Statement, facets: Sequence[Facet]
+) -> tuple[Listing, list[Any]]:
+    counting = Arguments(statement.counting or statement.arguments)
+    count = (
+        facet_statement(facets, statement.joined, statement.condition, context.role, counting)
+        if facets
+        else None
+    )
+    return await store.page(
+        conn,
+        workspace_id=context.workspace_id,
+        place=place,
+        condition=statement.condition,
+        columns=[(key.column, expression) for key, expression in statement.keys],
+        arguments=statement.arguments,
+        joined=statement.joined,
+        facets=None if count is None else (count, counting),
+    )
+
+
+async def _by_index(
+    conn: Conn, *, context: Context, place: Place, statement: Statement, facets: Sequence[Facet]
+) -> tuple[Listing, list[Any]]:
+    query = statement.query
+    assert query is not None
+    found, measured = await page_by_index(conn, context.workspace_id, place=place, query=query)
+    if not facets:
+        return found, []
+    count, arguments = index_facets.statement(facets, query, measured, context.role)
+    return found, await fetch_planned(conn, count, *arguments)

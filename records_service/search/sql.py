@@ -50,23 +50,37 @@ _INSTANT: Final = f"""(
 
 
 class Arguments(list[Any]):
-    """The arguments of a statement, in the order of their numbers.
-
-    `state` is the expression of the state of `r`: the column, or another while records are moved to
-    the states of another workflow.
-    """
+    """The arguments of a statement, in the order of their numbers."""
 
     def __init__(self, arguments: Iterable[Any] = ()) -> None:
         super().__init__(arguments)
-        self.state: str = arguments.state if isinstance(arguments, Arguments) else "r.state_id"
+        known = arguments if isinstance(arguments, Arguments) else None
+        self.moves: str | None = None if known is None else known.moves
+        """The argument with the moves of records to the states of another workflow."""
+        self.reads: set[str] = set() if known is None else set(known.reads)
+        """What the conditions look at beside the index: `records`; and of its rows: `terms`."""
+        self.joins_sets: bool = known is not None and known.joins_sets
+        """Whether sets are to be joined as a whole, and not looked up record by record."""
 
     @classmethod
     def of(cls, workspace_id: str, moves: Mapping[str, StateMoves]) -> Arguments:
         """The first arguments of a statement about the records of a workspace."""
         arguments = cls([workspace_id])
         if moves:
-            arguments.state = state_in_sql("r.", arguments.name(moves_as_json(moves), "text"))
+            arguments.moves = arguments.name(moves_as_json(moves), "text")
         return arguments
+
+    @property
+    def state(self) -> str:
+        """The expression of the state of `r`."""
+        return self.state_of("r.")
+
+    def state_of(self, row: str) -> str:
+        """The expression of the state of a row, whose columns have this prefix.
+
+        That is its column, or another while records are moved to the states of another workflow.
+        """
+        return f"{row}state_id" if self.moves is None else state_in_sql(row, self.moves)
 
     def name(self, value: Any, kind: str) -> str:
         """The name of one more argument, of this PostgreSQL type."""
@@ -82,40 +96,42 @@ def condition(criteria: Criteria, arguments: Arguments) -> str:
         joint = " AND " if criteria.all_of else " OR "
         return f"({joint.join(condition(each, arguments) for each in criteria.members)})"
     if isinstance(criteria, InCategory):
-        return _in_category(criteria, arguments)
+        return in_category(criteria, arguments)
     if isinstance(criteria.target, str):
-        return _of_field(criteria, criteria.target, arguments)
+        return of_field(criteria, criteria.target, arguments)
     sight = criteria.target.sight
     met = exists(criteria, criteria.target, arguments)
     if not criteria.negated:
-        return f"({seen(sight, arguments)} AND {_reserved(criteria, arguments)}{met})"
+        ids = reserved(criteria, arguments)
+        among = "" if ids is None else f"r.id IN ({ids}) AND "
+        return f"({seen(sight, arguments)} AND {among}{met})"
     without = f"r.schema_id <> ALL({arguments.name(sorted(sight.having), 'text[]')})"
     return f"({without} OR ({seen(sight, arguments)} AND NOT {met}))"
 
 
-def _reserved(comparison: Comparison, arguments: Arguments) -> str:
-    """The condition by which the index of unique values finds the records, if it does."""
+def reserved(comparison: Comparison, arguments: Arguments) -> str | None:
+    """A SELECT of `record_id` of those that have reserved a value; None if it tells nothing."""
     assert isinstance(comparison.target, Searched)
     hashes = claimed(comparison, comparison.target)
     if hashes is None:
-        return ""
+        return None
     return (
-        "r.id IN (SELECT u.record_id FROM unique_values u"  # noqa: S608
+        "SELECT u.record_id FROM unique_values u"  # noqa: S608
         f" WHERE u.workspace_id = $1"
         f" AND u.attribute_id = {arguments.name(comparison.target.attribute.id, 'text')}"
-        f" AND u.scope = '{{}}' AND u.value_hash = ANY({arguments.name(hashes, 'bytea[]')})) AND "
+        f" AND u.scope = '{{}}' AND u.value_hash = ANY({arguments.name(hashes, 'bytea[]')})"
     )
 
 
-def seen(sight: Sight, arguments: Arguments) -> str:
-    """The condition that the caller sees the attribute in this record."""
+def seen(sight: Sight, arguments: Arguments, row: str = "r.") -> str:
+    """The condition that the caller sees the attribute in the record of a row."""
     ways = []
     if sight.seen:
-        ways.append(f"r.schema_id = ANY({arguments.name(sorted(sight.seen), 'text[]')})")
+        ways.append(f"{row}schema_id = ANY({arguments.name(sorted(sight.seen), 'text[]')})")
     for states, schemas in sight.partly.items():
-        state = arguments.state
+        state = arguments.state_of(row)
         ways.append(
-            f"(r.schema_id = ANY({arguments.name(sorted(schemas), 'text[]')}) AND ({state} IS"
+            f"({row}schema_id = ANY({arguments.name(sorted(schemas), 'text[]')}) AND ({state} IS"
             f" NULL OR {state} <> ALL({arguments.name(sorted(states), 'text[]')})))"
         )
     return f"({' OR '.join(ways)})" if ways else "false"
@@ -195,9 +211,20 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
     return Key(name, kind, key.descending, nullable=True), expression
 
 
-def _in_category(criterion: InCategory, arguments: Arguments) -> str:
+def in_category(criterion: InCategory, arguments: Arguments, record: str = "r.id") -> str:
+    """The condition that the record of this id is in one of the categories."""
     if not criterion.category_ids:
         return "true" if criterion.negated else "false"
+    # Not NOT IN, which no index helps.
+    return (
+        f"{'NOT ' if criterion.negated else ''}"
+        f"EXISTS (SELECT FROM ({ids_in_category(criterion, arguments)}) AS assigned"
+        f" WHERE assigned.record_id = {record})"
+    )
+
+
+def ids_in_category(criterion: InCategory, arguments: Arguments) -> str:
+    """A SELECT of `record_id` of the records in one of the categories, perhaps several times."""
     selects = (
         records_in_category(
             each,
@@ -207,16 +234,19 @@ def _in_category(criterion: InCategory, arguments: Arguments) -> str:
         )
         for each in criterion.category_ids
     )
-    # Not NOT IN, which no index helps.
-    found = " UNION ALL ".join(f"({each})" for each in selects)
-    return (
-        f"{'NOT ' if criterion.negated else ''}"
-        f"EXISTS (SELECT FROM ({found}) AS assigned WHERE assigned.record_id = r.id)"
-    )
+    return " UNION ALL ".join(f"({each})" for each in selects)
 
 
-def _of_field(comparison: Comparison, name: str, arguments: Arguments) -> str:
-    column = f"r.{FIELDS[name][0]}" if FIELDS[name][0] != "state_id" else arguments.state
+def of_field(comparison: Comparison, name: str, arguments: Arguments, row: str = "r.") -> str:
+    """The condition on a field, over a row whose columns have this prefix: `r.`, or `s.`.
+
+    `s` is a row of `search_records`, which has the id, schema, state and time of creation.
+    """
+    column = f"{row}{FIELDS[name][0]}"
+    if name == "lifecycleStateId":
+        column = arguments.state_of(row)
+    elif name == "id" and row != "r.":
+        column = f"{row}record_id"
     operands: Sequence[Any] = comparison.operands
     kind = "timestamptz" if column.endswith("_at") else "text"
     match comparison.operation:

@@ -9,7 +9,7 @@ from records_service import paging
 from records_service.paging import Place
 from records_service.records.store import Listed, Listing
 from records_service.search.sql import Arguments
-from shared.database import Conn
+from shared.database import Conn, fetch_planned
 
 FEW_UNCOUNTED: Final = 1_000
 """Where the total is not wanted."""
@@ -52,22 +52,54 @@ async def page(
         f"({place.select(names, f'{each} AND {among.format(sign)}', asked)})"
         for each, sign in (("met WHERE true", "<="), (source, ">"))
     )
+    met = f"SELECT r.id, r.created_at{sorted_by} FROM {all_found} LIMIT {few + 1}"  # noqa: S608
+    found, counted, model_version, _ = await read_wanted(
+        conn,
+        workspace_id,
+        place=place,
+        ctes=f"met AS MATERIALIZED ({met}), wanted AS MATERIALIZED ({wanted})",
+        columns=[name for name, _ in columns],
+        counted="SELECT count(*) FROM met" if place.counts else "SELECT NULL::bigint",
+        arguments=asked,
+    )
+    part = place.part(found, [one.row["document"] for one in found])
+    total = await place.total(conn, part, counted, all_found, arguments)
+    counts = [] if facets is None else await conn.fetch(facets[0], *facets[1])
+    return Listing(part, total, None, model_version), counts
+
+
+async def read_wanted(
+    conn: Conn,
+    workspace_id: str,
+    *,
+    place: Place,
+    ctes: str,
+    columns: Sequence[str],
+    counted: str,
+    arguments: Arguments,
+    walked: str = "0",
+) -> tuple[list[Listed], int | None, int, int]:
+    """The records of the CTE `wanted`, what `counted` counts, the model's version, and `walked`.
+
+    `wanted` has their ids, times of creation and the columns by which the page is sorted.
+    """
+    asked = Arguments(arguments)
     bytes_max = asked.name(paging.PAGE_BYTES_MAX, "bigint")
-    count = "SELECT count(*) FROM met" if place.counts else "SELECT NULL::bigint"
     order = ", ".join(f"p.{key.order}" for key in place.order)
-    rows = await conn.fetch(
+    rows = await fetch_planned(
+        conn,
         f"""
-        WITH met AS MATERIALIZED (
-            SELECT r.id, r.created_at{sorted_by} FROM {all_found} LIMIT {few + 1}
-        ), wanted AS MATERIALIZED (
-            {wanted}
-        ), page AS MATERIALIZED (
+        WITH {ctes}, page AS MATERIALIZED (
             SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
                    r.values::text AS document, r.xmin::text AS written_by,
                    r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key
-                   {"".join(f", w.{name}" for name, _ in columns)}
+                   {"".join(f", w.{name}" for name in columns)}
               FROM wanted w
-              JOIN records r ON r.workspace_id = $1 AND r.id = w.id
+             CROSS JOIN LATERAL (
+                   SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.values,
+                          r.xmin, r.created_at, r.updated_at, r.created_by, r.updated_by,
+                          r.external_key
+                     FROM records r WHERE r.workspace_id = $1 AND r.id = w.id OFFSET 0) AS r
         )
         SELECT p.workspace_id, p.id, p.schema_id, p.state_id, p.version,
                -- The first is always there, whatever its size: only there the sum is its own.
@@ -76,9 +108,9 @@ async def page(
                          = octet_length(p.document)
                     THEN p.document END AS document, p.written_by,
                p.created_at, p.updated_at, p.created_by, p.updated_by, p.external_key
-               {"".join(f", p.{name}" for name, _ in columns)},
-               head.counted, head.model_version
-          FROM (SELECT ({count}) AS counted,
+               {"".join(f", p.{name}" for name in columns)},
+               head.counted, head.model_version, head.walked
+          FROM (SELECT ({counted}) AS counted, ({walked}) AS walked,
                        (SELECT version FROM models WHERE workspace_id = $1) AS model_version) head
           LEFT JOIN page p ON true
          ORDER BY {order}
@@ -86,10 +118,7 @@ async def page(
         *asked,
     )
     found = [_listed(workspace_id, row) for row in rows if row["id"] is not None]
-    part = place.part(found, [one.row["document"] for one in found])
-    total = await place.total(conn, part, rows[0]["counted"], all_found, arguments)
-    counts = [] if facets is None else await conn.fetch(facets[0], *facets[1])
-    return Listing(part, total, None, rows[0]["model_version"] or 0), counts
+    return found, rows[0]["counted"], rows[0]["model_version"] or 0, rows[0]["walked"]
 
 
 def _listed(workspace_id: str, row: Any) -> Listed:

@@ -12,7 +12,14 @@ listing          complete lists, read and sent in pieces
 sizes            how many objects, and how many bytes of them, a workspace may have
 """
 
-from shared.database.connection import Conn, Record, connect, speak_json, to_json
+from shared.database.connection import (
+    Conn,
+    Record,
+    connect,
+    fetch_planned,
+    speak_json,
+    to_json,
+)
 from shared.database.constraints import is_unavailable, mapping_constraints, violated
 from shared.database.pool import DATABASE, Database, Lease, postgres
 from shared.database.request_transactions import REQUEST_TRANSACTION, lent, unbound
@@ -25,6 +32,7 @@ __all__ = [
     "Lease",
     "Record",
     "connect",
+    "fetch_planned",
     "is_unavailable",
     "lent",
     "mapping_constraints",

@@ -24,7 +24,7 @@ from tests.kit.sql.rules import Rule, judged
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 CHECKED: Final = ("records_service", "workflow_service", "shared")
-METHODS: Final = ("execute", "executemany", "fetch", "fetchrow", "fetchval")
+METHODS: Final = ("execute", "executemany", "fetch", "fetchrow", "fetchval", "prepare")
 WRAPPERS: Final = frozenset(
     str(ROOT / "shared" / "database" / name) for name in ("connection.py", "pool.py")
 )
@@ -95,7 +95,7 @@ def _noting(recorder: Recorder, name: str) -> Callable[..., Any]:
     original = getattr(asyncpg.Connection, name)
 
     def noting(self: Any, query: str, *arguments: Any, **more: Any) -> Any:
-        values = None if name == "executemany" else arguments
+        values = None if name in ("executemany", "prepare") else arguments
         recorder.note(self, sys._getframe(1), query, values)
         return original(self, query, *arguments, **more)
 

@@ -70,7 +70,8 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
             self: Any, sql: str, *values: Any, _original: Any = original, **more: Any
         ) -> Any:
             number = judged(sql).workspace
-            found.append((sql, None if number is None else values[number - 1]))
+            # What is prepared gets its values later.
+            found.append((sql, values[number - 1] if number is not None and values else None))
             return _original(self, sql, *values, **more)
 
         monkeypatch.setattr(PooledConnection, name, noting)

@@ -56,6 +56,8 @@ async def test_each_record_counts_once_for_each_value(catalogue: RecordsWorkspac
         ("val-blue", 1),
         ("val-red", 1),
     ]
+    by_name = [{"attribute": "name", "order": "desc"}]
+    assert (await counts(admin, "sold", sort=by_name))["sold"] == [(False, 1), (True, 1)]
     assert "facets" not in (await admin.post("/search", {})).ok()
     found = (await admin.get("/search/text?query=red&facets=sold,schemaId&limit=1")).ok()
     assert found["facets"]["sold"] == [

@@ -1,0 +1,299 @@
+"""Searches of one client through the gateway, each beside a read of the same rows by their keys.
+
+The catalogue is copied into the tables, with the rows of the search index that writes would make.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import asyncpg
+import orjson
+
+from benchmarks.overload import percentile
+from records_service.attributes.model import Attribute
+from records_service.search_index.terms import Plan, indexed, plan_of
+from tests.kit.workspace import ModelBuilder
+
+RECORDS = 100_000
+REPEATED = 40
+FEW = 10
+"""Records that have the rarest option and the rarest words."""
+SCHEMAS = 5
+STATES = ("draft", "review", "live", "retired")
+COLORS = 60
+BRANDS = 300
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+TEXT = "A believable sentence about a product that somebody would like to buy, and more of it. "
+FILTERABLE = ("brand", "third", "sold", "color", "rare", "price", "weight", "made", "code")
+AT_MOST_MS = 20.0
+FACETS_AT_MOST_MS = 150.0
+_READ = """
+    SELECT id, schema_id, state_id, version, values::text, created_at, updated_at, created_by,
+           updated_by, external_key
+      FROM records WHERE workspace_id = $1 AND id = ANY($2::text[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One search; `page` is how many pages are read on by cursor before the one that is timed."""
+
+    name: str
+    body: dict[str, Any]
+    pages: int = 0
+    at_most_ms: float = AT_MOST_MS
+    path: str | None = None
+    """Of a GET, instead of a body for `POST /search`."""
+
+
+async def model(workspace: ModelBuilder) -> None:
+    """The data model of the catalogue: `price` is rare, `third` frequent, and so on."""
+    filterable: dict[str, Any] = {"filterable": True}
+    await workspace.option_list("brands", [f"b{n}" for n in range(BRANDS)])
+    await workspace.option_list("colors", [f"c{n}" for n in range(COLORS)])
+    await workspace.option_list("thirds", ["t0", "t1", "t2"])
+    await workspace.option_list("rares", ["yes", "no"])
+    for alias, values in (
+        ("brand", "brands"),
+        ("color", "colors"),
+        ("third", "thirds"),
+        ("rare", "rares"),
+    ):
+        await workspace.attribute(alias, "option", optionListId=f"ol-{values}", **filterable)
+    await workspace.attribute("sold", "boolean", **filterable)
+    for alias in ("price", "weight"):
+        await workspace.attribute(alias, "number", **filterable)
+    await workspace.attribute("made", "datetime", **filterable)
+    await workspace.attribute("code", **filterable)
+    for n in range(6):
+        await workspace.attribute(f"text-{n}")
+    await workspace.workflow("flow", STATES)
+    for n in range(SCHEMAS):
+        names = [*FILTERABLE, *(f"text-{n}" for n in range(6))]
+        await workspace.schema(f"s{n}", names, "wf-flow")
+
+
+async def load(url: str, workspace_id: str, attributes: Sequence[Attribute], records: int) -> None:
+    """Copy so many records of about 1.4 kB into the tables, with their rows of the search index."""
+    plans = {
+        f"schema-s{n}": plan_of(workspace_id, f"schema-s{n}", attributes) for n in range(SCHEMAS)
+    }
+    conn = await asyncpg.connect(url)
+    try:
+        for first in range(0, records, 50_000):
+            rows = _rows(range(first, min(first + 50_000, records)), records)
+            await _copy(conn, workspace_id, rows, plans)
+        for table in ("records", "search_records", "search_numbers"):
+            await conn.execute(f"VACUUM ANALYZE {table}", timeout=600)
+    finally:
+        await conn.close()
+
+
+async def _copy(
+    conn: asyncpg.Connection,
+    workspace_id: str,
+    rows: Iterator[tuple[Any, ...]],
+    plans: dict[str, Plan],
+) -> None:
+    await conn.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda each: b"\x01" + each,
+        decoder=bytes,
+    )
+    stored, terms, numbers = [], [], []
+    for record_id, at, schema_id, state_id, values in rows:
+        stored.append(
+            (
+                workspace_id,
+                record_id,
+                schema_id,
+                state_id,
+                1,
+                orjson.dumps(values),
+                at,
+                at,
+                "u",
+                "u",
+            )
+        )
+        found = indexed(plans[schema_id], record_id, values)
+        terms.append((workspace_id, at, record_id, schema_id, state_id, found.bucket, found.terms))
+        numbers += [
+            (workspace_id, at, record_id, *number, schema_id, state_id, found.bucket)
+            for number in found.numbers
+        ]
+    names = "workspace_id id schema_id state_id version values created_at updated_at"
+    names += " created_by updated_by"
+    await conn.copy_records_to_table("records", records=stored, columns=names.split(), timeout=600)
+    names = "workspace_id created_at record_id schema_id state_id bucket terms"
+    await conn.copy_records_to_table(
+        "search_records", records=terms, columns=names.split(), timeout=600
+    )
+    names = "workspace_id created_at record_id attribute_key entry number schema_id state_id bucket"
+    await conn.copy_records_to_table(
+        "search_numbers", records=numbers, columns=names.split(), timeout=600
+    )
+
+
+def _rows(numbers: range, records: int) -> Iterator[tuple[Any, ...]]:
+    for number in numbers:
+        chance = random.Random(number)
+        values = {
+            "third": f"val-t{chance.randrange(3)}",
+            "sold": chance.random() < 0.5,
+            "color": f"val-c{chance.randrange(COLORS)}",
+            "rare": "val-yes" if number % (records // FEW) == 7 else "val-no",
+            "weight": round(chance.random() * 100, 1),
+            "made": (BEGAN - timedelta(minutes=chance.randrange(500_000))).isoformat(),
+            "code": f"C-{number}",
+            **{f"text-{n}": f"{number} {TEXT[: 60 + 5 * n]}" for n in range(6)},
+        }
+        if chance.random() < 0.7:
+            values["brand"] = f"val-b{chance.randrange(BRANDS)}"
+        if number % 10:
+            values["price"] = round(chance.random() * 1000, 2)
+        yield (
+            f"ent-{chance.getrandbits(64):016x}",
+            BEGAN + timedelta(seconds=number // 8),
+            f"schema-s{chance.randrange(SCHEMAS)}",
+            f"state-{STATES[min(chance.randrange(100) // 30, 3)]}",
+            {f"attr-{alias}": [{"scope": {}, "value": value}] for alias, value in values.items()},
+        )
+
+
+def _where(attribute: str, operator: str, value: Any = None) -> dict[str, Any]:
+    return {"attribute": attribute, "operator": operator, "value": value}
+
+
+def cases(records: int) -> list[Case]:
+    """What is asked."""
+    third, sold, color = (
+        _where("third", "equals", "t1"),
+        _where("sold", "equals", True),
+        _where("color", "equals", "c5"),
+    )
+    rare, dear = _where("rare", "equals", "yes"), _where("price", "gt", 666)
+    dearest = _where("price", "gt", 1000 - 10_000 / records)
+    heavy = _where("weight", "gt", 66)
+    by_price = [{"attribute": "price", "order": "asc"}]
+    by_price_down = [{"attribute": "price", "order": "desc"}]
+
+    def all_of(*criteria: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return {"criteria": list(criteria), **more}
+
+    def one_of(*criteria: dict[str, Any]) -> dict[str, Any]:
+        return {"criteria": list(criteria), "criteriaOperator": "or"}
+
+    facets = ["third", "sold", "color"]
+    tenth = 100_000 / records
+    by_state = f"/api/v1/records?schemaId=schema-s1&lifecycleStateId=state-{STATES[3]}"
+    return [
+        Case("equals, 10 records", all_of(rare)),
+        Case("equals, 1/300", all_of(_where("brand", "equals", "b7"))),
+        Case("equals, 1/60", all_of(color)),
+        Case("equals, a third", all_of(third)),
+        Case("equals, a text", all_of(_where("code", "equals", "C-4711"))),
+        Case("in, 3 of 60", all_of(_where("color", "in", ["c1", "c2", "c3"]))),
+        Case("notEquals, two thirds", all_of(_where("third", "notEquals", "t1"))),
+        Case("notEquals, 10 records", all_of(_where("rare", "notEquals", "no"))),
+        Case("notIn, 57 of 60", all_of(_where("color", "notIn", ["c1", "c2", "c3"]))),
+        Case("isEmpty, 30 %", all_of(_where("brand", "isEmpty"))),
+        Case("isEmpty, none", all_of(_where("sold", "isEmpty"))),
+        Case("isNotEmpty, 70 %", all_of(_where("brand", "isNotEmpty"))),
+        Case("gt, 10 records", all_of(dearest)),
+        Case("gt, a third", all_of(dear)),
+        Case("lte, a time, half", all_of(_where("made", "lte", "2025-07-01T00:00:00Z"))),
+        Case("equals, a number", all_of(_where("weight", "equals", 50.1))),
+        Case("and, a third and a half", all_of(third, sold)),
+        Case("and, a third and 10 records", all_of(third, rare)),
+        Case("and, 1/300 and 1/60", all_of(_where("brand", "equals", "b7"), color)),
+        Case("and, a number a third, a third", all_of(third, dear)),
+        Case("and, two numbers, a third each", all_of(dear, heavy)),
+        Case("and, a number 10 records, a third", all_of(third, dearest)),
+        Case("or, a third or a half", one_of(third, sold)),
+        Case("or, 10 records or 1/300", one_of(rare, _where("brand", "equals", "b7"))),
+        Case("or, a number or an option", one_of(dear, third)),
+        Case("a third in one schema", all_of(third, schemaId="s1")),
+        Case("sort by a number", all_of(sort=by_price)),
+        Case("sort by a number, descending", all_of(sort=by_price_down)),
+        Case("sort by a time, a third", all_of(third, sort=[{"attribute": "made"}])),
+        Case("sort by a number, 1/300", all_of(_where("brand", "equals", "b7"), sort=by_price)),
+        Case("page 1,000 by cursor, a third", all_of(third, limit=20), min(1_000, records // 100)),
+        Case(
+            "page 1,000 by cursor, sorted",
+            all_of(sort=by_price, limit=20),
+            min(1_000, records // 100),
+        ),
+        Case(
+            "3 facets over 100,000",
+            all_of(_where("price", "lt", 1000 * tenth * 10 / 9), facets=facets),
+            0,
+            FACETS_AT_MOST_MS,
+        ),
+        Case("GET /records by schema and state", {}, path=by_state),
+    ]
+
+
+async def measure(
+    url: str, headers: dict[str, str], database_url: str, workspace_id: str, records: int
+) -> None:
+    """Print p50 and p95 of each case, and of reading the rows of its page by their keys."""
+    conn = await asyncpg.connect(database_url)
+    late = 0
+    try:
+        async with aiohttp.ClientSession(url, headers=headers) as session:
+            print(f"\nSearches in {records:,} records, 1 client, {REPEATED} times each, ms")
+            print(f"  {'':36} {'p50':>7} {'p95':>7} {'floor':>7} {'found':>10}")
+            for case in cases(records):
+                late += await _measured(session, conn, workspace_id, case)
+    finally:
+        await conn.close()
+    print(f"  {late} later than asked")
+
+
+async def _measured(
+    session: aiohttp.ClientSession, conn: asyncpg.Connection, workspace_id: str, case: Case
+) -> bool:
+    body = dict(case.body)
+    for _ in range(case.pages):
+        answer = await _asked(session, case, {**body, "total": "none"})
+        body["cursor"] = answer["nextCursor"]
+    took, floor = [], []
+    answer = {}
+    for _ in range(REPEATED):
+        began = time.perf_counter()
+        answer = await _asked(session, case, body)
+        took.append(1000 * (time.perf_counter() - began))
+        ids = [item["id"] for item in answer["items"]]
+        began = time.perf_counter()
+        await conn.fetch(_READ, workspace_id, ids)
+        floor.append(1000 * (time.perf_counter() - began))
+    total = f"{'~' if answer.get('totalIsEstimate') else ''}{answer.get('total'):,}"
+    p95 = percentile(took, 0.95)
+    verdict = "" if p95 <= case.at_most_ms else f"  NO (at most {case.at_most_ms:.0f})"
+    print(
+        f"  {case.name:36} {percentile(took, 0.5):7.1f} {p95:7.1f} {percentile(floor, 0.5):7.1f}"
+        f" {total:>10}{verdict}",
+        flush=True,
+    )
+    return bool(verdict)
+
+
+async def _asked(
+    session: aiohttp.ClientSession, case: Case, body: dict[str, Any]
+) -> dict[str, Any]:
+    request = session.get(case.path) if case.path else session.post("/api/v1/search", json=body)
+    async with request as answer:
+        found: dict[str, Any] = await answer.json()
+        if answer.status != 200:
+            raise SystemExit(f"{case.name}: {answer.status} {found}")
+        return found

@@ -1,0 +1,374 @@
+"""Criteria as conditions that the search index answers, with the sources that find their records.
+
+A condition is over the row `s` of a source: a record's schema, state and terms. What the index does
+not tell is asked of `r`, the row of `records`: an attribute that is not filterable or not ready, a
+value in one scope, a part of a text, whether a related record is alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from records_service.attributes.model import AttributeType
+from records_service.blueprint.blueprint import Blueprint
+from records_service.search.criteria import Comparison, Criteria, Group, InCategory, Searched
+from records_service.search.index_joins import Condition, Sql, Way, all_of, any_of, both
+from records_service.search.index_sources import (
+    Everything,
+    InRecords,
+    Numbers,
+    Source,
+    Stored,
+    Terms,
+)
+from records_service.search.sql import (
+    SIGNS,
+    Arguments,
+    condition,
+    ids_in_category,
+    in_category,
+    of_field,
+    reserved,
+    seen,
+)
+from records_service.search_index.terms import (
+    in_buckets,
+    key_of,
+    none_term,
+    number_of,
+    schema_term,
+    value_term,
+)
+
+OPTIONS_LISTED_MAX: Final = 256
+"""Options that are listed to find the records with others than some."""
+_TERMS_COMPARED_MAX: Final = 4
+"""Up to so many terms are compared one by one."""
+_EXACT_BELOW: Final = float(1 << 53)
+_BY_SIZE: Final = (AttributeType.NUMBER, AttributeType.DATETIME)
+_IN_ROW: Final = frozenset({"id", "schemaId", "lifecycleStateId", "createdAt"})
+
+
+def _always(_: Arguments) -> str:
+    return "true"
+
+
+class Index:
+    """Makes conditions of criteria in one version of the data model."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._blueprint = blueprint
+        self._workspace_id = blueprint.workspace_id
+        self._ready = blueprint.filterable_since
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all records of the workspace are in the index."""
+        return bool(self._ready)
+
+    def has(self, target: Searched) -> bool:
+        """Whether the index has the values of what is searched."""
+        return target.attribute.id in self._ready
+
+    def number_key(self, target: Searched) -> int | None:
+        """The key of the numbers by which records are sorted; None if they are not in the index.
+
+        A record with values in several scopes is sorted by the one that holds, which the index does
+        not tell.
+        """
+        if target.type not in _BY_SIZE or not self.has(target) or target.attribute.dimension_ids:
+            return None
+        return self._key(target)
+
+    def lacking(self, target: Searched) -> Terms:
+        """Where the records without a value are found, and those that do not show it."""
+        others = self._blueprint.schemas.keys() - target.sight.seen
+        terms = (schema_term(self._workspace_id, each) for each in sorted(others))
+        return Terms(((self._none(target), *terms),))
+
+    def option_terms(self, target: Searched) -> dict[int, str] | None:
+        """Term -> the value that it stands for, of all options of an attribute; None if unknown."""
+        if not self.has(target):
+            return None
+        if target.type is AttributeType.BOOLEAN:
+            return {self._value(target, each): each for each in ("true", "false")}
+        options = target.option_list
+        if target.type is not AttributeType.OPTION or options is None or options.is_large:
+            return None
+        return {self._value(target, each.id): each.id for each in options.values}
+
+    def condition(self, criteria: Criteria) -> Condition:
+        """The condition that a record meets the criteria, and that the caller may know it."""
+        if isinstance(criteria, Group):
+            members = [self.condition(each) for each in criteria.members]
+            if criteria.all_of or len(members) == 1:
+                return all_of(members)
+            return any_of(members) if members else Condition(_always)
+        if isinstance(criteria, InCategory):
+            return _of_category(criteria)
+        if isinstance(criteria.target, str):
+            return self._of_field(criteria, criteria.target)
+        return self._of_attribute(criteria, criteria.target)
+
+    def _of_field(self, comparison: Comparison, name: str) -> Condition:
+        def in_row(arguments: Arguments) -> str:
+            return of_field(comparison, name, arguments, "s.")
+
+        def in_record(arguments: Arguments) -> str:
+            return of_field(comparison, name, arguments)
+
+        sql = in_row if name in _IN_ROW else _of_record(in_record)
+        if comparison.negated or comparison.operation == "filled":
+            return Condition(sql)
+        operands = comparison.operands
+        source: Source | None = None
+        is_equality = comparison.operation == "in"
+        if name == "schemaId":
+            source = Terms((tuple(schema_term(self._workspace_id, each) for each in operands),))
+        elif name == "createdAt":
+            source = Everything(in_row)
+        elif name == "id" and is_equality:
+            source = Stored(
+                lambda arguments: (
+                    f"SELECT unnest({arguments.name(list(operands), 'text[]')}) AS record_id"
+                )
+            )
+        elif name == "updatedAt" or (
+            name == "lifecycleStateId" and is_equality and not self._blueprint.state_moves
+        ):
+            source = InRecords(in_record)
+        return Condition(sql, () if source is None else (Way(source, _always),))
+
+    def _of_attribute(self, comparison: Comparison, target: Searched) -> Condition:
+        def in_record(arguments: Arguments) -> str:
+            return condition(comparison, arguments)
+
+        residual = Condition(_of_record(in_record))
+        if not self.has(target):
+            return _claimed(comparison, residual)
+        is_filled = comparison.operation == "filled"
+        is_text = target.type is not AttributeType.OPTION or target.large_list is not None
+        is_part = is_text and comparison.operation in ("contains", "startsWith", "endsWith")
+        # The index has values of any scope, and of relations to records that were deleted.
+        is_wide = target.type is AttributeType.RELATION or (
+            comparison.scope is not None and bool(target.attribute.dimension_ids)
+        )
+        if is_part or (is_wide and (comparison.negated or is_filled)):
+            return residual
+        if is_filled:
+            return self._of_filled(comparison, target)
+        if not comparison.operands:
+            return _none_equals(comparison, target)
+        if target.type in _BY_SIZE:
+            found, is_exact = self._of_numbers(comparison, target)
+        else:
+            found, is_exact = self._of_terms(comparison, target), True
+        if is_exact and not is_wide:
+            return found
+        return residual if comparison.negated else both(found, residual)
+
+    def _of_terms(self, comparison: Comparison, target: Searched) -> Condition:
+        texts = [
+            str(each).lower() if isinstance(each, bool) else each for each in comparison.operands
+        ]
+        terms = tuple(sorted({self._value(target, each) for each in texts}))
+        met = _has_any(terms)
+        if not comparison.negated:
+            return _positive(target, met, Terms((terms,)))
+        sql = _negation(target, met)
+        known = self.option_terms(target) if target.type is not AttributeType.TEXT else None
+        if not known or len(known) > OPTIONS_LISTED_MAX:
+            return Condition(sql)
+        others = sorted(known.keys() - set(terms))
+        source = Terms(((self._none(target), *self._without(target), *others),))
+        return Condition(sql, (Way(source, sql),))
+
+    def _of_filled(self, comparison: Comparison, target: Searched) -> Condition:
+        none = self._none(target)
+        is_none = _has_any((none,))
+        if comparison.negated:
+
+            def empty(arguments: Arguments) -> str:
+                without, visible = _without(target, arguments), _seen(target, arguments)
+                return f"({without} OR ({visible} AND {is_none(arguments)}))"
+
+            source = Terms(((none, *self._without(target)),))
+            return Condition(empty, (Way(source, _always if target.sight.is_whole else empty),))
+
+        def filled(arguments: Arguments) -> str:
+            return f"({_seen(target, arguments)} AND NOT {is_none(arguments)})"
+
+        if target.type in _BY_SIZE:
+            numbers = Numbers(self._key(target), _always, _is_single(target))
+            return Condition(filled, (Way(numbers, _sight_of(target)),))
+        known = self.option_terms(target)
+        if not known or len(known) > OPTIONS_LISTED_MAX:
+            return Condition(filled)
+        return Condition(filled, (Way(Terms((tuple(sorted(known)),)), filled),))
+
+    def _of_numbers(self, comparison: Comparison, target: Searched) -> tuple[Condition, bool]:
+        """The condition, and whether it is exact: a number of the index has 53 bits."""
+        key, operation = self._key(target), comparison.operation
+        pairs = [(each, _number(target, each)) for each in comparison.operands]
+        if operation == "in":
+            pairs = [pair for pair in pairs if abs(pair[1]) >= _EXACT_BELOW or _is_same(*pair)]
+            if not pairs:
+                return _none_equals(comparison, target), True
+            is_exact = all(abs(number) < _EXACT_BELOW for _, number in pairs)
+            wanted = [number for _, number in pairs]
+
+            def compared(arguments: Arguments) -> str:
+                return f"n.number = ANY({arguments.name(wanted, 'float8[]')})"
+        else:
+            [(operand, number)] = pairs
+            is_exact = abs(number) < _EXACT_BELOW and _is_same(operand, number)
+            sign = SIGNS[operation] if is_exact else f"{SIGNS[operation][0]}="
+
+            def compared(arguments: Arguments) -> str:
+                return f"n.number {sign} {arguments.name(number, 'float8')}"
+
+        def met(arguments: Arguments) -> str:
+            return (
+                "EXISTS (SELECT FROM search_numbers n WHERE n.workspace_id = $1"
+                " AND n.created_at = s.created_at AND n.record_id = s.record_id"
+                f" AND n.attribute_key = {arguments.name(key, 'bigint')}"
+                f" AND {compared(arguments)} OFFSET 0)"
+            )
+
+        if comparison.negated:
+            return Condition(_negation(target, met)), is_exact
+
+        def joined(arguments: Arguments) -> str:
+            # An expression, so that no index serves it: PostgreSQL underestimates the records that
+            # it would look up one by one.
+            return (
+                f"({_seen(target, arguments)} AND EXISTS (SELECT FROM search_numbers n"
+                " WHERE n.workspace_id = $1"
+                f" AND n.attribute_key = {arguments.name(key, 'bigint')}"
+                f" AND {compared(arguments)} AND n.record_id || '' = s.record_id))"
+            )
+
+        found = _positive(target, met, Numbers(key, compared, _is_single(target)))
+        return replace(found, joined=joined), is_exact
+
+    def _value(self, target: Searched, value: str) -> int:
+        return value_term(self._workspace_id, target.attribute.id, _path(target), value)
+
+    def _none(self, target: Searched) -> int:
+        return none_term(self._workspace_id, target.attribute.id, _path(target))
+
+    def _key(self, target: Searched) -> int:
+        return key_of(target.attribute.id, _path(target))
+
+    def _without(self, target: Searched) -> Iterator[int]:
+        """The terms of the schemas that do not have the attribute."""
+        for each in sorted(self._blueprint.schemas.keys() - target.sight.having):
+            yield schema_term(self._workspace_id, each)
+
+
+def _claimed(comparison: Comparison, residual: Condition) -> Condition:
+    """A value that is unique has been reserved by its record."""
+    if comparison.negated or reserved(comparison, Arguments()) is None:
+        return residual
+
+    def ids(arguments: Arguments) -> str:
+        found = reserved(comparison, arguments)
+        assert found is not None
+        return found
+
+    return Condition(residual.sql, (Way(Stored(ids), residual.sql),))
+
+
+def _of_category(criterion: InCategory) -> Condition:
+    def sql(arguments: Arguments) -> str:
+        return in_category(criterion, arguments, "s.record_id")
+
+    if criterion.negated or not criterion.category_ids:
+        return Condition(sql)
+    source = Stored(lambda arguments: ids_in_category(criterion, arguments))
+    return Condition(sql, (Way(source, _always),))
+
+
+def _of_record(sql: Sql) -> Sql:
+    def reading(arguments: Arguments) -> str:
+        arguments.reads.add("records")
+        return sql(arguments)
+
+    return reading
+
+
+def _positive(target: Searched, met: Sql, source: Source) -> Condition:
+    def sql(arguments: Arguments) -> str:
+        return f"({_seen(target, arguments)} AND {met(arguments)})"
+
+    return Condition(sql, (Way(source, _sight_of(target)),))
+
+
+def _negation(target: Searched, met: Sql) -> Sql:
+    def sql(arguments: Arguments) -> str:
+        without, visible = _without(target, arguments), _seen(target, arguments)
+        return f"({without} OR ({visible} AND NOT {met(arguments)}))"
+
+    return sql
+
+
+def _none_equals(comparison: Comparison, target: Searched) -> Condition:
+    """A comparison with nothing that a record can have."""
+    return Condition(_negation(target, _never) if comparison.negated else _never)
+
+
+def _has_any(terms: Sequence[int]) -> Sql:
+    def sql(arguments: Arguments) -> str:
+        arguments.reads.add("terms")
+        if len(terms) == 1:
+            return f"s.terms @> ARRAY[{arguments.name(terms[0], 'bigint')} + s.bucket]"
+        if len(terms) <= _TERMS_COMPARED_MAX:
+            every = [each for term in terms for each in in_buckets(term)]
+            return f"s.terms && {arguments.name(every, 'bigint[]')}"
+        named = arguments.name(list(terms), "bigint[]")
+        return f"EXISTS (SELECT FROM unnest(s.terms) AS t (t) WHERE t.t - s.bucket = ANY({named}))"
+
+    return sql
+
+
+def _never(_: Arguments) -> str:
+    return "false"
+
+
+def _sight_of(target: Searched) -> Sql:
+    return lambda arguments: _seen(target, arguments)
+
+
+def _seen(target: Searched, arguments: Arguments) -> str:
+    return seen(target.sight, arguments, "s.")
+
+
+def _without(target: Searched, arguments: Arguments) -> str:
+    return f"s.schema_id <> ALL({arguments.name(sorted(target.sight.having), 'text[]')})"
+
+
+def _path(target: Searched) -> list[str]:
+    return [each.alias for each in target.fields]
+
+
+def _is_single(target: Searched) -> bool:
+    """Whether a record has one value at most."""
+    attribute = target.attribute
+    return not (attribute.multiple or target.fields or attribute.dimension_ids)
+
+
+def _number(target: Searched, operand: Any) -> float:
+    found = number_of(target.type, operand)
+    assert found is not None
+    return found
+
+
+def _is_same(operand: Any, number: float) -> bool:
+    """Whether a stored value that is this number in the index can equal the operand."""
+    if isinstance(operand, datetime):
+        return True
+    return bool(Decimal(repr(number)) == operand)

@@ -1,0 +1,84 @@
+"""A search that the index answers, and the rows that its statements begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from records_service.attributes.model import AttributeType
+from records_service.paging import Key
+from records_service.search.criteria import FIELDS, Searched, SortKey
+from records_service.search.index_conditions import Index
+from records_service.search.index_joins import Condition
+from records_service.search.index_sources import Source
+from records_service.search.sql import Arguments, seen, sort_key
+
+_IN_ROW: Final = {"id": "s.record_id", "schemaId": "s.schema_id", "createdAt": "s.created_at"}
+RECORD: Final = """
+    CROSS JOIN LATERAL (
+        SELECT r.id, r.schema_id, r.state_id, r.values, r.created_at, r.updated_at, r.created_by,
+               r.updated_by
+          FROM records r WHERE r.workspace_id = $1 AND r.id = s.record_id OFFSET 0) AS r"""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search that the index can answer; `arguments` are those that each of its statements has."""
+
+    index: Index
+    condition: Condition
+    sort: Sequence[SortKey]
+    keys: Sequence[Key]
+    """Of the columns `sort_0`, `sort_1`, by which it is sorted before the order of creation."""
+    arguments: Arguments
+
+    def number_key(self, target: Searched) -> int:
+        """The key of the numbers by which it is sorted."""
+        key = self.index.number_key(target)
+        assert key is not None
+        return key
+
+
+def rows_found(
+    source: Source, condition: str, arguments: Arguments, *, sampled: bool = False
+) -> str:
+    """What follows FROM: the rows `s` of a source that meet a condition, made with `arguments`."""
+    rows = source.rows(arguments, with_terms="terms" in arguments.reads, sampled=sampled)
+    record = RECORD if "records" in arguments.reads else ""
+    return f"({rows}) AS s{record} WHERE {condition}"
+
+
+def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> str:
+    """By what a row `s` is sorted."""
+    if isinstance(sort.target, str):
+        if sort.target in _IN_ROW:
+            return _IN_ROW[sort.target]
+        if sort.target == "lifecycleStateId":
+            return arguments.state_of("s.")
+        arguments.reads.add("records")
+        return f"r.{FIELDS[sort.target][0]}"
+    number = query.index.number_key(sort.target)
+    if number is None:
+        arguments.reads.add("records")
+        return sort_key(sort, key.column, arguments)[1]
+    visible = seen(sort.target.sight, arguments, "s.")
+    return (
+        f"CASE WHEN {visible} THEN (SELECT {public_number('n.number', sort.target)}"  # noqa: S608
+        f" FROM search_numbers n WHERE {first_number(number, arguments)} OFFSET 0) END"
+    )
+
+
+def first_number(key: int, arguments: Arguments) -> str:
+    """The condition for the row `n` of the number by which the record of `s` is sorted."""
+    return (
+        "n.workspace_id = $1 AND n.created_at = s.created_at AND n.record_id = s.record_id"
+        f" AND n.attribute_key = {arguments.name(key, 'bigint')} AND n.entry = 0"
+    )
+
+
+def public_number(number: str, target: Searched) -> str:
+    """The number or the time, as a search by the values has it."""
+    if target.type is AttributeType.NUMBER:
+        return f"{number}::text::numeric"
+    return f"timestamptz 'epoch' + {number} * interval '1 microsecond'"

@@ -1,0 +1,199 @@
+"""Where a search looks for records that may meet a criterion: SELECTs over the search index.
+
+Each source makes a SELECT of `record_id, created_at, schema_id, state_id, bucket, terms`, of each
+record once. `bucket` and `terms` are there if they are asked for. A sample of a source has the
+records of one of the buckets, into which a hash of their ids puts them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from records_service.search.sql import Arguments
+from records_service.search_index.terms import BUCKETS
+
+_COLUMNS: Final = "record_id, created_at, schema_id, state_id"
+_NO_TERMS: Final = "NULL::smallint AS bucket, NULL::bigint[] AS terms"
+
+
+def _of(row: str) -> str:
+    return ", ".join(f"{row}.{each}" for each in _COLUMNS.split(", "))
+
+
+class Source(ABC):
+    """A set of records."""
+
+    can_be_sampled: bool = True
+    has_buckets: bool = False
+    """Whether a sample is found by an index, and not by looking at all records."""
+
+    @abstractmethod
+    def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
+        """The SELECT, whose arguments are appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Everything(Source):
+    """All records, or those that meet a condition over a row `s` of `search_records`."""
+
+    condition: Callable[[Arguments], str] = lambda _: "true"
+
+    def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
+        """See `Source`."""
+        del with_terms  # they are there
+        sample = " AND s.bucket = 0" if sampled else ""
+        return (
+            f"SELECT {_of('s')}, s.bucket, s.terms FROM search_records s"  # noqa: S608
+            f" WHERE s.workspace_id = $1 AND {self.condition(arguments)}{sample} OFFSET 0"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Terms(Source):
+    """The records that have at least one term of each group; they are named as in the first bucket.
+
+    One bucket is looked at after the other: so whoever needs some thousand records of a term that
+    hundreds of thousands have does not make PostgreSQL read the whole list of the term first.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    has_buckets: bool = True
+
+    def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
+        """See `Source`."""
+        del with_terms
+        has = " AND ".join(self._conditions(arguments, sampled))
+        # OFFSET 0: PostgreSQL would add the index of all records of the workspace to that of terms.
+        found = (
+            f"SELECT {_of('s')}, s.bucket, s.terms FROM search_records s"  # noqa: S608
+            f" WHERE s.workspace_id = $1 AND {has} OFFSET 0"
+        )
+        if sampled:
+            return found
+        return (
+            f"SELECT {_of('s')}, s.bucket, s.terms"  # noqa: S608
+            f" FROM generate_series(0, {BUCKETS - 1}) AS b (n) CROSS JOIN LATERAL ({found}) AS s"
+        )
+
+    def _conditions(self, arguments: Arguments, sampled: bool) -> list[str]:
+        alone = tuple(sorted({group[0] for group in self.groups if len(group) == 1}))
+        several = sorted({group for group in self.groups if len(group) != 1})
+        signs = [("@>", alone)] if alone else []
+        signs += [("&&", group) for group in several]
+        found = []
+        for sign, group in signs:
+            if sampled:
+                found.append(f"s.terms {sign} {arguments.name(list(group), 'bigint[]')}")
+                continue
+            # The terms of a bucket are one slice of the argument.
+            named = arguments.name(
+                [term + bucket for bucket in range(BUCKETS) for term in group], "bigint[]"
+            )
+            size = len(group)
+            found.append(f"s.terms {sign} ({named})[b.n * {size} + 1:b.n * {size} + {size}]")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers(Source):
+    """The records with a number for which a condition over `n.number` holds."""
+
+    key: int
+    condition: Callable[[Arguments], str]
+    is_single: bool
+    """Whether a record has one number at most."""
+
+    def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
+        """See `Source`."""
+        sample = " AND n.bucket = 0" if sampled else ""
+        only = " AND n.entry = 0" if self.is_single else ""
+        found = (
+            f"SELECT {'' if self.is_single else 'DISTINCT '}{_of('n')}"  # noqa: S608
+            f" FROM search_numbers n WHERE n.workspace_id = $1"
+            f" AND n.attribute_key = {arguments.name(self.key, 'bigint')}"
+            f"{only} AND {self.condition(arguments)}{sample}"
+        )
+        return _joined(found, with_terms, sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Source):
+    """The records of which `records` or another table knows that they meet a criterion.
+
+    `ids` is a SELECT of `record_id`, of each record any number of times.
+    """
+
+    ids: Callable[[Arguments], str]
+    can_be_sampled: bool = False
+
+    def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
+        """See `Source`."""
+        assert not sampled
+        found = (
+            "SELECT r.id AS record_id, r.created_at, r.schema_id, r.state_id"  # noqa: S608
+            f" FROM (SELECT DISTINCT i.record_id FROM ({self.ids(arguments)}) AS i) AS i"
+            " CROSS JOIN LATERAL (SELECT r.id, r.created_at, r.schema_id, r.state_id"
+            " FROM records r WHERE r.workspace_id = $1 AND r.id = i.record_id OFFSET 0) AS r"
+        )
+        return _joined(found, with_terms, sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class InRecords(Source):
+    """The records that an index of `records` finds by a condition over its row `r`."""
+
+    condition: Callable[[Arguments], str]
+    can_be_sampled: bool = False
+
+    def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
+        """See `Source`."""
+        assert not sampled
+        found = (
+            "SELECT r.id AS record_id, r.created_at, r.schema_id, r.state_id"  # noqa: S608
+            f" FROM records r WHERE r.workspace_id = $1 AND {self.condition(arguments)}"
+        )
+        return _joined(found, with_terms, sampled)
+
+
+@dataclass(frozen=True, slots=True)
+class Union(Source):
+    """The records of several sources."""
+
+    parts: tuple[Source, ...]
+
+    @property
+    def can_be_sampled(self) -> bool:  # type: ignore[override]
+        """Whether all parts can."""
+        return all(part.can_be_sampled for part in self.parts)
+
+    def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
+        """See `Source`."""
+        parts = (
+            f"(SELECT {_COLUMNS} FROM"  # noqa: S608
+            f" ({part.rows(arguments, with_terms=False, sampled=sampled)}) AS part)"
+            for part in self.parts
+        )
+        found = (
+            "SELECT * FROM ("  # noqa: S608
+            f"SELECT DISTINCT ON (created_at, record_id) {_COLUMNS}"
+            f" FROM ({' UNION ALL '.join(parts)}) AS every) AS every"
+        )
+        return _joined(found, with_terms, sampled)
+
+
+def _joined(found: str, with_terms: bool, sampled: bool = False) -> str:
+    """What was found, with the terms of each record if they are asked for."""
+    if not with_terms:
+        return f"SELECT {_of('f')}, {_NO_TERMS} FROM ({found}) AS f"  # noqa: S608
+    # In the order of the rows, one after the other on the same pages; a sample stops early. Not a
+    # join: PostgreSQL would remember each row that it looked up, in case it is asked for again.
+    order = "" if sampled else "ORDER BY f.created_at, f.record_id "
+    return (
+        f"SELECT {_of('f')}, (f.terms[1] & {BUCKETS - 1})::smallint AS bucket, f.terms FROM ("  # noqa: S608
+        f"SELECT {_of('f')}, (SELECT s.terms FROM search_records s WHERE s.workspace_id = $1"
+        " AND s.created_at = f.created_at AND s.record_id = f.record_id) AS terms"
+        f" FROM (SELECT * FROM ({found}) AS f {order}OFFSET 0) AS f OFFSET 0) AS f"
+    )
