@@ -25,7 +25,6 @@ from records_service.records.model import RecordChanges
 from records_service.records.relations import sent_relations
 from records_service.values.entries import Values
 from records_service.writes.changes import (
-    Change,
     changed_unique_keys,
     differences,
     key_change,
@@ -56,7 +55,8 @@ class Candidate:
     values: Values
     relations: Values
     """The entries of relations that were sent."""
-    changes: Sequence[Change]
+    changes: bytes
+    """What differs, as JSON; empty if nothing does."""
     released: Sequence[UniqueKey]
     added: Sequence[UniqueKey]
 
@@ -180,7 +180,9 @@ def _created(index: int, asked: Draft, basis: Basis) -> Candidate:
         external_key=asked.external_key,
         values=values,
         relations=sent_relations(schema, {}, values) if schema.relations else {},
-        changes=differences({}, values, schema) + key_change(None, asked.external_key),
+        changes=orjson.dumps(
+            differences({}, values, schema) + key_change(None, asked.external_key)
+        ),
         released=(),
         added=unique_keys(schema, values),
     )
@@ -219,7 +221,7 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
         external_key=key,
         values=values,
         relations=sent_relations(schema, old.values, values) if schema.relations else {},
-        changes=changes,
+        changes=orjson.dumps(changes) if changes else b"",
         released=released,
         added=added,
     )

@@ -1,4 +1,8 @@
-"""The SQL that reads what many rows are judged by; each function is one statement."""
+"""The SQL that reads what many rows are judged by; each function is one statement.
+
+Keys are looked up one by one (`LATERAL ... LIMIT 1`). In a join, PostgreSQL reads the whole table
+for each group of rows, as long as it takes the table for small.
+"""
 
 from __future__ import annotations
 
@@ -65,12 +69,13 @@ async def holders_of(
         return found
     rows = await conn.fetch(
         """
-        SELECT u.attribute_id, u.scope, u.value_hash,
-               coalesce(u.variant_id || '/', u.record_id) AS holder
-          FROM unique_values u
-          JOIN unnest($2::text[], $3::text[], $4::bytea[]) AS c (attribute_id, scope, value_hash)
-         USING (attribute_id, scope, value_hash)
-         WHERE u.workspace_id = $1
+        SELECT c.attribute_id, c.scope, c.value_hash, u.holder
+          FROM unnest($2::text[], $3::text[], $4::bytea[]) AS c (attribute_id, scope, value_hash),
+               LATERAL (SELECT coalesce(variant_id || '/', record_id) AS holder
+                          FROM unique_values
+                         WHERE workspace_id = $1 AND attribute_id = c.attribute_id
+                           AND scope = c.scope AND value_hash = c.value_hash
+                         LIMIT 1) AS u
         """,
         workspace_id,
         [attribute_id for attribute_id, _, _ in keys],
@@ -89,8 +94,11 @@ async def _holders_of_external_keys(
         return {}
     rows = await conn.fetch(
         """
-        SELECT id, external_key FROM records
-         WHERE workspace_id = $1 AND external_key = ANY($2::text[])
+        SELECT c.external_key, r.id
+          FROM unnest($2::text[]) AS c (external_key),
+               LATERAL (SELECT id FROM records
+                         WHERE workspace_id = $1 AND external_key = c.external_key
+                         LIMIT 1) AS r
         """,
         workspace_id,
         [key.decode() for _, _, key in keys],
@@ -109,8 +117,11 @@ async def next_versions(conn: Conn, workspace_id: str, ids: Sequence[str]) -> di
         return {}
     rows = await conn.fetch(
         """
-        SELECT record_id, next_version FROM record_lives
-         WHERE workspace_id = $1 AND record_id = ANY($2::text[])
+        SELECT c.record_id, l.next_version
+          FROM unnest($2::text[]) AS c (record_id),
+               LATERAL (SELECT next_version FROM record_lives
+                         WHERE workspace_id = $1 AND record_id = c.record_id
+                         LIMIT 1) AS l
         """,
         workspace_id,
         list(ids),

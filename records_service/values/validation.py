@@ -7,7 +7,7 @@ An attribute has one ready check (`types.compile_check`), made once per version 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from records_service.attributes.model import Attribute
 from records_service.dimensions.model import Dimension
@@ -25,6 +25,7 @@ from shared.http.json_types import js_type
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 PATTERN_WORK_MAX = 100_000_000
+_FORM = ("scope", "value")
 
 Place: TypeAlias = "str | tuple[Place, str | int]"
 """Where a value was sent: a JSON pointer, or the place around it and one step inside.
@@ -91,9 +92,8 @@ class EntriesCheck:
 
     def __call__(self, sent: Any, place: Place, faults: Faults) -> Entries:
         """The entries to store; what is wrong is reported."""
-        fault = self._list_fault(sent)
-        if fault is not None:
-            faults.report(place, fault)
+        if not isinstance(sent, list) or len(sent) > ENTRIES_PER_ATTRIBUTE_MAX:
+            faults.report(place, self._list_fault(sent))
             return []
         entries: Entries = []
         scopes: set[tuple[tuple[str, str], ...]] = set()
@@ -104,34 +104,41 @@ class EntriesCheck:
                     where, f"Entry {index} of '{self._alias}' must be an object {{scope, value}}"
                 )
                 continue
-            scope = self._check_scope(entry.get("scope"), where, faults)
-            if scope is None:
-                continue
-            key = tuple(scope.items())
-            if key in scopes:
-                faults.report(where, f"Attribute '{self._alias}' has two entries for one scope")
-            elif entry["value"] is not None:
-                value = self._check_value(entry["value"], (where, "value"), faults)
-                entries.append({"scope": scope, "value": value})
-            scopes.add(key)
+            scope = entry.get("scope")
+            if scope != {}:
+                scope = self._check_scope(scope, where, faults)
+                if scope is None:
+                    continue
+            if len(sent) > 1:
+                key = tuple(scope.items())
+                if key in scopes:
+                    faults.report(where, f"Attribute '{self._alias}' has two entries for one scope")
+                    continue
+                scopes.add(key)
+            value = entry["value"]
+            if value is not None:
+                checked = self._check_value(value, (where, "value"), faults)
+                if checked is value and scope is entry.get("scope") and tuple(entry) == _FORM:
+                    # As it is stored already. Many copies would be much work for the collector.
+                    entries.append(entry)
+                else:
+                    entries.append({"scope": scope, "value": checked})
         return entries
 
     def scope_of(self, entry: Mapping[str, Any], place: Place, faults: Faults) -> Scope | None:
         """The scope of an entry as it is stored, None where it is reported as unusable."""
         return self._check_scope(entry.get("scope"), place, faults)
 
-    def _list_fault(self, sent: Any) -> str | None:
+    def _list_fault(self, sent: Any) -> str:
         if not isinstance(sent, list):
             return (
                 f"Values of '{self._alias}' must be an array of {{scope, value}} entries,"
                 f" got {js_type(sent)}"
             )
-        if len(sent) > ENTRIES_PER_ATTRIBUTE_MAX:
-            return (
-                f"Values of '{self._alias}' must have at most {ENTRIES_PER_ATTRIBUTE_MAX} entries,"
-                f" got {len(sent)}"
-            )
-        return None
+        return (
+            f"Values of '{self._alias}' must have at most {ENTRIES_PER_ATTRIBUTE_MAX} entries,"
+            f" got {len(sent)}"
+        )
 
 
 class ScopeCheck:
@@ -154,9 +161,14 @@ class ScopeCheck:
         }
 
     def __call__(self, scope: Any, entry: Place, faults: Faults) -> dict[str, str] | None:
-        """The scope to store, None where it is reported as unusable; nothing sent is `{}`."""
-        if scope is None or scope == {}:
+        """The scope to store, None where it is reported as unusable; nothing sent is `{}`.
+
+        It is the same object if it was sent as it is stored.
+        """
+        if scope is None:
             return {}
+        if scope == {}:
+            return cast(dict[str, str], scope)
         if not self._is_by_ids(scope):
             # Nearly all scopes are sent as they are answered, so only the others are translated.
             try:
@@ -164,6 +176,8 @@ class ScopeCheck:
             except UnusableScope as fault:
                 faults.report((entry, "scope"), str(fault))
                 return None
+        if len(scope) == 1:
+            return cast(dict[str, str], scope)
         return {name: scope[name] for name in self._dimension_ids if name in scope}
 
     def _is_by_ids(self, scope: Any) -> bool:

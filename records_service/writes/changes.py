@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
 from typing import Any, Final
@@ -62,13 +62,15 @@ def merged(
     about values, and `ValidationError` with all that is wrong. A state's `readOnly` does not bind a
     record that is only now being created.
     """
-    ids = {name: schema.ids_by_name.get(name) for name in sent}
-    _deny(
-        sent,
-        ids,
-        _refusals(schema, role, state, is_new=is_new, may_read=may_read),
-        lambda name: ("/values", name),
-    )
+    ids_by_name = schema.ids_by_name
+    ids = {name: ids_by_name.get(name) for name in sent}
+    if not _may_write_all(ids.values(), schema, role, state, is_new=is_new):
+        _deny(
+            sent,
+            ids,
+            _refusals(schema, role, state, is_new=is_new, may_read=may_read),
+            lambda name: ("/values", name),
+        )
     faults = Faults(options)
     result = dict(old)
     seen: set[str] = set()
@@ -163,16 +165,29 @@ def note_options(schema: CompiledSchema, sent: Mapping[str, Any], options: Optio
 def differences(old: Values, new: Values, schema: CompiledSchema) -> list[Change]:
     """Every value that differs, in the schema's order, then by scope."""
     changes: list[Change] = []
-    for attribute_id, attribute in schema.attributes.items():
+    for attribute_id in _touched(old, new, schema):
+        alias = schema.attributes[attribute_id].alias
         before, after = old.get(attribute_id), new.get(attribute_id)
         if before is None and after is not None:
             changes += [
-                _change(attribute_id, attribute.alias, entry["scope"], None, entry["value"])
+                _change(attribute_id, alias, entry["scope"], None, entry["value"])
                 for entry in after
             ]
-        elif before is not after and not same(before, after):
-            changes += _changed_entries(attribute_id, attribute.alias, before or [], after or [])
+        elif not same(before, after):
+            changes += _changed_entries(attribute_id, alias, before or [], after or [])
     return changes
+
+
+def _touched(old: Values, new: Values, schema: CompiledSchema) -> list[str]:
+    """The attributes whose lists of entries are not the same objects, in the schema's order.
+
+    A write replaces whole lists, so what it did not name is not compared.
+    """
+    touched = {i for i, entries in new.items() if old.get(i) is not entries}
+    touched.update(old.keys() - new.keys())
+    if len(touched) <= 1:
+        return [i for i in touched if i in schema.attributes]
+    return [i for i in schema.attributes if i in touched]
 
 
 def unique_keys(schema: CompiledSchema, values: Values) -> list[UniqueKey]:
@@ -189,6 +204,8 @@ def changed_unique_keys(
     schema: CompiledSchema, old: Values, new: Values
 ) -> tuple[list[UniqueKey], list[UniqueKey]]:
     """The unique keys that are released, and those that are new."""
+    if all(old.get(attribute_id) is new.get(attribute_id) for attribute_id in schema.unique_ids):
+        return [], []
     before, after = unique_keys(schema, old), unique_keys(schema, new)
     held, wanted = {each.key for each in before}, {each.key for each in after}
     return (
@@ -215,6 +232,21 @@ def _change(attribute_id: str, alias: str, scope: Scope, old_value: Any, new_val
         "oldValue": old_value,
         "newValue": new_value,
     }
+
+
+def _may_write_all(
+    attribute_ids: Collection[str | None],
+    schema: CompiledSchema,
+    role: Role | None,
+    state: State | None,
+    *,
+    is_new: bool,
+) -> bool:
+    """Whether the caller may write each of these attributes, which all exist: the usual case."""
+    access = schema.access(role, state.id if state else None)
+    if not access.writable.issuperset(attribute_ids):
+        return False
+    return is_new or schema.read_only_in(state).isdisjoint(attribute_ids)
 
 
 def _refusals(

@@ -11,18 +11,22 @@ import orjson
 from records_service.model_objects.commands import SOURCE
 from records_service.writes.changes import Change
 from records_service.writes.model import Record, Variant, VariantsDelete, Write
+from shared.database import to_json
 from shared.events import Event, EventType
 from shared.identity import Identity
 
+Changes = Sequence[Change] | bytes
+"""What a write changes; `bytes` are JSON already."""
 
-def create_of(identity: Identity, record: Record, changes: Sequence[Change]) -> Write:
+
+def create_of(identity: Identity, record: Record, changes: Changes) -> Write:
     """The effects of a create."""
     return _write_of(
         "create", EventType.ENTITY_CREATED, identity, record, changes, record.created_at
     )
 
 
-def update_of(identity: Identity, record: Record, changes: Sequence[Change]) -> Write:
+def update_of(identity: Identity, record: Record, changes: Changes) -> Write:
     """The effects of an update; the record is as it is afterwards."""
     return _write_of(
         "update", EventType.ENTITY_UPDATED, identity, record, changes, record.updated_at
@@ -98,11 +102,11 @@ def _write_of(
     event_type: str,
     identity: Identity,
     record: Record,
-    changes: Sequence[Change],
+    changes: Changes,
     at: datetime,
     variant: Variant | None = None,
 ) -> Write:
-    changes_json = orjson.dumps(changes)
+    changes_json = to_json(changes)
     return Write(
         action=action,
         user_id=identity.id,

@@ -30,11 +30,9 @@ _DIGITS_AS_ZERO: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _LONG_INTEGER: Final = b"0" * 19
 _INTEGER_MIN: Final = -(2**63)
 _INTEGER_MAX: Final = 2**64 - 1
-_EXPONENTS: Final = (b"0e000", b"0e-000", b"0e+000")
 _WHERE_A_NUMBER_BEGINS: Final = re.compile(
     rb"(?:\A|[\s:,\[])-?(?:[0-9.]{16}|[0-9.]+[eE][-+]?[0-9]{3})"
 )
-_NEGATIVE_ZEROS: Final = (b"-0.", b"-0e", b"-0E")
 _PLACES_LOOKED_AT_MAX: Final = 20_000
 _SEARCHED_BYTES_MAX: Final = 1 << 16
 
@@ -56,7 +54,7 @@ def may_have_long_integers(raw: bytes) -> bool:
 
 def may_have_negative_zeros(raw: bytes) -> bool:
     """Whether a JSON text has what a negative zero begins with, perhaps inside a text."""
-    return any(zero in raw for zero in _NEGATIVE_ZEROS)
+    return b"-0" in raw and (b"-0." in raw or b"-0e" in raw or b"-0E" in raw)
 
 
 def with_plain_zeros(parsed: Any) -> Any:
@@ -111,7 +109,7 @@ def check_kept(raw: bytes, read: BaseModel, *, has_long_integer: bool) -> None:
 def _may_hold_inexact_number(raw: bytes) -> bool:
     alike = raw.translate(_DIGITS_AND_POINT_AS_ZERO)
     if _MANY_DIGITS in alike or (
-        b"0e" in alike and any(exponent in alike for exponent in _EXPONENTS)
+        b"0e" in alike and (b"0e000" in alike or b"0e-000" in alike or b"0e+000" in alike)
     ):
         # The search keeps the interpreter to itself: a millisecond at most.
         return len(raw) > _SEARCHED_BYTES_MAX or _WHERE_A_NUMBER_BEGINS.search(raw) is not None
