@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -161,22 +161,32 @@ class _ForEach:
         return await self.some(items, start, conn)
 
 
-@dataclass(frozen=True, slots=True)
 class _Write:
-    """The rows of a body, each parsed when its turn comes."""
+    """The rows of a body, parsed some at a time: those behind the ones that are written."""
 
-    context: Context
-    options: Options
-    body: bytes
-    find: rows.Find
+    def __init__(self, context: Context, options: Options, body: bytes, find: rows.Find) -> None:
+        self._context = context
+        self._body = body
+        self._find = find
+        self._found: Iterator[tuple[int, bytes]] = iter(())
+        self._behind: Sequence[Row] | None = None
+        self._writer = commands.Writer(context, options, self._rows_behind)
 
     async def batches(self) -> AsyncIterator[Sequence[Row]]:
-        found = enumerate(await self.context.run(True, self.find, self.body))
-        while batch := await self.context.run(True, rows.parsed, found, WAVE_ROWS):
+        self._found = enumerate(await self._context.run(True, self._find, self._body))
+        self._behind = None
+        while batch := await self._rows_behind():
+            self._behind = None
             yield batch
 
+    async def _rows_behind(self) -> Sequence[Row]:
+        """The rows that come next."""
+        if self._behind is None:
+            self._behind = await self._context.run(True, rows.parsed, self._found, WAVE_ROWS)
+        return self._behind
+
     async def write_some(self, items: Sequence[Row], start: int, conn: Conn | None) -> list[Result]:
-        return await commands.write_some(self.context, items, start, self.options, conn)
+        return await self._writer.write_some(items, start, conn)
 
 
 async def _answered(

@@ -148,7 +148,7 @@ async def test_rows_are_judged_in_their_order(apparel):
 @pytest.mark.parametrize("width", [1, 3, 500])
 async def test_waves_of_any_width_end_in_the_same_records(apparel, monkeypatch, width):
     """What single writes in this order would leave, whatever is judged together."""
-    monkeypatch.setattr("records_service.bulk.commands.WAVE_ROWS", width)
+    monkeypatch.setattr("records_service.bulk.waves.WAVE_ROWS", width)
     rows = [row(f"ent-{n % 7}", sku=f"S{(n * 5) % 9}", price=n % 4) for n in range(60)]
     (await bulk(apparel.admin, *rows)).ok()
     held: dict[str, dict[str, Any]] = {}

@@ -25,7 +25,7 @@ async def apparel(workspace: RecordsWorkspace) -> RecordsWorkspace:
 
 @pytest.fixture
 def small_waves(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("commands", "handlers"):
+    for module in ("waves", "handlers"):
         monkeypatch.setattr(f"records_service.bulk.{module}.WAVE_ROWS", 10)
 
 
@@ -55,7 +55,7 @@ async def test_a_call_whose_client_went_away_is_sent_again(apparel, mode):
 async def test_rows_that_may_have_been_written_are_told_from_those_that_were_not_tried(
     apparel, monkeypatch
 ):
-    write_some, asked = commands.write_some, []
+    write_some, asked = commands.Writer.write_some, []
 
     async def breaking(*arguments):
         asked.append(arguments)
@@ -63,7 +63,7 @@ async def test_rows_that_may_have_been_written_are_told_from_those_that_were_not
             raise UpstreamTimeout.unknown()
         return await write_some(*arguments)
 
-    monkeypatch.setattr(commands, "write_some", breaking)
+    monkeypatch.setattr(commands.Writer, "write_some", breaking)
     answer = await bulk(apparel.admin, *(row(f"ent-{n}", sku=f"S{n}") for n in range(40)))
     statuses = [one["status"] for one in answer.ok()["results"]]
     assert statuses == [201] * 10 + [504] * 10 + [503] * 20
@@ -74,7 +74,7 @@ async def test_a_call_that_cannot_begin_is_refused_as_a_whole(apparel, monkeypat
     async def away(*_):
         raise ServiceUnavailable
 
-    monkeypatch.setattr(commands, "write_some", away)
+    monkeypatch.setattr(commands.Writer, "write_some", away)
     for mode in ("partial", "atomic"):
         answer = await bulk(apparel.admin, row("ent-a", sku="A"), mode=mode)
         assert answer.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
