@@ -20,7 +20,7 @@ from shared.database import Conn, Database
 from shared.errors import Conflict, NotFound, truncated
 from shared.events import EventType
 from shared.messaging import jobs, outbox
-from shared.process.offload import in_thread
+from shared.process.offload import OFFLOAD
 
 CHUNKS_AT_ONCE: Final = 100
 ABANDONED_AFTER_S: Final = 900.0
@@ -32,8 +32,9 @@ async def plan(context: Context, import_id: str, form: Form) -> Plan:
     """How the file that was received will be read; raises what `plan_of` raises."""
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
     file = stored_file(context.database, context.workspace_id, import_id, form.received.stored)
-    return await in_thread(
-        plan_of, form.file_name or "", form.query, form.received, file, blueprint
+    name = form.file_name or ""
+    return await context.app[OFFLOAD].run(
+        context.workspace_id, plan_of, name, form.query, form.received, file, blueprint
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from records_service.context import Context
 from records_service.imports import refused_store, store, unpacking
 from records_service.imports.detection import FileFormat
 from records_service.imports.file_rows import ReadFileRow, Reading
-from records_service.imports.reading import ROW_BYTES_MAX, Malformed
+from records_service.imports.reading import ROW_BYTES_MAX, TOO_LONG, TOO_LONG_OR_OPEN, Malformed
 from records_service.imports.refused_store import Refused
 from records_service.imports.rows import CellError
 from records_service.imports.store import ImportJob
@@ -218,17 +218,18 @@ async def _read_next(
         data = await store.read(conn, job.workspace_id, job.id, reading.part, offset, size)
         at_end = len(data) < size
         place = position["row"], position["line"]
-        rows, taken = await in_thread(reading.take, data, at_end, ROWS_AT_ONCE, *place)
-        if reading.options.wanted:
-            await look_up(conn, job.workspace_id, reading.options)
+        try:
             rows, taken = await in_thread(reading.take, data, at_end, ROWS_AT_ONCE, *place)
+            if reading.options.wanted:
+                await look_up(conn, job.workspace_id, reading.options)
+                rows, taken = await in_thread(reading.take, data, at_end, ROWS_AT_ONCE, *place)
+        except Malformed as fault:
+            raise _at(position, fault) from None
         if rows or taken.size or taken.ended:
             break
         if size > ROW_BYTES_MAX:
-            raise Malformed(
-                f"row {position['row'] + 1} (line {position['line'] + 1}) has more than"
-                f" {ROW_BYTES_MAX} bytes"
-            )
+            is_csv = "delimiter" in job.settings
+            raise _at(position, Malformed(TOO_LONG_OR_OPEN if is_csv else TOO_LONG, 1))
         size *= 4
     after = {
         "offset": offset + taken.size,
@@ -236,6 +237,14 @@ async def _read_next(
         "line": position["line"] + taken.lines,
     }
     return rows, after, taken.ended
+
+
+def _at(position: Mapping[str, int], fault: Malformed) -> Malformed:
+    """What is wrong behind this position, with the row and the line of the file."""
+    if fault.line is None:
+        return fault
+    row, line = position["row"] + 1, position["line"] + fault.line
+    return Malformed(f"row {row} (line {line}): {fault}")
 
 
 async def _written(

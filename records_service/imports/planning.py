@@ -20,9 +20,9 @@ from records_service.imports.file_rows import columns_of
 from records_service.imports.job_model import ImportQuery
 from records_service.imports.reading import COLUMNS_MAX, Malformed, take_csv
 from records_service.imports.receiving import Received
-from records_service.imports.sheet_texts import UnusableFile
 from records_service.imports.unpacking import all_rows
-from records_service.imports.xlsx import open_workbook
+from records_service.tabular.sheet_texts import UnusableFile
+from records_service.tabular.workbooks import open_workbook
 from records_service.values.entries import UnusableScope, dimension_ids_by_name, with_ids
 from shared.errors import NotFound, ValidationError, truncated
 from shared.http.json_types import js_type
@@ -79,7 +79,7 @@ def plan_of(
         position["offset"] = received.head.index(b"[") + 1
         position["line"] = received.head.count(b"\n", 0, position["offset"])
     else:
-        total = received.lines + _has_last_line(received)
+        total = received.all_lines + _has_last_line(received)
     if header is not None:
         settings["header"] = header
         check_mapped(header, settings["mapping"])

@@ -20,6 +20,8 @@ import orjson
 
 ROW_BYTES_MAX: Final = 10 << 20
 COLUMNS_MAX: Final = 16_384
+TOO_LONG: Final = f"the row has more than {ROW_BYTES_MAX} bytes"
+TOO_LONG_OR_OPEN: Final = f"{TOO_LONG}, or a quote in it is not closed"
 _SPACES: Final = re.compile(r"[ \t\r\n]*")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -27,7 +29,14 @@ csv.field_size_limit(ROW_BYTES_MAX)
 
 
 class Malformed(Exception):
-    """The file cannot be read on; the text says why."""
+    """The file cannot be read on; the text says why.
+
+    `line` counts from 1 and is relative to the part that was given; None where the text names it.
+    """
+
+    def __init__(self, text: str, line: int | None = None) -> None:
+        super().__init__(text)
+        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class FileRow:
     def sent(self) -> str:
         """The row as it was sent, as JSON: an array of cells, or what it was."""
         if self.json is not None:
-            return self.json.decode("utf-8", "replace")
+            return self.json.decode("utf-8", "replace").replace("\0", "\ufffd")
         return json.dumps([_SURROGATE.sub("\ufffd", cell) for cell in self.cells])
 
 
@@ -91,7 +100,10 @@ def take_csv(encoding: str, delimiter: str, width: int | None) -> Take:
                 done = len(lines)
                 break
             except csv.Error as error:
-                raise Malformed(f"line {done + 1}: {error}") from None
+                if rows:
+                    # They are written first.
+                    break
+                raise Malformed(_why(error), done + 1) from None
             if cells:
                 fault = _fault_of(cells, width)
                 if source.is_cut:
@@ -102,6 +114,10 @@ def take_csv(encoding: str, delimiter: str, width: int | None) -> Take:
         return Taken(rows, len(used.encode(encoding, "surrogateescape")), done, ended)
 
     return take
+
+
+def _why(error: csv.Error) -> str:
+    return TOO_LONG_OR_OPEN if str(error).startswith("field larger") else str(error)
 
 
 class _Lines:
@@ -153,7 +169,8 @@ def take_lines(data: bytes, at_end: bool, rows_max: int) -> Taken:
             end = len(data)
         text = data[start:end].strip()
         if text:
-            rows.append(FileRow(line + 1, json=text))
+            fault = TOO_LONG.capitalize() if len(text) > ROW_BYTES_MAX else None
+            rows.append(FileRow(line + 1, json=text, fault=fault))
         line += 1
         start = end + 1
         if start >= len(data) and at_end:
@@ -177,11 +194,12 @@ def take_array(data: bytes, at_end: bool, rows_max: int) -> Taken:
             break
         try:
             _, end = decoder.raw_decode(text, begin)
-        except (json.JSONDecodeError, RecursionError):
-            if not at_end:
+        except (json.JSONDecodeError, RecursionError) as error:
+            is_deep = isinstance(error, RecursionError)
+            if rows or not (at_end or is_deep):
                 break
-            line = text.count("\n", 0, begin) + 1
-            raise Malformed(f"line {line}: the JSON array is malformed or ends too early") from None
+            why = "nested too deeply" if is_deep else "malformed, or ends too early"
+            raise Malformed(f"the JSON array is {why}", text.count("\n", 0, begin) + 1) from None
         rest = _behind_spaces(text, end)
         if rest >= len(text) and not at_end:
             # A number may go on in the next part.

@@ -36,10 +36,12 @@ class Received:
     was_utf_16: bool
     lines: int
     """Ends of lines that are not inside of quotes."""
+    all_lines: int
+    """Ends of lines, also of those inside."""
     is_zip: bool
 
 
-NOTHING_RECEIVED: Final = Received(0, 0, b"", b"", True, False, False, 0, False)
+NOTHING_RECEIVED: Final = Received(0, 0, b"", b"", True, False, False, 0, 0, False)
 
 
 async def receive(
@@ -94,6 +96,7 @@ class _Upload:
         self._has_utf_8 = False
         self._quoted = False
         self._lines = 0
+        self._all_lines = 0
         self._is_zip = False
 
     def add(self, piece: bytes) -> None:
@@ -134,6 +137,7 @@ class _Upload:
             has_utf_8=self._has_utf_8,
             was_utf_16=self._transcoder is not None,
             lines=self._lines,
+            all_lines=self._all_lines,
             is_zip=self._is_zip,
         )
 
@@ -164,6 +168,7 @@ class _Upload:
         if self._sample or not piece.isascii():
             self._sample += piece[: max(0, SAMPLE_BYTES - len(self._sample))]
         self._check(piece)
+        self._all_lines += piece.count(b"\n")
         for number, part in enumerate(piece.split(b'"')):
             if number:
                 self._quoted = not self._quoted

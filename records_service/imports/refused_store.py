@@ -49,13 +49,18 @@ async def insert_refused(
         [row for row, *_ in flat],
         [number for _, number, *_ in flat],
         [line for _, _, line, *_ in flat],
-        [error.column for *_, error, _ in flat],
-        [error.attribute for *_, error, _ in flat],
-        [error.pointer for *_, error, _ in flat],
+        [_storable(error.column) for *_, error, _ in flat],
+        [_storable(error.attribute) for *_, error, _ in flat],
+        [_storable(error.pointer) for *_, error, _ in flat],
         [error.error for *_, error, _ in flat],
-        [error.message for *_, error, _ in flat],
+        [_storable(error.message) for *_, error, _ in flat],
         [sent for *_, sent in flat],
     )
+
+
+def _storable(text: str | None) -> str | None:
+    """PostgreSQL has no NUL in texts."""
+    return text if text is None else text.replace("\0", "\ufffd")
 
 
 async def page_of_errors(

@@ -8,10 +8,12 @@ from typing import IO, Final, cast
 
 from records_service.imports import store
 from records_service.imports.store import AS_SENT, CHUNK_BYTES
+from records_service.tabular.sheet_texts import UnusableFile
 from shared.database import Database, unbound
 from shared.errors import ServiceUnavailable
 
 FETCH_TIMEOUT_S: Final = 20.0
+READ_BYTES_MAX: Final = 2 << 20
 
 
 class _StoredFile(io.RawIOBase):
@@ -66,6 +68,23 @@ class _StoredFile(io.RawIOBase):
             return await store.read(conn, *self._key, AS_SENT, number * CHUNK_BYTES, CHUNK_BYTES)
 
 
+class _Bounded(io.BufferedReader):
+    """Refuses to be read at one go: the list of parts of an archive says itself how long it is."""
+
+    def __init__(self, file: _StoredFile, size: int) -> None:
+        super().__init__(file)
+        self._size = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = self._size - self.tell() if size is None or size < 0 else size
+        if wanted > READ_BYTES_MAX:
+            raise UnusableFile(f"The list of its parts has more than {READ_BYTES_MAX} bytes")
+        return super().read(size)
+
+
 def stored_file(db: Database, workspace_id: str, import_id: str, size: int) -> IO[bytes]:
-    """The file of an import, of so many bytes; to be read in a thread, never in the loop."""
-    return cast(IO[bytes], io.BufferedReader(_StoredFile(db, workspace_id, import_id, size)))
+    """The file of an import, of so many bytes; to be read in a thread, never in the loop.
+
+    Reading more than `READ_BYTES_MAX` at a time raises `UnusableFile`.
+    """
+    return cast(IO[bytes], _Bounded(_StoredFile(db, workspace_id, import_id, size), size))

@@ -14,10 +14,10 @@ from typing import Final
 
 from records_service.imports import store
 from records_service.imports.reading import Malformed, unpacked
-from records_service.imports.sheet_texts import UnusableFile
 from records_service.imports.store import CHUNK_BYTES, UNPACKED, ImportJob
 from records_service.imports.stored_file import stored_file
-from records_service.imports.xlsx import SheetRow, Workbook, open_workbook, sheet_rows
+from records_service.tabular.sheet_texts import UnusableFile
+from records_service.tabular.workbooks import SheetRow, Workbook, open_workbook, sheet_rows
 from shared.database import Conn, Database
 from shared.errors import ApiError
 from shared.process.offload import in_thread
@@ -27,6 +27,9 @@ OPEN_MAX: Final = 4
 ABANDONED_AFTER_S: Final = 30.0
 SLICE_S: Final = 0.5
 SLICE_BYTES: Final = 4 << 20
+ROWS_FROM_BYTES: Final = 256 << 20
+ROWS_RATIO_MAX: Final = 100
+"""How many times as large as the file its rows may be; many cells can refer to one text."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Open:
     size: int
     count: int
     used_at: float
+    size_max: int
     is_begun: bool = False
 
     def close(self) -> None:
@@ -127,7 +131,8 @@ async def _opened(db: Database, job: ImportJob) -> Open:
         workbook = await in_thread(open_workbook, file)
     except UnusableFile as error:
         raise Malformed(str(error)) from None
-    return Open(workbook, all_rows(workbook), 0, 0, time.monotonic())
+    size_max = ROWS_FROM_BYTES + ROWS_RATIO_MAX * job.file_size
+    return Open(workbook, all_rows(workbook), 0, 0, time.monotonic(), size_max)
 
 
 def all_rows(workbook: Workbook) -> Iterator[SheetRow]:
@@ -143,7 +148,16 @@ def all_rows(workbook: Workbook) -> Iterator[SheetRow]:
             yield first
         elif first.cells != header:
             continue
-        yield from rows
+        for row in rows:
+            yield _within(row, len(header))
+
+
+def _within(row: SheetRow, width: int) -> SheetRow:
+    """The row as far as the header goes: no cell is left out without a word."""
+    if len(row.cells) <= width:
+        return row
+    fault = f"The row has {len(row.cells)} cells, the header has {width}"
+    return SheetRow(row.number, row.cells[:width], row.fault or fault)
 
 
 def _read(opened: Open, stored: int) -> tuple[bytes, bool]:
@@ -159,6 +173,11 @@ def _read(opened: Open, stored: int) -> tuple[bytes, bool]:
         if opened.size >= stored:
             lines += line
         opened.size += len(line)
+        if opened.size > opened.size_max:
+            raise UnusableFile(
+                f"Row {row.number}: the rows so far have more than {opened.size_max} bytes: save it"
+                " as CSV"
+            )
         if len(lines) >= SLICE_BYTES or time.monotonic() >= until:
             return bytes(lines), False
     return bytes(lines), True

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from records_service.imports import jobs, xlsx
+from records_service.imports import jobs
+from records_service.tabular import workbooks, xml_parts
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
 from tests.service.records.import_files import (
@@ -125,15 +126,18 @@ async def test_a_body_that_is_no_file_is_refused(workspace: RecordsWorkspace, ad
             workbook(inline("sku"), LONG, '<row><c t="s"><v>5</v></c></row>'),
             "row 3: a cell refers to text",
         ),
-        (b"[1", "line 1: the json array is malformed"),
-        (b"sku\n" + b"a" * 5_000, "row 1 (line 2) has more than 1000 bytes"),
+        (b"[1", "row 2 (line 1): the json array is malformed, or ends too early"),
+        (
+            b"sku\n" + b"a" * 5_000,
+            "row 1 (line 2): the row has more than 10485760 bytes, or a quote",
+        ),
     ],
 )
 async def test_a_damaged_file_ends_the_job_with_the_row(
     workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
 ):
-    monkeypatch.setattr(xlsx, "CELL_MAX", 200)
-    monkeypatch.setattr(xlsx, "READ_BYTES", 64)
+    monkeypatch.setattr(workbooks, "CELL_MAX", 200)
+    monkeypatch.setattr(xml_parts, "READ_BYTES", 64)
     monkeypatch.setattr(jobs, "ROW_BYTES_MAX", 1_000)
     monkeypatch.setattr(jobs, "WINDOW_BYTES", 100)
     await build(workspace)
@@ -146,7 +150,7 @@ async def test_a_damaged_file_ends_the_job_with_the_row(
 async def test_a_bomb_is_refused_before_it_is_unpacked(
     workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(xlsx, "RATIO_FROM_BYTES", 1_000)
+    monkeypatch.setattr(xml_parts, "RATIO_FROM_BYTES", 1_000)
     await build(workspace)
     refused = await send(workspace.admin, workbook(inline("a" * 1_000_000)), "x.xlsx")
     assert refused.outcome == error(

@@ -114,7 +114,9 @@ async def test_a_dry_run_is_refused_as_the_import_would_be(workspace: RecordsWor
     assert tried.headers["Preference-Applied"] == "dry-run"
     damaged = await send(workspace.admin.having(TRY), "[1", "x.json", schemaId="x")
     assert (damaged.status, damaged.body["status"]) == (200, "failed")
-    assert damaged.body["error"].startswith("The file cannot be read on: line 1: the JSON array")
+    assert damaged.body["error"].startswith(
+        "The file cannot be read on: row 2 (line 1): the JSON array"
+    )
     assert differences(before, await stored(workspace)) == {}
 
 
@@ -217,7 +219,9 @@ async def test_rows_before_a_damaged_one_are_counted_and_not_written_again(
     await build(workspace)
     job = await run(workspace, "name\na\nb\nc\n" + "d" * 5_000, schemaId="x")
     assert (job["status"], job["created"]) == ("failed", 3)
-    assert job["error"].startswith("The file cannot be read on: row 4 (line 5)")
+    assert job["error"].startswith(
+        "The file cannot be read on: row 4 (line 5): the row has more than"
+    )
     (await workspace.admin.post(f"/imports/{job['id']}/resume")).ok()
     resumed = await finish(workspace, job["id"])
     assert (resumed["status"], resumed["created"]) == ("failed", 3)

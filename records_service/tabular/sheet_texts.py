@@ -9,6 +9,7 @@ from typing import Final
 
 TEXTS_MAX: Final = 256 << 20
 """Bytes."""
+COUNT_MAX: Final = 10_000_000
 IN_MEMORY_MAX: Final = 4 << 20
 REMEMBERED_MAX: Final = 20_000
 LONG: Final = 64 << 10
@@ -33,6 +34,8 @@ class Texts:
         raw = text.encode("utf-8", "surrogatepass")
         self._texts.write(raw)
         self._size += len(raw)
+        if self._count == COUNT_MAX:
+            raise UnusableFile(f"The workbook has more than {COUNT_MAX} texts: save it as CSV")
         if self._size > TEXTS_MAX:
             raise UnusableFile(
                 f"The workbook has more than {TEXTS_MAX} bytes of texts: save it as CSV"

@@ -11,26 +11,21 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import IO, Any, Final
+from typing import IO, Final
 from xml.parsers import expat
 
-from records_service.imports.sheet_texts import Texts, UnusableFile
+from records_service.tabular.sheet_texts import Texts, UnusableFile
+from records_service.tabular.xml_parts import Handler, check_size, elements, parsed
 from shared.errors import truncated
 
-MEMBERS_MAX: Final = 10_000
-RATIO_MAX: Final = 300
-"""How many times as large as it is a part may unpack to; spreadsheets reach a hundred."""
-RATIO_FROM_BYTES: Final = 64 << 20
-UNPACKED_MAX: Final = 16 << 30
-SMALL_PART_MAX: Final = 16 << 20
-"""Parts that are held in memory: the list of sheets and the formats."""
 COLUMNS_MAX: Final = 16_384
+TEXTS_PART_MAX: Final = 512 << 20
+"""With the XML around them: they are read at one go."""
 CELL_MAX: Final = 1 << 20
-"""Characters."""
-TAG_MAX: Final = 4 << 20
-READ_BYTES: Final = 64 << 10
+ROW_MAX: Final = 10 << 20
+"""Characters, also where many cells refer to one text."""
 _ESCAPE: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
 _QUOTED: Final = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?![hms]+\])[^\]]*\]', re.IGNORECASE)
@@ -63,15 +58,17 @@ def open_workbook(file: IO[bytes]) -> Workbook:
     """The spreadsheet in this file; raises `UnusableFile`."""
     try:
         archive = zipfile.ZipFile(file)
-        _check_size(archive)
+        check_size(archive)
         sheets, is_1904 = _sheets(archive)
         if not sheets:
             raise UnusableFile("The workbook has no sheet")
+        date_styles = _date_styles(archive)
         return Workbook(
             archive=archive,
             sheets=sheets,
+            # Last: whoever has the workbook closes them.
             texts=_texts(archive),
-            date_styles=_date_styles(archive),
+            date_styles=date_styles,
             epoch=datetime(1904, 1, 1) if is_1904 else datetime(1899, 12, 30),  # noqa: DTZ001
         )
     except (zipfile.BadZipFile, KeyError, expat.ExpatError, NotImplementedError, OSError) as error:
@@ -83,7 +80,7 @@ def sheet_rows(workbook: Workbook, part: str) -> Iterator[SheetRow]:
     reader = _Sheet(workbook)
     try:
         with workbook.archive.open(part) as source:
-            for _ in _parsed(source, reader):
+            for _ in parsed(source, reader):
                 yield from reader.take()
     except (zipfile.BadZipFile, expat.ExpatError, EOFError, ValueError, OSError) as error:
         raise UnusableFile(f"The sheet is damaged after row {reader.number}") from error
@@ -99,36 +96,7 @@ def text_of_number(raw: str) -> str:
     return repr(number)
 
 
-class _Handler:
-    """Takes what a parser finds."""
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        raise NotImplementedError
-
-    def end(self, name: str) -> None:
-        raise NotImplementedError
-
-    def text(self, text: str) -> None:
-        raise NotImplementedError
-
-
-@dataclass(slots=True)
-class _Collector(_Handler):
-    """All elements with their attributes, of a small part."""
-
-    found: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        self.found.append((name, attributes))
-
-    def end(self, name: str) -> None:
-        self.found.append((f"/{name}", {}))
-
-    def text(self, text: str) -> None:
-        """Texts are not wanted."""
-
-
-class _StringTable(_Handler):
+class _StringTable(Handler):
     """The list of texts; what is said about how to pronounce them is left out."""
 
     def __init__(self, texts: Texts) -> None:
@@ -160,7 +128,7 @@ class _StringTable(_Handler):
             self._parts.append(text)
 
 
-class _Sheet(_Handler):
+class _Sheet(Handler):
     """The rows of a sheet."""
 
     def __init__(self, workbook: Workbook) -> None:
@@ -174,6 +142,7 @@ class _Sheet(_Handler):
         self._style = 0
         self._parts: list[str] = []
         self._size = 0
+        self._row_size = 0
         self._wanted = False
         self._spoken = False
 
@@ -187,7 +156,7 @@ class _Sheet(_Handler):
             said = attributes.get("r", "")
             number = int(said) if said.isdecimal() and len(said) < 9 else 0  # noqa: PLR2004
             self.number = number if number > self.number else self.number + 1
-            self._cells, self._fault, self._column = {}, None, -1
+            self._cells, self._fault, self._column, self._row_size = {}, None, -1, 0
         elif name == "c":
             self._begin_cell(attributes)
         elif name == "rPh":
@@ -209,6 +178,9 @@ class _Sheet(_Handler):
             self._spoken = False
         elif name == "c":
             text = self._cell("".join(self._parts))
+            self._row_size += len(text)
+            if self._row_size > ROW_MAX:
+                raise UnusableFile(f"The row has more than {ROW_MAX} characters")
             if text:
                 self._cells[self._column] = text
         elif name == "row" and (self._cells or self._fault):
@@ -264,73 +236,18 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
 
 
-def _parsed(source: IO[bytes], handler: _Handler) -> Iterator[None]:
-    """Parse a part piece by piece; the handler has taken all of a piece when this yields."""
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
-    parser.StartElementHandler = lambda name, attributes: handler.start(_local(name), attributes)
-    parser.EndElementHandler = lambda name: handler.end(_local(name))
-    parser.CharacterDataHandler = handler.text
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    since_tag = 0
-    while data := source.read(READ_BYTES):
-        last = data.rfind(b"<")
-        since_tag = since_tag + len(data) if last < 0 else len(data) - last
-        if since_tag > TAG_MAX:
-            raise UnusableFile(f"A cell or a tag has more than {TAG_MAX} bytes")
-        parser.Parse(data, False)
-        yield
-    parser.Parse(b"", True)
-    yield
-
-
-def _refuse_doctype(*_: Any) -> None:
-    raise UnusableFile("The workbook declares a document type, which no spreadsheet needs")
-
-
-def _local(name: str) -> str:
-    return name.rpartition(" ")[2]
-
-
-def _check_size(archive: zipfile.ZipFile) -> None:
-    """Refuse an archive that unpacks to far more than it is.
-
-    What a part says of its size is kept: reading ends there, and must then be its checksum.
-    """
-    members = archive.infolist()
-    if len(members) > MEMBERS_MAX:
-        raise UnusableFile(f"The workbook has more than {MEMBERS_MAX} parts")
-    for member in members:
-        if member.flag_bits & 1:
-            raise UnusableFile("The workbook is encrypted")
-        if member.file_size > RATIO_FROM_BYTES + RATIO_MAX * member.compress_size:
-            raise UnusableFile(f"The workbook unpacks to more than {RATIO_MAX} times its size")
-    if sum(member.file_size for member in members) > UNPACKED_MAX:
-        raise UnusableFile(f"The workbook unpacks to more than {UNPACKED_MAX} bytes")
-
-
-def _elements(archive: zipfile.ZipFile, part: str) -> list[tuple[str, dict[str, str]]]:
-    if archive.getinfo(part).file_size > SMALL_PART_MAX:
-        raise UnusableFile(f"A part of the workbook has more than {SMALL_PART_MAX} bytes")
-    collector = _Collector()
-    with archive.open(part) as source:
-        for _ in _parsed(source, collector):
-            pass
-    return collector.found
-
-
 def _sheets(archive: zipfile.ZipFile) -> tuple[list[tuple[str, str]], bool]:
     """Name and part of each sheet, and whether days are counted from 1904."""
     targets = {
         attributes["Id"]: attributes["Target"]
-        for name, attributes in _elements(archive, "xl/_rels/workbook.xml.rels")
+        for name, attributes in elements(archive, "xl/_rels/workbook.xml.rels", "Relationship")
         if name == "Relationship"
         and attributes.get("Type", "").endswith("/worksheet")
         and {"Id", "Target"} <= attributes.keys()
     }
     sheets: list[tuple[str, str]] = []
     is_1904 = False
-    for name, attributes in _elements(archive, "xl/workbook.xml"):
+    for name, attributes in elements(archive, "xl/workbook.xml", "workbookPr", "sheet"):
         if name == "workbookPr":
             is_1904 = attributes.get("date1904") in ("1", "true")
         elif name == "sheet":
@@ -346,11 +263,21 @@ def _sheets(archive: zipfile.ZipFile) -> tuple[list[tuple[str, str]], bool]:
 
 def _texts(archive: zipfile.ZipFile) -> Texts:
     texts = Texts()
-    if "xl/sharedStrings.xml" in archive.namelist():
-        with archive.open("xl/sharedStrings.xml") as source:
-            for _ in _parsed(source, _StringTable(texts)):
-                pass
+    try:
+        _read_texts(archive, texts)
+    except BaseException:
+        texts.close()
+        raise
     return texts
+
+
+def _read_texts(archive: zipfile.ZipFile, texts: Texts) -> None:
+    if "xl/sharedStrings.xml" in archive.namelist():
+        if archive.getinfo("xl/sharedStrings.xml").file_size > TEXTS_PART_MAX:
+            raise UnusableFile(f"The texts of the workbook have more than {TEXTS_PART_MAX} bytes")
+        with archive.open("xl/sharedStrings.xml") as source:
+            for _ in parsed(source, _StringTable(texts)):
+                pass
 
 
 def _date_styles(archive: zipfile.ZipFile) -> frozenset[int]:
@@ -360,7 +287,7 @@ def _date_styles(archive: zipfile.ZipFile) -> frozenset[int]:
     custom: set[int] = set()
     styles: set[int] = set()
     number, inside = 0, False
-    for name, attributes in _elements(archive, "xl/styles.xml"):
+    for name, attributes in elements(archive, "xl/styles.xml", "numFmt", "cellXfs", "xf"):
         if name == "numFmt":
             code = _QUOTED.sub("", attributes.get("formatCode", ""))
             if _DATE_LETTERS.search(code):
