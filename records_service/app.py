@@ -65,6 +65,8 @@ from records_service.saved_queries.handlers import routes as saved_query_routes
 from records_service.schemas.binding import REMOTE_CALL_SLOTS
 from records_service.schemas.handlers import routes as schema_routes
 from records_service.search.handlers import routes as search_routes
+from records_service.search_index import building
+from records_service.search_index.enrolling import enrolling
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
@@ -96,6 +98,7 @@ JOBS: Final[Mapping[str, Slice]] = {
     value_removal.JOB: value_removal.remove_some,
     state_moving.JOB: state_moving.move_some,
     uniqueness.JOB: uniqueness.check_some,
+    building.JOB: building.build_some,
 }
 ROUTES = (
     bulk_routes,
@@ -141,6 +144,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         consume(QUEUE, by_type(REACTIONS)),
         job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, kinds),
         sweeping(config.import_days_kept),
+        enrolling,
     ]
     app = new_service(
         config,

@@ -671,6 +671,13 @@ CREATE TABLE public.search_records (
 )
 WITH (fillfactor='90');
 
+CREATE TABLE public.search_written (
+    workspace_id text NOT NULL,
+    schema_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    record_id text NOT NULL
+);
+
 CREATE TABLE public.state_moves (
     workspace_id text NOT NULL,
     schema_id text NOT NULL,
@@ -859,6 +866,9 @@ ALTER TABLE ONLY public.search_numbers
 ALTER TABLE ONLY public.search_records
     ADD CONSTRAINT search_records_pkey PRIMARY KEY (workspace_id, created_at, record_id);
 
+ALTER TABLE ONLY public.search_written
+    ADD CONSTRAINT search_written_pkey PRIMARY KEY (workspace_id, schema_id, created_at, record_id);
+
 ALTER TABLE ONLY public.state_moves
     ADD CONSTRAINT state_moves_pkey PRIMARY KEY (workspace_id, schema_id);
 
@@ -947,7 +957,7 @@ CREATE UNIQUE INDEX schemas_external_key_taken ON public.schemas USING btree (wo
 
 CREATE INDEX search_numbers_in_order ON public.search_numbers USING btree (workspace_id, attribute_key, number, created_at, record_id) INCLUDE (schema_id, state_id, bucket, entry);
 
-CREATE INDEX search_records_by_term ON public.search_records USING gin (terms);
+CREATE INDEX search_records_by_term ON public.search_records USING gin (terms) WITH (fastupdate=off);
 
 CREATE INDEX unique_values_of_record ON public.unique_values USING btree (workspace_id, record_id);
 

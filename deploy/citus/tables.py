@@ -67,6 +67,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "search_numbers",
             "search_attributes",
             "search_builds",
+            "search_written",
             "usage",
             "audit",
             "catalog_versions",

@@ -37,6 +37,7 @@ from records_service.model_objects.naming import settled
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
+from records_service.search_index import building
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
 from shared.database import Conn
@@ -84,6 +85,7 @@ async def replace(
         attribute = await model_objects.update(
             conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body
         )
+        await building.attribute_changed(conn, workspace_id, old, attribute)
         naming = (
             await model_objects.naming(conn, ATTRIBUTE, workspace_id, attribute)
             if attribute.alias != old.alias
@@ -146,6 +148,7 @@ async def delete(context: Context, attribute_id: str) -> str | None:
         await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
         await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
         await store.forget_attribute(conn, workspace_id, attribute_id)
+        await building.attribute_deleted(conn, workspace_id, attribute_id)
         await stage_event(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)
     return job_id
 

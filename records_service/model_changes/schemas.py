@@ -17,6 +17,7 @@ from records_service.schemas.commands import check_body, stage_schema_event
 from records_service.schemas.counting import check_counting, check_withheld
 from records_service.schemas.groups import attribute_names, body_of
 from records_service.schemas.model import SCHEMA, SchemaDraft
+from records_service.search_index import building
 from records_service.workflow_copies import store as workflow_copies
 from shared.database import Conn
 from shared.errors import Conflict, ServiceUnavailable, truncated
@@ -51,7 +52,7 @@ async def replace(
         schema = await model_objects.update(
             conn, SCHEMA, workspace_id, schema_id, draft.alias, body
         )
-        await _remember_lost(conn, workspace_id, old, schema)
+        await _settle_attributes(conn, workspace_id, old, schema)
         await check_counting(
             conn, workspace_id, context.role, schema, old.body, workflow.definition
         )
@@ -83,6 +84,7 @@ async def delete(context: BaseContext, schema_id: str) -> None:
         await model_objects.delete(conn, SCHEMA, workspace_id, schema_id)
         await store.forget_schema(conn, workspace_id, schema_id)
         await state_moving.forget(conn, workspace_id, schema_id, "The schema was deleted")
+        await building.schema_deleted(conn, workspace_id, schema_id)
         await stage_schema_event(conn, EventType.SCHEMA_DELETED, workspace_id, old)
 
 
@@ -127,10 +129,13 @@ def loses_variants(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return bool(old["variantEnabled"]) and not new["variantEnabled"]
 
 
-async def _remember_lost(conn: Conn, workspace_id: str, old: ModelObject, new: ModelObject) -> None:
+async def _settle_attributes(
+    conn: Conn, workspace_id: str, old: ModelObject, new: ModelObject
+) -> None:
     """Records keep the values of what the schema has lost, until it has it again."""
     before, after = set(attribute_names(old.body)), set(attribute_names(new.body))
     if before - after:
         await store.remember_lost(conn, workspace_id, new.id, before - after)
     if after - before:
         await store.forget_lost(conn, workspace_id, new.id, after - before)
+    await building.schema_changed(conn, workspace_id, new.id, before, after)

@@ -57,6 +57,18 @@ async def take_lock(conn: Conn, workspace_id: str) -> ModelSize:
     return ModelSize(row["objects"], row["bytes"])
 
 
+async def index_records(conn: Conn, workspace_id: str) -> bool:
+    """Let writes of records write the search index from this version on; False if they do already.
+
+    The caller holds the lock.
+    """
+    tag = await conn.execute(
+        "UPDATE models SET is_indexed = true WHERE workspace_id = $1 AND NOT is_indexed",
+        workspace_id,
+    )
+    return tag == "UPDATE 1"
+
+
 @asynccontextmanager
 async def model_change(
     app: web.Application,

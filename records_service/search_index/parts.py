@@ -1,7 +1,10 @@
 """The parts of statements that write records, by which the index changes with them.
 
 A row of the index is written only by a statement that has locked its record, or creates or deletes
-it, so its rows need no order of their own.
+it, so its rows need no order of their own. Two such statements meet only where the first is a slice
+of a build, because all others change the version of the record. A statement that has waited for a
+slice goes on without seeing the rows that the slice inserted. So while a schema is being built,
+what changes or deletes its records takes note of them, and the build ends with these.
 """
 
 from __future__ import annotations
@@ -81,7 +84,10 @@ def entered_arguments(
 
 
 def changed(number: int, condition: str) -> str:
-    """The parts that store changes of records; `changed_arguments` has their arguments."""
+    """The parts that store changes of records; `changed_arguments` has their arguments.
+
+    `noted` has to be among the parts, too, but for a slice of a build.
+    """
     kinds = ["timestamptz[]", "text[]", "bigint[]", "int[]"]
     return f"""
         unnumbered AS (
@@ -101,7 +107,10 @@ def changed_arguments(rows: Sequence[tuple[Held, IndexChange]]) -> tuple[Sequenc
 
 
 def moved(source: str) -> str:
-    """The parts that follow records to their states; `source` has created_at, id, state_id."""
+    """The parts that follow records to their states; `source` has state_id beside what `noted` has.
+
+    `noted` has to be among the parts, too.
+    """
     return f"""
         searched AS (
             UPDATE search_records s SET state_id = m.state_id
@@ -114,7 +123,28 @@ def moved(source: str) -> str:
         )"""  # noqa: S608 - constants
 
 
+def noted(source: str) -> str:
+    """The part that notes records whose schema is being built; `source` has them.
+
+    Its columns are created_at, id and schema_id.
+    """
+    return f"""
+        noted AS (
+            INSERT INTO search_written (workspace_id, schema_id, created_at, record_id)
+            SELECT $1, w.schema_id, w.created_at, w.id
+              FROM {source} w
+             WHERE EXISTS (SELECT FROM search_builds b
+                            WHERE b.workspace_id = $1 AND b.schema_id = w.schema_id)
+                ON CONFLICT DO NOTHING
+        )"""  # noqa: S608 - constants
+
+
 def removed(source: str) -> str:
+    """The parts that remove records from the index; `source` as in `noted`, which is among them."""
+    return f"{noted(source)}, {unindexed(source)}"
+
+
+def unindexed(source: str) -> str:
     """The parts that remove records from the index; `source` has created_at and id."""
     return f"""
         untermed AS (

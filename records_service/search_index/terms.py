@@ -6,7 +6,7 @@ is a number, in a row of its own. Searches hash their operands with the same fun
 
 Each record is in one of `BUCKETS` buckets, which is the lowest part of all of its terms. A search
 for a term looks for one term per bucket, and can stop after the buckets that it needs, where the
-index would otherwise read the whole list of a frequent term first.
+index would otherwise read the whole list of a frequent term first (docs/adr/0057).
 
 Values are found and compared as `search/sql.py` does it on the values of a record, in any scope.
 """
@@ -91,6 +91,13 @@ def plan_of(workspace_id: str, schema_id: str, attributes: Iterable[Attribute]) 
         places,
         {each: tuple(place.none for place in found) for each, found in places.items()},
     )
+
+
+def form_of(attribute: Attribute) -> list[tuple[tuple[str, ...], AttributeType]]:
+    """What of the definition of an attribute decides what the index holds of its values."""
+    if not attribute.filterable:
+        return []
+    return [(each.path, each.type) for each in _places("", "", (), attribute)]
 
 
 def indexed(plan: Plan, record_id: str, values: Values) -> Indexed:

@@ -22,6 +22,7 @@ from records_service.model_objects.model import ModelObject
 from records_service.permissions.store import schemas_with_values
 from records_service.progress import commands as progress
 from records_service.progress.model import Counts, JobKind, JobStatus
+from records_service.search_index import building
 from records_service.uniqueness import store
 from records_service.uniqueness.claiming import claim_again, claim_next, samples_of
 from records_service.uniqueness.model import Check, Phase
@@ -252,6 +253,8 @@ async def _set_not_unique(conn: Conn, workspace_id: str, attribute: ModelObject)
     changed = await model_objects.update(
         conn, ATTRIBUTE, workspace_id, attribute.id, attribute.alias, body
     )
+    # It may have been filterable only as a unique one.
+    await building.attribute_changed(conn, workspace_id, attribute, changed)
     await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, changed)
 
 

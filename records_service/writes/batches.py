@@ -34,6 +34,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         (one.record.held, one.index_change) for one in ordered if one.index_change is not None
     ]
     in_index = [
+        *([parts.noted("record")] if changes or any(write.to_state_id for write in writes) else []),
         *([parts.changed(29, "(SELECT records FROM stored) > 0")] if changes else []),
         *([parts.moved("record")] if any(write.to_state_id for write in writes) else []),
     ]
@@ -62,7 +63,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
                           AS n (id, version, values, state_id, at, user_id, external_key)
              WHERE r.workspace_id = $1 AND r.id = n.id
                AND fresh.records = cardinality($3::text[])
-            RETURNING r.id, r.created_at, r.state_id
+            RETURNING r.id, r.schema_id, r.created_at, r.state_id
         ), stored AS (
             SELECT count(*) AS records FROM record
         ), freed AS (
@@ -173,7 +174,7 @@ async def delete_many(
              USING fresh
              WHERE r.workspace_id = $1 AND r.id = ANY($3::text[])
                AND fresh.records = cardinality($3::text[])
-            RETURNING r.id, r.created_at
+            RETURNING r.id, r.schema_id, r.created_at
         ), stored AS (
             SELECT count(*) AS records FROM record
         ), life AS (

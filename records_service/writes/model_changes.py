@@ -75,7 +75,7 @@ async def move_to_states(
                    state_id
               FROM moved
             RETURNING 1
-        ), {parts.moved("moved")}
+        ), {parts.noted("moved")}, {parts.moved("moved")}
         SELECT id, schema_id, version, from_state_id, state_id AS to_state_id FROM moved
         """,  # noqa: S608 - constants
         workspace_id,

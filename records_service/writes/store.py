@@ -173,9 +173,9 @@ async def update(
     """
     in_index = ""
     if index_change is not None:
-        in_index = f", {parts.changed(24, 'EXISTS (SELECT FROM record)')}"
+        in_index = f", {parts.noted('record')}, {parts.changed(24, 'EXISTS (SELECT FROM record)')}"
     elif write.to_state_id is not None:
-        in_index = f", {parts.moved('record')}"
+        in_index = f", {parts.noted('record')}, {parts.moved('record')}"
     row = await conn.fetchrow(
         f"""
         WITH model AS (

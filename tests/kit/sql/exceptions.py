@@ -22,6 +22,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "shared/messaging/jobs.py:resume_lost": _DUE,
     "shared/database/idempotency.py:remove_old": "answers of all workspaces that are old enough",
     "records_service/imports/store.py:expired": _DUE,
+    "records_service/search_index/store.py:without_index": _DUE,
     "records_service/workflow_copies/store.py:claim_retirements": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
 }

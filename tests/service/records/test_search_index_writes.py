@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.app import JOBS
 from records_service.model_changes import state_moving
-from records_service.model_objects.commands import SOURCE
-from shared.events import Event, EventType
-from shared.messaging import jobs
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.workspace import entries, schema_body
 from tests.service.records import search_index
@@ -216,7 +212,7 @@ async def test_records_that_are_moved_to_other_states_are_moved_in_the_index(
     # One that is written before its turn is moved first.
     (await catalogue.admin.patch("/records/ent-d5/values/price", {"value": 5})).ok()
     await search_index.check(catalogue)
-    while await turn(catalogue):
+    while await search_index.turn(catalogue):
         await search_index.check(catalogue)
     states = await catalogue.fetch(
         "SELECT DISTINCT state_id FROM search_records WHERE workspace_id = $1"
@@ -251,18 +247,3 @@ async def test_two_writers_of_the_same_records_leave_a_true_index(catalogue: Rec
 
     await asyncio.gather(prices(0), prices(100), rows(), rows(), comings_and_goings())
     await search_index.check(catalogue)
-
-
-async def turn(workspace: RecordsWorkspace) -> bool:
-    """Deliver the messages of this workspace's jobs; False if there is none."""
-    rows = await workspace.database.fetch(
-        """DELETE FROM outbox WHERE workspace_id = $1 AND type = $2
-        RETURNING document::text AS document""",
-        workspace.id,
-        EventType.RECORDS_JOB,
-    )
-    for row in rows:
-        async with workspace.database.transaction() as conn:
-            event = Event.from_json(row["document"].encode())
-            await jobs.turns(EventType.RECORDS_JOB, SOURCE, JOBS)(conn, event)
-    return bool(rows)

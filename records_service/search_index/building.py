@@ -1,0 +1,199 @@
+"""Enters the records of schemas into the search index anew, as a background job.
+
+What the index holds of a record follows from its values and from the model. So a change of the
+model that adds attributes to the index, or takes some out, begins a build of each schema concerned.
+From that version of the model on every write of a record enters it as the new version has it; the
+job of the workspace enters all other records, in the order of their creation, and changes only rows
+that differ. It locks the records of a slice, so nothing is written in between. What waited for that
+does not see the rows of the slice; records that were changed or deleted meanwhile are noted, and
+entered again at the end, while nothing is written (`parts.noted`).
+
+Searches use the index for an attribute only while no build is needed for it. That changes together
+with the version of the model, so a process knows it as soon as it knows the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import orjson
+
+from records_service.attributes.model import ATTRIBUTE, Attribute, is_filterable
+from records_service.model_objects import store as model_objects
+from records_service.model_objects.commands import SOURCE, index_records, take_lock
+from records_service.model_objects.model import ModelObject
+from records_service.schemas.model import SCHEMA, Schema
+from records_service.search_index import store
+from records_service.search_index.changes import IndexChange
+from records_service.search_index.parts import Held
+from records_service.search_index.store import Entered, Found
+from records_service.search_index.terms import Plan, form_of, indexed, plan_of
+from shared.database import Conn
+from shared.events import EventType
+from shared.messaging import jobs
+from shared.process.offload import in_thread
+
+JOB: Final = "build_search_index"
+ENTERED_AT_ONCE: Final = 1_000
+"""Records of one slice: a write of one of them waits for so long."""
+BYTES_AT_ONCE: Final = 4 << 20
+ENTERED_AT_THE_END: Final = 500
+"""Records of one slice at the end, which keeps all writes of the workspace waiting."""
+
+_NOTHING: Final = Entered(None, None, ())
+
+
+async def attribute_changed(
+    conn: Conn, workspace_id: str, before: ModelObject, after: ModelObject
+) -> None:
+    """Begin what a new definition of an attribute asks for. The caller holds the model lock."""
+    old, new = Attribute.parse(before), Attribute.parse(after)
+    if form_of(old) == form_of(new):
+        return
+    if not new.filterable:
+        await store.forget_attribute(conn, workspace_id, new.id)
+    schema_ids = await store.schemas_having(conn, workspace_id, new.id)
+    await _rebuild(conn, workspace_id, schema_ids, [new.id] if new.filterable else [])
+
+
+async def schema_changed(
+    conn: Conn, workspace_id: str, schema_id: str, before: Collection[str], after: Collection[str]
+) -> None:
+    """Begin what other attributes of a schema ask for. The caller holds the model lock.
+
+    A schema that has lost attributes is built as well: so what they left in the index goes.
+    """
+    differing = set(before) ^ set(after)
+    found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, differing)
+    filterable = {each for each in found if is_filterable(found[each].body)}
+    if filterable:
+        await _rebuild(conn, workspace_id, [schema_id], sorted(filterable & set(after)))
+
+
+async def schema_deleted(conn: Conn, workspace_id: str, schema_id: str) -> None:
+    """No record has the schema. The caller holds the model lock."""
+    waiting = await store.delete(conn, workspace_id, schema_id)
+    await store.set_ready(conn, workspace_id, waiting)
+
+
+async def attribute_deleted(conn: Conn, workspace_id: str, attribute_id: str) -> None:
+    """No schema has the attribute, so its rows are gone, or a build removes them."""
+    await store.forget_attribute(conn, workspace_id, attribute_id)
+
+
+async def enroll(conn: Conn, workspace_id: str) -> bool:
+    """Begin the index of a workspace that has none; False if it has one already.
+
+    The first statement of a transaction. No attribute is ready before every record is entered.
+    """
+    await take_lock(conn, workspace_id)
+    if not await index_records(conn, workspace_id):
+        return False
+    filterable = await store.filterable_attributes(conn, workspace_id)
+    await _rebuild(conn, workspace_id, await store.all_schemas(conn, workspace_id), filterable)
+    return True
+
+
+async def build_some(conn: Conn, workspace_id: str, _key: str) -> bool:
+    """One slice of the job of a workspace; whether more is left."""
+    building = await store.builds(conn, workspace_id)
+    if not building:
+        return False
+    if building[0].is_done:
+        await _finish(conn, workspace_id, building[0].schema_id)
+        return True
+    # A change of the model waits for the slice, so that what is entered stays true.
+    await store.lock_model_shared(conn, workspace_id)
+    for build in await store.builds(conn, workspace_id):
+        if not build.is_done:
+            plan = await _plan(conn, workspace_id, build.schema_id)
+            ids, last = await store.ids_after(
+                conn,
+                workspace_id,
+                build.schema_id,
+                build.after,
+                rows_max=ENTERED_AT_ONCE,
+                bytes_max=BYTES_AT_ONCE,
+            )
+            await _enter(conn, workspace_id, plan, ids)
+            await store.update(conn, workspace_id, build.schema_id, last)
+            break
+    return True
+
+
+async def _rebuild(
+    conn: Conn, workspace_id: str, schema_ids: Iterable[str], attribute_ids: Sequence[str]
+) -> None:
+    """Build these schemas from their first record on; these attributes wait for it."""
+    if not await store.is_indexed(conn, workspace_id):
+        return
+    waiting = {
+        build.schema_id: set(build.attribute_ids)
+        for build in await store.builds(conn, workspace_id)
+    }
+    wanted = {each: waiting.get(each, set()) | set(attribute_ids) for each in schema_ids}
+    if await store.start(conn, workspace_id, wanted):
+        await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB)
+    await store.set_ready(conn, workspace_id, attribute_ids)
+
+
+async def _finish(conn: Conn, workspace_id: str, schema_id: str) -> None:
+    """Enter what was written meanwhile. Then searches use the index for what waited for this alone.
+
+    The last slice raises the version of the model: whoever read a record before begins again. A
+    slice of its own, because its lock must be the first of the transaction.
+    """
+    await store.lock_model(conn, workspace_id)
+    building = {build.schema_id: build for build in await store.builds(conn, workspace_id)}
+    if schema_id not in building or not building[schema_id].is_done:
+        return
+    written = await store.take_written(conn, workspace_id, schema_id, rows_max=ENTERED_AT_THE_END)
+    if written:
+        plan = await _plan(conn, workspace_id, schema_id)
+        left = await _enter(conn, workspace_id, plan, [record_id for _, record_id in written])
+        await store.remove(conn, workspace_id, [each for each in written if each not in left])
+    if len(written) < ENTERED_AT_THE_END:
+        await take_lock(conn, workspace_id)
+        waiting = await store.delete(conn, workspace_id, schema_id)
+        await store.set_ready(conn, workspace_id, waiting)
+
+
+async def _plan(conn: Conn, workspace_id: str, schema_id: str) -> Plan:
+    schema = Schema.parse(await model_objects.get(conn, SCHEMA, workspace_id, schema_id))
+    found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, schema.attribute_ids)
+    filterable = [each for each in found.values() if is_filterable(each.body)]
+    return await in_thread(
+        lambda: plan_of(workspace_id, schema_id, map(Attribute.parse, filterable))
+    )
+
+
+async def _enter(
+    conn: Conn, workspace_id: str, plan: Plan, record_ids: Sequence[str]
+) -> set[tuple[datetime, str]]:
+    """Enter those of these records that are there; when they were created, and their ids."""
+    records = await store.lock_records(conn, workspace_id, record_ids)
+    known = await store.entered(conn, workspace_id, [each.held for each in records])
+    changes = await in_thread(_changes, plan, records, known)
+    if changes:
+        await store.enter(conn, workspace_id, changes)
+    return {(each.held.created_at, each.held.id) for each in records}
+
+
+def _changes(
+    plan: Plan, records: Sequence[Found], known: Mapping[str, Entered]
+) -> list[tuple[Held, IndexChange]]:
+    """What differs between what the index has of records and what it is to have."""
+    changes = []
+    for held, document in records:
+        entry = indexed(plan, held.id, orjson.loads(document))
+        has = known.get(held.id, _NOTHING)
+        kept = {tuple(number) for *number, state_id in has.numbers if state_id == held.state_id}
+        places = {(key, place) for key, place, _ in entry.numbers}
+        numbers = [each for each in entry.numbers if each not in kept]
+        gone = [(key, place) for key, place, _, _ in has.numbers if (key, place) not in places]
+        is_kept = has.terms == entry.terms and has.state_id == held.state_id
+        if numbers or gone or not is_kept:
+            changes.append((held, IndexChange(entry.bucket, entry.terms, numbers, gone)))
+    return changes

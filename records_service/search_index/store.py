@@ -1,0 +1,364 @@
+"""SQL: what of the search index is being built, and the rows that a build reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import orjson
+
+from records_service.attributes.model import is_filterable
+from records_service.search_index import parts
+from records_service.search_index.changes import IndexChange
+from records_service.search_index.parts import Held
+from shared.database import Conn, Database
+from shared.database.listing import BEGINNING, Position
+
+ENROLLED_AT_ONCE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A schema whose records are being entered anew: those up to `after` are done.
+
+    Searches do not use the index for `attribute_ids` until then.
+    """
+
+    schema_id: str
+    attribute_ids: Sequence[str]
+    after: Position | None
+    is_done: bool
+
+
+class Found(NamedTuple):
+    """A record as it is stored, its values as JSON."""
+
+    held: Held
+    document: str
+
+
+class Entered(NamedTuple):
+    """What the index has of a record: its state and terms, if it has that row, and its numbers."""
+
+    state_id: str | None
+    terms: Sequence[int] | None
+    numbers: Sequence[tuple[int, int, float, str | None]]
+    """As in `Indexed`, each with its state."""
+
+
+async def is_indexed(conn: Conn, workspace_id: str) -> bool:
+    """Whether writes of records of the workspace write the index."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM models WHERE workspace_id = $1 AND is_indexed)", workspace_id
+    )
+    return found
+
+
+async def without_index(database: Database) -> list[str]:
+    """Workspaces that are to get their index now."""
+    rows = await database.fetch(
+        """
+        SELECT workspace_id FROM models
+         WHERE NOT is_indexed AND indexed_from <= now()
+         LIMIT $1
+        """,
+        ENROLLED_AT_ONCE,
+    )
+    return [row["workspace_id"] for row in rows]
+
+
+async def builds(conn: Conn, workspace_id: str) -> list[Build]:
+    """What is being built: first what is done, then in the order in which it was requested."""
+    rows = await conn.fetch(
+        """
+        SELECT schema_id, attribute_ids, after_created_at, after_id, is_done
+          FROM search_builds
+         WHERE workspace_id = $1
+         ORDER BY is_done DESC, requested_at, schema_id
+        """,
+        workspace_id,
+    )
+    return [
+        Build(
+            row["schema_id"],
+            row["attribute_ids"],
+            None if row["after_id"] is None else (row["after_created_at"], row["after_id"]),
+            row["is_done"],
+        )
+        for row in rows
+    ]
+
+
+async def start(
+    conn: Conn, workspace_id: str, attribute_ids: Mapping[str, Collection[str]]
+) -> list[str]:
+    """Begin the builds of those of these schemas that have records; their ids.
+
+    `attribute_ids` is schema id -> the attributes that wait for it. The caller holds the model
+    lock.
+    """
+    rows = await conn.fetch(
+        """
+        INSERT INTO search_builds (workspace_id, schema_id, attribute_ids)
+        SELECT $1, n.schema_id, ARRAY(SELECT jsonb_array_elements_text(n.attribute_ids::jsonb))
+          FROM unnest($2::text[], $3::text[]) AS n (schema_id, attribute_ids)
+         WHERE EXISTS (SELECT FROM records
+                        WHERE workspace_id = $1 AND schema_id = n.schema_id)
+            ON CONFLICT (workspace_id, schema_id)
+            DO UPDATE SET attribute_ids = excluded.attribute_ids, after_created_at = NULL,
+                          after_id = NULL, is_done = false
+        RETURNING schema_id
+        """,
+        workspace_id,
+        list(attribute_ids),
+        [orjson.dumps(sorted(each)).decode() for each in attribute_ids.values()],
+    )
+    return [row["schema_id"] for row in rows]
+
+
+async def update(conn: Conn, workspace_id: str, schema_id: str, after: Position | None) -> None:
+    """All records up to this position are entered; None: all."""
+    await conn.execute(
+        """
+        UPDATE search_builds
+           SET after_created_at = $3, after_id = $4, is_done = ($4::text IS NULL)
+         WHERE workspace_id = $1 AND schema_id = $2
+        """,
+        workspace_id,
+        schema_id,
+        *(after or (None, None)),
+    )
+
+
+async def delete(conn: Conn, workspace_id: str, schema_id: str) -> list[str]:
+    """The build has ended, or its schema; the attributes that waited for it."""
+    found: list[str] | None = await conn.fetchval(
+        """
+        DELETE FROM search_builds
+         WHERE workspace_id = $1 AND schema_id = $2
+        RETURNING attribute_ids
+        """,
+        workspace_id,
+        schema_id,
+    )
+    return found or []
+
+
+async def set_ready(conn: Conn, workspace_id: str, attribute_ids: Collection[str]) -> None:
+    """Searches may use the index for those of these attributes that no build is needed for."""
+    await conn.execute(
+        """
+        INSERT INTO search_attributes (workspace_id, attribute_id, ready_at)
+        SELECT $1, a.id, now() FROM attributes a
+         WHERE a.workspace_id = $1 AND a.id = ANY($2::text[])
+           AND NOT EXISTS (SELECT FROM search_builds
+                            WHERE workspace_id = $1 AND a.id = ANY(attribute_ids))
+            ON CONFLICT (workspace_id, attribute_id) DO UPDATE SET ready_at = excluded.ready_at
+        """,
+        workspace_id,
+        list(attribute_ids),
+    )
+
+
+async def forget_attribute(conn: Conn, workspace_id: str, attribute_id: str) -> None:
+    """The attribute is deleted, or not filterable any more."""
+    await conn.execute(
+        "DELETE FROM search_attributes WHERE workspace_id = $1 AND attribute_id = $2",
+        workspace_id,
+        attribute_id,
+    )
+
+
+async def schemas_having(conn: Conn, workspace_id: str, attribute_id: str) -> list[str]:
+    """The schemas that have the attribute."""
+    rows = await conn.fetch(
+        """
+        SELECT id FROM schemas
+         WHERE workspace_id = $1
+           AND jsonb_path_exists(body, '$.attributeGroups[*].attributeIds[*] ? (@ == $id)',
+                                 jsonb_build_object('id', $2::text))
+        """,
+        workspace_id,
+        attribute_id,
+    )
+    return [row["id"] for row in rows]
+
+
+async def filterable_attributes(conn: Conn, workspace_id: str) -> list[str]:
+    """All attributes that are filterable."""
+    rows = await conn.fetch(
+        "SELECT id, body - 'guards' AS body FROM attributes WHERE workspace_id = $1", workspace_id
+    )
+    return [row["id"] for row in rows if is_filterable(row["body"])]
+
+
+async def all_schemas(conn: Conn, workspace_id: str) -> list[str]:
+    """All schemas."""
+    rows = await conn.fetch("SELECT id FROM schemas WHERE workspace_id = $1", workspace_id)
+    return [row["id"] for row in rows]
+
+
+async def lock_model(conn: Conn, workspace_id: str) -> None:
+    """Wait for all writes of records, and keep others waiting until commit."""
+    await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR UPDATE", workspace_id)
+
+
+async def lock_model_shared(conn: Conn, workspace_id: str) -> None:
+    """Prevent changes of the data model until commit; records may be written meanwhile."""
+    await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)
+
+
+async def ids_after(
+    conn: Conn,
+    workspace_id: str,
+    schema_id: str,
+    after: Position | None,
+    *,
+    rows_max: int,
+    bytes_max: int,
+) -> tuple[list[str], Position | None]:
+    """The next records of a schema; from where to go on, None at the end.
+
+    They are at most `rows_max`, and fewer where their values have more than `bytes_max` bytes as
+    they are stored.
+    """
+    rows = await conn.fetch(
+        """
+        WITH next AS (
+            SELECT created_at, id, pg_column_size(values) AS bytes
+              FROM records
+             WHERE workspace_id = $1
+               AND (schema_id, created_at, id) > ($2, $3, $4)
+               AND schema_id <= $2
+             ORDER BY schema_id, created_at, id
+             LIMIT $5
+        ), summed AS (
+            SELECT created_at, id, count(*) OVER () AS found,
+                   coalesce(sum(bytes) OVER (
+                       ORDER BY created_at, id
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
+              FROM next
+        )
+        SELECT created_at, id, found FROM summed
+         WHERE bytes_before < $6
+         ORDER BY created_at, id
+        """,
+        workspace_id,
+        schema_id,
+        *(after or BEGINNING),
+        rows_max,
+        bytes_max,
+    )
+    ids = [row["id"] for row in rows]
+    if not rows or (len(rows) == rows[0]["found"] < rows_max):
+        return ids, None
+    return ids, (rows[-1]["created_at"], rows[-1]["id"])
+
+
+async def lock_records(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> list[Found]:
+    """Keep these records as they are until commit: locked in the order of ids, as by all writes."""
+    rows = await conn.fetch(
+        """
+        SELECT created_at, id, schema_id, state_id, values::text AS document
+          FROM records
+         WHERE workspace_id = $1 AND id = ANY($2::text[])
+         ORDER BY id
+           FOR SHARE
+        """,
+        workspace_id,
+        record_ids,
+    )
+    return [
+        Found(
+            Held(row["created_at"], row["id"], row["schema_id"], row["state_id"]), row["document"]
+        )
+        for row in rows
+    ]
+
+
+async def entered(conn: Conn, workspace_id: str, records: Sequence[Held]) -> dict[str, Entered]:
+    """What the index has of these records."""
+    keys = [record.created_at for record in records], [record.id for record in records]
+    terms = await conn.fetch(
+        """
+        SELECT s.record_id, s.state_id, s.terms
+          FROM search_records s
+          JOIN unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
+            ON s.created_at = n.created_at AND s.record_id = n.id
+         WHERE s.workspace_id = $1
+        """,
+        workspace_id,
+        *keys,
+    )
+    numbers = await conn.fetch(
+        """
+        SELECT s.record_id, s.attribute_key, s.entry, s.number, s.state_id
+          FROM search_numbers s
+          JOIN unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
+            ON s.created_at = n.created_at AND s.record_id = n.id
+         WHERE s.workspace_id = $1
+        """,
+        workspace_id,
+        *keys,
+    )
+    of_record: dict[str, list[tuple[int, int, float, str | None]]] = {}
+    for record_id, key, entry, number, state_id in numbers:
+        of_record.setdefault(record_id, []).append((key, entry, number, state_id))
+    found = {
+        row["record_id"]: Entered(
+            row["state_id"], row["terms"], of_record.pop(row["record_id"], [])
+        )
+        for row in terms
+    }
+    return found | {each: Entered(None, None, held) for each, held in of_record.items()}
+
+
+async def take_written(
+    conn: Conn, workspace_id: str, schema_id: str, *, rows_max: int
+) -> list[tuple[datetime, str]]:
+    """Records of a schema that were written while it is being built, as far as they are noted.
+
+    At most so many. They are not noted any more.
+    """
+    rows = await conn.fetch(
+        """
+        DELETE FROM search_written w
+         USING (SELECT created_at, record_id FROM search_written
+                 WHERE workspace_id = $1 AND schema_id = $2
+                 ORDER BY created_at, record_id
+                 LIMIT $3) AS next
+         WHERE w.workspace_id = $1 AND w.schema_id = $2
+           AND w.created_at = next.created_at AND w.record_id = next.record_id
+        RETURNING w.created_at, w.record_id
+        """,
+        workspace_id,
+        schema_id,
+        rows_max,
+    )
+    return [(row["created_at"], row["record_id"]) for row in rows]
+
+
+async def remove(conn: Conn, workspace_id: str, records: Sequence[tuple[datetime, str]]) -> None:
+    """Take records that are deleted out of the index."""
+    await conn.execute(
+        f"""
+        WITH gone AS (
+            SELECT created_at, id FROM unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
+        ), {parts.unindexed("gone")}
+        SELECT 1
+        """,  # noqa: S608 - constants
+        workspace_id,
+        [created_at for created_at, _ in records],
+        [record_id for _, record_id in records],
+    )
+
+
+async def enter(conn: Conn, workspace_id: str, changes: Sequence[tuple[Held, IndexChange]]) -> None:
+    """Write what differs of records that the caller has locked."""
+    await conn.execute(
+        f"WITH {parts.changed(2, 'true')} SELECT 1",
+        workspace_id,
+        *parts.changed_arguments(changes),
+    )
