@@ -543,7 +543,9 @@ CREATE TABLE public.option_lists (
     version bigint NOT NULL,
     changed_in bigint NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL
+    updated_at timestamp with time zone NOT NULL,
+    value_count bigint,
+    counted_version bigint
 );
 
 CREATE TABLE public.option_values (

@@ -51,8 +51,13 @@ async def transaction(context: BaseContext) -> AsyncIterator[Conn]:
     table for every group of rows, and it is kept while the first million records come in.
     """
     async with context.database.transaction() as conn:
-        await conn.fetchval("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+        await plan_anew(conn)
         yield conn
+
+
+async def plan_anew(conn: Conn) -> None:
+    """The statements of this transaction are planned for the tables as they are now."""
+    await conn.fetchval("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 from records_service.bulk.calls import refusal
 from records_service.bulk.model import BulkMode, BulkOutcome, Result
+from records_service.bulk.work import plan_anew
 from records_service.context import Context
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change
-from records_service.option_bulk.judging import Judge
+from records_service.option_bulk.judging import Judge, Known
 from records_service.option_bulk.model import OptionBulkQuery, OptionRow
-from records_service.option_lists import store
-from records_service.option_lists.commands import current, touch
+from records_service.option_lists import store, value_store
+from records_service.option_lists.commands import check_room, current, touch
+from shared.database import Conn
 from shared.errors import ApiError
 from shared.process.offload import in_thread
 
@@ -27,9 +29,9 @@ async def write(
     """
     workspace_id = context.workspace_id
     labelled = {s for row in rows if isinstance(row, OptionRow) for s in row.labels}
-    async with model_change(context.app, workspace_id) as conn:
+    async with model_change(context.app, workspace_id, plan_anew) as conn:
         option_list = await current(context, conn, list_id)
-        known = await store.list_values(conn, workspace_id, list_id)
+        known = await _known(conn, workspace_id, list_id, rows)
         segments = (
             await model_objects.segments_among(conn, workspace_id, labelled) if labelled else ()
         )
@@ -43,18 +45,38 @@ async def write(
         bad = [(one, one.error) for one in judged.results if one.error is not None]
         if bad and asked.mode is BulkMode.ATOMIC:
             raise refusal(bad)
-        before = set(known)
-        changed = [value for value in judged.values.values() if value not in before]
-        if changed:
-            ids = {value.id for value in changed}
+        if judged.changed:
+            ids = {value.id for value in judged.changed}
             # Taken out before they are put back, so that two can exchange their aliases.
-            await store.delete_values(
-                conn, workspace_id, list_id, [value.id for value in known if value.id in ids]
+            await value_store.delete(
+                conn, workspace_id, list_id, [one.id for one in known.values if one.id in ids]
             )
-            await store.insert_values(conn, workspace_id, list_id, changed)
-            option_list = await touch(conn, workspace_id, option_list)
+            await value_store.insert(conn, workspace_id, list_id, judged.changed)
+            option_list = await touch(conn, workspace_id, option_list, judged.count)
+            await check_room(conn, workspace_id)
     version = option_list.version
     return [
         one if one.outcome is BulkOutcome.FAILED else replace(one, version=version)
         for one in judged.results
     ], version
+
+
+async def _known(
+    conn: Conn, workspace_id: str, list_id: str, rows: Sequence[OptionRow | ApiError]
+) -> Known:
+    """What these rows are judged by: as many statements for a large list as for a small one."""
+    sent = [row for row in rows if isinstance(row, OptionRow)]
+    parents = {row.parent_id for row in sent if row.parent_id is not None}
+    return Known(
+        count=await store.count(conn, workspace_id, list_id),
+        last=await value_store.last_place(conn, workspace_id, list_id),
+        values=await value_store.named(
+            conn,
+            workspace_id,
+            list_id,
+            {row.id for row in sent if row.id is not None},
+            {row.alias for row in sent if row.alias is not None},
+            {row.external_key for row in sent if row.external_key is not None},
+        ),
+        above=await value_store.above(conn, workspace_id, list_id, parents) if parents else {},
+    )

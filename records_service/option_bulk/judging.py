@@ -21,10 +21,24 @@ from shared.ids import new_id
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The list as it shall be, and what became of each row."""
+class Known:
+    """What is known of a list: all that the rows name, and no more."""
 
-    values: Mapping[str, OptionValue]
+    count: int
+    last: float
+    """The greatest place; -1 in an empty list."""
+    values: Sequence[OptionValue]
+    """Those that have an id, an alias or an external key of a row."""
+    above: Mapping[str, str | None]
+    """Option -> its parent, of the parents in the rows and all above them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The options that differ, how many the list has then, and what became of each row."""
+
+    changed: Sequence[OptionValue]
+    count: int
     results: Sequence[Result]
 
 
@@ -33,23 +47,30 @@ class Judge:
 
     def __init__(
         self,
-        values: Sequence[OptionValue],
+        known: Known,
         *,
         hierarchical: bool,
         segments: Collection[str],
         options: OptionBulkQuery,
     ) -> None:
-        self.values = {value.id: value for value in values}
-        self._ids_by_alias = {value.alias: value.id for value in values}
-        self._ids_by_key = {value.external_key: value.id for value in values if value.external_key}
-        self._last = max((value.sort_order for value in values), default=-1.0)
+        self._before = set(known.values)
+        self._values = {value.id: value for value in known.values}
+        self._parents = dict(known.above)
+        self._ids_by_alias = {value.alias: value.id for value in known.values}
+        self._ids_by_key = {
+            value.external_key: value.id for value in known.values if value.external_key
+        }
+        self._count = known.count
+        self._last = known.last
         self._hierarchical = hierarchical
         self._segments = segments
         self._options = options
 
     def judge(self, rows: Sequence[OptionRow | ApiError]) -> Judged:
         """Take all rows; one that fails changes nothing."""
-        return Judged(self.values, [self._result(n, row) for n, row in enumerate(rows)])
+        results = [self._result(n, row) for n, row in enumerate(rows)]
+        changed = [value for value in self._values.values() if value not in self._before]
+        return Judged(changed, self._count, results)
 
     def _result(self, index: int, row: OptionRow | ApiError) -> Result:
         if isinstance(row, ApiError):
@@ -107,15 +128,15 @@ class Judge:
                 value_id = self._ids_by_alias.get(sought)
             case OptionMatch.EXTERNAL_KEY:
                 value_id = self._ids_by_key.get(sought)
-        return self.values.get(value_id or "")
+        return self._values.get(value_id or "")
 
     def _new(self, row: OptionRow) -> OptionValue:
         for name in ("alias", "label"):
             if getattr(row, name) is None:
                 raise ValidationError.at(f"/{name}", f"Field '{truncated(name)}' is required")
-        if len(self.values) >= LIST_VALUES_MAX:
+        if self._count >= LIST_VALUES_MAX:
             raise ValidationError(f"An option list has at most {LIST_VALUES_MAX} values")
-        if row.id is not None and row.id in self.values:
+        if row.id is not None and row.id in self._values:
             raise Conflict.taken(VALUE_TITLE, row.id)
         empty = OptionValue(row.id or new_id(VALUE_PREFIX), "", "", self._last + 1, None, None)
         return self._changed(empty, row)
@@ -144,25 +165,29 @@ class Judge:
         key = value.external_key
         if key is not None and self._ids_by_key.get(key, value.id) != value.id:
             raise Conflict(f"{VALUE_TITLE} with external key '{truncated(key)}' already exists")
-        if value.parent_id is None:
+        known = self._values.get(value.id)
+        if value.parent_id is None or (known is not None and value.parent_id == known.parent_id):
             return
         check_flat(value, hierarchical=self._hierarchical)
         if value.parent_id == value.id:
             raise own_ancestor(value)
-        if value.parent_id not in self.values:
+        if value.parent_id not in self._parents:
             raise unknown_parent(value)
         above: str | None = value.parent_id
         while above is not None:
             if above == value.id:
                 raise own_ancestor(value)
-            above = self.values[above].parent_id
+            above = self._parents[above]
 
     def _put(self, known: OptionValue | None, value: OptionValue) -> None:
-        if known is not None:
+        if known is None:
+            self._count += 1
+        else:
             del self._ids_by_alias[known.alias]
             if known.external_key is not None:
                 del self._ids_by_key[known.external_key]
-        self.values[value.id] = value
+        self._values[value.id] = value
+        self._parents[value.id] = value.parent_id
         self._ids_by_alias[value.alias] = value.id
         if value.external_key is not None:
             self._ids_by_key[value.external_key] = value.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.naming import LABELS, said, settled
 from records_service.model_objects.searching import Searcher
-from records_service.option_lists import store, usage_store
+from records_service.option_lists import store, usage_store, value_store
 from records_service.option_lists.hierarchy import (
     check_flat,
     check_values,
@@ -25,6 +26,8 @@ from records_service.option_lists.model import (
     OPTION_LIST,
     VALUE_PREFIX,
     VALUE_TITLE,
+    VALUES_MAX,
+    WORKSPACE_VALUES_MAX,
     OptionListDraft,
     OptionValue,
     OptionValueDraft,
@@ -32,7 +35,7 @@ from records_service.option_lists.model import (
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn
-from shared.errors import Conflict, ValidationError, truncated
+from shared.errors import Conflict, LimitExceeded, ValidationError, truncated
 from shared.events import EventType
 from shared.ids import new_id
 
@@ -48,7 +51,9 @@ async def create(context: BaseContext, draft: OptionListDraft) -> ModelObject:
         option_list = await model_objects.insert(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
-        await store.insert_values(conn, workspace_id, list_id, values)
+        await value_store.insert(conn, workspace_id, list_id, values)
+        await store.set_count(conn, workspace_id, list_id, len(values))
+        await check_room(conn, workspace_id)
         await stage_event(conn, EventType.OPTION_LIST_CREATED, workspace_id, option_list)
         return await store.get(conn, workspace_id, list_id)
 
@@ -70,9 +75,10 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
 
     async def search(conn: Conn) -> None:
         """Judge before the lock only if records must be searched: a large list takes long."""
+        await _check_replaceable(conn, workspace_id, list_id)
         ids = {value.id for value in draft.values}
         aliases = {value.alias for value in draft.values}
-        old = await store.list_values(conn, workspace_id, list_id)
+        old = await value_store.read_all(conn, workspace_id, list_id)
         if any(value.id not in ids and value.alias not in aliases for value in old):
             await judge(conn)
 
@@ -81,18 +87,19 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
         context.app, workspace_id, judge=None if keeps_values else search
     ) as conn:
         known, old, new = await judge(conn)
+        count = await store.count(conn, workspace_id, list_id) if keeps_values else len(new)
         unchanged = set(old) & set(new)
         # Taken out before they are put back, so that two values can exchange their aliases.
-        await store.delete_values(
+        await value_store.delete(
             conn, workspace_id, list_id, [value.id for value in old if value not in unchanged]
         )
-        await store.insert_values(
+        await value_store.insert(
             conn, workspace_id, list_id, [value for value in new if value not in unchanged]
         )
-        option_list = await model_objects.update(
-            conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft, known.body)
-        )
-        await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, option_list)
+        changed = dataclasses.replace(known, alias=draft.alias, body=_body_of(draft, known.body))
+        await touch(conn, workspace_id, changed, count)
+        if not keeps_values:
+            await check_room(conn, workspace_id)
         return await store.get(conn, workspace_id, list_id)
 
 
@@ -101,14 +108,23 @@ async def drafted(
 ) -> tuple[ModelObject, list[OptionValue], list[OptionValue], list[str]]:
     """Return the list, its values before and after, and the ids of those that would go.
 
-    Raises all that `replace` raises, except for `Conflict`.
+    Both are empty where the list keeps its values. Raises all that `replace` raises, except for
+    `Conflict`.
     """
     workspace_id = context.workspace_id
     known = await current(context, conn, list_id)
-    old = await store.list_values(conn, workspace_id, list_id)
+    if draft.sent_values is None:
+        # Values that it is sent with mean nothing.
+        sent = draft.model_copy(update={"values": []})
+        await check_labels(conn, workspace_id, sent, known.body)
+        if known.body["hierarchical"] and not draft.hierarchical:
+            await _check_no_levels(conn, workspace_id, list_id)
+        return known, [], [], []
+    await _check_replaceable(conn, workspace_id, list_id)
+    old = await value_store.read_all(conn, workspace_id, list_id)
     labelled = {"values": [{LABELS: dict(value.labels)} for value in old], **known.body}
     await check_labels(conn, workspace_id, draft, labelled)
-    new = old if draft.sent_values is None else values_of(draft.sent_values, old)
+    new = values_of(draft.sent_values, old)
     check_values(new, hierarchical=draft.hierarchical)
     kept = {value.id for value in new}
     gone = [value.id for value in old if value.id not in kept]
@@ -123,7 +139,7 @@ async def delete(context: BaseContext, list_id: str) -> None:
         old = await current(context, conn, list_id)
         if await usage_store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
-        await store.delete_all_values(conn, workspace_id, list_id)
+        await value_store.delete_all(conn, workspace_id, list_id)
         await model_objects.delete(conn, OPTION_LIST, workspace_id, list_id)
         await stage_event(conn, EventType.OPTION_LIST_DELETED, workspace_id, old)
 
@@ -135,14 +151,17 @@ async def add_value(
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
         old = await current(context, conn, list_id)
-        count, last = await store.extent(conn, workspace_id, list_id)
+        count = await store.count(conn, workspace_id, list_id)
         if count >= LIST_VALUES_MAX:
             raise ValidationError(f"An option list has at most {LIST_VALUES_MAX} values")
+        last = await value_store.last_place(conn, workspace_id, list_id)
         await check_labels(conn, workspace_id, draft)
         value = draft.value(draft.id or new_id(VALUE_PREFIX), last + 1)
         await _check_parent(conn, workspace_id, old, value)
-        await store.insert_values(conn, workspace_id, list_id, [value])
-        return value, await touch(conn, workspace_id, old)
+        await value_store.insert(conn, workspace_id, list_id, [value])
+        option_list = await touch(conn, workspace_id, old, count + 1)
+        await check_room(conn, workspace_id)
+        return value, option_list
 
 
 async def replace_value(
@@ -152,17 +171,18 @@ async def replace_value(
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
         old = await current(context, conn, list_id)
-        known = await store.get_value(conn, workspace_id, list_id, value_id)
+        known = await value_store.get(conn, workspace_id, list_id, value_id)
         await check_labels(conn, workspace_id, draft, {LABELS: dict(known.labels)})
         value = draft.value(value_id, known.sort_order, known)
-        if value.parent_id is not None and value.parent_id in await store.branch(
-            conn, workspace_id, list_id, value_id
+        if value.parent_id is not None and value_id in await value_store.above(
+            conn, workspace_id, list_id, [value.parent_id]
         ):
             check_flat(value, hierarchical=old.body["hierarchical"])
             raise own_ancestor(value)
         await _check_parent(conn, workspace_id, old, value)
-        await store.update_value(conn, workspace_id, list_id, value)
-        return value, await touch(conn, workspace_id, old)
+        count = await store.count(conn, workspace_id, list_id)
+        await value_store.update(conn, workspace_id, list_id, value)
+        return value, await touch(conn, workspace_id, old, count)
 
 
 async def remove_value(context: Context, list_id: str, value_id: str) -> None:
@@ -175,16 +195,45 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
 
     async def judge(conn: Conn) -> tuple[ModelObject, list[str]]:
         old = await current(context, conn, list_id)
-        await store.get_value(conn, workspace_id, list_id, value_id)
-        going = await store.branch(conn, workspace_id, list_id, value_id)
+        await value_store.get(conn, workspace_id, list_id, value_id)
+        going = await value_store.branch(conn, workspace_id, list_id, value_id)
         await _check_may_go(conn, workspace_id, context.role, list_id, going)
         await _check_unused(conn, workspace_id, list_id, going, searcher)
         return old, going
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:
         old, going = await judge(conn)
-        await store.delete_values(conn, workspace_id, list_id, going)
-        await touch(conn, workspace_id, old)
+        count = await store.count(conn, workspace_id, list_id)
+        await value_store.delete(conn, workspace_id, list_id, going)
+        await touch(conn, workspace_id, old, count - len(going))
+
+
+async def _check_replaceable(conn: Conn, workspace_id: str, list_id: str) -> None:
+    """Raise `ValidationError` for a list with more values than a request can have."""
+    count = await store.count(conn, workspace_id, list_id)
+    if count > VALUES_MAX:
+        raise ValidationError.at(
+            "/values",
+            f"Field 'values' must be left out, because the list has {count} values: more than"
+            f" {VALUES_MAX} can only be changed one by one or at '/values/bulk'",
+        )
+
+
+async def _check_no_levels(conn: Conn, workspace_id: str, list_id: str) -> None:
+    """Raise `ValidationError` if a value has a parent: the list is to be flat."""
+    value = await value_store.any_below(conn, workspace_id, list_id)
+    if value is not None:
+        check_flat(value, hierarchical=False)
+
+
+async def check_room(conn: Conn, workspace_id: str) -> None:
+    """Raise `LimitExceeded` if the lists of the workspace have too many values together."""
+    count = await store.count_of_workspace(conn, workspace_id)
+    if count > WORKSPACE_VALUES_MAX:
+        raise LimitExceeded(
+            f"The option lists of this workspace may have at most {WORKSPACE_VALUES_MAX} values"
+            f" together, got {count}"
+        )
 
 
 async def current(context: BaseContext, conn: Conn, list_id: str) -> ModelObject:
@@ -221,17 +270,18 @@ async def _check_parent(
     conn: Conn, workspace_id: str, option_list: ModelObject, value: OptionValue
 ) -> None:
     check_flat(value, hierarchical=option_list.body["hierarchical"])
-    if value.parent_id is not None and not await store.find_value(
+    if value.parent_id is not None and not await value_store.find(
         conn, workspace_id, option_list.id, value.parent_id
     ):
         raise unknown_parent(value)
 
 
-async def touch(conn: Conn, workspace_id: str, old: ModelObject) -> ModelObject:
-    """The list changes with its values: the next version, and its event."""
+async def touch(conn: Conn, workspace_id: str, old: ModelObject, count: int) -> ModelObject:
+    """The list changes with its values, of which it has `count`: the next version and its event."""
     option_list = await model_objects.update(
         conn, OPTION_LIST, workspace_id, old.id, old.alias, old.body
     )
+    await store.set_count(conn, workspace_id, old.id, count)
     await stage_event(conn, EventType.OPTION_LIST_UPDATED, workspace_id, option_list)
     return option_list
 

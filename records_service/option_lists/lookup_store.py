@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from records_service.option_lists.by_index import by_index
 from records_service.option_lists.lookup import LABELLED_MAX, Options
 from shared.database import Conn
 
@@ -13,26 +14,20 @@ async def look_up(conn: Conn, workspace_id: str, options: Options) -> None:
     wanted = options.wanted
     if not wanted:
         return
-    # Each branch has a LIMIT, so that PostgreSQL asks an index for each name: it might otherwise
-    # read the whole table, for it does not know how few rows a name has.
+    option = "FROM option_values v WHERE v.workspace_id = $1 AND v.list_id = named.list_id"
     rows = await conn.fetch(
         f"""
         SELECT named.list_id, named.name, found.id, found.way
           FROM unnest($2::text[], $3::text[]) AS named (list_id, name)
          CROSS JOIN LATERAL (
-               (SELECT v.id, 1 AS way FROM option_values v
-                 WHERE v.workspace_id = $1 AND v.list_id = named.list_id AND v.id = named.name
-                 LIMIT 1)
+               (SELECT v.id, 1 AS way {option} AND {by_index("v.id", "named.name", 1)})
                 UNION ALL
-               (SELECT v.id, 2 FROM option_values v
-                 WHERE v.workspace_id = $1 AND v.list_id = named.list_id AND v.alias = named.name
-                 LIMIT 1)
+               (SELECT v.id, 2 {option} AND {by_index("v.alias", "named.name", 1)})
                 UNION ALL
-               (SELECT v.id, 3 FROM option_values v
-                 WHERE v.workspace_id = $1 AND v.list_id = named.list_id AND v.label = named.name
-                 LIMIT {LABELLED_MAX + 1})) AS found
+               (SELECT v.id, 3 {option} AND {by_index("v.label", "named.name", LABELLED_MAX + 1)})
+               ) AS found
          ORDER BY found.way, found.id
-        """,  # noqa: S608 - a constant
+        """,  # noqa: S608 - constants
         workspace_id,
         [list_id for list_id, _ in wanted],
         [name for _, name in wanted],

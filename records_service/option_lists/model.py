@@ -28,8 +28,10 @@ from shared.http.shapes import Shape
 
 VALUES_MAX = 10_000
 """How many options one request or answer has."""
-LIST_VALUES_MAX = 50_000
+LIST_VALUES_MAX = 1_000_000
 """How many options a list has."""
+WORKSPACE_VALUES_MAX = 10_000_000
+"""How many options all lists of a workspace have together."""
 LISTED_VALUES_MAX = 500
 """How many options a list has in the list of lists; of larger ones only the number is there."""
 HELD_VALUES_MAX = 500

@@ -1,0 +1,358 @@
+"""SQL of options: one row each, so that adding one to a million writes one row."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from records_service.model_objects import store as model_objects
+from records_service.model_objects.size import counted
+from records_service.option_lists.by_index import by_index
+from records_service.option_lists.filters import OptionValueFilter
+from records_service.option_lists.model import (
+    HELD_VALUES_MAX,
+    LIST_VALUES_MAX,
+    VALUE_TITLE,
+    OptionValue,
+)
+from records_service.paging import Key, Order, Part, Place, Total
+from shared.database import Conn, Record, mapping_constraints
+from shared.errors import Conflict, NotFound, truncated
+
+_VALUE = "id, alias, label, sort_order, color, parent_id, labels, external_key"
+IN_ORDER: Final[Order] = (Key("sort_order", float), Key("label", str), Key("id", str))
+
+
+async def page(
+    conn: Conn, workspace_id: str, list_id: str, asked: OptionValueFilter, place: Place
+) -> tuple[Part[Record], Total | None]:
+    """Rows for `shown` in the order of the list, and how many there are in all."""
+    source = "option_values WHERE workspace_id = $1 AND list_id = $2"
+    arguments: list[Any] = [workspace_id, list_id]
+    if asked.parent_id == "":
+        source += " AND parent_id IS NULL"
+    elif asked.parent_id is not None:
+        arguments.append(asked.parent_id)
+        source += f" AND parent_id = ${len(arguments)}"
+    if asked.external_key is not None:
+        arguments.append(asked.external_key)
+        source += f" AND external_key = ${len(arguments)}"
+    if asked.query is not None:
+        arguments.append(asked.query)
+        text = f"lower(${len(arguments)})"
+        source += f""" AND (
+            position({text} IN lower(label)) > 0 OR position({text} IN lower(alias)) > 0
+            OR position({text} IN lower(external_key)) > 0
+            OR EXISTS (SELECT FROM jsonb_each_text(labels) AS l (language, label)
+                        WHERE position({text} IN lower(l.label)) > 0))"""
+    wanted = place.select(_VALUE, source, arguments)
+    found = await conn.fetch(
+        f"""
+        WITH wanted AS MATERIALIZED ({wanted})
+        SELECT w.*, head.counted
+          FROM ({place.count(source)}) AS head (counted)
+          LEFT JOIN wanted w ON true
+         ORDER BY {place.order_by}
+        """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
+        *arguments,
+    )
+    rows = [row for row in found if row["id"] is not None]
+    part = place.part(rows)
+    return part, await place.total(conn, part, found[0]["counted"], source, arguments)
+
+
+def shown(row: Record) -> dict[str, Any]:
+    """The public object in a row of `page`."""
+    return _value(row).to_public()
+
+
+def position(row: Record) -> list[Any]:
+    """Where this row is in the order of the list."""
+    return [row[key.column] for key in IN_ORDER]
+
+
+async def read_all(conn: Conn, workspace_id: str, list_id: str) -> list[OptionValue]:
+    """The values of one list, in order."""
+    rows = await conn.fetch(
+        f"""
+        SELECT {_VALUE} FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2
+         ORDER BY sort_order, label, id
+        """,  # noqa: S608
+        workspace_id,
+        list_id,
+    )
+    return [_value(row) for row in rows]
+
+
+async def find(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> OptionValue | None:
+    """One value of a list, or None."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT {_VALUE} FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2 AND {by_index("id", "$3", 1)}
+        """,  # noqa: S608
+        workspace_id,
+        list_id,
+        value_id,
+    )
+    return None if row is None else _value(row)
+
+
+async def get(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> OptionValue:
+    """One value of a list, or `NotFound`."""
+    value = await find(conn, workspace_id, list_id, value_id)
+    if value is None:
+        raise NotFound.of(VALUE_TITLE, value_id)
+    return value
+
+
+async def last_place(conn: Conn, workspace_id: str, list_id: str) -> float:
+    """The greatest place of a value of a list; -1 in an empty list."""
+    last: float | None = await conn.fetchval(
+        """
+        SELECT max(sort_order) FROM option_values WHERE workspace_id = $1 AND list_id = $2
+        """,
+        workspace_id,
+        list_id,
+    )
+    return -1.0 if last is None else last
+
+
+async def any_below(conn: Conn, workspace_id: str, list_id: str) -> OptionValue | None:
+    """A value that has a parent, if there is one."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT {_VALUE} FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2 AND parent_id IS NOT NULL
+         LIMIT 1
+        """,  # noqa: S608
+        workspace_id,
+        list_id,
+    )
+    return None if row is None else _value(row)
+
+
+async def named(
+    conn: Conn,
+    workspace_id: str,
+    list_id: str,
+    ids: Collection[str],
+    aliases: Collection[str],
+    external_keys: Collection[str],
+) -> list[OptionValue]:
+    """The values of a list with one of these ids, aliases or external keys."""
+    found = []
+    for column, names in (("id", ids), ("alias", aliases), ("external_key", external_keys)):
+        if names:
+            found += await conn.fetch(
+                f"""
+                SELECT found.* FROM unnest($3::text[]) AS sought (name)
+                 CROSS JOIN LATERAL (
+                       SELECT {_VALUE} FROM option_values v
+                        WHERE v.workspace_id = $1 AND v.list_id = $2
+                          AND {by_index(f"v.{column}", "sought.name", 1)}) AS found
+                """,  # noqa: S608 - a constant
+                workspace_id,
+                list_id,
+                sorted(names),
+            )
+    return list({row["id"]: _value(row) for row in found}.values())
+
+
+async def above(
+    conn: Conn, workspace_id: str, list_id: str, value_ids: Collection[str]
+) -> dict[str, str | None]:
+    """Value -> its parent, of these values and all above them; one statement for each level."""
+    found: dict[str, str | None] = {}
+    level = sorted(value_ids)
+    while level:
+        rows = await conn.fetch(
+            f"""
+            SELECT found.* FROM unnest($3::text[]) AS sought (id)
+             CROSS JOIN LATERAL (
+                   SELECT id, parent_id FROM option_values v
+                    WHERE v.workspace_id = $1 AND v.list_id = $2
+                      AND {by_index("v.id", "sought.id", 1)}) AS found
+            """,  # noqa: S608 - constants
+            workspace_id,
+            list_id,
+            level,
+        )
+        found |= {row["id"]: row["parent_id"] for row in rows}
+        level = sorted({row["parent_id"] for row in rows} - {None, *found})
+    return found
+
+
+async def insert(conn: Conn, workspace_id: str, list_id: str, new: Sequence[OptionValue]) -> None:
+    """New values; `Conflict` for a taken id, alias or external key.
+
+    The message names the first value: whole lists are checked before.
+    """
+    taken = {
+        "option_values_id_taken": lambda: Conflict.taken(VALUE_TITLE, new[0].id),
+        "option_values_alias_taken": lambda: _alias_taken(new[0]),
+        "option_values_external_key_taken": lambda: _external_key_taken(new[0]),
+    }
+    async with _counted(conn, workspace_id, list_id):
+        with mapping_constraints(taken):
+            await conn.fetchval(
+                """
+                WITH written AS (
+                    INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order,
+                                               color, parent_id, labels, external_key)
+                    SELECT $1, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id,
+                           v.labels, v.external_key
+                      FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
+                                  $8::text[], $9::jsonb[], $10::text[])
+                           AS v (id, alias, label, sort_order, color, parent_id, labels,
+                                 external_key)
+                    RETURNING 1
+                )
+                SELECT count(*) FROM written
+                """,
+                workspace_id,
+                list_id,
+                [value.id for value in new],
+                [value.alias for value in new],
+                [value.label for value in new],
+                [value.sort_order for value in new],
+                [value.color for value in new],
+                [value.parent_id for value in new],
+                [_labels(value) for value in new],
+                [value.external_key for value in new],
+            )
+
+
+async def update(conn: Conn, workspace_id: str, list_id: str, value: OptionValue) -> None:
+    """The value as it is now; `Conflict` for a taken alias or external key."""
+    taken = {
+        "option_values_alias_taken": lambda: _alias_taken(value),
+        "option_values_external_key_taken": lambda: _external_key_taken(value),
+    }
+    async with _counted(conn, workspace_id, list_id):
+        with mapping_constraints(taken):
+            await conn.execute(
+                """
+                UPDATE option_values
+                   SET alias = $4, label = $5, sort_order = $6, color = $7, parent_id = $8,
+                       labels = $9, external_key = $10
+                 WHERE workspace_id = $1 AND list_id = $2 AND id = $3
+                """,
+                workspace_id,
+                list_id,
+                value.id,
+                value.alias,
+                value.label,
+                value.sort_order,
+                value.color,
+                value.parent_id,
+                _labels(value),
+                value.external_key,
+            )
+
+
+async def delete(conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str]) -> None:
+    """Remove values; nobody has them."""
+    async with _counted(conn, workspace_id, list_id):
+        await conn.execute(
+            """
+            DELETE FROM option_values
+             WHERE workspace_id = $1 AND list_id = $2 AND id = ANY($3::text[])
+            """,
+            workspace_id,
+            list_id,
+            list(value_ids),
+        )
+
+
+async def delete_all(conn: Conn, workspace_id: str, list_id: str) -> None:
+    """Remove the values of a list that is about to be deleted."""
+    async with _counted(conn, workspace_id, list_id):
+        await conn.execute(
+            "DELETE FROM option_values WHERE workspace_id = $1 AND list_id = $2",
+            workspace_id,
+            list_id,
+        )
+
+
+async def branch(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> list[str]:
+    """The value and everything below it; one statement for each level."""
+    found = {value_id: None}
+    level = [value_id]
+    while level:
+        rows = await conn.fetch(
+            f"""
+            SELECT found.id FROM unnest($3::text[]) AS sought (id)
+             CROSS JOIN LATERAL (
+                   SELECT id FROM option_values v
+                    WHERE v.workspace_id = $1 AND v.list_id = $2
+                      AND {by_index("v.parent_id", "sought.id", LIST_VALUES_MAX)}) AS found
+            """,  # noqa: S608 - constants
+            workspace_id,
+            list_id,
+            level,
+        )
+        level = [row["id"] for row in rows if row["id"] not in found]
+        found |= dict.fromkeys(level)
+    return list(found)
+
+
+@asynccontextmanager
+async def _counted(conn: Conn, workspace_id: str, list_id: str) -> AsyncIterator[None]:
+    """Count the bytes of a list that processes hold; the options of a large one count nothing."""
+    async with counted(conn, workspace_id) as growth:
+        before = await _held_bytes(conn, workspace_id, list_id)
+        yield
+        growth.bytes = await _held_bytes(conn, workspace_id, list_id) - before
+
+
+async def _held_bytes(conn: Conn, workspace_id: str, list_id: str) -> int:
+    held: int = await conn.fetchval(
+        f"""
+        SELECT CASE WHEN count(*) <= {HELD_VALUES_MAX}
+                    THEN coalesce(sum({_bytes_of("v")}), 0) ELSE 0 END::bigint
+          FROM (SELECT * FROM option_values WHERE workspace_id = $1 AND list_id = $2
+                 ORDER BY sort_order, label, id
+                 LIMIT {HELD_VALUES_MAX + 1}) AS v
+        """,  # noqa: S608 - constants
+        workspace_id,
+        list_id,
+    )
+    return held
+
+
+def _bytes_of(row: str) -> str:
+    """SQL: the bytes of an option, as the limit of the model counts them: 60 for its names."""
+    return (
+        f"60 + octet_length({row}.id) + octet_length({row}.alias) + octet_length({row}.label)"
+        f" + coalesce(octet_length({row}.color), 0) + coalesce(octet_length({row}.parent_id), 0)"
+        f" + coalesce(octet_length({row}.labels::text), 0)"
+        f" + coalesce(octet_length({row}.external_key), 0)"
+    )
+
+
+def _alias_taken(value: OptionValue) -> Conflict:
+    return Conflict(f"{VALUE_TITLE} with alias '{truncated(value.alias)}' already exists")
+
+
+def _external_key_taken(value: OptionValue) -> Conflict:
+    return model_objects.external_key_taken(VALUE_TITLE, value.external_key or "")
+
+
+def _labels(value: OptionValue) -> dict[str, str] | None:
+    return dict(value.labels) or None
+
+
+def _value(row: Any) -> OptionValue:
+    return OptionValue(
+        id=row["id"],
+        alias=row["alias"],
+        label=row["label"],
+        sort_order=row["sort_order"],
+        color=row["color"],
+        parent_id=row["parent_id"],
+        labels=tuple(sorted((row["labels"] or {}).items())),
+        external_key=row["external_key"],
+    )
