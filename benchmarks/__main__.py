@@ -2,6 +2,8 @@
 
 python -m benchmarks [reads] [lists] [creates] [overload]
 python -m benchmarks bulk <folder of buildcores-opendb>
+python -m benchmarks imports [rows]
+python -m benchmarks exports [records]
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from statistics import median
 import aiohttp
 import orjson
 
-from benchmarks import bulk, machine, world
+from benchmarks import bulk, files, machine, world
 from benchmarks.overload import (
     CAPACITY_CLIENTS,
     CAPACITY_SECONDS,
@@ -276,6 +278,10 @@ async def main(names: list[str]) -> None:
     async with world.opened() as here:
         if names[:1] == ["bulk"]:
             await bulk_calls(here, Path(names[1]))
+            return
+        if names[:1] in (["imports"], ["exports"]):
+            measure = files.imported if names[0] == "imports" else files.exported
+            await measure(here, *map(int, names[1:2]))
             return
         for name in names or BENCHMARKS:
             await BENCHMARKS[name](here)

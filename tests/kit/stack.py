@@ -119,12 +119,12 @@ class Stack:
         await asyncio.to_thread(process.wait_ready)
         return process
 
-    async def apart(self, service: str) -> None:
-        """One process of this service answers, another carries its events, until the test ends."""
+    async def apart(self, service: str) -> Process:
+        """One process of this service answers, another works, until the test ends; the latter."""
         await asyncio.to_thread(self[service].stop)
         self[service].start(role="api")
         await asyncio.to_thread(self[service].wait_ready)
-        await self.another(service, role="worker")
+        return await self.another(service, role="worker")
 
     async def workspace(self, record_limit: int = 500) -> Workspace:
         """A new workspace with an administrator, as the administration command makes them.
