@@ -44,10 +44,12 @@ from records_service.search_index.terms import (
     value_term,
 )
 
-OPTIONS_LISTED_MAX: Final = 256
-"""Options that are listed to find the records with others than some."""
+OTHERS_MAX: Final = 8
+"""Up to so many other options are looked for to find the records that do not have some."""
 _TERMS_COMPARED_MAX: Final = 4
 """Up to so many terms are compared one by one."""
+_SCHEMAS_MAX: Final = 64
+"""Up to so many schemas, a sample of all records is found by their terms."""
 _EXACT_BELOW: Final = float(1 << 53)
 _BY_SIZE: Final = (AttributeType.NUMBER, AttributeType.DATETIME)
 _IN_ROW: Final = frozenset({"id", "schemaId", "lifecycleStateId", "createdAt"})
@@ -83,6 +85,14 @@ class Index:
         if target.type not in _BY_SIZE or not self.has(target) or target.attribute.dimension_ids:
             return None
         return self._key(target)
+
+    def everything(self, condition: Sql = _always) -> Everything:
+        """All records, or those that meet a condition over their rows of the index."""
+        schemas = self._blueprint.schemas
+        if len(schemas) > _SCHEMAS_MAX:
+            return Everything(condition)
+        terms = (schema_term(self._workspace_id, each) for each in schemas)
+        return Everything(condition, tuple(sorted(terms)))
 
     def lacking(self, target: Searched) -> Terms:
         """Where the records without a value are found, and those that do not show it."""
@@ -130,7 +140,7 @@ class Index:
         if name == "schemaId":
             source = Terms((tuple(schema_term(self._workspace_id, each) for each in operands),))
         elif name == "createdAt":
-            source = Everything(in_row)
+            source = self.everything(in_row)
         elif name == "id" and is_equality:
             source = Stored(
                 lambda arguments: (
@@ -181,11 +191,11 @@ class Index:
             return _positive(target, met, Terms((terms,)))
         sql = _negation(target, met)
         known = self.option_terms(target) if target.type is not AttributeType.TEXT else None
-        if not known or len(known) > OPTIONS_LISTED_MAX:
+        others = sorted((known or {}).keys() - set(terms))
+        if not known or len(others) > OTHERS_MAX:
             return Condition(sql)
-        others = sorted(known.keys() - set(terms))
         source = Terms(((self._none(target), *self._without(target), *others),))
-        return Condition(sql, (Way(source, sql),))
+        return Condition(sql, (Way(source, sql, checks=True),))
 
     def _of_filled(self, comparison: Comparison, target: Searched) -> Condition:
         none = self._none(target)
@@ -197,7 +207,16 @@ class Index:
                 return f"({without} OR ({visible} AND {is_none(arguments)}))"
 
             source = Terms(((none, *self._without(target)),))
-            return Condition(empty, (Way(source, _always if target.sight.is_whole else empty),))
+            return Condition(
+                empty,
+                (
+                    Way(
+                        source,
+                        _always if target.sight.is_whole else empty,
+                        not target.sight.is_whole,
+                    ),
+                ),
+            )
 
         def filled(arguments: Arguments) -> str:
             return f"({_seen(target, arguments)} AND NOT {is_none(arguments)})"
@@ -206,9 +225,9 @@ class Index:
             numbers = Numbers(self._key(target), _always, _is_single(target))
             return Condition(filled, (Way(numbers, _sight_of(target)),))
         known = self.option_terms(target)
-        if not known or len(known) > OPTIONS_LISTED_MAX:
+        if not known or len(known) > OTHERS_MAX:
             return Condition(filled)
-        return Condition(filled, (Way(Terms((tuple(sorted(known)),)), filled),))
+        return Condition(filled, (Way(Terms((tuple(sorted(known)),)), filled, checks=True),))
 
     def _of_numbers(self, comparison: Comparison, target: Searched) -> tuple[Condition, bool]:
         """The condition, and whether it is exact: a number of the index has 53 bits."""
@@ -280,7 +299,7 @@ def _claimed(comparison: Comparison, residual: Condition) -> Condition:
         assert found is not None
         return found
 
-    return Condition(residual.sql, (Way(Stored(ids), residual.sql),))
+    return Condition(residual.sql, (Way(Stored(ids), residual.sql, checks=True),))
 
 
 def _of_category(criterion: InCategory) -> Condition:

@@ -25,64 +25,69 @@ def statement(
 ) -> tuple[str, Arguments]:
     """A SELECT of (facet, value, label, count) over all that the query finds, and its arguments."""
     arguments = Arguments(query.arguments)
-    columns, counts = [], []
+    columns: dict[str, str] = {}
+    counts, ctes = [], ""
     by_sight: dict[object, list[tuple[int, dict[int, str]]]] = {}
     for number, facet in enumerate(facets):
         if not isinstance(facet.target, Searched):
-            counts.append(
-                top_values(number, facet, counted_elsewhere(facet.target, role, arguments))
-            )
+            columns |= {"id": "s.record_id", "schema_id": "s.schema_id"}
+            columns["state_id"] = arguments.state_of("s.")
+            counted = counted_elsewhere(facet.target, role, arguments)
+            counts.append(top_values(number, facet, counted))
             continue
-        visible = f"({seen(facet.target.sight, arguments, 's.')})"
         known = query.index.option_terms(facet.target)
         if known is not None and len(known) <= OPTIONS_MAX:
-            arguments.reads.add("terms")
-            columns.append(f", {visible} AS seen_{number}")
             by_sight.setdefault(_view(facet.target), []).append((number, known))
             continue
         arguments.reads.add("records")
+        visible = seen(facet.target.sight, arguments, "s.")
         attribute = arguments.name(facet.target.attribute.id, "text")
-        columns.append(
-            f", CASE WHEN {visible} THEN"
-            f" jsonb_build_object({attribute}, r.values -> {attribute}) END AS values_{number}"
+        columns["id"] = "s.record_id"
+        columns[f"values_{number}"] = (
+            f"CASE WHEN {visible} THEN jsonb_build_object({attribute}, r.values -> {attribute}) END"
         )
         source = values(facet.target, None, arguments, f"met.values_{number}")
         counted = f"SELECT DISTINCT met.id, v.v #>> '{{}}' AS value FROM met, {source}"  # noqa: S608
         counts.append(top_values(number, facet, counted))
-    ctes = ""
     for same in by_sight.values():
         first = same[0][0]
+        target = facets[first].target
+        assert isinstance(target, Searched)
+        arguments.reads.add("terms")
+        columns["terms"] = "s.terms"
+        columns[f"seen_{first}"] = seen(target.sight, arguments, "s.")
         terms = [term for _, known in same for term in known]
         # One pass over the terms for all facets that are seen in the same records.
         ctes += (
-            f", terms_{first} AS MATERIALIZED (SELECT t.t & -{BUCKETS} AS term, count(*) AS count"  # noqa: S608
+            f", terms_{first} AS (SELECT t.t & -{BUCKETS} AS term, count(*) AS count"  # noqa: S608
             f" FROM met, unnest(met.terms) AS t (t) WHERE met.seen_{first}"
             f" AND t.t & -{BUCKETS} = ANY({arguments.name(terms, 'bigint[]')}) GROUP BY 1)"
         )
-        for number, known in same:
-            named = arguments.name(list(known), "bigint[]")
-            texts = arguments.name(list(known.values()), "text[]")
-            counts.append(
-                top_values(
-                    number,
-                    facets[number],
-                    f"SELECT k.value, c.count FROM unnest({named}, {texts}) AS k (term, value)"  # noqa: S608
-                    f" JOIN terms_{first} c ON c.term = k.term",
-                    are_counted=True,
-                )
-            )
-    more = ", s.terms" if "terms" in arguments.reads else ""
-    met = all_found(measured, arguments)
+        counts += [
+            _top_terms(number, facets[number], known, first, arguments) for number, known in same
+        ]
+    found = all_found(measured, arguments)
     text = f"""
-        WITH met AS MATERIALIZED (
-            SELECT s.record_id AS id, s.schema_id, {arguments.state_of("s.")} AS state_id{more}
-                   {"".join(columns)}
-              FROM {met}
+        WITH met AS (
+            SELECT {", ".join(f"{column} AS {name}" for name, column in columns.items())}
+              FROM {found}
         ){ctes}
         {" UNION ALL ".join(counts)}
         ORDER BY facet, count DESC, value
         """  # noqa: S608 - the texts are constants, values are arguments
     return text, arguments
+
+
+def _top_terms(
+    number: int, facet: Facet, known: dict[int, str], counted_in: int, arguments: Arguments
+) -> str:
+    named = arguments.name(list(known), "bigint[]")
+    texts = arguments.name(list(known.values()), "text[]")
+    counted = (
+        f"SELECT k.value, c.count FROM unnest({named}, {texts}) AS k (term, value)"  # noqa: S608
+        f" JOIN terms_{counted_in} c ON c.term = k.term"
+    )
+    return top_values(number, facet, counted, are_counted=True)
 
 
 def _view(target: Searched) -> object:

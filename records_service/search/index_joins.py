@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from records_service.search.index_sources import Source, Terms, Union
+from records_service.search.index_sources import MANY_ROWS, Source, Terms, Union
 from records_service.search.sql import Arguments
 
 Sql: TypeAlias = Callable[[Arguments], str]
@@ -19,6 +19,8 @@ class Way:
     source: Source
     rest: Sql
     """What remains to be checked of the records of the source."""
+    checks: bool = False
+    """Whether that is more than what the caller sees."""
     parts: Sequence[Way] = ()
     """Of records that meet one of several conditions: the ways to those of each."""
 
@@ -71,11 +73,12 @@ def _with_rest(source: Source, members: Sequence[Condition], covered: dict[int, 
             ],
         )
 
-    return Way(source, rest)
+    checks = len(covered) < len(members) or any(each.checks for each in covered.values())
+    return Way(source, rest, checks)
 
 
 def _met(condition: Condition, arguments: Arguments) -> str:
-    if arguments.joins_sets and condition.joined is not None:
+    if arguments.rows_expected >= MANY_ROWS and condition.joined is not None:
         return condition.joined(arguments)
     return condition.sql(arguments)
 
@@ -103,7 +106,7 @@ def any_of(members: Sequence[Condition]) -> Condition:
     )
     parts = (*merged, *others)
     source = parts[0] if len(parts) == 1 else Union(parts)
-    return Condition(sql, (Way(source, sql, found),))
+    return Condition(sql, (Way(source, sql, True, found),))
 
 
 def both(found: Condition, residual: Condition) -> Condition:

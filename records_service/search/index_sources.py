@@ -15,6 +15,10 @@ from typing import Final
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
 
+FEW: Final = 2_000
+"""Rows of a source up to which they are looked up at once."""
+MANY_ROWS: Final = 20_000
+"""Rows of a source from which sets are joined as a whole, and not looked up record by record."""
 _COLUMNS: Final = "record_id, created_at, schema_id, state_id"
 _NO_TERMS: Final = "NULL::smallint AS bucket, NULL::bigint[] AS terms"
 
@@ -27,8 +31,6 @@ class Source(ABC):
     """A set of records."""
 
     can_be_sampled: bool = True
-    has_buckets: bool = False
-    """Whether a sample is found by an index, and not by looking at all records."""
 
     @abstractmethod
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
@@ -40,11 +42,17 @@ class Everything(Source):
     """All records, or those that meet a condition over a row `s` of `search_records`."""
 
     condition: Callable[[Arguments], str] = lambda _: "true"
+    sampled_by: tuple[int, ...] = ()
+    """Terms of the first bucket of which each record has one; without them a sample reads all."""
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""
         del with_terms  # they are there
-        sample = " AND s.bucket = 0" if sampled else ""
+        sample = ""
+        if sampled and self.sampled_by:
+            sample = f" AND s.terms && {arguments.name(list(self.sampled_by), 'bigint[]')}"
+        elif sampled:
+            sample = " AND s.bucket = 0"
         return (
             f"SELECT {_of('s')}, s.bucket, s.terms FROM search_records s"  # noqa: S608
             f" WHERE s.workspace_id = $1 AND {self.condition(arguments)}{sample} OFFSET 0"
@@ -55,46 +63,61 @@ class Everything(Source):
 class Terms(Source):
     """The records that have at least one term of each group; they are named as in the first bucket.
 
-    One bucket is looked at after the other: so whoever needs some thousand records of a term that
-    hundreds of thousands have does not make PostgreSQL read the whole list of the term first.
+    Few are looked up by all terms at once; more of them bucket by bucket, so that the lists of
+    terms that are compared are short; very many as well, but their rows are read at the end, page
+    by page.
     """
 
     groups: tuple[tuple[int, ...], ...]
-    has_buckets: bool = True
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""
-        del with_terms
-        has = " AND ".join(self._conditions(arguments, sampled))
+        del with_terms  # they are there
+        columns = f"{_of('s')}, s.bucket, s.terms"
         # OFFSET 0: PostgreSQL would add the index of all records of the workspace to that of terms.
-        found = (
-            f"SELECT {_of('s')}, s.bucket, s.terms FROM search_records s"  # noqa: S608
-            f" WHERE s.workspace_id = $1 AND {has} OFFSET 0"
+        source = (
+            f"SELECT {columns} FROM search_records s WHERE s.workspace_id = $1 AND {{}} OFFSET 0"  # noqa: S608
         )
         if sampled:
-            return found
+            return source.format(
+                " AND ".join(
+                    f"s.terms {sign} {arguments.name(list(group), 'bigint[]')}"
+                    for sign, group in self._parts()
+                )
+            )
+        if arguments.rows_expected < FEW and len(self.groups) == 1:
+            every = [term + bucket for term in self.groups[0] for bucket in range(BUCKETS)]
+            return source.format(f"s.terms && {arguments.name(every, 'bigint[]')}")
+        parts = [
+            (sign, len(group), self._in_all_buckets(group, arguments))
+            for sign, group in self._parts()
+        ]
+
+        def bucket(number: str) -> str:
+            # The terms of a bucket are one slice of the argument.
+            return " AND ".join(
+                f"s.terms {sign} ({named})[{number} * {size} + 1:{number} * {size} + {size}]"
+                for sign, size, named in parts
+            )
+
+        if arguments.rows_expected >= MANY_ROWS:
+            every_bucket = " OR ".join(f"({bucket(str(number))})" for number in range(BUCKETS))
+            return source.format(f"({every_bucket})")
         return (
-            f"SELECT {_of('s')}, s.bucket, s.terms"  # noqa: S608
-            f" FROM generate_series(0, {BUCKETS - 1}) AS b (n) CROSS JOIN LATERAL ({found}) AS s"
+            f"SELECT {columns} FROM generate_series(0, {BUCKETS - 1}) AS b (n)"  # noqa: S608
+            f" CROSS JOIN LATERAL ({source.format(bucket('b.n'))}) AS s"
         )
 
-    def _conditions(self, arguments: Arguments, sampled: bool) -> list[str]:
+    def _parts(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Operators and their terms."""
         alone = tuple(sorted({group[0] for group in self.groups if len(group) == 1}))
         several = sorted({group for group in self.groups if len(group) != 1})
-        signs = [("@>", alone)] if alone else []
-        signs += [("&&", group) for group in several]
-        found = []
-        for sign, group in signs:
-            if sampled:
-                found.append(f"s.terms {sign} {arguments.name(list(group), 'bigint[]')}")
-                continue
-            # The terms of a bucket are one slice of the argument.
-            named = arguments.name(
-                [term + bucket for bucket in range(BUCKETS) for term in group], "bigint[]"
-            )
-            size = len(group)
-            found.append(f"s.terms {sign} ({named})[b.n * {size} + 1:b.n * {size} + {size}]")
-        return found
+        return [*([("@>", alone)] if alone else []), *(("&&", group) for group in several)]
+
+    @staticmethod
+    def _in_all_buckets(group: tuple[int, ...], arguments: Arguments) -> str:
+        terms = [term + bucket for bucket in range(BUCKETS) for term in group]
+        return arguments.name(terms, "bigint[]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The SQL of a search by the index.
 
 How often a condition is met decides how its page is read, and PostgreSQL cannot tell it. So it is
-measured first, on the sixteenth of the records that is in the first bucket:
+measured first, in the first of the buckets into which a hash of their ids puts the records:
 
 - What few records meet is read as a set, all of it, and sorted: the total is exact.
 - What many meet is walked to in the order of the page, which finds a page of it within some
@@ -20,21 +20,20 @@ from records_service.paging import Place, Total, planned_rows
 from records_service.records.store import Listing
 from records_service.search import index_walks
 from records_service.search.index_joins import Way
-from records_service.search.index_query import Query, expression, rows_found
-from records_service.search.index_sources import Everything, Source
+from records_service.search.index_query import RECORD, Query, expression, rows_found
+from records_service.search.index_sources import MANY_ROWS, Everything, Terms
 from records_service.search.index_walks import Walk, walk_by_creation, walk_by_number
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search_index.terms import BUCKETS
 from shared.database import Conn, fetch_planned
 
-MANY_IN_SAMPLE: Final = 800
-"""Of so many matches in the first bucket there are more than `COUNTED_MAX` in all: in 16 buckets
-12,800 are expected, and to have so many in one by chance, 10,000 would be seven standard deviations
-away."""
+MANY_IN_SAMPLE: Final = 220
+"""Of so many matches in the first bucket there are more than `COUNTED_MAX` in all: of 10,000, 156
+are expected there, and 220 would be five standard deviations away."""
 MANY: Final = MANY_IN_SAMPLE * BUCKETS
-COUNTED_IN_SAMPLE: Final = 3_000
-"""Up to so many matches are counted in the first bucket to estimate the total."""
+LOOKED_AT: Final = 400
+"""Rows of a source that tell which part of it meets the rest of a condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ class Measured:
     way: Way
     is_few: bool
     estimate: int
-    has_few_rows: bool = False
-    """Whether few records are on the way, before what remains to be checked."""
+    rows: int
+    """How many records are on the way, before what remains to be checked; `MANY` for more."""
 
 
 async def page(
@@ -56,7 +55,7 @@ async def page(
     Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
     where the limit is the default.
     """
-    measured = await _measured(conn, query)
+    measured = await _measured(conn, query, place.counts)
     if not measured.is_few and (walk := await _walk(conn, place, query)) is not None:
         found, _, version, walked = await read_wanted(
             conn,
@@ -91,41 +90,35 @@ async def page(
     return Listing(part, total, None, version), measured
 
 
-async def _measured(conn: Conn, query: Query) -> Measured:
-    ways = query.condition.ways or [Way(Everything(), query.condition.sql)]
-    way = ways[0]
-    if len(ways) > 1:
-        frequencies = await _counted(conn, [Way(each.source, _always) for each in ways], query)
-        least = min(range(len(ways)), key=frequencies.__getitem__)
-        way = ways[least]
-        if frequencies[least] < MANY:
-            return Measured(way, True, 0, has_few_rows=True)
-    if way.parts:
-        frequencies = await _counted(conn, way.parts, query)
-        return Measured(way, max(frequencies) < MANY, sum(frequencies))
-    [met] = await _counted(conn, [way], query, COUNTED_IN_SAMPLE)
-    return Measured(way, met < MANY, met)
+async def _measured(conn: Conn, query: Query, counts: bool) -> Measured:
+    ways = query.condition.ways or [Way(query.index.everything(), query.condition.sql, checks=True)]
+    rows = [MANY]
+    if len(ways) > 1 or (ways[0].checks and query.condition.ways and not ways[0].parts):
+        rows = await _counted(conn, [Way(each.source, _always) for each in ways], query)
+    least = min(range(len(rows)), key=rows.__getitem__)
+    way = ways[least]
+    if rows[least] < MANY:
+        return Measured(way, True, 0, rows[least])
+    several = way.parts or [way]
+    found = await _counted(conn, several, query)
+    if max(found) < MANY:
+        return Measured(way, True, sum(found), MANY if way.checks and not way.parts else sum(found))
+    estimates = [await _estimate(conn, each, query) for each in several] if counts else [0]
+    return Measured(way, False, sum(estimates), MANY)
 
 
 def _always(_: Arguments) -> str:
     return "true"
 
 
-async def _counted(
-    conn: Conn, ways: Sequence[Way], query: Query, in_sample: int = MANY_IN_SAMPLE
-) -> list[int]:
-    """How many records are found on each of these ways: few exactly or nearly, others estimated.
-
-    In samples that an index finds, up to `in_sample` are counted.
-    """
+async def _counted(conn: Conn, ways: Sequence[Way], query: Query) -> list[int]:
+    """How many records are found on each of these ways, by a sample, and up to `MANY`."""
     arguments = Arguments(query.arguments)
-    counts, limits = [], []
+    counts, times = [], []
     for number, way in enumerate(ways):
         is_sampled = way.source.can_be_sampled
         limit = MANY_IN_SAMPLE if is_sampled else MANY
-        if way.source.has_buckets:
-            limit = in_sample
-        limits.append(limit)
+        times.append(BUCKETS if is_sampled else 1)
         arguments.reads.clear()
         condition = way.rest(arguments)
         found = rows_found(way.source, condition, arguments, sampled=is_sampled)
@@ -133,28 +126,40 @@ async def _counted(
             f"(SELECT count(*) FROM (SELECT 1 FROM {found} LIMIT {limit}) AS few) AS of_{number}"  # noqa: S608
         )
     [row] = await fetch_planned(conn, f"SELECT {', '.join(counts)}", *arguments)
-    found_on = []
-    for number, (way, limit) in enumerate(zip(ways, limits, strict=True)):
-        met: int = row[f"of_{number}"]
-        times = BUCKETS if way.source.can_be_sampled else 1
-        estimate = met * times
-        if met == limit and in_sample == COUNTED_IN_SAMPLE:
-            estimate = max(estimate, await _estimate(conn, way.source, query.arguments) * times)
-        found_on.append(estimate)
-    return found_on
+    return [row[f"of_{number}"] * each for number, each in enumerate(times)]
 
 
-async def _estimate(conn: Conn, source: Source, known: Arguments) -> int:
-    """How many rows PostgreSQL expects of a source, or of its first bucket."""
-    arguments = Arguments(known)
-    rows = source.rows(arguments, with_terms=False, sampled=source.can_be_sampled)
+async def _estimate(conn: Conn, way: Way, query: Query) -> int:
+    """How many records meet a condition that more than `MANY` meet.
+
+    PostgreSQL estimates the rows of the source, and some of those tell how many meet the rest.
+    """
+    if isinstance(way.source, Terms) and len(way.source.groups) > 1:
+        # All terms of a record are of one bucket, which PostgreSQL does not know.
+        way = Way(Terms(way.source.groups[:1]), query.condition.sql)
+    arguments = Arguments(query.arguments)
+    is_sampled = way.source.can_be_sampled
+    rows = way.source.rows(arguments, with_terms=False, sampled=is_sampled)
     [row] = await fetch_planned(conn, f"EXPLAIN (FORMAT JSON) {rows}", *arguments)
-    return planned_rows(row[0])
+    expected = planned_rows(row[0]) * (BUCKETS if is_sampled else 1)
+    arguments = Arguments(query.arguments)
+    condition = way.rest(arguments)
+    if condition != "true":
+        rows = way.source.rows(arguments, with_terms="terms" in arguments.reads, sampled=is_sampled)
+        record = RECORD if "records" in arguments.reads else ""
+        [row] = await fetch_planned(
+            conn,
+            f"SELECT count(*) FILTER (WHERE {condition}) AS met, count(*) AS looked_at"  # noqa: S608
+            f" FROM (SELECT * FROM ({rows}) AS s LIMIT {LOOKED_AT}) AS s{record}",
+            *arguments,
+        )
+        expected = expected * row["met"] // max(row["looked_at"], 1)
+    return max(expected, MANY)
 
 
 def all_found(measured: Measured, arguments: Arguments) -> str:
     """What follows FROM: all rows `s` that meet the condition, with a row `r` if that is read."""
-    arguments.joins_sets = not measured.has_few_rows
+    arguments.rows_expected = MANY_ROWS if measured.rows >= MANY else measured.rows
     condition = measured.way.rest(arguments)
     return rows_found(measured.way.source, condition, arguments)
 

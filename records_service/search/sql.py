@@ -59,8 +59,8 @@ class Arguments(list[Any]):
         """The argument with the moves of records to the states of another workflow."""
         self.reads: set[str] = set() if known is None else set(known.reads)
         """What the conditions look at beside the index: `records`; and of its rows: `terms`."""
-        self.joins_sets: bool = known is not None and known.joins_sets
-        """Whether sets are to be joined as a whole, and not looked up record by record."""
+        self.rows_expected: int = 0 if known is None else known.rows_expected
+        """Of what is looked at in the index."""
 
     @classmethod
     def of(cls, workspace_id: str, moves: Mapping[str, StateMoves]) -> Arguments:

@@ -25,7 +25,7 @@ from typing import Any, Final
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute
 from records_service.values.entries import Entry, Values
 
-BUCKETS: Final = 16
+BUCKETS: Final = 64
 """A power of two. What is stored depends on it."""
 
 _VALUE: Final = "value"
