@@ -195,7 +195,7 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
         raise NotFound.of("Schema", old.schema_id)
     state = schema.state_of(old.state_id)
     sent = _other_fields(asked)
-    if asked.schema_id is not None or asked.names_state:
+    if sent is not None:
         fixed_fields.check_fixed_fields(basis.identity, old, state, sent)
     values = merged(
         old.values,
@@ -208,7 +208,9 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
         by_scope=asked.by_scope,
         options=basis.chosen,
     )
-    key = fixed_fields.key_after(basis.role, schema, old, state, sent)
+    key = old.external_key
+    if sent is not None:
+        key = fixed_fields.key_after(basis.role, schema, old, state, sent)
     changes = differences(old.values, values, schema) + key_change(old.external_key, key)
     released, added = changed_unique_keys(schema, old.values, values) if changes else ([], [])
     return Candidate(
@@ -227,13 +229,15 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
     )
 
 
-def _other_fields(asked: Draft) -> RecordChanges:
-    """What is sent beside the values."""
+def _other_fields(asked: Draft) -> RecordChanges | None:
+    """What is sent beside the values, None for nothing."""
     named_fields = {"schema_id"} if asked.schema_id is not None else set()
     if asked.names_state:
         named_fields.add("lifecycle_state_id")
     if asked.names_key:
         named_fields.add("external_key")
+    if not named_fields:
+        return None
     return RecordChanges.model_construct(
         _fields_set=named_fields,
         values={},

@@ -21,7 +21,7 @@ from records_service.search_index.changes import change_in, indexed_in
 from records_service.values.relations import Related, named
 from records_service.values.validation import pointer
 from records_service.writes import effects
-from records_service.writes.changes import EXTERNAL_KEY
+from records_service.writes.changes import EXTERNAL_KEY, patch
 from records_service.writes.model import PendingCreate, PendingUpdate, Record, Write
 from shared.errors import ApiError, Conflict, LimitExceeded, Violation, truncated
 from shared.identity import Identity
@@ -91,8 +91,8 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
         raise LimitExceeded(f"Entity limit of {identity.record_limit} reached")
     _check_unique(one, around.holders)
     record = _next_record(one, around.versions, identity)
-    document = orjson.dumps(record.values)
     if one.old is None:
+        document = orjson.dumps(record.values)
         write = effects.create_of(identity, record, one.changes)
         _check_event(write)
         indexed = indexed_in(one.schema, record.id, record.values)
@@ -107,7 +107,14 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
         _check_event(write)
         change = change_in(one.schema, record.id, one.old.values, record.values)
         settled.updates.append(
-            PendingUpdate(record, document, one.released, one.added, write, change)
+            PendingUpdate(
+                record,
+                *patch(one.old.values, record.values),
+                one.released,
+                one.added,
+                write,
+                change,
+            )
         )
     for key in one.given_up:
         around.holders.pop(key.key, None)

@@ -43,7 +43,6 @@ class _Step:
 
     index: int
     record: Record
-    document: str
     schema: CompiledSchema
     workflow: WorkflowCopy
     start: str
@@ -129,7 +128,6 @@ def _step(
     return _Step(
         index=one.index,
         record=record,
-        document=found.document,
         schema=schema,
         workflow=schema.workflow,
         start=record.state_id,
@@ -187,7 +185,7 @@ def _moved(context: Context, step: _Step, move: Move, judged: _Wave) -> PendingU
     )
     judged.results[step.index] = Result(step.index, BulkOutcome.UPDATED, record.id, record.version)
     write = effects.transition_of(context.identity, record, step.start, move.comment)
-    return PendingUpdate(record, step.document.encode(), [], [], write)
+    return PendingUpdate(record, b"{}", None, [], [], write)
 
 
 def _refusal(context: Context, step: _Step, refused: dict[str, Any], move: Move) -> ApiError:

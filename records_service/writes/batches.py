@@ -35,7 +35,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
     ]
     in_index = [
         *([parts.noted("record")] if changes or any(write.to_state_id for write in writes) else []),
-        *([parts.changed(29, "(SELECT records FROM stored) > 0")] if changes else []),
+        *([parts.changed(30, "(SELECT records FROM stored) > 0")] if changes else []),
         *([parts.moved("record")] if any(write.to_state_id for write in writes) else []),
     ]
     row = await conn.fetchrow(
@@ -56,11 +56,14 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
                 ON c.id = n.id AND c.version = n.version - 1
         ), record AS (
             UPDATE records r
-               SET values = n.values, state_id = n.state_id, version = n.version,
+               SET values = CASE WHEN n.removed IS NULL THEN r.values || n.changed
+                                 ELSE (r.values || n.changed)
+                                      - ARRAY(SELECT jsonb_array_elements_text(n.removed)) END,
+                   state_id = n.state_id, version = n.version,
                    updated_at = n.at, updated_by = n.user_id, external_key = n.external_key
               FROM fresh, unnest($3::text[], $4::bigint[], $5::jsonb[], $6::text[],
-                                 $7::timestamptz[], $8::text[], $28::text[])
-                          AS n (id, version, values, state_id, at, user_id, external_key)
+                                 $7::timestamptz[], $8::text[], $28::text[], $29::jsonb[])
+                          AS n (id, version, changed, state_id, at, user_id, external_key, removed)
              WHERE r.workspace_id = $1 AND r.id = n.id
                AND fresh.records = cardinality($3::text[])
             RETURNING r.id, r.schema_id, r.created_at, r.state_id
@@ -110,7 +113,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         model_version,
         [record.id for record in records],
         [record.version for record in records],
-        [one.document for one in ordered],
+        [one.changed for one in ordered],
         [record.state_id for record in records],
         [record.updated_at for record in records],
         [record.updated_by for record in records],
@@ -124,6 +127,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         [write.comment for write in writes],
         *outbox.arrays(write.event for write in writes),
         [record.external_key for record in records],
+        [one.removed for one in ordered],
         *(parts.changed_arguments(changes) if changes else ()),
     )
     assert row is not None

@@ -7,6 +7,8 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any, Final
 
+import orjson
+
 from records_service.attributes.model import Attribute
 from records_service.attributes.unique_keys import UniqueKey, unique_keys_of
 from records_service.blueprint.compiled_schema import CompiledSchema
@@ -176,6 +178,13 @@ def differences(old: Values, new: Values, schema: CompiledSchema) -> list[Change
         elif not same(before, after):
             changes += _changed_entries(attribute_id, alias, before or [], after or [])
     return changes
+
+
+def patch(old: Values, new: Values) -> tuple[bytes, bytes | None]:
+    """What makes the old values the new ones, as `PendingUpdate` has it: changed and removed."""
+    changed = {i: entries for i, entries in new.items() if old.get(i) is not entries}
+    removed = [i for i in old if i not in new]
+    return orjson.dumps(changed), orjson.dumps(removed) if removed else None
 
 
 def _touched(old: Values, new: Values, schema: CompiledSchema) -> list[str]:

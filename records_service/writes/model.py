@@ -108,12 +108,14 @@ class PendingCreate:
 class PendingUpdate:
     """The next version of a record with all that is stored beside it.
 
-    `record` is as it is afterwards, its version one more than the one read; `document` is its
-    values as JSON.
+    `record` is as it is afterwards, its version one more than the one read. `changed` are the
+    entries of the attributes that are not as they were, by attribute id, and `removed` the ids of
+    those that have none any more, None for no attribute; both are JSON.
     """
 
     record: Record
-    document: bytes
+    changed: bytes
+    removed: bytes | None
     released: Sequence[UniqueKey]
     added: Sequence[UniqueKey]
     write: Write

@@ -61,7 +61,9 @@ def updated(record: Record, sku: str) -> PendingUpdate:
         "newValue": sku,
     }
     write = effects.update_of(identities.admin(record.workspace_id), changed, [change])
-    return PendingUpdate(changed, orjson.dumps(values), [key(before["value"])], [key(sku)], write)
+    return PendingUpdate(
+        changed, orjson.dumps(values), None, [key(before["value"])], [key(sku)], write
+    )
 
 
 async def test_many_updates_may_hand_a_unique_value_on(workspace, loaded):

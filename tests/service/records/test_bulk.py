@@ -194,6 +194,18 @@ async def test_history_and_events_are_those_of_single_writes(apparel):
     assert first == second
 
 
+async def test_a_row_changes_and_clears_what_it_names_and_nothing_else(apparel):
+    first = row("ent-a", sku="A", name="n", price=1, related=["ent-b"])
+    assert counts(await bulk(apparel.admin, row("ent-b"), first)) == {"created": 2}
+    changed = {"price": None, "related": [], **entries({"name": "m"})}
+    answer = await bulk(apparel.admin, {"id": "ent-a", "values": changed})
+    assert counts(answer) == {"updated": 1}
+    assert await values_of(apparel, "ent-a") == {"sku": "A", "name": "m"}
+    answer = await bulk(apparel.admin, {"id": "ent-a", "values": entries({"price": 2})})
+    assert counts(answer) == {"updated": 1}
+    assert await values_of(apparel, "ent-a") == {"sku": "A", "name": "m", "price": 2}
+
+
 async def test_unchanged_rows_write_nothing(apparel):
     rows = [row(f"ent-{n}", sku=f"S{n}", related=[f"ent-{n - 1}"] if n else []) for n in range(20)]
     (await bulk(apparel.admin, *rows)).ok()
