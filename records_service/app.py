@@ -46,6 +46,7 @@ from records_service.model_objects.commands import (
     SOURCE,
     ModelSize,
 )
+from records_service.model_objects.value_index import VALUE_INDEX
 from records_service.option_bulk.handlers import routes as option_bulk_routes
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
@@ -67,6 +68,7 @@ from records_service.schemas.handlers import routes as schema_routes
 from records_service.search.handlers import routes as search_routes
 from records_service.search_index import building
 from records_service.search_index.enrolling import enrolling
+from records_service.search_index.in_use import InUse
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
@@ -191,6 +193,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         wait_s=config.wait_seconds,
         message="Too many bulk calls are running at once",
     )
+    app[VALUE_INDEX] = InUse()
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
     app[ROLE_LOOKUPS] = KeyedSemaphore(wait_s=config.wait_seconds)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from records_service.attributes.model import ATTRIBUTE
+from records_service.attributes.model import ATTRIBUTE, AttributeType, is_filterable
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
-from records_service.permissions.store import schemas_with_values
+from records_service.permissions.store import places_of_values
 from shared.database import Conn, Record
 from shared.database.listing import Narrowing, Piece, Position, read_piece
 
+OPTIONS_ASKED_MAX: Final = 500
 SINCE: Final = """(
     SELECT coalesce((SELECT ready_at FROM search_attributes
                       WHERE workspace_id = $1 AND attribute_id = attributes.id),
@@ -51,6 +52,19 @@ async def since(
         list(attribute_ids),
     )
     return {row["id"]: row["since"] for row in rows if row["since"] is not None}
+
+
+async def in_index(conn: Conn, workspace_id: str, attribute_ids: Collection[str]) -> frozenset[str]:
+    """Those of these attributes that are filterable, and for which the index is right."""
+    rows = await conn.fetch(
+        f"""
+        SELECT id, body - 'guards' AS body FROM attributes
+         WHERE workspace_id = $1 AND id = ANY($2::text[]) AND {SINCE} IS NOT NULL
+        """,  # noqa: S608 - a constant
+        workspace_id,
+        list(attribute_ids),
+    )
+    return frozenset(row["id"] for row in rows if is_filterable(row["body"]))
 
 
 def of_schema(narrowing: Narrowing, name: str) -> Narrowing:
@@ -184,7 +198,68 @@ async def is_being_removed(conn: Conn, workspace_id: str, attribute_id: str) -> 
 
 
 async def has_values(conn: Conn, workspace_id: str, attribute_id: str, searcher: Searcher) -> bool:
-    """Whether a record holds a value of it."""
-    schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
+    """Whether a record or a variant holds a value of it.
+
+    Records are read only where no index tells, and of those only what was written since there is
+    the attribute, as long as that is not too much.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT body, created_at,
+               EXISTS (SELECT FROM unique_values
+                        WHERE workspace_id = $1 AND attribute_id = $2) AS has_unique_keys
+          FROM attributes
+         WHERE workspace_id = $1 AND id = $2
+        """,
+        workspace_id,
+        attribute_id,
+    )
+    if row is None:
+        return False
+    if row["has_unique_keys"]:
+        return True
+    held = await _held_in_index(conn, workspace_id, attribute_id, row["body"], searcher)
+    if held:
+        return True
+    indexed = [attribute_id] if held is False else []
+    places = await places_of_values(conn, workspace_id, [attribute_id], indexed)
     search = Search("SELECT $2::text AS found WHERE r.values ? $2", (attribute_id,))
-    return await searcher.first_found(conn, workspace_id, schema_ids, search) is not None
+    found = await searcher.first_found(conn, workspace_id, places, search, since=row["created_at"])
+    return found is not None
+
+
+async def _held_in_index(
+    conn: Conn,
+    workspace_id: str,
+    attribute_id: str,
+    body: Mapping[str, Any],
+    searcher: Searcher,
+) -> bool | None:
+    """Whether a record of a schema that has the attribute holds a value; None if nobody can say."""
+    index = searcher.index
+    if index is None or not await index.knows(conn, workspace_id, [attribute_id]):
+        return None
+    match AttributeType(body["type"]):
+        case AttributeType.NUMBER | AttributeType.DATETIME:
+            return await index.has_numbers(conn, workspace_id, attribute_id)
+        case AttributeType.BOOLEAN:
+            values = ["true", "false"]
+        case AttributeType.OPTION:
+            values = await _some_options(conn, workspace_id, body["optionListId"])
+            if len(values) > OPTIONS_ASKED_MAX:
+                return None
+        case _:
+            return None
+    places = {attribute_id: [()]}
+    return await index.chosen(conn, workspace_id, places, values) is not None
+
+
+async def _some_options(conn: Conn, workspace_id: str, list_id: str) -> list[str]:
+    """The ids of the options of a list: one more than are asked for, if there are more."""
+    rows = await conn.fetch(
+        "SELECT id FROM option_values WHERE workspace_id = $1 AND list_id = $2 LIMIT $3",
+        workspace_id,
+        list_id,
+        OPTIONS_ASKED_MAX + 1,
+    )
+    return [row["id"] for row in rows]

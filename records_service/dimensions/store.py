@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
-from records_service.permissions.store import schemas_with_values
+from records_service.permissions.store import places_of_values
 from shared.database import Conn
 
 
@@ -31,7 +31,7 @@ async def used_segment(
     if not segment_ids:
         return None
     attribute_ids = await varying(conn, workspace_id, dimension_id)
-    schema_ids = await schemas_with_values(conn, workspace_id, attribute_ids)
+    places = await places_of_values(conn, workspace_id, attribute_ids)
     search = Search(
         """
         SELECT scope ->> $2 AS found
@@ -41,4 +41,4 @@ async def used_segment(
         """,
         (dimension_id, attribute_ids, list(segment_ids)),
     )
-    return await searcher.first_found(conn, workspace_id, schema_ids, search)
+    return await searcher.first_found(conn, workspace_id, places, search)

@@ -35,6 +35,7 @@ from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.naming import settled
 from records_service.model_objects.searching import Searcher
+from records_service.model_objects.value_index import VALUE_INDEX
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
 from records_service.search_index import building
@@ -63,7 +64,7 @@ async def replace(
     """
     workspace_id = context.workspace_id
     sent = await checked_body(draft.model_copy(update={"id": attribute_id}))
-    searcher = Searcher()
+    searcher = Searcher(context.app[VALUE_INDEX])
 
     async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
         old, body = await drafted(context, conn, attribute_id, draft, sent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from shared.database import Conn
@@ -89,6 +90,34 @@ async def search_these(
         list(ids),
     )
     return found
+
+
+async def written_since(
+    conn: Conn,
+    workspace_id: str,
+    schema_ids: Collection[str],
+    since: datetime,
+    *,
+    rows_max: int,
+) -> list[str] | None:
+    """The records of these schemas that were created or changed since.
+
+    None where more records than that were, of any schema.
+    """
+    rows = await conn.fetch(
+        """
+        SELECT id, schema_id FROM records
+         WHERE workspace_id = $1 AND updated_at >= $2
+         ORDER BY updated_at, id
+         LIMIT $3
+        """,
+        workspace_id,
+        since,
+        rows_max + 1,
+    )
+    if len(rows) > rows_max:
+        return None
+    return [row["id"] for row in rows if row["schema_id"] in schema_ids]
 
 
 async def last_change(conn: Conn, workspace_id: str) -> int:

@@ -1,8 +1,8 @@
 """Searches the records of some schemas, and their variants, for a value that forbids a change.
 
-No index answers whether any record holds some value: one over all values would be paid for by every
-write of a record. So the records are read, but only those of the schemas that may hold it, a few
-thousand at a time and for a limited time.
+The search index tells it of filterable attributes (`value_index`). One over all values would be
+paid for by every write of a record. So where no index tells, the records are read, but only those
+of the schemas that may hold it, a few thousand at a time and for a limited time.
 
 The model lock would keep all writers of the workspace waiting meanwhile. Therefore all records are
 searched before it is taken, and under it only those that have changed since (docs/adr/0028).
@@ -13,11 +13,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
 
 from records_service.model_objects import search_store as store
-from records_service.model_objects.search_store import VALUE_TABLES, Search
+from records_service.model_objects.search_store import Search, ValueTable
+from records_service.model_objects.value_index import ValueIndex
 from shared.database import Conn
 from shared.database.listing import Position
 from shared.errors import UpstreamTimeout
@@ -25,13 +26,21 @@ from shared.errors import UpstreamTimeout
 SEARCHED_AT_ONCE: Final = 5_000
 SEARCHING_S_MAX: Final = 20
 """Less than a request may take."""
+CLOCKS_DIFFER: Final = timedelta(minutes=10)
+"""How far apart the clocks of two processes are at most."""
+WRITTEN_MAX: Final = 2_000
+"""If more was written since an attribute was created, the records of its schemas are searched."""
 CHANGED_MAX: Final = 10_000
 """If more has changed since, all records are searched again."""
 
 
+Places: TypeAlias = Sequence[tuple[ValueTable, str]]
+"""Tables, and the schemas of which their rows are searched."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Searched:
-    schema_ids: Sequence[str]
+    places: Places
     search: Search
     last_change: int
 
@@ -39,27 +48,37 @@ class _Searched:
 class Searcher:
     """Asks the same question twice: before the model lock is taken, and under it."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: ValueIndex | None = None) -> None:
+        """`index` answers what need not be searched for."""
+        self.index = index
         self._searched: _Searched | None = None
 
     async def first_found(
-        self, conn: Conn, workspace_id: str, schema_ids: Sequence[str], search: Search
+        self,
+        conn: Conn,
+        workspace_id: str,
+        places: Places,
+        search: Search,
+        *,
+        since: datetime | None = None,
     ) -> str | None:
         """Return what the search finds first, or None if no record has it.
+
+        `since` is a time before which nothing was written that it could find.
 
         Outside a transaction this is the question before the lock, inside it is the one under it.
         Raises `UpstreamTimeout` if there are too many records.
         """
-        if not schema_ids:
+        if not places:
             return None
         if not conn.is_in_transaction():
             last_change = await store.last_change(conn, workspace_id)
-            found = await _search_all(conn, workspace_id, schema_ids, search)
-            self._searched = _Searched(schema_ids, search, last_change)
+            found = await _search_all(conn, workspace_id, places, search, since)
+            self._searched = _Searched(places, search, last_change)
             return found
         before = self._searched
         # The model may have changed in between, and with it what there is to search for and where.
-        if before is not None and (before.schema_ids, before.search) == (schema_ids, search):
+        if before is not None and (before.places, before.search) == (places, search):
             changed = await store.changed_since(
                 conn, workspace_id, before.last_change, rows_max=CHANGED_MAX
             )
@@ -69,14 +88,24 @@ class Searcher:
                     if hit is not None:
                         return hit
                 return None
-        return await _search_all(conn, workspace_id, schema_ids, search)
+        return await _search_all(conn, workspace_id, places, search, since)
 
 
 async def _search_all(
-    conn: Conn, workspace_id: str, schema_ids: Sequence[str], search: Search
+    conn: Conn, workspace_id: str, places: Places, search: Search, since: datetime | None
 ) -> str | None:
     deadline = time.monotonic() + SEARCHING_S_MAX
-    for table, schema_id in product(VALUE_TABLES, schema_ids):
+    if since is not None:
+        schema_ids = [schema_id for table, schema_id in places if table == "records"]
+        written = await store.written_since(
+            conn, workspace_id, schema_ids, since - CLOCKS_DIFFER, rows_max=WRITTEN_MAX
+        )
+        if written is not None:
+            hit = await store.search_these(conn, workspace_id, "records", written, search)
+            if hit is not None:
+                return hit
+            places = [(table, schema_id) for table, schema_id in places if table != "records"]
+    for table, schema_id in places:
         after: Position | None = None
         while True:
             if time.monotonic() > deadline:

@@ -13,6 +13,7 @@ from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.naming import LABELS, said, settled
 from records_service.model_objects.searching import Searcher
+from records_service.model_objects.value_index import VALUE_INDEX
 from records_service.option_lists import store, usage_store, value_store
 from records_service.option_lists.hierarchy import (
     check_flat,
@@ -64,7 +65,7 @@ async def replace(context: Context, list_id: str, draft: OptionListDraft) -> Mod
     Taking a value out needs `read` on what chooses from the list: the answer looks at records.
     """
     workspace_id = context.workspace_id
-    searcher = Searcher()
+    searcher = Searcher(context.app[VALUE_INDEX])
 
     async def judge(
         conn: Conn,
@@ -191,7 +192,7 @@ async def remove_value(context: Context, list_id: str, value_id: str) -> None:
     Needs `read` on what chooses from the list: the answer looks at records.
     """
     workspace_id = context.workspace_id
-    searcher = Searcher()
+    searcher = Searcher(context.app[VALUE_INDEX])
 
     async def judge(conn: Conn) -> tuple[ModelObject, list[str]]:
         old = await current(context, conn, list_id)

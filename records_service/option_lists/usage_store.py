@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
-from records_service.permissions.store import schemas_with_values
+from records_service.permissions.store import places_of_values
 from shared.database import Conn
+
+VALUES_ASKED_MAX: Final = 2_000
+"""For more values than these it may be quicker to read the records."""
 
 
 async def choosing(conn: Conn, workspace_id: str, list_id: str) -> list[str]:
@@ -47,9 +50,16 @@ async def used_value(
         workspace_id,
         list_id,
     )
-    places = [(row["id"], path) for row in rows for path in _paths(row["body"], list_id)]
-    attribute_ids = [attribute_id for attribute_id, _ in places]
-    schema_ids = await schemas_with_values(conn, workspace_id, attribute_ids)
+    fields = {row["id"]: list(_fields(row["body"], list_id)) for row in rows}
+    indexed = frozenset[str]()
+    if searcher.index is not None and len(value_ids) <= VALUES_ASKED_MAX:
+        indexed = await searcher.index.knows(conn, workspace_id, fields)
+        known = {each: fields[each] for each in indexed}
+        found = await searcher.index.chosen(conn, workspace_id, known, value_ids)
+        if found is not None:
+            return found
+    places = await places_of_values(conn, workspace_id, fields, indexed)
+    paths = [(each, _path(names)) for each, found in fields.items() for names in found]
     search = Search(
         """
         SELECT chosen #>> '{}' AS found
@@ -58,9 +68,9 @@ async def used_value(
                             AS chosen
          WHERE chosen #>> '{}' = ANY($4::text[])
         """,
-        (attribute_ids, [path for _, path in places], list(value_ids)),
+        ([each for each, _ in paths], [path for _, path in paths], list(value_ids)),
     )
-    return await searcher.first_found(conn, workspace_id, schema_ids, search)
+    return await searcher.first_found(conn, workspace_id, places, search)
 
 
 async def guarding(
@@ -99,12 +109,20 @@ async def guarding(
     return None if row is None else (row["value_id"], row["alias"])
 
 
-def _paths(form: Mapping[str, Any], list_id: str, path: str = "lax $[*].value") -> Iterator[str]:
-    """JSON paths into the entries of an attribute: where it, or a field of it, has these options.
+def _fields(
+    form: Mapping[str, Any], list_id: str, names: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """The fields that lead to each place where an attribute has options of this list."""
+    if form.get("optionListId") == list_id:
+        yield names
+    for field in form.get("attributes", ()):
+        yield from _fields(field, list_id, (*names, field["alias"]))
+
+
+def _path(names: Sequence[str]) -> str:
+    """A JSON path into the entries of an attribute.
 
     Fields are members of objects, or of the objects in an array: that is what `lax` means.
     """
-    if form.get("optionListId") == list_id:
-        yield f"{path}[*]"
-    for field in form.get("attributes", ()):
-        yield from _paths(field, list_id, f'{path}."{field["alias"]}"')
+    fields = "".join(f'."{name}"' for name in names)
+    return f"lax $[*].value{fields}[*]"

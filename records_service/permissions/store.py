@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from records_service.model_objects.search_store import ValueTable
 from records_service.permissions.rules import Names
 from shared.database import Conn
 
@@ -150,6 +151,40 @@ async def schemas_with_values(
         list({schema_id for schema_id, _ in has | had}),
     )
     return [row["id"] for row in rows]
+
+
+async def places_of_values(
+    conn: Conn,
+    workspace_id: str,
+    attribute_ids: Collection[str],
+    indexed: Collection[str] = (),
+) -> list[tuple[ValueTable, str]]:
+    """The tables and schemas with rows that may hold a value of one of these attributes.
+
+    Of the attributes that are `indexed`, only what no index has: variants, and records whose schema
+    has lost the attribute.
+    """
+    has = await uses(conn, workspace_id, attribute_ids)
+    had = await lost(conn, workspace_id, attribute_ids)
+    held: Mapping[ValueTable, set[str]] = {
+        "records": {schema_id for schema_id, each in has if each not in indexed}
+        | {schema_id for schema_id, _ in had},
+        "variants": {schema_id for schema_id, _ in has | had},
+    }
+    places: list[tuple[ValueTable, str]] = []
+    for table, schema_ids in held.items():
+        rows = await conn.fetch(
+            f"""
+            SELECT s.id
+              FROM unnest($2::text[]) AS s (id)
+             WHERE EXISTS (SELECT FROM {table} r WHERE r.workspace_id = $1 AND r.schema_id = s.id)
+             ORDER BY s.id
+            """,  # noqa: S608 - constants
+            workspace_id,
+            list(schema_ids),
+        )
+        places += [(table, row["id"]) for row in rows]
+    return places
 
 
 async def names(
