@@ -61,7 +61,7 @@ class _Found:
 
 
 def understand_columns(
-    header: Iterable[str], mapping: Mapping[str, str], scope: Scope, blueprint: Blueprint
+    header: Iterable[str], mapping: Mapping[str, str | None], scope: Scope, blueprint: Blueprint
 ) -> Columns:
     """The meaning of each column: what it is mapped to, or else what its own name says.
 
@@ -75,6 +75,8 @@ def understand_columns(
         if column in REPORT_COLUMNS and column not in mapping:
             continue
         name = mapping.get(column, column)
+        if name is None:
+            continue
         pointer = f"/columnMapping/{_escaped(column)}" if column in mapping else "/rows"
         if name in FIXED_COLUMNS:
             _fixed(column, name, found)
@@ -110,15 +112,15 @@ def understand_columns(
     )
 
 
-def check_mapped(header: Sequence[str], mapping: Mapping[str, str]) -> None:
+def check_mapped(header: Sequence[str], mapping: Mapping[str, str | None]) -> None:
     """Raise `ValidationError` for a mapped column that the file does not have."""
     columns = frozenset(header)
     ValidationError.check(
         Violation(
             f"/columnMapping/{_escaped(column)}", f"The file has no column '{truncated(column)}'"
         )
-        for column in mapping
-        if column not in columns
+        for column, name in mapping.items()
+        if name is not None and column not in columns
     )
 
 

@@ -18,7 +18,7 @@ NAME_MAX: Final = 1_000
 ColumnMapping = TypeAliasType(
     "ColumnMapping",
     Annotated[
-        dict[str, Annotated[str, Field(max_length=NAME_MAX)]],
+        dict[str, Annotated[str, Field(max_length=NAME_MAX)] | None],
         AtMost(COLUMNS_MAX),
         Field(description="Column -> what it means.", examples=[{"Name": "product-name"}]),
     ],
@@ -55,8 +55,9 @@ class ImportRows(Shape):
     schema_id: str = Field(alias="schemaId", examples=["schema-apparel"])
     """Id or alias of the schema."""
     column_mapping: ColumnMapping = Field(default_factory=dict, alias="columnMapping")
-    """Column -> alias of an attribute, also with a scope (`price[dim-market=seg-dk]`), or `_id`.
-    Other columns are imported if they are named like that themselves."""
+    """Column -> alias of an attribute, also with a scope (`price[dim-market=seg-dk]`), or `_id`,
+    or null for a column that is not imported. Other columns are imported if they are named like
+    that themselves."""
 
 
 class CellFault(Shape):

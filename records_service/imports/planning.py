@@ -211,13 +211,14 @@ def _json_object(field: str, sent: str | None) -> dict[str, Any]:
     return found
 
 
-def _mapping(sent: str | None) -> dict[str, str]:
+def _mapping(sent: str | None) -> dict[str, str | None]:
     mapping = _json_object("columnMapping", sent)
     for column, name in mapping.items():
-        if not isinstance(name, str):
+        if name is not None and not isinstance(name, str):
             raise ValidationError.at(
                 "/columnMapping",
-                f"Field 'columnMapping' must map '{truncated(column)}' to a string, got"
+                f"Field 'columnMapping' must map '{truncated(column)}' to a string or null,"
+                f" got"
                 f" {js_type(name)}",
             )
     return mapping

@@ -84,6 +84,7 @@ async def exported(workspace: RecordsWorkspace, asked: str) -> bytes:
     return await download(workspace.admin, f"/export?variants=true&{asked}")
 
 
+WITHOUT_STATE = ["Column 'lifecycleStateId' is not imported: states change by transitions only"]
 ORDER = [
     ("ent-0", ""),
     ("ent-a", ""),
@@ -354,3 +355,32 @@ async def test_no_column_is_mapped_to_what_a_parent_cannot_be(workspace: Records
     mapping = {"a": "_parentId", "b": "_parentId"}
     answer = await send(workspace.admin, "a,b\n", "x.csv", columnMapping=mapping)
     assert answer.outcome == error(400, "VALIDATION_ERROR", "Columns 'a' and 'b' mean the same")
+
+
+async def test_records_that_are_related_to_each_other_are_imported_in_two_runs(
+    workspace: RecordsWorkspace, other_workspace: RecordsWorkspace
+):
+    await model(workspace)
+    for name in ("ent-a", "ent-b"):
+        await workspace.record("schema-x", {"sku": name}, id=name)
+    for name, other in (("ent-a", "ent-b"), ("ent-b", "ent-a")):
+        change = {"value": other}
+        (await workspace.admin.patch(f"/records/{name}/values/goes-with", change)).ok()
+    file = await exported(workspace, "columns=perScope&format=csv")
+    await model(other_workspace)
+    assert (await run(other_workspace, file))["failed"] == 2
+    first = await run(
+        other_workspace, file, columnMapping={"goes-with": None, "no-column-of-it": None}
+    )
+    assert (first["created"], first["warnings"][-1:]) == (2, WITHOUT_STATE)
+    assert (await run(other_workspace, file))["updated"] == 2
+    assert await exported(other_workspace, "columns=perScope&format=csv") == file
+    rows = [{"_id": "ent-a", "sku": "new", "goes-with": "nobody"}]
+    sent = {"schemaId": "x", "rows": rows, "columnMapping": {"goes-with": None}}
+    assert (await workspace.admin.post("/import/execute", sent)).ok()["updated"] == 1
+    wrong = await send(workspace.admin, "a\n", "x.csv", columnMapping={"a": 1})
+    assert wrong.outcome == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'columnMapping' must map 'a' to a string or null, got number",
+    )
