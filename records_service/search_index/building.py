@@ -36,7 +36,7 @@ from shared.messaging import jobs
 from shared.process.offload import in_thread
 
 JOB: Final = "build_search_index"
-ENTERED_AT_ONCE: Final = 1_000
+ENTERED_AT_ONCE: Final = 500
 """Records of one slice: a write of one of them waits for so long."""
 BYTES_AT_ONCE: Final = 4 << 20
 ENTERED_AT_THE_END: Final = 500

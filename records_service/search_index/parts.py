@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from records_service.search_index.changes import IndexChange
 from records_service.search_index.terms import Indexed
@@ -26,52 +26,70 @@ class Held(NamedTuple):
     state_id: str | None
 
 
-def entered(number: int, condition: str) -> str:
-    """The parts that store what the index holds of records.
+Rows: TypeAlias = Sequence[tuple[Held, Indexed | IndexChange]]
+_RECORD: Final = ("timestamptz[]", "text[]", "text[]", "text[]", "smallint[]")
+_TERMS: Final = (*_RECORD, "int[]", "int[]")
+_NUMBERS: Final = (*_RECORD, "bigint[]", "int[]", "float8[]")
+_NEW: Final = "RETURNING 1"
+_REPLACING_TERMS: Final = """
+                ON CONFLICT (workspace_id, created_at, record_id)
+                DO UPDATE SET schema_id = excluded.schema_id, state_id = excluded.state_id,
+                              terms = excluded.terms
+            RETURNING 1"""
+_REPLACING_NUMBERS: Final = """
+                ON CONFLICT (workspace_id, created_at, record_id, attribute_key, entry)
+                DO UPDATE SET schema_id = excluded.schema_id, state_id = excluded.state_id,
+                              number = excluded.number
+            RETURNING 1"""
 
-    What it holds already is replaced. The parameters from this number on are those of
-    `entered_arguments`; nothing is written unless the condition holds.
+
+def created(number: int, rows: Rows, condition: str) -> str:
+    """The parts that store what the index holds of new records.
+
+    The parameters from this number on are those of `created_arguments`. Nothing is written unless
+    the condition holds.
     """
-    rows = (
-        "timestamptz[] text[] text[] text[] smallint[] int[] int[]",
-        "timestamptz[] text[] text[] text[] smallint[] bigint[] int[] float8[]",
-    )
-    of_terms, of_numbers = (each.split() for each in rows)
-    first = _parameters(number, of_terms)
-    terms = f"${number + len(of_terms)}::bigint[]"
-    second = _parameters(number + len(of_terms) + 1, of_numbers)
+    parts = [_terms(number, condition, _NEW)]
+    if any(entry.numbers for _, entry in rows):
+        parts.append(_numbers(number + len(_TERMS) + 1, condition, _NEW))
+    return ", ".join(parts)
+
+
+def _terms(number: int, condition: str, end: str) -> str:
     return f"""
         termed AS (
             INSERT INTO search_records (workspace_id, created_at, record_id, schema_id, state_id,
                                         bucket, terms)
             SELECT $1, n.created_at, n.id, n.schema_id, n.state_id, n.bucket,
-                   ({terms})[n.first:n.last]
-              FROM unnest({first})
+                   (${number + len(_TERMS)}::bigint[])[n.first:n.last]
+              FROM unnest({_parameters(number, _TERMS)})
                    AS n (created_at, id, schema_id, state_id, bucket, first, last)
              WHERE {condition}
-                ON CONFLICT (workspace_id, created_at, record_id)
-                DO UPDATE SET schema_id = excluded.schema_id, state_id = excluded.state_id,
-                              terms = excluded.terms
-            RETURNING 1
-        ), numbered AS (
+            {end}
+        )"""  # noqa: S608 - constants and numbers of parameters
+
+
+def _numbers(number: int, condition: str, end: str) -> str:
+    return f"""
+        numbered AS (
             INSERT INTO search_numbers (workspace_id, created_at, record_id, schema_id, state_id,
                                         bucket, attribute_key, entry, number)
             SELECT $1, n.created_at, n.id, n.schema_id, n.state_id, n.bucket, n.key, n.entry,
                    n.number
-              FROM unnest({second})
+              FROM unnest({_parameters(number, _NUMBERS)})
                    AS n (created_at, id, schema_id, state_id, bucket, key, entry, number)
              WHERE {condition}
-                ON CONFLICT (workspace_id, created_at, record_id, attribute_key, entry)
-                DO UPDATE SET schema_id = excluded.schema_id, state_id = excluded.state_id,
-                              number = excluded.number
-            RETURNING 1
+            {end}
         )"""  # noqa: S608 - constants and numbers of parameters
 
 
-def entered_arguments(
-    rows: Iterable[tuple[Held, Indexed | IndexChange]],
-) -> tuple[Sequence[Any], ...]:
-    """The arguments of `entered`: 16 of them."""
+def created_arguments(rows: Rows) -> tuple[Sequence[Any], ...]:
+    """The arguments of `created`."""
+    arguments = _arguments(rows)
+    return arguments if arguments[-1] else arguments[: len(_TERMS) + 1]
+
+
+def _arguments(rows: Rows) -> tuple[Sequence[Any], ...]:
     terms: list[int] = []
     of_terms: list[tuple[Any, ...]] = []
     of_numbers: list[tuple[Any, ...]] = []
@@ -80,7 +98,11 @@ def entered_arguments(
         terms += entry.terms
         of_terms.append((*record, entry.bucket, first, len(terms)))
         of_numbers += [(*record, entry.bucket, *number) for number in entry.numbers]
-    return *_columns(of_terms, 7), terms, *_columns(of_numbers, 8)
+    return (
+        *_columns(of_terms, len(_TERMS)),
+        terms,
+        *_columns(of_numbers, len(_NUMBERS)),
+    )
 
 
 def changed(number: int, condition: str) -> str:
@@ -95,15 +117,16 @@ def changed(number: int, condition: str) -> str:
              USING unnest({_parameters(number, kinds)}) AS g (created_at, id, key, entry)
              WHERE s.workspace_id = $1 AND s.created_at = g.created_at AND s.record_id = g.id
                AND s.attribute_key = g.key AND s.entry = g.entry AND {condition}
-        ), {entered(number + len(kinds), condition)}"""  # noqa: S608 - as above
+        ), {_terms(number + len(kinds), condition, _REPLACING_TERMS)},
+        {_numbers(number + len(kinds) + len(_TERMS) + 1, condition, _REPLACING_NUMBERS)}"""  # noqa: S608 - constants
 
 
 def changed_arguments(rows: Sequence[tuple[Held, IndexChange]]) -> tuple[Sequence[Any], ...]:
-    """The arguments of `changed`: 20 of them."""
+    """The arguments of `changed`."""
     gone = [
         (record.created_at, record.id, *place) for record, change in rows for place in change.gone
     ]
-    return *_columns(gone, 4), *entered_arguments(rows)
+    return *_columns(gone, 4), *_arguments(rows)
 
 
 def moved(source: str) -> str:

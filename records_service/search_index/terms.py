@@ -111,13 +111,13 @@ def indexed(plan: Plan, record_id: str, values: Values) -> Indexed:
             terms.update(plan.nones[attribute_id])
             continue
         for place in places:
-            found = list(_found(entries, place.path))
+            found = _found(entries, place.path)
             if not any(map(_is_filled, found)):
                 terms.add(place.none)
             if place.type in _COMPARED_BY_SIZE:
                 numbers += _numbers(place, found)
             else:
-                terms.update(_terms(place, found))
+                terms.update(_hashed(place.prefix, text) for text in _texts(place, found))
     return Indexed(bucket, sorted(term | bucket for term in terms), numbers)
 
 
@@ -206,18 +206,17 @@ def _hashed(prefix: Any, value: str) -> int:
     return int.from_bytes(whole.digest(), signed=True) & -BUCKETS
 
 
-def _found(entries: Iterable[Entry], path: Iterable[str]) -> Iterator[Any]:
+def _found(entries: Iterable[Entry], path: Iterable[str]) -> list[Any]:
     """The values at this place, in the order in which a search finds them."""
-    for entry in entries:
-        items = _several(entry["value"])
-        for name in path:
-            items = [
-                inner
-                for item in items
-                if isinstance(item, dict) and name in item
-                for inner in _several(item[name])
-            ]
-        yield from items
+    found = [one for entry in entries for one in _several(entry["value"])]
+    for name in path:
+        found = [
+            inner
+            for outer in found
+            if isinstance(outer, dict) and name in outer
+            for inner in _several(outer[name])
+        ]
+    return found
 
 
 def _several(value: Any) -> Sequence[Any]:
@@ -228,15 +227,15 @@ def _is_filled(value: Any) -> bool:
     return value is not None and value not in ("", {}, [])
 
 
-def _terms(place: Place, found: Iterable[Any]) -> Iterator[int]:
+def _texts(place: Place, found: Iterable[Any]) -> Iterator[str]:
+    """The values as they are compared; those that no term stands for are left out."""
     for value in found:
-        match value:
-            case {"url": str(url)} if place.type is AttributeType.MEDIA:
-                yield _hashed(place.prefix, url)
-            case bool():
-                yield _hashed(place.prefix, "true" if value else "false")
-            case str():
-                yield _hashed(place.prefix, value)
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, bool):
+            yield "true" if value else "false"
+        elif place.type is AttributeType.MEDIA and isinstance(value, dict) and "url" in value:
+            yield str(value["url"])
 
 
 def _numbers(place: Place, found: Iterable[Any]) -> Iterator[tuple[int, int, float]]:

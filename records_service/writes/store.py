@@ -68,7 +68,7 @@ async def insert(
     ordered = sorted(pending, key=lambda one: one.record.id)
     records = [one.record for one in ordered]
     indexed = [(one.record.held, one.indexed) for one in ordered if one.indexed is not None]
-    entered = parts.entered(26, "(SELECT records FROM stored) > 0")
+    entered = parts.created(26, indexed, "(SELECT records FROM stored) > 0")
     row = await conn.fetchrow(
         f"""
         WITH model AS (
@@ -147,7 +147,7 @@ async def insert(
         [one.record.id for one in ordered if one.id_was_asked],
         [one.record.version for one in ordered if one.id_was_asked],
         [record.external_key for record in records],
-        *(parts.entered_arguments(indexed) if indexed else ()),
+        *(parts.created_arguments(indexed) if indexed else ()),
     )
     assert row is not None
     if not row["model_is_current"]:
