@@ -24,6 +24,8 @@ from records_service.catalogs.handlers import routes as catalog_routes
 from records_service.clients import AUTH_SERVICE, WORKFLOW_SERVICE
 from records_service.completeness.handlers import routes as completeness_routes
 from records_service.config import Config
+from records_service.conversions import commands as conversions
+from records_service.conversions.handlers import routes as conversion_routes
 from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.exports.handlers import routes as export_routes
 from records_service.exports.walk import EXPORTS, Exports
@@ -101,6 +103,7 @@ JOBS: Final[Mapping[str, Slice]] = {
     state_moving.JOB: state_moving.move_some,
     uniqueness.JOB: uniqueness.check_some,
     building.JOB: building.build_some,
+    conversions.JOB: conversions.convert_some,
 }
 ROUTES = (
     bulk_routes,
@@ -111,6 +114,7 @@ ROUTES = (
     attribute_routes,
     attribute_change_routes,
     attribute_preview_routes,
+    conversion_routes,
     job_routes,
     job_change_routes,
     record_routes,

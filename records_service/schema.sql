@@ -395,6 +395,29 @@ CREATE TABLE public.category_assignments (
     record_created_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.conversion_holders (
+    workspace_id text NOT NULL,
+    attribute_id text NOT NULL,
+    kind text NOT NULL,
+    id text NOT NULL
+);
+
+CREATE TABLE public.conversions (
+    workspace_id text NOT NULL,
+    attribute_id text NOT NULL,
+    user_id text NOT NULL,
+    form jsonb NOT NULL,
+    before jsonb NOT NULL,
+    drops boolean NOT NULL,
+    phase text NOT NULL,
+    schema_ids text[] NOT NULL,
+    last_change bigint NOT NULL,
+    schemas_done integer NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    requested_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.dimensions (
     workspace_id text NOT NULL,
     id text NOT NULL,
@@ -783,6 +806,12 @@ ALTER TABLE ONLY public.categories
 
 ALTER TABLE ONLY public.category_assignments
     ADD CONSTRAINT category_assignments_pkey PRIMARY KEY (workspace_id, record_id, category_id);
+
+ALTER TABLE ONLY public.conversion_holders
+    ADD CONSTRAINT conversion_holders_pkey PRIMARY KEY (workspace_id, attribute_id, kind, id);
+
+ALTER TABLE ONLY public.conversions
+    ADD CONSTRAINT conversions_pkey PRIMARY KEY (workspace_id, attribute_id);
 
 ALTER TABLE ONLY public.dimensions
     ADD CONSTRAINT dimensions_alias_taken UNIQUE (workspace_id, alias);

@@ -53,6 +53,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "attribute_removals",
             "state_moves",
             "unique_checks",
+            "conversions",
+            "conversion_holders",
             "followed_jobs",
             "lifecycles",
             "roles",

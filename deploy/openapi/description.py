@@ -167,7 +167,7 @@ class _SentHeaders:
             (r.path, r.answers)
             for r in routes
             # A preview judges what is meant for a version, and answers none.
-            if PreconditionFailed in r.errors and not r.path.endswith("/preview")
+            if PreconditionFailed in r.errors and not r.path.endswith(("/preview", "/convert"))
         }
         self._readable = {(r.path, r.answers) for r in routes if r.method == hdrs.METH_GET}
 
@@ -175,7 +175,7 @@ class _SentHeaders:
         """`ETag` where there are versions, `Location` where a new object can be read."""
         if route.answers is None or route.status == _NO_CONTENT:
             return []
-        if route.status != _CREATED:
+        if route.status != _CREATED and not route.path.endswith("/convert"):
             return ["ETag"] if any(path == route.path for path, _ in self._versioned) else []
         sent = ["ETag"] if _has_object(route, self._versioned) else []
         return [*sent, "Location"] if _has_object(route, self._readable) else sent

@@ -32,6 +32,22 @@ _JOB: Final = {
     "createdBy": ADMIN["id"],
 }
 JOBS: Final[Mapping[str, Examples]] = {
+    "convertAttribute": Examples(
+        {"type": "media", "onFailure": "refuse"},
+        _JOB
+        | {
+            "id": "job-7k2m0c2h3v4x5y6z7a8b",
+            "kind": "convert",
+            "status": "queued",
+            "attributeId": "attr-certificate",
+            "total": None,
+            "processed": 0,
+            "unchanged": 0,
+            "failed": 0,
+            "samples": [],
+            "startedAt": None,
+        },
+    ),
     "listJobs": Examples(answered={"items": [_JOB], "total": 1, "offset": 0, "limit": 50}),
     "getJob": Examples(answered=_JOB),
     "cancelJob": Examples(

@@ -26,7 +26,7 @@ from records_service.option_lists.store import WITH_OPTIONS
 from records_service.schemas.model import Schema
 from records_service.workflow_copies.model import WorkflowCopy
 from records_service.workflow_copies.moves import StateMoves
-from shared.database import REQUEST_TRANSACTION, Database, Record
+from shared.database import REQUEST_TRANSACTION, Conn, Database, Record
 from shared.database.request_transactions import RequestTransaction
 from shared.process.offload import in_thread
 from shared.process.sized_cache import SizedCache
@@ -164,7 +164,7 @@ class Blueprints:
 BLUEPRINTS = web.AppKey("blueprints", Blueprints)
 
 
-async def load(db: Database, workspace_id: str, known: Blueprint | None = None) -> Blueprint:
+async def load(db: Database | Conn, workspace_id: str, known: Blueprint | None = None) -> Blueprint:
     """Read the whole model in one statement, so that all of it is of one moment.
 
     What `known` has is taken from there unless it was written since: a change of one attribute

@@ -28,6 +28,7 @@ from records_service.attributes.model import (
     AttributeDraft,
 )
 from records_service.context import Context
+from records_service.conversions import commands as conversions
 from records_service.model_changes import store
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import model_change, stage_event
@@ -145,6 +146,7 @@ async def delete(context: Context, attribute_id: str) -> str | None:
         if await attributes.is_used(conn, workspace_id, attribute_id):
             raise Conflict.in_use(ATTRIBUTE.title, attribute_id)
         await uniqueness.forget(conn, workspace_id, attribute_id)
+        await conversions.cancel(conn, workspace_id, attribute_id, "The attribute was deleted")
         job_id = await value_removal.remove_or_request(conn, context.identity, attribute_id)
         await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
         await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)

@@ -127,9 +127,10 @@ async def delete_schema(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict),
 )
 async def cancel_job(request: web.Request) -> web.StreamResponse:
-    """Takes back the change that a job is about: an attribute that is becoming unique is not.
+    """Takes back the change that a job is about.
 
-    Refused once the job has ended, and for the jobs that cannot be taken back: `move-states` and
+    An attribute that is becoming unique is not, one that is being converted keeps its type. Refused
+    once the job has ended, and for the jobs that cannot be taken back: `move-states` and
     `remove-values`.
     """
     context = base_context_of(request)

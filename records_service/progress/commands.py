@@ -25,9 +25,14 @@ from shared.identity import Identity
 from shared.ids import new_id
 
 
-async def begin(conn: Conn, identity: Identity, kind: JobKind, subject_id: str) -> str:
-    """A new job that waits for its first slice; one of its subject that goes on is cancelled."""
-    workspace_id, job_id = identity.workspace_id, new_id("job")
+async def begin(
+    conn: Conn, identity: Identity, kind: JobKind, subject_id: str, *, job_id: str | None = None
+) -> str:
+    """A new job that waits for its first slice; one of its subject that goes on is cancelled.
+
+    Returns its id. Raises `Conflict` if another job has the id that is asked for.
+    """
+    workspace_id, job_id = identity.workspace_id, job_id or new_id("job")
     await end(
         conn,
         workspace_id,
@@ -64,6 +69,24 @@ async def advance(
         total = await store.count_rows(conn, workspace_id, among, tables)
         await store.set_total(conn, workspace_id, kind, subject_id, total)
     return bool(told["sampled"] >= SAMPLES_MAX)
+
+
+async def tell_all(
+    conn: Conn,
+    workspace_id: str,
+    kind: JobKind,
+    subject_id: str,
+    counts: Counts,
+    samples: Sequence[Sample],
+) -> None:
+    """Tell what became of everything that has a value, in place of what was told before."""
+    await store.set_counts(conn, workspace_id, kind, subject_id, counts, samples)
+
+
+async def unfinished(conn: Conn, workspace_id: str, kind: JobKind, subject_id: str) -> Job | None:
+    """The job of this subject that goes on, if any does."""
+    job_id = await store.unfinished_id(conn, workspace_id, kind, subject_id)
+    return None if job_id is None else await store.find(conn, workspace_id, job_id)
 
 
 async def end(

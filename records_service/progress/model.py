@@ -26,12 +26,13 @@ class JobKind(StrEnum):
 
     `make-unique` compares the stored values of an attribute that became unique, `move-states` takes
     the records of a schema to the states of its new workflow, `remove-values` removes the values of
-    a deleted attribute.
+    a deleted attribute, `convert` converts the values of an attribute to another type.
     """
 
     MAKE_UNIQUE = "make-unique"
     MOVE_STATES = "move-states"
     REMOVE_VALUES = "remove-values"
+    CONVERT = "convert"
 
     @property
     def is_about_a_schema(self) -> bool:

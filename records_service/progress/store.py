@@ -18,7 +18,8 @@ from records_service.progress.model import (
     JobStatus,
     Sample,
 )
-from shared.database import Conn, Record
+from shared.database import Conn, Record, mapping_constraints
+from shared.errors import Conflict
 
 NEWEST_FIRST: Final[Order] = (
     Key("created_at", datetime, descending=True),
@@ -34,18 +35,19 @@ async def insert(
     conn: Conn, workspace_id: str, job_id: str, kind: JobKind, subject_id: str, created_by: str
 ) -> None:
     """A new job, which waits for its first slice. No other of its subject may be unfinished."""
-    await conn.execute(
-        """
-        INSERT INTO followed_jobs (workspace_id, id, kind, subject_id, created_by, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
-        """,
-        workspace_id,
-        job_id,
-        kind,
-        subject_id,
-        created_by,
-        datetime.now(UTC),
-    )
+    with mapping_constraints({"followed_jobs_pkey": lambda: Conflict.taken("Job", job_id)}):
+        await conn.execute(
+            """
+            INSERT INTO followed_jobs (workspace_id, id, kind, subject_id, created_by, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6)
+            """,
+            workspace_id,
+            job_id,
+            kind,
+            subject_id,
+            created_by,
+            datetime.now(UTC),
+        )
 
 
 async def delete_old(conn: Conn, workspace_id: str) -> None:
@@ -69,10 +71,6 @@ async def advance(
     samples: Sequence[Sample],
 ) -> Record | None:
     """Add to the counts and samples of the unfinished job: its `total`, how many `sampled`."""
-    more = [
-        {"entityId": one.record_id, "variantId": one.variant_id, "reason": one.reason}
-        for one in samples[:SAMPLES_MAX]
-    ]
     return await conn.fetchrow(
         """
         UPDATE followed_jobs
@@ -88,9 +86,34 @@ async def advance(
         kind,
         subject_id,
         *asdict(counts).values(),
-        more,
+        _shown(samples),
         datetime.now(UTC),
         SAMPLES_MAX,
+    )
+
+
+async def set_counts(
+    conn: Conn,
+    workspace_id: str,
+    kind: JobKind,
+    subject_id: str,
+    counts: Counts,
+    samples: Sequence[Sample],
+) -> None:
+    """Replace the counts, but for those of what was skipped, and the samples."""
+    await conn.execute(
+        """
+        UPDATE followed_jobs
+           SET updated = $4, unchanged = $5, failed = $6, samples = $7
+         WHERE workspace_id = $1 AND kind = $2 AND subject_id = $3 AND completed_at IS NULL
+        """,
+        workspace_id,
+        kind,
+        subject_id,
+        counts.updated,
+        counts.unchanged,
+        counts.failed,
+        _shown(samples),
     )
 
 
@@ -216,6 +239,13 @@ async def count_rows(
             list(schema_ids),
         )
     return counted
+
+
+def _shown(samples: Sequence[Sample]) -> list[dict[str, str | None]]:
+    return [
+        {"entityId": one.record_id, "variantId": one.variant_id, "reason": one.reason}
+        for one in samples[:SAMPLES_MAX]
+    ]
 
 
 def _job(row: Record) -> Job:

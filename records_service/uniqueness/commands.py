@@ -2,7 +2,7 @@
 
 From the change of the attribute on, whoever writes a value of it reserves the value: no new
 duplicate is stored. The values that are stored already are reserved in the request, if there are
-few, and else by a job, slice by slice, while records are written (docs/adr/0055). Where two records
+few, and else by a job, slice by slice, while records are written (docs/adr/0059). Where two records
 have the same value the attribute goes back to what it was, in the request or in the last slice.
 
 When an attribute ends to be unique, what is reserved is released in the same way.
@@ -19,6 +19,7 @@ from records_service.attributes.model import ATTRIBUTE, UNIQUE_PENDING, UNIQUE_S
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import SOURCE, stage_event, take_lock
 from records_service.model_objects.model import ModelObject
+from records_service.model_objects.search_store import history_since
 from records_service.permissions.store import schemas_with_values
 from records_service.progress import commands as progress
 from records_service.progress.model import Counts, JobKind, JobStatus
@@ -191,7 +192,7 @@ async def _settle(conn: Conn, workspace_id: str, attribute: ModelObject, check: 
     stored before, so the last slice raises the version of the model: they begin again.
     """
     if not check.duplicates:
-        records, variants, last = await store.written_since(
+        records, variants, last = await history_since(
             conn, workspace_id, check.last_change, rows_max=SETTLED_AT_ONCE
         )
         refused = await claim_again(

@@ -199,6 +199,11 @@ def _touched(old: Values, new: Values, schema: CompiledSchema) -> list[str]:
     return [i for i in schema.attributes if i in touched]
 
 
+def entry_changes(attribute_id: str, alias: str, old: Entries, new: Entries) -> list[Change]:
+    """Every value of one attribute that differs, by scope."""
+    return list(_changed_entries(attribute_id, alias, old, new))
+
+
 def unique_keys(schema: CompiledSchema, values: Values) -> list[UniqueKey]:
     """All unique keys of a record, in the order in which they are stored."""
     keys = [

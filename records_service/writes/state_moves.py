@@ -21,7 +21,7 @@ from shared.database.listing import Position
 from shared.events import Event, EventType
 from shared.messaging import outbox
 
-MOVED_AT_ONCE: Final = 1_000
+MOVED_AT_ONCE: Final = 400
 """Records of one slice: a write of one of them waits for so long."""
 
 

@@ -106,9 +106,14 @@ async def _holders(
         SELECT s.record_id, s.variant_id, s.scope, s.value_hash,
                u.record_id AS holding_record_id, u.variant_id AS holding_variant_id
           FROM ({_SENT}) AS s
-          LEFT JOIN unique_values u
-            ON u.workspace_id = $1 AND u.attribute_id = $2
-           AND u.scope = s.scope AND u.value_hash = s.value_hash
+          -- With a LIMIT each is looked up by the primary key: without statistics, PostgreSQL might
+          -- read all values of the attribute for each of them.
+          LEFT JOIN LATERAL (
+               SELECT record_id, variant_id FROM unique_values
+                WHERE workspace_id = $1 AND attribute_id = $2
+                  AND scope = s.scope AND value_hash = s.value_hash
+                LIMIT 1
+          ) AS u ON true
          ORDER BY s.place
         """,  # noqa: S608 - a constant
         workspace_id,
@@ -165,8 +170,10 @@ async def release_others(
         f"""
         WITH sent AS MATERIALIZED ({_SENT})
         DELETE FROM unique_values u
-         WHERE u.workspace_id = $1 AND u.attribute_id = $2
-           AND u.record_id = ANY($4::text[])
+         WHERE u.workspace_id = $1 AND u.record_id = ANY($4::text[])
+           -- Not by the primary key: the attribute may have a million rows that PostgreSQL has no
+           -- statistics of yet.
+           AND u.attribute_id || '' = $2
            AND (u.record_id = ANY($5::text[]) AND u.variant_id IS NULL
                 OR u.variant_id = ANY($6::text[]))
            AND NOT EXISTS (SELECT FROM sent s
@@ -185,16 +192,34 @@ async def release_others(
 
 async def release_some(conn: Conn, workspace_id: str, attribute_id: str, *, rows_max: int) -> bool:
     """Release reserved values of the attribute; whether there may be more than these."""
-    tag = await conn.execute(
+    last = await conn.fetchrow(
         """
-        DELETE FROM unique_values
-         WHERE workspace_id = $1 AND attribute_id = $2 AND (scope, value_hash) IN (
-               SELECT scope, value_hash FROM unique_values
-                WHERE workspace_id = $1 AND attribute_id = $2
-                LIMIT $3)
+        SELECT scope, value_hash FROM unique_values
+         WHERE workspace_id = $1 AND attribute_id = $2
+         ORDER BY scope, value_hash
+        OFFSET $3::bigint - 1
+         LIMIT 1
         """,
         workspace_id,
         attribute_id,
         rows_max,
     )
-    return tag == f"DELETE {rows_max}"
+    if last is None:
+        await conn.execute(
+            "DELETE FROM unique_values WHERE workspace_id = $1 AND attribute_id = $2",
+            workspace_id,
+            attribute_id,
+        )
+        return False
+    # A range of the primary key: a join with the rows to delete is planned without statistics.
+    await conn.execute(
+        """
+        DELETE FROM unique_values
+         WHERE workspace_id = $1 AND attribute_id = $2 AND (scope, value_hash) <= ($3, $4)
+        """,
+        workspace_id,
+        attribute_id,
+        last["scope"],
+        last["value_hash"],
+    )
+    return True

@@ -90,6 +90,7 @@ GET    /api/v1/imports/{id}/errors               read          200
 POST   /api/v1/imports/{id}/cancel               update-data   202
 POST   /api/v1/imports/{id}/resume               update-data   202
 GET    /api/v1/export                            read          200
+POST   /api/v1/attributes/{id}/convert           update-model  202
 GET    /api/v1/jobs                              read          200
 GET    /api/v1/jobs/{id}                         read          200
 POST   /api/v1/jobs/{id}/cancel                  update-model  202
@@ -381,7 +382,7 @@ def test_every_write_says_what_a_key_without_read_is_answered():
         # Bulk calls, imports and jobs tell everybody how many rows or records there were of which
         # kind, and nothing of records.
         is_write = permission != "read" and "content" in success
-        is_write = is_write and not re.search("/bulk|/import|/jobs", path)
+        is_write = is_write and not re.search("/bulk|/import|/jobs|/convert", path)
         said = success["description"]
         assert (WITHOUT_READ in said or NOTHING_WITHOUT_READ in said) == is_write, (
             f"{method} {path}"

@@ -403,7 +403,7 @@ async def test_a_new_attribute_is_hidden_unless_the_role_says_all(sigma, editor)
 
 BULK_TELLS = {"index", "outcome", "status", "id", "version"}
 IMPORTS = {"previewImport", "executeImport", "beginImport", "cancelImport", "resumeImport"}
-IMPORTS |= {"cancelJob"}
+IMPORTS |= {"cancelJob", "convertAttribute"}
 """They tell of rows or records, by numbers and by what was sent."""
 
 
@@ -466,7 +466,7 @@ async def test_a_key_that_may_not_read_learns_nothing_by_writing(sigma):
     described = {
         one.described["operationId"]: one
         for one in GUARDED
-        if one.permission in keys and one.method != "DELETE"
+        if one.permission in keys and one.method != "DELETE" and "/preview" not in one.path
     }
     assert writes.keys() == described.keys() - IMPORTS - {"restoreVersion"}
     for name, (written, names, body) in writes.items():

@@ -146,7 +146,7 @@ async def changed(one: Operation, caller: Caller) -> Any:
             return there | {"name": "Changed"} if "name" in there else there
         if isinstance(there, list) and "alias" in there[0]:
             return there[0] | {"id": "new", "alias": "new"}
-    return one.body
+    return one.example if one.path.endswith("/convert") else one.body
 
 
 async def empty(admin: Caller) -> None:

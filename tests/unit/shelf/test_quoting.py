@@ -79,6 +79,8 @@ BOUNDED = {
     },
     "records_service/search/facets.py": {"target.type.value"},
     "records_service/search/naming.py": {"place_name(at)"},
+    "records_service/conversions/commands.py": {"alias"},
+    "records_service/conversions/rules.py": {"self._alias"},
     "records_service/writes/changes.py": {"alias"},
     "records_service/transitions/decisions.py": {"start"},
     "records_service/values/types.py": {

@@ -1,0 +1,1 @@
+"""Converts the stored values of an attribute to another type."""
