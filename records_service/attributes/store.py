@@ -6,7 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from records_service.attributes.model import ATTRIBUTE, AttributeType, is_filterable
+from records_service.attributes.model import (
+    ATTRIBUTE,
+    UNIQUE_PENDING,
+    AttributeType,
+    is_filterable,
+)
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import places_of_values
@@ -216,9 +221,11 @@ async def has_values(conn: Conn, workspace_id: str, attribute_id: str, searcher:
     )
     if row is None:
         return False
-    if row["has_unique_keys"]:
+    body = row["body"]
+    if row["has_unique_keys"] and body["validation"].get("unique") and UNIQUE_PENDING not in body:
+        # Otherwise keys may be there that nobody holds any more.
         return True
-    held = await _held_in_index(conn, workspace_id, attribute_id, row["body"], searcher)
+    held = await _held_in_index(conn, workspace_id, attribute_id, body, searcher)
     if held:
         return True
     indexed = [attribute_id] if held is False else []

@@ -148,6 +148,21 @@ async def test_the_form_of_an_attribute_changes_while_it_has_no_values(
     assert bool(SEARCHED) != (indexed and form != "a unique text")
 
 
+async def test_keys_of_an_attribute_that_is_not_unique_any_more_are_no_values(
+    catalogue: RecordsWorkspace,
+):
+    """They are released afterwards, some at a time."""
+    await catalogue.attribute("late")
+    await catalogue.schema("late", ["name", "late"])
+    await catalogue.database.execute(
+        """INSERT INTO unique_values (workspace_id, attribute_id, scope, value_hash, record_id)
+           VALUES ($1, 'attr-late', '{}', '\\x00', 'ent-any')""",
+        catalogue.id,
+    )
+    changed = {"alias": "late", "name": "Late", "type": "number"}
+    assert (await catalogue.admin.put("/attributes/attr-late", changed)).status == 200
+
+
 async def test_of_a_new_attribute_only_what_was_written_since_is_read(
     catalogue: RecordsWorkspace,
 ):
