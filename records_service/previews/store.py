@@ -35,15 +35,16 @@ async def records_after(
     rows_max: int,
 ) -> Slice:
     """The next records of a schema, in order of creation, with their values of these attributes."""
-    read = """
-        SELECT created_at, id, id AS record_id, NULL::text AS variant_id, state_id, values
+    read = f"""
+        SELECT created_at, id, id AS record_id, NULL::text AS variant_id, state_id,
+               {_held(attribute_ids)} AS held
           FROM records
          WHERE workspace_id = $1
            AND (schema_id, created_at, id) > ($2, $3, $4)
            AND schema_id <= $2
          ORDER BY schema_id, created_at, id
          LIMIT $5::bigint
-    """
+    """  # noqa: S608 - numbers of parameters
     return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
 
 
@@ -57,9 +58,9 @@ async def variants_after(
     rows_max: int,
 ) -> Slice:
     """The next variants of the records of a schema, with what they store of these attributes."""
-    read = """
-        SELECT v.created_at, v.id, v.record_id, v.id AS variant_id, r.state_id, v.values
-          FROM (SELECT created_at, id, record_id, values
+    read = f"""
+        SELECT v.created_at, v.id, v.record_id, v.id AS variant_id, r.state_id, v.held
+          FROM (SELECT created_at, id, record_id, {_held(attribute_ids)} AS held
                   FROM variants
                  WHERE workspace_id = $1
                    AND (schema_id, created_at, id) > ($2, $3, $4)
@@ -67,7 +68,7 @@ async def variants_after(
                  ORDER BY schema_id, created_at, id
                  LIMIT $5::bigint) AS v
           JOIN records r ON r.workspace_id = $1 AND r.id = v.record_id
-    """
+    """  # noqa: S608 - numbers of parameters
     return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
 
 
@@ -81,41 +82,45 @@ async def _slice(
     rows_max: int,
 ) -> Slice:
     """Of what is `read`, as many rows as fit into some `SLICE_BYTES_MAX`."""
-    picked = attribute_ids if len(attribute_ids) <= PICKED_MAX else ()
-    held = "values::text"
-    if len(picked) == len(attribute_ids):
-        held = ", ".join(f"values -> ${number}::text" for number in range(7, 7 + len(picked)))
-        held = f"jsonb_build_array({held})::text" if picked else "NULL::text"
     row = await conn.fetchrow(
         f"""
-        WITH read AS MATERIALIZED ({read}), wanted AS (
-            SELECT created_at, id, record_id, variant_id, state_id, {held} AS held FROM read
-        ), sized AS (
+        WITH read AS MATERIALIZED ({read}), sized AS (
             SELECT *, count(*) OVER () AS rows,
                    coalesce(sum(octet_length(held)) OVER (
                        ORDER BY created_at, id
                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
-              FROM wanted
-        ), fitting AS (
+              FROM read
+        ), fitting AS MATERIALIZED (
             SELECT * FROM sized WHERE bytes_before < $6
         )
-        SELECT '[' || string_agg('[' || to_json(record_id)
-                                 || ',' || coalesce(to_json(variant_id)::text, 'null')
-                                 || ',' || coalesce(to_json(state_id)::text, 'null')
-                                 || ',' || coalesce(held, 'null') || ']',
-                                 ',' ORDER BY created_at, id) || ']' AS rows,
-               (array_agg(created_at ORDER BY created_at DESC, id DESC))[1] AS created_at,
-               (array_agg(id ORDER BY created_at DESC, id DESC))[1] AS id,
-               coalesce(max(rows) = $5::bigint OR count(*) < max(rows), false) AS is_more
-          FROM fitting
+        SELECT (SELECT '[' || string_agg('[' || to_json(record_id)
+                                         || ',' || coalesce(to_json(variant_id)::text, 'null')
+                                         || ',' || coalesce(to_json(state_id)::text, 'null')
+                                         || ',' || coalesce(held, 'null') || ']', ',') || ']'
+                  FROM fitting) AS rows,
+               last.created_at, last.id,
+               (SELECT coalesce(max(rows) = $5::bigint OR count(*) < max(rows), false)
+                  FROM fitting) AS is_more
+          FROM (SELECT 1) AS always
+          LEFT JOIN LATERAL (
+               SELECT created_at, id FROM fitting ORDER BY created_at DESC, id DESC LIMIT 1
+          ) AS last ON true
         """,  # noqa: S608 - constants of this code
         workspace_id,
         schema_id,
         *(after or BEGINNING),
         rows_max,
         SLICE_BYTES_MAX,
-        *picked,
+        *(attribute_ids if len(attribute_ids) <= PICKED_MAX else ()),
     )
     assert row is not None
     last = (row["created_at"], row["id"]) if row["is_more"] else None
     return Slice(row["rows"] or "[]", last)
+
+
+def _held(attribute_ids: Sequence[str]) -> str:
+    """SQL: the values of a row that are wanted, as JSON; the parameters from $7 on name them."""
+    if len(attribute_ids) > PICKED_MAX:
+        return "values::text"
+    picked = ", ".join(f"values -> ${number}::text" for number in range(7, 7 + len(attribute_ids)))
+    return f"jsonb_build_array({picked})::text" if picked else "NULL::text"
