@@ -4,6 +4,7 @@ python -m benchmarks [reads] [lists] [creates] [overload]
 python -m benchmarks bulk <folder of buildcores-opendb>
 python -m benchmarks imports [rows]
 python -m benchmarks exports [records]
+python -m benchmarks search [records]
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from statistics import median
 import aiohttp
 import orjson
 
-from benchmarks import bulk, files, machine, world
+from benchmarks import bulk, files, machine, search, world
 from benchmarks.overload import (
     CAPACITY_CLIENTS,
     CAPACITY_SECONDS,
@@ -268,7 +269,13 @@ async def bulk_calls(here: World, folder: Path) -> None:
     _verdict("updates of prices/s", found["update of prices"], 8_000)
 
 
-BENCHMARKS = {"reads": reads, "lists": lists, "creates": creates, "overload": overload}
+BENCHMARKS = {
+    "reads": reads,
+    "lists": lists,
+    "creates": creates,
+    "overload": overload,
+    "search": search.measure,
+}
 
 
 async def main(names: list[str]) -> None:
@@ -282,6 +289,9 @@ async def main(names: list[str]) -> None:
         if names[:1] in (["imports"], ["exports"]):
             measure = files.imported if names[0] == "imports" else files.exported
             await measure(here, *map(int, names[1:2]))
+            return
+        if names[:1] == ["search"]:
+            await search.measure(here, *map(int, names[1:2]))
             return
         for name in names or BENCHMARKS:
             await BENCHMARKS[name](here)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,11 +17,14 @@ import asyncpg
 import orjson
 
 from benchmarks.overload import percentile
-from records_service.attributes.model import Attribute
+from benchmarks.world import RECORD_LIMIT, World
+from records_service.blueprint.blueprint import load
 from records_service.search_index.terms import Plan, indexed, plan_of
+from shared.database import Database
 from tests.kit.workspace import ModelBuilder
 
 RECORDS = 100_000
+PIECE = 50_000
 REPEATED = 40
 FEW = 10
 """Records that have the rarest option and the rarest words."""
@@ -80,15 +83,17 @@ async def model(workspace: ModelBuilder) -> None:
         await workspace.schema(f"s{n}", names, "wf-flow")
 
 
-async def load(url: str, workspace_id: str, attributes: Sequence[Attribute], records: int) -> None:
+async def fill(url: str, workspace_id: str, records: int) -> None:
     """Copy so many records of about 1.4 kB into the tables, with their rows of the search index."""
-    plans = {
-        f"schema-s{n}": plan_of(workspace_id, f"schema-s{n}", attributes) for n in range(SCHEMAS)
-    }
+    database = Database(url, connections_max=1)
+    blueprint = await load(database, workspace_id)
+    await database.close()
+    attributes = list(blueprint.attributes.values())
+    plans = {each: plan_of(workspace_id, each, attributes) for each in blueprint.schemas}
     conn = await asyncpg.connect(url)
     try:
-        for first in range(0, records, 50_000):
-            rows = _rows(range(first, min(first + 50_000, records)), records)
+        for first in range(0, records, PIECE):
+            rows = _rows(range(first, min(first + PIECE, records)), records)
             await _copy(conn, workspace_id, rows, plans)
         for table in ("records", "search_records", "search_numbers"):
             await conn.execute(f"VACUUM ANALYZE {table}", timeout=600)
@@ -242,18 +247,21 @@ def cases(records: int) -> list[Case]:
     ]
 
 
-async def measure(
-    url: str, headers: dict[str, str], database_url: str, workspace_id: str, records: int
-) -> None:
+async def measure(here: World, records: int = RECORDS) -> None:
     """Print p50 and p95 of each case, and of reading the rows of its page by their keys."""
-    conn = await asyncpg.connect(database_url)
+    workspace = await here.stack.workspace(record_limit=RECORD_LIMIT)
+    await model(workspace)
+    url = here.stack.databases["records_service"]
+    await fill(url, workspace.id, records)
+    key = await workspace.api_key()
+    conn = await asyncpg.connect(url)
     late = 0
     try:
-        async with aiohttp.ClientSession(url, headers=headers) as session:
+        async with aiohttp.ClientSession(here.stack.url, headers=dict(key.headers)) as session:
             print(f"\nSearches in {records:,} records, 1 client, {REPEATED} times each, ms")
             print(f"  {'':36} {'p50':>7} {'p95':>7} {'floor':>7} {'found':>10}")
             for case in cases(records):
-                late += await _measured(session, conn, workspace_id, case)
+                late += await _measured(session, conn, workspace.id, case)
     finally:
         await conn.close()
     print(f"  {late} later than asked")

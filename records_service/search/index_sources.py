@@ -15,8 +15,6 @@ from typing import Final
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
 
-FEW: Final = 2_000
-"""Rows of a source up to which they are looked up at once."""
 MANY_ROWS: Final = 20_000
 """Rows of a source from which sets are joined as a whole, and not looked up record by record."""
 _COLUMNS: Final = "record_id, created_at, schema_id, state_id"
@@ -63,9 +61,8 @@ class Everything(Source):
 class Terms(Source):
     """The records that have at least one term of each group; they are named as in the first bucket.
 
-    Few are looked up by all terms at once; more of them bucket by bucket, so that the lists of
-    terms that are compared are short; very many as well, but their rows are read at the end, page
-    by page.
+    They are looked up bucket by bucket, so that the lists of terms that are compared are short,
+    and then read in the order in which they are stored.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -85,28 +82,19 @@ class Terms(Source):
                     for sign, group in self._parts()
                 )
             )
-        if arguments.rows_expected < FEW and len(self.groups) == 1:
-            every = [term + bucket for term in self.groups[0] for bucket in range(BUCKETS)]
-            return source.format(f"s.terms && {arguments.name(every, 'bigint[]')}")
         parts = [
             (sign, len(group), self._in_all_buckets(group, arguments))
             for sign, group in self._parts()
         ]
-
-        def bucket(number: str) -> str:
-            # The terms of a bucket are one slice of the argument.
-            return " AND ".join(
-                f"s.terms {sign} ({named})[{number} * {size} + 1:{number} * {size} + {size}]"
+        # The terms of a bucket are one slice of the argument.
+        buckets = (
+            " AND ".join(
+                f"s.terms {sign} ({named})[{bucket * size + 1}:{bucket * size + size}]"
                 for sign, size, named in parts
             )
-
-        if arguments.rows_expected >= MANY_ROWS:
-            every_bucket = " OR ".join(f"({bucket(str(number))})" for number in range(BUCKETS))
-            return source.format(f"({every_bucket})")
-        return (
-            f"SELECT {columns} FROM generate_series(0, {BUCKETS - 1}) AS b (n)"  # noqa: S608
-            f" CROSS JOIN LATERAL ({source.format(bucket('b.n'))}) AS s"
+            for bucket in range(BUCKETS)
         )
+        return source.format(f"({' OR '.join(f'({each})' for each in buckets)})")
 
     def _parts(self) -> list[tuple[str, tuple[int, ...]]]:
         """Operators and their terms."""
