@@ -385,8 +385,10 @@ async def test_a_draft_that_is_wrong_is_refused_as_by_the_put(
 
 async def test_a_preview_registers_no_reference_to_a_workflow(catalogue: RecordsWorkspace):
     case = CASES["another workflow"]
+    asked = "SELECT workflow_id FROM workflow_references WHERE workspace_id = $1"
+    before = await catalogue.workflows.database.fetch(asked, catalogue.id)
     (await catalogue.admin.post(f"{case.path}/preview", case.body)).ok()
-    (await catalogue.workflow_admin.delete("/workflows/wf-new")).ok()
+    assert await catalogue.workflows.database.fetch(asked, catalogue.id) == before
 
 
 async def test_a_taken_alias_is_no_matter_of_records(catalogue: RecordsWorkspace):
