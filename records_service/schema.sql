@@ -581,7 +581,8 @@ CREATE TABLE public.option_values (
     color text,
     parent_id text,
     labels jsonb,
-    external_key text
+    external_key text,
+    grams integer[]
 );
 
 CREATE TABLE public.outbox (
@@ -966,11 +967,15 @@ CREATE UNIQUE INDEX option_lists_external_key_taken ON public.option_lists USING
 
 CREATE INDEX option_values_below ON public.option_values USING btree (workspace_id, list_id, parent_id) WHERE (parent_id IS NOT NULL);
 
+CREATE INDEX option_values_by_gram ON public.option_values USING gin (grams) WITH (gin_pending_list_limit='1024');
+
 CREATE INDEX option_values_by_label ON public.option_values USING btree (workspace_id, list_id, label);
 
 CREATE UNIQUE INDEX option_values_external_key_taken ON public.option_values USING btree (workspace_id, list_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX option_values_in_order ON public.option_values USING btree (workspace_id, list_id, sort_order, label, id);
+
+CREATE INDEX option_values_without_grams ON public.option_values USING btree (workspace_id, list_id) WHERE (grams IS NULL);
 
 CREATE INDEX outbox_in_order ON public.outbox USING btree (id);
 

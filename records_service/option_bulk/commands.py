@@ -14,7 +14,7 @@ from records_service.model_objects.commands import model_change
 from records_service.option_bulk.judging import Judge, Known
 from records_service.option_bulk.model import OptionBulkQuery, OptionRow
 from records_service.option_lists import store, value_store
-from records_service.option_lists.commands import check_room, current, touch
+from records_service.option_lists.commands import analyze_grown, check_room, current, touch
 from shared.database import Conn
 from shared.errors import ApiError
 from shared.process.offload import in_thread
@@ -54,6 +54,7 @@ async def write(
             await value_store.insert(conn, workspace_id, list_id, judged.changed)
             option_list = await touch(conn, workspace_id, option_list, judged.count)
             await check_room(conn, workspace_id)
+    await analyze_grown(context, known.count, judged.count)
     version = option_list.version
     return [
         one if one.outcome is BulkOutcome.FAILED else replace(one, version=version)

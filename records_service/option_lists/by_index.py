@@ -6,8 +6,7 @@ from __future__ import annotations
 def by_index(column: str, name: str, limit: int) -> str:
     """The end of a WHERE, for at most `limit` options of one list whose column is this name.
 
-    PostgreSQL knows nothing yet of a list that was just filled. It took any index that begins with
-    workspace and list, and read the whole list for one name: ten thousand names took more than ten
-    seconds. Only the right index has this order, in which nothing else than equality is asked for.
+    An index for each name, where PostgreSQL might otherwise read the whole list once for all. Only
+    the right index has this order, in which nothing else than equality is asked for.
     """
     return f"{column} BETWEEN {name} AND {name} ORDER BY {column} LIMIT {limit}"

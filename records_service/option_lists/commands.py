@@ -23,6 +23,7 @@ from records_service.option_lists.hierarchy import (
     values_of,
 )
 from records_service.option_lists.model import (
+    HELD_VALUES_MAX,
     LIST_VALUES_MAX,
     OPTION_LIST,
     VALUE_PREFIX,
@@ -56,7 +57,9 @@ async def create(context: BaseContext, draft: OptionListDraft) -> ModelObject:
         await store.set_count(conn, workspace_id, list_id, len(values))
         await check_room(conn, workspace_id)
         await stage_event(conn, EventType.OPTION_LIST_CREATED, workspace_id, option_list)
-        return await store.get(conn, workspace_id, list_id)
+        made = await store.get(conn, workspace_id, list_id)
+    await analyze_grown(context, 0, len(values))
+    return made
 
 
 async def replace(context: Context, list_id: str, draft: OptionListDraft) -> ModelObject:
@@ -225,6 +228,13 @@ async def _check_no_levels(conn: Conn, workspace_id: str, list_id: str) -> None:
     value = await value_store.any_below(conn, workspace_id, list_id)
     if value is not None:
         check_flat(value, hierarchical=False)
+
+
+async def analyze_grown(context: BaseContext, before: int, after: int) -> None:
+    """Let PostgreSQL know of a list that has become large, or twice as large, with one request."""
+    if after > HELD_VALUES_MAX and after.bit_length() > before.bit_length():
+        async with context.database.acquire() as conn:
+            await value_store.analyze(conn)
 
 
 async def check_room(conn: Conn, workspace_id: str) -> None:

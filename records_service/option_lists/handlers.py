@@ -11,7 +11,7 @@ from records_service.lists import LISTS
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as
 from records_service.model_objects.model import ModelObject
-from records_service.option_lists import commands, store, value_store
+from records_service.option_lists import commands, page_store, store
 from records_service.option_lists.filters import OptionValueFilter, OptionValuePage
 from records_service.option_lists.model import (
     OPTION_LIST,
@@ -147,20 +147,20 @@ async def list_options(request: web.Request) -> web.StreamResponse:
     """
     asked = read_query(request, OptionValueFilter)
     context, list_id = base_context_of(request), request.match_info["id"]
-    place = place_of(context.workspace_id, request.path, asked, value_store.IN_ORDER)
+    place = place_of(context.workspace_id, request.path, asked, page_store.IN_ORDER)
 
     async def read(conn: Conn) -> tuple[ModelObject, Part[Record], Total | None]:
         option_list = await model_objects.get(conn, OPTION_LIST, context.workspace_id, list_id)
         return (
             option_list,
-            *await value_store.page(conn, context.workspace_id, list_id, asked, place),
+            *await page_store.page(conn, context.workspace_id, list_id, asked, place),
         )
 
     option_list, part, total = await context.app[LISTS].read(
         context.database, context.workspace_id, read
     )
-    items = [value_store.shown(row) for row in part.rows]
-    last = value_store.position(part.rows[-1]) if part.rows else ()
+    items = [page_store.shown(row) for row in part.rows]
+    last = page_store.position(part.rows[-1]) if part.rows else ()
     response = page_response(place, items, part, total, last=last)
     response.headers[hdrs.ETAG] = entity_tag(option_list.version)
     return response

@@ -4,100 +4,51 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.size import counted
 from records_service.option_lists.by_index import by_index
-from records_service.option_lists.filters import OptionValueFilter
+from records_service.option_lists.grams import grams_of
 from records_service.option_lists.model import (
     HELD_VALUES_MAX,
     LIST_VALUES_MAX,
     VALUE_TITLE,
     OptionValue,
 )
-from records_service.paging import Key, Order, Part, Place, Total
-from shared.database import Conn, Record, mapping_constraints
+from shared.database import Conn, mapping_constraints
 from shared.errors import Conflict, NotFound, truncated
+from shared.process.offload import in_thread
 
-_VALUE = "id, alias, label, sort_order, color, parent_id, labels, external_key"
-IN_ORDER: Final[Order] = (Key("sort_order", float), Key("label", str), Key("id", str))
-
-
-async def page(
-    conn: Conn, workspace_id: str, list_id: str, asked: OptionValueFilter, place: Place
-) -> tuple[Part[Record], Total | None]:
-    """Rows for `shown` in the order of the list, and how many there are in all."""
-    source = "option_values WHERE workspace_id = $1 AND list_id = $2"
-    arguments: list[Any] = [workspace_id, list_id]
-    if asked.parent_id == "":
-        source += " AND parent_id IS NULL"
-    elif asked.parent_id is not None:
-        arguments.append(asked.parent_id)
-        source += f" AND parent_id = ${len(arguments)}"
-    if asked.external_key is not None:
-        arguments.append(asked.external_key)
-        source += f" AND external_key = ${len(arguments)}"
-    if asked.query is not None:
-        arguments.append(asked.query)
-        text = f"lower(${len(arguments)})"
-        source += f""" AND (
-            position({text} IN lower(label)) > 0 OR position({text} IN lower(alias)) > 0
-            OR position({text} IN lower(external_key)) > 0
-            OR EXISTS (SELECT FROM jsonb_each_text(labels) AS l (language, label)
-                        WHERE position({text} IN lower(l.label)) > 0))"""
-    wanted = place.select(_VALUE, source, arguments)
-    found = await conn.fetch(
-        f"""
-        WITH wanted AS MATERIALIZED ({wanted})
-        SELECT w.*, head.counted
-          FROM ({place.count(source)}) AS head (counted)
-          LEFT JOIN wanted w ON true
-         ORDER BY {place.order_by}
-        """,  # noqa: S608 - conditions are the fixed fragments above, values are arguments
-        *arguments,
-    )
-    rows = [row for row in found if row["id"] is not None]
-    part = place.part(rows)
-    return part, await place.total(conn, part, found[0]["counted"], source, arguments)
-
-
-def shown(row: Record) -> dict[str, Any]:
-    """The public object in a row of `page`."""
-    return _value(row).to_public()
-
-
-def position(row: Record) -> list[Any]:
-    """Where this row is in the order of the list."""
-    return [row[key.column] for key in IN_ORDER]
+VALUE = "id, alias, label, sort_order, color, parent_id, labels, external_key"
 
 
 async def read_all(conn: Conn, workspace_id: str, list_id: str) -> list[OptionValue]:
     """The values of one list, in order."""
     rows = await conn.fetch(
         f"""
-        SELECT {_VALUE} FROM option_values
+        SELECT {VALUE} FROM option_values
          WHERE workspace_id = $1 AND list_id = $2
          ORDER BY sort_order, label, id
         """,  # noqa: S608
         workspace_id,
         list_id,
     )
-    return [_value(row) for row in rows]
+    return [value_in(row) for row in rows]
 
 
 async def find(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> OptionValue | None:
     """One value of a list, or None."""
     row = await conn.fetchrow(
         f"""
-        SELECT {_VALUE} FROM option_values
+        SELECT {VALUE} FROM option_values
          WHERE workspace_id = $1 AND list_id = $2 AND {by_index("id", "$3", 1)}
         """,  # noqa: S608
         workspace_id,
         list_id,
         value_id,
     )
-    return None if row is None else _value(row)
+    return None if row is None else value_in(row)
 
 
 async def get(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> OptionValue:
@@ -124,14 +75,14 @@ async def any_below(conn: Conn, workspace_id: str, list_id: str) -> OptionValue 
     """A value that has a parent, if there is one."""
     row = await conn.fetchrow(
         f"""
-        SELECT {_VALUE} FROM option_values
+        SELECT {VALUE} FROM option_values
          WHERE workspace_id = $1 AND list_id = $2 AND parent_id IS NOT NULL
          LIMIT 1
         """,  # noqa: S608
         workspace_id,
         list_id,
     )
-    return None if row is None else _value(row)
+    return None if row is None else value_in(row)
 
 
 async def named(
@@ -148,17 +99,23 @@ async def named(
         if names:
             found += await conn.fetch(
                 f"""
-                SELECT found.* FROM unnest($3::text[]) AS sought (name)
-                 CROSS JOIN LATERAL (
-                       SELECT {_VALUE} FROM option_values v
-                        WHERE v.workspace_id = $1 AND v.list_id = $2
-                          AND {by_index(f"v.{column}", "sought.name", 1)}) AS found
+                SELECT {VALUE} FROM option_values
+                 WHERE workspace_id = $1 AND list_id = $2 AND {column} = ANY($3::text[])
                 """,  # noqa: S608 - a constant
                 workspace_id,
                 list_id,
                 sorted(names),
             )
-    return list({row["id"]: _value(row) for row in found}.values())
+    return list({row["id"]: value_in(row) for row in found}.values())
+
+
+async def analyze(conn: Conn) -> None:
+    """Let PostgreSQL count what is in the table, as it does by itself a minute later.
+
+    Until then it takes any index that begins with workspace and list, and reads the whole list for
+    one name. Of a table that is not ours, it only warns.
+    """
+    await conn.execute("ANALYZE option_values")
 
 
 async def above(
@@ -195,19 +152,20 @@ async def insert(conn: Conn, workspace_id: str, list_id: str, new: Sequence[Opti
         "option_values_alias_taken": lambda: _alias_taken(new[0]),
         "option_values_external_key_taken": lambda: _external_key_taken(new[0]),
     }
+    grams = await in_thread(_grams, workspace_id, list_id, new)
     async with _counted(conn, workspace_id, list_id):
         with mapping_constraints(taken):
             await conn.fetchval(
                 """
                 WITH written AS (
                     INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order,
-                                               color, parent_id, labels, external_key)
+                                               color, parent_id, labels, external_key, grams)
                     SELECT $1, $2, v.id, v.alias, v.label, v.sort_order, v.color, v.parent_id,
-                           v.labels, v.external_key
+                           v.labels, v.external_key, v.grams::integer[]
                       FROM unnest($3::text[], $4::text[], $5::text[], $6::float8[], $7::text[],
-                                  $8::text[], $9::jsonb[], $10::text[])
+                                  $8::text[], $9::jsonb[], $10::text[], $11::text[])
                            AS v (id, alias, label, sort_order, color, parent_id, labels,
-                                 external_key)
+                                 external_key, grams)
                     RETURNING 1
                 )
                 SELECT count(*) FROM written
@@ -222,6 +180,7 @@ async def insert(conn: Conn, workspace_id: str, list_id: str, new: Sequence[Opti
                 [value.parent_id for value in new],
                 [_labels(value) for value in new],
                 [value.external_key for value in new],
+                grams,
             )
 
 
@@ -237,7 +196,7 @@ async def update(conn: Conn, workspace_id: str, list_id: str, value: OptionValue
                 """
                 UPDATE option_values
                    SET alias = $4, label = $5, sort_order = $6, color = $7, parent_id = $8,
-                       labels = $9, external_key = $10
+                       labels = $9, external_key = $10, grams = $11
                  WHERE workspace_id = $1 AND list_id = $2 AND id = $3
                 """,
                 workspace_id,
@@ -250,6 +209,7 @@ async def update(conn: Conn, workspace_id: str, list_id: str, value: OptionValue
                 value.parent_id,
                 _labels(value),
                 value.external_key,
+                grams_of(workspace_id, list_id, value),
             )
 
 
@@ -333,6 +293,11 @@ def _bytes_of(row: str) -> str:
     )
 
 
+def _grams(workspace_id: str, list_id: str, values: Sequence[OptionValue]) -> list[str]:
+    """The parts of the names of each value, as PostgreSQL writes an array."""
+    return [f"{{{','.join(map(str, grams_of(workspace_id, list_id, value)))}}}" for value in values]
+
+
 def _alias_taken(value: OptionValue) -> Conflict:
     return Conflict(f"{VALUE_TITLE} with alias '{truncated(value.alias)}' already exists")
 
@@ -345,7 +310,8 @@ def _labels(value: OptionValue) -> dict[str, str] | None:
     return dict(value.labels) or None
 
 
-def _value(row: Any) -> OptionValue:
+def value_in(row: Any) -> OptionValue:
+    """The value in a row with the columns of `VALUE`."""
     return OptionValue(
         id=row["id"],
         alias=row["alias"],

@@ -123,7 +123,12 @@ def judged(sql: str, tenant: frozenset[str] = TENANT, local: frozenset[str] = LO
 
 
 def _others(statement: Any, tenant: frozenset[str]) -> Iterator[Violation]:
-    """Of BEGIN, SET and the like, only what names a tenant table is of interest."""
+    """Of BEGIN, SET and the like, only what names a tenant table is of interest.
+
+    ANALYZE may: Citus analyzes all parts of the table.
+    """
+    if isinstance(statement, ast.VacuumStmt) and not statement.is_vacuumcmd:
+        return
     for node in _nodes(statement):
         if isinstance(node, ast.RangeVar) and node.relname in tenant:
             yield Violation(Rule.KNOWN, f"{type(statement).__name__} is not understood")
