@@ -42,7 +42,7 @@ JOB: Final = "convert"
 LOOKED_AT_ONCE: Final = 1_000
 CAUGHT_UP_AT_ONCE: Final = 500
 """Entries of the history of one slice, which keeps all writes of the workspace waiting."""
-CONVERTED_MAX: Final = 20_000
+CONVERTED_MAX: Final = 5_000
 """Records and variants with a value that are converted in one slice."""
 STORED_BY: Final = (
     *("type", "multiple", "optionListId", "targetSchemaId", "attributes", "dimensionIds"),
