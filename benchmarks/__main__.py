@@ -266,6 +266,7 @@ async def bulk_calls(here: World, folder: Path) -> None:
     copied = found["raw COPY of what was created"]
     _verdict("creates/s", found["create"], 8_000)
     _verdict("creates / raw COPY", found["create"] / copied, 0.20)
+    _verdict("creates by two processes / by one", found[bulk.TWO] / found["create"], 1.60)
     _verdict("updates of prices/s", found["update of prices"], 8_000)
 
 
