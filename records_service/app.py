@@ -71,6 +71,9 @@ from records_service.search.handlers import routes as search_routes
 from records_service.search_index import building
 from records_service.search_index.enrolling import enrolling
 from records_service.search_index.in_use import InUse
+from records_service.search_texts import indexing
+from records_service.search_texts.indexing import TextIndexing
+from records_service.search_texts.waking import waking
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
@@ -143,7 +146,8 @@ ROUTES = (
 def create_app(config: Config, role: Role = "all") -> web.Application:
     """Opened top to bottom, closed bottom to top: the relay stops before what it uses."""
     imports = Imports()
-    kinds = {**JOBS, IMPORT_JOB: imports.run_some}
+    texts = TextIndexing()
+    kinds = {**JOBS, IMPORT_JOB: imports.run_some, indexing.JOB: texts.run_some}
     working = [
         imports.opened,
         relay(SOURCE, lease_s=config.relay_lease_seconds),
@@ -151,6 +155,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, kinds),
         sweeping(config.import_days_kept),
         enrolling,
+        waking,
     ]
     app = new_service(
         config,
@@ -176,7 +181,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     connections = config.database_connections_max
     app[LISTS] = Lists(connections, config.wait_seconds)
     app[PIECES] = pieces()
-    imports.app = app
+    imports.app = texts.app = app
     app[IMPORT_BYTES_MAX] = config.import_bytes_max
     app[EXPORTS] = Exports(connections)
     app[PREVIEWS], app[PREVIEW_SLICES] = slots(connections, config.wait_seconds)

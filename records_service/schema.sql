@@ -674,6 +674,17 @@ CREATE TABLE public.search_builds (
     requested_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.search_layouts (
+    workspace_id text NOT NULL,
+    layout jsonb,
+    wanted jsonb NOT NULL,
+    model_version bigint NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    is_done boolean DEFAULT false NOT NULL,
+    gone text[] DEFAULT '{}'::text[] NOT NULL
+);
+
 CREATE TABLE public.search_numbers (
     workspace_id text NOT NULL,
     created_at timestamp with time zone NOT NULL,
@@ -696,6 +707,45 @@ CREATE TABLE public.search_records (
     terms bigint[] NOT NULL
 )
 WITH (fillfactor='90');
+
+CREATE TABLE public.search_texts (
+    workspace_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    record_id text NOT NULL,
+    schema_id text NOT NULL,
+    level smallint NOT NULL,
+    keys tsvector NOT NULL,
+    grams integer[] NOT NULL,
+    attributes text[] NOT NULL,
+    words tsvector[] NOT NULL,
+    options text[] NOT NULL,
+    folded_of text[] NOT NULL,
+    folded text[] NOT NULL
+);
+ALTER TABLE ONLY public.search_texts ALTER COLUMN keys SET COMPRESSION lz4;
+ALTER TABLE ONLY public.search_texts ALTER COLUMN grams SET COMPRESSION lz4;
+ALTER TABLE ONLY public.search_texts ALTER COLUMN attributes SET COMPRESSION lz4;
+ALTER TABLE ONLY public.search_texts ALTER COLUMN words SET COMPRESSION lz4;
+ALTER TABLE ONLY public.search_texts ALTER COLUMN options SET COMPRESSION lz4;
+ALTER TABLE ONLY public.search_texts ALTER COLUMN folded_of SET COMPRESSION lz4;
+ALTER TABLE ONLY public.search_texts ALTER COLUMN folded SET COMPRESSION lz4;
+
+CREATE TABLE public.search_texts_behind (
+    workspace_id text NOT NULL,
+    id bigint NOT NULL,
+    records integer NOT NULL,
+    record_ids text[] NOT NULL,
+    created_at timestamp with time zone[] NOT NULL
+);
+
+ALTER TABLE public.search_texts_behind ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.search_texts_behind_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE public.search_written (
     workspace_id text NOT NULL,
@@ -892,11 +942,20 @@ ALTER TABLE ONLY public.search_attributes
 ALTER TABLE ONLY public.search_builds
     ADD CONSTRAINT search_builds_pkey PRIMARY KEY (workspace_id, schema_id);
 
+ALTER TABLE ONLY public.search_layouts
+    ADD CONSTRAINT search_layouts_pkey PRIMARY KEY (workspace_id);
+
 ALTER TABLE ONLY public.search_numbers
     ADD CONSTRAINT search_numbers_pkey PRIMARY KEY (workspace_id, created_at, record_id, attribute_key, entry);
 
 ALTER TABLE ONLY public.search_records
     ADD CONSTRAINT search_records_pkey PRIMARY KEY (workspace_id, created_at, record_id);
+
+ALTER TABLE ONLY public.search_texts_behind
+    ADD CONSTRAINT search_texts_behind_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.search_texts
+    ADD CONSTRAINT search_texts_pkey PRIMARY KEY (workspace_id, created_at, record_id);
 
 ALTER TABLE ONLY public.search_written
     ADD CONSTRAINT search_written_pkey PRIMARY KEY (workspace_id, schema_id, created_at, record_id);
@@ -994,6 +1053,10 @@ CREATE UNIQUE INDEX schemas_external_key_taken ON public.schemas USING btree (wo
 CREATE INDEX search_numbers_in_order ON public.search_numbers USING btree (workspace_id, attribute_key, number, created_at, record_id) INCLUDE (schema_id, state_id, bucket, entry);
 
 CREATE INDEX search_records_by_term ON public.search_records USING gin (terms) WITH (fastupdate=off);
+
+CREATE INDEX search_texts_by_gram ON public.search_texts USING gin (grams);
+
+CREATE INDEX search_texts_by_key ON public.search_texts USING gin (keys);
 
 CREATE INDEX unique_values_of_record ON public.unique_values USING btree (workspace_id, record_id);
 

@@ -70,6 +70,9 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "search_attributes",
             "search_builds",
             "search_written",
+            "search_texts",
+            "search_texts_behind",
+            "search_layouts",
             "usage",
             "audit",
             "catalog_versions",
@@ -89,7 +92,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "attributes": (*_COUNTING, "forget_lost_attributes", "refuse_ids_with_values"),
             "schemas": (*_COUNTING, "forget_lost_attributes", "remember_lost_attributes"),
         },
-        numbered={"audit": "id", "outbox": "id"},
+        numbered={"audit": "id", "outbox": "id", "search_texts_behind": "id"},
     ),
     "workflow_service": Tables(
         tenant=(

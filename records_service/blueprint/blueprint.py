@@ -61,6 +61,8 @@ class Blueprint:
     filterable_since: Mapping[str, datetime] = field(default_factory=dict)
     """The attributes that searches may look up in the search index, and since when: every record
     has its row there, and the rows are right for these attributes."""
+    text_layout: Mapping[str, Any] | None = None
+    """What the index of texts holds of each record that it has reached; None for nothing."""
     bytes: int = 0
     """Of the model as it is stored; in memory it takes several times as much."""
     compiled: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -185,6 +187,11 @@ async def load(db: Database | Conn, workspace_id: str, known: Blueprint | None =
         SELECT 'state_moves', schema_id, NULL, moves::text, NULL, NULL, NULL, NULL, NULL, NULL
           FROM state_moves WHERE workspace_id = $1
          UNION ALL
+        SELECT 'text_layout', '', NULL, layout::text, NULL, NULL, NULL, NULL, NULL, NULL
+          FROM search_layouts l
+         WHERE workspace_id = $1 AND layout IS NOT NULL
+           AND NOT EXISTS (SELECT FROM attributes WHERE workspace_id = $1 AND id = ANY(l.gone))
+         UNION ALL
         SELECT 'dimension', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
                version, created_at, updated_at, NULL, NULL, NULL
           FROM dimensions WHERE workspace_id = $1
@@ -224,7 +231,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     schemas: dict[str, Schema] = {}
     workflows: dict[str, WorkflowCopy] = {}
     former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
-    state_moves: dict[str, StateMoves] = {}
+    stored: dict[str, dict[str, Any]] = {"state_moves": {}, "text_layout": {}}
     is_indexed = False
     filterable_since: dict[str, datetime] = {}
     for row in rows:
@@ -234,8 +241,8 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
                 is_indexed = row["is_indexed"]
             case "lifecycle":
                 workflows[row["id"]] = WorkflowCopy.parse(orjson.loads(row["body"]), row["retired"])
-            case "state_moves":
-                state_moves[row["id"]] = orjson.loads(row["body"])
+            case "state_moves" | "text_layout" as kind:
+                stored[kind][row["id"]] = orjson.loads(row["body"])
             case "dimension":
                 _take(row, known.dimensions, Dimension.parse, dimensions)
             case "option_list":
@@ -259,9 +266,10 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
         schemas=schemas,
         workflows=workflows,
         former_aliases=former_aliases,
-        state_moves=state_moves,
+        state_moves=stored["state_moves"],
         is_indexed=is_indexed,
         filterable_since=filterable_since,
+        text_layout=stored["text_layout"].get(""),
     )
 
 

@@ -18,6 +18,7 @@ from records_service.option_lists.lookup import Options
 from records_service.option_lists.lookup_store import labels_of, look_up
 from records_service.progress.model import Counts, Sample
 from records_service.search_index.changes import change_of_model
+from records_service.search_texts import store as search_texts
 from records_service.values.entries import Entries
 from records_service.values.types import value_check
 from records_service.writes import batches, effects, variant_batches
@@ -91,6 +92,8 @@ async def convert_all(
     variant_ids = await store.holders(conn, workspace_id, old.id, "variants")
     for ids in _batches(variant_ids):
         await conversion.variants(await store.variants(conn, workspace_id, old.id, ids))
+    # All texts are indexed anew: what is a text now need not have changed.
+    await search_texts.forget_attribute(conn, workspace_id, old.id)
     return conversion.outcome
 
 

@@ -40,6 +40,7 @@ from records_service.model_objects.value_index import VALUE_INDEX
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
 from records_service.search_index import building
+from records_service.search_texts import store as search_texts
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
 from shared.database import Conn
@@ -152,6 +153,7 @@ async def delete(context: Context, attribute_id: str) -> str | None:
         await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
         await store.forget_attribute(conn, workspace_id, attribute_id)
         await building.attribute_deleted(conn, workspace_id, attribute_id)
+        await search_texts.forget_attribute(conn, workspace_id, attribute_id)
         await stage_event(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)
     return job_id
 

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import orjson
 
-from records_service.attributes.model import Attribute, AttributeType
+from records_service.attributes.model import AttributeType
 from records_service.blueprint.blueprint import Blueprint
 from records_service.permissions.rules import Role
-from records_service.search.folding import folded_in_sql
 from records_service.search.sight import sight_of
 from records_service.search.sql import Arguments, pattern
-from records_service.search.words import (
+from records_service.search_texts.documents import languages_of
+from records_service.search_texts.folding import folded_in_sql
+from records_service.search_texts.words import (
     PART_MIN,
     Term,
-    configuration_of,
     in_text,
     separated,
     separated_in_sql,
@@ -45,8 +45,8 @@ def full_text(
     terms: Sequence[Term], blueprint: Blueprint, role: Role | None, arguments: Arguments
 ) -> FullText:
     """The query as its caller may ask it."""
-    seen, hidden = _views(blueprint, role)
-    languages = _languages(blueprint)
+    seen, hidden = views(blueprint, role)
+    languages = languages_of(blueprint.dimensions.values())
     configurations = sorted({"simple", *_values(languages)})
     kinds = {
         each.id: "o"
@@ -68,20 +68,14 @@ def full_text(
         document(languages) if languages else "",
         arguments.state,
     )
-    large = {
-        each.id: option_list.id
-        for each in blueprint.attributes.values()
-        if each.type is AttributeType.OPTION
-        and (option_list := blueprint.option_lists.get(each.option_list_id or "")) is not None
-        and option_list.is_large
-    }
+    large = large_lists(blueprint)
     conditions, queries = [], []
     verbatim: list[str] = []
     for term in terms:
         text = arguments.name(term.text, "text")
         query = tsquery(term, configurations, text)
         ways = [f"EXISTS (SELECT FROM unnest(held.texts) AS t (t) WHERE t.t @@ {query})"]
-        options = _options(blueprint, term)
+        options = options_of(blueprint, term)
         if options:
             ways.append(f"coalesce(held.options && {arguments.name(options, 'text[]')}, false)")
         if large:
@@ -109,13 +103,6 @@ def full_text(
         for query in queries
     )
     return FullText(source, f"({' AND '.join(conditions)})", f"({rank or '0'})::float8")
-
-
-def _kind(attribute: Attribute) -> str:
-    """`o` for options, `u` for unique texts, `t` for others."""
-    if attribute.type is AttributeType.OPTION:
-        return "o"
-    return "u" if attribute.validation.unique else "t"
 
 
 def _source(kinds: str, seen: str, hidden: str, languages: str, state: str) -> str:
@@ -159,7 +146,7 @@ def _source(kinds: str, seen: str, hidden: str, languages: str, state: str) -> s
         ) AS held"""  # noqa: S608 - the texts are constants, values are arguments
 
 
-def _views(
+def views(
     blueprint: Blueprint, role: Role | None
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Schema -> what is searched in it; `schema state` -> what its state hides."""
@@ -179,25 +166,12 @@ def _views(
     return seen, hidden
 
 
-def _languages(blueprint: Blueprint) -> dict[str, dict[str, str]]:
-    """Dimension -> segment -> the text search configuration of its language."""
-    found: dict[str, dict[str, str]] = {}
-    for dimension in blueprint.dimensions.values():
-        for segment in dimension.segments:
-            configuration = configuration_of(segment.locale)
-            if configuration != "simple":
-                found.setdefault(dimension.id, {})[segment.id] = configuration
-    return found
-
-
 def _values(languages: Mapping[str, Mapping[str, str]]) -> set[str]:
     return {each for segments in languages.values() for each in segments.values()}
 
 
 def _chosen(term: Term, lists: str, arguments: Arguments) -> str:
     """The condition that the label of a chosen option has the term; `lists` are the large ones."""
-    words = separated_in_sql("l.label")
-    sought = pattern("contains", f" {term.text}" if term.is_prefix else f" {term.text} ")
     return f"""EXISTS (
         SELECT FROM unnest(held.options) AS c (c)
           JOIN option_values o
@@ -205,10 +179,28 @@ def _chosen(term: Term, lists: str, arguments: Arguments) -> str:
                AND o.id = substr(c.c, strpos(c.c, '=') + 1)
          CROSS JOIN LATERAL (SELECT o.label UNION ALL
                              SELECT each.value FROM jsonb_each_text(o.labels) AS each) AS l (label)
-         WHERE ' ' || {words} || ' ' LIKE {arguments.name(sought, "text")})"""  # noqa: S608
+         WHERE {labelled(term, arguments)})"""  # noqa: S608
 
 
-def _options(blueprint: Blueprint, term: Term) -> list[str]:
+def large_lists(blueprint: Blueprint) -> dict[str, str]:
+    """Attribute -> its list, of those lists whose options the model does not hold."""
+    return {
+        each.id: option_list.id
+        for each in blueprint.attributes.values()
+        if each.type is AttributeType.OPTION
+        and (option_list := blueprint.option_lists.get(each.option_list_id or "")) is not None
+        and option_list.is_large
+    }
+
+
+def labelled(term: Term, arguments: Arguments) -> str:
+    """The condition that `l.label` has the term."""
+    words = separated_in_sql("l.label")
+    sought = pattern("contains", f" {term.text}" if term.is_prefix else f" {term.text} ")
+    return f"' ' || {words} || ' ' LIKE {arguments.name(sought, 'text')}"
+
+
+def options_of(blueprint: Blueprint, term: Term) -> list[str]:
     """`attribute=option` for each option whose label has the term."""
     found: dict[str, list[str]] = {}
     for option_list in blueprint.option_lists.values():

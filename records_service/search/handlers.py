@@ -11,7 +11,7 @@ from records_service.search.criteria import Reader
 from records_service.search.model import FACETS_MAX, FullTextBody, SearchBody, SearchPage, TextQuery
 from records_service.search.searching import by_criteria, by_words, search
 from records_service.search.showing import shown
-from records_service.search.words import TERMS_MAX, Term, terms_of
+from records_service.search_texts.words import TERMS_MAX, Term, terms_of
 from shared.errors import UpstreamTimeout, ValidationError
 from shared.http import SMALL_BODY, Routes, read_body, read_query
 from shared.http.messages import shown as sent

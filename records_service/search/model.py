@@ -12,7 +12,7 @@ from records_service.dimensions.model import Scope
 from records_service.paging import PageQuery
 from records_service.records.model import RecordPage
 from records_service.records.projection import NAMES_MAX, ProjectionQuery
-from records_service.search.words import QUERY_MAX
+from records_service.search_texts.words import QUERY_MAX
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape
 

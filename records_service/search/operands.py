@@ -11,7 +11,7 @@ from typing import Any, Final
 from records_service.attributes.model import AttributeType
 from records_service.option_lists.lookup import LABELLED_MAX, Options, id_in, labelled_in
 from records_service.option_lists.model import OptionList
-from records_service.search.folding import folded
+from records_service.search_texts.folding import folded
 from shared.errors import truncated
 from shared.http.json_types import js_type
 

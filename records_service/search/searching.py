@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from records_service.paging import Key, PageQuery, Place, page_response, place_o
 from records_service.records.listing import render_listed
 from records_service.records.projection import Projection
 from records_service.records.store import ORDERS, Listing
-from records_service.search import index_facets, store
+from records_service.search import index_facets, store, text_store
 from records_service.search.criteria import Criteria, Reader, SortKey
 from records_service.search.facets import Facet, chosen_from_large, facets_of
 from records_service.search.facets import shown as shown_facets
@@ -29,7 +29,8 @@ from records_service.search.index_query import Query
 from records_service.search.index_store import page as page_by_index
 from records_service.search.model import Filter
 from records_service.search.sql import Arguments, condition, sort_key
-from records_service.search.words import Term
+from records_service.search.text_index import TextIndex
+from records_service.search_texts.words import Term
 from shared.database import Conn, fetch_planned
 from shared.errors import UpstreamTimeout, ValidationError
 
@@ -51,8 +52,12 @@ class Statement:
     """The same for the search index, if that helps."""
     counting: Arguments | None = None
     """The arguments without those of `keys`, if there are such."""
+    texts: TextIndex | None = None
+    """The same for the index of texts, if that knows all that is asked."""
 
 
+Read = Callable[..., Awaitable[tuple[Listing, list[Any]]]]
+"""Reads the page and the counts of the facets."""
 Compile = Callable[[Blueprint, Reader, Arguments], Statement]
 """The search in one version of the model; raises `ValidationError`."""
 
@@ -97,10 +102,14 @@ def by_words(context: Context, terms: Sequence[Term], schema: str | None) -> Com
     def compiled(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
         found = full_text(terms, blueprint, context.role, arguments)
         met = found.condition
-        if schema is not None:
-            met = f"r.schema_id = {arguments.name(reader.schema(schema), 'text')} AND {met}"
-        rank = Key("rank", float, descending=True)
-        return Statement(met, arguments, [(rank, found.rank)], found.source)
+        schema_id = None if schema is None else reader.schema(schema)
+        if schema_id is not None:
+            met = f"r.schema_id = {arguments.name(schema_id, 'text')} AND {met}"
+        keys = list(zip(text_store.KEYS, ("0", found.rank), strict=True))
+        texts = TextIndex(terms, blueprint, context.role, schema_id)
+        return Statement(
+            met, arguments, keys, found.source, texts=texts if texts.is_ready else None
+        )
 
     return compiled
 
@@ -169,7 +178,7 @@ async def _page(
             context.database,
             context.workspace_id,
             partial(
-                _by_values if statement.query is None else _by_index,
+                _way_of(statement),
                 context=context,
                 place=place,
                 statement=statement,
@@ -205,6 +214,12 @@ async def _labels(
         return await labels_of(conn, context.workspace_id, chosen)
 
 
+def _way_of(statement: Statement) -> Read:
+    if statement.texts is not None:
+        return _by_texts
+    return _by_values if statement.query is None else _by_index
+
+
 async def _by_values(
     conn: Conn, *, context: Context, place: Place, statement: Statement, facets: Sequence[Facet]
 ) -> tuple[Listing, list[Any]]:
@@ -236,3 +251,21 @@ async def _by_index(
         return found, []
     count, arguments = index_facets.statement(facets, query, measured, context.role)
     return found, await fetch_planned(conn, count, *arguments)
+
+
+async def _by_texts(
+    conn: Conn, *, context: Context, place: Place, statement: Statement, facets: Sequence[Facet]
+) -> tuple[Listing, list[Any]]:
+    index = statement.texts
+    assert index is not None
+    if not await index.learn(conn):
+        return await _by_values(
+            conn, context=context, place=place, statement=statement, facets=facets
+        )
+    found = await text_store.page(conn, context.workspace_id, place=place, index=index)
+    if not facets:
+        return found, []
+    counting = index.arguments(with_state=True)
+    source = text_store.facet_source(index, counting)
+    count = facet_statement(facets, "", source, context.role, counting)
+    return found, await fetch_planned(conn, count, *counting)

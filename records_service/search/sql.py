@@ -26,8 +26,8 @@ from records_service.search.criteria import (
     Searched,
     SortKey,
 )
-from records_service.search.folding import folded_in_sql
 from records_service.search.sight import Sight
+from records_service.search_texts.folding import folded_in_sql
 from records_service.workflow_copies.moves import StateMoves, moves_as_json, state_in_sql
 from shared.http.cursors import Kind
 

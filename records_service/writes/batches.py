@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from records_service.attributes.unique_keys import UniqueKey
 from records_service.search_index import parts
+from records_service.search_texts.notes import noted
 from records_service.writes.model import PendingDelete, PendingUpdate, StaleModel, StaleRecord
 from records_service.writes.variant_deletes import deleted_arguments, deleted_variants
 from shared.database import Conn
@@ -37,6 +38,7 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         *([parts.noted("record")] if changes or any(write.to_state_id for write in writes) else []),
         *([parts.changed(30, "(SELECT records FROM stored) > 0")] if changes else []),
         *([parts.moved("record")] if any(write.to_state_id for write in writes) else []),
+        *([noted("record")] if any(one.texts_differ for one in ordered) else []),
     ]
     row = await conn.fetchrow(
         f"""
@@ -226,7 +228,7 @@ async def delete_many(
               FROM unnest($3::text[], $4::bigint[], $6::text[], $7::text[], $8::timestamptz[],
                           $16::json[])
                    AS n (id, version, schema_id, user_id, at, event)
-        ), {parts.removed("record")}, {deleted_variants(17)}
+        ), {parts.removed("record")}, {noted("record")}, {deleted_variants(17)}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                (SELECT records FROM stored) AS records
         """,  # noqa: S608 - constants

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from records_service.attributes.unique_keys import UniqueKey
 from records_service.search_index import parts
 from records_service.search_index.changes import IndexChange
+from records_service.search_texts.notes import noted
 from records_service.writes.model import (
     PendingCreate,
     Record,
@@ -90,7 +91,7 @@ async def insert(
               FROM room, unnest($6::text[], $7::text[], $8::text[], $9::bigint[], $10::jsonb[],
                                 $11::timestamptz[], $12::text[], $25::text[])
                          AS n (id, schema_id, state_id, version, values, at, user_id, external_key)
-            RETURNING id
+            RETURNING id, created_at
         ), stored AS (
             SELECT count(*) AS records FROM record
         ), begun AS (
@@ -125,7 +126,7 @@ async def insert(
                    AS news
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
-        ){f", {entered}" if indexed else ""}
+        ){f", {entered}, {noted('record')}" if indexed else ""}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM room) AS had_quota
         """,  # noqa: S608 - constants
@@ -165,6 +166,7 @@ async def update(
     *,
     model_version: int,
     index_change: IndexChange | None = None,
+    texts_differ: bool = False,
 ) -> None:
     """Store the next version of a record, whose `version` is one more than the one read.
 
@@ -176,6 +178,8 @@ async def update(
         in_index = f", {parts.noted('record')}, {parts.changed(24, 'EXISTS (SELECT FROM record)')}"
     elif write.to_state_id is not None:
         in_index = f", {parts.noted('record')}, {parts.moved('record')}"
+    if texts_differ:
+        in_index += f", {noted('record')}"
     row = await conn.fetchrow(
         f"""
         WITH model AS (
@@ -307,7 +311,7 @@ async def delete(
             SELECT id AS record_id, schema_id, $4 + 1 AS version, $5::text AS user_id,
                    $6::timestamptz AS at, $12::jsonb AS event
               FROM record
-        ), {parts.removed("record")}, {deleted_variants(13)}
+        ), {parts.removed("record")}, {noted("record")}, {deleted_variants(13)}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
                EXISTS (SELECT FROM record) AS record_was_current
         """,  # noqa: S608 - constants

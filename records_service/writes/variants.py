@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from records_service.attributes.unique_keys import UniqueKey
+from records_service.search_texts.notes import noted
 from records_service.writes.model import (
     Record,
     StaleModel,
@@ -33,7 +34,7 @@ _LOCKED: Final = """
              WHERE workspace_id = $1 AND version = $2
                FOR SHARE
         ), record AS (
-            SELECT id, schema_id, state_id, version FROM records
+            SELECT id, schema_id, state_id, version, created_at FROM records
              WHERE workspace_id = $1 AND id = $3 AND state_id IS NOT DISTINCT FROM $4
                AND EXISTS (SELECT FROM model)
                FOR SHARE
@@ -57,9 +58,10 @@ _LEFT_BEHIND: Final = """
                                     AS c (attribute_id, scope, value_hash)
             RETURNING 1
         )"""
-_OUTCOME: Final = """
+_OUTCOME: Final = f"""
+        , {noted("(SELECT id, created_at FROM record WHERE EXISTS (SELECT FROM variant))")}
         SELECT EXISTS (SELECT FROM model) AS model_is_current,
-               EXISTS (SELECT FROM variant) AS variant_was_current"""
+               EXISTS (SELECT FROM variant) AS variant_was_current"""  # noqa: S608 - constants
 
 
 async def insert(

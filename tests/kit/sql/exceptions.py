@@ -23,6 +23,8 @@ SPANNING: Final[Mapping[str, str]] = {
     "shared/database/idempotency.py:remove_old": "answers of all workspaces that are old enough",
     "records_service/imports/store.py:expired": _DUE,
     "records_service/search_index/store.py:without_index": _DUE,
+    "records_service/search_texts/store.py:workspaces_behind": _DUE,
+    "records_service/search_texts/store.py:workspaces_changed": _DUE,
     "records_service/workflow_copies/store.py:claim_retirements": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
 }

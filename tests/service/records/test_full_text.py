@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -10,12 +11,28 @@ import pytest_asyncio
 
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
+from tests.service.records.text_index import in_every_way
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+SEARCHED: list[RecordsWorkspace] = []
+"""The workspace of the test that runs."""
+
+
+@pytest.fixture(autouse=True)
+def searched(workspace: RecordsWorkspace) -> Iterator[None]:
+    SEARCHED.append(workspace)
+    yield
+    SEARCHED.pop()
+
+
 async def found(caller: Caller, query: str, **more: Any) -> list[str]:
-    """The ids of what both routes find, without their prefix, the best first."""
+    """The ids of what is found, without their prefix, the best first: the same in every way."""
+    return await in_every_way(SEARCHED[0], lambda: _found(caller, query, **more))
+
+
+async def _found(caller: Caller, query: str, **more: Any) -> list[str]:
     posted = (await caller.post("/search/full-text", {"query": query, **more})).ok()
     schema = f"&schemaId={more['schemaId']}" if "schemaId" in more else ""
     got = (await caller.get(f"/search/text?query={quote(query)}{schema}")).ok()

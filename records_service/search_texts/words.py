@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from records_service.search.folding import folded, folded_in_sql
+from records_service.search_texts.folding import folded, folded_in_sql
 
 QUERY_MAX: Final = 500
 """Characters of a query."""

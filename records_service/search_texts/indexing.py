@@ -1,0 +1,149 @@
+"""Brings the index of texts up to date, as a background job of each workspace.
+
+A slice takes what writes have noted, oldest first, and stores what the index holds of these
+records. It reads a record after it has taken the note: what is written later has a note of its own,
+and until that is taken too, searches read the values.
+
+If the model wants the index to hold something else, such as the forms of words of another language,
+all records are read once more. What the index holds of every record is its layout, which searches
+know by the version of the model: so a slice keeps the model from changing, and the last one, which
+says that the new layout holds, raises the version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from records_service.attributes.model import AttributeType
+from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
+from records_service.model_objects.commands import take_lock
+from records_service.search_texts import store
+from records_service.search_texts.documents import (
+    Document,
+    Layout,
+    attribute_key,
+    document_of,
+    layout_of,
+    mark_of,
+)
+from records_service.search_texts.store import Progress, Stored
+from shared.database import DATABASE, Conn
+from shared.process.offload import in_thread
+
+JOB: Final = "index_texts"
+AT_ONCE: Final = 500
+"""Records of one slice."""
+
+
+class TextIndexing:
+    """The job, in a process; made before the application that it belongs to."""
+
+    def __init__(self) -> None:
+        self.app: web.Application | None = None
+
+    async def run_some(self, conn: Conn, workspace_id: str, _key: str) -> bool:
+        """One slice of the job of a workspace; whether more is left."""
+        assert self.app is not None
+        progress = await store.find_progress(conn, workspace_id)
+        if progress is not None and progress.is_done:
+            return await _finish(conn, workspace_id)
+        version = await store.lock_model(conn, workspace_id)
+        if version is None:
+            return False
+        # What it says of deleted attributes may have changed before the model was locked.
+        progress = await store.find_progress(conn, workspace_id)
+        blueprint = await self.app[BLUEPRINTS].at(self.app[DATABASE], workspace_id, version)
+        wanted = layout_of(blueprint.attributes.values(), blueprint.dimensions.values())
+        progress = await _started(conn, blueprint, progress, wanted)
+        behind = await store.take_behind(conn, workspace_id, rows_max=AT_ONCE)
+        found = await store.read(conn, workspace_id, [each for each, _ in behind.records])
+        gone = set(behind.records) - {(each.id, each.created_at) for each in found}
+        if progress.layout != wanted and not progress.is_done and len(found) < AT_ONCE // 2:
+            more = await store.read_next(conn, workspace_id, progress.after, rows_max=AT_ONCE)
+            known = {each.id for each in found}
+            found += [each for each in more if each.id not in known]
+            progress = replace(
+                progress,
+                after=(more[-1].created_at, more[-1].id) if more else progress.after,
+                is_done=len(more) < AT_ONCE,
+            )
+        documents = await in_thread(_documents, blueprint, wanted, found)
+        await store.write(conn, workspace_id, documents)
+        if gone:
+            await store.delete(conn, workspace_id, sorted(gone))
+        await store.delete_behind(conn, workspace_id, behind.ids)
+        await store.keep_progress(conn, workspace_id, progress, model_version=version)
+        return progress.layout != wanted or await store.is_behind(conn, workspace_id)
+
+
+async def _started(
+    conn: Conn, blueprint: Blueprint, known: Progress | None, wanted: Layout
+) -> Progress:
+    """How far the index is on its way to what is wanted now."""
+    layout = None if known is None else known.layout
+    gone = frozenset[str]() if known is None else known.gone
+    back = gone & blueprint.attributes.keys()
+    if back:
+        # There are values of another attribute under this id.
+        return Progress(None, wanted, None, False, gone - back)
+    if layout is not None:
+        # What is not wanted any more is not written any more, so it is not known of every record.
+        layout = layout.common(wanted)
+    if layout == wanted or (known is not None and known.wanted == wanted):
+        after, is_done = (None, False) if known is None else (known.after, known.is_done)
+        return Progress(layout, wanted, after, is_done, gone)
+    # Of an attribute that no record has, there is nothing to read.
+    is_done = layout is not None and not await store.holds_key(
+        conn,
+        blueprint.workspace_id,
+        [
+            attribute_key(mark_of(blueprint.workspace_id, 0), each)
+            for each in sorted(
+                (wanted.codes - layout.codes) | (wanted.filterable - layout.filterable)
+            )
+        ],
+    )
+    return Progress(layout, wanted, None, is_done, gone)
+
+
+async def _finish(conn: Conn, workspace_id: str) -> bool:
+    """Say that the index holds what was wanted, in a new version of the model.
+
+    A slice of its own, because the lock of the model comes before all others. What is wanted may
+    have changed since: then the next slice starts again.
+    """
+    await take_lock(conn, workspace_id)
+    progress = await store.find_progress(conn, workspace_id)
+    version = await store.lock_model(conn, workspace_id)
+    if progress is None or version is None:
+        return False
+    if progress.is_done:
+        held = replace(progress, layout=progress.wanted, after=None, is_done=False)
+        await store.keep_progress(conn, workspace_id, held, model_version=version)
+    return True
+
+
+def _documents(
+    blueprint: Blueprint, layout: Layout, records: Sequence[Stored]
+) -> list[tuple[Stored, Document]]:
+    types: Mapping[str, AttributeType] = {
+        each.id: each.type for each in blueprint.attributes.values()
+    }
+    return [
+        (
+            record,
+            document_of(
+                blueprint.workspace_id,
+                record.id,
+                [orjson.loads(each) for each in (record.values, *record.variants)],
+                types,
+                layout,
+            ),
+        )
+        for record in records
+    ]

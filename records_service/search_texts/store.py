@@ -1,0 +1,343 @@
+"""SQL: the index of texts, and which records it has not reached yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import Any, Final
+
+import orjson
+
+from records_service.search_texts.documents import SAMPLES, Document, Layout, mark_of
+from shared.database import Conn, Database, Record
+from shared.database.listing import BEGINNING, Position
+
+LEXEME_BYTES_MAX: Final = 2_000
+"""With a mark it is no longer than what PostgreSQL accepts."""
+_NO_JOB: Final = (
+    "NOT EXISTS (SELECT FROM jobs j WHERE j.workspace_id = s.workspace_id AND j.kind = $1)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the index of a workspace is."""
+
+    layout: Layout | None
+    """What it holds of every record that is not behind."""
+    wanted: Layout
+    after: Position | None
+    """Up to where records have been read to hold what is wanted."""
+    is_done: bool
+    """Whether it holds what is wanted, and the next slice may say so."""
+    gone: frozenset[str] = frozenset()
+    """Attributes that were deleted, of which it may hold values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """Rows of `search_texts_behind`, and the records that they note."""
+
+    ids: Sequence[int]
+    records: Sequence[tuple[str, datetime]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record with the values that are indexed."""
+
+    id: str
+    created_at: datetime
+    schema_id: str
+    values: str
+    variants: Sequence[str]
+
+
+async def lock_model(conn: Conn, workspace_id: str) -> int | None:
+    """Keep the model as it is until commit; its version, None where there is no search index."""
+    version: int | None = await conn.fetchval(
+        "SELECT version FROM models WHERE workspace_id = $1 AND is_indexed FOR SHARE", workspace_id
+    )
+    return version
+
+
+async def find_progress(conn: Conn, workspace_id: str) -> Progress | None:
+    """How far the index is; None where nothing has been indexed."""
+    row = await conn.fetchrow(
+        """
+        SELECT layout::text, wanted::text, after_created_at, after_id, is_done, gone
+          FROM search_layouts
+         WHERE workspace_id = $1
+        """,
+        workspace_id,
+    )
+    if row is None:
+        return None
+    return Progress(
+        None if row["layout"] is None else Layout.parse(orjson.loads(row["layout"])),
+        Layout.parse(orjson.loads(row["wanted"])),
+        None if row["after_id"] is None else (row["after_created_at"], row["after_id"]),
+        row["is_done"],
+        frozenset(row["gone"]),
+    )
+
+
+async def keep_progress(
+    conn: Conn, workspace_id: str, progress: Progress, *, model_version: int
+) -> None:
+    """Store how far the index is by this version of the model."""
+    await conn.execute(
+        """
+        INSERT INTO search_layouts AS known (workspace_id, layout, wanted, model_version,
+                                             after_created_at, after_id, is_done, gone)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            ON CONFLICT (workspace_id)
+            DO UPDATE SET layout = excluded.layout, wanted = excluded.wanted,
+                          model_version = excluded.model_version,
+                          after_created_at = excluded.after_created_at,
+                          after_id = excluded.after_id, is_done = excluded.is_done,
+                          gone = excluded.gone
+        """,
+        workspace_id,
+        None if progress.layout is None else progress.layout.as_json(),
+        progress.wanted.as_json(),
+        model_version,
+        *(progress.after or (None, None)),
+        progress.is_done,
+        sorted(progress.gone),
+    )
+
+
+async def forget_attribute(conn: Conn, workspace_id: str, attribute_id: str) -> None:
+    """An attribute is deleted. Its values stay in the index, and must not be those of another one.
+
+    The caller holds the model lock.
+    """
+    await conn.execute(
+        """
+        UPDATE search_layouts SET gone = array_append(gone, $2::text)
+         WHERE workspace_id = $1 AND NOT $2 = ANY(gone)
+        """,
+        workspace_id,
+        attribute_id,
+    )
+
+
+async def take_behind(conn: Conn, workspace_id: str, *, rows_max: int) -> Behind:
+    """The oldest rows of what is behind, of so many records if there is more than one, locked."""
+    sizes = await conn.fetch(
+        """
+        SELECT id, records FROM search_texts_behind
+         WHERE workspace_id = $1
+         ORDER BY id
+         LIMIT $2::bigint
+        """,
+        workspace_id,
+        rows_max,
+    )
+    until = accumulate(row["records"] for row in sizes)
+    taken = [row["id"] for row, size in zip(sizes, until, strict=True) if size <= rows_max]
+    rows = await conn.fetch(
+        """
+        SELECT id, record_ids, created_at
+          FROM search_texts_behind
+         WHERE workspace_id = $1 AND id = ANY($2::bigint[])
+         ORDER BY id
+           FOR UPDATE
+        """,
+        workspace_id,
+        taken or [row["id"] for row in sizes[:1]],
+    )
+    records: dict[tuple[str, datetime], None] = {}
+    for row in rows:
+        records.update(dict.fromkeys(zip(row["record_ids"], row["created_at"], strict=True)))
+    return Behind([row["id"] for row in rows], list(records))
+
+
+async def delete_behind(conn: Conn, workspace_id: str, ids: Sequence[int]) -> None:
+    """The index has reached what these rows note."""
+    await conn.execute(
+        "DELETE FROM search_texts_behind WHERE workspace_id = $1 AND id = ANY($2::bigint[])",
+        workspace_id,
+        ids,
+    )
+
+
+async def is_behind(conn: Conn, workspace_id: str) -> bool:
+    """Whether there is a record that the index has not reached."""
+    found: bool = await conn.fetchval(
+        "SELECT EXISTS (SELECT FROM search_texts_behind WHERE workspace_id = $1)", workspace_id
+    )
+    return found
+
+
+_READ: Final = """
+    SELECT r.id, r.created_at, r.schema_id, r.values::text AS own,
+           coalesce((SELECT array_agg(v.values::text ORDER BY v.created_at, v.id)
+                       FROM variants v
+                      WHERE v.workspace_id = $1 AND v.record_id = r.id), '{}') AS variants
+      FROM records r
+"""
+
+
+async def read(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> list[Stored]:
+    """Those of these records that there are."""
+    rows = await conn.fetch(
+        f"{_READ} WHERE r.workspace_id = $1 AND r.id = ANY($2::text[])",
+        workspace_id,
+        record_ids,
+    )
+    return list(map(_stored, rows))
+
+
+async def read_next(
+    conn: Conn, workspace_id: str, after: Position | None, *, rows_max: int
+) -> list[Stored]:
+    """The next records in the order of their creation."""
+    rows = await conn.fetch(
+        f"""
+        {_READ}
+         WHERE r.workspace_id = $1 AND (r.created_at, r.id) > ($2, $3)
+         ORDER BY r.created_at, r.id
+         LIMIT $4::bigint
+        """,
+        workspace_id,
+        *(after or BEGINNING),
+        rows_max,
+    )
+    return list(map(_stored, rows))
+
+
+async def write(
+    conn: Conn, workspace_id: str, documents: Iterable[tuple[Stored, Document]]
+) -> None:
+    """Store what the index holds of these records; what is so already is not written."""
+    sent = [
+        {
+            "id": record.id,
+            "created_at": record.created_at,
+            "schema_id": record.schema_id,
+            "level": document.level,
+            "texts": document.texts,
+            "options": document.options,
+            "keys": document.keys,
+            "grams": document.grams,
+            "folded_of": [name for name, _ in document.folded],
+            "folded": [text for _, text in document.folded],
+        }
+        for record, document in documents
+    ]
+    await conn.execute(
+        """
+        WITH document AS MATERIALIZED (
+            SELECT d.*, w.attributes, w.words
+              FROM json_to_recordset($2::json)
+                   AS d (id text, created_at timestamptz, schema_id text, level smallint,
+                         texts json, options text[], keys text[], grams int[], folded_of text[],
+                         folded text[])
+             CROSS JOIN LATERAL (
+                   SELECT coalesce(array_agg(t.text ->> 0 ORDER BY c.place, t.place), '{}')
+                              AS attributes,
+                          coalesce(array_agg(to_tsvector(c.name::regconfig, t.text ->> 1)
+                                             ORDER BY c.place, t.place), '{}') AS words
+                     FROM json_array_elements(d.texts) WITH ORDINALITY AS t (text, place)
+                    CROSS JOIN LATERAL (VALUES ('simple', 0), (t.text ->> 2, 1)) AS c (name, place)
+                    WHERE c.name IS NOT NULL
+             ) AS w
+        )
+        INSERT INTO search_texts AS known (workspace_id, created_at, record_id, schema_id, level,
+                                           keys, grams, attributes, words, options, folded_of,
+                                           folded)
+        SELECT $1, d.created_at, d.id, d.schema_id, d.level,
+               array_to_tsvector(d.keys || ARRAY(
+                   SELECT DISTINCT mark || lexeme
+                     FROM unnest(d.words) AS w (word)
+                    CROSS JOIN LATERAL unnest(tsvector_to_array(w.word)) AS l (lexeme)
+                    CROSS JOIN LATERAL unnest(($3::text[])[1:d.level + 1]) AS m (mark)
+                    WHERE octet_length(lexeme) <= $4::int)),
+               d.grams, d.attributes, d.words, d.options, d.folded_of, d.folded
+          FROM document d
+            ON CONFLICT (workspace_id, created_at, record_id)
+            DO UPDATE SET schema_id = excluded.schema_id, keys = excluded.keys,
+                          grams = excluded.grams, attributes = excluded.attributes,
+                          words = excluded.words, options = excluded.options,
+                          folded_of = excluded.folded_of, folded = excluded.folded
+             WHERE (known.attributes, known.words, known.keys, known.grams, known.folded_of,
+                    known.folded, known.options, known.schema_id)
+                   IS DISTINCT FROM
+                   (excluded.attributes, excluded.words, excluded.keys, excluded.grams,
+                    excluded.folded_of, excluded.folded, excluded.options, excluded.schema_id)
+        RETURNING 1
+        """,
+        workspace_id,
+        orjson.dumps(sent),
+        [mark_of(workspace_id, level) for level in range(len(SAMPLES))],
+        LEXEME_BYTES_MAX,
+    )
+
+
+async def delete(conn: Conn, workspace_id: str, records: Sequence[tuple[str, datetime]]) -> None:
+    """Forget these records, each with its id and time of creation."""
+    await conn.execute(
+        """
+        DELETE FROM search_texts t
+         USING unnest($2::text[], $3::timestamptz[]) AS gone (id, created_at)
+         WHERE t.workspace_id = $1 AND t.created_at = gone.created_at AND t.record_id = gone.id
+        """,
+        workspace_id,
+        [record_id for record_id, _ in records],
+        [created_at for _, created_at in records],
+    )
+
+
+async def holds_key(conn: Conn, workspace_id: str, keys: Sequence[str]) -> bool:
+    """Whether some record has one of these keys."""
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (
+            SELECT FROM search_texts WHERE workspace_id = $1 AND keys @@ $2::text::tsquery)
+        """,
+        workspace_id,
+        " | ".join(map(quoted, keys)),
+    )
+    return found
+
+
+def quoted(key: str) -> str:
+    """A key as it stands in the text of a `tsquery`."""
+    return "'" + key.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+async def workspaces_behind(database: Database, job: str, *, rows_max: int) -> list[str]:
+    """Workspaces with records that the index has not reached, and without this job."""
+    rows = await database.fetch(
+        f"SELECT DISTINCT s.workspace_id FROM search_texts_behind s WHERE {_NO_JOB} LIMIT $2",  # noqa: S608
+        job,
+        rows_max,
+    )
+    return [row["workspace_id"] for row in rows]
+
+
+async def workspaces_changed(database: Database, job: str, *, rows_max: int) -> list[str]:
+    """Workspaces whose model has changed since their index was made for it; without this job."""
+    rows = await database.fetch(
+        f"""
+        SELECT s.workspace_id
+          FROM models s
+          LEFT JOIN search_layouts l ON l.workspace_id = s.workspace_id
+         WHERE s.is_indexed AND coalesce(l.model_version, -1) < s.version AND {_NO_JOB}
+         LIMIT $2
+        """,  # noqa: S608
+        job,
+        rows_max,
+    )
+    return [row["workspace_id"] for row in rows]
+
+
+def _stored(row: Record) -> Stored:
+    fields: dict[str, Any] = dict(row)
+    return Stored(
+        fields["id"], fields["created_at"], fields["schema_id"], fields["own"], fields["variants"]
+    )
