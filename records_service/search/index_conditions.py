@@ -35,6 +35,7 @@ from records_service.search.sql import (
     reserved,
     seen,
 )
+from records_service.search.text_sources import parts_of_texts
 from records_service.search_index.terms import (
     in_buckets,
     key_of,
@@ -168,7 +169,7 @@ class Index:
             comparison.scope is not None and bool(target.attribute.dimension_ids)
         )
         if is_part or (is_wide and (comparison.negated or is_filled)):
-            return residual
+            return (self._of_part(comparison, target) if is_part else None) or residual
         if is_filled:
             return self._of_filled(comparison, target)
         if not comparison.operands:
@@ -180,6 +181,12 @@ class Index:
         if is_exact and not is_wide:
             return found
         return residual if comparison.negated else both(found, residual)
+
+    def _of_part(self, comparison: Comparison, target: Searched) -> Condition | None:
+        if (parts := parts_of_texts(self._blueprint, comparison, target)) is None:
+            return None
+        found = _positive(target, parts.met, parts)
+        return found if parts.has_grams else Condition(found.sql)
 
     def _of_terms(self, comparison: Comparison, target: Searched) -> Condition:
         texts = [

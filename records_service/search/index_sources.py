@@ -127,7 +127,7 @@ class Numbers(Source):
             f" AND n.attribute_key = {arguments.name(self.key, 'bigint')}"
             f"{only} AND {self.condition(arguments)}{sample}"
         )
-        return _joined(found, with_terms, sampled)
+        return rows_with_terms(found, with_terms, sampled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ class Stored(Source):
             " CROSS JOIN LATERAL (SELECT r.id, r.created_at, r.schema_id, r.state_id"
             " FROM records r WHERE r.workspace_id = $1 AND r.id = i.record_id OFFSET 0) AS r"
         )
-        return _joined(found, with_terms, sampled)
+        return rows_with_terms(found, with_terms, sampled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class InRecords(Source):
             "SELECT r.id AS record_id, r.created_at, r.schema_id, r.state_id"  # noqa: S608
             f" FROM records r WHERE r.workspace_id = $1 AND {self.condition(arguments)}"
         )
-        return _joined(found, with_terms, sampled)
+        return rows_with_terms(found, with_terms, sampled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +192,10 @@ class Union(Source):
             f"SELECT DISTINCT ON (created_at, record_id) {_COLUMNS}"
             f" FROM ({' UNION ALL '.join(parts)}) AS every) AS every"
         )
-        return _joined(found, with_terms, sampled)
+        return rows_with_terms(found, with_terms, sampled)
 
 
-def _joined(found: str, with_terms: bool, sampled: bool = False) -> str:
+def rows_with_terms(found: str, with_terms: bool, sampled: bool = False) -> str:
     """What was found, with the terms of each record if they are asked for."""
     if not with_terms:
         return f"SELECT {_of('f')}, {_NO_TERMS} FROM ({found}) AS f"  # noqa: S608

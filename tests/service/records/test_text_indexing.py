@@ -12,6 +12,7 @@ from records_service.search_texts.indexing import TextIndexing
 from shared.database import Conn
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.workspace import entries
+from tests.service.records.job_turns import finish
 from tests.service.records.text_index import index_all, index_some
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -220,3 +221,18 @@ async def test_the_job_is_requested_once_where_it_is_needed(notes: RecordsWorksp
     assert await jobs() == []
     await waking.wake(notes.database, looks_at_models=True)
     assert await jobs() == [(indexing.JOB, 1)]
+
+
+async def test_values_that_become_texts_are_found(notes: RecordsWorkspace):
+    await notes.attribute("day", "datetime")
+    await notes.schema("z", ["day"])
+    await notes.record("schema-z", {"day": "2024-02-29"}, id="ent-day")
+    await index_all(notes)
+    answer = await notes.admin.post("/attributes/attr-day/convert", {"type": "text"})
+    assert answer.status == 202
+    await finish(notes)
+    assert (await notes.admin.get("/attributes/attr-day")).ok()["type"] == "text"
+    for _ in range(2):
+        assert await found(notes, '"2024 02 29"') == ["day"]
+        await index_all(notes)
+        assert await layout(notes) is not None
