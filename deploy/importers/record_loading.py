@@ -201,8 +201,11 @@ class _Records:
                     return await self._create(sending)
                 return await self._change(sending, found)
             except Refused as refusal:
-                # Somebody else changed the record, or values are refused one by one.
-                if refusal.status != STALE and not sending.drop_faulty(refusal):
+                if refusal.status == STALE:
+                    continue  # Somebody else changed the record.
+                # Values are refused one by one. But one that another record has is what tells the
+                # two apart, so without it this record would be a second of the same.
+                if refusal.status == CONFLICT or not sending.drop_faulty(refusal):
                     raise
         raise changed_too_often()
 
