@@ -12,6 +12,7 @@ from typing import Final
 
 from charset_normalizer import from_bytes
 
+from records_service.imports.reading import csv_rows
 from shared.errors import ValidationError, truncated
 
 
@@ -146,7 +147,7 @@ def delimiter_of(text: str) -> str:
 def _widths(text: str, delimiter: str) -> Sequence[int]:
     widths: list[int] = []
     try:
-        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+        for cells in csv_rows(io.StringIO(text, newline=""), delimiter):
             if cells:
                 widths.append(len(cells))
             if len(widths) == _ROWS_LOOKED_AT + 1:

@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,8 +24,6 @@ TOO_LONG: Final = f"the row has more than {ROW_BYTES_MAX} bytes"
 TOO_LONG_OR_OPEN: Final = f"{TOO_LONG}, or a quote in it is not closed"
 _SPACES: Final = re.compile(r"[ \t\r\n]*")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-csv.field_size_limit(ROW_BYTES_MAX)
 
 
 class Malformed(Exception):
@@ -77,6 +75,12 @@ class _NeedsMore(Exception):
     """The next row is not complete in this part."""
 
 
+def csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    """The rows of these lines; raises `csv.Error` for a cell of more than `ROW_BYTES_MAX`."""
+    csv.field_size_limit(ROW_BYTES_MAX)  # Of the whole process, so others may have set it.
+    return csv.reader(lines, delimiter=delimiter)
+
+
 def take_csv(encoding: str, delimiter: str, width: int | None) -> Take:
     """Reads comma-separated values, as spreadsheets write them; `width` is that of the header."""
 
@@ -86,7 +90,7 @@ def take_csv(encoding: str, delimiter: str, width: int | None) -> Take:
         if lines and not at_end and not lines[-1].endswith("\n"):
             lines.pop()
         source = _Lines(lines, at_end=at_end)
-        reader = csv.reader(source, delimiter=delimiter)
+        reader = csv_rows(source, delimiter)
         rows: list[FileRow] = []
         done = 0
         ended = False
