@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from records_service.attributes.model import Attribute
-from records_service.blueprint.compiled_schema import Access, CompiledSchema
+from records_service.attributes.model import ATTRIBUTE, Attribute
+from records_service.blueprint.compiled_schema import CompiledSchema, names_in
 from records_service.option_lists.lookup import Options
-from records_service.permissions.rules import Role
+from records_service.permissions.rules import AttributePermission, Role, allows, permission
 from records_service.previews.change import Change
 from records_service.previews.model import Figure
 from records_service.values.completeness import Resolution, completeness
@@ -89,6 +89,8 @@ class Judge:
         self._before = before
         self._after = after
         self._role = role
+        self._seen: dict[tuple[str, str | None], bool] = {}
+        self._told: dict[str | None, tuple[frozenset[str], frozenset[str]]] = {}
         self._was = _all_counting(before)
         self._will_be = _all_counting(after)
         every = (*self._was.values(), *self._will_be.values())
@@ -130,13 +132,12 @@ class Judge:
     def judge(self, row: Row, related: Related = NOTHING_LOOKED_FOR) -> Iterator[Affected]:
         """What the change would do to a record or a variant of it, each kind once."""
         now = self._before.state_id_of(row.stored_state)
-        access = self._before.access(self._role, row.stored_state)
         if row.variant_id is not None and self.change.without_variants:
             yield Figure.LOSING, "Has variants, and records of the schema could not have any"
-        lost = self._lost_of(row.values, access)
+        lost = self._lost_of(row)
         if lost is not None:
             yield Figure.LOSING, lost
-        fault = self._fault_of(row.values, access)
+        fault = self._fault_of(row)
         if fault is not None:
             yield Figure.FAILING, fault
         if row.variant_id is not None:
@@ -148,37 +149,64 @@ class Judge:
                 f"Would go from {_label(self._before, now)} to {_label(self._after, will_be)}",
             )
         if self.scores:
-            yield from self._shift_of(row.values, now, will_be, access, related)
-
-    def sees(self, attribute_id: str, access: Access) -> bool:
-        """Whether the caller sees values of it; of those without the attribute nobody sees one.
-
-        Whether a role may ask about them was judged before, as for the PUT.
-        """
-        return attribute_id in access.visible or attribute_id not in self._before.attributes
+            yield from self._shift_of(row, now, will_be, related)
 
     def shows(self, row: Row, attribute_id: str) -> bool:
-        """Whether the caller sees the values of this attribute in a record."""
-        return self.sees(attribute_id, self._before.access(self._role, row.stored_state))
+        """Whether the caller sees the values of this attribute in a record.
 
-    def _lost_of(self, values: Values, access: Access) -> str | None:
+        A record may have values of attributes that its schema lost. Those count as seen if the
+        role would see them were the attribute in the schema, now and after the change.
+        """
+        key = attribute_id, row.stored_state
+        known = self._seen.get(key)
+        if known is None:
+            known = self._seen[key] = self._sees(*key)
+        return known
+
+    def _sees(self, attribute_id: str, stored_state: str | None) -> bool:
+        if attribute_id in self._before.attributes:
+            return attribute_id in self._before.access(self._role, stored_state).visible
+        if not self._would_see(attribute_id, stored_state):
+            return False
+        if attribute_id not in self._after.attributes:
+            return True
+        will_be = self._will_be_state(self._before.state_id_of(stored_state))
+        return attribute_id in self._after.access(self._role, will_be).visible
+
+    def _would_see(self, attribute_id: str, stored_state: str | None) -> bool:
+        """Whether the role would see an attribute that the schema does not have."""
+        if self._role is None:
+            return True
+        attribute = self.change.before.attributes.get(attribute_id)
+        if attribute is None:
+            return False
+        names = names_in(self.change.before, ATTRIBUTE, attribute)
+        state = self._before.state_of(stored_state)
+        if state is not None and not state.hidden.isdisjoint((names.id, *names.aliases)):
+            return False
+        word = permission(self._role, self._before.names, names)
+        return allows(word, AttributePermission.READ)
+
+    def _lost_of(self, row: Row) -> str | None:
+        values = row.values
         for attribute_id, reason in self.change.unkept.items():
-            if values.get(attribute_id) and self.sees(attribute_id, access):
+            if values.get(attribute_id) and self.shows(row, attribute_id):
                 return reason
         for attribute_id, places in self.change.choosing.items():
-            if attribute_id in values and self.sees(attribute_id, access):
+            if attribute_id in values and self.shows(row, attribute_id):
                 chosen = named({attribute_id: values[attribute_id]}, {attribute_id: places})
                 gone = sorted(chosen & self.change.gone)
                 if gone:
                     return f"Has option '{truncated(gone[0])}' in '{truncated(places[0].name)}'"
         return None
 
-    def _fault_of(self, values: Values, access: Access) -> str | None:
+    def _fault_of(self, row: Row) -> str | None:
+        values = row.values
         for attribute_id in self.change.checked:
             entries = values.get(attribute_id)
             if not entries or attribute_id not in self._after.checks:
                 continue
-            if attribute_id in self._before.attributes and attribute_id not in access.visible:
+            if not self.shows(row, attribute_id):
                 continue
             fault = _new_fault(
                 entries, self._before.checks.get(attribute_id), self._after.checks[attribute_id]
@@ -186,7 +214,9 @@ class Judge:
             if fault is not None:
                 return fault
         for attribute_id, places in self.change.choosing.items():
-            if attribute_id in values and attribute_id in access.visible:
+            if attribute_id not in values or attribute_id not in self._before.attributes:
+                continue
+            if self.shows(row, attribute_id):
                 chosen = named({attribute_id: values[attribute_id]}, {attribute_id: places})
                 if chosen & self.change.gone:
                     return (
@@ -195,27 +225,38 @@ class Judge:
         return None
 
     def _shift_of(
-        self,
-        values: Values,
-        now: str | None,
-        will_be: str | None,
-        access: Access,
-        related: Related,
+        self, row: Row, now: str | None, will_be: str | None, related: Related
     ) -> Iterator[Affected]:
+        values = row.values
         was, is_then = self._was_in(now), self._will_be_in(will_be)
         kept = self._kept(values)
         if kept is values and was.looked_at == is_then.looked_at:
             return
-        before = _score(
-            self._before, was, related.living(values, self._before.relations), access.judged
-        )
-        hidden = self._before.attributes.keys() - access.judged
-        told = self._after.access(self._role, will_be).judged - hidden
-        after = _score(self._after, is_then, related.living(kept, self._after.relations), told)
+        told, told_then = self._told_of(row)
+        before = _score(self._before, was, related.living(values, self._before.relations), told)
+        after = _score(self._after, is_then, related.living(kept, self._after.relations), told_then)
         if before != after:
             figure = Figure.RISING if after > before else Figure.FALLING
             word = "rise" if figure is Figure.RISING else "fall"
             yield figure, f"Completeness would {word} from {before} to {after}"
+
+    def _told_of(self, row: Row) -> tuple[frozenset[str], frozenset[str]]:
+        """The attributes about which completeness tells nothing hidden: now, and afterwards."""
+        known = self._told.get(row.stored_state)
+        if known is None:
+            judged = self._before.access(self._role, row.stored_state).judged
+            hidden = self._before.attributes.keys() - judged
+            will_be = self._will_be_state(self._before.state_id_of(row.stored_state))
+            then = self._after.access(self._role, will_be).judged - hidden
+            told_then = frozenset(each for each in then if self._tells_nothing_hidden(row, each))
+            known = self._told[row.stored_state] = judged, told_then
+        return known
+
+    def _tells_nothing_hidden(self, row: Row, attribute_id: str) -> bool:
+        attributes = self._after.attributes
+        guards = (guard.attribute_id for guard in attributes[attribute_id].guards)
+        looked_at = (attribute_id, *(each for each in guards if each in attributes))
+        return all(self.shows(row, each) for each in looked_at)
 
     def _kept(self, values: Values) -> Values:
         """The values without those that would have to go."""

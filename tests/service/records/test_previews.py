@@ -428,3 +428,68 @@ async def test_stored_options_of_a_large_list_stay_options(catalogue: RecordsWor
     assert without(back, "records", "complete", "samples") == NOTHING
     case = CASES["a used option"]
     assert (await admin.post(f"{case.path}/preview", case.body)).ok()["losingValues"] == 2
+
+
+def count(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    return without(found, "records", "complete", "samples")
+
+
+PATTERN = attribute("sku", validation={"pattern": "^B"})
+
+
+async def test_a_hidden_attribute_that_comes_back_to_a_schema_tells_nothing(
+    catalogue: RecordsWorkspace,
+):
+    words = {"*": {"*": "write"}, "schema-x": {"*": "write", "attr-sku": "hidden"}}
+    caller = await catalogue.user_with_role(words, Flag.MANAGE_SCHEMAS)
+    (await caller.put("/schemas/schema-x", of_schema("sku"))).ok()
+    (await caller.put("/attributes/attr-sku", PATTERN)).ok()
+    told = (await caller.post("/schemas/schema-x/preview", of_schema())).ok()
+    assert (count(told), told["samples"]) == (NOTHING, [])
+    unrestricted = (await catalogue.admin.post("/schemas/schema-x/preview", of_schema())).ok()
+    assert unrestricted["failingValidation"] == 2  # ent-0 and ent-3.
+
+
+async def test_a_role_that_hides_by_the_alias_of_a_schema_outlasts_the_alias(
+    catalogue: RecordsWorkspace,
+):
+    words = {"*": {"*": "write"}, "x": {"attr-sku": "hidden"}}
+    caller = await catalogue.user_with_role(words, Flag.MANAGE_SCHEMAS)
+    (await caller.put("/schemas/schema-x", of_schema("sku", workflowId=None))).ok()
+    (await caller.put("/attributes/attr-sku", PATTERN)).ok()
+    required = attribute("sku", validation={"pattern": "^B", "required": True})
+    (await catalogue.admin.put("/attributes/attr-sku", required)).ok()
+    renamed = of_schema(workflowId=None) | {"alias": "y"}
+    told = (await caller.post("/schemas/schema-x/preview", renamed)).ok()
+    assert (count(told), told["samples"]) == (NOTHING, [])
+    unrestricted = (await catalogue.admin.post("/schemas/schema-x/preview", renamed)).ok()
+    assert unrestricted["failingValidation"] == 2
+    assert unrestricted["completeness"] == {"rising": 0, "falling": 1}
+
+
+async def test_what_a_state_hides_is_not_told_of_an_attribute_that_left_the_schema(
+    catalogue: RecordsWorkspace,
+):
+    hiding = workflow_body(
+        "old", {"draft": {"hidden": ["note", "sku", "color"]}, "review": {}}, [("draft", "review")]
+    )
+    (await catalogue.workflow_admin.put("/workflows/wf-old", hiding)).ok()
+    await hear_of(catalogue, "wf-old")
+    flags = (Flag.MANAGE_SCHEMAS, Flag.MANAGE_OPTION_LISTS)
+    caller = await catalogue.user_with_role({"*": {"*": "write"}}, *flags)
+    (await caller.put("/schemas/schema-x", of_schema("note", "sku", "color"))).ok()
+    # Only ent-1 is in a state that hides nothing; its number is no double.
+    for name, figures_then, of_all in (
+        ("a type", {"losingValues": 1}, {"losingValues": 3}),
+        ("unique", {}, {"uniqueConflicts": 4}),
+        ("a used option", {}, {"losingValues": 2}),
+    ):
+        case = CASES[name]
+        told = (await caller.post(f"{case.path}/preview", case.body)).ok()
+        assert count(told) == NOTHING | figures_then
+        assert {one["entityId"] for one in told["samples"]} <= {"ent-1"}
+        unrestricted = (await catalogue.admin.post(f"{case.path}/preview", case.body)).ok()
+        assert count(unrestricted) == NOTHING | of_all
+    (await caller.put("/attributes/attr-sku", PATTERN)).ok()
+    back = (await caller.post("/schemas/schema-x/preview", of_schema())).ok()
+    assert count(back) == NOTHING
