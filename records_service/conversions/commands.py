@@ -6,20 +6,25 @@ have a value, and the attribute with them, in one transaction: everybody sees th
 it, and the new one after it. Each record has an entry of its history and an event, as for a write.
 
 That slice keeps the writes of the workspace waiting, so it converts `CONVERTED_MAX` records and
-variants at most (docs/adr/0060).
+variants at most, and those of `BYTES_MAX` together (docs/adr/0060). What is large is decoded and
+converted in a thread.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Final
+
+import orjson
 
 from records_service.attributes import store as attributes
 from records_service.attributes.model import ATTRIBUTE, AttributeType
 from records_service.blueprint.blueprint import load as load_blueprint
 from records_service.context import Context
 from records_service.conversions import store
-from records_service.conversions.converting import Outcome, convert_all, converter_of
+from records_service.conversions.converting import Outcome, convert_all, converter_of, faults_of
+from records_service.conversions.holders import SLICE_BYTES_MAX, Slice, slices_of
 from records_service.conversions.model import Conversion, ConversionDraft, OnFailure, Phase
 from records_service.conversions.rules import POSSIBLE, new_body
 from records_service.model_objects import store as model_objects
@@ -37,6 +42,7 @@ from shared.database import Conn
 from shared.errors import Conflict, PayloadTooLarge, ValidationError, truncated
 from shared.events import EventType
 from shared.messaging import jobs
+from shared.process.offload import in_thread
 
 JOB: Final = "convert"
 LOOKED_AT_ONCE: Final = 1_000
@@ -44,12 +50,15 @@ CAUGHT_UP_AT_ONCE: Final = 500
 """Entries of the history of one slice, which keeps all writes of the workspace waiting."""
 CONVERTED_MAX: Final = 5_000
 """Records and variants with a value that are converted in one slice."""
+BYTES_MAX: Final = 64 << 20
+"""All values of these records and variants together, as JSON."""
 STORED_BY: Final = (
     *("type", "multiple", "optionListId", "targetSchemaId", "attributes", "dimensionIds"),
 )
 TOO_MANY: Final = (
-    "Attribute '{alias}' has values in more than {max} records and variants: create another"
-    " attribute, copy the values by bulk calls, and exchange the aliases"
+    "Attribute '{alias}' has values in more than {max} records and variants, or in some that have"
+    " more than {megabytes} MB together: create another attribute, copy the values by bulk calls,"
+    " and exchange the aliases"
 )
 CHANGED: Final = "The attribute was changed meanwhile"
 
@@ -109,13 +118,15 @@ async def convert_some(conn: Conn, workspace_id: str, attribute_id: str) -> bool
     one = await store.find(conn, workspace_id, attribute_id)
     if one is None:
         return False
-    if one.phase is Phase.LOOKING:
-        return await _look(conn, workspace_id, attribute_id)
     try:
+        if one.phase is Phase.LOOKING:
+            return await _look(conn, workspace_id, attribute_id)
         async with conn.transaction():
             return await _switch(conn, workspace_id, attribute_id)
     except _Refused as refused:
         await _refuse(conn, workspace_id, one, refused.outcome)
+    except _Failed as failed:
+        await _fail(conn, workspace_id, one, str(failed))
     except PayloadTooLarge as error:
         await _fail(conn, workspace_id, one, error.message)
     return False
@@ -128,11 +139,9 @@ async def _look(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     if one is None:
         return False
     old = await _unchanged(conn, workspace_id, one)
-    if old is None:
-        await _fail(conn, workspace_id, one, CHANGED)
-        return False
     total = len(VALUE_TABLES) * len(one.schema_ids)
     if one.schemas_done >= total:
+        await _slices(conn, workspace_id, old)
         await store.update(conn, workspace_id, dataclasses.replace(one, phase=Phase.SWITCHING))
         return True
     number, place = divmod(one.schemas_done, len(one.schema_ids))
@@ -144,6 +153,7 @@ async def _look(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
         one.schema_ids[place],
         one.after,
         rows_max=LOOKED_AT_ONCE,
+        bytes_max=SLICE_BYTES_MAX,
         table=table,
     )
     ids = [row["id"] for row in rows]
@@ -154,13 +164,13 @@ async def _look(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
         ids if table == "records" else (),
         ids if table == "variants" else (),
     )
-    converter = await converter_of(
-        conn, workspace_id, old, one.form, [row["entries"] for row in rows]
-    )
+    held = await in_thread(lambda: [orjson.loads(row["entries"]) for row in rows])
+    converter = await converter_of(conn, workspace_id, old, one.form, held)
+    faults = await in_thread(faults_of, converter, held)
     samples = [
-        Sample(row["record_id"], reasons[0], row["id"] if table == "variants" else None)
-        for row in rows
-        if (reasons := converter.entries(row["entries"])[1])
+        Sample(row["record_id"], reason, row["id"] if table == "variants" else None)
+        for row, reason in zip(rows, faults, strict=True)
+        if reason is not None
     ]
     enough = await progress.advance(
         conn,
@@ -178,9 +188,10 @@ async def _look(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
         await _refuse(conn, workspace_id, one)
         return False
     if await store.count_holders(conn, workspace_id, one.attribute_id) > CONVERTED_MAX:
-        alias = truncated(old.alias)
-        await _fail(conn, workspace_id, one, TOO_MANY.format(alias=alias, max=CONVERTED_MAX))
-        return False
+        raise _too_many(old)
+    if after is not None and looked_at < LOOKED_AT_ONCE:
+        # The slice is a large one. Better now than after all of them.
+        await _slices(conn, workspace_id, old)
     await store.update(conn, workspace_id, dataclasses.replace(one, schemas_done=done, after=after))
     return True
 
@@ -193,9 +204,6 @@ async def _switch(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     if one is None:
         return False
     old = await _unchanged(conn, workspace_id, one)
-    if old is None:
-        await _fail(conn, workspace_id, one, CHANGED)
-        return False
     record_ids, variants, last = await history_since(
         conn, workspace_id, one.last_change, rows_max=CAUGHT_UP_AT_ONCE
     )
@@ -208,13 +216,14 @@ async def _switch(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     if before.state_moves:
         # Records are taken to the states of their workflow first, as before every write.
         return True
+    slices = await _slices(conn, workspace_id, old)
     await take_lock(conn, workspace_id)
     changed = await model_objects.update(
         conn, ATTRIBUTE, workspace_id, attribute_id, old.alias, new_body(old.body, one.form)
     )
     await building.attribute_changed(conn, workspace_id, old, changed)
     after = await load_blueprint(conn, workspace_id, before)
-    outcome = await convert_all(conn, workspace_id, old, one, before, after)
+    outcome = await convert_all(conn, workspace_id, old, one, before, after, slices)
     if outcome.failed and not one.drops:
         # What was written meanwhile cannot be converted: all of this is taken back.
         raise _Refused(outcome)
@@ -231,6 +240,21 @@ async def _switch(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     )
     await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, changed)
     return False
+
+
+async def _slices(conn: Conn, workspace_id: str, attribute: ModelObject) -> Sequence[Slice]:
+    """All that have a value; `_Failed` if they are too many."""
+    slices = await slices_of(
+        conn, workspace_id, attribute.id, holders_max=CONVERTED_MAX, bytes_max=BYTES_MAX
+    )
+    if slices is None:
+        raise _too_many(attribute)
+    return slices
+
+
+def _too_many(attribute: ModelObject) -> _Failed:
+    alias, megabytes = truncated(attribute.alias), BYTES_MAX >> 20
+    return _Failed(TOO_MANY.format(alias=alias, max=CONVERTED_MAX, megabytes=megabytes))
 
 
 async def _refuse(
@@ -261,12 +285,23 @@ async def _has_failed(conn: Conn, workspace_id: str, one: Conversion) -> bool:
     return job is not None and job.failed > 0
 
 
-async def _unchanged(conn: Conn, workspace_id: str, one: Conversion) -> ModelObject | None:
-    """The attribute, if its values are still of the form that they had, and it is not unique."""
+async def _unchanged(conn: Conn, workspace_id: str, one: Conversion) -> ModelObject:
+    """The attribute; `_Failed` unless it can still be converted as it was asked for.
+
+    Its values are of the form that they had, it is not unique, no guard compares its values, and
+    the option list that it gets is there.
+    """
     found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, [one.attribute_id])
     attribute = found.get(one.attribute_id)
     if attribute is None or _is_unique(attribute) or _form_of(attribute) != one.before:
-        return None
+        raise _Failed(CHANGED)
+    if await attributes.comparing(conn, workspace_id, one.attribute_id) is not None:
+        raise _Failed(CHANGED)
+    list_id = one.form.get("optionListId")
+    if list_id is not None:
+        lists = await model_objects.ids_of(conn, OPTION_LIST, workspace_id, [list_id])
+        if lists.get(list_id) != list_id:
+            raise _Failed(CHANGED)
     return attribute
 
 
@@ -342,6 +377,10 @@ def _impossible(before: AttributeType, asked: AttributeType) -> str:
         f"Attributes of type '{truncated(before)}' can be converted to one of {names}, got"
         f" '{truncated(asked)}'"
     )
+
+
+class _Failed(Exception):
+    """The conversion ends here; the text says why."""
 
 
 class _Refused(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -16,6 +16,9 @@ from records_service.writes.model import Record, Variant
 from shared.database import Conn
 from shared.database import Record as Row
 from shared.database.listing import BEGINNING, Position
+
+SIZED_AT_ONCE: Final = 100
+"""Records or variants whose values are measured by one statement, however large they are."""
 
 
 async def insert(conn: Conn, workspace_id: str, one: Conversion) -> None:
@@ -109,14 +112,16 @@ async def note_holders(
     record_ids: Collection[str],
     variant_ids: Collection[str],
 ) -> None:
-    """Remember that these records and variants have, or may have, values."""
+    """Remember those of these records and variants that have values."""
     await conn.execute(
         """
         INSERT INTO conversion_holders (workspace_id, attribute_id, kind, id)
         SELECT $1, $2, one.kind, one.id
-          FROM (SELECT 'records' AS kind, unnest($3::text[]) AS id
+          FROM (SELECT 'records' AS kind, id FROM records
+                 WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
                  UNION ALL
-                SELECT 'variants', unnest($4::text[])) AS one
+                SELECT 'variants', id FROM variants
+                 WHERE workspace_id = $1 AND id = ANY($4::text[]) AND values ? $2) AS one
             ON CONFLICT DO NOTHING
         RETURNING 1
         """,
@@ -127,19 +132,40 @@ async def note_holders(
     )
 
 
-async def holders(conn: Conn, workspace_id: str, attribute_id: str, table: ValueTable) -> list[str]:
-    """The ids of the records or variants that have, or may have, values."""
+async def sizes(
+    conn: Conn,
+    workspace_id: str,
+    attribute_id: str,
+    table: ValueTable,
+    after_id: str,
+    *,
+    rows_max: int,
+) -> list[tuple[str, int | None]]:
+    """The next records or variants that were noted, by id, and the bytes of all their values.
+
+    None stands for one that has no value of the attribute any more.
+    """
     rows = await conn.fetch(
-        """
-        SELECT id FROM conversion_holders
-         WHERE workspace_id = $1 AND attribute_id = $2 AND kind = $3
-         ORDER BY id
-        """,
+        f"""
+        WITH noted AS MATERIALIZED (
+            SELECT id FROM conversion_holders
+             WHERE workspace_id = $1 AND attribute_id = $2 AND kind = $3 AND id > $4
+             ORDER BY id
+             LIMIT $5
+        )
+        SELECT noted.id, octet_length(one.values::text) AS bytes
+          FROM noted
+          LEFT JOIN {table} one
+            ON one.workspace_id = $1 AND one.id = noted.id AND one.values ? $2
+         ORDER BY noted.id
+        """,  # noqa: S608 - a constant
         workspace_id,
         attribute_id,
         table,
+        after_id,
+        rows_max,
     )
-    return [row["id"] for row in rows]
+    return [(row["id"], row["bytes"]) for row in rows]
 
 
 async def count_holders(conn: Conn, workspace_id: str, attribute_id: str) -> int:
@@ -181,42 +207,69 @@ async def values_after(
     after: Position | None,
     *,
     rows_max: int,
+    bytes_max: int,
     table: ValueTable,
 ) -> tuple[list[Row], int, Position | None]:
     """What the next records or variants of a schema hold of an attribute.
 
-    That is `id`, `record_id`, `entries` of those that hold something; how many were looked at; and
-    from where to go on, None at the end.
+    That is `id`, `record_id`, `entries` as JSON of those that hold something; how many were looked
+    at; and from where to go on, None at the end. These are `rows_max`, or fewer that end with the
+    one with which their entries have `bytes_max`.
     """
+    holding: list[str] = []
+    looked_at, size = 0, 0
+    while looked_at < rows_max and size < bytes_max:
+        page_max = min(SIZED_AT_ONCE, rows_max - looked_at)
+        page = await conn.fetch(
+            f"""
+            SELECT created_at, id, octet_length((values -> $2)::text) AS bytes
+              FROM {table}
+             WHERE workspace_id = $1
+               AND (schema_id, created_at, id) > ($3, $4, $5)
+               AND schema_id <= $3
+             ORDER BY schema_id, created_at, id
+             LIMIT $6
+            """,  # noqa: S608 - a constant
+            workspace_id,
+            attribute_id,
+            schema_id,
+            *(after or BEGINNING),
+            page_max,
+        )
+        for row in page:
+            looked_at, size = looked_at + 1, size + (row["bytes"] or 0)
+            after = row["created_at"], row["id"]
+            if row["bytes"] is not None:
+                holding.append(row["id"])
+            if size >= bytes_max:
+                break
+        else:
+            if len(page) < page_max:
+                after = None
+                break
     record_id = "id" if table == "records" else "record_id"
     rows = await conn.fetch(
         f"""
-        SELECT created_at, id, {record_id} AS record_id, values -> $2 AS entries
+        SELECT id, {record_id} AS record_id, (values -> $2)::text AS entries
           FROM {table}
-         WHERE workspace_id = $1
-           AND (schema_id, created_at, id) > ($3, $4, $5)
-           AND schema_id <= $3
-         ORDER BY schema_id, created_at, id
-         LIMIT $6
+         WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
+         ORDER BY created_at, id
         """,  # noqa: S608 - constants
         workspace_id,
         attribute_id,
-        schema_id,
-        *(after or BEGINNING),
-        rows_max,
+        holding,
     )
-    last = (rows[-1]["created_at"], rows[-1]["id"]) if len(rows) == rows_max else None
-    return [row for row in rows if row["entries"]], len(rows), last
+    return rows, looked_at, after
 
 
 async def records(
     conn: Conn, workspace_id: str, attribute_id: str, record_ids: Sequence[str]
-) -> list[Record]:
-    """Those of these records that have a value."""
-    rows = await conn.fetch(
+) -> list[Row]:
+    """Those of these records that have a value, for `record_of`: their values are JSON."""
+    rows: list[Row] = await conn.fetch(
         """
-        SELECT workspace_id, id, schema_id, state_id, version, values, created_at, updated_at,
-               created_by, updated_by, external_key
+        SELECT workspace_id, id, schema_id, state_id, version, values::text AS values, created_at,
+               updated_at, created_by, updated_by, external_key
           FROM records
          WHERE workspace_id = $1 AND id = ANY($2::text[]) AND values ? $3
          ORDER BY id
@@ -225,19 +278,22 @@ async def records(
         list(record_ids),
         attribute_id,
     )
-    return [Record(**row) for row in rows]
+    return rows
 
 
 async def variants(
     conn: Conn, workspace_id: str, attribute_id: str, variant_ids: Sequence[str]
-) -> list[tuple[Record, Variant]]:
-    """Those of these variants that have a value, with their records, whose values are left out."""
-    rows = await conn.fetch(
+) -> list[Row]:
+    """Those of these variants that have a value, for `variant_of`: their values are JSON.
+
+    The values of their records are left out.
+    """
+    rows: list[Row] = await conn.fetch(
         """
-        SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version, '{}'::jsonb AS values,
+        SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version, '{}' AS values,
                r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key,
                v.id AS variant_id, v.parent_id, v.path, v.level, v.version AS variant_version,
-               v.values AS variant_values, v.created_at AS variant_created_at,
+               v.values::text AS variant_values, v.created_at AS variant_created_at,
                v.updated_at AS variant_updated_at, v.created_by AS variant_created_by,
                v.updated_by AS variant_updated_by
           FROM variants v
@@ -249,33 +305,35 @@ async def variants(
         list(variant_ids),
         attribute_id,
     )
-    return [(_record(row), _variant(row)) for row in rows]
+    return rows
 
 
-def _record(row: Row) -> Record:
-    return Record(
-        **{
-            name: row[name]
-            for name in (
-                *("workspace_id", "id", "schema_id", "state_id", "version", "values"),
-                *("created_at", "updated_at", "created_by", "updated_by", "external_key"),
-            )
-        }
-    )
+def record_of(row: Row) -> Record:
+    """The record that was read; slow where its values are many."""
+    known: dict[str, Any] = {
+        name: row[name]
+        for name in (
+            *("workspace_id", "id", "schema_id", "state_id", "version"),
+            *("created_at", "updated_at", "created_by", "updated_by", "external_key"),
+        )
+    }
+    return Record(values=orjson.loads(row["values"]), **known)
 
 
-def _variant(row: Row) -> Variant:
+def variant_of(row: Row) -> tuple[Record, Variant]:
+    """The variant that was read, with its record."""
     known: dict[str, Any] = {name: row[name] for name in ("parent_id", "path", "level")}
-    return Variant(
+    variant = Variant(
         workspace_id=row["workspace_id"],
         id=row["variant_id"],
         record_id=row["id"],
         schema_id=row["schema_id"],
         version=row["variant_version"],
-        values=row["variant_values"],
+        values=orjson.loads(row["variant_values"]),
         created_at=row["variant_created_at"],
         updated_at=row["variant_updated_at"],
         created_by=row["variant_created_by"],
         updated_by=row["variant_updated_by"],
         **known,
     )
+    return record_of(row), variant

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -11,54 +10,28 @@ from records_service.conversions import commands as conversions
 from shared.identity import Flag
 from tests.kit.eventually import eventually
 from tests.kit.records_workspace import RecordsWorkspace
-from tests.kit.sigma import Answer, error
+from tests.kit.sigma import error
 from tests.kit.workspace import entries, schema_body
 from tests.service.records.attributes import LANGUAGE, refused
+from tests.service.records.conversions import (
+    COUNT,
+    NUMBER,
+    convert,
+    fill,
+    job_at,
+    sizes,
+    switching,
+    type_now,
+)
 from tests.service.records.job_turns import finish, turn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-COUNT = 5
-"""`ent-0` to `ent-4`, with the sizes 0, 1.5, 3, 4.5 and 6, as texts."""
-NUMBER = {"type": "number"}
 
 
 @pytest.fixture(autouse=True)
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversions, "LOOKED_AT_ONCE", 2)
     monkeypatch.setattr(conversions, "CAUGHT_UP_AT_ONCE", 2)
-
-
-async def fill(workspace: RecordsWorkspace, **sizes: str) -> None:
-    await workspace.attribute("size", filterable=True)
-    await workspace.attribute("name")
-    await workspace.schema("x", ["size", "name"], variantEnabled=True)
-    for n in range(COUNT):
-        size = sizes.get(f"ent_{n}", f"{1.5 * n:g}")
-        held = {"name": "Parka"} | ({"size": size} if size else {})
-        await workspace.record("schema-x", held, id=f"ent-{n}")
-
-
-async def convert(workspace: RecordsWorkspace, **body: Any) -> Answer:
-    return await workspace.admin.post("/attributes/attr-size/convert", body)
-
-
-async def job_at(workspace: RecordsWorkspace, answer: Answer) -> dict[str, Any]:
-    path = answer.headers["Location"].removeprefix("/api/v1")
-    job: dict[str, Any] = (await workspace.admin.get(path)).ok()
-    return job
-
-
-async def sizes(workspace: RecordsWorkspace) -> list[Any]:
-    listed = (await workspace.admin.get("/records?schemaId=x")).ok()["items"]
-    return [
-        one["values"]["size"][0]["value"] if "size" in one["values"] else None for one in listed
-    ]
-
-
-async def type_now(workspace: RecordsWorkspace) -> str:
-    kind: str = (await workspace.admin.get("/attributes/attr-size")).ok()["type"]
-    return kind
 
 
 async def test_all_values_are_of_the_old_type_before_the_end_and_of_the_new_one_after_it(
@@ -164,10 +137,7 @@ async def test_values_that_cannot_be_converted_are_dropped_if_so_asked(
 async def test_what_is_written_meanwhile_is_converted_too(workspace: RecordsWorkspace):
     await fill(workspace, ent_0="")
     await convert(workspace, **NUMBER)
-    while not await workspace.fetch(
-        "SELECT FROM conversions WHERE workspace_id = $1 AND phase = 'switching'"
-    ):
-        assert await turn(workspace)
+    await switching(workspace)
     for record_id, value in (("ent-0", "10"), ("ent-1", "11"), ("ent-2", None), ("ent-3", "13")):
         body = {"scope": {}, "value": value}
         (await workspace.admin.patch(f"/records/{record_id}/values/size", body)).ok()
@@ -183,10 +153,7 @@ async def test_what_is_written_meanwhile_is_converted_too(workspace: RecordsWork
 async def test_what_is_written_meanwhile_may_stand_against_it(workspace: RecordsWorkspace):
     await fill(workspace)
     answer = await convert(workspace, **NUMBER)
-    while not await workspace.fetch(
-        "SELECT FROM conversions WHERE workspace_id = $1 AND phase = 'switching'"
-    ):
-        assert await turn(workspace)
+    await switching(workspace)
     body = {"scope": {}, "value": "large"}
     (await workspace.admin.patch("/records/ent-0/values/size", body)).ok()
     await finish(workspace)
@@ -309,33 +276,12 @@ async def test_a_conversion_is_cancelled_or_ended_by_another_change(workspace: R
     await finish(workspace)
 
 
-async def test_too_many_values_are_told_so(
-    workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(conversions, "CONVERTED_MAX", 3)
-    await fill(workspace)
-    answer = await convert(workspace, **NUMBER)
-    await finish(workspace)
-    job = await job_at(workspace, answer)
-    assert (job["status"], job["error"]) == (
-        "failed",
-        (
-            "Attribute 'size' has values in more than 3 records and variants: create another"
-            " attribute, copy the values by bulk calls, and exchange the aliases"
-        ),
-    )
-    assert await type_now(workspace) == "text"
-
-
 async def test_a_write_that_began_with_the_old_type_is_judged_by_the_new_one(
     workspace: RecordsWorkspace,
 ):
     await fill(workspace)
     await convert(workspace, **NUMBER)
-    while not await workspace.fetch(
-        "SELECT FROM conversions WHERE workspace_id = $1 AND phase = 'switching'"
-    ):
-        assert await turn(workspace)
+    await switching(workspace)
     async with workspace.database.transaction() as conn:
         assert not await conversions.convert_some(conn, workspace.id, "attr-size")
         path = "/records/ent-0/values/size"
