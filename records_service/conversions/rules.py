@@ -34,6 +34,8 @@ RULES_OF: Final[Mapping[AttributeType, frozenset[str]]] = {
 """The rules that an attribute of each type keeps; others keep `required`."""
 FORM: Final = frozenset({"type", "multiple", "optionListId"})
 """The fields of a body that a conversion changes."""
+TARGET: Final = "targetSchemaId"
+"""The field that only relations have."""
 INTEGER_MAX: Final = 2**63 - 1
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
@@ -187,8 +189,10 @@ class Converter:
 
 
 def new_body(body: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
-    """The attribute's body with another form; rules that the new type has not are gone."""
-    kept = RULES_OF.get(AttributeType(form["type"]), frozenset({"required"}))
-    rest = {name: value for name, value in body.items() if name not in FORM}
+    """The attribute's body with another form; what the new type has not is gone."""
+    new_type = AttributeType(form["type"])
+    kept = RULES_OF.get(new_type, frozenset({"required"}))
+    gone = FORM if new_type is T.RELATION else FORM | {TARGET}
+    rest = {name: value for name, value in body.items() if name not in gone}
     rules = {rule: value for rule, value in body["validation"].items() if rule in kept}
     return {**rest, **form, "validation": rules}

@@ -174,3 +174,21 @@ async def test_a_guard_that_compares_its_values_meanwhile_ends_the_conversion(
     job = await job_at(workspace, answer)
     assert (job["status"], job["error"]) == ("failed", conversions.CHANGED)
     assert await type_now(workspace) == "text"
+
+
+async def test_a_relation_that_becomes_a_text_has_no_target_any_more(workspace: RecordsWorkspace):
+    await workspace.schema("target", [])
+    await workspace.attribute("size", type="relation", targetSchemaId="schema-target")
+    await workspace.schema("x", ["size"])
+    for new, target in (
+        ({"type": "relation", "multiple": True}, "schema-target"),
+        ({"type": "text", "multiple": False}, None),
+    ):
+        answer = await convert(workspace, **new)
+        await finish(workspace)
+        assert (await job_at(workspace, answer))["status"] == "succeeded"
+        attribute = (await workspace.admin.get("/attributes/attr-size")).ok()
+        assert (attribute["type"], attribute["targetSchemaId"]) == (new["type"], target)
+    body = {"alias": "size", "name": "Size", "type": "text"}
+    (await workspace.admin.put("/attributes/attr-size", body)).ok()
+    (await workspace.admin.delete("/schemas/schema-target")).ok()
