@@ -35,16 +35,15 @@ async def records_after(
     rows_max: int,
 ) -> Slice:
     """The next records of a schema, in order of creation, with their values of these attributes."""
-    read = f"""
-        SELECT created_at, id, id AS record_id, NULL::text AS variant_id, state_id,
-               {_held(attribute_ids)} AS held
+    read = """
+        SELECT created_at, id, id AS record_id, NULL::text AS variant_id, state_id, values
           FROM records
          WHERE workspace_id = $1
            AND (schema_id, created_at, id) > ($2, $3, $4)
            AND schema_id <= $2
          ORDER BY schema_id, created_at, id
          LIMIT $5::bigint
-    """  # noqa: S608 - numbers of parameters
+    """
     return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
 
 
@@ -58,9 +57,9 @@ async def variants_after(
     rows_max: int,
 ) -> Slice:
     """The next variants of the records of a schema, with what they store of these attributes."""
-    read = f"""
-        SELECT v.created_at, v.id, v.record_id, v.id AS variant_id, r.state_id, v.held
-          FROM (SELECT created_at, id, record_id, {_held(attribute_ids)} AS held
+    read = """
+        SELECT v.created_at, v.id, v.record_id, v.id AS variant_id, r.state_id, v.values
+          FROM (SELECT created_at, id, record_id, values
                   FROM variants
                  WHERE workspace_id = $1
                    AND (schema_id, created_at, id) > ($2, $3, $4)
@@ -68,7 +67,7 @@ async def variants_after(
                  ORDER BY schema_id, created_at, id
                  LIMIT $5::bigint) AS v
           JOIN records r ON r.workspace_id = $1 AND r.id = v.record_id
-    """  # noqa: S608 - numbers of parameters
+    """
     return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
 
 
@@ -81,15 +80,30 @@ async def _slice(
     after: Position | None,
     rows_max: int,
 ) -> Slice:
-    """Of what is `read`, as many rows as fit into some `SLICE_BYTES_MAX`."""
+    """Of what is `read`, as many rows as fit into some `SLICE_BYTES_MAX`.
+
+    Both their values as stored, which are measured without being fetched, and what is wanted of
+    these as text have to fit.
+    """
+    stored = "pg_column_size(values)" if attribute_ids else "0"
     row = await conn.fetchrow(
         f"""
-        WITH read AS MATERIALIZED ({read}), sized AS (
+        WITH read AS MATERIALIZED ({read}), measured AS (
             SELECT *, count(*) OVER () AS rows,
-                   coalesce(sum(octet_length(held)) OVER (
+                   coalesce(sum({stored}) OVER (
+                       ORDER BY created_at, id
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS stored_before
+              FROM read
+        ), fetched AS MATERIALIZED (
+            SELECT created_at, id, record_id, variant_id, state_id, rows,
+                   {_held(attribute_ids)} AS held
+              FROM measured
+             WHERE stored_before < $6
+        ), sized AS (
+            SELECT *, coalesce(sum(octet_length(held)) OVER (
                        ORDER BY created_at, id
                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
-              FROM read
+              FROM fetched
         ), fitting AS MATERIALIZED (
             SELECT * FROM sized WHERE bytes_before < $6
         )

@@ -33,8 +33,11 @@ ANSWERING_S: Final = 2.0
 SLICE_S: Final = 0.1
 """How long one slice should take; the next one is larger or smaller."""
 SLICE_ROWS_MIN: Final = 50
+"""Unless fewer rows have the bytes of a slice."""
 SLICE_ROWS_MAX: Final = 5_000
-FIRST_SLICE_ROWS: Final = 500
+FIRST_SLICE_ROWS: Final = 100
+GROWTH_MAX: Final = 2
+"""Compressed values may be much larger than they were measured: so a slice grows with care."""
 PREVIEWS_OF_WORKSPACE_MAX: Final = 2
 CONNECTIONS_SHARE: Final = 8
 """One in so many connections of a process is for previews."""
@@ -163,7 +166,7 @@ class Walk:
             if self._tally.is_full or self._loop.time() >= self._until:
                 return False
             after = found.last
-            self._resize(self._loop.time() - began)
+            self._resize(len(rows), self._loop.time() - began)
 
     async def _read(
         self, read: Reading, attribute_ids: Sequence[str], schema_id: str, after: Position | None
@@ -187,9 +190,11 @@ class Walk:
                 asked, await schema_ids_of(conn, self._context.workspace_id, sorted(asked))
             )
 
-    def _resize(self, took_s: float) -> None:
-        fitting = int(self._rows * SLICE_S / max(took_s, SLICE_S / 10))
-        self._rows = max(SLICE_ROWS_MIN, min(SLICE_ROWS_MAX, fitting))
+    def _resize(self, fitted: int, took_s: float) -> None:
+        """Ask for as many rows as there is time for, or hardly more than had the bytes of one."""
+        in_time = int(fitted * SLICE_S / max(took_s, SLICE_S / 10))
+        wanted = min(SLICE_ROWS_MAX, max(SLICE_ROWS_MIN, in_time))
+        self._rows = min(wanted, max(1, fitted) * GROWTH_MAX)
 
 
 def _compiled(blueprint: Any, schema_id: str) -> CompiledSchema:
