@@ -107,7 +107,7 @@ async def test_a_cursor_is_good_for_its_list_alone(direct: DirectServices):
             await workspace.admin.get(elsewhere, params={"cursor": cursor}),
             await workspace.admin.get(path, params={"cursor": cursor, "ids": "x"}),
             await other.admin.get(path, params={"cursor": cursor}),
-            await workspace.admin.get(path, params={"cursor": f"x{cursor[1:]}"}),
+            await workspace.admin.get(path, params={"cursor": cursor[::-1]}),
         ):
             assert (refused.status, refused.body["error"]) == (400, "VALIDATION_ERROR"), path
             assert "Field 'cursor' must be that of the 'Link'" in refused.body["message"]
