@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import orjson
 
-from records_service.app import JOBS
 from records_service.blueprint.blueprint import Blueprint, load
 from records_service.blueprint.compiled_schema import compile_schema
-from records_service.model_objects.commands import SOURCE
 from records_service.search_index.changes import indexed_in
-from shared.events import Event, EventType
-from shared.messaging import jobs
 from tests.kit.records_workspace import RecordsWorkspace
+from tests.service.records.job_turns import turn
 
 
 async def held(workspace: RecordsWorkspace) -> tuple[list[tuple], list[tuple]]:
@@ -59,21 +56,6 @@ async def check(workspace: RecordsWorkspace) -> None:
 
 async def blueprint_of(workspace: RecordsWorkspace) -> Blueprint:
     return await load(workspace.database, workspace.id)
-
-
-async def turn(workspace: RecordsWorkspace) -> bool:
-    """Deliver the messages of this workspace's jobs; False if there is none."""
-    rows = await workspace.database.fetch(
-        """DELETE FROM outbox WHERE workspace_id = $1 AND type = $2
-        RETURNING document::text AS document""",
-        workspace.id,
-        EventType.RECORDS_JOB,
-    )
-    for row in rows:
-        async with workspace.database.transaction() as conn:
-            event = Event.from_json(row["document"].encode())
-            await jobs.turns(EventType.RECORDS_JOB, SOURCE, JOBS)(conn, event)
-    return bool(rows)
 
 
 async def finish(workspace: RecordsWorkspace) -> None:

@@ -8,16 +8,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.app import JOBS
 from records_service.model_changes import state_moving
-from records_service.model_objects.commands import SOURCE
 from records_service.writes import state_moves
-from shared.events import Event, EventType
-from shared.messaging import jobs
 from tests.kit.eventually import eventually
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import entries, schema_body
+from tests.service.records.job_turns import turn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -67,21 +64,6 @@ async def stored(workspace: RecordsWorkspace) -> dict[str, str | None]:
         "SELECT id, state_id FROM records WHERE workspace_id = $1 ORDER BY id"
     )
     return {row["id"]: row["state_id"] for row in rows}
-
-
-async def turn(workspace: RecordsWorkspace) -> bool:
-    """Deliver the message of this workspace's job; False if there is none."""
-    rows = await workspace.database.fetch(
-        """DELETE FROM outbox WHERE workspace_id = $1 AND type = $2
-        RETURNING document::text AS document""",
-        workspace.id,
-        EventType.RECORDS_JOB,
-    )
-    for row in rows:
-        async with workspace.database.transaction() as conn:
-            event = Event.from_json(row["document"].encode())
-            await jobs.turns(EventType.RECORDS_JOB, SOURCE, JOBS)(conn, event)
-    return bool(rows)
 
 
 async def finish(workspace: RecordsWorkspace) -> None:

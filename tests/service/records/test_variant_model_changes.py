@@ -9,12 +9,11 @@ import pytest_asyncio
 
 from records_service.model_objects import searching
 from records_service.value_removal import commands as value_removal
-from shared.events import Event, EventType
 from shared.identity import Flag
-from shared.messaging import jobs
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
 from tests.kit.workspace import entries, schema_body
+from tests.service.records.job_turns import turn
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -154,22 +153,6 @@ async def test_what_only_a_variant_holds_of_a_lost_attribute_is_remembered(
     assert (await blind.delete("/attributes/attr-sku")).status == 403
     refused = await caller.put("/attributes/attr-sku", attribute("sku", "number"))
     assert refused.status == 409
-
-
-async def turn(workspace: RecordsWorkspace) -> bool:
-    """Deliver the message of this workspace's job; False if there is none."""
-    rows = await workspace.database.fetch(
-        """DELETE FROM outbox WHERE workspace_id = $1 AND type = $2
-        RETURNING document::text AS document""",
-        workspace.id,
-        EventType.RECORDS_JOB,
-    )
-    handlers = {value_removal.JOB: value_removal.remove_some}
-    for row in rows:
-        async with workspace.database.transaction() as conn:
-            event = Event.from_json(row["document"].encode())
-            await jobs.turns(EventType.RECORDS_JOB, value_removal.SOURCE, handlers)(conn, event)
-    return bool(rows)
 
 
 async def holding(workspace: RecordsWorkspace) -> int:
