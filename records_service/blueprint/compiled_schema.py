@@ -200,7 +200,16 @@ def compile_schema(blueprint: Blueprint, schema_id: str) -> CompiledSchema:
     return compiled
 
 
-def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
+def outline(blueprint: Blueprint, schema_id: str) -> CompiledSchema:
+    """A schema for whoever asks what is required and seen, perhaps without the checks of values.
+
+    Checks are what takes long to make: without them a thousand schemas take no second.
+    """
+    known: CompiledSchema | None = blueprint.compiled.get(schema_id)
+    return known or _compile(blueprint, blueprint.schemas[schema_id], checks=False)
+
+
+def _compile(blueprint: Blueprint, schema: Schema, *, checks: bool = True) -> CompiledSchema:
     attributes = {
         attribute_id: blueprint.attributes[attribute_id]
         for attribute_id in schema.attribute_ids
@@ -217,7 +226,7 @@ def _compile(blueprint: Blueprint, schema: Schema) -> CompiledSchema:
         },
         names=names_in(blueprint, SCHEMA, schema),
         names_of={i: names_in(blueprint, ATTRIBUTE, each) for i, each in attributes.items()},
-        checks={attribute.id: check_of(blueprint, attribute) for attribute in attributes.values()},
+        checks={each.id: check_of(blueprint, each) for each in attributes.values() if checks},
         relations={i: found for i, each in attributes.items() if (found := relations_of(each))},
         required_relations=tuple(
             i for i, each in attributes.items() if each.validation.required and relations_of(each)

@@ -16,6 +16,7 @@ from records_service.saved_queries.model import (
     SavedQueryDraft,
 )
 from records_service.search.criteria import Reader
+from records_service.search.scored import asks_for_scores
 from records_service.writes.effects import now
 from shared.errors import LimitExceeded, PermissionDenied
 from shared.ids import new_id
@@ -32,12 +33,14 @@ async def save(context: Context, draft: SavedQueryDraft) -> SavedQuery:
         blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
         options = Options()
         reader = Reader(blueprint, context.role, options)
-        reader.filter(draft)
-        reader.sort(draft.sort)
+        is_large = asks_for_scores(draft.criteria, draft.sort)
+        await context.run(is_large, reader.filter, draft)
+        await context.run(is_large, reader.sort, draft.sort)
         if options.wanted:
             async with context.database.acquire() as conn:
                 await look_up(conn, context.workspace_id, options)
-            Reader(blueprint, context.role, options).filter(draft)
+            reader = Reader(blueprint, context.role, options)
+            await context.run(is_large, reader.filter, draft)
     query = SavedQuery(
         id=draft.id or new_id(PREFIX),
         name=draft.name,

@@ -13,6 +13,7 @@ from records_service.saved_queries.model import (
     SavedQueryDraft,
 )
 from records_service.search.model import SearchPage
+from records_service.search.scored import asks_for_scores
 from records_service.search.searching import by_criteria, search
 from records_service.search.showing import shown
 from shared.database import DATABASE
@@ -115,4 +116,12 @@ async def execute_saved_query(request: web.Request) -> web.StreamResponse:
     # Another query may get this id: a cursor is good for the one that made it.
     path = f"{request.path}?{to_json(query.query).decode()}"
     compiled = by_criteria(query.filter, query.query["sort"])
-    return await search(context, path, asked, compiled, shown(context, asked), asked.facets)
+    return await search(
+        context,
+        path,
+        asked,
+        compiled,
+        shown(context, asked),
+        asked.facets,
+        is_large=asks_for_scores(query.filter.criteria, query.query["sort"]),
+    )

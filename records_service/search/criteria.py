@@ -24,15 +24,18 @@ from records_service.search.model import (
     Filter,
 )
 from records_service.search.naming import (
+    alias_of,
     check_criteria_operator,
     check_options,
     fields_named,
+    hint_of,
     object_at,
     place_name,
     readings,
     said,
 )
 from records_service.search.operands import OPERATIONS, BadOperand, instant, operand_of
+from records_service.search.scored import COMPLETENESS, Scored, scored
 from records_service.search.sight import Sight, sight_of
 from records_service.values.entries import (
     UnknownDimension,
@@ -56,6 +59,7 @@ FIELDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
         ("createdBy", "created_by", ("in",)),
         ("updatedBy", "updated_by", ("in",)),
         (CATEGORY, "", ("in",)),
+        (COMPLETENESS, "", ("in", "gt", "gte", "lt", "lte")),
     )
 }
 """Name -> column of `records`, and what can be asked of it."""
@@ -81,6 +85,11 @@ class Searched:
         return self.fields[-1] if self.fields else self.attribute
 
     @property
+    def path(self) -> list[str]:
+        """The aliases of the fields that lead there."""
+        return [each.alias for each in self.fields]
+
+    @property
     def large_list(self) -> str | None:
         """The list from which the values are chosen, if its options are looked up."""
         chosen = self.option_list
@@ -96,12 +105,12 @@ class Searched:
 class Comparison:
     """One criterion: `operation` is positive, and `negated` turns it round.
 
-    `target` is an attribute or the name of a field of `FIELDS`. `operation` is `in`, `contains`,
-    `startsWith`, `endsWith`, `gt`, `gte`, `lt`, `lte`, or `filled`. `scope` is completed; None
-    stands for any.
+    `target` is an attribute, completeness, or the name of a field of `FIELDS`. `operation` is `in`,
+    `contains`, `startsWith`, `endsWith`, `gt`, `gte`, `lt`, `lte`, or `filled`. `scope` is
+    completed; None stands for any.
     """
 
-    target: Searched | str
+    target: Searched | Scored | str
     operation: str
     negated: bool
     operands: tuple[Any, ...]
@@ -133,7 +142,7 @@ Criteria: TypeAlias = Comparison | InCategory | Group
 class SortKey:
     """By what to sort; `scope` is completed, and None for a field."""
 
-    target: Searched | str
+    target: Searched | Scored | str
     descending: bool
     scope: Mapping[str, str] | None
 
@@ -148,6 +157,7 @@ class Reader:
         self._role = role
         self._options = Options() if options is None else options
         self._count = 0
+        self._schema_ids: Sequence[str] = sorted(blueprint.schemas)
         self._dimension_ids = dimension_ids_by_name(blueprint.dimensions, blueprint.dimensions)
         self._defaults = {
             each.id: each.default_segment_id for each in blueprint.dimensions.values()
@@ -157,9 +167,9 @@ class Reader:
         """The criteria of a body, with its schema. Raises `ValidationError`."""
         members: list[Criteria] = []
         if asked.schema_id is not None:
-            members.append(
-                Comparison("schemaId", "in", False, (self.schema(asked.schema_id),), None)
-            )
+            schema_id = self.schema(asked.schema_id)
+            self._schema_ids = [schema_id] if schema_id in self._blueprint.schemas else []
+            members.append(Comparison("schemaId", "in", False, (schema_id,), None))
         members.append(self._group(asked.criteria_operator, asked.criteria, "", 1))
         return Group(True, tuple(members))
 
@@ -196,12 +206,13 @@ class Reader:
             asked_scope = sent.get("scope")
             scope = self.scope({} if asked_scope is None else asked_scope, f"{at}/scope")
             if isinstance(target, str):
-                found.append(SortKey(target, order == "desc", None))
+                key = self._scored(sent, at, scope) if target == COMPLETENESS else target
+                found.append(SortKey(key, order == "desc", None))
                 continue
             if target.type is AttributeType.COMPLEX:
+                name = alias_of(target.attribute, *target.fields)
                 raise ValidationError.at(
-                    at,
-                    f"Field '{place_name(at)}' must name a field of '{_alias(target)}' to sort by",
+                    at, f"Field '{place_name(at)}' must name a field of '{name}' to sort by"
                 )
             found.append(SortKey(target, order == "desc", scope))
         return found
@@ -227,10 +238,8 @@ class Reader:
     def _group(self, operator: Any, criteria: Any, at: str, depth: int) -> Group:
         check_criteria_operator(operator, at)
         if not isinstance(criteria, list):
-            name = place_name(f"{at}/criteria")
-            raise ValidationError.at(
-                f"{at}/criteria", f"Field '{name}' must be an array, got {js_type(criteria)}"
-            )
+            at, got = f"{at}/criteria", js_type(criteria)
+            raise ValidationError.at(at, f"Field '{place_name(at)}' must be an array, got {got}")
         if depth > DEPTH_MAX:
             raise ValidationError.at(
                 f"{at}/criteria", f"Criteria may be at most {DEPTH_MAX} levels deep"
@@ -254,10 +263,8 @@ class Reader:
                 raise ValidationError.at(
                     at, f"Field '{place_name(at)}' must be a group or a comparison, got both"
                 )
-            operator = sent.get("criteriaOperator")
-            return self._group(
-                "and" if operator is None else operator, sent["criteria"], at, depth + 1
-            )
+            joint = sent.get("criteriaOperator") or "and"
+            return self._group(joint, sent["criteria"], at, depth + 1)
         target = self._target(sent, at)
         operator = sent.get("operator")
         if operator is None:
@@ -274,9 +281,11 @@ class Reader:
             what = (
                 f"field '{target}'"
                 if isinstance(target, str)
-                else (f"'{_alias(target)}' of type '{target.type.value}'")
+                else (
+                    f"'{alias_of(target.attribute, *target.fields)}' of type '{target.type.value}'"
+                )
             )
-            hint = "" if isinstance(target, str) else _fields_of(target)
+            hint = "" if isinstance(target, str) else hint_of(target.attribute, *target.fields)
             raise ValidationError.at(
                 f"{at}/operator", f"Operator '{operator}' cannot be used with {what}{hint}"
             )
@@ -287,9 +296,15 @@ class Reader:
         if target == CATEGORY:
             below = sent.get("includeSubcategories") is True
             return InCategory(operands, below, negated, self._role)
+        if target == COMPLETENESS:
+            asked = self._scored(sent, at, self._defaults if scope is None else scope)
+            return Comparison(asked, operation, negated, operands, None)
         return Comparison(
             target, operation, negated, operands, scope if isinstance(target, Searched) else None
         )
+
+    def _scored(self, sent: Mapping[str, Any], at: str, scope: Mapping[str, str]) -> Scored:
+        return scored(self._blueprint, self._role, self._schema_ids, sent, at, scope)
 
     def _target(self, sent: Mapping[str, Any], at: str) -> Searched | str:
         named = {
@@ -377,19 +392,9 @@ class Reader:
             return operand_of(target.type, operation, value, target.option_list, self._options)
         if target in _TIMES:
             return instant(value)
+        if target == COMPLETENESS:
+            return operand_of(AttributeType.NUMBER, operation, value, None, self._options)
         text = operand_of(AttributeType.TEXT, operation, value, None, self._options)
         if target == "schemaId":
             return self.schema(text)
         return self.states(text) if target == "lifecycleStateId" else text
-
-
-def _fields_of(target: Searched) -> str:
-    fields = target.definition.attributes
-    if target.type is not AttributeType.COMPLEX or not fields:
-        return ""
-    return f": name one of its fields, such as '{_alias(target)}.{truncated(fields[0].alias)}'"
-
-
-def _alias(target: Searched) -> str:
-    names = (target.attribute.alias, *(each.alias for each in target.fields))
-    return truncated(".".join(names))

@@ -9,6 +9,7 @@ from records_service.context import context_of
 from records_service.records.projection import Projection, projection_of
 from records_service.search.criteria import Reader
 from records_service.search.model import FACETS_MAX, FullTextBody, SearchBody, SearchPage, TextQuery
+from records_service.search.scored import asks_for_scores
 from records_service.search.searching import by_criteria, by_words, search
 from records_service.search.showing import shown
 from records_service.search_texts.words import TERMS_MAX, Term, terms_of
@@ -37,13 +38,22 @@ async def search_records(request: web.Request) -> web.StreamResponse:
     A criterion without a scope matches if a value in any scope does; `notEquals` and `notIn` match
     if none equals, also records without a value. With a scope, the value that holds there is
     compared. `contains`, `startsWith` and `endsWith` ignore case and accents; `equals` is exact.
-    Numbers may be sent as strings. Records in which an attribute is hidden from the caller take no
-    part in a criterion on it; an attribute that the caller sees nowhere is unknown.
+    Numbers may be sent as strings. `completeness` is what the caller is told of each record.
+    Records in which an attribute is hidden from the caller take no part in a criterion on it; an
+    attribute that the caller sees nowhere is unknown.
     """
     context = await context_of(request)
     asked = await read_body(request, SearchBody)
     compiled = by_criteria(asked, asked.sort)
-    return await search(context, request.path, asked, compiled, shown(context, asked), asked.facets)
+    return await search(
+        context,
+        request.path,
+        asked,
+        compiled,
+        shown(context, asked),
+        asked.facets,
+        is_large=asks_for_scores(asked.criteria, asked.sort),
+    )
 
 
 @routes.post(

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from records_service.attributes.model import AttributeType
@@ -25,6 +24,8 @@ from records_service.search.index_sources import (
     Stored,
     Terms,
 )
+from records_service.search.operands import is_same_number
+from records_service.search.scored import Scored
 from records_service.search.sql import (
     SIGNS,
     Arguments,
@@ -77,13 +78,18 @@ class Index:
         """Whether the index has the values of what is searched."""
         return target.attribute.id in self._ready
 
-    def number_key(self, target: Searched) -> int | None:
+    def number_key(self, target: Searched | Scored) -> int | None:
         """The key of the numbers by which records are sorted; None if they are not in the index.
 
         A record with values in several scopes is sorted by the one that holds, which the index does
         not tell.
         """
-        if target.type not in _BY_SIZE or not self.has(target) or target.attribute.dimension_ids:
+        if (
+            isinstance(target, Scored)
+            or target.type not in _BY_SIZE
+            or not self.has(target)
+            or target.attribute.dimension_ids
+        ):
             return None
         return self._key(target)
 
@@ -123,6 +129,8 @@ class Index:
             return _of_category(criteria)
         if isinstance(criteria.target, str):
             return self._of_field(criteria, criteria.target)
+        if isinstance(criteria.target, Scored):
+            return Condition(_of_record(partial(condition, criteria)))
         return self._of_attribute(criteria, criteria.target)
 
     def _of_field(self, comparison: Comparison, name: str) -> Condition:
@@ -241,7 +249,9 @@ class Index:
         key, operation = self._key(target), comparison.operation
         pairs = [(each, _number(target, each)) for each in comparison.operands]
         if operation == "in":
-            pairs = [pair for pair in pairs if abs(pair[1]) >= _EXACT_BELOW or _is_same(*pair)]
+            pairs = [
+                pair for pair in pairs if abs(pair[1]) >= _EXACT_BELOW or is_same_number(*pair)
+            ]
             if not pairs:
                 return _none_equals(comparison, target), True
             is_exact = all(abs(number) < _EXACT_BELOW for _, number in pairs)
@@ -251,7 +261,7 @@ class Index:
                 return f"n.number = ANY({arguments.name(wanted, 'float8[]')})"
         else:
             [(operand, number)] = pairs
-            is_exact = abs(number) < _EXACT_BELOW and _is_same(operand, number)
+            is_exact = abs(number) < _EXACT_BELOW and is_same_number(operand, number)
             sign = SIGNS[operation] if is_exact else f"{SIGNS[operation][0]}="
 
             def compared(arguments: Arguments) -> str:
@@ -282,13 +292,13 @@ class Index:
         return replace(found, joined=joined), is_exact
 
     def _value(self, target: Searched, value: str) -> int:
-        return value_term(self._workspace_id, target.attribute.id, _path(target), value)
+        return value_term(self._workspace_id, target.attribute.id, target.path, value)
 
     def _none(self, target: Searched) -> int:
-        return none_term(self._workspace_id, target.attribute.id, _path(target))
+        return none_term(self._workspace_id, target.attribute.id, target.path)
 
     def _key(self, target: Searched) -> int:
-        return key_of(target.attribute.id, _path(target))
+        return key_of(target.attribute.id, target.path)
 
     def _without(self, target: Searched) -> Iterator[int]:
         """The terms of the schemas that do not have the attribute."""
@@ -377,10 +387,6 @@ def _without(target: Searched, arguments: Arguments) -> str:
     return f"s.schema_id <> ALL({arguments.name(sorted(target.sight.having), 'text[]')})"
 
 
-def _path(target: Searched) -> list[str]:
-    return [each.alias for each in target.fields]
-
-
 def _is_single(target: Searched) -> bool:
     """Whether a record has one value at most."""
     attribute = target.attribute
@@ -391,10 +397,3 @@ def _number(target: Searched, operand: Any) -> float:
     found = number_of(target.type, operand)
     assert found is not None
     return found
-
-
-def _is_same(operand: Any, number: float) -> bool:
-    """Whether a stored value that is this number in the index can equal the operand."""
-    if isinstance(operand, datetime):
-        return True
-    return bool(Decimal(repr(number)) == operand)

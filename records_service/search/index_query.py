@@ -12,6 +12,7 @@ from records_service.search.criteria import FIELDS, Searched, SortKey
 from records_service.search.index_conditions import Index
 from records_service.search.index_joins import Condition
 from records_service.search.index_sources import Source
+from records_service.search.scored import Scored
 from records_service.search.sql import Arguments, seen, sort_key
 
 _IN_ROW: Final = {"id": "s.record_id", "schemaId": "s.schema_id", "createdAt": "s.created_at"}
@@ -33,7 +34,7 @@ class Query:
     """Of the columns `sort_0`, `sort_1`, by which it is sorted before the order of creation."""
     arguments: Arguments
 
-    def number_key(self, target: Searched) -> int:
+    def number_key(self, target: Searched | Scored) -> int:
         """The key of the numbers by which it is sorted."""
         key = self.index.number_key(target)
         assert key is not None
@@ -59,7 +60,7 @@ def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> s
         arguments.reads.add("records")
         return f"r.{FIELDS[sort.target][0]}"
     number = query.index.number_key(sort.target)
-    if number is None:
+    if number is None or isinstance(sort.target, Scored):
         arguments.reads.add("records")
         return sort_key(sort, key.column, arguments)[1]
     visible = seen(sort.target.sight, arguments, "s.")

@@ -19,6 +19,7 @@ from records_service import paging
 from records_service.paging import Place, Total, planned_rows
 from records_service.records.store import Listing
 from records_service.search import index_walks
+from records_service.search.criteria import Searched
 from records_service.search.index_joins import Way
 from records_service.search.index_query import RECORD, Query, expression, rows_found
 from records_service.search.index_sources import MANY_ROWS, Everything, Terms
@@ -183,7 +184,7 @@ async def _walk(conn: Conn, place: Place, query: Query) -> Walk | None:
     [sort] = query.sort
     if sort.target == "createdAt":
         return walk_by_creation(place, query)
-    if isinstance(sort.target, str) or query.index.number_key(sort.target) is None:
+    if not isinstance(sort.target, Searched) or query.index.number_key(sort.target) is None:
         return None
     lacking = query.index.lacking(sort.target)
     [frequency] = await _counted(conn, [Way(lacking, _always)], query)

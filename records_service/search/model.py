@@ -60,6 +60,7 @@ class SortField(StrEnum):
     UPDATED_AT = "updatedAt"
     CREATED_BY = "createdBy"
     UPDATED_BY = "updatedBy"
+    COMPLETENESS = "completeness"
 
 
 class SearchField(StrEnum):
@@ -73,6 +74,7 @@ class SearchField(StrEnum):
     CREATED_BY = "createdBy"
     UPDATED_BY = "updatedBy"
     CATEGORY_ID = "categoryId"
+    COMPLETENESS = "completeness"
 
 
 class SortOrder(StrEnum):
@@ -107,7 +109,11 @@ class Criterion(Shape):
     Options are named by id, alias or label."""
     scope: Scope | None = None
     """Compare the value that holds in this scope; `{}` stands for the default segments. Without a
-    scope a record matches if a value in any scope does."""
+    scope a record matches if a value in any scope does; completeness is that of the default
+    segments."""
+    state_id: str | None = Field(default=None, alias="stateId", examples=[None])
+    """For `completeness`: the lifecycle state (id or alias) that records are scored for. Default:
+    that of each record. Records whose workflow does not have it are not found."""
     include_subcategories: bool | None = Field(default=None, alias="includeSubcategories")
     """For `categoryId`: whether records in the categories below it match too."""
     criteria_operator: CriteriaOperator | None = Field(
@@ -127,6 +133,9 @@ class Sort(Shape):
     """Instead of an attribute, something that every record has."""
     scope: Scope | None = None
     """Sort by the value that holds in this scope. Default: in the default segments."""
+    state_id: str | None = Field(default=None, alias="stateId", examples=[None])
+    """For `completeness`: the lifecycle state (id or alias) that records are scored for. Default:
+    that of each record."""
     order: SortOrder = SortOrder.ASC
     """Ascending or descending."""
 

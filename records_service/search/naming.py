@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from records_service.attributes.model import SubAttribute
+from records_service.attributes.model import Attribute, AttributeType, SubAttribute
 from records_service.search.model import OPERATORS
 from shared.errors import ValidationError, truncated
 from shared.http.json_types import js_type
@@ -32,6 +32,19 @@ def fields_named(
         if found is not None and inner is not None:
             return (found, *inner)
     return None
+
+
+def alias_of(*path: Attribute | SubAttribute) -> str:
+    """What messages call an attribute, or the field of one to which these lead."""
+    return truncated(".".join(each.alias for each in path))
+
+
+def hint_of(*path: Attribute | SubAttribute) -> str:
+    """What to name instead of a complex attribute or field, for the end of a message."""
+    fields = path[-1].attributes
+    if path[-1].type is not AttributeType.COMPLEX or not fields:
+        return ""
+    return f": name one of its fields, such as '{alias_of(*path)}.{truncated(fields[0].alias)}'"
 
 
 def object_at(sent: Any, at: str) -> Mapping[str, Any]:

@@ -107,6 +107,13 @@ def instant(value: Any) -> datetime:
     raise BadOperand(f"must be an ISO 8601 date and time, got '{truncated(text)}'")
 
 
+def is_same_number(operand: Any, number: float) -> bool:
+    """Whether a stored value that is this number in the index can equal the operand."""
+    if isinstance(operand, datetime):
+        return True
+    return bool(Decimal(repr(number)) == operand)
+
+
 def _options(value: Any, option_list: OptionList | None, options: Options) -> list[str]:
     """The ids of the options with this id or alias or, failing that, with this label."""
     name = _text(value)

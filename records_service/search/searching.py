@@ -121,20 +121,27 @@ async def search(
     compiled: Compile,
     projection_of: ProjectionOf,
     facets: Sequence[str] = (),
+    *,
+    is_large: bool = False,
 ) -> web.Response:
     """The page of records that are found.
 
     The data model that this process knows may be old. The statement tells the version that it saw:
     where that is another one, names are looked up again and the page is read again.
 
-    Raises `ValidationError`, or `UpstreamTimeout` for a search that takes too long.
+    Raises `ValidationError`, or `UpstreamTimeout` for a search that takes too long. `is_large`:
+    the search is compiled beside the event loop.
     """
+
+    async def compile_(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
+        return await context.run(is_large, compiled, blueprint, reader, arguments)
+
     blueprints = context.app[BLUEPRINTS]
     known = await blueprints.at(context.database, context.workspace_id, 0)
     while True:
         try:
             answer, version = await _page(
-                context, path, asked, compiled, projection_of, facets, known, Options()
+                context, path, asked, compile_, projection_of, facets, known, Options()
             )
         except ValidationError:
             # Of a name that is new, or a page that is too large.
@@ -152,16 +159,15 @@ async def _page(
     context: Context,
     path: str,
     asked: PageQuery,
-    compiled: Compile,
+    compiled: Callable[[Blueprint, Reader, Arguments], Awaitable[Statement]],
     projection_of: ProjectionOf,
     facets: Sequence[str],
     blueprint: Blueprint,
     options: Options,
 ) -> tuple[web.Response, int]:
     reader = Reader(blueprint, context.role, options)
-    statement = compiled(
-        blueprint, reader, Arguments.of(context.workspace_id, blueprint.state_moves)
-    )
+    arguments = Arguments.of(context.workspace_id, blueprint.state_moves)
+    statement = await compiled(blueprint, reader, arguments)
     order = (*(key for key, _ in statement.keys), *ORDERS["createdAt"])
     besides = {"attributes", "scope", "facets"}
     place = place_of(context.workspace_id, path, asked, order, besides=besides)

@@ -26,6 +26,7 @@ from records_service.search.criteria import (
     Searched,
     SortKey,
 )
+from records_service.search.scored import Scored
 from records_service.search.sight import Sight
 from records_service.search_texts.folding import folded_in_sql
 from records_service.workflow_copies.moves import StateMoves, moves_as_json, state_in_sql
@@ -88,7 +89,7 @@ class Arguments(list[Any]):
         return f"${len(self)}::{kind}"
 
 
-def condition(criteria: Criteria, arguments: Arguments) -> str:
+def condition(criteria: Criteria, arguments: Arguments) -> str:  # noqa: PLR0911 - one for each kind
     """The condition that a record meets the criteria, and that the caller may know it."""
     if isinstance(criteria, Group):
         if not criteria.members:
@@ -99,6 +100,8 @@ def condition(criteria: Criteria, arguments: Arguments) -> str:
         return in_category(criteria, arguments)
     if isinstance(criteria.target, str):
         return of_field(criteria, criteria.target, arguments)
+    if isinstance(criteria.target, Scored):
+        return of_score(criteria, criteria.target.sql(arguments), arguments)
     sight = criteria.target.sight
     met = exists(criteria, criteria.target, arguments)
     if not criteria.negated:
@@ -183,6 +186,8 @@ def sort_key(key: SortKey, name: str, arguments: Arguments) -> tuple[Key, str]:
         expression = arguments.state if is_state else f"r.{column}"
         return Key(name, kind, key.descending, nullable=is_state), expression
     target = key.target
+    if isinstance(target, Scored):
+        return Key(name, int, key.descending, nullable=True), target.sql(arguments)
     kind = str
     match target.type:
         case AttributeType.NUMBER:
@@ -235,6 +240,15 @@ def ids_in_category(criterion: InCategory, arguments: Arguments) -> str:
         for each in criterion.category_ids
     )
     return " UNION ALL ".join(f"({each})" for each in selects)
+
+
+def of_score(comparison: Comparison, score: str, arguments: Arguments) -> str:
+    """The condition on a score, of a record that has one."""
+    operands = list(comparison.operands)
+    if comparison.operation == "in":
+        met = f"{score} {'<> ALL' if comparison.negated else '= ANY'}"
+        return f"({met}({arguments.name(operands, 'numeric[]')}))"
+    return f"({score} {SIGNS[comparison.operation]} {arguments.name(operands[0], 'numeric')})"
 
 
 def of_field(comparison: Comparison, name: str, arguments: Arguments, row: str = "r.") -> str:

@@ -1,0 +1,1 @@
+"""Scores of completeness as searches compare them: the rules of a role, and their SQL."""
