@@ -8,7 +8,7 @@ from aiohttp import web
 from records_service.context import base_context_of, context_of
 from records_service.paging import page_response, place_of
 from records_service.records import commands, store
-from records_service.records.listing import read_page
+from records_service.records.listing import read_again, read_page
 from records_service.records.model import (
     RecordAnswer,
     RecordChanges,
@@ -46,18 +46,21 @@ async def list_records(request: web.Request) -> web.StreamResponse:
     begins at `nextCursor`, or at `offset` + `limit`. Attributes that are hidden from the caller are
     left out.
     """
-    asked = read_query(request, RecordFilter)
     context = await context_of(request)
-    place = place_of(
-        context.workspace_id,
-        request.path,
-        asked,
-        store.ORDERS[asked.order],
-        besides={"attributes", "scope"},
-    )
-    page = await read_page(context, asked, place)
-    listing, items = page.listing, orjson.Fragment(page.items)
-    return page_response(place, items, listing.part, listing.total, last=page.last)
+    query_string = request.rel_url.raw_query_string
+    page = await read_again(context, query_string)
+    if page is None:
+        asked = read_query(request, RecordFilter)
+        place = place_of(
+            context.workspace_id,
+            request.path,
+            asked,
+            store.ORDERS[asked.order],
+            besides={"attributes", "scope"},
+        )
+        page = await read_page(context, asked, place, query_string)
+    items, listing = orjson.Fragment(page.items), page.listing
+    return page_response(page.place, items, listing.part, listing.total, last=page.last)
 
 
 @routes.internal_get("/internal/usage")

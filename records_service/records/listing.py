@@ -39,84 +39,92 @@ REMEMBERED_MAX: Final = 4_096
 class Page(NamedTuple):
     """A page as it was read, and its records as JSON for those who see the same."""
 
+    place: Place
     listing: Listing
     items: bytes
     last: Sequence[Any]
     """The position of its last record."""
+    check: store.Check
+    """Whether it is still the same."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes, roughly; those of the filters are objects by now."""
+        return len(self.items) + 8 * len(self.place.query)
 
 
 class PageCache(SizedCache[Hashable, Page]):
-    """The pages of this process."""
+    """The pages of this process, by workspace, role and query string.
+
+    The same query string asks for the same page, so it is neither read nor checked again.
+    """
 
     def __init__(self) -> None:
-        super().__init__(REMEMBERED_BYTES_MAX, REMEMBERED_MAX, lambda page: len(page.items))
+        super().__init__(REMEMBERED_BYTES_MAX, REMEMBERED_MAX, lambda page: page.size)
 
 
 PAGE_CACHE: Final = web.AppKey("page_cache", PageCache)
 
 
-async def read_page(context: Context, asked: RecordFilter, place: Place) -> Page:
+def _key(context: Context, query_string: str) -> Hashable:
+    role = context.role
+    return (
+        context.workspace_id,
+        None if role is None else (role.id, role.version),
+        query_string,
+    )
+
+
+async def read_again(context: Context, query_string: str) -> Page | None:
+    """The page that this query string asked for before, if it has not changed since then."""
+    former = context.app[PAGE_CACHE].get(_key(context, query_string))
+    if former is None:
+        return None
+    workspace_id, listing, check = context.workspace_id, former.listing, former.check
+    blueprint = context.app[BLUEPRINTS].known(workspace_id)
+    # The names in the filters mean the same under the same version of the model.
+    if blueprint is None or blueprint.version != listing.model_version:
+        return None
+    counts, schema_id = context.app[COUNTS], check.filters.only_schema
+    known = None if schema_id is None else counts.find(workspace_id, schema_id)
+    found = await context.app[LISTS].read(
+        context.database,
+        workspace_id,
+        partial(store.unchanged, check=check, known=known, former=listing),
+    )
+    if found is None or found is listing:
+        return None if found is None else former
+    if found.count is not None and schema_id is not None:
+        counts.keep(workspace_id, schema_id, found.count)
+    return former._replace(listing=found)
+
+
+async def read_page(context: Context, asked: RecordFilter, place: Place, query_string: str) -> Page:
     """The page, with each of its records as the caller sees it.
 
     Raises `ValidationError` for a page of too many bytes, or for a scope or attributes that there
     are not.
     """
-    cache, role = context.app[PAGE_CACHE], context.role
-    key = (
-        context.workspace_id,
-        None if role is None else (role.id, role.version),
-        place.query,
-        (asked.attributes, asked.scope),
-        (place.offset, place.after, place.limit, place.limit_is_asked),
-    )
-    former = cache.get(key)
-    if former is not None:
-        # The names in the filters mean the same under the same version of the model.
-        unchanged = await _unchanged(context, asked, place, former.listing)
-        if unchanged is not None:
-            return former._replace(listing=unchanged)
-    listing, blueprint = await _read(context, asked, place)
+    listing, blueprint, filters = await _read(context, asked, place)
     rows = listing.part.rows
-    items = await render_listed(context, rows, blueprint, projection_of(asked, blueprint, role))
-    page = Page(listing, to_json(items), rows[-1].position(place.order) if rows else ())
+    projection = projection_of(asked, blueprint, context.role)
+    items = await render_listed(context, rows, blueprint, projection)
+    last = rows[-1].position(place.order) if rows else ()
+    check = store.check_of(context.workspace_id, filters, place)
+    page = Page(place, listing, to_json(items), last, check)
     schemas = [await compiled_schema(blueprint, name) for name in {one.schema_id for one in rows}]
     if blueprint.version == listing.model_version and not any(each.relations for each in schemas):
         # The rows have the documents, which are not needed any more.
         part = replace(listing.part, rows=range(len(rows)))
-        cache.keep(key, page._replace(listing=replace(listing, part=part)))
+        remembered = page._replace(listing=replace(listing, part=part, count=None))
+        context.app[PAGE_CACHE].keep(_key(context, query_string), remembered)
     return page
 
 
-async def _unchanged(
-    context: Context, asked: RecordFilter, place: Place, former: Listing
-) -> Listing | None:
-    """The page of `former`, with the total of this moment, if it has not changed."""
-    workspace_id, counts = context.workspace_id, context.app[COUNTS]
-    blueprint = context.app[BLUEPRINTS].known(workspace_id)
-    if blueprint is None or blueprint.version != former.model_version:
-        return None
-    filters = _filters(asked, _ids(asked.ids), blueprint)
-    schema_id = filters.only_schema
-    known = None if schema_id is None else counts.find(workspace_id, schema_id)
-    found = await context.app[LISTS].read(
-        context.database,
-        workspace_id,
-        partial(
-            store.unchanged,
-            workspace_id=workspace_id,
-            filters=filters,
-            place=place,
-            known=known,
-            former=former,
-        ),
-    )
-    if found is not None and found.count is not None and schema_id is not None:
-        counts.keep(workspace_id, schema_id, found.count)
-    return found
-
-
-async def _read(context: Context, asked: RecordFilter, place: Place) -> tuple[Listing, Blueprint]:
-    """The page, and the model at its moment.
+async def _read(
+    context: Context, asked: RecordFilter, place: Place
+) -> tuple[Listing, Blueprint, Filters]:
+    """The page, the model at its moment, and the filters with the ids of that model.
 
     The names in the filters are looked up in the model that this process has, which may be old,
     because asking for the current version first would be a round trip. The page tells the version:
@@ -148,7 +156,7 @@ async def _read(context: Context, asked: RecordFilter, place: Place) -> tuple[Li
         blueprint = await blueprints.at(db, workspace_id, page.model_version)
         filters = _filters(asked, ids, blueprint)
         if filters == used:
-            return page, blueprint
+            return page, blueprint, filters
 
 
 def _ids(text: str | None) -> tuple[str, ...] | None:

@@ -201,39 +201,59 @@ async def page(
     return Listing(part, total, count, first["model_version"] or 0, _digest(found))
 
 
-async def unchanged(
-    conn: Conn,
-    workspace_id: str,
-    *,
-    filters: Filters,
-    place: Place,
-    known: Count | None,
-    former: Listing,
-) -> Listing | None:
-    """The page as it was read before, with the total of this moment; None if it has changed.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The question whether a page is still the same: written once, asked many times."""
 
-    It has not if the same records are on it, in the same versions, under the same data model.
-    """
+    filters: Filters
+    place: Place
+    source: str
+    statement: str
+    arguments: tuple[Any, ...]
+    known_at: int | None
+    """Which of the arguments is the state that the known count was made at."""
+
+
+def check_of(workspace_id: str, filters: Filters, place: Place) -> Check:
+    """The question for one page, which `unchanged` asks."""
     source, arguments = filters.source(workspace_id)
-    head = _head(filters, place, source, arguments, known)
+    before = len(arguments)
+    head = _head(filters, place, source, arguments, None)
+    known_at = before if len(arguments) > before else None
     wanted = _wanted(
         place, f"{place.columns}, version, xmin::text AS written_by", source, arguments
     )
-    row = await conn.fetchrow(
-        f"""
+    statement = f"""
         WITH {wanted}
         SELECT head.counted, head.state, head.model_version,
                (SELECT sha256(convert_to(
                            string_agg(id || ' ' || version || ' ' || written_by, ','), 'UTF8'))
                   FROM page) AS digest
           FROM ({head}) head
-        """,  # noqa: S608 - constants and the fixed fragments of this file, values are arguments
-        *arguments,
-    )
+        """  # noqa: S608 - constants and the fixed fragments of this file, values are arguments
+    return Check(filters, place, source, statement, tuple(arguments), known_at)
+
+
+async def unchanged(
+    conn: Conn, check: Check, *, known: Count | None, former: Listing
+) -> Listing | None:
+    """The page as it was read before, with the total of this moment; None if it has changed.
+
+    It has not if the same records are on it, in the same versions, under the same data model.
+    """
+    arguments: Sequence[Any] = check.arguments
+    at = check.known_at
+    if at is not None and known is not None:
+        arguments = (*arguments[:at], known.state, *arguments[at + 1 :])
+    row = await conn.fetchrow(check.statement, *arguments)
     assert row is not None
     if (row["digest"], row["model_version"]) != (former.digest, former.model_version):
         return None
-    total, count = await _total(conn, filters, place, former.part, row, source, arguments, known)
+    total, count = await _total(
+        conn, check.filters, check.place, former.part, row, check.source, arguments, known
+    )
+    if total == former.total and count is None:
+        return former
     return replace(former, total=total, count=count)
 
 
