@@ -125,6 +125,8 @@ class Listing:
     model_version: int
     digest: bytes | None = None
     """Of the ids and versions of its rows."""
+    last: tuple[Any, ...] | None = None
+    """From where the next page goes on. Default: from the last row."""
 
 
 async def get_many(

@@ -200,7 +200,9 @@ async def _page(
         return web.Response(), found.model_version
     rows = found.part.rows
     items = await render_listed(context, rows, blueprint, projection)
-    last = tuple(rows[-1].row[key.column] for key in order) if rows else ()
+    last = found.last
+    if last is None:
+        last = tuple(rows[-1].row[key.column] for key in order) if rows else ()
     more = None
     if counted:
         labels = await _labels(context, counted, rows_of_facets)
@@ -272,6 +274,6 @@ async def _by_texts(
     if not facets:
         return found, []
     counting = index.arguments(with_state=True)
-    source = text_store.facet_source(index, counting)
+    source = await text_store.facet_source(conn, index, counting)
     count = facet_statement(facets, "", source, context.role, counting)
     return found, await fetch_planned(conn, count, *counting)

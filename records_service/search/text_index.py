@@ -125,6 +125,25 @@ class TextIndex:
             f" AND {self._condition(queries, arguments)}"
         )
 
+    def candidates(self, level: int, arguments: Arguments) -> str:
+        """A SELECT of `id` and `created_at` of what has all words, in any order, in a sample."""
+        # An argument that stands nowhere has no type.
+        queries = ["" if term.excluded else self._query(term, arguments) for term in self._terms]
+        keys = self._keys(level, queries, arguments)
+        return (
+            "SELECT t.record_id AS id, t.created_at FROM search_texts t"  # noqa: S608
+            f" WHERE {self._in_schema('t', arguments)}t.workspace_id = $1 AND t.keys @@ ({keys})"
+        )
+
+    def met(self, row: str, arguments: Arguments) -> str:
+        """A SELECT of `id` and `created_at` of a candidate of this row, if it is found."""
+        return (
+            f"SELECT t.record_id AS id, t.created_at FROM {self._from()}"  # noqa: S608
+            f" WHERE t.workspace_id = $1 AND t.created_at = {row}.created_at"
+            f" AND t.record_id = {row}.id"
+            f" AND {self._condition(self._queries(arguments), arguments)}"
+        )
+
     def outside(self, level: int, arguments: Arguments) -> str:
         """A SELECT of `id` and `created_at` of what is found outside of a sample.
 
@@ -157,10 +176,10 @@ class TextIndex:
 
     def _queries(self, arguments: Arguments) -> list[str]:
         """Each term as an expression of a `tsquery`."""
-        return [
-            tsquery(term, self._configurations, arguments.name(term.text, "text"))
-            for term in self._terms
-        ]
+        return [self._query(term, arguments) for term in self._terms]
+
+    def _query(self, term: Term, arguments: Arguments) -> str:
+        return tsquery(term, self._configurations, arguments.name(term.text, "text"))
 
     def _keys(self, level: int, queries: Sequence[str], arguments: Arguments) -> str:
         """An expression of the keys that all have that are found: a `tsquery`."""

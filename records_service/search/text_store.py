@@ -12,6 +12,7 @@ from typing import Any, Final
 from records_service import paging
 from records_service.paging import Key, Place
 from records_service.records.store import Listing
+from records_service.search import text_walk
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.text_index import TextIndex
@@ -33,6 +34,8 @@ async def page(conn: Conn, workspace_id: str, *, place: Place, index: TextIndex)
     where the limit is the default.
     """
     level = await _level(conn, index) if place.after is None else place.after[0]
+    if level == text_walk.LEVEL:
+        return await text_walk.page(conn, workspace_id, place=place, index=index)
     arguments = index.arguments(with_state=True)
     late = f"late AS MATERIALIZED ({index.behind(arguments)})"
     if level not in range(1, len(SAMPLES)):
@@ -55,15 +58,24 @@ async def page(conn: Conn, workspace_id: str, *, place: Place, index: TextIndex)
     return Listing(part, place.total_of(part, count, estimate), None, version)
 
 
-def facet_source(index: TextIndex, arguments: Arguments) -> str:
-    """A condition that a record `r` is among all that the query finds."""
+async def facet_source(conn: Conn, index: TextIndex, arguments: Arguments) -> str:
+    """A condition that a record `r` is among all that the query finds.
+
+    Of a phrase that a walk looks for, among those that the first page has looked at.
+    """
+    if await _level(conn, index) == text_walk.LEVEL:
+        walked = text_walk.matches(index, None, arguments)
+        return f"r.id IN (WITH {walked} SELECT id FROM matches)"  # noqa: S608
     indexed = index.indexed(0, arguments, with_rank=False)
     late = index.behind(arguments, with_rank=False)
     return f"r.id IN (SELECT id FROM ({indexed}) AS i UNION ALL SELECT id FROM ({late}) AS l)"  # noqa: S608
 
 
 async def _level(conn: Conn, index: TextIndex) -> int:
-    """The sample in which there are enough, the smallest first; 0 if there is none."""
+    """The sample in which there are enough, the smallest first.
+
+    0 if there is none, or `text_walk.LEVEL` if it would take too long to look for all.
+    """
     for level in range(len(SAMPLES) - 1, 0, -1):
         arguments = index.arguments(with_state=False)
         rows = index.indexed(level, arguments, with_rank=False)
@@ -74,7 +86,8 @@ async def _level(conn: Conn, index: TextIndex) -> int:
         )
         if row["found"] == MANY_IN_SAMPLE:
             return level
-    return 0
+    many = text_walk.CANDIDATES_MAX + 1
+    return text_walk.LEVEL if await text_walk.candidates(conn, index, many) == many else 0
 
 
 def _all(index: TextIndex, place: Place, arguments: Arguments) -> tuple[str, str, str]:

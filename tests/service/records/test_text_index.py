@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.search import text_store
+from records_service.search import text_store, text_walk
 from records_service.search_texts.documents import level_of
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
@@ -245,3 +245,42 @@ async def test_one_slice_takes_what_was_noted_and_no_more(catalogue: RecordsWork
     assert await catalogue.fetch("SELECT FROM search_texts_behind WHERE workspace_id = $1") == []
     rows = await catalogue.fetch("SELECT record_id FROM search_texts WHERE workspace_id = $1")
     assert [row["record_id"] for row in rows] == ["ent-a"]
+
+
+async def test_a_rare_phrase_of_frequent_words_is_looked_for_page_by_page(
+    catalogue: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(text_walk, "CANDIDATES_MAX", 0)
+    monkeypatch.setattr(text_walk, "LOOKED_AT", 4)
+    ids = [f"ent-{number}" for number in range(15)]
+    sampled = next(each for each in ids_of_level(1) if each not in ids)
+    for number, record_id in enumerate([sampled, *ids]):
+        note = ["warm jacket"] if number in (1, 8, 9, 14) else ["jacket warm"]
+        await catalogue.record("schema-x", {"note": note}, id=record_id)
+    expected = [ids[0], ids[7], ids[8], ids[13]]
+    await index_all(catalogue)
+    await catalogue.record("schema-x", {"note": ["warm jacket"]}, id="ent-late")
+    body: dict[str, Any] = {"query": '"warm jacket"', "facets": ["schemaId"]}
+    for limit in (50, 1):
+        found, cursor, sizes = list[str](), None, []
+        while True:
+            more = {} if cursor is None else {"cursor": cursor}
+            page = (
+                await catalogue.admin.post("/search/full-text", {**body, "limit": limit, **more})
+            ).ok()
+            assert page.get("totalIsEstimate") is True or page["total"] == len(found)
+            assert page["facets"]["schemaId"][0]["count"] == 1
+            found += [item["id"] for item in page["items"]]
+            sizes.append(len(page["items"]))
+            cursor = page["nextCursor"]
+            if cursor is None:
+                break
+        assert found == [*expected, "ent-late"]
+        assert max(sizes) <= limit
+        assert 0 in sizes
+    monkeypatch.setattr(text_walk, "LOOKED_AT", 100)
+    page = (await catalogue.admin.post("/search/full-text", body)).ok()
+    assert [item["id"] for item in page["items"]] == [*expected, "ent-late"]
+    assert (page["total"], page["nextCursor"]) == (5, None)
+    page = (await catalogue.admin.post("/search/full-text", {**body, "offset": 3, "limit": 1})).ok()
+    assert [item["id"] for item in page["items"]] == [ids[13]]
