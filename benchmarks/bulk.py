@@ -4,6 +4,9 @@ The catalogue is created, its prices are changed, and changed to the same again:
 The COPY comes in the same round: what the creates stored, out of the database into files, and back
 in one transaction into tables with the same indexes and constraints. At the end, the catalogue is
 created once more in two calls at a time, each to a process of its own.
+
+What each process works for a record, and the WAL of it, is counted until the events of the call are
+published; that is told apart from the index of texts, which comes behind the writes.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from statistics import median
 import aiohttp
 import orjson
 
-from benchmarks import buildcores
+from benchmarks import buildcores, cpu
 from benchmarks.world import World
 
 ROUNDS = 3
@@ -49,12 +52,14 @@ async def measure(here: World, folder: Path) -> dict[str, float]:
     found = await asyncio.to_thread(buildcores.categories, folder)
     rows = await asyncio.to_thread(buildcores.rows, found)
     await buildcores.model(here.workspace, found)
-    await here.stack.apart("records_service")
+    worker = await here.stack.apart("records_service")
+    pids = {"service": here.stack["records_service"].pid, "worker": worker.pid}
     print(
         f"\nBulk calls: {len(rows)} records of {len(found)} schemas,"
         f" {sum(map(len, rows)) / 1e6:.0f} MB"
     )
     seconds: dict[str, list[float]] = {}
+    spent: dict[str, list[dict[str, float]]] = {}
     for number in range(ROUNDS):
         await asyncio.to_thread(_emptied, here)
         for name, body in (
@@ -66,11 +71,18 @@ async def measure(here: World, folder: Path) -> dict[str, float]:
                 seconds.setdefault("raw COPY of what was created", []).append(
                     await asyncio.to_thread(_copied, here)
                 )
+            before = await asyncio.to_thread(_used, here, pids)
             seconds.setdefault(name, []).append(await _called(here, body))
+            await _until_no(here, "outbox")
+            after = await asyncio.to_thread(_used, here, pids)
+            spent.setdefault(name, []).append({each: after[each] - before[each] for each in after})
+            await _until_no(here, "search_texts_behind")
         print(
             "  "
             + ", ".join(f"{name} {len(rows) / took[-1]:,.0f}/s" for name, took in seconds.items())
         )
+    for name, runs in spent.items():
+        print(f"  {name}, each record: {_shown(runs, len(rows))}")
     other = await here.stack.another("records_service", role="api")
     await asyncio.to_thread(_emptied, here)
     halves = ((rows[::2], here.direct_url), (rows[1::2], other.url))
@@ -101,6 +113,27 @@ async def _called(here: World, rows: list[bytes], url: str = "") -> float:
     if answer.status != 200 or summary["failed"]:
         raise SystemExit(f"{summary} {failed[:1]!r}")
     return took
+
+
+def _used(here: World, pids: dict[str, int]) -> dict[str, float]:
+    return {
+        **cpu.used(here, pids),
+        "WAL": float(_asked(here, "SELECT pg_current_wal_lsn() - '0/0'")),
+    }
+
+
+def _shown(runs: list[dict[str, float]], records: int) -> str:
+    each = {part: median(run[part] for run in runs) / records for part in runs[0]}
+    wal = each.pop("WAL")
+    parts = ", ".join(f"{part} {seconds * 1e6:.0f}" for part, seconds in each.items())
+    return f"{sum(each.values()) * 1e6:.0f} us of CPU ({parts}), {wal / 1e3:.1f} kB of WAL"
+
+
+async def _until_no(here: World, table: str) -> None:
+    query = f"SELECT EXISTS (SELECT FROM {table})"
+    # Other processes empty it.
+    while await asyncio.to_thread(_asked, here, query) == "t":  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
 
 
 def _emptied(here: World) -> None:
@@ -137,12 +170,20 @@ def _copied(here: World) -> float:
         return took
 
 
-def _psql(here: World, *commands: str) -> None:
+def _asked(here: World, query: str) -> str:
+    return _psql(here, f"{query};").strip()
+
+
+def _psql(here: World, *commands: str) -> str:
     said = subprocess.run(
-        ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", here.stack.databases["records_service"]],
+        [
+            *("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"),
+            here.stack.databases["records_service"],
+        ],
         input="\n".join(["SET lock_timeout = '5s';", *commands, ""]).encode(),
         capture_output=True,
         check=False,
     )
     if said.returncode:
         raise SystemExit(said.stderr.decode())
+    return said.stdout.decode()

@@ -1,0 +1,85 @@
+"""CPU time by process: how much each part of the system has worked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.world import World
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_INODE = 9
+
+
+def used(here: World, processes: Mapping[str, int]) -> dict[str, float]:
+    """Seconds so far of these processes (ids by name), of PostgreSQL and of RabbitMQ.
+
+    What the sessions of a process took is apart from the rest of PostgreSQL.
+    """
+    postgres, rabbit = here.stack.servers.postgres.private, here.stack.servers.rabbit.private
+    assert postgres is not None
+    assert rabbit is not None
+    assert postgres.pid is not None
+    assert rabbit.pid is not None
+    found = {name: _seconds(pid) for name, pid in processes.items()}
+    found |= {f"PostgreSQL for {name}": 0.0 for name in processes}
+    owners = {port: name for name, pid in processes.items() for port in _ports(pid, postgres.port)}
+    rest = _seconds(postgres.pid, with_ended=True)
+    for child in _children(postgres.pid):
+        name = owners.get(_client_port(child) or 0)
+        seconds = _seconds(child)
+        if name is None:
+            rest += seconds
+        else:
+            found[f"PostgreSQL for {name}"] += seconds
+    rabbits = [rabbit.pid, *_children(rabbit.pid)]
+    return found | {"rest of PostgreSQL": rest, "RabbitMQ": sum(map(_seconds, rabbits))}
+
+
+def _seconds(pid: int, *, with_ended: bool = False) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11 : 15 if with_ended else 13])) / _TICKS
+
+
+def _children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def _ports(pid: int, server_port: int) -> list[int]:
+    """The local ports of its connections to this server."""
+    sockets = {inode: ports for inode, ports in _connections() if ports[1] == server_port}
+    found = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = file.readlink()
+        except OSError:
+            continue
+        inode = target.name.removeprefix("socket:[").removesuffix("]")
+        if (ports := sockets.get(inode)) is not None:
+            found.append(ports[0])
+    return found
+
+
+def _connections() -> list[tuple[str, tuple[int, int]]]:
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return [(row[_INODE], (_port(row[1]), _port(row[2]))) for row in rows]
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2], 16)
+
+
+def _client_port(session: int) -> int | None:
+    """The port of the client, as the title of the session's process has it."""
+    title = Path(f"/proc/{session}/cmdline").read_text(errors="replace")
+    port = title.partition("127.0.0.1(")[2].partition(")")[0]
+    return int(port) if port.isdigit() else None
