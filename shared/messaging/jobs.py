@@ -97,8 +97,14 @@ def turns(
     async def take_turn(conn: Conn, event: Event) -> None:
         workspace_id, kind, key = event.workspace_id, event.data["kind"], event.data["key"]
         # Not locked: a command that requests the job holds other locks, which the slice may need.
+        # The statements of a slice are planned anew: a kept plan is that of the tables as they were
+        # once, and reads all of a table that was empty then, for as long as the table grows.
         job = await conn.fetchrow(
-            "SELECT turn, requests FROM jobs WHERE workspace_id = $1 AND kind = $2 AND key = $3",
+            """
+            SELECT turn, requests, set_config('plan_cache_mode', 'force_custom_plan', true)
+              FROM jobs
+             WHERE workspace_id = $1 AND kind = $2 AND key = $3
+            """,
             workspace_id,
             kind,
             key,
