@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, cast
 
@@ -11,7 +12,8 @@ from aio_pika.exceptions import PublishError
 from aiormq.channel import Channel as UnderlayChannel
 from pamqp.commands import Basic
 
-from shared.messaging import topology
+from shared.messaging import batches, topology
+from shared.messaging.batches import CONTENT_TYPE, PERSISTENT, Batch, Message
 from shared.messaging.connection import (
     ANSWER_TIMEOUT_S,
     BROKER_ERRORS,
@@ -19,7 +21,6 @@ from shared.messaging.connection import (
     abandoning_is_an_error,
 )
 
-CONTENT_TYPE: Final = "application/cloudevents+json"
 PUBLISH_TIMEOUT_S: Final = 10.0
 
 
@@ -81,7 +82,7 @@ class Publisher:
                         message_id=message_id,
                         message_type=event_type,
                         content_type=CONTENT_TYPE,
-                        delivery_mode=2 if persistent else 1,
+                        delivery_mode=PERSISTENT if persistent else 1,
                         expiration=None if expires_s is None else str(int(expires_s * 1000)),
                     ),
                     mandatory=mandatory,
@@ -97,3 +98,30 @@ class Publisher:
         finally:
             del self._in_flight[message_id]
             done.set()
+
+    def fits(self, message: Message) -> bool:
+        """Whether `send` takes this message."""
+        return batches.fits(self._underlay, message)
+
+    async def send(self, messages: Sequence[Message]) -> Batch:
+        """Send messages that nobody has to read, all of them persistent and each one that `fits`.
+
+        It waits only while the broker takes nothing more. `confirmed` tells what became of them.
+        Raises `NotConfirmed` if the broker is away.
+        """
+        try:
+            with abandoning_is_an_error():
+                async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                    return await batches.send(self._underlay, messages)
+        except BROKER_ERRORS as error:
+            raise NotConfirmed(repr(error)) from error
+
+    async def confirmed(self, batch: Batch) -> Sequence[bool]:
+        """Whether the broker has taken each message of the batch.
+
+        One that is lost with the connection, or not told of in time, counts as not taken.
+        """
+        with suppress(*BROKER_ERRORS), abandoning_is_an_error():
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await batch.done
+        return batch.confirmed

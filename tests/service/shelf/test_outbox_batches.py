@@ -1,0 +1,154 @@
+"""Events that nobody has to read are published many at a time, with the same promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aio_pika
+import pytest
+
+from shared.database import Database
+from shared.events import Event
+from shared.messaging import outbox, publishing, topology
+from shared.messaging.batches import Message
+from shared.messaging.connection import Bus
+from shared.messaging.publishing import Publisher
+from shared.messaging.relay import LeaseExpired, Relay
+from shared.messaging.topology import Queue
+from tests.kit.eventually import eventually
+from tests.kit.wire import Wire
+from tests.service.shelf.relaying import _is, news, relaying, unsent
+
+
+@asynccontextmanager
+async def listening(bus: Bus, event_type: str, **arguments: Any) -> AsyncIterator[Any]:
+    """A queue that a consumer has bound itself; the topology does not name it."""
+    async with (await bus.connection()).channel() as channel:
+        own = await channel.declare_queue(exclusive=True, arguments=arguments)
+        await own.bind(topology.EVENTS, event_type)
+        yield own
+
+
+async def taken(own: Any) -> list[Any]:
+    """What the queue holds, out of it."""
+    found = []
+    while (message := await own.get(fail=False, no_ack=True)) is not None:
+        found.append(message)
+    return found
+
+
+def unread(subject: str, version: int, size: int = 0) -> Event:
+    data = {"version": version, "text": "ø" * size}
+    return Event("nobody.has-to-read", "/test", "ws-1", subject, data)
+
+
+async def test_they_arrive_as_they_were_staged_and_each_subject_in_order(
+    db: Database, bus: Bus, queue: Queue
+):
+    """Among more subjects than one write has; one event is larger than a frame of the protocol."""
+    events = [unread(f"ent-{n}", version) for version in (1, 2) for n in range(70)]
+    events += [unread("ent-1", 3, size=200_000), unread("ent-1", 4)]
+    mixed = [
+        unread("ent-2", 3),
+        Event(f"{queue.name}.made", "/test", "ws-1", "ent-2", {"version": 4}),
+        unread("ent-2", 5),
+    ]
+    async with listening(bus, "nobody.has-to-read") as own:
+        await own.bind(topology.EVENTS, f"{queue.name}.made")
+        async with db.transaction() as conn:
+            await outbox.stage(conn, *events, *mixed)
+        async with relaying(db, bus):
+            await eventually(lambda: _is(unsent(db), 0))
+        arrived = await taken(own)
+    told = [Event.from_json(message.body) for message in arrived]
+    assert len(told) == len(events) + len(mixed)
+    assert {event.id: event.to_json() for event in told} == {
+        event.id: event.to_json() for event in (*events, *mixed)
+    }
+    for subject in {event.subject for event in told}:
+        versions = [event.version for event in told if event.subject == subject]
+        assert versions == list(range(1, len(versions) + 1))
+    for message, event in zip(arrived, told, strict=True):
+        assert message.message_id == event.id
+        assert (message.type, message.content_type) == (event.type, publishing.CONTENT_TYPE)
+        assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+
+
+async def test_what_the_broker_refuses_is_kept_and_holds_up_only_its_subject(
+    db: Database, bus: Bus
+):
+    """A queue that takes two messages refuses the others, of which nothing may overtake them."""
+    full = {"x-max-length": 2, "x-overflow": "reject-publish"}
+    async with listening(bus, "nobody.has-to-read", **full) as own:
+        async with db.transaction() as conn:
+            events = [unread(f"ent-{n}", version) for version in (1, 2, 3) for n in range(4)]
+            await outbox.stage(conn, *events)
+        told: list[Event] = []
+
+        async def all_arrive() -> bool:
+            told.extend(Event.from_json(message.body) for message in await taken(own))
+            return await unsent(db) == 0
+
+        async with relaying(db, bus):
+            await eventually(lambda: _is(unsent(db), len(events) - 2))
+            await eventually(all_arrive, within_s=30)
+        await all_arrive()
+    for n in range(4):
+        assert [each.version for each in told if each.subject == f"ent-{n}"] == [1, 2, 3]
+
+
+async def test_what_is_published_into_silence_is_not_confirmed(
+    queue: Queue, amqp_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publishing, "PUBLISH_TIMEOUT_S", 0.3)
+    async with Wire(amqp_url) as wire:
+        bus = Bus(wire.url, "test", [queue])
+        bus.start()
+        publisher = await Publisher.open(await bus.connection())
+        messages = [Message("nobody.has-to-read", f"id-{n}", b"{}") for n in range(3)]
+        heard = await publisher.send(messages)
+        assert await publisher.confirmed(heard) == [True] * 3
+        wire.hold()
+        unheard = await publisher.send(messages)
+        assert await publisher.confirmed(unheard) == [False] * 3
+        wire.cut()
+        await bus.stop()
+
+
+async def test_a_message_for_itself_is_confirmed_among_those_of_a_batch(bus: Bus, queue: Queue):
+    """Both count deliveries of one channel."""
+    publisher = await Publisher.open(await bus.connection())
+    one, other = news(queue), Event("unheard.of", "/test", "ws-1", "ent-1", {})
+    for _ in range(2):
+        batch = await publisher.send(
+            [Message("nobody.has-to-read", f"id-{n}", b"{}") for n in (1, 2)]
+        )
+        assert await publisher.publish(one.type, one.id, one.to_json())
+        assert not await publisher.publish(other.type, other.id, other.to_json())
+        assert await publisher.confirmed(batch) == [True, True]
+    await publisher.close()
+
+
+async def test_a_relay_whose_lease_has_expired_sends_nothing(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    sent: list[Any] = []
+
+    async def send(self: Publisher, messages: Any) -> None:
+        sent.append(messages)
+
+    monkeypatch.setattr(Publisher, "send", send)
+    publisher = await Publisher.open(await bus.connection())
+    async with db.transaction() as conn:
+        await outbox.stage(conn, unread("ent-1", 1))
+    relay = Relay(db, bus, "/test", lease_s=5)
+    async with db.acquire() as conn:
+        rows = await conn.fetch("SELECT *, document::text AS document FROM outbox")
+        with pytest.raises(LeaseExpired):
+            # It has never led.
+            await relay._publish(conn, publisher, rows)
+    await publisher.close()
+    assert sent == []
+    assert await unsent(db) == 1
