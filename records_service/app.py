@@ -30,6 +30,9 @@ from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.exports.handlers import routes as export_routes
 from records_service.exports.walk import EXPORTS, Exports
 from records_service.history.handlers import routes as audit_routes
+from records_service.history.retention import commands as retention
+from records_service.history.retention.handlers import routes as retention_routes
+from records_service.history.retention.sweeping import sweeping_history
 from records_service.history.versions.handlers import routes as version_routes
 from records_service.imports.handlers import routes as import_routes
 from records_service.imports.job_handlers import IMPORT_BYTES_MAX
@@ -107,6 +110,7 @@ JOBS: Final[Mapping[str, Slice]] = {
     uniqueness.JOB: uniqueness.check_some,
     building.JOB: building.build_some,
     conversions.JOB: conversions.convert_some,
+    retention.JOB: retention.remove_some,
 }
 ROUTES = (
     bulk_routes,
@@ -126,6 +130,7 @@ ROUTES = (
     completeness_routes,
     variant_routes,
     audit_routes,
+    retention_routes,
     search_routes,
     saved_query_routes,
     dimension_routes,
@@ -154,6 +159,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         consume(QUEUE, by_type(REACTIONS)),
         job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, kinds),
         sweeping(config.import_days_kept),
+        sweeping_history,
         enrolling,
         waking,
     ]

@@ -456,6 +456,15 @@ CREATE TABLE public.former_aliases (
     alias text NOT NULL
 );
 
+CREATE TABLE public.history_retentions (
+    workspace_id text NOT NULL,
+    days integer,
+    updated_at timestamp with time zone NOT NULL,
+    updated_by text NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    CONSTRAINT days_are_kept CHECK ((days > 0))
+);
+
 CREATE TABLE public.idempotency_keys (
     workspace_id text NOT NULL,
     caller text NOT NULL,
@@ -875,6 +884,9 @@ ALTER TABLE ONLY public.followed_jobs
 
 ALTER TABLE ONLY public.former_aliases
     ADD CONSTRAINT former_aliases_pkey PRIMARY KEY (workspace_id, kind, id, alias);
+
+ALTER TABLE ONLY public.history_retentions
+    ADD CONSTRAINT history_retentions_pkey PRIMARY KEY (workspace_id);
 
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (workspace_id, caller, key);

@@ -75,6 +75,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "search_layouts",
             "usage",
             "audit",
+            "history_retentions",
             "catalog_versions",
             "catalogs",
             "categories",

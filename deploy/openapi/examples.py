@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from deploy.local import catalogue, web_shop
 from deploy.openapi.bulk_examples import BULK, OPTIONS
+from deploy.openapi.history_examples import history_examples
 from deploy.openapi.preview_examples import PREVIEWS
 from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
@@ -264,26 +265,6 @@ _PRICED: Final = _PRODUCT | {
     }
 }
 _PAGE: Final = {"total": 1, "offset": 0, "limit": 50, "nextCursor": None}
-_HISTORY: Final = {
-    "items": [
-        {
-            "id": "aud-4711",
-            "entityId": _PRODUCT["id"],
-            "action": "update",
-            "userId": ADMIN["id"],
-            "timestamp": _UPDATED_AT,
-            "changes": [
-                {
-                    "attribute": "price",
-                    "scope": {catalogue.MARKET: "seg-dk"},
-                    "oldValue": 899,
-                    "newValue": 949,
-                }
-            ],
-        }
-    ],
-    **_PAGE,
-}
 _TEXTS: Final = ("product-name", "sku", "description", "price", "material", "category", "color")
 _FOR_STATES: Final = {
     catalogue.DRAFT: ("product-name", "sku"),
@@ -393,6 +374,5 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     ),
     **PREVIEWS,
     **VARIANTS,
-    "listRecordHistory": Examples(answered=_HISTORY),
-    "listWorkspaceHistory": Examples(answered=_HISTORY),
+    **history_examples(_PRODUCT["id"], _UPDATED_AT, _PAGE),
 }

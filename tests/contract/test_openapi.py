@@ -80,6 +80,8 @@ GET    /api/v1/records/{id}/variants/{vid}/completeness  read  200
 PATCH  /api/v1/records/{id}/variants/{vid}/values/{attr}  update-data   200
 GET    /api/v1/records/{id}/transitions          read          200
 GET    /api/v1/audit                             read          200
+GET    /api/v1/audit/retention                   read          200
+PUT    /api/v1/audit/retention                   delete-data   200
 GET    /api/v1/me                                read          200
 POST   /api/v1/import/preview                    update-data   200
 POST   /api/v1/import/execute                    update-data   200

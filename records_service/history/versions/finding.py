@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from records_service.context import Context
+from records_service.history.retention import store as retention
 from records_service.history.versions import store
 from records_service.history.versions.store import Kept, Step, TooLarge
 from records_service.history.versions.walk import Snapshot, replayed, undone
@@ -30,8 +31,10 @@ async def find_version(context: Context, loaded: LoadedRecord, version: int) -> 
     async with context.database.acquire() as conn:
         kept = await store.kept(conn, record.workspace_id, record.id, record.version)
         if not kept.lowest <= version <= record.version:
-            raise _missing(record, kept, f"no version {version}")
-        forward = version - kept.first < record.version - version
+            raise await _missing(conn, record, kept, f"no version {version}", version)
+        forward = (
+            kept.lowest_entry == kept.first and version - kept.first < record.version - version
+        )
         steps = await _steps(conn, record, kept, version, forward=forward)
         state_id = record.state_id
         if loaded.schema.state_moves:
@@ -41,19 +44,24 @@ async def find_version(context: Context, loaded: LoadedRecord, version: int) -> 
             )
     size = sum(len(step.changes) for step in steps)
     is_large = isinstance(record.values, Large) or size > LARGE_BYTES
+    written_at, written_by = record.created_at, record.created_by
     if forward:
-        last, snapshot = steps[-1], await context.run(is_large, replayed, steps)
+        written_at, written_by = steps[-1].at, steps[-1].user_id
+        snapshot = await context.run(is_large, replayed, steps)
     else:
         current = Snapshot(record.values, record.external_key, state_id)
-        last, snapshot = steps[0], await context.run(is_large, undone, current, steps[1:])
+        if version >= kept.lowest_entry:
+            written_at, written_by = steps[0].at, steps[0].user_id
+            steps = steps[1:]
+        snapshot = await context.run(is_large, undone, current, steps)
     former = replace(
         record,
         version=version,
         values=Large(snapshot.values) if is_large else snapshot.values,
         external_key=snapshot.external_key,
         state_id=snapshot.state_id,
-        updated_at=last.at,
-        updated_by=last.user_id,
+        updated_at=written_at,
+        updated_by=written_by,
     )
     return replace(loaded, record=former, state=loaded.schema.state_of(former.state_id))
 
@@ -80,18 +88,23 @@ async def version_at(context: Context, record: Record, time: datetime) -> int:
                 high = middle
         if low < kept.numbered:
             low -= await store.unnumbered_later_than(
-                conn, record.workspace_id, record.id, time, kept.numbered - kept.lowest
+                conn, record.workspace_id, record.id, time, kept.numbered - kept.lowest_entry
             )
-    if low < kept.lowest:
-        raise _missing(record, kept, f"no version of {format_timestamp(time)}")
+        if low < kept.lowest:
+            raise await _missing(conn, record, kept, f"no version of {format_timestamp(time)}", low)
     return low
 
 
 async def _steps(
     conn: Conn, record: Record, kept: Kept, version: int, *, forward: bool
 ) -> list[Step]:
-    """Up to this version from the first one, or from this version up to the current one."""
-    first, last = (kept.first, version) if forward else (version, record.version)
+    """Up to this version from the first one, or from this version up to the current one.
+
+    The first of the latter is that of this version only if that has one.
+    """
+    first, last = kept.first, version
+    if not forward:
+        first, last = max(version, kept.lowest_entry), record.version
     if last - first >= store.ENTRIES_MAX:
         raise ValidationError.at(
             "/version",
@@ -107,15 +120,23 @@ async def _steps(
             " gone through",
         ) from None
     if steps is None:
-        raise _missing(record, kept, f"no version {version}")
+        # Old entries have just been removed.
+        kept = await store.kept(conn, record.workspace_id, record.id, record.version)
+        raise await _missing(conn, record, kept, f"no version {version}", version)
     return steps
 
 
-def _missing(record: Record, kept: Kept, what: str) -> NotFound:
+async def _missing(conn: Conn, record: Record, kept: Kept, what: str, version: int) -> NotFound:
+    """Says which versions there are, and if this one is too old, how long history is kept."""
     lowest = min(kept.lowest, record.version)
     there = (
         f"versions {lowest} to {record.version} are"
         if lowest < record.version
         else (f"version {lowest} is")
     )
-    return NotFound(f"Entity '{truncated(record.id)}' has {what}: {there} kept")
+    message = f"Entity '{truncated(record.id)}' has {what}: {there} kept"
+    if kept.first <= version < lowest:
+        days = (await retention.find(conn, record.workspace_id)).days
+        if days is not None:
+            message += f"; the history is kept for {counted(days, 'day')}"
+    return NotFound(message)

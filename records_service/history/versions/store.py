@@ -38,7 +38,8 @@ class TooLarge(Exception):
 class Kept:
     """Which versions of the present life of a record its history has.
 
-    Entries from before versions were stored have none: they lie right below `numbered`.
+    Entries from before versions were stored have none: they lie right below `numbered`. Old entries
+    may have been removed, the oldest first.
     """
 
     first: int
@@ -49,9 +50,18 @@ class Kept:
     """How many entries have no version, `ENTRIES_MAX` at most."""
 
     @property
-    def lowest(self) -> int:
-        """The lowest version that can be rebuilt."""
+    def lowest_entry(self) -> int:
+        """The lowest version that has an entry; one more than the current version if none has."""
         return max(self.first, self.numbered - self.unnumbered)
+
+    @property
+    def lowest(self) -> int:
+        """The lowest version that can be rebuilt.
+
+        The first one needs no entry: when it was written, and by whom, the record itself tells.
+        """
+        lowest = self.lowest_entry
+        return self.first if lowest == self.first + 1 else lowest
 
 
 async def kept(conn: Conn, workspace_id: str, record_id: str, current: int) -> Kept:

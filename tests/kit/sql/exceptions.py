@@ -21,6 +21,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "shared/messaging/job_turns.py:_measure": _METRIC,
     "shared/messaging/jobs.py:resume_lost": _DUE,
     "shared/database/idempotency.py:remove_old": "answers of all workspaces that are old enough",
+    "records_service/history/retention/store.py:due": _DUE,
     "records_service/imports/store.py:expired": _DUE,
     "records_service/search_index/store.py:without_index": _DUE,
     "records_service/search_texts/store.py:workspaces_behind": _DUE,

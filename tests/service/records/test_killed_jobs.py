@@ -185,3 +185,39 @@ async def test_another_process_goes_on_making_an_attribute_unique_when_one_is_ki
         "unchanged": MANY,
         "failed": 0,
     }
+
+
+async def test_another_process_goes_on_removing_old_history_when_one_is_killed(
+    services: Services, workers: list[Process]
+):
+    records = await services.start(create_app, Config, amqp_url=await services.broker())
+    db: Database = records.database
+    for workspace in ("ws-test", "ws-other"):
+        await db.execute(
+            """
+            INSERT INTO audit (workspace_id, record_id, version, schema_id, action, user_id, at,
+                               changes)
+            SELECT $1, 'ent-' || n % 100, n, 'schema-x', 'update', 'user-x',
+                   now() - interval '400 days' + n * interval '1 minute', '[]'
+              FROM generate_series(1, $2::bigint) AS n
+            """,
+            workspace,
+            MANY,
+        )
+    admin = records.as_(identities.admin())
+    (await admin.post("/attributes", SKU)).ok()
+    (await admin.post("/schemas", schema_body("x", ["sku"]))).ok()
+    draft = {"id": "ent-new", "schemaId": "schema-x", "values": {}}
+    record = (await admin.post("/records", draft)).ok()
+    (await admin.put("/audit/retention", {"days": 365})).ok()
+    # No statement requests the job: the processes look for what is due when they start.
+    await kill_in_a_slice(
+        workers,
+        records,
+        "SELECT FROM audit WHERE version = 15000 AND workspace_id = 'ws-test' FOR UPDATE",
+    )
+    counted = "SELECT count(*) FROM audit WHERE workspace_id = $1"
+    assert await db.fetchval(counted, "ws-test") == 1
+    assert await db.fetchval(counted, "ws-other") == MANY
+    assert (await admin.get("/records/ent-new")).ok() == record
+    assert (await admin.get("/audit")).ok()["total"] == 1
