@@ -13,9 +13,9 @@ from records_service.catalogs.model import CATALOG, CatalogAnswer, CatalogDraft
 from records_service.context import base_context_of, context_of
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.answers import answer, created, rendered_as
-from shared.database.listing import list_response
+from shared.database.listing import NamedListQuery, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import Routes, no_content, read_body
+from shared.http import Routes, no_content, read_body, read_query
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
 
@@ -31,14 +31,16 @@ routes = Routes(
 @routes.get(
     "/api/v1/catalogs",
     permission=Permission.READ,
+    query=NamedListQuery,
     answers=list[CatalogAnswer],
     summary="List catalogs",
 )
 async def list_catalogs(request: web.Request) -> web.StreamResponse:
     """All catalogs that the caller may view, oldest first."""
+    asked = read_query(request, NamedListQuery)
     context = await context_of(request)
-    read = partial(store.page, role=context.role)
-    return await list_response(request, read, rendered_as(CatalogAnswer))
+    read = partial(store.page, role=context.role, narrowing=asked.narrowing())
+    return await list_response(request, read, rendered_as(CatalogAnswer), asked)
 
 
 @routes.post(

@@ -7,35 +7,33 @@ workspace is `$1`. What lies in catalogs that the caller may not view is in none
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from records_service.catalogs.categories.store import BRANCH
 from records_service.catalogs.model import CATALOG
+from records_service.model_objects import store as model_objects
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.store import alias_taken, external_key_taken
 from records_service.permissions.rules import Role, catalogs_in_view
 from shared.database import Conn, mapping_constraints
-from shared.database.listing import PIECE_ROWS, Piece, Position
+from shared.database.listing import WHOLE, Narrowing, Piece, Position
 from shared.errors import Conflict
 
 _COLUMNS = "id, alias, body, version, created_at, updated_at"
 
 
-async def page(conn: Conn, workspace_id: str, after: Position, *, role: Role | None) -> Piece:
+async def page(
+    conn: Conn,
+    workspace_id: str,
+    after: Position,
+    *,
+    role: Role | None,
+    narrowing: Narrowing = WHOLE,
+) -> Piece:
     """Catalogs that the role may view, in order of creation after this one, bodies as text."""
-    arguments: list[Any] = [workspace_id, *after, PIECE_ROWS]
-    rows = await conn.fetch(
-        f"""
-        SELECT id, alias, body::text AS body, version, created_at, updated_at
-          FROM catalogs
-         WHERE workspace_id = $1 AND (created_at, id) > ($2, $3)
-           AND {in_view("id", role, arguments)}
-         ORDER BY created_at, id
-         LIMIT $4
-        """,  # noqa: S608 - the condition is a constant
-        *arguments,
-    )
-    return rows, len(rows) == PIECE_ROWS
+    seen = narrowing.and_in(partial(in_view, "id", role))
+    return await model_objects.page(conn, CATALOG, workspace_id, after, seen)
 
 
 async def count(conn: Conn, workspace_id: str) -> int:

@@ -16,7 +16,14 @@ from records_service.model_objects.answers import answer, created, public_object
 from records_service.permissions.roles import role_of
 from records_service.schemas import commands
 from records_service.schemas.counting import required_anyway, unreadable_names
-from records_service.schemas.model import SCHEMA, Names, Schema, SchemaAnswer, SchemaDraft
+from records_service.schemas.model import (
+    SCHEMA,
+    Names,
+    Schema,
+    SchemaAnswer,
+    SchemaAttributesQuery,
+    SchemaDraft,
+)
 from shared.database import DATABASE, Conn
 from shared.database.listing import NamedListQuery, Narrowing, Piece, Position, list_response
 from shared.errors import Conflict, LimitExceeded, NotFound
@@ -81,12 +88,14 @@ async def get_schema(request: web.Request) -> web.StreamResponse:
 @routes.get(
     "/api/v1/schemas/{id}/attributes",
     permission=Permission.READ,
+    query=SchemaAttributesQuery,
     answers=list[AttributeAnswer],
     summary="List the attributes of a schema",
     errors=(NotFound,),
 )
 async def list_schema_attributes(request: web.Request) -> web.StreamResponse:
     """The definitions of the attributes of one schema, in the order of its groups."""
+    asked = read_query(request, SchemaAttributesQuery)
     workspace_id = identity_of(request).workspace_id
     async with request.app[DATABASE].acquire() as conn:
         schema = Schema.parse(
@@ -98,7 +107,7 @@ async def list_schema_attributes(request: web.Request) -> web.StreamResponse:
         [
             public_object(shown(found[i], known_since), AttributeAnswer)
             for i in schema.attribute_ids
-            if i in found
+            if i in found and asked.matches(found[i])
         ]
     )
 

@@ -151,6 +151,17 @@ class SchemaAnswer(Shape):
     """When it was last changed."""
 
 
+class SchemaAttributesQuery(Shape):
+    """Which attributes of a schema are asked for."""
+
+    external_key: str | None = Field(default=None, alias="externalKey")
+    """Only the attribute that another system calls so."""
+
+    def matches(self, attribute: ModelObject) -> bool:
+        """Whether the attribute is asked for."""
+        return self.external_key in (None, attribute.body.get("externalKey"))
+
+
 class Names(BaseModel):
     """Another service asks what schemas and attributes these are."""
 

@@ -50,6 +50,10 @@ _NAMES_MAX: Final = 500
 _NO_FILTERS: Final = {"limit", "cursor"}
 
 
+_ARGUMENTS_OF_A_PIECE: Final = 5
+"""Of the statement that reads one, without those of what it is narrowed to."""
+
+
 class Narrowing(NamedTuple):
     """A condition that begins with AND, with arguments from $6 on; nothing for the whole list."""
 
@@ -58,9 +62,17 @@ class Narrowing(NamedTuple):
 
     def and_also(self, condition: str, argument: Any) -> Narrowing:
         """One more condition, in which `{}` stands for its argument."""
-        name = f"${len(self.arguments) + 6}"
+        name = f"${_ARGUMENTS_OF_A_PIECE + len(self.arguments) + 1}"
         return Narrowing(
             f"{self.condition} AND {condition.replace('{}', name)}", (*self.arguments, argument)
+        )
+
+    def and_in(self, write: Callable[[list[Any]], str]) -> Narrowing:
+        """One more condition, which `write` writes: it appends its arguments to those before."""
+        arguments = [None] * _ARGUMENTS_OF_A_PIECE + list(self.arguments)
+        condition = write(arguments)
+        return Narrowing(
+            f"{self.condition} AND {condition}", tuple(arguments[_ARGUMENTS_OF_A_PIECE:])
         )
 
 

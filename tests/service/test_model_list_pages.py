@@ -6,12 +6,21 @@ from typing import Any
 
 import pytest
 
+from tests.kit.described import DOCUMENT
 from tests.kit.direct import DirectServices
-from tests.kit.sigma import Caller, error
+from tests.kit.sigma import Answer, Caller, error
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PATHS = ("/schemas", "/attributes", "/option-lists", "/dimensions", "/workflows", "/roles")
+PATHS = (
+    "/schemas",
+    "/attributes",
+    "/option-lists",
+    "/dimensions",
+    "/workflows",
+    "/catalogs",
+    "/roles",
+)
 
 
 async def made(workspace: Any, count: int = 5) -> None:
@@ -22,6 +31,8 @@ async def made(workspace: Any, count: int = 5) -> None:
         await workspace.option_list(f"o{n}", ["x"], externalKey=key)
         await workspace.dimension(f"d{n}", [f"e{n}"], externalKey=key)
         await workspace.workflow(f"w{n}", externalKey=key)
+        body = {"id": f"cat-c{n}", "alias": f"c{n}", "name": f"c{n}", "externalKey": key}
+        (await workspace.admin.post("/catalogs", body)).ok()
         await workspace.role(f"role-r{n}")
 
 
@@ -76,7 +87,8 @@ async def test_lists_are_narrowed(direct: DirectServices):
         return [one["id"] for one in (await admin.get(path, params=params)).ok()]
 
     prefixes = {"schemas": "schema-s", "attributes": "attr-a", "option-lists": "ol-o"}
-    prefixes |= {"dimensions": "dim-d", "workflows": "wf-w", "roles": "role-r"}
+    prefixes |= {"dimensions": "dim-d", "workflows": "wf-w", "catalogs": "cat-c"}
+    prefixes |= {"roles": "role-r"}
     for name, prefix in prefixes.items():
         path = f"/{name}"
         assert await ids(path, ids=f"{prefix}3,{prefix}1,none") == [f"{prefix}1", f"{prefix}3"]
@@ -93,6 +105,83 @@ async def test_lists_are_narrowed(direct: DirectServices):
     assert await ids("/attributes", schemaId="none") == []
     found = await pages(admin, "/attributes", ids="attr-a1,attr-a3,attr-a4", limit="2")
     assert found == [["attr-a1", "attr-a3"], ["attr-a4"]]
+
+
+async def test_every_list_finds_what_another_system_calls_so(direct: DirectServices):
+    """Each list whose items have external keys, as the description has them."""
+    workspace = await direct.workspace()
+    await made(workspace, 3)
+    admin = workspace.admin
+    attributes = [f"a{n}" for n in range(3)]
+    await workspace.schema("all", attributes)
+    values = "/option-lists/ol-o0/values"
+    for n in range(3):
+        key = {"externalKey": f"K/{n}"}
+        (await admin.post(values, {"alias": f"v{n}", "label": "v", **key})).ok()
+        category = {"id": f"ctg-{n}", "alias": f"g{n}", "name": "g", **key}
+        (await admin.post("/catalogs/cat-c0/categories", category)).ok()
+        (await admin.post("/records", {"schemaId": "schema-all", **key})).ok()
+    below = {"id": "ctg-below", "alias": "below", "name": "below", "parentId": "ctg-1"}
+    (await admin.post("/catalogs/cat-c0/categories", below)).ok()
+    objects = {"schemas": "schema-all", "option-lists": "ol-o0", "catalogs": "cat-c0"}
+    asked = 0
+    for path in lists_of_what_has("externalKey"):
+        address = path.replace("{id}", objects.get(path.split("/")[1], ""))
+        assert len(items(await admin.get(address))) > 1, path
+        (one,) = items(await admin.get(address, params={"externalKey": "K/1"}))
+        assert one["externalKey"] == "K/1", path
+        if path.endswith("/tree"):
+            assert [each["id"] for each in one["children"]] == ["ctg-below"]
+        assert items(await admin.get(address, params={"externalKey": "k/1"})) == [], path
+        asked += 1
+    assert asked > len(PATHS)
+
+
+async def test_every_list_of_model_objects_takes_the_same_parameters():
+    for path in lists_of_what_has("labels"):
+        taken = {"ids", "aliases", "externalKey", "limit", "cursor"}
+        if path.count("/") == 1:
+            assert parameters(path) >= taken, path
+
+
+# Neither is a list of its own: the one tells what a text matches, the other what is in a category.
+NOT_BY_KEY = {"/search/text", "/categories/{id}/entities"}
+
+
+def lists_of_what_has(field: str) -> list[str]:
+    """The paths of the lists whose items have this field."""
+    found = []
+    for path, operations in DOCUMENT["paths"].items():
+        answer = operations.get("get", {}).get("responses", {}).get("200", {})
+        schema = resolved(answer.get("content", {}).get("application/json", {}).get("schema", {}))
+        if schema.get("type") != "array":
+            schema = resolved(schema.get("properties", {}).get("items", {}))
+        short = path.removeprefix("/api/v1")
+        if short not in NOT_BY_KEY and field in resolved(schema.get("items", {})).get(
+            "properties", {}
+        ):
+            found.append(short)
+    return found
+
+
+def parameters(path: str) -> set[str]:
+    return {
+        resolved(one)["name"] for one in DOCUMENT["paths"][f"/api/v1{path}"]["get"]["parameters"]
+    }
+
+
+def resolved(schema: Any) -> Any:
+    while "$ref" in schema:
+        named = DOCUMENT
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            named = named[part]
+        schema = named
+    return schema
+
+
+def items(answer: Answer) -> list[Any]:
+    found = answer.ok()
+    return found if isinstance(found, list) else found["items"]
 
 
 async def test_a_cursor_is_good_for_its_list_alone(direct: DirectServices):

@@ -11,12 +11,13 @@ from records_service.catalogs.categories.model import (
     CategoryAnswer,
     CategoryDraft,
     CategoryTreeAnswer,
+    TreeQuery,
 )
 from records_service.catalogs.categories.reading import check_catalog_visible, read_category
 from records_service.catalogs.categories.tree import nested
 from records_service.context import base_context_of, context_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
-from shared.http import Routes, no_content, read_body, versioned_response
+from shared.http import Routes, no_content, read_body, read_query, versioned_response
 from shared.http.responses import JSON
 from shared.identity import Flag, Permission
 from shared.ids import check_same_id
@@ -40,17 +41,22 @@ routes = Routes(
     "/api/v1/catalogs/{id}/tree",
     permission=Permission.READ,
     role=ROLE,
+    query=TreeQuery,
     answers=list[CategoryTreeAnswer],
     summary="Get the tree of a catalog",
     errors=(NotFound,),
 )
 async def get_catalog_tree(request: web.Request) -> web.StreamResponse:
-    """All categories of the catalog, nested, ordered by `sortOrder` and then by name."""
+    """All categories of the catalog, nested, ordered by `sortOrder` and then by name.
+
+    With `externalKey` only the category that another system calls so, and those below it.
+    """
+    asked = read_query(request, TreeQuery)
     context = await context_of(request)
     catalog_id = request.match_info["id"]
     check_catalog_visible(context, catalog_id)
     async with context.database.acquire() as conn:
-        rows = await store.tree(conn, context.workspace_id, catalog_id)
+        rows = await store.tree(conn, context.workspace_id, catalog_id, asked.external_key)
     if rows is None:
         raise NotFound.of("Catalog", catalog_id)
     body = await context.run(len(rows) > _INLINE_ROWS_MAX, nested, rows)

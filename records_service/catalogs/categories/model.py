@@ -132,6 +132,13 @@ class CategoryAnswer(Shape):
     """When it was last changed."""
 
 
+class TreeQuery(Shape):
+    """Which part of a tree is asked for."""
+
+    external_key: str | None = Field(default=None, alias="externalKey")
+    """Only the category that another system calls so, and those below it."""
+
+
 class CategoryTreeAnswer(CategoryAnswer):
     """A category with those below it."""
 

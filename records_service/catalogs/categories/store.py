@@ -22,12 +22,13 @@ _COLUMNS = (
 
 DELETED_AT_ONCE: Final = 1_000
 
-BRANCH: Final = (
+_BELOW: Final = (
     "SELECT below.id FROM categories top JOIN categories below"
     " ON below.workspace_id = top.workspace_id AND below.catalog_id = top.catalog_id"
     " AND below.path >= top.path AND below.path < top.path || '~'"
-    " WHERE top.workspace_id = $1 AND top.id = {category_id}"
+    " WHERE top.workspace_id = $1"
 )
+BRANCH: Final = _BELOW + " AND top.id = {category_id}"
 """SQL: a SELECT of the ids of a category and of those below it; `category_id` is to be put in."""
 
 
@@ -109,18 +110,28 @@ async def find(conn: Conn, workspace_id: str, category_id: str) -> Category | No
     return None if row is None else Category(**row)
 
 
-async def tree(conn: Conn, workspace_id: str, catalog_id: str) -> Sequence[Record] | None:
-    """All categories of a catalog, bodies as text; None if there is no such catalog."""
+async def tree(
+    conn: Conn, workspace_id: str, catalog_id: str, external_key: str | None = None
+) -> Sequence[Record] | None:
+    """All categories of a catalog, bodies as text; None if there is no such catalog.
+
+    With an external key only the category that has it, and those below.
+    """
+    arguments = [workspace_id, catalog_id]
+    branch = ""
+    if external_key is not None:
+        arguments.append(external_key)
+        branch = f"AND c.id IN ({_BELOW} AND top.body ->> 'externalKey' = $3)"
     rows = await conn.fetch(
-        """
+        f"""
         SELECT c.id, t.id AS catalog_id, c.parent_id, c.path, c.alias, c.body::text AS body,
                c.sort_order, c.version, c.created_at, c.updated_at
           FROM catalogs t
           LEFT JOIN categories c ON c.workspace_id = t.workspace_id AND c.catalog_id = t.id
+                {branch}
          WHERE t.workspace_id = $1 AND t.id = $2
-        """,
-        workspace_id,
-        catalog_id,
+        """,  # noqa: S608
+        *arguments,
     )
     if not rows:
         return None

@@ -276,6 +276,10 @@ async def test_what_a_role_may_not_view_does_not_exist(shop, rights, seen, expec
     caller = await shop.user_with_role({"*": {"*": "write"}}, catalogs=rights)
     listed = (await caller.get("/catalogs")).ok()
     assert [catalog["id"] for catalog in listed] == seen
+    both = {"ids": "cat-webshop,cat-outlet", "limit": "1"}
+    for params, found in (({"aliases": "webshop"}, ["cat-webshop"]), (both, seen[:1])):
+        narrowed = (await caller.get("/catalogs", params=params)).ok()
+        assert [catalog["id"] for catalog in narrowed] == [one for one in found if one in seen]
     assert await statuses(caller) == expected
     if 404 in expected:
         hidden = await caller.get("/categories/ctg-a")

@@ -176,9 +176,11 @@ async def test_labels_of_options_are_found_as_they_are_now(
     assert await found(admin, "signal") == ["a"]
     assert await found(admin, "coat bla") == ["b"]
     assert await found(admin, "coat -signal") == ["b"]
-    value = {"alias": "red", "label": "Crimson"}
+    labels = {"seg-da": "Rubinrød", "seg-xx": "Rosso"}
+    value = {"alias": "red", "label": "Crimson", "labels": labels}
     (await admin.put("/option-lists/ol-colors/values/val-red", value)).ok()
-    assert await found(admin, "crimson coat") == ["a"]
+    for text in ("crimson coat", "rubinrød", "rosso", '"coat" rosso'):
+        assert await found(admin, text) == ["a"], text
     assert await found(admin, "signal") == []
 
 
