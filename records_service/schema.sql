@@ -784,7 +784,8 @@ CREATE TABLE public.unique_checks (
     after_created_at timestamp with time zone,
     after_id text,
     duplicates bigint DEFAULT 0 NOT NULL,
-    requested_at timestamp with time zone DEFAULT now() NOT NULL
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    complete_until bigint
 );
 
 CREATE TABLE public.unique_values (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -62,19 +62,19 @@ def _unique_key(attribute: Attribute, scope: Mapping[str, str], value: Any) -> U
     )
 
 
-def unique_keys_as_json(attribute: Attribute, held: str) -> bytes:
-    """The unique keys of many records or variants, as JSON.
+Holder: TypeAlias = tuple[str, str | None]
+"""The ids of a record and of its variant; None for the record itself."""
 
-    That is `[[record id, variant id or null, scope, hexadecimal hash], ...]`; `held` is JSON, too:
-    `[[record id, variant id or null, entries], ...]`.
-    """
-    return orjson.dumps(
-        [
-            (record_id, variant_id, key.scope, key.value_hash.hex())
-            for record_id, variant_id, entries in orjson.loads(held)
-            for key in unique_keys_of(attribute, entries)
-        ]
-    )
+
+def unique_keys_held(
+    attribute: Attribute, held: Iterable[tuple[Holder, str]]
+) -> list[tuple[Holder, UniqueKey]]:
+    """The unique keys of many records or variants, whose entries are JSON."""
+    return [
+        (holder, key)
+        for holder, entries in held
+        for key in unique_keys_of(attribute, orjson.loads(entries))
+    ]
 
 
 def _canonical(value: Any) -> bytes:

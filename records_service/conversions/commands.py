@@ -24,21 +24,29 @@ from records_service.blueprint.blueprint import load as load_blueprint
 from records_service.context import Context
 from records_service.conversions import store
 from records_service.conversions.converting import Outcome, convert_all, converter_of, faults_of
-from records_service.conversions.holders import SLICE_BYTES_MAX, Slice, slices_of
+from records_service.conversions.holders import Slice, slices_of
 from records_service.conversions.model import Conversion, ConversionDraft, OnFailure, Phase
 from records_service.conversions.rules import POSSIBLE, new_body
 from records_service.model_objects import store as model_objects
-from records_service.model_objects.commands import SOURCE, model_change, stage_event, take_lock
+from records_service.model_objects.commands import (
+    SOURCE,
+    lock_model,
+    lock_model_shared,
+    model_change,
+    stage_event,
+    take_lock,
+)
 from records_service.model_objects.model import ModelObject
-from records_service.model_objects.search_store import VALUE_TABLES, history_since
 from records_service.option_lists.model import OPTION_LIST
 from records_service.permissions.reach import check_writable
 from records_service.permissions.store import schemas_with_values
 from records_service.progress import commands as progress
 from records_service.progress.model import Counts, Job, JobKind, JobStatus, Sample
+from records_service.schema_walks.model import Walk
+from records_service.schema_walks.store import next_entries, written_since
 from records_service.search_index import building
-from records_service.writes import model_changes as writes
 from shared.database import Conn
+from shared.database.pieces import Room
 from shared.errors import Conflict, PayloadTooLarge, ValidationError, truncated
 from shared.events import EventType
 from shared.messaging import jobs
@@ -94,7 +102,7 @@ async def begin(context: Context, attribute_id: str, draft: ConversionDraft) -> 
                 _form_of(old),
                 draft.on_failure is OnFailure.DROP,
                 Phase.LOOKING,
-                await schemas_with_values(conn, workspace_id, [attribute_id]),
+                Walk(await schemas_with_values(conn, workspace_id, [attribute_id])),
             ),
         )
         job_id = await progress.begin(
@@ -134,41 +142,31 @@ async def convert_some(conn: Conn, workspace_id: str, attribute_id: str) -> bool
 
 async def _look(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     """Look at the next values; what cannot be converted is told."""
-    await writes.lock_model_shared(conn, workspace_id)
+    await lock_model_shared(conn, workspace_id)
     one = await store.find(conn, workspace_id, attribute_id)
     if one is None:
         return False
     old = await _unchanged(conn, workspace_id, one)
-    total = len(VALUE_TABLES) * len(one.schema_ids)
-    if one.schemas_done >= total:
+    if one.walk.is_over:
         await _slices(conn, workspace_id, old)
         await store.update(conn, workspace_id, dataclasses.replace(one, phase=Phase.SWITCHING))
         return True
-    number, place = divmod(one.schemas_done, len(one.schema_ids))
-    table = VALUE_TABLES[number]
-    rows, looked_at, after = await store.values_after(
-        conn,
-        workspace_id,
-        one.attribute_id,
-        one.schema_ids[place],
-        one.after,
-        rows_max=LOOKED_AT_ONCE,
-        bytes_max=SLICE_BYTES_MAX,
-        table=table,
+    read, walk = await next_entries(
+        conn, workspace_id, one.walk, one.attribute_id, room=Room(LOOKED_AT_ONCE)
     )
-    ids = [row["id"] for row in rows]
+    rows = [row for row in read if row["entries"] is not None]
     await store.note_holders(
         conn,
         workspace_id,
         one.attribute_id,
-        ids if table == "records" else (),
-        ids if table == "variants" else (),
+        [row["record_id"] for row in rows if row["variant_id"] is None],
+        [row["variant_id"] for row in rows if row["variant_id"] is not None],
     )
     held = await in_thread(lambda: [orjson.loads(row["entries"]) for row in rows])
     converter = await converter_of(conn, workspace_id, old, one.form, held)
     faults = await in_thread(faults_of, converter, held)
     samples = [
-        Sample(row["record_id"], reason, row["id"] if table == "variants" else None)
+        Sample(row["record_id"], reason, row["variant_id"])
         for row, reason in zip(rows, faults, strict=True)
         if reason is not None
     ]
@@ -178,39 +176,36 @@ async def _look(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
         JobKind.CONVERT,
         one.attribute_id,
         Counts(
-            unchanged=len(rows) - len(samples), skipped=looked_at - len(rows), failed=len(samples)
+            unchanged=len(rows) - len(samples), skipped=len(read) - len(rows), failed=len(samples)
         ),
         samples,
-        among=one.schema_ids,
+        among=one.walk.schema_ids,
     )
-    done = one.schemas_done + (after is None)
-    if not one.drops and (enough or done == total) and await _has_failed(conn, workspace_id, one):
+    if not one.drops and (enough or walk.is_over) and await _has_failed(conn, workspace_id, one):
         await _refuse(conn, workspace_id, one)
         return False
     if await store.count_holders(conn, workspace_id, one.attribute_id) > CONVERTED_MAX:
         raise _too_many(old)
-    if after is not None and looked_at < LOOKED_AT_ONCE:
+    if len(read) < LOOKED_AT_ONCE and walk.after is not None:
         # The slice is a large one. Better now than after all of them.
         await _slices(conn, workspace_id, old)
-    await store.update(conn, workspace_id, dataclasses.replace(one, schemas_done=done, after=after))
+    await store.update(conn, workspace_id, dataclasses.replace(one, walk=walk))
     return True
 
 
 async def _switch(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
     """Take note of what was written meanwhile; when that is little, convert everything."""
     known = await load_blueprint(conn, workspace_id, None)
-    await writes.lock_model(conn, workspace_id)
+    await lock_model(conn, workspace_id)
     one = await store.find(conn, workspace_id, attribute_id)
     if one is None:
         return False
     old = await _unchanged(conn, workspace_id, one)
-    record_ids, variants, last = await history_since(
-        conn, workspace_id, one.last_change, rows_max=CAUGHT_UP_AT_ONCE
-    )
-    variant_ids = [variant_id for _, variant_id in variants]
-    await store.note_holders(conn, workspace_id, attribute_id, record_ids, variant_ids)
-    if last is not None:
-        await store.update(conn, workspace_id, dataclasses.replace(one, last_change=last))
+    written = await written_since(conn, workspace_id, one.last_change, rows_max=CAUGHT_UP_AT_ONCE)
+    variant_ids = [variant_id for _, variant_id in written.variants]
+    await store.note_holders(conn, workspace_id, attribute_id, written.records, variant_ids)
+    if written.last is not None:
+        await store.update(conn, workspace_id, dataclasses.replace(one, last_change=written.last))
         return True
     before = await load_blueprint(conn, workspace_id, known)
     if before.state_moves:

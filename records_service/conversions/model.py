@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from records_service.attributes.model import AttributeType
 from records_service.model_objects.model import Body, Id
-from shared.database.listing import Position
+from records_service.schema_walks.model import Walk
 
 
 class OnFailure(StrEnum):
@@ -55,8 +55,8 @@ class Conversion:
     """A conversion whose job goes on.
 
     `form` are the fields of the attribute's body that it gets, `before` those that it had when the
-    conversion was requested. `schema_ids`, `last_change`, `schemas_done` and `after` are as in
-    `uniqueness.model.Check`.
+    conversion was requested. What was written after the entry `last_change` of the history has not
+    been looked at yet.
     """
 
     attribute_id: str
@@ -65,7 +65,5 @@ class Conversion:
     before: Mapping[str, Any]
     drops: bool
     phase: Phase
-    schema_ids: Sequence[str]
+    walk: Walk
     last_change: int = 0
-    schemas_done: int = 0
-    after: Position | None = None

@@ -12,10 +12,10 @@ from records_service.model_objects.model import ModelObject
 from records_service.model_objects.search_store import ValueTable
 from records_service.option_lists.model import OptionList
 from records_service.option_lists.store import WITH_OPTIONS
+from records_service.schema_walks.model import Walk
 from records_service.writes.model import Record, Variant
 from shared.database import Conn
 from shared.database import Record as Row
-from shared.database.listing import BEGINNING, Position
 
 SIZED_AT_ONCE: Final = 100
 """Records or variants whose values are measured by one statement, however large they are."""
@@ -41,7 +41,7 @@ async def insert(conn: Conn, workspace_id: str, one: Conversion) -> None:
         dict(one.before),
         one.drops,
         one.phase,
-        list(one.schema_ids),
+        list(one.walk.schema_ids),
     )
 
 
@@ -59,6 +59,7 @@ async def find(conn: Conn, workspace_id: str, attribute_id: str) -> Conversion |
     )
     if row is None:
         return None
+    after = None if row["after_id"] is None else (row["after_created_at"], row["after_id"])
     return Conversion(
         row["attribute_id"],
         row["user_id"],
@@ -66,10 +67,8 @@ async def find(conn: Conn, workspace_id: str, attribute_id: str) -> Conversion |
         row["before"],
         row["drops"],
         Phase(row["phase"]),
-        row["schema_ids"],
+        Walk(row["schema_ids"], row["schemas_done"], after),
         row["last_change"],
-        row["schemas_done"],
-        None if row["after_id"] is None else (row["after_created_at"], row["after_id"]),
     )
 
 
@@ -86,8 +85,8 @@ async def update(conn: Conn, workspace_id: str, one: Conversion) -> None:
         one.attribute_id,
         one.phase,
         one.last_change,
-        one.schemas_done,
-        *(one.after or (None, None)),
+        one.walk.done,
+        *(one.walk.after or (None, None)),
     )
 
 
@@ -197,69 +196,6 @@ async def option_lists(
         row["id"]: OptionList.parse(ModelObject(**{**row, "body": orjson.loads(row["body"])}))
         for row in rows
     }
-
-
-async def values_after(
-    conn: Conn,
-    workspace_id: str,
-    attribute_id: str,
-    schema_id: str,
-    after: Position | None,
-    *,
-    rows_max: int,
-    bytes_max: int,
-    table: ValueTable,
-) -> tuple[list[Row], int, Position | None]:
-    """What the next records or variants of a schema hold of an attribute.
-
-    That is `id`, `record_id`, `entries` as JSON of those that hold something; how many were looked
-    at; and from where to go on, None at the end. These are `rows_max`, or fewer that end with the
-    one with which their entries have `bytes_max`.
-    """
-    holding: list[str] = []
-    looked_at, size = 0, 0
-    while looked_at < rows_max and size < bytes_max:
-        page_max = min(SIZED_AT_ONCE, rows_max - looked_at)
-        page = await conn.fetch(
-            f"""
-            SELECT created_at, id, octet_length((values -> $2)::text) AS bytes
-              FROM {table}
-             WHERE workspace_id = $1
-               AND (schema_id, created_at, id) > ($3, $4, $5)
-               AND schema_id <= $3
-             ORDER BY schema_id, created_at, id
-             LIMIT $6
-            """,  # noqa: S608 - a constant
-            workspace_id,
-            attribute_id,
-            schema_id,
-            *(after or BEGINNING),
-            page_max,
-        )
-        for row in page:
-            looked_at, size = looked_at + 1, size + (row["bytes"] or 0)
-            after = row["created_at"], row["id"]
-            if row["bytes"] is not None:
-                holding.append(row["id"])
-            if size >= bytes_max:
-                break
-        else:
-            if len(page) < page_max:
-                after = None
-                break
-    record_id = "id" if table == "records" else "record_id"
-    rows = await conn.fetch(
-        f"""
-        SELECT id, {record_id} AS record_id, (values -> $2)::text AS entries
-          FROM {table}
-         WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
-         ORDER BY created_at, id
-        """,  # noqa: S608 - constants
-        workspace_id,
-        attribute_id,
-        holding,
-    )
-    return rows, looked_at, after
 
 
 async def records(

@@ -6,16 +6,15 @@ meanwhile need no move: they begin in a state of the new workflow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
-from records_service.model_objects.commands import SOURCE, take_lock
+from records_service.model_objects.commands import SOURCE, lock_model_shared, take_lock
 from records_service.progress import commands as progress
 from records_service.progress.model import Counts, JobKind, JobStatus
+from records_service.schema_walks.store import has_more
 from records_service.workflow_copies import store as workflow_copies
 from records_service.workflow_copies.model import WorkflowCopy
 from records_service.workflow_copies.moves import NO_MOVES, is_ambiguous, moves_to
-from records_service.writes import model_changes as writes
 from records_service.writes import state_moves
 from records_service.writes import state_moves_store as store
 from records_service.writes.model_changes import Step
@@ -27,8 +26,8 @@ from shared.identity import Identity
 from shared.messaging import jobs
 
 JOB: Final = "move_to_states"
-MOVED_IN_REQUEST: Final = 500
-"""Records that are looked at in the request: all writes of the workspace wait for that."""
+MOVED_IN_REQUEST: Final = 200
+"""A schema that has no more records is done in the request: all writes of the workspace wait."""
 
 
 async def move_or_request(
@@ -67,15 +66,16 @@ async def move_or_request(
         await forget(conn, workspace_id, schema_id, "The schema has got another workflow")
     if not moves:
         return None
-    step = await state_moves.move_some(
-        conn, workspace_id, schema_id, moves, identity.id, None, rows_max=MOVED_IN_REQUEST
-    )
-    if step.after is None:
+    if not await has_more(
+        conn, workspace_id, [schema_id], than=MOVED_IN_REQUEST, tables=("records",)
+    ):
+        await state_moves.move_some(
+            conn, workspace_id, schema_id, moves, identity.id, None, rows_max=MOVED_IN_REQUEST + 1
+        )
         return None
-    moving = Moving(moves, identity.id, step.after, is_done=False)
+    moving = Moving(moves, identity.id, None, is_done=False)
     await store.insert(conn, workspace_id, schema_id, moving)
     job_id = await progress.begin(conn, identity, JobKind.MOVE_STATES, schema_id)
-    await _tell(conn, workspace_id, schema_id, step)
     await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB, schema_id)
     return job_id
 
@@ -86,7 +86,7 @@ async def move_some(conn: Conn, workspace_id: str, schema_id: str) -> bool:
     if moving is not None and moving.is_done:
         return await _finish(conn, workspace_id, schema_id)
     # A change of the model waits for the slice: what is moved where stays true meanwhile.
-    await writes.lock_model_shared(conn, workspace_id)
+    await lock_model_shared(conn, workspace_id)
     moving = await store.find(conn, workspace_id, schema_id)
     if moving is None:
         return False
@@ -101,7 +101,7 @@ async def move_some(conn: Conn, workspace_id: str, schema_id: str) -> bool:
             rows_max=state_moves.MOVED_AT_ONCE,
         )
         await store.update(conn, workspace_id, schema_id, step.after)
-        await _tell(conn, workspace_id, schema_id, step, among=[schema_id])
+        await _tell(conn, workspace_id, schema_id, step)
     return True
 
 
@@ -127,9 +127,7 @@ async def forget(conn: Conn, workspace_id: str, schema_id: str, reason: str) -> 
     )
 
 
-async def _tell(
-    conn: Conn, workspace_id: str, schema_id: str, step: Step, among: Sequence[str] = ()
-) -> None:
+async def _tell(conn: Conn, workspace_id: str, schema_id: str, step: Step) -> None:
     counts = Counts(updated=step.changed, unchanged=step.looked_at - step.changed)
     await progress.advance(
         conn,
@@ -137,7 +135,7 @@ async def _tell(
         JobKind.MOVE_STATES,
         schema_id,
         counts,
-        among=among,
+        among=[schema_id],
         tables=("records",),
     )
 

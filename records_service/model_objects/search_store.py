@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
@@ -159,29 +159,3 @@ async def changed_since(
         "records": {row["record_id"] for row in rows if row["variant_id"] is None},
         "variants": {row["variant_id"] for row in rows if row["variant_id"] is not None},
     }
-
-
-async def history_since(
-    conn: Conn, workspace_id: str, last_change: int, *, rows_max: int
-) -> tuple[Sequence[str], Sequence[tuple[str, str]], int | None]:
-    """What the next entries of the history are about: records, and variants with their records.
-
-    With it comes the last of these entries; None at the end.
-    """
-    rows = await conn.fetch(
-        """
-        SELECT id, record_id, variant_id FROM audit
-         WHERE workspace_id = $1 AND id > $2
-         ORDER BY id
-         LIMIT $3
-        """,
-        workspace_id,
-        last_change,
-        rows_max,
-    )
-    records = {row["record_id"] for row in rows if row["variant_id"] is None}
-    variants = {
-        (row["record_id"], row["variant_id"]) for row in rows if row["variant_id"] is not None
-    }
-    last = rows[-1]["id"] if len(rows) == rows_max else None
-    return sorted(records), sorted(variants), last

@@ -6,7 +6,7 @@ From that version of the model on every write of a record enters it as the new v
 job of the workspace enters all other records, in the order of their creation, and changes only rows
 that differ. It locks the records of a slice, so nothing is written in between. What waited for that
 does not see the rows of the slice; records that were changed or deleted meanwhile are noted, and
-entered again at the end, while nothing is written (`parts.noted`).
+entered again: when they are few, while nothing is written (`parts.noted`).
 
 Searches use the index for an attribute only while no build is needed for it. That changes together
 with the version of the model, so a process knows it as soon as it knows the model.
@@ -22,8 +22,15 @@ import orjson
 
 from records_service.attributes.model import ATTRIBUTE, Attribute, is_filterable
 from records_service.model_objects import store as model_objects
-from records_service.model_objects.commands import SOURCE, index_records, take_lock
+from records_service.model_objects.commands import (
+    SOURCE,
+    index_records,
+    lock_model,
+    lock_model_shared,
+    take_lock,
+)
 from records_service.model_objects.model import ModelObject
+from records_service.schema_walks.store import next_ids
 from records_service.schemas.model import SCHEMA, Schema
 from records_service.search_index import store
 from records_service.search_index.changes import IndexChange
@@ -31,6 +38,7 @@ from records_service.search_index.parts import Held
 from records_service.search_index.store import Entered, Found
 from records_service.search_index.terms import Plan, form_of, indexed, plan_of
 from shared.database import Conn
+from shared.database.pieces import Room
 from shared.events import EventType
 from shared.messaging import jobs
 from shared.process.offload import in_thread
@@ -38,9 +46,8 @@ from shared.process.offload import in_thread
 JOB: Final = "build_search_index"
 ENTERED_AT_ONCE: Final = 500
 """Records of one slice: a write of one of them waits for so long."""
-BYTES_AT_ONCE: Final = 4 << 20
-ENTERED_AT_THE_END: Final = 500
-"""Records of one slice at the end, which keeps all writes of the workspace waiting."""
+ENTERED_AT_THE_END: Final = 50
+"""Records of the last slice, which keeps all writes of the workspace waiting."""
 
 _NOTHING: Final = Entered(None, None, ())
 
@@ -101,25 +108,24 @@ async def build_some(conn: Conn, workspace_id: str, _key: str) -> bool:
     building = await store.builds(conn, workspace_id)
     if not building:
         return False
-    if building[0].is_done:
-        await _finish(conn, workspace_id, building[0].schema_id)
+    build = building[0]
+    few = ENTERED_AT_THE_END
+    if build.is_done and not await store.has_written(
+        conn, workspace_id, build.schema_id, more_than=few
+    ):
+        await _finish(conn, workspace_id, build.schema_id)
         return True
     # A change of the model waits for the slice, so that what is entered stays true.
-    await store.lock_model_shared(conn, workspace_id)
-    for build in await store.builds(conn, workspace_id):
-        if not build.is_done:
-            plan = await _plan(conn, workspace_id, build.schema_id)
-            ids, last = await store.ids_after(
-                conn,
-                workspace_id,
-                build.schema_id,
-                build.after,
-                rows_max=ENTERED_AT_ONCE,
-                bytes_max=BYTES_AT_ONCE,
-            )
-            await _enter(conn, workspace_id, plan, ids)
-            await store.update(conn, workspace_id, build.schema_id, last)
-            break
+    await lock_model_shared(conn, workspace_id)
+    if build not in await store.builds(conn, workspace_id):
+        return True
+    if build.is_done:
+        await _enter_written(conn, workspace_id, build.schema_id, rows_max=ENTERED_AT_ONCE)
+        return True
+    plan = await _plan(conn, workspace_id, build.schema_id)
+    ids, walk = await next_ids(conn, workspace_id, build.walk, room=Room(ENTERED_AT_ONCE))
+    await _enter(conn, workspace_id, plan, ids)
+    await store.update(conn, workspace_id, build.schema_id, walk)
     return True
 
 
@@ -145,19 +151,25 @@ async def _finish(conn: Conn, workspace_id: str, schema_id: str) -> None:
     The last slice raises the version of the model: whoever read a record before begins again. A
     slice of its own, because its lock must be the first of the transaction.
     """
-    await store.lock_model(conn, workspace_id)
+    await lock_model(conn, workspace_id)
     building = {build.schema_id: build for build in await store.builds(conn, workspace_id)}
     if schema_id not in building or not building[schema_id].is_done:
         return
-    written = await store.take_written(conn, workspace_id, schema_id, rows_max=ENTERED_AT_THE_END)
-    if written:
-        plan = await _plan(conn, workspace_id, schema_id)
-        left = await _enter(conn, workspace_id, plan, [record_id for _, record_id in written])
-        await store.remove(conn, workspace_id, [each for each in written if each not in left])
-    if len(written) < ENTERED_AT_THE_END:
-        await take_lock(conn, workspace_id)
-        waiting = await store.delete(conn, workspace_id, schema_id)
-        await store.set_ready(conn, workspace_id, waiting)
+    # No more than were counted before the lock, but for those of the moment in between.
+    if await store.has_written(conn, workspace_id, schema_id, more_than=2 * ENTERED_AT_THE_END):
+        return
+    await _enter_written(conn, workspace_id, schema_id, rows_max=2 * ENTERED_AT_THE_END)
+    await take_lock(conn, workspace_id)
+    waiting = await store.delete(conn, workspace_id, schema_id)
+    await store.set_ready(conn, workspace_id, waiting)
+
+
+async def _enter_written(conn: Conn, workspace_id: str, schema_id: str, *, rows_max: int) -> None:
+    """Enter some of what was written meanwhile; who writes it again notes it again."""
+    written = await store.take_written(conn, workspace_id, schema_id, rows_max=rows_max)
+    plan = await _plan(conn, workspace_id, schema_id)
+    left = await _enter(conn, workspace_id, plan, [record_id for _, record_id in written])
+    await store.remove(conn, workspace_id, [each for each in written if each not in left])
 
 
 async def _plan(conn: Conn, workspace_id: str, schema_id: str) -> Plan:
@@ -173,12 +185,14 @@ async def _enter(
     conn: Conn, workspace_id: str, plan: Plan, record_ids: Sequence[str]
 ) -> set[tuple[datetime, str]]:
     """Enter those of these records that are there; when they were created, and their ids."""
-    records = await store.lock_records(conn, workspace_id, record_ids)
-    known = await store.entered(conn, workspace_id, [each.held for each in records])
-    changes = await in_thread(_changes, plan, records, known)
-    if changes:
-        await store.enter(conn, workspace_id, changes)
-    return {(each.held.created_at, each.held.id) for each in records}
+    entered: set[tuple[datetime, str]] = set()
+    async for records in store.lock_records(conn, workspace_id, record_ids):
+        known = await store.entered(conn, workspace_id, [each.held for each in records])
+        changes = await in_thread(_changes, plan, records, known)
+        if changes:
+            await store.enter(conn, workspace_id, changes)
+        entered.update((each.held.created_at, each.held.id) for each in records)
+    return entered
 
 
 def _changes(

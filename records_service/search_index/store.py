@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -10,26 +10,31 @@ from typing import Final, NamedTuple
 import orjson
 
 from records_service.attributes.model import is_filterable
+from records_service.schema_walks.model import Walk
 from records_service.search_index import parts
 from records_service.search_index.changes import IndexChange
 from records_service.search_index.parts import Held
 from shared.database import Conn, Database
-from shared.database.listing import BEGINNING, Position
+from shared.database.pieces import Room, pieces
 
 ENROLLED_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A schema whose records are being entered anew: those up to `after` are done.
+    """A schema whose records are being entered anew.
 
     Searches do not use the index for `attribute_ids` until then.
     """
 
     schema_id: str
     attribute_ids: Sequence[str]
-    after: Position | None
-    is_done: bool
+    walk: Walk
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of its records have been entered, but for what was written meanwhile."""
+        return self.walk.is_over
 
 
 class Found(NamedTuple):
@@ -84,8 +89,12 @@ async def builds(conn: Conn, workspace_id: str) -> list[Build]:
         Build(
             row["schema_id"],
             row["attribute_ids"],
-            None if row["after_id"] is None else (row["after_created_at"], row["after_id"]),
-            row["is_done"],
+            Walk(
+                [row["schema_id"]],
+                int(row["is_done"]),
+                None if row["after_id"] is None else (row["after_created_at"], row["after_id"]),
+                ("records",),
+            ),
         )
         for row in rows
     ]
@@ -118,17 +127,18 @@ async def start(
     return [row["schema_id"] for row in rows]
 
 
-async def update(conn: Conn, workspace_id: str, schema_id: str, after: Position | None) -> None:
-    """All records up to this position are entered; None: all."""
+async def update(conn: Conn, workspace_id: str, schema_id: str, walk: Walk) -> None:
+    """Store how far it is."""
     await conn.execute(
         """
         UPDATE search_builds
-           SET after_created_at = $3, after_id = $4, is_done = ($4::text IS NULL)
+           SET is_done = $3, after_created_at = $4, after_id = $5
          WHERE workspace_id = $1 AND schema_id = $2
         """,
         workspace_id,
         schema_id,
-        *(after or (None, None)),
+        walk.is_over,
+        *(walk.after or (None, None)),
     )
 
 
@@ -200,66 +210,12 @@ async def all_schemas(conn: Conn, workspace_id: str) -> list[str]:
     return [row["id"] for row in rows]
 
 
-async def lock_model(conn: Conn, workspace_id: str) -> None:
-    """Wait for all writes of records, and keep others waiting until commit."""
-    await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR UPDATE", workspace_id)
-
-
-async def lock_model_shared(conn: Conn, workspace_id: str) -> None:
-    """Prevent changes of the data model until commit; records may be written meanwhile."""
-    await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)
-
-
-async def ids_after(
-    conn: Conn,
-    workspace_id: str,
-    schema_id: str,
-    after: Position | None,
-    *,
-    rows_max: int,
-    bytes_max: int,
-) -> tuple[list[str], Position | None]:
-    """The next records of a schema; from where to go on, None at the end.
-
-    They are at most `rows_max`, and fewer where their values have more than `bytes_max` bytes as
-    they are stored.
-    """
-    rows = await conn.fetch(
-        """
-        WITH next AS (
-            SELECT created_at, id, pg_column_size(values) AS bytes
-              FROM records
-             WHERE workspace_id = $1
-               AND (schema_id, created_at, id) > ($2, $3, $4)
-               AND schema_id <= $2
-             ORDER BY schema_id, created_at, id
-             LIMIT $5
-        ), summed AS (
-            SELECT created_at, id, count(*) OVER () AS found,
-                   coalesce(sum(bytes) OVER (
-                       ORDER BY created_at, id
-                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bytes_before
-              FROM next
-        )
-        SELECT created_at, id, found FROM summed
-         WHERE bytes_before < $6
-         ORDER BY created_at, id
-        """,
-        workspace_id,
-        schema_id,
-        *(after or BEGINNING),
-        rows_max,
-        bytes_max,
-    )
-    ids = [row["id"] for row in rows]
-    if not rows or (len(rows) == rows[0]["found"] < rows_max):
-        return ids, None
-    return ids, (rows[-1]["created_at"], rows[-1]["id"])
-
-
-async def lock_records(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> list[Found]:
-    """Keep these records as they are until commit: locked in the order of ids, as by all writes."""
-    rows = await conn.fetch(
+async def lock_records(
+    conn: Conn, workspace_id: str, record_ids: Sequence[str]
+) -> AsyncIterator[list[Found]]:
+    """Keep these records as they are until commit: a piece at a time, in the order of their ids."""
+    reading = pieces(
+        conn,
         """
         SELECT created_at, id, schema_id, state_id, values::text AS document
           FROM records
@@ -269,13 +225,17 @@ async def lock_records(conn: Conn, workspace_id: str, record_ids: Sequence[str])
         """,
         workspace_id,
         record_ids,
+        size_of=lambda row: len(row["document"]),
+        room=Room(max(1, len(record_ids))),
     )
-    return [
-        Found(
-            Held(row["created_at"], row["id"], row["schema_id"], row["state_id"]), row["document"]
-        )
-        for row in rows
-    ]
+    async for rows, _ in reading:
+        yield [
+            Found(
+                Held(row["created_at"], row["id"], row["schema_id"], row["state_id"]),
+                row["document"],
+            )
+            for row in rows
+        ]
 
 
 async def entered(conn: Conn, workspace_id: str, records: Sequence[Held]) -> dict[str, Entered]:
@@ -313,6 +273,21 @@ async def entered(conn: Conn, workspace_id: str, records: Sequence[Held]) -> dic
         for row in terms
     }
     return found | {each: Entered(None, None, held) for each, held in of_record.items()}
+
+
+async def has_written(conn: Conn, workspace_id: str, schema_id: str, *, more_than: int) -> bool:
+    """Whether more records than that are noted."""
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM search_written
+                        WHERE workspace_id = $1 AND schema_id = $2
+                       OFFSET $3::bigint)
+        """,
+        workspace_id,
+        schema_id,
+        more_than,
+    )
+    return found
 
 
 async def take_written(

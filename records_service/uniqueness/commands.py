@@ -16,21 +16,36 @@ from typing import Final
 import asyncpg
 
 from records_service.attributes.model import ATTRIBUTE, UNIQUE_PENDING, UNIQUE_SINCE, Attribute
+from records_service.attributes.unique_keys import Holder, UniqueKey
 from records_service.model_objects import store as model_objects
-from records_service.model_objects.commands import SOURCE, stage_event, take_lock
+from records_service.model_objects.commands import (
+    SOURCE,
+    lock_model_shared,
+    stage_event,
+    take_lock,
+)
 from records_service.model_objects.model import ModelObject
-from records_service.model_objects.search_store import history_since
 from records_service.permissions.store import schemas_with_values
 from records_service.progress import commands as progress
 from records_service.progress.model import Counts, JobKind, JobStatus
+from records_service.schema_walks.looking_back import AT_ONCE, lock, look_back
+from records_service.schema_walks.model import Meanwhile, Walk
+from records_service.schema_walks.store import last_change
 from records_service.search_index import building
 from records_service.uniqueness import store
-from records_service.uniqueness.claiming import claim_again, claim_next, samples_of
+from records_service.uniqueness.claiming import (
+    Keys,
+    claim_again,
+    claim_all,
+    claim_next,
+    keys_of_next,
+    samples_of,
+)
 from records_service.uniqueness.model import Check, Phase
-from records_service.writes import model_changes as writes
 from records_service.writes import stored_claims
 from records_service.writes.effects import now
 from shared.database import Conn
+from shared.database.pieces import Room
 from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.events import EventType
 from shared.identity import Identity
@@ -38,13 +53,12 @@ from shared.messaging import jobs
 from shared.timestamps import format_timestamp
 
 JOB: Final = "make_unique"
-CLAIMED_IN_REQUEST: Final = 1_000
+COMPARED_IN_REQUEST: Final = 1_000
 """Records and variants that are looked at in the request: all writes of the workspace wait."""
 STEPS_IN_REQUEST: Final = 20
 CLAIMED_AT_ONCE: Final = 2_000
 """Records and variants of one slice, some 100 ms; nobody waits for it."""
-SETTLED_AT_ONCE: Final = 500
-"""Entries of the history of one slice, which keeps all writes of the workspace waiting."""
+RELEASED_IN_REQUEST: Final = 1_000
 RELEASED_AT_ONCE: Final = 5_000
 
 
@@ -64,36 +78,50 @@ async def begin(
             f"The values that attribute '{truncated(attribute.alias)}' reserved when it was unique"
             " are still being released"
         )
-    schema_ids = await schemas_with_values(conn, workspace_id, [attribute.id])
-    check, done = Check(attribute.id, Phase.CLAIMING, schema_ids), Counts()
-    for _ in range(STEPS_IN_REQUEST):
-        rows_max = CLAIMED_IN_REQUEST - done.unchanged - done.skipped
-        if rows_max <= 0 or check.phase is not Phase.CLAIMING:
-            break
-        check, counts, refused = await claim_next(
-            conn, workspace_id, attribute, check, rows_max=rows_max
-        )
-        if refused:
-            first, second = refused[0].holder, refused[0].asker
-            two = (
-                f"'{truncated(first)}' and '{truncated(second)}'"
-                if names_records
-                else "two records"
-            )
-            raise Conflict(
-                f"Attribute '{truncated(attribute.alias)}' cannot become unique: {two} have the"
-                " same value"
-            )
-        done = Counts(
-            unchanged=done.unchanged + counts.unchanged, skipped=done.skipped + counts.skipped
-        )
-    if check.phase is Phase.SETTLING:
+    walk = Walk(await schemas_with_values(conn, workspace_id, [attribute.id]))
+    keys, is_all = await _first_keys(conn, workspace_id, attribute, walk)
+    holders: dict[tuple[str, bytes], Holder] = {}
+    for asking, key in keys:
+        holding = holders.setdefault((key.scope, key.value_hash), asking)
+        if holding != asking:
+            raise _same_value(attribute, holding, asking, names_records=names_records)
+    if is_all:
+        await claim_all(conn, workspace_id, attribute, keys)
         return None
-    await store.insert(conn, workspace_id, check)
+    since = Meanwhile(await last_change(conn, workspace_id))
+    await store.insert(conn, workspace_id, Check(attribute.id, Phase.CLAIMING, walk, since))
     job_id = await progress.begin(conn, identity, JobKind.MAKE_UNIQUE, attribute.id)
-    await progress.advance(conn, workspace_id, JobKind.MAKE_UNIQUE, attribute.id, done)
     await _request(conn, workspace_id, attribute.id)
     return job_id
+
+
+async def _first_keys(
+    conn: Conn, workspace_id: str, attribute: Attribute, walk: Walk
+) -> tuple[Keys, bool]:
+    """What the first records and variants would reserve, and whether these are all."""
+    found: list[tuple[Holder, UniqueKey]] = []
+    left = COMPARED_IN_REQUEST
+    for _ in range(STEPS_IN_REQUEST):
+        if walk.is_over or left <= 0:
+            break
+        keys, looked_at, walk = await keys_of_next(
+            conn, workspace_id, attribute, walk, room=Room(left)
+        )
+        found += keys
+        left -= looked_at
+    return found, walk.is_over
+
+
+def _same_value(
+    attribute: Attribute, holding: Holder, asking: Holder, *, names_records: bool
+) -> Conflict:
+    two = "two records"
+    if names_records:
+        first, second = (variant_id or record_id for record_id, variant_id in (holding, asking))
+        two = f"'{truncated(first)}' and '{truncated(second)}'"
+    return Conflict(
+        f"Attribute '{truncated(attribute.alias)}' cannot become unique: {two} have the same value"
+    )
 
 
 async def end(conn: Conn, workspace_id: str, attribute_id: str, reason: str) -> None:
@@ -107,11 +135,15 @@ async def end(conn: Conn, workspace_id: str, attribute_id: str, reason: str) -> 
     check = await store.find(conn, workspace_id, attribute_id)
     if check is not None:
         await store.update(conn, workspace_id, replace(check, phase=Phase.RELEASING))
-    elif await stored_claims.release_some(
-        conn, workspace_id, attribute_id, rows_max=RELEASED_AT_ONCE
+    elif await stored_claims.reserves_more(
+        conn, workspace_id, attribute_id, than=RELEASED_IN_REQUEST
     ):
         await store.insert(conn, workspace_id, Check(attribute_id, Phase.RELEASING))
         await _request(conn, workspace_id, attribute_id)
+    else:
+        await stored_claims.release_some(
+            conn, workspace_id, attribute_id, rows_max=RELEASED_IN_REQUEST + 1
+        )
 
 
 async def forget(conn: Conn, workspace_id: str, attribute_id: str) -> None:
@@ -134,15 +166,13 @@ async def check_some(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
 
 
 async def _check_some(conn: Conn, workspace_id: str, check: Check) -> bool:
-    if check.phase is Phase.SETTLING:
-        # Before anything else is locked: whoever changes the model begins with this lock.
-        await writes.lock_model(conn, workspace_id)
-    else:
-        await writes.lock_model_shared(conn, workspace_id)
+    # Before anything else is locked: whoever changes the model begins with this lock.
+    settles = check.phase is Phase.SETTLING
+    await (lock(check.meanwhile) if settles else lock_model_shared)(conn, workspace_id)
     now_is = await store.find(conn, workspace_id, check.attribute_id)
     if now_is is None:
         return False
-    if now_is.phase is not check.phase:
+    if (now_is.phase, now_is.meanwhile) != (check.phase, check.meanwhile):
         return True
     attribute = await _unique_attribute(conn, workspace_id, check.attribute_id)
     if attribute is None and now_is.phase is not Phase.RELEASING:
@@ -168,7 +198,7 @@ async def _release_some(conn: Conn, workspace_id: str, check: Check) -> bool:
 
 async def _claim_some(conn: Conn, workspace_id: str, attribute: Attribute, check: Check) -> None:
     check, counts, refused = await claim_next(
-        conn, workspace_id, attribute, check, rows_max=CLAIMED_AT_ONCE
+        conn, workspace_id, attribute, check, room=Room(CLAIMED_AT_ONCE)
     )
     enough = await progress.advance(
         conn,
@@ -177,7 +207,7 @@ async def _claim_some(conn: Conn, workspace_id: str, attribute: Attribute, check
         attribute.id,
         counts,
         samples_of(refused),
-        among=check.schema_ids,
+        among=check.walk.schema_ids,
     )
     # Whoever reads a hundred of them does not miss the others.
     await store.update(
@@ -188,29 +218,31 @@ async def _claim_some(conn: Conn, workspace_id: str, attribute: Attribute, check
 async def _settle(conn: Conn, workspace_id: str, attribute: ModelObject, check: Check) -> bool:
     """Look at what was written meanwhile, some of it in each slice; then say how it ended.
 
-    Under the model lock no record is being written. Those who wait for it have begun by what was
-    stored before, so the last slice raises the version of the model: they begin again.
+    In the last slice no record is being written. Those who wait for it have begun by what was
+    stored before, so it raises the version of the model: they begin again.
     """
+    is_last = check.meanwhile.until is None
     if not check.duplicates:
-        records, variants, last = await history_since(
-            conn, workspace_id, check.last_change, rows_max=SETTLED_AT_ONCE
-        )
+        look = await look_back(conn, workspace_id, check.meanwhile)
         refused = await claim_again(
-            conn, workspace_id, Attribute.parse(attribute), records, variants
+            conn, workspace_id, Attribute.parse(attribute), look.written, room=Room(AT_ONCE)
         )
-        if refused:
-            check = replace(check, duplicates=len(refused))
-            await progress.advance(
-                conn,
-                workspace_id,
-                JobKind.MAKE_UNIQUE,
-                attribute.id,
-                Counts(failed=len(refused)),
-                samples_of(refused),
-            )
-        elif last is not None:
-            await store.update(conn, workspace_id, replace(check, last_change=last))
-            return True
+        check = replace(check, meanwhile=look.left, duplicates=len(refused))
+        await progress.advance(
+            conn,
+            workspace_id,
+            JobKind.MAKE_UNIQUE,
+            attribute.id,
+            Counts(failed=len(refused)),
+            samples_of(refused),
+        )
+        is_last = look.is_last
+    if check.duplicates and not is_last:
+        # How it ended is said in a slice that has locked the model for it.
+        check = replace(check, meanwhile=replace(check.meanwhile, until=None))
+    if not is_last:
+        await store.update(conn, workspace_id, check)
+        return True
     await take_lock(conn, workspace_id)
     if check.duplicates:
         await _fail(conn, workspace_id, attribute, check)

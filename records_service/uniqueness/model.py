@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from shared.database.listing import Position
+from records_service.schema_walks.model import Meanwhile, Walk
+
+NO_WALK: Final = Walk(())
+NOTHING_LEFT: Final = Meanwhile()
 
 
 class Phase(StrEnum):
@@ -22,17 +25,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """An attribute that is becoming unique, or was.
-
-    First come the records of all these schemas, then their variants. `schemas_done` of the first or
-    the second are finished, counted on, and the next one up to the position `after`. What was
-    written after the entry `last_change` of the history is looked at once more at the end.
-    """
+    """An attribute that is becoming unique, or was, and how far its values are reserved."""
 
     attribute_id: str
     phase: Phase
-    schema_ids: Sequence[str] = ()
-    last_change: int = 0
-    schemas_done: int = 0
-    after: Position | None = None
+    walk: Walk = NO_WALK
+    meanwhile: Meanwhile = NOTHING_LEFT
     duplicates: int = 0

@@ -1,9 +1,9 @@
 """Removes the values of a deleted attribute from records, as a background job.
 
-An attribute can be deleted when no schema has it, so nobody sees its values. Up to
-`REMOVED_IN_REQUEST` records, and as many variants, are cleared in the transaction that deletes it.
-If there are more, the rest is cleared in slices, while records are written, and until then no
-attribute can be created under its id: it would get the old values.
+An attribute can be deleted when no schema has it, so nobody sees its values. If up to
+`REMOVED_IN_REQUEST` records, and as many variants, are to be looked at, they are cleared in the
+transaction that deletes it. More are cleared in slices, while records are written, and until then
+no attribute can be created under its id: it would get the old values.
 
 A record that is written meanwhile can get its value back: the values were read before a slice
 removed it, and written after. Every write is in the history. So at the end, under the model lock,
@@ -13,14 +13,16 @@ record before that are refused, because the model has a new version.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from records_service.model_objects.commands import SOURCE, take_lock
+from records_service.model_objects.commands import SOURCE, lock_model_shared, take_lock
 from records_service.model_objects.search_store import VALUE_TABLES
 from records_service.permissions.store import schemas_with_values
 from records_service.progress import commands as progress
 from records_service.progress.model import Counts, JobKind
+from records_service.schema_walks.store import has_more
 from records_service.value_removal import store
 from records_service.value_removal.model import Removal
 from records_service.writes import model_changes as writes
@@ -31,10 +33,11 @@ from shared.identity import Identity
 from shared.messaging import jobs
 
 JOB: Final = "remove_values"
-REMOVED_IN_REQUEST: Final = 10_000
+REMOVED_IN_REQUEST: Final = 1_000
+"""All writes of the workspace wait for these."""
 REMOVED_AT_ONCE: Final = 2_000
 """Records of one slice, some 80 ms: a write of one of them waits for so long."""
-WRITTEN_AT_ONCE: Final = 5_000
+WRITTEN_AT_ONCE: Final = 1_000
 """Entries of the history of one slice, which keeps all writes of the workspace waiting."""
 
 
@@ -45,36 +48,38 @@ async def remove_or_request(conn: Conn, identity: Identity, attribute_id: str) -
     """
     workspace_id = identity.workspace_id
     schema_ids = await schemas_with_values(conn, workspace_id, [attribute_id])
-    rows_max = REMOVED_IN_REQUEST // max(1, len(schema_ids)) or 1
-    left = [
-        schema_id
-        for schema_id in schema_ids
-        if [
-            table
-            for table in VALUE_TABLES
-            if (
-                await writes.remove_values(
-                    conn,
-                    workspace_id,
-                    attribute_id,
-                    schema_id,
-                    None,
-                    rows_max=rows_max,
-                    table=table,
-                )
-            ).after
-        ]
-    ]
-    freed = not await stored_claims.release_some(
-        conn, workspace_id, attribute_id, rows_max=REMOVED_IN_REQUEST
+    reserves_more = await stored_claims.reserves_more(
+        conn, workspace_id, attribute_id, than=REMOVED_IN_REQUEST
     )
-    if freed and not left:
+    if not reserves_more and not await has_more(
+        conn, workspace_id, schema_ids, than=REMOVED_IN_REQUEST
+    ):
+        await _remove_all(conn, workspace_id, attribute_id, schema_ids)
         return None
     # Unique keys are released with the first records, so there must be a schema.
-    await store.insert(conn, workspace_id, attribute_id, left or schema_ids)
+    await store.insert(conn, workspace_id, attribute_id, schema_ids)
     job_id = await progress.begin(conn, identity, JobKind.REMOVE_VALUES, attribute_id)
     await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB)
     return job_id
+
+
+async def _remove_all(
+    conn: Conn, workspace_id: str, attribute_id: str, schema_ids: Sequence[str]
+) -> None:
+    for schema_id in schema_ids:
+        for table in VALUE_TABLES:
+            await writes.remove_values(
+                conn,
+                workspace_id,
+                attribute_id,
+                schema_id,
+                None,
+                rows_max=REMOVED_IN_REQUEST + 1,
+                table=table,
+            )
+    await stored_claims.release_some(
+        conn, workspace_id, attribute_id, rows_max=REMOVED_IN_REQUEST + 1
+    )
 
 
 async def remove_some(conn: Conn, workspace_id: str, _key: str) -> bool:
@@ -91,7 +96,7 @@ async def remove_some(conn: Conn, workspace_id: str, _key: str) -> bool:
 
 async def _remove_from_records(conn: Conn, workspace_id: str, removal: Removal) -> None:
     # With a change of the model, which may write many records too, it could deadlock.
-    await writes.lock_model_shared(conn, workspace_id)
+    await lock_model_shared(conn, workspace_id)
     attribute_id = removal.attribute_id
     if await stored_claims.release_some(conn, workspace_id, attribute_id, rows_max=REMOVED_AT_ONCE):
         return

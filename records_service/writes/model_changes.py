@@ -155,19 +155,3 @@ async def remove_values_of(
         attribute_id,
         list(ids),
     )
-
-
-async def lock_model_shared(conn: Conn, workspace_id: str) -> None:
-    """Prevent changes of the data model until commit; records may be written meanwhile."""
-    await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)
-
-
-async def lock_model(conn: Conn, workspace_id: str) -> None:
-    """Let no record be written until commit; those that are being written are finished first.
-
-    Who waits for this has begun by what was stored before: only a new version of the model
-    (`model_objects.commands.take_lock`) makes them begin again.
-    """
-    await conn.execute(
-        "SELECT 1 FROM models WHERE workspace_id = $1 FOR NO KEY UPDATE", workspace_id
-    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from records_service.model_objects.commands import SOURCE
+from records_service.model_objects.commands import SOURCE, lock_model_shared
 from records_service.workflow_copies.moves import StateMoves
 from records_service.writes import model_changes as writes
 from records_service.writes import state_moves_store as store
@@ -50,7 +50,7 @@ async def move_first(
 
     In a transaction. Whoever read one before has to read it again.
     """
-    await writes.lock_model_shared(conn, workspace_id)
+    await lock_model_shared(conn, workspace_id)
     moving = await store.find(conn, workspace_id, schema_id)
     if moving is None:
         return False

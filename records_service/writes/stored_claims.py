@@ -6,13 +6,15 @@ PostgreSQL takes it apart, and not the event loop.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
+from records_service.attributes.unique_keys import Holder, UniqueKey
 from shared.database import Conn
+from shared.process.offload import in_thread
 
 _SENT: Final = """
     SELECT c ->> 0 AS record_id, c ->> 1 AS variant_id, c ->> 2 AS scope,
@@ -39,6 +41,16 @@ class Refused:
     holding_variant_id: str | None
 
     @property
+    def holding(self) -> Holder:
+        """Who has reserved it."""
+        return self.holding_record_id, self.holding_variant_id
+
+    @property
+    def asking(self) -> Holder:
+        """Who could not."""
+        return self.record_id, self.variant_id
+
+    @property
     def holder(self) -> str:
         """The id of the variant or record that has reserved it."""
         return self.holding_variant_id or self.holding_record_id
@@ -50,14 +62,14 @@ class Refused:
 
 
 async def claim(
-    conn: Conn, workspace_id: str, attribute_id: str, unique_keys: bytes
+    conn: Conn, workspace_id: str, attribute_id: str, keys: Sequence[tuple[Holder, UniqueKey]]
 ) -> list[Refused]:
     """Reserve these values for those that hold them, as far as nobody else has; what is left.
 
     What was sent first is reserved first. Two that hold one value may both be sent.
     """
     refused: list[Refused] = []
-    left: bytes | None = unique_keys
+    left: bytes | None = await _sent(keys)
     while left is not None:
         left = await _insert(conn, workspace_id, attribute_id, left)
         if left is not None:
@@ -65,6 +77,13 @@ async def claim(
             more, left = await _holders(conn, workspace_id, attribute_id, left)
             refused += more
     return refused
+
+
+async def _sent(keys: Sequence[tuple[Holder, UniqueKey]]) -> bytes:
+    """The keys as they are sent."""
+    return await in_thread(
+        lambda: orjson.dumps([(*holder, key.scope, key.value_hash.hex()) for holder, key in keys])
+    )
 
 
 async def _insert(conn: Conn, workspace_id: str, attribute_id: str, keys: bytes) -> bytes | None:
@@ -161,7 +180,7 @@ async def release_others(
     conn: Conn,
     workspace_id: str,
     attribute_id: str,
-    unique_keys: bytes,
+    keys: Sequence[tuple[Holder, UniqueKey]],
     record_ids: Collection[str],
     variants: Collection[tuple[str, str]],
 ) -> None:
@@ -183,11 +202,26 @@ async def release_others(
         """,  # noqa: S608 - a constant
         workspace_id,
         attribute_id,
-        unique_keys,
+        await _sent(keys),
         list({*record_ids, *(record_id for record_id, _ in variants)}),
         list(record_ids),
         [variant_id for _, variant_id in variants],
     )
+
+
+async def reserves_more(conn: Conn, workspace_id: str, attribute_id: str, *, than: int) -> bool:
+    """Whether more values of the attribute are reserved than that."""
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM unique_values
+                        WHERE workspace_id = $1 AND attribute_id = $2
+                       OFFSET $3::bigint)
+        """,
+        workspace_id,
+        attribute_id,
+        than,
+    )
+    return found
 
 
 async def release_some(conn: Conn, workspace_id: str, attribute_id: str, *, rows_max: int) -> bool:

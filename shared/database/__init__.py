@@ -8,6 +8,7 @@ retries          requests with `Idempotency-Key` or `Prefer: dry-run`
 idempotency      the answers that are kept for an `Idempotency-Key`
 migrations       `python -m shared.database.migrations <service>`
 schema_version   whether the database has the migrations that the code needs
+pieces           rows of which only so many bytes are held at once
 listing          complete lists, read and sent in pieces
 sizes            how many objects, and how many bytes of them, a workspace may have
 """

@@ -78,7 +78,7 @@ async def test_many_values_are_removed_afterwards_and_nothing_else_changes(
     ids = await lose_sku(workspace, validation={"unique": True})
     before = [(await admin.get(f"/records/{one}")).ok() for one in ids]
     assert (await admin.delete("/attributes/attr-sku")).outcome == (204, None)
-    assert await with_values(workspace) == COUNT - 2
+    assert await with_values(workspace) == COUNT
     assert (await admin.get("/attributes/attr-sku")).status == 404
     await finish(workspace)
     assert [(await admin.get(f"/records/{one}")).ok() for one in ids] == before

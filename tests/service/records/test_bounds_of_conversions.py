@@ -75,9 +75,9 @@ async def test_large_values_are_looked_at_and_converted_in_small_slices(
     (await workspace.admin.post("/records/ent-1/variants", variant)).ok()
     looked_at, converted, on_the_loop = [], [], []
 
-    async def values_after(*args: Any, **kwargs: Any) -> Any:
+    async def next_entries(*args: Any, **kwargs: Any) -> Any:
         found = await read_next(*args, **kwargs)
-        looked_at.append(found[1])
+        looked_at.append(len(found[0]))
         return found
 
     async def records(*args: Any) -> Any:
@@ -89,9 +89,9 @@ async def test_large_values_are_looked_at_and_converted_in_small_slices(
         on_the_loop.append(threading.current_thread() is threading.main_thread())
         return convert_one(self, held)
 
-    read_next, read_records = store.values_after, store.records
+    read_next, read_records = conversions.next_entries, store.records
     convert_one = Converter.entries
-    monkeypatch.setattr(store, "values_after", values_after)
+    monkeypatch.setattr(conversions, "next_entries", next_entries)
     monkeypatch.setattr(store, "records", records)
     monkeypatch.setattr(Converter, "entries", convert_entries)
     answer = await convert(workspace, type="text", multiple=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
-import orjson
 import pytest
 
 from records_service.attributes.model import Attribute
-from records_service.uniqueness import claiming, store
+from records_service.uniqueness import claiming
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
 from tests.service.records.attributes import LANGUAGE, attribute, unique_keys
@@ -71,14 +71,15 @@ async def test_stored_values_become_unique_beside_the_event_loop(
         (await workspace.post_record("x", sku=text, size=number)).ok()
     batches: list[int] = []
     threads: set[int] = set()
-    hashed = claiming.unique_keys_as_json
+    hashed = claiming.unique_keys_held
 
-    def watched(definition: Attribute, held: str) -> bytes:
-        batches.append(len(orjson.loads(held)))
+    def watched(definition: Attribute, held: list[Any]) -> Any:
+        if held:
+            batches.append(len(held))
         threads.add(threading.get_ident())
         return hashed(definition, held)
 
-    monkeypatch.setattr(claiming, "unique_keys_as_json", watched)
+    monkeypatch.setattr(claiming, "unique_keys_held", watched)
     for alias, kind in (("sku", "text"), ("size", "number")):
         unique = attribute(alias, kind, validation={"unique": True})
         (await admin.put(f"/attributes/attr-{alias}", unique)).ok()
@@ -88,28 +89,6 @@ async def test_stored_values_become_unique_beside_the_event_loop(
     for text, number in zip(texts, numbers, strict=True):
         assert (await workspace.post_record("x", sku=text)).status == 409, text
         assert (await workspace.post_record("x", size=number)).status == 409, number
-
-
-async def test_a_batch_is_bounded_by_its_bytes(
-    workspace: RecordsWorkspace, admin: Caller, monkeypatch: pytest.MonkeyPatch
-):
-    await workspace.attribute("sku")
-    await workspace.schema("x", ["sku"])
-    for value in "ABCD":
-        (await workspace.post_record("x", sku=value * 1_000)).ok()
-    monkeypatch.setattr(store, "BATCH_BYTES_MAX", 1_500)
-    async with workspace.database.acquire() as conn:
-        position, sizes = None, []
-        while True:
-            held, looked_at, having, position = await store.entries_after(
-                conn, workspace.id, "attr-sku", "schema-x", position, rows_max=10
-            )
-            if position is None:
-                break
-            sizes.append((looked_at, having, len(orjson.loads(held))))
-    assert sizes == [(2, 2, 2), (2, 2, 2)]
-    (await admin.put("/attributes/attr-sku", attribute(validation={"unique": True}))).ok()
-    assert len(await unique_keys(workspace)) == 4
 
 
 async def test_an_attribute_that_ends_to_be_unique_gives_its_values_free(

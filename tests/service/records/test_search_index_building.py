@@ -182,10 +182,12 @@ async def test_an_attribute_waits_for_all_schemas_that_have_it(catalogue: Record
     await change(catalogue, "price", filterable=True)
     for _ in range(2):
         await search_index.turn(catalogue)
-    assert [one.after is None for one in await builds(catalogue)] == [False, True]
+    assert [one.walk.after is None for one in await builds(catalogue)] == [False, True]
     # The schema begins anew, and what waited for it still does.
     await change(catalogue, "size", filterable=True)
-    waiting = {one.schema_id: (one.after, one.attribute_ids) for one in await builds(catalogue)}
+    waiting = {
+        one.schema_id: (one.walk.after, one.attribute_ids) for one in await builds(catalogue)
+    }
     assert waiting == {
         "schema-x": (None, ["attr-price", "attr-size"]),
         "schema-y": (None, ["attr-price"]),

@@ -130,6 +130,7 @@ async def check_reads(workspace: RecordsWorkspace, role: Caller) -> None:
 async def test_all_records_are_in_their_new_states_at_once(catalogue: RecordsWorkspace):
     role = await catalogue.user_with_role({"schema-x": {"attr-name": "read", "attr-note": "read"}})
     await bind(catalogue, "new")
+    assert await turn(catalogue)
     assert list((await stored(catalogue)).values()).count("state-draft") == len(DRAFTS) - 1
     await check_reads(catalogue, role)
     while await turn(catalogue):

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any
 
-import orjson
 import pytest
 
+from records_service.attributes.unique_keys import UniqueKey
 from records_service.writes import stored_claims
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.service.records.test_model_growth import Costed
@@ -24,7 +24,9 @@ PAGES_MAX = 2_000
 """A look-up of one value takes some five pages."""
 
 OWN = [f"ent-{n}" for n in range(0, MANY, MANY // SOME)]
-KEYS = orjson.dumps([(one, None, "{}", sha256(one.encode()).hexdigest()) for one in OWN])
+KEYS = [
+    ((one, None), UniqueKey("attr-sku", "{}", sha256(one.encode()).digest(), one)) for one in OWN
+]
 
 SLICES: dict[str, Callable[[Any, str], Awaitable[object]]] = {
     "reserve what is reserved": lambda conn, ws: stored_claims.claim(conn, ws, "attr-sku", KEYS),
