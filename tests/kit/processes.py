@@ -36,7 +36,7 @@ class Process:
         """`root`: the tree with the code, this one or one of another version."""
         self.name = name
         self.port = free_port()
-        self.internal_port = free_port()
+        self.internal_port = next(port for port in iter(free_port, 0) if port != self.port)
         self.log = folder / f"{name}.log"
         self._module = module or name
         self._role = role
