@@ -15,13 +15,12 @@ PATH: Final = "/api/v1/jobs"
 
 def shown(job: Job, identity: Identity) -> dict[str, Any]:
     """A job; which records stand against it is said only to those who may read all of them."""
-    is_about_a_schema = job.kind.is_about_a_schema
     return {
         "id": job.id,
         "kind": job.kind,
         "status": job.status,
-        "attributeId": None if is_about_a_schema else job.subject_id,
-        "schemaId": job.subject_id if is_about_a_schema else None,
+        "attributeId": job.subject_id if job.kind.is_about_an_attribute else None,
+        "schemaId": job.subject_id if job.kind.is_about_a_schema else None,
         "total": job.total,
         "processed": job.created + job.updated + job.unchanged + job.skipped + job.failed,
         "created": job.created,
@@ -34,7 +33,7 @@ def shown(job: Job, identity: Identity) -> dict[str, Any]:
         "createdAt": job.created_at,
         "startedAt": job.started_at,
         "completedAt": job.completed_at,
-        "createdBy": job.created_by,
+        "createdBy": job.created_by or None,
     }
 
 

@@ -18,7 +18,15 @@ from collections.abc import Sequence
 from records_service.context import BaseContext
 from records_service.model_objects.search_store import VALUE_TABLES, ValueTable
 from records_service.progress import store
-from records_service.progress.model import SAMPLES_MAX, Counts, Job, JobKind, JobStatus, Sample
+from records_service.progress.model import (
+    NOBODY,
+    SAMPLES_MAX,
+    Counts,
+    Job,
+    JobKind,
+    JobStatus,
+    Sample,
+)
 from shared.database import Conn
 from shared.errors import NotFound, truncated
 from shared.identity import Identity
@@ -44,6 +52,13 @@ async def begin(
     await store.delete_old(conn, workspace_id)
     await store.insert(conn, workspace_id, job_id, kind, subject_id, identity.id)
     return job_id
+
+
+async def begin_unasked(conn: Conn, workspace_id: str, kind: JobKind) -> None:
+    """A job about the whole workspace, which nobody has requested, unless one goes on."""
+    if await store.unfinished_id(conn, workspace_id, kind, NOBODY) is None:
+        await store.delete_old(conn, workspace_id)
+        await store.insert(conn, workspace_id, new_id("job"), kind, NOBODY, NOBODY)
 
 
 async def advance(

@@ -82,6 +82,6 @@ def _kinds(asked: JobFilter) -> list[JobKind] | None:
         kind
         for kind in JobKind
         if asked.kind in (None, kind)
-        and not (asked.attribute_id and kind.is_about_a_schema)
-        and not (asked.schema_id and not kind.is_about_a_schema)
+        and (not asked.attribute_id or kind.is_about_an_attribute)
+        and (not asked.schema_id or kind.is_about_a_schema)
     ]

@@ -1,6 +1,6 @@
 """Jobs that clients can follow, as they are stored and shown.
 
-At most one job of a kind is unfinished for one subject: an attribute or a schema.
+At most one job of a kind is unfinished for one subject: an attribute, a schema, or the workspace.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from records_service.paging import Paged, PageQuery
 from shared.http.shapes import Shape
 
 SAMPLES_MAX: Final = 100
+NOBODY: Final = ""
+"""Stands for who requested a job, or what it is about, where there is no such thing."""
 KEPT_DAYS: Final = 30
 """A job that has ended is shown for so long, at least."""
 
@@ -27,17 +29,26 @@ class JobKind(StrEnum):
     `make-unique` compares the stored values of an attribute that became unique, `move-states` takes
     the records of a schema to the states of its new workflow, `remove-values` removes the values of
     a deleted attribute, `convert` converts the values of an attribute to another type.
+    `build-index` enters records into the search index, and `index-texts` reads them for the
+    full-text index, after a change of the data model.
     """
 
     MAKE_UNIQUE = "make-unique"
     MOVE_STATES = "move-states"
     REMOVE_VALUES = "remove-values"
     CONVERT = "convert"
+    BUILD_INDEX = "build-index"
+    INDEX_TEXTS = "index-texts"
 
     @property
     def is_about_a_schema(self) -> bool:
-        """Whether the subject is a schema, and not an attribute."""
+        """Whether the subject is a schema."""
         return self is JobKind.MOVE_STATES
+
+    @property
+    def is_about_an_attribute(self) -> bool:
+        """Whether the subject is an attribute."""
+        return self in (JobKind.MAKE_UNIQUE, JobKind.REMOVE_VALUES, JobKind.CONVERT)
 
 
 class JobStatus(StrEnum):
@@ -73,7 +84,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it is stored; `subject_id` is the id of an attribute or a schema."""
+    """A job as it is stored; `subject_id` is the id of an attribute or a schema, or empty.
+
+    `created_by` is empty where nobody requested it.
+    """
 
     id: str
     kind: JobKind
@@ -134,9 +148,9 @@ class JobAnswer(Shape):
     status: JobStatus
     """Where it is."""
     attribute_id: str | None = Field(alias="attributeId")
-    """Id of the attribute that it is about."""
+    """Id of the attribute that it is about, if it is about one."""
     schema_id: str | None = Field(alias="schemaId")
-    """Id of the schema that it is about."""
+    """Id of the schema that it is about, if it is about one."""
     total: int | None
     """How many records and variants there are to look at, once it is known."""
     processed: int
@@ -161,8 +175,9 @@ class JobAnswer(Shape):
     """When it began."""
     completed_at: datetime | None = Field(alias="completedAt")
     """When it ended."""
-    created_by: str = Field(alias="createdBy")
-    """Id of the user or API key that requested it."""
+    created_by: str | None = Field(alias="createdBy")
+    """Id of the user or API key that requested it. Null for a job that follows from a change of
+    the data model."""
 
 
 class JobPage(Paged):

@@ -30,6 +30,8 @@ from records_service.model_objects.commands import (
     take_lock,
 )
 from records_service.model_objects.model import ModelObject
+from records_service.progress import commands as progress
+from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.schema_walks.store import next_ids
 from records_service.schemas.model import SCHEMA, Schema
 from records_service.search_index import store
@@ -44,6 +46,7 @@ from shared.messaging import jobs
 from shared.process.offload import in_thread
 
 JOB: Final = "build_search_index"
+CHANGED: Final = "The data model has changed, and the index is built anew"
 ENTERED_AT_ONCE: Final = 500
 """Records of one slice: a write of one of them waits for so long."""
 ENTERED_AT_THE_END: Final = 50
@@ -107,6 +110,7 @@ async def build_some(conn: Conn, workspace_id: str, _key: str) -> bool:
     """One slice of the job of a workspace; whether more is left."""
     building = await store.builds(conn, workspace_id)
     if not building:
+        await progress.end(conn, workspace_id, JobKind.BUILD_INDEX, NOBODY)
         return False
     build = building[0]
     few = ENTERED_AT_THE_END
@@ -124,8 +128,19 @@ async def build_some(conn: Conn, workspace_id: str, _key: str) -> bool:
         return True
     plan = await _plan(conn, workspace_id, build.schema_id)
     ids, walk = await next_ids(conn, workspace_id, build.walk, room=Room(ENTERED_AT_ONCE))
-    await _enter(conn, workspace_id, plan, ids)
+    entered, changed = await _enter(conn, workspace_id, plan, ids)
     await store.update(conn, workspace_id, build.schema_id, walk)
+    if not walk.is_over:
+        await progress.begin_unasked(conn, workspace_id, JobKind.BUILD_INDEX)
+    await progress.advance(
+        conn,
+        workspace_id,
+        JobKind.BUILD_INDEX,
+        NOBODY,
+        Counts(updated=changed, unchanged=len(entered) - changed),
+        among=[each.schema_id for each in building],
+        tables=("records",),
+    )
     return True
 
 
@@ -141,6 +156,9 @@ async def _rebuild(
     }
     wanted = {each: waiting.get(each, set()) | set(attribute_ids) for each in schema_ids}
     if await store.start(conn, workspace_id, wanted):
+        await progress.end(
+            conn, workspace_id, JobKind.BUILD_INDEX, NOBODY, JobStatus.CANCELLED, CHANGED
+        )
         await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB)
     await store.set_ready(conn, workspace_id, attribute_ids)
 
@@ -168,7 +186,7 @@ async def _enter_written(conn: Conn, workspace_id: str, schema_id: str, *, rows_
     """Enter some of what was written meanwhile; who writes it again notes it again."""
     written = await store.take_written(conn, workspace_id, schema_id, rows_max=rows_max)
     plan = await _plan(conn, workspace_id, schema_id)
-    left = await _enter(conn, workspace_id, plan, [record_id for _, record_id in written])
+    left, _ = await _enter(conn, workspace_id, plan, [record_id for _, record_id in written])
     await store.remove(conn, workspace_id, [each for each in written if each not in left])
 
 
@@ -183,16 +201,21 @@ async def _plan(conn: Conn, workspace_id: str, schema_id: str) -> Plan:
 
 async def _enter(
     conn: Conn, workspace_id: str, plan: Plan, record_ids: Sequence[str]
-) -> set[tuple[datetime, str]]:
-    """Enter those of these records that are there; when they were created, and their ids."""
+) -> tuple[set[tuple[datetime, str]], int]:
+    """Enter those of these records that are there.
+
+    Returns when they were created and their ids, and in how many the index has changed.
+    """
     entered: set[tuple[datetime, str]] = set()
+    changed = 0
     async for records in store.lock_records(conn, workspace_id, record_ids):
         known = await store.entered(conn, workspace_id, [each.held for each in records])
         changes = await in_thread(_changes, plan, records, known)
         if changes:
             await store.enter(conn, workspace_id, changes)
+        changed += len(changes)
         entered.update((each.held.created_at, each.held.id) for each in records)
-    return entered
+    return entered, changed
 
 
 def _changes(

@@ -12,7 +12,7 @@ says that the new layout holds, raises the version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,6 +22,8 @@ from aiohttp import web
 from records_service.attributes.model import AttributeType
 from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.model_objects.commands import take_lock
+from records_service.progress import commands as following
+from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.search_texts import store
 from records_service.search_texts.documents import (
     Document,
@@ -33,6 +35,7 @@ from records_service.search_texts.documents import (
 )
 from records_service.search_texts.store import Progress, Stored
 from shared.database import DATABASE, Conn
+from shared.database.pieces import Room
 from shared.process.offload import in_thread
 
 JOB: Final = "index_texts"
@@ -61,23 +64,29 @@ class TextIndexing:
         wanted = layout_of(blueprint.attributes.values(), blueprint.dimensions.values())
         progress = await _started(conn, blueprint, progress, wanted)
         behind = await store.take_behind(conn, workspace_id, rows_max=AT_ONCE)
-        found = await store.read(conn, workspace_id, [each for each, _ in behind.records])
-        gone = set(behind.records) - {(each.id, each.created_at) for each in found}
-        if progress.layout != wanted and not progress.is_done and len(found) < AT_ONCE // 2:
-            more = await store.read_next(conn, workspace_id, progress.after, rows_max=AT_ONCE)
-            known = {each.id for each in found}
-            found += [each for each in more if each.id not in known]
+        gone = set(behind.records)
+        found = 0
+        async for records in store.read(conn, workspace_id, [each for each, _ in behind.records]):
+            await _write(conn, blueprint, wanted, records)
+            gone -= {(each.id, each.created_at) for each in records}
+            found += len(records)
+        if gone:
+            await store.delete(conn, workspace_id, sorted(gone))
+        read = 0
+        if progress.layout != wanted and not progress.is_done and found < AT_ONCE // 2:
+            more, is_full = await store.read_next(
+                conn, workspace_id, progress.after, room=Room(AT_ONCE)
+            )
+            await _write(conn, blueprint, wanted, more)
             progress = replace(
                 progress,
                 after=(more[-1].created_at, more[-1].id) if more else progress.after,
-                is_done=len(more) < AT_ONCE,
+                is_done=not is_full,
             )
-        documents = await in_thread(_documents, blueprint, wanted, found)
-        await store.write(conn, workspace_id, documents)
-        if gone:
-            await store.delete(conn, workspace_id, sorted(gone))
+            read = len(more)
         await store.delete_behind(conn, workspace_id, behind.ids)
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
+        await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
         return progress.layout != wanted or await store.is_behind(conn, workspace_id)
 
 
@@ -88,6 +97,15 @@ async def _started(
     layout = None if known is None else known.layout
     gone = frozenset[str]() if known is None else known.gone
     back = gone & blueprint.attributes.keys()
+    if back or (known is not None and known.wanted != wanted):
+        await following.end(
+            conn,
+            blueprint.workspace_id,
+            JobKind.INDEX_TEXTS,
+            NOBODY,
+            JobStatus.CANCELLED,
+            "The data model has changed, and the index is made anew",
+        )
     if back:
         # There are values of another attribute under this id.
         return Progress(None, wanted, None, False, gone - back)
@@ -111,6 +129,32 @@ async def _started(
     return Progress(layout, wanted, None, is_done, gone)
 
 
+async def _write(
+    conn: Conn, blueprint: Blueprint, layout: Layout, records: Sequence[Stored]
+) -> None:
+    if records:
+        documents = await in_thread(_documents, blueprint, layout, records)
+        await store.write(conn, blueprint.workspace_id, documents)
+
+
+async def _tell(
+    conn: Conn, workspace_id: str, read: int, schemas: Collection[str], *, is_all: bool
+) -> None:
+    """Tell how many records were read for what is wanted now, if they are more than one slice."""
+    if read and not is_all:
+        await following.begin_unasked(conn, workspace_id, JobKind.INDEX_TEXTS)
+    if read:
+        await following.advance(
+            conn,
+            workspace_id,
+            JobKind.INDEX_TEXTS,
+            NOBODY,
+            Counts(updated=read),
+            among=sorted(schemas),
+            tables=("records",),
+        )
+
+
 async def _finish(conn: Conn, workspace_id: str) -> bool:
     """Say that the index holds what was wanted, in a new version of the model.
 
@@ -125,6 +169,7 @@ async def _finish(conn: Conn, workspace_id: str) -> bool:
     if progress.is_done:
         held = replace(progress, layout=progress.wanted, after=None, is_done=False)
         await store.keep_progress(conn, workspace_id, held, model_version=version)
+        await following.end(conn, workspace_id, JobKind.INDEX_TEXTS, NOBODY)
     return True
 
 

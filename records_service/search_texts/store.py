@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -13,6 +13,7 @@ import orjson
 from records_service.search_texts.documents import SAMPLES, Document, Layout, mark_of
 from shared.database import Conn, Database, Record
 from shared.database.listing import BEGINNING, Position
+from shared.database.pieces import Room, first_piece, pieces
 
 LEXEME_BYTES_MAX: Final = 2_000
 """With a mark it is no longer than what PostgreSQL accepts."""
@@ -182,21 +183,28 @@ _READ: Final = """
 """
 
 
-async def read(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> list[Stored]:
-    """Those of these records that there are."""
-    rows = await conn.fetch(
+async def read(
+    conn: Conn, workspace_id: str, record_ids: Sequence[str]
+) -> AsyncIterator[list[Stored]]:
+    """Those of these records that there are, a piece at a time."""
+    reading = pieces(
+        conn,
         f"{_READ} WHERE r.workspace_id = $1 AND r.id = ANY($2::text[])",
         workspace_id,
         record_ids,
+        size_of=_size,
+        room=Room(max(1, len(record_ids))),
     )
-    return list(map(_stored, rows))
+    async for rows, _ in reading:
+        yield list(map(_stored, rows))
 
 
 async def read_next(
-    conn: Conn, workspace_id: str, after: Position | None, *, rows_max: int
-) -> list[Stored]:
-    """The next records in the order of their creation."""
-    rows = await conn.fetch(
+    conn: Conn, workspace_id: str, after: Position | None, *, room: Room
+) -> tuple[list[Stored], bool]:
+    """The next records in the order of their creation, and whether there may be more."""
+    rows, is_full = await first_piece(
+        conn,
         f"""
         {_READ}
          WHERE r.workspace_id = $1 AND (r.created_at, r.id) > ($2, $3)
@@ -205,9 +213,15 @@ async def read_next(
         """,
         workspace_id,
         *(after or BEGINNING),
-        rows_max,
+        room.rows,
+        size_of=_size,
+        room=room,
     )
-    return list(map(_stored, rows))
+    return list(map(_stored, rows)), is_full
+
+
+def _size(row: Record) -> int:
+    return len(row["own"]) + sum(map(len, row["variants"]))
 
 
 async def write(

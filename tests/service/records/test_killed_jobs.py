@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
 from records_service.app import create_app
 from records_service.config import Config
+from records_service.search_texts.waking import wake
 from shared.database import Database
 from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.processes import Process
 from tests.kit.service import RunningService, Services
+from tests.kit.sigma import Caller
 from tests.kit.workspace import schema_body, workflow_body
 from tests.service.records.job_turns import job_path
 from workflow_service.app import create_app as create_workflow_app
@@ -76,6 +79,7 @@ async def kill_in_a_slice(
     workers: list[Process],
     records: RunningService,
     block: str = "SELECT FROM records WHERE id = 'ent-15000' FOR UPDATE",
+    others: Sequence[str] = OTHER_JOBS,
 ) -> None:
     """Kill the process that is at a slice, and wait until another one has finished the job."""
     db: Database = records.database
@@ -88,14 +92,14 @@ async def kill_in_a_slice(
             await eventually(records.waits_for_a_lock, within_s=30)
             await start(workers[1], records)
             workers[0].kill()
-        assert await db.fetchval(jobs, OTHER_JOBS) == 1
+        assert await db.fetchval(jobs, others) == 1
     finally:
         await blocker.close()
 
     async def is_finished() -> bool:
-        return not await db.fetchval(jobs, OTHER_JOBS)
+        return not await db.fetchval(jobs, others)
 
-    await eventually(is_finished, within_s=30)
+    await eventually(is_finished, within_s=60)
 
 
 async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
@@ -220,3 +224,63 @@ async def test_another_process_goes_on_removing_old_history_when_one_is_killed(
     assert await db.fetchval(counted, "ws-other") == MANY
     assert (await admin.get("/records/ent-new")).ok() == record
     assert (await admin.get("/audit")).ok()["total"] == 1
+
+
+async def followed(modeller: Caller, kind: str) -> dict[str, Any]:
+    """What is told of the only job of this kind that has not been cancelled."""
+    listed = (await modeller.get(f"/jobs?kind={kind}")).ok()["items"]
+    [job] = [one for one in listed if one["status"] != "cancelled"]
+    told = ("status", "total", "processed", "attributeId", "schemaId", "createdBy")
+    return {name: job[name] for name in told}
+
+
+DONE = {
+    "status": "succeeded",
+    "total": MANY,
+    "processed": MANY,
+    "attributeId": None,
+    "schemaId": None,
+    "createdBy": None,
+}
+
+
+async def test_another_process_goes_on_building_the_index_when_one_is_killed(
+    services: Services, workers: list[Process]
+):
+    records = await services.start(create_app, Config, amqp_url=await services.broker())
+    modeller = records.as_(identities.admin())
+    db: Database = records.database
+    (await modeller.post("/attributes", SKU)).ok()
+    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
+    await fill(db, "'S' || n")
+    changed = await modeller.put("/attributes/attr-sku", SKU | {"filterable": True})
+    assert changed.ok()["filterableSince"] is None
+    await kill_in_a_slice(workers, records, others=["index_texts"])
+    assert (await modeller.get("/attributes/attr-sku")).ok()["filterableSince"] is not None
+    assert await followed(modeller, "build-index") == DONE
+    rows = "SELECT count(*), count(DISTINCT record_id) FROM search_records WHERE terms <> '{}'"
+    assert tuple(await db.fetchrow(rows) or ()) == (MANY, MANY)
+
+
+async def test_another_process_goes_on_indexing_texts_when_one_is_killed(
+    services: Services, workers: list[Process]
+):
+    records = await services.start(create_app, Config, amqp_url=await services.broker())
+    modeller = records.as_(identities.admin())
+    db: Database = records.database
+    (await modeller.post("/attributes", SKU)).ok()
+    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
+    await fill(db, "'S' || n")
+    await wake(db, looks_at_models=True)
+    # As another one that indexes the record at this moment.
+    await kill_in_a_slice(
+        workers,
+        records,
+        """INSERT INTO search_texts
+        SELECT workspace_id, created_at, id, schema_id, 0, '', '{}', '{}', '{}', '{}', '{}', '{}'
+          FROM records WHERE id = 'ent-15000'""",
+        others=["build_search_index"],
+    )
+    assert await followed(modeller, "index-texts") == DONE
+    rows = "SELECT count(*), count(DISTINCT record_id) FROM search_texts WHERE words <> '{}'"
+    assert tuple(await db.fetchrow(rows) or ()) == (MANY, MANY)
