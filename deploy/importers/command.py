@@ -60,6 +60,8 @@ def main(source: Source, arguments: Sequence[str] | None = None) -> int:
         plan = limited(plan, asked.limit)
     report = _moved(plan, asked, api_key)
     print(report.as_text(), flush=True)
+    if plan.finish is not None:
+        print(f"\n{plan.finish(report)}", flush=True)
     if asked.report is not None:
         asked.report.write_bytes(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2))
         print(f"\nThe complete report is in {asked.report}", flush=True)

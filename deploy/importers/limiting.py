@@ -13,9 +13,13 @@ def limited(plan: Plan, limit: int) -> Plan:
     taken = frozenset(item.id for item, _ in zip(_records(plan), range(limit), strict=False))
 
     def records() -> Iterator[RecordPlan | RefusedRow]:
+        left = len(taken)
         for item in plan.records():
             if isinstance(item, RecordPlan) and item.record_id in taken:
                 yield replace(item, links={})
+                left -= 1
+                if not left and not plan.variant_count:
+                    return  # Nothing that follows belongs to them.
 
     variants = sum(item.kind is Kind.VARIANTS for item in records() if isinstance(item, RecordPlan))
     cells = sum(_cells(item) for item in records())

@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deploy.importers.report import Report
 
 Body = Mapping[str, Any]
 
@@ -197,6 +200,8 @@ class Plan:
     """What of the model was refused before anything was sent."""
     records_file: str = "products.csv"
     variant_count: int = 0
+    finish: Callable[[Report], str] | None = None
+    """Called at the end, to write what the source tells besides the report; says what it did."""
 
     def file_of(self, record: RecordPlan) -> str:
         """The name of the file that its row is in."""

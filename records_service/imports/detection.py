@@ -49,6 +49,8 @@ _LINE_BY_LINE: Final = re.compile(
     r"utf-8(-sig)?|utf-16(-[lb]e)?|ascii|latin-1|iso8859-\d+|cp\d+|koi8-[ru]|gb18030|gbk|gb2312|big5"
     r"|euc_kr|euc_jp|shift_jis|mac[-_]\w+"
 )
+_COHERENCE_SLACK: Final = 0.1
+"""How much less like a language the more common encoding may look: one letter tells little."""
 _ROWS_LOOKED_AT: Final = 20
 _UTF_16_SHARE: Final = 0.3
 _SEPARATOR_LINE: Final = re.compile(r"\ufeff?sep=(.)\r?\n", re.IGNORECASE)
@@ -119,7 +121,7 @@ def encoding_of(sample: bytes) -> str:
     likely = {
         name
         for match in matches
-        if match.chaos <= best.chaos and match.coherence >= best.coherence
+        if match.chaos <= best.chaos and match.coherence >= best.coherence - _COHERENCE_SLACK
         for name in match.could_be_from_charset
     }
     return next((name for name in ENCODINGS if name in likely), best.encoding)
