@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from records_service.app import create_app
 from records_service.config import Config
+from records_service.conversions import commands as conversions
 from shared.database.connection import PooledConnection
 from tests.kit.identities import Keyring
 from tests.kit.records_workspace import RecordsWorkspace
@@ -57,6 +58,13 @@ def other_workspace(running: tuple[RunningService, RunningService]) -> RecordsWo
 def admin(workspace: RecordsWorkspace) -> Caller:
     """An administrator of `workspace`."""
     return workspace.admin
+
+
+@pytest.fixture
+def conversions_in_small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two records in a slice of a conversion, also of those that were written meanwhile."""
+    monkeypatch.setattr(conversions, "LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr(conversions, "CAUGHT_UP_AT_ONCE", 2)
 
 
 @pytest.fixture

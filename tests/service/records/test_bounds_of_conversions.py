@@ -25,13 +25,10 @@ from tests.service.records.conversions import (
 )
 from tests.service.records.job_turns import finish
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(autouse=True)
-def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversions, "LOOKED_AT_ONCE", 2)
-    monkeypatch.setattr(conversions, "CAUGHT_UP_AT_ONCE", 2)
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("conversions_in_small_slices"),
+]
 
 
 async def test_too_many_values_are_told_so(

@@ -25,13 +25,10 @@ from tests.service.records.conversions import (
 )
 from tests.service.records.job_turns import finish, turn
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(autouse=True)
-def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversions, "LOOKED_AT_ONCE", 2)
-    monkeypatch.setattr(conversions, "CAUGHT_UP_AT_ONCE", 2)
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.usefixtures("conversions_in_small_slices"),
+]
 
 
 async def test_all_values_are_of_the_old_type_before_the_end_and_of_the_new_one_after_it(

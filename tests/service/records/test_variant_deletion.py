@@ -9,11 +9,9 @@ import pytest_asyncio
 
 from records_service.writes import batches, effects, variant_deletes
 from records_service.writes.model import PendingDelete, Record
-from shared.database.connection import PooledConnection
 from tests.kit import identities
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
-from tests.kit.sql.recording import METHODS
 from tests.kit.workspace import entries
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -214,23 +212,6 @@ async def test_an_event_that_would_be_too_large_tells_no_values(
     assert len(entry["changes"]) == 3
 
 
-@pytest.fixture
-def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements from here on."""
-    found: list[str] = []
-    for name in METHODS:
-        original = getattr(PooledConnection, name)
-
-        def noting(
-            self: Any, sql: str, *values: Any, _original: Any = original, **more: Any
-        ) -> Any:
-            found.append(sql)
-            return _original(self, sql, *values, **more)
-
-        monkeypatch.setattr(PooledConnection, name, noting)
-    return found
-
-
 async def seed(workspace: RecordsWorkspace, number: int) -> None:
     """So many variants more of `ent-a`, on three levels, each with a claim."""
     await workspace.database.execute(
@@ -265,7 +246,7 @@ async def seed(workspace: RecordsWorkspace, number: int) -> None:
 
 
 async def test_two_thousand_variants_cost_no_more_statements_than_one(
-    workspace: RecordsWorkspace, tree: Caller, executed: list[str]
+    workspace: RecordsWorkspace, tree: Caller, executed: list[tuple[str, Any]]
 ):
     await seed(workspace, 2_000)
     costs = {}
