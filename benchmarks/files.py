@@ -7,6 +7,7 @@ read from records_service; its records are made in the database, without history
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import tempfile
 import time
@@ -50,6 +51,12 @@ def memory_mb(pid: int, what: str = "VmHWM") -> float:
     return int(found[1]) / 1_000
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def forget_peak(pid: int) -> None:
     """Let `VmHWM` begin anew."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -77,6 +84,7 @@ async def imported(here: World, rows: int = ROWS) -> None:
             assert answer.status == 202, job
         print(f"  received in {time.perf_counter() - began:.1f} s")
     pid = worker.pid
+    used = cpu_s(pid)
     began, step = time.perf_counter(), rows / STEPS
     due = step
     while job["status"] in ("queued", "running"):
@@ -86,7 +94,9 @@ async def imported(here: World, rows: int = ROWS) -> None:
             rate = job["processed"] / (time.perf_counter() - began)
             print(
                 f"  {job['processed']:>9,} rows, {rate:,.0f}/s so far,"
-                f" worker {memory_mb(pid, 'VmRSS'):.0f} MB, at most {memory_mb(pid):.0f} MB"
+                f" worker {memory_mb(pid, 'VmRSS'):.0f} MB, at most {memory_mb(pid):.0f} MB,"
+                f" {1_000 * (cpu_s(pid) - used) / job['processed']:.2f} ms of CPU a row",
+                flush=True,
             )
             due += step
     took = time.perf_counter() - began
@@ -101,14 +111,16 @@ async def exported(here: World, rows: int = ROWS) -> None:
     print(f"\nExport of {rows} records; the process has {memory_mb(pid, 'VmRSS'):.0f} MB")
     for asked in FORMATS:
         forget_peak(pid)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), cpu_s(pid)
         size = 0
         async for piece in _pieces(here, asked):
             size += len(piece)
         took = time.perf_counter() - began
         print(
             f"  {asked:32} {rows / took:9,.0f}/s {size / took / 1e6:6.1f} MB/s"
-            f" {size / 1e6:7.0f} MB, memory at most {memory_mb(pid):.0f} MB"
+            f" {size / 1e6:7.0f} MB, memory at most {memory_mb(pid):.0f} MB,"
+            f" {1_000_000 * (cpu_s(pid) - used) / rows:.0f} us of CPU a record",
+            flush=True,
         )
 
 

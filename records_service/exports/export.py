@@ -32,6 +32,7 @@ from records_service.exports.writers import TABLES, Writer, writer_of
 from records_service.model_objects import store as model_objects
 from records_service.records.relations import find_related
 from records_service.records.rendering import render
+from records_service.tabular.columns import CATEGORIES_COLUMN
 from records_service.values.entries import (
     Scope,
     UnusableScope,
@@ -186,7 +187,14 @@ class Export:
         """The records of a part, each with its variants behind it if they are asked for."""
         schemas = await self._schemas_of(part)
         records = await in_thread(_records, self._context.workspace_id, part.rows, schemas)
-        lines = [Line(record, schemas[record.schema_id]) for record in records]
+        categories: Mapping[str, Sequence[str]] = {}
+        if CATEGORIES_COLUMN in self._layout.fixed:
+            ids = [record.id for record in records]
+            categories = await self._walk.categories(ids, self._context.role)
+        lines = [
+            Line(record, schemas[record.schema_id], categories=categories.get(record.id, ()))
+            for record in records
+        ]
         if not self._asked.variants:
             yield lines
             return

@@ -47,9 +47,10 @@ class ExportQuery(Shape):
     Dimensions that are not named stand at their default segments."""
     columns: Annotated[Columns, Field(strict=False)] | None = None
     """`resolved`: one column for each attribute, with the value that applies in `scope`.
-    `perScope`: one column for each scope of an attribute, named like `price[dim-market=seg-dk]`;
-    such an export can be imported again without a change. Default for CSV and XLSX, and with a
-    scope: `resolved`. JSON and NDJSON without a scope have whole records."""
+    `perScope`: one column for each scope of an attribute, named like `price[dim-market=seg-dk]`,
+    and the categories of each record; such an export can be imported again without a change.
+    Default for CSV and XLSX, and with a scope: `resolved`. JSON and NDJSON without a scope have
+    whole records."""
     variants: bool = False
     """Whether each record is followed by its variants. In flat rows, `_variantId` and `_parentId`
     name the variant and what is above it. `resolved` has what holds for it, `perScope` what it

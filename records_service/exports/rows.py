@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from records_service.blueprint.compiled_schema import Access, CompiledSchema
-from records_service.tabular.cells import Cell, cell_of, escaped, guarded
+from records_service.tabular.cells import Cell, cell_of, escaped
 from records_service.tabular.columns import (
+    CATEGORIES_COLUMN,
     FIXED_COLUMNS,
     ID_COLUMN,
     KEY_COLUMN,
@@ -25,6 +26,8 @@ from records_service.writes.model import Record, Variant
 
 ScopeKey = tuple[tuple[str, str], ...]
 EVERYWHERE: ScopeKey = ()
+_GUARDED: Final = frozenset({KEY_COLUMN, CATEGORIES_COLUMN})
+"""What an import takes an apostrophe off."""
 
 
 class UnexpectedScope(Exception):
@@ -35,13 +38,15 @@ class UnexpectedScope(Exception):
 class Line:
     """What a row is about: a record, or a variant of it.
 
-    `above` are the values that a variant may inherit, from the record down.
+    `above` are the values that a variant may inherit, from the record down; `categories` are those
+    of a record that the caller may view.
     """
 
     record: Record
     schema: CompiledSchema
     variant: Variant | None = None
     above: Sequence[Values] = ()
+    categories: Sequence[str] = ()
 
     @property
     def own(self) -> Values:
@@ -71,10 +76,10 @@ class Layout:
 
 
 def fixed_columns(*, variants: bool, per_scope: bool) -> tuple[str, ...]:
-    """What each row begins with; only what can be imported again has the external key."""
+    """What each row begins with; only what can be imported again has the key and categories."""
     left_out = set() if variants else {VARIANT_COLUMN, PARENT_COLUMN}
     if not per_scope:
-        left_out.add(KEY_COLUMN)
+        left_out |= {KEY_COLUMN, CATEGORIES_COLUMN}
     return tuple(column for column in FIXED_COLUMNS if column not in left_out)
 
 
@@ -117,7 +122,7 @@ def table_row(line: Line, values: Values, access: Access, layout: Layout) -> lis
     row: list[Cell] = [""] * len(layout.header)
     head = _head(line)
     row[: len(layout.fixed)] = [
-        guarded(head[column] or "") if column == KEY_COLUMN else head[column] or ""
+        cell_of(head[column]) if column in _GUARDED else head[column] or ""
         for column in layout.fixed
     ]
     for attribute_id in access.visible.keys() & values.keys():
@@ -144,7 +149,7 @@ def json_row(line: Line, values: Values, access: Access, layout: Layout) -> dict
         for column in layout.fixed
         if head[column] is not None or column in (SCHEMA_COLUMN, STATE_COLUMN)
     }
-    if row.get(KEY_COLUMN) is not None:
+    if KEY_COLUMN in row:
         row[KEY_COLUMN] = escaped(row[KEY_COLUMN])
     for attribute_id, alias in access.visible.items():
         entries: Sequence[Any] = values.get(attribute_id, ())
@@ -162,7 +167,7 @@ def json_row(line: Line, values: Values, access: Access, layout: Layout) -> dict
     return row
 
 
-def _head(line: Line) -> dict[str, str | None]:
+def _head(line: Line) -> dict[str, Any]:
     """What is no attribute. A variant has the schema and the state of its record."""
     record, variant = line.record, line.variant
     return {
@@ -172,4 +177,5 @@ def _head(line: Line) -> dict[str, str | None]:
         SCHEMA_COLUMN: record.schema_id,
         STATE_COLUMN: record.state_id,
         KEY_COLUMN: record.external_key if variant is None else None,
+        CATEGORIES_COLUMN: line.categories or None,
     }

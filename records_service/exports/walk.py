@@ -8,13 +8,14 @@ while: an answer that has begun cannot be refused any more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 
 from aiohttp import web
 
+from records_service.catalogs.assignments.sets_store import seen_of
 from records_service.exports import store
 from records_service.exports.store import FamilyPosition, Filter, Part
 from records_service.permissions.rules import Role
@@ -118,6 +119,12 @@ class Walk:
         async for each in self._parts(part):
             yield each
 
+    async def categories(self, record_ids: Sequence[str], role: Role | None) -> Categories:
+        """Record -> the categories that it is in, of catalogs that the role may view."""
+        return await self._read(
+            partial(seen_of, workspace_id=self._workspace_id, record_ids=record_ids, role=role)
+        )
+
     async def variants(self, record_ids: Sequence[str]) -> AsyncIterator[Part]:
         """The variants of these records, record by record, parents first."""
         after: FamilyPosition | None = None
@@ -187,4 +194,5 @@ class Walk:
         return await self._exports.read_patiently(self._db, self._workspace_id, read)
 
 
+Categories = Mapping[str, Sequence[str]]
 _Read = Callable[[Conn], Awaitable[Part]]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.bulk.model import BulkOutcome as Outcome
 from records_service.bulk.model import Options, Result
-from records_service.bulk.work import STALE, make_current
 from records_service.context import Context
 from records_service.imports.columns import understand_columns
 from records_service.imports.model import ImportRows
 from records_service.imports.rows import CellError, ReadRow, RowReader
-from records_service.imports.variant_rows import write_rows
+from records_service.imports.writing import until_current, write_rows
 from records_service.option_lists.lookup import Options as ChosenOptions
 from records_service.option_lists.lookup_store import look_up
 from records_service.writes.create_batching import WRITE_SLOTS
-from shared.errors import NotFound, ServiceUnavailable, ValidationError
+from shared.errors import NotFound, ValidationError
 
-RESTARTS_MAX: Final = 5
 PAUSE_S: Final = 0.5
 
 
@@ -52,21 +50,19 @@ async def execute(context: Context, sent: ImportRows) -> list[ImportedRow]:
 async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
     """What `execute` would do: the same, in a transaction that is rolled back."""
     rows = await _read(context, sent)
-    for _ in range(RESTARTS_MAX):
+
+    async def attempt() -> list[ImportedRow]:
         results: list[Result] = []
-        try:
+        with suppress(_NothingStays):
             async with (
                 context.app[WRITE_SLOTS].of(context.workspace_id),
                 context.database.transaction() as conn,
             ):
                 results = await write_rows(context, _sized(rows), Options(), conn, must_exist=True)
                 raise _NothingStays
-        except _NothingStays:
-            return _told(rows, results)
-        except STALE as stale:
-            await make_current(context, stale)
-            await asyncio.sleep(PAUSE_S)
-    raise ServiceUnavailable("The records or the data model are being changed at the moment")
+        return _told(rows, results)
+
+    return await until_current(context, attempt, PAUSE_S)
 
 
 async def _read(context: Context, sent: ImportRows) -> list[ReadRow]:

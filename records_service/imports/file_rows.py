@@ -22,12 +22,12 @@ from records_service.imports.reading import (
     take_lines,
     take_unpacked,
 )
-from records_service.imports.rows import CellError, ReadRow, RowReader
+from records_service.imports.rows import CellError, ReadRow, RowReader, read_categories
 from records_service.imports.store import AS_SENT, UNPACKED
 from records_service.imports.variant_rows import VariantRow
 from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
-from records_service.tabular.columns import ID_COLUMN
+from records_service.tabular.columns import CATEGORIES_COLUMN, ID_COLUMN
 from shared.errors import ApiError, ValidationError
 from shared.http.requests import parse_body
 from shared.http.shapes import Shape
@@ -128,7 +128,9 @@ class Reading:
         if not isinstance(sent, dict):
             raise ValidationError("A row must be an object")
         if isinstance(sent.get("values"), dict) and ID_COLUMN not in sent:
-            return _variant(found.json) if "entityId" in sent else self._draft(found.json)
+            read = _variant(found.json) if "entityId" in sent else self._draft(found.json)
+            read_categories(read, CATEGORIES_COLUMN, sent.get(CATEGORIES_COLUMN), typed=True)
+            return read
         row = parse_body(b'{"row":%b}' % found.json, _Flat).row
         return self._reader_of(tuple(row)).read(row, typed=True)
 

@@ -41,8 +41,8 @@ class ImportQuery(Shape):
         default=None, alias="columnMapping", examples=['{"Name":"product-name"}']
     )
     """A JSON object: column -> alias of an attribute, also with a scope, or `_id`, `_externalKey`,
-    `schemaId`, `_variantId`, `_parentId`, or null for a column that is not imported. Other columns
-    are imported if they are named like that themselves."""
+    `_categories`, `schemaId`, `_variantId`, `_parentId`, or null for a column that is not imported.
+    Other columns are imported if they are named like that themselves."""
     match: Annotated[str, Field(max_length=200)] = BY_ID
     """How a row finds its record: `id` (the column `_id`), `externalKey`, or the alias of a unique
     attribute."""

@@ -8,11 +8,10 @@ slice.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,7 +19,6 @@ from aiohttp import web
 from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.bulk.model import BulkOutcome as Outcome
 from records_service.bulk.model import OnMatch, OnMissing, Options, Result
-from records_service.bulk.work import STALE, make_current
 from records_service.context import Context
 from records_service.imports import refused_store, store, unpacking
 from records_service.imports.detection import FileFormat
@@ -29,7 +27,7 @@ from records_service.imports.reading import ROW_BYTES_MAX, TOO_LONG, TOO_LONG_OR
 from records_service.imports.refused_store import Refused
 from records_service.imports.rows import CellError
 from records_service.imports.store import ImportJob
-from records_service.imports.variant_rows import write_rows
+from records_service.imports.writing import ROWS_AT_ONCE, until_current, write_rows
 from records_service.option_lists.lookup_store import look_up
 from records_service.permissions import store as roles
 from records_service.permissions.rules import Role
@@ -43,9 +41,7 @@ from shared.process.offload import in_thread
 JOB: Final = "import"
 SLICE_S: Final = 0.5
 """After this, the next job has its turn."""
-ROWS_AT_ONCE: Final = 500
 WINDOW_BYTES: Final = 512 << 10
-RESTARTS_MAX: Final = 5
 RUNNING: Final = frozenset({"queued", "running"})
 
 
@@ -86,7 +82,7 @@ class Imports:
         await _check_caller(conn, identity)
         role = None if identity.unrestricted else await _role_now(conn, identity)
         context = Context(self.app, _call(job), identity, role)
-        return await written(context, conn, job, time.monotonic() + SLICE_S)
+        return await written(context, conn, job, Slice(time.monotonic() + SLICE_S))
 
 
 async def or_failed(job: ImportJob, step: Awaitable[ImportJob]) -> ImportJob:
@@ -170,24 +166,44 @@ async def _role_now(conn: Conn, identity: Identity) -> Role:
     return Role.parse(document)
 
 
-async def written(context: Context, conn: Conn, job: ImportJob, until: float) -> ImportJob:
-    """The job after some more rows, at least one group of them; `until` is a monotonic time."""
+@dataclass(slots=True)
+class Slice:
+    """How much a job does in one transaction; `until` is a monotonic time.
+
+    Categories are locked until it ends, in the order of their ids for each group of rows. So it
+    ends with the first group that names some: two jobs never wait for each other in a circle. A
+    trial has one transaction in all.
+    """
+
+    until: float
+    is_trial: bool = False
+    has_locks: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further group of rows is written."""
+        return time.monotonic() >= self.until or (self.has_locks and not self.is_trial)
+
+
+async def written(context: Context, conn: Conn, job: ImportJob, turn: Slice) -> ImportJob:
+    """The job after some more rows, at least one group of them."""
     # A plan made while the tables were empty reads them whole for each group of rows.
     await conn.fetchval("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
     while job.status == "running":
         before = job
-        job = await or_failed(before, _write_next(context, conn, before))
-        if time.monotonic() >= until:
+        job = await or_failed(before, _write_next(context, conn, before, turn))
+        if turn.is_over:
             break
     return job
 
 
-async def _write_next(context: Context, conn: Conn, job: ImportJob) -> ImportJob:
+async def _write_next(context: Context, conn: Conn, job: ImportJob, turn: Slice) -> ImportJob:
     """The job after some more rows, in its end state after the last."""
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
     reading = await in_thread(Reading.of, job.settings, job.format, blueprint, context.role)
     rows, position, ended = await _read_next(conn, job, reading)
     results = await _written(context, conn, rows, _options(job)) if rows else []
+    turn.has_locks |= any(row.read.categories for row in rows)
     refused = [
         Refused(row.number, row.line, errors, row.sent)
         for row, result in zip(rows, results, strict=True)
@@ -251,15 +267,13 @@ async def _written(
     context: Context, conn: Conn, rows: Sequence[ReadFileRow], options: Options
 ) -> list[Result]:
     """The results of these rows, whose writes are part of the transaction of this turn."""
-    for _ in range(RESTARTS_MAX):
-        try:
-            async with conn.transaction():
-                drafts = [(row.read, row.size) for row in rows]
-                return await write_rows(context, drafts, options, conn)
-        except STALE as stale:
-            await make_current(context, stale)
-            await asyncio.sleep(0.05)
-    raise ServiceUnavailable("The records or the data model are being changed at the moment")
+
+    async def attempt() -> list[Result]:
+        async with conn.transaction():
+            drafts = [(row.read, row.size) for row in rows]
+            return await write_rows(context, drafts, options, conn)
+
+    return await until_current(context, attempt)
 
 
 def _errors(row: ReadFileRow, result: Result) -> Sequence[CellError]:

@@ -56,8 +56,9 @@ class ImportRows(Shape):
     """Id or alias of the schema."""
     column_mapping: ColumnMapping = Field(default_factory=dict, alias="columnMapping")
     """Column -> alias of an attribute, also with a scope (`price[dim-market=seg-dk]`), or `_id`,
-    or null for a column that is not imported. Other columns are imported if they are named like
-    that themselves."""
+    `_externalKey`, `_categories` (all categories of the record, separated by vertical bars), or
+    null for a column that is not imported. Other columns are imported if they are named like that
+    themselves."""
 
 
 class CellFault(Shape):

@@ -10,12 +10,19 @@ from records_service.attributes.model import Attribute
 from records_service.blueprint.blueprint import Blueprint
 from records_service.blueprint.compiled_schema import compile_schema
 from records_service.bulk.model import Draft
+from records_service.imports.category_cells import (
+    POINTER,
+    NamedCategories,
+    UnusableCategories,
+    categories_in,
+)
 from records_service.imports.columns import Columns, Target
 from records_service.imports.conversion import CLEARED, NOTHING, Conversion, UnusableCell
 from records_service.option_lists.lookup import Options
 from records_service.permissions.rules import Role
 from records_service.tabular.cells import CLEAR, unescaped, unguarded
 from records_service.tabular.columns import (
+    CATEGORIES_COLUMN,
     ID_COLUMN,
     KEY_COLUMN,
     PARENT_COLUMN,
@@ -57,6 +64,8 @@ class ReadRow:
     """Whether it is about a variant of the record with `id`."""
     external_key: str | None = None
     names_key: bool = False
+    categories: NamedCategories | None = None
+    """Those that the record is to be in; None leaves them as they are."""
     values: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
     """Attribute alias -> the column of each of its entries."""
@@ -89,6 +98,8 @@ class ReadRow:
 
     def _error_at(self, pointer: str, message: str, code: str) -> CellError:
         steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+        if pointer == POINTER and self.categories is not None:
+            return CellError(message, code, self.categories.column, None, pointer)
         if steps[:1] == ["values"] and len(steps) > 1:
             columns = self.columns.get(steps[1], [])
             number = int(steps[2]) if len(steps) > 2 and steps[2].isdecimal() else 0  # noqa: PLR2004
@@ -128,7 +139,7 @@ class RowReader:
         said = {
             name: _text(cells[column])
             for name, column in self._columns.fixed.items()
-            if column in cells
+            if column in cells and name != CATEGORIES_COLUMN
         }
         row.id = said.get(ID_COLUMN) or None
         row.variant_id = said.get(VARIANT_COLUMN) or None
@@ -138,6 +149,9 @@ class RowReader:
             self._check_id(row, name, said.get(name, ""))
         self._schema(row, said.get(SCHEMA_COLUMN, ""))
         self._key(row, said.get(KEY_COLUMN, ""), typed=typed)
+        column = self._columns.fixed.get(CATEGORIES_COLUMN)
+        if column is not None:
+            read_categories(row, column, cells.get(column), typed=typed)
         if row.schema_id is None and row.id is None and not (row.errors or row.is_variant):
             row.errors.append(
                 CellError("Field 'schemaId' is required for a new record", ValidationError.code)
@@ -215,6 +229,19 @@ class RowReader:
             return False
         schema = compile_schema(self._blueprint, schema_id)
         return attribute.id in schema.access(role, None).visible
+
+
+def read_categories(row: ReadRow, column: str, cell: Any, *, typed: bool) -> None:
+    """Note the categories that a cell names, or what is wrong with it."""
+    try:
+        row.categories = categories_in(column, cell, typed=typed)
+        if row.categories is not None and row.is_variant:
+            raise UnusableCategories(
+                "A variant has no categories of its own: expected them in the row of its record,"
+                f" got '{truncated(str(cell))}'"
+            )
+    except UnusableCategories as fault:
+        row.errors.append(CellError(str(fault), ValidationError.code, column, None, POINTER))
 
 
 def _text(cell: Any) -> str:

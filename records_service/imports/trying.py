@@ -47,8 +47,8 @@ async def try_out(context: Context, import_id: str, form: Form, plan: Plan) -> T
                 job = await _unpacked(spreadsheets, context, conn, job)
             is_whole = job.position.get("unpacked_all", True)
             if job.status == "running":
-                until = time.monotonic() + TRIED_FOR_S
-                job = await jobs.written(jobs.context_of(context, job), conn, job, until)
+                turn = jobs.Slice(time.monotonic() + TRIED_FOR_S, is_trial=True)
+                job = await jobs.written(jobs.context_of(context, job), conn, job, turn)
             errors = await refused_store.first_errors(
                 conn, context.workspace_id, import_id, errors_max=ERRORS_SHOWN
             )

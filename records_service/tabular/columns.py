@@ -20,6 +20,8 @@ KEY_COLUMN: Final = "_externalKey"
 VARIANT_COLUMN: Final = "_variantId"
 PARENT_COLUMN: Final = "_parentId"
 """Id of the variant above, or of the record for a variant on the first level."""
+CATEGORIES_COLUMN: Final = "_categories"
+"""All categories of the record, several separated by a vertical bar."""
 FIXED_COLUMNS: Final = (
     ID_COLUMN,
     VARIANT_COLUMN,
@@ -27,6 +29,7 @@ FIXED_COLUMNS: Final = (
     SCHEMA_COLUMN,
     STATE_COLUMN,
     KEY_COLUMN,
+    CATEGORIES_COLUMN,
 )
 """What is no attribute; an attribute with such an alias goes by its id."""
 

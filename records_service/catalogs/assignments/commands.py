@@ -30,7 +30,7 @@ async def assign(context: Context, category_id: str, record_ids: Sequence[str]) 
         there = await store.lock_assigned(conn, workspace_id, category_id, record_ids)
         new = [(record_id, records[record_id]) for record_id in sorted(records.keys() - {*there})]
         if new:
-            events = _events(
+            events = assignment_events(
                 EventType.CATEGORY_ASSIGNED, context, category, [record_id for record_id, _ in new]
             )
             await store.insert(conn, workspace_id, category, new, events)
@@ -54,7 +54,7 @@ async def unassign(
                 f"Entity '{truncated(record_ids[0])}' is not in category '{truncated(category_id)}'"
             )
         if there:
-            events = _events(EventType.CATEGORY_UNASSIGNED, context, category, there)
+            events = assignment_events(EventType.CATEGORY_UNASSIGNED, context, category, there)
             await store.delete(conn, workspace_id, category, there, events)
     return len(there)
 
@@ -84,7 +84,7 @@ def _check_found(asked: Sequence[str], found: Container[str]) -> None:
             raise NotFound.of("Entity", record_id)
 
 
-def _events(
+def assignment_events(
     event_type: str, context: Context, category: LockedCategory, record_ids: Sequence[str]
 ) -> list[Event]:
     """An event for each record; its subject is the pair, and its version counts in the category."""

@@ -94,14 +94,15 @@ async def test_one_column_per_scope_has_every_value(workspace: RecordsWorkspace)
     await build(workspace)
     answer = await workspace.admin.get("/export?format=csv&columns=perScope&schemaId=apparel")
     header, first, second = table(answer.ok())
-    assert header[3:7] == [
+    assert header[3:8] == [
         "_externalKey",
+        "_categories",
         "name",
         "name[dim-language=seg-da]",
         "name[dim-language=seg-en]",
     ]
-    assert first[4:7] == ["'=å, ø, 漢, \"\n;", "'-0.02", "Shirt"]
-    assert second[3:] == [""] * 7
+    assert first[5:8] == ["'=å, ø, 漢, \"\n;", "'-0.02", "Shirt"]
+    assert second[3:] == [""] * 8
     rows = (await workspace.admin.get("/export?columns=perScope")).ok()
     assert rows[0]["name[dim-language=seg-da]"] == "-0.02"
     assert rows[0]["size"] == {"w": 1}
@@ -137,7 +138,7 @@ async def test_xlsx_holds_the_same_cells(workspace: RecordsWorkspace):
     assert archive.testzip() is None
     sheet = archive.read("xl/worksheets/sheet1.xml").decode()
     assert sheet.count("<row ") == 4
-    assert '<c r="E2" t="inlineStr"><is><t xml:space="preserve">\'=å, ø, 漢, "\n;</t></is></c>' in (
+    assert '<c r="F2" t="inlineStr"><is><t xml:space="preserve">\'=å, ø, 漢, "\n;</t></is></c>' in (
         sheet
     )
     assert "<v>-0.02</v>" in sheet
@@ -190,7 +191,10 @@ async def test_hidden_attributes_are_in_no_export(workspace: RecordsWorkspace):
     reader = await workspace.user_with_role(words, Flag.EXPORT)
     for query in ("", "?columns=perScope", "?scope={}"):
         assert "s3cret" not in str((await reader.get(f"/export{query}")).ok())
-    for columns, more, cells in (("resolved", [], []), ("perScope", ["_externalKey"], [""])):
+    for columns, more, cells in (
+        ("resolved", [], []),
+        ("perScope", ["_externalKey", "_categories"], ["", ""]),
+    ):
         text = (await reader.get(f"/export?format=csv&columns={columns}")).ok()
         assert table(text) == [
             ["_id", "schemaId", "lifecycleStateId", *more, "name", "note"],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.model_copies import Callers, copy_model, model_of
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.service.records.import_files import download, errors_of, run
 
@@ -32,6 +33,11 @@ KINDS: dict[str, Any] = {
     "relation": ["ent-text-0"],
     "complex": [{"w": 1.5, "t": "=x"}, [{"w": 1}, {"t": ""}]],
 }
+CATEGORIES = {
+    "ctg-all": ["odd", "text-0", "number-0", "key"],
+    "ctg-new": ["odd", "text-1"],
+    "ctg-sale": ["odd"],
+}
 SEVERAL: dict[str, Any] = {
     "options": ("option", [["val-red", "val-blue"], ["val-red"], []]),
     "relations": ("relation", [["ent-text-0", "ent-text-1"]]),
@@ -41,12 +47,33 @@ SEVERAL: dict[str, Any] = {
 }
 
 
+DANISH = {"labels": {"seg-da": "på dansk"}}
+
+
+def said(key: str) -> dict[str, Any]:
+    """A label in Danish, and what another system calls it."""
+    return {**DANISH, "externalKey": f"erp/{key}"}
+
+
 async def model(workspace: RecordsWorkspace) -> None:
+    """A data model, and catalogs, of which each object has labels and an external key."""
+    segments = [{"id": f"seg-{one}", "alias": one, "name": one} for one in ("en", "da")]
     await workspace.dimension("language", ["en", "da"])
-    await workspace.dimension("market", ["dk", "se"])
-    await workspace.option_list("colour", ["red", "blue"])
+    language = {
+        "alias": "language",
+        "name": "Language",
+        "defaultSegmentId": "seg-en",
+        "segments": [one | said(one["alias"]) for one in segments],
+    }
+    (await workspace.admin.put("/dimensions/dim-language", language | said("language"))).ok()
+    await workspace.dimension("market", ["dk", "se"], **said("market"))
+    colours = [
+        {"id": f"val-{one}", "alias": one, "label": one, **said(one)} for one in ("red", "blue")
+    ]
+    colour = {"id": "ol-colour", "alias": "colour", "name": "Colour", "values": colours}
+    (await workspace.admin.post("/option-lists", colour | said("colour"))).ok()
     both = {"dimensionIds": ["dim-market", "dim-language"]}
-    await workspace.attribute("text", **both)
+    await workspace.attribute("text", **both, **said("text"))
     more = {"option": {"optionListId": "ol-colour"}}
     for kind in KINDS:
         await workspace.attribute(kind, kind, **both, **more.get(kind, {}))
@@ -64,10 +91,17 @@ async def model(workspace: RecordsWorkspace) -> None:
                 "attr-text",
                 *(f"attr-{one}" for one in [*KINDS, *SEVERAL]),
             ],
+            **said("group"),
         }
     ]
-    await workspace.schema("x", [], attributeGroups=groups)
+    await workspace.workflow(states={"draft": said("draft"), "done": {}}, **said("workflow"))
+    await workspace.schema("x", [], "wf-lifecycle", attributeGroups=groups, **said("x"))
     await workspace.schema("y", ["text"])
+    await workspace.catalog("webshop", **said("webshop"))
+    await workspace.category("all", alias="everything", sortOrder=2, **said("all"))
+    await workspace.category("new|old", id="ctg-new", parent="all", **DANISH)
+    await workspace.category("sale", externalKey="a|b", sortOrder=1)
+    await workspace.catalog("empty")
 
 
 async def fill(workspace: RecordsWorkspace) -> None:
@@ -84,6 +118,11 @@ async def fill(workspace: RecordsWorkspace) -> None:
         for number, value in enumerate(values):
             await workspace.record("schema-x", {alias: value}, id=f"ent-{alias}-{number}")
     await workspace.record("schema-x", {"attr-odd": "odd"}, id="ent-odd")
+    everything = {"id": "ent-key", "schemaId": "schema-x", "externalKey": "'=1|2", "values": {}}
+    (await workspace.admin.post("/records", everything)).ok()
+    for category, names in CATEGORIES.items():
+        body = {"entityIds": [f"ent-{name}" for name in names]}
+        (await workspace.admin.post(f"/categories/{category}/assign", body)).ok()
 
 
 def in_order(content: bytes, kind: str) -> Any:
@@ -105,21 +144,32 @@ async def test_an_export_is_imported_again_without_a_change(
     await fill(workspace)
     number = len(await workspace.fetch("SELECT id FROM records WHERE workspace_id = $1"))
     audit = await workspace.fetch("SELECT count(*) FROM audit WHERE workspace_id = $1")
-    staged = [event for event in await workspace.staged() if event.type.startswith("entity")]
+    staged = await told(workspace)
     file = await exported(workspace, kind)
 
     job = await run(workspace, file, f"export.{kind}")
     assert await errors_of(workspace.admin, job["id"]) == []
     assert (job["status"], job["unchanged"], job["total"]) == ("succeeded", number, number)
     assert await workspace.fetch("SELECT count(*) FROM audit WHERE workspace_id = $1") == audit
-    now = [event for event in await workspace.staged() if event.type.startswith("entity")]
-    assert len(now) == len(staged)
+    assert await told(workspace) == staged
 
     # Into an empty workspace: records that are named by relations come first.
-    await model(other_workspace)
+    await copy_model(callers(workspace), callers(other_workspace))
+    assert await model_of(callers(other_workspace)) == await model_of(callers(workspace))
     job = await run(other_workspace, file, f"export.{kind}")
     assert await errors_of(other_workspace.admin, job["id"]) == []
     assert (job["status"], job["created"]) == ("succeeded", number)
     for each in ("csv", "ndjson"):
         first, second = await exported(workspace, each), await exported(other_workspace, each)
         assert in_order(second, each) == in_order(first, each)
+        assert b"ctg-all|ctg-new|ctg-sale" in second or each == "ndjson"
+
+
+async def told(workspace: RecordsWorkspace) -> int:
+    """How many events there are about records and categories."""
+    kinds = ("entity.", "category.")
+    return len([event for event in await workspace.staged() if event.type.startswith(kinds)])
+
+
+def callers(workspace: RecordsWorkspace) -> Callers:
+    return lambda kind: workspace.workflow_admin if kind == "workflows" else workspace.admin
