@@ -713,7 +713,9 @@ CREATE TABLE public.search_records (
     schema_id text NOT NULL,
     state_id text,
     bucket smallint NOT NULL,
-    terms bigint[] NOT NULL
+    terms bigint[] NOT NULL,
+    number_keys bigint[],
+    numbers double precision[]
 )
 WITH (fillfactor='90');
 
@@ -1053,17 +1055,19 @@ CREATE INDEX outbox_in_order ON public.outbox USING btree (id);
 
 CREATE INDEX records_by_schema ON public.records USING btree (workspace_id, schema_id, created_at, id) INCLUDE (state_id);
 
-CREATE INDEX records_by_state ON public.records USING btree (workspace_id, state_id, created_at, id);
-
 CREATE INDEX records_by_update ON public.records USING btree (workspace_id, updated_at, id) INCLUDE (schema_id, state_id);
 
 CREATE UNIQUE INDEX records_external_key_taken ON public.records USING btree (workspace_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX records_in_order ON public.records USING btree (workspace_id, created_at, id);
 
+CREATE INDEX records_in_state ON public.records USING btree (workspace_id, state_id, created_at, id) INCLUDE (schema_id);
+
 CREATE UNIQUE INDEX schemas_external_key_taken ON public.schemas USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
 CREATE INDEX search_numbers_in_order ON public.search_numbers USING btree (workspace_id, attribute_key, number, created_at, record_id) INCLUDE (schema_id, state_id, bucket, entry);
+
+CREATE INDEX search_numbers_sampled ON public.search_numbers USING btree (workspace_id, attribute_key, number, created_at, record_id) INCLUDE (schema_id, state_id, entry) WHERE (bucket = 0);
 
 CREATE INDEX search_records_by_term ON public.search_records USING gin (terms) WITH (fastupdate=off);
 

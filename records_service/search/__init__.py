@@ -12,8 +12,10 @@ By the search index, where that has what is asked for:
 
 index_conditions  the tree as conditions over rows of the index, and where their records are found
 index_joins       `and` and `or` of them
+index_numbers     numbers of a row of the index
 index_sources     the SELECTs over the index
 index_walks       pages in order, of what many records meet
-index_store       how often a condition is met, and the page
+index_measure     how often a condition is met
+index_store       the page
 index_facets      facets from terms
 """

@@ -76,8 +76,8 @@ def statement(
               FROM records r {joined}
              WHERE r.workspace_id = $1 AND {condition}
         )
-        {" UNION ALL ".join(counts)}
-        ORDER BY facet, count DESC, value
+        SELECT * FROM ({" UNION ALL ".join(counts)}) AS counted
+        ORDER BY facet, count DESC, value COLLATE "C"
         """  # noqa: S608 - the texts are constants, values are arguments
 
 
@@ -122,7 +122,7 @@ def top_values(number: int, facet: Facet, values: str, *, are_counted: bool = Fa
     return (
         f"(SELECT {number} AS facet, top.value, {label} AS label, top.count FROM ("  # noqa: S608
         f" SELECT value, count FROM ({counted}) AS counted"
-        f" ORDER BY count DESC, value LIMIT {VALUES_MAX}) AS top)"
+        f' ORDER BY count DESC, value COLLATE "C" LIMIT {VALUES_MAX}) AS top)'
     )
 
 

@@ -8,7 +8,6 @@ value in one scope, a part of a text, whether a related record is alive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from records_service.attributes.model import AttributeType
 from records_service.blueprint.blueprint import Blueprint
 from records_service.search.criteria import Comparison, Criteria, Group, InCategory, Searched
 from records_service.search.index_joins import Condition, Sql, Way, all_of, any_of, both
+from records_service.search.index_numbers import number_met
 from records_service.search.index_sources import (
     Everything,
     InRecords,
@@ -246,7 +246,7 @@ class Index:
 
     def _of_numbers(self, comparison: Comparison, target: Searched) -> tuple[Condition, bool]:
         """The condition, and whether it is exact: a number of the index has 53 bits."""
-        key, operation = self._key(target), comparison.operation
+        key, operation, is_single = self._key(target), comparison.operation, _is_single(target)
         pairs = [(each, _number(target, each)) for each in comparison.operands]
         if operation == "in":
             pairs = [
@@ -257,39 +257,26 @@ class Index:
             is_exact = all(abs(number) < _EXACT_BELOW for _, number in pairs)
             wanted = [number for _, number in pairs]
 
-            def compared(arguments: Arguments) -> str:
-                return f"n.number = ANY({arguments.name(wanted, 'float8[]')})"
+            def compares(number: str, arguments: Arguments) -> str:
+                return f"{number} = ANY({arguments.name(wanted, 'float8[]')})"
         else:
-            [(operand, number)] = pairs
-            is_exact = abs(number) < _EXACT_BELOW and is_same_number(operand, number)
+            [(operand, bound)] = pairs
+            is_exact = abs(bound) < _EXACT_BELOW and is_same_number(operand, bound)
             sign = SIGNS[operation] if is_exact else f"{SIGNS[operation][0]}="
 
-            def compared(arguments: Arguments) -> str:
-                return f"n.number {sign} {arguments.name(number, 'float8')}"
+            def compares(number: str, arguments: Arguments) -> str:
+                return f"{number} {sign} {arguments.name(bound, 'float8')}"
+
+        def compared(arguments: Arguments) -> str:
+            return compares("n.number", arguments)
 
         def met(arguments: Arguments) -> str:
-            return (
-                "EXISTS (SELECT FROM search_numbers n WHERE n.workspace_id = $1"
-                " AND n.created_at = s.created_at AND n.record_id = s.record_id"
-                f" AND n.attribute_key = {arguments.name(key, 'bigint')}"
-                f" AND {compared(arguments)} OFFSET 0)"
-            )
+            return number_met(key, compares, arguments, is_single=is_single)
 
         if comparison.negated:
             return Condition(_negation(target, met)), is_exact
 
-        def joined(arguments: Arguments) -> str:
-            # An expression, so that no index serves it: PostgreSQL underestimates the records that
-            # it would look up one by one.
-            return (
-                f"({_seen(target, arguments)} AND EXISTS (SELECT FROM search_numbers n"
-                " WHERE n.workspace_id = $1"
-                f" AND n.attribute_key = {arguments.name(key, 'bigint')}"
-                f" AND {compared(arguments)} AND n.record_id || '' = s.record_id))"
-            )
-
-        found = _positive(target, met, Numbers(key, compared, _is_single(target)))
-        return replace(found, joined=joined), is_exact
+        return _positive(target, met, Numbers(key, compared, is_single)), is_exact
 
     def _value(self, target: Searched, value: str) -> int:
         return value_term(self._workspace_id, target.attribute.id, target.path, value)

@@ -5,25 +5,113 @@ What the index does not have of a facet, or not within reason, is counted from t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from records_service.permissions.rules import Role
 from records_service.search.criteria import Searched
-from records_service.search.facets import Facet, counted_elsewhere, top_values
+from records_service.search.facets import VALUES_MAX, Facet, counted_elsewhere, top_values
+from records_service.search.index_measure import Measured
 from records_service.search.index_query import Query
-from records_service.search.index_store import Measured, all_found
+from records_service.search.index_sources import Terms
+from records_service.search.index_store import all_found
 from records_service.search.sql import Arguments, seen, values
 from records_service.search_index.terms import BUCKETS
+from shared.database import Conn, Database, Record, fetch_planned
 
 OPTIONS_MAX: Final = 2_000
 """Of a list, beyond which the values of its options are read instead."""
 
 
-def statement(
-    facets: Sequence[Facet], query: Query, measured: Measured, role: Role | None
+async def count(
+    conn: Conn,
+    database: Database,
+    facets: Sequence[Facet],
+    query: Query,
+    measured: Measured,
+    role: Role | None,
+) -> Sequence[Any]:
+    """Rows of facet, value, label and count over all that the query finds, the most frequent first.
+
+    Where many records are read for it, two connections read half of them each, if one is free.
+    """
+    source = measured.way.source
+    if measured.is_few or not isinstance(source, Terms) or not _are_terms(facets, query):
+        text, arguments = _statement(facets, query, measured, role)
+        return await fetch_planned(conn, text, *arguments)
+    async with database.spare() as other:
+        if other is None:
+            text, arguments = _statement(facets, query, measured, role)
+            return await fetch_planned(conn, text, *arguments)
+        halves = [
+            _statement(
+                facets,
+                query,
+                replace(
+                    measured, way=replace(measured.way, source=replace(source, buckets=buckets))
+                ),
+                role,
+                is_part=True,
+            )
+            for buckets in (range(BUCKETS // 2), range(BUCKETS // 2, BUCKETS))
+        ]
+        return _together(await at_once((conn, other), halves))
+
+
+def _are_terms(facets: Sequence[Facet], query: Query) -> bool:
+    return all(
+        isinstance(each.target, Searched)
+        and (known := query.index.option_terms(each.target)) is not None
+        and len(known) <= OPTIONS_MAX
+        for each in facets
+    )
+
+
+async def at_once(
+    conns: tuple[Conn, Conn], statements: Sequence[tuple[str, Arguments]]
+) -> list[Record]:
+    """The rows of two statements, each on a connection of its own."""
+    (text, arguments), (other_text, others) = statements
+    second = asyncio.ensure_future(fetch_planned(conns[1], other_text, *others))
+    try:
+        return [*await fetch_planned(conns[0], text, *arguments), *await second]
+    finally:
+        # Its connection is not given back before it has ended.
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+
+
+def _together(rows: Iterable[Record]) -> list[dict[str, Any]]:
+    counts: dict[tuple[int, str], int] = {}
+    for row in rows:
+        place = row["facet"], row["value"]
+        counts[place] = counts.get(place, 0) + row["count"]
+    found = sorted(counts, key=lambda place: (place[0], -counts[place], place[1].encode()))
+    shown: Counter[int] = Counter()
+    kept = []
+    for facet, value in found:
+        shown[facet] += 1
+        if shown[facet] <= VALUES_MAX:
+            count = counts[facet, value]
+            kept.append({"facet": facet, "value": value, "label": None, "count": count})
+    return kept
+
+
+def _statement(
+    facets: Sequence[Facet],
+    query: Query,
+    measured: Measured,
+    role: Role | None,
+    *,
+    is_part: bool = False,
 ) -> tuple[str, Arguments]:
-    """A SELECT of (facet, value, label, count) over all that the query finds, and its arguments."""
+    """A SELECT of (facet, value, label, count) over all that the query finds, and its arguments.
+
+    `is_part`: of all values, because other statements count the rest of the records.
+    """
     arguments = Arguments(query.arguments)
     columns: dict[str, str] = {}
     counts, ctes = [], ""
@@ -59,27 +147,37 @@ def statement(
         terms = [term for _, known in same for term in known]
         # One pass over the terms for all facets that are seen in the same records.
         ctes += (
-            f", terms_{first} AS (SELECT t.t & -{BUCKETS} AS term, count(*) AS count"  # noqa: S608
-            f" FROM met, unnest(met.terms) AS t (t) WHERE met.seen_{first}"
-            f" AND t.t & -{BUCKETS} = ANY({arguments.name(terms, 'bigint[]')}) GROUP BY 1)"
+            f", terms_{first} AS (SELECT t.term, count(*) AS count"  # noqa: S608
+            f" FROM (SELECT unnest(met.terms) & -{BUCKETS} AS term FROM met"
+            f" WHERE met.seen_{first}) AS t"
+            f" WHERE t.term = ANY({arguments.name(terms, 'bigint[]')}) GROUP BY 1)"
         )
         counts += [
-            _top_terms(number, facets[number], known, first, arguments) for number, known in same
+            _top_terms(number, facets[number], known, first, arguments, is_part=is_part)
+            for number, known in same
         ]
-    found = all_found(measured, arguments)
+    found, condition = all_found(measured, arguments)
+    # What the condition says already is not looked at again for each record.
+    columns |= {name: "true" for name, each in columns.items() if each == condition}
     text = f"""
         WITH met AS (
             SELECT {", ".join(f"{column} AS {name}" for name, column in columns.items())}
               FROM {found}
         ){ctes}
-        {" UNION ALL ".join(counts)}
-        ORDER BY facet, count DESC, value
+        SELECT * FROM ({" UNION ALL ".join(counts)}) AS counted
+        ORDER BY facet, count DESC, value COLLATE "C"
         """  # noqa: S608 - the texts are constants, values are arguments
     return text, arguments
 
 
 def _top_terms(
-    number: int, facet: Facet, known: dict[int, str], counted_in: int, arguments: Arguments
+    number: int,
+    facet: Facet,
+    known: dict[int, str],
+    counted_in: int,
+    arguments: Arguments,
+    *,
+    is_part: bool,
 ) -> str:
     named = arguments.name(list(known), "bigint[]")
     texts = arguments.name(list(known.values()), "text[]")
@@ -87,6 +185,8 @@ def _top_terms(
         f"SELECT k.value, c.count FROM unnest({named}, {texts}) AS k (term, value)"  # noqa: S608
         f" JOIN terms_{counted_in} c ON c.term = k.term"
     )
+    if is_part:
+        return f"(SELECT {number} AS facet, k.value, k.count FROM ({counted}) AS k)"  # noqa: S608
     return top_values(number, facet, counted, are_counted=True)
 
 

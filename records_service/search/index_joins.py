@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from records_service.search.index_sources import MANY_ROWS, Source, Terms, Union
+from records_service.search.index_sources import Source, Terms, Union
 from records_service.search.sql import Arguments
 
 Sql: TypeAlias = Callable[[Arguments], str]
@@ -33,8 +33,6 @@ class Condition:
     ways: Sequence[Way] = ()
     members: Sequence[Condition] = field(default=())
     """Of those that must all be met."""
-    joined: Sql | None = None
-    """The condition as a join with all records that meet it."""
 
 
 def all_of(members: Sequence[Condition]) -> Condition:
@@ -68,19 +66,13 @@ def _with_rest(source: Source, members: Sequence[Condition], covered: dict[int, 
         return _joined_by(
             " AND ",
             [
-                covered[index].rest(arguments) if index in covered else _met(each, arguments)
+                covered[index].rest(arguments) if index in covered else each.sql(arguments)
                 for index, each in enumerate(members)
             ],
         )
 
     checks = len(covered) < len(members) or any(each.checks for each in covered.values())
     return Way(source, rest, checks)
-
-
-def _met(condition: Condition, arguments: Arguments) -> str:
-    if arguments.rows_expected >= MANY_ROWS and condition.joined is not None:
-        return condition.joined(arguments)
-    return condition.sql(arguments)
 
 
 def any_of(members: Sequence[Condition]) -> Condition:
@@ -115,5 +107,7 @@ def both(found: Condition, residual: Condition) -> Condition:
 
 
 def _joined_by(joint: str, conditions: Sequence[str]) -> str:
-    kept = [each for each in conditions if each != "true" or joint == " OR "]
+    kept = [each for each in dict.fromkeys(conditions) if each != "true" or joint == " OR "]
+    if len(kept) == 1:
+        return kept[0]
     return f"({joint.join(kept)})" if kept else "true"

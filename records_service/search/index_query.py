@@ -11,6 +11,7 @@ from records_service.paging import Key
 from records_service.search.criteria import FIELDS, Searched, SortKey
 from records_service.search.index_conditions import Index
 from records_service.search.index_joins import Condition
+from records_service.search.index_numbers import first_number
 from records_service.search.index_sources import Source
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments, seen, sort_key
@@ -64,18 +65,8 @@ def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> s
         arguments.reads.add("records")
         return sort_key(sort, key.column, arguments)[1]
     visible = seen(sort.target.sight, arguments, "s.")
-    return (
-        f"CASE WHEN {visible} THEN (SELECT {public_number('n.number', sort.target)}"  # noqa: S608
-        f" FROM search_numbers n WHERE {first_number(number, arguments)} OFFSET 0) END"
-    )
-
-
-def first_number(key: int, arguments: Arguments) -> str:
-    """The condition for the row `n` of the number by which the record of `s` is sorted."""
-    return (
-        "n.workspace_id = $1 AND n.created_at = s.created_at AND n.record_id = s.record_id"
-        f" AND n.attribute_key = {arguments.name(key, 'bigint')} AND n.entry = 0"
-    )
+    first = public_number(first_number(number, arguments), sort.target)
+    return f"CASE WHEN {visible} THEN {first} END"
 
 
 def public_number(number: str, target: Searched) -> str:

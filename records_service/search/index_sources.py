@@ -1,8 +1,8 @@
 """Where a search looks for records that may meet a criterion: SELECTs over the search index.
 
-Each source makes a SELECT of `record_id, created_at, schema_id, state_id, bucket, terms`, of each
-record once. `bucket` and `terms` are there if they are asked for. A sample of a source has the
-records of one of the buckets, into which a hash of their ids puts them.
+Each source makes a SELECT of `record_id, created_at, schema_id, state_id, bucket, terms,
+number_keys, numbers`, of each record once. All after `state_id` is there if terms are asked for. A
+sample of a source has the records of one of the buckets, into which a hash of their ids puts them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Final
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
 
-MANY_ROWS: Final = 20_000
-"""Rows of a source from which sets are joined as a whole, and not looked up record by record."""
 _COLUMNS: Final = "record_id, created_at, schema_id, state_id"
-_NO_TERMS: Final = "NULL::smallint AS bucket, NULL::bigint[] AS terms"
+_NO_TERMS: Final = (
+    "NULL::smallint AS bucket, NULL::bigint[] AS terms, NULL::bigint[] AS number_keys,"
+    " NULL::float8[] AS numbers"
+)
+TERMS: Final = "s.bucket, s.terms, s.number_keys, s.numbers"
+"""Columns of a row `s` of `search_records`."""
 
 
 def _of(row: str) -> str:
@@ -52,7 +55,7 @@ class Everything(Source):
         elif sampled:
             sample = " AND s.bucket = 0"
         return (
-            f"SELECT {_of('s')}, s.bucket, s.terms FROM search_records s"  # noqa: S608
+            f"SELECT {_of('s')}, {TERMS} FROM search_records s"  # noqa: S608
             f" WHERE s.workspace_id = $1 AND {self.condition(arguments)}{sample} OFFSET 0"
         )
 
@@ -66,11 +69,13 @@ class Terms(Source):
     """
 
     groups: tuple[tuple[int, ...], ...]
+    buckets: range = range(BUCKETS)
+    """Of which records are found; a sample has those of the first."""
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""
         del with_terms  # they are there
-        columns = f"{_of('s')}, s.bucket, s.terms"
+        columns = f"{_of('s')}, {TERMS}"
         # OFFSET 0: PostgreSQL would add the index of all records of the workspace to that of terms.
         source = (
             f"SELECT {columns} FROM search_records s WHERE s.workspace_id = $1 AND {{}} OFFSET 0"  # noqa: S608
@@ -89,10 +94,10 @@ class Terms(Source):
         # The terms of a bucket are one slice of the argument.
         buckets = (
             " AND ".join(
-                f"s.terms {sign} ({named})[{bucket * size + 1}:{bucket * size + size}]"
+                f"s.terms {sign} ({named})[{number * size + 1}:{number * size + size}]"
                 for sign, size, named in parts
             )
-            for bucket in range(BUCKETS)
+            for number in range(len(self.buckets))
         )
         return source.format(f"({' OR '.join(f'({each})' for each in buckets)})")
 
@@ -102,9 +107,8 @@ class Terms(Source):
         several = sorted({group for group in self.groups if len(group) != 1})
         return [*([("@>", alone)] if alone else []), *(("&&", group) for group in several)]
 
-    @staticmethod
-    def _in_all_buckets(group: tuple[int, ...], arguments: Arguments) -> str:
-        terms = [term + bucket for bucket in range(BUCKETS) for term in group]
+    def _in_all_buckets(self, group: tuple[int, ...], arguments: Arguments) -> str:
+        terms = [term + bucket for bucket in self.buckets for term in group]
         return arguments.name(terms, "bigint[]")
 
 
@@ -203,8 +207,8 @@ def rows_with_terms(found: str, with_terms: bool, sampled: bool = False) -> str:
     # join: PostgreSQL would remember each row that it looked up, in case it is asked for again.
     order = "" if sampled else "ORDER BY f.created_at, f.record_id "
     return (
-        f"SELECT {_of('f')}, (f.terms[1] & {BUCKETS - 1})::smallint AS bucket, f.terms FROM ("  # noqa: S608
-        f"SELECT {_of('f')}, (SELECT s.terms FROM search_records s WHERE s.workspace_id = $1"
-        " AND s.created_at = f.created_at AND s.record_id = f.record_id) AS terms"
+        f"SELECT {_of('f')}, (f.s).bucket, (f.s).terms, (f.s).number_keys, (f.s).numbers FROM ("  # noqa: S608
+        f"SELECT {_of('f')}, (SELECT s FROM search_records s WHERE s.workspace_id = $1"
+        " AND s.created_at = f.created_at AND s.record_id = f.record_id) AS s"
         f" FROM (SELECT * FROM ({found}) AS f {order}OFFSET 0) AS f OFFSET 0) AS f"
     )

@@ -9,13 +9,15 @@ from typing import Any, Final
 from records_service.attributes.model import AttributeType
 from records_service.paging import Key, Place
 from records_service.search.criteria import Searched
-from records_service.search.index_query import RECORD, Query, first_number, public_number
-from records_service.search.index_sources import Everything, Source
+from records_service.search.index_numbers import first_number
+from records_service.search.index_query import RECORD, Query, public_number
+from records_service.search.index_sources import TERMS, Everything, Source
 from records_service.search.sql import Arguments, seen
 from records_service.search_index.terms import number_of
 
 WALKED_MAX: Final = 20_000
 """Rows that a walk looks at."""
+_COLUMNS: Final = TERMS.replace("s.", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,12 @@ def walk_by_creation(place: Place, query: Query) -> Walk:
     arguments = Arguments(query.arguments)
     columns = "".join(f", s.created_at AS {key.column}" for key in query.keys)
     rows = (
-        "(SELECT s.record_id, s.record_id AS id, s.created_at, s.schema_id, s.state_id, s.bucket,"  # noqa: S608
-        f" s.terms{columns} FROM search_records s WHERE s.workspace_id = $1) AS s WHERE true"
+        "(SELECT s.record_id, s.record_id AS id, s.created_at, s.schema_id, s.state_id,"  # noqa: S608
+        f" {TERMS}{columns} FROM search_records s WHERE s.workspace_id = $1) AS s WHERE true"
     )
     names = "".join(f", {key.column}" for key in query.keys)
     inner = _bounded(place).select(
-        f"record_id, id, created_at, schema_id, state_id, bucket, terms{names}", rows, arguments
+        f"record_id, id, created_at, schema_id, state_id, {_COLUMNS}{names}", rows, arguments
     )
     condition = query.condition.sql(arguments)
     record = RECORD if "records" in arguments.reads else ""
@@ -102,7 +104,7 @@ def _with_number(
     record = RECORD if "records" in arguments.reads else ""
     source = (
         " CROSS JOIN LATERAL (SELECT s.record_id, s.created_at, s.schema_id, s.state_id,"  # noqa: S608
-        " s.bucket, s.terms FROM search_records s WHERE s.workspace_id = $1"
+        f" {TERMS} FROM search_records s WHERE s.workspace_id = $1"
         f" AND s.created_at = n.created_at AND s.record_id = n.id OFFSET 0) AS s{record}"
         if condition != "true"
         else ""
@@ -133,15 +135,14 @@ def _without_number(
     condition = query.condition.sql(arguments)
     visible = seen(target.sight, arguments, "s.")
     first = first_number(query.number_key(target), arguments)
-    arguments.reads.add("terms")
     short = f"(SELECT count(*) FROM firsts) < {needed}"  # noqa: S608
     rows = f"({lacking.rows(arguments, with_terms=True)}) AS s WHERE {short}"
     walked = "0"
     if isinstance(lacking, Everything):
         inner = creation.select(
-            "record_id, created_at, schema_id, state_id, bucket, terms",
+            f"record_id, created_at, schema_id, state_id, {_COLUMNS}",
             f"(SELECT s.record_id, s.record_id AS id, s.created_at, s.schema_id, s.state_id,"  # noqa: S608
-            f" s.bucket, s.terms FROM search_records s WHERE s.workspace_id = $1 AND {short}) AS s"
+            f" {TERMS} FROM search_records s WHERE s.workspace_id = $1 AND {short}) AS s"
             " WHERE true",
             arguments,
         )
@@ -159,8 +160,7 @@ def _without_number(
     record = RECORD if "records" in arguments.reads else ""
     found = (
         f"SELECT s.record_id, s.created_at, NULL::float8 FROM ({inner}) AS s{record}"  # noqa: S608
-        f" WHERE {condition} AND NOT ({visible} AND EXISTS ("
-        f"SELECT FROM search_numbers n WHERE {first} OFFSET 0))"
+        f" WHERE {condition} AND NOT ({visible} AND {first} IS NOT NULL)"
         f" ORDER BY s.created_at, s.record_id LIMIT {needed}"
     )
     return found, walked

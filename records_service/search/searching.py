@@ -257,8 +257,8 @@ async def _by_index(
     found, measured = await page_by_index(conn, context.workspace_id, place=place, query=query)
     if not facets:
         return found, []
-    count, arguments = index_facets.statement(facets, query, measured, context.role)
-    return found, await fetch_planned(conn, count, *arguments)
+    counts = await index_facets.count(conn, context.database, facets, query, measured, context.role)
+    return found, list(counts)
 
 
 async def _by_texts(

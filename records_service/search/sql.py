@@ -60,8 +60,8 @@ class Arguments(list[Any]):
         """The argument with the moves of records to the states of another workflow."""
         self.reads: set[str] = set() if known is None else set(known.reads)
         """What the conditions look at beside the index: `records`; and of its rows: `terms`."""
-        self.rows_expected: int = 0 if known is None else known.rows_expected
-        """Of what is looked at in the index."""
+        self.sets: dict[frozenset[str], str] = {} if known is None else dict(known.sets)
+        """Sets of ids, and the names of the arguments that have them."""
 
     @classmethod
     def of(cls, workspace_id: str, moves: Mapping[str, StateMoves]) -> Arguments:
@@ -87,6 +87,13 @@ class Arguments(list[Any]):
         """The name of one more argument, of this PostgreSQL type."""
         self.append(value)
         return f"${len(self)}::{kind}"
+
+    def name_set(self, ids: Iterable[str]) -> str:
+        """The name of an argument with these ids, which is one for all equal sets."""
+        found = frozenset(ids)
+        if found not in self.sets:
+            self.sets[found] = self.name(sorted(found), "text[]")
+        return self.sets[found]
 
 
 def condition(criteria: Criteria, arguments: Arguments) -> str:  # noqa: PLR0911 - one for each kind
@@ -130,12 +137,12 @@ def seen(sight: Sight, arguments: Arguments, row: str = "r.") -> str:
     """The condition that the caller sees the attribute in the record of a row."""
     ways = []
     if sight.seen:
-        ways.append(f"{row}schema_id = ANY({arguments.name(sorted(sight.seen), 'text[]')})")
+        ways.append(f"{row}schema_id = ANY({arguments.name_set(sight.seen)})")
     for states, schemas in sight.partly.items():
         state = arguments.state_of(row)
         ways.append(
-            f"({row}schema_id = ANY({arguments.name(sorted(schemas), 'text[]')}) AND ({state} IS"
-            f" NULL OR {state} <> ALL({arguments.name(sorted(states), 'text[]')})))"
+            f"({row}schema_id = ANY({arguments.name_set(schemas)}) AND ({state} IS"
+            f" NULL OR {state} <> ALL({arguments.name_set(states)})))"
         )
     return f"({' OR '.join(ways)})" if ways else "false"
 

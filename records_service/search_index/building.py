@@ -38,7 +38,7 @@ from records_service.search_index import store
 from records_service.search_index.changes import IndexChange
 from records_service.search_index.parts import Held
 from records_service.search_index.store import Entered, Found
-from records_service.search_index.terms import Plan, form_of, indexed, plan_of
+from records_service.search_index.terms import Plan, form_of, indexed, number_lists, plan_of
 from shared.database import Conn
 from shared.database.pieces import Room
 from shared.events import EventType
@@ -52,7 +52,7 @@ ENTERED_AT_ONCE: Final = 500
 ENTERED_AT_THE_END: Final = 50
 """Records of the last slice, which keeps all writes of the workspace waiting."""
 
-_NOTHING: Final = Entered(None, None, ())
+_NOTHING: Final = Entered(None, None, None, ())
 
 
 async def attribute_changed(
@@ -230,7 +230,13 @@ def _changes(
         places = {(key, place) for key, place, _ in entry.numbers}
         numbers = [each for each in entry.numbers if each not in kept]
         gone = [(key, place) for key, place, _, _ in has.numbers if (key, place) not in places]
-        is_kept = has.terms == entry.terms and has.state_id == held.state_id
+        is_kept = (
+            has.terms == entry.terms
+            and has.state_id == held.state_id
+            and has.number_lists == number_lists(entry.numbers)
+        )
         if numbers or gone or not is_kept:
-            changes.append((held, IndexChange(entry.bucket, entry.terms, numbers, gone)))
+            changes.append(
+                (held, IndexChange(entry.bucket, entry.terms, numbers, gone, entry.numbers))
+            )
     return changes

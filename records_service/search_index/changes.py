@@ -24,6 +24,8 @@ class IndexChange:
     """Those that are new or another one at their position, as in `Indexed`."""
     gone: Sequence[tuple[int, int]]
     """Keys and positions at which there is no number any more."""
+    every_number: Sequence[tuple[int, int, float]]
+    """All that it has afterwards."""
 
 
 def plan_for(schema: CompiledSchema) -> Plan | None:
@@ -64,6 +66,7 @@ def change_in(
         after.terms,
         [each for each in after.numbers if each not in known],
         [(key, entry) for key, entry, _ in before.numbers if (key, entry) not in places],
+        after.numbers,
     )
 
 
@@ -85,4 +88,5 @@ def change_of_model(
         holds.terms,
         holds.numbers,
         [(key, entry) for key, entry, _ in held.numbers if (key, entry) not in places],
+        holds.numbers,
     )

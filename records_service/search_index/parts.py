@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from records_service.search_index.changes import IndexChange
-from records_service.search_index.terms import Indexed
+from records_service.search_index.terms import Indexed, number_lists
 
 
 class Held(NamedTuple):
@@ -28,13 +28,16 @@ class Held(NamedTuple):
 
 Rows: TypeAlias = Sequence[tuple[Held, Indexed | IndexChange]]
 _RECORD: Final = ("timestamptz[]", "text[]", "text[]", "text[]", "smallint[]")
-_TERMS: Final = (*_RECORD, "int[]", "int[]")
+_TERMS: Final = (*_RECORD, "int[]", "int[]", "int[]", "int[]")
+_LISTS: Final = ("bigint[]", "bigint[]", "float8[]")
+"""The terms of all records, and the keys and numbers of all; each row has a slice of them."""
 _NUMBERS: Final = (*_RECORD, "bigint[]", "int[]", "float8[]")
 _NEW: Final = "RETURNING 1"
 _REPLACING_TERMS: Final = """
                 ON CONFLICT (workspace_id, created_at, record_id)
                 DO UPDATE SET schema_id = excluded.schema_id, state_id = excluded.state_id,
-                              terms = excluded.terms
+                              terms = excluded.terms, number_keys = excluded.number_keys,
+                              numbers = excluded.numbers
             RETURNING 1"""
 _REPLACING_NUMBERS: Final = """
                 ON CONFLICT (workspace_id, created_at, record_id, attribute_key, entry)
@@ -51,19 +54,22 @@ def created(number: int, rows: Rows, condition: str) -> str:
     """
     parts = [_terms(number, condition, _NEW)]
     if any(entry.numbers for _, entry in rows):
-        parts.append(_numbers(number + len(_TERMS) + 1, condition, _NEW))
+        parts.append(_numbers(number + len(_TERMS) + len(_LISTS), condition, _NEW))
     return ", ".join(parts)
 
 
 def _terms(number: int, condition: str, end: str) -> str:
+    terms, keys, numbers = _parameters(number + len(_TERMS), _LISTS)
     return f"""
         termed AS (
             INSERT INTO search_records (workspace_id, created_at, record_id, schema_id, state_id,
-                                        bucket, terms)
+                                        bucket, terms, number_keys, numbers)
             SELECT $1, n.created_at, n.id, n.schema_id, n.state_id, n.bucket,
-                   (${number + len(_TERMS)}::bigint[])[n.first:n.last]
-              FROM unnest({_parameters(number, _TERMS)})
-                   AS n (created_at, id, schema_id, state_id, bucket, first, last)
+                   ({terms})[n.first:n.last], ({keys})[n.first_number:n.last_number],
+                   ({numbers})[n.first_number:n.last_number]
+              FROM unnest({", ".join(_parameters(number, _TERMS))})
+                   AS n (created_at, id, schema_id, state_id, bucket, first, last, first_number,
+                         last_number)
              WHERE {condition}
             {end}
         )"""  # noqa: S608 - constants and numbers of parameters
@@ -76,7 +82,7 @@ def _numbers(number: int, condition: str, end: str) -> str:
                                         bucket, attribute_key, entry, number)
             SELECT $1, n.created_at, n.id, n.schema_id, n.state_id, n.bucket, n.key, n.entry,
                    n.number
-              FROM unnest({_parameters(number, _NUMBERS)})
+              FROM unnest({", ".join(_parameters(number, _NUMBERS))})
                    AS n (created_at, id, schema_id, state_id, bucket, key, entry, number)
              WHERE {condition}
             {end}
@@ -86,21 +92,28 @@ def _numbers(number: int, condition: str, end: str) -> str:
 def created_arguments(rows: Rows) -> tuple[Sequence[Any], ...]:
     """The arguments of `created`."""
     arguments = _arguments(rows)
-    return arguments if arguments[-1] else arguments[: len(_TERMS) + 1]
+    return arguments if arguments[-1] else arguments[: len(_TERMS) + len(_LISTS)]
 
 
 def _arguments(rows: Rows) -> tuple[Sequence[Any], ...]:
     terms: list[int] = []
+    keys: list[int] = []
+    numbers: list[float | None] = []
     of_terms: list[tuple[Any, ...]] = []
     of_numbers: list[tuple[Any, ...]] = []
     for record, entry in rows:
-        first = len(terms) + 1
+        first, first_number = len(terms) + 1, len(keys) + 1
         terms += entry.terms
-        of_terms.append((*record, entry.bucket, first, len(terms)))
+        own_keys, own_numbers = number_lists(entry.every_number)
+        keys += own_keys
+        numbers += own_numbers
+        of_terms.append((*record, entry.bucket, first, len(terms), first_number, len(keys)))
         of_numbers += [(*record, entry.bucket, *number) for number in entry.numbers]
     return (
         *_columns(of_terms, len(_TERMS)),
         terms,
+        keys,
+        numbers,
         *_columns(of_numbers, len(_NUMBERS)),
     )
 
@@ -111,14 +124,16 @@ def changed(number: int, condition: str) -> str:
     `noted` has to be among the parts, too, but for a slice of a build.
     """
     kinds = ["timestamptz[]", "text[]", "bigint[]", "int[]"]
+    of_terms = number + len(kinds)
+    of_numbers = of_terms + len(_TERMS) + len(_LISTS)
     return f"""
         unnumbered AS (
             DELETE FROM search_numbers s
-             USING unnest({_parameters(number, kinds)}) AS g (created_at, id, key, entry)
+             USING unnest({", ".join(_parameters(number, kinds))}) AS g (created_at, id, key, entry)
              WHERE s.workspace_id = $1 AND s.created_at = g.created_at AND s.record_id = g.id
                AND s.attribute_key = g.key AND s.entry = g.entry AND {condition}
-        ), {_terms(number + len(kinds), condition, _REPLACING_TERMS)},
-        {_numbers(number + len(kinds) + len(_TERMS) + 1, condition, _REPLACING_NUMBERS)}"""  # noqa: S608 - constants
+        ), {_terms(of_terms, condition, _REPLACING_TERMS)},
+        {_numbers(of_numbers, condition, _REPLACING_NUMBERS)}"""  # noqa: S608 - constants
 
 
 def changed_arguments(rows: Sequence[tuple[Held, IndexChange]]) -> tuple[Sequence[Any], ...]:
@@ -181,8 +196,8 @@ def unindexed(source: str) -> str:
         )"""  # noqa: S608 - constants
 
 
-def _parameters(number: int, kinds: Iterable[str]) -> str:
-    return ", ".join(f"${place}::{kind}" for place, kind in enumerate(kinds, number))
+def _parameters(number: int, kinds: Iterable[str]) -> list[str]:
+    return [f"${place}::{kind}" for place, kind in enumerate(kinds, number)]
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:

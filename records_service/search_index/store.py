@@ -49,6 +49,8 @@ class Entered(NamedTuple):
 
     state_id: str | None
     terms: Sequence[int] | None
+    number_lists: tuple[Sequence[int], Sequence[float | None]] | None
+    """As in `terms.number_lists`; None in a row that an older version has written."""
     numbers: Sequence[tuple[int, int, float, str | None]]
     """As in `Indexed`, each with its state."""
 
@@ -243,7 +245,7 @@ async def entered(conn: Conn, workspace_id: str, records: Sequence[Held]) -> dic
     keys = [record.created_at for record in records], [record.id for record in records]
     terms = await conn.fetch(
         """
-        SELECT s.record_id, s.state_id, s.terms
+        SELECT s.record_id, s.state_id, s.terms, s.number_keys, s.numbers
           FROM search_records s
           JOIN unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
             ON s.created_at = n.created_at AND s.record_id = n.id
@@ -268,11 +270,14 @@ async def entered(conn: Conn, workspace_id: str, records: Sequence[Held]) -> dic
         of_record.setdefault(record_id, []).append((key, entry, number, state_id))
     found = {
         row["record_id"]: Entered(
-            row["state_id"], row["terms"], of_record.pop(row["record_id"], [])
+            row["state_id"],
+            row["terms"],
+            None if row["number_keys"] is None else (row["number_keys"], row["numbers"]),
+            of_record.pop(row["record_id"], []),
         )
         for row in terms
     }
-    return found | {each: Entered(None, None, held) for each, held in of_record.items()}
+    return found | {each: Entered(None, None, None, held) for each, held in of_record.items()}
 
 
 async def has_written(conn: Conn, workspace_id: str, schema_id: str, *, more_than: int) -> bool:

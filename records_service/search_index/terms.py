@@ -53,6 +53,11 @@ class Indexed:
     """Key of the attribute or field (`key_of`), position of the first value that is this number
     among its values, and the number: each number once."""
 
+    @property
+    def every_number(self) -> Sequence[tuple[int, int, float]]:
+        """All numbers, as `numbers`; what has changed knows some of them only."""
+        return self.numbers
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
@@ -119,6 +124,27 @@ def indexed(plan: Plan, record_id: str, values: Values) -> Indexed:
             else:
                 terms.update(_hashed(place.prefix, text) for text in _texts(place, found))
     return Indexed(bucket, sorted(term | bucket for term in terms), numbers)
+
+
+def number_lists(
+    numbers: Iterable[tuple[int, int, float]],
+) -> tuple[list[int], list[float | None]]:
+    """The keys and the numbers of a record, as they are stored beside its terms.
+
+    The first number of a key is that of the first value, by which records are sorted; None where
+    the first value is none.
+    """
+    keys: list[int] = []
+    found: list[float | None] = []
+    last = None
+    for key, position, number in numbers:
+        if position and key != last:
+            keys.append(key)
+            found.append(None)
+        keys.append(key)
+        found.append(number)
+        last = key
+    return keys, found
 
 
 def is_same(plan: Plan, old: Values, new: Values) -> bool:

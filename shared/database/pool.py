@@ -31,7 +31,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final
 
@@ -118,6 +118,16 @@ class Database:
         return (
             TransactionLease(self) if bound is None else bound.lease(self) or TransactionLease(self)
         )
+
+    @asynccontextmanager
+    async def spare(self) -> AsyncIterator[Conn | None]:
+        """One more connection for a request that has one, if most are free; never waited for."""
+        most = self._connections_max if self._idle or self._open < self._connections_max else 0
+        if 2 * len(self._lent) + 2 > most or REQUEST_TRANSACTION.get() is not None:
+            yield None
+        else:
+            async with Lease(self) as conn:
+                yield conn
 
     async def fetchrow(self, query: str, *arguments: Any) -> Record | None:
         """The first row, or None."""

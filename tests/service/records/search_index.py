@@ -7,6 +7,7 @@ import orjson
 from records_service.blueprint.blueprint import Blueprint, load
 from records_service.blueprint.compiled_schema import compile_schema
 from records_service.search_index.changes import indexed_in
+from records_service.search_index.terms import number_lists
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.service.records.job_turns import turn
 
@@ -15,7 +16,8 @@ async def held(workspace: RecordsWorkspace) -> tuple[list[tuple], list[tuple]]:
     """The rows of the index."""
     records = await workspace.fetch(
         """
-        SELECT record_id, created_at, schema_id, state_id, bucket, terms
+        SELECT record_id, created_at, schema_id, state_id, bucket, terms,
+               number_keys, numbers
           FROM search_records WHERE workspace_id = $1 ORDER BY record_id, created_at
         """
     )
@@ -44,7 +46,7 @@ async def wanted(workspace: RecordsWorkspace) -> tuple[list[tuple], list[tuple]]
         entry = indexed_in(schema, row["id"], orjson.loads(row["document"]))
         assert entry is not None
         known = (row["id"], row["created_at"], row["schema_id"], row["state_id"], entry.bucket)
-        records.append((*known, list(entry.terms)))
+        records.append((*known, list(entry.terms), *number_lists(entry.numbers)))
         numbers += [(*known, *number) for number in entry.numbers]
     return records, sorted(numbers, key=lambda each: (each[0], *each[5:7]))
 

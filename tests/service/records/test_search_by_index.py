@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
 import pytest
 
-from records_service.search import index_store, index_walks, searching
+from records_service.search import index_facets, index_measure, index_store, index_walks, searching
+from records_service.search_index.terms import bucket_of
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
 from tests.service.records.text_index import index_all
@@ -16,6 +18,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECORDS = 90
 SEED, QUERIES = 11, 60
+# Every fourth is in the sample that tells how much is found.
+_SAMPLED = (
+    f"ent-{number}" for number in itertools.count(RECORDS) if not bucket_of(f"ent-{number}")
+)
+IDS = [next(_SAMPLED) if number % 4 == 3 else f"ent-{number}" for number in range(RECORDS)]
 FACETS = ("color", "shade", "sold")
 NAMES = ("Ash", "ash", "Älg", "bär", "", "x" * 300, "50%")
 TIMES = ("2024-01-01", "2024-01-01T00:30:00+01:00", "2023-12-31T23:30:00.000001Z", "2025-06-01")
@@ -100,7 +107,7 @@ class Questions:
         asked = self._random
         return asked.choice(
             [
-                {"field": "id", "operator": "in", "value": ["ent-3", "ent-4", "ent-none"]},
+                {"field": "id", "operator": "in", "value": ["ent-2", "ent-4", "ent-none"]},
                 {"field": "id", "operator": "contains", "value": "1"},
                 {"field": "schemaId", "operator": "in", "value": ["x", "z"]},
                 {"field": "schemaId", "operator": "notEquals", "value": "x"},
@@ -173,12 +180,13 @@ async def _made(workspace: RecordsWorkspace) -> None:
         kept = {each: values[each] for each in known if made.random() < 0.75}
         if number < 2:
             kept.pop("parent", None)
-        await workspace.record(f"schema-{schema}", kept, id=f"ent-{number}")
+        record_id = IDS[number]
+        await workspace.record(f"schema-{schema}", kept, id=record_id)
         if schema == "x" and made.random() < 0.4:
-            path = f"/records/ent-{number}/transition"
+            path = f"/records/{record_id}/transition"
             (await workspace.admin.post(path, {"toStateId": "state-secret"})).ok()
         if made.random() < 0.3:
-            body = {"entityIds": [f"ent-{number}"]}
+            body = {"entityIds": [record_id]}
             (await workspace.admin.post("/categories/ctg-a/assign", body)).ok()
     (await workspace.admin.delete("/records/ent-1")).ok()
 
@@ -203,10 +211,17 @@ async def test_it_finds_what_reading_the_values_finds(
 ):
     await _made(workspace)
     await index_all(workspace)
+    # As code has written it that did not store numbers beside terms.
+    await workspace.fetch(
+        """
+        UPDATE search_records SET number_keys = NULL, numbers = NULL
+         WHERE workspace_id = $1 AND bucket % 3 = 0
+        """
+    )
     for number in range(2, RECORDS, 3):
         # The index of texts has not reached these, and holds the name that they had before.
         name = ("A red ash", "Rød", "no", "Red")[number % 4]
-        path = f"/records/ent-{number}"
+        path = f"/records/{IDS[number]}"
         record = (await workspace.admin.get(path)).ok()
         name_of = {"name": [{"scope": {}, "value": name}]}
         changed = {"schemaId": record["schemaId"], "values": {**record["values"], **name_of}}
@@ -222,11 +237,23 @@ async def test_it_finds_what_reading_the_values_finds(
         by_index.append(more["query"])
         return await index_store.page(*args, **more)
 
+    halved: list[Any] = []
+
+    async def at_once(*args: Any) -> Any:
+        halved.append(await count_at_once(*args))
+        return halved[-1]
+
+    count_at_once = index_facets.at_once
+    monkeypatch.setattr(index_facets, "at_once", at_once)
     questions = Questions(SEED)
     for number in range(QUERIES):
         body = questions.search()
         if number % 5 == 0:
             body["facets"] = [*FACETS, "schemaId", "lifecycleStateId", "categoryId"]
+        if number % 20 == 3:
+            # Found by terms, and counted by terms.
+            body["criteria"] = [{"attribute": "sold", "operator": "in", "value": [True, False]}]
+            body["facets"] = ["color", "sold"]
         if number % 10 == 0:
             # An identity holds for a minute.
             some = await workspace.user_with_role(words, name="role-some")
@@ -238,9 +265,11 @@ async def test_it_finds_what_reading_the_values_finds(
             patched.setattr(searching, "page_by_index", page)
             assert await _pages(caller, body, limit) == expected, (number, body)
             # As if all that is met were frequent, and some walks ended too early.
-            patched.setattr(index_store, "MANY_IN_SAMPLE", 1)
-            patched.setattr(index_store, "MANY", 1)
+            patched.setattr(index_measure, "MANY_IN_SAMPLE", 1)
+            patched.setattr(index_measure, "MANY", 1)
             patched.setattr(index_walks, "WALKED_MAX", (5, 1000)[number % 2])
-            ids, _ = await _pages(caller, body, limit)
+            ids, told = await _pages(caller, body, limit)
             assert ids == expected[0], (number, body)
+            assert [each[-1] for each in told] == [each[-1] for each in expected[1]], number
     assert len(by_index) > 2 * QUERIES
+    assert any(halved), "no facets of many records were counted by two connections"

@@ -177,6 +177,18 @@ async def test_the_index_follows_the_attributes_of_a_schema(catalogue: RecordsWo
     assert await since(catalogue, "price") is not None
 
 
+async def test_rows_of_an_older_version_get_their_numbers(catalogue: RecordsWorkspace):
+    await change(catalogue, "name", filterable=True)
+    await catalogue.fetch(
+        """
+        UPDATE search_records SET number_keys = NULL, numbers = NULL
+         WHERE workspace_id = $1 AND schema_id = 'schema-x'
+        """
+    )
+    await search_index.finish(catalogue)
+    await search_index.check(catalogue)
+
+
 async def test_an_attribute_waits_for_all_schemas_that_have_it(catalogue: RecordsWorkspace):
     (await catalogue.admin.put("/schemas/schema-y", schema_body("y", ["sku", "price"]))).ok()
     await change(catalogue, "price", filterable=True)

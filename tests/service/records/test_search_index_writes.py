@@ -75,11 +75,11 @@ async def test_a_create_enters_all_of_a_record(catalogue: RecordsWorkspace):
     await catalogue.record("schema-x", RECORD, id="ent-a")
     await search_index.check(catalogue)
     records, numbers = await search_index.held(catalogue)
-    (terms,) = [row[-1] for row in records if row[0] == "ent-a"]
+    [(terms, keys, _)] = [row[-3:] for row in records if row[0] == "ent-a"]
     # The schema; sku; two colours; two units and no note; related, photo, sale.
     assert len(terms) == 1 + 1 + 2 + 3 + 3
     # Two prices, two times, two widths.
-    assert len([row for row in numbers if row[0] == "ent-a"]) == 6
+    assert len([row for row in numbers if row[0] == "ent-a"]) == len(keys) == 6
 
 
 async def test_creates_that_arrive_together_enter_each(catalogue: RecordsWorkspace):

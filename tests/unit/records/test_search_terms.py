@@ -22,6 +22,7 @@ from records_service.search_index.terms import (
     is_same,
     key_of,
     none_term,
+    number_lists,
     number_of,
     plan_of,
     schema_term,
@@ -48,6 +49,12 @@ def held(attributes: list[Any], **values: Any) -> Any:
         for name, value in values.items()
     }
     return indexed(plan, RECORD, of_record)
+
+
+def test_the_first_number_of_a_key_is_that_of_the_first_value():
+    numbers = [(5, 0, 2.5), (5, 1, 1.0), (7, 2, 3.0), (7, 4, 4.0)]
+    assert number_lists(numbers) == ([5, 5, 7, 7, 7], [2.5, 1.0, None, 3.0, 4.0])
+    assert number_lists([]) == ([], [])
 
 
 def terms_of(*found: int) -> list[int]:
