@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -29,6 +30,8 @@ from records_service.search_texts.words import (
     tsquery,
 )
 
+LABELS_KEPT: Final = 20_000
+"""Labels of options whose words a process remembers: each search looks at all of them."""
 _TYPES: Final = (AttributeType.TEXT, AttributeType.OPTION)
 
 
@@ -200,6 +203,11 @@ def labelled(term: Term, arguments: Arguments) -> str:
     return f"' ' || {words} || ' ' LIKE {arguments.name(sought, 'text')}"
 
 
+@lru_cache(LABELS_KEPT)
+def _words_of(label: str) -> str:
+    return separated(label)
+
+
 def options_of(blueprint: Blueprint, term: Term) -> list[str]:
     """`attribute=option` for each option whose label has the term."""
     found: dict[str, list[str]] = {}
@@ -208,7 +216,7 @@ def options_of(blueprint: Blueprint, term: Term) -> list[str]:
             value.id
             for value in option_list.values
             if any(
-                in_text(term, separated(label))
+                in_text(term, _words_of(label))
                 for label in (value.label, *(value.labels or {}).values())
             )
         ]

@@ -118,11 +118,17 @@ class TextIndex:
     def indexed(self, level: int, arguments: Arguments, *, with_rank: bool = True) -> str:
         """A SELECT of `id`, `created_at` and `rank` of what the index finds in a sample of it."""
         queries = self._queries(arguments)
-        rank = f", {self._rank(queries, arguments)} AS rank" if with_rank else ""
+        source = self._from(arguments)
+        rank = ""
+        if with_rank:
+            source += f" CROSS JOIN LATERAL ({self._words_found(queries)} OFFSET 0) AS h"
+            ranks = (f"h.rank_{number}" for number in self._wanted())
+            rank = f", ({' + '.join(ranks)})::float8 AS rank"
+        condition = self._condition(queries, arguments, are_known=with_rank)
         return (
-            f"SELECT t.record_id AS id, t.created_at{rank} FROM {self._from()}"  # noqa: S608
+            f"SELECT t.record_id AS id, t.created_at{rank} FROM {source}"  # noqa: S608
             f" WHERE t.workspace_id = $1 AND t.keys @@ ({self._keys(level, queries, arguments)})"
-            f" AND {self._condition(queries, arguments)}"
+            f" AND {condition}"
         )
 
     def candidates(self, level: int, arguments: Arguments) -> str:
@@ -138,7 +144,7 @@ class TextIndex:
     def met(self, row: str, arguments: Arguments) -> str:
         """A SELECT of `id` and `created_at` of a candidate of this row, if it is found."""
         return (
-            f"SELECT t.record_id AS id, t.created_at FROM {self._from()}"  # noqa: S608
+            f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
             f" WHERE t.workspace_id = $1 AND t.created_at = {row}.created_at"
             f" AND t.record_id = {row}.id"
             f" AND {self._condition(self._queries(arguments), arguments)}"
@@ -151,7 +157,7 @@ class TextIndex:
         """
         queries = self._queries(arguments)
         return (
-            f"SELECT t.record_id AS id, t.created_at FROM {self._from()}"  # noqa: S608
+            f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
             f" WHERE t.workspace_id = $1 AND t.level < {level}"
             f" AND {self._condition(queries, arguments)}"
         )
@@ -169,10 +175,15 @@ class TextIndex:
             f" WHERE {self._in_schema('r', arguments)}{found.condition}"
         )
 
-    def _from(self) -> str:
-        if not self._hidden:
-            return "search_texts t"
-        return "search_texts t JOIN records r ON r.workspace_id = $1 AND r.id = t.record_id"
+    def _from(self, arguments: Arguments) -> str:
+        """The rows `t`, each with `v`: which attributes are seen of it, and which are hidden."""
+        source = "search_texts t"
+        views = f"{_document(self._seen, arguments)} -> t.schema_id AS seen"
+        if self._hidden:
+            source += " JOIN records r ON r.workspace_id = $1 AND r.id = t.record_id"
+            place = f"t.schema_id || ' ' || coalesce({arguments.state}, '')"
+            views += f", {_document(self._hidden, arguments)} -> ({place}) AS hidden"
+        return f"{source} CROSS JOIN LATERAL (SELECT {views} OFFSET 0) AS v"
 
     def _queries(self, arguments: Arguments) -> list[str]:
         """Each term as an expression of a `tsquery`."""
@@ -202,15 +213,21 @@ class TextIndex:
             found.append(marked)
         return " && ".join(found)
 
-    def _condition(self, queries: Sequence[str], arguments: Arguments) -> str:
-        """The condition that a row `t` has all terms, as far as its record is seen."""
+    def _condition(
+        self, queries: Sequence[str], arguments: Arguments, *, are_known: bool = False
+    ) -> str:
+        """The condition that a row `t` has all terms, as far as its record is seen.
+
+        `are_known`: a row `h` tells which of them are words of it.
+        """
         conditions = []
-        for term, query in zip(self._terms, queries, strict=True):
-            ways = [self._words(f"w.w @@ {query}", arguments)]
+        for number, (term, query) in enumerate(zip(self._terms, queries, strict=True)):
+            is_word = are_known and not term.excluded
+            ways = [f"h.has_{number}" if is_word else self._words(f"w.w @@ {query}")]
             options = self._options[term]
             if options:
                 named = arguments.name(options, "text[]")
-                visible = self._visible("split_part(o.o, '=', 1)", arguments)
+                visible = self._visible("split_part(o.o, '=', 1)")
                 ways.append(
                     f"EXISTS (SELECT FROM unnest(t.options) AS o (o)"
                     f" WHERE o.o = ANY({named}) AND {visible})"
@@ -222,37 +239,39 @@ class TextIndex:
                 ways.append(
                     "EXISTS (SELECT FROM unnest(t.folded_of, t.folded) AS f (of, f)"
                     f" WHERE f.f LIKE {part} AND {attribute} = ANY({codes})"
-                    f" AND {self._visible(attribute, arguments)})"
+                    f" AND {self._visible(attribute)})"
                 )
             found = f"({' OR '.join(ways)})"
             conditions.append(f"NOT {found}" if term.excluded else found)
         behind = f"t.record_id NOT IN ({BEHIND})"
         return f"{self._in_schema('t', arguments)}{behind} AND {' AND '.join(conditions)}"
 
-    def _rank(self, queries: Sequence[str], arguments: Arguments) -> str:
-        found = [
-            f"coalesce((SELECT sum(ts_rank(w.w, {query}))"  # noqa: S608
-            f" FROM unnest(t.attributes, t.words) AS w (of, w)"
-            f" WHERE {self._visible('w.of', arguments)}), 0)"
-            for term, query in zip(self._terms, queries, strict=True)
-            if not term.excluded
-        ]
-        return f"({' + '.join(found)})::float8"
+    def _wanted(self) -> list[int]:
+        return [number for number, term in enumerate(self._terms) if not term.excluded]
 
-    def _words(self, condition: str, arguments: Arguments) -> str:
+    def _words_found(self, queries: Sequence[str]) -> str:
+        """A SELECT of which terms are words of a row `t`, and of their ranks, in one pass."""
+        found = ", ".join(
+            f"coalesce(sum(ts_rank(w.w, {query})), 0) AS rank_{number},"
+            f" coalesce(bool_or(w.w @@ {query}), false) AS has_{number}"
+            for number, query in enumerate(queries)
+            if number in self._wanted()
+        )
         return (
-            "EXISTS (SELECT FROM unnest(t.attributes, t.words) AS w (of, w)"
-            f" WHERE {condition} AND {self._visible('w.of', arguments)})"
+            f"SELECT {found} FROM unnest(t.attributes, t.words) AS w (of, w)"  # noqa: S608
+            f" WHERE {self._visible('w.of')}"
         )
 
-    def _visible(self, attribute: str, arguments: Arguments) -> str:
+    def _words(self, condition: str) -> str:
+        return (
+            "EXISTS (SELECT FROM unnest(t.attributes, t.words) AS w (of, w)"
+            f" WHERE {condition} AND {self._visible('w.of')})"
+        )
+
+    def _visible(self, attribute: str) -> str:
         """The condition that the caller sees this attribute of the record of `t`."""
-        seen = f"({_document(self._seen, arguments)} -> t.schema_id) ? {attribute}"
-        if not self._hidden:
-            return seen
-        place = f"t.schema_id || ' ' || coalesce({arguments.state}, '')"
-        hidden = f"({_document(self._hidden, arguments)} -> ({place})) ? {attribute}"
-        return f"{seen} AND {hidden} IS NOT TRUE"
+        hidden = f" AND v.hidden ? {attribute} IS NOT TRUE" if self._hidden else ""
+        return f"v.seen ? {attribute}{hidden}"
 
     def _in_schema(self, row: str, arguments: Arguments) -> str:
         if self._schema_id is None:

@@ -21,7 +21,7 @@ from shared.database import Conn, fetch_planned
 
 KEYS: Final = (Key("level", int, descending=True), Key("rank", float, descending=True))
 """By what a page is sorted before the order of creation."""
-MANY_IN_SAMPLE: Final = 250
+MANY_IN_SAMPLE: Final = 150
 """Where a sample has so many, it is ranked, and not all."""
 COUNTED_IN_SAMPLE: Final = 700
 """Where the first sample has fewer, all are counted: they are hardly more than can be told."""
