@@ -105,7 +105,7 @@ def second(order: Order) -> Place:
     [
         (Filters(), "records_in_order"),
         (Filters(schema_id="schema-x"), "records_by_schema"),
-        (Filters(state_ids=("state-rare",)), "records_by_state"),
+        (Filters(state_ids=("state-rare",)), "records_in_state"),
     ],
 )
 async def test_what_comes_before_a_page_is_skipped_in_an_index(
