@@ -1,16 +1,21 @@
 """Searches of one client through the gateway, each beside a read of the same rows by their keys.
 
-The catalogue is copied into the tables, with the rows of the search index that writes would make.
+The catalogue is stored in the tables, with the rows of both search indexes as writes and the job
+that indexes texts would make them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from multiprocessing import get_context
+from typing import Any, TypeAlias
 
 import aiohttp
 import asyncpg
@@ -18,13 +23,19 @@ import orjson
 
 from benchmarks.overload import percentile
 from benchmarks.world import RECORD_LIMIT, World
-from records_service.blueprint.blueprint import load
-from records_service.search_index.terms import Plan, indexed, plan_of
+from records_service.attributes.model import Attribute
+from records_service.attributes.unique_keys import unique_keys_of
+from records_service.blueprint.blueprint import Blueprint, load
+from records_service.search_index.terms import Plan, indexed, number_lists, plan_of
+from records_service.search_texts import store as texts
+from records_service.search_texts.documents import document_of, layout_of
 from shared.database import Database
+from shared.database.connection import speak_json
 from tests.kit.workspace import ModelBuilder
 
 RECORDS = 100_000
-PIECE = 50_000
+PIECE = 10_000
+WRITTEN_AT_ONCE = 500
 REPEATED = 40
 FEW = 10
 """Records that have the rarest option and the rarest words."""
@@ -33,8 +44,14 @@ STATES = ("draft", "review", "live", "retired")
 COLORS = 60
 BRANDS = 300
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+VOCABULARY = [f"word{n:04}" for n in range(3_000)]
+"""Of which a record has twelve: one word is in one of 250 records."""
+OFTEN = ("seldom", "often", "always")
+"""Of which a record has one."""
 TEXT = "A believable sentence about a product that somebody would like to buy, and more of it. "
 FILTERABLE = ("brand", "third", "sold", "color", "rare", "price", "weight", "made", "code")
+POSTGRES = {"shared_buffers": "1GB"}
+"""As in deploy/kubernetes. By itself it has 128 MB."""
 AT_MOST_MS = 20.0
 FACETS_AT_MOST_MS = 150.0
 _READ = """
@@ -42,6 +59,10 @@ _READ = """
            updated_by, external_key
       FROM records WHERE workspace_id = $1 AND id = ANY($2::text[])
 """
+
+
+Row: TypeAlias = tuple[str, datetime, str, str, dict[str, Any]]
+"""Id, time of creation, schema, state and values of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +74,9 @@ class Case:
     pages: int = 0
     at_most_ms: float = AT_MOST_MS
     path: str | None = None
-    """Of a GET, instead of a body for `POST /search`."""
+    """Of a GET, instead of a body."""
+    to: str = "/api/v1/search"
+    """The path of the body."""
 
 
 async def model(workspace: ModelBuilder) -> None:
@@ -75,93 +98,144 @@ async def model(workspace: ModelBuilder) -> None:
         await workspace.attribute(alias, "number", **filterable)
     await workspace.attribute("made", "datetime", **filterable)
     await workspace.attribute("code", **filterable)
+    await workspace.attribute("sku", validation={"unique": True})
     for n in range(6):
         await workspace.attribute(f"text-{n}")
     await workspace.workflow("flow", STATES)
     for n in range(SCHEMAS):
-        names = [*FILTERABLE, *(f"text-{n}" for n in range(6))]
+        names = [*FILTERABLE, "sku", *(f"text-{n}" for n in range(6))]
         await workspace.schema(f"s{n}", names, "wf-flow")
 
 
 async def fill(url: str, workspace_id: str, records: int) -> None:
-    """Copy so many records of about 1.4 kB into the tables, with their rows of the search index."""
-    database = Database(url, connections_max=1)
-    blueprint = await load(database, workspace_id)
-    await database.close()
-    attributes = list(blueprint.attributes.values())
-    plans = {each: plan_of(workspace_id, each, attributes) for each in blueprint.schemas}
+    """Store so many records of about 1.4 kB, with their rows of the search indexes."""
+    # The text index knows the model, and no records, before there are any.
+    await _until_texts_are_indexed(url, workspace_id)
+    pieces = range(0, records, PIECE)
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as processes:
+        running = [processes.submit(_fill, url, workspace_id, each, records) for each in pieces]
+        for each in running:
+            await asyncio.wrap_future(each)
     conn = await asyncpg.connect(url)
     try:
-        for first in range(0, records, PIECE):
-            rows = _rows(range(first, min(first + PIECE, records)), records)
-            await _copy(conn, workspace_id, rows, plans)
-        for table in ("records", "search_records", "search_numbers"):
+        tables = "records search_records search_numbers search_texts unique_values"
+        for table in tables.split():
             await conn.execute(f"VACUUM ANALYZE {table}", timeout=600)
     finally:
         await conn.close()
 
 
-async def _copy(
+async def _until_texts_are_indexed(url: str, workspace_id: str) -> None:
+    is_done = """
+        SELECT EXISTS (
+            SELECT FROM models m JOIN search_layouts l USING (workspace_id)
+             WHERE m.workspace_id = $1 AND l.model_version >= m.version AND l.layout = l.wanted
+               AND NOT EXISTS (SELECT FROM jobs j WHERE j.workspace_id = m.workspace_id))
+        """
+    conn = await asyncpg.connect(url)
+    try:
+        while not await conn.fetchval(is_done, workspace_id):  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.5)
+    finally:
+        await conn.close()
+
+
+def _fill(url: str, workspace_id: str, first: int, records: int) -> None:
+    asyncio.run(_copy(url, workspace_id, range(first, min(first + PIECE, records)), records))
+
+
+async def _copy(url: str, workspace_id: str, numbers: range, records: int) -> None:
+    database = Database(url, connections_max=1)
+    blueprint = await load(database, workspace_id)
+    await database.close()
+    attributes = list(blueprint.attributes.values())
+    plans = {each: plan_of(workspace_id, each, attributes) for each in blueprint.schemas}
+    sku = blueprint.attributes["attr-sku"]
+    rows = list(_rows(numbers, records))
+    conn = await asyncpg.connect(url)
+    try:
+        await speak_json(conn)
+        await _copy_records(conn, workspace_id, rows, plans, sku)
+        for at in range(0, len(rows), WRITTEN_AT_ONCE):
+            await _write_texts(conn, blueprint, rows[at : at + WRITTEN_AT_ONCE])
+    finally:
+        await conn.close()
+
+
+async def _copy_records(
     conn: asyncpg.Connection,
     workspace_id: str,
-    rows: Iterator[tuple[Any, ...]],
+    rows: list[Row],
     plans: dict[str, Plan],
+    sku: Attribute,
 ) -> None:
-    await conn.set_type_codec(
-        "jsonb",
-        schema="pg_catalog",
-        format="binary",
-        encoder=lambda each: b"\x01" + each,
-        decoder=bytes,
-    )
-    stored, terms, numbers = [], [], []
+    stored, terms, numbers, unique = [], [], [], []
     for record_id, at, schema_id, state_id, values in rows:
-        stored.append(
+        named = workspace_id, record_id, schema_id, state_id
+        stored.append((*named, 1, orjson.dumps(values), at, at, "u", "u"))
+        found = indexed(plans[schema_id], record_id, values)
+        terms.append(
             (
                 workspace_id,
+                at,
                 record_id,
                 schema_id,
                 state_id,
-                1,
-                orjson.dumps(values),
-                at,
-                at,
-                "u",
-                "u",
+                found.bucket,
+                found.terms,
+                *number_lists(found.numbers),
             )
         )
-        found = indexed(plans[schema_id], record_id, values)
-        terms.append((workspace_id, at, record_id, schema_id, state_id, found.bucket, found.terms))
         numbers += [
             (workspace_id, at, record_id, *number, schema_id, state_id, found.bucket)
             for number in found.numbers
         ]
-    names = "workspace_id id schema_id state_id version values created_at updated_at"
-    names += " created_by updated_by"
-    await conn.copy_records_to_table("records", records=stored, columns=names.split(), timeout=600)
-    names = "workspace_id created_at record_id schema_id state_id bucket terms"
-    await conn.copy_records_to_table(
-        "search_records", records=terms, columns=names.split(), timeout=600
-    )
-    names = "workspace_id created_at record_id attribute_key entry number schema_id state_id bucket"
-    await conn.copy_records_to_table(
-        "search_numbers", records=numbers, columns=names.split(), timeout=600
-    )
+        unique += [
+            (workspace_id, sku.id, "{}", key.value_hash, record_id)
+            for key in unique_keys_of(sku, values[sku.id]) or ()
+        ]
+    keys = "workspace_id created_at record_id"
+    place = "schema_id state_id bucket"
+    times = "created_at updated_at created_by updated_by"
+    for table, copied, columns in (
+        ("records", stored, f"workspace_id id schema_id state_id version values {times}"),
+        ("search_records", terms, f"{keys} {place} terms number_keys numbers"),
+        ("search_numbers", numbers, f"{keys} attribute_key entry number {place}"),
+        ("unique_values", unique, "workspace_id attribute_id scope value_hash record_id"),
+    ):
+        await conn.copy_records_to_table(table, records=copied, columns=columns.split())
 
 
-def _rows(numbers: range, records: int) -> Iterator[tuple[Any, ...]]:
+async def _write_texts(conn: asyncpg.Connection, blueprint: Blueprint, rows: list[Row]) -> None:
+    types = {each.id: each.type for each in blueprint.attributes.values()}
+    layout = layout_of(blueprint.attributes.values(), blueprint.dimensions.values())
+    documents = [
+        (
+            texts.Stored(record_id, at, schema_id, "", ()),
+            document_of(blueprint.workspace_id, record_id, [values], types, layout),
+        )
+        for record_id, at, schema_id, _, values in rows
+    ]
+    await texts.write(conn, blueprint.workspace_id, documents)
+
+
+def _rows(numbers: range, records: int) -> Iterator[Row]:
     for number in numbers:
         chance = random.Random(number)
-        values = {
+        is_rare = number % (records // FEW) == 7
+        values: dict[str, Any] = {
             "third": f"val-t{chance.randrange(3)}",
             "sold": chance.random() < 0.5,
             "color": f"val-c{chance.randrange(COLORS)}",
-            "rare": "val-yes" if number % (records // FEW) == 7 else "val-no",
+            "rare": "val-yes" if is_rare else "val-no",
             "weight": round(chance.random() * 100, 1),
             "made": (BEGAN - timedelta(minutes=chance.randrange(500_000))).isoformat(),
             "code": f"C-{number}",
-            **{f"text-{n}": f"{number} {TEXT[: 60 + 5 * n]}" for n in range(6)},
+            "sku": f"SKU-{number}",
+            **{f"text-{n}": f"{number} {TEXT[: 60 + 5 * n]}" for n in range(5)},
         }
+        words = [*chance.choices(VOCABULARY, k=12), OFTEN[chance.randrange(3)]]
+        values["text-5"] = " ".join([*words, "extraordinary"] if is_rare else words)
         if chance.random() < 0.7:
             values["brand"] = f"val-b{chance.randrange(BRANDS)}"
         if number % 10:
@@ -244,6 +318,20 @@ def cases(records: int) -> list[Case]:
             FACETS_AT_MOST_MS,
         ),
         Case("GET /records by schema and state", {}, path=by_state),
+        Case("contains 4 characters, 280 records", all_of(_where("code", "contains", "4711"))),
+        Case("startsWith 4 characters, 1/90", all_of(_where("code", "startsWith", "C-47"))),
+        *(
+            Case(name, {"query": query}, to="/api/v1/search/full-text")
+            for name, query in (
+                ("text: a word of 10 records", "extraordinary"),
+                ("text: a word of 1/250", "word0123"),
+                ("text: a word of a third", "often"),
+                ("text: words of a third and 1/250", "often word0123"),
+                ("text: a part of SKUs, 111 records", "KU-4711"),
+                ("text: a phrase of 4 records", '"often extraordinary"'),
+                ("text: a phrase of all", '"believable sentence"'),
+            )
+        ),
     ]
 
 
@@ -298,7 +386,7 @@ async def _measured(
 async def _asked(
     session: aiohttp.ClientSession, case: Case, body: dict[str, Any]
 ) -> dict[str, Any]:
-    request = session.get(case.path) if case.path else session.post("/api/v1/search", json=body)
+    request = session.get(case.path) if case.path else session.post(case.to, json=body)
     async with request as answer:
         found: dict[str, Any] = await answer.json()
         if answer.status != 200:

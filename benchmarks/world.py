@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +59,9 @@ class World:
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[World]:
-    """Start everything, fill one workspace, end everything."""
-    servers = Servers(own=True)
+async def opened(settings: Mapping[str, str] | None = None) -> AsyncIterator[World]:
+    """Start everything, PostgreSQL with these settings, fill one workspace, end everything."""
+    servers = Servers(own=True, postgres=settings)
     stack = await asyncio.to_thread(Stack, servers, Path(tempfile.mkdtemp(prefix="bench-")))
     floor = None
     try:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -168,8 +168,12 @@ class Rabbit:
 class Servers:
     """Both servers, each opened when somebody first asks for it."""
 
-    def __init__(self, *, own: bool = False) -> None:
-        """`own`: private ones whatever the environment says, because a test will stop them."""
+    def __init__(self, *, own: bool = False, postgres: Mapping[str, str] | None = None) -> None:
+        """`own`: private ones whatever the environment says, because a test will stop them.
+
+        `postgres` are settings of a private server.
+        """
+        self._settings = postgres
         self._postgres_url = None if own else os.environ.get("SIGMA_POSTGRES_URL")
         self._amqp_url = None if own else os.environ.get("SIGMA_AMQP_URL")
         self._opened: list[Postgres | Rabbit] = []
@@ -184,7 +188,7 @@ class Servers:
     def postgres(self) -> Postgres:
         if self._postgres_url is not None:
             return self._kept(Postgres(self._postgres_url))
-        server = PrivatePostgres(self._private_folder() / "postgres")
+        server = PrivatePostgres(self._private_folder() / "postgres", self._settings)
         server.start()
         return self._kept(Postgres(server.url, server))
 
