@@ -12,6 +12,7 @@ from pathlib import Path
 
 CELL_LENGTH_MAX = 64 * 1024 * 1024
 _DELIMITERS = ";,\t|"
+_SHOWN_AROUND = 20
 
 
 class UnreadableCatalogue(Exception):
@@ -73,9 +74,22 @@ def once(codes: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(codes))
 
 
+def _first_line_not_utf_8(path: Path) -> tuple[int, str]:
+    """Its number, and what is there around the first byte that is no UTF-8."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                around = line[max(0, error.start - _SHOWN_AROUND) : error.start + _SHOWN_AROUND]
+                return number, around.decode(errors="replace").strip()
+    return 0, ""
+
+
 def _read(path: Path) -> Iterator[tuple[tuple[str, ...], Row | None]]:
     """The header with no row first, then the header with each row."""
     csv.field_size_limit(CELL_LENGTH_MAX)
+    line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
@@ -97,8 +111,12 @@ def _read(path: Path) -> Iterator[tuple[tuple[str, ...], Row | None]]:
                     yield header, Row(line, filled, surplus)
                 line = reader.line_num + 1
     except UnicodeDecodeError as error:
-        raise UnreadableCatalogue(f"{path} is not UTF-8: {error.reason}") from error
+        line, text = _first_line_not_utf_8(path)
+        raise UnreadableCatalogue(
+            f"{path} is not UTF-8: line {line} has '{text}'. Export it again as UTF-8: a program"
+            f" such as a spreadsheet has saved it in another encoding"
+        ) from error
     except csv.Error as error:
-        raise UnreadableCatalogue(f"{path} is not valid CSV: {error}") from error
+        raise UnreadableCatalogue(f"{path} line {line} is not valid CSV: {error}") from error
     except OSError as error:
         raise UnreadableCatalogue(f"{path} cannot be read: {error.strerror}") from error

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from deploy.importers.akeneo.reading import Catalogue, SourceAttribute
+from deploy.importers.akeneo.reading import IDENTIFIER, Catalogue, SourceAttribute
 from deploy.importers.csv_rows import key_of
 
 METRIC = "pim_catalog_metric"
 PRICE = "pim_catalog_price_collection"
-IDENTIFIER = "pim_catalog_identifier"
 
 PROPERTIES = ("categories", "enabled", "family", "parent", "groups", "uuid")
 MODEL_PROPERTIES = ("categories", "code", "family_variant", "parent")

@@ -21,6 +21,7 @@ from deploy.importers.akeneo.product_models import (
 )
 from deploy.importers.csv_rows import Row, UnreadableCatalogue, key_of, once, read_header, read_rows
 
+IDENTIFIER = "pim_catalog_identifier"
 PRODUCTS = "products.csv"
 _NEEDED = ("attributes.csv", "families.csv", "channels.csv", PRODUCTS)
 _READ = (
@@ -142,6 +143,11 @@ class Catalogue:
     def variant_families(self) -> frozenset[str]:
         """Families whose products may have variants."""
         return frozenset(key_of(one.family) for one in self.family_variants.values())
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """The attributes that name products."""
+        return tuple(one.code for one in self.attributes.values() if one.type == IDENTIFIER)
 
     @property
     def locales(self) -> tuple[str, ...]:

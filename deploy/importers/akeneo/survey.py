@@ -30,6 +30,8 @@ from deploy.importers.csv_rows import (
 )
 from deploy.importers.names import CHANNEL, CURRENCY, LOCALE
 
+IDENTIFIERS_TOLD_MAX = 5
+
 
 @dataclass(slots=True)
 class Survey:
@@ -63,10 +65,15 @@ class Survey:
 
 def survey(catalogue: Catalogue) -> Survey:
     """One pass; `UnreadableCatalogue` where products.csv has no identifier column."""
-    columns = understand(read_header(catalogue.folder / PRODUCTS), catalogue)
+    header = read_header(catalogue.folder / PRODUCTS)
+    # Of a catalogue without products, the file is empty: there is a data model to import.
+    columns = understand(header or catalogue.identifiers[:1], catalogue)
     identifier = identifier_of(columns)
     if identifier is None:
-        raise UnreadableCatalogue(f"{catalogue.folder / PRODUCTS} has no identifier column")
+        raise UnreadableCatalogue(
+            f"{catalogue.folder / PRODUCTS} has no column of an identifier; identifiers are"
+            f" {', '.join(catalogue.identifiers[:IDENTIFIERS_TOLD_MAX]) or 'not declared'}"
+        )
     found = Survey(
         columns, identifier, understand(catalogue.model_header, catalogue, MODEL_PROPERTIES)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from deploy.importers.tables.profile import Column, Profile
@@ -70,8 +70,17 @@ def infer(profile: Profile) -> Types:
             in_key = not _CHANGING.search(column.name)
             key = (column.category, column.name)
             found[key] = ColumnType(*key, code, kind, several, in_key)
+    keys: dict[str, str] = {}
+    for (category, name), column in profile.columns.items():
+        if column.is_key:
+            keys.setdefault(category, name)
     # In the order of the files, which is that of people.
-    return {key: found[key] for key in profile.columns}
+    return {
+        (category, name): replace(found[category, name], in_key=keys[category] == name)
+        if category in keys
+        else found[category, name]
+        for category, name in profile.columns
+    }
 
 
 def _basic(column: Column) -> tuple[Type, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from deploy.importers.tables.reading import Cell, Form, key_of_text, read_cell
 LABELS_MAX = 5_000
 LABEL_LENGTH_MAX = 80
 _LONG_NUMBER = 10**7
+_KEY_NAME = re.compile(
+    r"(?:.*[ _.-]|[a-z]+(?=[A-Z]))?"
+    r"(?:id|key|sku|code|ean|gtin|upc|isbn|mpn|uuid|nr|no|Id|Key|Sku|Code|ID|SKU|EAN|GTIN)"
+    r"|artikelnummer|article number|item number|part number",
+)
 _PAIR = 2
 
 
@@ -29,6 +35,10 @@ class Column:
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     """Text without regard to case and spaces -> its spellings; only while they may be options."""
     is_free_text: bool = False
+    is_key_by_name: bool = False
+    """Whether it is called as keys are, such as `sku`."""
+    _seen: set[str] | None = field(default_factory=set)
+    """Its texts, as long as none comes twice; only of a column that is called as keys are."""
     lengths: Counter[int] = field(default_factory=Counter)
     """How many numbers the lists have; single numbers at 0."""
     descending: int = 0
@@ -36,9 +46,23 @@ class Column:
     numbers: dict[int, array[float]] = field(default_factory=lambda: defaultdict(_floats))
     """Single numbers at 0; of lists, the first at 1, the second at 2 and so on."""
 
+    def __post_init__(self) -> None:
+        self.is_key_by_name = _KEY_NAME.fullmatch(self.name) is not None
+
+    @property
+    def is_key(self) -> bool:
+        """Whether each row has a value of its own, in a column that is called as keys are."""
+        return self.is_key_by_name and self._seen is not None and len(self._seen) > 1
+
     def add(self, cell: Cell) -> None:
         """Count a cell."""
         self.forms[cell.form] += 1
+        if self.is_key_by_name and self._seen is not None:
+            key = key_of_text(cell.text)
+            if not key or key in self._seen:
+                self._seen = None
+            else:
+                self._seen.add(key)
         if cell.form is Form.NOTHING:
             return
         self.filled += 1

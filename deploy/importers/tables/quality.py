@@ -220,14 +220,19 @@ def _section(category: str, assessment: Assessment, findings: Sequence[Finding])
     rows = assessment.rows.get(category)
     if rows is not None:
         yield (
-            f"{rows.all:,} rows = {rows.records:,} records + {rows.repeated:,} exact duplicates +"
-            f" {rows.refused:,} refused. Of the {_readable(assessment, category):,} rows that were"
-            f" not refused:"
+            f"{_many(rows.all, 'row')} = {_many(rows.records, 'record')} +"
+            f" {_many(rows.repeated, 'exact duplicate')} +"
+            f" {rows.refused:,} refused."
         )
+        yield ""
+    accounts = list(_accounts(category, assessment))
+    if accounts:
+        readable = _readable(assessment, category)
+        yield f"Of the {_many(readable, 'row')} that were not refused:"
         yield ""
         yield from _table(
             ("column", "type", "as expected", "changed", "kept as text", "missing", "suspicious"),
-            list(_accounts(category, assessment)),
+            accounts,
         )
     by_kind: dict[tuple[str, Concern], list[Finding]] = defaultdict(list)
     for one in findings:

@@ -74,8 +74,8 @@ def _notes(assessment: Assessment, quality: Path | None) -> list[str]:
     read, records, repeated, refused = (
         sum(counts) for counts in zip(*map(_sums, assessment.rows.values()), strict=True)
     )
-    parts = f"{records:,} records + {repeated:,} exact duplicates + {refused:,} refused rows"
-    notes = [f"{read:,} rows = {parts}"]
+    parts = f"{records:,} as records, {repeated:,} as exact duplicates of them, {refused:,} refused"
+    notes = [f"Rows read: {read:,} = {parts}"]
     counts = assessment.findings.counts()
     if counts:
         said = ", ".join(f"{count:,} {concern}" for concern, count in counts.most_common())

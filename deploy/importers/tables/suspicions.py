@@ -113,7 +113,7 @@ def _usual(values: Sequence[float], *, is_price: bool) -> Usual:
     negatives = sum(value < 0 for value in values)
     logs = sorted(math.log10(value) for value in values if value > 0)
     low, high = -math.inf, math.inf
-    if len(logs) >= VALUES_MIN:
+    if len(logs) >= VALUES_MIN and (is_price or not _are_names(values)):
         first, third = logs[len(logs) // 4], logs[len(logs) * 3 // 4]
         width = _FENCE * max(third - first, _WIDTH_MIN)
         outside = sum(not first - width <= one <= third + width for one in logs)
@@ -127,6 +127,11 @@ def _usual(values: Sequence[float], *, is_price: bool) -> Usual:
         is_price or (is_enough and zeros < _ZEROS_FEW * len(values)),
         is_price or (is_enough and negatives < _ZEROS_FEW * len(values)),
     )
+
+
+def _are_names(values: Sequence[float]) -> bool:
+    """Whether numbers stand for things, such as 4711: whole, and hardly one comes twice."""
+    return len(set(values)) > _MOST * len(values) and all(one.is_integer() for one in values)
 
 
 def _short(number: float) -> str:

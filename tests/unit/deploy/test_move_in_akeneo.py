@@ -324,14 +324,22 @@ def test_a_prefix_keeps_everything_apart(catalogue_folder):
     ("name", "content", "message"),
     [
         ("channels.csv", None, "does not contain channels.csv"),
-        ("families.csv", b"code;label-en_US\n\xe9t\xe9;x\n", "is not UTF-8"),
-        ("families.csv", b'code;a\n"open;x\n', "is not valid CSV"),
+        (
+            "families.csv",
+            b"code;label-en_US\nx;y\n\xe9t\xe9;x\n",
+            "is not UTF-8: line 3 has '\ufffdt\ufffd;x'. Export it again as UTF-8",
+        ),
+        ("families.csv", b'code;a\n"open;x\n', "line 2 is not valid CSV"),
         ("families.csv", b"code;a;a\n", "has column a twice"),
         ("attributes.csv", b"code;type\nx;pim_catalog_text\n", "has no identifier attribute"),
         ("channels.csv", b"code;locales\nweb;\n", "names no locale"),
         ("measurement-families.json", b"{}", None),
         ("measurement-families.json", b"[1]", "is not a list of measurement families"),
-        ("products.csv", b"title-en_US\nx\n", "has no identifier column"),
+        (
+            "products.csv",
+            b"title-en_US\nx\n",
+            "has no column of an identifier; identifiers are sku",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_read_says_which_file_and_why(
@@ -347,6 +355,13 @@ def test_a_folder_that_cannot_be_read_says_which_file_and_why(
         return
     with pytest.raises(UnreadableCatalogue, match=message):
         plan_of(catalogue_folder, Settings())
+
+
+def test_a_catalogue_without_products_has_a_data_model(catalogue_folder):
+    (catalogue_folder / "products.csv").write_bytes(b"")
+    plan = plan_of(catalogue_folder, Settings())
+    assert {plan.file_of(one) for one in plan.records()} == {"product_models.csv"}
+    assert {one.source for one in plan.model if one.kind is Kind.SCHEMAS} >= {"knives"}
 
 
 def test_orphan_options_and_unknown_attributes_of_a_family_are_told(catalogue_folder):

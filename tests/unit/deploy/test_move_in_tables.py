@@ -112,6 +112,18 @@ def test_a_row_has_the_same_key_in_every_order_and_format_and_at_every_price(tmp
     assert [one.id for one in records(plan_of(tmp_path, Names()))] == keys
 
 
+def test_a_column_that_is_called_a_key_and_is_one_is_the_key(tmp_path):
+    rows = [{"sku": f"A-{n}", "name": f"Dawn {n}", "size": n} for n in range(3)]
+    keys = [one.id for one in records(plan_of(write(tmp_path, rows), Names()))]
+    changed = [{**rows[0], "size": 9}, *rows[1:]]
+    assert [one.id for one in records(plan_of(write(tmp_path, changed), Names()))] == keys
+    # What comes twice is none.
+    rows[1]["sku"] = "a-0"
+    keys = [one.id for one in records(plan_of(write(tmp_path, rows), Names()))]
+    changed = [{**rows[0], "size": 9}, *rows[1:]]
+    assert [one.id for one in records(plan_of(write(tmp_path, changed), Names()))] != keys
+
+
 def test_duplicates_are_one_record_only_where_nothing_differs(tmp_path):
     row = {"name": "Dawn", "price": 20, "watt": 5}
     rows = [row, {**row, "price": 21}, row, {**row, "price": None}, {**row, "price": 21}]
