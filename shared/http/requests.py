@@ -154,7 +154,11 @@ def parse_body(raw: bytes, model: type[ModelT]) -> ModelT:
     """
     raw = raw.removeprefix(BOM_UTF8)
     containers = raw.count(b"[") + raw.count(b"{")
-    if containers + raw.count(b",") > VALUES_MAX and _values_in(raw) > VALUES_MAX:
+    if (
+        len(raw) > VALUES_MAX
+        and containers + raw.count(b",") > VALUES_MAX
+        and _values_in(raw) > VALUES_MAX
+    ):
         # A few bytes each, but nobody else is answered while all of them are made.
         raise PayloadTooLarge(f"Request body exceeds {VALUES_MAX} values")
     # orjson refuses what only some parsers take (NaN, 1e999, lone surrogates), and says where.
