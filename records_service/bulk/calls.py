@@ -29,6 +29,7 @@ from shared.errors import (
     Violation,
 )
 from shared.messaging import outbox
+from shared.process.collecting import collected_seldom
 from shared.process.waiting import KeyedSemaphore
 
 CALLS_OF_WORKSPACE_MAX: Final = 2
@@ -74,7 +75,8 @@ async def one_of_few(context: Context) -> AsyncIterator[None]:
     """A place for a bulk call; raises `ServiceUnavailable` if none becomes free in time."""
     app = context.app
     async with app[CALLS_OF_WORKSPACE].of(context.workspace_id), app[CALLS].of(None):
-        yield
+        with collected_seldom():
+            yield
 
 
 async def in_parts(context: Context, job: Job[ItemT]) -> AsyncIterator[list[Result]]:
