@@ -41,6 +41,9 @@ from shared.process.offload import in_thread
 JOB: Final = "index_texts"
 AT_ONCE: Final = 500
 """Records of one slice."""
+AWAITED_MAX: Final = 30_000
+"""So many records may be behind while the job waits for a load of writes to end. Searches read the
+values of these meanwhile, which takes some 3 s."""
 
 
 class TextIndexing:
@@ -55,6 +58,7 @@ class TextIndexing:
         progress = await store.find_progress(conn, workspace_id)
         if progress is not None and progress.is_done:
             return await _finish(conn, workspace_id)
+        newest = await store.newest_behind(conn, workspace_id)
         version = await store.lock_model(conn, workspace_id)
         if version is None:
             return False
@@ -87,7 +91,17 @@ class TextIndexing:
         await store.delete_behind(conn, workspace_id, behind.ids)
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
-        return progress.layout != wanted or await store.is_behind(conn, workspace_id)
+        return progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
+
+
+async def _goes_on(conn: Conn, workspace_id: str, newest: int) -> bool:
+    """Whether there is a next turn; `newest` was the newest of what is behind when this one began.
+
+    Where records have been written meanwhile, the job waits until it is woken, a second at most:
+    to index a record takes as long as to write it, so a load of writes would take twice as long.
+    """
+    records, newest_now = await store.left_behind(conn, workspace_id, rows_max=AWAITED_MAX + 1)
+    return records > AWAITED_MAX or (records > 0 and newest_now <= newest)
 
 
 async def _started(

@@ -166,12 +166,33 @@ async def delete_behind(conn: Conn, workspace_id: str, ids: Sequence[int]) -> No
     )
 
 
-async def is_behind(conn: Conn, workspace_id: str) -> bool:
-    """Whether there is a record that the index has not reached."""
-    found: bool = await conn.fetchval(
-        "SELECT EXISTS (SELECT FROM search_texts_behind WHERE workspace_id = $1)", workspace_id
+async def newest_behind(conn: Conn, workspace_id: str) -> int:
+    """The id of the newest row of what is behind, 0 if nothing is."""
+    found: int = await conn.fetchval(
+        "SELECT coalesce(max(id), 0) FROM search_texts_behind WHERE workspace_id = $1",
+        workspace_id,
     )
     return found
+
+
+async def left_behind(conn: Conn, workspace_id: str, *, rows_max: int) -> tuple[int, int]:
+    """How many records the oldest rows of what is behind note, and the newest id among them.
+
+    So many rows at most are looked at.
+    """
+    row = await conn.fetchrow(
+        """
+        SELECT coalesce(sum(records), 0) AS records, coalesce(max(id), 0) AS newest
+          FROM (SELECT id, records FROM search_texts_behind
+                 WHERE workspace_id = $1
+                 ORDER BY id
+                 LIMIT $2) AS oldest
+        """,
+        workspace_id,
+        rows_max,
+    )
+    assert row is not None
+    return row["records"], row["newest"]
 
 
 _READ: Final = """

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from records_service.search_texts import indexing, waking
+from records_service.search_texts import indexing, store, waking
 from records_service.search_texts.indexing import TextIndexing
 from shared.database import Conn
 from tests.kit.records_workspace import RecordsWorkspace
@@ -105,6 +106,34 @@ async def test_what_is_written_during_a_slice_is_found_after_it(notes: RecordsWo
         assert await found(notes, "okapi") == ["a"]
         await index_all(notes)
     assert await indexed(notes) == ["a", "c", "d"]
+
+
+async def test_the_job_waits_for_the_end_of_a_load_of_writes(
+    notes: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    """Unless very much is behind: it goes on when it is woken."""
+    await made(notes, "a", note="zebra")
+    await index_all(notes)
+    names = iter("bcd")
+    write = store.write
+
+    async def write_while_others_do(*arguments: Any) -> None:
+        await write(*arguments)
+        for name in islice(names, 1):
+            await made(notes, name, note="zebra")
+
+    monkeypatch.setattr(store, "write", write_while_others_do)
+    await made(notes, "z", note="zebra")
+    assert not await index_some(notes)
+    assert await behind(notes) == ["b"]
+    monkeypatch.setattr(indexing, "AWAITED_MAX", 0)
+    assert await index_some(notes)
+    assert await behind(notes) == ["c"]
+    monkeypatch.setattr(indexing, "AWAITED_MAX", 2)
+    await index_all(notes)
+    assert await behind(notes) == ["d"]
+    await index_all(notes)
+    assert await behind(notes) == []
 
 
 async def test_a_slice_that_fails_leaves_everything_to_the_next(notes: RecordsWorkspace):
