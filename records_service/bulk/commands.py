@@ -62,6 +62,10 @@ class Writer:
     That one is judged by what is in the database before the other wave is stored. So it must not be
     judged by anything that the other one changes: it is judged later if it is. What others change
     meanwhile is noticed when it is stored, as ever.
+
+    A row that creates a record is not compared with what others hold either, its id that was used
+    before and its unique values, as long as no wave had to be judged again: the statement that
+    stores it tells. A catalogue that is created has none of that.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Writer:
         self._rows_behind = rows_behind
         self._ahead: tuple[Row, Judged] | None = None
         """The first row of the next wave, and what became of it."""
+        self._hopes = True
 
     async def write_some(
         self, rows: Sequence[Row], start: int, conn: Conn | None = None
@@ -86,13 +91,19 @@ class Writer:
         """
         wave = next_wave(rows, start, self._options)
         places: int | None = None
+        attempted = False
 
         async def attempt(work: Work) -> list[Result]:
+            nonlocal attempted
+            # In a caller's transaction, all of it would be done again.
+            is_own = work.conn is None and REQUEST_TRANSACTION.get() is None
+            self._hopes = self._hopes and is_own and not attempted
+            attempted = True
             judged = self._judged_ahead(wave[0])
             if judged is None:
-                judged = await judge(work, wave, self._options, places=places)
+                judged = await judge(work, wave, self._options, places=places, hopes=self._hopes)
             results = judged.settled.results
-            if work.conn is None and REQUEST_TRANSACTION.get() is None:
+            if is_own:
                 async with _alongside(self._judge_ahead(rows, start + len(results), judged)):
                     await _store(work, judged)
             else:
@@ -121,7 +132,13 @@ class Writer:
             wave = next_wave(rows, start, self._options)
             if wave:
                 work = Work(self._context, None, lock=False)
-                judged = await judge(work, wave, self._options, being_stored=stored.changed)
+                judged = await judge(
+                    work,
+                    wave,
+                    self._options,
+                    being_stored=stored.changed,
+                    hopes=self._hopes,
+                )
                 self._ahead = wave[0], judged
 
 

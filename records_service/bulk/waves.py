@@ -83,15 +83,17 @@ async def judge(
     *,
     places: int | None = None,
     being_stored: Footprint = NOTHING,
+    hopes: bool = False,
 ) -> Judged:
     """Judge the rows of a wave, as far as they are about different records: at least one.
 
-    `places` is for how many new records there is room, as far as that is known. Raises `Overlap` if
-    the rows are judged by something of `being_stored`.
+    `places` is for how many new records there is room, as far as that is known. `hopes`: new
+    records are taken to hold nothing that others hold, which the database tells when they are
+    stored. Raises `Overlap` if the rows are judged by something of `being_stored`.
     """
     basis, by = await _basis(work, wave, options, being_stored)
     candidates = await work.run(judging.merge_rows, wave, by, basis)
-    around = await _surroundings(work, candidates, places, being_stored)
+    around = await _surroundings(work, candidates, places, being_stored, hopes=hopes)
     settled = await work.run(settling.settle, candidates, around, work.context.identity)
     return Judged(settled, basis.blueprint.version, _changed(candidates))
 
@@ -144,14 +146,20 @@ async def _surroundings(
     candidates: Sequence[Candidate | Result],
     places: int | None,
     being_stored: Footprint,
+    *,
+    hopes: bool,
 ) -> Surroundings:
     """What the rows are judged by then: what of their changes others hold, and whom they name."""
     workspace_id = work.context.workspace_id
     changing = [one for one in candidates if isinstance(one, Candidate)]
     named = settling.named_by(candidates)
+    being_stored.check_apart(named, {key.key for one in changing for key in one.claimed})
+    if hopes:
+        changing = [one for one in changing if one.old is not None]
+        if not named and not any(one.claimed for one in changing):
+            return Surroundings({}, {}, {}, places)
     asked = [one.id for one in changing if one.old is None and one.id_was_asked]
     keys = [key for one in changing for key in one.claimed]
-    being_stored.check_apart(named, {key.key for key in keys})
     async with work.reading() as conn:
         return Surroundings(
             holders=await store.holders_of(conn, workspace_id, keys),

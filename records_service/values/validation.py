@@ -26,6 +26,7 @@ from shared.http.json_types import js_type
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 PATTERN_WORK_MAX = 100_000_000
 _FORM = ("scope", "value")
+_EVERYWHERE: Scope = {}
 
 Place: TypeAlias = "str | tuple[Place, str | int]"
 """Where a value was sent: a JSON pointer, or the place around it and one step inside.
@@ -95,6 +96,16 @@ class EntriesCheck:
         if not isinstance(sent, list) or len(sent) > ENTRIES_PER_ATTRIBUTE_MAX:
             faults.report(place, self._list_fault(sent))
             return []
+        if len(sent) == 1 and type(sent[0]) is dict and tuple(sent[0]) == _FORM:
+            # Nearly all that is sent: one value, for everywhere, in the form that is stored.
+            entry = sent[0]
+            value = entry["value"]
+            if value is not None and entry["scope"] == _EVERYWHERE:
+                checked = self._check_value(value, ((place, 0), "value"), faults)
+                return sent if checked is value else [{"scope": {}, "value": checked}]
+        return self._checked(sent, place, faults)
+
+    def _checked(self, sent: list[Any], place: Place, faults: Faults) -> Entries:
         entries: Entries = []
         scopes: set[tuple[tuple[str, str], ...]] = set()
         for index, entry in enumerate(sent):

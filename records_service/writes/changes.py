@@ -86,10 +86,11 @@ def merged(
         else:
             seen.add(attribute_id)
             checked = [] if entries is None else schema.checks[attribute_id](entries, place, faults)
-            kept: Entries = []
             if by_scope and entries is not None and attribute_id in old:
                 kept = _of_other_scopes(old[attribute_id], entries, schema.checks[attribute_id])
-            _replace(result, attribute_id, kept + checked)
+                _replace(result, attribute_id, kept + checked)
+            else:
+                _replace(result, attribute_id, checked)
             if not may_read:
                 if not is_new:
                     _check_not_empty(schema, attribute_id, checked, place, faults)
@@ -171,10 +172,17 @@ def differences(old: Values, new: Values, schema: CompiledSchema) -> list[Change
         alias = schema.attributes[attribute_id].alias
         before, after = old.get(attribute_id), new.get(attribute_id)
         if before is None and after is not None:
-            changes += [
-                _change(attribute_id, alias, entry["scope"], None, entry["value"])
-                for entry in after
-            ]
+            for entry in after:
+                # As `_change`: a record that is created has one for each value.
+                changes.append(  # noqa: PERF401
+                    {
+                        "attribute": alias,
+                        "attributeId": attribute_id,
+                        "scope": entry["scope"],
+                        "oldValue": None,
+                        "newValue": entry["value"],
+                    }
+                )
         elif not same(before, after):
             changes += _changed_entries(attribute_id, alias, before or [], after or [])
     return changes
@@ -192,6 +200,8 @@ def _touched(old: Values, new: Values, schema: CompiledSchema) -> list[str]:
 
     A write replaces whole lists, so what it did not name is not compared.
     """
+    if not old:
+        return [i for i in schema.attributes if i in new]
     touched = {i for i, entries in new.items() if old.get(i) is not entries}
     touched.update(old.keys() - new.keys())
     if len(touched) <= 1:

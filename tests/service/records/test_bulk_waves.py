@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from records_service.bulk import commands
 from records_service.bulk import rows as reading_rows
+from records_service.bulk import store as reading
 from records_service.writes.model import StaleModel, StaleRecord
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.workspace import entries
@@ -236,3 +237,35 @@ async def test_a_row_is_judged_again_when_what_it_takes_is_taken(
     else:
         assert (results[1]["outcome"], results[1]["version"]) == told
         assert (await values_of(apparel, "ent-1"))["sku"] == "S1"
+
+
+async def test_new_records_are_compared_with_others_only_after_one_met_another(
+    apparel, monkeypatch
+):
+    """The statement that stores them tells; then the wave is judged again, and the rest as well."""
+    monkeypatch.setattr("records_service.bulk.waves.WAVE_ROWS", 2)
+    next_versions, store = reading.next_versions, commands._store
+    looked_up: list[int] = []
+    stored: list[int] = []
+
+    async def noted(conn: Any, workspace_id: str, ids: Any) -> Any:
+        looked_up.append(len(ids))
+        return await next_versions(conn, workspace_id, ids)
+
+    async def counted(work: Any, judged: Any) -> None:
+        stored.append(judged.settled.results[0].index)
+        await store(work, judged)
+
+    monkeypatch.setattr(reading, "next_versions", noted)
+    monkeypatch.setattr(commands, "_store", counted)
+    answer = await bulk(apparel.admin, *(row(f"ent-a{n}", sku=f"A{n}") for n in range(6)))
+    assert {one["outcome"] for one in answer.ok()["results"]} == {"created"}
+    assert (looked_up, stored) == ([], [0, 2, 4])
+    stored.clear()
+    taken = {0: "A1", 5: "A4"}
+    rows = [row(f"ent-b{n}", sku=taken.get(n, f"B{n}")) for n in range(8)]
+    answer = await bulk(apparel.admin, *rows)
+    assert [index for index, *_ in failures(answer)] == [0, 5]
+    # What was judged ahead of the first is forgotten.
+    assert stored == [0, 0, 2, 4, 6]
+    assert len(looked_up) == 4
