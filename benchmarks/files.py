@@ -12,6 +12,7 @@ import re
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,27 @@ def memory_mb(pid: int, what: str = "VmHWM") -> float:
     return int(found[1]) / 1_000
 
 
+def _stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    user, system = _stat(pid)[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def server_cpu_s(backend: int) -> float:
+    """Seconds of CPU that a PostgreSQL server has used, with all its processes, also past ones."""
+    server = _stat(backend)[1]
+    user, system = _stat(int(server))[13:15]
+    used = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if _stat(int(folder.name))[1] == server:
+                used += cpu_s(int(folder.name))
+    return used
 
 
 def forget_peak(pid: int) -> None:
@@ -83,23 +101,28 @@ async def imported(here: World, rows: int = ROWS) -> None:
             job: dict[str, Any] = await answer.json()
             assert answer.status == 202, job
         print(f"  received in {time.perf_counter() - began:.1f} s")
-    pid = worker.pid
-    used = cpu_s(pid)
+    conn = await asyncpg.connect(here.stack.databases["records_service"])
+    pid, backend = worker.pid, conn.get_server_pid()
     began, step = time.perf_counter(), rows / STEPS
     due = step
+    before, used, server_used = 0, cpu_s(pid), server_cpu_s(backend)
     while job["status"] in ("queued", "running"):
         await asyncio.sleep(0.2)
         job = (await here.key.get(f"/imports/{job['id']}")).ok()
         if job["processed"] >= due:
             rate = job["processed"] / (time.perf_counter() - began)
+            done, now, server_now = job["processed"] - before, cpu_s(pid), server_cpu_s(backend)
             print(
                 f"  {job['processed']:>9,} rows, {rate:,.0f}/s so far,"
-                f" worker {memory_mb(pid, 'VmRSS'):.0f} MB, at most {memory_mb(pid):.0f} MB,"
-                f" {1_000 * (cpu_s(pid) - used) / job['processed']:.2f} ms of CPU a row",
+                f" worker {memory_mb(pid, 'VmRSS'):.0f} MB, at most {memory_mb(pid):.0f} MB;"
+                f" CPU of each of the last {done}: worker {1_000 * (now - used) / done:.2f} ms,"
+                f" PostgreSQL {1_000 * (server_now - server_used) / done:.2f} ms",
                 flush=True,
             )
+            before, used, server_used = job["processed"], now, server_now
             due += step
     took = time.perf_counter() - began
+    await conn.close()
     assert job["status"] == "succeeded", job
     print(f"  imported {rows / took:,.0f}/s; worker at most {memory_mb(pid):.0f} MB")
 

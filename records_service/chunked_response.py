@@ -5,8 +5,9 @@ return await response_in_pieces(request, context, b"[", things, written, b"]", i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 from aiohttp import hdrs, web
 
@@ -17,6 +18,26 @@ T = TypeVar("T")
 
 PIECE_BYTES: Final = 4 << 20
 """An answer up to this size is sent with its length; a larger one is sent in chunks."""
+HEAD_WITHIN_S: Final = 5.0
+"""The head of a file is sent at the latest after this, while its first piece is being made."""
+
+
+async def begin_file(
+    request: web.Request, response: web.StreamResponse, first: Coroutine[Any, Any, bytes]
+) -> None:
+    """Send the head and the first piece of a file.
+
+    Raises what `first` raises: before the head is sent, that is the answer.
+    """
+    beginning = asyncio.ensure_future(first)
+    try:
+        await asyncio.wait({beginning}, timeout=HEAD_WITHIN_S)
+        if beginning.done():
+            beginning.result()
+        await response.prepare(request)
+        await response.write(await beginning)
+    finally:
+        beginning.cancel()
 
 
 async def response_in_pieces(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
-
 import structlog
 from aiohttp import hdrs, web
 
+from records_service.chunked_response import begin_file
 from records_service.context import context_of
 from records_service.exports.export import Export, understand
 from records_service.exports.model import ExportedRecord, ExportQuery, Format
@@ -19,9 +17,6 @@ from shared.http.responses import names_media_type
 from shared.identity import Flag, Permission
 
 log = structlog.get_logger(__name__)
-
-HEAD_WITHIN_S: Final = 5.0
-"""The head of the answer is sent at the latest after this, while columns are still looked for."""
 
 routes = Routes(
     tag="Import and export",
@@ -58,13 +53,8 @@ async def export(request: web.Request) -> web.StreamResponse:
     if request.method == hdrs.METH_HEAD:
         await response.prepare(request)
         return response
-    beginning = asyncio.ensure_future(exported.begin())
     try:
-        await asyncio.wait({beginning}, timeout=HEAD_WITHIN_S)
-        if beginning.done():
-            beginning.result()
-        await response.prepare(request)
-        await response.write(await beginning)
+        await begin_file(request, response, exported.begin())
         async for piece in exported.pieces():
             if piece:
                 await response.write(piece)
@@ -73,8 +63,6 @@ async def export(request: web.Request) -> web.StreamResponse:
         raise ServiceUnavailable(
             "A value was written in a scope that has no column in this export"
         ) from None
-    finally:
-        beginning.cancel()
     await response.write_eof()
     return response
 

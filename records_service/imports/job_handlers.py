@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final
 
 from aiohttp import hdrs, web
 
+from records_service.chunked_response import begin_file
 from records_service.context import Context, context_of
 from records_service.imports import job_commands, refused, refused_store, store
 from records_service.imports.forms import NDJSON, only_compared, read_form
@@ -232,13 +234,15 @@ async def _refused_rows(
     response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: f"{CSV}; charset=utf-8"})
     response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="{job.id}-errors.csv"'
     pieces = refused.lines(context, job)
-    first = await anext(pieces)
-    await response.prepare(request)
-    await response.write(first)
+    await begin_file(request, response, _first(pieces))
     async for piece in pieces:
         await response.write(piece)
     await response.write_eof()
     return response
+
+
+async def _first(pieces: AsyncIterator[bytes]) -> bytes:
+    return await anext(pieces)
 
 
 def _shown_error(row: Any) -> dict[str, Any]:

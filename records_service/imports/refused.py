@@ -12,14 +12,20 @@ import orjson
 from records_service.context import Context
 from records_service.imports import refused_store
 from records_service.imports.columns import REPORT_COLUMNS
+from records_service.imports.reading import COLUMNS_MAX
 from records_service.imports.store import ImportJob
 from records_service.tabular.cells import text_of
+from shared.errors import ValidationError
 
 ROWS_AT_ONCE: Final = 500
 
 
 async def lines(context: Context, job: ImportJob) -> AsyncIterator[bytes]:
-    """The file, piece by piece: the header, then the rows as they were sent."""
+    """The file, piece by piece: the header, then the rows as they were sent.
+
+    Of a file without a header, all rows are read before the first piece. Raises `ValidationError`
+    with it if they have more members than a file may have columns.
+    """
     header: Sequence[str] | None = job.settings.get("header")
     delimiter = job.settings.get("delimiter", ",")
     columns = list(header) if header is not None else await _columns(context, job)
@@ -54,6 +60,11 @@ async def _columns(context: Context, job: ImportJob) -> list[str]:
     async for rows in _rows(context, job):
         for row in rows:
             found.update(dict.fromkeys(_object(row["sent"])))
+        if len(found) > COLUMNS_MAX:
+            raise ValidationError(
+                f"The rows that failed have more than {COLUMNS_MAX} different members, which no"
+                " file with columns can have: expected 'Accept' to be 'application/json'"
+            )
     return list(found)
 
 

@@ -15,10 +15,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.kit.demo import seed_demo
+from tests.kit.eventually import eventually
 from tests.kit.pages import block
 from tests.kit.servers import ROOT
 
 README = ROOT / "README.md"
+IMPORTS = ROOT / "docs" / "how-to" / "import-and-export.md"
 STEPS = ("log-in", "read", "create", "set-price", "transitions")
 PRICE_IN_DENMARK = {"scope": {"dim-market": "seg-dk"}, "value": 249}
 STILL_MISSING = ["category", "description", "material", "color"]
@@ -57,11 +59,8 @@ async def prices(sigma) -> list:
     return record["values"]["price"]
 
 
-async def test_readme(stack, sigma):
-    """The commands as they stand there, but for the address and the login."""
-    needed("curl", "curl")
-    readme = README.read_text()
-    script = "\necho\n".join(block(name, page=README) for name in STEPS)
+def as_here(script: str, stack, sigma) -> str:
+    """The commands as they stand on a page, but for the address and the login."""
     for told, here in (
         ("http://127.0.0.1:8080", stack.url),
         ("admin@sigma.io", sigma.email("user-admin")),
@@ -69,6 +68,13 @@ async def test_readme(stack, sigma):
     ):
         assert told in script
         script = script.replace(told, here)
+    return script
+
+
+async def test_readme(stack, sigma):
+    needed("curl", "curl")
+    readme = README.read_text()
+    script = as_here("\necho\n".join(block(name, page=README) for name in STEPS), stack, sigma)
     output = await run(needed("bash", "bash"), "-euo", "pipefail", "-c", script)
     read, created, changed, transitions = map(json.loads, output.split("\n")[-4:])
     assert read["id"] == "ent-coastal-wb"
@@ -81,6 +87,32 @@ async def test_readme(stack, sigma):
     assert (reason["score"], reason["minimum"]) == (int(told[1]), int(told[2]))
     again = await run("bash", "-euo", "pipefail", "-c", script)
     assert '"error":"CONFLICT"' in again
+
+
+async def test_the_example_of_an_import(stack, sigma, tmp_path):
+    needed("curl", "curl")
+    blocks = [block(name, page=IMPORTS) for name in ("export", "change", "try", "import")]
+    script = "\necho\n".join([f"cd {tmp_path}", block("log-in", page=README), *blocks])
+    output = await run("bash", "-euo", "pipefail", "-c", as_here(script, stack, sigma))
+    tried, begun = map(json.loads, output.split("\n")[-2:])
+    assert (tried["updated"], tried["failed"], tried["complete"]) == (2, 1, True)
+    assert begun["id"] == "imp-changed"
+
+    async def has_ended() -> bool:
+        job = (await sigma.admin.get("/imports/imp-changed")).ok()
+        return job["status"] == "partial"
+
+    await eventually(has_ended, within_s=60)
+    (told,) = tried["errors"]
+    assert (told["row"], told["column"]) == (3, "_categories")
+    assert told["message"].startswith("Value 'webshop/hats' for '_categories' is no category")
+    script = "\n".join([block("log-in", page=README), block("refused", page=IMPORTS)])
+    refused = await run("bash", "-euo", "pipefail", "-c", as_here(script, stack, sigma))
+    assert refused.splitlines()[-1].startswith("ent-no-such-thing,1,webshop/hats,4,")
+    for category, listed in (("tops", {"ent-coastal-wb"}), ("jackets", {"ent-coastal-wb"})):
+        found = (await sigma.admin.get(f"/categories/ctg-{category}/entities?limit=100")).ok()
+        assert listed <= {one["id"] for one in found["items"]}
+        assert "ent-tide-tee" not in {one["id"] for one in found["items"]}
 
 
 PROGRAMS = pytest.mark.parametrize(

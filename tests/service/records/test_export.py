@@ -12,7 +12,8 @@ import aiohttp
 import orjson
 import pytest
 
-from records_service.exports import handlers, store, walk
+from records_service import chunked_response
+from records_service.exports import store, walk
 from records_service.exports.walk import EXPORTS
 from shared.errors import ServiceUnavailable
 from shared.identity import Flag
@@ -311,7 +312,7 @@ async def test_a_value_without_a_column_breaks_the_answer_off(
 async def test_the_head_does_not_wait_for_the_columns(
     workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(handlers, "HEAD_WITHIN_S", 0.01)
+    monkeypatch.setattr(chunked_response, "HEAD_WITHIN_S", 0.01)
     await build(workspace)
     read_scopes, go_on = store.read_scopes, asyncio.Event()
 
