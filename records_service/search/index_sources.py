@@ -204,11 +204,10 @@ def rows_with_terms(found: str, with_terms: bool, sampled: bool = False) -> str:
     if not with_terms:
         return f"SELECT {_of('f')}, {_NO_TERMS} FROM ({found}) AS f"  # noqa: S608
     # In the order of the rows, one after the other on the same pages; a sample stops early. Not a
-    # join: PostgreSQL would remember each row that it looked up, in case it is asked for again.
+    # whole row as a value: its type is that of the table, on Citus another one in each shard.
     order = "" if sampled else "ORDER BY f.created_at, f.record_id "
     return (
-        f"SELECT {_of('f')}, (f.s).bucket, (f.s).terms, (f.s).number_keys, (f.s).numbers FROM ("  # noqa: S608
-        f"SELECT {_of('f')}, (SELECT s FROM search_records s WHERE s.workspace_id = $1"
-        " AND s.created_at = f.created_at AND s.record_id = f.record_id) AS s"
-        f" FROM (SELECT * FROM ({found}) AS f {order}OFFSET 0) AS f OFFSET 0) AS f"
+        f"SELECT {_of('f')}, {TERMS} FROM (SELECT * FROM ({found}) AS f {order}OFFSET 0) AS f"  # noqa: S608
+        f" CROSS JOIN LATERAL (SELECT {TERMS} FROM search_records s WHERE s.workspace_id = $1"
+        " AND s.created_at = f.created_at AND s.record_id = f.record_id OFFSET 0) AS s"
     )
