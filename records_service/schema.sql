@@ -1019,7 +1019,11 @@ CREATE INDEX category_assignments_of_catalog ON public.category_assignments USIN
 
 CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
+CREATE INDEX followed_jobs_by_status ON public.followed_jobs USING btree (workspace_id, status, created_at, id);
+
 CREATE INDEX followed_jobs_in_order ON public.followed_jobs USING btree (workspace_id, created_at, id);
+
+CREATE INDEX followed_jobs_of_subject ON public.followed_jobs USING btree (workspace_id, subject_id, created_at, id);
 
 CREATE UNIQUE INDEX followed_jobs_unfinished ON public.followed_jobs USING btree (workspace_id, kind, subject_id) WHERE (completed_at IS NULL);
 

@@ -10,7 +10,7 @@ from records_service.option_lists.model import (
     VALUES_MAX,
 )
 from shared.database import Conn
-from shared.database.listing import PIECE_ROWS, WHOLE, Narrowing, Piece, Position
+from shared.database.listing import WHOLE, Narrowing, Piece, Position
 from shared.errors import NotFound
 
 PIECE_VALUES = 10_000
@@ -92,11 +92,11 @@ async def page(
         """,  # noqa: S608
         workspace_id,
         *after,
-        PIECE_ROWS,
+        narrowing.rows,
         PIECE_VALUES,
         *narrowing.arguments,
     )
-    return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == PIECE_ROWS)
+    return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == narrowing.rows)
 
 
 async def get(conn: Conn, workspace_id: str, list_id: str) -> ModelObject:

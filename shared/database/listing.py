@@ -59,20 +59,29 @@ class Narrowing(NamedTuple):
 
     condition: str = ""
     arguments: tuple[Any, ...] = ()
+    wanted: int = LIST_LIMIT_MAX
+    """How many rows are wanted at most. They are read in pieces."""
+
+    @property
+    def rows(self) -> int:
+        """How many to read at once: one more than are wanted tells whether others follow."""
+        return min(PIECE_ROWS, self.wanted + 1)
 
     def and_also(self, condition: str, argument: Any) -> Narrowing:
         """One more condition, in which `{}` stands for its argument."""
         name = f"${_ARGUMENTS_OF_A_PIECE + len(self.arguments) + 1}"
-        return Narrowing(
-            f"{self.condition} AND {condition.replace('{}', name)}", (*self.arguments, argument)
+        return self._replace(
+            condition=f"{self.condition} AND {condition.replace('{}', name)}",
+            arguments=(*self.arguments, argument),
         )
 
     def and_in(self, write: Callable[[list[Any]], str]) -> Narrowing:
         """One more condition, which `write` writes: it appends its arguments to those before."""
         arguments = [None] * _ARGUMENTS_OF_A_PIECE + list(self.arguments)
         condition = write(arguments)
-        return Narrowing(
-            f"{self.condition} AND {condition}", tuple(arguments[_ARGUMENTS_OF_A_PIECE:])
+        return self._replace(
+            condition=f"{self.condition} AND {condition}",
+            arguments=tuple(arguments[_ARGUMENTS_OF_A_PIECE:]),
         )
 
 
@@ -93,7 +102,8 @@ class ListQuery(Shape):
 
     def narrowing(self) -> Narrowing:
         """What the list is narrowed to; raises `ValidationError`."""
-        return self._among(WHOLE, "id", "ids", self.ids)
+        page = WHOLE if self.limit is None else WHOLE._replace(wanted=self.limit)
+        return self._among(page, "id", "ids", self.ids)
 
     def _among(self, narrowing: Narrowing, column: str, name: str, sent: str | None) -> Narrowing:
         if sent is None:
@@ -167,11 +177,12 @@ async def read_piece(
         """,  # noqa: S608
         workspace_id,
         *after,
-        PIECE_ROWS,
+        narrowing.rows,
         PIECE_BYTES,
         *narrowing.arguments,
     )
-    return rows, bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == PIECE_ROWS)
+    more = bool(rows) and (len(rows) < rows[0]["candidates"] or len(rows) == narrowing.rows)
+    return rows, more
 
 
 async def list_response(

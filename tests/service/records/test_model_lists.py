@@ -51,7 +51,6 @@ async def test_a_list_that_is_read_in_pieces_is_whole_and_in_order(
         "UPDATE attributes SET created_at = '2026-01-01' WHERE workspace_id = $1", workspace.id
     )
     monkeypatch.setattr(listing, "PIECE_ROWS", rows)
-    monkeypatch.setattr(option_lists, "PIECE_ROWS", rows)
     for path, ids in zip(PATHS, ("dim-{}", "ol-{}", "attr-a{}", "schema-s{}"), strict=True):
         answer = await admin.get(path)
         assert [one["id"] for one in answer.ok()] == [ids.format(n) for n in range(7)]
