@@ -153,7 +153,8 @@ def _with_key(source: Source, running: Running, login: Login, arguments: list[st
         code = command.main(source, ["--url", running.url, *arguments])
     finally:
         asyncio.run(_delete_key(running, login, key["id"]))
-    print(f"\nSee it at {running.url}/docs: log in with {login.email} / {login.password}")
+    if code != command.CALLED_WRONGLY:
+        print(f"\nSee it at {running.url}/docs: log in with {login.email} / {login.password}")
     return code
 
 

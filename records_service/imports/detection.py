@@ -38,6 +38,19 @@ _BY_ENDING: Final = {
     "ndjson": FileFormat.NDJSON,
     "jsonl": FileFormat.NDJSON,
 }
+_OTHER_FORMATS: Final = {
+    b"\x1f\x8b": "is a gzip archive: unpack it first",
+    b"BZh": "is a bzip2 archive: unpack it first",
+    b"\xfd7zXZ": "is an xz archive: unpack it first",
+    b"7z\xbc\xaf": "is a 7-Zip archive: unpack it first",
+    b"\xd0\xcf\x11\xe0": "is a workbook of Excel 97 to 2003: save it as XLSX",
+    b"%PDF": "is a PDF",
+    b"<?xml": "is XML",
+    b"<!DOCTYPE html": "is a web page",
+    b"<html": "is a web page",
+}
+"""By their first bytes: what people send, too."""
+_OTHER_ENDINGS: Final = {"yaml": "YAML", "yml": "YAML"}
 DELIMITERS: Final = (";", ",", "\t", "|")
 ENCODINGS: Final = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
@@ -61,6 +74,7 @@ def format_of(name: str, head: bytes) -> FileFormat:
     ending = name.rpartition(".")[2].lower() if "." in name else ""
     named = _BY_ENDING.get(ending)
     begins = head.lstrip()[:1]
+    _refuse_others(ending, head)
     if head.startswith(ZIP):
         if named not in (None, FileFormat.XLSX):
             raise _not_what_it_says(named, "its content is a ZIP archive")
@@ -68,13 +82,30 @@ def format_of(name: str, head: bytes) -> FileFormat:
     if named is FileFormat.XLSX:
         raise _not_what_it_says(named, "its content is no ZIP archive")
     if named is FileFormat.JSON:
-        # One object a line is often called JSON, too.
+        # One object a line is often called JSON, too; one object over many lines is no list.
+        if begins == b"{" and head.lstrip()[1:2] in (b"\r", b"\n"):
+            raise _not_what_it_says(named, "it is a single object: a list of rows is expected")
         if begins not in (b"[", b"{"):
             raise _not_what_it_says(named, "it does not begin with a bracket")
         return FileFormat.JSON if begins == b"[" else FileFormat.NDJSON
     if named is None:
         return {b"[": FileFormat.JSON, b"{": FileFormat.NDJSON}.get(begins, FileFormat.CSV)
     return named
+
+
+def _refuse_others(ending: str, head: bytes) -> None:
+    """Raise `ValidationError` for a format that is no table, or one that is not read."""
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    why = next(
+        (why for first, why in _OTHER_FORMATS.items() if text.startswith(first)),
+        f"is named as {_OTHER_ENDINGS[ending]}" if ending in _OTHER_ENDINGS else None,
+    )
+    if why is None and ending == "zip" and head.startswith(ZIP):
+        why = "is a ZIP archive: unpack it first"
+    if why is not None:
+        raise ValidationError.at(
+            "/file", f"The file {why}; CSV, TSV, XLSX, JSON and NDJSON can be imported"
+        )
 
 
 def _not_what_it_says(named: FileFormat | None, why: str) -> ValidationError:

@@ -83,8 +83,19 @@ def plan_of(
     if header is not None:
         settings["header"] = header
         check_mapped(header, settings["mapping"])
-        warnings += columns_of(header, settings, blueprint).warnings
+        columns = columns_of(header, settings, blueprint)
+        if not columns.targets and not columns.fixed:
+            raise ValidationError.at("/columnMapping", _none_of(header))
+        warnings += columns.warnings
     return Plan(kind, settings, position, total, warnings)
+
+
+def _none_of(header: Sequence[str]) -> str:
+    """What is said of a file of which nothing can be imported."""
+    return (
+        f"No column of the file can be imported: none is the alias of an attribute or mapped to"
+        f" one, got '{truncated(', '.join(header))}'"
+    )
 
 
 def _has_last_line(received: Received) -> int:

@@ -27,6 +27,11 @@ EN, DA = {"dim-language": "seg-en"}, {"dim-language": "seg-da"}
 NO_MATCH = (
     "Field 'match' must be 'id', 'externalKey' or the alias of a unique attribute, got 'price'"
 )
+NAMED_JSON = "Field 'file' is named as 'json', but"
+NO_COLUMN = (
+    "No column of the file can be imported: none is the alias of an attribute or mapped to one"
+)
+CAN_BE = "CSV, TSV, XLSX, JSON and NDJSON can be imported"
 LONG = inline("x" * 190)
 
 
@@ -51,6 +56,34 @@ LONG = inline("x" * 190)
             "sku",
             {},
             "Field 'file' is named as 'json', but it does not begin with a bracket",
+        ),
+        (
+            "x.json",
+            '{\n  "sku": "A"\n}',
+            {},
+            f"{NAMED_JSON} it is a single object: a list of rows is expected",
+        ),
+        ("x.gz", b"\x1f\x8b\x08", {}, f"The file is a gzip archive: unpack it first; {CAN_BE}"),
+        ("x.zip", b"PK\x03\x04", {}, f"The file is a ZIP archive: unpack it first; {CAN_BE}"),
+        (
+            "x.xls",
+            b"\xd0\xcf\x11\xe0\xa1",
+            {},
+            f"The file is a workbook of Excel 97 to 2003: save it as XLSX; {CAN_BE}",
+        ),
+        ("x", "\n<?xml version='1.0'?>", {}, f"The file is XML; {CAN_BE}"),
+        ("x.yaml", "- id: a\n  sku: b\n", {}, f"The file is named as YAML; {CAN_BE}"),
+        (
+            "x.csv",
+            "colour,size\nred,4\n",
+            {},
+            f"{NO_COLUMN}, got 'colour, size'",
+        ),
+        (
+            "x.csv",
+            "sku,name\na,b\n",
+            {"columnMapping": {"sku": None, "name": None}},
+            f"{NO_COLUMN}, got 'sku, name'",
         ),
         ("x.xlsx", b"PK\x03\x04nonsense", {}, "The file is not a readable XLSX workbook"),
         ("x.json", b'[{"a": "\xff"}]', {}, "The file is not UTF-8, as JSON must be"),
