@@ -124,18 +124,18 @@ class TextIndex:
             source += f" CROSS JOIN LATERAL ({self._words_found(queries)} OFFSET 0) AS h"
             ranks = (f"h.rank_{number}" for number in self._wanted())
             rank = f", ({' + '.join(ranks)})::float8 AS rank"
-        condition = self._condition(queries, arguments, are_known=with_rank)
+        keys, words = self._keys(level, queries, arguments)
+        condition = self._condition(queries, arguments, are_known=with_rank, keys=words)
         return (
             f"SELECT t.record_id AS id, t.created_at{rank} FROM {source}"  # noqa: S608
-            f" WHERE t.workspace_id = $1 AND t.keys @@ ({self._keys(level, queries, arguments)})"
-            f" AND {condition}"
+            f" WHERE t.workspace_id = $1 AND t.keys @@ ({keys}) AND {condition}"
         )
 
     def candidates(self, level: int, arguments: Arguments) -> str:
         """A SELECT of `id` and `created_at` of what has all words, in any order, in a sample."""
         # An argument that stands nowhere has no type.
         queries = ["" if term.excluded else self._query(term, arguments) for term in self._terms]
-        keys = self._keys(level, queries, arguments)
+        keys, _ = self._keys(level, queries, arguments)
         return (
             "SELECT t.record_id AS id, t.created_at FROM search_texts t"  # noqa: S608
             f" WHERE {self._in_schema('t', arguments)}t.workspace_id = $1 AND t.keys @@ ({keys})"
@@ -192,38 +192,53 @@ class TextIndex:
     def _query(self, term: Term, arguments: Arguments) -> str:
         return tsquery(term, self._configurations, arguments.name(term.text, "text"))
 
-    def _keys(self, level: int, queries: Sequence[str], arguments: Arguments) -> str:
-        """An expression of the keys that all have that are found: a `tsquery`."""
+    def _keys(
+        self, level: int, queries: Sequence[str], arguments: Arguments
+    ) -> tuple[str, list[str]]:
+        """A `tsquery` of the keys that all have that are found; and for each term, of its words."""
         mark = mark_of(self._blueprint.workspace_id, level)
         named = arguments.name(mark, "text")
-        found = []
+        found, of_words = [], []
         for term, query in zip(self._terms, queries, strict=True):
             if term.excluded:
+                of_words.append("")
                 continue
             # The words of a phrase, without its order, and each of them under the mark.
             words = f"regexp_replace(({query})::text, '<(-|[0-9]+)>', '&', 'g')"
             marked = (
                 f"regexp_replace({words}, '''([^'']+)''', '''' || {named} || '\\1''', 'g')::tsquery"
             )
+            of_words.append(marked)
             ways = [quoted(option_key(mark, each)) for each in self._options[term]]
             if len(term.part) >= PART_MIN and self._codes:
                 ways.append(f"({' & '.join(map(quoted, sorted(part_keys(mark, term.part))))})")
             if ways:
                 marked = f"({marked} || {arguments.name(' | '.join(ways), 'text')}::tsquery)"
             found.append(marked)
-        return " && ".join(found)
+        return " && ".join(found), of_words
 
     def _condition(
-        self, queries: Sequence[str], arguments: Arguments, *, are_known: bool = False
+        self,
+        queries: Sequence[str],
+        arguments: Arguments,
+        *,
+        are_known: bool = False,
+        keys: Sequence[str] = (),
     ) -> str:
         """The condition that a row `t` has all terms, as far as its record is seen.
 
-        `are_known`: a row `h` tells which of them are words of it.
+        `are_known`: a row `h` tells which of them are words of it. `keys` are those of their words.
         """
         conditions = []
         for number, (term, query) in enumerate(zip(self._terms, queries, strict=True)):
-            is_word = are_known and not term.excluded
-            ways = [f"h.has_{number}" if is_word else self._words(f"w.w @@ {query}")]
+            is_known = are_known and not term.excluded
+            ways = [f"h.has_{number}" if is_known else self._words(f"w.w @@ {query}")]
+            if not is_known and keys and keys[number] and not self._hidden:
+                # A word, not a phrase, is in some text that is seen, if all are seen: its key tells
+                # it in less time.
+                is_word = f"({query})::text !~ '[&<]'"
+                whole = f"{is_word} AND v.seen ?& t.attributes AND t.keys @@ {keys[number]}"
+                ways.insert(0, whole)
             options = self._options[term]
             if options:
                 named = arguments.name(options, "text[]")

@@ -284,3 +284,30 @@ async def test_a_rare_phrase_of_frequent_words_is_looked_for_page_by_page(
     assert (page["total"], page["nextCursor"]) == (5, None)
     page = (await catalogue.admin.post("/search/full-text", {**body, "offset": 3, "limit": 1})).ok()
     assert [item["id"] for item in page["items"]] == [ids[13]]
+
+
+async def test_a_word_is_counted_where_its_text_is_seen(workspace: RecordsWorkspace):
+    segments = [{"id": "seg-en", "alias": "en", "name": "English", "locale": "en-GB"}]
+    body = {"id": "dim-language", "alias": "language", "name": "Language", "segments": segments}
+    (await workspace.admin.post("/dimensions", {**body, "defaultSegmentId": "seg-en"})).ok()
+    await workspace.attribute("name")
+    await workspace.attribute("note")
+    await workspace.schema("x", ["name", "note"])
+    await workspace.record("schema-x", {"name": "warm", "note": "to be"}, id="ent-1")
+    await workspace.record("schema-x", {"name": "red", "note": "warm"}, id="ent-2")
+    await workspace.record("schema-x", {"name": "to red", "note": "be"}, id="ent-3")
+    await index_all(workspace)
+    some = await workspace.user_with_role({"schema-x": {"*": "read", "attr-note": "hidden"}})
+
+    async def counted(caller: Caller, query: str) -> int:
+        body = {"query": query, "facets": ["schemaId"]}
+        page = (await caller.post("/search/full-text", body)).ok()
+        found = sum(each["count"] for each in page["facets"]["schemaId"])
+        assert page["total"] == found == len(page["items"])
+        return found
+
+    assert await counted(workspace.admin, "warm") == 2
+    assert await counted(some, "warm") == 1
+    # Two words that English leaves out, one after the other.
+    assert await counted(workspace.admin, '"to be"') == 1
+    assert await counted(some, '"to be"') == 0
