@@ -12,17 +12,18 @@ from deploy.openapi.session_examples import ADMIN
 _PAGE: Final[Mapping[str, Any]] = {"total": 1, "offset": 0, "limit": 50}
 _ROWS: Final = {
     "schemaId": catalogue.APPAREL,
-    "columnMapping": {"Name": "product-name", "Price": "price"},
-    "rows": [{"Name": "Cord jacket", "Price": "899"}],
+    "columnMapping": {"Name": "product-name", "Price": "price", "In": "_categories"},
+    "rows": [{"Name": "Cord jacket", "Price": "899", "In": "webshop/clothing/jackets|ctg-tops"}],
 }
 
 
+_FILE: Final = "_id,_categories\r\nent-coastal-wb,webshop/clothing/jackets|ctg-tops\r\n"
 _IMPORT: Final = {
     "id": "imp-spring",
     "status": "queued",
     "format": "csv",
     "fileName": "spring.csv",
-    "fileSize": 51,
+    "fileSize": len(_FILE),
     "schemaId": catalogue.APPAREL,
     "total": 1,
     "processed": 0,
@@ -58,7 +59,7 @@ IMPORTS: Final[Mapping[str, Examples]] = {
     ),
     "beginImport": Examples(
         {
-            "file": "_id,product-name\r\nent-coastal-wb,Coastal Windbreaker\r\n",
+            "file": _FILE,
             "schemaId": catalogue.APPAREL,
         },
         _IMPORT,
