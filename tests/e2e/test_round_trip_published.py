@@ -53,6 +53,8 @@ async def test_a_published_catalogue_is_equal_after_a_round_trip(
     done = await Mover(stack, tmp_path, key, kind).run(data)
     assert done.report["problems"] == [] or kind == "magento"
     file = await download(key, EXPORT)
+    exported = csv.DictReader(io.StringIO(file.decode(), newline=""))
+    assert any(row["_categories"] for row in exported)
     again = await imported(key, file)
     rows = again["total"]
     assert (again["status"], again["unchanged"]) == ("succeeded", rows), again
