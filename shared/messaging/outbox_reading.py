@@ -110,12 +110,17 @@ async def _with_earlier_versions(conn: Conn, rows: list[Record]) -> list[Record]
     last = {(row["workspace_id"], row["subject"]): row["version"] for row in rows}
     cut = await conn.fetch(
         f"""
-        SELECT DISTINCT later.workspace_id, later.subject
-          FROM unnest($1::text[], $2::text[], $3::bigint[]) AS read (workspace_id, subject, version)
-          JOIN outbox later
-            ON later.workspace_id = read.workspace_id AND later.subject = read.subject
-           AND later.version < read.version
-         WHERE later.id > $4 AND {_version_of("later")} < read.version
+        SELECT read.workspace_id, read.subject
+          FROM unnest($1::text[], $2::text[], $3::bigint[])
+               AS read (workspace_id, subject, version)
+         -- LIMIT and "+ 0": otherwise the plan of an empty outbox, which the session keeps,
+         -- compares all that comes after the batch with each subject.
+         CROSS JOIN LATERAL (
+               SELECT 1 FROM outbox later
+                WHERE later.workspace_id = read.workspace_id AND later.subject = read.subject
+                  AND later.version < read.version
+                  AND later.id + 0 > $4 AND {_version_of("later")} < read.version
+                LIMIT 1) AS earlier
         """,  # noqa: S608 - constants of this module
         [workspace_id for workspace_id, _ in last],
         [subject for _, subject in last],

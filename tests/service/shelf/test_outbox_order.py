@@ -104,6 +104,7 @@ async def test_a_full_batch_looks_for_earlier_versions_in_an_index(db: Database,
             conn, *(news(queue, f"ent-{n % 3_000}", n // 3_000 + 1) for n in range(30_000))
         )
     await db.execute("ANALYZE outbox")
+    await db.execute("VACUUM ANALYZE outbox")
     conn = await db.connect(**outbox_reading.SESSION)
     async with conn.transaction():
         await outbox_reading.read(conn)
@@ -112,3 +113,35 @@ async def test_a_full_batch_looks_for_earlier_versions_in_an_index(db: Database,
         )
     await conn.close()
     assert read == 0
+
+
+async def test_a_session_that_knew_an_empty_outbox_does_not_read_all_of_a_full_one(db: Database):
+    """It keeps its plans, and many are made while nothing waits."""
+    await db.execute("VACUUM ANALYZE outbox")
+    conn = await db.connect(**outbox_reading.SESSION)
+    try:
+        none = {"workspace_id": "ws-1", "subject": "ent-1", "version": 1, "id": 1}
+        for _ in range(8):
+            await outbox_reading.read(conn)
+            await outbox_reading._with_earlier_versions(conn, [none])
+            await outbox_reading.delete(conn, [1])
+        await db.execute(
+            """
+            INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
+            SELECT 'ws-1', 'unheard.of', 'ent-' || n, 'evt-' || n, '{}', 1
+              FROM generate_series(1, 3000) AS n
+            """
+        )
+        async with conn.transaction():
+            rows, more = await outbox_reading.read(conn)
+            await outbox_reading.delete(conn, [row["id"] for row in rows])
+            looked_at = await conn.fetchval(
+                """
+                SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
+                  FROM pg_stat_xact_user_tables WHERE relname = 'outbox'
+                """
+            )
+    finally:
+        await conn.close()
+    assert (len(rows), more) == (outbox_reading.BATCH_SIZE, True)
+    assert outbox_reading.BATCH_SIZE <= looked_at < 4 * outbox_reading.BATCH_SIZE
