@@ -8,13 +8,14 @@ contain the object's `version`, so that a consumer can recognise an outdated mes
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import orjson
 
+from shared.frozen import quick
 from shared.ids import new_id
 from shared.timestamps import format_timestamp
 
@@ -80,7 +81,7 @@ class EventType(StrEnum):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Event:
     """One event. `data` is JSON and contains the subject's `version`."""
 

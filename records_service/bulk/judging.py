@@ -10,7 +10,6 @@ is read from the database before each:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
 
@@ -38,10 +37,11 @@ from shared.errors import (
     NotFound,
     ValidationError,
 )
+from shared.frozen import quick
 from shared.ids import new_id
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Candidate:
     """A row whose new values are known; `old` is None for a new record."""
 

@@ -12,6 +12,7 @@ from records_service.records.model import Id, SentValues
 from records_service.transitions.model import COMMENT_LENGTH_MAX
 from records_service.writes.changes import EXTERNAL_KEY
 from shared.errors import ApiError
+from shared.frozen import quick
 from shared.http.bounds import AtMost
 from shared.http.naming import ExternalKey
 from shared.http.requests import VALUES_MAX
@@ -182,7 +183,7 @@ class Options:
     on_missing: OnMissing = OnMissing.CREATE
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Draft:
     """A row that could be read. `size` is its length in bytes, as far as the caller knows it.
 
@@ -204,7 +205,7 @@ class Draft:
     must_exist: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Row:
     """One row: what it asks for, or why it could not be read. `index` comes back in its result."""
 
@@ -212,7 +213,7 @@ class Row:
     asked: Draft | ApiError
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Result:
     """What became of a row. `id` and `version` are those of its record, as far as they are known.
 

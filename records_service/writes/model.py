@@ -12,9 +12,10 @@ from records_service.search_index.parts import Held
 from records_service.search_index.terms import Indexed
 from records_service.values.entries import Values
 from shared.events import Event
+from shared.frozen import quick
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Record:
     """One stored record; `values` are keyed by attribute id."""
 
@@ -74,7 +75,7 @@ class VariantsDelete:
     aliases: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class Write:
     """What one write of a record or variant leaves behind besides it; `changes` is JSON."""
 
@@ -88,7 +89,7 @@ class Write:
     comment: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class PendingCreate:
     """A new record with all that is stored beside it; `document` is its values as JSON.
 
@@ -104,7 +105,7 @@ class PendingCreate:
     """None where the workspace has no search index."""
 
 
-@dataclass(frozen=True, slots=True)
+@quick
 class PendingUpdate:
     """The next version of a record with all that is stored beside it.
 
