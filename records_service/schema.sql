@@ -415,7 +415,8 @@ CREATE TABLE public.conversions (
     schemas_done integer NOT NULL,
     after_created_at timestamp with time zone,
     after_id text,
-    requested_at timestamp with time zone DEFAULT now() NOT NULL
+    requested_at timestamp with time zone DEFAULT now() NOT NULL,
+    complete_until bigint
 );
 
 CREATE TABLE public.dimensions (
@@ -563,7 +564,8 @@ CREATE TABLE public.models (
     objects bigint DEFAULT 0 NOT NULL,
     bytes bigint DEFAULT 0 NOT NULL,
     is_indexed boolean DEFAULT true NOT NULL,
-    indexed_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+    indexed_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    settling text
 )
 WITH (fillfactor='50');
 
@@ -635,7 +637,8 @@ CREATE TABLE public.records (
     updated_at timestamp with time zone NOT NULL,
     created_by text NOT NULL,
     updated_by text NOT NULL,
-    external_key text
+    external_key text,
+    converted jsonb
 );
 ALTER TABLE ONLY public.records ALTER COLUMN "values" SET COMPRESSION lz4;
 
@@ -830,7 +833,8 @@ CREATE TABLE public.variants (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     created_by text NOT NULL,
-    updated_by text NOT NULL
+    updated_by text NOT NULL,
+    converted jsonb
 );
 ALTER TABLE ONLY public.variants ALTER COLUMN "values" SET COMPRESSION lz4;
 
@@ -1061,6 +1065,8 @@ CREATE INDEX records_by_schema ON public.records USING btree (workspace_id, sche
 
 CREATE INDEX records_by_update ON public.records USING btree (workspace_id, updated_at, id) INCLUDE (schema_id, state_id);
 
+CREATE INDEX records_converted ON public.records USING btree (workspace_id, id) WHERE (converted IS NOT NULL);
+
 CREATE UNIQUE INDEX records_external_key_taken ON public.records USING btree (workspace_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX records_in_order ON public.records USING btree (workspace_id, created_at, id);
@@ -1084,6 +1090,8 @@ CREATE INDEX unique_values_of_record ON public.unique_values USING btree (worksp
 CREATE INDEX variants_below ON public.variants USING btree (workspace_id, parent_id);
 
 CREATE INDEX variants_by_schema ON public.variants USING btree (workspace_id, schema_id, created_at, id);
+
+CREATE INDEX variants_converted ON public.variants USING btree (workspace_id, id) WHERE (converted IS NOT NULL);
 
 CREATE INDEX variants_in_order ON public.variants USING btree (workspace_id, created_at, id);
 

@@ -56,6 +56,8 @@ class Blueprint:
     """(table of the kind, id) -> the aliases that an attribute or a schema had before."""
     state_moves: Mapping[str, StateMoves] = field(default_factory=dict)
     """Schema -> the moves to its workflow that are not finished."""
+    settling: frozenset[str] = frozenset()
+    """The attributes that were converted, and whose conversion is not stored in each record yet."""
     is_indexed: bool = False
     """Whether writes of records write the search index."""
     filterable_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -187,6 +189,9 @@ async def load(db: Database | Conn, workspace_id: str, known: Blueprint | None =
         SELECT 'state_moves', schema_id, NULL, moves::text, NULL, NULL, NULL, NULL, NULL, NULL
           FROM state_moves WHERE workspace_id = $1
          UNION ALL
+        SELECT 'settling', settling, NULL, 'null', NULL, NULL, NULL, NULL, NULL, NULL
+          FROM models WHERE workspace_id = $1 AND settling IS NOT NULL
+         UNION ALL
         SELECT 'text_layout', '', NULL, layout::text, NULL, NULL, NULL, NULL, NULL, NULL
           FROM search_layouts l
          WHERE workspace_id = $1 AND layout IS NOT NULL
@@ -231,7 +236,11 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
     schemas: dict[str, Schema] = {}
     workflows: dict[str, WorkflowCopy] = {}
     former_aliases: dict[tuple[str, str], tuple[str, ...]] = {}
-    stored: dict[str, dict[str, Any]] = {"state_moves": {}, "text_layout": {}}
+    stored: dict[str, dict[str, Any]] = {
+        "state_moves": {},
+        "settling": {},
+        "text_layout": {},
+    }
     is_indexed = False
     filterable_since: dict[str, datetime] = {}
     for row in rows:
@@ -241,7 +250,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
                 is_indexed = row["is_indexed"]
             case "lifecycle":
                 workflows[row["id"]] = WorkflowCopy.parse(orjson.loads(row["body"]), row["retired"])
-            case "state_moves" | "text_layout" as kind:
+            case "state_moves" | "settling" | "text_layout" as kind:
                 stored[kind][row["id"]] = orjson.loads(row["body"])
             case "dimension":
                 _take(row, known.dimensions, Dimension.parse, dimensions)
@@ -267,6 +276,7 @@ def _parsed(workspace_id: str, rows: Sequence[Record], known: Blueprint) -> Blue
         workflows=workflows,
         former_aliases=former_aliases,
         state_moves=stored["state_moves"],
+        settling=frozenset(stored["settling"]),
         is_indexed=is_indexed,
         filterable_since=filterable_since,
         text_layout=stored["text_layout"].get(""),

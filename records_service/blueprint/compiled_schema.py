@@ -67,6 +67,8 @@ class CompiledSchema:
     default_scope: Mapping[str, str]
     state_moves: StateMoves = field(default_factory=dict)
     """Stored state -> state, of records that are not in the workflow yet."""
+    settles: bool = False
+    """Whether records may have values of which a conversion is not stored in them yet."""
     is_indexed: bool = False
     """Whether writes of records write the search index."""
     derived: dict[str, Any] = field(default_factory=dict)
@@ -238,6 +240,7 @@ def _compile(blueprint: Blueprint, schema: Schema, *, checks: bool = True) -> Co
         workflow=_workflow(blueprint, schema),
         default_scope={d.id: d.default_segment_id for d in blueprint.dimensions.values()},
         state_moves=blueprint.state_moves.get(schema.id, NO_MOVES),
+        settles=bool(blueprint.settling),
         is_indexed=blueprint.is_indexed,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from records_service.attributes.unique_keys import UniqueKey
+from records_service.model_objects.converted_values import values_now
 from records_service.writes.changes import EXTERNAL_KEY
 from shared.database import Conn
 
@@ -41,7 +42,8 @@ async def records_of(
         return {}
     rows = await conn.fetch(
         f"""
-        SELECT workspace_id, id, schema_id, state_id, version, values::text AS document,
+        SELECT workspace_id, id, schema_id, state_id, version,
+               ({values_now("records")})::text AS document,
                created_at, updated_at, created_by, updated_by, external_key
           FROM records
          WHERE workspace_id = $1 AND id = ANY($2::text[])

@@ -25,6 +25,7 @@ from records_service.context import BaseContext, Context
 from records_service.transitions.decisions import StaleDefinition, adopt
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import StaleModel, StaleRecord
+from records_service.writes.settling import settle_first
 from records_service.writes.state_moves import move_first
 from shared.database import Conn, mapping_constraints
 from shared.errors import NotFound, ServiceUnavailable
@@ -117,6 +118,12 @@ class Work:
         if blueprint.state_moves and await self._move_first(found, blueprint):
             async with self.reading() as conn:
                 found = await store.records_of(conn, workspace_id, ids, lock=self.lock)
+        if blueprint.settling and found:
+            async with self.writing() as conn:
+                settled = await settle_first(conn, workspace_id, sorted(found))
+            if settled:
+                async with self.reading() as conn:
+                    found = await store.records_of(conn, workspace_id, ids, lock=self.lock)
         return found
 
     async def _move_first(self, found: Mapping[str, Stored], blueprint: Blueprint) -> bool:

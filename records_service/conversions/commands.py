@@ -1,35 +1,34 @@
 """Converts the stored values of an attribute to another type, as a background job.
 
-The job looks at all values first, slice by slice, while records are written: what cannot be
-converted is counted, and told by samples. Then one slice converts all records and variants that
-have a value, and the attribute with them, in one transaction: everybody sees the old type before
-it, and the new one after it. Each record has an entry of its history and an event, as for a write.
-
-That slice keeps the writes of the workspace waiting, so it converts `CONVERTED_MAX` records and
-variants at most, and those of `BYTES_MAX` together (docs/adr/0060). What is large is decoded and
-converted in a thread.
+The job goes through all values, slice by slice, and stores beside each what it will be; what cannot
+be converted is counted, and told by samples. What was written meanwhile is prepared afterwards, the
+last of it under the model lock. In the same transaction the attribute gets its new type and what is
+prepared becomes what holds (`model_objects/converted_values.py`): everybody sees the old type
+before it, and the new one after it, and what clients see of the job has ended. Then the values are
+stored in each record, with an entry of its history and an event (`writes/settling.py`). Writes wait
+for a slice at a time (docs/adr/0066).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
-import orjson
+import asyncpg
 
 from records_service.attributes import store as attributes
-from records_service.attributes.model import ATTRIBUTE, AttributeType
-from records_service.blueprint.blueprint import load as load_blueprint
+from records_service.attributes.model import ATTRIBUTE
 from records_service.context import Context
-from records_service.conversions import store
-from records_service.conversions.converting import Outcome, convert_all, converter_of, faults_of
-from records_service.conversions.holders import Slice, slices_of
+from records_service.conversions import converting, store
+from records_service.conversions.converting import Prepared
+from records_service.conversions.forms import asked_form, form_of, is_unique
 from records_service.conversions.model import Conversion, ConversionDraft, OnFailure, Phase
-from records_service.conversions.rules import POSSIBLE, new_body
+from records_service.conversions.rules import new_body
 from records_service.model_objects import store as model_objects
 from records_service.model_objects.commands import (
     SOURCE,
+    let_hold,
     lock_model,
     lock_model_shared,
     model_change,
@@ -37,38 +36,33 @@ from records_service.model_objects.commands import (
     take_lock,
 )
 from records_service.model_objects.model import ModelObject
+from records_service.model_objects.search_store import VALUE_TABLES
 from records_service.option_lists.model import OPTION_LIST
 from records_service.permissions.reach import check_writable
 from records_service.permissions.store import schemas_with_values
 from records_service.progress import commands as progress
-from records_service.progress.model import Counts, Job, JobKind, JobStatus, Sample
-from records_service.schema_walks.model import Walk
-from records_service.schema_walks.store import next_entries, written_since
+from records_service.progress.model import Counts, Job, JobKind, JobStatus
+from records_service.schema_walks.looking_back import lock, look_back
+from records_service.schema_walks.model import Meanwhile, Walk
+from records_service.schema_walks.store import entries_of, last_change, next_entries
 from records_service.search_index import building
+from records_service.search_texts import store as search_texts
+from records_service.writes import settling_store
+from records_service.writes.settling import settle_some
 from shared.database import Conn
 from shared.database.pieces import Room
-from shared.errors import Conflict, PayloadTooLarge, ValidationError, truncated
+from shared.errors import Conflict, ServiceUnavailable, truncated
 from shared.events import EventType
 from shared.messaging import jobs
-from shared.process.offload import in_thread
 
 JOB: Final = "convert"
-LOOKED_AT_ONCE: Final = 1_000
-CAUGHT_UP_AT_ONCE: Final = 500
-"""Entries of the history of one slice, which keeps all writes of the workspace waiting."""
-CONVERTED_MAX: Final = 5_000
-"""Records and variants with a value that are converted in one slice."""
-BYTES_MAX: Final = 64 << 20
-"""All values of these records and variants together, as JSON."""
-STORED_BY: Final = (
-    *("type", "multiple", "optionListId", "targetSchemaId", "attributes", "dimensionIds"),
-)
-TOO_MANY: Final = (
-    "Attribute '{alias}' has values in more than {max} records and variants, or in some that have"
-    " more than {megabytes} MB together: create another attribute, copy the values by bulk calls,"
-    " and exchange the aliases"
-)
+PREPARED_AT_ONCE: Final = 500
+"""Records or variants of one slice: a write of one that has a value waits for so long."""
 CHANGED: Final = "The attribute was changed meanwhile"
+REFUSED: Final = (
+    "Nothing was converted: there are values that cannot be. Correct them, or convert with"
+    " 'onFailure': 'drop'"
+)
 
 
 async def begin(context: Context, attribute_id: str, draft: ConversionDraft) -> Job:
@@ -82,7 +76,7 @@ async def begin(context: Context, attribute_id: str, draft: ConversionDraft) -> 
     async with model_change(context.app, workspace_id) as conn:
         old = await model_objects.get(conn, ATTRIBUTE, workspace_id, attribute_id)
         context.check_version(ATTRIBUTE.title, old.id, old.version)
-        form = await _form(conn, workspace_id, old, draft)
+        form = await asked_form(conn, workspace_id, old, draft)
         await check_writable(
             conn,
             workspace_id,
@@ -99,10 +93,11 @@ async def begin(context: Context, attribute_id: str, draft: ConversionDraft) -> 
                 attribute_id,
                 context.identity.id,
                 form,
-                _form_of(old),
+                form_of(old),
                 draft.on_failure is OnFailure.DROP,
-                Phase.LOOKING,
+                Phase.PREPARING,
                 Walk(await schemas_with_values(conn, workspace_id, [attribute_id])),
+                Meanwhile(await last_change(conn, workspace_id)),
             ),
         )
         job_id = await progress.begin(
@@ -113,12 +108,16 @@ async def begin(context: Context, attribute_id: str, draft: ConversionDraft) -> 
 
 
 async def cancel(conn: Conn, workspace_id: str, attribute_id: str, reason: str) -> None:
-    """Convert nothing, if a conversion goes on. The caller holds the model lock."""
-    if await store.find(conn, workspace_id, attribute_id) is not None:
-        await store.delete(conn, workspace_id, attribute_id)
-        await progress.end(
-            conn, workspace_id, JobKind.CONVERT, attribute_id, JobStatus.CANCELLED, reason
-        )
+    """Convert nothing, if a conversion goes on. The caller holds the model lock.
+
+    What was converted already, and is only not stored in each record yet, is forgotten as well: so
+    that is for an attribute that is being deleted.
+    """
+    one = await store.find(conn, workspace_id, attribute_id)
+    if one is not None and one.phase is not Phase.FORGETTING:
+        if one.phase in (Phase.SETTLING, Phase.FINISHING):
+            await let_hold(conn, workspace_id, None)
+        await _forget(conn, workspace_id, one, JobStatus.CANCELLED, reason)
 
 
 async def convert_some(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
@@ -126,158 +125,190 @@ async def convert_some(conn: Conn, workspace_id: str, attribute_id: str) -> bool
     one = await store.find(conn, workspace_id, attribute_id)
     if one is None:
         return False
-    try:
-        if one.phase is Phase.LOOKING:
-            return await _look(conn, workspace_id, attribute_id)
-        async with conn.transaction():
-            return await _switch(conn, workspace_id, attribute_id)
-    except _Refused as refused:
-        await _refuse(conn, workspace_id, one, refused.outcome)
-    except _Failed as failed:
-        await _fail(conn, workspace_id, one, str(failed))
-    except PayloadTooLarge as error:
-        await _fail(conn, workspace_id, one, error.message)
-    return False
-
-
-async def _look(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
-    """Look at the next values; what cannot be converted is told."""
-    await lock_model_shared(conn, workspace_id)
-    one = await store.find(conn, workspace_id, attribute_id)
-    if one is None:
-        return False
-    old = await _unchanged(conn, workspace_id, one)
-    if one.walk.is_over:
-        await _slices(conn, workspace_id, old)
-        await store.update(conn, workspace_id, dataclasses.replace(one, phase=Phase.SWITCHING))
+    # Before anything else is locked: whoever changes the model begins with this lock.
+    match one.phase:
+        case Phase.SWITCHING:
+            await lock(one.meanwhile)(conn, workspace_id)
+        case Phase.FINISHING:
+            await lock_model(conn, workspace_id)
+        case _:
+            await lock_model_shared(conn, workspace_id)
+    if await store.find(conn, workspace_id, attribute_id) != one:
         return True
-    read, walk = await next_entries(
-        conn, workspace_id, one.walk, one.attribute_id, room=Room(LOOKED_AT_ONCE)
-    )
-    rows = [row for row in read if row["entries"] is not None]
-    await store.note_holders(
-        conn,
-        workspace_id,
-        one.attribute_id,
-        [row["record_id"] for row in rows if row["variant_id"] is None],
-        [row["variant_id"] for row in rows if row["variant_id"] is not None],
-    )
-    held = await in_thread(lambda: [orjson.loads(row["entries"]) for row in rows])
-    converter = await converter_of(conn, workspace_id, old, one.form, held)
-    faults = await in_thread(faults_of, converter, held)
-    samples = [
-        Sample(row["record_id"], reason, row["variant_id"])
-        for row, reason in zip(rows, faults, strict=True)
-        if reason is not None
-    ]
-    enough = await progress.advance(
-        conn,
-        workspace_id,
-        JobKind.CONVERT,
-        one.attribute_id,
-        Counts(
-            unchanged=len(rows) - len(samples), skipped=len(read) - len(rows), failed=len(samples)
-        ),
-        samples,
-        among=one.walk.schema_ids,
-    )
-    if not one.drops and (enough or walk.is_over) and await _has_failed(conn, workspace_id, one):
-        await _refuse(conn, workspace_id, one)
-        return False
-    if await store.count_holders(conn, workspace_id, one.attribute_id) > CONVERTED_MAX:
-        raise _too_many(old)
-    if len(read) < LOOKED_AT_ONCE and walk.after is not None:
-        # The slice is a large one. Better now than after all of them.
-        await _slices(conn, workspace_id, old)
-    await store.update(conn, workspace_id, dataclasses.replace(one, walk=walk))
+    try:
+        async with conn.transaction():
+            return await _SLICES[one.phase](conn, workspace_id, one)
+    except _Failed as failed:
+        await _forget(conn, workspace_id, one, JobStatus.FAILED, str(failed))
+    except asyncpg.DeadlockDetectedError:
+        # A write may hold a record that this waits for, and wait for another that this holds.
+        pass
     return True
 
 
-async def _switch(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
-    """Take note of what was written meanwhile; when that is little, convert everything."""
-    known = await load_blueprint(conn, workspace_id, None)
-    await lock_model(conn, workspace_id)
-    one = await store.find(conn, workspace_id, attribute_id)
-    if one is None:
-        return False
+async def _prepare(conn: Conn, workspace_id: str, one: Conversion) -> bool:
+    """Prepare the next values; what cannot be converted is told."""
     old = await _unchanged(conn, workspace_id, one)
-    written = await written_since(conn, workspace_id, one.last_change, rows_max=CAUGHT_UP_AT_ONCE)
-    variant_ids = [variant_id for _, variant_id in written.variants]
-    await store.note_holders(conn, workspace_id, attribute_id, written.records, variant_ids)
-    if written.last is not None:
-        await store.update(conn, workspace_id, dataclasses.replace(one, last_change=written.last))
+    if not one.walk.done and one.walk.after is None:
+        # A process of an earlier version may have left something else there.
+        await store.forget_faults(conn, workspace_id, one.attribute_id)
+    walk = one.walk
+    if not walk.is_over:
+        rows, walk = await next_entries(
+            conn, workspace_id, walk, one.attribute_id, room=Room(PREPARED_AT_ONCE)
+        )
+        prepared = await converting.prepare(conn, workspace_id, old, one, rows, clears=False)
+        await store.note_faults(
+            conn, workspace_id, one.attribute_id, prepared.faulty, prepared.faulty
+        )
+        enough = await progress.advance(
+            conn,
+            workspace_id,
+            JobKind.CONVERT,
+            one.attribute_id,
+            prepared.counts,
+            prepared.samples,
+            among=one.walk.schema_ids,
+        )
+        if (enough or walk.is_over) and await _is_refused(conn, workspace_id, one):
+            return True
+    phase = Phase.SWITCHING if walk.is_over else Phase.PREPARING
+    await store.update(conn, workspace_id, dataclasses.replace(one, walk=walk, phase=phase))
+    return True
+
+
+async def _switch(conn: Conn, workspace_id: str, one: Conversion) -> bool:
+    """Prepare what was written meanwhile. In the last slice, the new type holds for all values."""
+    old = await _unchanged(conn, workspace_id, one)
+    if one.meanwhile.until is None and await store.is_settling(conn, workspace_id):
+        # One after the other: a write that stores one of them would forget the other.
         return True
-    before = await load_blueprint(conn, workspace_id, known)
-    if before.state_moves:
-        # Records are taken to the states of their workflow first, as before every write.
+    look = await look_back(conn, workspace_id, one.meanwhile)
+    variant_ids = [variant_id for _, variant_id in look.written.variants]
+    left = {("records", each) for each in look.written.records}
+    left |= {("variants", each) for each in variant_ids}
+    async for rows in entries_of(
+        conn,
+        workspace_id,
+        one.attribute_id,
+        look.written.records,
+        variant_ids,
+        room=Room(PREPARED_AT_ONCE),
+    ):
+        prepared = await converting.prepare(conn, workspace_id, old, one, rows, clears=True)
+        left -= set(prepared.looked_at)
+        await _tell_written(conn, workspace_id, one, prepared)
+    await _none_left(conn, workspace_id, one, left)
+    one = dataclasses.replace(one, meanwhile=look.left)
+    if not look.is_last:
+        await store.update(conn, workspace_id, one)
         return True
-    slices = await _slices(conn, workspace_id, old)
+    if await _is_refused(conn, workspace_id, one):
+        return True
     await take_lock(conn, workspace_id)
     changed = await model_objects.update(
-        conn, ATTRIBUTE, workspace_id, attribute_id, old.alias, new_body(old.body, one.form)
+        conn, ATTRIBUTE, workspace_id, old.id, old.alias, new_body(old.body, one.form)
     )
-    await building.attribute_changed(conn, workspace_id, old, changed)
-    after = await load_blueprint(conn, workspace_id, before)
-    outcome = await convert_all(conn, workspace_id, old, one, before, after, slices)
-    if outcome.failed and not one.drops:
-        # What was written meanwhile cannot be converted: all of this is taken back.
-        raise _Refused(outcome)
-    await progress.tell_all(
-        conn, workspace_id, JobKind.CONVERT, attribute_id, outcome.counts, outcome.samples
-    )
-    await store.delete(conn, workspace_id, attribute_id)
+    await building.attribute_changed(conn, workspace_id, old, changed, is_converted=True)
+    # All texts are indexed anew: what is a text now need not have changed.
+    await search_texts.forget_attribute(conn, workspace_id, old.id)
+    await store.update(conn, workspace_id, dataclasses.replace(one, phase=Phase.SETTLING))
+    await let_hold(conn, workspace_id, old.id)
     await progress.end(
         conn,
         workspace_id,
         JobKind.CONVERT,
-        attribute_id,
-        JobStatus.PARTIAL if outcome.failed else JobStatus.SUCCEEDED,
+        old.id,
+        JobStatus.PARTIAL
+        if await store.has_faults(conn, workspace_id, old.id)
+        else JobStatus.SUCCEEDED,
     )
     await stage_event(conn, EventType.ATTRIBUTE_UPDATED, workspace_id, changed)
+    return True
+
+
+async def _tell_written(conn: Conn, workspace_id: str, one: Conversion, prepared: Prepared) -> None:
+    """Tell of what was written meanwhile, as far as there are more or fewer faults for it."""
+    more = await store.note_faults(
+        conn, workspace_id, one.attribute_id, prepared.looked_at, prepared.faulty
+    )
+    if more:
+        counts = Counts(updated=max(0, -more), failed=more)
+        samples = prepared.samples if more > 0 else ()
+        await progress.advance(
+            conn, workspace_id, JobKind.CONVERT, one.attribute_id, counts, samples
+        )
+
+
+async def _none_left(
+    conn: Conn, workspace_id: str, one: Conversion, left: Collection[tuple[str, str]]
+) -> None:
+    """These have no value any more, whatever was prepared."""
+    for table in VALUE_TABLES:
+        ids = {one_id: None for of, one_id in left if of == table}
+        if ids:
+            await settling_store.prepare(conn, workspace_id, one.attribute_id, table, ids)
+            gone = [(table, one_id) for one_id in ids]
+            more = await store.note_faults(conn, workspace_id, one.attribute_id, gone, ())
+            if more:
+                counts = Counts(skipped=-more, failed=more)
+                await progress.advance(
+                    conn, workspace_id, JobKind.CONVERT, one.attribute_id, counts
+                )
+
+
+async def _settle(conn: Conn, workspace_id: str, one: Conversion) -> bool:
+    """Store what holds in the next records; forget the conversion when none is left."""
+    found = await settling_store.find(conn, workspace_id)
+    if found is not None and await settle_some(conn, workspace_id, found):
+        return True
+    if await store.forget_faults(conn, workspace_id, one.attribute_id):
+        return True
+    await store.update(conn, workspace_id, dataclasses.replace(one, phase=Phase.FINISHING))
+    return True
+
+
+async def _finish(conn: Conn, workspace_id: str, one: Conversion) -> bool:
+    """Forget it, in a new version of the model. A slice of its own: it begins with the lock."""
+    await take_lock(conn, workspace_id)
+    await let_hold(conn, workspace_id, None)
+    await store.delete(conn, workspace_id, one.attribute_id)
     return False
 
 
-async def _slices(conn: Conn, workspace_id: str, attribute: ModelObject) -> Sequence[Slice]:
-    """All that have a value; `_Failed` if they are too many."""
-    slices = await slices_of(
-        conn, workspace_id, attribute.id, holders_max=CONVERTED_MAX, bytes_max=BYTES_MAX
-    )
-    if slices is None:
-        raise _too_many(attribute)
-    return slices
-
-
-def _too_many(attribute: ModelObject) -> _Failed:
-    alias, megabytes = truncated(attribute.alias), BYTES_MAX >> 20
-    return _Failed(TOO_MANY.format(alias=alias, max=CONVERTED_MAX, megabytes=megabytes))
-
-
-async def _refuse(
-    conn: Conn, workspace_id: str, one: Conversion, outcome: Outcome | None = None
-) -> None:
-    if outcome is not None:
-        await progress.tell_all(
-            conn, workspace_id, JobKind.CONVERT, one.attribute_id, outcome.counts, outcome.samples
-        )
-    await _fail(
-        conn,
-        workspace_id,
-        one,
-        "Nothing was converted: there are values that cannot be. Correct them, or convert with"
-        " 'onFailure': 'drop'",
-    )
-
-
-async def _fail(conn: Conn, workspace_id: str, one: Conversion, error: str) -> None:
+async def _forget_prepared(conn: Conn, workspace_id: str, one: Conversion) -> bool:
+    if await settling_store.forget_prepared(
+        conn, workspace_id, one.attribute_id, rows_max=PREPARED_AT_ONCE
+    ) or await store.forget_faults(conn, workspace_id, one.attribute_id):
+        return True
     await store.delete(conn, workspace_id, one.attribute_id)
-    await progress.end(
-        conn, workspace_id, JobKind.CONVERT, one.attribute_id, JobStatus.FAILED, error
-    )
+    return False
 
 
-async def _has_failed(conn: Conn, workspace_id: str, one: Conversion) -> bool:
-    job = await progress.unfinished(conn, workspace_id, JobKind.CONVERT, one.attribute_id)
-    return job is not None and job.failed > 0
+_SLICES: Final = {
+    Phase.PREPARING: _prepare,
+    Phase.SWITCHING: _switch,
+    Phase.SETTLING: _settle,
+    Phase.FINISHING: _finish,
+    Phase.FORGETTING: _forget_prepared,
+}
+
+
+async def _is_refused(conn: Conn, workspace_id: str, one: Conversion) -> bool:
+    """Whether the conversion fails for values that cannot be converted, and are not dropped."""
+    if one.drops or not await store.has_faults(conn, workspace_id, one.attribute_id):
+        return False
+    await _forget(conn, workspace_id, one, JobStatus.FAILED, REFUSED)
+    return True
+
+
+async def _forget(
+    conn: Conn, workspace_id: str, one: Conversion, status: JobStatus, error: str
+) -> None:
+    """Convert nothing, for this reason; the job goes on until nothing is left of it."""
+    await store.update(conn, workspace_id, dataclasses.replace(one, phase=Phase.FORGETTING))
+    await progress.take_back(conn, workspace_id, JobKind.CONVERT, one.attribute_id)
+    await progress.end(conn, workspace_id, JobKind.CONVERT, one.attribute_id, status, error)
 
 
 async def _unchanged(conn: Conn, workspace_id: str, one: Conversion) -> ModelObject:
@@ -288,7 +319,7 @@ async def _unchanged(conn: Conn, workspace_id: str, one: Conversion) -> ModelObj
     """
     found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, [one.attribute_id])
     attribute = found.get(one.attribute_id)
-    if attribute is None or _is_unique(attribute) or _form_of(attribute) != one.before:
+    if attribute is None or is_unique(attribute) or form_of(attribute) != one.before:
         raise _Failed(CHANGED)
     if await attributes.comparing(conn, workspace_id, one.attribute_id) is not None:
         raise _Failed(CHANGED)
@@ -300,20 +331,16 @@ async def _unchanged(conn: Conn, workspace_id: str, one: Conversion) -> ModelObj
     return attribute
 
 
-def _form_of(attribute: ModelObject) -> dict[str, Any]:
-    """The fields that decide how values are stored."""
-    return {name: attribute.body.get(name) for name in STORED_BY}
-
-
-def _is_unique(attribute: ModelObject) -> bool:
-    return bool(attribute.body["validation"].get("unique"))
-
-
 async def _check_convertible(conn: Conn, workspace_id: str, attribute: ModelObject) -> None:
     alias = truncated(attribute.alias)
-    if await store.find(conn, workspace_id, attribute.id) is not None:
+    one = await store.find(conn, workspace_id, attribute.id)
+    if one is not None and one.phase is Phase.FORGETTING:
+        raise ServiceUnavailable(
+            f"What was prepared when attribute '{alias}' was to be converted is still being removed"
+        )
+    if one is not None:
         raise Conflict(f"Attribute '{alias}' is being converted already")
-    if _is_unique(attribute):
+    if is_unique(attribute):
         raise Conflict(f"Attribute '{alias}' cannot be converted while it is unique")
     guarded = await attributes.comparing(conn, workspace_id, attribute.id)
     if guarded is not None:
@@ -323,64 +350,5 @@ async def _check_convertible(conn: Conn, workspace_id: str, attribute: ModelObje
         )
 
 
-async def _form(
-    conn: Conn, workspace_id: str, old: ModelObject, draft: ConversionDraft
-) -> dict[str, Any]:
-    """The fields of the body that the attribute gets; `ValidationError` for what cannot be."""
-    before = AttributeType(old.body["type"])
-    if draft.type not in POSSIBLE[before]:
-        raise ValidationError.at("/type", _impossible(before, draft.type))
-    several = draft.multiple
-    if several is None:
-        several = bool(old.body["multiple"]) and draft.type is not AttributeType.BOOLEAN
-    if several and draft.type is AttributeType.BOOLEAN:
-        raise ValidationError.at(
-            "/multiple", "'multiple' does not belong to attributes of type 'boolean'"
-        )
-    form: dict[str, Any] = {"type": draft.type.value, "multiple": several}
-    if draft.type is AttributeType.OPTION:
-        name = draft.option_list_id or old.body.get("optionListId")
-        if name is None:
-            raise ValidationError.at(
-                "/optionListId", "Field 'optionListId' is required for type 'option'"
-            )
-        found = await model_objects.ids_of(conn, OPTION_LIST, workspace_id, [name])
-        if name not in found:
-            raise ValidationError.at(
-                "/optionListId",
-                f"Field 'optionListId': {OPTION_LIST.title} '{truncated(name)}' not found",
-            )
-        form["optionListId"] = found[name]
-    elif draft.option_list_id is not None:
-        raise ValidationError.at(
-            "/optionListId",
-            f"'optionListId' does not belong to attributes of type '{truncated(draft.type)}'",
-        )
-    if all(old.body.get(name) == value for name, value in form.items()):
-        raise ValidationError.at(
-            "/type", f"Attribute '{truncated(old.alias)}' has this type already"
-        )
-    return form
-
-
-def _impossible(before: AttributeType, asked: AttributeType) -> str:
-    possible = POSSIBLE[before]
-    if not possible:
-        return f"Attributes of type '{truncated(before)}' cannot be converted"
-    names = ", ".join(f"'{truncated(one)}'" for one in possible)
-    return (
-        f"Attributes of type '{truncated(before)}' can be converted to one of {names}, got"
-        f" '{truncated(asked)}'"
-    )
-
-
 class _Failed(Exception):
     """The conversion ends here; the text says why."""
-
-
-class _Refused(Exception):
-    """Values that were written meanwhile cannot be converted."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome)
-        self.outcome = outcome

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from records_service.attributes.model import AttributeType
 from records_service.model_objects.model import Body, Id
-from records_service.schema_walks.model import Walk
+from records_service.schema_walks.model import Meanwhile, Walk
 
 
 class OnFailure(StrEnum):
@@ -42,12 +42,16 @@ class ConversionDraft(Body):
 class Phase(StrEnum):
     """What the job of a conversion is at."""
 
-    LOOKING = "looking"
-    """Values are looked at, one schema after the other."""
-    SWITCHING = "switching"
-    """All are converted in one slice, with what was written meanwhile."""
-    ENDED = "ended"
-    """What was noted is being forgotten."""
+    PREPARING = "preparing"
+    """What values will be is stored beside them, one schema after the other."""
+    SWITCHING = "catching-up"
+    """What was written meanwhile is prepared, too. Then all values are of the new type at once."""
+    SETTLING = "settling"
+    """What holds already is stored in each record."""
+    FINISHING = "finishing"
+    """It is stored in all of them."""
+    FORGETTING = "forgetting"
+    """Nothing is converted, and what was prepared is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,7 @@ class Conversion:
     """A conversion whose job goes on.
 
     `form` are the fields of the attribute's body that it gets, `before` those that it had when the
-    conversion was requested. What was written after the entry `last_change` of the history has not
-    been looked at yet.
+    conversion was requested.
     """
 
     attribute_id: str
@@ -66,4 +69,4 @@ class Conversion:
     drops: bool
     phase: Phase
     walk: Walk
-    last_change: int = 0
+    meanwhile: Meanwhile

@@ -1,9 +1,9 @@
-"""SQL: conversions whose jobs go on, and the records and variants that have values."""
+"""SQL: conversions whose jobs go on, what was prepared for them, and what cannot be converted."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
 import orjson
 
@@ -12,27 +12,19 @@ from records_service.model_objects.model import ModelObject
 from records_service.model_objects.search_store import ValueTable
 from records_service.option_lists.model import OptionList
 from records_service.option_lists.store import WITH_OPTIONS
-from records_service.schema_walks.model import Walk
-from records_service.writes.model import Record, Variant
+from records_service.schema_walks.model import Meanwhile, Walk
 from shared.database import Conn
-from shared.database import Record as Row
 
-SIZED_AT_ONCE: Final = 100
-"""Records or variants whose values are measured by one statement, however large they are."""
+FAULTS_FORGOTTEN_AT_ONCE: Final = 5_000
 
 
 async def insert(conn: Conn, workspace_id: str, one: Conversion) -> None:
-    """Remember what is to be converted. The caller holds the model lock.
-
-    `last_change` is that of this moment.
-    """
+    """Remember what is to be converted. The caller holds the model lock."""
     await conn.execute(
         """
         INSERT INTO conversions (workspace_id, attribute_id, user_id, form, before, drops, phase,
                                  schema_ids, schemas_done, last_change)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, 0,
-               coalesce((SELECT max(id) FROM audit WHERE workspace_id = $1), 0)
-        RETURNING 1
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9)
         """,
         workspace_id,
         one.attribute_id,
@@ -42,15 +34,19 @@ async def insert(conn: Conn, workspace_id: str, one: Conversion) -> None:
         one.drops,
         one.phase,
         list(one.walk.schema_ids),
+        one.meanwhile.since,
     )
 
 
 async def find(conn: Conn, workspace_id: str, attribute_id: str) -> Conversion | None:
-    """The conversion of this attribute, if one goes on."""
+    """The conversion of this attribute, if one goes on.
+
+    One that a process of an earlier version has begun begins again.
+    """
     row = await conn.fetchrow(
         """
-        SELECT attribute_id, user_id, form, before, drops, phase, schema_ids, last_change,
-               schemas_done, after_created_at, after_id
+        SELECT attribute_id, user_id, form, before, drops, phase, schema_ids, schemas_done,
+               after_created_at, after_id, last_change, complete_until
           FROM conversions
          WHERE workspace_id = $1 AND attribute_id = $2
         """,
@@ -59,17 +55,31 @@ async def find(conn: Conn, workspace_id: str, attribute_id: str) -> Conversion |
     )
     if row is None:
         return None
-    after = None if row["after_id"] is None else (row["after_created_at"], row["after_id"])
+    phase, walk = Phase.PREPARING, Walk(row["schema_ids"])
+    if row["phase"] in set(Phase):
+        after = None if row["after_id"] is None else (row["after_created_at"], row["after_id"])
+        phase, walk = Phase(row["phase"]), Walk(row["schema_ids"], row["schemas_done"], after)
     return Conversion(
         row["attribute_id"],
         row["user_id"],
         row["form"],
         row["before"],
         row["drops"],
-        Phase(row["phase"]),
-        Walk(row["schema_ids"], row["schemas_done"], after),
-        row["last_change"],
+        phase,
+        walk,
+        Meanwhile(row["last_change"], row["complete_until"]),
     )
+
+
+async def is_settling(conn: Conn, workspace_id: str) -> bool:
+    """Whether some conversion of the workspace is being stored in its records."""
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM models WHERE workspace_id = $1 AND settling IS NOT NULL)
+        """,
+        workspace_id,
+    )
+    return found
 
 
 async def update(conn: Conn, workspace_id: str, one: Conversion) -> None:
@@ -77,106 +87,98 @@ async def update(conn: Conn, workspace_id: str, one: Conversion) -> None:
     await conn.execute(
         """
         UPDATE conversions
-           SET phase = $3, last_change = $4, schemas_done = $5, after_created_at = $6,
-               after_id = $7
+           SET phase = $3, schemas_done = $4, after_created_at = $5, after_id = $6,
+               last_change = $7, complete_until = $8
          WHERE workspace_id = $1 AND attribute_id = $2
         """,
         workspace_id,
         one.attribute_id,
         one.phase,
-        one.last_change,
         one.walk.done,
         *(one.walk.after or (None, None)),
+        one.meanwhile.since,
+        one.meanwhile.until,
     )
 
 
 async def delete(conn: Conn, workspace_id: str, attribute_id: str) -> None:
-    """Forget it, and who has values."""
+    """Nothing is left to do."""
     await conn.execute(
         "DELETE FROM conversions WHERE workspace_id = $1 AND attribute_id = $2",
         workspace_id,
         attribute_id,
     )
-    await conn.execute(
-        "DELETE FROM conversion_holders WHERE workspace_id = $1 AND attribute_id = $2",
-        workspace_id,
-        attribute_id,
-    )
 
 
-async def note_holders(
+async def note_faults(
     conn: Conn,
     workspace_id: str,
     attribute_id: str,
-    record_ids: Collection[str],
-    variant_ids: Collection[str],
-) -> None:
-    """Remember those of these records and variants that have values."""
-    await conn.execute(
-        """
-        INSERT INTO conversion_holders (workspace_id, attribute_id, kind, id)
-        SELECT $1, $2, one.kind, one.id
-          FROM (SELECT 'records' AS kind, id FROM records
-                 WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
-                 UNION ALL
-                SELECT 'variants', id FROM variants
-                 WHERE workspace_id = $1 AND id = ANY($4::text[]) AND values ? $2) AS one
-            ON CONFLICT DO NOTHING
-        RETURNING 1
-        """,
-        workspace_id,
-        attribute_id,
-        list(record_ids),
-        list(variant_ids),
-    )
+    looked_at: Collection[tuple[ValueTable, str]],
+    faulty: Collection[tuple[ValueTable, str]],
+) -> int:
+    """Remember which of those looked at cannot be converted; how many more there are than before.
 
-
-async def sizes(
-    conn: Conn,
-    workspace_id: str,
-    attribute_id: str,
-    table: ValueTable,
-    after_id: str,
-    *,
-    rows_max: int,
-) -> list[tuple[str, int | None]]:
-    """The next records or variants that were noted, by id, and the bytes of all their values.
-
-    None stands for one that has no value of the attribute any more.
+    Each is given by its table and id.
     """
-    rows = await conn.fetch(
-        f"""
-        WITH noted AS MATERIALIZED (
-            SELECT id FROM conversion_holders
-             WHERE workspace_id = $1 AND attribute_id = $2 AND kind = $3 AND id > $4
-             ORDER BY id
-             LIMIT $5
+    more: int = await conn.fetchval(
+        """
+        WITH looked AS MATERIALIZED (
+            SELECT * FROM unnest($3::text[], $4::text[]) AS l (kind, id)
+        ), faulty AS MATERIALIZED (
+            SELECT * FROM unnest($5::text[], $6::text[]) AS f (kind, id)
+        ), gone AS (
+            DELETE FROM conversion_holders h
+             USING looked l
+             WHERE h.workspace_id = $1 AND h.attribute_id = $2 AND h.kind = l.kind AND h.id = l.id
+               AND NOT EXISTS (SELECT FROM faulty f WHERE f.kind = l.kind AND f.id = l.id)
+            RETURNING 1
+        ), noted AS (
+            INSERT INTO conversion_holders (workspace_id, attribute_id, kind, id)
+            SELECT $1, $2, kind, id FROM faulty
+                ON CONFLICT DO NOTHING
+            RETURNING 1
         )
-        SELECT noted.id, octet_length(one.values::text) AS bytes
-          FROM noted
-          LEFT JOIN {table} one
-            ON one.workspace_id = $1 AND one.id = noted.id AND one.values ? $2
-         ORDER BY noted.id
-        """,  # noqa: S608 - a constant
+        SELECT (SELECT count(*) FROM noted) - (SELECT count(*) FROM gone)
+        """,
         workspace_id,
         attribute_id,
-        table,
-        after_id,
-        rows_max,
+        [table for table, _ in looked_at],
+        [one_id for _, one_id in looked_at],
+        [table for table, _ in faulty],
+        [one_id for _, one_id in faulty],
     )
-    return [(row["id"], row["bytes"]) for row in rows]
+    return more
 
 
-async def count_holders(conn: Conn, workspace_id: str, attribute_id: str) -> int:
-    """How many there are."""
-    count: int = await conn.fetchval(
+async def has_faults(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
+    """Whether a record or variant has a value that cannot be converted."""
+    found: bool = await conn.fetchval(
         """
-        SELECT count(*) FROM conversion_holders WHERE workspace_id = $1 AND attribute_id = $2
+        SELECT EXISTS (SELECT FROM conversion_holders WHERE workspace_id = $1 AND attribute_id = $2)
         """,
         workspace_id,
         attribute_id,
     )
-    return count
+    return found
+
+
+async def forget_faults(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
+    """Forget some of what could not be converted; whether there may be more."""
+    tag = await conn.execute(
+        """
+        DELETE FROM conversion_holders h
+         USING (SELECT kind, id FROM conversion_holders
+                 WHERE workspace_id = $1 AND attribute_id = $2
+                 LIMIT $3::bigint) AS next
+         WHERE h.workspace_id = $1 AND h.attribute_id = $2 AND h.kind = next.kind
+           AND h.id = next.id
+        """,
+        workspace_id,
+        attribute_id,
+        FAULTS_FORGOTTEN_AT_ONCE,
+    )
+    return tag != "DELETE 0"
 
 
 async def option_lists(
@@ -196,80 +198,3 @@ async def option_lists(
         row["id"]: OptionList.parse(ModelObject(**{**row, "body": orjson.loads(row["body"])}))
         for row in rows
     }
-
-
-async def records(
-    conn: Conn, workspace_id: str, attribute_id: str, record_ids: Sequence[str]
-) -> list[Row]:
-    """Those of these records that have a value, for `record_of`: their values are JSON."""
-    rows: list[Row] = await conn.fetch(
-        """
-        SELECT workspace_id, id, schema_id, state_id, version, values::text AS values, created_at,
-               updated_at, created_by, updated_by, external_key
-          FROM records
-         WHERE workspace_id = $1 AND id = ANY($2::text[]) AND values ? $3
-         ORDER BY id
-        """,
-        workspace_id,
-        list(record_ids),
-        attribute_id,
-    )
-    return rows
-
-
-async def variants(
-    conn: Conn, workspace_id: str, attribute_id: str, variant_ids: Sequence[str]
-) -> list[Row]:
-    """Those of these variants that have a value, for `variant_of`: their values are JSON.
-
-    The values of their records are left out.
-    """
-    rows: list[Row] = await conn.fetch(
-        """
-        SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version, '{}' AS values,
-               r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key,
-               v.id AS variant_id, v.parent_id, v.path, v.level, v.version AS variant_version,
-               v.values::text AS variant_values, v.created_at AS variant_created_at,
-               v.updated_at AS variant_updated_at, v.created_by AS variant_created_by,
-               v.updated_by AS variant_updated_by
-          FROM variants v
-          JOIN records r ON r.workspace_id = v.workspace_id AND r.id = v.record_id
-         WHERE v.workspace_id = $1 AND v.id = ANY($2::text[]) AND v.values ? $3
-         ORDER BY v.id
-        """,
-        workspace_id,
-        list(variant_ids),
-        attribute_id,
-    )
-    return rows
-
-
-def record_of(row: Row) -> Record:
-    """The record that was read; slow where its values are many."""
-    known: dict[str, Any] = {
-        name: row[name]
-        for name in (
-            *("workspace_id", "id", "schema_id", "state_id", "version"),
-            *("created_at", "updated_at", "created_by", "updated_by", "external_key"),
-        )
-    }
-    return Record(values=orjson.loads(row["values"]), **known)
-
-
-def variant_of(row: Row) -> tuple[Record, Variant]:
-    """The variant that was read, with its record."""
-    known: dict[str, Any] = {name: row[name] for name in ("parent_id", "path", "level")}
-    variant = Variant(
-        workspace_id=row["workspace_id"],
-        id=row["variant_id"],
-        record_id=row["id"],
-        schema_id=row["schema_id"],
-        version=row["variant_version"],
-        values=orjson.loads(row["variant_values"]),
-        created_at=row["variant_created_at"],
-        updated_at=row["variant_updated_at"],
-        created_by=row["variant_created_by"],
-        updated_by=row["variant_updated_by"],
-        **known,
-    )
-    return record_of(row), variant

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from records_service.catalogs.store import records_in_catalog
+from records_service.model_objects.converted_values import values_now
 from records_service.permissions.rules import Role
 from records_service.workflow_copies.moves import state_in_sql
 from records_service.writes.model import Record
@@ -79,7 +80,7 @@ async def read_part(
     rows = await conn.fetch(
         f"""
         WITH next AS MATERIALIZED (
-            SELECT id, schema_id, state_id, version, values::text AS document,
+            SELECT id, schema_id, state_id, version, ({values_now("records")})::text AS document,
                    created_at, updated_at, created_by, updated_by, external_key
               FROM records
              WHERE {condition}
@@ -117,13 +118,14 @@ async def read_variants(
     """The variants of these records behind a position: record by record, parents first."""
     place, path = after or (1, [])
     rows = await conn.fetch(
-        """
+        f"""
         WITH next AS MATERIALIZED (
             SELECT wanted.place, v.*
               FROM unnest($2::text[]) WITH ORDINALITY AS wanted (id, place)
              CROSS JOIN LATERAL (
                    SELECT id, record_id, schema_id, parent_id, path, level, version,
-                          values::text AS document, created_at, updated_at, created_by, updated_by
+                          ({values_now("variants")})::text AS document,
+                          created_at, updated_at, created_by, updated_by
                      FROM variants
                     WHERE workspace_id = $1 AND record_id = wanted.id
                       AND (wanted.place > $3 OR path || id > $4::text[])
@@ -145,7 +147,7 @@ async def read_variants(
           FROM (SELECT version FROM models WHERE workspace_id = $1) m
           JOIN fitting f ON f.bytes_before < $6::bigint
          ORDER BY f.place, f.path || f.id
-        """,
+        """,  # noqa: S608 - constants
         workspace_id,
         list(record_ids),
         place,

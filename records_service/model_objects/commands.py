@@ -73,6 +73,16 @@ async def lock_model_shared(conn: Conn, workspace_id: str) -> None:
     await conn.execute("SELECT 1 FROM models WHERE workspace_id = $1 FOR SHARE", workspace_id)
 
 
+async def let_hold(conn: Conn, workspace_id: str, attribute_id: str | None) -> None:
+    """What is prepared to convert this attribute holds (`converted_values`); None: of none.
+
+    The caller holds the lock.
+    """
+    await conn.execute(
+        "UPDATE models SET settling = $2 WHERE workspace_id = $1", workspace_id, attribute_id
+    )
+
+
 async def index_records(conn: Conn, workspace_id: str) -> bool:
     """Let writes of records write the search index from this version on; False if they do already.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
+from records_service.model_objects.converted_values import values_now
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 
@@ -52,7 +53,8 @@ async def search_some(
     row = await conn.fetchrow(
         f"""
         SELECT (SELECT hit.found
-                  FROM (SELECT values {next_records} LIMIT {rows}::bigint) AS r
+                  FROM (SELECT {values_now(table)} AS values {next_records}
+                         LIMIT {rows}::bigint) AS r
                  CROSS JOIN LATERAL ({search.select}) AS hit
                  LIMIT 1) AS found,
                last.created_at, last.id
@@ -80,9 +82,9 @@ async def search_these(
     found: str | None = await conn.fetchval(
         f"""
         SELECT hit.found
-          FROM {table} r
+          FROM (SELECT {values_now(table)} AS values FROM {table}
+                 WHERE workspace_id = $1 AND id = ANY(${len(search.arguments) + 2}::text[])) AS r
          CROSS JOIN LATERAL ({search.select}) AS hit
-         WHERE r.workspace_id = $1 AND r.id = ANY(${len(search.arguments) + 2}::text[])
          LIMIT 1
         """,  # noqa: S608 - constants of this code
         workspace_id,

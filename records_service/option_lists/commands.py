@@ -37,7 +37,7 @@ from records_service.option_lists.model import (
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn
-from shared.errors import Conflict, LimitExceeded, ValidationError, truncated
+from shared.errors import Conflict, LimitExceeded, ServiceUnavailable, ValidationError, truncated
 from shared.events import EventType
 from shared.ids import new_id
 
@@ -265,6 +265,11 @@ async def _check_may_go(
 async def _check_unused(
     conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
 ) -> None:
+    if value_ids and await usage_store.is_converted_to(conn, workspace_id, list_id):
+        raise ServiceUnavailable(
+            f"Values are being converted to options of list '{truncated(list_id)}': none can be"
+            " removed before the job has ended"
+        )
     used = await usage_store.used_value(conn, workspace_id, list_id, value_ids, searcher)
     if used is not None:
         raise Conflict.in_use(VALUE_TITLE, used)

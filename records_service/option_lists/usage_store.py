@@ -31,6 +31,23 @@ async def choosing(conn: Conn, workspace_id: str, list_id: str) -> list[str]:
     return [row["id"] for row in rows]
 
 
+async def is_converted_to(conn: Conn, workspace_id: str, list_id: str) -> bool:
+    """Whether values of an attribute are being converted to options of this list.
+
+    When that ends, they are used as by every attribute that has the list.
+    """
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM conversions
+                        WHERE workspace_id = $1 AND form ->> 'optionListId' = $2
+                          AND phase NOT IN ('settling', 'finishing', 'forgetting'))
+        """,
+        workspace_id,
+        list_id,
+    )
+    return found
+
+
 async def used_value(
     conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
 ) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from records_service.model_objects.converted_values import values_now
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
 
@@ -35,15 +36,16 @@ async def records_after(
     rows_max: int,
 ) -> Slice:
     """The next records of a schema, in order of creation, with their values of these attributes."""
-    read = """
-        SELECT created_at, id, id AS record_id, NULL::text AS variant_id, state_id, values
+    read = f"""
+        SELECT created_at, id, id AS record_id, NULL::text AS variant_id, state_id,
+               {values_now("records")} AS values
           FROM records
          WHERE workspace_id = $1
            AND (schema_id, created_at, id) > ($2, $3, $4)
            AND schema_id <= $2
          ORDER BY schema_id, created_at, id
          LIMIT $5::bigint
-    """
+    """  # noqa: S608 - constants
     return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
 
 
@@ -57,9 +59,9 @@ async def variants_after(
     rows_max: int,
 ) -> Slice:
     """The next variants of the records of a schema, with what they store of these attributes."""
-    read = """
+    read = f"""
         SELECT v.created_at, v.id, v.record_id, v.id AS variant_id, r.state_id, v.values
-          FROM (SELECT created_at, id, record_id, values
+          FROM (SELECT created_at, id, record_id, {values_now("variants")} AS values
                   FROM variants
                  WHERE workspace_id = $1
                    AND (schema_id, created_at, id) > ($2, $3, $4)
@@ -67,7 +69,7 @@ async def variants_after(
                  ORDER BY schema_id, created_at, id
                  LIMIT $5::bigint) AS v
           JOIN records r ON r.workspace_id = $1 AND r.id = v.record_id
-    """
+    """  # noqa: S608 - constants
     return await _slice(conn, read, workspace_id, schema_id, attribute_ids, after, rows_max)
 
 

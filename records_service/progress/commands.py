@@ -86,22 +86,9 @@ async def advance(
     return bool(told["sampled"] >= SAMPLES_MAX)
 
 
-async def tell_all(
-    conn: Conn,
-    workspace_id: str,
-    kind: JobKind,
-    subject_id: str,
-    counts: Counts,
-    samples: Sequence[Sample],
-) -> None:
-    """Tell what became of everything that has a value, in place of what was told before."""
-    await store.set_counts(conn, workspace_id, kind, subject_id, counts, samples)
-
-
-async def unfinished(conn: Conn, workspace_id: str, kind: JobKind, subject_id: str) -> Job | None:
-    """The job of this subject that goes on, if any does."""
-    job_id = await store.unfinished_id(conn, workspace_id, kind, subject_id)
-    return None if job_id is None else await store.find(conn, workspace_id, job_id)
+async def take_back(conn: Conn, workspace_id: str, kind: JobKind, subject_id: str) -> None:
+    """Tell that what was to be changed stays as it is."""
+    await store.take_back(conn, workspace_id, kind, subject_id)
 
 
 async def end(

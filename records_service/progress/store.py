@@ -92,28 +92,16 @@ async def advance(
     )
 
 
-async def set_counts(
-    conn: Conn,
-    workspace_id: str,
-    kind: JobKind,
-    subject_id: str,
-    counts: Counts,
-    samples: Sequence[Sample],
-) -> None:
-    """Replace the counts, but for those of what was skipped, and the samples."""
+async def take_back(conn: Conn, workspace_id: str, kind: JobKind, subject_id: str) -> None:
+    """Count what was updated as unchanged."""
     await conn.execute(
         """
-        UPDATE followed_jobs
-           SET updated = $4, unchanged = $5, failed = $6, samples = $7
+        UPDATE followed_jobs SET updated = 0, unchanged = unchanged + updated
          WHERE workspace_id = $1 AND kind = $2 AND subject_id = $3 AND completed_at IS NULL
         """,
         workspace_id,
         kind,
         subject_id,
-        counts.updated,
-        counts.unchanged,
-        counts.failed,
-        _shown(samples),
     )
 
 

@@ -12,20 +12,23 @@ import asyncpg
 import orjson
 
 from records_service import paging
+from records_service.model_objects.converted_values import values_now
 from records_service.paging import Key, Order, Part, Place, Total
 from records_service.records.counts import Count
 from records_service.workflow_copies.moves import state_in_sql
 from records_service.writes.model import Record
 from shared.database import Conn
 
-_COLUMNS = """
-    r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.values,
+_COLUMNS = f"""
+    r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
+    {values_now("r", "m.settling")} AS values,
     r.created_at, r.updated_at, r.created_by, r.updated_by, r.external_key
 """
 
 _COLUMNS_OF_A_LIST: Final = """
     id, schema_id, state_id, version, xmin::text AS written_by,
     created_at, updated_at, created_by, updated_by, external_key"""
+_DOCUMENT: Final = f"({values_now('records')})::text AS document"
 _ID: Final = Key("id", str)
 ORDERS: Final[Mapping[str, Order]] = {
     f"{'-' if descending else ''}{name}": tuple(
@@ -165,7 +168,7 @@ async def page(
     """
     source, arguments = filters.source(workspace_id)
     head = _head(filters, place, source, arguments, known)
-    wanted = _wanted(place, f"{_COLUMNS_OF_A_LIST}, values::text AS document", source, arguments)
+    wanted = _wanted(place, f"{_COLUMNS_OF_A_LIST}, {_DOCUMENT}", source, arguments)
     arguments.append(paging.PAGE_BYTES_MAX)
     order = ", ".join(f"p.{key.order}" for key in place.order)
     size = f"sum(octet_length(p.document)) OVER (ORDER BY {order})"

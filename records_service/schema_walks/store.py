@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from records_service.model_objects.converted_values import values_now
 from records_service.model_objects.search_store import VALUE_TABLES, ValueTable
 from records_service.schema_walks.model import Walk
 from shared.database import Conn, Record
@@ -52,7 +53,7 @@ async def next_entries(
         conn,
         workspace_id,
         walk,
-        f"{HELD_BY[walk.table]}, (values -> $2)::text AS entries",
+        f"{HELD_BY[walk.table]}, ({values_now(walk.table)} -> $2)::text AS entries",
         attribute_id,
         size_of=_size_of_entries,
         room=room,
@@ -156,11 +157,11 @@ async def entries_of(
     reading = pieces(
         conn,
         f"""
-        SELECT {HELD_BY["records"]}, (values -> $2)::text AS entries
+        SELECT {HELD_BY["records"]}, ({values_now("records")} -> $2)::text AS entries
           FROM records
          WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
          UNION ALL
-        SELECT {HELD_BY["variants"]}, (values -> $2)::text
+        SELECT {HELD_BY["variants"]}, ({values_now("variants")} -> $2)::text
           FROM variants
          WHERE workspace_id = $1 AND id = ANY($4::text[]) AND values ? $2
         """,  # noqa: S608 - constants

@@ -61,9 +61,10 @@ def statement(
         if isinstance(facet.target, Searched):
             visible = seen(facet.target.sight, arguments)
             attribute = arguments.name(facet.target.attribute.id, "text")
+            held = f"{arguments.values_of('r')} -> {attribute}"
             columns.append(
                 f", CASE WHEN {visible} THEN"
-                f" jsonb_build_object({attribute}, r.values -> {attribute}) END AS values_{number}"
+                f" jsonb_build_object({attribute}, {held}) END AS values_{number}"
             )
             source = values(facet.target, None, arguments, f"met.values_{number}")
             counted = f"SELECT DISTINCT met.id, v.v #>> '{{}}' AS value FROM met, {source}"  # noqa: S608

@@ -69,7 +69,7 @@ def full_text(
         document(seen),
         document(hidden),
         document(languages) if languages else "",
-        arguments.state,
+        arguments,
     )
     large = large_lists(blueprint)
     conditions, queries = [], []
@@ -95,7 +95,7 @@ def full_text(
     if verbatim:
         # Where words have no other forms, they stand in the document as they are: a tenth of the
         # time is enough to leave out a record that has not all of them, and no variants either.
-        document_text = folded_in_sql("r.values::text")
+        document_text = folded_in_sql(f"{arguments.values_of('r')}::text")
         conditions.insert(
             0,
             f"({document_text} LIKE ALL({arguments.name(verbatim, 'text[]')}) OR EXISTS ("
@@ -108,7 +108,8 @@ def full_text(
     return FullText(source, f"({' AND '.join(conditions)})", f"({rank or '0'})::float8")
 
 
-def _source(kinds: str, seen: str, hidden: str, languages: str, state: str) -> str:
+def _source(kinds: str, seen: str, hidden: str, languages: str, arguments: Arguments) -> str:
+    state, own, of_variant = arguments.state, arguments.values_of("r"), arguments.values_of("o")
     words = separated_in_sql("v #>> '{}'")
     # What is not needed takes most of the time.
     stemmed = (
@@ -128,9 +129,9 @@ def _source(kinds: str, seen: str, hidden: str, languages: str, state: str) -> s
                    array_agg(a.id || '=' || (v #>> '{{}}')) FILTER (WHERE a.kind = 'o') AS options,
                    array_agg({folded_in_sql("v #>> '{}'")}) FILTER (WHERE a.kind = 'u') AS codes
               FROM (SELECT each.key AS id, each.value AS entries, {kinds} ->> each.key AS kind
-                      FROM (SELECT r.values AS own
+                      FROM (SELECT {own} AS own
                              UNION ALL
-                            SELECT o.values FROM variants o
+                            SELECT {of_variant} FROM variants o
                              WHERE o.workspace_id = $1 AND o.record_id = r.id) AS document
                      CROSS JOIN LATERAL jsonb_each(document.own) AS each
                      WHERE ({seen} -> r.schema_id) ? each.key

@@ -131,8 +131,9 @@ def _statement(
         visible = seen(facet.target.sight, arguments, "s.")
         attribute = arguments.name(facet.target.attribute.id, "text")
         columns["id"] = "s.record_id"
+        held = f"{arguments.values_of('r')} -> {attribute}"
         columns[f"values_{number}"] = (
-            f"CASE WHEN {visible} THEN jsonb_build_object({attribute}, r.values -> {attribute}) END"
+            f"CASE WHEN {visible} THEN jsonb_build_object({attribute}, {held}) END"
         )
         source = values(facet.target, None, arguments, f"met.values_{number}")
         counted = f"SELECT DISTINCT met.id, v.v #>> '{{}}' AS value FROM met, {source}"  # noqa: S608

@@ -19,8 +19,8 @@ from records_service.search.sql import Arguments, seen, sort_key
 _IN_ROW: Final = {"id": "s.record_id", "schemaId": "s.schema_id", "createdAt": "s.created_at"}
 RECORD: Final = """
     CROSS JOIN LATERAL (
-        SELECT r.id, r.schema_id, r.state_id, r.values, r.created_at, r.updated_at, r.created_by,
-               r.updated_by
+        SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.values, r.converted, r.created_at,
+               r.updated_at, r.created_by, r.updated_by
           FROM records r WHERE r.workspace_id = $1 AND r.id = s.record_id OFFSET 0) AS r"""
 
 

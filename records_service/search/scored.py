@@ -36,7 +36,8 @@ class Scored:
         """
         scope = orjson.dumps(self.scope).decode()
         state = arguments.state_of(row)
-        return score_in_sql(self.rules, scope, state, arguments.name, row)
+        values = arguments.values_of(row.removesuffix("."))
+        return score_in_sql(self.rules, scope, state, arguments.name, row, values)
 
 
 def scored(

@@ -166,7 +166,9 @@ async def _page(
     options: Options,
 ) -> tuple[web.Response, int]:
     reader = Reader(blueprint, context.role, options)
-    arguments = Arguments.of(context.workspace_id, blueprint.state_moves)
+    arguments = Arguments.of(
+        context.workspace_id, blueprint.state_moves, settles=bool(blueprint.settling)
+    )
     statement = await compiled(blueprint, reader, arguments)
     order = (*(key for key, _ in statement.keys), *ORDERS["createdAt"])
     besides = {"attributes", "scope", "facets"}

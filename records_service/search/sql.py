@@ -15,6 +15,7 @@ import orjson
 
 from records_service.attributes.model import AttributeType
 from records_service.catalogs.store import records_in_category
+from records_service.model_objects.converted_values import values_now
 from records_service.paging import Key
 from records_service.search.claims import claimed
 from records_service.search.criteria import (
@@ -58,15 +59,20 @@ class Arguments(list[Any]):
         known = arguments if isinstance(arguments, Arguments) else None
         self.moves: str | None = None if known is None else known.moves
         """The argument with the moves of records to the states of another workflow."""
+        self.settles: bool = known is not None and known.settles
+        """Whether there are values of which a conversion is not stored in each record yet."""
         self.reads: set[str] = set() if known is None else set(known.reads)
         """What the conditions look at beside the index: `records`; and of its rows: `terms`."""
         self.sets: dict[frozenset[str], str] = {} if known is None else dict(known.sets)
         """Sets of ids, and the names of the arguments that have them."""
 
     @classmethod
-    def of(cls, workspace_id: str, moves: Mapping[str, StateMoves]) -> Arguments:
+    def of(
+        cls, workspace_id: str, moves: Mapping[str, StateMoves], *, settles: bool = False
+    ) -> Arguments:
         """The first arguments of a statement about the records of a workspace."""
         arguments = cls([workspace_id])
+        arguments.settles = settles
         if moves:
             arguments.moves = arguments.name(moves_as_json(moves), "text")
         return arguments
@@ -82,6 +88,10 @@ class Arguments(list[Any]):
         That is its column, or another while records are moved to the states of another workflow.
         """
         return f"{row}state_id" if self.moves is None else state_in_sql(row, self.moves)
+
+    def values_of(self, row: str) -> str:
+        """The expression of the values of a row of records or variants."""
+        return f"({values_now(row)})" if self.settles else f"{row}.values"
 
     def name(self, value: Any, kind: str) -> str:
         """The name of one more argument, of this PostgreSQL type."""
@@ -155,8 +165,9 @@ def exists(comparison: Comparison, target: Searched, arguments: Arguments) -> st
     return f"EXISTS (SELECT FROM {source} WHERE {_compares(comparison, target, arguments)})"
 
 
-def values(target: Searched, scope: Any, arguments: Arguments, document: str = "r.values") -> str:
+def values(target: Searched, scope: Any, arguments: Arguments, document: str | None = None) -> str:
     """What follows FROM: the values `v.v` of the record, in any scope or as one scope has them."""
+    document = document or arguments.values_of("r")
     field = "".join(f".{_quoted(each.alias)}[*]" for each in target.fields)
     attribute = target.attribute
     if scope is None or not attribute.dimension_ids:

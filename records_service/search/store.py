@@ -96,9 +96,9 @@ async def read_wanted(
                    {"".join(f", w.{name}" for name in columns)}
               FROM wanted w
              CROSS JOIN LATERAL (
-                   SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.values,
-                          r.xmin, r.created_at, r.updated_at, r.created_by, r.updated_by,
-                          r.external_key
+                   SELECT r.workspace_id, r.id, r.schema_id, r.state_id, r.version,
+                          {asked.values_of("r")} AS values, r.xmin, r.created_at, r.updated_at,
+                          r.created_by, r.updated_by, r.external_key
                      FROM records r WHERE r.workspace_id = $1 AND r.id = w.id OFFSET 0) AS r
         )
         SELECT p.workspace_id, p.id, p.schema_id, p.state_id, p.version,

@@ -113,7 +113,9 @@ class TextIndex:
     def arguments(self, *, with_state: bool) -> Arguments:
         """The first arguments of a statement that reads the state of records, or does not."""
         moves = self._blueprint.state_moves if with_state or self._hidden else {}
-        return Arguments.of(self._blueprint.workspace_id, moves)
+        return Arguments.of(
+            self._blueprint.workspace_id, moves, settles=bool(self._blueprint.settling)
+        )
 
     def indexed(self, level: int, arguments: Arguments, *, with_rank: bool = True) -> str:
         """A SELECT of `id`, `created_at` and `rank` of what the index finds in a sample of it."""

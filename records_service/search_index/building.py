@@ -56,11 +56,19 @@ _NOTHING: Final = Entered(None, None, None, ())
 
 
 async def attribute_changed(
-    conn: Conn, workspace_id: str, before: ModelObject, after: ModelObject
+    conn: Conn,
+    workspace_id: str,
+    before: ModelObject,
+    after: ModelObject,
+    *,
+    is_converted: bool = False,
 ) -> None:
-    """Begin what a new definition of an attribute asks for. The caller holds the model lock."""
+    """Begin what a new definition of an attribute asks for. The caller holds the model lock.
+
+    `is_converted` says that records have other values of it now.
+    """
     old, new = Attribute.parse(before), Attribute.parse(after)
-    if form_of(old) == form_of(new):
+    if form_of(old) == form_of(new) and not (is_converted and new.filterable):
         return
     if not new.filterable:
         await store.forget_attribute(conn, workspace_id, new.id)

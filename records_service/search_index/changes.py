@@ -68,25 +68,3 @@ def change_in(
         [(key, entry) for key, entry, _ in before.numbers if (key, entry) not in places],
         after.numbers,
     )
-
-
-def change_of_model(
-    before: CompiledSchema,
-    after: CompiledSchema,
-    record_id: str,
-    old: Values,
-    new: Values,
-) -> IndexChange | None:
-    """As `change_in`, for values that change together with the schema that says what they are."""
-    plans = plan_for(before), plan_for(after)
-    if plans[0] is None or plans[1] is None:
-        return None
-    held, holds = indexed(plans[0], record_id, old), indexed(plans[1], record_id, new)
-    places = {(key, entry) for key, entry, _ in holds.numbers}
-    return IndexChange(
-        holds.bucket,
-        holds.terms,
-        holds.numbers,
-        [(key, entry) for key, entry, _ in held.numbers if (key, entry) not in places],
-        holds.numbers,
-    )

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from records_service.attributes.model import is_filterable
+from records_service.model_objects.converted_values import values_now
 from records_service.schema_walks.model import Walk
 from records_service.search_index import parts
 from records_service.search_index.changes import IndexChange
@@ -218,13 +219,13 @@ async def lock_records(
     """Keep these records as they are until commit: a piece at a time, in the order of their ids."""
     reading = pieces(
         conn,
-        """
-        SELECT created_at, id, schema_id, state_id, values::text AS document
+        f"""
+        SELECT created_at, id, schema_id, state_id, ({values_now("records")})::text AS document
           FROM records
          WHERE workspace_id = $1 AND id = ANY($2::text[])
          ORDER BY id
            FOR SHARE
-        """,
+        """,  # noqa: S608 - constants
         workspace_id,
         record_ids,
         size_of=lambda row: len(row["document"]),

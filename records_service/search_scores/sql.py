@@ -14,16 +14,19 @@ _EMPTY: Final = """('null', '""', '[]', '{}')"""
 _VALUE: Final = "'value'"
 
 
-def score_in_sql(rules: Rules, scope: str, state: str, name: Name, row: str = "r.") -> str:
+def score_in_sql(
+    rules: Rules, scope: str, state: str, name: Name, row: str = "r.", values: str | None = None
+) -> str:
     """The score of the record in a row with `schema_id` and `values`: 0 to 100, or NULL.
 
-    `scope` is a completed scope as JSON, `state` an expression with the state of the record. It is
-    NULL where the rules do not have the schema.
+    `values` is the expression of the values, if it is not that column. `scope` is a completed scope
+    as JSON, `state` an expression with the state of the record. It is NULL where the rules do not
+    have the schema.
     """
     counted = f"({name(rules.counted, 'text')}::jsonb)"
     forms = f"({name(rules.forms, 'text')}::jsonb)"
     asked = f"({name(scope, 'text')}::jsonb)"
-    value = _Value(rules, asked, name, f"{row}values")
+    value = _Value(rules, asked, name, values or f"{row}values")
     # A key that is not there is NULL, with or without a state.
     listed = (
         f"coalesce({counted} -> ({row}schema_id || ' ' || {state}), {counted} -> {row}schema_id)"

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from records_service.model_objects.converted_values import values_now
 from records_service.search_texts.documents import SAMPLES, Document, Layout, mark_of
 from shared.database import Conn, Database, Record
 from shared.database.listing import BEGINNING, Position
@@ -195,13 +196,13 @@ async def left_behind(conn: Conn, workspace_id: str, *, rows_max: int) -> tuple[
     return row["records"], row["newest"]
 
 
-_READ: Final = """
-    SELECT r.id, r.created_at, r.schema_id, r.values::text AS own,
-           coalesce((SELECT array_agg(v.values::text ORDER BY v.created_at, v.id)
+_READ: Final = f"""
+    SELECT r.id, r.created_at, r.schema_id, ({values_now("r")})::text AS own,
+           coalesce((SELECT array_agg(({values_now("v")})::text ORDER BY v.created_at, v.id)
                        FROM variants v
-                      WHERE v.workspace_id = $1 AND v.record_id = r.id), '{}') AS variants
+                      WHERE v.workspace_id = $1 AND v.record_id = r.id), '{{}}') AS variants
       FROM records r
-"""
+"""  # noqa: S608 - constants
 
 
 async def read(

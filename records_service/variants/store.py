@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from records_service import paging
+from records_service.model_objects.converted_values import values_now
 from records_service.paging import Key, Order, Part, Total
 from records_service.paging import Place as PagePlace
 from records_service.values.entries import Values
@@ -18,9 +19,9 @@ _OF_RECORD = """
     r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.created_at, r.updated_at,
     r.created_by, r.updated_by, r.external_key
 """
-_OF_VARIANT = """
+_OF_VARIANT = f"""
     v.id AS variant_id, v.parent_id, v.path, v.level, v.version AS variant_version,
-    v.values AS variant_values, v.created_at AS variant_created_at,
+    {values_now("v", "m.settling")} AS variant_values, v.created_at AS variant_created_at,
     v.updated_at AS variant_updated_at, v.created_by AS variant_created_by,
     v.updated_by AS variant_updated_by
 """
@@ -108,8 +109,9 @@ async def find_with_ancestors(
     """As `find`, with all that the variant may inherit."""
     row = await conn.fetchrow(
         f"""
-        SELECT {_OF_RECORD}, {_OF_VARIANT}, m.version AS model_version, r.values,
-               ARRAY(SELECT above.values
+        SELECT {_OF_RECORD}, {_OF_VARIANT}, m.version AS model_version,
+               {values_now("r", "m.settling")} AS values,
+               ARRAY(SELECT {values_now("above", "m.settling")}
                        FROM unnest(v.path) WITH ORDINALITY AS step (id, place)
                        JOIN variants above ON above.workspace_id = $1 AND above.id = step.id
                       ORDER BY step.place) AS above
@@ -205,7 +207,8 @@ async def page(
               FROM wanted w
              CROSS JOIN LATERAL (
                    SELECT id, record_id, schema_id, parent_id, path, level, version,
-                          values::text AS document, created_at, updated_at, created_by, updated_by
+                          ({values_now("variants")})::text AS document,
+                          created_at, updated_at, created_by, updated_by
                      FROM variants
                     WHERE workspace_id = $1 AND id = w.id
                     LIMIT 1  -- One by one: PostgreSQL would expect many, and read whole tables.

@@ -25,6 +25,7 @@ from records_service.values.validation import pointer
 from records_service.writes import store
 from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import Record, StaleModel, StaleRecord
+from records_service.writes.settling import settle_first
 from records_service.writes.state_moves import move_first
 from shared.database import Conn, mapping_constraints
 from shared.errors import Conflict, ServiceUnavailable, Violation, truncated
@@ -121,6 +122,8 @@ async def writing(
     """
     if schema.state_moves:
         await _move_first(context, record)
+    if schema.settles:
+        await _settle_first(context, record)
     async with (
         taken_keys_are_conflicts(context, record, schema, unique_keys, variant_id),
         context.app[WRITE_SLOTS].of(context.workspace_id),
@@ -138,6 +141,17 @@ async def _move_first(context: Context, record: Record) -> None:
     ):
         moved = await move_first(conn, record.workspace_id, record.schema_id, [record.id])
     if moved:
+        raise StaleRecord
+
+
+async def _settle_first(context: Context, record: Record) -> None:
+    """Raise `StaleRecord` if a conversion had not been stored in the record, and is now."""
+    async with (
+        context.app[WRITE_SLOTS].of(context.workspace_id),
+        context.database.transaction() as conn,
+    ):
+        settled = await settle_first(conn, record.workspace_id, [record.id])
+    if settled:
         raise StaleRecord
 
 

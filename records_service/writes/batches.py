@@ -62,7 +62,8 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
                                  ELSE (r.values || n.changed)
                                       - ARRAY(SELECT jsonb_array_elements_text(n.removed)) END,
                    state_id = n.state_id, version = n.version,
-                   updated_at = n.at, updated_by = n.user_id, external_key = n.external_key
+                   updated_at = n.at, updated_by = n.user_id, external_key = n.external_key,
+                   converted = NULL
               FROM fresh, unnest($3::text[], $4::bigint[], $5::jsonb[], $6::text[],
                                  $7::timestamptz[], $8::text[], $28::text[], $29::jsonb[])
                           AS n (id, version, changed, state_id, at, user_id, external_key, removed)

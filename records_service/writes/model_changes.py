@@ -88,8 +88,10 @@ async def move_to_states(
 
 
 _WITHOUT: Final[Mapping[ValueTable, str]] = {
-    "records": "UPDATE records held SET values = held.values - $2",
-    "variants": "UPDATE variants held SET values = held.values - $2",
+    "records": "UPDATE records held"
+    " SET values = held.values - $2, converted = nullif(held.converted - $2, '{}')",
+    "variants": "UPDATE variants held"
+    " SET values = held.values - $2, converted = nullif(held.converted - $2, '{}')",
 }
 
 
@@ -111,7 +113,7 @@ async def remove_values(
     row = await conn.fetchrow(
         f"""
         WITH read AS MATERIALIZED (
-            SELECT created_at, id, values ? $2 AS has_values
+            SELECT created_at, id, values ? $2 OR converted ? $2 IS TRUE AS has_values
               FROM {table}
              WHERE workspace_id = $1
                AND (schema_id, created_at, id) > ($3, $4, $5)
@@ -149,7 +151,8 @@ async def remove_values_of(
     await conn.execute(
         f"""
         {_WITHOUT[table]}
-         WHERE workspace_id = $1 AND id = ANY($3::text[]) AND values ? $2
+         WHERE workspace_id = $1 AND id = ANY($3::text[])
+           AND (values ? $2 OR converted ? $2)
         """,
         workspace_id,
         attribute_id,

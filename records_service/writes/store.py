@@ -189,7 +189,7 @@ async def update(
         ), record AS (
             UPDATE records r
                SET values = $5, state_id = $6, version = $4, updated_at = $7, updated_by = $8,
-                   external_key = $23
+                   external_key = $23, converted = NULL
               FROM model
              WHERE r.workspace_id = $1 AND r.id = $3 AND r.version = $4 - 1
             RETURNING r.id, r.schema_id, r.created_at, r.state_id

@@ -43,7 +43,7 @@ async def update_many(
         ), variant AS (
             UPDATE variants v
                SET values = n.values, version = n.version, updated_at = n.at,
-                   updated_by = n.user_id
+                   updated_by = n.user_id, converted = NULL
               FROM model, unnest($3::text[], $4::bigint[], $5::jsonb[], $6::timestamptz[],
                                  $7::text[])
                           AS n (id, version, values, at, user_id)

@@ -132,7 +132,8 @@ async def update(
         f"""
         WITH {_LOCKED}, variant AS (
             UPDATE variants v
-               SET values = $17, version = $6, updated_at = $9, updated_by = $8
+               SET values = $17, version = $6, updated_at = $9, updated_by = $8,
+                   converted = NULL
               FROM record
              WHERE v.workspace_id = $1 AND v.id = $5 AND v.record_id = record.id
                AND v.version = $6 - 1

@@ -16,6 +16,8 @@ import pytest_asyncio
 from records_service.app import create_app
 from records_service.config import Config
 from records_service.conversions import commands as conversions
+from records_service.schema_walks import looking_back
+from records_service.writes import settling
 from shared.database.connection import PooledConnection
 from tests.kit.identities import Keyring
 from tests.kit.records_workspace import RecordsWorkspace
@@ -63,8 +65,10 @@ def admin(workspace: RecordsWorkspace) -> Caller:
 @pytest.fixture
 def conversions_in_small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two records in a slice of a conversion, also of those that were written meanwhile."""
-    monkeypatch.setattr(conversions, "LOOKED_AT_ONCE", 2)
-    monkeypatch.setattr(conversions, "CAUGHT_UP_AT_ONCE", 2)
+    monkeypatch.setattr(conversions, "PREPARED_AT_ONCE", 2)
+    monkeypatch.setattr(settling, "SETTLED_AT_ONCE", 2)
+    monkeypatch.setattr(looking_back, "AT_ONCE", 2)
+    monkeypatch.setattr(looking_back, "AT_THE_END", 1)
 
 
 @pytest.fixture

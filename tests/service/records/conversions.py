@@ -45,8 +45,16 @@ async def type_now(workspace: RecordsWorkspace) -> str:
     return kind
 
 
+async def settling(workspace: RecordsWorkspace) -> None:
+    """Take turns until the new type holds, and is not stored in any record."""
+    while not await workspace.fetch(
+        "SELECT FROM conversions WHERE workspace_id = $1 AND phase = 'settling'"
+    ):
+        assert await turn(workspace)
+
+
 async def switching(workspace: RecordsWorkspace) -> None:
     while not await workspace.fetch(
-        "SELECT FROM conversions WHERE workspace_id = $1 AND phase = 'switching'"
+        "SELECT FROM conversions WHERE workspace_id = $1 AND phase = 'catching-up'"
     ):
         assert await turn(workspace)

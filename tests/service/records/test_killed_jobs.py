@@ -284,3 +284,27 @@ async def test_another_process_goes_on_indexing_texts_when_one_is_killed(
     assert await followed(modeller, "index-texts") == DONE
     rows = "SELECT count(*), count(DISTINCT record_id) FROM search_texts WHERE words <> '{}'"
     assert tuple(await db.fetchrow(rows) or ()) == (MANY, MANY)
+
+
+async def test_another_process_goes_on_converting_values_when_one_is_killed(
+    services: Services, workers: list[Process]
+):
+    records = await services.start(create_app, Config, amqp_url=await services.broker())
+    modeller = records.as_(identities.admin())
+    db: Database = records.database
+    (await modeller.post("/attributes", SKU)).ok()
+    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
+    await fill(db, "n::text")
+    answer = await modeller.post("/attributes/attr-sku/convert", {"type": "number"})
+    await kill_in_a_slice(workers, records)
+    job = (await modeller.get(answer.headers["Location"].removeprefix("/api/v1"))).ok()
+    told = [job[name] for name in ("status", "total", "processed", "updated")]
+    assert told == ["succeeded", MANY, MANY, MANY]
+    rows = await db.fetch(
+        """SELECT version, jsonb_typeof(values #> '{attr-sku,0,value}') AS type, count(*)
+             FROM records WHERE converted IS NULL GROUP BY 1, 2"""
+    )
+    assert [tuple(row) for row in rows] == [(2, "number", MANY)]
+    told_of = "SELECT count(*), count(DISTINCT record_id) FROM audit WHERE action = 'update'"
+    assert tuple(await db.fetchrow(told_of) or ()) == (MANY, MANY)
+    assert await db.fetchval("SELECT count(*) FROM conversions") == 0

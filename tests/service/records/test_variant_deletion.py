@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -186,7 +187,7 @@ async def test_a_record_takes_its_variants_along(
 async def delete_many(workspace: RecordsWorkspace) -> None:
     rows = await workspace.fetch("SELECT * FROM records WHERE workspace_id = $1 AND id = 'ent-a'")
     record = Record(**{name: rows[0][name] for name in Record.__dataclass_fields__})
-    ended = Record(**{**rows[0], "version": record.version + 1})
+    ended = replace(record, version=record.version + 1)
     identity = identities.admin(workspace.id)
     write = effects.delete_of(identity, ended, [])
     aliases = [("attr-price", "price"), ("attr-sku", "sku")]
