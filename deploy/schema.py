@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import psycopg
 
 from deploy.local.binaries import ensure_postgres, find_postgres
 from deploy.local.servers import PrivatePostgres
@@ -50,12 +51,16 @@ def find_pg_dump() -> Path | None:
 def schema_of(service: str, database_url: str, pg_dump: Path) -> str:
     """What schema.sql of this service has to hold; the database is migrated and has no rows.
 
+    Without partitions: they are as their table, and which there are depends on the time.
     `subprocess.CalledProcessError` when `pg_dump` is older than the server.
     """
+    with psycopg.connect(database_url) as conn:
+        partitions = conn.execute("SELECT relname FROM pg_class WHERE relispartition").fetchall()
     dumped = subprocess.run(
         [
             *(pg_dump, "--schema-only", "--no-owner", "--no-privileges", "--no-tablespaces"),
             f"--dbname={database_url}",
+            *(f"--exclude-table={name}" for (name,) in partitions),
         ],
         capture_output=True,
         text=True,

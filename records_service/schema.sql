@@ -331,7 +331,8 @@ CREATE TABLE public.audit (
     comment text,
     version bigint,
     variant_id text
-);
+)
+PARTITION BY RANGE (at);
 ALTER TABLE ONLY public.audit ALTER COLUMN changes SET COMPRESSION lz4;
 
 ALTER TABLE public.audit ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -851,7 +852,7 @@ ALTER TABLE ONLY public.attributes
     ADD CONSTRAINT attributes_id_taken PRIMARY KEY (workspace_id, id);
 
 ALTER TABLE ONLY public.audit
-    ADD CONSTRAINT audit_pkey PRIMARY KEY (workspace_id, id);
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (workspace_id, id, at);
 
 ALTER TABLE ONLY public.callers
     ADD CONSTRAINT callers_pkey PRIMARY KEY (workspace_id, kind, id);
@@ -999,15 +1000,15 @@ ALTER TABLE ONLY public.variants
 
 CREATE UNIQUE INDEX attributes_external_key_taken ON public.attributes USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
-CREATE INDEX audit_by_user ON public.audit USING brin (workspace_id text_bloom_ops, user_id text_bloom_ops) WITH (pages_per_range='32', autosummarize='on');
+CREATE INDEX audit_by_user ON ONLY public.audit USING brin (workspace_id text_bloom_ops, user_id text_bloom_ops) WITH (pages_per_range='32', autosummarize='on');
 
-CREATE INDEX audit_in_order ON public.audit USING btree (workspace_id, at, version NULLS FIRST, id);
+CREATE INDEX audit_in_order ON ONLY public.audit USING btree (workspace_id, at, version NULLS FIRST, id);
 
-CREATE INDEX audit_of_rare_actions ON public.audit USING btree (workspace_id, action, at, version NULLS FIRST, id) WHERE (action = ANY (ARRAY['delete'::text, 'transition'::text]));
+CREATE INDEX audit_of_rare_actions ON ONLY public.audit USING btree (workspace_id, action, at, version NULLS FIRST, id) WHERE (action = ANY (ARRAY['delete'::text, 'transition'::text]));
 
-CREATE INDEX audit_of_record_by_version ON public.audit USING btree (workspace_id, record_id, version NULLS FIRST, id);
+CREATE INDEX audit_of_record ON ONLY public.audit USING btree (workspace_id, record_id, version NULLS FIRST, id) INCLUDE (at);
 
-CREATE INDEX audit_of_variant ON public.audit USING btree (workspace_id, variant_id, at, version NULLS FIRST, id) WHERE (variant_id IS NOT NULL);
+CREATE INDEX audit_of_variant ON ONLY public.audit USING btree (workspace_id, variant_id, at, version NULLS FIRST, id) WHERE (variant_id IS NOT NULL);
 
 CREATE UNIQUE INDEX catalogs_external_key_taken ON public.catalogs USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 

@@ -62,7 +62,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
         place,
         record_id=loaded.record.id,
         # What was hidden in an earlier record was decided by rules that are gone.
-        only_latest_record=role is not None,
+        latest_since=None if role is None else loaded.record.created_at,
         # An entry without changes would tell when something hidden changed, and by whom.
         visible=None if role is None else {EXTERNAL_KEY, *visible},
     )

@@ -41,7 +41,7 @@ async def page(
     *,
     record_id: str | None = None,
     with_variant: bool = False,
-    only_latest_record: bool = False,
+    latest_since: datetime | None = None,
     visible: Collection[str] | None = None,
     user_id: str | None = None,
     action: str | None = None,
@@ -52,10 +52,10 @@ async def page(
     The history of one record is in the order of its versions, that of a workspace in the order of
     times, which no record's go back in. Entries without a version are from before versions were
     stored: they come first, in the order of their ids.
-    `with_variant` adds the entries of a variant with this id. `only_latest_record` leaves out
-    earlier records that had the id of this one, `visible` updates that changed none of these
-    attributes. Raises `ValidationError` for a page of too many bytes whose limit was asked for; it
-    is shorter where the limit is the default.
+    `with_variant` adds the entries of a variant with this id. `latest_since` leaves out earlier
+    records that had the id of this one, which was created then, `visible` updates that changed none
+    of these attributes. Raises `ValidationError` for a page of too many bytes whose limit was asked
+    for; it is shorter where the limit is the default.
     """
     where = ["workspace_id = $1"]
     arguments: list[Any] = [workspace_id]
@@ -67,9 +67,11 @@ async def page(
             where.append(f"{column} = ${len(arguments)}")
             if column == "record_id" and with_variant:
                 where[-1] = f"({where[-1]} OR variant_id = ${len(arguments)})"
-    if only_latest_record:
+    if latest_since is not None:
         arguments.append(record_id)
         where.append(_OF_THIS_LIFE.format(record_id=f"${len(arguments)}"))
+        arguments.append(latest_since)
+        where.append(f"at >= (SELECT ${len(arguments)}::timestamptz)")  # Leads to the partitions.
     if visible is not None:
         arguments.append(list(visible))
         where.append(
@@ -78,7 +80,8 @@ async def page(
         )
     source = f"audit WHERE {' AND '.join(where)}"
     # The changes of the entries before the page are not looked at.
-    wanted = place.select(place.columns, source, arguments)
+    columns = place.columns if place.order is OF_A_WORKSPACE else f"{place.columns}, at"
+    wanted = place.select(columns, source, arguments)
     arguments.append(paging.PAGE_BYTES_MAX)
     bytes_max = f"${len(arguments)}::bigint"
     rows = await conn.fetch(
@@ -92,7 +95,8 @@ async def page(
                    SELECT id, record_id, variant_id, version, action, user_id, at, changes,
                           from_state_id, to_state_id, comment
                      FROM audit
-                    WHERE workspace_id = $1 AND id = w.id
+                    -- The time leads to the partition.
+                    WHERE workspace_id = $1 AND id = w.id AND at = w.at
                     LIMIT 1  -- One by one, as in records/store.py.
              ) a
         )

@@ -22,7 +22,9 @@ TABLES = """
     SELECT c.relname AS name, c.oid
       FROM pg_class c
      WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace
+       AND NOT c.relispartition
 """
+"""A partition is as its table, and distributed with it."""
 DISTRIBUTION_COLUMN = """
     SELECT a.atttypid = 'text'::regtype AND a.attnotnull
       FROM pg_attribute a

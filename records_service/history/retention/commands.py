@@ -18,7 +18,7 @@ from records_service.context import BaseContext
 from records_service.history.retention import store
 from records_service.history.retention.model import Retention
 from records_service.model_objects.commands import SOURCE
-from records_service.writes import old_history
+from records_service.writes import history_partitions, old_history
 from records_service.writes.effects import now
 from shared.database import Conn, Database
 from shared.events import EventType
@@ -45,11 +45,13 @@ async def find(context: BaseContext) -> Retention:
 async def choose(context: BaseContext, days: int | None) -> Retention:
     """Keep what happens for so many days, or for ever.
 
-    What was removed before does not come back. If a slice of the removal is under way, this waits
-    for it: nothing that is to be kept from now on is removed afterwards.
+    What was removed before does not come back. If a slice of the removal is under way, or a
+    partition is being dropped, this waits for it: nothing that is to be kept from now on is removed
+    afterwards.
     """
     chosen = Retention(days, now(), context.identity.id)
     async with context.database.transaction() as conn:
+        await history_partitions.use(conn, context.workspace_id)
         await store.save(conn, context.workspace_id, chosen)
     return chosen
 

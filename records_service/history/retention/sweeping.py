@@ -1,4 +1,7 @@
-"""Requests the removal of old history where it is due, while the service runs."""
+"""Looks after the partitions of the history and its removal, while the service runs.
+
+Partitions are dropped first: what they hold need not be removed entry by entry.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from records_service.history.retention import commands
+from records_service.history.retention import commands, partitions
 from records_service.writes.effects import now
 from shared.database import DATABASE
 from shared.errors import ServiceUnavailable, UpstreamTimeout
@@ -33,10 +36,11 @@ async def _sweep(app: web.Application) -> None:
     while True:
         await database.migrated.wait()
         try:
-            if await commands.request_due(database, now()):
+            time = now()
+            if await partitions.keep(database, time) and await commands.request_due(database, time):
                 outbox.wake(app)
         except (ServiceUnavailable, UpstreamTimeout):
             pass
         except Exception:
-            log.exception("old_history_not_requested")
+            log.exception("old_history_not_removed")
         await asyncio.sleep(EVERY_S)

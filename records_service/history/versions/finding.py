@@ -29,7 +29,7 @@ async def find_version(context: Context, loaded: LoadedRecord, version: int) -> 
     if version == record.version:
         return loaded
     async with context.database.acquire() as conn:
-        kept = await store.kept(conn, record.workspace_id, record.id, record.version)
+        kept = await store.kept(conn, record)
         if not kept.lowest <= version <= record.version:
             raise await _missing(conn, record, kept, f"no version {version}", version)
         forward = (
@@ -76,20 +76,18 @@ async def version_at(context: Context, record: Record, time: datetime) -> int:
             f" after {format_timestamp(time)}"
         )
     async with context.database.acquire() as conn:
-        kept = await store.kept(conn, record.workspace_id, record.id, record.version)
+        kept = await store.kept(conn, record)
         # Times of one record never go back.
         low, high = kept.numbered - 1, record.version
         while high - low > 1:
             middle = (low + high) // 2
-            at = await store.time_of(conn, record.workspace_id, record.id, middle)
+            at = await store.time_of(conn, record, middle)
             if at is not None and at <= time:
                 low = middle
             else:
                 high = middle
         if low < kept.numbered:
-            low -= await store.unnumbered_later_than(
-                conn, record.workspace_id, record.id, time, kept.numbered - kept.lowest_entry
-            )
+            low -= await store.unnumbered_later_than(conn, record, kept, time)
         if low < kept.lowest:
             raise await _missing(conn, record, kept, f"no version of {format_timestamp(time)}", low)
     return low
@@ -112,7 +110,7 @@ async def _steps(
             f" {store.ENTRIES_MAX - 1} can be gone through",
         )
     try:
-        steps = await store.steps(conn, record.workspace_id, record.id, kept, first, last)
+        steps = await store.steps(conn, record, kept, first, last)
     except TooLarge:
         raise ValidationError.at(
             "/version",
@@ -121,7 +119,7 @@ async def _steps(
         ) from None
     if steps is None:
         # Old entries have just been removed.
-        kept = await store.kept(conn, record.workspace_id, record.id, record.version)
+        kept = await store.kept(conn, record)
         raise await _missing(conn, record, kept, f"no version {version}", version)
     return steps
 

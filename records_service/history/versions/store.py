@@ -1,4 +1,7 @@
-"""The SQL that reads the entries of one record between two of its versions."""
+"""The SQL that reads the entries of one record between two of its versions.
+
+The times between which it was written lead to the partitions.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from records_service.writes.model import Record
 from shared.database import Conn
 from shared.database import Record as Row
 
@@ -64,8 +68,8 @@ class Kept:
         return self.first if lowest == self.first + 1 else lowest
 
 
-async def kept(conn: Conn, workspace_id: str, record_id: str, current: int) -> Kept:
-    """What there is of a record whose current version is this one."""
+async def kept(conn: Conn, record: Record) -> Kept:
+    """What there is of this record, which is as it is now."""
     row = await conn.fetchrow(
         """
         WITH life AS (
@@ -75,19 +79,22 @@ async def kept(conn: Conn, workspace_id: str, record_id: str, current: int) -> K
         SELECT life.first,
                coalesce((SELECT version FROM audit
                           WHERE workspace_id = $1 AND record_id = $2 AND variant_id IS NULL
-                            AND version >= life.first
+                            AND version >= life.first AND at BETWEEN $5 AND $6
                           ORDER BY version NULLS FIRST, id  -- As in the index.
                           LIMIT 1), $3::bigint + 1) AS numbered,
                (SELECT count(*)
                   FROM (SELECT 1 FROM audit
                          WHERE workspace_id = $1 AND record_id = $2 AND version IS NULL
+                           AND at BETWEEN $5 AND $6
                          LIMIT $4::bigint) AS entry) AS unnumbered
           FROM life
         """,
-        workspace_id,
-        record_id,
-        current,
+        record.workspace_id,
+        record.id,
+        record.version,
         ENTRIES_MAX,
+        record.created_at,
+        record.updated_at,
     )
     assert row is not None
     return Kept(**row)
@@ -106,44 +113,48 @@ async def stored_state(
     return otherwise if row is None else row["state_id"]
 
 
-async def time_of(conn: Conn, workspace_id: str, record_id: str, version: int) -> datetime | None:
+async def time_of(conn: Conn, record: Record, version: int) -> datetime | None:
     """When this version was written; None if no entry names it."""
     at: datetime | None = await conn.fetchval(
         """
         SELECT at FROM audit
          WHERE workspace_id = $1 AND record_id = $2 AND version = $3 AND variant_id IS NULL
+           AND at BETWEEN $4 AND $5
          ORDER BY id
          LIMIT 1
         """,
-        workspace_id,
-        record_id,
+        record.workspace_id,
+        record.id,
         version,
+        record.created_at,
+        record.updated_at,
     )
     return at
 
 
-async def unnumbered_later_than(
-    conn: Conn, workspace_id: str, record_id: str, at: datetime, count: int
-) -> int:
-    """How many of the last entries without a version, `count` at most, are later than a time."""
+async def unnumbered_later_than(conn: Conn, record: Record, kept_: Kept, at: datetime) -> int:
+    """How many of the last entries without a version, as far as they are kept, are later."""
     later: int = await conn.fetchval(
         """
         SELECT count(*) FILTER (WHERE at > $3)
           FROM (SELECT at FROM audit
                  WHERE workspace_id = $1 AND record_id = $2 AND version IS NULL
+                   AND at BETWEEN $5 AND $6
                  ORDER BY id DESC
                  LIMIT $4::bigint) AS entry
         """,
-        workspace_id,
-        record_id,
+        record.workspace_id,
+        record.id,
         at,
-        count,
+        kept_.numbered - kept_.lowest_entry,
+        record.created_at,
+        record.updated_at,
     )
     return later
 
 
 async def steps(
-    conn: Conn, workspace_id: str, record_id: str, kept_: Kept, first: int, last: int
+    conn: Conn, record: Record, kept_: Kept, first: int, last: int
 ) -> list[Step] | None:
     """The entries of these versions, in order; None if one of them is missing.
 
@@ -152,22 +163,20 @@ async def steps(
     found: list[Step] = []
     if first < kept_.numbered:
         count = kept_.numbered - first
-        rows = await _unnumbered(conn, workspace_id, record_id, count)
+        rows = await _unnumbered(conn, record, count)
         if len(rows) != count:
             return None
         found += _read(rows)[: last - first + 1]
     if last >= kept_.numbered:
         start = max(first, kept_.numbered)
-        rows = await _numbered(conn, workspace_id, record_id, start, last)
+        rows = await _numbered(conn, record, start, last)
         if len(rows) != last - start + 1:
             return None
         found += _read(rows)
     return found
 
 
-async def _numbered(
-    conn: Conn, workspace_id: str, record_id: str, first: int, last: int
-) -> Sequence[Row]:
+async def _numbered(conn: Conn, record: Record, first: int, last: int) -> Sequence[Row]:
     """One entry for each version, in order.
 
     Looked up one by one, because those of the variants have the version of their record: there may
@@ -182,20 +191,22 @@ async def _numbered(
                    SELECT version, action, user_id, at, changes, from_state_id, to_state_id
                      FROM audit
                     WHERE workspace_id = $1 AND record_id = $2 AND version = wanted.version
-                      AND variant_id IS NULL
+                      AND variant_id IS NULL AND at BETWEEN $5 AND $6
                     ORDER BY id
                     LIMIT 1
              ) a
         ), {_within_bounds()}
         """,  # noqa: S608 - constants
-        workspace_id,
-        record_id,
+        record.workspace_id,
+        record.id,
         first,
         last,
+        record.created_at,
+        record.updated_at,
     )
 
 
-async def _unnumbered(conn: Conn, workspace_id: str, record_id: str, count: int) -> Sequence[Row]:
+async def _unnumbered(conn: Conn, record: Record, count: int) -> Sequence[Row]:
     """The last entries without a version, in order."""
     return await conn.fetch(
         f"""
@@ -205,13 +216,16 @@ async def _unnumbered(conn: Conn, workspace_id: str, record_id: str, count: int)
               FROM (SELECT id, action, user_id, at, changes, from_state_id, to_state_id
                       FROM audit
                      WHERE workspace_id = $1 AND record_id = $2 AND version IS NULL
+                       AND at BETWEEN $4 AND $5
                      ORDER BY id DESC
                      LIMIT $3::bigint) AS last
         ), {_within_bounds()}
         """,  # noqa: S608 - constants
-        workspace_id,
-        record_id,
+        record.workspace_id,
+        record.id,
         count,
+        record.created_at,
+        record.updated_at,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 _RELAY = "the relay publishes the outbox of all workspaces"
 _METRIC = "a metric of the whole installation, every five seconds"
+_PARTITION = "a partition has the entries of all workspaces: it is needed if one needs it"
 _DUE = "background work asks what is due in all workspaces, and claims it row by row"
 
 SPANNING: Final[Mapping[str, str]] = {
@@ -23,9 +24,18 @@ SPANNING: Final[Mapping[str, str]] = {
     "shared/database/idempotency.py:remove_old": "answers of all workspaces that are old enough",
     "records_service/history/retention/store.py:due": _DUE,
     "records_service/imports/store.py:expired": _DUE,
+    "records_service/writes/history_partitions.py:has_entries": _PARTITION,
+    "records_service/writes/history_partitions.py:is_needed": _PARTITION,
     "records_service/search_index/store.py:without_index": _DUE,
     "records_service/search_texts/store.py:workspaces_behind": _DUE,
     "records_service/search_texts/store.py:workspaces_changed": _DUE,
     "records_service/workflow_copies/store.py:claim_retirements": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
 }
+
+_PARTITIONS = "makes, attaches and drops partitions, which Citus does on every node (not tried)"
+OF_ANOTHER_KIND: Final[Mapping[str, str]] = {
+    "records_service/writes/history_partitions.py:add": _PARTITIONS,
+    "records_service/writes/history_partitions.py:lock": _PARTITIONS,
+}
+"""Statements about tenant tables that are neither a query nor a change of rows."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from records_service.history.retention import commands
-from records_service.writes import old_history
+from records_service.writes import history_partitions, old_history
 from tests.kit.eventually import eventually
 from tests.kit.identities import user
 from tests.kit.records_workspace import RecordsWorkspace
@@ -355,6 +355,16 @@ async def test_nothing_is_removed_after_a_longer_time_was_chosen(workspace: Reco
     assert len(await left(workspace)) == 10
     await remove(workspace, NOW + 100 * DAY)
     assert len(await left(workspace)) == 10
+
+
+async def test_whoever_chooses_waits_for_a_drop(workspace: RecordsWorkspace):
+    """What it drops was not to be kept yet; what is to be kept from now on is there afterwards."""
+    async with workspace.database.transaction() as conn:
+        await history_partitions.lock(conn)
+        choosing = asyncio.create_task(workspace.admin.put(RETENTION, {"days": None}))
+        await eventually(workspace.records.waits_for_a_lock)
+        assert not choosing.done()
+    assert (await choosing).ok()["days"] is None
 
 
 async def test_a_slice_whose_transaction_fails_has_removed_nothing(workspace: RecordsWorkspace):

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from records_service.lists import LISTS
 from records_service.paging import Order, PageQuery, Place, place_of
 from records_service.records import store
 from records_service.records.store import Filters
+from records_service.writes.model import Record
 from shared.database import DATABASE, Conn
 from shared.database.connection import PooledConnection
 from shared.database.pool import STATEMENT_TIMEOUT_S
@@ -145,7 +147,8 @@ async def test_what_comes_before_a_page_of_history_is_skipped_in_an_index(
             )
         wanted = explained.node("Limit", **{"Subplan Name": "CTE wanted"})
         assert nodes(wanted)[-1]["Node Type"] == "Index Only Scan"
-        assert all(not any("changes" in o for o in node["Output"]) for node in nodes(wanted))
+        outputs = [node.get("Output", ()) for node in nodes(wanted)]
+        assert not any("changes" in each for output in outputs for each in output)
 
 
 async def test_versions_of_a_record_are_found_among_any_number_of_entries(
@@ -164,26 +167,31 @@ async def test_versions_of_a_record_are_found_among_any_number_of_entries(
         WORKSPACE,
     )
     await service.database.execute("VACUUM ANALYZE audit")
+    now = datetime.now(UTC)
+    record = Record(
+        *(WORKSPACE, "ent-a", "schema-x", None, 20_000, {}),
+        *(now - timedelta(days=1), now, "user-a", "user-a", None),
+    )
     async with service.database.acquire() as conn:
         planned: Any = Planned(conn)
-        kept = await versions.kept(planned, WORKSPACE, "ent-a", 20_000)
+        kept = await versions.kept(planned, record)
         assert (kept.first, kept.numbered, kept.unnumbered) == (1, 1, 0)
         assert not any(node["Node Type"] in ("Sort", "Seq Scan") for node in nodes(planned.plan))
-        found = await versions.steps(planned, WORKSPACE, "ent-a", kept, 100, 120)
+        found = await versions.steps(planned, record, kept, 100, 120)
     assert found is not None
     assert len(found) == 21
     entry = planned.node("Nested Loop", **{"Subplan Name": "CTE entry"})
     (scan,) = (node for node in nodes(entry) if "Index Name" in node)
-    assert scan["Index Name"] == "audit_of_record_by_version"
+    assert scan["Index Name"] == "audit_first_of_record"
     assert "wanted.version" in scan["Index Cond"]
 
 
 @pytest.mark.parametrize(
     ("filters", "kind", "index"),
     [
-        ({"action": "delete"}, "Index Only Scan", "audit_of_rare_actions"),
-        ({"action": "transition"}, "Index Only Scan", "audit_of_rare_actions"),
-        ({"user_id": "user-rare"}, "Bitmap Index Scan", "audit_by_user"),
+        ({"action": "delete"}, "Index Only Scan", "audit_first_of_rare_actions"),
+        ({"action": "transition"}, "Index Only Scan", "audit_first_of_rare_actions"),
+        ({"user_id": "user-rare"}, "Bitmap Index Scan", "audit_first_by_user"),
     ],
 )
 async def test_rare_entries_of_the_history_are_found_by_index(
@@ -204,9 +212,9 @@ async def test_rare_entries_of_the_history_are_found_by_index(
     async with service.database.acquire() as conn:
         planned: Any = Planned(conn)
         await audit.page(planned, WORKSPACE, place=place, **filters)
-    found = [node for node in nodes(planned.plan) if node["Node Type"] == kind]
-    # Of the page and of the total.
-    assert [node["Index Name"] for node in found] == [index, index]
+    found = [node for node in nodes(planned.plan) if "Index Name" in node]
+    # Of the page and of the total, in the partition that has the entries.
+    assert [node["Node Type"] for node in found if node["Index Name"] == index] == [kind, kind]
 
 
 async def test_every_page_tells_how_many_there_are(admin: Caller):
