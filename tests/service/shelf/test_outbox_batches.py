@@ -152,3 +152,31 @@ async def test_a_relay_whose_lease_has_expired_sends_nothing(
     await publisher.close()
     assert sent == []
     assert await unsent(db) == 1
+
+
+async def test_nothing_overtakes_an_event_that_was_refused(
+    db: Database, bus: Bus, monkeypatch: pytest.MonkeyPatch
+):
+    send, confirmed, sent = Publisher.send, Publisher.confirmed, []
+
+    async def noted(self: Publisher, messages: Any) -> Any:
+        events = [Event.from_json(each.document) for each in messages]
+        sent.append([(each.subject, each.version) for each in events])
+        return await send(self, messages)
+
+    async def refused_once(self: Publisher, batch: Any) -> Any:
+        answer = list(await confirmed(self, batch))
+        return [False, *answer[1:]] if len(sent) == 1 else answer
+
+    monkeypatch.setattr(Publisher, "send", noted)
+    monkeypatch.setattr(Publisher, "confirmed", refused_once)
+    async with db.transaction() as conn:
+        events = [unread(f"ent-{n}", version) for version in (1, 2) for n in range(2)]
+        await outbox.stage(conn, *events)
+    async with relaying(db, bus):
+        await eventually(lambda: _is(unsent(db), 0))
+    assert sent == [
+        [("ent-0", 1), ("ent-1", 1)],
+        [("ent-0", 1), ("ent-1", 2)],
+        [("ent-0", 2)],
+    ]
