@@ -695,7 +695,9 @@ CREATE TABLE public.search_layouts (
     after_created_at timestamp with time zone,
     after_id text,
     is_done boolean DEFAULT false NOT NULL,
-    gone text[] DEFAULT '{}'::text[] NOT NULL
+    gone text[] DEFAULT '{}'::text[] NOT NULL,
+    are_scored boolean DEFAULT false NOT NULL,
+    scores_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.search_numbers (
@@ -722,6 +724,26 @@ CREATE TABLE public.search_records (
     numbers double precision[]
 )
 WITH (fillfactor='90');
+
+CREATE TABLE public.search_scored (
+    workspace_id text NOT NULL,
+    schema_id text NOT NULL,
+    digest text NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    is_done boolean NOT NULL
+);
+
+CREATE TABLE public.search_scores (
+    workspace_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    record_id text NOT NULL,
+    view bigint NOT NULL,
+    schema_id text NOT NULL,
+    state_id text,
+    bucket smallint NOT NULL,
+    score smallint NOT NULL
+);
 
 CREATE TABLE public.search_texts (
     workspace_id text NOT NULL,
@@ -971,6 +993,12 @@ ALTER TABLE ONLY public.search_numbers
 ALTER TABLE ONLY public.search_records
     ADD CONSTRAINT search_records_pkey PRIMARY KEY (workspace_id, created_at, record_id);
 
+ALTER TABLE ONLY public.search_scored
+    ADD CONSTRAINT search_scored_pkey PRIMARY KEY (workspace_id, schema_id);
+
+ALTER TABLE ONLY public.search_scores
+    ADD CONSTRAINT search_scores_pkey PRIMARY KEY (workspace_id, created_at, record_id, view);
+
 ALTER TABLE ONLY public.search_texts_behind
     ADD CONSTRAINT search_texts_behind_pkey PRIMARY KEY (workspace_id, id);
 
@@ -1081,6 +1109,8 @@ CREATE INDEX search_numbers_in_order ON public.search_numbers USING btree (works
 CREATE INDEX search_numbers_sampled ON public.search_numbers USING btree (workspace_id, attribute_key, number, created_at, record_id) INCLUDE (schema_id, state_id, entry) WHERE (bucket = 0);
 
 CREATE INDEX search_records_by_term ON public.search_records USING gin (terms) WITH (fastupdate=off);
+
+CREATE INDEX search_scores_in_order ON public.search_scores USING btree (workspace_id, view, score, created_at, record_id) INCLUDE (schema_id, state_id, bucket);
 
 CREATE INDEX search_texts_by_gram ON public.search_texts USING gin (grams);
 

@@ -73,6 +73,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "search_texts",
             "search_texts_behind",
             "search_layouts",
+            "search_scores",
+            "search_scored",
             "usage",
             "audit",
             "history_retentions",

@@ -30,7 +30,8 @@ class JobKind(StrEnum):
     the records of a schema to the states of its new workflow, `remove-values` removes the values of
     a deleted attribute, `convert` converts the values of an attribute to another type.
     `build-index` enters records into the search index, and `index-texts` reads them for the
-    full-text index, after a change of the data model.
+    full-text index, after a change of the data model; `score-records` stores the scores of
+    completeness, after a change of what is required.
     """
 
     MAKE_UNIQUE = "make-unique"
@@ -39,6 +40,7 @@ class JobKind(StrEnum):
     CONVERT = "convert"
     BUILD_INDEX = "build-index"
     INDEX_TEXTS = "index-texts"
+    SCORE_RECORDS = "score-records"
 
     @property
     def is_about_a_schema(self) -> bool:

@@ -17,7 +17,7 @@ from records_service.records.loading import LoadedRecord, load_options, load_rec
 from records_service.records.model import RecordChanges, RecordDraft, ValueChange
 from records_service.records.relations import check_relations, find_related
 from records_service.search_index.changes import change_in, indexed_in
-from records_service.search_texts.notes import texts_differ
+from records_service.search_texts.notes import is_noted
 from records_service.values.entries import Values
 from records_service.values.relations import Related
 from records_service.writes import effects, store
@@ -267,7 +267,7 @@ async def save(
     released, added = await context.run(is_large, changed_unique_keys, schema, old, values)
     write = await context.run(is_large, effects.update_of, context.identity, record, changes)
     index_change = await context.run(is_large, change_in, schema, record.id, old, values)
-    differ = await context.run(is_large, texts_differ, schema, old, values)
+    differ = await context.run(is_large, is_noted, schema, old, values)
     async with writing(context, record, schema, added) as conn:
         await store.update(
             conn,
@@ -277,7 +277,7 @@ async def save(
             write,
             model_version=loaded.blueprint.version,
             index_change=index_change,
-            texts_differ=differ,
+            is_noted=differ,
         )
     return replace(loaded, record=record)
 

@@ -123,5 +123,5 @@ async def execute_saved_query(request: web.Request) -> web.StreamResponse:
         compiled,
         shown(context, asked),
         asked.facets,
-        is_large=asks_for_scores(query.filter.criteria, query.query["sort"]),
+        is_scored=asks_for_scores(query.filter.criteria, query.query["sort"]),
     )

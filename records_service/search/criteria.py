@@ -157,6 +157,7 @@ class Reader:
         self._role = role
         self._options = Options() if options is None else options
         self._count = 0
+        self.digests: Mapping[str, str] = {}
         self._schema_ids: Sequence[str] = sorted(blueprint.schemas)
         self._dimension_ids = dimension_ids_by_name(blueprint.dimensions, blueprint.dimensions)
         self._defaults = {
@@ -192,8 +193,7 @@ class Reader:
             raise ValidationError.at("/sort", f"Field 'sort' must have at most {SORTS_MAX} items")
         found: list[SortKey] = []
         for index, one in enumerate(asked):
-            at = f"/sort/{index}"
-            sent = object_at(one, at)
+            sent = object_at(one, at := f"/sort/{index}")
             order = sent.get("order", "asc")
             if order not in ("asc", "desc"):
                 raise ValidationError.at(
@@ -304,7 +304,7 @@ class Reader:
         )
 
     def _scored(self, sent: Mapping[str, Any], at: str, scope: Mapping[str, str]) -> Scored:
-        return scored(self._blueprint, self._role, self._schema_ids, sent, at, scope)
+        return scored(self._blueprint, self._role, self._schema_ids, sent, at, scope, self.digests)
 
     def _target(self, sent: Mapping[str, Any], at: str) -> Searched | str:
         named = {

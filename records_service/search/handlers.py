@@ -52,7 +52,7 @@ async def search_records(request: web.Request) -> web.StreamResponse:
         compiled,
         shown(context, asked),
         asked.facets,
-        is_large=asks_for_scores(asked.criteria, asked.sort),
+        is_scored=asks_for_scores(asked.criteria, asked.sort),
     )
 
 

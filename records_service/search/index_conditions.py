@@ -8,7 +8,6 @@ value in one scope, a part of a text, whether a related record is alive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, Final
 
 from records_service.attributes.model import AttributeType
@@ -25,6 +24,7 @@ from records_service.search.index_sources import (
     Terms,
 )
 from records_service.search.operands import is_same_number
+from records_service.search.score_sources import by_score
 from records_service.search.scored import Scored
 from records_service.search.sql import (
     SIGNS,
@@ -130,7 +130,7 @@ class Index:
         if isinstance(criteria.target, str):
             return self._of_field(criteria, criteria.target)
         if isinstance(criteria.target, Scored):
-            return Condition(_of_record(partial(condition, criteria)))
+            return by_score(criteria, criteria.target)
         return self._of_attribute(criteria, criteria.target)
 
     def _of_field(self, comparison: Comparison, name: str) -> Condition:

@@ -13,6 +13,7 @@ from records_service.search.index_conditions import Index
 from records_service.search.index_joins import Condition
 from records_service.search.index_numbers import first_number
 from records_service.search.index_sources import Source
+from records_service.search.score_sources import score_of
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments, seen, sort_key
 
@@ -51,6 +52,13 @@ def rows_found(
     return f"({rows}) AS s{record} WHERE {condition}"
 
 
+def knows_order(index: Index, target: Searched | Scored | str) -> bool:
+    """Whether records may be sorted by this without reading them."""
+    if isinstance(target, Scored):
+        return target.view is not None
+    return not isinstance(target, str) and index.number_key(target) is not None
+
+
 def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> str:
     """By what a row `s` is sorted."""
     if isinstance(sort.target, str):
@@ -60,6 +68,8 @@ def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> s
             return arguments.state_of("s.")
         arguments.reads.add("records")
         return f"r.{FIELDS[sort.target][0]}"
+    if isinstance(sort.target, Scored) and sort.target.view is not None:
+        return score_of(sort.target, arguments)
     number = query.index.number_key(sort.target)
     if number is None or isinstance(sort.target, Scored):
         arguments.reads.add("records")

@@ -21,6 +21,8 @@ from records_service.search.index_measure import Measured, measured
 from records_service.search.index_query import Query, expression, rows_found
 from records_service.search.index_sources import Everything, Source
 from records_service.search.index_walks import Walk, walk_by_creation, walk_by_number
+from records_service.search.score_walk import walk_by_score
+from records_service.search.scored import Scored
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from shared.database import Conn
@@ -112,4 +114,7 @@ def _walk(
         return walk_by_number(place, query, target, without if is_few else Everything())
     if not query.sort or (len(query.sort) == 1 and query.sort[0].target == "createdAt"):
         return walk_by_creation(place, query)
+    scored = query.sort[0].target
+    if len(query.sort) == 1 and isinstance(scored, Scored) and scored.is_walked:
+        return walk_by_score(place, query, scored)
     return None

@@ -13,6 +13,7 @@ from records_service.permissions.rules import Role
 from records_service.search.naming import place_name
 from records_service.search_scores.rules import Rules, TooManyRules, rules_of
 from records_service.search_scores.sql import score_in_sql
+from records_service.search_scores.views import stored_of, view_key
 from shared.errors import ValidationError, truncated
 from shared.http.json_types import js_type
 
@@ -27,6 +28,15 @@ class Scored:
     rules: Rules
     scope: Mapping[str, str]
     """Completed."""
+    view: int | None = None
+    """The key of the stored scores, if all records that may be found have theirs."""
+    is_total: bool = False
+    """Whether each of them has one; without a workflow with the state, a record has none."""
+
+    @property
+    def is_walked(self) -> bool:
+        """Whether a page in the order of scores can be walked to."""
+        return self.view is not None and self.is_total
 
     def sql(self, arguments: Any, row: str = "r.") -> str:
         """The expression of the score, over a row with `schema_id`, `state_id` and `values`.
@@ -47,10 +57,12 @@ def scored(
     sent: Mapping[str, Any],
     at: str,
     scope: Mapping[str, str],
+    digests: Mapping[str, str],
 ) -> Scored:
     """The completeness that a criterion or a sort key names. Raises `ValidationError`.
 
-    `schema_ids` are the schemas whose records may be found.
+    `schema_ids` are the schemas whose records may be found, and `digests` tell by which rules all
+    records of each schema are scored.
     """
     state = sent.get("stateId")
     if state is not None and not isinstance(state, str):
@@ -63,13 +75,58 @@ def scored(
     ):
         raise ValidationError.at(f"{at}/stateId", f"Unknown state '{truncated(state)}'")
     try:
-        return Scored(rules_of(blueprint, role, schema_ids, state), scope)
+        rules = rules_of(blueprint, role, schema_ids, state)
+        having = _having(blueprint, schema_ids, state)
+        view = _view(blueprint, role, rules, having, state, scope, digests)
+        return Scored(rules, scope, view, len(having) == len(schema_ids))
     except TooManyRules:
         raise ValidationError.at(
             at,
             f"Field '{place_name(at)}': too many attributes are required in all schemas together;"
             " name a schema by 'schemaId'",
         ) from None
+
+
+def _having(
+    blueprint: Blueprint, schema_ids: Sequence[str], state: str | None
+) -> dict[str, str | None]:
+    """The schemas whose records have a score, each with the id of the state."""
+    if state is None:
+        return dict.fromkeys(schema_ids)
+    found = {}
+    for schema_id in schema_ids:
+        workflow = blueprint.workflows.get(blueprint.schemas[schema_id].workflow_id or "")
+        named = workflow.state_named(state) if workflow else None
+        if named is not None:
+            found[schema_id] = named.id
+    return dict(found)
+
+
+def _view(
+    blueprint: Blueprint,
+    role: Role | None,
+    rules: Rules,
+    having: Mapping[str, str | None],
+    state: str | None,
+    scope: Mapping[str, str],
+    digests: Mapping[str, str],
+) -> int | None:
+    """The key of the stored scores, if the caller is told the same of each record."""
+    state_ids = set(having.values())
+    if len(state_ids) != 1 or not digests:
+        return None
+    if role is not None and rules != rules_of(blueprint, None, list(having), state):
+        return None
+    key = view_key(blueprint, state_ids.pop(), scope)
+    for schema_id in having:
+        stored = stored_of(blueprint, schema_id) if key is not None else None
+        if (
+            stored is None
+            or stored.digest != digests.get(schema_id)
+            or all(each.key != key for each in stored.views)
+        ):
+            return None
+    return key
 
 
 def asks_for_scores(criteria: Any, sort: Sequence[Any]) -> bool:

@@ -25,11 +25,12 @@ from records_service.search.facets import shown as shown_facets
 from records_service.search.facets import statement as facet_statement
 from records_service.search.full_text import full_text
 from records_service.search.index_conditions import Index
-from records_service.search.index_query import Query
+from records_service.search.index_query import Query, knows_order
 from records_service.search.index_store import page as page_by_index
 from records_service.search.model import Filter
 from records_service.search.sql import Arguments, condition, sort_key
 from records_service.search.text_index import TextIndex
+from records_service.search_scores.store import digests
 from records_service.search_texts.words import Term
 from shared.database import Conn, fetch_planned
 from shared.errors import UpstreamTimeout, ValidationError
@@ -88,9 +89,7 @@ def index_query(
     condition = index.condition(criteria)
     read = Arguments(arguments)
     is_all = condition.sql(read) == "true"
-    is_sorted = any(
-        not isinstance(key.target, str) and index.number_key(key.target) is not None for key in sort
-    )
+    is_sorted = any(knows_order(index, key.target) for key in sort)
     if not condition.ways and not is_sorted and (is_all or "records" in read.reads):
         return None
     return Query(index, condition, sort, (), Arguments(arguments))
@@ -122,19 +121,24 @@ async def search(
     projection_of: ProjectionOf,
     facets: Sequence[str] = (),
     *,
-    is_large: bool = False,
+    is_scored: bool = False,
 ) -> web.Response:
     """The page of records that are found.
 
     The data model that this process knows may be old. The statement tells the version that it saw:
     where that is another one, names are looked up again and the page is read again.
 
-    Raises `ValidationError`, or `UpstreamTimeout` for a search that takes too long. `is_large`:
-    the search is compiled beside the event loop.
+    `is_scored`: it names completeness. Raises `ValidationError`, or `UpstreamTimeout` for a search
+    that takes too long.
     """
 
     async def compile_(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
-        return await context.run(is_large, compiled, blueprint, reader, arguments)
+        if is_scored:
+            # Read after the blueprint: what is true of a newer version of the model is not taken
+            # for true of this one.
+            async with context.database.acquire() as conn:
+                reader.digests = await digests(conn, context.workspace_id)
+        return await context.run(is_scored, compiled, blueprint, reader, arguments)
 
     blueprints = context.app[BLUEPRINTS]
     known = await blueprints.at(context.database, context.workspace_id, 0)

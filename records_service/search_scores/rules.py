@@ -38,6 +38,8 @@ class Rules:
     """Attribute, dimensions, guards, and what is asked of relations, of each that counts."""
     nested: Mapping[str, Attribute]
     """The complex attributes with relations in them, which take more than a document to tell."""
+    looks_at_relations: bool
+    """Whether a score depends on which records there are."""
 
 
 def rules_of(
@@ -77,7 +79,7 @@ def rules_of(
                 size += len(found)
         if size > COUNTED_MAX:
             raise TooManyRules
-    return Rules(_json(counted), _json(forms.documents), forms.nested)
+    return Rules(_json(counted), _json(forms.documents), forms.nested, forms.look_at_relations)
 
 
 def _counting(
@@ -109,6 +111,7 @@ class _Forms:
     def __init__(self) -> None:
         self.documents: list[dict[str, Any]] = []
         self.nested: dict[str, Attribute] = {}
+        self.look_at_relations = False
         self._positions: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def position(self, attribute: Attribute, schema: CompiledSchema) -> int:
@@ -136,8 +139,10 @@ class _Forms:
         if attribute.dimension_ids:
             found["dimensions"] = list(attribute.dimension_ids)
         if attribute.type is AttributeType.RELATION:
+            self.look_at_relations = True
             found["target"] = attribute.target_schema_id or ""
         elif _has_relations(attribute.attributes):
+            self.look_at_relations = True
             self.nested[attribute.id] = attribute
         return found
 

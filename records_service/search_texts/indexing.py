@@ -24,6 +24,8 @@ from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.model_objects.commands import take_lock
 from records_service.progress import commands as following
 from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
+from records_service.search_scores import scoring
+from records_service.search_scores import store as scores
 from records_service.search_texts import store
 from records_service.search_texts.documents import (
     Document,
@@ -76,6 +78,7 @@ class TextIndexing:
             found += len(records)
         if gone:
             await store.delete(conn, workspace_id, sorted(gone))
+            await scores.remove_others(conn, workspace_id, sorted(gone), [])
         read = 0
         if progress.layout != wanted and not progress.is_done and found < AT_ONCE // 2:
             more, is_full = await store.read_next(
@@ -91,7 +94,10 @@ class TextIndexing:
         await store.delete_behind(conn, workspace_id, behind.ids)
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
-        return progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
+        is_more = progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
+        if found + read >= AT_ONCE // 2 or not await scores.are_due(conn, workspace_id):
+            return is_more
+        return await scoring.score_more(conn, blueprint) or is_more
 
 
 async def _goes_on(conn: Conn, workspace_id: str, newest: int) -> bool:
@@ -149,6 +155,7 @@ async def _write(
     if records:
         documents = await in_thread(_documents, blueprint, layout, records)
         await store.write(conn, blueprint.workspace_id, documents)
+        await scoring.score(conn, blueprint, records)
 
 
 async def _tell(

@@ -34,11 +34,12 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
     changes = [
         (one.record.held, one.index_change) for one in ordered if one.index_change is not None
     ]
+    is_noted = any(one.is_noted or one.write.to_state_id for one in ordered)
     in_index = [
         *([parts.noted("record")] if changes or any(write.to_state_id for write in writes) else []),
         *([parts.changed(30, "(SELECT records FROM stored) > 0")] if changes else []),
         *([parts.moved("record")] if any(write.to_state_id for write in writes) else []),
-        *([noted("record")] if any(one.texts_differ for one in ordered) else []),
+        *([noted("record")] if is_noted else []),
     ]
     row = await conn.fetchrow(
         f"""

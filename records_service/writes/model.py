@@ -122,8 +122,8 @@ class PendingUpdate:
     write: Write
     index_change: IndexChange | None = None
     """None where nothing changes in the search index, or its state alone."""
-    texts_differ: bool = False
-    """Whether the index of texts may hold something else afterwards."""
+    is_noted: bool = False
+    """Whether the index of texts or a score may be another one afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Final
 
 from records_service.model_objects.search_store import ValueTable
 from records_service.search_index import parts
+from records_service.search_texts.notes import noted
 from records_service.workflow_copies.moves import StateMoves
 from shared.database import Conn
 from shared.database.listing import BEGINNING, Position
@@ -75,7 +76,7 @@ async def move_to_states(
                    state_id
               FROM moved
             RETURNING 1
-        ), {parts.noted("moved")}, {parts.moved("moved")}
+        ), {parts.noted("moved")}, {parts.moved("moved")}, {noted("moved")}
         SELECT id, schema_id, version, from_state_id, state_id AS to_state_id FROM moved
         """,  # noqa: S608 - constants
         workspace_id,

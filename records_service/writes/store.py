@@ -166,7 +166,7 @@ async def update(
     *,
     model_version: int,
     index_change: IndexChange | None = None,
-    texts_differ: bool = False,
+    is_noted: bool = False,
 ) -> None:
     """Store the next version of a record, whose `version` is one more than the one read.
 
@@ -178,7 +178,7 @@ async def update(
         in_index = f", {parts.noted('record')}, {parts.changed(24, 'EXISTS (SELECT FROM record)')}"
     elif write.to_state_id is not None:
         in_index = f", {parts.noted('record')}, {parts.moved('record')}"
-    if texts_differ:
+    if is_noted or write.to_state_id is not None:
         in_index += f", {noted('record')}"
     row = await conn.fetchrow(
         f"""

@@ -1,0 +1,184 @@
+"""SQL: the stored scores, and by which rules those of each schema are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from records_service.blueprint.blueprint import Blueprint
+from records_service.search_index.terms import bucket_of
+from records_service.search_scores.sql import score_in_sql
+from records_service.search_scores.views import View
+from records_service.workflow_copies.moves import moves_as_json, state_in_sql
+from shared.database import Conn
+from shared.database.listing import BEGINNING, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How far the records of a schema are scored by the rules of this digest."""
+
+    schema_id: str
+    digest: str
+    after: Position | None
+    is_done: bool
+
+
+async def are_due(conn: Conn, workspace_id: str) -> bool:
+    """Whether no code that notes no changes of scores writes records any more."""
+    found: bool = await conn.fetchval(
+        """
+        UPDATE search_layouts SET are_scored = true
+         WHERE workspace_id = $1 AND scores_from <= now()
+        RETURNING true
+        """,
+        workspace_id,
+    )
+    return bool(found)
+
+
+async def digests(conn: Conn, workspace_id: str) -> dict[str, str]:
+    """Schema -> the digest of the rules by which all of its records are scored."""
+    rows = await conn.fetch(
+        "SELECT schema_id, digest FROM search_scored WHERE workspace_id = $1 AND is_done",
+        workspace_id,
+    )
+    return {row["schema_id"]: row["digest"] for row in rows}
+
+
+async def scorings(conn: Conn, workspace_id: str) -> dict[str, Scoring]:
+    """How far each schema is."""
+    rows = await conn.fetch(
+        """
+        SELECT schema_id, digest, after_created_at, after_id, is_done
+          FROM search_scored
+         WHERE workspace_id = $1
+        """,
+        workspace_id,
+    )
+    return {
+        row["schema_id"]: Scoring(
+            row["schema_id"],
+            row["digest"],
+            None if row["after_id"] is None else (row["after_created_at"], row["after_id"]),
+            row["is_done"],
+        )
+        for row in rows
+    }
+
+
+async def keep(conn: Conn, workspace_id: str, scoring: Scoring) -> None:
+    """Remember how far a schema is."""
+    await conn.execute(
+        """
+        INSERT INTO search_scored (workspace_id, schema_id, digest, after_created_at, after_id,
+                                   is_done)
+        VALUES ($1, $2, $3, $4, $5, $6)
+            ON CONFLICT (workspace_id, schema_id)
+            DO UPDATE SET digest = excluded.digest, after_created_at = excluded.after_created_at,
+                          after_id = excluded.after_id, is_done = excluded.is_done
+        """,
+        workspace_id,
+        scoring.schema_id,
+        scoring.digest,
+        *(scoring.after or (None, None)),
+        scoring.is_done,
+    )
+
+
+async def forget(conn: Conn, workspace_id: str, schema_ids: Sequence[str]) -> None:
+    """These schemas are no more, or nothing is stored of their records."""
+    await conn.execute(
+        "DELETE FROM search_scored WHERE workspace_id = $1 AND schema_id = ANY($2::text[])",
+        workspace_id,
+        schema_ids,
+    )
+
+
+async def next_records(
+    conn: Conn, workspace_id: str, schema_id: str, after: Position | None, *, rows_max: int
+) -> list[tuple[datetime, str]]:
+    """When the next records of a schema were created, and their ids."""
+    rows = await conn.fetch(
+        """
+        SELECT created_at, id FROM records
+         WHERE workspace_id = $1
+           AND (schema_id, created_at, id) > ($2, $3, $4)
+           AND schema_id <= $2
+         ORDER BY schema_id, created_at, id
+         LIMIT $5::bigint
+        """,
+        workspace_id,
+        schema_id,
+        *(after or BEGINNING),
+        rows_max,
+    )
+    return [(row["created_at"], row["id"]) for row in rows]
+
+
+async def write(
+    conn: Conn,
+    blueprint: Blueprint,
+    schema_id: str,
+    record_ids: Sequence[str],
+    views: Sequence[View],
+) -> None:
+    """Store the scores of those of these records that are of the schema."""
+    arguments: list[Any] = [
+        blueprint.workspace_id,
+        schema_id,
+        record_ids,
+        [bucket_of(each) for each in record_ids],
+    ]
+
+    def name(value: Any, kind: str) -> str:
+        arguments.append(value)
+        return f"${len(arguments)}::{kind}"
+
+    moves = blueprint.state_moves
+    state = state_in_sql("r.", name(moves_as_json(moves), "text")) if moves else "r.state_id"
+    scores = ", ".join(
+        f"({name(view.key, 'bigint')},"
+        f" {score_in_sql(view.rules, view.scope, state, name)}::smallint)"
+        for view in views
+    )
+    await conn.execute(
+        f"""
+        INSERT INTO search_scores AS known (workspace_id, created_at, record_id, view, schema_id,
+                                            state_id, bucket, score)
+        SELECT $1, r.created_at, r.id, s.view, r.schema_id, r.state_id, n.bucket, s.score
+          FROM unnest($3::text[], $4::smallint[]) AS n (id, bucket)
+         CROSS JOIN LATERAL (
+               SELECT r.id, r.created_at, r.schema_id, r.state_id, r.values FROM records r
+                WHERE r.workspace_id = $1 AND r.id = n.id AND r.schema_id = $2 OFFSET 0) AS r
+         CROSS JOIN LATERAL (VALUES {scores}) AS s (view, score)
+         ORDER BY r.created_at, r.id, s.view
+            ON CONFLICT (workspace_id, created_at, record_id, view)
+            DO UPDATE SET schema_id = excluded.schema_id, state_id = excluded.state_id,
+                          score = excluded.score
+             WHERE (known.score, known.schema_id) <> (excluded.score, excluded.schema_id)
+                OR known.state_id IS DISTINCT FROM excluded.state_id
+        RETURNING 1
+        """,  # noqa: S608 - values are arguments
+        *arguments,
+    )
+
+
+async def remove_others(
+    conn: Conn, workspace_id: str, records: Sequence[tuple[str, datetime]], views: Sequence[int]
+) -> None:
+    """Forget all scores of these records but those of these views."""
+    await conn.execute(
+        """
+        DELETE FROM search_scores s
+         USING unnest($2::text[], $3::timestamptz[]) AS n (id, created_at)
+         WHERE s.workspace_id = $1 AND s.created_at = n.created_at AND s.record_id = n.id
+           AND s.view <> ALL($4::bigint[])
+        """,
+        workspace_id,
+        [record_id for record_id, _ in records],
+        [created_at for _, created_at in records],
+        views,
+    )
