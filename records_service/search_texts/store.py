@@ -346,6 +346,19 @@ def quoted(key: str) -> str:
     return "'" + key.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
+async def scores_are_due(conn: Conn, workspace_id: str) -> bool:
+    """Whether no code that notes no changes of scores writes records any more."""
+    found: bool = await conn.fetchval(
+        """
+        UPDATE search_layouts SET are_scored = true
+         WHERE workspace_id = $1 AND scores_from <= now()
+        RETURNING true
+        """,
+        workspace_id,
+    )
+    return bool(found)
+
+
 async def workspaces_behind(database: Database, job: str, *, rows_max: int) -> list[str]:
     """Workspaces with records that the index has not reached, and without this job."""
     rows = await database.fetch(

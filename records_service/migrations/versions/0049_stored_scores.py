@@ -6,8 +6,8 @@ scored an hour later: a rolling upgrade has ended by then.
 
 from shared.database.migrations import run_sql
 
-revision = "0047"
-down_revision = "0046"
+revision = "0049"
+down_revision = "0048"
 
 
 def upgrade() -> None:
