@@ -27,7 +27,7 @@ from records_service.imports.reading import ROW_BYTES_MAX, TOO_LONG, TOO_LONG_OR
 from records_service.imports.refused_store import Refused
 from records_service.imports.rows import CellError
 from records_service.imports.store import ImportJob
-from records_service.imports.writing import ROWS_AT_ONCE, until_current, write_rows
+from records_service.imports.writing import ROWS_AT_ONCE, rows_of_group, until_current, write_rows
 from records_service.option_lists.lookup_store import look_up
 from records_service.permissions import store as roles
 from records_service.permissions.rules import Role
@@ -239,6 +239,9 @@ async def _read_next(
             if reading.options.wanted:
                 await look_up(conn, job.workspace_id, reading.options)
                 rows, taken = await in_thread(reading.take, data, at_end, ROWS_AT_ONCE, *place)
+            fitting = rows_of_group([row.read for row in rows])
+            if fitting < len(rows):
+                rows, taken = await in_thread(reading.take, data, at_end, fitting, *place)
         except Malformed as fault:
             raise _at(position, fault) from None
         if rows or taken.size or taken.ended:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -24,9 +24,13 @@ from shared.database import Conn
 from shared.errors import ApiError, PermissionDenied, ServiceUnavailable, ValidationError, Violation
 from shared.messaging import outbox
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 ROWS_AT_ONCE: Final = 500
+CATEGORIES_AT_ONCE: Final = 2_000
+"""That the rows of a group name together; one row may name more. Each is an event, some 10 us of
+the event loop and 100 of PostgreSQL, which others wait for."""
 RESTARTS_MAX: Final = 5
 _WRITTEN: Final = frozenset({Outcome.CREATED, Outcome.UPDATED, Outcome.UNCHANGED})
 
@@ -67,6 +71,7 @@ async def write_rows(
             transaction(context) as own,
         ):
             some = rows[len(results) : len(results) + ROWS_AT_ONCE]
+            some = some[: rows_of_group([row for row, _ in some])]
             return await _with_categories(context, own, some, options, must_exist=must_exist)
 
     while len(results) < len(rows):
@@ -75,6 +80,16 @@ async def write_rows(
         results += (replace(one, index=behind + one.index) for one in done)
         outbox.wake(context.app)
     return results
+
+
+def rows_of_group(rows: Sequence[ReadRow]) -> int:
+    """How many of these are written together, at least one."""
+    named = 0
+    for index, row in enumerate(rows):
+        named += 0 if row.categories is None else len(row.categories.names)
+        if index and named > CATEGORIES_AT_ONCE:
+            return index
+    return len(rows)
 
 
 async def until_current(
@@ -154,7 +169,9 @@ async def _likely(
         for index in wanted
         if (record_id := rows[index][0].id) is not None and options.match == BY_ID
     }
-    return needed | (await sets.to_change(context, conn, known) if known else set())
+    for part in _parts(known, lambda record_id: len(known[record_id])):
+        needed |= await sets.to_change(context, conn, {each: known[each] for each in part})
+    return needed
 
 
 def _refusing(row: ReadRow) -> ReadRow:
@@ -171,16 +188,31 @@ async def _meant(
         for index, (row, _) in enumerate(rows)
         if row.categories is not None and not row.errors
     }
-    names = {name for one in asking.values() for name in one.names}
-    found = await named(conn, context.workspace_id, names, context.role) if names else {}
     meant: dict[int, Sequence[Placed]] = {}
     refused: dict[int, ApiError] = {}
-    for index, one in asking.items():
-        try:
-            meant[index] = one.placed(found)
-        except UnusableCategories as fault:
-            refused[index] = ValidationError.at(POINTER, str(fault))
+    for part in _parts(asking, lambda index: len(asking[index].names)):
+        names = {name for index in part for name in asking[index].names}
+        found = await named(conn, context.workspace_id, names, context.role) if names else {}
+        for index in part:
+            try:
+                meant[index] = asking[index].placed(found)
+            except UnusableCategories as fault:
+                refused[index] = ValidationError.at(POINTER, str(fault))
     return meant, refused
+
+
+def _parts(items: Iterable[K], size_of: Callable[[K], int]) -> Iterator[list[K]]:
+    """The items in their order, as many at a time as name categories enough for a group."""
+    part: list[K] = []
+    size = 0
+    for one in items:
+        size += size_of(one)
+        if part and size > CATEGORIES_AT_ONCE:
+            yield part
+            part, size = [], size_of(one)
+        part.append(one)
+    if part:
+        yield part
 
 
 async def _assigned(
@@ -227,5 +259,6 @@ def _rounds(
                 places[record_id] = index
         if not places:
             return
-        yield places
+        for part in _parts(places, lambda record_id: len(wanted[places[record_id]])):  # noqa: B023
+            yield {record_id: places[record_id] for record_id in part}
         rest = later

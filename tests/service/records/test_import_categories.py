@@ -13,6 +13,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from records_service.catalogs.assignments import sets_store
 from records_service.imports import jobs, writing
 from shared.events import EventType
 from shared.identity import Flag
@@ -343,6 +344,30 @@ async def test_many_rows_of_a_call_are_written_in_groups(shop, monkeypatch):
     bad = [number + 1 for number in range(120) if number % 7 == 0]
     assert (done["created"], [one["row"] for one in done["errors"]]) == (120 - len(bad), bad)
     assert len(await assigned(shop)) == 120 - len(bad) + 1
+
+
+async def test_rows_that_name_many_categories_are_written_few_at_a_time(shop, monkeypatch):
+    """Each category of a row is an event, and all of a group are one statement."""
+    monkeypatch.setattr(writing, "CATEGORIES_AT_ONCE", 6)
+    change, sizes = sets_store.change, []
+
+    async def counted(conn, workspace_id, categories, added, removed, events):
+        sizes.append(len(added))
+        await change(conn, workspace_id, categories, added, removed, events)
+
+    monkeypatch.setattr(sets_store, "change", counted)
+    cell = "ctg-a|ctg-b|ctg-c|ctg-o"
+    names = [f"ent-n{number}" for number in range(5)]
+    rows = [{"_id": "", "sku": name, "_categories": cell} for name in names]
+    for path in ("/import/preview", "/import/execute"):
+        sizes.clear()
+        (await shop.admin.post(path, {"schemaId": "x", "rows": rows})).ok()
+        assert sizes == [4] * 5, path
+    await run(shop, "_id\n" + "\n".join(names) + "\n", schemaId="x")
+    sizes.clear()
+    await run(shop, table(*((name, cell) for name in names)))
+    assert sizes == [4] * 5
+    assert [(await assigned(shop))[name[4:]] for name in names] == ["abco"] * 5
 
 
 WAITING = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())"
