@@ -1,13 +1,19 @@
 """The numbers of a record in its row `s` of the search index.
 
-A row that an older version has written does not have them: they are looked up in `search_numbers`.
+A row that an older version has written does not have them, or those from before: they are looked up
+in `search_numbers`. The order of its terms tells it (`search_index/terms.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from records_service.search.sql import Arguments
+
+_HOLD: Final = "s.number_keys IS NOT NULL AND s.terms[1] > s.terms[2]"
+"""One term has no order: that of a record with nothing filterable but numbers, which are looked up
+by one more index then."""
 
 
 def first_number(key: int, arguments: Arguments) -> str:
@@ -15,7 +21,7 @@ def first_number(key: int, arguments: Arguments) -> str:
     arguments.reads.add("terms")
     named = arguments.name(key, "bigint")
     return (
-        f"CASE WHEN s.number_keys IS NOT NULL THEN {_first(named)}"  # noqa: S608
+        f"CASE WHEN {_HOLD} THEN {_first(named)}"  # noqa: S608
         f" ELSE (SELECT n.number FROM search_numbers n WHERE {_looked_up(named)}"
         " AND n.entry = 0 OFFSET 0) END"
     )
@@ -43,7 +49,7 @@ def number_met(
             f" WHERE n.key = {named} AND {any_compares})"
         )
     return (
-        f"CASE WHEN s.number_keys IS NOT NULL THEN {beside}"
+        f"CASE WHEN {_HOLD} THEN {beside}"
         f" ELSE EXISTS (SELECT FROM search_numbers n WHERE {_looked_up(named)}"
         f" AND {any_compares} OFFSET 0) END"
     )

@@ -48,7 +48,12 @@ class Indexed:
 
     bucket: int
     terms: Sequence[int]
-    """In ascending order, each once."""
+    """In descending order, each once.
+
+    Code that stored no numbers beside the terms wrote them in ascending order. While it ran beside
+    this one, it left numbers as they were that it did not know: they hold for these terms only if
+    the order says so.
+    """
     numbers: Sequence[tuple[int, int, float]]
     """Key of the attribute or field (`key_of`), position of the first value that is this number
     among its values, and the number: each number once."""
@@ -123,7 +128,7 @@ def indexed(plan: Plan, record_id: str, values: Values) -> Indexed:
                 numbers += _numbers(place, found)
             else:
                 terms.update(_hashed(place.prefix, text) for text in _texts(place, found))
-    return Indexed(bucket, sorted(term | bucket for term in terms), numbers)
+    return Indexed(bucket, sorted((term | bucket for term in terms), reverse=True), numbers)
 
 
 def number_lists(

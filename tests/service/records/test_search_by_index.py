@@ -218,6 +218,15 @@ async def test_it_finds_what_reading_the_values_finds(
          WHERE workspace_id = $1 AND bucket % 3 = 0
         """
     )
+    # As such code has left it that wrote the record after this one, in a rolling upgrade.
+    await workspace.fetch(
+        """
+        UPDATE search_records
+           SET terms = ARRAY(SELECT term FROM unnest(terms) AS t (term) ORDER BY term),
+               numbers = array_fill(5::float8, ARRAY[cardinality(numbers)])
+         WHERE workspace_id = $1 AND bucket % 3 = 1
+        """
+    )
     for number in range(2, RECORDS, 3):
         # The index of texts has not reached these, and holds the name that they had before.
         name = ("A red ash", "Rød", "no", "Red")[number % 4]

@@ -60,7 +60,7 @@ def test_the_first_number_of_a_key_is_that_of_the_first_value():
 def terms_of(*found: int) -> list[int]:
     """These terms and that of the schema, as the record has them."""
     bucket = bucket_of(RECORD)
-    return sorted(term | bucket for term in (schema_term(WORKSPACE, SCHEMA), *found))
+    return sorted((t | bucket for t in (schema_term(WORKSPACE, SCHEMA), *found)), reverse=True)
 
 
 def value(name: str, text: str, *path: str) -> int:
