@@ -37,8 +37,8 @@ from records_service.history.versions.handlers import routes as version_routes
 from records_service.imports.handlers import routes as import_routes
 from records_service.imports.job_handlers import IMPORT_BYTES_MAX
 from records_service.imports.job_handlers import routes as import_job_routes
-from records_service.imports.jobs import JOB as IMPORT_JOB
 from records_service.imports.jobs import Imports
+from records_service.imports.lanes import JOB as IMPORT_JOB
 from records_service.imports.sweeping import sweeping
 from records_service.lists import LISTS, Lists
 from records_service.model_changes import state_moving

@@ -1068,6 +1068,8 @@ CREATE INDEX imports_by_end ON public.imports USING btree (completed_at) WHERE h
 
 CREATE INDEX imports_in_order ON public.imports USING btree (workspace_id, created_at, id);
 
+CREATE INDEX imports_waiting ON public.imports USING btree (workspace_id, created_at, id) WHERE (status = 'queued'::text);
+
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
 
 CREATE INDEX jobs_by_loss ON public.jobs USING btree (lost_at);

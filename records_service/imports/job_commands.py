@@ -8,18 +8,16 @@ from typing import Final
 
 from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.context import Context
-from records_service.imports import store
+from records_service.imports import lanes, store
 from records_service.imports.forms import Form
-from records_service.imports.jobs import JOB, RUNNING, identity_to_json
+from records_service.imports.jobs import RUNNING, identity_to_json
 from records_service.imports.planning import Plan, plan_of
 from records_service.imports.store import ImportJob
 from records_service.imports.stored_file import stored_file
-from records_service.model_objects.commands import SOURCE
 from records_service.writes import effects
 from shared.database import Conn, Database
 from shared.errors import Conflict, NotFound, truncated
-from shared.events import EventType
-from shared.messaging import jobs, outbox
+from shared.messaging import outbox
 from shared.process.offload import OFFLOAD
 
 CHUNKS_AT_ONCE: Final = 100
@@ -41,7 +39,7 @@ async def plan(context: Context, import_id: str, form: Form) -> Plan:
 async def begin(
     context: Context, import_id: str, form: Form, plan: Plan, *, is_job: bool = True
 ) -> ImportJob:
-    """Let the job of a file that was received begin; without `is_job` it never has a turn."""
+    """Let the job of a file that was received wait for its turns; without `is_job` it has none."""
     async with context.database.transaction() as conn:
         await store.begin(
             conn,
@@ -57,7 +55,7 @@ async def begin(
             warnings=plan.warnings,
         )
         if is_job:
-            await _request(conn, context.workspace_id, import_id)
+            await lanes.fill(conn, context.workspace_id)
         job = await store.find(conn, context.workspace_id, import_id)
     if is_job:
         outbox.wake(context.app)
@@ -108,7 +106,10 @@ async def cancel(context: Context, import_id: str) -> ImportJob:
         if job.status not in RUNNING:
             raise Conflict(f"Import '{truncated(import_id)}' has ended: '{truncated(job.status)}'")
         await store.save(conn, replace(job, status="cancelled", completed_at=effects.now()))
-        return await _find(context, conn, import_id)
+        await lanes.leave(conn, context.workspace_id, import_id)
+        cancelled = await _find(context, conn, import_id)
+    outbox.wake(context.app)
+    return cancelled
 
 
 async def resume(context: Context, import_id: str) -> ImportJob:
@@ -129,14 +130,10 @@ async def resume(context: Context, import_id: str) -> ImportJob:
         identity = identity_to_json(context.identity)
         again = replace(job, status="queued", error=None, completed_at=None, identity=identity)
         await store.save(conn, again)
-        await _request(conn, context.workspace_id, import_id)
+        await lanes.fill(conn, context.workspace_id)
         resumed = await _find(context, conn, import_id)
     outbox.wake(context.app)
     return resumed
-
-
-async def _request(conn: Conn, workspace_id: str, import_id: str) -> None:
-    await jobs.request(conn, EventType.RECORDS_JOB, SOURCE, workspace_id, JOB, import_id)
 
 
 async def _find(context: Context, conn: Conn, import_id: str, *, lock: bool = False) -> ImportJob:

@@ -18,7 +18,10 @@ TEXT_MAX = 100_000
 
 
 class ImportStatus(StrEnum):
-    """Where a job is. `partial`: some rows failed. `failed`: it ended early, or all rows failed."""
+    """Where a job is. `partial`: some rows failed. `failed`: it ended early, or all rows failed.
+
+    `queued`: it waits for its turn. Two jobs of a workspace run at a time, the oldest is next.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"

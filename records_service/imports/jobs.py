@@ -20,7 +20,7 @@ from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.bulk.model import BulkOutcome as Outcome
 from records_service.bulk.model import OnMatch, OnMissing, Options, Result
 from records_service.context import Context
-from records_service.imports import refused_store, store, unpacking
+from records_service.imports import lanes, refused_store, store, unpacking
 from records_service.imports.detection import FileFormat
 from records_service.imports.file_rows import ReadFileRow, Reading
 from records_service.imports.reading import ROW_BYTES_MAX, TOO_LONG, TOO_LONG_OR_OPEN, Malformed
@@ -38,7 +38,6 @@ from shared.http import Call
 from shared.identity import Flag, Identity, Permission
 from shared.process.offload import in_thread
 
-JOB: Final = "import"
 SLICE_S: Final = 0.5
 """After this, the next job has its turn."""
 WINDOW_BYTES: Final = 512 << 10
@@ -58,11 +57,12 @@ class Imports:
         self.spreadsheets.close()
 
     async def run_some(self, conn: Conn, workspace_id: str, import_id: str) -> bool:
-        """One slice of a job; whether more is left."""
+        """One slice of a job; whether more is left. If not, the next import has its lane."""
         assert self.app is not None
         job = await store.find(conn, workspace_id, import_id, lock=True)
         if job is None or job.status not in RUNNING:
             self.spreadsheets.forget(workspace_id, import_id)
+            await lanes.fill(conn, workspace_id, ending=import_id)
             return False
         job = replace(job, status="running", started_at=job.started_at or effects.now())
         if job.format == FileFormat.XLSX and not job.position.get("unpacked_all"):
@@ -74,7 +74,10 @@ class Imports:
         if job.status not in RUNNING:
             job = replace(job, completed_at=effects.now())
         await store.save(conn, job)
-        return job.status in RUNNING
+        if job.status in RUNNING:
+            return True
+        await lanes.fill(conn, workspace_id, ending=import_id)
+        return False
 
     async def _written(self, conn: Conn, job: ImportJob) -> ImportJob:
         assert self.app is not None

@@ -169,6 +169,68 @@ async def find(
     return None if row is None else _job(row)
 
 
+async def lock_lanes(conn: Conn, workspace_id: str) -> None:
+    """Until the end of the transaction, nobody else decides which imports have turns."""
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('imports ' || $1, 0))", workspace_id
+    )
+
+
+async def count_jobs(
+    conn: Conn, workspace_id: str, kind: str, *, other_than: str | None = None
+) -> int:
+    """How many background jobs of this kind there are, without that of one import."""
+    found: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM jobs
+         WHERE workspace_id = $1 AND kind = $2 AND key IS DISTINCT FROM $3::text
+        """,
+        workspace_id,
+        kind,
+        other_than,
+    )
+    return found
+
+
+async def waiting(conn: Conn, workspace_id: str, kind: str, *, imports_max: int) -> list[str]:
+    """The oldest imports that are `queued` and have no background job of this kind."""
+    rows = await conn.fetch(
+        """
+        SELECT id FROM imports i
+         WHERE workspace_id = $1 AND status = 'queued'
+           AND NOT EXISTS (SELECT FROM jobs j
+                            WHERE j.workspace_id = $1 AND j.kind = $2 AND j.key = i.id)
+         ORDER BY created_at, id
+         LIMIT $3
+        """,
+        workspace_id,
+        kind,
+        imports_max,
+    )
+    return [row["id"] for row in rows]
+
+
+async def waiting_beside_free_lanes(
+    conn: Conn, kind: str, *, lanes: int, workspaces_max: int
+) -> list[str]:
+    """Workspaces with fewer jobs of this kind than lanes, and an import that waits for one."""
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT workspace_id FROM imports i
+         WHERE status = 'queued'
+           AND NOT EXISTS (SELECT FROM jobs j
+                            WHERE j.workspace_id = i.workspace_id AND j.kind = $1 AND j.key = i.id)
+           AND (SELECT count(*) FROM jobs j
+                 WHERE j.workspace_id = i.workspace_id AND j.kind = $1) < $2
+         LIMIT $3
+        """,
+        kind,
+        lanes,
+        workspaces_max,
+    )
+    return [row["workspace_id"] for row in rows]
+
+
 async def has_file(conn: Conn, workspace_id: str, import_id: str) -> bool:
     """Whether the file of a job is still kept."""
     kept: bool | None = await conn.fetchval(

@@ -1,4 +1,4 @@
-"""Deletes files of imports that are not kept any more, while the service runs."""
+"""Deletes files of imports that are not kept any more, and starts imports that were forgotten."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from records_service.imports import lanes
 from records_service.imports.job_commands import sweep
 from shared.database import DATABASE, Database
 from shared.errors import ServiceUnavailable, UpstreamTimeout
@@ -20,7 +21,7 @@ EVERY_S: Final = 600.0
 
 
 def sweeping(kept_days: float) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Delete them so many days after their job ended."""
+    """Delete files so many days after their job ended, while the service runs."""
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(_sweep(app[DATABASE], kept_days), name="import files")
@@ -34,11 +35,14 @@ async def _sweep(database: Database, kept_days: float) -> None:
     while True:
         await database.migrated.wait()
         try:
+            forgotten = await lanes.fill_forgotten(database)
+            if forgotten:
+                log.warning("forgotten_imports_started", workspaces=forgotten)
             deleted = await sweep(database, kept_days=kept_days)
             if deleted:
                 log.info("import_files_deleted", files=deleted)
         except (ServiceUnavailable, UpstreamTimeout):
             pass
         except Exception:
-            log.exception("import_files_not_deleted")
+            log.exception("imports_not_swept")
         await asyncio.sleep(EVERY_S)

@@ -89,6 +89,21 @@ async def request(
         await outbox.stage(conn, _turn(event_type, source, workspace_id, kind, key, turn))
 
 
+async def withdraw(conn: Conn, workspace_id: str, kind: str, key: str = "") -> None:
+    """Delete the job: it has no turn any more, whatever message of it is under way.
+
+    The caller has removed the work before, and holds a lock that a slice of the job needs, so that
+    none runs. A job that is requested again begins with its first turn; an old message of that is
+    as good as the new one.
+    """
+    await conn.execute(
+        "DELETE FROM jobs WHERE workspace_id = $1 AND kind = $2 AND key = $3",
+        workspace_id,
+        kind,
+        key,
+    )
+
+
 def turns(
     event_type: str, source: str, kinds: Mapping[str, Slice]
 ) -> Callable[[Conn, Event], Awaitable[None]]:

@@ -24,6 +24,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "shared/database/idempotency.py:remove_old": "answers of all workspaces that are old enough",
     "records_service/history/retention/store.py:due": _DUE,
     "records_service/imports/store.py:expired": _DUE,
+    "records_service/imports/store.py:waiting_beside_free_lanes": _DUE,
     "records_service/writes/history_partitions.py:has_entries": _PARTITION,
     "records_service/writes/history_partitions.py:is_needed": _PARTITION,
     "records_service/search_index/store.py:without_index": _DUE,

@@ -19,6 +19,7 @@ from tests.service.records.test_killed_jobs import start
 
 ROWS = 20_000
 KILLS = 4
+FOLLOWING = 5
 
 
 @pytest.fixture
@@ -43,6 +44,11 @@ async def test_a_killed_import_goes_on_and_writes_each_row_once(
     lines = "".join(f"{number}\n" for number in range(ROWS))
     key = records.as_(identities.api_key("ws-test", record_limit=10 * ROWS))
     begun = (await send(key, f"sku\n{lines}0\n", "x.csv", schemaId="x")).ok()
+    # Files that have the second place one after the other, in whatever process that is alive then.
+    following = [
+        (await send(key, f"sku\nfollowing {n}\n", "x.csv", schemaId="x")).ok()["id"]
+        for n in range(FOLLOWING)
+    ]
     other = RecordsWorkspace(records, records, "ws-other")
     await other.attribute("sku")
     await other.schema("x", ["sku"])
@@ -64,11 +70,14 @@ async def test_a_killed_import_goes_on_and_writes_each_row_once(
     assert await processed() < ROWS, "the test needs more rows"
     await start(workers[KILLS], records)
 
-    async def is_finished() -> bool:
-        job = (await workspace.admin.get(f"/imports/{begun['id']}")).ok()
-        return job["status"] not in ("queued", "running")
+    async def are_finished() -> bool:
+        listed = (await workspace.admin.get("/imports")).ok()["items"]
+        return not {job["status"] for job in listed} & {"queued", "running"}
 
-    await eventually(is_finished, within_s=60)
+    await eventually(are_finished, within_s=60)
+    for each in following:
+        one = (await workspace.admin.get(f"/imports/{each}")).ok()
+        assert (one["status"], one["created"]) == ("succeeded", 1)
     job = (await workspace.admin.get(f"/imports/{begun['id']}")).ok()
     told = {name: job[name] for name in ("status", "created", "failed", "processed", "total")}
     assert told == {
@@ -86,7 +95,8 @@ async def test_a_killed_import_goes_on_and_writes_each_row_once(
                (SELECT sum(records) FROM usage WHERE workspace_id = 'ws-test') AS counted
         """
     )
-    assert tuple(counts or ()) == (ROWS, ROWS, 1, ROWS)
+    written = ROWS + FOLLOWING
+    assert tuple(counts or ()) == (written, written, 1, written)
     # The other workspace's job did not wait for the end of this one.
     done = (await other.admin.get(f"/imports/{small['id']}")).ok()
     assert done["completedAt"] < job["completedAt"]

@@ -184,6 +184,23 @@ async def test_a_message_of_an_earlier_turn_has_no_effect(db: Database):
     assert await effects(db) == [("ws-1", 1), ("ws-1", 2)]
 
 
+async def test_a_job_that_is_withdrawn_has_no_turn_until_it_is_requested_again(db: Database):
+    async with db.transaction() as conn:
+        await give(conn, "ws-1", 1, 2, 3)
+    (one,) = await messages(db)
+    await deliver(db, one)
+    (two,) = await messages(db)
+    async with db.transaction() as conn:
+        await jobs.withdraw(conn, "ws-1", KIND)
+    await deliver(db, two)
+    assert await effects(db) == [("ws-1", 1)]
+    assert await open_jobs(db) == 0
+    async with db.transaction() as conn:
+        await jobs.request(conn, READY, SOURCE, "ws-1", KIND)
+    await run(db)
+    assert await effects(db) == [("ws-1", 1), ("ws-1", 2), ("ws-1", 3)]
+
+
 async def test_a_slice_that_fails_leaves_everything_as_it_was(db: Database):
     async with db.transaction() as conn:
         await give(conn, "ws-1", 1)
