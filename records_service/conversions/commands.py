@@ -46,6 +46,7 @@ from records_service.schema_walks.looking_back import lock, look_back
 from records_service.schema_walks.model import Meanwhile, Walk
 from records_service.schema_walks.store import entries_of, last_change, next_entries
 from records_service.search_index import building
+from records_service.search_scores import store as search_scores
 from records_service.search_texts import store as search_texts
 from records_service.writes import settling_store
 from records_service.writes.settling import settle_some
@@ -212,6 +213,8 @@ async def _switch(conn: Conn, workspace_id: str, one: Conversion) -> bool:
     await building.attribute_changed(conn, workspace_id, old, changed, is_converted=True)
     # All texts are indexed anew: what is a text now need not have changed.
     await search_texts.forget_attribute(conn, workspace_id, old.id)
+    # What is dropped is missing from now on, and no write notes it.
+    await search_scores.forget(conn, workspace_id, one.walk.schema_ids)
     await store.update(conn, workspace_id, dataclasses.replace(one, phase=Phase.SETTLING))
     await let_hold(conn, workspace_id, old.id)
     await progress.end(

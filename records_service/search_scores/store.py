@@ -76,7 +76,7 @@ async def keep(conn: Conn, workspace_id: str, scoring: Scoring) -> None:
 
 
 async def forget(conn: Conn, workspace_id: str, schema_ids: Sequence[str]) -> None:
-    """These schemas are no more, or nothing is stored of their records."""
+    """Count no records of these schemas as scored: all are scored anew, if any."""
     await conn.execute(
         "DELETE FROM search_scored WHERE workspace_id = $1 AND schema_id = ANY($2::text[])",
         workspace_id,

@@ -17,6 +17,7 @@ from records_service.search_texts import indexing
 from records_service.search_texts import store as texts_store
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
+from tests.service.records.job_turns import finish
 from tests.service.records.text_index import index_all, index_some
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -209,6 +210,20 @@ async def test_a_change_of_the_model_scores_all_records_anew(
     await index_all(scored)
     assert await _agrees(scored, monkeypatch, rng, "all") > 6
     assert await _stored(scored) != before
+
+
+async def test_a_conversion_scores_all_records_anew(
+    scored: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it drops values, which no write notes, before the job has a turn."""
+    rng = random.Random(7)
+    await index_all(scored)
+    body = {"type": "boolean", "onFailure": "drop"}
+    (await scored.admin.post("/attributes/attr-price/convert", body)).ok()
+    await finish(scored)
+    assert await _agrees(scored, monkeypatch, rng, "all") == 0
+    await index_all(scored)
+    assert await _agrees(scored, monkeypatch, rng, "all") > 6
 
 
 async def test_only_writes_that_may_change_a_score_are_noted(scored: RecordsWorkspace) -> None:
