@@ -158,7 +158,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, by_type(REACTIONS)),
         job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, kinds),
-        sweeping(config.import_days_kept),
+        sweeping(config.import_days_kept, imports.spreadsheets),
         sweeping_history,
         enrolling,
         waking,

@@ -64,12 +64,16 @@ class Spreadsheets:
         return found
 
     def has_place(self) -> bool:
-        """Whether one more may be opened; those that nobody goes on with are closed."""
+        """Whether one more may be opened."""
+        self.close_abandoned()
+        return len(self._open) < OPEN_MAX
+
+    def close_abandoned(self) -> None:
+        """Close those of imports that were cancelled, or that another process goes on with."""
         now = time.monotonic()
         for key, each in tuple(self._open.items()):
             if now - each.used_at > ABANDONED_AFTER_S:
                 self.forget(*key)
-        return len(self._open) < OPEN_MAX
 
     def keep(self, workspace_id: str, import_id: str, opened: Open) -> None:
         """Keep it open for the next slices."""

@@ -14,9 +14,10 @@ from typing import Any, cast
 import pytest
 
 from records_service.imports import jobs as import_jobs
-from records_service.imports import lanes, store
+from records_service.imports import lanes, store, unpacking
 from records_service.imports.jobs import Imports
 from records_service.imports.sweeping import sweeping
+from records_service.imports.unpacking import Spreadsheets
 from records_service.model_objects.commands import SOURCE
 from shared.database import Conn
 from shared.events import Event, EventType
@@ -25,7 +26,7 @@ from shared.messaging import jobs
 from tests.kit.eventually import eventually
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
-from tests.service.records.import_files import build, form
+from tests.service.records.import_files import build, form, inline, send, turn, workbook
 from tests.service.records.test_model_growth import Costed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -299,11 +300,35 @@ async def test_imports_that_an_earlier_version_has_left_waiting_are_started(
     async def are_started() -> bool:
         return await jobs_of(workspace) == ["c", "d"]
 
-    async with asynccontextmanager(sweeping(kept_days=7))(workspace.records.app):
+    async with asynccontextmanager(sweeping(7, Spreadsheets()))(workspace.records.app):
         await eventually(are_started)
     assert await lanes.fill_forgotten(workspace.database) == 0
     await finish(workspace)
     assert await statuses(workspace) == dict.fromkeys("abcd", "succeeded")
+
+
+async def test_the_spreadsheet_of_a_cancelled_import_is_closed(
+    workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(unpacking, "SLICE_BYTES", 1)
+    await build(workspace)
+    rows = [inline(f"name {number}") for number in range(3)]
+    begun = (
+        await send(workspace.admin, workbook(inline("name"), *rows), "x.xlsx", schemaId="x")
+    ).ok()
+    imports = Imports()
+    assert await turn(workspace, imports, begun["id"])
+    opened = imports.spreadsheets.get(workspace.id, begun["id"])
+    assert opened is not None
+    assert (await workspace.admin.post(f"/imports/{begun['id']}/cancel")).status == 202
+    sweep = asynccontextmanager(sweeping(7, imports.spreadsheets))
+    async with sweep(workspace.records.app):
+        await asyncio.sleep(0)
+        assert imports.spreadsheets.get(workspace.id, begun["id"]) is opened
+    opened.used_at -= unpacking.ABANDONED_AFTER_S + 1
+    async with sweep(workspace.records.app):
+        await asyncio.sleep(0)
+        assert imports.spreadsheets.get(workspace.id, begun["id"]) is None
 
 
 async def test_the_next_import_is_found_however_many_there_are(workspace: RecordsWorkspace):
