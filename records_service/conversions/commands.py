@@ -6,7 +6,7 @@ last of it under the model lock. In the same transaction the attribute gets its 
 prepared becomes what holds (`model_objects/converted_values.py`): everybody sees the old type
 before it, and the new one after it, and what clients see of the job has ended. Then the values are
 stored in each record, with an entry of its history and an event (`writes/settling.py`). Writes wait
-for a slice at a time (docs/adr/0066).
+for a slice at a time (docs/adr/0068).
 """
 
 from __future__ import annotations

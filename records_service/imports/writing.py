@@ -116,7 +116,7 @@ async def _with_categories(
     *,
     must_exist: bool,
 ) -> list[Result]:
-    """Categories are locked before records, as with single calls; see docs/adr/0065.
+    """Categories are locked before records, as with single calls; see docs/adr/0066.
 
     Which ones, and which rows may not change theirs, is known for certain by the records, so after
     these were written. If more is known then, the group is undone and written again.

@@ -67,6 +67,14 @@ def test_a_decision_that_is_referred_to_exists():
             assert number in numbers, f"{path}: docs/adr/{number}"
 
 
+def test_a_number_is_of_one_decision_and_heads_it():
+    pages = sorted((ROOT / "docs/adr").glob("0*.md"))
+    numbers = [int(page.name[:4]) for page in pages]
+    assert numbers == list(range(1, len(pages) + 1))
+    for number, page in zip(numbers, pages, strict=True):
+        assert page.read_text().startswith(f"# {number}. "), page.name
+
+
 def test_a_metric_that_is_documented_exists():
     code = "".join(
         path.read_text() for folder in SERVICES for path in (ROOT / folder).rglob("*.py")
