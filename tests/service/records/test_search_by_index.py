@@ -282,3 +282,23 @@ async def test_it_finds_what_reading_the_values_finds(
             assert [each[-1] for each in told] == [each[-1] for each in expected[1]], number
     assert len(by_index) > 2 * QUERIES
     assert any(halved), "no facets of many records were counted by two connections"
+
+
+async def test_a_part_in_one_scope_is_not_found_in_another(workspace: RecordsWorkspace):
+    await workspace.dimension("language", ["en", "da"])
+    await workspace.attribute("title", dimensionIds=["dim-language"], filterable=True)
+    await workspace.schema("x", ["title"])
+    danish = {"dim-language": "seg-da"}
+    for record_id, english, in_danish in (("a", "needle", "nål"), ("b", "other", "needle")):
+        title = [{"scope": {}, "value": english}, {"scope": danish, "value": in_danish}]
+        await workspace.record("schema-x", {"title": title}, id=f"ent-{record_id}")
+    await index_all(workspace)
+
+    async def found(**scope: Any) -> list[str]:
+        one = {"attribute": "title", "operator": "contains", "value": "needle", **scope}
+        ids, _ = await _pages(workspace.admin, {"criteria": [one]}, 10)
+        return ids
+
+    assert await found() == ["ent-a", "ent-b"]
+    assert await found(scope={}) == ["ent-a"]
+    assert await found(scope=danish) == ["ent-b"]
