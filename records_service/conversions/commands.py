@@ -52,7 +52,7 @@ from records_service.writes import settling_store
 from records_service.writes.settling import settle_some
 from shared.database import Conn
 from shared.database.pieces import Room
-from shared.errors import Conflict, ServiceUnavailable, truncated
+from shared.errors import Conflict, truncated
 from shared.events import EventType
 from shared.messaging import jobs
 
@@ -338,7 +338,7 @@ async def _check_convertible(conn: Conn, workspace_id: str, attribute: ModelObje
     alias = truncated(attribute.alias)
     one = await store.find(conn, workspace_id, attribute.id)
     if one is not None and one.phase is Phase.FORGETTING:
-        raise ServiceUnavailable(
+        raise Conflict(
             f"What was prepared when attribute '{alias}' was to be converted is still being removed"
         )
     if one is not None:

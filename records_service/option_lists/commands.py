@@ -37,7 +37,7 @@ from records_service.option_lists.model import (
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn
-from shared.errors import Conflict, LimitExceeded, ServiceUnavailable, ValidationError, truncated
+from shared.errors import Conflict, LimitExceeded, ValidationError, truncated
 from shared.events import EventType
 from shared.ids import new_id
 
@@ -266,7 +266,7 @@ async def _check_unused(
     conn: Conn, workspace_id: str, list_id: str, value_ids: Sequence[str], searcher: Searcher
 ) -> None:
     if value_ids and await usage_store.is_converted_to(conn, workspace_id, list_id):
-        raise ServiceUnavailable(
+        raise Conflict(
             f"Values are being converted to options of list '{truncated(list_id)}': none can be"
             " removed before the job has ended"
         )

@@ -32,7 +32,7 @@ from records_service.search.naming import (
     object_at,
     place_name,
     readings,
-    said,
+    sort_order,
 )
 from records_service.search.operands import OPERATIONS, BadOperand, instant, operand_of
 from records_service.search.scored import COMPLETENESS, Scored, scored
@@ -194,12 +194,7 @@ class Reader:
         found: list[SortKey] = []
         for index, one in enumerate(asked):
             sent = object_at(one, at := f"/sort/{index}")
-            order = sent.get("order", "asc")
-            if order not in ("asc", "desc"):
-                raise ValidationError.at(
-                    f"{at}/order",
-                    f"Field '{place_name(at)}.order' must be 'asc' or 'desc', got {said(order)}",
-                )
+            order = sort_order(sent, at)
             target = self._target(sent, at)
             if target == CATEGORY:
                 raise ValidationError.at(f"{at}/field", f"Records cannot be sorted by '{CATEGORY}'")

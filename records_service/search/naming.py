@@ -84,6 +84,28 @@ def check_options(sent: Mapping[str, Any], at: str) -> None:
             f"Field '{place_name(at)}.includeSubcategories' must be a boolean,"
             f" got {js_type(below)}",
         )
+    _check_state(sent, at)
+
+
+def sort_order(sent: Mapping[str, Any], at: str) -> str:
+    """`asc` or `desc`. Raises `ValidationError` for what no sort key may have."""
+    order = sent.get("order", "asc")
+    if order not in ("asc", "desc"):
+        raise ValidationError.at(
+            f"{at}/order",
+            f"Field '{place_name(at)}.order' must be 'asc' or 'desc', got {said(order)}",
+        )
+    _check_state(sent, at)
+    return str(order)
+
+
+def _check_state(sent: Mapping[str, Any], at: str) -> None:
+    state = sent.get("stateId")
+    if state is not None and not isinstance(state, str):
+        raise ValidationError.at(
+            f"{at}/stateId",
+            f"Field '{place_name(at)}.stateId' must be a string, got {js_type(state)}",
+        )
 
 
 def check_criteria_operator(operator: Any, at: str) -> None:

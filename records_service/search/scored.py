@@ -15,7 +15,6 @@ from records_service.search_scores.rules import Rules, TooManyRules, rules_of
 from records_service.search_scores.sql import score_in_sql
 from records_service.search_scores.views import stored_of, view_key
 from shared.errors import ValidationError, truncated
-from shared.http.json_types import js_type
 
 COMPLETENESS: Final = "completeness"
 _NESTED: Final = "criteria"
@@ -64,12 +63,7 @@ def scored(
     `schema_ids` are the schemas whose records may be found, and `digests` tell by which rules all
     records of each schema are scored.
     """
-    state = sent.get("stateId")
-    if state is not None and not isinstance(state, str):
-        raise ValidationError.at(
-            f"{at}/stateId",
-            f"Field '{place_name(at)}.stateId' must be a string, got {js_type(state)}",
-        )
+    state: str | None = sent.get("stateId")
     if state is not None and not any(
         each.state_named(state) for each in blueprint.workflows.values()
     ):

@@ -253,8 +253,8 @@ async def test_a_conversion_is_cancelled_or_ended_by_another_change(workspace: R
     assert (cancelled.status, cancelled.body["status"]) == (202, "cancelled")
     taken = await convert(workspace, **NUMBER, id="job-sizes")
     assert taken.outcome == error(
-        503,
-        "SERVICE_UNAVAILABLE",
+        409,
+        "CONFLICT",
         "What was prepared when attribute 'size' was to be converted is still being removed",
     )
     await finish(workspace)

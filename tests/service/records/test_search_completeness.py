@@ -212,6 +212,10 @@ async def test_what_is_asked_of_completeness_is_checked(workspace: RecordsWorksp
     assert await refused(stateId=[1]) == error(
         400, "VALIDATION_ERROR", "Field 'criteria.0.stateId' must be a string, got array"
     )
+    sort = [{"attribute": "size", "stateId": {}}]
+    assert (await workspace.admin.post("/search", {"sort": sort})).outcome == error(
+        400, "VALIDATION_ERROR", "Field 'sort.0.stateId' must be a string, got object"
+    )
     assert await refused(scope={"moon": "x"}) == error(
         400, "VALIDATION_ERROR", "Field 'criteria.0.scope': unknown dimension 'moon'"
     )

@@ -267,8 +267,8 @@ async def test_options_stay_while_values_are_converted_to_them(workspace: Record
         "/option-lists/ol-sizes", {"alias": "sizes", "name": "Sizes", "values": []}
     )
     assert refused.outcome == error(
-        503,
-        "SERVICE_UNAVAILABLE",
+        409,
+        "CONFLICT",
         "Values are being converted to options of list 'ol-sizes': none can be removed before the"
         " job has ended",
     )
