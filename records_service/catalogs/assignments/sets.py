@@ -10,7 +10,7 @@ What lies in catalogs that the caller may not view stays as it is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +29,8 @@ from shared.errors import PermissionDenied, truncated
 from shared.events import Event, EventType
 from shared.identity import Permission
 
+CHANGED_AT_ONCE: Final = 2_000
+"""Each is an event, some 10 us of the event loop: others are answered between these."""
 NOT_CREATED: Final = datetime.max.replace(tzinfo=UTC)
 """In the place of the time of creation of a record that does not exist yet."""
 Locked: TypeAlias = "dict[str, LockedCategory]"
@@ -64,6 +66,16 @@ class _Differences:
         """What is added, and what is removed."""
         return [*(one for one, _ in self.added), *self.removed]
 
+    def parts(self) -> Iterator[_Differences]:
+        """All of them, `CHANGED_AT_ONCE` at a time; those that are removed come first."""
+        added_from = len(self.removed)
+        for first in range(0, added_from + len(self.added), CHANGED_AT_ONCE):
+            last = first + CHANGED_AT_ONCE
+            yield _Differences(
+                self.added[max(0, first - added_from) : max(0, last - added_from)],
+                self.removed[first:last],
+            )
+
 
 async def to_change(
     context: Context, conn: Conn, wanted: Mapping[str, Sequence[Placed]]
@@ -95,17 +107,18 @@ async def set_categories(
     """Let records be in these categories, and of those that the caller may view in no others.
 
     Goes in the transaction of the caller, which has locked the categories and holds the rows of the
-    records. Two statements if something changes, one if nothing does. Raises `NotLocked` with
+    records. Two statements if something changes, one if nothing does, and one more for each
+    `CHANGED_AT_ONCE` further changes. Raises `NotLocked` with
     nothing written.
     """
     different = await _differences(context, conn, wanted)
     missing = {one.category_id for one in different.all} - locked.keys()
     if missing:
         raise NotLocked(missing)
-    if different.all:
-        events = _events(context, locked, different)
+    for part in different.parts():
+        events = _events(context, locked, part)
         await sets_store.change(
-            conn, context.workspace_id, locked, different.added, different.removed, events
+            conn, context.workspace_id, locked, part.added, part.removed, events
         )
         for event in events:
             name = event.data["categoryId"]

@@ -13,7 +13,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from records_service.catalogs.assignments import sets_store
+from records_service.catalogs.assignments import sets, sets_store
 from records_service.imports import jobs, writing
 from shared.events import EventType
 from shared.identity import Flag
@@ -332,6 +332,26 @@ async def test_a_trial_assigns_nothing(shop):
     assert (tried["updated"], tried["unchanged"], tried["failed"]) == (1, 1, 1)
     assert tried["complete"]
     assert (await assigned(shop), await events_of(shop)) == ({"one": "ao"}, before)
+
+
+async def test_many_changes_are_several_statements(shop, monkeypatch):
+    """Also of rows that name few categories: what they take their records out of counts."""
+    monkeypatch.setattr(sets, "CHANGED_AT_ONCE", 3)
+    cells = {"one": "ctg-o|ctg-b", "two": "ctg-a|ctg-b", "three": "ctg-b|ctg-c"}
+    await run(shop, table(*((f"ent-{name}", cell) for name, cell in cells.items())))
+    before = len(await events_of(shop))
+    assert await assigned(shop) == {"one": "bo", "two": "ab", "three": "bc"}
+    cells = {"one": r"\N", "two": "ctg-o", "three": r"\N"}
+    change, sizes = sets_store.change, []
+
+    async def counted(conn, workspace_id, categories, added, removed, events):
+        sizes.append((len(removed), len(added), len(events)))
+        await change(conn, workspace_id, categories, added, removed, events)
+
+    monkeypatch.setattr(sets_store, "change", counted)
+    await run(shop, table(*((f"ent-{name}", cell) for name, cell in cells.items())))
+    assert (await assigned(shop), sizes) == ({"two": "o"}, [(3, 0, 3), (3, 0, 3), (0, 1, 1)])
+    assert len(await events_of(shop)) == before + 7
 
 
 async def test_many_rows_of_a_call_are_written_in_groups(shop, monkeypatch):
