@@ -272,7 +272,9 @@ def _accounts(category: str, assessment: Assessment) -> Iterator[Sequence[str]]:
 
 
 def _example(one: Finding) -> str:
-    value = one.value if len(one.value) <= _VALUE_SHOWN else one.value[:_VALUE_SHOWN] + "…"
+    # On one line: behind a line break, it would be no example but a part of the page.
+    value = " ".join(one.value.split())
+    value = value if len(value) <= _VALUE_SHOWN else value[:_VALUE_SHOWN] + "…"
     said = f"`{value.replace('`', chr(39))}`"
     if one.suggestion:
         said += f": {_plain(one.suggestion[:_SUGGESTION_SHOWN])}"

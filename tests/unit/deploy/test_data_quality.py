@@ -15,6 +15,8 @@ from deploy.importers.plan import Kind, Problem
 from deploy.importers.progress import Progress
 from deploy.importers.rehearsal import rehearse
 from deploy.importers.report import Report
+from deploy.importers.tables import quality
+from deploy.importers.tables.findings import Concern, Findings
 from deploy.importers.tables.look_alikes import look_alikes
 from deploy.importers.tables.source import plan_of
 from tests.unit.deploy.tables import write_tables
@@ -173,3 +175,12 @@ def test_options_that_look_alike_are_told_with_the_more_frequent_one(label, othe
 )
 def test_options_that_differ_in_numbers_and_short_words_are_different(one, other):
     assert look_alikes({one: 1, other: 5}) == {}
+
+
+def test_an_example_of_several_lines_stays_an_example():
+    findings = Findings({})
+    place = "lamp", "lamp.csv", 3
+    value = "8\n\n## Nothing was `found`\n\n| all | well |"
+    findings.add(place, "watt", Concern.UNFIT, value, expected="a number", done="kept as text")
+    [one] = findings
+    assert quality._example(one) == "`8 ## Nothing was 'found' | all | well |` (row 3)"
