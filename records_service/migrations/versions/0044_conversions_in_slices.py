@@ -1,4 +1,4 @@
-"""Conversions are prepared in slices, and hold from one moment on, before they are stored."""
+"""Up to which entry of the history a conversion that is prepared in slices misses none."""
 
 from shared.database.migrations import run_sql
 
@@ -8,4 +8,3 @@ down_revision = "0043"
 
 def upgrade() -> None:
     run_sql("ALTER TABLE conversions ADD COLUMN complete_until bigint")
-    run_sql("ALTER TABLE models ADD COLUMN settling text")
