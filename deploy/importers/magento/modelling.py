@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from deploy.importers.labelled_options import labelled_options
 from deploy.importers.magento.columns import IMAGE_LIST, INPUTS, SKU, type_of_column
 from deploy.importers.magento.survey import Declared, Survey
 from deploy.importers.names import Names
@@ -60,16 +61,7 @@ class Modelling:
                 "id": self.names.option_list(code),
                 **self._naming(code, self.found.declared[code].label),
                 "hierarchical": False,
-                "values": [
-                    {
-                        "id": self.names.option(code, label),
-                        "alias": Names().alias(label),
-                        "label": label,
-                        "externalKey": self.names.external_key(label),
-                        "sortOrder": place,
-                    }
-                    for place, label in enumerate(options.values())
-                ],
+                "values": labelled_options(self.names, code, options.values()),
             }
             yield ModelObject(Kind.OPTION_LISTS, code, body)
 

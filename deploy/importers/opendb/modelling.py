@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from deploy.importers.labelled_options import labelled_options
 from deploy.importers.names import Names
 from deploy.importers.opendb.database import PRODUCTS, Database
 from deploy.importers.opendb.fields import Field, value_of
@@ -118,16 +119,7 @@ class Modelling:
                 "alias": self.names.alias(code),
                 "name": code,
                 "hierarchical": False,
-                "values": [
-                    {
-                        "id": self.names.option(code, label),
-                        "alias": Names().alias(label),
-                        "label": label,
-                        "externalKey": self.names.external_key(label),
-                        "sortOrder": place,
-                    }
-                    for place, label in enumerate(one.options)
-                ],
+                "values": labelled_options(self.names, code, one.options),
             }
             yield ModelObject(Kind.OPTION_LISTS, code, body)
         for name, inner in one.fields.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.importers.csv_rows import UnreadableCatalogue
+from deploy.importers.labelled_options import labelled_options
 from deploy.importers.names import Names
 from deploy.importers.plan import Entry, Kind, ModelObject, Problem, RecordPlan, RefusedRow
 from deploy.importers.tables.assessment import Assessment, Refusal
@@ -127,16 +128,7 @@ class Modelling:
             "id": self.names.option_list(code),
             **self._naming(code, _words(code)),
             "hierarchical": False,
-            "values": [
-                {
-                    "id": self.names.option(code, label),
-                    "alias": Names().alias(label),
-                    "label": label,
-                    "externalKey": self.names.external_key(label),
-                    "sortOrder": place,
-                }
-                for place, label in enumerate(sorted(labels, key=str.casefold))
-            ],
+            "values": labelled_options(self.names, code, sorted(labels, key=str.casefold)),
         }
 
     def _attribute(self, code: str, one: ColumnType) -> dict[str, Any]:
