@@ -75,6 +75,16 @@ async def fill(db: Database, sku: str = "'S'::text") -> None:
     )
 
 
+async def filled(services: Services, sku: str = "'S'::text") -> tuple[RunningService, Caller]:
+    """A service with many records of `schema-x`, and somebody who may change its model."""
+    records = await services.start(create_app, Config, amqp_url=await services.broker())
+    modeller = records.as_(identities.admin())
+    (await modeller.post("/attributes", SKU)).ok()
+    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
+    await fill(records.database, sku)
+    return records, modeller
+
+
 async def kill_in_a_slice(
     workers: list[Process],
     records: RunningService,
@@ -105,12 +115,8 @@ async def kill_in_a_slice(
 async def test_another_process_goes_on_when_one_is_killed_in_a_slice(
     services: Services, workers: list[Process]
 ):
-    records = await services.start(create_app, Config, amqp_url=await services.broker())
-    modeller = records.as_(identities.admin())
+    records, modeller = await filled(services)
     db: Database = records.database
-    (await modeller.post("/attributes", SKU)).ok()
-    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
-    await fill(db)
     (await modeller.put("/schemas/schema-x", schema_body("x", []))).ok()
     (await modeller.delete("/attributes/attr-sku")).ok()
     left = "SELECT count(*) FROM records WHERE values ? 'attr-sku'"
@@ -160,12 +166,8 @@ async def test_another_process_moves_the_records_to_their_states_when_one_is_kil
 async def test_another_process_goes_on_making_an_attribute_unique_when_one_is_killed(
     services: Services, workers: list[Process]
 ):
-    records = await services.start(create_app, Config, amqp_url=await services.broker())
-    modeller = records.as_(identities.admin())
+    records, modeller = await filled(services, "'S' || n")
     db: Database = records.database
-    (await modeller.post("/attributes", SKU)).ok()
-    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
-    await fill(db, "'S' || n")
     answer = await modeller.put("/attributes/attr-sku", SKU | {"validation": {"unique": True}})
     assert answer.ok()["uniqueSince"] is None
     # As a writer that takes the value of a record, and then does not.
@@ -247,12 +249,8 @@ DONE = {
 async def test_another_process_goes_on_building_the_index_when_one_is_killed(
     services: Services, workers: list[Process]
 ):
-    records = await services.start(create_app, Config, amqp_url=await services.broker())
-    modeller = records.as_(identities.admin())
+    records, modeller = await filled(services, "'S' || n")
     db: Database = records.database
-    (await modeller.post("/attributes", SKU)).ok()
-    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
-    await fill(db, "'S' || n")
     changed = await modeller.put("/attributes/attr-sku", SKU | {"filterable": True})
     assert changed.ok()["filterableSince"] is None
     await kill_in_a_slice(workers, records, others=["index_texts"])
@@ -265,12 +263,8 @@ async def test_another_process_goes_on_building_the_index_when_one_is_killed(
 async def test_another_process_goes_on_indexing_texts_when_one_is_killed(
     services: Services, workers: list[Process]
 ):
-    records = await services.start(create_app, Config, amqp_url=await services.broker())
-    modeller = records.as_(identities.admin())
+    records, modeller = await filled(services, "'S' || n")
     db: Database = records.database
-    (await modeller.post("/attributes", SKU)).ok()
-    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
-    await fill(db, "'S' || n")
     await wake(db, looks_at_models=True)
     # As another one that indexes the record at this moment.
     await kill_in_a_slice(
@@ -289,12 +283,8 @@ async def test_another_process_goes_on_indexing_texts_when_one_is_killed(
 async def test_another_process_goes_on_converting_values_when_one_is_killed(
     services: Services, workers: list[Process]
 ):
-    records = await services.start(create_app, Config, amqp_url=await services.broker())
-    modeller = records.as_(identities.admin())
+    records, modeller = await filled(services, "n::text")
     db: Database = records.database
-    (await modeller.post("/attributes", SKU)).ok()
-    (await modeller.post("/schemas", schema_body("x", ["sku"]))).ok()
-    await fill(db, "n::text")
     answer = await modeller.post("/attributes/attr-sku/convert", {"type": "number"})
     await kill_in_a_slice(workers, records)
     job = (await modeller.get(answer.headers["Location"].removeprefix("/api/v1"))).ok()
