@@ -171,6 +171,7 @@ BLUEPRINTS = web.AppKey("blueprints", Blueprints)
 async def load(db: Database | Conn, workspace_id: str, known: Blueprint | None = None) -> Blueprint:
     """Read the whole model in one statement, so that all of it is of one moment.
 
+    Objects of a kind come in the order of creation, as in lists: the columns of exports follow it.
     What `known` has is taken from there unless it was written since: a change of one attribute
     among hundreds costs one body and a list of ids. What is read is parsed beside the event loop,
     which a large model would hold for seconds.
@@ -219,6 +220,7 @@ async def load(db: Database | Conn, workspace_id: str, known: Blueprint | None =
            AND (kind, id) IN (SELECT 'attributes', id FROM attributes WHERE workspace_id = $1
                                UNION ALL
                               SELECT 'schemas', id FROM schemas WHERE workspace_id = $1)
+         ORDER BY created_at, id, alias
         """,  # noqa: S608 - WITH_OPTIONS and SINCE are constants
         workspace_id,
         known.version if known else 0,

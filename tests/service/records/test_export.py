@@ -110,6 +110,19 @@ async def test_one_column_per_scope_has_every_value(workspace: RecordsWorkspace)
     assert rows[1] == {"_id": "ent-b", "schemaId": "schema-apparel", "lifecycleStateId": None}
 
 
+async def test_a_change_of_the_model_moves_no_column(workspace: RecordsWorkspace):
+    admin = workspace.admin
+    for name in ("first", "second"):
+        await workspace.attribute(name)
+        await workspace.schema(name, [name])
+    before = table((await admin.get("/export?format=csv")).ok())[0]
+    assert before[-2:] == ["first", "second"]
+    for kind in ("attributes", "schemas"):
+        (stored,) = [one for one in (await admin.get(f"/{kind}")).ok() if one["alias"] == "first"]
+        (await admin.put(f"/{kind}/{stored['id']}", stored | {"name": "Changed"})).ok()
+    assert table((await admin.get("/export?format=csv")).ok())[0] == before
+
+
 async def test_a_scope_makes_flat_rows(workspace: RecordsWorkspace):
     await build(workspace)
     rows = (await workspace.admin.get("/export", params={"scope": "{}"})).ok()
