@@ -6,9 +6,6 @@ that is read and written back, transitions.
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
-import hashlib
 import os
 import shutil
 import sys
@@ -19,58 +16,9 @@ import pytest
 
 from gateway.description import OPENAPI_FILE
 from tests.kit.demo import seed_demo
+from tests.kit.npm_modules import CLIENTS, MODULES, install_modules, run
 
-CLIENTS = Path(__file__).parents[1] / "clients"
-MODULES = CLIENTS / "node_modules"
 AS_EXPECTED = "everything was as expected"
-
-
-async def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """What the command prints; the test fails with it when the command does."""
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command),
-        cwd=cwd,
-        env=os.environ | environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        output = (await process.communicate())[0].decode(errors="replace")
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        raise AssertionError(f"{command[0]} ended with {process.returncode}:\n{output}")
-    return output
-
-
-async def install_modules() -> None:
-    """What package-lock.json says is in node_modules afterwards; nothing happens if it is already.
-
-    Skips where that cannot be had, but not in CI.
-    """
-
-    def give_up(why: str) -> None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
-
-    lock = hashlib.sha256((CLIENTS / "package-lock.json").read_bytes()).hexdigest()
-    mark = MODULES / ".holds"
-    with (CLIENTS / ".installing").open("w") as waiting:
-        await asyncio.to_thread(fcntl.flock, waiting, fcntl.LOCK_EX)
-        if shutil.which("node") is None:
-            give_up("there is no node on this machine (Debian: apt install npm)")
-        if mark.exists() and mark.read_text() == lock:
-            return
-        npm = shutil.which("npm")
-        if npm is None:
-            give_up("there is no npm on this machine (Debian: apt install npm)")
-        try:
-            await run(str(npm), "ci", "--prefer-offline", cwd=CLIENTS)
-        except AssertionError as failure:
-            give_up(f"npm cannot install what tests/clients/package-lock.json says: {failure}")
-        mark.write_text(lock)
 
 
 @pytest.fixture

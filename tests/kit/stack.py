@@ -50,7 +50,7 @@ class Stack:
         self.password = f"password-{secrets.token_hex(6)}"
         self._password_hash = hashed(self.password)
         self._session: aiohttp.ClientSession
-        self._auth_database: Database
+        self.auth_database: Database
         for name in SERVICES:
             self._processes[name] = Process(name, folder)
         for name, process in self._processes.items():
@@ -132,14 +132,14 @@ class Stack:
         In this process: starting the command twice for each test would take longer than the test.
         """
         workspace = Workspace(self, f"ws-{secrets.token_hex(6)}")
-        await workspaces.create(self._auth_database, workspace.id, "Test", record_limit)
+        await workspaces.create(self.auth_database, workspace.id, "Test", record_limit)
         workspace.admin = await workspace.user("role-admin", user_id="user-admin")
         return workspace
 
     async def create_user(self, workspace_id: str, user_id: str, email: str, role_id: str) -> None:
         """A user whose password is `stack.password`."""
         await users.create(
-            self._auth_database,
+            self.auth_database,
             workspace_id=workspace_id,
             user_id=user_id,
             email=email,
@@ -171,12 +171,12 @@ class Stack:
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Stack]:
         """To one test; afterwards everything runs again as before."""
-        self._auth_database = Database(self.databases[AUTH], connections_max=2)
+        self.auth_database = Database(self.databases[AUTH], connections_max=2)
         try:
             async with aiohttp.ClientSession() as self._session:
                 yield self
         finally:
-            await self._auth_database.close()
+            await self.auth_database.close()
             await asyncio.to_thread(self._heal)
 
     def close(self) -> None:
