@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Final, Protocol
 
 from records_service.blueprint.blueprint import Blueprint
@@ -30,16 +29,8 @@ AT_ONCE: Final = 2_500
 SCHEMAS_AT_ONCE: Final = 100
 
 
-class Read(Protocol):
+class Read(store.Read, Protocol):
     """A record that a slice has read."""
-
-    @property
-    def id(self) -> str:
-        """Its id."""
-
-    @property
-    def created_at(self) -> datetime:
-        """When it was created."""
 
     @property
     def schema_id(self) -> str:
@@ -51,10 +42,10 @@ async def score(conn: Conn, blueprint: Blueprint, records: Sequence[Read]) -> No
     known = await store.scorings(conn, blueprint.workspace_id)
     for schema_id in sorted({each.schema_id for each in records} & known.keys()):
         if schema_id in blueprint.schemas:
-            ids = [each.id for each in records if each.schema_id == schema_id]
+            of_schema = [each for each in records if each.schema_id == schema_id]
             stored = await in_thread(stored_of, blueprint, schema_id)
             if stored is not None:
-                await store.write(conn, blueprint, schema_id, ids, stored.views)
+                await store.write(conn, blueprint, schema_id, of_schema, stored.views)
 
 
 async def score_more(conn: Conn, blueprint: Blueprint) -> bool:
@@ -87,12 +78,11 @@ async def score_more(conn: Conn, blueprint: Blueprint) -> bool:
             conn, workspace_id, one.schema_id, one.after, rows_max=rows_max
         )
         if found:
-            ids = [record_id for _, record_id in found]
-            await store.write(conn, blueprint, one.schema_id, ids, views)
-            others = [(record_id, created_at) for created_at, record_id in found]
+            await store.write(conn, blueprint, one.schema_id, found, views)
+            others = [(each.id, each.created_at) for each in found]
             await store.remove_others(conn, workspace_id, others, [each.key for each in views])
         is_done = len(found) < rows_max
-        after = None if is_done else found[-1]
+        after = None if is_done else (found[-1].created_at, found[-1].id)
         await store.keep(conn, workspace_id, replace(one, after=after, is_done=is_done))
         scored += len(found)
         room -= len(found) * len(views)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from records_service.blueprint.blueprint import Blueprint
 from records_service.search_index.terms import bucket_of
@@ -24,6 +24,36 @@ class Scoring:
     digest: str
     after: Position | None
     is_done: bool
+
+
+class Read(Protocol):
+    """A record of a schema, as it was read to be scored."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was created."""
+
+    @property
+    def state_id(self) -> str | None:
+        """The state that it is stored with."""
+
+    @property
+    def values(self) -> str:
+        """Its values as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What is read of a record because the rules of its schema have changed."""
+
+    id: str
+    created_at: datetime
+    state_id: str | None
+    values: str
 
 
 async def digests(conn: Conn, workspace_id: str) -> dict[str, str]:
@@ -86,11 +116,11 @@ async def forget(conn: Conn, workspace_id: str, schema_ids: Sequence[str]) -> No
 
 async def next_records(
     conn: Conn, workspace_id: str, schema_id: str, after: Position | None, *, rows_max: int
-) -> list[tuple[datetime, str]]:
-    """When the next records of a schema were created, and their ids."""
+) -> list[Scored]:
+    """The next records of a schema, in the order of their creation."""
     rows = await conn.fetch(
         """
-        SELECT created_at, id FROM records
+        SELECT id, created_at, state_id, values::text FROM records
          WHERE workspace_id = $1
            AND (schema_id, created_at, id) > ($2, $3, $4)
            AND schema_id <= $2
@@ -102,22 +132,30 @@ async def next_records(
         *(after or BEGINNING),
         rows_max,
     )
-    return [(row["created_at"], row["id"]) for row in rows]
+    return [Scored(row["id"], row["created_at"], row["state_id"], row["values"]) for row in rows]
 
 
 async def write(
     conn: Conn,
     blueprint: Blueprint,
     schema_id: str,
-    record_ids: Sequence[str],
+    records: Sequence[Read],
     views: Sequence[View],
 ) -> None:
-    """Store the scores of those of these records that are of the schema."""
+    """Store the scores of these records of the schema.
+
+    They are scored as they were read. To look each of them up once more costs more than to send its
+    values, and a hundred times as much where PostgreSQL knows nothing of the table yet: it takes
+    one of the other indexes of the workspace then, and reads all of that for each.
+    """
     arguments: list[Any] = [
         blueprint.workspace_id,
         schema_id,
-        record_ids,
-        [bucket_of(each) for each in record_ids],
+        [each.id for each in records],
+        [bucket_of(each.id) for each in records],
+        [each.created_at for each in records],
+        [each.state_id for each in records],
+        [each.values.encode() for each in records],
     ]
 
     def name(value: Any, kind: str) -> str:
@@ -135,11 +173,11 @@ async def write(
         f"""
         INSERT INTO search_scores AS known (workspace_id, created_at, record_id, view, schema_id,
                                             state_id, bucket, score)
-        SELECT $1, r.created_at, r.id, s.view, r.schema_id, r.state_id, n.bucket, s.score
-          FROM unnest($3::text[], $4::smallint[]) AS n (id, bucket)
-         CROSS JOIN LATERAL (
-               SELECT r.id, r.created_at, r.schema_id, r.state_id, r.values FROM records r
-                WHERE r.workspace_id = $1 AND r.id = n.id AND r.schema_id = $2 OFFSET 0) AS r
+        SELECT $1, r.created_at, r.id, s.view, r.schema_id, r.state_id, r.bucket, s.score
+          FROM (SELECT n.*, $2 AS schema_id
+                  FROM unnest($3::text[], $4::smallint[], $5::timestamptz[], $6::text[],
+                              $7::jsonb[])
+                       AS n (id, bucket, created_at, state_id, values)) AS r
          CROSS JOIN LATERAL (VALUES {scores}) AS s (view, score)
          ORDER BY r.created_at, r.id, s.view
             ON CONFLICT (workspace_id, created_at, record_id, view)

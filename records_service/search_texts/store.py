@@ -53,6 +53,7 @@ class Stored:
     id: str
     created_at: datetime
     schema_id: str
+    state_id: str | None
     values: str
     variants: Sequence[str]
 
@@ -197,7 +198,7 @@ async def left_behind(conn: Conn, workspace_id: str, *, rows_max: int) -> tuple[
 
 
 _READ: Final = f"""
-    SELECT r.id, r.created_at, r.schema_id, ({values_now("r")})::text AS own,
+    SELECT r.id, r.created_at, r.schema_id, r.state_id, ({values_now("r")})::text AS own,
            coalesce((SELECT array_agg(({values_now("v")})::text ORDER BY v.created_at, v.id)
                        FROM variants v
                       WHERE v.workspace_id = $1 AND v.record_id = r.id), '{{}}') AS variants
@@ -390,5 +391,10 @@ async def workspaces_changed(database: Database, job: str, *, rows_max: int) -> 
 def _stored(row: Record) -> Stored:
     fields: dict[str, Any] = dict(row)
     return Stored(
-        fields["id"], fields["created_at"], fields["schema_id"], fields["own"], fields["variants"]
+        fields["id"],
+        fields["created_at"],
+        fields["schema_id"],
+        fields["state_id"],
+        fields["own"],
+        fields["variants"],
     )

@@ -13,11 +13,14 @@ import pytest_asyncio
 from records_service.search import index_measure, index_walks, score_walk, searching
 from records_service.search_scores import scoring
 from records_service.search_scores import store as scores_store
+from records_service.search_scores.views import stored_of
 from records_service.search_texts import indexing
 from records_service.search_texts import store as texts_store
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
+from tests.service.records.costed import Costed
 from tests.service.records.job_turns import finish
+from tests.service.records.search_index import blueprint_of
 from tests.service.records.text_index import index_all, index_some
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -279,3 +282,31 @@ async def test_a_database_in_use_is_scored_an_hour_later(scored: RecordsWorkspac
     assert not await wants_job()
     async with database.acquire() as conn:
         assert (await scores_store.digests(conn, scored.id)).keys() == {"schema-x", "schema-y"}
+
+
+async def test_scoring_reads_no_other_records_of_the_schema(workspace: RecordsWorkspace):
+    """Also before PostgreSQL knows how large the schema is."""
+    many, few, pages_each = 3_000, 20, 10
+    await workspace.attribute("name", validation={"required": True})
+    await workspace.schema("large", ["name"])
+    async with workspace.database.transaction() as conn:
+        await conn.execute(
+            """
+            INSERT INTO records (workspace_id, id, schema_id, version, values, created_at,
+                                 updated_at, created_by, updated_by)
+            SELECT $1, 'ent-' || n, 'schema-large', 1, '{}', now() + n * interval '1 ms', now(),
+                   'user-x', 'user-x'
+              FROM generate_series(1, $2::bigint) AS n
+            """,
+            workspace.id,
+            many,
+        )
+        blueprint = await blueprint_of(workspace)
+        stored = stored_of(blueprint, "schema-large")
+        assert stored is not None
+        costed: Any = Costed(conn)
+        records = await scores_store.next_records(
+            conn, workspace.id, "schema-large", None, rows_max=few
+        )
+        await scores_store.write(costed, blueprint, "schema-large", records, stored.views)
+    assert costed.pages < few * len(stored.views) * pages_each
