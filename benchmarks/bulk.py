@@ -117,7 +117,7 @@ async def _called(here: World, rows: list[bytes], url: str = "") -> float:
 
 def _used(here: World, pids: dict[str, int]) -> dict[str, float]:
     return {
-        **cpu.used(here, pids),
+        **cpu.used(here.stack.servers, pids),
         "WAL": float(_asked(here, "SELECT pg_current_wal_lsn() - '0/0'")),
     }
 

@@ -6,18 +6,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.world import World
+from tests.kit.servers import Servers
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _INODE = 9
 
 
-def used(here: World, processes: Mapping[str, int]) -> dict[str, float]:
+def used(servers: Servers, processes: Mapping[str, int]) -> dict[str, float]:
     """Seconds so far of these processes (ids by name), of PostgreSQL and of RabbitMQ.
 
     What the sessions of a process took is apart from the rest of PostgreSQL.
     """
-    postgres, rabbit = here.stack.servers.postgres.private, here.stack.servers.rabbit.private
+    postgres, rabbit = servers.postgres.private, servers.rabbit.private
     assert postgres is not None
     assert rabbit is not None
     assert postgres.pid is not None

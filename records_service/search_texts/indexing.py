@@ -74,6 +74,7 @@ class TextIndexing:
         found = 0
         async for records in store.read(conn, workspace_id, [each for each, _ in behind.records]):
             await _write(conn, blueprint, wanted, records)
+            await scoring.score(conn, blueprint, records)
             gone -= {(each.id, each.created_at) for each in records}
             found += len(records)
         if gone:
@@ -155,7 +156,6 @@ async def _write(
     if records:
         documents = await in_thread(_documents, blueprint, layout, records)
         await store.write(conn, blueprint.workspace_id, documents)
-        await scoring.score(conn, blueprint, records)
 
 
 async def _tell(

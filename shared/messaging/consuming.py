@@ -163,6 +163,14 @@ class Consumer:
             asyncio.create_task(self._sweep_now_and_then(), name=f"sweep {self._queue.name}"),
         ]
 
+    @property
+    def nobody_waits(self) -> bool:
+        """Whether a handler may take its time: no other message is known to wait, nor the end.
+
+        The broker may have more than it has sent only where it has sent all that it may.
+        """
+        return self._reading is not None and self._reading.nobody_waits(self._prefetch)
+
     async def stop(self) -> None:
         """Stop receiving, finish the received messages, and end."""
         if self._reading is not None:
@@ -239,6 +247,7 @@ class _Reading:
         self._at_hand: dict[int, Event] = {}
         self._paused: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
+        self._is_finishing = False
         self._tag = ""
 
     async def run(self) -> None:
@@ -262,8 +271,17 @@ class _Reading:
             await cancel_all(*tasks, *self._paused)
             self._at_hand.clear()
 
+    def nobody_waits(self, prefetch: int) -> bool:
+        """Whether all that the broker has are the messages that are being handled."""
+        return (
+            not self._is_finishing
+            and len(self._at_hand) < prefetch
+            and all(lane.empty() for lane in self._lanes)
+        )
+
     async def finish(self) -> None:
         """Stop receiving, handle the received messages, then end `run`."""
+        self._is_finishing = True
         with suppress(*BROKER_ERRORS), abandoning_is_an_error():
             async with asyncio.timeout(STOP_WAIT_S):
                 underlay = await self._channel.get_underlay_channel()

@@ -41,6 +41,13 @@ async def first_time(conn: Conn, consumer: str, event_id: str) -> bool:
     return claimed is not None
 
 
+async def forget(conn: Conn, consumer: str, event_id: str) -> None:
+    """Take the claim back: the event is to be processed once more."""
+    await conn.execute(
+        "DELETE FROM inbox WHERE consumer = $1 AND event_id = $2", consumer, event_id
+    )
+
+
 async def sweep(db: Database) -> int:
     """Delete some of the rows that are too old to be redelivered; returns their number."""
     tag = await db.execute(

@@ -5,15 +5,17 @@
 
 A job is identified by workspace, kind and key. It has no arguments: its work is in tables of the
 feature, such as the list of attributes whose values are to be removed. The handler of its kind does
-one slice of the work, of some 100 ms, in one transaction, and says whether more is left. Then the
-job waits for its next turn at the end of the queue. Therefore:
+one slice of the work, of some 100 ms, in one transaction, and says whether more is left. A turn is
+one slice while another job waits, and up to `TURN_S` of slices while none does. Then the job waits
+for its next turn at the end of the queue. Therefore:
 
 - A job is requested in the transaction that stores its work, through the outbox: both or neither.
 - One slice of a job runs at a time, in order. Slices of different jobs alternate: a workspace with
   a million things to do delays the others by one slice per round.
-- A slice takes effect exactly once, however often its message is delivered: its effect, the end of
-  its turn and the message of the next turn are one transaction. If the process dies, it is rolled
-  back, and the broker gives the message to another process at once.
+- A slice takes effect exactly once, however often its message is delivered: its effect and how far
+  the job is are one transaction, and that of the last slice of a turn has the message of the next
+  turn as well. If the process dies, the slice is rolled back, and the broker gives the message to
+  another process at once, which goes on with the same turn.
 - A slice that fails is repeated like any event, and ends in the dead letters (`consuming`). The job
   stays. A job that had no turn for `LOST_AFTER_S` gets one again: its message may have been dropped
   or removed with its queue.
@@ -38,6 +40,10 @@ log = structlog.get_logger(__name__)
 Slice: TypeAlias = Callable[[Conn, str, str], Awaitable[bool]]
 """Does a part of the work of (workspace id, key) in the open transaction; whether more is left."""
 
+TakeSlice: TypeAlias = Callable[[Conn, Event, Callable[[], bool]], Awaitable[bool]]
+"""Does what a message asks for, in the open transaction; whether its turn goes on after that, which
+the third argument allows or not."""
+
 SCHEMA: Final = """
 CREATE TABLE jobs (
     workspace_id text        NOT NULL,
@@ -51,8 +57,11 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_by_loss ON jobs (lost_at);
 """
-"""For a migration. `turn` counts slices; at `lost_at` the message of this turn counts as lost."""
+"""For a migration. `turn` counts turns; at `lost_at` the message of this turn counts as lost."""
 
+TURN_S: Final = 2.0
+"""After this, a turn has no further slice, though nobody waits. Less than a process may take to
+stop, far less than a message may stay unanswered."""
 LOST_AFTER_S: Final = 3600.0
 """Far longer than a message waits in the queue: a job that gets a turn again goes to its end."""
 RESUMED_AT_ONCE: Final = 100
@@ -104,12 +113,13 @@ async def withdraw(conn: Conn, workspace_id: str, kind: str, key: str = "") -> N
     )
 
 
-def turns(
-    event_type: str, source: str, kinds: Mapping[str, Slice]
-) -> Callable[[Conn, Event], Awaitable[None]]:
-    """The handler of the messages: one slice of a job, then its next turn or its end."""
+def slices(event_type: str, source: str, kinds: Mapping[str, Slice]) -> TakeSlice:
+    """What a message asks for: one slice of a job, then its next turn or its end.
 
-    async def take_turn(conn: Conn, event: Event) -> None:
+    Where the turn goes on instead, the message still stands for it.
+    """
+
+    async def take_slice(conn: Conn, event: Event, goes_on: Callable[[], bool]) -> bool:
         workspace_id, kind, key = event.workspace_id, event.data["kind"], event.data["key"]
         # Not locked: a command that requests the job holds other locks, which the slice may need.
         # The statements of a slice are planned anew: a kept plan is that of the tables as they were
@@ -125,16 +135,19 @@ def turns(
             key,
         )
         if job is None or job["turn"] != event.version:
-            return
+            return False
         run = kinds.get(kind)
         if run is None:
             raise UnknownKind(kind)
         more = await run(conn, workspace_id, key)
         JOB_SLICES.labels(kind).inc()
+        if more and goes_on():
+            return True
         if more or not await _delete(conn, workspace_id, kind, key, job["requests"]):
             await _next_turn(conn, event_type, source, workspace_id, kind, key, event.version)
+        return False
 
-    return take_turn
+    return take_slice
 
 
 async def resume_lost(database: Database, event_type: str, source: str) -> int:

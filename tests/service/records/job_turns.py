@@ -25,7 +25,7 @@ async def turn(workspace: RecordsWorkspace) -> bool:
     for row in rows:
         async with workspace.database.transaction() as conn:
             event = Event.from_json(row["document"].encode())
-            await jobs.turns(EventType.RECORDS_JOB, SOURCE, JOBS)(conn, event)
+            await jobs.slices(EventType.RECORDS_JOB, SOURCE, JOBS)(conn, event, lambda: False)
     return bool(rows)
 
 

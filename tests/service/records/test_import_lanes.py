@@ -82,7 +82,7 @@ async def take_turn(conn: Conn, workspace: RecordsWorkspace, event: Event) -> No
     imports = Imports()
     imports.app = workspace.records.app
     kinds = {lanes.JOB: imports.run_some}
-    await jobs.turns(EventType.RECORDS_JOB, SOURCE, kinds)(conn, event)
+    await jobs.slices(EventType.RECORDS_JOB, SOURCE, kinds)(conn, event, lambda: False)
 
 
 async def deliver(workspace: RecordsWorkspace, event: Event) -> None:

@@ -186,6 +186,14 @@ async def test_stored_scores_find_what_the_values_find(
     assert await _agrees(scored, monkeypatch, rng, "half") > 2
 
 
+def _and_noted(write: Any, of: Any, noted: list[str]) -> Any:
+    async def noting(conn: Any, known: Any, *given: Any) -> None:
+        noted.extend(of(known, *given))
+        await write(conn, known, *given)
+
+    return noting
+
+
 async def _stored(workspace: RecordsWorkspace) -> dict[str, int]:
     rows = await workspace.fetch(
         "SELECT record_id, min(score) AS score FROM search_scores WHERE workspace_id = $1"
@@ -213,6 +221,26 @@ async def test_a_change_of_the_model_scores_all_records_anew(
     await index_all(scored)
     assert await _agrees(scored, monkeypatch, rng, "all") > 6
     assert await _stored(scored) != before
+
+
+async def test_records_whose_texts_are_read_again_are_not_scored_for_that(
+    scored: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await index_all(scored)
+    written: list[str] = []
+    monkeypatch.setattr(
+        texts_store, "write", _and_noted(texts_store.write, lambda *given: given[1], written)
+    )
+    scores: list[str] = []
+    monkeypatch.setattr(
+        scores_store, "write", _and_noted(scores_store.write, lambda *given: given[2], scores)
+    )
+    title = {"alias": "title", "name": "Title", "type": "text", "dimensionIds": ["dim-language"]}
+    changed = {**title, "filterable": True, "validation": {"required": True}}
+    (await scored.admin.put("/attributes/attr-title", changed)).ok()
+    await index_all(scored)
+    assert len(written) == 24
+    assert scores == []
 
 
 async def test_a_conversion_scores_all_records_anew(

@@ -1,7 +1,8 @@
 """Background jobs: who gets a turn, what a slice leaves behind, and what happens when one is lost.
 
 Messages are taken from the outbox and delivered by the tests themselves, so that they can come
-twice, late or never. With a broker and killed processes: `records/test_attribute_removal.py`.
+twice, late or never. With a broker: `test_job_turns.py`; with killed processes:
+`records/test_killed_jobs.py`.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ async def messages(db: Database) -> list[Event]:
 
 async def deliver(db: Database, event: Event) -> None:
     async with db.transaction() as conn:
-        await jobs.turns(READY, SOURCE, KINDS)(conn, event)
+        await jobs.slices(READY, SOURCE, KINDS)(conn, event, lambda: False)
 
 
 async def run(db: Database) -> None:
@@ -140,7 +141,7 @@ async def test_work_that_comes_during_the_last_slice_is_done(db: Database):
 
     async def take_turn() -> None:
         async with db.transaction() as conn:
-            await jobs.turns(READY, SOURCE, {KIND: slow})(conn, one)
+            await jobs.slices(READY, SOURCE, {KIND: slow})(conn, one, lambda: False)
 
     turn = asyncio.create_task(take_turn())
     await looked.wait()
@@ -163,7 +164,7 @@ async def test_work_that_comes_while_the_job_ends_begins_another(db: Database):
             await give(conn, "ws-1", 2)
 
     async with db.transaction() as conn:
-        await jobs.turns(READY, SOURCE, KINDS)(conn, one)
+        await jobs.slices(READY, SOURCE, KINDS)(conn, one, lambda: False)
         requesting = asyncio.create_task(request())
         await eventually(lambda: _is(_waits_for_locks(db), 1))
     await requesting
