@@ -23,11 +23,11 @@ from benchmarks import machine
 from benchmarks.written_once import WORKSPACE, creates
 from records_service.history import store as history
 from records_service.history.versions import store as versions
-from records_service.paging import PageQuery, place_of
 from records_service.writes import history_partitions, old_history, store
 from records_service.writes.model import Record
 from records_service.writes.quota import redistribute_quota
 from shared.database.connection import connect
+from shared.database.paging import PageQuery, place_of
 from tests.kit.servers import Servers
 
 ROUNDS = 5

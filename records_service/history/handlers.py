@@ -13,7 +13,11 @@ from records_service.context import BaseContext, base_context_of, context_of
 from records_service.history import store
 from records_service.history.model import AuditFilter, AuditPage, Entry
 from records_service.lists import LISTS
-from records_service.paging import (
+from records_service.records.loading import load_record
+from records_service.records.render_cache import INLINE_BYTES_MAX
+from records_service.writes.changes import EXTERNAL_KEY
+from shared.database import Record
+from shared.database.paging import (
     PageQuery,
     Part,
     Place,
@@ -21,10 +25,6 @@ from records_service.paging import (
     page_response,
     place_of,
 )
-from records_service.records.loading import load_record
-from records_service.records.render_cache import INLINE_BYTES_MAX
-from records_service.writes.changes import EXTERNAL_KEY
-from shared.database import Record
 from shared.errors import NotFound, PermissionDenied
 from shared.http import Routes, read_query, to_json
 from shared.identity import Permission

@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from records_service.paging import Paged, PageQuery
+from shared.database.paging import Paged, PageQuery
 from shared.http.shapes import Shape
 
 AuditAction = TypeAliasType(

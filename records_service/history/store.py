@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import orjson
 
-from records_service import paging
 from records_service.history.model import Entry
-from records_service.paging import Key, Order, Part, Place, Total
-from shared.database import Conn, Record
+from shared.database import Conn, Record, paging
+from shared.database.paging import Key, Order, Part, Place, Total
 
 OF_A_RECORD: Final[Order] = (
     Key("version", int, descending=True, nullable=True),

@@ -24,8 +24,8 @@ from records_service.imports.receiving import receive
 from records_service.imports.store import ImportJob
 from records_service.imports.trying import Tried, try_out
 from records_service.lists import LISTS
-from records_service.paging import PageQuery, page_response, place_of
 from records_service.whole_answer import whole_answer
+from shared.database.paging import PageQuery, page_response, place_of
 from shared.errors import (
     Conflict,
     NotFound,

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field
 
 from records_service.bulk.model import BY_ID, OnMatch, OnMissing
 from records_service.imports.detection import FileFormat
-from records_service.paging import Paged
 from records_service.records.model import Id
+from shared.database.paging import Paged
 from shared.http.shapes import Shape
 
 TEXT_MAX = 100_000

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from records_service.imports.rows import CellError
-from records_service.paging import Key, Order, Part, Place, Total
 from shared.database import Conn, Record
+from shared.database.paging import Key, Order, Part, Place, Total
 
 BY_ROW: Final[Order] = (Key("row_number", int), Key("number", int))
 

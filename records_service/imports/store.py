@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from records_service.paging import Key, Order, Part, Place, Total
 from shared.database import Conn, Record, mapping_constraints
+from shared.database.paging import Key, Order, Part, Place, Total
 from shared.errors import Conflict
 
 CHUNK_BYTES: Final = 1 << 20

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from records_service.option_lists.model import OptionValueAnswer
-from records_service.paging import Paged, PageQuery
+from shared.database.paging import Paged, PageQuery
 
 
 class OptionValueFilter(PageQuery):

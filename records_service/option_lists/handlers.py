@@ -21,9 +21,9 @@ from records_service.option_lists.model import (
     OptionValueAnswer,
     OptionValueDraft,
 )
-from records_service.paging import Part, Total, page_response, place_of
 from shared.database import DATABASE, Conn, Record
 from shared.database.listing import NamedListQuery, list_response
+from shared.database.paging import Part, Total, page_response, place_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import (
     SMALL_BODY,

@@ -9,8 +9,8 @@ from typing import Any, Final
 from records_service.option_lists.filters import OptionValueFilter
 from records_service.option_lists.grams import grams_sought
 from records_service.option_lists.value_store import VALUE, value_in
-from records_service.paging import COUNTED_MAX, Key, Order, Part, Place, Total, estimated
 from shared.database import Conn, Record
+from shared.database.paging import COUNTED_MAX, Key, Order, Part, Place, Total, estimated
 
 IN_ORDER: Final[Order] = (Key("sort_order", float), Key("label", str), Key("id", str))
 WALKED_MAX: Final = 20_000

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from records_service.context import base_context_of
 from records_service.lists import LISTS
-from records_service.paging import page_response, place_of
 from records_service.progress import commands, store
 from records_service.progress.answers import PATH, shown
 from records_service.progress.model import JobAnswer, JobFilter, JobKind, JobPage
+from shared.database.paging import page_response, place_of
 from shared.errors import NotFound
 from shared.http import Routes, json_response, read_query
 from shared.identity import Flag, Permission

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from records_service.paging import Paged, PageQuery
+from shared.database.paging import Paged, PageQuery
 from shared.http.shapes import Shape
 
 SAMPLES_MAX: Final = 100

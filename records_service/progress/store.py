@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from records_service.model_objects.search_store import ValueTable
-from records_service.paging import Key, Order, Part, Place, Total
 from records_service.progress.model import (
     KEPT_DAYS,
     SAMPLES_MAX,
@@ -19,6 +18,7 @@ from records_service.progress.model import (
     Sample,
 )
 from shared.database import Conn, Record, mapping_constraints
+from shared.database.paging import Key, Order, Part, Place, Total
 from shared.errors import Conflict
 
 NEWEST_FIRST: Final[Order] = (

@@ -6,7 +6,6 @@ import orjson
 from aiohttp import web
 
 from records_service.context import base_context_of, context_of
-from records_service.paging import page_response, place_of
 from records_service.records import commands, store
 from records_service.records.listing import read_again, read_page
 from records_service.records.model import (
@@ -18,6 +17,7 @@ from records_service.records.model import (
     ValueChange,
 )
 from records_service.records.rendering import answer
+from shared.database.paging import page_response, place_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import Routes, json_response, no_content, read_body, read_query
 from shared.identity import Permission

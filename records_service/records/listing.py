@@ -20,7 +20,6 @@ from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import compiled_schema
 from records_service.context import Context
 from records_service.lists import LISTS
-from records_service.paging import Place
 from records_service.records import store
 from records_service.records.counts import COUNTS
 from records_service.records.model import IDS_MAX, RecordFilter
@@ -28,6 +27,7 @@ from records_service.records.projection import Projection, projection_of
 from records_service.records.render_cache import RENDER_CACHE, ListedForCaller, render_all
 from records_service.records.store import Filters, Listed, Listing
 from records_service.workflow_copies.moves import moves_as_json
+from shared.database.paging import Place
 from shared.errors import ValidationError
 from shared.http import to_json
 from shared.process.sized_cache import SizedCache

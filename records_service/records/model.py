@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from records_service.paging import Paged, PageQuery
 from records_service.records.projection import ProjectionQuery
+from shared.database.paging import Paged, PageQuery
 from shared.http.bounds import AtMost
 from shared.http.naming import ExternalKey
 from shared.http.shapes import DescribedAs, Shape

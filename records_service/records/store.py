@@ -11,13 +11,12 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import orjson
 
-from records_service import paging
 from records_service.model_objects.converted_values import values_now
-from records_service.paging import Key, Order, Part, Place, Total
 from records_service.records.counts import Count
 from records_service.workflow_copies.moves import state_in_sql
 from records_service.writes.model import Record
-from shared.database import Conn
+from shared.database import Conn, paging
+from shared.database.paging import Key, Order, Part, Place, Total
 
 _COLUMNS = f"""
     r.workspace_id, r.id, r.schema_id, r.state_id, r.version,

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from records_service.paging import planned_rows
 from records_service.search.index_joins import Way
 from records_service.search.index_query import RECORD, Query, rows_found
 from records_service.search.index_sources import Numbers, Source, Terms
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
 from shared.database import Conn, fetch_planned
+from shared.database.paging import planned_rows
 
 MANY_IN_SAMPLE: Final = 220
 """Of so many matches in the first bucket there are more than `COUNTED_MAX` in all: of 10,000, 156

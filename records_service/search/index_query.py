@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from records_service.attributes.model import AttributeType
-from records_service.paging import Key
 from records_service.search.criteria import FIELDS, Searched, SortKey
 from records_service.search.index_conditions import Index
 from records_service.search.index_joins import Condition
@@ -16,6 +15,7 @@ from records_service.search.index_sources import Source
 from records_service.search.score_sources import score_of
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments, seen, sort_key
+from shared.database.paging import Key
 
 _IN_ROW: Final = {"id": "s.record_id", "schemaId": "s.schema_id", "createdAt": "s.created_at"}
 RECORD: Final = """

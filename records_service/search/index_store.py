@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from records_service import paging
-from records_service.paging import Place, Total
 from records_service.records.store import Listing
 from records_service.search import index_measure, index_walks
 from records_service.search.criteria import Searched
@@ -25,7 +23,8 @@ from records_service.search.score_walk import walk_by_score
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
-from shared.database import Conn
+from shared.database import Conn, paging
+from shared.database.paging import Place, Total
 
 
 async def page(

@@ -7,13 +7,13 @@ from decimal import Decimal
 from typing import Any, Final
 
 from records_service.attributes.model import AttributeType
-from records_service.paging import Key, Place
 from records_service.search.criteria import Searched
 from records_service.search.index_numbers import first_number
 from records_service.search.index_query import RECORD, Query, public_number
 from records_service.search.index_sources import TERMS, Everything, Source
 from records_service.search.sql import Arguments, seen
 from records_service.search_index.terms import number_of
+from shared.database.paging import Key, Place
 
 WALKED_MAX: Final = 20_000
 """Rows that a walk looks at."""

@@ -9,10 +9,10 @@ from pydantic import AliasChoices, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from records_service.dimensions.model import Scope
-from records_service.paging import PageQuery
 from records_service.records.model import RecordPage
 from records_service.records.projection import NAMES_MAX, ProjectionQuery
 from records_service.search_texts.words import QUERY_MAX
+from shared.database.paging import PageQuery
 from shared.http.bounds import AtMost
 from shared.http.shapes import DescribedAs, Shape
 

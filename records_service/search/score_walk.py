@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from records_service.paging import Place
 from records_service.search.index_query import RECORD, Query
 from records_service.search.index_sources import TERMS
 from records_service.search.index_walks import WALKED_MAX, Walk
@@ -13,6 +12,7 @@ from records_service.search.score_sources import rows_behind
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments
 from records_service.search.text_index import BEHIND
+from shared.database.paging import Place
 
 
 def walk_by_score(place: Place, query: Query, target: Scored) -> Walk:

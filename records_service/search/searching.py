@@ -14,7 +14,6 @@ from records_service.context import Context
 from records_service.lists import LISTS
 from records_service.option_lists.lookup import Options
 from records_service.option_lists.lookup_store import labels_of, look_up
-from records_service.paging import Key, PageQuery, Place, page_response, place_of
 from records_service.records.listing import render_listed
 from records_service.records.projection import Projection
 from records_service.records.store import ORDERS, Listing
@@ -33,6 +32,7 @@ from records_service.search.text_index import TextIndex
 from records_service.search_scores.store import digests
 from records_service.search_texts.words import Term
 from shared.database import Conn, fetch_planned
+from shared.database.paging import Key, PageQuery, Place, page_response, place_of
 from shared.errors import UpstreamTimeout, ValidationError
 
 ProjectionOf = Callable[[Blueprint, Reader], Projection | None]

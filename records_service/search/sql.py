@@ -16,7 +16,6 @@ import orjson
 from records_service.attributes.model import AttributeType
 from records_service.catalogs.store import records_in_category
 from records_service.model_objects.converted_values import values_now
-from records_service.paging import Key
 from records_service.search.claims import claimed
 from records_service.search.criteria import (
     FIELDS,
@@ -31,6 +30,7 @@ from records_service.search.scored import Scored
 from records_service.search.sight import Sight
 from records_service.search_texts.folding import folded_in_sql
 from records_service.workflow_copies.moves import StateMoves, moves_as_json, state_in_sql
+from shared.database.paging import Key
 from shared.http.cursors import Kind
 
 SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}

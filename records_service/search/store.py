@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from records_service import paging
-from records_service.paging import Place
 from records_service.records.store import Listed, Listing
 from records_service.search.sql import Arguments
-from shared.database import Conn, fetch_planned
+from shared.database import Conn, fetch_planned, paging
+from shared.database.paging import Place
 
 FEW_UNCOUNTED: Final = 1_000
 """Where the total is not wanted."""

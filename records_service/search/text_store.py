@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from records_service import paging
-from records_service.paging import Key, Place
 from records_service.records.store import Listing
 from records_service.search import text_walk
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.text_index import TextIndex
 from records_service.search_texts.documents import SAMPLES
-from shared.database import Conn, fetch_planned
+from shared.database import Conn, fetch_planned, paging
+from shared.database.paging import Key, Place
 
 KEYS: Final = (Key("level", int, descending=True), Key("rank", float, descending=True))
 """By what a page is sorted before the order of creation."""

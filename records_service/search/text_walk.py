@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from records_service.paging import Place, Total
 from records_service.records.store import Listing
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.text_index import TextIndex
 from records_service.search_texts.documents import SAMPLES
 from shared.database import Conn, fetch_planned
+from shared.database.paging import Place, Total
 
 LEVEL: Final = len(SAMPLES)
 """What stands for such a search in the place of a sample."""

@@ -9,7 +9,6 @@ from aiohttp import web
 from records_service.completeness.answering import completeness_response
 from records_service.completeness.model import CompletenessQuery
 from records_service.context import context_of
-from records_service.paging import PageQuery, place_of
 from records_service.records.loading import LoadedRecord
 from records_service.records.model import ValueChange
 from records_service.variants import commands
@@ -27,6 +26,7 @@ from records_service.variants.model import (
 )
 from records_service.variants.rendering import answer, resolve, resolved_answer
 from records_service.variants.store import BY_CREATION
+from shared.database.paging import PageQuery, place_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import Routes, no_content, read_body, read_query
 from shared.identity import Permission

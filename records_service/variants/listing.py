@@ -13,7 +13,6 @@ from records_service.blueprint.blueprint import BLUEPRINTS, Blueprint
 from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
 from records_service.context import Context
 from records_service.lists import LISTS
-from records_service.paging import Place, page_response
 from records_service.records.relations import find_related
 from records_service.records.render_cache import INLINE_BYTES_MAX
 from records_service.values.relations import Related
@@ -21,6 +20,7 @@ from records_service.variants import store
 from records_service.variants.rendering import render
 from records_service.variants.store import Listing
 from records_service.writes.model import Variant
+from shared.database.paging import Place, page_response
 from shared.errors import NotFound, ValidationError
 from shared.http import to_json
 

@@ -8,8 +8,8 @@ from typing import Final
 from pydantic import ConfigDict, Field
 
 from records_service.completeness.model import CompletenessAnswer
-from records_service.paging import Paged, PageQuery
 from records_service.records.model import Id, RecordValues, SentValues
+from shared.database.paging import Paged, PageQuery
 from shared.http.shapes import Shape
 
 LEVELS_MAX: Final = 100

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from records_service import paging
 from records_service.model_objects.converted_values import values_now
-from records_service.paging import Key, Order, Part, Total
-from records_service.paging import Place as PagePlace
 from records_service.values.entries import Values
 from records_service.writes.model import Record, Variant
-from shared.database import Conn
+from shared.database import Conn, paging
+from shared.database.paging import Key, Order, Part, Total
+from shared.database.paging import Place as PagePlace
 
 _OF_RECORD = """
     r.workspace_id, r.id, r.schema_id, r.state_id, r.version, r.created_at, r.updated_at,

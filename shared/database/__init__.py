@@ -10,6 +10,7 @@ migrations       `python -m shared.database.migrations <service>`
 schema_version   whether the database has the migrations that the code needs
 pieces           rows of which only so many bytes are held at once
 listing          complete lists, read and sent in pieces
+paging           pages of lists: where they begin, and how large they may be
 sizes            how many objects, and how many bytes of them, a workspace may have
 """
 

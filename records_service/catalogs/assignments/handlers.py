@@ -16,9 +16,9 @@ from records_service.catalogs.assignments.model import (
 from records_service.catalogs.categories.handlers import ROLE as VIEW
 from records_service.catalogs.categories.reading import read_category
 from records_service.context import context_of
-from records_service.paging import page_response, place_of
 from records_service.records.model import RecordPage
 from records_service.records.store import ORDERS
+from shared.database.paging import page_response, place_of
 from shared.errors import NotFound
 from shared.http import NAMES_BODY, Routes, json_response, read_body, read_query
 from shared.identity import Permission

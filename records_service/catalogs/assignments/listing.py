@@ -12,9 +12,9 @@ from records_service.catalogs.assignments.model import CategoryRecordsQuery
 from records_service.catalogs.assignments.store import CategoryPage
 from records_service.context import Context
 from records_service.lists import LISTS
-from records_service.paging import Place
 from records_service.records.listing import render_listed
 from records_service.records.projection import projection_of
+from shared.database.paging import Place
 
 
 async def rendered_page(

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from records_service.model_objects.model import Body
-from records_service.paging import PageQuery
 from records_service.records.projection import ProjectionQuery
+from shared.database.paging import PageQuery
 from shared.errors import ValidationError, truncated
 from shared.http.bounds import AtMost
 from shared.http.shapes import Shape

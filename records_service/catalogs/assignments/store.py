@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 
 from records_service.catalogs.categories.model import CATEGORY
 from records_service.catalogs.categories.store import BRANCH
-from records_service.paging import COUNTED_MAX, Part, Place, Total
 from records_service.records import store as records
 from records_service.records.store import Filters, Listed
 from shared.database import Conn
+from shared.database.paging import COUNTED_MAX, Part, Place, Total
 from shared.errors import NotFound
 from shared.events import Event
 from shared.messaging import outbox

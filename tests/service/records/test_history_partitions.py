@@ -15,11 +15,11 @@ import pytest
 from records_service.history import store as history
 from records_service.history.retention import commands, partitions
 from records_service.history.versions import store as versions
-from records_service.paging import Order, PageQuery, place_of
 from records_service.writes import history_partitions as store
 from records_service.writes.model import Record
 from shared.database import Conn, Database
 from shared.database.migrations import upgrade
+from shared.database.paging import Order, PageQuery, place_of
 from tests.kit.eventually import eventually
 from tests.kit.pages import block
 from tests.kit.servers import Servers

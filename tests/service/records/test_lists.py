@@ -17,12 +17,12 @@ from records_service.config import Config
 from records_service.history import store as audit
 from records_service.history.versions import store as versions
 from records_service.lists import LISTS
-from records_service.paging import Order, PageQuery, Place, place_of
 from records_service.records import store
 from records_service.records.store import Filters
 from records_service.writes.model import Record
 from shared.database import DATABASE, Conn
 from shared.database.connection import PooledConnection
+from shared.database.paging import Order, PageQuery, Place, place_of
 from shared.database.pool import STATEMENT_TIMEOUT_S
 from tests.kit.eventually import eventually
 from tests.kit.records_workspace import RecordsWorkspace
@@ -378,7 +378,7 @@ async def test_a_filter_means_what_it_is_called_now(
         else:
             (await admin.post("/schemas", schema)).ok()
 
-    monkeypatch.setattr("records_service.paging.PAGE_BYTES_MAX", 1)
+    monkeypatch.setattr("shared.database.paging.PAGE_BYTES_MAX", 1)
     assert (await there.get(f"/records?schemaId=x&limit={limit}")).ok()["items"] == []
     assert (await there.get("/records?schemaId=y&limit=1")).ok()["total"] == 2
     assert (await there.get("/records?schemaId=y&limit=2")).status == 400

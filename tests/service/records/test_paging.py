@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from records_service import paging
 from records_service.app import create_app
 from records_service.config import Config
+from shared.database import paging
 from shared.http.cursors import encode
 from tests.kit import identities
 from tests.kit.sigma import Caller, error

@@ -247,7 +247,7 @@ async def test_the_total_of_a_schema_is_that_of_the_moment(workspace, admin, mon
         (await admin.delete(f"/records/ent-{step}")).ok()
         assert (await admin.get(path)).ok()["total"] == 2
         await put(admin, f"ent-{step}", secret=[entry("s")])
-    monkeypatch.setattr("records_service.paging.COUNTED_MAX", 2)
+    monkeypatch.setattr("shared.database.paging.COUNTED_MAX", 2)
     for _ in range(2):
         many = (await admin.get(path)).ok()
         assert (many["total"] >= 3, many["totalIsEstimate"]) == (True, True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from records_service import paging
 from records_service.app import create_app
 from records_service.config import Config
+from shared.database import paging
 from tests.kit.sigma import error
 from tests.service.records.apparel import NO_OTHER_SERVICES, apparel, create, everywhere
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service import paging
+from shared.database import paging
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
 from tests.service.records.searchable import found, made, searchable, where

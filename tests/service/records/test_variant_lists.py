@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service import paging
 from records_service.variants import store
-from shared.database import Conn
+from shared.database import Conn, paging
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import entries

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from records_service.paging import planned_rows
+from shared.database.paging import planned_rows
 from shared.http.cursors import CURSOR_MAX, NotACursor, decode, encode
 
 QUERY = b"a query"

@@ -20,7 +20,7 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
-from shared.database import Conn
+from shared.database.connection import Conn
 from shared.errors import ValidationError
 from shared.http import Page, cursors, json_response
 from shared.http.cursors import Kind
