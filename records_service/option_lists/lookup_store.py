@@ -54,3 +54,41 @@ async def labels_of(
     for list_id, option_id, label in rows:
         found.setdefault(list_id, {})[option_id] = label
     return found
+
+
+async def options_in_order(
+    conn: Conn,
+    workspace_id: str,
+    list_id: str,
+    first: float | None,
+    *,
+    descending: bool,
+    rows_max: int,
+) -> tuple[list[tuple[float, list[str]]], bool]:
+    """The next options of a list, from the position `first` on: each position with its options.
+
+    At most so many options; those at the last position are left out if there may be more of them.
+    Returns whether these are all, too.
+    """
+    sign, order = ("<=", "DESC") if descending else (">=", "ASC")
+    start = "infinity" if descending else "-infinity"
+    rows = await conn.fetch(
+        f"""
+        SELECT sort_order, id FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2
+           AND sort_order {sign} $3::float8
+         ORDER BY sort_order {order}
+         LIMIT $4::bigint
+        """,  # noqa: S608 - constants
+        workspace_id,
+        list_id,
+        float(start) if first is None else first,
+        rows_max,
+    )
+    found: dict[float, list[str]] = {}
+    for position, option_id in rows:
+        found.setdefault(position, []).append(option_id)
+    is_all = len(rows) < rows_max
+    if not is_all:
+        found.popitem()
+    return list(found.items()), is_all

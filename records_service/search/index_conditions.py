@@ -7,7 +7,7 @@ value in one scope, a part of a text, whether a related record is alive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from records_service.search.index_sources import (
     Stored,
     Terms,
 )
+from records_service.search.index_terms import has_any, is_single
 from records_service.search.operands import is_same_number
 from records_service.search.score_sources import by_score
 from records_service.search.scored import Scored
@@ -39,7 +40,6 @@ from records_service.search.sql import (
 )
 from records_service.search.text_sources import parts_of_texts
 from records_service.search_index.terms import (
-    in_buckets,
     key_of,
     none_term,
     number_of,
@@ -49,8 +49,6 @@ from records_service.search_index.terms import (
 
 OTHERS_MAX: Final = 8
 """Up to so many other options are looked for to find the records that do not have some."""
-_TERMS_COMPARED_MAX: Final = 4
-"""Up to so many terms are compared one by one."""
 _SCHEMAS_MAX: Final = 64
 """Up to so many schemas, a sample of all records is found by their terms."""
 _EXACT_BELOW: Final = float(1 << 53)
@@ -118,6 +116,36 @@ class Index:
         if target.type is not AttributeType.OPTION or options is None or options.is_large:
             return None
         return {self._value(target, each.id): each.id for each in options.values}
+
+    def positions(self, target: Searched | Scored) -> list[tuple[Any, int]] | None:
+        """By what records are sorted, in ascending order, with the terms; None if unknown.
+
+        That is the position of an option in its list, from 1 on, or false and true.
+        """
+        if isinstance(target, Scored) or target.attribute.dimension_ids:
+            return None
+        terms = self.option_terms(target)
+        if terms is None:
+            return None
+        if target.type is AttributeType.BOOLEAN:
+            return sorted((each == "true", term) for term, each in terms.items())
+        return list(enumerate(terms, 1))
+
+    def is_by_options(self, target: Searched | Scored) -> bool:
+        """Whether records are sorted by terms: of options, or of true and false."""
+        if isinstance(target, Scored) or target.attribute.dimension_ids or not self.has(target):
+            return False
+        return target.type is AttributeType.BOOLEAN or (
+            target.type is AttributeType.OPTION and target.option_list is not None
+        )
+
+    def option_term(self, target: Searched, option_id: str) -> int:
+        """The term of the records that have an option."""
+        return self._value(target, option_id)
+
+    def lacks(self, target: Searched) -> Sql:
+        """The condition that the record of a row `s` has no value."""
+        return has_any((self._none(target),))
 
     def condition(self, criteria: Criteria) -> Condition:
         """The condition that a record meets the criteria, and that the caller may know it."""
@@ -203,7 +231,7 @@ class Index:
             str(each).lower() if isinstance(each, bool) else each for each in comparison.operands
         ]
         terms = tuple(sorted({self._value(target, each) for each in texts}))
-        met = _has_any(terms)
+        met = has_any(terms)
         if not comparison.negated:
             return _positive(target, met, Terms((terms,)))
         sql = _negation(target, met)
@@ -216,7 +244,7 @@ class Index:
 
     def _of_filled(self, comparison: Comparison, target: Searched) -> Condition:
         none = self._none(target)
-        is_none = _has_any((none,))
+        is_none = has_any((none,))
         if comparison.negated:
 
             def empty(arguments: Arguments) -> str:
@@ -239,7 +267,7 @@ class Index:
             return f"({_seen(target, arguments)} AND NOT {is_none(arguments)})"
 
         if target.type in _BY_SIZE:
-            numbers = Numbers(self._key(target), _always, _is_single(target))
+            numbers = Numbers(self._key(target), _always, is_single(target))
             return Condition(filled, (Way(numbers, _sight_of(target)),))
         known = self.option_terms(target)
         if not known or len(known) > OTHERS_MAX:
@@ -248,7 +276,7 @@ class Index:
 
     def _of_numbers(self, comparison: Comparison, target: Searched) -> tuple[Condition, bool]:
         """The condition, and whether it is exact: a number of the index has 53 bits."""
-        key, operation, is_single = self._key(target), comparison.operation, _is_single(target)
+        key, operation, single = self._key(target), comparison.operation, is_single(target)
         pairs = [(each, _number(target, each)) for each in comparison.operands]
         if operation == "in":
             pairs = [
@@ -273,12 +301,12 @@ class Index:
             return compares("n.number", arguments)
 
         def met(arguments: Arguments) -> str:
-            return number_met(key, compares, arguments, is_single=is_single)
+            return number_met(key, compares, arguments, is_single=single)
 
         if comparison.negated:
             return Condition(_negation(target, met)), is_exact
 
-        return _positive(target, met, Numbers(key, compared, is_single)), is_exact
+        return _positive(target, met, Numbers(key, compared, single)), is_exact
 
     def _value(self, target: Searched, value: str) -> int:
         return value_term(self._workspace_id, target.attribute.id, target.path, value)
@@ -346,20 +374,6 @@ def _none_equals(comparison: Comparison, target: Searched) -> Condition:
     return Condition(_negation(target, _never) if comparison.negated else _never)
 
 
-def _has_any(terms: Sequence[int]) -> Sql:
-    def sql(arguments: Arguments) -> str:
-        arguments.reads.add("terms")
-        if len(terms) == 1:
-            return f"s.terms @> ARRAY[{arguments.name(terms[0], 'bigint')} + s.bucket]"
-        if len(terms) <= _TERMS_COMPARED_MAX:
-            every = [each for term in terms for each in in_buckets(term)]
-            return f"s.terms && {arguments.name(every, 'bigint[]')}"
-        named = arguments.name(list(terms), "bigint[]")
-        return f"EXISTS (SELECT FROM unnest(s.terms) AS t (t) WHERE t.t - s.bucket = ANY({named}))"
-
-    return sql
-
-
 def _never(_: Arguments) -> str:
     return "false"
 
@@ -374,12 +388,6 @@ def _seen(target: Searched, arguments: Arguments) -> str:
 
 def _without(target: Searched, arguments: Arguments) -> str:
     return f"s.schema_id <> ALL({arguments.name(sorted(target.sight.having), 'text[]')})"
-
-
-def _is_single(target: Searched) -> bool:
-    """Whether a record has one value at most."""
-    attribute = target.attribute
-    return not (attribute.multiple or target.fields or attribute.dimension_ids)
 
 
 def _number(target: Searched, operand: Any) -> float:

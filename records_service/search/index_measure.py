@@ -62,7 +62,7 @@ async def measured(
     rows = [MANY]
     marked: list[int] = []
     if len(ways) > 1 or (ways[0].checks and query.condition.ways and not ways[0].parts):
-        found = await _probed(conn, [*(Way(way.source, _always) for way in ways), *others], query)
+        found = await probed(conn, [*(Way(way.source, _always) for way in ways), *others], query)
         rows = [each.matches for each in found[: len(ways)]]
         marked, others = [each.matches for each in found[len(ways) :]], []
     least = min(range(len(rows)), key=rows.__getitem__)
@@ -70,7 +70,7 @@ async def measured(
     if rows[least] < MANY:
         return Measured(way, True, 0, rows[least], marked)
     several = way.parts or [way]
-    found = await _probed(conn, [*several, *others], query)
+    found = await probed(conn, [*several, *others], query)
     marked = marked or [each.matches for each in found[len(several) :]]
     matches = [each.matches for each in found[: len(several)]]
     if max(matches) < MANY:
@@ -91,7 +91,7 @@ def _always(_: Arguments) -> str:
     return "true"
 
 
-async def _probed(conn: Conn, ways: Sequence[Way], query: Query) -> list[Probe]:
+async def probed(conn: Conn, ways: Sequence[Way], query: Query) -> list[Probe]:
     """How many records are found on each of these ways, by a sample, and up to `MANY`."""
     arguments = Arguments(query.arguments)
     counts, times = [], []

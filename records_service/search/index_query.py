@@ -12,6 +12,7 @@ from records_service.search.index_conditions import Index
 from records_service.search.index_joins import Condition
 from records_service.search.index_numbers import first_number
 from records_service.search.index_sources import Source
+from records_service.search.index_terms import is_single
 from records_service.search.score_sources import score_of
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments, seen, sort_key
@@ -56,7 +57,9 @@ def knows_order(index: Index, target: Searched | Scored | str) -> bool:
     """Whether records may be sorted by this without reading them."""
     if isinstance(target, Scored):
         return target.view is not None
-    return not isinstance(target, str) and index.number_key(target) is not None
+    if isinstance(target, str):
+        return False
+    return index.number_key(target) is not None or index.is_by_options(target)
 
 
 def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> str:
@@ -68,15 +71,44 @@ def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> s
             return arguments.state_of("s.")
         arguments.reads.add("records")
         return f"r.{FIELDS[sort.target][0]}"
-    if isinstance(sort.target, Scored) and sort.target.view is not None:
-        return score_of(sort.target, arguments)
-    number = query.index.number_key(sort.target)
-    if number is None or isinstance(sort.target, Scored):
-        arguments.reads.add("records")
-        return sort_key(sort, key.column, arguments)[1]
-    visible = seen(sort.target.sight, arguments, "s.")
-    first = public_number(first_number(number, arguments), sort.target)
-    return f"CASE WHEN {visible} THEN {first} END"
+    if isinstance(sort.target, Scored):
+        if sort.target.view is not None:
+            return score_of(sort.target, arguments)
+    elif (known := _known(query.index, sort.target, arguments)) is not None:
+        return f"CASE WHEN {seen(sort.target.sight, arguments, 's.')} THEN {known} END"
+    arguments.reads.add("records")
+    return sort_key(sort, key.column, arguments)[1]
+
+
+def _known(index: Index, target: Searched, arguments: Arguments) -> str | None:
+    """By what a row `s` is sorted, if the index tells it."""
+    number = index.number_key(target)
+    if number is not None:
+        return public_number(first_number(number, arguments), target)
+    if is_single(target) and index.positions(target) is not None:
+        return position_of(index, target, arguments)
+    return None
+
+
+def position_of(index: Index, target: Searched, arguments: Arguments) -> str:
+    """The position of the only option of a row `s`, or its true or false; NULL if it has none."""
+    arguments.reads.add("terms")
+    positions = index.positions(target) or []
+    if target.type is AttributeType.BOOLEAN:
+        cases = (
+            f"WHEN s.terms @> ARRAY[{arguments.name(term, 'bigint')} + s.bucket] THEN {value}"
+            for value, term in positions
+        )
+        return f"CASE {' '.join(cases)} END"
+    by_term = sorted((term, position) for position, term in positions)
+    terms = arguments.name([term for term, _ in by_term], "bigint[]")
+    values = arguments.name([position for _, position in by_term], "int[]")
+    # width_bucket looks for a term among the sorted ones by halves.
+    return (
+        f"(SELECT ({values})[t.place] FROM (SELECT u.term - s.bucket AS term,"  # noqa: S608
+        f" width_bucket(u.term - s.bucket, {terms}) AS place FROM unnest(s.terms) AS u (term)) AS t"
+        f" WHERE ({terms})[t.place] = t.term LIMIT 1)"
+    )
 
 
 def public_number(number: str, target: Searched) -> str:

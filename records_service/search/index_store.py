@@ -16,13 +16,14 @@ from records_service.records.store import Listing
 from records_service.search import index_measure, index_walks
 from records_service.search.criteria import Searched
 from records_service.search.index_measure import Measured, measured
-from records_service.search.index_query import Query, expression, rows_found
+from records_service.search.index_query import Query, expression, knows_order, rows_found
 from records_service.search.index_sources import Everything, Source
 from records_service.search.index_walks import Walk, walk_by_creation, walk_by_number
 from records_service.search.score_walk import walk_by_score
 from records_service.search.scored import Scored
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
+from records_service.search.value_walk import walk_by_value
 from shared.database import Conn, paging
 from shared.database.paging import Place, Total
 
@@ -38,7 +39,12 @@ async def page(
     target = _walked_by(query)
     lacking = [] if target is None else [query.index.lacking(target)]
     met = await measured(conn, query, counts=place.counts, besides=lacking)
-    if not met.is_few and (walk := _walk(place, query, target, met, lacking)) is not None:
+    for is_thorough in (False, True):
+        if met.is_few:
+            break
+        walk = await _walk(conn, place, query, met, lacking, is_thorough=is_thorough)
+        if walk is None:
+            break
         found, _, version, walked = await read_wanted(
             conn,
             workspace_id,
@@ -92,25 +98,37 @@ def _set(query: Query, met: Measured, arguments: Arguments) -> str:
 
 
 def _walked_by(query: Query) -> Searched | None:
-    """The attribute by whose numbers the page is walked, if it is walked in such an order."""
+    """The attribute by which the page is walked, if it is walked in such an order."""
     target = query.sort[0].target if len(query.sort) == 1 else None
-    if isinstance(target, Searched) and query.index.number_key(target) is not None:
+    if isinstance(target, Searched) and knows_order(query.index, target):
         return target
     return None
 
 
-def _walk(
+async def _walk(
+    conn: Conn,
     place: Place,
     query: Query,
-    target: Searched | None,
     met: Measured,
     lacking: Sequence[Source],
+    *,
+    is_thorough: bool,
 ) -> Walk | None:
-    """A walk in the order of the page; None where the index is not in that order."""
+    """A walk in the order of the page; None where the index is not in that order.
+
+    `is_thorough`: after a walk in vain. None if there is no other.
+    """
+    target = _walked_by(query)
     if target is not None:
-        [without], [rows] = lacking, met.marked
-        is_few = rows < index_measure.MANY
-        return walk_by_number(place, query, target, without if is_few else Everything())
+        [source], [rows] = lacking, met.marked
+        without = source if rows < index_measure.MANY else Everything()
+        if query.index.number_key(target) is None:
+            return await walk_by_value(
+                conn, place, query, target, met.way.source, without, is_thorough=is_thorough
+            )
+        return None if is_thorough else walk_by_number(place, query, target, without)
+    if is_thorough:
+        return None
     if not query.sort or (len(query.sort) == 1 and query.sort[0].target == "createdAt"):
         return walk_by_creation(place, query)
     scored = query.sort[0].target

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from records_service.attributes.model import AttributeType
 from records_service.search.criteria import Searched
+from records_service.search.index_joins import Sql
 from records_service.search.index_numbers import first_number
 from records_service.search.index_query import RECORD, Query, public_number
 from records_service.search.index_sources import TERMS, Everything, Source
@@ -43,13 +44,13 @@ def walk_by_creation(place: Place, query: Query) -> Walk:
     )
     condition = query.condition.sql(arguments)
     record = RECORD if "records" in arguments.reads else ""
-    outer = _page_of(place).select(
+    outer = page_of(place).select(
         f"s.id, s.created_at{names}", f"({inner}) AS s{record} WHERE {condition}", arguments
     )
     return Walk(
         f"wanted AS MATERIALIZED ({outer})",
         arguments,
-        _in_vain("(SELECT count(*) FROM wanted)", place.rows, inner),
+        in_vain("(SELECT count(*) FROM wanted)", place.rows, inner),
     )
 
 
@@ -62,14 +63,16 @@ def walk_by_number(place: Place, query: Query, target: Searched, lacking: Source
     [key] = query.keys
     needed = place.rows if place.after is not None else place.offset + place.rows
     firsts, walked = _with_number(place, query, target, needed, arguments)
-    lasts, walked_lasts = _without_number(place, query, target, needed, lacking, arguments)
+    lasts, walked_lasts = without_value(
+        place, query, lacking, needed, arguments, has_value=_has_number(query, target)
+    )
     kind = "numeric" if target.type is AttributeType.NUMBER else "timestamptz"
     public = public_number(f"b.{key.column}", target)
     both = (
         f"(SELECT b.id, b.created_at, ({public})::{kind} AS {key.column}"  # noqa: S608
         " FROM (SELECT * FROM firsts UNION ALL SELECT * FROM lasts) AS b) AS both_parts WHERE true"
     )
-    wanted = _page_of(place).select(f"id, created_at, {key.column}", both, arguments)
+    wanted = page_of(place).select(f"id, created_at, {key.column}", both, arguments)
     return Walk(
         f"firsts (id, created_at, {key.column}) AS MATERIALIZED ({firsts}),"
         f" lasts (id, created_at, {key.column}) AS MATERIALIZED ({lasts}),"
@@ -114,28 +117,44 @@ def _with_number(
         f"SELECT n.id, n.created_at, n.{key.column} FROM ({inner}) AS n{source}"  # noqa: S608
         f" WHERE {condition} ORDER BY {order} LIMIT {needed}"
     )
-    return found, _in_vain("(SELECT count(*) FROM firsts)", needed, inner)
+    return found, in_vain("(SELECT count(*) FROM firsts)", needed, inner)
 
 
-def _without_number(
+def _has_number(query: Query, target: Searched) -> Sql:
+    """The condition that a row `s` has and shows a number."""
+
+    def has_number(arguments: Arguments) -> str:
+        visible = seen(target.sight, arguments, "s.")
+        return f"{visible} AND {first_number(query.number_key(target), arguments)} IS NOT NULL"
+
+    return has_number
+
+
+def without_value(
     place: Place,
     query: Query,
-    target: Searched,
-    needed: int,
     lacking: Source,
+    needed: int,
     arguments: Arguments,
+    *,
+    has_value: Sql,
+    found: str = "(SELECT count(*) FROM firsts)",
 ) -> tuple[str, str]:
-    """A SELECT of the others, if those with a number are too few, and how many were looked at."""
+    """A SELECT of the records without a value, and how many rows were looked at in vain.
+
+    Nothing is read unless those with a value, of which so many were `found`, are too few.
+    `has_value` is the condition that a row `s` has and shows one.
+    """
     after = place.after
     creation = replace(
         _bounded(place),
         order=place.order[1:],
         after=after[1:] if after is not None and after[0] is None else None,
     )
+    arguments.reads.clear()
     condition = query.condition.sql(arguments)
-    visible = seen(target.sight, arguments, "s.")
-    first = first_number(query.number_key(target), arguments)
-    short = f"(SELECT count(*) FROM firsts) < {needed}"  # noqa: S608
+    other = has_value(arguments)
+    short = f"{found} < {needed}"
     rows = f"({lacking.rows(arguments, with_terms=True)}) AS s WHERE {short}"
     walked = "0"
     if isinstance(lacking, Everything):
@@ -146,8 +165,8 @@ def _without_number(
             " WHERE true",
             arguments,
         )
-        both = "(SELECT count(*) FROM firsts) + (SELECT count(*) FROM lasts)"
-        walked = _in_vain(both, needed, inner)
+        both = f"{found} + (SELECT count(*) FROM lasts)"  # noqa: S608
+        walked = in_vain(both, needed, inner)
     else:
         position = ""
         if creation.after is not None:
@@ -158,24 +177,24 @@ def _without_number(
             )
         inner = f"SELECT s.* FROM {rows}{position}"  # noqa: S608
     record = RECORD if "records" in arguments.reads else ""
-    found = (
+    select = (
         f"SELECT s.record_id, s.created_at, NULL::float8 FROM ({inner}) AS s{record}"  # noqa: S608
-        f" WHERE {condition} AND NOT ({visible} AND {first} IS NOT NULL)"
+        f" WHERE {condition} AND NOT ({other})"
         f" ORDER BY s.created_at, s.record_id LIMIT {needed}"
     )
-    return found, walked
+    return select, walked
 
 
 def _bounded(place: Place) -> Place:
     return replace(place, offset=0, limit=WALKED_MAX - 1)
 
 
-def _page_of(place: Place) -> Place:
+def page_of(place: Place) -> Place:
     """The page among rows that all come after the position of the cursor."""
     return place if place.after is None else replace(place, after=None, offset=0)
 
 
-def _in_vain(found: str, needed: int, inner: str) -> str:
+def in_vain(found: str, needed: int, inner: str) -> str:
     """How many rows a walk has looked at, if `found` is less than was needed."""
     return (
         f"CASE WHEN {found} < {needed}"  # noqa: S608

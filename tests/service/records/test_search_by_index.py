@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from records_service.search import index_facets, index_measure, index_store, index_walks, searching
+from records_service.option_lists.model import HELD_VALUES_MAX
+from records_service.search import (
+    index_facets,
+    index_measure,
+    index_store,
+    index_walks,
+    searching,
+    value_walk,
+)
 from records_service.search_index.terms import bucket_of
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
@@ -17,7 +25,8 @@ from tests.service.records.text_index import index_all
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECORDS = 90
-SEED, QUERIES = 11, 60
+SEED, QUERIES = 11, 70
+MAKERS = HELD_VALUES_MAX + 20
 # Every fourth is in the sample that tells how much is found.
 _SAMPLED = (
     f"ent-{number}" for number in itertools.count(RECORDS) if not bucket_of(f"ent-{number}")
@@ -43,6 +52,7 @@ class Questions:
             "sold": (True, False),
             "color": ("red", "val-blue", "green"),
             "shade": ("red", "blue"),
+            "tone": ("red", "green"),
             "size.width": (1, 2, 3),
             "size.unit": ("cm", "mm"),
             "serial": SERIALS,
@@ -71,6 +81,7 @@ class Questions:
             field = asked.choice(["createdAt", "id", "lifecycleStateId", "schemaId", "updatedAt"])
             return {"field": field, "order": order}
         names = ["price", "price", "made", "parts", "size.width", "name", "color", "shade", "title"]
+        names += ["sold", "sold", "tone", "tone", "maker", "maker"]
         return {"attribute": asked.choice(names), "order": order}
 
     def _criterion(self, depth: int) -> dict[str, Any]:
@@ -136,6 +147,10 @@ async def _made(workspace: RecordsWorkspace) -> None:
     await workspace.attribute(
         "shade", "option", optionListId="ol-colors", dimensionIds=["dim-language"]
     )
+    await workspace.attribute("tone", "option", optionListId="ol-colors")
+    # Too many to be held by each process.
+    await workspace.option_list("makers", [f"maker-{n}" for n in range(MAKERS)])
+    await workspace.attribute("maker", "option", optionListId="ol-makers")
     await workspace.attribute("parts", "number", multiple=True, filterable=True)
     await workspace.attribute("parent", "relation", filterable=True)
     await workspace.attribute("note")
@@ -144,7 +159,7 @@ async def _made(workspace: RecordsWorkspace) -> None:
     await workspace.attribute("size", "complex", attributes=fields, filterable=True)
     await workspace.workflow("flow", {"draft": {}, "secret": {"hidden": ["color", "price"]}})
     names = ["name", "title", "price", "made", "sold", "color", "shade", "parts", "parent", "note"]
-    names += ["size", "serial"]
+    names += ["size", "serial", "tone", "maker"]
     await workspace.schema("x", names, "wf-flow")
     await workspace.schema("y", names)
     await workspace.schema("z", ["name", "sold"])
@@ -166,6 +181,8 @@ async def _made(workspace: RecordsWorkspace) -> None:
             "made": made.choice(TIMES),
             "color": made.sample(["red", "blue", "green"], made.choice([0, 1, 2])),
             "shade": scoped(["red", "blue"]),
+            "tone": made.choice(["red", "blue", "green"]),
+            "maker": f"maker-{made.choice([1, 2, 2, 30, 31, 90, MAKERS - 1])}",
             "title": scoped(["red", "rød", "Ash", ""]),
             "parts": [made.choice(NUMBERS[:4]) for _ in range(made.choice([0, 1, 2]))],
             "parent": made.choice(["ent-0", "ent-1"]),
@@ -277,6 +294,7 @@ async def test_it_finds_what_reading_the_values_finds(
             patched.setattr(index_measure, "MANY_IN_SAMPLE", 1)
             patched.setattr(index_measure, "MANY", 1)
             patched.setattr(index_walks, "WALKED_MAX", (5, 1000)[number % 2])
+            patched.setattr(value_walk, "FREQUENT", (1, 1_000_000)[number % 4 > 1])
             ids, told = await _pages(caller, body, limit)
             assert ids == expected[0], (number, body)
             assert [each[-1] for each in told] == [each[-1] for each in expected[1]], number
