@@ -188,7 +188,7 @@ class Export:
         schemas = await self._schemas_of(part)
         records = await in_thread(_records, self._context.workspace_id, part.rows, schemas)
         categories: Mapping[str, Sequence[str]] = {}
-        if CATEGORIES_COLUMN in self._layout.fixed:
+        if self._asked.columns is None or CATEGORIES_COLUMN in self._layout.fixed:
             ids = [record.id for record in records]
             categories = await self._walk.categories(ids, self._context.role)
         lines = [
@@ -231,7 +231,8 @@ class Export:
         if self._asked.columns is None:
             if line.variant is not None:
                 return render_variant(line.variant, line.schema, access, related)
-            return render(line.record, line.schema, access, related)
+            whole = render(line.record, line.schema, access, related)
+            return {**whole, CATEGORIES_COLUMN: line.categories} if line.categories else whole
         if self._asked.columns is Columns.RESOLVED:
             values = line.effective(related)
         else:

@@ -64,9 +64,9 @@ ExportedRecord = TypeAliasType(
     Annotated[
         dict[str, Any],
         Field(
-            description="A record, as a list of records shows it, with its `version`. With `scope`"
-            " or `columns`, a flat row: `_id`, `schemaId`, `lifecycleStateId` and one member for"
-            " each column."
+            description="A record, as a list of records shows it, with its `version`, and with the"
+            " ids of its categories as `_categories` if it is in some. With `scope` or `columns`,"
+            " a flat row: `_id`, `schemaId`, `lifecycleStateId` and one member for each column."
         ),
     ],
 )

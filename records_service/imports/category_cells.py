@@ -15,14 +15,13 @@ from typing import Any, Final
 
 import orjson
 
+from records_service.catalogs.categories.model import CATEGORIES_MAX
 from records_service.catalogs.categories.name_store import Placed
 from records_service.tabular.cells import CLEAR, SEPARATOR, unescaped, unguarded
 from records_service.tabular.columns import CATEGORIES_COLUMN
 from shared.errors import truncated
 from shared.http.json_types import js_type
 
-CATEGORIES_MAX: Final = 1_000
-"""In one cell."""
 IDS_NAMED_MAX: Final = 10
 POINTER: Final = f"/{CATEGORIES_COLUMN}"
 

@@ -8,7 +8,7 @@ types; where one of them is a text, it is read like a cell.
     number    as in JSON, with a dot: `2,4`, `1 234`, `1_000` are refused, never another number
     boolean   true, false, 1, 0, in any case
     datetime  ISO 8601
-    option    id, alias or label; a label that several options have is refused
+    option    id, alias or label, in any language; one that several options have is refused
     relation  id of a record
     media     a URL, or an object in JSON
     complex   JSON

@@ -42,6 +42,11 @@ class Options:
         """What was asked for and is not known, in order."""
         return sorted(self._wanted)
 
+    @property
+    def unknown(self) -> Sequence[Name]:
+        """What is wanted, and neither id, alias nor label of an option that was found."""
+        return sorted(self._wanted - self._ids.keys() - self._labelled.keys())
+
     def id_of(self, list_id: str, name: str) -> str | None:
         """The option with this id or, failing that, alias."""
         self._ask((list_id, name))
@@ -81,7 +86,8 @@ def id_in(option_list: OptionList, name: str, options: Options | None) -> str | 
 
 
 def labelled_in(option_list: OptionList, label: str, options: Options | None) -> Sequence[str]:
-    """The ids of the options of a list with this label."""
+    """The ids of the options of a list with this label or, failing that, with one in a language."""
     if not option_list.is_large:
-        return option_list.ids_by_label.get(label, ())
+        labelled = option_list.ids_by_label.get(label)
+        return labelled or option_list.ids_by_other_label.get(label, ())
     return () if options is None else options.labelled(option_list.id, label)

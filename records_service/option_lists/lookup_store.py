@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from records_service.option_lists.by_index import by_index
+from records_service.option_lists.grams import grams_sought
 from records_service.option_lists.lookup import LABELLED_MAX, Options
 from shared.database import Conn
 
 
 async def look_up(conn: Conn, workspace_id: str, options: Options) -> None:
-    """Find what is wanted, with one statement; without one if nothing is."""
+    """Find what is wanted, with one statement; without one if nothing is.
+
+    What is no id, alias or label is looked for among the labels in languages by a second one.
+    """
     wanted = options.wanted
     if not wanted:
         return
@@ -34,7 +38,47 @@ async def look_up(conn: Conn, workspace_id: str, options: Options) -> None:
     )
     for list_id, name, option_id, way in rows:
         options.learn((list_id, name), option_id, is_label=way == 3)  # noqa: PLR2004
+    if options.unknown:
+        await _look_up_other_labels(conn, workspace_id, options)
     options.looked_up()
+
+
+async def _look_up_other_labels(conn: Conn, workspace_id: str, options: Options) -> None:
+    """Find the options with these labels in languages, by the parts of their names.
+
+    Those of fewer than three characters have no parts: they are not found.
+    """
+    sought = [
+        (list_id, name, f"{{{','.join(map(str, grams))}}}")
+        for list_id, name in options.unknown
+        for grams in grams_sought(workspace_id, list_id, name)
+    ]
+    if not sought:
+        return
+    rows = await conn.fetch(
+        """
+        SELECT DISTINCT named.list_id, named.name, found.id
+          FROM unnest($2::text[], $3::text[], $4::text[]) AS named (list_id, name, grams)
+         CROSS JOIN LATERAL (
+               SELECT each.id
+                 FROM (SELECT v.id, v.labels FROM option_values v
+                        WHERE v.workspace_id = $1 AND v.list_id = named.list_id
+                          AND v.grams @> named.grams::integer[]
+                        UNION ALL
+                       SELECT v.id, v.labels FROM option_values v
+                        WHERE v.workspace_id = $1 AND v.list_id = named.list_id
+                          AND v.grams IS NULL) AS each
+                WHERE EXISTS (SELECT FROM jsonb_each_text(each.labels) AS l (language, label)
+                               WHERE l.label = named.name)
+                LIMIT $5) AS found
+         ORDER BY found.id
+        """,
+        workspace_id,
+        *(list(column) for column in zip(*sought, strict=True)),
+        LABELLED_MAX + 1,
+    )
+    for list_id, name, option_id in rows:
+        options.learn((list_id, name), option_id, is_label=True)
 
 
 async def labels_of(

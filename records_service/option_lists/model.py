@@ -123,6 +123,15 @@ class OptionList:
             found.setdefault(value.label, []).append(value.id)
         return found
 
+    @cached_property
+    def ids_by_other_label(self) -> Mapping[str, Sequence[str]]:
+        """The ids of the options with each label in a language."""
+        found: dict[str, list[str]] = {}
+        for value in self.values:
+            for label in dict.fromkeys((value.labels or {}).values()):
+                found.setdefault(label, []).append(value.id)
+        return found
+
 
 class OptionValueDraft(Body):
     """A complete option, for POST and PUT."""

@@ -20,9 +20,9 @@ EN, DA = {"dim-language": "seg-en"}, {"dim-language": "seg-da"}
 async def build(workspace: RecordsWorkspace) -> None:
     await workspace.dimension("language", ["en", "da"])
     options = [
-        {"id": "val-red", "alias": "red", "label": "Rød, mørk"},
-        {"id": "val-blue", "alias": "blue", "label": "Blå"},
-        {"id": "val-navy", "alias": "navy", "label": "Blå"},
+        {"id": "val-red", "alias": "red", "label": "Rød, mørk", "labels": {"seg-en": "Dark red"}},
+        {"id": "val-blue", "alias": "blue", "label": "Blå", "labels": {"seg-en": "Blue"}},
+        {"id": "val-navy", "alias": "navy", "label": "Blå", "labels": {"seg-da": "Blue"}},
         {"id": "val-both", "alias": "both", "label": "red|blue"},
     ]
     made = {"id": "ol-colour", "alias": "colour", "name": "Colour", "values": options}
@@ -212,6 +212,37 @@ async def test_a_label_that_holds_a_bar_is_meant_before_it_is_split(
     first, second = [await values_of(admin, one) for one in done["ids"]]
     assert first["colours"][0]["value"] == ["val-both"]
     assert second["colours"][0]["value"] == ["val-red", "val-navy"]
+
+
+async def test_an_option_is_named_by_its_label_in_any_language(
+    workspace: RecordsWorkspace, admin: Caller
+):
+    await build(workspace)
+    labels = {"seg-en": "Dark red", "seg-da": "red|blue"}
+    red = {"alias": "red", "label": "Rød, mørk", "labels": labels}
+    (await admin.put("/option-lists/ol-colour/values/val-red", red)).ok()
+    done = await execute(
+        admin,
+        {"colour": "Dark red", "colours": "Dark red|navy"},
+        {"colour": "Blue"},
+        # What is a label itself is meant before what is one in a language.
+        {"colour": "red|blue"},
+    )
+    first, third = [await values_of(admin, one) for one in done["ids"]]
+    assert first["colour"][0]["value"] == "val-red"
+    assert first["colours"][0]["value"] == ["val-red", "val-navy"]
+    assert third["colour"][0]["value"] == "val-both"
+    (said,) = done["errors"]
+    assert (said["row"], said["message"]) == (
+        2,
+        "Value 'Blue' for 'colour' is the label of several options: 'val-blue', 'val-navy'",
+    )
+    # Searches name options as cells do.
+    found = await admin.post(
+        "/search",
+        {"criteria": [{"attribute": "colour", "operator": "equals", "value": "Dark red"}]},
+    )
+    assert [one["id"] for one in found.ok()["items"]] == [done["ids"][0]]
 
 
 async def test_a_preview_says_the_same_and_stores_nothing(

@@ -20,7 +20,7 @@ from tests.kit.servers import Servers
 from tests.kit.service import Services
 from tests.kit.sigma import Answer, Caller, error
 from tests.kit.workspace import entries
-from tests.service.records.import_files import run
+from tests.service.records.import_files import errors_of, run
 from tests.service.records.large_lists import VALUES, build, option
 from tests.service.records.test_variant_races import first
 
@@ -157,6 +157,40 @@ async def test_searches_name_options(workspace: RecordsWorkspace, admin: Caller)
     assert (await admin.post("/saved-queries", saved)).status == 201
     saved["criteria"], saved["id"] = [brand("equals", "nobody")], "sq-b"
     assert (await admin.post("/saved-queries", saved)).status == 400
+
+
+async def test_options_are_named_by_their_labels_in_any_language(
+    workspace: RecordsWorkspace, admin: Caller, executed: list[tuple[str, Any]]
+):
+    named = [
+        option("bolt", label="Bölt", labels={"seg-da": "Lyn", "seg-en": "Flash"}),
+        option("lyn2", label="Other", labels={"seg-en": "Lyn"}),
+        option("old", label="Old", labels={"seg-da": "Gammel"}),
+        option("short", label="Short", labels={"seg-da": "Å"}),
+    ]
+    await build(workspace, named)
+    # As an earlier version has written it.
+    await workspace.database.execute("UPDATE option_values SET grams = NULL WHERE id = 'val-old'")
+    file = 'brand,brands\nFlash,\nLyn,\n,"Flash|Gammel"\nflash,\nFlas,\nÅ,\n'
+    executed.clear()
+    job = await run(workspace, file, schemaId="x")
+    assert [one["message"] for one in await errors_of(admin, job["id"])] == [
+        "Value 'Lyn' for 'brand' is the label of several options: 'val-bolt', 'val-lyn2'",
+        *(
+            f"Value '{name}' for 'brand' is not in option list 'ol-large'"
+            for name in ("flash", "Flas", "Å")
+        ),
+    ]
+    assert sum("v.grams @>" in sql for sql, _ in executed) == 1
+    exported = (await admin.get("/export?columns=perScope")).ok()
+    assert [(one.get("brand"), one.get("brands")) for one in exported] == [
+        ("val-bolt", None),
+        (None, ["val-bolt", "val-old"]),
+    ]
+    executed.clear()
+    asked = {"criteria": [{"attribute": "brand", "operator": "equals", "value": "Flash"}]}
+    assert (await admin.post("/search", asked)).ok()["total"] == 1
+    assert sum("v.grams @>" in sql for sql, _ in executed) == 1
 
 
 async def test_searches_sort_count_and_look_for_words(workspace: RecordsWorkspace, admin: Caller):
