@@ -26,6 +26,7 @@ from shared.database.schema_version import schema_version
 from shared.database.sizes import Bound
 from shared.events import EventType
 from shared.http import new_service
+from shared.http.access import access_routes
 from shared.http.address_check import ServiceAddress, check_addresses
 from shared.http.client import upstream
 from shared.identity.tokens import TokenKeys
@@ -38,7 +39,7 @@ from shared.process.waiting import KeyedSemaphore
 
 NAME: Final = "auth_service"
 QUEUE: Final = next(queue for queue in topology.QUEUES if queue.name == topology.AUTH_QUEUE)
-ROUTES: Final = (
+_TABLES: Final = (
     sessions.routes,
     roles.routes,
     effective_permissions.routes,
@@ -46,6 +47,7 @@ ROUTES: Final = (
     identities.routes,
     identities.me_routes,
 )
+ROUTES: Final = (*_TABLES, access_routes(_TABLES))
 
 
 def create_app(config: Config, role: Role = "all") -> web.Application:

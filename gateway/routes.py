@@ -82,6 +82,7 @@ _PREFIXES: Final = (
     ("categories", Service.RECORDS, PermissionClass.MODEL),
     ("search", Service.RECORDS, PermissionClass.DATA),
     ("saved-queries", Service.RECORDS, PermissionClass.DATA),
+    ("permissions", Service.RECORDS, PermissionClass.DATA),
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),

@@ -27,6 +27,7 @@ from records_service.config import Config
 from records_service.conversions import commands as conversions
 from records_service.conversions.handlers import routes as conversion_routes
 from records_service.dimensions.handlers import routes as dimension_routes
+from records_service.explanations.handlers import routes as explanation_routes
 from records_service.exports.handlers import routes as export_routes
 from records_service.exports.walk import EXPORTS, Exports
 from records_service.history.handlers import routes as audit_routes
@@ -145,6 +146,7 @@ ROUTES = (
     export_routes,
     import_routes,
     import_job_routes,
+    explanation_routes,
 )
 
 

@@ -95,6 +95,11 @@ class ApiError(Exception):
         self.headers: dict[str, str] = dict(headers or {})
         self.violations: tuple[Violation, ...] = tuple(islice(violations, VIOLATIONS_MAX))
 
+    @property
+    def first(self) -> str:
+        """The first of the violations, which says more than the message of a refusal does."""
+        return self.violations[0].message if self.violations else self.message
+
     def envelope(self) -> dict[str, str]:
         """The body of the error answer."""
         return {"error": self.code, "message": self.message}

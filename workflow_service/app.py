@@ -10,6 +10,7 @@ from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
 from shared.database.sizes import Bound
 from shared.http import new_service
+from shared.http.access import access_routes
 from shared.http.address_check import ServiceAddress, check_addresses
 from shared.http.client import upstream
 from shared.identity import IdentitySigner
@@ -31,7 +32,8 @@ from workflow_service.workflows import handlers as workflows
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 
 NAME = "workflow_service"
-ROUTES = (workflows.routes, previews.routes, transitions.routes, role_claims.routes)
+_TABLES = (workflows.routes, previews.routes, transitions.routes, role_claims.routes)
+ROUTES = (*_TABLES, access_routes(_TABLES))
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
 
 

@@ -54,6 +54,19 @@ async def list_all(conn: Conn, workspace_id: str) -> list[ApiKey]:
     return [of_row(row) for row in rows]
 
 
+async def find(conn: Conn, workspace_id: str, key_id: str) -> ApiKey | None:
+    """The key, or None."""
+    row = await conn.fetchrow(
+        """SELECT workspace_id, id, name, permissions, key_hash, active, version, created_by,
+                  created_at, last_used_at
+             FROM api_keys
+            WHERE workspace_id = $1 AND id = $2""",
+        workspace_id,
+        key_id,
+    )
+    return None if row is None else of_row(row)
+
+
 async def get_locked(conn: Conn, workspace_id: str, key_id: str) -> ApiKey:
     """The key, which nobody else changes until the transaction ends. Raises `NotFound`."""
     row = await conn.fetchrow(

@@ -237,10 +237,9 @@ def _who_may(route: Route) -> str:
     """The line that says which permission an API key and which right a role needs."""
     if route.open:
         return "No credential is needed."
-    role = f"`{route.flag}`" if route.flag is not None else route.role or "any"
     if route.user_only:
-        return f"Only users can do this, not API keys. Role: {role}."
-    return f"API key permission: `{route.permission}`. Role: {role}."
+        return f"Only users can do this, not API keys. Role: {route.role_needed}."
+    return f"API key permission: `{route.permission}`. Role: {route.role_needed}."
 
 
 def _parameters(index: int, route: Route, schemas: Schemas) -> list[dict[str, Any]]:

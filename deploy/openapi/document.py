@@ -48,7 +48,7 @@ TAGS: Final = (
         "Option lists",
         "Jobs",
     ),
-    *("Catalogs", "Categories", "Workflows", "Roles", "API keys", "Health"),
+    *("Catalogs", "Categories", "Workflows", "Roles", "Permissions", "API keys", "Health"),
 )
 """In the order in which a newcomer needs them."""
 

@@ -295,6 +295,27 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
             "permissions": {"attr-product-name": "write", "attr-price": "read"},
         },
     ),
+    "explainPermission": Examples(
+        {
+            "roleId": catalogue.EDITOR,
+            "action": "write",
+            "entityId": "ent-coastal-wb",
+            "attribute": "price",
+        },
+        {
+            "allowed": False,
+            "decidedBy": "role",
+            "reasons": [
+                {"source": "role", "rule": "Every role may do this", "effect": "allow"},
+                {
+                    "source": "role",
+                    "rule": "The role says 'read' of attribute 'attr-price' in its entry for"
+                    " 'schema-apparel'",
+                    "effect": "deny",
+                },
+            ],
+        },
+    ),
     "listApiKeys": Examples(answered=[_KEY | _ACTIVE]),
     "createApiKey": Examples(
         _NEW_KEY,

@@ -101,6 +101,10 @@ class CompiledSchema:
         """The attributes that nobody may write while a record is in this state."""
         return frozenset() if state is None else self._named(state.read_only)
 
+    def hidden_in(self, state: State | None, role: Role | None) -> frozenset[str]:
+        """The attributes that a state hides from this role; from an unrestricted caller none."""
+        return frozenset() if state is None or role is None else self._named(state.hidden)
+
     def state_id_of(self, stored: str | None) -> str | None:
         """The state of a record with this stored state: another one until the record is moved."""
         return moved_to(self.state_moves, stored) if self.state_moves else stored
@@ -126,8 +130,7 @@ class CompiledSchema:
         return known
 
     def _work_out_access(self, role: Role | None, state_id: str | None) -> Access:
-        state = None if role is None else self.state_of(state_id)
-        hidden = frozenset[str]() if state is None else self._named(state.hidden)
+        hidden = self.hidden_in(self.state_of(state_id), role)
         words = {
             attribute_id: AttributePermission.HIDDEN
             if attribute_id in hidden
@@ -156,6 +159,16 @@ class CompiledSchema:
             ),
             sees_all=len(visible) == len(words),
         )
+
+    def writable_in(
+        self, role: Role | None, state: State | None, *, is_new: bool = False
+    ) -> frozenset[str]:
+        """The attributes that a caller may write in a record of this state.
+
+        What a state makes read-only does not bind a record that is only now being created.
+        """
+        writable = self.access(role, None if state is None else state.id).writable
+        return writable if is_new else writable - self.read_only_in(state)
 
     def _named(self, listed: frozenset[str]) -> frozenset[str]:
         """The ids of all attributes that a state's list names by id, alias or former alias."""

@@ -25,7 +25,7 @@ from shared.database.paging import (
     page_response,
     place_of,
 )
-from shared.errors import NotFound, PermissionDenied
+from shared.errors import NotFound
 from shared.http import Routes, read_query, to_json
 from shared.identity import Permission
 
@@ -82,7 +82,7 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
 @routes.get(
     "/api/v1/audit",
     permission=Permission.READ,
-    role="`role-admin`",
+    administrators=True,
     query=AuditFilter,
     answers=AuditPage,
     summary="List the history of the workspace",
@@ -90,8 +90,6 @@ async def list_record_history(request: web.Request) -> web.StreamResponse:
 async def list_workspace_history(request: web.Request) -> web.StreamResponse:
     """The changes of all records and variants, newest first, including deleted ones."""
     context = base_context_of(request)
-    if not context.identity.unrestricted:
-        raise PermissionDenied.because("Only the role 'role-admin' and API keys can do this")
     asked = read_query(request, AuditFilter)
     workspace_id, entity_id, is_variant = context.workspace_id, asked.entity_id, False
     if entity_id is not None:

@@ -1,6 +1,6 @@
 """Computes the permission of a role on an attribute of a schema, and its rights on a catalog.
 
-The one function that decides is `permission`; every read and every write asks it. Nothing said
+The one function that decides is `decided`; every read and every write asks it. Nothing said
 means hidden. A schema's own entry is asked before the entry for `*` (all schemas), and in an entry
 the attribute before `*` (all attributes). Administrators and API keys are not restricted.
 
@@ -14,7 +14,7 @@ else nothing is allowed. Who manages schemas makes the catalogs, and so sees all
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
@@ -118,32 +118,49 @@ def reads_everything(role: Role) -> bool:
     )
 
 
+class Said(NamedTuple):
+    """A permission, and the words of the role that give it: names of a schema and an attribute.
+
+    Both are None where the role says nothing.
+    """
+
+    word: AttributePermission
+    schema_key: str | None = None
+    attribute_key: str | None = None
+
+
 def permission(role: Role | None, schema: Names, attribute: Names) -> AttributePermission:
     """The permission of a role on an attribute; None stands for an unrestricted caller."""
-    if role is None:
-        return AttributePermission.WRITE
-    narrowed = [AttributePermission.WRITE]
+    return AttributePermission.WRITE if role is None else decided(role, schema, attribute).word
+
+
+def decided(role: Role, schema: Names, attribute: Names) -> Said:
+    """The permission of a role on an attribute, with the entry that decided."""
+    narrowed: list[Said] = []
     for alias in schema.aliases:
         if alias in role.schema_permissions:
-            narrowed += _said(role.schema_permissions[alias], attribute)
+            narrowed += _said(alias, role.schema_permissions[alias], attribute)
     for schema_key in (schema.id, ANY):
         entry = role.schema_permissions.get(schema_key)
         if entry is None:
             continue
-        narrowed += _said(entry, attribute)
+        narrowed += _said(schema_key, entry, attribute)
         if attribute.id in entry or ANY in entry:
-            return min(narrowed, key=_RANK.__getitem__)
-    return AttributePermission.HIDDEN
+            return min(narrowed, key=lambda said: _RANK[said.word])
+    return Said(AttributePermission.HIDDEN)
 
 
-def _said(entry: Mapping[str, AttributePermission], attribute: Names) -> list[AttributePermission]:
+def _said(
+    schema_key: str, entry: Mapping[str, AttributePermission], attribute: Names
+) -> Iterator[Said]:
     """What an entry says of an attribute: by its id, otherwise of all, and by its aliases."""
-    said = [entry[alias] for alias in attribute.aliases if alias in entry]
-    if attribute.id in entry:
-        said.append(entry[attribute.id])
-    elif ANY in entry:
-        said.append(entry[ANY])
-    return said
+    for alias in attribute.aliases:
+        if alias in entry:
+            yield Said(entry[alias], schema_key, alias)
+    for key in (attribute.id, ANY):
+        if key in entry:
+            yield Said(entry[key], schema_key, key)
+            return
 
 
 def catalog_access(role: Role | None, catalog_id: str) -> CatalogAccess:

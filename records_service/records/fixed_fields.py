@@ -53,8 +53,7 @@ def key_after(
     known = record.external_key
     if "external_key" not in changes.model_fields_set or changes.external_key == known:
         return known
-    access = schema.access(role, record.state_id)
-    if not access.writable - schema.read_only_in(state):
+    if not schema.writable_in(role, state):
         raise PermissionDenied.because(
             "To change 'externalKey', the role needs the permission 'write' on an attribute of the"
             " schema that the state of the record does not make read-only"

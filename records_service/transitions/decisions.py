@@ -20,7 +20,7 @@ from records_service.values.completeness import Resolution
 from records_service.workflow_copies import store as workflow_copies
 from records_service.workflow_copies.model import WorkflowCopy
 from records_service.writes.model import Record, StaleModel
-from shared.errors import TransitionError, ValidationError, truncated
+from shared.errors import ServiceUnavailable, TransitionError, ValidationError, truncated
 
 
 def target(schema: CompiledSchema, record: Record, state_name: str) -> str:
@@ -78,14 +78,23 @@ async def check_transition(
 
 
 async def transitions(
-    context: Context, loaded: LoadedRecord, found: Resolution, access: Access
+    context: Context,
+    loaded: LoadedRecord,
+    found: Resolution,
+    access: Access,
+    role_id: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Every transition from the current state, with all that blocks it, as the caller sees it."""
+    """Every transition from the current state, with all that blocks it, as the caller sees it.
+
+    `role_id` is the role that the gates judge, where it is not the caller's.
+    """
     workflow = loaded.schema.workflow
     if workflow is None or loaded.record.state_id is None:
         return []
     targets = workflow.targets.get(loaded.record.state_id, ())
-    answer = await _evaluate(context, loaded, found, targets, None)
+    answer = await _evaluate(context, loaded, found, targets, None, role_id)
+    if role_id is not None and answer.get("roleId") != role_id:
+        raise ServiceUnavailable("The gates of another role cannot be judged during an upgrade")
     steps: list[dict[str, Any]] = answer["transitions"]
 
     def visible_steps() -> list[dict[str, Any]]:
@@ -138,6 +147,7 @@ async def _evaluate(
     found: Resolution,
     targets: list[str] | tuple[str, ...],
     to_state_id: str | None,
+    role_id: str | None = None,
 ) -> Mapping[str, Any]:
     schema, record = loaded.schema, loaded.record
     workflow = schema.workflow
@@ -153,6 +163,7 @@ async def _evaluate(
             "definitionVersion": workflow.version,
             "fromStateId": record.state_id,
             **({} if to_state_id is None else {"toStateId": to_state_id}),
+            **({} if role_id is None else {"roleId": role_id}),
             "scores": scores,
         },
         call=context.call,

@@ -66,7 +66,7 @@ def merged(
     """
     ids_by_name = schema.ids_by_name
     ids = {name: ids_by_name.get(name) for name in sent}
-    if not _may_write_all(ids.values(), schema, role, state, is_new=is_new):
+    if not may_write_all(ids.values(), schema, role, state, is_new=is_new):
         _deny(
             sent,
             ids,
@@ -258,7 +258,7 @@ def _change(attribute_id: str, alias: str, scope: Scope, old_value: Any, new_val
     }
 
 
-def _may_write_all(
+def may_write_all(
     attribute_ids: Collection[str | None],
     schema: CompiledSchema,
     role: Role | None,

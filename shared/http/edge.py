@@ -31,6 +31,7 @@ from shared.errors import (
     UpstreamTimeout,
     ValidationError,
 )
+from shared.http.access import check_access
 from shared.http.context import (
     CALL,
     DEADLINE_HEADER,
@@ -275,30 +276,11 @@ def log_refusal(request: web.Request, call: Call, error: ApiError) -> None:
     tell(
         "refused",
         status=error.status,
-        reason=error.reason or reason_of(error),
+        reason=error.reason or error.first,
         method=request.method,
         route=call.route,
         **about,
     )
-
-
-def reason_of(error: ApiError) -> str:
-    """The first of the violations, which says more than the message of a refusal does."""
-    return error.violations[0].message if error.violations else error.message
-
-
-def check_access(identity: Identity, route: Route) -> None:
-    """The one place that decides whether this caller may use this route at all."""
-    if route.internal:
-        return
-    if identity.kind == "service":
-        raise PermissionDenied
-    if route.user_only:
-        identity.require_user()
-    if route.permission is not None:
-        identity.require(route.permission)
-    if route.flag is not None:
-        identity.require_flag(route.flag)
 
 
 def without_reading(response: web.StreamResponse, route: Route | None) -> web.StreamResponse:

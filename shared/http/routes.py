@@ -1,15 +1,16 @@
 """The table in which a feature declares its routes, and what each of them promises.
 
-The edge enforces `permission`, `flag`, `user_only` and `internal` before a handler runs; the
-description of the API is generated from all of it. A route says who may call it, in one of four
-ways:
+The edge enforces `permission`, `flag`, `administrators`, `user_only` and `internal` before a
+handler runs; the description of the API is generated from all of it. A route says who may call it,
+in one of four ways:
 
     open       no identity is looked at
     internal   for other services, and for those who act through them; not part of the description
     user_only  for people: an API key is refused, whatever it holds
     the rest   for people, and for API keys that hold `permission`
 
-Where a person's role needs one of its flags, the route names it as `flag`.
+Where a person's role needs one of its flags, the route names it as `flag`; `administrators` says
+that it must be the built-in role `role-admin`.
 
 `conditional` says that the route answers 304 where `If-None-Match` names the current version.
 
@@ -71,6 +72,7 @@ class Route:
     tag: str
     permission: Permission | None = None
     flag: Flag | None = None
+    administrators: bool = False
     role: str = ""
     open: bool = False
     internal: bool = False
@@ -96,6 +98,13 @@ class Route:
     errors: tuple[type[ApiError], ...] = ()
     examples: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def role_needed(self) -> str:
+        """What a person's role needs, in words."""
+        if self.administrators:
+            return "`role-admin`"
+        return f"`{self.flag}`" if self.flag is not None else self.role or "any"
 
     @property
     def writes(self) -> bool:

@@ -104,6 +104,11 @@ class Identity:
         if not (self.unrestricted or flag in self.flags):
             raise PermissionDenied.because(f"The role lacks the flag '{flag}'")
 
+    def require_unrestricted(self) -> None:
+        """Raise `PermissionDenied` for a user with another role than the built-in one."""
+        if not self.unrestricted:
+            raise PermissionDenied.because("Only the role 'role-admin' can do this")
+
     def require_user(self) -> None:
         """Raise `PermissionDenied` for an API key, whatever it holds."""
         if self.kind != "user":

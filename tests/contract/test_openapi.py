@@ -138,6 +138,7 @@ GET    /api/v1/roles/{id}                        read          200
 PUT    /api/v1/roles/{id}                        update-model  200
 DELETE /api/v1/roles/{id}                        delete-model  204
 POST   /api/v1/roles/{id}/resolve                read          200
+POST   /api/v1/permissions/explain               read          200
 GET    /api/v1/api-keys                          people        200
 POST   /api/v1/api-keys                          people        201
 POST   /api/v1/api-keys/{id}/deactivate          people        200

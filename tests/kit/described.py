@@ -57,6 +57,11 @@ class Operation:
         return self.route.role
 
     @property
+    def only_admin(self) -> bool:
+        """Whether no flag is enough."""
+        return self.route.administrators
+
+    @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON schema of the body; None where there is none."""
         return self._body_described.get("schema")

@@ -31,6 +31,7 @@ KINDS = {
     "defaultState": "state",
     "lifecycleState": "state",
     "role": "role",
+    "apiKey": "apikey",
     "allowedRole": "role",
     "entity": "ent",
     "variant": "var",
@@ -42,7 +43,7 @@ KINDS = {
     "import": "imp",
     "job": "job",
 }
-PREFIXES = {*KINDS.values(), "apikey"}
+PREFIXES = {*KINDS.values()}
 # What a body needs besides, so that the service looks at the field.
 BESIDE: dict[str, dict[str, Any]] = {
     "optionListId": {"type": "option", "validation": {}, "dimensionIds": []},

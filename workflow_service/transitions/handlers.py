@@ -34,16 +34,17 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
     )
     if workflow.version != asked.definition_version:
         return json_response({"stale": True, "definition": workflow.definition()})
-    role_id = gates.gating_role(identity)
+    role_id = asked.role_id or gates.gating_role(identity)
     if asked.to_state_id is not None:
         gates.check_step(workflow, asked.from_state_id, asked.to_state_id, role_id, asked.scores)
         return json_response({"allowed": True})
     return json_response(
         {
+            "roleId": role_id,
             "transitions": [
                 _step_answer(step, gates.closed_gates(workflow, step, role_id, asked.scores))
                 for step in gates.steps_from(workflow, asked.from_state_id)
-            ]
+            ],
         }
     )
 

@@ -21,6 +21,8 @@ class StepQuestion(CamelShape):
     from_state_id: str
     to_state_id: str | None = None
     scores: Annotated[dict[str, int], AtMost(STATES_MAX)] = Field(default={})
+    role_id: str | None = None
+    """The role that the gates judge, where it is not the caller's."""
 
 
 class Step(CamelShape):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from records_service.context import BaseContext, base_context_of
+from records_service.context import base_context_of
 from records_service.history.retention import commands
 from records_service.history.retention.model import Retention, RetentionAnswer, RetentionDraft
-from shared.errors import PermissionDenied
 from shared.http import SMALL_BODY, Routes, json_response, read_body
 from shared.identity import Permission
 
@@ -19,19 +18,19 @@ routes = Routes(tag="Audit", examples={}, parameters={})
 @routes.get(
     PATH,
     permission=Permission.READ,
-    role="`role-admin`",
+    administrators=True,
     answers=RetentionAnswer,
     summary="Get how long the history is kept",
 )
 async def get_retention(request: web.Request) -> web.StreamResponse:
     """For ever, unless somebody has chosen a number of days."""
-    return _answer(await commands.find(_context_of(request)))
+    return _answer(await commands.find(base_context_of(request)))
 
 
 @routes.put(
     PATH,
     permission=Permission.DELETE_DATA,
-    role="`role-admin`",
+    administrators=True,
     body=RetentionDraft,
     body_bytes_max=SMALL_BODY,
     answers=RetentionAnswer,
@@ -44,16 +43,9 @@ async def choose_retention(request: web.Request) -> web.StreamResponse:
     was written within this time. The first one can be read until the change that followed it is
     removed.
     """
-    context = _context_of(request)
+    context = base_context_of(request)
     draft = await read_body(request, RetentionDraft)
     return _answer(await commands.choose(context, draft.days))
-
-
-def _context_of(request: web.Request) -> BaseContext:
-    context = base_context_of(request)
-    if not context.identity.unrestricted:
-        raise PermissionDenied.because("Only the role 'role-admin' and API keys can do this")
-    return context
 
 
 def _answer(retention: Retention) -> web.Response:
