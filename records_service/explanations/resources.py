@@ -17,11 +17,11 @@ from shared.http.access import (
     ACCESS_PATH,
     AccessAnswer,
     AccessQuestion,
-    Requirement,
     declared,
     explained,
 )
 from shared.http.client import Upstream
+from shared.http.routes import Requirement
 from shared.identity import Flag, Permission
 
 BASE: Final = "/api/v1"

@@ -1,4 +1,4 @@
-"""Who may use a route: the check of the edge, and the same check for somebody else than the caller.
+"""Whether somebody else than the caller may use a route, by the check of the edge.
 
 A service that explains why a caller is refused asks the service that has the route; so what a
 route requires is declared in one place, and checked by one function.
@@ -8,73 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from aiohttp import web
 
 from shared.errors import NotFound, PermissionDenied, truncated
 from shared.http.context import asked_on_behalf_of
+from shared.http.edge import check_access
 from shared.http.requests import read_body
 from shared.http.responses import json_response
-from shared.http.routes import SMALL_BODY, Route, Routes
+from shared.http.routes import SMALL_BODY, Guarded, Route, Routes
 from shared.http.shapes import Shape
 from shared.identity import Flag, Identity, Permission
 
 ACCESS_PATH: Final = "/internal/access"
-
-
-class Guarded(Protocol):
-    """What a route declares about its callers (`shared.http.routes.Route`)."""
-
-    @property
-    def permission(self) -> Permission | None:
-        """What an API key must have."""
-
-    @property
-    def flag(self) -> Flag | None:
-        """What a person's role must have."""
-
-    @property
-    def administrators(self) -> bool:
-        """Whether a person's role must be the built-in one."""
-
-    @property
-    def user_only(self) -> bool:
-        """Whether API keys are refused."""
-
-    @property
-    def internal(self) -> bool:
-        """Whether it is for other services."""
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """What a route would declare about its callers, where there is no route."""
-
-    permission: Permission | None = None
-    flag: Flag | None = None
-    administrators: bool = False
-    user_only: bool = False
-    internal: bool = False
-
-
-def check_access(identity: Identity, route: Guarded) -> None:
-    """The one place that decides whether this caller may use this route at all.
-
-    Raises `PermissionDenied` with the reason, which is for the log and for explanations.
-    """
-    if route.internal:
-        return
-    if identity.kind == "service":
-        raise PermissionDenied
-    if route.user_only:
-        identity.require_user()
-    if route.permission is not None:
-        identity.require(route.permission)
-    if route.flag is not None:
-        identity.require_flag(route.flag)
-    if route.administrators:
-        identity.require_unrestricted()
 
 
 @dataclass(frozen=True, slots=True)

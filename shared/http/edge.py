@@ -31,7 +31,6 @@ from shared.errors import (
     UpstreamTimeout,
     ValidationError,
 )
-from shared.http.access import check_access
 from shared.http.context import (
     CALL,
     DEADLINE_HEADER,
@@ -46,7 +45,7 @@ from shared.http.limits import body_limit
 from shared.http.messages import shown
 from shared.http.responses import error_response
 from shared.http.retries import IDEMPOTENCY_KEY, PREFER, READS, as_asked
-from shared.http.routes import Handler, Route
+from shared.http.routes import Guarded, Handler, Route
 from shared.identity import IDENTITY_HEADER, Identity, IdentityVerifier
 from shared.process import logs, tracing
 from shared.process.metrics import REQUESTS
@@ -281,6 +280,25 @@ def log_refusal(request: web.Request, call: Call, error: ApiError) -> None:
         route=call.route,
         **about,
     )
+
+
+def check_access(identity: Identity, route: Guarded) -> None:
+    """The one place that decides whether this caller may use this route at all.
+
+    Raises `PermissionDenied` with the reason, which is for the log and for explanations.
+    """
+    if route.internal:
+        return
+    if identity.kind == "service":
+        raise PermissionDenied
+    if route.user_only:
+        identity.require_user()
+    if route.permission is not None:
+        identity.require(route.permission)
+    if route.flag is not None:
+        identity.require_flag(route.flag)
+    if route.administrators:
+        identity.require_unrestricted()
 
 
 def without_reading(response: web.StreamResponse, route: Route | None) -> web.StreamResponse:

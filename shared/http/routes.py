@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel
@@ -55,6 +55,41 @@ NAMES_BODY: Final = 1 << 20
 """Thousands of ids."""
 ANY_METHOD: Final = hdrs.METH_ANY
 _WHO_MAY: Final = ("permission", "user_only", "internal", "open")
+
+
+class Guarded(Protocol):
+    """What a route declares about its callers (`shared.http.routes.Route`)."""
+
+    @property
+    def permission(self) -> Permission | None:
+        """What an API key must have."""
+
+    @property
+    def flag(self) -> Flag | None:
+        """What a person's role must have."""
+
+    @property
+    def administrators(self) -> bool:
+        """Whether a person's role must be the built-in one."""
+
+    @property
+    def user_only(self) -> bool:
+        """Whether API keys are refused."""
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is for other services."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a route would declare about its callers, where there is no route."""
+
+    permission: Permission | None = None
+    flag: Flag | None = None
+    administrators: bool = False
+    user_only: bool = False
+    internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

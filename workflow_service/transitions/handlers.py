@@ -40,7 +40,7 @@ async def evaluate(request: web.Request) -> web.StreamResponse:
         return json_response({"allowed": True})
     return json_response(
         {
-            "roleId": role_id,
+            **({} if asked.role_id is None else {"roleId": asked.role_id}),
             "transitions": [
                 _step_answer(step, gates.closed_gates(workflow, step, role_id, asked.scores))
                 for step in gates.steps_from(workflow, asked.from_state_id)

@@ -139,7 +139,7 @@ async def test_only_an_administrator_in_person_handles_keys(auth):
             assert answer.outcome == DENIED
     admin_only = auth.as_(identities.user()).having({"Accept": "application/problem+json"})
     assert (await admin_only.get("/api-keys")).body["errors"] == [
-        {"pointer": "", "detail": "Only users with the role 'role-admin' can do this"}
+        {"pointer": "", "detail": "Only the role 'role-admin' can do this"}
     ]
     stranger = await auth.stranger().get("/api-keys")
     assert stranger.outcome == error(401, "UNAUTHORIZED", "Missing authentication")

@@ -67,7 +67,7 @@ async def test_a_problem_says_what_the_role_lacks(service, admin):
     for answer, lacking in (
         (await editor.post("/records", {"schemaId": "schema-apparel", "values": {}}), write),
         (await editor.delete("/records/ent-a"), f"{write}, and 'read' or 'write' on all others"),
-        (await editor.get("/audit"), "Only the role 'role-admin' and API keys can do this"),
+        (await editor.get("/audit"), "Only the role 'role-admin' can do this"),
     ):
         assert (answer.status, answer.body["message"]) == (403, "Permission denied")
         assert answer.body["errors"] == [{"pointer": "", "detail": lacking}]
