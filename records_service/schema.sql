@@ -1112,6 +1112,8 @@ CREATE INDEX search_numbers_sampled ON public.search_numbers USING btree (worksp
 
 CREATE INDEX search_records_by_term ON public.search_records USING gin (terms) WITH (fastupdate=off);
 
+CREATE INDEX search_records_sampled ON public.search_records USING btree (workspace_id, created_at, record_id) INCLUDE (schema_id, state_id) WHERE (bucket = 0);
+
 CREATE INDEX search_scores_in_order ON public.search_scores USING btree (workspace_id, view, score, created_at, record_id) INCLUDE (schema_id, state_id, bucket);
 
 CREATE INDEX search_texts_by_gram ON public.search_texts USING gin (grams);

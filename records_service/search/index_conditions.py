@@ -49,8 +49,6 @@ from records_service.search_index.terms import (
 
 OTHERS_MAX: Final = 8
 """Up to so many other options are looked for to find the records that do not have some."""
-_SCHEMAS_MAX: Final = 64
-"""Up to so many schemas, a sample of all records is found by their terms."""
 _EXACT_BELOW: Final = float(1 << 53)
 _BY_SIZE: Final = (AttributeType.NUMBER, AttributeType.DATETIME)
 _IN_ROW: Final = frozenset({"id", "schemaId", "lifecycleStateId", "createdAt"})
@@ -94,11 +92,7 @@ class Index:
 
     def everything(self, condition: Sql = _always) -> Everything:
         """All records, or those that meet a condition over their rows of the index."""
-        schemas = self._blueprint.schemas
-        if len(schemas) > _SCHEMAS_MAX:
-            return Everything(condition)
-        terms = (schema_term(self._workspace_id, each) for each in schemas)
-        return Everything(condition, tuple(sorted(terms)))
+        return Everything(condition)
 
     def lacking(self, target: Searched) -> Terms:
         """Where the records without a value are found, and those that do not show it."""

@@ -2,12 +2,15 @@
 
 PostgreSQL cannot tell. So matches are counted in the first of the buckets into which a hash of
 their ids puts the records, up to a number that tells that there are more than are counted exactly.
+
+One statement counts all that may have to be known: what depends on another count is in a CASE, and
+a subquery that is not needed is not executed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from records_service.search.index_joins import Way
@@ -15,7 +18,7 @@ from records_service.search.index_query import RECORD, Query, rows_found
 from records_service.search.index_sources import Numbers, Source, Terms
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
-from shared.database import Conn, fetch_planned
+from shared.database import Conn, Record, fetch_planned
 from shared.database.paging import planned_rows
 
 MANY_IN_SAMPLE: Final = 220
@@ -35,17 +38,16 @@ class Measured:
     way: Way
     is_few: bool
     estimate: int
-    rows: int
-    """How many records are on the way, before what remains to be checked; `MANY` for more."""
-    marked: Sequence[int] = ()
-    """How many records each of the sources has that were to be counted besides."""
+    marked: Sequence[bool] = ()
+    """Of each of the sources that were to be counted besides: whether it has few records."""
 
 
 class Probe(NamedTuple):
     """What was counted on a way."""
 
     matches: int
-    """In all buckets, as far as a sample tells; `MANY` for more."""
+    """In all buckets, as far as a sample tells."""
+    is_many: bool
     part: float
     """Which part of the source they are, where they are many."""
 
@@ -58,112 +60,189 @@ async def measured(
     `counts`: whether an estimate is wanted of what many meet. `besides` are other sources to count.
     """
     ways = query.condition.ways or [Way(query.index.everything(), query.condition.sql, checks=True)]
-    others = [Way(each, _always) for each in besides]
-    rows = [MANY]
-    marked: list[int] = []
-    if len(ways) > 1 or (ways[0].checks and query.condition.ways and not ways[0].parts):
-        found = await probed(conn, [*(Way(way.source, _always) for way in ways), *others], query)
-        rows = [each.matches for each in found[: len(ways)]]
-        marked, others = [each.matches for each in found[len(ways) :]], []
-    least = min(range(len(rows)), key=rows.__getitem__)
-    way = ways[least]
-    if rows[least] < MANY:
-        return Measured(way, True, 0, rows[least], marked)
-    several = way.parts or [way]
-    found = await probed(conn, [*several, *others], query)
-    marked = marked or [each.matches for each in found[len(several) :]]
-    matches = [each.matches for each in found[: len(several)]]
-    if max(matches) < MANY:
-        known = MANY if way.checks and not way.parts else sum(matches)
-        return Measured(way, True, sum(matches), known, marked)
+    # If all ways are long, those of the first are counted that meet the rest as well.
+    several = ways[0].parts or [ways[0]]
+    arguments = Arguments(query.arguments)
+    sources = [way.source for way in ways] if len(ways) > 1 else []
+    columns = [
+        (f"source_{number}", _first_rows(source, arguments))
+        for number, source in enumerate(sources)
+    ]
+    columns += [
+        (f"beside_{number}", _first_rows(source, arguments))
+        for number, source in enumerate(besides)
+    ]
+    statement = _selected(columns) if columns else None
+    are_many = " AND ".join(
+        f"source_{number}[1] >= {_limit(source)}" for number, source in enumerate(sources)
+    )
+    statement = _selected(
+        [
+            (f"rest_{number}", _lazily(are_many, _first_matches(way, arguments)))
+            for number, way in enumerate(several)
+        ],
+        statement,
+    )
+    follow = _what_follows(several, query, arguments, counts=counts, is_only=not sources)
+    statement = _selected(follow, statement) if follow else statement
+    [row] = await fetch_planned(conn, statement, *arguments)
+    marked = [not _probe(row, f"beside_{n}", each).is_many for n, each in enumerate(besides)]
+    found = [_probe(row, f"source_{number}", source) for number, source in enumerate(sources)]
+    if not all(each.is_many for each in found):
+        least = min(range(len(found)), key=lambda number: found[number].matches)
+        return Measured(_short(ways[least]), True, 0, marked)
+    way = ways[0]
+    met = [_probe(row, f"rest_{number}", each.source) for number, each in enumerate(several)]
+    if not any(each.is_many for each in met):
+        is_short = not any(each.checks for each in several)
+        if row.get("whole") is not None:
+            is_short = not _probe(row, "whole", way.source).is_many
+        return Measured(_short(way) if is_short else way, True, 0, marked)
     estimate = 0
     if counts:
-        for each, probe in zip(several, found, strict=False):
+        for number, (each, probe) in enumerate(zip(several, met, strict=True)):
             estimate += (
-                await _estimate(conn, each, probe.part, query)
-                if probe.matches >= MANY
+                await _estimate(conn, each, probe, row, number, query)
+                if probe.is_many
                 else probe.matches
             )
-    return Measured(way, False, estimate, MANY, marked)
-
-
-def _always(_: Arguments) -> str:
-    return "true"
+    return Measured(way, False, estimate, marked)
 
 
 async def probed(conn: Conn, ways: Sequence[Way], query: Query) -> list[Probe]:
-    """How many records are found on each of these ways, by a sample, and up to `MANY`."""
+    """How many records are found on each of these ways, by a sample."""
     arguments = Arguments(query.arguments)
-    counts, times = [], []
-    for number, way in enumerate(ways):
-        is_sampled = way.source.can_be_sampled
-        limit = MANY_IN_SAMPLE if is_sampled else MANY
-        times.append(BUCKETS if is_sampled else 1)
+    columns = [
+        (f"rest_{number}", _first_matches(way, arguments)) for number, way in enumerate(ways)
+    ]
+    [row] = await fetch_planned(conn, _selected(columns), *arguments)
+    return [_probe(row, f"rest_{number}", way.source) for number, way in enumerate(ways)]
+
+
+def _short(way: Way) -> Way:
+    return replace(way, source=way.source.short())
+
+
+def _selected(columns: Sequence[tuple[str, str]], rows: str | None = None) -> str:
+    """A SELECT of these columns, and of those of the one row that another SELECT has."""
+    named = ", ".join(f"{expression} AS {name}" for name, expression in columns)
+    if rows is None:
+        return f"SELECT {named}"
+    # OFFSET 0: merged into one, a subquery would be executed for each of its places.
+    return f"SELECT *, {named} FROM ({rows} OFFSET 0) AS counted"  # noqa: S608
+
+
+def _lazily(condition: str, subquery: str) -> str:
+    return f"CASE WHEN {condition} THEN {subquery} END" if condition else subquery
+
+
+def _limit(source: Source) -> int:
+    """So many rows are many."""
+    return MANY_IN_SAMPLE if source.can_be_sampled else MANY
+
+
+def _times(source: Source) -> int:
+    """How many records a row stands for."""
+    return BUCKETS if source.can_be_sampled else 1
+
+
+def _probe(row: Record, name: str, source: Source) -> Probe:
+    count, last = row[name]
+    part = count / max(last or 1, count)
+    return Probe(count * _times(source), count >= _limit(source), part)
+
+
+def _first_rows(source: Source, arguments: Arguments) -> str:
+    """A subquery: how many rows a source has, up to its limit."""
+    arguments.reads.clear()
+    found = rows_found(source, "true", arguments, sampled=source.can_be_sampled)
+    return _counted("1", found, _limit(source))
+
+
+def _first_matches(way: Way, arguments: Arguments) -> str:
+    """A subquery: how many rows of a way meet the rest, up to a limit, and where the last is."""
+    arguments.reads.clear()
+    condition = way.rest(arguments)
+    if condition == "true":
+        return _first_rows(way.source, arguments)
+    # The last of these matches has a position among all rows of the source.
+    found = (
+        "(SELECT *, row_number() OVER () AS place"  # noqa: S608
+        f" FROM ({_sample(way.source, arguments)}) AS s) AS s{_record(arguments)} WHERE {condition}"
+    )
+    return _counted("s.place", found, _limit(way.source))
+
+
+def _counted(position: str, found: str, limit: int) -> str:
+    return (
+        "(SELECT ARRAY[count(*), max(place)] FROM"  # noqa: S608
+        f" (SELECT {position} AS place FROM {found} LIMIT {limit}) AS few)"
+    )
+
+
+def _sample(source: Source, arguments: Arguments) -> str:
+    return source.rows(
+        arguments, with_terms="terms" in arguments.reads, sampled=source.can_be_sampled
+    )
+
+
+def _record(arguments: Arguments) -> str:
+    return RECORD if "records" in arguments.reads else ""
+
+
+def _what_follows(
+    several: Sequence[Way], query: Query, arguments: Arguments, *, counts: bool, is_only: bool
+) -> list[tuple[str, str]]:
+    """What is counted by what was found on these ways."""
+    columns = []
+    for number, way in enumerate(several):
+        source, found = way.source, f"rest_{number}[1]"
         arguments.reads.clear()
-        condition = way.rest(arguments)
-        if condition == "true":
-            found = rows_found(way.source, condition, arguments, sampled=is_sampled)
-            position = "1"
-        else:
-            # The last of these matches has a position among all rows of the source.
-            rows = way.source.rows(
-                arguments, with_terms="terms" in arguments.reads, sampled=is_sampled
+        if counts and isinstance(source, Numbers):
+            rows = f"({_sample(source, arguments)} LIMIT {NUMBERS_COUNTED})"
+            counted = f"(SELECT count(*) FROM {rows} AS s)"  # noqa: S608
+            columns.append((f"numbers_{number}", _lazily(f"{found} >= {_limit(source)}", counted)))
+        elif counts and isinstance(source, Terms) and len(source.groups) > 1:
+            condition = query.condition.sql(arguments)
+            rows = (
+                f"SELECT * FROM ({_sample(_one_group(source), arguments)}) AS s LIMIT {LOOKED_AT}"  # noqa: S608
             )
-            record = RECORD if "records" in arguments.reads else ""
-            found = (
-                f"(SELECT *, row_number() OVER () AS place FROM ({rows}) AS s) AS s{record}"  # noqa: S608
-                f" WHERE {condition}"
+            counted = (
+                f"(SELECT ARRAY[count(*) FILTER (WHERE {condition}), count(*)]"  # noqa: S608
+                f" FROM ({rows}) AS s{_record(arguments)})"
             )
-            position = "s.place"
-        counts.append(
-            f"(SELECT ARRAY[count(*), max(place)] FROM"  # noqa: S608
-            f" (SELECT {position} AS place FROM {found} LIMIT {limit}) AS few) AS of_{number}"
-        )
-    [row] = await fetch_planned(conn, f"SELECT {', '.join(counts)}", *arguments)
-    probes = []
-    for number, each in enumerate(times):
-        count, last = row[f"of_{number}"]
-        probes.append(Probe(count * each, count / max(last or 1, count)))
-    return probes
+            columns.append((f"part_{number}", _lazily(f"{found} >= {_limit(source)}", counted)))
+    [first, *others] = several
+    if is_only and not others and first.checks and query.condition.ways:
+        counted = _first_rows(first.source, arguments)
+        columns.append(("whole", _lazily(f"rest_0[1] < {_limit(first.source)}", counted)))
+    return columns
 
 
-async def _estimate(conn: Conn, way: Way, part: float, query: Query) -> int:
+def _one_group(source: Terms) -> Terms:
+    """Part of the source whose rows PostgreSQL can tell.
+
+    All terms of a record are of one bucket, which it does not know.
+    """
+    return replace(source, groups=source.groups[:1])
+
+
+async def _estimate(
+    conn: Conn, way: Way, probe: Probe, row: Record, number: int, query: Query
+) -> int:
     """How many records meet a condition that more than `MANY` meet.
 
     That is how many rows the source has, and which part of them meets the rest.
     """
-    if isinstance(way.source, Terms) and len(way.source.groups) > 1:
-        # All terms of a record are of one bucket, which PostgreSQL does not know.
-        way = Way(Terms(way.source.groups[:1]), query.condition.sql)
-        part = await _part(conn, way, query)
-    arguments = Arguments(query.arguments)
-    is_sampled = way.source.can_be_sampled
-    rows = way.source.rows(arguments, with_terms=False, sampled=is_sampled)
-    expected = 0
-    if isinstance(way.source, Numbers):
-        [row] = await fetch_planned(
-            conn,
-            f"SELECT count(*) AS counted FROM ({rows} LIMIT {NUMBERS_COUNTED}) AS s",  # noqa: S608
-            *arguments,
-        )
-        expected = row["counted"]
+    source, part = way.source, probe.part
+    expected = row.get(f"numbers_{number}") or 0
+    if (looked_at := row.get(f"part_{number}")) is not None:
+        assert isinstance(source, Terms)
+        source, part = _one_group(source), looked_at[0] / max(looked_at[1], 1)
     if expected in (0, NUMBERS_COUNTED):
-        [row] = await fetch_planned(conn, f"EXPLAIN (FORMAT JSON) {rows}", *arguments)
-        expected = max(expected, planned_rows(row[0]))
-    return max(int(expected * (BUCKETS if is_sampled else 1) * part), MANY)
-
-
-async def _part(conn: Conn, way: Way, query: Query) -> float:
-    """Which part of the rows of a source meets the rest, by some of its rows."""
-    arguments = Arguments(query.arguments)
-    is_sampled = way.source.can_be_sampled
-    condition = way.rest(arguments)
-    rows = way.source.rows(arguments, with_terms="terms" in arguments.reads, sampled=is_sampled)
-    record = RECORD if "records" in arguments.reads else ""
-    [row] = await fetch_planned(
-        conn,
-        f"SELECT count(*) FILTER (WHERE {condition}) AS met, count(*) AS looked_at"  # noqa: S608
-        f" FROM (SELECT * FROM ({rows}) AS s LIMIT {LOOKED_AT}) AS s{record}",
-        *arguments,
-    )
-    return float(row["met"] / max(row["looked_at"], 1))
+        arguments = Arguments(query.arguments)
+        rows = source.rows(arguments, with_terms=False, sampled=source.can_be_sampled)
+        # EXPLAIN plans with its arguments, also where it was prepared before.
+        plan = await conn.fetchval(f"EXPLAIN (FORMAT JSON) {rows}", *arguments)
+        expected = max(expected, planned_rows(plan))
+    return max(int(expected * _times(source) * part), MANY)

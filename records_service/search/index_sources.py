@@ -8,8 +8,8 @@ sample of a source has the records of one of the buckets, into which a hash of t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from records_service.search.sql import Arguments
@@ -22,6 +22,8 @@ _NO_TERMS: Final = (
 )
 TERMS: Final = "s.bucket, s.terms, s.number_keys, s.numbers"
 """Columns of a row `s` of `search_records`."""
+
+_REPEATED: Final = 3
 
 
 def _of(row: str) -> str:
@@ -37,23 +39,21 @@ class Source(ABC):
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """The SELECT, whose arguments are appended."""
 
+    def short(self) -> Source:
+        """The same source, which is known to have few rows."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Everything(Source):
     """All records, or those that meet a condition over a row `s` of `search_records`."""
 
     condition: Callable[[Arguments], str] = lambda _: "true"
-    sampled_by: tuple[int, ...] = ()
-    """Terms of the first bucket of which each record has one; without them a sample reads all."""
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""
         del with_terms  # they are there
-        sample = ""
-        if sampled and self.sampled_by:
-            sample = f" AND s.terms && {arguments.name(list(self.sampled_by), 'bigint[]')}"
-        elif sampled:
-            sample = " AND s.bucket = 0"
+        sample = " AND s.bucket = 0" if sampled else ""
         return (
             f"SELECT {_of('s')}, {TERMS} FROM search_records s"  # noqa: S608
             f" WHERE s.workspace_id = $1 AND {self.condition(arguments)}{sample} OFFSET 0"
@@ -71,14 +71,19 @@ class Terms(Source):
     groups: tuple[tuple[int, ...], ...]
     buckets: range = range(BUCKETS)
     """Of which records are found; a sample has those of the first."""
+    is_short: bool = False
+
+    def short(self) -> Source:
+        """See `Source`."""
+        return replace(self, is_short=True)
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""
         del with_terms  # they are there
-        columns = f"{_of('s')}, {TERMS}"
         # OFFSET 0: PostgreSQL would add the index of all records of the workspace to that of terms.
         source = (
-            f"SELECT {columns} FROM search_records s WHERE s.workspace_id = $1 AND {{}} OFFSET 0"  # noqa: S608
+            f"SELECT {_of('s')}, {TERMS} FROM search_records s"  # noqa: S608
+            " WHERE s.workspace_id = $1 AND {} OFFSET 0"
         )
         if sampled:
             return source.format(
@@ -91,6 +96,8 @@ class Terms(Source):
             (sign, len(group), self._in_all_buckets(group, arguments))
             for sign, group in self._parts()
         ]
+        if self.is_short:
+            return self._one_by_one(source, parts)
         # The terms of a bucket are one slice of the argument.
         buckets = (
             " AND ".join(
@@ -100,6 +107,26 @@ class Terms(Source):
             for number in range(len(self.buckets))
         )
         return source.format(f"({' OR '.join(f'({each})' for each in buckets)})")
+
+    def _one_by_one(self, source: str, parts: Sequence[tuple[str, int, str]]) -> str:
+        """A SELECT that looks up one bucket after the other.
+
+        Planning 64 conditions takes longer than finding a few rows by them, and rows that hardly
+        share pages need no order.
+
+        PostgreSQL takes terms that it does not know before it executes for those of many records,
+        and would read the whole workspace for each bucket. Each time that a condition is repeated,
+        it expects a two-hundredth of them.
+        """
+        found = [
+            f"s.terms {sign} ({named})[b.number * {size} + 1 : b.number * {size} + {size}]"
+            for sign, size, named in parts
+        ]
+        condition = " AND ".join(found * _REPEATED)
+        return (
+            f"SELECT s.* FROM generate_series(0, {len(self.buckets) - 1}) AS b (number)"  # noqa: S608
+            f" CROSS JOIN LATERAL ({source.format(condition)}) AS s OFFSET 0"
+        )
 
     def _parts(self) -> list[tuple[str, tuple[int, ...]]]:
         """Operators and their terms."""
@@ -179,6 +206,10 @@ class Union(Source):
 
     parts: tuple[Source, ...]
 
+    def short(self) -> Source:
+        """See `Source`."""
+        return Union(tuple(part.short() for part in self.parts))
+
     @property
     def can_be_sampled(self) -> bool:  # type: ignore[override]
         """Whether all parts can."""
@@ -206,8 +237,9 @@ def rows_with_terms(found: str, with_terms: bool, sampled: bool = False) -> str:
     # In the order of the rows, one after the other on the same pages; a sample stops early. Not a
     # whole row as a value: its type is that of the table, on Citus another one in each shard.
     order = "" if sampled else "ORDER BY f.created_at, f.record_id "
+    sample = " AND s.bucket = 0" if sampled else ""
     return (
         f"SELECT {_of('f')}, {TERMS} FROM (SELECT * FROM ({found}) AS f {order}OFFSET 0) AS f"  # noqa: S608
         f" CROSS JOIN LATERAL (SELECT {TERMS} FROM search_records s WHERE s.workspace_id = $1"
-        " AND s.created_at = f.created_at AND s.record_id = f.record_id OFFSET 0) AS s"
+        f" AND s.created_at = f.created_at AND s.record_id = f.record_id{sample} OFFSET 0) AS s"
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from records_service.records.store import Listing
-from records_service.search import index_measure, index_walks
+from records_service.search import index_walks
 from records_service.search.criteria import Searched
 from records_service.search.index_measure import Measured, measured
 from records_service.search.index_query import Query, expression, knows_order, rows_found
@@ -120,8 +120,8 @@ async def _walk(
     """
     target = _walked_by(query)
     if target is not None:
-        [source], [rows] = lacking, met.marked
-        without = source if rows < index_measure.MANY else Everything()
+        [source], [is_few] = lacking, met.marked
+        without = source if is_few else Everything()
         if query.index.number_key(target) is None:
             return await walk_by_value(
                 conn, place, query, target, met.way.source, without, is_thorough=is_thorough

@@ -8,9 +8,8 @@ from typing import Final
 from records_service.search.criteria import Searched
 from records_service.search.index_joins import Sql
 from records_service.search.sql import Arguments
-from records_service.search_index.terms import in_buckets
 
-_TERMS_COMPARED_MAX: Final = 4
+_TERMS_COMPARED_MAX: Final = 16
 """Up to so many terms are compared one by one."""
 
 
@@ -19,11 +18,10 @@ def has_any(terms: Sequence[int]) -> Sql:
 
     def sql(arguments: Arguments) -> str:
         arguments.reads.add("terms")
-        if len(terms) == 1:
-            return f"s.terms @> ARRAY[{arguments.name(terms[0], 'bigint')} + s.bucket]"
         if len(terms) <= _TERMS_COMPARED_MAX:
-            every = [each for term in terms for each in in_buckets(term)]
-            return f"s.terms && {arguments.name(every, 'bigint[]')}"
+            sign = "@>" if len(terms) == 1 else "&&"
+            here = (f"{arguments.name(each, 'bigint')} + s.bucket" for each in terms)
+            return f"s.terms {sign} ARRAY[{', '.join(here)}]"
         named = arguments.name(list(terms), "bigint[]")
         return f"EXISTS (SELECT FROM unnest(s.terms) AS t (t) WHERE t.t - s.bucket = ANY({named}))"
 

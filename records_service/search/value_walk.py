@@ -48,6 +48,8 @@ class _Piece:
 
     values: Sequence[Value]
     is_walked: bool
+    is_short: bool
+    """Whether it is a set of few records."""
 
 
 async def walk_by_value(
@@ -193,12 +195,13 @@ async def _pieces(
                 and len(pieces[-1].values) < _VALUES_AT_ONCE
             )
             if joins:
-                pieces[-1] = _Piece([*pieces[-1].values, value], is_walked=False)
+                pieces[-1] = _Piece([*pieces[-1].values, value], is_walked=False, is_short=True)
                 run_rows += probe.matches
                 continue
             if len(pieces) == pieces_max:
                 return pieces, False
-            pieces.append(_Piece([value], is_walked=is_frequent and not is_thorough))
+            is_walked = is_frequent and not is_thorough
+            pieces.append(_Piece([value], is_walked=is_walked, is_short=not is_frequent))
             run_rows = _FEW if is_frequent or is_alone else probe.matches
     return pieces, first == len(values)
 
@@ -251,7 +254,8 @@ def _piece(
         conditions.append(has_any(terms)(arguments))
     else:
         groups = (terms, *(met.groups if isinstance(met, Terms) else ()))
-        source = f"({Terms(groups).rows(arguments, with_terms=True)}) AS s"
+        rows_of = Terms(groups, is_short=piece.is_short).rows(arguments, with_terms=True)
+        source = f"({rows_of}) AS s"
         conditions.append(f"{short}{later}")
     record = RECORD if "records" in arguments.reads else ""
     checked = " AND ".join(each for each in conditions if each != "true")

@@ -1,0 +1,106 @@
+"""With how many statements a search is answered, and by which indexes."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from records_service import lists
+from records_service.search import index_measure
+from records_service.search.index_sources import Everything, Terms
+from records_service.search.sql import Arguments
+from records_service.search_index.terms import bucket_of, value_term
+from tests.kit.records_workspace import RecordsWorkspace
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RECORDS, OTHERS = 1_000, 60_000
+
+
+async def _model(workspace: RecordsWorkspace) -> None:
+    await workspace.option_list("colors", ["red", "blue"])
+    await workspace.attribute("color", "option", optionListId="ol-colors", filterable=True)
+    await workspace.attribute("price", "number", filterable=True)
+    await workspace.schema("x", ["color", "price"])
+
+
+@pytest.mark.parametrize(
+    ("criteria", "estimates"),
+    [
+        ([("color", "equals", "red")], 1),
+        ([("color", "notEquals", "red")], 1),
+        ([("color", "equals", "red"), ("price", "gt", 1)], 1),
+        ([("price", "gt", 1), ("price", "lt", 9)], 0),
+    ],
+)
+async def test_a_search_measures_with_one_statement(
+    workspace: RecordsWorkspace,
+    executed: list[tuple[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    criteria: list[tuple[str, str, Any]],
+    estimates: int,
+):
+    # A list that takes longer is cancelled and read again.
+    monkeypatch.setattr(lists, "QUICK_S", 60)
+    await _model(workspace)
+    sampled = (f"ent-{n}" for n in itertools.count() if not bucket_of(f"ent-{n}"))
+    for color in ("red", "blue"):
+        await workspace.record("schema-x", {"color": color, "price": 5}, id=next(sampled))
+    names = ("attribute", "operator", "value")
+    body = {"criteria": [dict(zip(names, each, strict=True)) for each in criteria]}
+
+    async def asked() -> int:
+        executed.clear()
+        (await workspace.admin.post("/search", body)).ok()
+        return sum("search_" in text for text, _ in executed)
+
+    await asked()
+    assert await asked() == 2
+    monkeypatch.setattr(index_measure, "MANY_IN_SAMPLE", 1)
+    monkeypatch.setattr(index_measure, "MANY", 1)
+    assert await asked() == 2 + estimates
+
+
+async def test_a_short_source_is_looked_up_in_a_workspace_of_any_size(workspace: RecordsWorkspace):
+    """PostgreSQL would read all of a workspace that is small among others, for each bucket."""
+    term = value_term(workspace.id, "attr-color", (), "val-red")
+    await workspace.database.execute(
+        """
+        INSERT INTO search_records (workspace_id, created_at, record_id, schema_id, bucket, terms)
+        SELECT $1, timestamptz 'epoch' + n * interval '1 second', 'ent-' || n, 'schema-x', n % 64,
+               ARRAY[CASE WHEN n % 100 = 0 THEN $2::bigint + n % 64 ELSE n END]
+          FROM generate_series(1, $3::int) AS n
+         UNION ALL
+        SELECT 'ws-other', timestamptz 'epoch' + n * interval '1 second', 'ent-' || n, 'schema-x',
+               n % 64, ARRAY[n]
+          FROM generate_series(1, $4::int) AS n
+        """,
+        workspace.id,
+        term,
+        RECORDS,
+        OTHERS,
+    )
+    await workspace.database.execute("ANALYZE search_records")
+    assert await _indexes(workspace, Terms(((term,),)).short()) == {"search_records_by_term"}
+    several = Terms(((term, term + 64), (term, term + 128)))
+    assert await _indexes(workspace, several.short()) == {"search_records_by_term"}
+    sample = await _indexes(workspace, Everything(), sampled=True)
+    assert sample == {"search_records_sampled"}
+
+
+async def _indexes(workspace: RecordsWorkspace, source: Any, *, sampled: bool = False) -> set[str]:
+    """The indexes by which PostgreSQL would read the rows of a source."""
+    arguments = Arguments.of(workspace.id, {})
+    rows = source.rows(arguments, with_terms=True, sampled=sampled)
+    plan = await workspace.database.fetch(f"EXPLAIN (FORMAT JSON) {rows}", *arguments)
+    found: set[str] = set()
+
+    def walk(node: dict[str, Any]) -> None:
+        found.update(value for name, value in node.items() if name == "Index Name")
+        for each in node.get("Plans", []):
+            walk(each)
+
+    walk(plan[0][0][0]["Plan"])
+    return found
