@@ -12,15 +12,12 @@ import orjson
 
 from records_service.model_objects.converted_values import values_now
 from records_service.search_texts.documents import SAMPLES, Document, Layout, mark_of
-from shared.database import Conn, Database, Record
+from shared.database import Conn, Record
 from shared.database.listing import BEGINNING, Position
 from shared.database.pieces import Room, first_piece, pieces
 
 LEXEME_BYTES_MAX: Final = 2_000
 """With a mark it is no longer than what PostgreSQL accepts."""
-_NO_JOB: Final = (
-    "NOT EXISTS (SELECT FROM jobs j WHERE j.workspace_id = s.workspace_id AND j.kind = $1)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,34 +355,6 @@ async def scores_are_due(conn: Conn, workspace_id: str) -> bool:
         workspace_id,
     )
     return bool(found)
-
-
-async def workspaces_behind(database: Database, job: str, *, rows_max: int) -> list[str]:
-    """Workspaces with records that the index has not reached, and without this job."""
-    rows = await database.fetch(
-        f"SELECT DISTINCT s.workspace_id FROM search_texts_behind s WHERE {_NO_JOB} LIMIT $2",  # noqa: S608
-        job,
-        rows_max,
-    )
-    return [row["workspace_id"] for row in rows]
-
-
-async def workspaces_changed(database: Database, job: str, *, rows_max: int) -> list[str]:
-    """Workspaces whose model has changed since their index was made for it; without this job."""
-    rows = await database.fetch(
-        f"""
-        SELECT s.workspace_id
-          FROM models s
-          LEFT JOIN search_layouts l ON l.workspace_id = s.workspace_id
-         WHERE s.is_indexed AND {_NO_JOB}
-           AND (coalesce(l.model_version, -1) < s.version
-                OR NOT l.are_scored AND l.scores_from <= now())
-         LIMIT $2
-        """,  # noqa: S608
-        job,
-        rows_max,
-    )
-    return [row["workspace_id"] for row in rows]
 
 
 def _stored(row: Record) -> Stored:

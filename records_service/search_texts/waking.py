@@ -1,6 +1,10 @@
 """Requests the job that indexes texts, where there is work for it, while the service runs.
 
 Writes do not request it themselves: all writes of a workspace would wait for the row of the job.
+
+To index a record takes about as long as to write it. So while more is written in a second than one
+slice has, such as by a bulk call, the job waits for the end of that, as long as searches can read
+the values of what is behind.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ import structlog
 from aiohttp import web
 
 from records_service.model_objects.commands import SOURCE
-from records_service.search_texts import store
-from records_service.search_texts.indexing import JOB
+from records_service.search_texts import waking_store as store
+from records_service.search_texts.indexing import AT_ONCE as SLICE
+from records_service.search_texts.indexing import AWAITED_MAX, JOB
 from shared.database import DATABASE, Database
 from shared.errors import ServiceUnavailable, UpstreamTimeout
 from shared.events import EventType
@@ -36,9 +41,19 @@ async def waking(app: web.Application) -> AsyncIterator[None]:
     await cancel_all(task)
 
 
-async def wake(database: Database, *, looks_at_models: bool) -> int:
-    """Request the jobs that are missing; how many there were."""
-    found = await store.workspaces_behind(database, JOB, rows_max=AT_ONCE)
+async def wake(
+    database: Database, *, looks_at_models: bool, seen: dict[str, int] | None = None
+) -> int:
+    """Request the jobs that are missing; how many there were.
+
+    `seen` is what this process has seen in the round before; it becomes what it sees now. Without
+    it, no job waits for the end of a load.
+    """
+    behind = await store.workspaces_behind(database, JOB, seen or {}, rows_max=AT_ONCE)
+    found = [each.workspace_id for each in behind if seen is None or not _awaits(each)]
+    if seen is not None:
+        seen.clear()
+        seen.update({each.workspace_id: each.newest for each in behind})
     if looks_at_models:
         found += await store.workspaces_changed(database, JOB, rows_max=AT_ONCE)
     missing = sorted(set(found))
@@ -48,12 +63,18 @@ async def wake(database: Database, *, looks_at_models: bool) -> int:
     return len(missing)
 
 
+def _awaits(waiting: store.Waiting) -> bool:
+    """Whether a load of writes goes on, and its end can be awaited."""
+    return waiting.new_records > SLICE and waiting.records <= AWAITED_MAX
+
+
 async def _wake(database: Database) -> None:
     rounds = 0
+    seen: dict[str, int] = {}
     while True:
         await database.migrated.wait()
         try:
-            await wake(database, looks_at_models=rounds % MODELS_EVERY == 0)
+            await wake(database, looks_at_models=rounds % MODELS_EVERY == 0, seen=seen)
         except (ServiceUnavailable, UpstreamTimeout):
             pass
         except Exception:

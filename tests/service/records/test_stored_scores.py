@@ -14,7 +14,7 @@ from records_service.search import index_measure, index_walks, score_walk, searc
 from records_service.search_scores import scoring
 from records_service.search_scores import store as scores_store
 from records_service.search_scores.views import stored_of
-from records_service.search_texts import indexing
+from records_service.search_texts import indexing, waking_store
 from records_service.search_texts import store as texts_store
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
@@ -291,7 +291,7 @@ async def test_a_database_in_use_is_scored_an_hour_later(scored: RecordsWorkspac
     database = scored.database
 
     async def wants_job() -> bool:
-        found = await texts_store.workspaces_changed(database, indexing.JOB, rows_max=10_000)
+        found = await waking_store.workspaces_changed(database, indexing.JOB, rows_max=10_000)
         return scored.id in found
 
     await index_all(scored)

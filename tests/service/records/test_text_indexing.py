@@ -252,6 +252,31 @@ async def test_the_job_is_requested_once_where_it_is_needed(notes: RecordsWorksp
     assert await jobs() == [(indexing.JOB, 1)]
 
 
+async def test_the_job_is_requested_when_a_load_of_writes_has_ended(
+    notes: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    """Or when so much is behind that searches could not read the values any more."""
+    monkeypatch.setattr(waking, "SLICE", 1)
+    seen: dict[str, int] = {}
+
+    async def is_requested() -> bool:
+        await waking.wake(notes.database, looks_at_models=False, seen=seen)
+        return await notes.fetch("SELECT FROM jobs WHERE workspace_id = $1") != []
+
+    for pair in ("ab", "cd"):
+        for name in pair:
+            await made(notes, name, note="zebra")
+        assert not await is_requested()
+    await made(notes, "e", note="zebra")
+    assert await is_requested()
+    async with notes.database.transaction() as conn:
+        await conn.execute("DELETE FROM jobs WHERE workspace_id = $1", notes.id)
+    for name in "fg":
+        await made(notes, name, note="zebra")
+    monkeypatch.setattr(waking, "AWAITED_MAX", 6)
+    assert await is_requested()
+
+
 async def test_values_that_become_texts_are_found(notes: RecordsWorkspace):
     await notes.attribute("day", "datetime")
     await notes.schema("z", ["day"])
