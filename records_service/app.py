@@ -81,6 +81,7 @@ from records_service.search_texts.waking import waking
 from records_service.transitions.handlers import routes as transition_routes
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
+from records_service.value_uses import filling
 from records_service.variants.handlers import routes as variant_routes
 from records_service.workflow_copies.handlers import routes as workflow_copy_routes
 from records_service.writes.attempts import CHANGE_SLOTS, RECORD_SLOTS
@@ -112,6 +113,7 @@ JOBS: Final[Mapping[str, Slice]] = {
     building.JOB: building.build_some,
     conversions.JOB: conversions.convert_some,
     retention.JOB: retention.remove_some,
+    filling.JOB: filling.mark_some,
 }
 ROUTES = (
     bulk_routes,
@@ -163,6 +165,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         sweeping(config.import_days_kept, imports.spreadsheets),
         sweeping_history,
         enrolling,
+        filling.filling,
         waking,
     ]
     app = new_service(

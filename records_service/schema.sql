@@ -566,7 +566,9 @@ CREATE TABLE public.models (
     bytes bigint DEFAULT 0 NOT NULL,
     is_indexed boolean DEFAULT true NOT NULL,
     indexed_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    settling text
+    settling text,
+    are_uses_known boolean DEFAULT true NOT NULL,
+    uses_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50');
 
@@ -835,6 +837,34 @@ CREATE TABLE public.usage (
 )
 WITH (fillfactor='50');
 
+CREATE TABLE public.value_use_walks (
+    workspace_id text NOT NULL,
+    schema_ids text[] NOT NULL,
+    schemas_done integer DEFAULT 0 NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text
+);
+
+CREATE TABLE public.value_uses (
+    workspace_id text NOT NULL,
+    attribute_id text NOT NULL,
+    dimension_id text NOT NULL,
+    segment_id text NOT NULL,
+    in_variants boolean NOT NULL,
+    id bigint NOT NULL,
+    holder_id text NOT NULL,
+    since timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE public.value_uses ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.value_uses_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.variant_lives (
     workspace_id text NOT NULL,
     variant_id text NOT NULL,
@@ -1019,6 +1049,12 @@ ALTER TABLE ONLY public.unique_values
 
 ALTER TABLE ONLY public.usage
     ADD CONSTRAINT usage_pkey PRIMARY KEY (workspace_id, stripe);
+
+ALTER TABLE ONLY public.value_use_walks
+    ADD CONSTRAINT value_use_walks_pkey PRIMARY KEY (workspace_id);
+
+ALTER TABLE ONLY public.value_uses
+    ADD CONSTRAINT value_uses_pkey PRIMARY KEY (workspace_id, attribute_id, dimension_id, segment_id, in_variants, id);
 
 ALTER TABLE ONLY public.variant_lives
     ADD CONSTRAINT variant_lives_pkey PRIMARY KEY (workspace_id, variant_id);

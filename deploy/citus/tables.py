@@ -65,6 +65,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "variant_lives",
             "saved_queries",
             "unique_values",
+            "value_uses",
+            "value_use_walks",
             "search_records",
             "search_numbers",
             "search_attributes",
@@ -95,7 +97,7 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "attributes": (*_COUNTING, "forget_lost_attributes", "refuse_ids_with_values"),
             "schemas": (*_COUNTING, "forget_lost_attributes", "remember_lost_attributes"),
         },
-        numbered={"audit": "id", "outbox": "id", "search_texts_behind": "id"},
+        numbered={"audit": "id", "outbox": "id", "search_texts_behind": "id", "value_uses": "id"},
     ),
     "workflow_service": Tables(
         tenant=(

@@ -15,6 +15,8 @@ from records_service.attributes.model import (
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import places_of_values
+from records_service.value_uses import store as value_uses
+from records_service.value_uses.asking import first_used, still_held
 from shared.database import Conn, Record
 from shared.database.listing import Narrowing, Piece, Position, read_piece
 
@@ -225,13 +227,19 @@ async def has_values(conn: Conn, workspace_id: str, attribute_id: str, searcher:
     if row["has_unique_keys"] and body["validation"].get("unique") and UNIQUE_PENDING not in body:
         # Otherwise keys may be there that nobody holds any more.
         return True
+    marks = await value_uses.marks(conn, workspace_id, [attribute_id])
+    search = Search("SELECT $2::text AS found WHERE r.values ? $2", (attribute_id,))
+    if marks is not None and not marks.all_attribute_ids:
+        return False
+    if marks is not None and await still_held(conn, workspace_id, marks, search):
+        return True
     held = await _held_in_index(conn, workspace_id, attribute_id, body, searcher)
     if held:
         return True
     indexed = [attribute_id] if held is False else []
-    places = await places_of_values(conn, workspace_id, [attribute_id], indexed)
-    search = Search("SELECT $2::text AS found WHERE r.values ? $2", (attribute_id,))
-    found = await searcher.first_found(conn, workspace_id, places, search, since=row["created_at"])
+    places = await places_of_values(conn, workspace_id, [attribute_id], indexed, marks)
+    since = row["created_at"]
+    found = await first_used(conn, workspace_id, searcher, places, search, marks, since=since)
     return found is not None
 
 

@@ -28,6 +28,7 @@ from records_service.bulk.work import Work, attempts
 from records_service.context import Context
 from records_service.writes import batches
 from records_service.writes import store as writes
+from records_service.writes.marking import mark
 from records_service.writes.model import QuotaExceeded, StripeExhausted
 from records_service.writes.quota import any_stripe, make_room
 from shared.database import REQUEST_TRANSACTION, Conn
@@ -164,6 +165,8 @@ async def _store(work: Work, judged: Judged) -> None:
     creates, updates = settled.creates, settled.updates
     if not creates and not updates:
         return
+    context = work.context
+    await mark(context.database, context.workspace_id, settled.unmarked, work.conn)
     if not creates:
         async with work.writing() as conn:
             await batches.update_many(conn, updates, model_version=model_version)

@@ -23,6 +23,7 @@ from records_service.values.relations import Related, named
 from records_service.values.validation import pointer
 from records_service.writes import effects
 from records_service.writes.changes import EXTERNAL_KEY, patch
+from records_service.writes.marking import Unmarked
 from records_service.writes.model import PendingCreate, PendingUpdate, Record, Write
 from shared.errors import ApiError, Conflict, LimitExceeded, Violation, truncated
 from shared.identity import Identity
@@ -52,6 +53,7 @@ class Settled:
     results: list[Result] = field(default_factory=list)
     creates: list[PendingCreate] = field(default_factory=list)
     updates: list[PendingUpdate] = field(default_factory=list)
+    unmarked: Unmarked = field(default_factory=Unmarked)
 
 
 def named_by(candidates: Iterable[Candidate | Result]) -> set[str]:
@@ -92,6 +94,7 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
         raise LimitExceeded(f"Entity limit of {identity.record_limit} reached")
     _check_unique(one, around.holders)
     record = _next_record(one, around.versions, identity)
+    settled.unmarked.add(one.schema, "records", record.id, record.values)
     if one.old is None:
         document = orjson.dumps(record.values)
         write = effects.create_of(identity, record, one.changes)

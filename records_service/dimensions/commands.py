@@ -15,6 +15,7 @@ from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
+from records_service.value_uses import store as value_uses
 from shared.database import Conn
 from shared.errors import Conflict, ValidationError
 from shared.events import EventType
@@ -45,7 +46,7 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
     workspace_id, role = context.workspace_id, context.role
     searcher = Searcher()
 
-    async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
+    async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any], list[str]]:
         old = await model_objects.get(conn, DIMENSION, workspace_id, dimension_id)
         context.check_version(DIMENSION.title, old.id, old.version)
         body = body_of(draft, old.body)
@@ -59,13 +60,15 @@ async def replace(context: Context, dimension_id: str, draft: DimensionDraft) ->
         used = await store.used_segment(conn, workspace_id, old.id, gone, searcher)
         if used is not None:
             raise Conflict.in_use("Segment", used)
-        return old, body
+        return old, body, gone
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:
-        old, body = await judge(conn)
+        old, body, gone = await judge(conn)
         dimension = await model_objects.update(
             conn, DIMENSION, workspace_id, old.id, draft.alias, body
         )
+        if gone:
+            await value_uses.forget_segments(conn, workspace_id, old.id, gone)
         await stage_event(conn, EventType.DIMENSION_UPDATED, workspace_id, dimension)
     return dimension
 

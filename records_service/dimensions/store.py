@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import places_of_values
+from records_service.value_uses import store as value_uses
+from records_service.value_uses.asking import first_used, still_held
 from shared.database import Conn
 
 
@@ -31,7 +33,11 @@ async def used_segment(
     if not segment_ids:
         return None
     attribute_ids = await varying(conn, workspace_id, dimension_id)
-    places = await places_of_values(conn, workspace_id, attribute_ids)
+    marks = await value_uses.marks(conn, workspace_id, attribute_ids, dimension_id, segment_ids)
+    if marks is not None:
+        attribute_ids = sorted(marks.all_attribute_ids)
+        if not attribute_ids:
+            return None
     search = Search(
         """
         SELECT scope ->> $2 AS found
@@ -41,4 +47,11 @@ async def used_segment(
         """,
         (dimension_id, attribute_ids, list(segment_ids)),
     )
-    return await searcher.first_found(conn, workspace_id, places, search)
+    if marks is not None:
+        held = await still_held(conn, workspace_id, marks, search)
+        if held is not None:
+            return held
+    places = await places_of_values(conn, workspace_id, attribute_ids, marks=marks)
+    return await first_used(
+        conn, workspace_id, searcher, places, search, marks, dimension_id=dimension_id
+    )

@@ -43,6 +43,7 @@ from records_service.search_index import building
 from records_service.search_texts import store as search_texts
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
+from records_service.value_uses import store as value_uses
 from shared.database import Conn
 from shared.errors import Conflict, truncated
 from shared.events import EventType
@@ -68,7 +69,7 @@ async def replace(
     sent = await checked_body(draft.model_copy(update={"id": attribute_id}))
     searcher = Searcher(context.app[VALUE_INDEX])
 
-    async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any]]:
+    async def judge(conn: Conn) -> tuple[ModelObject, dict[str, Any], bool]:
         old, body = await drafted(context, conn, attribute_id, draft, sent)
         fixed = changes_of_form(old.body, body)
         await _check_still_compared(conn, workspace_id, old, body, fixed)
@@ -77,10 +78,12 @@ async def replace(
                 f"Field '{fixed[0]}' of attribute '{truncated(old.alias)}'"
                 " cannot change while values exist"
             )
-        return old, body
+        return old, body, bool(fixed)
 
     async with model_change(context.app, workspace_id, judge=judge) as conn:
-        old, body = await judge(conn)
+        old, body, has_no_values = await judge(conn)
+        if has_no_values:
+            await value_uses.forget_attribute(conn, workspace_id, attribute_id)
         if draft.alias != old.alias:
             await model_objects.check_may_be_renamed(conn, ATTRIBUTE, workspace_id, old)
             await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
@@ -152,6 +155,7 @@ async def delete(context: Context, attribute_id: str) -> str | None:
         await model_objects.insert_former_alias(conn, ATTRIBUTE, workspace_id, old)
         await model_objects.delete(conn, ATTRIBUTE, workspace_id, attribute_id)
         await store.forget_attribute(conn, workspace_id, attribute_id)
+        await value_uses.forget_attribute(conn, workspace_id, attribute_id)
         await building.attribute_deleted(conn, workspace_id, attribute_id)
         await search_texts.forget_attribute(conn, workspace_id, attribute_id)
         await stage_event(conn, EventType.ATTRIBUTE_DELETED, workspace_id, old)

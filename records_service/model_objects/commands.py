@@ -95,6 +95,13 @@ async def index_records(conn: Conn, workspace_id: str) -> bool:
     return tag == "UPDATE 1"
 
 
+async def trust_marks(conn: Conn, workspace_id: str) -> None:
+    """From now on, what has no mark (`value_uses`) has no value. The caller holds the lock."""
+    await conn.execute(
+        "UPDATE models SET are_uses_known = true WHERE workspace_id = $1", workspace_id
+    )
+
+
 @asynccontextmanager
 async def model_change(
     app: web.Application,

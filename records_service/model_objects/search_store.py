@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from records_service.model_objects.converted_values import values_now
 from shared.database import Conn
@@ -14,6 +14,14 @@ from shared.database.listing import BEGINNING, Position
 ValueTable: TypeAlias = Literal["records", "variants"]
 VALUE_TABLES: Final[tuple[ValueTable, ...]] = ("records", "variants")
 """Where values are stored, by attribute id in the column `values`."""
+
+
+class Hit(NamedTuple):
+    """What was found, and the record or variant that has it."""
+
+    table: ValueTable
+    id: str
+    found: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ async def search_some(
     after: Position | None,
     *,
     rows_max: int,
-) -> tuple[str | None, Position | None]:
+) -> tuple[Hit | None, Position | None]:
     """Search the next rows of a schema: what was found, and from where to go on, if anywhere.
 
     Read in an order that only the index by schema has: otherwise PostgreSQL may expect to find
@@ -52,11 +60,11 @@ async def search_some(
     """
     row = await conn.fetchrow(
         f"""
-        SELECT (SELECT hit.found
-                  FROM (SELECT {values_now(table)} AS values {next_records}
+        SELECT (SELECT ARRAY[r.id, hit.found]
+                  FROM (SELECT id, {values_now(table)} AS values {next_records}
                          LIMIT {rows}::bigint) AS r
                  CROSS JOIN LATERAL ({search.select}) AS hit
-                 LIMIT 1) AS found,
+                 LIMIT 1) AS hit,
                last.created_at, last.id
           FROM (SELECT 1) AS always
           LEFT JOIN LATERAL (
@@ -70,19 +78,20 @@ async def search_some(
         rows_max,
     )
     assert row is not None
-    return row["found"], None if row["id"] is None else (row["created_at"], row["id"])
+    hit = None if row["hit"] is None else Hit(table, *row["hit"])
+    return hit, None if row["id"] is None else (row["created_at"], row["id"])
 
 
 async def search_these(
     conn: Conn, workspace_id: str, table: ValueTable, ids: Collection[str], search: Search
-) -> str | None:
+) -> Hit | None:
     """Search these rows."""
     if not ids:
         return None
-    found: str | None = await conn.fetchval(
+    row = await conn.fetchrow(
         f"""
-        SELECT hit.found
-          FROM (SELECT {values_now(table)} AS values FROM {table}
+        SELECT r.id, hit.found
+          FROM (SELECT id, {values_now(table)} AS values FROM {table}
                  WHERE workspace_id = $1 AND id = ANY(${len(search.arguments) + 2}::text[])) AS r
          CROSS JOIN LATERAL ({search.select}) AS hit
          LIMIT 1
@@ -91,7 +100,7 @@ async def search_these(
         *search.arguments,
         list(ids),
     )
-    return found
+    return None if row is None else Hit(table, row["id"], row["found"])
 
 
 async def written_since(

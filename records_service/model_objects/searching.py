@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from records_service.model_objects import search_store as store
-from records_service.model_objects.search_store import Search, ValueTable
+from records_service.model_objects.search_store import Hit, Search, ValueTable
 from records_service.model_objects.value_index import ValueIndex
 from shared.database import Conn
 from shared.database.listing import Position
@@ -69,6 +69,19 @@ class Searcher:
         Outside a transaction this is the question before the lock, inside it is the one under it.
         Raises `UpstreamTimeout` if there are too many records.
         """
+        hit = await self.first_hit(conn, workspace_id, places, search, since=since)
+        return None if hit is None else hit.found
+
+    async def first_hit(
+        self,
+        conn: Conn,
+        workspace_id: str,
+        places: Places,
+        search: Search,
+        *,
+        since: datetime | None = None,
+    ) -> Hit | None:
+        """As `first_found`, with the record or variant that has it."""
         if not places:
             return None
         if not conn.is_in_transaction():
@@ -93,7 +106,7 @@ class Searcher:
 
 async def _search_all(
     conn: Conn, workspace_id: str, places: Places, search: Search, since: datetime | None
-) -> str | None:
+) -> Hit | None:
     deadline = time.monotonic() + SEARCHING_S_MAX
     if since is not None:
         schema_ids = [schema_id for table, schema_id in places if table == "records"]

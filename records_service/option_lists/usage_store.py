@@ -8,6 +8,7 @@ from typing import Any, Final
 from records_service.model_objects.search_store import Search
 from records_service.model_objects.searching import Searcher
 from records_service.permissions.store import places_of_values
+from records_service.value_uses import store as value_uses
 from shared.database import Conn
 
 VALUES_ASKED_MAX: Final = 2_000
@@ -75,7 +76,8 @@ async def used_value(
         found = await searcher.index.chosen(conn, workspace_id, known, value_ids)
         if found is not None:
             return found
-    places = await places_of_values(conn, workspace_id, fields, indexed)
+    marks = await value_uses.marks(conn, workspace_id, fields)
+    places = await places_of_values(conn, workspace_id, fields, indexed, marks)
     paths = [(each, _path(names)) for each, found in fields.items() for names in found]
     search = Search(
         """

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from records_service.model_objects.search_store import ValueTable
+from records_service.model_objects.search_store import VALUE_TABLES, ValueTable
 from records_service.permissions.rules import Names
+from records_service.value_uses.model import Marks
 from shared.database import Conn
+
+_ONE_OF_SCHEMA: Final = (
+    "SELECT 1 FROM {table} r WHERE r.workspace_id = $1 AND r.schema_id = s.id LIMIT 1"
+)
+"""SQL: a record of schema `s`, by the index. Asked by EXISTS, a kept plan may read the whole table:
+0.3 s among 300,000 records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +148,12 @@ async def schemas_with_values(
     has = await uses(conn, workspace_id, attribute_ids)
     had = await lost(conn, workspace_id, attribute_ids)
     rows = await conn.fetch(
-        """
+        f"""
         SELECT s.id
           FROM unnest($2::text[]) AS s (id)
-         WHERE EXISTS (SELECT FROM records r WHERE r.workspace_id = $1 AND r.schema_id = s.id)
+         CROSS JOIN LATERAL ({_ONE_OF_SCHEMA.format(table="records")}) AS one
          ORDER BY s.id
-        """,
+        """,  # noqa: S608 - constants
         workspace_id,
         list({schema_id for schema_id, _ in has | had}),
     )
@@ -158,18 +165,26 @@ async def places_of_values(
     workspace_id: str,
     attribute_ids: Collection[str],
     indexed: Collection[str] = (),
+    marks: Marks | None = None,
 ) -> list[tuple[ValueTable, str]]:
     """The tables and schemas with rows that may hold a value of one of these attributes.
 
     Of the attributes that are `indexed`, only what no index has: variants, and records whose schema
-    has lost the attribute.
+    has lost the attribute. With `marks`, only tables where the attribute has one.
     """
     has = await uses(conn, workspace_id, attribute_ids)
     had = await lost(conn, workspace_id, attribute_ids)
-    held: Mapping[ValueTable, set[str]] = {
-        "records": {schema_id for schema_id, each in has if each not in indexed}
-        | {schema_id for schema_id, _ in had},
-        "variants": {schema_id for schema_id, _ in has | had},
+    in_table: Mapping[ValueTable, Collection[str]] = (
+        dict.fromkeys(VALUE_TABLES, attribute_ids) if marks is None else marks.attribute_ids
+    )
+    not_indexed = {(schema_id, each) for schema_id, each in has if each not in indexed}
+    searched: Mapping[ValueTable, set[tuple[str, str]]] = {
+        "records": not_indexed | had,
+        "variants": has | had,
+    }
+    held = {
+        table: {schema_id for schema_id, each in pairs if each in in_table[table]}
+        for table, pairs in searched.items()
     }
     places: list[tuple[ValueTable, str]] = []
     for table, schema_ids in held.items():
@@ -177,7 +192,7 @@ async def places_of_values(
             f"""
             SELECT s.id
               FROM unnest($2::text[]) AS s (id)
-             WHERE EXISTS (SELECT FROM {table} r WHERE r.workspace_id = $1 AND r.schema_id = s.id)
+             CROSS JOIN LATERAL ({_ONE_OF_SCHEMA.format(table=table)}) AS one
              ORDER BY s.id
             """,  # noqa: S608 - constants
             workspace_id,

@@ -36,6 +36,7 @@ from records_service.writes.changes import (
     with_value,
 )
 from records_service.writes.create_batching import store_new
+from records_service.writes.marking import mark, unmarked
 from records_service.writes.merging import changes_since
 from records_service.writes.model import (
     PendingCreate,
@@ -130,6 +131,11 @@ async def _create_under(
     )
     pending = await context.run(
         is_large, pending_of, context.identity, record, schema, id_was_asked=draft.id is not None
+    )
+    await mark(
+        context.database,
+        context.workspace_id,
+        unmarked(schema, "records", record_id, values),
     )
     async with taken_keys_are_conflicts(context, record, schema, pending.unique_keys):
         await store_new(context, pending, blueprint.version)
@@ -268,6 +274,8 @@ async def save(
     write = await context.run(is_large, effects.update_of, context.identity, record, changes)
     index_change = await context.run(is_large, change_in, schema, record.id, old, values)
     differ = await context.run(is_large, is_noted, schema, old, values)
+    missing = unmarked(schema, "records", record.id, values)
+    await mark(context.database, context.workspace_id, missing)
     async with writing(context, record, schema, added) as conn:
         await store.update(
             conn,

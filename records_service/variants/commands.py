@@ -32,6 +32,7 @@ from records_service.writes.changes import (
     unique_keys,
     with_value,
 )
+from records_service.writes.marking import mark, unmarked
 from records_service.writes.merging import changes_since
 from records_service.writes.model import Variant
 from shared.errors import (
@@ -132,6 +133,8 @@ async def _create(
     write = await context.run(
         is_large, effects.variant_create_of, context.identity, record, variant, changes
     )
+    missing = unmarked(schema, "variants", variant_id, values)
+    await mark(context.database, context.workspace_id, missing)
     async with writing(context, record, schema, keys, variant_id) as conn:
         await writes.insert(
             conn,
@@ -299,6 +302,8 @@ async def _save(
     write = await context.run(
         is_large, effects.variant_update_of, context.identity, record, variant, changes
     )
+    missing = unmarked(schema, "variants", variant.id, values)
+    await mark(context.database, context.workspace_id, missing)
     async with writing(context, record, schema, added) as conn:
         await writes.update(
             conn, record, variant, released, added, write, model_version=loaded.blueprint.version

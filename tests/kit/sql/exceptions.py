@@ -30,6 +30,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "records_service/search_index/store.py:without_index": _DUE,
     "records_service/search_texts/waking_store.py:workspaces_behind": _DUE,
     "records_service/search_texts/waking_store.py:workspaces_changed": _DUE,
+    "records_service/value_uses/store.py:workspaces_unknown": _DUE,
     "records_service/workflow_copies/store.py:claim_retirements": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
 }

@@ -1,4 +1,7 @@
-"""Whether a value is in use is told by indexes where there are some, and without them alike."""
+"""Whether a value is in use is told by the search index where there is one, and without it alike.
+
+Without marks, which `test_value_uses.py` is about.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from records_service.search_index import in_use
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import error
 from tests.kit.workspace import entries, schema_body
+from tests.service.records.value_uses import forget_that_all_are_marked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -70,6 +74,7 @@ async def catalogue(workspace: RecordsWorkspace) -> RecordsWorkspace:
     (await workspace.admin.post("/records/ent-y/variants", variant)).ok()
     await workspace.record("schema-z", {"shade": ["lost"]})
     (await workspace.admin.put("/schemas/schema-z", schema_body("z", ["name"]))).ok()
+    await forget_that_all_are_marked(workspace)
     return workspace
 
 

@@ -26,6 +26,7 @@ from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller, error
 from tests.kit.workspace import schema_body
 from tests.service.records.costed import Costed
+from tests.service.records.value_uses import forget_that_all_are_marked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -228,6 +229,7 @@ async def two_of(workspace: RecordsWorkspace) -> None:
     for alias in ("name", "cost"):
         await workspace.attribute(alias)
     await workspace.schema("x", ["name", "cost"])
+    await forget_that_all_are_marked(workspace)
 
 
 async def lose_cost(workspace: RecordsWorkspace) -> None:

@@ -14,6 +14,7 @@ from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Answer, Caller, error
 from tests.kit.workspace import entries, schema_body
 from tests.service.records.job_turns import turn
+from tests.service.records.value_uses import forget_that_all_are_marked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,8 +79,9 @@ async def test_the_type_of_values_that_only_a_variant_has_stays(caller: Caller):
 
 
 async def test_a_value_that_a_variant_gets_during_the_search_is_found(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch
+    workspace: RecordsWorkspace, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ):
+    await forget_that_all_are_marked(workspace)
     await add(caller)
     search_all = searching._search_all
     done = []
