@@ -1088,6 +1088,10 @@ CREATE INDEX category_assignments_of_catalog ON public.category_assignments USIN
 
 CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
+CREATE INDEX followed_jobs_by_creator ON public.followed_jobs USING btree (workspace_id, created_by, created_at, id);
+
+CREATE INDEX followed_jobs_by_kind ON public.followed_jobs USING btree (workspace_id, kind, created_at, id);
+
 CREATE INDEX followed_jobs_by_status ON public.followed_jobs USING btree (workspace_id, status, created_at, id);
 
 CREATE INDEX followed_jobs_in_order ON public.followed_jobs USING btree (workspace_id, created_at, id);
@@ -1099,6 +1103,8 @@ CREATE UNIQUE INDEX followed_jobs_unfinished ON public.followed_jobs USING btree
 CREATE INDEX former_aliases_by_name ON public.former_aliases USING btree (workspace_id, kind, alias);
 
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
+
+CREATE INDEX imports_by_creator ON public.imports USING btree (workspace_id, created_by, created_at, id);
 
 CREATE INDEX imports_by_end ON public.imports USING btree (completed_at) WHERE has_file;
 
@@ -1114,7 +1120,7 @@ CREATE INDEX lifecycles_retired ON public.lifecycles USING btree (retired_checke
 
 CREATE UNIQUE INDEX option_lists_external_key_taken ON public.option_lists USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
 
-CREATE INDEX option_values_below ON public.option_values USING btree (workspace_id, list_id, parent_id) WHERE (parent_id IS NOT NULL);
+CREATE INDEX option_values_at_the_top ON public.option_values USING btree (workspace_id, list_id, sort_order, label, id) WHERE (parent_id IS NULL);
 
 CREATE INDEX option_values_by_gram ON public.option_values USING gin (grams) WITH (gin_pending_list_limit='1024');
 
@@ -1123,6 +1129,8 @@ CREATE INDEX option_values_by_label ON public.option_values USING btree (workspa
 CREATE UNIQUE INDEX option_values_external_key_taken ON public.option_values USING btree (workspace_id, list_id, external_key) WHERE (external_key IS NOT NULL);
 
 CREATE INDEX option_values_in_order ON public.option_values USING btree (workspace_id, list_id, sort_order, label, id);
+
+CREATE INDEX option_values_under ON public.option_values USING btree (workspace_id, list_id, parent_id, sort_order, label, id) WHERE (parent_id IS NOT NULL);
 
 CREATE INDEX option_values_without_grams ON public.option_values USING btree (workspace_id, list_id) WHERE (grams IS NULL);
 

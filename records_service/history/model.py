@@ -46,7 +46,8 @@ class AuditFilter(PageQuery):
     user_id: str | None = Field(default=None, alias="userId")
     """Only changes by this user or API key."""
     action: AuditAction | None = None
-    """Only changes of this kind."""
+    """Only changes of this kind. `delete` and `transition` are found by an index. The others are
+    looked for from the newest entry on, which takes seconds if millions of other ones are newer."""
 
 
 class AuditChangeAnswer(Shape):

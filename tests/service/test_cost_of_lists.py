@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from shared.database.connection import PooledConnection
+from shared.identity import Flag
 from tests.kit.described import DOCUMENT
 from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.service import RunningService
@@ -24,7 +25,10 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 ROWS = 20_000
 OTHERS = 200
 BLOCKS_MAX = 800
+BLOCKS_COUNTED_MAX = 1_200
+"""Where a total is told: up to 10,001 rows are counted."""
 PADDING = "x" * 400
+RARE_FLAGS = (Flag.MANAGE_SCHEMAS, Flag.IMPORT)
 
 # One row of $1 and n; everything is younger the greater n is.
 FILL = {
@@ -35,7 +39,7 @@ FILL = {
                CASE WHEN n % 3000 = 8 THEN 'state-rare' END, 1,
                '{{"attr-name": [{{"scope": {{}}, "value": "{padding}"}}]}}',
                timestamptz '2024-01-01' + n * interval '1 s',
-               timestamptz '2024-01-01' + n * interval '1 s', 'u', 'u', 'K/' || n""",
+               timestamptz '2024-01-01' + n * 7919 % 20000 * interval '1 s', 'u', 'u', 'K/' || n""",
     "variants": """
         INSERT INTO variants (workspace_id, id, record_id, schema_id, path, level, version, values,
                               created_at, updated_at, created_by, updated_by)
@@ -49,19 +53,24 @@ FILL = {
         SELECT {ws}, 'ent-' || n % 10 + 1, 'schema-x',
                CASE WHEN n % 3000 = 7 THEN 'delete' WHEN n % 3000 = 8 THEN 'transition'
                     ELSE 'update' END,
-               'user-often', timestamptz '2024-01-01' + n * interval '1 s',
+               CASE WHEN n % 3000 = 9 THEN 'user-rare' ELSE 'user-often' END,
+               timestamptz '2024-01-01' + n * interval '1 s',
                '[{{"attribute": "name", "attributeId": "attr-name", "scope": {{}}, "oldValue": null,
                   "newValue": "{padding}"}}]', n""",
     "followed_jobs": """
         INSERT INTO followed_jobs (workspace_id, id, kind, subject_id, status, error, created_at,
                                    completed_at, created_by)
-        SELECT {ws}, 'job-' || n, 'make-unique', 'attr-' || n,
-               CASE WHEN n % 3000 = 7 THEN 'running' ELSE 'failed' END, '{padding}',
-               timestamptz '2024-01-01' + n * interval '1 s', now(), 'u'""",
+        SELECT {ws}, 'job-' || n, CASE n % 3000 WHEN 8 THEN 'convert' WHEN 9 THEN 'move-states'
+                                       ELSE 'make-unique' END,
+               CASE WHEN n % 2 = 0 THEN 'attr-often' ELSE 'attr-' || n END,
+               CASE WHEN n % 3000 IN (7, 8) THEN 'running' ELSE 'failed' END, '{padding}',
+               timestamptz '2024-01-01' + n * interval '1 s', now(),
+               CASE WHEN n % 3000 = 10 THEN 'user-editor' ELSE 'u' END""",
     "imports": """
         INSERT INTO imports (workspace_id, id, status, format, error, created_at, created_by)
         SELECT {ws}, 'imp-' || n, 'failed', 'csv', '{padding}',
-               timestamptz '2024-01-01' + n * interval '1 s', 'u'""",
+               timestamptz '2024-01-01' + n * interval '1 s',
+               CASE WHEN n % 3000 = 10 THEN 'user-editor' ELSE 'u' END""",
     "import_errors": """
         INSERT INTO import_errors (workspace_id, import_id, row_number, number, line, pointer,
                                    error, message)
@@ -73,9 +82,10 @@ FILL = {
                timestamptz '2024-01-01' + n * interval '1 s'""",
     "option_values": """
         INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order, color,
-                                   external_key, grams)
+                                   external_key, grams, parent_id)
         SELECT {ws}, 'ol-a', 'val-' || n, 'a' || n, 'Option ' || n, n, '{padding}', 'K/' || n,
-               '{{}}'""",
+               '{{}}', CASE WHEN n % 3000 = 7 THEN 'val-2' WHEN n % 5 = 4 THEN 'val-3'
+                            WHEN n > 3 THEN 'val-1' END""",
 }
 # As many objects of a model as one has; their bodies are those of what was made first.
 MODEL_ROWS = 2_000
@@ -103,6 +113,16 @@ API_KEYS = """
         SELECT {ws}, 'apikey-n' || n, '{padding}', '{{}}', sha256(({ws} || n)::bytea), true, 1,
                'u', timestamptz '2024-01-01' + n * interval '1 s'"""
 
+OF_A_RARE_USER: dict[str, list[dict[str, str]]] = {
+    # A user whose role is limited sees only their own.
+    "/jobs": [{}, {"kind": "make-unique"}, {"status": "failed"}, {"kind": "convert"}],
+    "/imports": [{}],
+    # Of most schemas, the role sees nothing but ids.
+    "/records": [{}, {"schemaId": "schema-rare"}],
+    "/variants": [{}, {"schemaId": "schema-rare"}],
+    "/records/ent-1/variants": [{}],
+    "/categories/ctg-a/entities": [{}, {"includeSubcategories": "true"}],
+}
 OPENED = {
     "/records": [
         {},
@@ -114,7 +134,20 @@ OPENED = {
         {"ids": "ent-5,ent-20000"},
         {"updatedAfter": "2024-01-01T05:00:00Z"},
         *({"sort": sort} for sort in ("-createdAt", "updatedAt", "-updatedAt", "id", "-id")),
-        {"sort": "-updatedAt", "schemaId": "schema-rare"},
+        *(
+            {"sort": sort, **rare}
+            for sort in ("createdAt", "-createdAt", "updatedAt", "-updatedAt", "id", "-id")
+            for rare in (
+                {"schemaId": "schema-rare"},
+                {"lifecycleStateId": "state-rare"},
+                {"schemaId": "schema-x", "lifecycleStateId": "state-rare"},
+                {"updatedAfter": "2024-01-01T05:33:00Z"},
+                {"updatedAfter": "2024-01-01T05:33:00Z", "schemaId": "schema-x"},
+                {"updatedAfter": "2024-01-01T00:01:00Z", "schemaId": "schema-rare"},
+                {"updatedAfter": "2024-01-01T00:01:00Z", "lifecycleStateId": "state-rare"},
+            )
+        ),
+        {"ids": "ent-5,ent-20000", "sort": "-updatedAt", "schemaId": "schema-x"},
     ],
     "/variants": [{}, {"schemaId": "schema-x"}, {"schemaId": "schema-rare"}],
     "/records/ent-1/variants": [{}],
@@ -126,19 +159,43 @@ OPENED = {
         {"action": "transition"},
         {"action": "update"},
         {"userId": "user-often"},
+        {"userId": "user-rare"},
         {"userId": "user-never"},
+        {"userId": "user-rare", "action": "update"},
+        {"userId": "user-often", "action": "delete"},
+        {"userId": "user-rare", "action": "delete"},
+        {"userId": "user-rare", "entityId": "ent-1"},
+        {"action": "delete", "entityId": "ent-1"},
     ],
     "/jobs": [
         {},
         {"status": "failed"},
         {"kind": "make-unique"},
+        {"kind": "convert"},
+        {"kind": "remove-values"},
         {"attributeId": "attr-77"},
+        {"attributeId": "attr-77", "status": "failed"},
+        {"attributeId": "attr-often", "kind": "convert"},
+        {"attributeId": "attr-often", "status": "running"},
+        {"attributeId": "attr-often", "kind": "make-unique", "status": "running"},
+        {"schemaId": "schema-x"},
         {"status": "running"},
+        {"status": "succeeded"},
+        {"status": "running", "kind": "convert"},
+        {"status": "failed", "kind": "convert"},
     ],
     "/imports": [{}],
     "/imports/imp-1/errors": [{}],
     "/categories/ctg-a/entities": [{}, {"includeSubcategories": "true"}],
-    "/option-lists/ol-a/values": [{}, {"externalKey": "K/77"}],
+    "/option-lists/ol-a/values": [
+        {},
+        {"externalKey": "K/77"},
+        {"parentId": "val-1"},
+        {"parentId": "val-2"},
+        {"parentId": "val-3"},
+        {"parentId": ""},
+        {"parentId": "", "query": "Option 777"},
+    ],
     **{
         f"/{table.replace('_', '-')}": [
             {"limit": "50"},
@@ -191,6 +248,9 @@ async def filled(direct: DirectServices) -> DirectWorkspace:
     admin = workspace.admin
     (await admin.post("/catalogs", {"id": "cat-a", "alias": "a", "name": "A"})).ok()
     (await admin.post("/catalogs/cat-a/categories", {"id": "ctg-a", "name": "A"})).ok()
+    view = {"catalogId": "cat-a", "canView": True, "canAssign": False}
+    seen = {"schema-rare": {"attr-name": "read"}}
+    await workspace.role("role-rare", seen, catalogPermissions=[view])
     (await admin.post("/option-lists", {"id": "ol-a", "alias": "a", "name": "A"})).ok()
     await fill(direct.running["records_service"], workspace.id, FILL, own=ROWS)
     for service, table, prefix in (
@@ -232,29 +292,37 @@ async def fill(
         await conn.close()
 
 
-def asked() -> list[tuple[str, dict[str, str]]]:
-    return [(path, filters) for path, each in OPENED.items() for filters in each]
+def asked() -> list[tuple[bool, str, dict[str, str]]]:
+    return [
+        (is_rare, path, filters)
+        for is_rare, opened in ((False, OPENED), (True, OF_A_RARE_USER))
+        for path, each in opened.items()
+        for filters in each
+    ]
 
 
-@pytest.mark.parametrize(("path", "filters"), asked(), ids=str)
+@pytest.mark.parametrize(("is_rare", "path", "filters"), asked(), ids=str)
 async def test_a_page_reads_what_it_shows(
     filled: DirectWorkspace,
     blocks: list[tuple[int, str, Any]],
+    is_rare: bool,
     path: str,
     filters: dict[str, str],
 ):
+    caller = filled.user("role-rare", RARE_FLAGS) if is_rare else filled.admin
     pages = [filters]
     if filters.get("limit") is None and path != "/api-keys":
-        pages = [{**filters, "total": "none"}]
+        pages = [{**filters, "total": "none"}, filters]
         far = {**filters, "offset": str(ROWS // 60), "limit": "1"}
-        cursor = (await filled.admin.get(path, params=far)).ok()["nextCursor"]
+        cursor = (await caller.get(path, params=far)).ok()["nextCursor"]
         if cursor is not None:
             pages.append({**filters, "total": "none", "cursor": cursor})
     for page in pages:
         blocks.clear()
-        (await filled.admin.get(path, params=page)).ok()
+        (await caller.get(path, params=page)).ok()
         cost, sql, plan = max(blocks, key=lambda one: one[0])
-        assert cost <= BLOCKS_MAX, (page, cost, sql, orjson.dumps(plan).decode())
+        at_most = BLOCKS_MAX if "total" in page else BLOCKS_COUNTED_MAX
+        assert cost <= at_most, (page, cost, sql, orjson.dumps(plan).decode())
 
 
 async def test_every_paged_list_is_among_them():
