@@ -330,6 +330,10 @@ def cases(records: int) -> list[Case]:
                 ("text: a part of SKUs, 111 records", "KU-4711"),
                 ("text: a phrase of 4 records", '"often extraordinary"'),
                 ("text: a phrase of all", '"believable sentence"'),
+                ("text: a third without 1/250", "often -word0123"),
+                ("text: beginning of 10 words, 1/26", "word012"),
+                ("text: beginning of 100 words, a third", "word01"),
+                ("text: a label of options, 1/39", "b7"),
             )
         ),
     ]

@@ -1162,6 +1162,8 @@ CREATE INDEX search_scores_in_order ON public.search_scores USING btree (workspa
 
 CREATE INDEX search_texts_by_gram ON public.search_texts USING gin (grams);
 
+CREATE INDEX search_texts_by_hash ON public.search_texts USING btree (workspace_id, level, substr(md5(record_id), 3, 4) COLLATE "C") WHERE (level >= 1);
+
 CREATE INDEX search_texts_by_key ON public.search_texts USING gin (keys);
 
 CREATE INDEX unique_values_of_record ON public.unique_values USING btree (workspace_id, record_id);

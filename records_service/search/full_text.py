@@ -102,7 +102,8 @@ def full_text(
             "SELECT FROM variants o WHERE o.workspace_id = $1 AND o.record_id = r.id))",
         )
     rank = " + ".join(
-        f"coalesce((SELECT sum(ts_rank(t.t, {query})) FROM unnest(held.texts) AS t (t)), 0)"  # noqa: S608
+        f"coalesce((SELECT sum(ts_rank(t.t, {query})) FROM unnest(held.texts) AS t (t)"  # noqa: S608
+        f" WHERE t.t @@ {query}), 0)"
         for query in queries
     )
     return FullText(source, f"({' AND '.join(conditions)})", f"({rank or '0'})::float8")

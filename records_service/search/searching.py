@@ -276,7 +276,9 @@ async def _by_texts(
         return await _by_values(
             conn, context=context, place=place, statement=statement, facets=facets
         )
-    found = await text_store.page(conn, context.workspace_id, place=place, index=index)
+    found = await text_store.page(
+        conn, context.database, context.workspace_id, place=place, index=index
+    )
     if not facets:
         return found, []
     counting = index.arguments(with_state=True)

@@ -8,6 +8,7 @@ their record.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -23,13 +24,14 @@ from records_service.search.full_text import (
     views,
 )
 from records_service.search.sql import Arguments, pattern
+from records_service.search.text_samples import Part
 from records_service.search_texts.documents import (
     OF_VARIANT,
+    keys_of_part,
     languages_of,
     level_in_sql,
     mark_of,
     option_key,
-    part_keys,
 )
 from records_service.search_texts.layouts import layout_in
 from records_service.search_texts.store import quoted
@@ -41,6 +43,21 @@ OPTIONS_MAX: Final = 2_000
 BEHIND: Final = (
     "SELECT unnest(b.record_ids) AS id FROM search_texts_behind b WHERE b.workspace_id = $1"
 )
+
+_WORDS: Final = "SELECT unnest(t.attributes) AS of, unnest(t.words) AS w OFFSET 0"
+"""The words of a row `t`. In FROM itself, the function would take three times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Expressions of `tsquery` over the keys of a row."""
+
+    all: str
+    """What all rows have that are found."""
+    words: Sequence[str]
+    """For each term, its words; of a phrase in any order."""
+    others: Sequence[str]
+    """For each term, by what else it may be found: nothing, or options and parts of codes."""
 
 
 class TextIndex:
@@ -69,6 +86,9 @@ class TextIndex:
             for each in blueprint.attributes.values()
             if each.type is AttributeType.TEXT and each.validation.unique
         )
+        self.is_behind = True
+        """Whether there may be records that the index has not reached. Without them a statement is
+        planned in half the time: who says so asks in the same statement whether it is true."""
         layout = layout_in(blueprint)
         self.is_ready = (
             layout is not None
@@ -117,55 +137,108 @@ class TextIndex:
             self._blueprint.workspace_id, moves, settles=bool(self._blueprint.settling)
         )
 
-    def indexed(self, level: int, arguments: Arguments, *, with_rank: bool = True) -> str:
-        """A SELECT of `id`, `created_at` and `rank` of what the index finds in a sample of it."""
+    def found(self, arguments: Arguments) -> str:
+        """A SELECT of `id` and `created_at` of all that the index finds."""
         queries = self._queries(arguments)
-        source = self._from(arguments)
-        rank = ""
-        if with_rank:
-            source += f" CROSS JOIN LATERAL ({self._words_found(queries)} OFFSET 0) AS h"
-            ranks = (f"h.rank_{number}" for number in self._wanted())
-            rank = f", ({' + '.join(ranks)})::float8 AS rank"
-        keys, words = self._keys(level, queries, arguments)
-        condition = self._condition(queries, arguments, are_known=with_rank, keys=words)
+        keys = self._keys(0, queries, arguments)
+        condition = self._condition(queries, keys, arguments, are_candidates=True)
         return (
-            f"SELECT t.record_id AS id, t.created_at{rank} FROM {source}"  # noqa: S608
-            f" WHERE t.workspace_id = $1 AND t.keys @@ ({keys}) AND {condition}"
+            f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
+            f" WHERE t.workspace_id = $1 AND t.keys @@ ({keys.all}) AND {condition}"
         )
 
-    def candidates(self, level: int, arguments: Arguments) -> str:
-        """A SELECT of `id` and `created_at` of what has all words, in any order, in a sample."""
+    def some(self, part: Part, candidates_max: int, arguments: Arguments) -> str:
+        """A SELECT of what the index finds among so many candidates of a part of a sample."""
+        queries = self._queries(arguments)
+        keys = self._keys(part.level, queries, arguments)
+        rows = (
+            "SELECT t.* FROM search_texts t"  # noqa: S608
+            f" WHERE {self._in_part(part, keys, arguments)} LIMIT {candidates_max}"
+        )
+        return (
+            f"SELECT 1 AS one FROM {self._from(arguments, f'({rows}) AS t')}"  # noqa: S608
+            f" WHERE {self._condition(queries, keys, arguments)}"
+        )
+
+    def ranked(self, part: Part | None, arguments: Arguments) -> str:
+        """A SELECT of `id`, `created_at` and `rank` of what the index finds, or finds in a part."""
+        queries = self._queries(arguments)
+        keys = self._keys(0 if part is None else part.level, queries, arguments)
+        condition = self._condition(queries, keys, arguments, are_known=True)
+        where = f"t.workspace_id = $1 AND t.keys @@ ({keys.all})"
+        if part is not None:
+            where = self._in_part(part, keys, arguments)
+        return f"{self._with_rank(queries, arguments)} WHERE {where} AND {condition}"
+
+    def _in_part(self, part: Part, keys: _Keys, arguments: Arguments) -> str:
+        """The condition that a row `t` is a candidate of a part of a sample.
+
+        PostgreSQL combines both indexes for it, unless it took the keys for rarer than they are: as
+        of a value that it does not know, it expects them in one of a thousand rows.
+        """
+        return (
+            f"{self._in_schema('t', arguments)}t.workspace_id = $1"
+            f" AND {part.inside('t')} AND t.keys @@ (SELECT {keys.all})"
+        )
+
+    def _with_rank(self, queries: Sequence[str], arguments: Arguments) -> str:
+        ranks = " + ".join(f"coalesce(h.rank_{number}, 0)" for number in self._wanted())
+        return (
+            f"SELECT t.record_id AS id, t.created_at, ({ranks})::float8 AS rank"  # noqa: S608
+            f" FROM {self._from(arguments)}"
+            f" CROSS JOIN LATERAL ({self._ranks(queries)} OFFSET 0) AS h"
+        )
+
+    def candidates(self, part: Part, arguments: Arguments) -> str:
+        """A SELECT of `id` and `created_at` of what has the words, in any order, in a part."""
         # An argument that stands nowhere has no type.
         queries = ["" if term.excluded else self._query(term, arguments) for term in self._terms]
-        keys, _ = self._keys(level, queries, arguments)
+        keys = self._keys(part.level, queries, arguments)
         return (
             "SELECT t.record_id AS id, t.created_at FROM search_texts t"  # noqa: S608
-            f" WHERE {self._in_schema('t', arguments)}t.workspace_id = $1 AND t.keys @@ ({keys})"
+            f" WHERE {self._in_part(part, keys, arguments)}"
+        )
+
+    def walked(self, position: str, rows: int, arguments: Arguments) -> str:
+        """A SELECT of `id`, `created_at` and `is_candidate`, oldest first, after a position."""
+        queries = ["" if term.excluded else self._query(term, arguments) for term in self._terms]
+        keys = self._keys(0, queries, arguments)
+        return (
+            "SELECT t.record_id AS id, t.created_at,"  # noqa: S608
+            f" {self._in_schema('t', arguments)}t.keys @@ ({keys.all}) AS is_candidate"
+            f" FROM search_texts t WHERE t.workspace_id = $1{position}"
+            f" ORDER BY t.created_at, t.record_id LIMIT {rows}"
         )
 
     def met(self, row: str, arguments: Arguments) -> str:
         """A SELECT of `id` and `created_at` of a candidate of this row, if it is found."""
+        queries = self._queries(arguments)
+        keys = self._keys(0, queries, arguments, of_words=True)
         return (
             f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
-            f" WHERE t.workspace_id = $1 AND t.created_at = {row}.created_at"
-            f" AND t.record_id = {row}.id"
-            f" AND {self._condition(self._queries(arguments), arguments)}"
+            f" WHERE {_same(row)} AND {self._condition(queries, keys, arguments)}"
         )
 
-    def outside(self, level: int, arguments: Arguments) -> str:
-        """A SELECT of `id` and `created_at` of what is found outside of a sample.
+    def outside(self, part: Part, arguments: Arguments) -> str:
+        """A SELECT of `id` and `created_at` of what is found outside of a part of a sample.
 
         It has no condition for the index of keys, and can be walked in the order of creation.
         """
         queries = self._queries(arguments)
+        keys = self._keys(0, queries, arguments, of_words=True)
         return (
             f"SELECT t.record_id AS id, t.created_at FROM {self._from(arguments)}"  # noqa: S608
-            f" WHERE t.workspace_id = $1 AND t.level < {level}"
-            f" AND {self._condition(queries, arguments)}"
+            f" WHERE t.workspace_id = $1 AND {part.outside('t.level', 't.record_id')}"
+            f" AND {self._condition(queries, keys, arguments)}"
         )
 
     def behind(self, arguments: Arguments, *, with_rank: bool = True) -> str:
         """A SELECT of `id`, `created_at`, `level` and `rank`, of what the index has not reached."""
+        if not self.is_behind:
+            return (
+                "SELECT NULL::text AS id, NULL::timestamptz AS created_at, 0 AS level,"
+                " 0::float8 AS rank WHERE false"
+            )
         found = full_text(self._terms, self._blueprint, self._role, arguments)
         rank = f", {found.rank} AS rank" if with_rank else ""
         return (
@@ -177,15 +250,20 @@ class TextIndex:
             f" WHERE {self._in_schema('r', arguments)}{found.condition}"
         )
 
-    def _from(self, arguments: Arguments) -> str:
-        """The rows `t`, each with `v`: which attributes are seen of it, and which are hidden."""
-        source = "search_texts t"
+    def _from(self, arguments: Arguments, source: str = "search_texts t") -> str:
+        """The rows `t`, each with `v`: which attributes are seen of it, and which are hidden.
+
+        Where all texts are seen, which of them has a word makes no difference.
+        """
         views = f"{_document(self._seen, arguments)} -> t.schema_id AS seen"
+        are_all_seen = "v.seen ?& t.attributes"
         if self._hidden:
             source += " JOIN records r ON r.workspace_id = $1 AND r.id = t.record_id"
             place = f"t.schema_id || ' ' || coalesce({arguments.state}, '')"
             views += f", {_document(self._hidden, arguments)} -> ({place}) AS hidden"
-        return f"{source} CROSS JOIN LATERAL (SELECT {views} OFFSET 0) AS v"
+            are_all_seen += " AND v.hidden IS NULL"
+        views = f"SELECT v.*, {are_all_seen} AS are_all_seen FROM (SELECT {views} OFFSET 0) AS v"  # noqa: S608
+        return f"{source} CROSS JOIN LATERAL ({views} OFFSET 0) AS v"
 
     def _queries(self, arguments: Arguments) -> list[str]:
         """Each term as an expression of a `tsquery`."""
@@ -195,52 +273,57 @@ class TextIndex:
         return tsquery(term, self._configurations, arguments.name(term.text, "text"))
 
     def _keys(
-        self, level: int, queries: Sequence[str], arguments: Arguments
-    ) -> tuple[str, list[str]]:
-        """A `tsquery` of the keys that all have that are found; and for each term, of its words."""
+        self,
+        level: int,
+        queries: Sequence[str],
+        arguments: Arguments,
+        *,
+        of_words: bool = False,
+    ) -> _Keys:
+        """The keys in a sample: all, or those of words alone."""
         mark = mark_of(self._blueprint.workspace_id, level)
         named = arguments.name(mark, "text")
-        found, of_words = [], []
+        words, others, found = [], [], []
         for term, query in zip(self._terms, queries, strict=True):
-            if term.excluded:
-                of_words.append("")
-                continue
             # The words of a phrase, without its order, and each of them under the mark.
-            words = f"regexp_replace(({query})::text, '<(-|[0-9]+)>', '&', 'g')"
-            marked = (
-                f"regexp_replace({words}, '''([^'']+)''', '''' || {named} || '\\1''', 'g')::tsquery"
-            )
-            of_words.append(marked)
+            unordered = f"regexp_replace(({query})::text, '<(-|[0-9]+)>', '&', 'g')"
+            marked = f"regexp_replace({unordered}, '''([^'']+)''', '''' || {named} || '\\1''', 'g')"
+            words.append(f"{marked}::tsquery")
+            if term.excluded or of_words:
+                others.append("")
+                continue
             ways = [quoted(option_key(mark, each)) for each in self._options[term]]
             if len(term.part) >= PART_MIN and self._codes:
-                ways.append(f"({' & '.join(map(quoted, sorted(part_keys(mark, term.part))))})")
-            if ways:
-                marked = f"({marked} || {arguments.name(' | '.join(ways), 'text')}::tsquery)"
-            found.append(marked)
-        return " && ".join(found), of_words
+                ways.append(f"({' & '.join(map(quoted, keys_of_part(mark, term.part)))})")
+            others.append(f"{arguments.name(' | '.join(ways), 'text')}::tsquery" if ways else "")
+            found.append(f"({words[-1]} || {others[-1]})" if ways else words[-1])
+        return _Keys(" && ".join(found), words, others)
 
     def _condition(
         self,
         queries: Sequence[str],
+        keys: _Keys,
         arguments: Arguments,
         *,
         are_known: bool = False,
-        keys: Sequence[str] = (),
+        are_candidates: bool = False,
     ) -> str:
         """The condition that a row `t` has all terms, as far as its record is seen.
 
-        `are_known`: a row `h` tells which of them are words of it. `keys` are those of their words.
+        `are_known`: a row `h` has the ranks of words. `are_candidates`: it has `keys.all`.
         """
         conditions = []
         for number, (term, query) in enumerate(zip(self._terms, queries, strict=True)):
-            is_known = are_known and not term.excluded
-            ways = [f"h.has_{number}" if is_known else self._words(f"w.w @@ {query}")]
-            if not is_known and keys and keys[number] and not self._hidden:
+            if are_known and not term.excluded:
+                ways = [f"h.rank_{number} IS NOT NULL"]
+            else:
                 # A word, not a phrase, is in some text that is seen, if all are seen: its key tells
                 # it in less time.
-                is_word = f"({query})::text !~ '[&<]'"
-                whole = f"{is_word} AND v.seen ?& t.attributes AND t.keys @@ {keys[number]}"
-                ways.insert(0, whole)
+                is_told = f"({query})::text !~ '[&<]' AND v.are_all_seen"
+                key = f"t.keys @@ {keys.words[number]}"
+                if are_candidates and not term.excluded:
+                    key = self._by_its_words(key, keys.others[number])
+                ways = [f"CASE WHEN {is_told} THEN {key} ELSE {self._words(query)} END"]
             options = self._options[term]
             if options:
                 named = arguments.name(options, "text[]")
@@ -260,29 +343,39 @@ class TextIndex:
                 )
             found = f"({' OR '.join(ways)})"
             conditions.append(f"NOT {found}" if term.excluded else found)
-        behind = f"t.record_id NOT IN ({BEHIND})"
-        return f"{self._in_schema('t', arguments)}{behind} AND {' AND '.join(conditions)}"
+        behind = f"t.record_id NOT IN ({BEHIND}) AND " if self.is_behind else ""
+        return f"{self._in_schema('t', arguments)}{behind}{' AND '.join(conditions)}"
+
+    @staticmethod
+    def _by_its_words(key: str, others: str) -> str:
+        """The condition that a candidate has the keys of the words of a term.
+
+        It has no others where no record at all has them: then its keys need not be read.
+        """
+        if not others:
+            return "true"
+        some = f"SELECT FROM search_texts o WHERE o.workspace_id = $1 AND o.keys @@ {others}"
+        return f"(NOT EXISTS ({some}) OR {key})"
 
     def _wanted(self) -> list[int]:
         return [number for number, term in enumerate(self._terms) if not term.excluded]
 
-    def _words_found(self, queries: Sequence[str]) -> str:
-        """A SELECT of which terms are words of a row `t`, and of their ranks, in one pass."""
-        found = ", ".join(
-            f"coalesce(sum(ts_rank(w.w, {query})), 0) AS rank_{number},"
-            f" coalesce(bool_or(w.w @@ {query}), false) AS has_{number}"
-            for number, query in enumerate(queries)
-            if number in self._wanted()
+    def _ranks(self, queries: Sequence[str]) -> str:
+        """A SELECT of the rank of each term in the words of a row `t`; NULL where it is in none."""
+        ranks = ", ".join(
+            f"sum(ts_rank(w.w, {queries[number]})) FILTER (WHERE w.w @@ {queries[number]})"
+            f" AS rank_{number}"
+            for number in self._wanted()
         )
         return (
-            f"SELECT {found} FROM unnest(t.attributes, t.words) AS w (of, w)"  # noqa: S608
-            f" WHERE {self._visible('w.of')}"
+            f"SELECT {ranks} FROM ({_WORDS}) AS w"  # noqa: S608
+            f" WHERE v.are_all_seen OR {self._visible('w.of')}"
         )
 
-    def _words(self, condition: str) -> str:
+    def _words(self, query: str) -> str:
+        """The condition that a row `t` has words that are seen."""
         return (
-            "EXISTS (SELECT FROM unnest(t.attributes, t.words) AS w (of, w)"
-            f" WHERE {condition} AND {self._visible('w.of')})"
+            f"EXISTS (SELECT FROM ({_WORDS}) AS w WHERE w.w @@ {query} AND {self._visible('w.of')})"
         )
 
     def _visible(self, attribute: str) -> str:
@@ -294,6 +387,11 @@ class TextIndex:
         if self._schema_id is None:
             return ""
         return f"{row}.schema_id = {arguments.name(self._schema_id, 'text')} AND "
+
+
+def _same(row: str) -> str:
+    """The condition that a row `t` is of the record of another row."""
+    return f"t.workspace_id = $1 AND t.created_at = {row}.created_at AND t.record_id = {row}.id"
 
 
 def _document(value: object, arguments: Arguments) -> str:

@@ -1,60 +1,155 @@
 """The SQL of a full-text search by the index.
 
-What few records have is ranked: all of it. Of what very many have, those in a sample are ranked,
-one of 16 or of 256, and come first; the others follow in the order of their creation. The number of
-the sample is the first part of a cursor, so all pages of a search have the same order.
+What few records have is ranked: all of it. Of what very many have, some hundred are ranked and come
+first, a part of a sample; the others follow in the order of their creation. The number of the part
+is the first of a cursor, so all pages of a search have the same order.
 """
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from records_service.records.store import Listing
 from records_service.search import text_walk
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
-from records_service.search.text_index import TextIndex
+from records_service.search.text_index import BEHIND, TextIndex
+from records_service.search.text_samples import MEASURED, Part
 from records_service.search_texts.documents import SAMPLES
-from shared.database import Conn, fetch_planned, paging
+from shared.database import Conn, Database, fetch_planned, paging
 from shared.database.paging import Key, Place
 
 KEYS: Final = (Key("level", int, descending=True), Key("rank", float, descending=True))
 """By what a page is sorted before the order of creation."""
 MANY_IN_SAMPLE: Final = 150
-"""Where a sample has so many, it is ranked, and not all."""
-COUNTED_IN_SAMPLE: Final = 700
-"""Where the first sample has fewer, all are counted: they are hardly more than can be told."""
+"""Where a sample or a part of it has so many, some of it is ranked, and not all."""
+CANDIDATES_MAX: Final = 2_500
+"""If a sample has so many that have all words, and not enough are found among them, not all that
+have the words are looked at."""
+COUNTED_MAX: Final = 14_000
+"""Where fewer are estimated, all are counted: 10,000 records are so many fewer that chance does not
+make up for it."""
+FOUND_MAX: Final = COUNTED_MAX // SAMPLES[1]
+"""So many are looked for in a part: if the first sample has as many, not all are counted."""
 
 
-async def page(conn: Conn, workspace_id: str, *, place: Place, index: TextIndex) -> Listing:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known of a query before its page is read."""
+
+    number: int
+    """That of the part to rank. 0 if there is none that has enough, or `text_walk.LEVEL` if it
+    would take too long to look at all candidates."""
+    are_all_counted: bool = False
+
+
+async def page(
+    conn: Conn, database: Database, workspace_id: str, *, place: Place, index: TextIndex
+) -> Listing:
     """The records that the query finds, the best first.
 
-    Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is shorter
-    where the limit is the default.
+    Where a part is ranked and all are counted, another connection counts them meanwhile, if one
+    is free. Raises `ValidationError` for a page of too many bytes whose limit was asked for; it is
+    shorter where the limit is the default.
     """
-    level = await _level(conn, index) if place.after is None else place.after[0]
-    if level == text_walk.LEVEL:
+    measured = await _measured(conn, index) if place.after is None else Measured(place.after[0])
+    if measured.number == text_walk.LEVEL:
+        index.is_behind = True
         return await text_walk.page(conn, workspace_id, place=place, index=index)
-    arguments = index.arguments(with_state=True)
-    late = f"late AS MATERIALIZED ({index.behind(arguments)})"
-    if level not in range(1, len(SAMPLES)):
-        ranked, wanted, counted = _all(index, place, arguments)
+    if place.counts and measured.are_all_counted:
+        async with database.spare() as other:
+            found, count, exact = await _counted_beside(
+                conn, other, workspace_id, place=place, index=index, measured=measured
+            )
     else:
-        ranked, wanted, counted = _sampled(index, place, level, arguments)
-    found, count, version, _ = await read_wanted(
-        conn,
-        workspace_id,
-        place=place,
-        ctes=f"{late}, {ranked}, {wanted}",
-        columns=[key.column for key in KEYS],
-        counted=counted if place.counts else "SELECT NULL::bigint",
-        arguments=arguments,
-    )
-    part = place.part(found, [one.row["document"] for one in found])
-    estimate = 0
-    if count is not None and count < 0:
-        count, estimate = paging.COUNTED_MAX + 1, -count
-    return Listing(part, place.total_of(part, count, estimate), None, version)
+        found, count = await _page(conn, workspace_id, place, index, measured)
+        exact = None
+    estimate = -count if count is not None and count < 0 else 0
+    if exact is None and 0 < estimate < COUNTED_MAX:
+        exact = await _count(conn, index)
+    if exact is not None:
+        count = exact
+    elif estimate:
+        count = paging.COUNTED_MAX + 1
+    return replace(found, total=place.total_of(found.part, count, estimate))
+
+
+async def _counted_beside(
+    conn: Conn,
+    other: Conn | None,
+    workspace_id: str,
+    *,
+    place: Place,
+    index: TextIndex,
+    measured: Measured,
+) -> tuple[Listing, int | None, int | None]:
+    """The page, what it tells of the total, and how many there are, by another connection."""
+    if other is None:
+        return *await _page(conn, workspace_id, place, index, measured), None
+    counting = asyncio.ensure_future(_count(other, index))
+    try:
+        return *await _page(conn, workspace_id, place, index, measured), await counting
+    finally:
+        # Its connection is not given back before it has ended.
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
+
+
+async def _page(
+    conn: Conn, workspace_id: str, place: Place, index: TextIndex, measured: Measured
+) -> tuple[Listing, int | None]:
+    """The page of all that is found, or by a sample, and how many there are.
+
+    That is an estimate if it is negative, and None where it is not wanted.
+    """
+    while True:
+        is_known = not index.is_behind
+        arguments = index.arguments(with_state=True)
+        late = f"late AS MATERIALIZED ({index.behind(arguments)})"
+        part = Part.numbered(measured.number)
+        if part is None:
+            ctes, counted = _all(index, place, arguments)
+        else:
+            ctes, counted = _in_part(index, place, part, arguments)
+        found, count, version, is_behind = await read_wanted(
+            conn,
+            workspace_id,
+            place=place,
+            ctes=f"{late}, {ctes}",
+            columns=[key.column for key in KEYS],
+            counted=counted if place.counts else "SELECT NULL::bigint",
+            walked=f"SELECT count(*) FROM ({BEHIND} LIMIT 1) AS b",  # noqa: S608
+            arguments=arguments,
+        )
+        if not is_known or not is_behind:
+            part_of_list = place.part(found, [one.row["document"] for one in found])
+            return Listing(part_of_list, None, None, version), count
+        # Something was written after that was measured.
+        index.is_behind = True
+
+
+async def _count(conn: Conn, index: TextIndex) -> int:
+    """How many there are, one more than is told exactly at most."""
+    while True:
+        is_known = not index.is_behind
+        arguments = index.arguments(with_state=True)
+        limit = paging.COUNTED_MAX + 1
+        [row] = await fetch_planned(
+            conn,
+            f"""
+            SELECT (SELECT count(*) FROM ({index.found(arguments)} LIMIT {limit}) AS every)
+                   + (SELECT count(*) FROM ({index.behind(arguments, with_rank=False)}) AS late)
+                   AS found,
+                   EXISTS ({BEHIND}) AS is_behind
+            """,  # noqa: S608
+            *arguments,
+        )
+        if not is_known or not row["is_behind"]:
+            found: int = row["found"]
+            return found
+        index.is_behind = True
 
 
 async def facet_source(conn: Conn, index: TextIndex, arguments: Arguments) -> str:
@@ -62,58 +157,71 @@ async def facet_source(conn: Conn, index: TextIndex, arguments: Arguments) -> st
 
     Of a phrase that a walk looks for, among those that the first page has looked at.
     """
-    if await _level(conn, index) == text_walk.LEVEL:
+    measured = await _measured(conn, index)
+    index.is_behind = True
+    if measured.number == text_walk.LEVEL:
         walked = text_walk.matches(index, None, arguments)
         return f"r.id IN (WITH {walked} SELECT id FROM matches)"  # noqa: S608
-    indexed = index.indexed(0, arguments, with_rank=False)
+    indexed = index.found(arguments)
     late = index.behind(arguments, with_rank=False)
     return f"r.id IN (SELECT id FROM ({indexed}) AS i UNION ALL SELECT id FROM ({late}) AS l)"  # noqa: S608
 
 
-async def _level(conn: Conn, index: TextIndex) -> int:
-    """The sample in which there are enough, the smallest first.
-
-    0 if there is none, or `text_walk.LEVEL` if it would take too long to look for all.
-    """
-    for level in range(len(SAMPLES) - 1, 0, -1):
-        arguments = index.arguments(with_state=False)
-        rows = index.indexed(level, arguments, with_rank=False)
-        [row] = await fetch_planned(
-            conn,
-            f"SELECT count(*) AS found FROM ({rows} LIMIT {MANY_IN_SAMPLE}) AS few",  # noqa: S608
-            *arguments,
+async def _measured(conn: Conn, index: TextIndex) -> Measured:
+    """Which part has enough, the smallest first, and whether anything is behind."""
+    arguments = index.arguments(with_state=False)
+    ctes, choices = [], []
+    for number, part in enumerate(MEASURED):
+        some = index.some(part, CANDIDATES_MAX, arguments)
+        ctes.append(
+            f"""found_{number} AS MATERIALIZED (
+                    SELECT count(*) AS found FROM ({some} LIMIT {FOUND_MAX}) AS few)"""  # noqa: S608
         )
-        if row["found"] == MANY_IN_SAMPLE:
-            return level
-    many = text_walk.CANDIDATES_MAX + 1
-    return text_walk.LEVEL if await text_walk.candidates(conn, index, many) == many else 0
+        choices.append(
+            f"""WHEN (SELECT found FROM found_{number}) >= {MANY_IN_SAMPLE}
+                THEN ARRAY[{number}, (SELECT found FROM found_{number})]"""  # noqa: S608
+        )
+        if part.is_whole:
+            candidates = f"{index.candidates(part, arguments)} LIMIT {CANDIDATES_MAX}"
+            choices.append(
+                f"""WHEN (SELECT count(*) FROM ({candidates}) AS few) = {CANDIDATES_MAX}
+                    THEN ARRAY[{len(MEASURED)}]"""  # noqa: S608
+            )
+    [row] = await fetch_planned(
+        conn,
+        f"""
+        WITH {", ".join(ctes)}
+        SELECT CASE {" ".join(choices)} END AS part, EXISTS ({BEHIND}) AS is_behind
+        """,
+        *arguments,
+    )
+    index.is_behind = row["is_behind"]
+    match row["part"]:
+        case None:
+            return Measured(0)
+        case [number, found]:
+            part = MEASURED[number]
+            return Measured(part.for_page(found).number, part.of_all(found) < COUNTED_MAX)
+        case _:
+            return Measured(text_walk.LEVEL)
 
 
-def _all(index: TextIndex, place: Place, arguments: Arguments) -> tuple[str, str, str]:
-    rows = index.indexed(0, arguments)
+def _all(index: TextIndex, place: Place, arguments: Arguments) -> tuple[str, str]:
+    ranked = index.ranked(None, arguments)
     every = f"""
         every AS MATERIALIZED (
-            SELECT 0 AS level, i.id, i.created_at, i.rank FROM ({rows}) AS i
+            SELECT 0 AS level, i.id, i.created_at, i.rank FROM ({ranked}) AS i
              UNION ALL
             SELECT 0, late.id, late.created_at, late.rank FROM late
         )"""  # noqa: S608
     wanted = place.select("id, created_at, level, rank", "every WHERE true", arguments)
-    return every, f"wanted AS MATERIALIZED ({wanted})", "SELECT count(*) FROM every"
+    return f"{every}, wanted AS MATERIALIZED ({wanted})", "SELECT count(*) FROM every"
 
 
-def _sampled(
-    index: TextIndex, place: Place, level: int, arguments: Arguments
-) -> tuple[str, str, str]:
-    rows = index.indexed(level, arguments)
-    ranked = f"""
-        ranked AS MATERIALIZED (
-            SELECT i.id, i.created_at, 1 + i.rank AS rank FROM ({rows}) AS i
-             UNION ALL
-            SELECT late.id, late.created_at, 1 + late.rank FROM late WHERE late.level >= {level}
-        )"""  # noqa: S608
+def _in_part(index: TextIndex, place: Place, part: Part, arguments: Arguments) -> tuple[str, str]:
+    waiting = part.outside("late.level", "late.id")
     end = "ORDER BY rank DESC, created_at, id"
     size = arguments.name(place.rows, "bigint")
-    walk, waiting = index.outside(level, arguments), f"late.level < {level}"
     if place.after is None:
         offset = arguments.name(place.offset, "bigint")
         best = f"SELECT * FROM ranked {end} OFFSET {offset} LIMIT {size}"  # noqa: S608
@@ -125,36 +233,34 @@ def _sampled(
         best = f"SELECT * FROM ranked WHERE {best} {end} LIMIT {size}"  # noqa: S608
         skipped, reach = "0", size
     is_short = f"(SELECT count(*) FROM best) < {size}"  # noqa: S608
-    others = f"""
-        SELECT * FROM (
-            (SELECT o.id, o.created_at FROM ({walk} AND {is_short}) AS o
-              WHERE true {position.format("o")} ORDER BY o.created_at, o.id LIMIT {reach})
+    ctes = f"""
+        found AS MATERIALIZED ({index.ranked(part, arguments)}),
+        ranked AS MATERIALIZED (
+            SELECT id, created_at, 1 + rank AS rank FROM found
              UNION ALL
-            (SELECT late.id, late.created_at FROM late
-              WHERE {waiting} AND {is_short} {position.format("late")}
-              ORDER BY late.created_at, late.id LIMIT {reach})
-        ) AS both_parts
-         ORDER BY created_at, id OFFSET {skipped} LIMIT {size}"""  # noqa: S608
-    wanted = f"""
-        best AS MATERIALIZED ({best}),
-        others AS MATERIALIZED ({others}),
-        wanted AS MATERIALIZED (
-            SELECT {level} AS level, * FROM (
+            SELECT late.id, late.created_at, 1 + late.rank FROM late WHERE NOT {waiting}
+        ), best AS MATERIALIZED ({best}), others AS MATERIALIZED (
+            SELECT * FROM (
+                (SELECT o.id, o.created_at
+                   FROM ({index.outside(part, arguments)} AND {is_short}) AS o
+                  WHERE true {position.format("o")} ORDER BY o.created_at, o.id LIMIT {reach})
+                 UNION ALL
+                (SELECT late.id, late.created_at FROM late
+                  WHERE {waiting} AND {is_short} {position.format("late")}
+                  ORDER BY late.created_at, late.id LIMIT {reach})
+            ) AS both_parts
+             ORDER BY created_at, id OFFSET {skipped} LIMIT {size}
+        ), wanted AS MATERIALIZED (
+            SELECT {part.number} AS level, * FROM (
                 SELECT id, created_at, rank FROM best
                  UNION ALL
                 SELECT id, created_at, 0::float8 FROM others
-            ) AS found
+            ) AS shown
              {end} LIMIT {size}
         )"""  # noqa: S608
-    counted = f"SELECT -{SAMPLES[level]} * count(*) FROM ranked"  # noqa: S608
-    if level == 1 and place.counts:
-        every = index.indexed(0, arguments, with_rank=False)
-        limit = paging.COUNTED_MAX + 1
-        counted = f"""
-            SELECT CASE WHEN (SELECT count(*) FROM ranked) >= {COUNTED_IN_SAMPLE} THEN ({counted})
-                   ELSE (SELECT count(*) FROM ({every} LIMIT {limit}) AS every)
-                        + (SELECT count(*) FROM late) END"""  # noqa: S608
-    return ranked, wanted, counted
+    found = "(SELECT count(*) FROM found)"
+    late = "(SELECT count(*) FROM late)"
+    return ctes, f"SELECT -({found} * {part.of_all(1_000)} / 1000 + {late})"
 
 
 def _after(after: tuple[Any, ...], arguments: Arguments) -> tuple[str, str]:

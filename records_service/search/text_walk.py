@@ -1,8 +1,8 @@
 """A full-text search for words that very many records have together, but seldom as it is asked.
 
 Such is a phrase of two frequent words: the index knows the words of a record and not their order,
-and to look at all records that have both would take seconds. So a page looks at some thousand of
-them, in the order of their creation. If that does not fill it, its cursor goes on from there.
+and to look at all that have both would take seconds. So a page looks at some thousand records, in
+the order of their creation. If that does not fill it, its cursor goes on from there.
 """
 
 from __future__ import annotations
@@ -14,32 +14,27 @@ from records_service.records.store import Listing
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.text_index import TextIndex
+from records_service.search.text_samples import Part
 from records_service.search_texts.documents import SAMPLES
 from shared.database import Conn, fetch_planned
 from shared.database.paging import Place, Total
 
 LEVEL: Final = len(SAMPLES)
 """What stands for such a search in the place of a sample."""
-CANDIDATES_MAX: Final = 2_500
-"""If the first sample has more that have all words, not all are looked at: some 40,000."""
 LOOKED_AT: Final = 20_000
-"""Of these in one page."""
+"""Records, for one page."""
+_ALL: Final = -1
 _END: Final = -1.0
 """The rank that stands for the last record that was looked at."""
 
 
-async def candidates(conn: Conn, index: TextIndex, limit: int | None = None) -> int:
-    """How many records of the first sample have all words, up to a limit."""
+async def _candidates(conn: Conn, index: TextIndex) -> int:
+    """About how many records have all words."""
     arguments = index.arguments(with_state=False)
-    rows = index.candidates(1, arguments)
-    few = "" if limit is None else f" LIMIT {limit}"
-    [row] = await fetch_planned(
-        conn,
-        f"SELECT count(*) AS found FROM ({rows}{few}) AS few",  # noqa: S608
-        *arguments,
-    )
-    found: int = row["found"]
-    return found
+    part = Part(len(SAMPLES) - 1)
+    rows = index.candidates(part, arguments)
+    [row] = await fetch_planned(conn, f"SELECT count(*) AS found FROM ({rows}) AS few", *arguments)  # noqa: S608
+    return part.of_all(row["found"])
 
 
 async def page(conn: Conn, workspace_id: str, *, place: Place, index: TextIndex) -> Listing:
@@ -68,7 +63,9 @@ async def page(conn: Conn, workspace_id: str, *, place: Place, index: TextIndex)
         ctes=ctes,
         columns=["level", "rank"],
         counted="SELECT count(*) FROM matches" if place.counts else "SELECT NULL::bigint",
-        walked="SELECT count(*) FROM candidates",
+        walked=f"""
+            SELECT CASE WHEN (SELECT count(*) FROM walked) < {LOOKED_AT} THEN {_ALL}
+                   ELSE (SELECT count(*) FROM candidates) END""",  # noqa: S608
         arguments=arguments,
     )
     end = rows.pop() if rows and rows[-1].row["rank"] == _END else None
@@ -79,8 +76,8 @@ async def page(conn: Conn, workspace_id: str, *, place: Place, index: TextIndex)
         last = (LEVEL, 0.0, end.row["created_at"], end.row["id"])
     total = None
     if found is not None:
-        is_all = looked_at < LOOKED_AT and place.after is None
-        of_all = SAMPLES[1] * await candidates(conn, index)
+        is_all = looked_at == _ALL and place.after is None
+        of_all = await _candidates(conn, index)
         total = (
             Total(found) if is_all else _estimated(place, len(part.rows), found, looked_at, of_all)
         )
@@ -88,31 +85,31 @@ async def page(conn: Conn, workspace_id: str, *, place: Place, index: TextIndex)
 
 
 def matches(index: TextIndex, place: Place | None, arguments: Arguments) -> str:
-    """CTEs: `candidates`, the `matches` among them, and `until`: the last of them if more follow.
+    """CTEs: records that are `walked`, the `matches` among them, and `until`: the last of them.
 
-    They begin after the position of a page, or with the oldest.
+    They begin after the position of a page, or with the oldest. `until` is empty if none follow.
     """
-    after = ""
+    after = late_after = ""
     if place is not None and place.after is not None:
         at = arguments.name(place.after[2], "timestamptz")
-        after = f" AND (l.created_at, l.id) > ({at}, {arguments.name(place.after[3], 'text')})"
-    rows = index.candidates(0, arguments)
+        position = f"({at}, {arguments.name(place.after[3], 'text')})"
+        after = f" AND (t.created_at, t.record_id) > {position}"
+        late_after = f" AND (l.created_at, l.id) > {position}"
     met = index.met("c", arguments)
     late = index.behind(arguments, with_rank=False)
     return f"""
-        candidates AS MATERIALIZED (
-            SELECT l.id, l.created_at FROM ({rows} OFFSET 0) AS l
-             WHERE true{after} ORDER BY l.created_at, l.id LIMIT {LOOKED_AT}
-        ), until AS MATERIALIZED (
-            SELECT l.id, l.created_at FROM candidates l
-             WHERE (SELECT count(*) FROM candidates) = {LOOKED_AT}
+        walked AS MATERIALIZED ({index.walked(after, LOOKED_AT, arguments)}),
+        candidates AS MATERIALIZED (SELECT id, created_at FROM walked WHERE is_candidate),
+        until AS MATERIALIZED (
+            SELECT l.id, l.created_at FROM walked l
+             WHERE (SELECT count(*) FROM walked) = {LOOKED_AT}
              ORDER BY l.created_at DESC, l.id DESC LIMIT 1
         ), matches AS MATERIALIZED (
             SELECT m.id, m.created_at FROM candidates c CROSS JOIN LATERAL ({met} OFFSET 0) AS m
              UNION ALL
             SELECT l.id, l.created_at FROM ({late}) AS l
              WHERE (SELECT coalesce((l.created_at, l.id) <= (u.created_at, u.id), true)
-                      FROM (SELECT 1) AS one LEFT JOIN until u ON true){after}
+                      FROM (SELECT 1) AS one LEFT JOIN until u ON true){late_after}
         )"""  # noqa: S608
 
 

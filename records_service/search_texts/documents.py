@@ -32,6 +32,8 @@ from records_service.search_texts.words import configuration_of, separated
 SAMPLES: Final = (1, 16, 256)
 """One of how many records each level has: all, the first sample, the second."""
 GRAM: Final = 3
+GRAMS_SOUGHT: Final = 3
+"""Of a part of a code. The index reads the list of each, of which some may have all records."""
 TEXT_MAX: Final = 100_000
 """Characters of one text in which is searched."""
 BYTES_MAX: Final = 200_000
@@ -142,6 +144,15 @@ def attribute_key(mark: str, attribute_id: str) -> str:
 def part_keys(mark: str, part: str) -> list[str]:
     """The keys that a record has if one of its folded codes contains this."""
     return [f"{mark}#{gram}" for gram in grams_of(part)]
+
+
+def keys_of_part(mark: str, part: str) -> list[str]:
+    """A few of `part_keys` to look for a code, of its end, where codes differ the most.
+
+    The folded code itself decides.
+    """
+    ends = range(len(part), GRAM - 1, -GRAM)[:GRAMS_SOUGHT]
+    return [key for end in ends for key in part_keys(mark, part[end - GRAM : end])]
 
 
 def gram_hashes(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from records_service.search import text_store, text_walk
+from records_service.search import text_samples, text_store, text_walk
 from records_service.search_texts.documents import level_of
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
@@ -198,6 +198,52 @@ async def test_a_word_of_very_many_is_ranked_in_a_sample(
         for limit in (2, 3, 7):
             assert await pages(catalogue.admin, limit=limit) == expected
             assert await pages(catalogue.admin, limit=limit, by_offset=True) == expected
+        # A part of the sample comes first, and the rest of it among the others.
+        with monkeypatch.context() as patched:
+            patched.setattr(text_samples, "RANKED", 2)
+            of_part = await pages(catalogue.admin, limit=50)
+            assert sorted(of_part) == sorted(order)
+            assert (of_part != expected) is (level > 0 and not behind)
+            for limit in (2, 3):
+                assert await pages(catalogue.admin, limit=limit) == of_part
+                assert await pages(catalogue.admin, limit=limit, by_offset=True) == of_part
+
+
+async def test_few_are_counted_beside_a_sample_and_many_are_estimated(
+    catalogue: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    ids = {level: list(islice(ids_of_level(level), 3)) for level in (0, 1, 2)}
+    for record_id in (each for group in ids.values() for each in group):
+        await catalogue.record("schema-x", {"note": ["common"]}, id=record_id)
+    await index_all(catalogue)
+    body = {"query": "common", "limit": 2}
+    for needed, estimate in ((3, 3 * 256), (4, 6 * 16)):
+        monkeypatch.setattr(text_store, "MANY_IN_SAMPLE", needed)
+        for counted_max, total, more in ((14_000, 9, {}), (0, estimate, {"totalIsEstimate": True})):
+            monkeypatch.setattr(text_store, "COUNTED_MAX", counted_max)
+            page = (await catalogue.admin.post("/search/full-text", body)).ok()
+            assert page["total"] == max(total, 10_001 if more else 0)
+            assert {"totalIsEstimate"} & page.keys() == more.keys()
+    monkeypatch.setattr(text_store, "COUNTED_MAX", 14_000)
+    # What is written between two statements of a search is found by the later one.
+    measured = text_store._measured
+
+    async def measured_before(*asked: Any) -> text_store.Measured:
+        found = await measured(*asked)
+        if not late:
+            late.append("ent-late")
+            await catalogue.record("schema-x", {"note": ["common"]}, id="ent-late")
+        return found
+
+    monkeypatch.setattr(text_store, "_measured", measured_before)
+    for needed in (4, 10):
+        late: list[str] = []
+        await catalogue.admin.post("/records/bulk-delete", {"ids": ["ent-late"]})
+        await index_all(catalogue)
+        monkeypatch.setattr(text_store, "MANY_IN_SAMPLE", needed)
+        page = (await catalogue.admin.post("/search/full-text", {**body, "limit": 50})).ok()
+        assert page["total"] == len(page["items"]) == 10
+        assert "ent-late" in {item["id"] for item in page["items"]}
 
 
 async def test_the_order_of_the_first_page_holds_for_all(
@@ -209,6 +255,7 @@ async def test_the_order_of_the_first_page_holds_for_all(
         await catalogue.record("schema-x", {"note": ["common"]}, id=record_id)
     await index_all(catalogue)
     monkeypatch.setattr(text_store, "MANY_IN_SAMPLE", 4)
+    monkeypatch.setattr(text_store, "COUNTED_MAX", 0)
     body: dict[str, Any] = {"query": "common", "limit": 3}
     first = (await catalogue.admin.post("/search/full-text", body)).ok()
     assert first["totalIsEstimate"] is True
@@ -250,7 +297,7 @@ async def test_one_slice_takes_what_was_noted_and_no_more(catalogue: RecordsWork
 async def test_a_rare_phrase_of_frequent_words_is_looked_for_page_by_page(
     catalogue: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(text_walk, "CANDIDATES_MAX", 0)
+    monkeypatch.setattr(text_store, "CANDIDATES_MAX", 0)
     monkeypatch.setattr(text_walk, "LOOKED_AT", 4)
     ids = [f"ent-{number}" for number in range(15)]
     sampled = next(each for each in ids_of_level(1) if each not in ids)

@@ -126,6 +126,7 @@ NO_MESSAGES = (
     "records_service/search_texts/words.py",
     "records_service/search/full_text.py",
     "records_service/search/text_index.py",
+    "records_service/search/text_samples.py",
     "records_service/writes/history_partitions.py",
     "shared/identity/tokens.py",
 )
