@@ -5,6 +5,9 @@ Everything that such a request does in its database is one transaction (`request
     dry run   rolled back, whatever it did; the answer is what it would have been
     key       the answer is stored before the commit; what is refused is rolled back, and not stored
 
+A user whose role has changed since is given no more of a stored answer than the id: it may show
+what the role hides by now.
+
 A transaction that lasts until the answer is there holds its connection and its locks for longer
 than usual. So at most half of the connections do this at a time. The limits of statements and lock
 waits hold, and so does the deadline of the request, which rolls it back.
@@ -37,6 +40,7 @@ from shared.http.held import (
     kept_headers,
     read_whole,
 )
+from shared.http.responses import keep_only_id
 from shared.http.retries import (
     DRY_RUN,
     DRY_RUNNING,
@@ -48,6 +52,7 @@ from shared.http.retries import (
     Asked,
 )
 from shared.http.routes import Handler
+from shared.identity import Identity
 from shared.process.config import DatabaseConfig
 from shared.process.offload import LARGE_BYTES, in_thread
 from shared.process.waiting import KeyedSemaphore
@@ -55,6 +60,8 @@ from shared.process.waiting import KeyedSemaphore
 KEPT_BYTES_MAX: Final = 4 << 20
 """Of an answer, compressed; 10,000 results of a bulk operation take a twentieth of it."""
 _REFUSALS_BEGIN: Final = 400
+_SHOWN_TO: Final = "X-Sigma-Shown-To"
+"""Stored with the headers of an answer, and not sent: the role that it was shown to."""
 
 REQUESTS: Final = Counter(
     "sigma_retry_safe_requests_total",
@@ -156,12 +163,12 @@ class RetrySafe:
                     if response.status >= _REFUSALS_BEGIN:
                         _REFUSED.inc()
                         raise _Undone
-                    kept = await _kept(fingerprint, response)
+                    kept = await _kept(fingerprint, response, identity_of(request))
                     if not await idempotency.store(conn, scope, kept, self._kept_s):
                         raise _still_running(scope)
                     _STORED.inc()
         if known is not None:
-            return await _replayed(known, scope, fingerprint)
+            return await _replayed(known, scope, fingerprint, identity_of(request))
         assert response is not None
         return response
 
@@ -196,7 +203,14 @@ def _scope(asked: Asked, request: web.Request) -> Scope:
     return Scope(identity.workspace_id, f"{identity.kind}:{identity.id}", asked.key)
 
 
-async def _kept(fingerprint: bytes, response: web.Response) -> KeptAnswer:
+def _role_of(identity: Identity) -> str:
+    """The role that decided what an answer shows, at its version; empty for API keys."""
+    if identity.kind != "user":
+        return ""
+    return f"{identity.role_id}/{identity.role_version}"
+
+
+async def _kept(fingerprint: bytes, response: web.Response, identity: Identity) -> KeptAnswer:
     body = response.body or b""
     assert isinstance(body, bytes | bytearray)
     if len(body) > LARGE_BYTES:
@@ -211,13 +225,15 @@ async def _kept(fingerprint: bytes, response: web.Response) -> KeptAnswer:
     return KeptAnswer(
         fingerprint,
         response.status,
-        kept_headers(response),
+        [*kept_headers(response), (_SHOWN_TO, _role_of(identity))],
         packed,
         isinstance(response, HeldAnswer),
     )
 
 
-async def _replayed(known: KeptAnswer, scope: Scope, fingerprint: bytes) -> web.Response:
+async def _replayed(
+    known: KeptAnswer, scope: Scope, fingerprint: bytes, identity: Identity
+) -> web.Response:
     """The kept answer; `ValidationError` if it answered another request."""
     if known.fingerprint != fingerprint:
         _OTHER_REQUEST.inc()
@@ -233,7 +249,11 @@ async def _replayed(known: KeptAnswer, scope: Scope, fingerprint: bytes) -> web.
     else:
         body = idempotency.decompressed(body)
     kind = HeldAnswer if known.in_parts else web.Response
-    response = kind(status=known.status, headers=CIMultiDict(known.headers), body=body or None)
+    headers = CIMultiDict(known.headers)
+    shown_to = headers.pop(_SHOWN_TO, None)
+    response = kind(status=known.status, headers=headers, body=body or None)
+    if shown_to is not None and shown_to != _role_of(identity):
+        keep_only_id(response)
     if not body:
         response.headers.popall(hdrs.CONTENT_TYPE, None)
     response.headers[IDEMPOTENCY_REPLAYED] = "true"

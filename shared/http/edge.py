@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import orjson
 import structlog
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.web_protocol import RequestPayloadError
@@ -43,7 +42,7 @@ from shared.http.context import (
 )
 from shared.http.limits import body_limit
 from shared.http.messages import shown
-from shared.http.responses import error_response
+from shared.http.responses import error_response, keep_only_id
 from shared.http.retries import IDEMPOTENCY_KEY, PREFER, READS, as_asked
 from shared.http.routes import Guarded, Handler, Route
 from shared.identity import IDENTITY_HEADER, Identity, IdentityVerifier
@@ -306,14 +305,8 @@ def without_reading(response: web.StreamResponse, route: Route | None) -> web.St
 
     Here and not in each handler, so that no write that comes later can forget it.
     """
-    if route is None or not route.writes:
-        return response
-    if type(response) is not web.Response or not response.body:
-        # What is sent in parts does not show records.
-        return response
-    written = orjson.loads(cast(bytes, response.body))
-    has_id = isinstance(written, dict) and "id" in written
-    response.body = orjson.dumps({"id": written["id"]} if has_id else {})
+    if route is not None and route.writes:
+        keep_only_id(response)
     return response
 
 

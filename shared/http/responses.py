@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 from aiohttp import hdrs, web
@@ -53,6 +53,18 @@ def to_json(value: Any) -> bytes:
 def no_content(headers: Mapping[str, str] | None = None) -> web.Response:
     """204."""
     return web.Response(status=204, headers=headers)
+
+
+def keep_only_id(response: web.StreamResponse) -> None:
+    """Take everything but the id out of the answer to a write.
+
+    An answer that is sent in parts stays: none of those shows what is written.
+    """
+    if type(response) is not web.Response or not response.body:
+        return
+    written = orjson.loads(cast(bytes, response.body))
+    has_id = isinstance(written, dict) and "id" in written
+    response.body = orjson.dumps({"id": written["id"]} if has_id else {})
 
 
 def error_response(error: ApiError, request: web.BaseRequest) -> web.Response:

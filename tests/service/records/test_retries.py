@@ -123,6 +123,26 @@ async def test_keys_of_others_are_others(modelled: RecordsWorkspace, other_works
     assert not any("Idempotency-Replayed" in one.headers for one in answers)
 
 
+async def test_an_answer_shows_nothing_that_a_role_hides_by_now(modelled: RecordsWorkspace):
+    words = {"schema-x": {"attr-sku": "write", "attr-text": "read"}}
+    user = await modelled.user_with_role(words)
+    update, headers = {"values": entries({"sku": "new"})}, {"Idempotency-Key": "k-role"}
+    text = {"value": "s3cr3t"}
+    (await modelled.admin.patch("/records/ent-0/values/text", text)).ok()
+    first = await user.put("/records/ent-0", update, headers=headers)
+    assert first.ok()["values"].keys() == {"sku", "text"}
+    again = await user.put("/records/ent-0", update, headers=headers)
+    assert (again.outcome, again.headers["ETag"]) == (first.outcome, first.headers["ETag"])
+    assert not {name for name in again.headers if "shown" in name.lower()}
+    changed = await modelled.user_with_role({"schema-x": {"attr-sku": "write"}})
+    later = await changed.put("/records/ent-0", update, headers=headers)
+    assert later.outcome == (200, {"id": "ent-0"})
+    assert (later.headers["ETag"], later.headers["Idempotency-Replayed"]) == (
+        first.headers["ETag"],
+        "true",
+    )
+
+
 async def test_what_was_refused_may_be_sent_again(modelled: RecordsWorkspace):
     key = {"Idempotency-Key": "refused"}
     before = await written(modelled)
