@@ -89,7 +89,8 @@ async def version_at(context: Context, record: Record, time: datetime) -> int:
         if low < kept.numbered:
             low -= await store.unnumbered_later_than(conn, record, kept, time)
         if low < kept.lowest:
-            raise await _missing(conn, record, kept, f"no version of {format_timestamp(time)}", low)
+            what = f"no version of {format_timestamp(time)}"
+            raise await _missing(conn, record, kept, what, low, is_of_a_time=True)
     return low
 
 
@@ -124,7 +125,15 @@ async def _steps(
     return steps
 
 
-async def _missing(conn: Conn, record: Record, kept: Kept, what: str, version: int) -> NotFound:
+async def _missing(
+    conn: Conn,
+    record: Record,
+    kept: Kept,
+    what: str,
+    version: int,
+    *,
+    is_of_a_time: bool = False,
+) -> NotFound:
     """Says which versions there are, and if this one is too old, how long history is kept."""
     lowest = min(kept.lowest, record.version)
     there = (
@@ -137,4 +146,6 @@ async def _missing(conn: Conn, record: Record, kept: Kept, what: str, version: i
         days = (await retention.find(conn, record.workspace_id)).days
         if days is not None:
             message += f"; the history is kept for {counted(days, 'day')}"
+            if is_of_a_time:
+                message += ", and what was current then had been written before these"
     return NotFound(message)

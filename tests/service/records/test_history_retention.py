@@ -188,6 +188,8 @@ async def test_versions_that_are_kept_are_rebuilt_without_those_that_are_not(
             assert (await admin.post("/records/ent-a/restore", body)).outcome == expected
         time = (NOW - 350 * DAY).strftime("%Y-%m-%dT%H:%M:%S")
         message = f"Entity 'ent-a' has no version of {time}.000Z: {kept}{told.get(days or 0, '')}"
+        if days is not None:
+            message += ", and what was current then had been written before these"
         answer = await admin.get(f"/records/ent-a?asOf={time}Z")
         assert answer.outcome == error(404, "NOT_FOUND", message)
         answer = await admin.get("/records/ent-a?version=9")
