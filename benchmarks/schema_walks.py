@@ -3,9 +3,10 @@
     python -m benchmarks.schema_walks [records]
 
 Nobody else writes or reads. 100,000 records of some 1 kB, stored by SQL, are entered into the
-search index for the first time, then scored once more, then both at once. The CPU time of the
-service and of its sessions in PostgreSQL stands beside the time that passed: what the two together
-do not explain, the job has waited for its turns.
+search index for the first time, then scored once more, then both at once; the last change also
+makes the job read all texts. The CPU time of the service and of its sessions in PostgreSQL stands
+beside the time that passed, and how many slices the jobs had in how many turns: on a free machine,
+what is left is the wait for turns, and up to five seconds until scores and texts are asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,14 @@ import asyncpg
 
 from benchmarks import cpu, machine
 from benchmarks.model_changes import ATTRIBUTES, fill, settled
+from shared.messaging.topology import RECORDS_JOBS_QUEUE
 from tests.kit.servers import Servers
 from tests.kit.sigma import Answer
 from tests.kit.stack import RECORDS, Stack
 from tests.kit.workspace import Workspace, schema_body
 
 COUNT = 100_000
+SLICES, TURNS = "slices", "turns"
 
 
 async def changes(workspace: Workspace) -> AsyncIterator[tuple[str, Answer]]:
@@ -80,8 +84,12 @@ async def run(stack: Stack, workspace: Workspace, conn: asyncpg.Connection) -> N
         await walked(conn, workspace.id)
         took = time.perf_counter() - began
         now = spent(stack)
+        slices, turns = (now.pop(each) - used[each] for each in (SLICES, TURNS))
         figures = ", ".join(f"{each} {now[each] - used[each]:.1f} s" for each in now)
-        print(f"{name:18} {took:6.1f} s; CPU: {figures}", flush=True)
+        print(
+            f"{name:18} {took:6.1f} s, {slices:.0f} slices in {turns:.0f} turns; CPU: {figures}",
+            flush=True,
+        )
 
 
 async def walked(conn: asyncpg.Connection, workspace_id: str) -> None:
@@ -99,8 +107,19 @@ async def walked(conn: asyncpg.Connection, workspace_id: str) -> None:
 
 
 def spent(stack: Stack) -> dict[str, float]:
-    """Seconds of CPU so far."""
-    return cpu.used(stack.servers, {RECORDS: stack[RECORDS].pid})
+    """Seconds of CPU so far, slices and turns."""
+    found = cpu.used(stack.servers, {RECORDS: stack[RECORDS].pid}) | {SLICES: 0.0, TURNS: 0.0}
+    with urllib.request.urlopen(f"{stack[RECORDS].internal_url}/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            name, _, number = line.rpartition(" ")
+            if name.startswith("sigma_job_slices_total{"):
+                found[SLICES] += float(number)
+            elif (
+                name.startswith("sigma_consumed_events_total{")
+                and f'"{RECORDS_JOBS_QUEUE}"' in name
+            ):
+                found[TURNS] += float(number)
+    return found
 
 
 if __name__ == "__main__":
