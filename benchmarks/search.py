@@ -27,6 +27,7 @@ from records_service.attributes.model import Attribute
 from records_service.attributes.unique_keys import unique_keys_of
 from records_service.blueprint.blueprint import Blueprint, load
 from records_service.search_index.terms import Plan, indexed, number_lists, plan_of
+from records_service.search_texts import sorting
 from records_service.search_texts import store as texts
 from records_service.search_texts.documents import document_of, layout_of
 from shared.database import Database
@@ -50,6 +51,7 @@ OFTEN = ("seldom", "often", "always")
 """Of which a record has one."""
 TEXT = "A believable sentence about a product that somebody would like to buy, and more of it. "
 FILTERABLE = ("brand", "third", "sold", "color", "rare", "price", "weight", "made", "code")
+SCOPED = ("title", "cost")
 POSTGRES = {"shared_buffers": "1GB"}
 """As in deploy/kubernetes. By itself it has 128 MB."""
 AT_MOST_MS = 20.0
@@ -99,11 +101,14 @@ async def model(workspace: ModelBuilder) -> None:
     await workspace.attribute("made", "datetime", **filterable)
     await workspace.attribute("code", **filterable)
     await workspace.attribute("sku", validation={"unique": True})
+    await workspace.dimension("language", ["en", "da"])
+    for alias, kind in (("title", "text"), ("cost", "number")):
+        await workspace.attribute(alias, kind, dimensionIds=["dim-language"], **filterable)
     for n in range(6):
         await workspace.attribute(f"text-{n}")
     await workspace.workflow("flow", STATES)
     for n in range(SCHEMAS):
-        names = [*FILTERABLE, "sku", *(f"text-{n}" for n in range(6))]
+        names = [*FILTERABLE, *SCOPED, "sku", *(f"text-{n}" for n in range(6))]
         await workspace.schema(f"s{n}", names, "wf-flow")
 
 
@@ -118,7 +123,7 @@ async def fill(url: str, workspace_id: str, records: int) -> None:
             await asyncio.wrap_future(each)
     conn = await asyncpg.connect(url)
     try:
-        tables = "records search_records search_numbers search_texts unique_values"
+        tables = "records search_records search_numbers search_texts search_sorts unique_values"
         for table in tables.split():
             await conn.execute(f"VACUUM ANALYZE {table}", timeout=600)
     finally:
@@ -211,12 +216,14 @@ async def _write_texts(conn: asyncpg.Connection, blueprint: Blueprint, rows: lis
     layout = layout_of(blueprint.attributes.values(), blueprint.dimensions.values())
     documents = [
         (
-            texts.Stored(record_id, at, schema_id, "", ()),
+            texts.Stored(record_id, at, schema_id, state_id, orjson.dumps(values).decode(), ()),
             document_of(blueprint.workspace_id, record_id, [values], types, layout),
         )
-        for record_id, at, schema_id, _, values in rows
+        for record_id, at, schema_id, state_id, values in rows
     ]
     await texts.write(conn, blueprint.workspace_id, documents)
+    # Their schemas are known to be sorted, from before there were any records.
+    await sorting.sort(conn, blueprint, [record for record, _ in documents])
 
 
 def _rows(numbers: range, records: int) -> Iterator[Row]:
@@ -240,12 +247,21 @@ def _rows(numbers: range, records: int) -> Iterator[Row]:
             values["brand"] = f"val-b{chance.randrange(BRANDS)}"
         if number % 10:
             values["price"] = round(chance.random() * 1000, 2)
+        record_id = f"ent-{chance.getrandbits(64):016x}"
+        entries = {
+            f"attr-{alias}": [{"scope": {}, "value": value}] for alias, value in values.items()
+        }
+        entries["attr-title"] = [
+            {"scope": {"dim-language": f"seg-{language}"}, "value": f"{language} {n}"}
+            for n, language in ((number, "en"), (records - number, "da"))
+        ]
+        entries["attr-cost"] = [{"scope": {}, "value": chance.randrange(records)}]
         yield (
-            f"ent-{chance.getrandbits(64):016x}",
+            record_id,
             BEGAN + timedelta(seconds=number // 8),
             f"schema-s{chance.randrange(SCHEMAS)}",
             f"state-{STATES[min(chance.randrange(100) // 30, 3)]}",
-            {f"attr-{alias}": [{"scope": {}, "value": value}] for alias, value in values.items()},
+            entries,
         )
 
 
@@ -265,6 +281,11 @@ def cases(records: int) -> list[Case]:
     heavy = _where("weight", "gt", 66)
     by_price = [{"attribute": "price", "order": "asc"}]
     by_price_down = [{"attribute": "price", "order": "desc"}]
+    brand = _where("brand", "equals", "b7")
+    deep = min(1_000, records // 100)
+
+    def by(attribute: str, order: str = "asc") -> list[dict[str, Any]]:
+        return [{"attribute": attribute, "order": order}]
 
     def all_of(*criteria: dict[str, Any], **more: Any) -> dict[str, Any]:
         return {"criteria": list(criteria), **more}
@@ -311,6 +332,20 @@ def cases(records: int) -> list[Case]:
             all_of(sort=by_price, limit=20),
             min(1_000, records // 100),
         ),
+        Case("sort by a text", all_of(sort=by("code"))),
+        Case("sort by a text, descending", all_of(sort=by("code", "desc"))),
+        Case("sort by a text, a third", all_of(third, sort=by("code"))),
+        Case("sort by a text, 1/300", all_of(brand, sort=by("code"))),
+        Case("sort by a text, 10 records", all_of(rare, sort=by("code"))),
+        Case("page 1,000 by cursor, by a text", all_of(sort=by("code"), limit=20), deep),
+        Case("sort by an option of 300", all_of(sort=by("brand"))),
+        Case("sort by an option of 3, descending", all_of(sort=by("third", "desc"))),
+        Case("sort by an option, a third", all_of(third, sort=by("color"))),
+        Case("sort by an option, 1/300", all_of(brand, sort=by("color"))),
+        Case("page 1,000 by cursor, by an option", all_of(sort=by("color"), limit=20), deep),
+        Case("sort by a boolean", all_of(sort=by("sold"))),
+        Case("sort by a text in a scope", all_of(sort=by("title"))),
+        Case("sort by a number in a scope", all_of(sort=by("cost", "desc"))),
         Case(
             "3 facets over a tenth",
             all_of(sold, schemaId="s1", facets=facets),
@@ -320,6 +355,10 @@ def cases(records: int) -> list[Case]:
         Case("GET /records by schema and state", {}, path=by_state),
         Case("contains 4 characters, 280 records", all_of(_where("code", "contains", "4711"))),
         Case("startsWith 4 characters, 1/90", all_of(_where("code", "startsWith", "C-47"))),
+        Case(
+            "startsWith 6 characters, 111 records", all_of(_where("code", "startsWith", "C-4711"))
+        ),
+        Case("startsWith 1 character, all", all_of(_where("code", "startsWith", "c"))),
         *(
             Case(name, {"query": query}, to="/api/v1/search/full-text")
             for name, query in (

@@ -699,7 +699,9 @@ CREATE TABLE public.search_layouts (
     is_done boolean DEFAULT false NOT NULL,
     gone text[] DEFAULT '{}'::text[] NOT NULL,
     are_scored boolean DEFAULT false NOT NULL,
-    scores_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
+    scores_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    are_sorted boolean DEFAULT false NOT NULL,
+    sorts_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.search_numbers (
@@ -745,6 +747,27 @@ CREATE TABLE public.search_scores (
     state_id text,
     bucket smallint NOT NULL,
     score smallint NOT NULL
+);
+
+CREATE TABLE public.search_sorted (
+    workspace_id text NOT NULL,
+    schema_id text NOT NULL,
+    digest text NOT NULL,
+    after_created_at timestamp with time zone,
+    after_id text,
+    is_done boolean NOT NULL
+);
+
+CREATE TABLE public.search_sorts (
+    workspace_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    record_id text NOT NULL,
+    view bigint NOT NULL,
+    schema_id text NOT NULL,
+    state_id text,
+    bucket smallint NOT NULL,
+    number double precision NOT NULL,
+    text text NOT NULL COLLATE pg_catalog."C"
 );
 
 CREATE TABLE public.search_texts (
@@ -1029,6 +1052,12 @@ ALTER TABLE ONLY public.search_scored
 ALTER TABLE ONLY public.search_scores
     ADD CONSTRAINT search_scores_pkey PRIMARY KEY (workspace_id, created_at, record_id, view);
 
+ALTER TABLE ONLY public.search_sorted
+    ADD CONSTRAINT search_sorted_pkey PRIMARY KEY (workspace_id, schema_id);
+
+ALTER TABLE ONLY public.search_sorts
+    ADD CONSTRAINT search_sorts_pkey PRIMARY KEY (workspace_id, created_at, record_id, view);
+
 ALTER TABLE ONLY public.search_texts_behind
     ADD CONSTRAINT search_texts_behind_pkey PRIMARY KEY (workspace_id, id);
 
@@ -1159,6 +1188,10 @@ CREATE INDEX search_records_by_term ON public.search_records USING gin (terms) W
 CREATE INDEX search_records_sampled ON public.search_records USING btree (workspace_id, created_at, record_id) INCLUDE (schema_id, state_id) WHERE (bucket = 0);
 
 CREATE INDEX search_scores_in_order ON public.search_scores USING btree (workspace_id, view, score, created_at, record_id) INCLUDE (schema_id, state_id, bucket);
+
+CREATE INDEX search_sorts_in_order ON public.search_sorts USING btree (workspace_id, view, number, text, created_at, record_id) INCLUDE (schema_id, state_id, bucket);
+
+CREATE INDEX search_sorts_sampled ON public.search_sorts USING btree (workspace_id, view, number, text) INCLUDE (created_at, record_id, schema_id, state_id, bucket) WHERE (bucket = 0);
 
 CREATE INDEX search_texts_by_gram ON public.search_texts USING gin (grams);
 

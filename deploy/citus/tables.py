@@ -77,6 +77,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "search_layouts",
             "search_scores",
             "search_scored",
+            "search_sorts",
+            "search_sorted",
             "usage",
             "audit",
             "history_retentions",

@@ -16,6 +16,7 @@ from records_service.search.model import SearchPage
 from records_service.search.scored import asks_for_scores
 from records_service.search.searching import by_criteria, search
 from records_service.search.showing import shown
+from records_service.search.sort_sources import asks_for_sorts
 from shared.database import DATABASE
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed, UpstreamTimeout
 from shared.http import (
@@ -124,4 +125,5 @@ async def execute_saved_query(request: web.Request) -> web.StreamResponse:
         shown(context, asked),
         asked.facets,
         is_scored=asks_for_scores(query.filter.criteria, query.query["sort"]),
+        is_sorted=asks_for_sorts(query.filter.criteria, query.query["sort"]),
     )

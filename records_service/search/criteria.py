@@ -158,6 +158,8 @@ class Reader:
         self._options = Options() if options is None else options
         self._count = 0
         self.digests: Mapping[str, str] = {}
+        self.sorted: Mapping[str, str] = {}
+        """Schema -> the digest of the views in which its records are sorted."""
         self._schema_ids: Sequence[str] = sorted(blueprint.schemas)
         self._dimension_ids = dimension_ids_by_name(blueprint.dimensions, blueprint.dimensions)
         self._defaults = {

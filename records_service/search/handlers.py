@@ -12,6 +12,7 @@ from records_service.search.model import FACETS_MAX, FullTextBody, SearchBody, S
 from records_service.search.scored import asks_for_scores
 from records_service.search.searching import by_criteria, by_words, search
 from records_service.search.showing import shown
+from records_service.search.sort_sources import asks_for_sorts
 from records_service.search_texts.words import TERMS_MAX, Term, terms_of
 from shared.errors import UpstreamTimeout, ValidationError
 from shared.http import SMALL_BODY, Routes, read_body, read_query
@@ -53,6 +54,7 @@ async def search_records(request: web.Request) -> web.StreamResponse:
         shown(context, asked),
         asked.facets,
         is_scored=asks_for_scores(asked.criteria, asked.sort),
+        is_sorted=asks_for_sorts(asked.criteria, asked.sort),
     )
 
 

@@ -7,7 +7,7 @@ value in one scope, a part of a text, whether a related record is alive.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from records_service.blueprint.blueprint import Blueprint
 from records_service.search.criteria import Comparison, Criteria, Group, InCategory, Searched
 from records_service.search.index_joins import Condition, Sql, Way, all_of, any_of, both
 from records_service.search.index_numbers import number_met
+from records_service.search.index_others import claimed, of_category, of_record
 from records_service.search.index_sources import (
     Everything,
     InRecords,
@@ -28,14 +29,12 @@ from records_service.search.index_terms import has_any, is_single
 from records_service.search.operands import is_same_number
 from records_service.search.score_sources import by_score
 from records_service.search.scored import Scored
+from records_service.search.sort_sources import beginning, view_of
 from records_service.search.sql import (
     SIGNS,
     Arguments,
     condition,
-    ids_in_category,
-    in_category,
     of_field,
-    reserved,
     seen,
 )
 from records_service.search.text_sources import parts_of_texts
@@ -61,8 +60,9 @@ def _always(_: Arguments) -> str:
 class Index:
     """Makes conditions of criteria in one version of the data model."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
+    def __init__(self, blueprint: Blueprint, sorted_schemas: Mapping[str, str]) -> None:
         self._blueprint = blueprint
+        self._sorted = sorted_schemas
         self._workspace_id = blueprint.workspace_id
         self._ready = blueprint.filterable_since
 
@@ -90,15 +90,24 @@ class Index:
             return None
         return self._key(target)
 
+    def sort_view(self, target: Searched | Scored, scope: Mapping[str, str] | None) -> int | None:
+        """The key of the order of an attribute in a completed scope, if its rows are stored."""
+        if isinstance(target, Scored) or not self.has(target):
+            return None
+        return view_of(self._blueprint, self._sorted, target, scope)
+
     def everything(self, condition: Sql = _always) -> Everything:
         """All records, or those that meet a condition over their rows of the index."""
         return Everything(condition)
 
     def lacking(self, target: Searched) -> Terms:
         """Where the records without a value are found, and those that do not show it."""
+        return Terms(((self._none(target), *self.others(target).groups[0]),))
+
+    def others(self, target: Searched) -> Terms:
+        """Where the records are found that do not show the attribute, with others."""
         others = self._blueprint.schemas.keys() - target.sight.seen
-        terms = (schema_term(self._workspace_id, each) for each in sorted(others))
-        return Terms(((self._none(target), *terms),))
+        return Terms((tuple(schema_term(self._workspace_id, each) for each in sorted(others)),))
 
     def option_terms(self, target: Searched) -> dict[int, str] | None:
         """Term -> the value that it stands for, of all options of an attribute; None if unknown."""
@@ -149,7 +158,7 @@ class Index:
                 return all_of(members)
             return any_of(members) if members else Condition(_always)
         if isinstance(criteria, InCategory):
-            return _of_category(criteria)
+            return of_category(criteria)
         if isinstance(criteria.target, str):
             return self._of_field(criteria, criteria.target)
         if isinstance(criteria.target, Scored):
@@ -163,7 +172,7 @@ class Index:
         def in_record(arguments: Arguments) -> str:
             return of_field(comparison, name, arguments)
 
-        sql = in_row if name in _IN_ROW else _of_record(in_record)
+        sql = in_row if name in _IN_ROW else of_record(in_record)
         if comparison.negated or comparison.operation == "filled":
             return Condition(sql)
         operands = comparison.operands
@@ -186,9 +195,9 @@ class Index:
         def in_record(arguments: Arguments) -> str:
             return condition(comparison, arguments)
 
-        residual = Condition(_of_record(in_record))
+        residual = Condition(of_record(in_record))
         if not self.has(target):
-            return _claimed(comparison, residual)
+            return claimed(comparison, residual)
         is_filled = comparison.operation == "filled"
         is_text = target.type is not AttributeType.OPTION or target.large_list is not None
         is_part = is_text and comparison.operation in ("contains", "startsWith", "endsWith")
@@ -212,6 +221,10 @@ class Index:
 
     def _of_part(self, comparison: Comparison, target: Searched, residual: Condition) -> Condition:
         # What has a part in one scope has it in any, and is found by that.
+        if comparison.operation == "startsWith":
+            begins = beginning(self.sort_view(target, comparison.scope), comparison, target)
+            if begins is not None:
+                return _positive(target, begins.met, begins)
         parts = parts_of_texts(self._blueprint, replace(comparison, scope=None), target)
         if parts is None:
             return residual
@@ -315,37 +328,6 @@ class Index:
         """The terms of the schemas that do not have the attribute."""
         for each in sorted(self._blueprint.schemas.keys() - target.sight.having):
             yield schema_term(self._workspace_id, each)
-
-
-def _claimed(comparison: Comparison, residual: Condition) -> Condition:
-    """A value that is unique has been reserved by its record."""
-    if comparison.negated or reserved(comparison, Arguments()) is None:
-        return residual
-
-    def ids(arguments: Arguments) -> str:
-        found = reserved(comparison, arguments)
-        assert found is not None
-        return found
-
-    return Condition(residual.sql, (Way(Stored(ids), residual.sql, checks=True),))
-
-
-def _of_category(criterion: InCategory) -> Condition:
-    def sql(arguments: Arguments) -> str:
-        return in_category(criterion, arguments, "s.record_id")
-
-    if criterion.negated or not criterion.category_ids:
-        return Condition(sql)
-    source = Stored(lambda arguments: ids_in_category(criterion, arguments))
-    return Condition(sql, (Way(source, _always),))
-
-
-def _of_record(sql: Sql) -> Sql:
-    def reading(arguments: Arguments) -> str:
-        arguments.reads.add("records")
-        return sql(arguments)
-
-    return reading
 
 
 def _positive(target: Searched, met: Sql, source: Source) -> Condition:

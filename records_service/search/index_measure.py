@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from records_service.search.index_joins import Way
 from records_service.search.index_query import RECORD, Query, rows_found
-from records_service.search.index_sources import Numbers, Source, Terms
+from records_service.search.index_sources import Source, Terms
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
 from shared.database import Conn, Record, fetch_planned
@@ -198,7 +198,7 @@ def _what_follows(
     for number, way in enumerate(several):
         source, found = way.source, f"rest_{number}[1]"
         arguments.reads.clear()
-        if counts and isinstance(source, Numbers):
+        if counts and source.is_counted:
             rows = f"({_sample(source, arguments)} LIMIT {NUMBERS_COUNTED})"
             counted = f"(SELECT count(*) FROM {rows} AS s)"  # noqa: S608
             columns.append((f"numbers_{number}", _lazily(f"{found} >= {_limit(source)}", counted)))

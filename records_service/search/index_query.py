@@ -15,6 +15,7 @@ from records_service.search.index_sources import Source
 from records_service.search.index_terms import is_single
 from records_service.search.score_sources import score_of
 from records_service.search.scored import Scored
+from records_service.search.sort_sources import place_in
 from records_service.search.sql import Arguments, seen, sort_key
 from shared.database.paging import Key
 
@@ -53,13 +54,18 @@ def rows_found(
     return f"({rows}) AS s{record} WHERE {condition}"
 
 
-def knows_order(index: Index, target: Searched | Scored | str) -> bool:
+def knows_order(index: Index, sort: SortKey) -> bool:
     """Whether records may be sorted by this without reading them."""
+    target = sort.target
     if isinstance(target, Scored):
         return target.view is not None
     if isinstance(target, str):
         return False
-    return index.number_key(target) is not None or index.is_by_options(target)
+    return (
+        index.number_key(target) is not None
+        or index.is_by_options(target)
+        or index.sort_view(target, sort.scope) is not None
+    )
 
 
 def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> str:
@@ -74,14 +80,19 @@ def expression(query: Query, sort: SortKey, key: Key, arguments: Arguments) -> s
     if isinstance(sort.target, Scored):
         if sort.target.view is not None:
             return score_of(sort.target, arguments)
-    elif (known := _known(query.index, sort.target, arguments)) is not None:
+    elif (known := _known(query.index, sort, key, arguments)) is not None:
         return f"CASE WHEN {seen(sort.target.sight, arguments, 's.')} THEN {known} END"
     arguments.reads.add("records")
     return sort_key(sort, key.column, arguments)[1]
 
 
-def _known(index: Index, target: Searched, arguments: Arguments) -> str | None:
+def _known(index: Index, sort: SortKey, key: Key, arguments: Arguments) -> str | None:
     """By what a row `s` is sorted, if the index tells it."""
+    target = sort.target
+    assert isinstance(target, Searched)
+    view = index.sort_view(target, sort.scope)
+    if view is not None:
+        return place_in(view, sort, key, arguments)
     number = index.number_key(target)
     if number is not None:
         return public_number(first_number(number, arguments), target)

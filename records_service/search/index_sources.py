@@ -34,6 +34,8 @@ class Source(ABC):
     """A set of records."""
 
     can_be_sampled: bool = True
+    is_counted: bool = False
+    """Whether an index has the rows of the first bucket, so that some thousand are counted fast."""
 
     @abstractmethod
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
@@ -147,6 +149,7 @@ class Numbers(Source):
     condition: Callable[[Arguments], str]
     is_single: bool
     """Whether a record has one number at most."""
+    is_counted: bool = True
 
     def rows(self, arguments: Arguments, *, with_terms: bool, sampled: bool = False) -> str:
         """See `Source`."""

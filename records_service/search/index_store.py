@@ -21,6 +21,7 @@ from records_service.search.index_sources import Everything, Source
 from records_service.search.index_walks import Walk, walk_by_creation, walk_by_number
 from records_service.search.score_walk import walk_by_score
 from records_service.search.scored import Scored
+from records_service.search.sort_walk import walk_by_row
 from records_service.search.sql import Arguments
 from records_service.search.store import read_wanted
 from records_service.search.value_walk import walk_by_value
@@ -37,7 +38,7 @@ async def page(
     where the limit is the default.
     """
     target = _walked_by(query)
-    lacking = [] if target is None else [query.index.lacking(target)]
+    lacking = [] if target is None else [_lacking(query, target)]
     met = await measured(conn, query, counts=place.counts, besides=lacking)
     for is_thorough in (False, True):
         if met.is_few:
@@ -100,9 +101,16 @@ def _set(query: Query, met: Measured, arguments: Arguments) -> str:
 def _walked_by(query: Query) -> Searched | None:
     """The attribute by which the page is walked, if it is walked in such an order."""
     target = query.sort[0].target if len(query.sort) == 1 else None
-    if isinstance(target, Searched) and knows_order(query.index, target):
+    if isinstance(target, Searched) and knows_order(query.index, query.sort[0]):
         return target
     return None
+
+
+def _lacking(query: Query, target: Searched) -> Source:
+    """Where the records are found that have no place in the order of an attribute."""
+    if query.index.sort_view(target, query.sort[0].scope) is not None:
+        return query.index.others(target)
+    return query.index.lacking(target)
 
 
 async def _walk(
@@ -122,11 +130,13 @@ async def _walk(
     if target is not None:
         [source], [is_few] = lacking, met.marked
         without = source if is_few else Everything()
-        if query.index.number_key(target) is None:
+        if query.index.is_by_options(target):
             return await walk_by_value(
                 conn, place, query, target, met.way.source, without, is_thorough=is_thorough
             )
-        return None if is_thorough else walk_by_number(place, query, target, without)
+        is_stored = query.index.sort_view(target, query.sort[0].scope) is not None
+        walk = walk_by_row if is_stored else walk_by_number
+        return None if is_thorough else walk(place, query, target, without)
     if is_thorough:
         return None
     if not query.sort or (len(query.sort) == 1 and query.sort[0].target == "createdAt"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -125,12 +125,15 @@ def _view(
 
 def asks_for_scores(criteria: Any, sort: Sequence[Any]) -> bool:
     """Whether a search names completeness, as it was sent; it takes a moment to make its rules."""
+    return any(each.get("field") == COMPLETENESS for each in every_object(criteria, sort))
+
+
+def every_object(criteria: Any, sort: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """The criteria, those in groups too, and the sort keys of a search, as they were sent."""
     waiting = [*sort, *(criteria if isinstance(criteria, list) else ())]
     while waiting:
         one = waiting.pop()
         if isinstance(one, dict):
-            if one.get("field") == COMPLETENESS:
-                return True
+            yield one
             inner = one.get(_NESTED)
             waiting += inner if isinstance(inner, list) else ()
-    return False

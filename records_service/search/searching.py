@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from records_service.search.model import Filter
 from records_service.search.sql import Arguments, condition, sort_key
 from records_service.search.text_index import TextIndex
 from records_service.search_scores.store import digests
+from records_service.search_texts.sort_store import sorted_schemas
 from records_service.search_texts.words import Term
 from shared.database import Conn, fetch_planned
 from shared.database.paging import Key, PageQuery, Place, page_response, place_of
@@ -68,7 +69,7 @@ def by_criteria(filter_: Filter, sort: Sequence[Any]) -> Compile:
 
     def compiled(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
         criteria, sorts = reader.filter(filter_), reader.sort(sort)
-        query = index_query(blueprint, criteria, sorts, arguments)
+        query = index_query(blueprint, criteria, sorts, arguments, reader.sorted)
         met = condition(criteria, arguments)
         counting = Arguments(arguments)
         keys = [sort_key(key, f"sort_{index}", arguments) for index, key in enumerate(sorts)]
@@ -80,16 +81,20 @@ def by_criteria(filter_: Filter, sort: Sequence[Any]) -> Compile:
 
 
 def index_query(
-    blueprint: Blueprint, criteria: Criteria, sort: Sequence[SortKey], arguments: Arguments
+    blueprint: Blueprint,
+    criteria: Criteria,
+    sort: Sequence[SortKey],
+    arguments: Arguments,
+    sorted_schemas: Mapping[str, str],
 ) -> Query | None:
     """What the search index is asked; None where it tells nothing of what is looked for."""
-    index = Index(blueprint)
+    index = Index(blueprint, sorted_schemas)
     if not index.is_ready:
         return None
     condition = index.condition(criteria)
     read = Arguments(arguments)
     is_all = condition.sql(read) == "true"
-    is_sorted = any(knows_order(index, key.target) for key in sort)
+    is_sorted = any(knows_order(index, key) for key in sort)
     if not condition.ways and not is_sorted and (is_all or "records" in read.reads):
         return None
     return Query(index, condition, sort, (), Arguments(arguments))
@@ -122,22 +127,26 @@ async def search(
     facets: Sequence[str] = (),
     *,
     is_scored: bool = False,
+    is_sorted: bool = False,
 ) -> web.Response:
     """The page of records that are found.
 
     The data model that this process knows may be old. The statement tells the version that it saw:
     where that is another one, names are looked up again and the page is read again.
 
-    `is_scored`: it names completeness. Raises `ValidationError`, or `UpstreamTimeout` for a search
-    that takes too long.
+    `is_scored`: it names completeness; `is_sorted`: something that may have an order. Raises
+    `ValidationError`, or `UpstreamTimeout` for a search that takes too long.
     """
 
     async def compile_(blueprint: Blueprint, reader: Reader, arguments: Arguments) -> Statement:
-        if is_scored:
+        if is_scored or is_sorted:
             # Read after the blueprint: what is true of a newer version of the model is not taken
             # for true of this one.
             async with context.database.acquire() as conn:
-                reader.digests = await digests(conn, context.workspace_id)
+                if is_scored:
+                    reader.digests = await digests(conn, context.workspace_id)
+                if is_sorted:
+                    reader.sorted = await sorted_schemas(conn, context.workspace_id)
         return await context.run(is_scored, compiled, blueprint, reader, arguments)
 
     blueprints = context.app[BLUEPRINTS]

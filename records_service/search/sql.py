@@ -29,14 +29,13 @@ from records_service.search.criteria import (
 from records_service.search.scored import Scored
 from records_service.search.sight import Sight
 from records_service.search_texts.folding import folded_in_sql
+from records_service.search_texts.sort_keys import SORTED_LENGTH_MAX
 from records_service.workflow_copies.moves import StateMoves, moves_as_json, state_in_sql
 from shared.database.paging import Key
 from shared.http.cursors import Kind
 
 SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _MATCHING: Final = frozenset({"contains", "startsWith", "endsWith"})
-SORTED_LENGTH_MAX: Final = 200
-"""Characters of a text by which it is sorted: a cursor holds them."""
 _TEXT: Final = "v.v #>> '{}'"
 _URL: Final = "coalesce(v.v ->> 'url', v.v #>> '{}')"
 # A time without a zone is UTC, whatever the session's zone is; parts that are missing are zero.

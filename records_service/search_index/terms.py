@@ -121,7 +121,7 @@ def indexed(plan: Plan, record_id: str, values: Values) -> Indexed:
             terms.update(plan.nones[attribute_id])
             continue
         for place in places:
-            found = _found(entries, place.path)
+            found = found_at(entries, place.path)
             if not any(map(_is_filled, found)):
                 terms.add(place.none)
             if place.type in _COMPARED_BY_SIZE:
@@ -237,8 +237,8 @@ def _hashed(prefix: Any, value: str) -> int:
     return int.from_bytes(whole.digest(), signed=True) & -BUCKETS
 
 
-def _found(entries: Iterable[Entry], path: Iterable[str]) -> list[Any]:
-    """The values at this place, in the order in which a search finds them."""
+def found_at(entries: Iterable[Entry], path: Iterable[str]) -> list[Any]:
+    """The values at the field to which these aliases lead, in the order in which they are found."""
     found = [one for entry in entries for one in _several(entry["value"])]
     for name in path:
         found = [

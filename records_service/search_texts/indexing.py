@@ -26,7 +26,7 @@ from records_service.progress import commands as following
 from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.search_scores import scoring
 from records_service.search_scores import store as scores
-from records_service.search_texts import store
+from records_service.search_texts import sort_store, sorting, store
 from records_service.search_texts.documents import (
     Document,
     Layout,
@@ -75,11 +75,13 @@ class TextIndexing:
         async for records in store.read(conn, workspace_id, [each for each, _ in behind.records]):
             await _write(conn, blueprint, wanted, records)
             await scoring.score(conn, blueprint, records)
+            await sorting.sort(conn, blueprint, records)
             gone -= {(each.id, each.created_at) for each in records}
             found += len(records)
         if gone:
             await store.delete(conn, workspace_id, sorted(gone))
             await scores.remove_others(conn, workspace_id, sorted(gone), [])
+            await sort_store.remove_others(conn, workspace_id, sorted(gone), [])
         read = 0
         if progress.layout != wanted and not progress.is_done and found < AT_ONCE // 2:
             more, is_full = await store.read_next(
@@ -96,9 +98,13 @@ class TextIndexing:
         await store.keep_progress(conn, workspace_id, progress, model_version=version)
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
         is_more = progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
-        if found + read >= AT_ONCE // 2 or not await store.scores_are_due(conn, workspace_id):
+        if found + read >= AT_ONCE // 2:
             return is_more
-        return await scoring.score_more(conn, blueprint) or is_more
+        if await store.scores_are_due(conn, workspace_id):
+            is_more = await scoring.score_more(conn, blueprint) or is_more
+        if await sort_store.are_due(conn, workspace_id):
+            is_more = await sorting.sort_more(conn, blueprint) or is_more
+        return is_more
 
 
 async def _goes_on(conn: Conn, workspace_id: str, newest: int) -> bool:

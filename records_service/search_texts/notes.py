@@ -11,6 +11,7 @@ from typing import Final
 from records_service.attributes.model import AttributeType
 from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.search_scores.scoring import scores_may_differ
+from records_service.search_texts.sort_keys import sorts_may_differ
 from records_service.values.entries import Values
 
 INDEXED: Final = (AttributeType.TEXT, AttributeType.OPTION)
@@ -18,8 +19,12 @@ _INDEXED: Final = "search_texts"
 
 
 def is_noted(schema: CompiledSchema, old: Values, new: Values) -> bool:
-    """Whether the index of texts or a score may be another one with the new values."""
-    return texts_differ(schema, old, new) or scores_may_differ(schema, old, new)
+    """Whether the index of texts, a score or an order may be another one with the new values."""
+    return (
+        texts_differ(schema, old, new)
+        or scores_may_differ(schema, old, new)
+        or sorts_may_differ(schema, old, new)
+    )
 
 
 def texts_differ(schema: CompiledSchema, old: Values, new: Values) -> bool:

@@ -59,7 +59,8 @@ async def workspaces_changed(database: Database, job: str, *, rows_max: int) -> 
           LEFT JOIN search_layouts l ON l.workspace_id = s.workspace_id
          WHERE s.is_indexed AND {_NO_JOB}
            AND (coalesce(l.model_version, -1) < s.version
-                OR NOT l.are_scored AND l.scores_from <= now())
+                OR NOT l.are_scored AND l.scores_from <= now()
+                OR NOT l.are_sorted AND l.sorts_from <= now())
          LIMIT $2
         """,  # noqa: S608
         job,

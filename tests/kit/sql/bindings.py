@@ -127,6 +127,11 @@ class Bindings:
         scope = Scope(outer)
         if node.withClause is not None:
             for cte in node.withClause.ctes:
+                if node.withClause.recursive and cte.ctequery.larg is not None:
+                    # It is known by the rows with which it begins, where it names itself.
+                    scope.ctes[cte.ctename] = self._derived(
+                        cte.ctequery.larg, scope, _names(cte.aliascolnames)
+                    )
                 scope.ctes[cte.ctename] = self._derived(
                     cte.ctequery, scope, _names(cte.aliascolnames)
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from tests.service.records.text_index import index_all
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RECORDS = 90
-SEED, QUERIES = 11, 70
+SEED, QUERIES = 11, 100
 MAKERS = HELD_VALUES_MAX + 20
 # Every fourth is in the sample that tells how much is found.
 _SAMPLED = (
@@ -81,8 +82,10 @@ class Questions:
             field = asked.choice(["createdAt", "id", "lifecycleStateId", "schemaId", "updatedAt"])
             return {"field": field, "order": order}
         names = ["price", "price", "made", "parts", "size.width", "name", "color", "shade", "title"]
-        names += ["sold", "sold", "tone", "tone", "maker", "maker"]
-        return {"attribute": asked.choice(names), "order": order}
+        names += ["sold", "tone", "tone", "maker", "maker", "name", "title", "size.unit", "photo"]
+        names += ["cost", "cost", "free", "since"]
+        one = {"attribute": asked.choice(names), "order": order}
+        return one | asked.choice([{}, {"scope": {"dim-language": "seg-da"}}])
 
     def _criterion(self, depth: int) -> dict[str, Any]:
         asked = self._random
@@ -151,6 +154,9 @@ async def _made(workspace: RecordsWorkspace) -> None:
     # Too many to be held by each process.
     await workspace.option_list("makers", [f"maker-{n}" for n in range(MAKERS)])
     await workspace.attribute("maker", "option", optionListId="ol-makers")
+    for alias, kind in (("cost", "number"), ("free", "boolean"), ("since", "datetime")):
+        await workspace.attribute(alias, kind, dimensionIds=["dim-language"], filterable=True)
+    await workspace.attribute("photo", "media", filterable=True)
     await workspace.attribute("parts", "number", multiple=True, filterable=True)
     await workspace.attribute("parent", "relation", filterable=True)
     await workspace.attribute("note")
@@ -159,7 +165,7 @@ async def _made(workspace: RecordsWorkspace) -> None:
     await workspace.attribute("size", "complex", attributes=fields, filterable=True)
     await workspace.workflow("flow", {"draft": {}, "secret": {"hidden": ["color", "price"]}})
     names = ["name", "title", "price", "made", "sold", "color", "shade", "parts", "parent", "note"]
-    names += ["size", "serial", "tone", "maker"]
+    names += ["size", "serial", "tone", "maker", "cost", "free", "since", "photo"]
     await workspace.schema("x", names, "wf-flow")
     await workspace.schema("y", names)
     await workspace.schema("z", ["name", "sold"])
@@ -167,7 +173,7 @@ async def _made(workspace: RecordsWorkspace) -> None:
     await workspace.category("a", "main")
     made = random.Random(7)
 
-    def scoped(operands: list[Any]) -> list[dict[str, Any]]:
+    def in_scopes(operands: Sequence[Any]) -> list[dict[str, Any]]:
         scopes = [{}, {"dim-language": "seg-da"}, {"dim-language": "seg-en"}]
         chosen = made.sample(scopes, made.choice([1, 2, 3]))
         return [{"scope": scope, "value": made.choice(operands)} for scope in chosen]
@@ -180,13 +186,17 @@ async def _made(workspace: RecordsWorkspace) -> None:
             "price": made.choice(NUMBERS),
             "made": made.choice(TIMES),
             "color": made.sample(["red", "blue", "green"], made.choice([0, 1, 2])),
-            "shade": scoped(["red", "blue"]),
+            "shade": in_scopes(["red", "blue"]),
             "tone": made.choice(["red", "blue", "green"]),
             "maker": f"maker-{made.choice([1, 2, 2, 30, 31, 90, MAKERS - 1])}",
-            "title": scoped(["red", "rød", "Ash", ""]),
+            "title": in_scopes(["red", "rød", "Ash", ""]),
             "parts": [made.choice(NUMBERS[:4]) for _ in range(made.choice([0, 1, 2]))],
             "parent": made.choice(["ent-0", "ent-1"]),
             "note": made.choice(["n1", "n2"]),
+            "cost": in_scopes(NUMBERS),
+            "free": in_scopes([True, False]),
+            "since": in_scopes(TIMES),
+            "photo": made.choice(["https://a/1.png", "https://A/2.png", "https://b/1.png"]),
             "serial": made.choice(SERIALS[:3]),
             "size": [
                 {"width": made.choice([1, 2, 3]), **({"unit": "cm"} if made.random() < 0.5 else {})}
