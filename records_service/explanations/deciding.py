@@ -153,13 +153,16 @@ async def _check_catalog(context: Context, catalog_id: str) -> None:
 def _of_catalog(subject: Subject, catalog_id: str, action: PermissionAction) -> Iterator[Reason]:
     if subject.source is ReasonSource.KEY:
         return
-    access = catalog_access(subject.context.role, catalog_id)
+    role = subject.context.role
+    access = catalog_access(role, catalog_id)
     rights = {"canView": access.can_view}
     if action is PermissionAction.ASSIGN:
         rights["canAssign"] = access.can_assign
     for right, allowed in rights.items():
         has = "has" if allowed else "lacks"
         rule = f"The role {has} '{right}' on catalog '{truncated(catalog_id)}'"
+        if right == "canView" and role is not None and role.manages_schemas:
+            rule = "The role manages schemas, and so may view every catalog"
         yield Reason(ReasonSource.CATALOG, rule, allowed)
 
 

@@ -45,8 +45,10 @@ class World:
     workspace: DirectWorkspace
     values: dict[str, dict[str, Any]]
     """Record id -> its values of hidden attributes."""
+    catalog: str
+    """The catalog that may not be viewed, and a category in it."""
     assigned: tuple[str, ...]
-    """The records in the catalog that may not be viewed."""
+    """The records in it."""
 
     async def build(self) -> None:
         w = self.workspace
@@ -73,7 +75,7 @@ class World:
         )
         names = ["name", "price", "extra", *HIDDEN, *IN_REVIEW]
         await w.schema("bag", names, workflow="wf-lifecycle", variantEnabled=True)
-        for catalog in ("open", "closed"):
+        for catalog in ("open", self.catalog):
             await w.catalog(catalog)
             await w.category(catalog, catalog)
         rights = {"catalogId": "cat-open", "canView": True, "canAssign": True}
@@ -96,7 +98,9 @@ class World:
         query = {"id": "sq-cheap", "name": "Cheap", "criteria": [criterion]}
         (await w.admin.post("/saved-queries", query)).ok()
         for record in self.assigned:
-            (await w.admin.post("/categories/ctg-closed/assign", {"entityId": record})).ok()
+            (
+                await w.admin.post(f"/categories/ctg-{self.catalog}/assign", {"entityId": record})
+            ).ok()
 
 
 def in_language(segment: str) -> list[dict[str, Any]]:

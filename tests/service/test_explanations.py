@@ -52,6 +52,8 @@ async def workspace(direct: DirectServices) -> DirectWorkspace:
         ],
     )
     await made.schema("bag", NAMES, workflow="wf-lifecycle", variantEnabled=True)
+    await made.workflow("closing", {"review": STATES["review"], "closed": {}})
+    await made.schema("case", NAMES, workflow="wf-closing")
     for state in STATES:
         await made.record(SCHEMA, dict.fromkeys(NAMES, "old"), id=f"ent-{state}")
     for state in ("review", "closed"):
@@ -106,23 +108,25 @@ async def test_attributes_are_explained_as_records_are_read_and_written(workspac
     await asyncio.gather(*(compare(who, named, state) for (who, named), state in cells))
 
 
-async def test_creates_and_resolved_permissions_are_explained(workspace):
+@pytest.mark.parametrize("schema", [SCHEMA, "schema-case"])
+async def test_creates_and_resolved_permissions_are_explained(workspace, schema):
+    """The first state of a case hides an attribute, and makes one read-only, for later writes."""
     for role, (who, named) in (await everybody(workspace)).items():
         asker = workspace.admin if named else who
         dry = who.having({"Prefer": "dry-run"})
-        empty = await dry.post("/records", {"schemaId": SCHEMA})
-        creates = await told(asker, action="write", schemaId=SCHEMA, **named)
+        empty = await dry.post("/records", {"schemaId": schema})
+        creates = await told(asker, action="write", schemaId=schema, **named)
         assert creates["allowed"] == (empty.status == 201), (role, creates)
         resolved = await workspace.admin.post(
-            f"/roles/{named.get('roleId', 'role-admin')}/resolve", {"schemaId": SCHEMA}
+            f"/roles/{named.get('roleId', 'role-admin')}/resolve", {"schemaId": schema}
         )
         words = resolved.ok()["permissions"]
-        readable = await told(asker, action="read", schemaId=SCHEMA, **named)
+        readable = await told(asker, action="read", schemaId=schema, **named)
         assert readable["allowed"] == any(word != "hidden" for word in words.values())
         for name in NAMES:
             values = {name: [{"scope": {}, "value": "x"}]}
-            made = await dry.post("/records", {"schemaId": SCHEMA, "values": values})
-            question = {"schemaId": SCHEMA, "attribute": name, **named}
+            made = await dry.post("/records", {"schemaId": schema, "values": values})
+            question = {"schemaId": schema, "attribute": name, **named}
             creates = await told(asker, action="write", **question)
             assert creates["allowed"] == (made.status == 201), (role, name, creates)
             reads = await told(asker, action="read", **question)
@@ -280,6 +284,14 @@ async def test_catalogs_that_the_caller_may_not_view_are_not_found(workspace):
     assert assigns["reasons"][-1] == reason(
         "catalog", "deny", "The role lacks 'canAssign' on catalog 'cat-shop'"
     )
+    await workspace.role("role-manages", canManageSchemas=True)
+    manager = await told(
+        workspace.admin, action="assign", catalogId="cat-shop", roleId="role-manages"
+    )
+    assert manager["reasons"][1:] == [
+        reason("catalog", "allow", "The role manages schemas, and so may view every catalog"),
+        reason("catalog", "deny", "The role lacks 'canAssign' on catalog 'cat-shop'"),
+    ]
     of_other = await told(workspace.admin, action="read", catalogId="cat-shop", roleId="role-none")
     assert (of_other["allowed"], of_other["decidedBy"]) == (False, "catalog")
     for catalog in ("cat-shop", "cat-nowhere"):

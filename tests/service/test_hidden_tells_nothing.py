@@ -45,8 +45,8 @@ MADE_IDS = re.compile(r"\b(?:(?:ent|var|imp|job|sq|ctg|cat|tr)-[0-9a-z]{16,}|aud
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def worlds(direct: DirectServices) -> tuple[World, World]:
     made = (
-        World(await direct.workspace(), ONE, ("ent-1", "ent-3")),
-        World(await direct.workspace(), TWO, ("ent-2",)),
+        World(await direct.workspace(), ONE, "closed", ("ent-1", "ent-3")),
+        World(await direct.workspace(), TWO, "shut", ("ent-2",)),
     )
     for world in made:
         await world.build()
@@ -111,8 +111,11 @@ def reads() -> Iterator[Ask]:
         *("/records/ent-1/completeness?stateId=done", "/records/ent-1/transitions"),
         *("/records/ent-1/variants", "/records/ent-1/variants/var-1"),
         *("/records/ent-1/variants/var-1/resolved", "/records/ent-1/variants/var-1/completeness"),
-        *("/catalogs", "/catalogs/cat-closed", "/catalogs/cat-closed/tree"),
-        *("/categories/ctg-closed", "/categories/ctg-closed/entities"),
+        *("/catalogs", "/catalogs?limit=1", "/catalogs?ids=cat-closed,cat-shut,cat-open"),
+        *("/catalogs?aliases=closed,open", "/catalogs?aliases=shut"),
+        *(f"/catalogs/cat-{one}{more}" for one in ("closed", "shut") for more in ("", "/tree")),
+        *(f"/categories/ctg-{one}" for one in ("closed", "shut")),
+        *(f"/categories/ctg-{one}/entities" for one in ("closed", "shut")),
         *("/categories/ctg-open/entities", "/audit", "/saved-queries", "/jobs", "/imports"),
         *("/records?scope={}", "/records/ent-1?scope={}"),
         '/records/ent-1?scope={"dim-language":"seg-da"}',
@@ -163,7 +166,7 @@ def searches_of_fields() -> Iterator[Ask]:
     for order in ("asc", "desc"):
         sort = [{"field": "completeness", "order": order}, {"field": "id"}]
         yield "POST", "/search", {"criteria": [], "sort": sort}, {}
-    for category in ("ctg-open", "ctg-closed"):
+    for category in ("ctg-open", "ctg-closed", "ctg-shut"):
         for operator in ("equals", "notEquals"):
             criterion = {"field": "categoryId", "operator": operator, "value": category}
             yield "POST", "/search", {"criteria": [criterion]}, {}
@@ -219,7 +222,7 @@ def changes() -> Iterator[Ask]:
             yield "POST", "/records/bulk-transition", moved, headers
             yield "POST", "/records/bulk-transition?mode=atomic", moved, headers
         yield "POST", "/records/bulk-delete", {"ids": ["ent-1", "ent-2"]}, headers
-        for category in ("ctg-open", "ctg-closed"):
+        for category in ("ctg-open", "ctg-closed", "ctg-shut"):
             for record in ("ent-1", "ent-2", "ent-3"):
                 for verb in ("assign", "unassign"):
                     path = f"/categories/{category}/{verb}"
@@ -235,7 +238,7 @@ def explanations() -> Iterator[Ask]:
         for target in ("done", "draft"):
             question = {"action": "transition", "entityId": record, "toStateId": target}
             yield "POST", "/permissions/explain", question, {}
-    for catalog in ("cat-open", "cat-closed"):
+    for catalog in ("cat-open", "cat-closed", "cat-shut"):
         for action in ("read", "assign", "manage"):
             question = {"action": action, "catalogId": catalog}
             yield "POST", "/permissions/explain", question, {}
@@ -257,7 +260,7 @@ def rows() -> Iterator[dict[str, Any]]:
         yield {"_id": "ent-1", name: str(value)}
         yield {"_id": "ent-1", name: "\\N"}
         yield {"_id": "ent-2", f"attr-{name}": str(value)}
-    for category in ("ctg-closed", "closed/closed", "ctg-open", "ctg-open|ctg-closed", "\\N"):
+    for category in ("ctg-closed", "shut/shut", "ctg-open", "ctg-open|ctg-closed", "\\N"):
         yield {"_id": "ent-1", "_categories": category}
         yield {"name": "New", "_categories": category}
 
