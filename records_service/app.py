@@ -54,6 +54,7 @@ from records_service.model_objects.commands import (
 )
 from records_service.model_objects.value_index import VALUE_INDEX
 from records_service.option_bulk.handlers import routes as option_bulk_routes
+from records_service.option_lists import removal
 from records_service.option_lists.handlers import routes as option_list_routes
 from records_service.permissions.roles import ROLE_LOOKUPS, ROLES, Roles
 from records_service.previews.handlers import attribute_routes as attribute_preview_routes
@@ -114,6 +115,7 @@ JOBS: Final[Mapping[str, Slice]] = {
     conversions.JOB: conversions.convert_some,
     retention.JOB: retention.remove_some,
     filling.JOB: filling.mark_some,
+    removal.JOB: removal.remove_some,
 }
 ROUTES = (
     bulk_routes,

@@ -582,7 +582,9 @@ CREATE TABLE public.option_lists (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     value_count bigint,
-    counted_version bigint
+    counted_version bigint,
+    is_deleted boolean DEFAULT false NOT NULL,
+    deleted_up_to text
 );
 
 CREATE TABLE public.option_values (

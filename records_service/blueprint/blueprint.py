@@ -204,7 +204,7 @@ async def load(db: Database | Conn, workspace_id: str, known: Blueprint | None =
          UNION ALL
         SELECT 'option_list', id, alias, CASE WHEN changed_in > $2 THEN ({WITH_OPTIONS})::text END,
                version, created_at, updated_at, NULL, NULL, NULL
-          FROM option_lists p WHERE workspace_id = $1
+          FROM option_lists p WHERE workspace_id = $1 AND NOT is_deleted
          UNION ALL
         SELECT 'attribute', id, alias, CASE WHEN changed_in > $2 THEN body::text END,
                version, created_at, updated_at, NULL, NULL, {SINCE}

@@ -189,7 +189,7 @@ async def option_lists(
         f"""
         SELECT id, alias, ({WITH_OPTIONS})::text AS body, version, created_at, updated_at
           FROM option_lists p
-         WHERE workspace_id = $1 AND id = ANY($2::text[])
+         WHERE workspace_id = $1 AND id = ANY($2::text[]) AND NOT is_deleted
         """,  # noqa: S608 - a constant
         workspace_id,
         list(list_ids),

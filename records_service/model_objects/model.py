@@ -43,6 +43,8 @@ class Kind:
     prefix: str
     title: str
     path: str
+    present: str = "true"
+    """SQL: a row is an object, and not one that was deleted and is still being removed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,10 @@ async def get_many(
 ) -> dict[str, ModelObject]:
     """Id -> model object, of those that exist."""
     rows = await conn.fetch(
-        f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = ANY($2::text[])",  # noqa: S608
+        f"""
+        SELECT {_COLUMNS} FROM {kind.table}
+         WHERE workspace_id = $1 AND id = ANY($2::text[]) AND {kind.present}
+        """,  # noqa: S608
         workspace_id,
         list(object_ids),
     )
@@ -53,7 +56,10 @@ async def get_many(
 async def get(conn: Conn, kind: Kind, workspace_id: str, object_id: str) -> ModelObject:
     """One object, or `NotFound`."""
     row = await conn.fetchrow(
-        f"SELECT {_COLUMNS} FROM {kind.table} WHERE workspace_id = $1 AND id = $2",  # noqa: S608
+        f"""
+        SELECT {_COLUMNS} FROM {kind.table}
+         WHERE workspace_id = $1 AND id = $2 AND {kind.present}
+        """,  # noqa: S608
         workspace_id,
         object_id,
     )
@@ -71,6 +77,7 @@ async def ids_of(conn: Conn, kind: Kind, workspace_id: str, names: Iterable[str]
         f"""
         SELECT id, alias FROM {kind.table}
          WHERE workspace_id = $1 AND (id = ANY($2::text[]) OR alias = ANY($2::text[]))
+           AND {kind.present}
         """,  # noqa: S608
         workspace_id,
         asked,

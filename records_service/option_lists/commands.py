@@ -34,6 +34,7 @@ from records_service.option_lists.model import (
     OptionValue,
     OptionValueDraft,
 )
+from records_service.option_lists.removal import check_id_is_free, remove_or_request
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn
@@ -50,6 +51,7 @@ async def create(context: BaseContext, draft: OptionListDraft) -> ModelObject:
     list_id = draft.id or new_id(OPTION_LIST.prefix)
     async with model_change(context.app, workspace_id) as conn:
         await check_labels(conn, workspace_id, draft)
+        await check_id_is_free(conn, workspace_id, list_id)
         option_list = await model_objects.insert(
             conn, OPTION_LIST, workspace_id, list_id, draft.alias, _body_of(draft)
         )
@@ -137,14 +139,17 @@ async def drafted(
 
 
 async def delete(context: BaseContext, list_id: str) -> None:
-    """Raises `Conflict` while an attribute chooses from it."""
+    """Raises `Conflict` while an attribute chooses from it.
+
+    If it has many options, a job removes them afterwards; until then no list gets its id.
+    """
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
         old = await current(context, conn, list_id)
         if await usage_store.choosing(conn, workspace_id, list_id):
             raise Conflict.in_use(OPTION_LIST.title, list_id)
-        await value_store.delete_all(conn, workspace_id, list_id)
-        await model_objects.delete(conn, OPTION_LIST, workspace_id, list_id)
+        if await remove_or_request(conn, workspace_id, old):
+            await model_objects.delete(conn, OPTION_LIST, workspace_id, list_id)
         await stage_event(conn, EventType.OPTION_LIST_DELETED, workspace_id, old)
 
 

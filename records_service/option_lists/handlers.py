@@ -127,7 +127,11 @@ async def replace_option_list(request: web.Request) -> web.StreamResponse:
     errors=(NotFound, Conflict, PreconditionFailed),
 )
 async def delete_option_list(request: web.Request) -> web.StreamResponse:
-    """Deletes the list. Refused while an attribute uses it."""
+    """Deletes the list with its options. Refused while an attribute uses it.
+
+    The options of a large list are removed afterwards. Until then, no list can be created under its
+    id; its alias is free at once.
+    """
     await commands.delete(base_context_of(request), request.match_info["id"])
     return no_content()
 

@@ -38,7 +38,9 @@ HELD_VALUES_MAX = 500
 """How many options a list has in the memory of the processes that check records. The options of
 larger lists are looked up when they are named."""
 
-OPTION_LIST = Kind("option_lists", "ol", "Option list", "/api/v1/option-lists")
+OPTION_LIST = Kind(
+    "option_lists", "ol", "Option list", "/api/v1/option-lists", present="NOT is_deleted"
+)
 VALUE_PREFIX = "val"
 VALUE_TITLE = "Option value"
 

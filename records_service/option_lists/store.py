@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from records_service.model_objects.model import ModelObject
+from records_service.model_objects.size import bytes_of_object, counted
 from records_service.option_lists.model import (
     HELD_VALUES_MAX,
     LISTED_VALUES_MAX,
@@ -67,7 +68,8 @@ async def page(
         WITH next AS MATERIALIZED (
             SELECT p.created_at, p.id, {_COUNT} AS count
               FROM option_lists p
-             WHERE p.workspace_id = $1 AND (p.created_at, p.id) > ($2, $3) {narrowing.condition}
+             WHERE p.workspace_id = $1 AND (p.created_at, p.id) > ($2, $3) AND NOT p.is_deleted
+                   {narrowing.condition}
              ORDER BY p.created_at, p.id
              LIMIT $4
         ), fitting AS (
@@ -105,7 +107,7 @@ async def get(conn: Conn, workspace_id: str, list_id: str) -> ModelObject:
         f"""
         SELECT p.id, p.alias, ({_WHOLE}) AS body, p.version, p.created_at, p.updated_at
           FROM option_lists p
-         WHERE p.workspace_id = $1 AND p.id = $2
+         WHERE p.workspace_id = $1 AND p.id = $2 AND NOT p.is_deleted
         """,  # noqa: S608
         workspace_id,
         list_id,
@@ -141,7 +143,71 @@ async def set_count(conn: Conn, workspace_id: str, list_id: str, count: int) -> 
 async def count_of_workspace(conn: Conn, workspace_id: str) -> int:
     """How many options all lists of a workspace have."""
     found: int = await conn.fetchval(
-        f"SELECT coalesce(sum({_COUNT}), 0)::bigint FROM option_lists p WHERE p.workspace_id = $1",  # noqa: S608
+        f"""
+        SELECT coalesce(sum({_COUNT}), 0)::bigint FROM option_lists p
+         WHERE p.workspace_id = $1 AND NOT p.is_deleted
+        """,  # noqa: S608
         workspace_id,
     )
     return found
+
+
+async def hide(conn: Conn, workspace_id: str, list_id: str, *, held_bytes: int) -> None:
+    """A list with many options is deleted: its alias and external key are free, nothing finds it.
+
+    Its alias becomes one that nobody can ask for. `held_bytes` are those of its options.
+    """
+    async with counted(conn, workspace_id) as growth:
+        growth.objects = -1
+        growth.bytes = -held_bytes - await conn.fetchval(
+            f"""
+            UPDATE option_lists p
+               SET is_deleted = true, alias = 'deleted ' || p.id,
+                   body = p.body - 'externalKey', changed_in = m.version
+              FROM models m, option_lists old
+             WHERE p.workspace_id = $1 AND p.id = $2 AND m.workspace_id = $1
+               AND old.workspace_id = $1 AND old.id = $2
+            RETURNING {bytes_of_object("old")}
+            """,  # noqa: S608
+            workspace_id,
+            list_id,
+        )
+
+
+async def is_going(conn: Conn, workspace_id: str, list_id: str) -> bool:
+    """Whether the list was deleted, and its options are being removed."""
+    return await deleted_up_to(conn, workspace_id, list_id) is not None
+
+
+async def deleted_up_to(conn: Conn, workspace_id: str, list_id: str) -> str | None:
+    """Up to which id the options of a hidden list are removed; None for a list that is none."""
+    last: str | None = await conn.fetchval(
+        """
+        SELECT coalesce(deleted_up_to, '') FROM option_lists
+         WHERE workspace_id = $1 AND id = $2 AND is_deleted
+        """,
+        workspace_id,
+        list_id,
+    )
+    return last
+
+
+async def set_deleted_up_to(conn: Conn, workspace_id: str, list_id: str, last: str) -> None:
+    """The options of a hidden list up to this id are removed."""
+    async with counted(conn, workspace_id):
+        await conn.execute(
+            "UPDATE option_lists SET deleted_up_to = $3 WHERE workspace_id = $1 AND id = $2",
+            workspace_id,
+            list_id,
+            last,
+        )
+
+
+async def delete_hidden(conn: Conn, workspace_id: str, list_id: str) -> None:
+    """Delete the row of a hidden list, and with it options that older code has added meanwhile."""
+    async with counted(conn, workspace_id):
+        await conn.execute(
+            "DELETE FROM option_lists WHERE workspace_id = $1 AND id = $2 AND is_deleted",
+            workspace_id,
+            list_id,
+        )

@@ -237,6 +237,56 @@ async def delete_all(conn: Conn, workspace_id: str, list_id: str) -> None:
         )
 
 
+async def has_more(conn: Conn, workspace_id: str, list_id: str, *, than: int) -> bool:
+    """Whether a list has more values than that."""
+    found: bool = await conn.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM option_values
+                        WHERE workspace_id = $1 AND list_id = $2
+                       OFFSET $3::bigint)
+        """,
+        workspace_id,
+        list_id,
+        than,
+    )
+    return found
+
+
+async def delete_some(
+    conn: Conn, workspace_id: str, list_id: str, after: str, *, rows_max: int
+) -> str | None:
+    """Remove the next values of a list, after this id; the last of them, None at the end.
+
+    By a range of ids: joined with a list of them, PostgreSQL may read the whole list each time.
+    """
+    last: str | None = await conn.fetchval(
+        """
+        SELECT id FROM option_values
+         WHERE workspace_id = $1 AND list_id = $2 AND id > $3
+         ORDER BY id
+        OFFSET $4::bigint - 1
+         LIMIT 1
+        """,
+        workspace_id,
+        list_id,
+        after,
+        rows_max,
+    )
+    async with counted(conn, workspace_id):
+        await conn.execute(
+            """
+            DELETE FROM option_values
+             WHERE workspace_id = $1 AND list_id = $2 AND id > $3
+               AND ($4::text IS NULL OR id <= $4)
+            """,
+            workspace_id,
+            list_id,
+            after,
+            last,
+        )
+    return last
+
+
 async def branch(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> list[str]:
     """The value and everything below it; one statement for each level."""
     found = {value_id: None}
@@ -263,12 +313,13 @@ async def branch(conn: Conn, workspace_id: str, list_id: str, value_id: str) -> 
 async def _counted(conn: Conn, workspace_id: str, list_id: str) -> AsyncIterator[None]:
     """Count the bytes of a list that processes hold; the options of a large one count nothing."""
     async with counted(conn, workspace_id) as growth:
-        before = await _held_bytes(conn, workspace_id, list_id)
+        before = await held_bytes(conn, workspace_id, list_id)
         yield
-        growth.bytes = await _held_bytes(conn, workspace_id, list_id) - before
+        growth.bytes = await held_bytes(conn, workspace_id, list_id) - before
 
 
-async def _held_bytes(conn: Conn, workspace_id: str, list_id: str) -> int:
+async def held_bytes(conn: Conn, workspace_id: str, list_id: str) -> int:
+    """The bytes of the options of a list that processes hold; 0 of a large one."""
     held: int = await conn.fetchval(
         f"""
         SELECT CASE WHEN count(*) <= {HELD_VALUES_MAX}

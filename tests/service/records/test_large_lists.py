@@ -183,9 +183,10 @@ async def test_options_are_named_by_their_labels_in_any_language(
     ]
     assert sum("v.grams @>" in sql for sql, _ in executed) == 1
     exported = (await admin.get("/export?columns=perScope")).ok()
-    assert [(one.get("brand"), one.get("brands")) for one in exported] == [
+    # Rows of one chunk have one time of creation, and are in the order of their ids.
+    assert sorted((str(one.get("brand")), one.get("brands")) for one in exported) == [
+        ("None", ["val-bolt", "val-old"]),
         ("val-bolt", None),
-        (None, ["val-bolt", "val-old"]),
     ]
     executed.clear()
     asked = {"criteria": [{"attribute": "brand", "operator": "equals", "value": "Flash"}]}
