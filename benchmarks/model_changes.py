@@ -118,6 +118,16 @@ async def fill(workspace: Workspace, conn: asyncpg.Connection, records: int) -> 
         TEXT * 6,
         timeout=600,
     )
+    # As the service marks what it stores itself.
+    await conn.execute(
+        """
+        INSERT INTO value_uses (workspace_id, attribute_id, dimension_id, segment_id, in_variants,
+                                holder_id, since)
+        SELECT $1, 'attr-' || alias, '', '', false, 'ent-0', '-infinity'
+          FROM unnest('{sku,name,color,price,size}'::text[]) AS alias
+        """,
+        workspace.id,
+    )
     await conn.execute("VACUUM ANALYZE records", timeout=600)
 
 

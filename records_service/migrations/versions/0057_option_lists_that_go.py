@@ -5,8 +5,8 @@ For code of the version before, such a list is there, under an alias that nobody
 
 from shared.database.migrations import run_sql
 
-revision = "0054"
-down_revision = "0053"
+revision = "0057"
+down_revision = "0056"
 
 
 def upgrade() -> None:
