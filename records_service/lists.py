@@ -65,6 +65,15 @@ class Lists:
                         async with asyncio.timeout(QUICK_S):
                             return await read(conn)
                     self._remember_slow(workspace_id)
+        return await self.read_slow(db, workspace_id, read)
+
+    async def read_slow(
+        self, db: Database, workspace_id: str, read: Callable[[Conn], Awaitable[T]]
+    ) -> T:
+        """Read once what is known to take long.
+
+        Raises as `read` does. It tells nothing of the other lists of the workspace.
+        """
         async with (
             self._of_workspace.of(workspace_id),
             self._of_all.of(None),

@@ -129,7 +129,7 @@ async def _walk(
     target = _walked_by(query)
     if target is not None:
         [source], [is_few] = lacking, met.marked
-        without = source if is_few else Everything()
+        without = source.short() if is_few else Everything()
         if query.index.is_by_options(target):
             return await walk_by_value(
                 conn, place, query, target, met.way.source, without, is_thorough=is_thorough

@@ -58,8 +58,10 @@ class Statement:
     """The same for the index of texts, if that knows all that is asked."""
 
 
-Read = Callable[..., Awaitable[tuple[Listing, list[Any]]]]
-"""Reads the page and the counts of the facets."""
+Count = Callable[[Conn], Awaitable[Sequence[Any]]]
+"""Counts the facets."""
+Read = Callable[..., Awaitable[tuple[Listing, Sequence[Any] | Count]]]
+"""Reads the page and the counts of the facets, or says how these are to be counted."""
 Compile = Callable[[Blueprint, Reader, Arguments], Statement]
 """The search in one version of the model; raises `ValidationError`."""
 
@@ -195,24 +197,20 @@ async def _page(
             context, path, asked, compiled, projection_of, facets, blueprint, options
         )
     try:
-        found, rows_of_facets = await context.app[LISTS].read(
-            context.database,
-            context.workspace_id,
-            partial(
-                _way_of(statement),
-                context=context,
-                place=place,
-                statement=statement,
-                facets=counted,
-            ),
+        read = partial(
+            _way_of(statement), context=context, place=place, statement=statement, facets=counted
         )
+        lists, database = context.app[LISTS], context.database
+        found, counts = await lists.read(database, context.workspace_id, read)
+        if found.model_version != blueprint.version:
+            return web.Response(), found.model_version
+        if callable(counts):
+            counts = await lists.read_slow(database, context.workspace_id, counts)
     except UpstreamTimeout:
         raise UpstreamTimeout(
             "The search takes too long: search one schema, add a criterion, or leave out the total"
             " (`total`: `none`)"
         ) from None
-    if found.model_version != blueprint.version:
-        return web.Response(), found.model_version
     rows = found.part.rows
     items = await render_listed(context, rows, blueprint, projection)
     last = found.last
@@ -220,8 +218,8 @@ async def _page(
         last = tuple(rows[-1].row[key.column] for key in order) if rows else ()
     more = None
     if counted:
-        labels = await _labels(context, counted, rows_of_facets)
-        more = {"facets": shown_facets(counted, rows_of_facets, blueprint, labels)}
+        labels = await _labels(context, counted, counts)
+        more = {"facets": shown_facets(counted, counts, blueprint, labels)}
     answer = page_response(place, items, found.part, found.total, last=last, more=more)
     return answer, found.model_version
 
@@ -266,14 +264,22 @@ async def _by_values(
 
 async def _by_index(
     conn: Conn, *, context: Context, place: Place, statement: Statement, facets: Sequence[Facet]
-) -> tuple[Listing, list[Any]]:
+) -> tuple[Listing, Sequence[Any] | Count]:
     query = statement.query
     assert query is not None
     found, measured = await page_by_index(conn, context.workspace_id, place=place, query=query)
     if not facets:
         return found, []
-    counts = await index_facets.count(conn, context.database, facets, query, measured, context.role)
-    return found, list(counts)
+    count = partial(
+        index_facets.count,
+        database=context.database,
+        facets=facets,
+        query=query,
+        measured=measured,
+        role=context.role,
+    )
+    # Those of many records take long: they are neither begun twice nor told by the time.
+    return found, await count(conn) if measured.is_few else count
 
 
 async def _by_texts(

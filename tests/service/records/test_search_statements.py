@@ -63,6 +63,34 @@ async def test_a_search_measures_with_one_statement(
     assert await asked() == 2 + estimates
 
 
+async def test_facets_of_many_are_counted_as_a_slow_list_from_the_beginning(
+    workspace: RecordsWorkspace, monkeypatch: pytest.MonkeyPatch
+):
+    """A quick one would be cancelled and begun again, and slow down the lists of its workspace."""
+    monkeypatch.setattr(lists, "QUICK_S", 60)
+    slow: list[str] = []
+    original = lists.Lists.read_slow
+
+    async def read_slow(self: Any, db: Any, workspace_id: str, read: Any) -> Any:
+        slow.append(workspace_id)
+        return await original(self, db, workspace_id, read)
+
+    monkeypatch.setattr(lists.Lists, "read_slow", read_slow)
+    await _model(workspace)
+    sampled = next(f"ent-{n}" for n in itertools.count() if not bucket_of(f"ent-{n}"))
+    await workspace.record("schema-x", {"color": "red", "price": 5}, id=sampled)
+    criterion = {"attribute": "color", "operator": "equals", "value": "red"}
+    body = {"criteria": [criterion], "facets": ["color"]}
+    few = (await workspace.admin.post("/search", body)).ok()["facets"]
+    assert slow == []
+    monkeypatch.setattr(index_measure, "MANY_IN_SAMPLE", 1)
+    monkeypatch.setattr(index_measure, "MANY", 1)
+    assert (await workspace.admin.post("/search", body)).ok()["facets"] == few
+    assert few == {"color": [{"value": "val-red", "label": "red", "count": 1}]}
+    assert slow == [workspace.id]
+    assert not workspace.records.app[lists.LISTS].is_slow(workspace.id)
+
+
 async def test_a_short_source_is_looked_up_in_a_workspace_of_any_size(workspace: RecordsWorkspace):
     """PostgreSQL would read all of a workspace that is small among others, for each bucket."""
     term = value_term(workspace.id, "attr-color", (), "val-red")
