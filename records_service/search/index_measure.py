@@ -9,13 +9,15 @@ a subquery that is not needed is not executed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import orjson
 
 from records_service.search.index_joins import Way
 from records_service.search.index_query import RECORD, Query, rows_found
-from records_service.search.index_sources import Source, Terms
+from records_service.search.index_sources import Source, Terms, Union
 from records_service.search.sql import Arguments
 from records_service.search_index.terms import BUCKETS
 from shared.database import Conn, Record, fetch_planned
@@ -25,8 +27,6 @@ MANY_IN_SAMPLE: Final = 220
 """Of so many matches in the first bucket there are more than `COUNTED_MAX` in all: of 10,000, 156
 are expected there, and 220 would be five standard deviations away."""
 MANY: Final = MANY_IN_SAMPLE * BUCKETS
-LOOKED_AT: Final = 400
-"""Rows of a source that tell which part of it meets the rest of a condition."""
 NUMBERS_COUNTED: Final = 8_000
 """Numbers in the first bucket that are counted for an estimate."""
 
@@ -61,7 +61,7 @@ async def measured(
     """
     ways = query.condition.ways or [Way(query.index.everything(), query.condition.sql, checks=True)]
     # If all ways are long, those of the first are counted that meet the rest as well.
-    several = ways[0].parts or [ways[0]]
+    several = (isinstance(ways[0].source, Union) and ways[0].parts) or [ways[0]]
     arguments = Arguments(query.arguments)
     sources = [way.source for way in ways] if len(ways) > 1 else []
     columns = [
@@ -202,29 +202,11 @@ def _what_follows(
             rows = f"({_sample(source, arguments)} LIMIT {NUMBERS_COUNTED})"
             counted = f"(SELECT count(*) FROM {rows} AS s)"  # noqa: S608
             columns.append((f"numbers_{number}", _lazily(f"{found} >= {_limit(source)}", counted)))
-        elif counts and isinstance(source, Terms) and len(source.groups) > 1:
-            condition = query.condition.sql(arguments)
-            rows = (
-                f"SELECT * FROM ({_sample(_one_group(source), arguments)}) AS s LIMIT {LOOKED_AT}"  # noqa: S608
-            )
-            counted = (
-                f"(SELECT ARRAY[count(*) FILTER (WHERE {condition}), count(*)]"  # noqa: S608
-                f" FROM ({rows}) AS s{_record(arguments)})"
-            )
-            columns.append((f"part_{number}", _lazily(f"{found} >= {_limit(source)}", counted)))
     [first, *others] = several
     if is_only and not others and first.checks and query.condition.ways:
         counted = _first_rows(first.source, arguments)
         columns.append(("whole", _lazily(f"rest_0[1] < {_limit(first.source)}", counted)))
     return columns
-
-
-def _one_group(source: Terms) -> Terms:
-    """Part of the source whose rows PostgreSQL can tell.
-
-    All terms of a record are of one bucket, which it does not know.
-    """
-    return replace(source, groups=source.groups[:1])
 
 
 async def _estimate(
@@ -234,15 +216,47 @@ async def _estimate(
 
     That is how many rows the source has, and which part of them meets the rest.
     """
-    source, part = way.source, probe.part
+    source = way.source
     expected = row.get(f"numbers_{number}") or 0
-    if (looked_at := row.get(f"part_{number}")) is not None:
-        assert isinstance(source, Terms)
-        source, part = _one_group(source), looked_at[0] / max(looked_at[1], 1)
-    if expected in (0, NUMBERS_COUNTED):
-        arguments = Arguments(query.arguments)
-        rows = source.rows(arguments, with_terms=False, sampled=source.can_be_sampled)
+    arguments = Arguments(query.arguments)
+    rows = source.rows(arguments, with_terms=False, sampled=source.can_be_sampled)
+    if isinstance(source, Terms):
+        expected = await _entries(conn, rows, arguments)
+    elif expected in (0, NUMBERS_COUNTED):
         # EXPLAIN plans with its arguments, also where it was prepared before.
         plan = await conn.fetchval(f"EXPLAIN (FORMAT JSON) {rows}", *arguments)
         expected = max(expected, planned_rows(plan))
-    return max(int(expected * _times(source) * part), MANY)
+    return max(int(expected * _times(source) * probe.part), MANY)
+
+
+async def _entries(conn: Conn, rows: str, arguments: Arguments) -> int:
+    """How many entries the index of terms has for a sample of a source.
+
+    PostgreSQL expects a part of the records of all workspaces, and knows no term of a workspace
+    that is small among them. It counts the entries when it reads them, before any row: one row
+    is asked for, of which it does not know when it plans.
+    """
+    first = f"SELECT s.record_id FROM ({rows}) AS s LIMIT (SELECT 1)"  # noqa: S608
+    plan = await conn.fetchval(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {first}", *arguments)
+    counted = _read_by_terms(orjson.loads(plan) if isinstance(plan, str) else plan)
+    if counted is None:
+        # A workspace that is read as a whole is a small one.
+        [row] = await fetch_planned(
+            conn,
+            f"SELECT count(*) AS counted FROM ({rows} LIMIT {NUMBERS_COUNTED}) AS s",  # noqa: S608
+            *arguments,
+        )
+        counted = row["counted"]
+    return int(counted)
+
+
+def _read_by_terms(plan: Any) -> float | None:
+    """How many entries a plan has read from the index of terms; on Citus, in that of a node."""
+    if isinstance(plan, Mapping):
+        is_scan = plan.get("Node Type") == "Bitmap Index Scan"
+        if is_scan and plan["Index Name"].startswith("search_records_by_term"):
+            return float(plan["Actual Rows"])
+        plan = list(plan.values())
+    if isinstance(plan, list):
+        return next((each for each in map(_read_by_terms, plan) if each is not None), None)
+    return None

