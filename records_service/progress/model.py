@@ -31,7 +31,8 @@ class JobKind(StrEnum):
     a deleted attribute, `convert` converts the values of an attribute to another type.
     `build-index` enters records into the search index, and `index-texts` reads them for the
     full-text index, after a change of the data model; `score-records` stores the scores of
-    completeness, after a change of what is required.
+    completeness, after a change of what is required, `sort-records` the orders of texts, after a
+    change of what is filterable.
     """
 
     MAKE_UNIQUE = "make-unique"
@@ -41,6 +42,7 @@ class JobKind(StrEnum):
     BUILD_INDEX = "build-index"
     INDEX_TEXTS = "index-texts"
     SCORE_RECORDS = "score-records"
+    SORT_RECORDS = "sort-records"
 
     @property
     def is_about_a_schema(self) -> bool:

@@ -14,6 +14,8 @@ from typing import Final
 import orjson
 
 from records_service.blueprint.blueprint import Blueprint
+from records_service.progress import commands as following
+from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.search_index.terms import bucket_of
 from records_service.search_scores.store import Read, next_records
 from records_service.search_texts import sort_store
@@ -51,7 +53,19 @@ async def sort_more(conn: Conn, blueprint: Blueprint) -> bool:
         await sort_store.forget(conn, workspace_id, gone)
     waiting = [_sorting(known, each, views) for each, views in wanted.items()]
     waiting = [each for each in waiting if not each.is_done]
-    room, left = AT_ONCE, len(waiting)
+    if any(
+        not known[each].is_done and known[each].digest != wanted[each].digest
+        for each in known.keys() & wanted.keys()
+    ):
+        await following.end(
+            conn,
+            workspace_id,
+            JobKind.SORT_RECORDS,
+            NOBODY,
+            JobStatus.CANCELLED,
+            "The data model has changed, and all records are put in order anew",
+        )
+    done, room, left = 0, AT_ONCE, len(waiting)
     for one in waiting[:SCHEMAS_AT_ONCE]:
         views = wanted[one.schema_id].views
         rows_max = max(min(room // max(len(views), 1), RECORDS_AT_ONCE), 1)
@@ -69,11 +83,34 @@ async def sort_more(conn: Conn, blueprint: Blueprint) -> bool:
         is_done = len(records) < rows_max
         after = None if is_done else (records[-1].created_at, records[-1].id)
         await sort_store.keep(conn, workspace_id, replace(one, after=after, is_done=is_done))
+        done += len(records)
         room -= max(len(records) * len(views), 1)
         left -= is_done
         if not is_done or room <= 0:
             break
-    return left > 0
+    is_more = left > 0
+    await _tell(conn, workspace_id, done, [each.schema_id for each in waiting], is_more=is_more)
+    return is_more
+
+
+async def _tell(
+    conn: Conn, workspace_id: str, done: int, schema_ids: Sequence[str], *, is_more: bool
+) -> None:
+    """Tell how many records were put in order, if they are more than one slice."""
+    if done and is_more:
+        await following.begin_unasked(conn, workspace_id, JobKind.SORT_RECORDS)
+    if done:
+        await following.advance(
+            conn,
+            workspace_id,
+            JobKind.SORT_RECORDS,
+            NOBODY,
+            Counts(updated=done),
+            among=schema_ids,
+            tables=("records",),
+        )
+    if not is_more:
+        await following.end(conn, workspace_id, JobKind.SORT_RECORDS, NOBODY)
 
 
 def _sorting(known: Mapping[str, Sorting], schema_id: str, views: Sorted) -> Sorting:

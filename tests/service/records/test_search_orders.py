@@ -135,10 +135,14 @@ async def test_a_change_of_the_model_stores_the_orders_anew(
     await finish(ordered)
     await _agrees(ordered, monkeypatch)
     monkeypatch.setattr(sorting, "RECORDS_AT_ONCE", 3)
-    await index_some(ordered)
+    while not (jobs := (await ordered.admin.get("/jobs?kind=sort-records")).ok()["items"]):
+        assert await index_some(ordered)
+    assert jobs[0]["status"] == "running"
     await _agrees(ordered, monkeypatch)
     await _put(ordered, "ent-1", name=[{"scope": {}, "value": "zebra"}])
     await index_all(ordered)
+    [job] = (await ordered.admin.get("/jobs?kind=sort-records")).ok()["items"]
+    assert job["status"] == "succeeded"
     assert await _agrees(ordered, monkeypatch) > 100
     # Its values go with it, before the job has a turn, and are not there when it is back.
     schema = (await ordered.admin.get("/schemas/schema-x")).ok()
