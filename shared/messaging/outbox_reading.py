@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from shared.database import Conn, Record
@@ -20,6 +21,8 @@ READ_BYTES_MAX: Final = 1 << 20
 `BATCH_SIZE` rows that need no more than the 2 KiB a row may have in the table fit. Larger documents
 are compressed, at most to a 255th (LZ4): what is read has at most 255 MiB, and mostly far less.
 """
+ANY: Final = "true"
+"""The condition that every event meets."""
 CUT_SUBJECTS_MAX: Final = 8
 """For each of them, up to `READ_BYTES_MAX` are read again. More wait for the next batch."""
 SESSION: Final = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
@@ -45,12 +48,17 @@ _FIELDS: Final = f"""id, workspace_id, type, subject, event_id, document, {_VERS
 _DOCUMENT: Final = """CASE WHEN bytes_so_far <= $1 OR bytes_so_far = bytes THEN document::text END
                       AS document"""
 
-_OLDEST: Final = f"""
+
+@cache
+def _oldest(publishable: str) -> str:
+    """SQL: the oldest rows that may be published, as much as fits into $1 bytes."""
+    return f"""
     SELECT id, workspace_id, type, subject, event_id, version, {_DOCUMENT}
       FROM (SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) AS bytes_so_far
-              FROM (SELECT {_FIELDS} FROM outbox ORDER BY id LIMIT $2) AS chosen) AS summed
+              FROM (SELECT {_FIELDS} FROM outbox WHERE {publishable}
+                     ORDER BY id LIMIT $2) AS chosen) AS summed
      ORDER BY id
-    """  # noqa: S608 - constants of this module
+    """  # noqa: S608 - constants of the code
 
 
 def _placed(chosen: str) -> str:
@@ -71,42 +79,42 @@ def _placed(chosen: str) -> str:
         """  # noqa: S608 - constants of this module
 
 
-_OLDEST_PLACED: Final = _placed("ORDER BY id LIMIT $2")
-_EARLIEST_OF_SUBJECT: Final = _placed(
-    f"WHERE workspace_id = $3 AND subject = $4 ORDER BY {_VERSION}, id LIMIT $2"
-)
+@cache
+def _oldest_placed(publishable: str) -> str:
+    return _placed(f"WHERE {publishable} ORDER BY id LIMIT $2")
 
 
-async def read(conn: Conn) -> tuple[list[Record], bool]:
+@cache
+def _earliest_of_subject(publishable: str) -> str:
+    return _placed(
+        f"WHERE workspace_id = $3 AND subject = $4 AND {publishable} ORDER BY {_VERSION}, id"
+        " LIMIT $2"
+    )
+
+
+async def read(conn: Conn, publishable: str = ANY) -> tuple[list[Record], bool]:
     """Unpublished events, as many as fit into the memory limit, and whether more wait.
+
+    Only those that meet `publishable`, a condition in SQL on rows of the outbox.
 
     The first is read whatever its size. The document of a deferred event is not fetched from
     PostgreSQL's storage of large values.
     """
-    rows = await conn.fetch(_OLDEST, READ_BYTES_MAX, BATCH_SIZE)
+    rows = await conn.fetch(_oldest(publishable), READ_BYTES_MAX, BATCH_SIZE)
     if not _in_order(rows):
         # Placing sorts by subject. Where one node draws the ids, it is never needed.
-        rows = await conn.fetch(_OLDEST_PLACED, READ_BYTES_MAX, BATCH_SIZE)
+        rows = await conn.fetch(_oldest_placed(publishable), READ_BYTES_MAX, BATCH_SIZE)
     is_full = len(rows) == BATCH_SIZE
     if is_full:
-        rows = await _with_earlier_versions(conn, rows)
+        rows = await _with_earlier_versions(conn, rows, publishable)
     fitting = [row for row in rows if row["document"] is not None]
     return fitting, is_full or len(fitting) < len(rows)
 
 
-def _in_order(rows: Sequence[Record]) -> bool:
-    """Whether the versions of each subject ascend."""
-    last: dict[tuple[str, str], int] = {}
-    for row in rows:
-        subject, version = (row["workspace_id"], row["subject"]), row["version"]
-        if version < last.get(subject, 0):
-            return False
-        last[subject] = version
-    return True
-
-
-async def _with_earlier_versions(conn: Conn, rows: list[Record]) -> list[Record]:
-    """The rows, with the earliest versions of those subjects that the end of the batch has cut."""
+async def _with_earlier_versions(
+    conn: Conn, rows: list[Record], publishable: str = ANY
+) -> list[Record]:
+    """The rows, with the earliest versions of subjects that the end of the batch has cut."""
     last = {(row["workspace_id"], row["subject"]): row["version"] for row in rows}
     cut = await conn.fetch(
         f"""
@@ -134,13 +142,24 @@ async def _with_earlier_versions(conn: Conn, rows: list[Record]) -> list[Record]
     whole = [row for row in rows if (row["workspace_id"], row["subject"]) not in subjects]
     for workspace_id, subject in sorted(subjects)[:CUT_SUBJECTS_MAX]:
         whole += await conn.fetch(
-            _EARLIEST_OF_SUBJECT,
+            _earliest_of_subject(publishable),
             READ_BYTES_MAX,
             places[workspace_id, subject],
             workspace_id,
             subject,
         )
     return whole
+
+
+def _in_order(rows: Sequence[Record]) -> bool:
+    """Whether the versions of each subject ascend."""
+    last: dict[tuple[str, str], int] = {}
+    for row in rows:
+        subject, version = (row["workspace_id"], row["subject"]), row["version"]
+        if version < last.get(subject, 0):
+            return False
+        last[subject] = version
+    return True
 
 
 async def delete(conn: Conn, ids: Sequence[int]) -> None:

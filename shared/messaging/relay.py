@@ -46,6 +46,7 @@ from shared.messaging.connection import (
     declare,
     run_on_each_connection,
 )
+from shared.messaging.leadership import end_stale_leader
 from shared.messaging.outbox import COMMITTED
 from shared.messaging.outbox_metrics import measure_outbox
 from shared.messaging.publishing import Publisher
@@ -78,18 +79,32 @@ RELAYED: Final = Counter(
 
 
 def relay(
-    source: str, *, watermark: str | None = None, lease_s: float = LEASE_S
+    source: str,
+    *,
+    watermark: str | None = None,
+    lease_s: float = LEASE_S,
+    publishable: str = outbox_reading.ANY,
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Publish this database's outbox while the service runs.
 
     With `watermark` (an event type), a heartbeat of that type is published every 250 ms while the
-    outbox is empty, with `source` as its source. See `Relay`.
+    outbox is empty, with `source` as its source. With `publishable` (SQL), events wait until they
+    meet that condition. See `Relay`.
     """
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
-        carrier = Relay(app[DATABASE], app[BUS], source, watermark=watermark, lease_s=lease_s)
+        carrier = Relay(
+            app[DATABASE],
+            app[BUS],
+            source,
+            watermark=watermark,
+            lease_s=lease_s,
+            publishable=publishable,
+        )
         app[RELAY] = carrier
-        app[COMMITTED] = carrier.committed
+        # Where something else is told of commits, that one tells the relay.
+        if COMMITTED not in app:
+            app[COMMITTED] = carrier.committed
         carrier.start()
         yield
         await carrier.stop()
@@ -140,8 +155,10 @@ class Relay:
         *,
         watermark: str | None = None,
         lease_s: float = LEASE_S,
+        publishable: str = outbox_reading.ANY,
     ) -> None:
         self._lease_s = lease_s
+        self._publishable = publishable
         self._renewed_at_s = 0.0
         self._database = database
         self._bus = bus
@@ -182,7 +199,7 @@ class Relay:
         try:
             # Polling is better than a blocking lock statement, which would hold back VACUUM.
             while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
-                if await self._end_stale_leader(conn):
+                if await end_stale_leader(conn, LOCK_KEY, self._lease_s):
                     log.warning("outbox_relay_replaced", silent_for_s=self._lease_s)
                 await asyncio.sleep(LEAD_RETRY_S)
             self._renewed_at_s = time.monotonic()
@@ -210,7 +227,7 @@ class Relay:
         while publisher.is_open:
             stopping = self._stopping
             read_at, read_at_s = datetime.now(UTC), time.monotonic()
-            rows, more = await outbox_reading.read(conn)
+            rows, more = await outbox_reading.read(conn, self._publishable)
             self._renewed_at_s = read_at_s
             if rows:
                 await self._publish(conn, publisher, rows)
@@ -221,26 +238,6 @@ class Relay:
             if self._watermark_is_due(read_at_s):
                 await self._while_renewing(conn, self._publish_watermark(publisher, read_at))
             await self._sleep()
-
-    async def _end_stale_leader(self, conn: Conn) -> bool:
-        """Terminate the leader's session if it was idle for longer than the lease.
-
-        A session that PostgreSQL itself keeps waiting does not count as idle. A role may terminate
-        its own sessions.
-        """
-        ended: bool | None = await conn.fetchval(
-            """SELECT bool_or(pg_terminate_backend(session.pid))
-                 FROM pg_locks AS held JOIN pg_stat_activity AS session USING (pid)
-                WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
-                  AND held.database = session.datid AND session.datname = current_database()
-                  AND held.classid::bigint = $1::bigint >> 32
-                  AND held.objid::bigint = $1::bigint & 4294967295
-                  AND (session.state <> 'active' OR session.wait_event_type = 'Client')
-                  AND clock_timestamp() - session.state_change > make_interval(secs => $2)""",
-            LOCK_KEY,
-            self._lease_s,
-        )
-        return bool(ended)
 
     async def _while_renewing(self, conn: Conn, work: Coroutine[Any, Any, T]) -> T:
         """Await work that may take longer than the lease, and renew the lease meanwhile.
