@@ -85,6 +85,7 @@ class GatewayConfig(ServiceConfig):
     ] = frozenset()
     request_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     upstream_connections_max: Annotated[int, Field(ge=1, le=10_000)] = 128
+    followers_max: Annotated[int, Field(ge=1, le=100_000)] = 1_200
     trusted_hops: Annotated[int, Field(ge=0, le=10)] = 0
     rate_limit: Annotated[str, AfterValidator(_is_rate)] | None = None
     rate_limit_storage: Annotated[SecretStr, AfterValidator(_is_storage)] = SecretStr("memory")

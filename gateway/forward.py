@@ -26,6 +26,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.fairness import ANONYMOUS, CallerKey
+from gateway.following import StillAsking, copy_while_asking, unless_draining
 from gateway.identities import Caller
 from gateway.routes import Service
 from gateway.upstream.connection import BodySource
@@ -39,6 +40,7 @@ from shared.errors import (
     UpstreamTimeout,
     ValidationError,
 )
+from shared.http import DRAINING
 from shared.http.context import Call
 from shared.process import tracing
 
@@ -117,6 +119,9 @@ class Exchange:
     caller: Caller | None = None
     """None for an open operation."""
     caller_key: CallerKey = ANONYMOUS
+    still_asking: StillAsking | None = None
+    """Of a request that waits for news: who its caller is by now, or the error for one who may not
+    ask any more."""
     response_headers: Mapping[str, str] = field(default_factory=dict)
     """Added to what the service answers."""
     framing: bytes = b""
@@ -257,7 +262,7 @@ async def forward(exchange: Exchange) -> web.StreamResponse:
         replayable = method in _READS
         bodyless = method == "HEAD"
         if isinstance(content, bytes):
-            answer = await pool.send(
+            sending = pool.send(
                 head,
                 content,
                 deadline=exchange.deadline,
@@ -265,6 +270,10 @@ async def forward(exchange: Exchange) -> web.StreamResponse:
                 bodyless=bodyless,
                 workspace_id=exchange.caller_key.workspace,
             )
+            if exchange.still_asking is None:
+                answer = await sending
+            else:
+                answer = await unless_draining(sending, exchange.request.app[DRAINING])
         else:
             answer = await pool.send_streaming(
                 head,
@@ -279,6 +288,17 @@ async def forward(exchange: Exchange) -> web.StreamResponse:
         answer.close()
         log.error("service_refuses_this_gateway", service=exchange.service)
         raise ServiceUnavailable
+    if exchange.still_asking is not None and exchange.caller is not None:
+        try:
+            caller = await exchange.still_asking()
+        except BaseException:
+            answer.close()
+            raise
+        if caller.identity != exchange.caller.identity:
+            # What this answer shows may be hidden from the caller by now.
+            answer.close()
+            exchange.caller = caller
+            return await forward(exchange)
     return await _respond(exchange, answer)
 
 
@@ -300,7 +320,7 @@ async def _respond(exchange: Exchange, answer: UpstreamResponse) -> web.StreamRe
                 raise
             # Not 503, which would mean that nothing happened.
             raise UpstreamTimeout(f"The change was made. {error.message}") from None
-        return await _stream(request, answer, headers, length)
+        return await _stream(exchange, answer, headers, length)
     if request.method == "HEAD":
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
         response.content_length = length
@@ -332,13 +352,20 @@ def _length_of(answer: UpstreamResponse) -> int | None:
 
 
 async def _stream(
-    request: web.Request, answer: UpstreamResponse, headers: CIMultiDict[str], length: int | None
+    exchange: Exchange, answer: UpstreamResponse, headers: CIMultiDict[str], length: int | None
 ) -> web.StreamResponse:
+    request = exchange.request
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     response.content_length = length
     try:
         await response.prepare(request)
-        await _copy_body(request, answer, response)
+        copying = _copy_body(request, answer, response)
+        if exchange.still_asking is None or exchange.caller is None:
+            await copying
+        elif not await copy_while_asking(
+            copying, exchange.still_asking, exchange.caller, request.app[DRAINING]
+        ):
+            answer.close()
         await response.write_eof()
     except (ApiError, OSError, TimeoutError) as error:
         answer.close()

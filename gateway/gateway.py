@@ -16,7 +16,7 @@ from gateway.fairness import FairSlots, anonymous
 from gateway.forward import Body, Exchange, forward
 from gateway.identities import Caller, Identities
 from gateway.limits import RateLimiter
-from gateway.operations import Policy
+from gateway.operations import Access, Policy
 from gateway.peers import peer_of
 from gateway.response_headers import ResponseHeaders
 from gateway.routes import RouteTable, Service, check_method, split_target
@@ -36,6 +36,7 @@ from shared.http.client import Upstream, blame
 from shared.http.messages import shown
 from shared.identity import GATEWAY, Identity, IdentitySigner
 from shared.identity.tokens import TokenKeys
+from shared.process.metrics import REQUESTS
 
 AUTH = web.AppKey("auth_service", Upstream)
 
@@ -54,6 +55,9 @@ class Gateway:
         )
         self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
         self.routes = RouteTable.shipped(Policy(config.body_bytes_max, config.request_timeout_s))
+        REQUESTS.untimed.update(
+            name for name, prefix in self.routes.prefixes.items() if prefix.follows
+        )
         self.limiter = RateLimiter.from_config(config)
         self.identities = Identities(
             ask_auth_service(self._question), signer, wait_s=config.wait_seconds
@@ -68,6 +72,22 @@ class Gateway:
                 (Service.AUTH, config.auth_url),
                 (Service.RECORDS, config.records_url),
                 (Service.WORKFLOW, config.workflow_url),
+            )
+        }
+        # Those who wait for news hold a connection all the time, so they have connections of their
+        # own, each a place that was taken before.
+        self.followers = FairSlots(
+            config.followers_max,
+            1,
+            "Too many requests that wait for news",
+            config.wait_seconds,
+        )
+        self.follower_pools = {
+            Service.RECORDS: UpstreamPool(
+                config.records_url,
+                connections_max=config.followers_max,
+                wait_s=config.wait_seconds,
+                responses_share=1,
             )
         }
         self.open_requests = FairSlots(
@@ -94,7 +114,7 @@ class Gateway:
         """Context of the application: closes the connections to the services at its end."""
         self._auth = app[AUTH]
         yield
-        for pool in self.pools.values():
+        for pool in (*self.pools.values(), *self.follower_pools.values()):
             await pool.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -135,6 +155,8 @@ class Gateway:
             exchange.caller = caller
             exchange.caller_key = caller.caller_key(peer)
             exchange.response_headers = rate
+            if policy.follows:
+                return await self._follow(exchange, policy, access)
             return await self._forward(exchange, policy)
         except ApiError as error:
             error.headers.update(rate)
@@ -166,6 +188,23 @@ class Gateway:
         finally:
             if exchange.caller is None:
                 self.open_requests.give_back(exchange.caller_key)
+
+    async def _follow(
+        self, exchange: Exchange, policy: Policy, access: Access
+    ) -> web.StreamResponse:
+        """Forward a request that waits for news, as long as its caller may ask."""
+        exchange.pool = self.follower_pools[exchange.service]
+
+        async def still_asking() -> Caller:
+            credential = self.authenticator.credential(exchange.request)
+            caller = await self.identities.resolve(credential, exchange.request)
+            if access.permission is not None:
+                caller.identity.require(access.permission)
+            return caller
+
+        exchange.still_asking = still_asking
+        async with self.followers.slot(exchange.caller_key, exchange.deadline):
+            return await self._forward(exchange, policy)
 
     async def _caller(self, request: web.Request, deadline: float, peer: str) -> Caller:
         credential = self.authenticator.credential(request)

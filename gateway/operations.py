@@ -3,6 +3,7 @@
     security                empty: no credential is looked at; without `apiKey`: people only
     x-api-key-permission    what an API key must hold
     x-body-bytes-max        the largest body, where it is not the configured one
+    x-follows               it waits for news, and is counted apart from others
     x-deadline-seconds      the time for an answer, where it is not the configured one
 
 What an operation does not say it takes from the configuration. `shared.http.Route` has a field for
@@ -47,6 +48,8 @@ class Policy:
 
     A large response, or one of unknown length, is streamed without a deadline after its head.
     """
+    follows: bool = False
+    """Whether it waits for news: a long poll, or a stream that has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +98,8 @@ def _policy(said: Mapping[str, Any], configured: Policy) -> Policy:
         raise ValueError(f"{said.get('operationId')} takes no body at all")
     if not 0 < deadline_s <= DEADLINE_S_MAX:
         raise ValueError(f"{said.get('operationId')} has a deadline that services do not keep")
-    return Policy(body_limit(body_bytes_max, configured.body_bytes_max), deadline_s)
+    return Policy(
+        body_limit(body_bytes_max, configured.body_bytes_max),
+        deadline_s,
+        said.get("x-follows", False),
+    )

@@ -77,6 +77,7 @@ _PREFIXES: Final = (
     ("import", Service.RECORDS, PermissionClass.DATA),
     ("imports", Service.RECORDS, PermissionClass.DATA),
     ("export", Service.RECORDS, PermissionClass.DATA),
+    ("changes", Service.RECORDS, PermissionClass.DATA),
     ("jobs", Service.RECORDS, PermissionClass.MODEL),
     ("catalogs", Service.RECORDS, PermissionClass.MODEL),
     ("categories", Service.RECORDS, PermissionClass.MODEL),
@@ -108,6 +109,8 @@ class Prefix:
     ) -> None:
         self.name = name
         self.service = service
+        self.follows = any(each.operation.policy.follows for each in described)
+        """Whether requests below it may wait for news."""
         largest = max(
             (each.operation.policy.body_bytes_max for each in described if each.has_body),
             default=configured.body_bytes_max,

@@ -217,6 +217,8 @@ def _operation(
         operation["x-body-bytes-max"] = route.body_bytes_max
     if route.deadline_s is not None:
         operation["x-deadline-seconds"] = route.deadline_s
+    if route.follows:
+        operation["x-follows"] = True
     if route.body is not None:
         content: dict[str, Any] = {"schema": schemas.of(index, "body")}
         if example.sent is not None:
@@ -305,7 +307,7 @@ def _success(
         content: dict[str, Any] = {"schema": answer}
         if example.answered is not None:
             content["example"] = schemas.with_nulls(content["schema"], example.answered)
-        response["content"] = {JSON: content}
+        response["content"] = {route.answer_type: content}
         for media_type in route.also_answers:
             text = {"type": "string"} if media_type.startswith("text/") else _BINARY
             response["content"][media_type] = {"schema": text}

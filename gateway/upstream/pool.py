@@ -66,6 +66,7 @@ class UpstreamPool:
         connections_max: int,
         idle_body_s_max: float = 30.0,
         wait_s: float = WAIT_S,
+        responses_share: int = RESPONSES_SHARE,
     ) -> None:
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/"):
@@ -91,7 +92,7 @@ class UpstreamPool:
         )
         # The same holds for large responses and their readers.
         self._response_slots = FairSlots(
-            max(1, connections_max // RESPONSES_SHARE),
+            max(1, connections_max // responses_share),
             max(1, connections_max // RESPONSES_LINE_SHARE),
             "Too many large answers are being read at once",
             wait_s,

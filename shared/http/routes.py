@@ -21,6 +21,8 @@ the gateway keeps them:
                     and so is one that unpacks to more
     deadline_s      the time until the head of the answer, at most `DEADLINE_S_MAX`; longer for a
                     long poll
+    follows         the handler waits for news: a gateway counts such requests apart from others,
+                    and ends them when the caller may no longer ask
     streams         the handler is not cancelled at the deadline, because its answer is sent in
                     parts; the gateway streams every large answer
 
@@ -97,8 +99,9 @@ class Route:
     """One route and everything that is promised about it.
 
     `flag` is the flag that a person's role needs, and is enforced; `role` says in words what else
-    the role needs, which the handler enforces. `body_type` is the media type of `body`;
-    `also_takes` and `also_answers` are others in which the body and the answer may come.
+    the role needs, which the handler enforces. `body_type` is the media type of `body`,
+    `answer_type` that of `answers`; `also_takes` and `also_answers` are others in which the body
+    and the answer may come.
     """
 
     method: str
@@ -113,6 +116,7 @@ class Route:
     internal: bool = False
     user_only: bool = False
     streams: bool = False
+    follows: bool = False
     conditional: bool = False
     replayable: bool = True
     receives: bool = False
@@ -125,6 +129,7 @@ class Route:
     body_bound: BodyBound | None = None
     query: type[BaseModel] | None = None
     answers: Any = None
+    answer_type: str = "application/json"
     also_answers: tuple[str, ...] = ()
     status: int = 200
     summary: str = ""

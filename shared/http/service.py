@@ -82,6 +82,7 @@ def new_service(
     app[READINESS] = list(probes)
     app[ROUTES] = all_routes
     literals = [r.path for r in app[ROUTES] if "{" not in r.path and not r.internal]
+    metrics.REQUESTS.untimed.update(route.path for route in app[ROUTES] if route.follows)
     for route in app[ROUTES]:
         for each in _added(app, route, edge.body_bytes_max(route), literals):
             edge.routes[each] = route

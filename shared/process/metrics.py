@@ -44,6 +44,8 @@ class RequestMeasures(Collector):
 
     def __init__(self) -> None:
         self.in_flight = 0
+        self.untimed: set[str] = set()
+        """Routes whose requests wait for news: their duration says nothing about this process."""
         self._counts: dict[tuple[str, str, int], int] = {}
         self._buckets: dict[tuple[str, str], list[int]] = {}
         self._sums: dict[tuple[str, str], float] = {}
@@ -54,6 +56,8 @@ class RequestMeasures(Collector):
             method = OTHER_METHOD
         key = (method, route, status)
         self._counts[key] = self._counts.get(key, 0) + 1
+        if route in self.untimed:
+            return
         place = (method, route)
         buckets = self._buckets.get(place)
         if buckets is None:
