@@ -37,6 +37,11 @@ def used(servers: Servers, processes: Mapping[str, int]) -> dict[str, float]:
     return found | {"rest of PostgreSQL": rest, "RabbitMQ": sum(map(_seconds, rabbits))}
 
 
+def seconds(pid: int) -> float:
+    """Seconds so far of one process."""
+    return _seconds(pid)
+
+
 def _seconds(pid: int, *, with_ended: bool = False) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -56,7 +56,7 @@ class Gateway:
         self.authenticator = Authenticator(TokenKeys.parse(config.token_keys.get_secret_value()))
         self.routes = RouteTable.shipped(Policy(config.body_bytes_max, config.request_timeout_s))
         REQUESTS.untimed.update(
-            name for name, prefix in self.routes.prefixes.items() if prefix.follows
+            prefix.name for prefix in self.routes.prefixes.values() if prefix.follows
         )
         self.limiter = RateLimiter.from_config(config)
         self.identities = Identities(

@@ -30,6 +30,12 @@ from records_service.dimensions.handlers import routes as dimension_routes
 from records_service.explanations.handlers import routes as explanation_routes
 from records_service.exports.handlers import routes as export_routes
 from records_service.exports.walk import EXPORTS, Exports
+from records_service.feed import store as feed
+from records_service.feed.following import FOLLOWERS, READS, Followers, Reads
+from records_service.feed.handlers import routes as feed_routes
+from records_service.feed.news import hearing, waking_relay
+from records_service.feed.removing import removing
+from records_service.feed.sequencing import sequencing
 from records_service.history.handlers import routes as audit_routes
 from records_service.history.retention import commands as retention
 from records_service.history.retention.handlers import routes as retention_routes
@@ -151,6 +157,7 @@ ROUTES = (
     import_routes,
     import_job_routes,
     explanation_routes,
+    feed_routes,
 )
 
 
@@ -161,7 +168,10 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     kinds = {**JOBS, IMPORT_JOB: imports.run_some, indexing.JOB: texts.run_some}
     working = [
         imports.opened,
-        relay(SOURCE, lease_s=config.relay_lease_seconds),
+        sequencing(lease_s=config.relay_lease_seconds),
+        relay(SOURCE, lease_s=config.relay_lease_seconds, publishable=feed.PUBLISHABLE),
+        waking_relay,
+        removing(config.feed_days_kept),
         consume(QUEUE, by_type(REACTIONS)),
         job_turns(JOBS_QUEUE, EventType.RECORDS_JOB, SOURCE, kinds),
         sweeping(config.import_days_kept, imports.spreadsheets),
@@ -179,6 +189,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
             retry_safe(config, removes=role != "api"),
             record_loader,
             create_batcher(config.wait_seconds),
+            hearing,
             rabbitmq(config, NAME),
             upstream(AUTH_SERVICE, str(config.auth_url), "auth_service"),
             upstream(WORKFLOW_SERVICE, str(config.workflow_url), "workflow_service"),
@@ -197,6 +208,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     imports.app = texts.app = app
     app[IMPORT_BYTES_MAX] = config.import_bytes_max
     app[EXPORTS] = Exports(connections)
+    app[READS] = Reads()
+    app[FOLLOWERS] = Followers(config.followers_max)
     app[PREVIEWS], app[PREVIEW_SLICES] = slots(connections, config.wait_seconds)
     writers = max(1, connections // 2)
     app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)

@@ -18,5 +18,7 @@ class Config(DatabaseConfig):
     workflow_url: AnyHttpUrl
     model_bytes_max: Annotated[int, Field(ge=1_024, le=1 << 40)] = 64 << 20
     import_bytes_max: Annotated[int, Field(ge=1_024, le=2 << 30)] = 2 << 30
+    feed_days_kept: Annotated[float, Field(ge=7, le=30)] = 7.0
+    followers_max: Annotated[int, Field(ge=1, le=100_000)] = 1_200
     import_days_kept: Annotated[float, Field(ge=0, le=3_650)] = 7.0
     model_objects_max: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000

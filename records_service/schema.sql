@@ -431,6 +431,35 @@ CREATE TABLE public.dimensions (
     updated_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.feed (
+    workspace_id text NOT NULL,
+    "position" bigint NOT NULL,
+    outbox_id bigint NOT NULL,
+    type text NOT NULL,
+    subject text NOT NULL,
+    version bigint NOT NULL,
+    event_id text NOT NULL,
+    staged_at timestamp with time zone NOT NULL,
+    placed_at timestamp with time zone DEFAULT now() NOT NULL,
+    bytes integer NOT NULL,
+    document json
+);
+ALTER TABLE ONLY public.feed ALTER COLUMN document SET COMPRESSION lz4;
+
+ALTER TABLE public.feed ALTER COLUMN "position" ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.feed_position_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.feed_removed (
+    workspace_id text NOT NULL,
+    until bigint NOT NULL
+);
+
 CREATE TABLE public.followed_jobs (
     workspace_id text NOT NULL,
     id text NOT NULL,
@@ -964,6 +993,12 @@ ALTER TABLE ONLY public.dimensions
 ALTER TABLE ONLY public.dimensions
     ADD CONSTRAINT dimensions_id_taken PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.feed
+    ADD CONSTRAINT feed_pkey PRIMARY KEY (workspace_id, "position");
+
+ALTER TABLE ONLY public.feed_removed
+    ADD CONSTRAINT feed_removed_pkey PRIMARY KEY (workspace_id);
+
 ALTER TABLE ONLY public.followed_jobs
     ADD CONSTRAINT followed_jobs_pkey PRIMARY KEY (workspace_id, id);
 
@@ -1118,6 +1153,8 @@ CREATE INDEX category_assignments_in_order ON public.category_assignments USING 
 CREATE INDEX category_assignments_of_catalog ON public.category_assignments USING btree (workspace_id, catalog_id, record_created_at, record_id);
 
 CREATE UNIQUE INDEX dimensions_external_key_taken ON public.dimensions USING btree (workspace_id, ((body ->> 'externalKey'::text))) WHERE ((body ->> 'externalKey'::text) IS NOT NULL);
+
+CREATE UNIQUE INDEX feed_has_each_once ON public.feed USING btree (workspace_id, outbox_id);
 
 CREATE INDEX followed_jobs_by_creator ON public.followed_jobs USING btree (workspace_id, created_by, created_at, id);
 

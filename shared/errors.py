@@ -14,6 +14,7 @@ number of services unchanged.
     ├── NotFound             404 NOT_FOUND               absent, or in another workspace
     ├── MethodNotAllowed     405 METHOD_NOT_ALLOWED      with `Allow`
     ├── Conflict             409 CONFLICT                an id or a unique value is taken
+    ├── Gone                 410 GONE                    was there, and has been removed
     ├── PreconditionFailed   412 PRECONDITION_FAILED     `If-Match` names an older version
     ├── PayloadTooLarge      413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType 415 UNSUPPORTED_MEDIA_TYPE
@@ -218,6 +219,13 @@ class Conflict(ApiError):
     def in_use(cls, kind: str, resource_id: str) -> Self:
         """A deletion of an object to which another object still refers."""
         return cls(f"{kind} '{truncated(resource_id)}' is in use and cannot be deleted")
+
+
+class Gone(ApiError):
+    """What this refers to was there, and has been removed: it will not come back."""
+
+    status, code = 410, "GONE"
+    example = "The change feed no longer has what came after this token: take a new snapshot"
 
 
 class PreconditionFailed(ApiError):

@@ -90,6 +90,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "import_chunks",
             "import_errors",
             "outbox",
+            "feed",
+            "feed_removed",
             "jobs",
             "idempotency_keys",
         ),
@@ -99,7 +101,13 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "attributes": (*_COUNTING, "forget_lost_attributes", "refuse_ids_with_values"),
             "schemas": (*_COUNTING, "forget_lost_attributes", "remember_lost_attributes"),
         },
-        numbered={"audit": "id", "outbox": "id", "search_texts_behind": "id", "value_uses": "id"},
+        numbered={
+            "audit": "id",
+            "outbox": "id",
+            "feed": "position",
+            "search_texts_behind": "id",
+            "value_uses": "id",
+        },
     ),
     "workflow_service": Tables(
         tenant=(

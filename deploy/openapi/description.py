@@ -215,10 +215,8 @@ def _operation(
         operation["x-api-key-permission"] = str(route.permission)
     if route.body is not None and route.body_bytes_max is not None:
         operation["x-body-bytes-max"] = route.body_bytes_max
-    if route.deadline_s is not None:
-        operation["x-deadline-seconds"] = route.deadline_s
-    if route.follows:
-        operation["x-follows"] = True
+    said = {"x-deadline-seconds": route.deadline_s, "x-follows": route.follows or None}
+    operation |= {name: value for name, value in said.items() if value is not None}
     if route.body is not None:
         content: dict[str, Any] = {"schema": schemas.of(index, "body")}
         if example.sent is not None:
@@ -301,16 +299,17 @@ def _success(
         *([IDEMPOTENCY_REPLAYED] if is_replayable(route) else []),
         *([PREFERENCE_APPLIED] if can_be_tried(route) else []),
     ]
-    if headers:
-        response["headers"] = _header_refs(*headers)
+    response |= {"headers": _header_refs(*headers)} if headers else {}
     if route.answers is not None and route.status != _NO_CONTENT:
         content: dict[str, Any] = {"schema": answer}
         if example.answered is not None:
             content["example"] = schemas.with_nulls(content["schema"], example.answered)
-        response["content"] = {route.answer_type: content}
+        response["content"] = {JSON: content}
         for media_type in route.also_answers:
             text = {"type": "string"} if media_type.startswith("text/") else _BINARY
             response["content"][media_type] = {"schema": text}
+    if route.answer_type is not None:
+        response["content"] = {route.answer_type: {"schema": _BINARY, "example": example.answered}}
     found = {str(route.status): response}
     if route.tried is not None:
         tried = schemas.of(index, "tried")

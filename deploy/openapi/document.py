@@ -42,6 +42,7 @@ TAGS: Final = (
         "Import and export",
         "Search",
         "Audit",
+        "Change feed",
         "Schemas",
         "Attributes",
         "Dimensions",

@@ -41,6 +41,7 @@ class PermissionResource(StrEnum):
     HISTORY = "history"
     IMPORTS = "imports"
     EXPORTS = "exports"
+    CHANGES = "changes"
     JOBS = "jobs"
     CHANNELS = "channels"
     WEBHOOKS = "webhooks"

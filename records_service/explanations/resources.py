@@ -81,6 +81,7 @@ _BY_RESOURCE: Final[Mapping[PermissionResource, Mapping[PermissionAction, At | R
         PermissionAction.WRITE: At("POST", "/imports"),
     },
     PermissionResource.EXPORTS: {PermissionAction.READ: At("GET", "/export")},
+    PermissionResource.CHANGES: {PermissionAction.READ: At("GET", "/changes")},
     PermissionResource.JOBS: {
         PermissionAction.READ: At("GET", "/jobs"),
         PermissionAction.WRITE: At("POST", "/jobs/{id}/cancel"),

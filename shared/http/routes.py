@@ -99,9 +99,9 @@ class Route:
     """One route and everything that is promised about it.
 
     `flag` is the flag that a person's role needs, and is enforced; `role` says in words what else
-    the role needs, which the handler enforces. `body_type` is the media type of `body`,
-    `answer_type` that of `answers`; `also_takes` and `also_answers` are others in which the body
-    and the answer may come.
+    the role needs, which the handler enforces. `body_type` is the media type of `body`;
+    `also_takes` and `also_answers` are others in which the body and the answer may come.
+    `answer_type` is that of an answer that has no model, `answers`, because it is no JSON.
     """
 
     method: str
@@ -129,7 +129,7 @@ class Route:
     body_bound: BodyBound | None = None
     query: type[BaseModel] | None = None
     answers: Any = None
-    answer_type: str = "application/json"
+    answer_type: str | None = None
     also_answers: tuple[str, ...] = ()
     status: int = 200
     summary: str = ""

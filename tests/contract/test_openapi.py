@@ -82,6 +82,8 @@ GET    /api/v1/records/{id}/transitions          read          200
 GET    /api/v1/audit                             read          200
 GET    /api/v1/audit/retention                   read          200
 PUT    /api/v1/audit/retention                   delete-data   200
+GET    /api/v1/changes                           read          200
+GET    /api/v1/changes/snapshot                  read          200
 GET    /api/v1/me                                read          200
 POST   /api/v1/import/preview                    update-data   200
 POST   /api/v1/import/execute                    update-data   200

@@ -62,7 +62,7 @@ BY_WORD = {
         word: word
         for word in (
             *("schemas", "attributes", "dimensions", "option-lists", "roles", "workflows"),
-            *("api-keys", "catalogs", "categories", "saved-queries", "imports", "jobs"),
+            *("api-keys", "catalogs", "categories", "saved-queries", "imports", "jobs", "changes"),
         )
     },
     "audit": "history",

@@ -25,6 +25,9 @@ from shared.process.config import DatabaseConfig
 
 RELAY_CONNECTIONS: Final = 1
 """The session that holds the lock of the relay, besides the pool."""
+FEED_CONNECTIONS: Final = 1
+"""The session that hears of the change feed, in every process of records_service, and the one that
+places events in it, in those that work."""
 JOB_CONNECTIONS: Final = 1
 RESERVED: Final = 10
 """For administration, backups, metrics and replication."""
@@ -50,7 +53,10 @@ def database_connections(manifests: Manifests) -> Iterator[str]:
     for program, config in configs(manifests):
         if isinstance(config, DatabaseConfig):
             each = config.database_connections_max
-            each += RELAY_CONNECTIONS if program.role != "api" else 0
+            sessions = RELAY_CONNECTIONS if program.role != "api" else 0
+            if program.module == "records_service":
+                sessions += FEED_CONNECTIONS * (1 if program.role == "api" else 2)
+            each += sessions
             most = manifests.replicas_max(program.workload) + _surge(manifests, program.workload)
             database = _database(manifests, program)
             needed[database] = needed.get(database, 0) + most * each

@@ -28,6 +28,9 @@ from shared.messaging.jobs import Slice
 JOB: Final = "remove_history"
 AGAIN_AFTER: Final = timedelta(days=1)
 REQUESTED_AT_ONCE: Final = 100
+FEED_MARGIN: Final = timedelta(days=1)
+"""Entries that the change feed reads may be so much older than what it has before them: it is in
+the order of commits."""
 
 REMOVED: Final = Counter(
     "sigma_history_entries_removed_total", "Entries of the history that were removed for their age"
@@ -64,10 +67,12 @@ def remover(clock: Clock) -> Slice:
         if days is None:
             return False
         time = clock()
+        before = time - timedelta(days=days)
+        read_since = await store.feed_reads_since(conn, workspace_id)
         step = await old_history.remove(
             conn,
             workspace_id,
-            before=time - timedelta(days=days),
+            before=before if read_since is None else min(before, read_since - FEED_MARGIN),
             until=await store.last_removable(conn, workspace_id),
         )
         REMOVED.inc(step.removed)

@@ -69,6 +69,22 @@ async def last_removable(conn: Conn, workspace_id: str) -> int | None:
     return last
 
 
+async def feed_reads_since(conn: Conn, workspace_id: str) -> datetime | None:
+    """When the oldest entry was made that the change feed reads; None if it reads none.
+
+    Only events from before a workspace chose to keep less than the feed does are read from there.
+    """
+    since: datetime | None = await conn.fetchval(
+        """
+        SELECT staged_at FROM feed
+         WHERE workspace_id = $1 AND document IS NULL
+         ORDER BY position LIMIT 1
+        """,
+        workspace_id,
+    )
+    return since
+
+
 async def due(database: Database, job: str, *, now: datetime, rows_max: int) -> list[str]:
     """Workspaces whose removal is due and not under way, those that have waited longest first."""
     rows = await database.fetch(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _RELAY = "the relay publishes the outbox of all workspaces"
+_FEED = "one process places the events of all workspaces in their feeds"
 _METRIC = "a metric of the whole installation, every five seconds"
 _PARTITION = "a partition has the entries of all workspaces: it is needed if one needs it"
 _DUE = "background work asks what is due in all workspaces, and claims it row by row"
@@ -22,6 +23,9 @@ SPANNING: Final[Mapping[str, str]] = {
     "shared/messaging/job_turns.py:_measure": _METRIC,
     "shared/messaging/jobs.py:resume_lost": _DUE,
     "shared/database/idempotency.py:remove_old": "answers of all workspaces that are old enough",
+    "records_service/feed/store.py:place": _FEED,
+    "records_service/feed/store.py:oldest_waiting": _METRIC,
+    "records_service/feed/store.py:with_old_events": _DUE,
     "records_service/history/retention/store.py:due": _DUE,
     "records_service/imports/store.py:expired": _DUE,
     "records_service/imports/store.py:waiting_beside_free_lanes": _DUE,

@@ -75,6 +75,8 @@ async def test_an_update_crosses_few_files_and_enters_its_commands_once(
     assert {tuple(entered) for _, entered in runs} == {("update",)}
     # What runs in the background of one request does not run in that of each.
     files = set[str].intersection(*(files for files, _ in runs))
+    # What tells of a commit runs after each, whoever made it, and no request waits for it.
+    files = {file for file in files if not file.startswith("records_service/feed/")}
     assert len(files) <= FILES_MAX, sorted(files)
     assert named_by_the_architecture() <= files
 

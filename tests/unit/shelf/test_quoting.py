@@ -54,6 +54,7 @@ BOUNDED = {
     "auth_service/permissions/validation.py": {"ADMIN_ROLE", "field"},
     "auth_service/sessions/handlers.py": {"name"},
     "records_service/attributes/commands.py": {"field"},
+    "records_service/feed/tokens.py": {"name"},
     "records_service/model_changes/attributes.py": {"fixed[0]", "of_values[0]"},
     "records_service/attributes/definition.py": {
         "field",
