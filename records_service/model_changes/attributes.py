@@ -40,6 +40,8 @@ from records_service.model_objects.value_index import VALUE_INDEX
 from records_service.permissions.reach import check_readable, check_writable
 from records_service.permissions.rules import Role
 from records_service.search_index import building
+from records_service.search_index.store import schemas_having
+from records_service.search_scores import store as scores
 from records_service.search_texts import store as search_texts
 from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
@@ -92,6 +94,10 @@ async def replace(
             conn, ATTRIBUTE, workspace_id, attribute_id, draft.alias, body
         )
         await building.attribute_changed(conn, workspace_id, old, attribute)
+        if old.body["guards"] != body["guards"]:
+            # What the new ones look at may have been written while nothing looked at it.
+            having = await schemas_having(conn, workspace_id, attribute_id)
+            await scores.forget(conn, workspace_id, having)
         naming = (
             await model_objects.naming(conn, ATTRIBUTE, workspace_id, attribute)
             if attribute.alias != old.alias

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from records_service.attributes.model import ATTRIBUTE
 from records_service.context import BaseContext, Context
 from records_service.model_changes import state_moving, store
 from records_service.model_objects import store as model_objects
@@ -18,6 +19,7 @@ from records_service.schemas.counting import check_counting, check_withheld
 from records_service.schemas.groups import attribute_names, body_of
 from records_service.schemas.model import SCHEMA, SchemaDraft
 from records_service.search_index import building
+from records_service.search_scores import store as scores
 from records_service.workflow_copies import store as workflow_copies
 from shared.database import Conn
 from shared.errors import Conflict, ServiceUnavailable, truncated
@@ -138,4 +140,8 @@ async def _settle_attributes(
         await store.remember_lost(conn, workspace_id, new.id, before - after)
     if after - before:
         await store.forget_lost(conn, workspace_id, new.id, after - before)
+        found = await model_objects.get_many(conn, ATTRIBUTE, workspace_id, after - before)
+        if any(each.body["guards"] for each in found.values()):
+            # What these look at may have been written while nothing looked at it.
+            await scores.forget(conn, workspace_id, [new.id])
     await building.schema_changed(conn, workspace_id, new.id, before, after)
