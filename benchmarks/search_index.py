@@ -35,7 +35,6 @@ from records_service.writes import effects, store
 from records_service.writes.model import PendingCreate, Record
 from records_service.writes.quota import redistribute_quota
 from shared.database.connection import connect
-from tests.kit import identities
 from tests.kit.servers import Servers
 from tests.kit.workspace import schema_body
 
@@ -112,7 +111,6 @@ async def model(conn: Any) -> terms.Plan:
 
 
 def creates(numbers: range, plan: terms.Plan | None) -> list[PendingCreate]:
-    identity = identities.admin(WORKSPACE)
     made = []
     for number in numbers:
         record_id, held, now = f"ent-{os.urandom(8).hex()}", values(number), effects.now()
@@ -122,9 +120,18 @@ def creates(numbers: range, plan: terms.Plan | None) -> list[PendingCreate]:
             for one in entries
         ]
         record = Record(WORKSPACE, record_id, SCHEMA_ID, None, 1, held, now, now, "u", "u", None)
-        write = effects.create_of(identity, record, changes)
         indexed = None if plan is None else terms.indexed(plan, record_id, held)
-        made.append(PendingCreate(record, False, orjson.dumps(held), [], write, indexed))
+        made.append(
+            PendingCreate(
+                record,
+                False,
+                orjson.dumps(held),
+                [],
+                orjson.dumps(changes),
+                "evt-" + record_id,
+                indexed,
+            )
+        )
     return made
 
 

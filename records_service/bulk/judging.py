@@ -59,6 +59,8 @@ class Candidate:
     """What differs, as JSON; empty if nothing does."""
     released: Sequence[UniqueKey]
     added: Sequence[UniqueKey]
+    document: bytes = b""
+    """The values of a new record as JSON. Written here, while they are in the processor's cache."""
 
     @property
     def claimed(self) -> Sequence[UniqueKey]:
@@ -185,6 +187,7 @@ def _created(index: int, asked: Draft, basis: Basis) -> Candidate:
         ),
         released=(),
         added=unique_keys(schema, values),
+        document=orjson.dumps(values),
     )
 
 

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
-
-import orjson
 
 from records_service.bulk.judging import Candidate, failed
 from records_service.bulk.model import BulkOutcome, Result
@@ -24,13 +21,10 @@ from records_service.values.validation import pointer
 from records_service.writes import effects
 from records_service.writes.changes import EXTERNAL_KEY, patch
 from records_service.writes.marking import Unmarked
-from records_service.writes.model import PendingCreate, PendingUpdate, Record, Write
+from records_service.writes.model import PendingCreate, PendingUpdate, Record
 from shared.errors import ApiError, Conflict, LimitExceeded, Violation, truncated
 from shared.identity import Identity
-from shared.messaging import outbox
-
-_EVENT_HEAD_BYTES: Final = 16 << 10
-"""More than an event has beside its changes."""
+from shared.ids import new_id
 
 
 @dataclass(slots=True)
@@ -96,19 +90,25 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
     record = _next_record(one, around.versions, identity)
     settled.unmarked.add(one.schema, "records", record.id, record.values)
     if one.old is None:
-        document = orjson.dumps(record.values)
-        write = effects.create_of(identity, record, one.changes)
-        _check_event(write)
+        effects.check_create(record, one.changes)
         indexed = indexed_in(one.schema, record.id, record.values)
         settled.creates.append(
-            PendingCreate(record, one.id_was_asked, document, one.added, write, indexed)
+            PendingCreate(
+                record,
+                one.id_was_asked,
+                one.document,
+                one.added,
+                one.changes,
+                new_id("evt"),
+                indexed,
+            )
         )
         around.schema_ids[record.id] = record.schema_id
         if around.places is not None:
             around.places -= 1
     else:
         write = effects.update_of(identity, record, one.changes)
-        _check_event(write)
+        effects.check_update(write)
         change = change_in(one.schema, record.id, one.old.values, record.values)
         differ = is_noted(one.schema, one.old.values, record.values)
         settled.updates.append(
@@ -168,9 +168,3 @@ def _next_record(one: Candidate, versions: Mapping[str, int], identity: Identity
         updated_by=identity.id,
         external_key=one.external_key,
     )
-
-
-def _check_event(write: Write) -> None:
-    """Raise `PayloadTooLarge` for a row whose event no broker takes."""
-    if len(write.changes) + _EVENT_HEAD_BYTES > outbox.EVENT_BYTES_MAX:
-        outbox.arrays([write.event])

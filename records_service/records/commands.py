@@ -130,7 +130,7 @@ async def _create_under(
         external_key=draft.external_key,
     )
     pending = await context.run(
-        is_large, pending_of, context.identity, record, schema, id_was_asked=draft.id is not None
+        is_large, pending_of, record, schema, id_was_asked=draft.id is not None
     )
     await mark(
         context.database,
@@ -304,17 +304,19 @@ async def _first_version(context: Context, record_id: str) -> int:
         return await store.first_version(conn, context.workspace_id, record_id)
 
 
-def pending_of(
-    identity: Identity, record: Record, schema: CompiledSchema, *, id_was_asked: bool
-) -> PendingCreate:
+def pending_of(record: Record, schema: CompiledSchema, *, id_was_asked: bool) -> PendingCreate:
     """A new record with all that is stored beside it."""
-    changes = differences({}, record.values, schema) + key_change(None, record.external_key)
+    changes = orjson.dumps(
+        differences({}, record.values, schema) + key_change(None, record.external_key)
+    )
+    effects.check_create(record, changes)
     return PendingCreate(
         record=record,
         id_was_asked=id_was_asked,
         document=orjson.dumps(record.values),
         unique_keys=unique_keys(schema, record.values),
-        write=effects.create_of(identity, record, changes),
+        changes=changes,
+        event_id=new_id("evt"),
         indexed=indexed_in(schema, record.id, record.values),
     )
 

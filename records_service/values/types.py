@@ -45,8 +45,21 @@ def compile_check(
     """
     alias = truncated(attribute.alias)
     return EntriesCheck(
-        alias, ScopeCheck(attribute, dimensions), value_check(attribute, alias, option_lists)
+        alias,
+        ScopeCheck(attribute, dimensions),
+        value_check(attribute, alias, option_lists),
+        _plain_type(attribute),
     )
+
+
+def _plain_type(attribute: Attribute) -> type | None:
+    """The type of which each value is right, if there is one."""
+    rules = attribute.validation
+    if attribute.multiple:
+        return None
+    if attribute.type is AttributeType.TEXT and rules.max_length is None and rules.pattern is None:
+        return str
+    return bool if attribute.type is AttributeType.BOOLEAN else None
 
 
 def value_check(

@@ -84,9 +84,17 @@ def pointer(place: Place) -> str:
 class EntriesCheck:
     """Checks the list of entries of one attribute: its form, its scopes, each value."""
 
-    __slots__ = ("_alias", "_check_scope", "_check_value")
+    __slots__ = ("_alias", "_check_scope", "_check_value", "_plain")
 
-    def __init__(self, alias: str, check_scope: ScopeCheck, check_value: ValueCheck) -> None:
+    def __init__(
+        self,
+        alias: str,
+        check_scope: ScopeCheck,
+        check_value: ValueCheck,
+        plain: type | None = None,
+    ) -> None:
+        """Values of the type `plain` are right as they are sent, whatever they say."""
+        self._plain = plain
         self._alias = alias
         self._check_scope = check_scope
         self._check_value = check_value
@@ -101,6 +109,8 @@ class EntriesCheck:
             entry = sent[0]
             value = entry["value"]
             if value is not None and entry["scope"] == _EVERYWHERE:
+                if type(value) is self._plain:
+                    return sent
                 checked = self._check_value(value, ((place, 0), "value"), faults)
                 return sent if checked is value else [{"scope": {}, "value": checked}]
         return self._checked(sent, place, faults)

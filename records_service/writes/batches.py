@@ -121,8 +121,8 @@ async def update_many(conn: Conn, pending: Sequence[PendingUpdate], *, model_ver
         [record.state_id for record in records],
         [record.updated_at for record in records],
         [record.updated_by for record in records],
-        *_columns((one.record.id, one.released) for one in ordered),
-        *_columns((one.record.id, one.added) for one in ordered),
+        *columns_with_records((one.record.id, one.released) for one in ordered),
+        *columns_with_records((one.record.id, one.added) for one in ordered),
         [record.schema_id for record in records],
         [write.action for write in writes],
         [write.changes for write in writes],
@@ -255,7 +255,7 @@ async def delete_many(
         raise StaleRecord
 
 
-def _columns(
+def columns_with_records(
     keys_of: Iterable[tuple[str, Sequence[UniqueKey]]],
 ) -> tuple[list[str], list[str], list[bytes], list[str]]:
     """The unique keys of many records, each with its record.

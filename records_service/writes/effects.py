@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -14,16 +14,30 @@ from records_service.writes.model import Record, Variant, VariantsDelete, Write
 from shared.database import to_json
 from shared.events import Event, EventType
 from shared.identity import Identity
+from shared.messaging import outbox
 
 Changes = Sequence[Change] | bytes
 """What a write changes; `bytes` are JSON already."""
+_EVENT_HEAD_BYTES: Final = 16 << 10
+"""More than an event has beside its changes."""
 
 
-def create_of(identity: Identity, record: Record, changes: Changes) -> Write:
-    """The effects of a create."""
-    return _write_of(
-        "create", EventType.ENTITY_CREATED, identity, record, changes, record.created_at
-    )
+def check_create(record: Record, changes: bytes) -> None:
+    """Raise `PayloadTooLarge` for a new record whose event no broker takes."""
+    if len(changes) + _EVENT_HEAD_BYTES > outbox.EVENT_BYTES_MAX:
+        outbox.arrays([event_of_create(record, changes)])
+
+
+def event_of_create(record: Record, changes: bytes) -> Event:
+    """The event of a new record, as the statement that stores it makes it."""
+    at = record.created_at
+    return _event(EventType.ENTITY_CREATED, record.created_by, record, changes, at)
+
+
+def check_update(write: Write) -> None:
+    """Raise `PayloadTooLarge` for an update whose event no broker takes."""
+    if len(write.changes) + _EVENT_HEAD_BYTES > outbox.EVENT_BYTES_MAX:
+        outbox.arrays([write.event])
 
 
 def update_of(identity: Identity, record: Record, changes: Changes) -> Write:
@@ -54,7 +68,7 @@ def transition_of(
         at=record.updated_at,
         changes=b"[]",
         event=_event(
-            EventType.ENTITY_TRANSITION, identity, record, b"[]", record.updated_at, **step
+            EventType.ENTITY_TRANSITION, identity.id, record, b"[]", record.updated_at, **step
         ),
         from_state_id=from_state_id,
         to_state_id=record.state_id,
@@ -82,7 +96,7 @@ def variants_delete_of(
     identity: Identity, record: Record, aliases: Sequence[tuple[str, str]], at: datetime
 ) -> VariantsDelete:
     """The effects of the deletion of variants of this record; `aliases` as in `VariantsDelete`."""
-    event = _event(EventType.VARIANT_DELETED, identity, record, b"[]", at)
+    event = _event(EventType.VARIANT_DELETED, identity.id, record, b"[]", at)
     return VariantsDelete(record.schema_id, identity.id, at, event.to_json(), aliases)
 
 
@@ -112,13 +126,13 @@ def _write_of(
         user_id=identity.id,
         at=at,
         changes=changes_json,
-        event=_event(event_type, identity, record, changes_json, at, variant),
+        event=_event(event_type, identity.id, record, changes_json, at, variant),
     )
 
 
 def _event(
     event_type: str,
-    identity: Identity,
+    user_id: str,
     record: Record,
     changes_json: bytes,
     at: datetime,
@@ -137,7 +151,7 @@ def _event(
             "schemaId": record.schema_id,
             "version": record.version if variant is None else variant.version,
             "lifecycleStateId": record.state_id,
-            "userId": identity.id,
+            "userId": user_id,
             "changes": orjson.Fragment(changes_json),
             **more,
         },

@@ -93,14 +93,16 @@ class Write:
 class PendingCreate:
     """A new record with all that is stored beside it; `document` is its values as JSON.
 
-    An id that a client chose may have been another record's before; a generated one was not.
+    An id that a client chose may have been another record's before; a generated one was not. The
+    statement makes the event of the record and of `changes`, which are JSON.
     """
 
     record: Record
     id_was_asked: bool
     document: bytes
     unique_keys: Sequence[UniqueKey]
-    write: Write
+    changes: bytes
+    event_id: str
     indexed: Indexed | None = None
     """None where the workspace has no search index."""
 

@@ -5,6 +5,9 @@ values were checked against: if the model has changed, nothing is written and th
 again. Every later part selects from the part before it, so row locks are taken in one order, and
 the version that orders its events and its history is counted under the record's lock.
 
+The event of a new record is made by its statement, of the entry of the history: so the values are
+sent and parsed once for both. `effects.event_of_create` tells its form.
+
 Each INSERT of a SELECT ends with RETURNING: Citus copies the rows of one that returns nothing and
 reports every violated constraint of it as an internal error.
 
@@ -18,9 +21,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from records_service.attributes.unique_keys import UniqueKey
+from records_service.model_objects.commands import SOURCE
 from records_service.search_index import parts
 from records_service.search_index.changes import IndexChange
 from records_service.search_texts.notes import noted
+from records_service.writes.batches import columns_with_records
 from records_service.writes.model import (
     PendingCreate,
     Record,
@@ -32,8 +37,9 @@ from records_service.writes.model import (
 )
 from records_service.writes.variant_deletes import deleted_arguments, deleted_variants
 from shared.database import Conn
-from shared.events import Event
+from shared.events import SPEC_VERSION, Event, EventType
 from shared.messaging import outbox
+from shared.timestamps import format_timestamp
 
 
 async def first_version(conn: Conn, workspace_id: str, record_id: str) -> int:
@@ -69,6 +75,7 @@ async def insert(
     ordered = sorted(pending, key=lambda one: one.record.id)
     records = [one.record for one in ordered]
     indexed = [(one.record.held, one.indexed) for one in ordered if one.indexed is not None]
+    shown = {at: format_timestamp(at) for at in {record.created_at for record in records}}
     entered = parts.created(26, indexed, "(SELECT records FROM stored) > 0")
     row = await conn.fetchrow(
         f"""
@@ -89,7 +96,7 @@ async def insert(
             SELECT $1, n.id, n.schema_id, n.state_id, n.version, n.values,
                    n.at, n.at, n.user_id, n.user_id, n.external_key
               FROM room, unnest($6::text[], $7::text[], $8::text[], $9::bigint[], $10::jsonb[],
-                                $11::timestamptz[], $12::text[], $25::text[])
+                                $11::timestamptz[], $12::text[], $22::text[])
                          AS n (id, schema_id, state_id, version, values, at, user_id, external_key)
             RETURNING id, created_at
         ), stored AS (
@@ -98,7 +105,7 @@ async def insert(
             -- After the record: its id is ours now, and what had it before has ended.
             INSERT INTO record_lives AS known (workspace_id, record_id, last_version, next_version)
             SELECT $1, n.id, n.version - 1, n.version
-              FROM unnest($23::text[], $24::bigint[]) AS n (id, version)
+              FROM unnest($20::text[], $21::bigint[]) AS n (id, version)
              WHERE (SELECT records FROM stored) > 0
                 ON CONFLICT (workspace_id, record_id)
                 DO UPDATE SET next_version = excluded.next_version
@@ -121,9 +128,20 @@ async def insert(
             RETURNING 1
         ), staged AS (
             INSERT INTO outbox (workspace_id, type, subject, event_id, document, version)
-            SELECT $1, news.*
-              FROM unnest($18::text[], $19::text[], $20::text[], $21::json[], $22::bigint[])
-                   AS news
+            SELECT $1, e.type, e.subject, e.id, row_to_json(e), n.version
+              FROM unnest($6::text[], $7::text[], $8::text[], $9::bigint[], $12::text[],
+                          $17::json[], $18::text[], $19::text[])
+                   AS n (id, schema_id, state_id, version, user_id, changes, event_id, time)
+             CROSS JOIN LATERAL (
+                   SELECT n.id AS "entityId", n.schema_id AS "schemaId", n.version,
+                          n.state_id AS "lifecycleStateId", n.user_id AS "userId", n.changes
+                   ) AS d
+             CROSS JOIN LATERAL (
+                   SELECT $23::text AS specversion, n.event_id AS id, $24::text AS type,
+                          $25::text AS source, n.id AS subject, n.time,
+                          'application/json' AS datacontenttype,
+                          $1 AS workspaceid, d AS data
+                   ) AS e
              WHERE (SELECT records FROM stored) > 0
             RETURNING 1
         ){f", {entered}, {noted('record')}" if indexed else ""}
@@ -142,12 +160,16 @@ async def insert(
         [one.document for one in ordered],
         [record.created_at for record in records],
         [record.created_by for record in records],
-        *_columns_with_records(ordered),
-        [one.write.changes for one in ordered],
-        *outbox.arrays(one.write.event for one in ordered),
+        *columns_with_records((one.record.id, one.unique_keys) for one in ordered),
+        [one.changes for one in ordered],
+        [one.event_id for one in ordered],
+        [shown[record.created_at] for record in records],
         [one.record.id for one in ordered if one.id_was_asked],
         [one.record.version for one in ordered if one.id_was_asked],
         [record.external_key for record in records],
+        SPEC_VERSION,
+        EventType.ENTITY_CREATED,
+        SOURCE,
         *(parts.created_arguments(indexed) if indexed else ()),
     )
     assert row is not None
@@ -366,19 +388,4 @@ def columns_of(unique_keys: Sequence[UniqueKey]) -> tuple[list[str], list[str], 
         [key.attribute_id for key in ordered],
         [key.scope for key in ordered],
         [key.value_hash for key in ordered],
-    )
-
-
-def _columns_with_records(
-    pending: Sequence[PendingCreate],
-) -> tuple[list[str], list[str], list[bytes], list[str]]:
-    """The unique keys of many records, ordered as by `columns_of`, each with its record."""
-    ordered = sorted(
-        ((*key.key, one.record.id) for one in pending for key in one.unique_keys),
-    )
-    return (
-        [attribute_id for attribute_id, _, _, _ in ordered],
-        [scope for _, scope, _, _ in ordered],
-        [value_hash for _, _, value_hash, _ in ordered],
-        [record_id for _, _, _, record_id in ordered],
     )

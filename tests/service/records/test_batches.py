@@ -66,6 +66,31 @@ def updated(record: Record, sku: str) -> PendingUpdate:
     )
 
 
+async def test_the_event_of_a_create_is_made_like_every_other(workspace, loaded):
+    """Although its statement makes it."""
+    records, _ = loaded
+    name = 'K\u00e4se "\u2028\\'
+    body = {"schemaId": "schema-apparel", "values": entries({"sku": name}), "externalKey": name}
+    record_id = (await workspace.admin.post("/records", body)).ok()["id"]
+    async with workspace.database.acquire() as conn:
+        found = await reading.get_many(conn, workspace.id, [*records, record_id])
+    stored = await workspace.fetch(
+        """
+        SELECT o.subject, o.event_id, o.type, o.version, o.document::text AS document,
+               a.changes::text AS changes
+          FROM outbox o
+          JOIN audit a ON a.workspace_id = o.workspace_id AND a.record_id = o.subject
+         WHERE o.workspace_id = $1 AND o.type = 'entity.created'
+        """
+    )
+    assert {each["subject"] for each in stored} == found.keys()
+    for each in stored:
+        record, _ = found[each["subject"]]
+        event = effects.event_of_create(record, each["changes"].encode())
+        assert each["document"].encode() == replace(event, id=each["event_id"]).to_json()
+        assert (each["type"], each["version"]) == (event.type, event.version)
+
+
 async def test_many_updates_may_hand_a_unique_value_on(workspace, loaded):
     records, model_version = loaded
     pending = [updated(records["ent-b"], "A"), updated(records["ent-a"], "D")]
