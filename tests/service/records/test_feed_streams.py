@@ -184,6 +184,8 @@ async def test_what_was_missed_while_the_news_were_away_is_read(
     await model(workspace)
     await now(workspace)
     monkeypatch.setattr(news, "AGAIN_AFTER_S", 1.0)
+    # With each comment, a follower looks by itself.
+    monkeypatch.setattr(handlers, "COMMENT_EVERY_S", 3_600)
     reader = workspace.admin.at(api.url)
     async with stream(reader) as follower:
         ended = await workspace.database.fetchval(
