@@ -19,7 +19,7 @@ from records_service.blueprint.blueprint import Blueprint
 from records_service.permissions.rules import Role
 from records_service.search.sight import sight_of
 from records_service.search.sql import Arguments, pattern
-from records_service.search_texts.documents import languages_of
+from records_service.search_texts.documents import TEXT_MAX, languages_of
 from records_service.search_texts.folding import folded_in_sql
 from records_service.search_texts.words import (
     PART_MIN,
@@ -111,7 +111,8 @@ def full_text(
 
 def _source(kinds: str, seen: str, hidden: str, languages: str, arguments: Arguments) -> str:
     state, own, of_variant = arguments.state, arguments.values_of("r"), arguments.values_of("o")
-    words = separated_in_sql("v #>> '{}'")
+    text = f"left(v #>> '{{}}', {TEXT_MAX})"
+    words = separated_in_sql(text)
     # What is not needed takes most of the time.
     stemmed = (
         f"""LEFT JOIN LATERAL (
@@ -128,7 +129,7 @@ def _source(kinds: str, seen: str, hidden: str, languages: str, arguments: Argum
                    || array_agg(w.stemmed) FILTER (WHERE a.kind <> 'o' AND l.name IS NOT NULL)
                    AS texts,
                    array_agg(a.id || '=' || (v #>> '{{}}')) FILTER (WHERE a.kind = 'o') AS options,
-                   array_agg({folded_in_sql("v #>> '{}'")}) FILTER (WHERE a.kind = 'u') AS codes
+                   array_agg({folded_in_sql(text)}) FILTER (WHERE a.kind = 'u') AS codes
               FROM (SELECT each.key AS id, each.value AS entries, {kinds} ->> each.key AS kind
                       FROM (SELECT {own} AS own
                              UNION ALL

@@ -45,7 +45,8 @@ BEHIND: Final = (
 )
 
 _WORDS: Final = "SELECT unnest(t.attributes) AS of, unnest(t.words) AS w OFFSET 0"
-"""The words of a row `t`. In FROM itself, the function would take three times as long."""
+_FOLDED: Final = "SELECT unnest(t.folded_of) AS of, unnest(t.folded) AS f OFFSET 0"
+"""What a row `t` has. In FROM itself, the function would take three times as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +330,7 @@ class TextIndex:
                 named = arguments.name(options, "text[]")
                 visible = self._visible("split_part(o.o, '=', 1)")
                 ways.append(
-                    f"EXISTS (SELECT FROM unnest(t.options) AS o (o)"
+                    "EXISTS (SELECT FROM (SELECT unnest(t.options) AS o OFFSET 0) AS o"
                     f" WHERE o.o = ANY({named}) AND {visible})"
                 )
             if len(term.part) >= PART_MIN and self._codes:
@@ -337,7 +338,7 @@ class TextIndex:
                 codes = arguments.name(self._codes, "text[]")
                 attribute = f"ltrim(f.of, '{OF_VARIANT}')"
                 ways.append(
-                    "EXISTS (SELECT FROM unnest(t.folded_of, t.folded) AS f (of, f)"
+                    f"EXISTS (SELECT FROM ({_FOLDED}) AS f"
                     f" WHERE f.f LIKE {part} AND {attribute} = ANY({codes})"
                     f" AND {self._visible(attribute)})"
                 )

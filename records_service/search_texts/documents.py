@@ -37,7 +37,15 @@ GRAMS_SOUGHT: Final = 3
 TEXT_MAX: Final = 100_000
 """Characters of one text in which is searched."""
 BYTES_MAX: Final = 200_000
-"""Of all texts of a record; what is beyond it has no keys. PostgreSQL bounds a `tsvector`."""
+"""Of the words of a record; what is beyond it is not indexed."""
+KEYS_BYTES_MAX: Final = 500_000
+"""Of the keys of words. PostgreSQL bounds a `tsvector` by twice as many, or makes a wrong one."""
+CODES_MAX: Final = 10_000
+"""Characters of the codes of a record of which parts are found."""
+MARK_BYTES: Final = 4
+"""Of what a key begins with."""
+_SMALL: Final = 25_000
+"""Characters of words of which the keys are never too many."""
 OF_VARIANT: Final = "+"
 """Precedes the attribute of a folded text that a variant has of its own."""
 
@@ -186,24 +194,24 @@ def document_of(
     texts: list[tuple[str, str, str | None]] = []
     options: set[str] = set()
     folds: set[tuple[str, str]] = set()
-    room = BYTES_MAX
     for number, document in enumerate(documents):
         for attribute_id, entry, value in _values(document, types):
             if types[attribute_id] is AttributeType.OPTION:
                 options.add(f"{attribute_id}={value}")
                 continue
             text = value[:TEXT_MAX]
-            words = separated(text)
-            room -= len(words.encode())
-            if room >= 0:
-                texts.append((attribute_id, words, _language(entry, layout.languages)))
+            texts.append((attribute_id, separated(text), _language(entry, layout.languages)))
             if attribute_id in layout.codes or attribute_id in layout.filterable:
                 name = f"{OF_VARIANT}{attribute_id}" if number else attribute_id
                 folds.add((name, folded(text)))
     level = level_of(record_id)
+    if sum(len(words) for _, words, _ in texts) > _SMALL:
+        texts = _fitting(texts, level + 1)
     present = {each for each, _, _ in texts} | {name.removeprefix(OF_VARIANT) for name, _ in folds}
     keys = {attribute_key(mark_of(workspace_id, 0), each) for each in present}
-    codes = [text for name, text in folds if name.removeprefix(OF_VARIANT) in layout.codes]
+    codes = [text for name, text in sorted(folds) if name.removeprefix(OF_VARIANT) in layout.codes]
+    if sum(map(len, codes)) > CODES_MAX:
+        codes = "\n".join(codes)[:CODES_MAX].split("\n")
     for each in range(level + 1):
         mark = mark_of(workspace_id, each)
         keys.update(option_key(mark, option) for option in options)
@@ -216,6 +224,31 @@ def document_of(
         for gram in gram_hashes(workspace_id, name, text, sampled=sampled)
     }
     return Document(level, texts, sorted(options), sorted(keys), sorted(folds), sorted(grams))
+
+
+def _fitting(
+    texts: Sequence[tuple[str, str, str | None]], times: int
+) -> list[tuple[str, str, str | None]]:
+    """The beginning of these texts, as far as their words and keys are not too many bytes.
+
+    A word has a key so many times, and as many for another form.
+    """
+    fitting: list[tuple[str, str, str | None]] = []
+    known: set[str] = set()
+    room, room_of_keys = BYTES_MAX, KEYS_BYTES_MAX
+    for attribute_id, words, language in texts:
+        kept: list[str] = []
+        for word in words.split():
+            size = len(word.encode())
+            room -= size + 1
+            if word not in known:
+                known.add(word)
+                room_of_keys -= (size + MARK_BYTES) * times * (1 if language is None else 2)
+            if min(room, room_of_keys) < 0:
+                break
+            kept.append(word)
+        fitting.append((attribute_id, " ".join(kept), language))
+    return fitting
 
 
 def _values(

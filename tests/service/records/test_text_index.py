@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count, islice, product
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from records_service.search import text_samples, text_store, text_walk
-from records_service.search_texts.documents import level_of
+from records_service.search_texts.documents import level_of, mark_of
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
 from tests.kit.workspace import entries
-from tests.service.records.text_index import index_all, index_some, note_all, without_index
+from tests.service.records.text_index import (
+    in_every_way,
+    index_all,
+    index_some,
+    note_all,
+    without_index,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -358,3 +364,46 @@ async def test_a_word_is_counted_where_its_text_is_seen(workspace: RecordsWorksp
     # Two words that English leaves out, one after the other.
     assert await counted(workspace.admin, '"to be"') == 1
     assert await counted(some, '"to be"') == 0
+
+
+async def test_of_very_long_texts_the_beginning_is_found(workspace: RecordsWorkspace):
+    """Of a megabyte in words that are all different, and of 100,000 characters of Chinese."""
+    rng = random.Random(3)
+    chinese = "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(100_000))
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    short = " ".join(map("".join, product(letters, repeat=3)))
+    many = " ".join(f"{number:x}q" for number in range(160_000))[:1_000_000]
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.attribute("note")
+    await workspace.attribute("name")
+    await workspace.schema("x", ["sku", "note", "name"])
+    ids = ids_of_level(2)
+    for values in (
+        {"note": many},
+        {"note": chinese},
+        {"sku": chinese},
+        {"note": short[:99_999], "name": short[100_000:]},
+    ):
+        await workspace.record("schema-x", values, id=next(ids))
+
+    async def counted() -> list[int]:
+        found = []
+        for query in ("1fq", "fffq", "aab", chinese[12_000:12_005], "26bbbq"):
+            page = (await workspace.admin.post("/search/full-text", {"query": query})).ok()
+            assert page["total"] == len(page["items"])
+            found.append(page["total"])
+        return found
+
+    # The last one stands beyond what is searched.
+    assert await in_every_way(workspace, counted) == [2, 1, 2, 2, 0]
+    marks = [mark_of(workspace.id, level) for level in range(3)]
+    [row] = await workspace.database.fetch(
+        """
+        SELECT bool_and(left(key, 4) = ANY($2::text[])) AS are_whole
+          FROM search_texts t CROSS JOIN LATERAL unnest(tsvector_to_array(t.keys)) AS k (key)
+         WHERE t.workspace_id = $1
+        """,
+        workspace.id,
+        marks,
+    )
+    assert row["are_whole"]
