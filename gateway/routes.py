@@ -85,6 +85,7 @@ _PREFIXES: Final = (
     ("saved-queries", Service.RECORDS, PermissionClass.DATA),
     ("permissions", Service.RECORDS, PermissionClass.DATA),
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
+    ("change-sets", Service.WORKFLOW, PermissionClass.DATA),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),
 )

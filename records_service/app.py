@@ -69,6 +69,7 @@ from records_service.previews.handlers import schema_routes as schema_preview_ro
 from records_service.previews.handlers import workflow_routes as workflow_preview_routes
 from records_service.previews.walk import PREVIEW_SLICES, PREVIEWS, slots
 from records_service.progress.handlers import routes as job_routes
+from records_service.proposals.handlers import routes as proposal_routes
 from records_service.reactions import REACTIONS
 from records_service.records.counts import COUNTS, Counts
 from records_service.records.handlers import routes as record_routes
@@ -126,6 +127,7 @@ JOBS: Final[Mapping[str, Slice]] = {
 ROUTES = (
     bulk_routes,
     option_bulk_routes,
+    proposal_routes,
     schema_routes,
     schema_change_routes,
     schema_preview_routes,

@@ -295,6 +295,15 @@ CREATE TABLE public.alembic_version (
 
 COMMENT ON TABLE public.alembic_version IS 'records_service';
 
+CREATE TABLE public.applied_change_sets (
+    workspace_id text NOT NULL,
+    change_set_id text NOT NULL,
+    attempt integer NOT NULL,
+    user_id text NOT NULL,
+    results jsonb,
+    at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.attribute_removals (
     workspace_id text NOT NULL,
     attribute_id text NOT NULL,
@@ -330,7 +339,8 @@ CREATE TABLE public.audit (
     to_state_id text,
     comment text,
     version bigint,
-    variant_id text
+    variant_id text,
+    change_set_id text DEFAULT NULLIF(current_setting('sigma.change_set'::text, true), ''::text)
 )
 PARTITION BY RANGE (at);
 ALTER TABLE ONLY public.audit ALTER COLUMN changes SET COMPRESSION lz4;
@@ -947,6 +957,9 @@ ALTER TABLE ONLY public.variants ALTER COLUMN "values" SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY public.applied_change_sets
+    ADD CONSTRAINT applied_change_sets_pkey PRIMARY KEY (workspace_id, change_set_id, attempt);
 
 ALTER TABLE ONLY public.attribute_removals
     ADD CONSTRAINT attribute_removals_pkey PRIMARY KEY (workspace_id, attribute_id);

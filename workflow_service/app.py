@@ -20,11 +20,14 @@ from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.messaging.relay import relay
 from shared.process.waiting import KeyedSemaphore
+from workflow_service.applications import handlers as applications
+from workflow_service.change_sets import handlers as change_sets
 from workflow_service.clients import AUTH, RECORDS, REMOTE_CALL_SLOTS, SIGNER
 from workflow_service.config import Config
 from workflow_service.previews import handlers as previews
 from workflow_service.reactions import hold_ids, react
 from workflow_service.reconciliation import reconciliation
+from workflow_service.reviews import handlers as reviews
 from workflow_service.role_claims import handlers as role_claims
 from workflow_service.transitions import handlers as transitions
 from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
@@ -32,7 +35,15 @@ from workflow_service.workflows import handlers as workflows
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 
 NAME = "workflow_service"
-_TABLES = (workflows.routes, previews.routes, transitions.routes, role_claims.routes)
+_TABLES = (
+    workflows.routes,
+    previews.routes,
+    transitions.routes,
+    role_claims.routes,
+    change_sets.routes,
+    reviews.routes,
+    applications.routes,
+)
 ROUTES = (*_TABLES, access_routes(_TABLES))
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
 

@@ -19,6 +19,7 @@ from workflow_service.retirements.model import Retirement
 
 NAMES_ASKED_MAX: Final = 10_000
 RETRY_AFTER_S: Final = 2
+INSPECTED_AT_ONCE: Final = 500
 
 AUTH: Final = web.AppKey("auth_service", Upstream)
 RECORDS: Final = web.AppKey("records_service", Upstream)
@@ -144,6 +145,61 @@ class Clients:
             # An older records_service, which does not know the question.
             raise ServiceUnavailable(retry_after_s=RETRY_AFTER_S) from None
         return answer
+
+    async def inspect(
+        self, purpose: str, operations: Sequence[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]]:
+        """What proposed operations are about for the caller, in the same order.
+
+        `purpose` is `read`, `propose` or `decide`; for the latter two, raises the error of the
+        first operation that the caller may not propose or decide.
+        """
+        inspected: list[Mapping[str, Any]] = []
+        for start in range(0, len(operations), INSPECTED_AT_ONCE):
+            answer = await self._request.app[RECORDS].request(
+                "POST",
+                "/internal/proposals/inspect",
+                json={
+                    "purpose": purpose,
+                    "operations": operations[start : start + INSPECTED_AT_ONCE],
+                },
+                call=call_of(self._request),
+                reads=True,
+            )
+            inspected += answer["operations"]
+        return inspected
+
+    async def apply(
+        self,
+        change_set_id: str,
+        attempt: int,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        force: bool,
+    ) -> Mapping[str, Any]:
+        """Apply operations, all and once; what each did (`results`), and for whom (`userId`)."""
+        answer: Mapping[str, Any] = await self._request.app[RECORDS].request(
+            "POST",
+            "/internal/proposals/apply",
+            json={
+                "changeSetId": change_set_id,
+                "attempt": attempt,
+                "force": force,
+                "operations": operations,
+            },
+            call=call_of(self._request),
+        )
+        return answer
+
+    async def withdraw(self, change_set_id: str, attempt: int) -> Mapping[str, Any] | None:
+        """See to it that this attempt is never made; as `apply` if it was made before."""
+        answer: Mapping[str, Any] = await self._request.app[RECORDS].request(
+            "POST",
+            "/internal/proposals/withdraw",
+            json={"changeSetId": change_set_id, "attempt": attempt},
+            call=call_of(self._request),
+        )
+        return None if answer["results"] is None else answer
 
     async def binds(self, workflow_id: str) -> bool:
         """Whether a schema is bound to the workflow, including schema saves in progress."""

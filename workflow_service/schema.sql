@@ -33,6 +33,70 @@ CREATE TABLE public.alembic_version (
 
 COMMENT ON TABLE public.alembic_version IS 'workflow_service';
 
+CREATE TABLE public.change_set_annotations (
+    workspace_id text NOT NULL,
+    change_set_id text NOT NULL,
+    id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    operation_id text NOT NULL,
+    attribute_id text NOT NULL,
+    attribute text NOT NULL,
+    text text NOT NULL,
+    start integer,
+    stop integer,
+    comment text NOT NULL
+);
+
+CREATE TABLE public.change_set_counts (
+    workspace_id text NOT NULL,
+    status text NOT NULL,
+    number bigint NOT NULL
+);
+
+CREATE TABLE public.change_set_messages (
+    workspace_id text NOT NULL,
+    change_set_id text NOT NULL,
+    id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    text text NOT NULL
+);
+
+CREATE TABLE public.change_set_operations (
+    workspace_id text NOT NULL,
+    change_set_id text NOT NULL,
+    id text NOT NULL,
+    place integer NOT NULL,
+    type text NOT NULL,
+    status text NOT NULL,
+    schema_id text,
+    entity_id text,
+    variant_id text,
+    parent_id text,
+    changes jsonb NOT NULL,
+    ratings jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE TABLE public.change_sets (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    title text,
+    description text,
+    status text NOT NULL,
+    source_type text NOT NULL,
+    source jsonb NOT NULL,
+    operations integer NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    submitted_at timestamp with time zone,
+    applied_at timestamp with time zone,
+    applied_by text
+);
+
 CREATE TABLE public.deleted_workflows (
     workspace_id text NOT NULL,
     id text NOT NULL,
@@ -127,6 +191,21 @@ CREATE TABLE public.workflows (
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
+ALTER TABLE ONLY public.change_set_annotations
+    ADD CONSTRAINT change_set_annotations_id_taken PRIMARY KEY (workspace_id, change_set_id, id);
+
+ALTER TABLE ONLY public.change_set_counts
+    ADD CONSTRAINT change_set_counts_pkey PRIMARY KEY (workspace_id, status);
+
+ALTER TABLE ONLY public.change_set_messages
+    ADD CONSTRAINT change_set_messages_id_taken PRIMARY KEY (workspace_id, change_set_id, id);
+
+ALTER TABLE ONLY public.change_set_operations
+    ADD CONSTRAINT change_set_operations_pkey PRIMARY KEY (workspace_id, change_set_id, id);
+
+ALTER TABLE ONLY public.change_sets
+    ADD CONSTRAINT change_sets_id_taken PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.deleted_workflows
     ADD CONSTRAINT deleted_workflows_pkey PRIMARY KEY (workspace_id, id);
 
@@ -160,6 +239,20 @@ ALTER TABLE ONLY public.workflows
 ALTER TABLE ONLY public.workflows
     ADD CONSTRAINT workflows_id_taken PRIMARY KEY (workspace_id, id);
 
+CREATE INDEX change_set_operations_by_entity ON public.change_set_operations USING btree (workspace_id, entity_id, change_set_id);
+
+CREATE INDEX change_set_operations_by_status ON public.change_set_operations USING btree (workspace_id, change_set_id, status, place);
+
+CREATE INDEX change_set_operations_in_order ON public.change_set_operations USING btree (workspace_id, change_set_id, place);
+
+CREATE INDEX change_sets_by_both ON public.change_sets USING btree (workspace_id, status, source_type, created_at, id);
+
+CREATE INDEX change_sets_by_source ON public.change_sets USING btree (workspace_id, source_type, created_at, id);
+
+CREATE INDEX change_sets_by_status ON public.change_sets USING btree (workspace_id, status, created_at, id);
+
+CREATE INDEX change_sets_in_order ON public.change_sets USING btree (workspace_id, created_at, id);
+
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
@@ -177,6 +270,15 @@ CREATE UNIQUE INDEX workflows_external_key_taken ON public.workflows USING btree
 CREATE INDEX workflows_in_order ON public.workflows USING btree (workspace_id, created_at, id);
 
 CREATE CONSTRAINT TRIGGER count_workflows AFTER INSERT OR DELETE OR UPDATE OF alias, body ON public.workflows DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.count_workflows();
+
+ALTER TABLE ONLY public.change_set_annotations
+    ADD CONSTRAINT change_set_annotations_of FOREIGN KEY (workspace_id, change_set_id) REFERENCES public.change_sets(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_set_messages
+    ADD CONSTRAINT change_set_messages_of FOREIGN KEY (workspace_id, change_set_id) REFERENCES public.change_sets(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_set_operations
+    ADD CONSTRAINT change_set_operations_of FOREIGN KEY (workspace_id, change_set_id) REFERENCES public.change_sets(workspace_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.unknown_names
     ADD CONSTRAINT unknown_names_workspace_id_workflow_id_fkey FOREIGN KEY (workspace_id, workflow_id) REFERENCES public.workflows(workspace_id, id) ON DELETE CASCADE;

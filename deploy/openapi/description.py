@@ -25,7 +25,7 @@ from deploy.openapi.headers import (
     can_be_tried,
     is_replayable,
 )
-from deploy.openapi.names import NOTHING_WITHOUT_READ, WITHOUT_READ, operation_ids, paragraph
+from deploy.openapi.names import operation_ids, paragraph, without_read
 from deploy.openapi.schemas import NAME_PATTERN, REF, Examples, Schemas, error_schemas, used
 from shared.errors import (
     BY_CODE,
@@ -293,7 +293,7 @@ def _success(
     index: int, route: Route, schemas: Schemas, sent_headers: Sequence[str], example: Examples
 ) -> dict[str, dict[str, Any]]:
     answer = {} if route.answers is None else schemas.of(index, "answers")
-    response: dict[str, Any] = {"description": _success_description(route, schemas, answer)}
+    response: dict[str, Any] = {"description": _told(route, schemas, answer, sent_headers)}
     headers = [
         *sent_headers,
         *([IDEMPOTENCY_REPLAYED] if is_replayable(route) else []),
@@ -328,7 +328,7 @@ def _success(
     return found
 
 
-def _success_description(route: Route, schemas: Schemas, answer: Mapping[str, Any]) -> str:
+def _told(route: Route, schemas: Schemas, answer: Mapping[str, Any], sent: Sequence[str]) -> str:
     """What the route says, or else what its model does in the first sentence."""
     said = route.success or _SUCCESS[route.status]
     if not route.success and route.status == _OK and "$ref" in answer:
@@ -338,7 +338,7 @@ def _success_description(route: Route, schemas: Schemas, answer: Mapping[str, An
         said = "The list."
     if route.writes and route.answers is not None and not (route.user_only or route.streams):
         has_id = "id" in schemas.resolved(answer).get("properties", ())
-        return f"{said} {WITHOUT_READ if has_id else NOTHING_WITHOUT_READ}"
+        return f"{said} {without_read(has_id=has_id, has_version='ETag' in sent)}"
     return said
 
 

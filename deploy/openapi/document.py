@@ -49,7 +49,8 @@ TAGS: Final = (
         "Option lists",
         "Jobs",
     ),
-    *("Catalogs", "Categories", "Workflows", "Roles", "Permissions", "API keys", "Health"),
+    *("Catalogs", "Categories", "Workflows", "Change sets", "Roles", "Permissions", "API keys"),
+    "Health",
 )
 """In the order in which a newcomer needs them."""
 

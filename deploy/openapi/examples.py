@@ -1,7 +1,7 @@
 """Examples for the API description, taken from the demo catalogue.
 
-A test sends each body to a workspace that holds the catalogue, and compares the form of each answer
-with its example. Fields that are null in an answer are added by the generator.
+A test sends each body to a workspace that holds the catalogue, and compares the forms of answers.
+Fields that are null in an answer are added by the generator.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from deploy.local import catalogue, web_shop
 from deploy.openapi.bulk_examples import BULK, OPTIONS
+from deploy.openapi.change_set_examples import CHANGE_SETS
 from deploy.openapi.history_examples import history_examples
 from deploy.openapi.preview_examples import PREVIEWS
 from deploy.openapi.schemas import Examples
@@ -31,10 +32,8 @@ def _named(bodies: tuple[_Json, ...], body_id: str) -> _Json:
 
 
 def _role(body: _Json) -> _Json:
-    flags = ("Schemas", "Roles", "Dimensions", "OptionLists")
-    nothing = {f"canManage{flag}": False for flag in flags} | {
-        "canExport": False,
-        "canImport": False,
+    flags = ("ManageSchemas", "ManageRoles", "ManageDimensions", "ManageOptionLists", "Export")
+    nothing: _Json = {f"can{flag}": False for flag in (*flags, "Import")} | {
         "schemaPermissions": [],
         "catalogPermissions": [],
     }
@@ -394,6 +393,7 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
         }
     ),
     **PREVIEWS,
+    **CHANGE_SETS,
     **VARIANTS,
     **history_examples(_PRODUCT["id"], _UPDATED_AT, _PAGE),
 }

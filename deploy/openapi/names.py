@@ -9,11 +9,15 @@ from typing import Final
 
 from shared.http.routes import Route
 
-WITHOUT_READ: Final = (
-    'An API key without the permission `read` gets only the `id`, `{"id": "..."}`, and the'
-    " version as `ETag`."
-)
-NOTHING_WITHOUT_READ: Final = "An API key without the permission `read` gets only `{}`."
+_WITHOUT_READ: Final = "An API key without the permission `read` gets only"
+
+
+def without_read(*, has_id: bool, has_version: bool) -> str:
+    """What a key that may write and not read is answered to a write."""
+    if not has_id:
+        return f"{_WITHOUT_READ} `{{}}`."
+    version = ", and the version as `ETag`" if has_version else ""
+    return f'{_WITHOUT_READ} the `id`, `{{"id": "..."}}`{version}.'
 
 
 def operation_ids(routes: Sequence[Route]) -> list[str]:

@@ -41,6 +41,7 @@ class PermissionResource(StrEnum):
     HISTORY = "history"
     IMPORTS = "imports"
     EXPORTS = "exports"
+    CHANGE_SETS = "change-sets"
     CHANGES = "changes"
     JOBS = "jobs"
     CHANNELS = "channels"

@@ -81,6 +81,10 @@ _BY_RESOURCE: Final[Mapping[PermissionResource, Mapping[PermissionAction, At | R
         PermissionAction.WRITE: At("POST", "/imports"),
     },
     PermissionResource.EXPORTS: {PermissionAction.READ: At("GET", "/export")},
+    PermissionResource.CHANGE_SETS: {
+        **_collection("/change-sets", WORKFLOW_SERVICE),
+        PermissionAction.MANAGE: At("POST", "/change-sets/{id}/approve", WORKFLOW_SERVICE),
+    },
     PermissionResource.CHANGES: {PermissionAction.READ: At("GET", "/changes")},
     PermissionResource.JOBS: {
         PermissionAction.READ: At("GET", "/jobs"),
@@ -98,17 +102,19 @@ _BY_RESOURCE: Final[Mapping[PermissionResource, Mapping[PermissionAction, At | R
 
 def actions_on(resource: PermissionResource) -> tuple[PermissionAction, ...]:
     """What can be done with a collection."""
-    known = tuple(_BY_RESOURCE[resource])
-    return (*known, PermissionAction.MANAGE) if PermissionAction.WRITE in known else known
+    known = _BY_RESOURCE[resource]
+    managed = [PermissionAction.MANAGE] if PermissionAction.WRITE in known else []
+    return tuple(dict.fromkeys([*known, *managed]))
 
 
 async def resource_reason(
     subject: Subject, resource: PermissionResource, action: PermissionAction
 ) -> Reason:
     """Whether somebody may do this with a collection."""
-    place = _BY_RESOURCE[resource][
-        PermissionAction.WRITE if action is PermissionAction.MANAGE else action
-    ]
+    known = _BY_RESOURCE[resource]
+    if action is PermissionAction.MANAGE and action not in known:
+        action = PermissionAction.WRITE
+    place = known[action]
     if isinstance(place, Requirement):
         return _reason(subject, explained(subject.context.identity, place))
     return await route_reason(subject, place)

@@ -165,4 +165,5 @@ def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
         "fromStateId": entry.from_state_id if is_transition else None,
         "toStateId": entry.to_state_id if is_transition else None,
         "comment": entry.comment if is_transition else None,
+        "changeSetId": entry.change_set_id,
     }

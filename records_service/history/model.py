@@ -36,6 +36,7 @@ class Entry:
     from_state_id: str | None
     to_state_id: str | None
     comment: str | None
+    change_set_id: str | None
 
 
 class AuditFilter(PageQuery):
@@ -86,6 +87,8 @@ class AuditEntryAnswer(Shape):
     """Id of the state after. For `transition`."""
     comment: str | None
     """The caller's comment. For `transition`."""
+    change_set_id: str | None = Field(alias="changeSetId")
+    """Id of the change set that was applied; null for a change that was made directly."""
 
 
 class AuditPage(Paged):

@@ -92,7 +92,7 @@ async def page(
               FROM wanted w
              CROSS JOIN LATERAL (
                    SELECT id, record_id, variant_id, version, action, user_id, at, changes,
-                          from_state_id, to_state_id, comment
+                          from_state_id, to_state_id, comment, change_set_id
                      FROM audit
                     -- The time leads to the partition.
                     WHERE workspace_id = $1 AND id = w.id AND at = w.at
@@ -106,7 +106,8 @@ async def page(
                       OR sum(octet_length(e.changes::text)) OVER (ORDER BY {place.order_by})
                          = octet_length(e.changes::text)
                     THEN e.changes::text END AS changes,
-               e.from_state_id, e.to_state_id, e.comment, head.counted
+               e.from_state_id, e.to_state_id, e.comment, e.change_set_id,
+               head.counted
           FROM ({place.count(source)}) head (counted)
           LEFT JOIN entry e ON true
          ORDER BY {place.order_by}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.local import catalogue, web_shop
+from deploy.openapi.change_set_examples import PROPOSED
 from tests.kit.direct import DirectWorkspace
 from tests.kit.made_job import make_job
 from tests.kit.workspace import Workspace
@@ -37,4 +38,5 @@ async def seed_demo(sigma: Workspace | DirectWorkspace) -> None:
         (await sigma.admin.post(path, body)).ok()
     row, sent_as = b'{"_id": "ent-coastal-wb"}', {"Content-Type": "application/x-ndjson"}
     (await sigma.admin.post("/imports?id=imp-spring", data=row, headers=sent_as)).ok()
+    (await sigma.admin.post("/change-sets", dict(PROPOSED))).ok()
     await make_job(sigma.records_database, sigma.id)

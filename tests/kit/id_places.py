@@ -42,6 +42,9 @@ KINDS = {
     "query": "sq",
     "import": "imp",
     "job": "job",
+    "changeSet": "cs",
+    "operation": "op",
+    "annotation": "ann",
 }
 PREFIXES = {*KINDS.values()}
 # What a body needs besides, so that the service looks at the field.

@@ -19,6 +19,15 @@ from shared.identity import Flag
 from tests.kit.described import DOCUMENT
 from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.service import RunningService
+from tests.service.rows_of_lists import (
+    API_KEYS,
+    CHANGE_SETS,
+    FILL,
+    MODEL,
+    MODEL_ROWS,
+    MODEL_TABLES,
+    ROLES,
+)
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
@@ -29,89 +38,6 @@ BLOCKS_COUNTED_MAX = 1_200
 """Where a total is told: up to 10,001 rows are counted."""
 PADDING = "x" * 400
 RARE_FLAGS = (Flag.MANAGE_SCHEMAS, Flag.IMPORT)
-
-# One row of $1 and n; everything is younger the greater n is.
-FILL = {
-    "records": """
-        INSERT INTO records (workspace_id, id, schema_id, state_id, version, values, created_at,
-                             updated_at, created_by, updated_by, external_key)
-        SELECT {ws}, 'ent-' || n, CASE WHEN n % 3000 = 7 THEN 'schema-rare' ELSE 'schema-x' END,
-               CASE WHEN n % 3000 = 8 THEN 'state-rare' END, 1,
-               '{{"attr-name": [{{"scope": {{}}, "value": "{padding}"}}]}}',
-               timestamptz '2024-01-01' + n * interval '1 s',
-               timestamptz '2024-01-01' + n * 7919 % 20000 * interval '1 s', 'u', 'u', 'K/' || n""",
-    "variants": """
-        INSERT INTO variants (workspace_id, id, record_id, schema_id, path, level, version, values,
-                              created_at, updated_at, created_by, updated_by)
-        SELECT {ws}, 'var-' || n, 'ent-' || n % 10 + 1,
-               CASE WHEN n % 3000 = 7 THEN 'schema-rare' ELSE 'schema-x' END, '{{}}', 1, 1,
-               '{{"attr-name": [{{"scope": {{}}, "value": "{padding}"}}]}}',
-               timestamptz '2024-01-01' + n * interval '1 s', now(), 'u', 'u'""",
-    "audit": """
-        INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
-                           version)
-        SELECT {ws}, 'ent-' || n % 10 + 1, 'schema-x',
-               CASE WHEN n % 3000 = 7 THEN 'delete' WHEN n % 3000 = 8 THEN 'transition'
-                    ELSE 'update' END,
-               CASE WHEN n % 3000 = 9 THEN 'user-rare' ELSE 'user-often' END,
-               timestamptz '2024-01-01' + n * interval '1 s',
-               '[{{"attribute": "name", "attributeId": "attr-name", "scope": {{}}, "oldValue": null,
-                  "newValue": "{padding}"}}]', n""",
-    "followed_jobs": """
-        INSERT INTO followed_jobs (workspace_id, id, kind, subject_id, status, error, created_at,
-                                   completed_at, created_by)
-        SELECT {ws}, 'job-' || n, CASE n % 3000 WHEN 8 THEN 'convert' WHEN 9 THEN 'move-states'
-                                       ELSE 'make-unique' END,
-               CASE WHEN n % 2 = 0 THEN 'attr-often' ELSE 'attr-' || n END,
-               CASE WHEN n % 3000 IN (7, 8) THEN 'running' ELSE 'failed' END, '{padding}',
-               timestamptz '2024-01-01' + n * interval '1 s', now(),
-               CASE WHEN n % 3000 = 10 THEN 'user-editor' ELSE 'u' END""",
-    "imports": """
-        INSERT INTO imports (workspace_id, id, status, format, error, created_at, created_by)
-        SELECT {ws}, 'imp-' || n, 'failed', 'csv', '{padding}',
-               timestamptz '2024-01-01' + n * interval '1 s',
-               CASE WHEN n % 3000 = 10 THEN 'user-editor' ELSE 'u' END""",
-    "import_errors": """
-        INSERT INTO import_errors (workspace_id, import_id, row_number, number, line, pointer,
-                                   error, message)
-        SELECT {ws}, 'imp-1', n, 1, n, '/x', 'VALIDATION_ERROR', '{padding}'""",
-    "category_assignments": """
-        INSERT INTO category_assignments (workspace_id, record_id, category_id, catalog_id,
-                                          record_created_at)
-        SELECT {ws}, 'ent-' || n, 'ctg-a', 'cat-a',
-               timestamptz '2024-01-01' + n * interval '1 s'""",
-    "option_values": """
-        INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order, color,
-                                   external_key, grams, parent_id)
-        SELECT {ws}, 'ol-a', 'val-' || n, 'a' || n, 'Option ' || n, n, '{padding}', 'K/' || n,
-               '{{}}', CASE WHEN n % 3000 = 7 THEN 'val-2' WHEN n % 5 = 4 THEN 'val-3'
-                            WHEN n > 3 THEN 'val-1' END""",
-}
-# As many objects of a model as one has; their bodies are those of what was made first.
-MODEL_ROWS = 2_000
-MODEL = """
-        INSERT INTO {table} (workspace_id, id, alias, body, version, created_at, updated_at{more})
-        SELECT {ws}, '{prefix}-n' || n, 'n' || n, first.body || jsonb_build_object(
-                   'externalKey', 'K/' || n, 'description', '{padding}'),
-               1, timestamptz '2024-01-01' + n * interval '1 s', now(){one}"""
-MODEL_TABLES = {
-    "attributes": "attr",
-    "schemas": "schema",
-    "dimensions": "dim",
-    "option_lists": "ol",
-    "catalogs": "cat",
-    "workflows": "wf",
-}
-ROLES = """
-        INSERT INTO roles (workspace_id, id, name, description, flags, schema_permissions,
-                           catalog_permissions, version, created_at, updated_at)
-        SELECT {ws}, 'role-n' || n, 'n' || n, '{padding}', '{{}}', '[]', '[]', 1,
-               timestamptz '2024-01-01' + n * interval '1 s', now()"""
-API_KEYS = """
-        INSERT INTO api_keys (workspace_id, id, name, permissions, key_hash, active, version,
-                              created_by, created_at)
-        SELECT {ws}, 'apikey-n' || n, '{padding}', '{{}}', sha256(({ws} || n)::bytea), true, 1,
-               'u', timestamptz '2024-01-01' + n * interval '1 s'"""
 
 OF_A_RARE_USER: dict[str, list[dict[str, str]]] = {
     # A user whose role is limited sees only their own.
@@ -184,6 +110,17 @@ OPENED = {
         {"status": "running", "kind": "convert"},
         {"status": "failed", "kind": "convert"},
     ],
+    "/change-sets": [
+        {},
+        {"status": "draft"},
+        {"status": "approved"},
+        {"sourceType": "import"},
+        {"sourceType": "agent", "status": "approved"},
+        {"sourceType": "import", "status": "draft"},
+        {"entityId": "ent-77"},
+        {"entityId": "ent-77", "status": "draft"},
+    ],
+    "/change-sets/cs-1/operations": [{}, {"status": "pending"}, {"status": "rejected"}],
     "/imports": [{}],
     "/imports/imp-1/errors": [{}],
     "/categories/ctg-a/entities": [{}, {"includeSubcategories": "true"}],
@@ -261,6 +198,7 @@ async def filled(direct: DirectServices) -> DirectWorkspace:
         insert = MODEL.replace("{table}", table).replace("{prefix}", prefix)
         insert = insert.replace("{more}", more[0]).replace("{one}", more[1])
         await fill(direct.running[service], workspace.id, {table: insert}, own=MODEL_ROWS)
+    await fill(direct.running["workflow_service"], workspace.id, CHANGE_SETS, own=ROWS)
     auth = direct.running["auth_service"]
     await fill(auth, workspace.id, {"roles": ROLES}, own=MODEL_ROWS)
     await fill(auth, workspace.id, {"api_keys": API_KEYS}, own=50)
@@ -335,5 +273,5 @@ async def test_every_paged_list_is_among_them():
     }
     # Measured by benchmarks/search.py: what it costs depends on what the text matches.
     paged.discard("/search/text")
-    known = {"ent-1": "{id}", "imp-1": "{id}", "ctg-a": "{id}", "ol-a": "{id}"}
+    known = dict.fromkeys(("ent-1", "imp-1", "ctg-a", "ol-a", "cs-1"), "{id}")
     assert paged <= {"/".join(known.get(part, part) for part in path.split("/")) for path in OPENED}

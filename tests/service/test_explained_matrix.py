@@ -63,6 +63,7 @@ BY_WORD = {
         for word in (
             *("schemas", "attributes", "dimensions", "option-lists", "roles", "workflows"),
             *("api-keys", "catalogs", "categories", "saved-queries", "imports", "jobs", "changes"),
+            "change-sets",
         )
     },
     "audit": "history",
@@ -153,6 +154,8 @@ def trial_of(operation: Operation) -> Trial:
     action = {"update": "write"}.get(action, action)
     if operation.method == "DELETE":
         action = "delete"
+    if word == "change-sets" and operation.route.user_only:
+        action = "manage"
     question = {"action": action, "resource": BY_WORD[word]}
     return Trial([question], operation.body, operation.address_nowhere)
 

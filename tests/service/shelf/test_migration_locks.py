@@ -25,13 +25,18 @@ SELECT oid FROM pg_class
  WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
 """
 LOCKED = """
-SELECT DISTINCT c.oid, c.relname
+SELECT DISTINCT t.oid, t.relname
   FROM pg_locks l
   JOIN pg_class c ON c.oid = l.relation
+  LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+  JOIN pg_class t ON t.oid = coalesce(i.inhparent, c.oid)
  WHERE l.pid = pg_backend_pid() AND c.relnamespace = 'public'::regnamespace
    AND c.relkind IN ('r', 'p') AND c.relname <> 'alembic_version'
    AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 """
+
+
+# A partition counts as its table: everybody locks that before its partitions.
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ CLASSES = {
     "search": ("records_service", DATA),
     "saved-queries": ("records_service", DATA),
     "workflows": ("workflow_service", MODEL),
+    "change-sets": ("workflow_service", DATA),
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),
     "auth": ("auth_service", (None, None, None)),

@@ -1,0 +1,1 @@
+"""Proposed changes of records and variants: what they are about, and how they are applied."""

@@ -1,0 +1,235 @@
+"""Proposed changes: what they are about for whom, and all of them applied, once, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.kit.records_workspace import RecordsWorkspace
+from tests.kit.sigma import Answer, Caller, error
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+DA = {"dim-language": "seg-da"}
+APPLY = "/internal/proposals/apply"
+INSPECT = "/internal/proposals/inspect"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shop(workspace: RecordsWorkspace) -> RecordsWorkspace:
+    """Two records and a variant."""
+    await workspace.dimension("language", ["en", "da"])
+    await workspace.attribute("name", dimensionIds=["dim-language"])
+    await workspace.attribute("price", "number")
+    await workspace.attribute("sku", validation={"unique": True})
+    await workspace.schema("shirt", ["name", "price", "sku"], variantEnabled=True)
+    for number in (1, 2):
+        values = {"price": number, "sku": f"S-{number}"}
+        await workspace.record("schema-shirt", values, id=f"ent-{number}")
+    path = "/records/ent-1/variants"
+    (await workspace.admin.post(path, {"id": "var-1", "values": {}})).ok()
+    return workspace
+
+
+def change(attribute: str, old: Any, new: Any, **scope: str) -> dict[str, Any]:
+    return {"attribute": attribute, "scope": scope, "oldValue": old, "newValue": new}
+
+
+def update(number: int, *changes: dict[str, Any], **more: Any) -> dict[str, Any]:
+    operation = {"id": f"op-{number}", "type": "update", "entityId": f"ent-{number}"}
+    return {**operation, "changes": list(changes), **more}
+
+
+async def apply(
+    caller: Caller, *operations: dict[str, Any], attempt: int = 0, force: bool = False
+) -> Answer:
+    body = {"changeSetId": "cs-1", "attempt": attempt, "force": force}
+    return await caller.post(APPLY, {**body, "operations": list(operations)})
+
+
+async def prices(shop: RecordsWorkspace) -> dict[str, Any]:
+    items = (await shop.admin.get("/records")).ok()["items"]
+    return {one["id"]: one["values"]["price"][0]["value"] for one in items}
+
+
+async def test_all_kinds_of_operations_are_one_transaction_with_their_effects(
+    shop: RecordsWorkspace,
+):
+    named = len(await shop.staged())
+    answer = await apply(
+        shop.admin,
+        update(1, change("price", 1, 10), change("name", None, "Skjorte", **DA)),
+        {"id": "op-new", "type": "create", "schemaId": "schema-shirt", "entityId": "ent-3"}
+        | {"changes": [change("price", None, 3), change("name", None, "Shirt")]},
+        {"id": "op-var", "type": "create", "entityId": "ent-3", "variantId": "var-3"}
+        | {"changes": [change("price", None, 4)]},
+        {"id": "op-of", "type": "update", "entityId": "ent-1", "variantId": "var-1"}
+        | {"changes": [change("price", None, 11)]},
+        {"id": "op-gone", "type": "delete", "entityId": "ent-2"},
+        update(3, change("price", 3, 30)),
+    )
+    assert answer.ok()["results"] == [
+        {"id": "op-1", "entityId": "ent-1", "variantId": None, "version": 2},
+        {"id": "op-new", "entityId": "ent-3", "variantId": None, "version": 1},
+        {"id": "op-var", "entityId": "ent-3", "variantId": "var-3", "version": 1},
+        {"id": "op-of", "entityId": "ent-1", "variantId": "var-1", "version": 2},
+        {"id": "op-gone", "entityId": "ent-2", "variantId": None, "version": None},
+        {"id": "op-3", "entityId": "ent-3", "variantId": None, "version": 2},
+    ]
+    assert await prices(shop) == {"ent-1": 10, "ent-3": 30}
+    record = (await shop.admin.get("/records/ent-1")).ok()
+    assert record["values"]["name"] == [{"scope": DA, "value": "Skjorte"}]
+    heard = [(one.type, one.subject) for one in (await shop.staged())[named:]]
+    assert heard == [
+        ("entity.updated", "ent-1"),
+        ("entity.created", "ent-3"),
+        ("variant.created", "var-3"),
+        ("variant.updated", "var-1"),
+        ("entity.deleted", "ent-2"),
+        ("entity.updated", "ent-3"),
+    ]
+    history = (await shop.admin.get("/audit")).ok()["items"]
+    assert [one["changeSetId"] for one in history] == ["cs-1"] * 6 + [None] * 3
+
+
+async def test_an_attempt_has_its_effect_once_also_when_two_make_it_at_the_same_time(
+    shop: RecordsWorkspace,
+):
+    made = update(1, change("price", 1, 10))
+    answers = await asyncio.gather(*(apply(shop.admin, made) for _ in range(4)))
+    assert [one.ok() for one in answers] == [answers[0].ok()] * 4
+    assert (await shop.admin.get("/records/ent-1")).ok()["version"] == 2
+    # What was changed since is not changed back.
+    (await shop.admin.patch("/records/ent-1/values/price", {"value": 12})).ok()
+    assert (await apply(shop.admin, made)).ok() == answers[0].ok()
+    assert (await prices(shop))["ent-1"] == 12
+
+
+async def test_a_withdrawn_attempt_is_never_made(shop: RecordsWorkspace):
+    asked = {"changeSetId": "cs-1", "attempt": 0}
+    assert (await shop.admin.post("/internal/proposals/withdraw", asked)).ok() == {"results": None}
+    made = update(1, change("price", 1, 10))
+    assert (await apply(shop.admin, made)).outcome == error(
+        409, "CONFLICT", "Change set 'cs-1' was decided anew and must be read again"
+    )
+    assert await prices(shop) == {"ent-1": 1, "ent-2": 2}
+    done = (await apply(shop.admin, made, attempt=1)).ok()
+    asked["attempt"] = 1
+    assert (await shop.admin.post("/internal/proposals/withdraw", asked)).ok() == done
+
+
+@pytest.mark.parametrize(
+    ("bad", "refusal"),
+    [
+        (
+            update(2, change("price", 5, 6)),
+            (
+                409,
+                "CONFLICT",
+                (
+                    "Operation 'op-2': Attribute 'price' has changed since it was proposed:"
+                    " expected 5, got 2"
+                ),
+            ),
+        ),
+        (
+            update(2, change("sku", "S-2", "S-1")),
+            (409, "CONFLICT", "Operation 'op-2': Value 'S-1' for attribute 'sku' must be unique"),
+        ),
+        (
+            update(2, change("weight", None, 1)),
+            (400, "VALIDATION_ERROR", "Operation 'op-2': Unknown attribute 'weight'"),
+        ),
+        (
+            update(2, change("price", 2, "much")),
+            (
+                400,
+                "VALIDATION_ERROR",
+                "Operation 'op-2': Attribute 'price' expects type 'number', got 'string'",
+            ),
+        ),
+        (update(9), (404, "NOT_FOUND", "Operation 'op-9': Entity 'ent-9' not found")),
+        (
+            {"id": "op-x", "type": "delete", "entityId": "ent-9"},
+            (404, "NOT_FOUND", "Operation 'op-x': Entity 'ent-9' not found"),
+        ),
+        (
+            {"id": "op-x", "type": "create", "entityId": "ent-1", "schemaId": "schema-shirt"},
+            (409, "CONFLICT", "Operation 'op-x': Entity with id 'ent-1' already exists"),
+        ),
+        (
+            {"id": "op-x", "type": "update", "entityId": "ent-1", "variantId": "var-9"},
+            (404, "NOT_FOUND", "Operation 'op-x': Variant 'var-9' not found"),
+        ),
+    ],
+)
+async def test_one_operation_that_cannot_be_carried_out_leaves_nothing_of_the_others(
+    shop: RecordsWorkspace, bad: dict[str, Any], refusal: tuple[int, str, str]
+):
+    named = len(await shop.staged())
+    answer = await apply(shop.admin, update(1, change("price", 1, 10)), bad)
+    assert answer.outcome == error(*refusal)
+    assert await prices(shop) == {"ent-1": 1, "ent-2": 2}
+    assert len(await shop.staged()) == named
+    # Nothing remembers the attempt either.
+    good = update(1, change("price", 1, 10))
+    (await apply(shop.admin, good)).ok()
+
+
+async def test_force_overwrites_what_has_changed_meanwhile(shop: RecordsWorkspace):
+    (await apply(shop.admin, update(1, change("price", 7, 10)), force=True)).ok()
+    assert (await prices(shop))["ent-1"] == 10
+
+
+async def test_null_removes_the_value_of_one_scope(shop: RecordsWorkspace):
+    (await apply(shop.admin, update(1, change("name", None, "Skjorte", **DA)))).ok()
+    made = update(1, change("name", "Skjorte", None, **DA), change("name", None, "Shirt"))
+    (await apply(shop.admin, made, attempt=1)).ok()
+    record = (await shop.admin.get("/records/ent-1")).ok()
+    assert record["values"]["name"] == [{"scope": {}, "value": "Shirt"}]
+
+
+async def test_a_role_applies_what_it_may_write_and_sees_what_it_may_read(shop: RecordsWorkspace):
+    words = {"schema-shirt": {"*": "read", "attr-price": "write", "attr-sku": "hidden"}}
+    editor = await shop.user_with_role(words)
+    (await apply(editor, update(1, change("price", 1, 10)))).ok()
+    refused = await apply(editor, update(1, change("name", None, "x")), attempt=1)
+    assert refused.outcome == error(403, "PERMISSION_DENIED", "Operation 'op-1': Permission denied")
+    operations = [update(1, change("price", 1, 2), change("sku", "S-1", "S-3"))]
+    shown = (await editor.post(INSPECT, {"purpose": "read", "operations": operations})).ok()
+    seen = {"attributeId": "attr-price", "attribute": "price", "scope": {}, "value": 10}
+    assert shown["operations"] == [
+        {"id": "op-1", "exists": True, "schemaId": "schema-shirt", "changes": [seen, None]}
+    ]
+    for purpose in ("propose", "decide"):
+        asked = {"purpose": purpose, "operations": operations}
+        assert (await editor.post(INSPECT, asked)).status == 403
+    asked = {"purpose": "propose", "operations": [update(1, change("name", None, "x"))]}
+    (await editor.post(INSPECT, asked)).ok()
+    asked["purpose"] = "decide"
+    assert (await editor.post(INSPECT, asked)).status == 403
+
+
+async def test_a_proposal_names_what_there_is(shop: RecordsWorkspace):
+    for operation, message in (
+        (update(1, change("weight", None, 1)), "Operation 'op-1': Unknown attribute 'weight'"),
+        (update(9), "Operation 'op-9': Entity 'ent-9' not found"),
+        (
+            update(1, change("name", None, "x", language="klingon")),
+            "Operation 'op-1': Unknown segment 'klingon' of dimension 'dim-language'",
+        ),
+    ):
+        asked = {"purpose": "propose", "operations": [operation]}
+        assert (await shop.admin.post(INSPECT, asked)).body["message"] == message
+    # An earlier operation of the same set creates it.
+    later = update(9, change("price", None, 1), schemaId="schema-shirt")
+    asked = {"purpose": "propose", "operations": [later]}
+    told = (await shop.admin.post(INSPECT, asked)).ok()["operations"][0]
+    assert (told["exists"], told["changes"][0]["value"]) == (False, None)
+
+
+async def test_an_api_key_applies_nothing(shop: RecordsWorkspace):
+    assert (await apply(shop.api_key(), update(1, change("price", 1, 2)))).status == 403

@@ -1,0 +1,101 @@
+"""SQL of the rows that lists show: many of each kind, a few of them rare."""
+
+from __future__ import annotations
+
+# One row of $1 and n; everything is younger the greater n is.
+FILL = {
+    "records": """
+        INSERT INTO records (workspace_id, id, schema_id, state_id, version, values, created_at,
+                             updated_at, created_by, updated_by, external_key)
+        SELECT {ws}, 'ent-' || n, CASE WHEN n % 3000 = 7 THEN 'schema-rare' ELSE 'schema-x' END,
+               CASE WHEN n % 3000 = 8 THEN 'state-rare' END, 1,
+               '{{"attr-name": [{{"scope": {{}}, "value": "{padding}"}}]}}',
+               timestamptz '2024-01-01' + n * interval '1 s',
+               timestamptz '2024-01-01' + n * 7919 % 20000 * interval '1 s', 'u', 'u', 'K/' || n""",
+    "variants": """
+        INSERT INTO variants (workspace_id, id, record_id, schema_id, path, level, version, values,
+                              created_at, updated_at, created_by, updated_by)
+        SELECT {ws}, 'var-' || n, 'ent-' || n % 10 + 1,
+               CASE WHEN n % 3000 = 7 THEN 'schema-rare' ELSE 'schema-x' END, '{{}}', 1, 1,
+               '{{"attr-name": [{{"scope": {{}}, "value": "{padding}"}}]}}',
+               timestamptz '2024-01-01' + n * interval '1 s', now(), 'u', 'u'""",
+    "audit": """
+        INSERT INTO audit (workspace_id, record_id, schema_id, action, user_id, at, changes,
+                           version)
+        SELECT {ws}, 'ent-' || n % 10 + 1, 'schema-x',
+               CASE WHEN n % 3000 = 7 THEN 'delete' WHEN n % 3000 = 8 THEN 'transition'
+                    ELSE 'update' END,
+               CASE WHEN n % 3000 = 9 THEN 'user-rare' ELSE 'user-often' END,
+               timestamptz '2024-01-01' + n * interval '1 s',
+               '[{{"attribute": "name", "attributeId": "attr-name", "scope": {{}}, "oldValue": null,
+                  "newValue": "{padding}"}}]', n""",
+    "followed_jobs": """
+        INSERT INTO followed_jobs (workspace_id, id, kind, subject_id, status, error, created_at,
+                                   completed_at, created_by)
+        SELECT {ws}, 'job-' || n, CASE n % 3000 WHEN 8 THEN 'convert' WHEN 9 THEN 'move-states'
+                                       ELSE 'make-unique' END,
+               CASE WHEN n % 2 = 0 THEN 'attr-often' ELSE 'attr-' || n END,
+               CASE WHEN n % 3000 IN (7, 8) THEN 'running' ELSE 'failed' END, '{padding}',
+               timestamptz '2024-01-01' + n * interval '1 s', now(),
+               CASE WHEN n % 3000 = 10 THEN 'user-editor' ELSE 'u' END""",
+    "imports": """
+        INSERT INTO imports (workspace_id, id, status, format, error, created_at, created_by)
+        SELECT {ws}, 'imp-' || n, 'failed', 'csv', '{padding}',
+               timestamptz '2024-01-01' + n * interval '1 s',
+               CASE WHEN n % 3000 = 10 THEN 'user-editor' ELSE 'u' END""",
+    "import_errors": """
+        INSERT INTO import_errors (workspace_id, import_id, row_number, number, line, pointer,
+                                   error, message)
+        SELECT {ws}, 'imp-1', n, 1, n, '/x', 'VALIDATION_ERROR', '{padding}'""",
+    "category_assignments": """
+        INSERT INTO category_assignments (workspace_id, record_id, category_id, catalog_id,
+                                          record_created_at)
+        SELECT {ws}, 'ent-' || n, 'ctg-a', 'cat-a',
+               timestamptz '2024-01-01' + n * interval '1 s'""",
+    "option_values": """
+        INSERT INTO option_values (workspace_id, list_id, id, alias, label, sort_order, color,
+                                   external_key, grams, parent_id)
+        SELECT {ws}, 'ol-a', 'val-' || n, 'a' || n, 'Option ' || n, n, '{padding}', 'K/' || n,
+               '{{}}', CASE WHEN n % 3000 = 7 THEN 'val-2' WHEN n % 5 = 4 THEN 'val-3'
+                            WHEN n > 3 THEN 'val-1' END""",
+}
+CHANGE_SETS = {
+    "change_sets": """
+        INSERT INTO change_sets (workspace_id, id, title, status, source_type, source, operations,
+                                 version, created_at, updated_at, created_by)
+        SELECT {ws}, 'cs-' || n, '{padding}',
+               CASE WHEN n % 3000 = 7 THEN 'approved' ELSE 'draft' END,
+               CASE WHEN n % 3000 = 8 THEN 'import' ELSE 'agent' END, '{{"type": "agent"}}', 1, 1,
+               timestamptz '2024-01-01' + n * interval '1 s', now(), 'u'""",
+    "change_set_operations": """
+        INSERT INTO change_set_operations (workspace_id, change_set_id, id, place, type, status,
+                                           entity_id, changes)
+        SELECT {ws}, CASE WHEN n % 2 = 0 THEN 'cs-1' ELSE 'cs-' || n END, 'op-' || n, n, 'update',
+               CASE WHEN n % 3000 = 8 THEN 'rejected' ELSE 'pending' END, 'ent-' || n,
+               '[]'""",
+}
+# As many objects of a model as one has; their bodies are those of what was made first.
+MODEL_ROWS = 2_000
+MODEL = """
+        INSERT INTO {table} (workspace_id, id, alias, body, version, created_at, updated_at{more})
+        SELECT {ws}, '{prefix}-n' || n, 'n' || n, first.body || jsonb_build_object(
+                   'externalKey', 'K/' || n, 'description', '{padding}'),
+               1, timestamptz '2024-01-01' + n * interval '1 s', now(){one}"""
+MODEL_TABLES = {
+    "attributes": "attr",
+    "schemas": "schema",
+    "dimensions": "dim",
+    "option_lists": "ol",
+    "catalogs": "cat",
+    "workflows": "wf",
+}
+ROLES = """
+        INSERT INTO roles (workspace_id, id, name, description, flags, schema_permissions,
+                           catalog_permissions, version, created_at, updated_at)
+        SELECT {ws}, 'role-n' || n, 'n' || n, '{padding}', '{{}}', '[]', '[]', 1,
+               timestamptz '2024-01-01' + n * interval '1 s', now()"""
+API_KEYS = """
+        INSERT INTO api_keys (workspace_id, id, name, permissions, key_hash, active, version,
+                              created_by, created_at)
+        SELECT {ws}, 'apikey-n' || n, '{padding}', '{{}}', sha256(({ws} || n)::bytea), true, 1,
+               'u', timestamptz '2024-01-01' + n * interval '1 s'"""

@@ -1,0 +1,193 @@
+"""Checks the operations that are sent, and completes them with what records_service knows.
+
+An attribute is kept by its id, a scope by the ids of its segments, so that renaming either costs
+nothing; and beside each proposed value stands the one that it is based on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from shared.errors import ValidationError, Violation, truncated
+from shared.http.messages import shown
+from shared.ids import new_id
+from workflow_service.clients import Clients
+from workflow_service.proposals.model import (
+    Operation,
+    OperationAnswer,
+    OperationDraft,
+    StoredChange,
+)
+
+Inspected = Mapping[str, Any]
+"""What records_service says of one operation: `exists`, `schemaId`, and its `changes`."""
+
+
+async def completed(clients: Clients, drafts: Sequence[OperationDraft]) -> list[Operation]:
+    """The operations as they are kept.
+
+    Raises `ValidationError`, `NotFound`, or `PermissionDenied` for an attribute that is hidden.
+    """
+    ValidationError.check(_faults(drafts))
+    created: dict[str, str | None] = {}
+    asked = []
+    for draft in drafts:
+        if draft.type == "create" and not _is_of_variant(draft) and draft.entity_id is not None:
+            created[draft.entity_id] = draft.schema_id
+        asked.append(_asked(draft, created.get(draft.entity_id or "")))
+    inspected = await clients.inspect("propose", asked)
+    pairs = enumerate(zip(drafts, asked, inspected, strict=True))
+    operations = [_operation(place, *each) for place, each in pairs]
+    ValidationError.check(_repetitions(operations))
+    return operations
+
+
+def _is_of_variant(draft: OperationDraft) -> bool:
+    return draft.variant_id is not None or draft.parent_id is not None
+
+
+def _faults(drafts: Sequence[OperationDraft]) -> Iterator[Violation]:
+    """What is wrong with the operations themselves."""
+    seen: set[str] = set()
+    for place, draft in enumerate(drafts):
+        where = f"/operations/{place}"
+        if draft.id is not None and draft.id in seen:
+            yield Violation(
+                f"{where}/id", f"Operation '{truncated(draft.id)}' is named twice in 'operations'"
+            )
+        seen.add(draft.id or "")
+        is_new_record = draft.type == "create" and not _is_of_variant(draft)
+        if is_new_record and draft.schema_id is None:
+            yield Violation(
+                f"{where}/schemaId", "Field 'schemaId' is required for a record to create"
+            )
+        if not is_new_record and draft.entity_id is None:
+            yield Violation(f"{where}/entityId", "Field 'entityId' is required for this operation")
+        if draft.type != "create" and draft.parent_id is not None:
+            yield Violation(
+                f"{where}/parentId",
+                "Field 'parentId' is only for variants to create: expected type 'create', got"
+                f" {shown(draft.type)}",
+            )
+        if draft.type == "delete" and draft.changes:
+            yield Violation(
+                f"{where}/changes",
+                f"Field 'changes' of a deletion must be empty, got {len(draft.changes)}",
+            )
+        if draft.type == "update" and not draft.changes:
+            yield Violation(
+                f"{where}/changes", "Field 'changes' of an update expects at least one change"
+            )
+
+
+def _asked(draft: OperationDraft, schema_id: str | None) -> dict[str, Any]:
+    """As records_service is asked; an earlier operation creates the record with this schema."""
+    is_new_record = draft.type == "create" and not _is_of_variant(draft)
+    return {
+        "id": draft.id or new_id("op"),
+        "type": draft.type,
+        "schemaId": draft.schema_id if is_new_record else schema_id,
+        "entityId": draft.entity_id,
+        "variantId": draft.variant_id,
+        "parentId": draft.parent_id,
+        "changes": [{"attribute": one.attribute, "scope": one.scope} for one in draft.changes],
+    }
+
+
+def _operation(
+    place: int, draft: OperationDraft, asked: Mapping[str, Any], found: Inspected
+) -> Operation:
+    changes = []
+    for sent, known in zip(draft.changes, found["changes"], strict=True):
+        old_value = sent.old_value if "old_value" in sent.model_fields_set else known["value"]
+        changes.append(
+            StoredChange(
+                known["attributeId"],
+                known["attribute"],
+                known["scope"],
+                None if draft.type == "create" else old_value,
+                sent.new_value,
+                sent.confidence,
+                sent.reasoning,
+            )
+        )
+    return Operation(
+        id=asked["id"],
+        place=place,
+        type=draft.type,
+        status="pending",
+        schema_id=found["schemaId"],
+        entity_id=draft.entity_id,
+        variant_id=draft.variant_id,
+        parent_id=draft.parent_id,
+        changes=changes,
+    )
+
+
+def _repetitions(operations: Sequence[Operation]) -> Iterator[Violation]:
+    """Values that an operation proposes twice, whatever they were called."""
+    for operation in operations:
+        seen: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
+        for place, change in enumerate(operation.changes):
+            key = change.attribute_id, tuple(sorted(change.scope.items()))
+            if key in seen:
+                yield Violation(
+                    f"/operations/{operation.place}/changes/{place}",
+                    f"Operation '{truncated(operation.id)}' changes attribute"
+                    f" '{truncated(change.attribute)}' twice in the same scope",
+                )
+            seen.add(key)
+
+
+async def with_values_of_now(
+    clients: Clients, operations: Sequence[Operation]
+) -> list[dict[str, Any]]:
+    """The operations as the caller may see them, with the values of now (`OperationAnswer`)."""
+    inspected = await clients.inspect("read", [one.asked() for one in operations])
+    return [_with_values_of_now(*each) for each in zip(operations, inspected, strict=True)]
+
+
+def _with_values_of_now(operation: Operation, found: Inspected) -> dict[str, Any]:
+    answer = {
+        "id": operation.id,
+        "type": operation.type,
+        "status": operation.status,
+        "schemaId": operation.schema_id,
+        "entityId": operation.entity_id,
+        "variantId": operation.variant_id,
+        "parentId": operation.parent_id,
+        "changes": [
+            {
+                "attribute": known["attribute"] or change.attribute,
+                "scope": known["scope"],
+                "oldValue": change.old_value,
+                "newValue": change.new_value,
+                "currentValue": known["value"],
+                "confidence": change.confidence,
+                "reasoning": change.reasoning,
+                "rating": operation.ratings.get(change.attribute_id),
+            }
+            for change, known in zip(operation.changes, found["changes"], strict=True)
+            if known is not None
+        ],
+    }
+    assert answer.keys() == {
+        field.alias or name for name, field in OperationAnswer.model_fields.items()
+    }
+    return answer
+
+
+async def visible_attributes(
+    clients: Clients, operations: Sequence[Operation]
+) -> dict[str, dict[str, str]]:
+    """Operation id -> the attributes of its changes that the caller may see, id -> alias."""
+    inspected = await clients.inspect("read", [one.asked() for one in operations])
+    return {
+        operation.id: {
+            change.attribute_id: known["attribute"] or change.attribute
+            for change, known in zip(operation.changes, found["changes"], strict=True)
+            if known is not None
+        }
+        for operation, found in zip(operations, inspected, strict=True)
+    }

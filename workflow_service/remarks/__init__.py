@@ -1,0 +1,1 @@
+"""What is said about a change set: messages, and annotations of proposed texts."""

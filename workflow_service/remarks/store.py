@@ -1,0 +1,137 @@
+"""The SQL of messages and annotations."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from shared.database import Conn, mapping_constraints
+from shared.errors import Conflict, LimitExceeded, NotFound
+from workflow_service.remarks.model import REMARKS_MAX, Annotation, Message
+
+_COUNT: Final = """
+    SELECT count(*) FROM (SELECT 1 FROM {table}
+                           WHERE workspace_id = $1 AND change_set_id = $2 LIMIT $3) AS found
+"""
+
+
+async def add_message(conn: Conn, workspace_id: str, change_set_id: str, message: Message) -> None:
+    """Add a message to a change set that is locked; `Conflict` for a taken id, `LimitExceeded`."""
+    await _check_room(conn, workspace_id, change_set_id, "change_set_messages", "messages")
+    taken = partial(Conflict.taken, "Message", message.id)
+    with mapping_constraints({"change_set_messages_id_taken": taken}):
+        await conn.execute(
+            """
+            INSERT INTO change_set_messages
+                   (workspace_id, change_set_id, id, text, created_by, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6)
+            """,
+            workspace_id,
+            change_set_id,
+            message.id,
+            message.text,
+            message.created_by,
+            message.created_at,
+        )
+
+
+async def add_annotation(
+    conn: Conn, workspace_id: str, change_set_id: str, annotation: Annotation
+) -> None:
+    """Add an annotation to a change set that is locked; `Conflict` or `LimitExceeded`."""
+    await _check_room(conn, workspace_id, change_set_id, "change_set_annotations", "annotations")
+    taken = partial(Conflict.taken, "Annotation", annotation.id)
+    with mapping_constraints({"change_set_annotations_id_taken": taken}):
+        await conn.execute(
+            """
+            INSERT INTO change_set_annotations
+                   (workspace_id, change_set_id, id, operation_id, attribute_id, attribute, text,
+                    start, stop, comment, created_by, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+            """,
+            workspace_id,
+            change_set_id,
+            annotation.id,
+            annotation.operation_id,
+            annotation.attribute_id,
+            annotation.attribute,
+            annotation.text,
+            annotation.start,
+            annotation.stop,
+            annotation.comment,
+            annotation.created_by,
+            annotation.created_at,
+        )
+
+
+async def author_of_annotation(
+    conn: Conn, workspace_id: str, change_set_id: str, annotation_id: str
+) -> str:
+    """The user who made it, or `NotFound`."""
+    author: str | None = await conn.fetchval(
+        """
+        SELECT created_by FROM change_set_annotations
+         WHERE workspace_id = $1 AND change_set_id = $2 AND id = $3
+        """,
+        workspace_id,
+        change_set_id,
+        annotation_id,
+    )
+    if author is None:
+        raise NotFound.of("Annotation", annotation_id)
+    return author
+
+
+async def delete_annotation(
+    conn: Conn, workspace_id: str, change_set_id: str, annotation_id: str
+) -> None:
+    """Delete an annotation."""
+    await conn.execute(
+        """
+        DELETE FROM change_set_annotations
+         WHERE workspace_id = $1 AND change_set_id = $2 AND id = $3
+        """,
+        workspace_id,
+        change_set_id,
+        annotation_id,
+    )
+
+
+async def _check_room(
+    conn: Conn, workspace_id: str, change_set_id: str, table: str, things: str
+) -> None:
+    found = await conn.fetchval(
+        _COUNT.format(table=table), workspace_id, change_set_id, REMARKS_MAX
+    )
+    if found >= REMARKS_MAX:
+        raise LimitExceeded(f"A change set may have at most {REMARKS_MAX} {things}")
+
+
+async def messages_of(conn: Conn, workspace_id: str, change_set_id: str) -> list[Message]:
+    """The messages, oldest first."""
+    rows = await conn.fetch(
+        """
+        SELECT id, text, created_by, created_at FROM change_set_messages
+         WHERE workspace_id = $1 AND change_set_id = $2
+         ORDER BY created_at, id
+        """,
+        workspace_id,
+        change_set_id,
+    )
+    return [Message(**row) for row in rows]
+
+
+async def annotations_of(conn: Conn, workspace_id: str, change_set_id: str) -> list[Annotation]:
+    """The annotations, oldest first."""
+    rows = await conn.fetch(
+        """
+        SELECT id, operation_id, attribute_id, attribute, text, start, stop, comment, created_by,
+               created_at
+          FROM change_set_annotations
+         WHERE workspace_id = $1 AND change_set_id = $2
+         ORDER BY created_at, id
+        """,
+        workspace_id,
+        change_set_id,
+    )
+    return [Annotation(**row) for row in rows]

@@ -1,0 +1,1 @@
+"""What reviewers decide about a change set, and what they say of it."""
