@@ -202,8 +202,8 @@ async def read_existing(
         if page is None:
             size = max(1, size // 2)
             continue
-        # An item of a list has no version. As version 0, it never replaces what an event has
-        # stored, not even the row of a deleted record, and every event replaces it.
+        # As version 0, and not as that of the item, it never replaces what an event has stored, not
+        # even the row of a deleted record, and every event replaces it.
         await pool.executemany(
             """INSERT INTO followed_records (workspace_id, record_id, version, state_id, deleted)
                VALUES ($1, $2, 0, $3, false)
