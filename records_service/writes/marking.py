@@ -17,9 +17,6 @@ from records_service.value_uses.model import Use
 from records_service.values.entries import Values
 from shared.database import REQUEST_TRANSACTION, Conn, Database
 
-USES: Final = "value_uses"
-"""What a request's transaction has changed, for what a process knows."""
-
 _Known: TypeAlias = dict[str, set[tuple[str, str]]]
 """Attribute -> the pairs of dimension and segment; all of them are marked."""
 _OF_TABLE: Final[Mapping[ValueTable, str]] = {
@@ -74,7 +71,8 @@ async def mark(
 ) -> None:
     """Set these marks, in the transaction of `conn` or of the request if there is one.
 
-    What such a transaction has set may yet be rolled back, so the process does not rely on it.
+    What such a transaction finds may be its own and yet be rolled back, so the process does not
+    rely on it.
     """
     if not missing.holders:
         return
@@ -83,13 +81,9 @@ async def mark(
         return
     bound = REQUEST_TRANSACTION.get()
     async with database.acquire() as own:
-        added = await store.keep(own, workspace_id, missing.holders)
-    if bound is not None:
-        if added:
-            bound.mark_changed(USES)
-        if bound.has_changed(USES):
-            return
-    missing.learn()
+        await store.keep(own, workspace_id, missing.holders)
+    if bound is None:
+        missing.learn()
 
 
 def _are_known(scoped: Sequence[str], known: _Known, values: Values) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -296,3 +297,26 @@ async def test_a_known_value_costs_no_statement(
     assert not [sql for sql, _ in executed if "value_uses" in sql]
     (await create(catalogue, named("de"))).ok()
     assert [sql for sql, _ in executed if "value_uses" in sql]
+
+
+async def test_marks_of_an_application_that_is_rolled_back_are_set_again(
+    workspace: RecordsWorkspace,
+):
+    """The second variant finds the mark that the first has set in the same transaction."""
+    await workspace.attribute("price", "number")
+    await workspace.schema("shirt", ["price"], variantEnabled=True)
+    await workspace.record("schema-shirt", {}, id="ent-1")
+    made = [
+        {"id": f"op-{n}", "type": "create", "entityId": "ent-1", "variantId": f"var-{n}"}
+        | {"changes": [{"attribute": "price", "newValue": n}]}
+        for n in range(2)
+    ]
+    gone = {"id": "op-gone", "type": "delete", "entityId": "ent-9"}
+    body = {"changeSetId": "cs-1", "attempt": 0}
+    body["operations"] = orjson.dumps([*made, gone]).decode()
+    assert (await workspace.admin.post("/internal/proposals/apply", body)).status == 404
+    variant = {"id": "var-3", "values": entries({"price": 3})}
+    (await workspace.admin.post("/records/ent-1/variants", variant)).ok()
+    assert await unmarked(workspace) == []
+    text = {"alias": "price", "name": "price", "type": "text"}
+    assert (await workspace.admin.put("/attributes/attr-price", text)).status == 409
