@@ -44,6 +44,9 @@ async def score(conn: Conn, blueprint: Blueprint, records: Sequence[Read]) -> No
         if schema_id in blueprint.schemas:
             of_schema = [each for each in records if each.schema_id == schema_id]
             stored = await in_thread(stored_of, blueprint, schema_id)
+            if stored is None or known[schema_id].digest != stored.digest:
+                # These rows are not by the rules of the digest, which may come back.
+                await store.forget(conn, blueprint.workspace_id, [schema_id])
             if stored is not None:
                 await store.write(conn, blueprint, schema_id, of_schema, stored.views)
 
@@ -92,6 +95,15 @@ async def score_more(conn: Conn, blueprint: Blueprint) -> bool:
     is_more = left > 0
     await _tell(conn, workspace_id, scored, [each.schema_id for each in waiting], is_more=is_more)
     return is_more
+
+
+async def are_waiting(conn: Conn, blueprint: Blueprint) -> bool:
+    """Whether `score_more` has something to do."""
+    known = await store.scorings(conn, blueprint.workspace_id)
+    wanted = await in_thread(_wanted, blueprint)
+    return not known.keys() <= wanted.keys() or any(
+        not _scoring(known, each, stored).is_done for each, stored in wanted.items()
+    )
 
 
 def _wanted(blueprint: Blueprint) -> dict[str, Stored]:

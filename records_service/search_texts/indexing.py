@@ -99,7 +99,11 @@ class TextIndexing:
         await _tell(conn, workspace_id, read, blueprint.schemas, is_all=progress.is_done)
         is_more = progress.layout != wanted or await _goes_on(conn, workspace_id, newest)
         if found + read >= AT_ONCE // 2:
-            return is_more
+            return (
+                is_more
+                or await scoring.are_waiting(conn, blueprint)
+                or await sorting.are_waiting(conn, blueprint)
+            )
         if await store.scores_are_due(conn, workspace_id):
             is_more = await scoring.score_more(conn, blueprint) or is_more
         if await sort_store.are_due(conn, workspace_id):

@@ -36,6 +36,9 @@ async def sort(conn: Conn, blueprint: Blueprint, records: Sequence[Stored]) -> N
     known = await sort_store.sortings(conn, blueprint.workspace_id)
     for schema_id in sorted({each.schema_id for each in records} & known.keys()):
         found = sorted_of(blueprint, schema_id) if schema_id in blueprint.schemas else None
+        if found is None or known[schema_id].digest != found.digest:
+            anew = Sorting(schema_id, "", None, is_done=False)
+            await sort_store.keep(conn, blueprint.workspace_id, anew)
         if found is not None and found.views:
             of_schema = [each for each in records if each.schema_id == schema_id]
             rows = await in_thread(_rows, found.views, of_schema)
@@ -91,6 +94,16 @@ async def sort_more(conn: Conn, blueprint: Blueprint) -> bool:
     is_more = left > 0
     await _tell(conn, workspace_id, done, [each.schema_id for each in waiting], is_more=is_more)
     return is_more
+
+
+async def are_waiting(conn: Conn, blueprint: Blueprint) -> bool:
+    """Whether `sort_more` has something to do."""
+    known = await sort_store.sortings(conn, blueprint.workspace_id)
+    found = {each: sorted_of(blueprint, each) for each in blueprint.schemas}
+    wanted = {each: views for each, views in found.items() if views is not None}
+    return not known.keys() <= wanted.keys() or any(
+        not _sorting(known, each, views).is_done for each, views in wanted.items()
+    )
 
 
 async def _tell(
