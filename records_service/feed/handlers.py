@@ -28,7 +28,7 @@ from records_service.feed.model import (
 from records_service.feed.news import NEWS
 from records_service.feed.tokens import position as position_of
 from records_service.feed.tokens import token
-from shared.errors import Gone, NotFound, RateLimited
+from shared.errors import Gone, NotFound, RateLimited, ServiceUnavailable
 from shared.http import Routes, read_query, to_json
 from shared.http.responses import names_media_type
 from shared.identity import Permission
@@ -177,7 +177,10 @@ async def _stream(request: web.Request, context: Context, position: int) -> web.
     with context.app[FOLLOWERS].place(context.identity):
         # Before the head: a token that is too old has an answer of its own.
         parts = _parts(context, position)
-        first = await anext(parts)
+        first = await anext(parts, None)
+        if first is None:
+            # The process is about to stop.
+            raise ServiceUnavailable
         await response.prepare(request)
         await response.write(b"retry: %d\n\n" % RECONNECT_AFTER_MS + first)
         with suppress(Gone):

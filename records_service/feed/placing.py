@@ -82,9 +82,10 @@ class Window:
     ) -> None:
         """Take notice of what one statement has placed.
 
-        `found` are the ids that it has looked at, ascending. `oldest_running` and `next_number` are
-        of its snapshot: transactions below the first had ended, those from the second on had not
-        begun. `is_swept` tells whether it has placed all that was to be swept.
+        `found` are the ids that it has looked at, ascending. Transactions below `oldest_running`
+        had ended; `next_number` is above all that had drawn an id, and is that of the statement
+        itself where it has found or looked for any. `is_swept` tells whether it has placed all that
+        was to be swept.
         """
         for each in found:
             self._gaps.pop(each, None)

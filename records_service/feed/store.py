@@ -99,7 +99,7 @@ async def place(conn: Conn, *, after: int, gaps: Sequence[int], swept_until: int
             INSERT INTO feed (workspace_id, outbox_id, type, subject, version, event_id, staged_at,
                               bytes, document)
             SELECT o.workspace_id, o.id, o.type, o.subject, o.version, o.event_id, o.staged_at,
-                   pg_column_size(o.document),
+                   octet_length(o.document::text),
                    CASE WHEN o.type IN ('entity.created', 'entity.deleted')
                          AND pg_column_size(o.document) > {LEFT_OUT_BYTES}
                          AND NOT EXISTS (SELECT FROM history_retentions r
@@ -121,7 +121,10 @@ async def place(conn: Conn, *, after: int, gaps: Sequence[int], swept_until: int
         )
         SELECT (SELECT array_agg(id ORDER BY id) FROM found) AS found,
                pg_snapshot_xmin(s.taken)::text AS oldest_running,
-               pg_snapshot_xmax(s.taken)::text AS next_number,
+               -- Not the snapshot's xmax, which is one past the last that has ended: transactions
+               -- with higher numbers may be running that have drawn lower ids.
+               CASE WHEN $3 > 0 OR EXISTS (SELECT FROM found) THEN pg_current_xact_id()::text
+                    ELSE pg_snapshot_xmax(s.taken)::text END AS next_number,
                (SELECT count(*) FROM swept) < $4 AS is_swept,
                (SELECT count(*) FROM placed) AS events,
                (SELECT count(*) FROM told) AS told
