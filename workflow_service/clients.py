@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from aiohttp import web
 
 from shared.errors import NotFound, ServiceUnavailable, UpstreamTimeout, ValidationError
@@ -147,26 +148,36 @@ class Clients:
         return answer
 
     async def inspect(
-        self, purpose: str, operations: Sequence[Mapping[str, Any]]
+        self,
+        purpose: str,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        with_values: bool = False,
+        is_whole: bool = True,
     ) -> list[Mapping[str, Any]]:
         """What proposed operations are about for the caller, in the same order.
 
+        Unless `is_whole`, only of the first, as many as have values that fit into one answer.
         `purpose` is `read`, `propose` or `decide`; for the latter two, raises the error of the
         first operation that the caller may not propose or decide.
         """
         inspected: list[Mapping[str, Any]] = []
-        for start in range(0, len(operations), INSPECTED_AT_ONCE):
+        while len(inspected) < len(operations):
+            some = operations[len(inspected) : len(inspected) + INSPECTED_AT_ONCE]
             answer = await self._request.app[RECORDS].request(
                 "POST",
                 "/internal/proposals/inspect",
                 json={
                     "purpose": purpose,
-                    "operations": operations[start : start + INSPECTED_AT_ONCE],
+                    "withValues": with_values,
+                    "operations": orjson.dumps(some).decode(),
                 },
                 call=call_of(self._request),
                 reads=True,
             )
             inspected += answer["operations"]
+            if not is_whole:
+                break
         return inspected
 
     async def apply(
@@ -177,7 +188,10 @@ class Clients:
         *,
         force: bool,
     ) -> Mapping[str, Any]:
-        """Apply operations, all and once; what each did (`results`), and for whom (`userId`)."""
+        """Apply operations, all and once; what each did (`results`), and for whom (`userId`).
+
+        `results` is None for an attempt that was withdrawn.
+        """
         answer: Mapping[str, Any] = await self._request.app[RECORDS].request(
             "POST",
             "/internal/proposals/apply",
@@ -185,7 +199,7 @@ class Clients:
                 "changeSetId": change_set_id,
                 "attempt": attempt,
                 "force": force,
-                "operations": operations,
+                "operations": orjson.dumps(operations).decode(),
             },
             call=call_of(self._request),
         )

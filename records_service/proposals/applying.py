@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-from records_service.blueprint.compiled_schema import CompiledSchema
+from records_service.blueprint.compiled_schema import Access, CompiledSchema
 from records_service.bulk import commands as bulk
 from records_service.bulk import deleting
 from records_service.bulk.calls import one_of_few
@@ -34,7 +34,7 @@ from records_service.bulk.model import (
 from records_service.bulk.work import STALE, WAVE_ROWS, Work, make_current, transaction
 from records_service.context import Context
 from records_service.proposals import store
-from records_service.proposals.inspecting import located, value_in
+from records_service.proposals.inspecting import check_writable, located, value_in
 from records_service.proposals.model import Action, Applied, Change, Operation
 from records_service.values.entries import Values, same, scope_key
 from records_service.values.validation import Faults
@@ -69,14 +69,14 @@ async def apply(
     operations: Sequence[Operation],
     *,
     force: bool,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """What each operation did, in their order (`results`), and for whom (`userId`).
 
-    The same again for an attempt that was made before.
+    The same again for an attempt that was made before; None for one that was withdrawn.
 
     Raises the error of the first operation that cannot be carried out, with nothing written: its
     message names the operation. `Conflict` for a value that is no longer the one that the proposal
-    is based on, unless `force`, and for an attempt that was withdrawn.
+    is based on, unless `force`.
     """
     workspace_id, user_id = context.workspace_id, context.identity.id
     async with one_of_few(context):
@@ -88,7 +88,7 @@ async def apply(
                     transaction(context) as conn,
                 ):
                     if not await store.begin(conn, workspace_id, change_set_id, attempt, user_id):
-                        return await _known(conn, workspace_id, change_set_id, attempt)
+                        return await store.done(conn, workspace_id, change_set_id, attempt)
                     await store.name_change_set(conn, change_set_id)
                     applied = await _all(context, conn, operations, force=force)
                     results = [one.public() for one in applied]
@@ -112,15 +112,6 @@ async def withdraw(context: Context, change_set_id: str, attempt: int) -> dict[s
         if await store.begin(conn, context.workspace_id, change_set_id, attempt, user_id):
             return None
         return await store.done(conn, context.workspace_id, change_set_id, attempt)
-
-
-async def _known(conn: Conn, workspace_id: str, change_set_id: str, attempt: int) -> dict[str, Any]:
-    done = await store.done(conn, workspace_id, change_set_id, attempt)
-    if done is None:
-        raise Conflict(
-            f"Change set '{truncated(change_set_id)}' was decided anew and must be read again"
-        )
-    return done
 
 
 async def _all(
@@ -202,7 +193,8 @@ async def _update(
                     raise NotFound.of("Entity", record_id)
                 record = record_of(stored[record_id])
                 schema = schemas[record.schema_id]
-                values = _changed(one.changes, record.values, schema, force=force)
+                access = schema.access(context.role, record.state_id)
+                values = _changed(one.changes, record.values, schema, access, force=force)
             except ApiError as error:
                 raise located(error, f"/operations/{start + index}", one.id) from None
             rows.append(Row(index, Draft(id=record_id, schema_id=None, values=values)))
@@ -214,14 +206,22 @@ async def _update(
 
 
 def _changed(
-    changes: Sequence[Change], old: Values, schema: CompiledSchema, *, force: bool
+    changes: Sequence[Change],
+    old: Values,
+    schema: CompiledSchema,
+    access: Access,
+    *,
+    force: bool,
 ) -> dict[str, Any]:
     """The entries of each attribute that changes, as a record is sent.
 
-    Raises `ValidationError` for an attribute or a scope that there is not, and `Conflict` for a
+    Raises `PermissionDenied` before anything is said about values, `ValidationError` for an
+    attribute or a scope that there is not, and `Conflict` for a
     value that is neither the one that the proposal is based on nor the one that it proposes.
     """
     values: dict[str, list[Any]] = {}
+    for place, change in enumerate(changes):
+        check_writable(place, change, schema, access)
     for place, change in enumerate(changes):
         attribute_id = schema.ids_by_name.get(change.attribute)
         if attribute_id is None:
@@ -301,7 +301,9 @@ async def _variant(
             await variants.delete(context, variant_id, record_id)
             return Applied(operation.id, record_id, variant_id, None)
         loaded = await load_variant(context, record_id, variant_id)
-        values = _changed(operation.changes, loaded.variant.values, loaded.schema, force=force)
+        access = loaded.schema.access(context.role, loaded.record.state_id)
+        known = loaded.variant.values
+        values = _changed(operation.changes, known, loaded.schema, access, force=force)
         changed = await variants.update_from_row(
             context, variant_id, record_id, VariantChanges(values=values), by_scope=False
         )

@@ -19,10 +19,12 @@ routes = Routes(tag="Change sets")
 
 @routes.internal_post("/internal/proposals/inspect", body=Inspection, body_bytes_max=APPLY_BODY)
 async def inspect_proposals(request: web.Request) -> web.StreamResponse:
-    """What operations are about, as the caller may see it."""
+    """What operations are about, as the caller may see it: the first, as far as values fit."""
     context = await context_of(request)
     asked = await read_body(request, Inspection)
-    inspected = await inspecting.inspect(context, asked.purpose, asked.operations)
+    inspected = await inspecting.inspect(
+        context, asked.purpose, asked.operations, with_values=asked.with_values
+    )
     operations = [
         {
             "id": one.id,
@@ -54,7 +56,7 @@ async def apply_proposals(request: web.Request) -> web.StreamResponse:
     done = await applying.apply(
         context, asked.change_set_id, asked.attempt, asked.operations, force=asked.force
     )
-    return json_response(done)
+    return json_response(done or {"results": None})
 
 
 @routes.internal_post("/internal/proposals/withdraw", body=Withdrawal, body_bytes_max=SMALL_BODY)

@@ -6,7 +6,7 @@ changed, as if the caller read or changed the record.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ from shared.errors import (
 )
 from shared.http.messages import shown
 
+_READ_AT_ONCE: Final = 20
+"""Operations: a record may have some 10 MB."""
 _NO_VALUES: Final[Mapping[str, Any]] = {}
 
 
@@ -47,26 +49,39 @@ class _Subject:
     """What an operation is about, as it is now: `values` are those of the attributes named."""
 
     exists: bool
+    is_of_record: bool
+    """Whether its record exists; a variant may be missing none the less."""
     schema: CompiledSchema | None
     state_id: str | None
     values: Mapping[str, Any]
 
 
 async def inspect(
-    context: Context, purpose: Purpose, operations: Sequence[Operation]
+    context: Context, purpose: Purpose, operations: Sequence[Operation], *, with_values: bool
 ) -> list[Inspected]:
-    """What each operation is about, in the same order.
+    """What each operation is about, in the same order; at least the first, as far as values fit.
 
     For a proposal or a decision, raises `NotFound`, `ValidationError` or `PermissionDenied` for the
     first operation that the caller could not carry out; the pointers begin with the operation.
     """
-    subjects = await _subjects(context, operations)
-    inspected = []
-    for index, (operation, subject) in enumerate(zip(operations, subjects, strict=True)):
+    subjects = await _subjects(context, operations, with_values=with_values)
+    inspected: list[Inspected] = []
+    size, sizes = 0, dict[int, int]()
+    for index, (operation, subject) in enumerate(zip(operations, subjects, strict=False)):
         try:
-            inspected.append(_inspected(context, purpose, operation, subject))
+            one = _inspected(context, purpose, operation, subject)
         except ApiError as error:
             raise located(error, f"/operations/{index}", operation.id) from None
+        for change in one.changes:
+            if change is not None and change.value is not None:
+                # Operations on one record have the same objects.
+                key = id(change.value)
+                if key not in sizes:
+                    sizes[key] = len(orjson.dumps(change.value))
+                size += sizes[key]
+        if inspected and size > PAGE_BYTES_MAX:
+            break
+        inspected.append(one)
     return inspected
 
 
@@ -85,26 +100,31 @@ def located(error: ApiError, place: str, operation_id: str) -> ApiError:
     return moved
 
 
-async def _subjects(context: Context, operations: Sequence[Operation]) -> list[_Subject]:
-    """What the operations are about; raises `ValidationError` for values of too many bytes."""
+async def _subjects(
+    context: Context, operations: Sequence[Operation], *, with_values: bool
+) -> list[_Subject]:
+    """What the operations are about: the first of them, as far as their values fit."""
     workspace_id = context.workspace_id
     blueprint = await context.app[BLUEPRINTS].get(context.database, workspace_id)
-    names = {change.attribute for one in operations for change in one.changes}
+    names = {change.attribute for one in operations if with_values for change in one.changes}
     wanted = [i for i, each in blueprint.attributes.items() if names & {i, each.alias}]
-    record_ids = {one.entity_id for one in operations if one.entity_id is not None}
-    variant_ids = {one.variant_id for one in operations if one.variant_id is not None}
+    records: dict[str, Any] = {}
+    variants: dict[str, Any] = {}
+    size, read = 0, 0
     async with context.database.acquire() as conn:
-        records = await store.records_of(conn, workspace_id, sorted(record_ids), wanted)
-        variants = {}
-        if variant_ids:
-            variants = await store.variants_of(conn, workspace_id, sorted(variant_ids), wanted)
-    size = sum(len(row["document"] or "") for row in (*records.values(), *variants.values()))
-    if size > PAGE_BYTES_MAX:
-        raise ValidationError.at(
-            "/limit",
-            f"The values of these {len(operations)} operations have {size} bytes: expected at most"
-            f" {PAGE_BYTES_MAX}, so ask for fewer operations",
-        )
+        while read < len(operations) and size <= PAGE_BYTES_MAX:
+            some = operations[read : read + _READ_AT_ONCE]
+            read += len(some)
+            for ids, known, rows_of in (
+                ({one.entity_id for one in some}, records, store.records_of),
+                ({one.variant_id for one in some}, variants, store.variants_of),
+            ):
+                new = sorted({each for each in ids if each is not None} - known.keys())
+                if new:
+                    rows = await rows_of(conn, workspace_id, new, wanted)
+                    known.update(rows)
+                    size += sum(len(row["document"] or "") for row in rows.values())
+    operations = operations[:read]
     schema_ids = {one.schema_id for one in operations} | {
         row["schema_id"] for row in records.values()
     }
@@ -134,7 +154,7 @@ async def _subjects(context: Context, operations: Sequence[Operation]) -> list[_
                 state_id = schema.state_id_of(record["state_id"])
             elif schema.workflow is not None:
                 state_id = schema.workflow.default_state_id
-        found.append(_Subject(exists, schema, state_id, values))
+        found.append(_Subject(exists, record is not None, schema, state_id, values))
     return found
 
 
@@ -156,13 +176,18 @@ def _inspected(
             [_left(context, change) for change in operation.changes],
         )
     access = schema.access(context.role, subject.state_id)
+    visible = set(access.visible)
+    if not subject.is_of_record and operation.type is not Action.CREATE and context.role:
+        # In which state a record was that is gone, nobody knows any more.
+        for state_id in (None, *(schema.workflow.states if schema.workflow else ())):
+            visible &= schema.access(context.role, state_id).visible.keys()
     if purpose is Purpose.DECIDE:
         _check_may(context, operation, schema, access, subject.state_id)
     return Inspected(
         operation.id,
         subject.exists,
         schema.definition.id,
-        list(_changes(context, purpose, operation, schema, access, subject.values)),
+        list(_changes(context, purpose, operation, schema, visible, subject.values)),
     )
 
 
@@ -191,9 +216,14 @@ def _check_may(
     elif operation.type is Action.CREATE:
         check_may_create(context.role, schema, state_id)
     for place, change in enumerate(operation.changes):
-        attribute_id = schema.ids_by_name.get(change.attribute)
-        if attribute_id is not None and attribute_id not in access.writable:
-            raise _denied(place, change, "write")
+        check_writable(place, change, schema, access)
+
+
+def check_writable(place: int, change: Change, schema: CompiledSchema, access: Access) -> None:
+    """Raise `PermissionDenied` for an attribute that the caller may not write."""
+    attribute_id = schema.ids_by_name.get(change.attribute)
+    if attribute_id is not None and attribute_id not in access.writable:
+        raise _denied(place, change, "write")
 
 
 def _changes(
@@ -201,7 +231,7 @@ def _changes(
     purpose: Purpose,
     operation: Operation,
     schema: CompiledSchema,
-    access: Access,
+    visible: Container[str],
     values: Mapping[str, Any],
 ) -> Iterator[InspectedChange | None]:
     for place, change in enumerate(operation.changes):
@@ -215,7 +245,7 @@ def _changes(
             # It has left the schema since.
             yield _left(context, change)
             continue
-        if attribute_id not in access.visible:
+        if attribute_id not in visible:
             if purpose is Purpose.PROPOSE:
                 raise _denied(place, change, "read")
             yield None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, Json
 
 from records_service.dimensions.model import Scope
 from shared.frozen import quick
@@ -83,8 +83,11 @@ class Inspection(_Asked):
 
     purpose: Annotated[Purpose, Field(strict=False)]
     """Why."""
-    operations: Annotated[list[Operation], AtMost(INSPECTED_MAX)]
-    """The operations."""
+    with_values: bool = Field(default=False, alias="withValues")
+    """Whether the values of now are wanted."""
+    operations: Json[Annotated[list[Operation], AtMost(INSPECTED_MAX)]]
+    """The operations, as JSON in a text: a body has a limit of values, which users know of their
+    own bodies."""
 
 
 class Application(_Asked):
@@ -96,8 +99,8 @@ class Application(_Asked):
     """How often it was withdrawn before."""
     force: bool = False
     """Whether values that have changed meanwhile are overwritten."""
-    operations: Annotated[list[Operation], AtMost(OPERATIONS_MAX)]
-    """The approved operations, in their order."""
+    operations: Json[Annotated[list[Operation], AtMost(OPERATIONS_MAX)]]
+    """The approved operations in their order, as JSON in a text."""
 
 
 class Withdrawal(_Asked):

@@ -27,7 +27,7 @@ from records_service.writes.create_batching import WRITE_SLOTS
 from records_service.writes.model import Record, StaleModel, StaleRecord
 from records_service.writes.settling import settle_first
 from records_service.writes.state_moves import move_first
-from shared.database import Conn, mapping_constraints
+from shared.database import REQUEST_TRANSACTION, Conn, mapping_constraints
 from shared.errors import Conflict, ServiceUnavailable, Violation, truncated
 from shared.messaging import outbox
 from shared.process.waiting import KeyedSemaphore
@@ -126,11 +126,22 @@ async def writing(
         await _settle_first(context, record)
     async with (
         taken_keys_are_conflicts(context, record, schema, unique_keys, variant_id),
-        context.app[WRITE_SLOTS].of(context.workspace_id),
+        _place(context),
         context.database.acquire() as conn,
     ):
         yield conn
     outbox.wake(context.app)
+
+
+@asynccontextmanager
+async def _place(context: Context) -> AsyncIterator[None]:
+    """One of the places for writes; whoever has lent the transaction has one already."""
+    bound = REQUEST_TRANSACTION.get()
+    if bound is not None and bound.is_lent:
+        yield
+        return
+    async with context.app[WRITE_SLOTS].of(context.workspace_id):
+        yield
 
 
 async def _move_first(context: Context, record: Record) -> None:

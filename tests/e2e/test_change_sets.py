@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 
 from tests.kit import identities
@@ -206,17 +207,34 @@ async def test_what_was_applied_unheard_of_is_not_decided_anew(sigma: Workspace)
     await sigma.admin.post("/change-sets/cs-1/approve")
     changes = [{"attribute": "attr-price", "oldValue": 1, "newValue": 10}]
     operation = {"id": "op-1", "type": "update", "entityId": "ent-1", "changes": changes}
-    body = {"changeSetId": "cs-1", "attempt": 0, "operations": [operation]}
+    sent = orjson.dumps([operation]).decode()
+    body = {"changeSetId": "cs-1", "attempt": 0, "operations": sent}
+    await ask_records_service(sigma, "apply", body)
+    refused = await sigma.admin.post("/change-sets/cs-1/reject")
+    assert refused.status == 409
+    assert (await sigma.admin.get("/change-sets/cs-1")).ok()["status"] == "partially_applied"
+
+
+async def test_a_withdrawal_nobody_stored_does_not_keep_it_from_being_applied(sigma: Workspace):
+    """As after a crash while an approved change set was decided anew."""
+    await propose(sigma.admin, update(1, 10))
+    await sigma.admin.post("/change-sets/cs-1/submit")
+    await sigma.admin.post("/change-sets/cs-1/approve")
+    await ask_records_service(sigma, "withdraw", {"changeSetId": "cs-1", "attempt": 0})
+    # Also without a body.
+    assert (await sigma.admin.post("/change-sets/cs-1/apply")).ok()["status"] == "applied"
+    assert await prices(sigma) == [10, 2, 3]
+
+
+async def ask_records_service(sigma: Workspace, what: str, body: dict[str, Any]) -> None:
+    """As workflow_service does."""
     headers = sigma.stack.keyring.headers(identities.admin(sigma.id))
-    url = sigma.stack["records_service"].url + "/internal/proposals/apply"
+    url = f"{sigma.stack['records_service'].url}/internal/proposals/{what}"
     async with (
         aiohttp.ClientSession() as session,
         session.post(url, json=body, headers=headers) as answer,
     ):
         assert answer.status == 200
-    refused = await sigma.admin.post("/change-sets/cs-1/reject")
-    assert refused.status == 409
-    assert (await sigma.admin.get("/change-sets/cs-1")).ok()["status"] == "partially_applied"
 
 
 async def test_decisions_can_be_changed_until_they_are_applied(sigma: Workspace):

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from shared.database import Conn, Database
+from shared.errors import ServiceUnavailable
 from shared.http.versions import Versions
 from shared.identity import Identity
 from workflow_service.change_sets import store
@@ -26,6 +27,8 @@ from workflow_service.change_sets.model import ChangeSet, Status
 from workflow_service.clients import Clients
 from workflow_service.proposals import store as operations
 from workflow_service.proposals.model import Decision
+
+ATTEMPTS_MAX: Final = 3
 
 
 async def apply(
@@ -43,13 +46,22 @@ async def apply(
     values that have changed since they were proposed, and what a write of the records raises: then
     nothing was changed, and the change set stays approved.
     """
-    async with clients.slot(), db.transaction() as conn:
-        old = await locked(conn, identity, change_set_id, expected, (Status.APPROVED,))
-        approved = await operations.all_of(conn, old.workspace_id, old.id, status=Decision.APPROVED)
-        done = await clients.apply(
-            old.id, old.attempt, [one.asked() for one in approved], force=force
-        )
-        return await _finish(conn, old, done)
+    for _ in range(ATTEMPTS_MAX):
+        async with clients.slot(), db.transaction() as conn:
+            old = await locked(conn, identity, change_set_id, expected, (Status.APPROVED,))
+            approved = await operations.all_of(
+                conn, old.workspace_id, old.id, status=Decision.APPROVED
+            )
+            done = await clients.apply(
+                old.id, old.attempt, [one.asked() for one in approved], force=force
+            )
+            if done["results"] is not None:
+                return await _finish(conn, old, done)
+            # Withdrawn for a decision that was then not stored. The next attempt is committed
+            # before it is made: whoever decides anew has to withdraw that one.
+            await store.update(conn, old, changed(old, attempt=old.attempt + 1))
+            expected = None
+    raise ServiceUnavailable
 
 
 async def settle(conn: Conn, clients: Clients, approved: ChangeSet) -> ChangeSet:

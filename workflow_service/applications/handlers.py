@@ -38,7 +38,9 @@ async def apply_change_set(request: web.Request) -> web.StreamResponse:
     it were rejected.
     """
     identity = identity_of(request)
-    asked = await read_body(request, ApplicationDraft)
+    asked = ApplicationDraft()
+    if request.body_exists:
+        asked = await read_body(request, ApplicationDraft)
     clients = Clients(request, identity.token)
     change_set = await commands.apply(
         request.app[DATABASE],

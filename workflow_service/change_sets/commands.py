@@ -26,6 +26,7 @@ from workflow_service.clients import Clients
 from workflow_service.proposals import store as operations
 from workflow_service.proposals.completing import completed
 from workflow_service.proposals.model import Decision
+from workflow_service.remarks import store as remarks
 
 EDITABLE = (Status.DRAFT, Status.REVISION)
 
@@ -93,6 +94,8 @@ async def change(
         )
         if proposed is not None:
             await operations.replace_all(conn, old.workspace_id, old.id, proposed)
+            kept = [one.id for one in proposed]
+            await remarks.forget_operations(conn, old.workspace_id, old.id, kept)
         await store.update(conn, old, new)
     return new
 

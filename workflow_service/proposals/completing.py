@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from shared.errors import ValidationError, Violation, truncated
+from shared.database import to_json
+from shared.errors import PayloadTooLarge, ValidationError, Violation, truncated
 from shared.http.messages import shown
 from shared.ids import new_id
 from workflow_service.clients import Clients
 from workflow_service.proposals.model import (
+    BYTES_MAX,
     Operation,
     OperationAnswer,
     OperationDraft,
@@ -36,9 +38,21 @@ async def completed(clients: Clients, drafts: Sequence[OperationDraft]) -> list[
         if draft.type == "create" and not _is_of_variant(draft) and draft.entity_id is not None:
             created[draft.entity_id] = draft.schema_id
         asked.append(_asked(draft, created.get(draft.entity_id or "")))
-    inspected = await clients.inspect("propose", asked)
-    pairs = enumerate(zip(drafts, asked, inspected, strict=True))
-    operations = [_operation(place, *each) for place, each in pairs]
+    operations: list[Operation] = []
+    size = 0
+    while len(operations) < len(drafts):
+        start = len(operations)
+        inspected = await clients.inspect(
+            "propose", asked[start:], with_values=True, is_whole=False
+        )
+        for place, found in enumerate(inspected, start):
+            one = _operation(place, drafts[place], asked[place], found)
+            size += len(to_json([change.document() for change in one.changes]))
+            operations.append(one)
+        if size > BYTES_MAX:
+            raise PayloadTooLarge(
+                f"The operations and the values that they are based on exceed {BYTES_MAX} bytes"
+            )
     ValidationError.check(_repetitions(operations))
     return operations
 
@@ -143,9 +157,15 @@ def _repetitions(operations: Sequence[Operation]) -> Iterator[Violation]:
 async def with_values_of_now(
     clients: Clients, operations: Sequence[Operation]
 ) -> list[dict[str, Any]]:
-    """The operations as the caller may see them, with the values of now (`OperationAnswer`)."""
-    inspected = await clients.inspect("read", [one.asked() for one in operations])
-    return [_with_values_of_now(*each) for each in zip(operations, inspected, strict=True)]
+    """The operations as the caller may see them, with the values of now (`OperationAnswer`).
+
+    At least the first, and as many as have values that fit into one answer.
+    """
+    if not operations:
+        return []
+    asked = [one.about() for one in operations]
+    inspected = await clients.inspect("read", asked, with_values=True, is_whole=False)
+    return [_with_values_of_now(*each) for each in zip(operations, inspected, strict=False)]
 
 
 def _with_values_of_now(operation: Operation, found: Inspected) -> dict[str, Any]:
@@ -182,7 +202,7 @@ async def visible_attributes(
     clients: Clients, operations: Sequence[Operation]
 ) -> dict[str, dict[str, str]]:
     """Operation id -> the attributes of its changes that the caller may see, id -> alias."""
-    inspected = await clients.inspect("read", [one.asked() for one in operations])
+    inspected = await clients.inspect("read", [one.about() for one in operations])
     return {
         operation.id: {
             change.attribute_id: known["attribute"] or change.attribute

@@ -17,6 +17,8 @@ from shared.ids import ID_PATTERN
 OPERATIONS_MAX: Final = 10_000
 CHANGES_MAX: Final = 1_000
 TEXT_MAX: Final = 10_000
+BYTES_MAX: Final = 20 << 20
+"""Of the operations of a change set as they are stored, with the values they are based on."""
 
 
 class Decision(StrEnum):
@@ -218,8 +220,13 @@ class Operation:
     changes: list[StoredChange]
     ratings: dict[str, str] = field(default_factory=dict)
 
+    def about(self) -> dict[str, Any]:
+        """As records_service is asked what it is about."""
+        places = [{"attribute": one.attribute_id, "scope": one.scope} for one in self.changes]
+        return self.asked() | {"changes": places}
+
     def asked(self) -> dict[str, Any]:
-        """As records_service is asked about it."""
+        """As records_service is asked to carry it out."""
         return {
             "id": self.id,
             "type": self.type,

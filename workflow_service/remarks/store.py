@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -62,6 +63,21 @@ async def add_annotation(
             annotation.created_by,
             annotation.created_at,
         )
+
+
+async def forget_operations(
+    conn: Conn, workspace_id: str, change_set_id: str, kept: Sequence[str]
+) -> None:
+    """Delete the annotations of operations that are not among these any more."""
+    await conn.execute(
+        """
+        DELETE FROM change_set_annotations
+         WHERE workspace_id = $1 AND change_set_id = $2 AND operation_id <> ALL($3::text[])
+        """,
+        workspace_id,
+        change_set_id,
+        list(kept),
+    )
 
 
 async def author_of_annotation(

@@ -57,7 +57,7 @@ async def decide(
             check_status(old, statuses)
             of = Decision.PENDING if decision is Decision.APPROVED else None
             concerned = await operations.all_of(conn, workspace_id, old.id, status=of)
-        await clients.inspect("decide", [one.asked() for one in concerned])
+        await clients.inspect("decide", [one.about() for one in concerned])
         now = old
         if old.status is Status.APPROVED:
             now = await settle(conn, clients, old)

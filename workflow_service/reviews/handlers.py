@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from shared.database import DATABASE
-from shared.database.paging import page_response, place_of
+from shared.database.paging import Part, fitting, page_response, place_of
 from shared.errors import Conflict, LimitExceeded, NotFound, PreconditionFailed
 from shared.http import (
     TEXT_BODY,
@@ -122,7 +122,9 @@ async def reject_operation(request: web.Request) -> web.StreamResponse:
 async def request_revision(request: web.Request) -> web.StreamResponse:
     """The author can change it then and submit it again. The answer has what reviewers said."""
     identity = identity_of(request)
-    asked = await read_body(request, RevisionRequest)
+    asked = RevisionRequest()
+    if request.body_exists:
+        asked = await read_body(request, RevisionRequest)
     db, clients = request.app[DATABASE], Clients(request, identity.token)
     change_set = await commands.request_revision(
         db, identity, request.match_info["id"], asked.text, if_match(request.headers)
@@ -274,7 +276,12 @@ async def list_operations(request: web.Request) -> web.StreamResponse:
         part, total = await operations.page(conn, workspace_id, change_set_id, asked.status, place)
     found = [operations.parsed(row) for row in part.rows]
     items = await with_values_of_now(Clients(request, identity.token), found)
-    last = (found[-1].place, found[-1].id) if found else ()
+    shown = fitting(
+        [*items, *[None] * (len(found) - len(items))], limit_is_asked=place.limit_is_asked
+    )
+    if shown < len(found):
+        part = Part(part.rows[:shown], shown, has_more=True)
+    last = (found[shown - 1].place, found[shown - 1].id) if found else ()
     return page_response(place, items, part, total, last=last)
 
 
