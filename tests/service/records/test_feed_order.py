@@ -99,6 +99,31 @@ async def test_an_open_transaction_holds_up_nobody(db: Database) -> None:
         assert window.gaps == []
 
 
+async def test_a_gap_of_a_later_transaction_is_kept_until_that_has_ended(db: Database) -> None:
+    """It has the higher number and the lower id: no later snapshot tells of it."""
+    await db.execute("CREATE TABLE written (n int)")
+    async with session(db) as placing, session(db) as early, session(db) as late:
+        window = Window(await store.last_drawn(placing))
+        await settle(placing, window)
+        for conn in (early, late):
+            await conn.execute("BEGIN")
+            await conn.execute("INSERT INTO written VALUES (1)")
+        await outbox.stage(late, event("r", 1))
+        await outbox.stage(early, event("other", 1))
+        await early.execute("COMMIT")
+        for _ in range(4):
+            await settle(placing, window)
+        assert len(window.gaps) == 1
+        await late.execute("COMMIT")
+        await settle(placing, window)
+        async with db.transaction() as conn:
+            await outbox.stage(conn, event("r", 2))
+        for _ in range(2):
+            await settle(placing, window)
+        assert await positions(db) == [("other", 1), ("r", 1), ("r", 2)]
+        assert window.gaps == []
+
+
 async def test_a_new_leader_finds_what_the_one_before_left(db: Database) -> None:
     await db.execute("CREATE TABLE written (n int)")
     async with session(db) as placing, session(db) as long, session(db) as later:
