@@ -415,7 +415,7 @@ async def test_large_values_of_records_are_compressed_with_lz4_where_the_server_
              FROM pg_attribute JOIN pg_class c ON c.oid = attrelid AND NOT relispartition
             WHERE attcompression = 'l'""",
     )
-    holding = ["audit", "import_chunks", "outbox", "records", "search_texts", "variants"]
+    holding = ["audit", "feed", "import_chunks", "outbox", "records", "search_texts", "variants"]
     assert compressed == (holding if knows else None)
     await servers.postgres.drop_database(url)
 
