@@ -260,13 +260,8 @@ def _changes(
 
 
 def _denied(place: int, change: Change, needed: str) -> PermissionDenied:
-    denied = PermissionDenied.because(
-        f"The role needs the permission {shown(needed)} on attribute {shown(change.attribute)}"
-    )
-    reason = denied.violations[0].message if denied.violations else denied.message
-    return PermissionDenied(
-        denied.message, violations=[Violation(f"/changes/{place}/attribute", reason)]
-    )
+    why = f"The role needs the permission {shown(needed)} on attribute {shown(change.attribute)}"
+    return PermissionDenied(violations=[Violation(f"/changes/{place}/attribute", why)])
 
 
 def _scope(

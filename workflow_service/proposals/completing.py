@@ -17,7 +17,6 @@ from workflow_service.clients import Clients
 from workflow_service.proposals.model import (
     BYTES_MAX,
     Operation,
-    OperationAnswer,
     OperationDraft,
     StoredChange,
 )
@@ -35,7 +34,7 @@ async def completed(clients: Clients, drafts: Sequence[OperationDraft]) -> list[
     created: dict[str, str | None] = {}
     asked = []
     for draft in drafts:
-        if draft.type == "create" and not _is_of_variant(draft) and draft.entity_id is not None:
+        if _creates_record(draft) and draft.entity_id is not None:
             created[draft.entity_id] = draft.schema_id
         asked.append(_asked(draft, created.get(draft.entity_id or "")))
     operations: list[Operation] = []
@@ -57,8 +56,9 @@ async def completed(clients: Clients, drafts: Sequence[OperationDraft]) -> list[
     return operations
 
 
-def _is_of_variant(draft: OperationDraft) -> bool:
-    return draft.variant_id is not None or draft.parent_id is not None
+def _creates_record(draft: OperationDraft) -> bool:
+    is_of_variant = draft.variant_id is not None or draft.parent_id is not None
+    return draft.type == "create" and not is_of_variant
 
 
 def _faults(drafts: Sequence[OperationDraft]) -> Iterator[Violation]:
@@ -71,7 +71,7 @@ def _faults(drafts: Sequence[OperationDraft]) -> Iterator[Violation]:
                 f"{where}/id", f"Operation '{truncated(draft.id)}' is named twice in 'operations'"
             )
         seen.add(draft.id or "")
-        is_new_record = draft.type == "create" and not _is_of_variant(draft)
+        is_new_record = _creates_record(draft)
         if is_new_record and draft.schema_id is None:
             yield Violation(
                 f"{where}/schemaId", "Field 'schemaId' is required for a record to create"
@@ -97,11 +97,10 @@ def _faults(drafts: Sequence[OperationDraft]) -> Iterator[Violation]:
 
 def _asked(draft: OperationDraft, schema_id: str | None) -> dict[str, Any]:
     """As records_service is asked; an earlier operation creates the record with this schema."""
-    is_new_record = draft.type == "create" and not _is_of_variant(draft)
     return {
         "id": draft.id or new_id("op"),
         "type": draft.type,
-        "schemaId": draft.schema_id if is_new_record else schema_id,
+        "schemaId": draft.schema_id if _creates_record(draft) else schema_id,
         "entityId": draft.entity_id,
         "variantId": draft.variant_id,
         "parentId": draft.parent_id,
@@ -169,7 +168,7 @@ async def with_values_of_now(
 
 
 def _with_values_of_now(operation: Operation, found: Inspected) -> dict[str, Any]:
-    answer = {
+    return {
         "id": operation.id,
         "type": operation.type,
         "status": operation.status,
@@ -192,10 +191,6 @@ def _with_values_of_now(operation: Operation, found: Inspected) -> dict[str, Any
             if known is not None
         ],
     }
-    assert answer.keys() == {
-        field.alias or name for name, field in OperationAnswer.model_fields.items()
-    }
-    return answer
 
 
 async def visible_attributes(
