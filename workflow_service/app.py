@@ -24,11 +24,15 @@ from workflow_service.applications import handlers as applications
 from workflow_service.change_sets import handlers as change_sets
 from workflow_service.clients import AUTH, RECORDS, REMOTE_CALL_SLOTS, SIGNER
 from workflow_service.config import Config
+from workflow_service.outbound.addresses import Allowed
+from workflow_service.outbound.client import outbound
 from workflow_service.previews import handlers as previews
 from workflow_service.reactions import hold_ids, react
 from workflow_service.reconciliation import reconciliation
 from workflow_service.reviews import handlers as reviews
 from workflow_service.role_claims import handlers as role_claims
+from workflow_service.secrets.resealing import resealing
+from workflow_service.secrets.vault import VAULT, Vault
 from workflow_service.transitions import handlers as transitions
 from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
 from workflow_service.workflows import handlers as workflows
@@ -54,6 +58,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         relay(SOURCE, lease_s=config.relay_lease_seconds),
         consume(QUEUE, react, first=hold_ids),
         reconciliation(config),
+        resealing,
     ]
     app = new_service(
         config,
@@ -69,6 +74,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
                 ServiceAddress("SIGMA_AUTH_URL", str(config.auth_url), "auth_service"),
                 ServiceAddress("SIGMA_RECORDS_URL", str(config.records_url), "records_service"),
             ),
+            outbound(Allowed.parse(config.outbound_allow or "")),
             *([] if role == "api" else working),
         ],
         name=NAME,
@@ -77,6 +83,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         max(1, config.database_connections_max // 4), wait_s=config.wait_seconds
     )
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
+    app[VAULT] = Vault.parse(config.secret_keys.get_secret_value())
     app[WORKFLOWS_MAX] = Bound(
         "workflows", "workflow", config.workflows_max, config.workflows_bytes_max
     )

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AnyHttpUrl, Field, SecretStr
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
 from shared.process.config import DatabaseConfig, Port, signs_as
+from workflow_service.outbound.addresses import Allowed
+from workflow_service.secrets.vault import Vault
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _parses_as_allowed(text: str) -> str:
+    Allowed.parse(text)
+    return text
+
+
+def _parses_as_secret_keys(secret: SecretStr) -> SecretStr:
+    Vault.parse(secret.get_secret_value())
+    return secret
 
 
 class Config(DatabaseConfig):
@@ -22,6 +34,8 @@ class Config(DatabaseConfig):
     auth_url: AnyHttpUrl
     records_url: AnyHttpUrl
     identity_signing_key: Annotated[SecretStr, signs_as("workflow_service")]
+    secret_keys: Annotated[SecretStr, AfterValidator(_parses_as_secret_keys)]
+    outbound_allow: Annotated[str, AfterValidator(_parses_as_allowed)] | None = None
     reference_compare_seconds: Seconds = 30
     reference_pending_seconds: Seconds = 60
     reference_confirmed_seconds: Seconds = 3_600

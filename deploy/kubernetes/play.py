@@ -172,7 +172,12 @@ def secret_contents(backing: Backing, urls: Mapping[str, str]) -> dict[str, dict
         f"sigma-{service.removesuffix('_service')}-app": {"uri": urls[url]}
         for service, url in backing.databases.items()
     }
-    made["sigma-keys"] = {"identity_keys": keys.public, "token_keys": keys.tokens, **signing}
+    made["sigma-keys"] = {
+        "identity_keys": keys.public,
+        "token_keys": keys.tokens,
+        "secret_keys": keys.secrets,
+        **signing,
+    }
     made["sigma-broker-default-user"] = {"connection_string": urls[backing.amqp_url]}
     return made
 

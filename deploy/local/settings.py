@@ -61,18 +61,22 @@ class Keys:
     tokens: str
     signing: Mapping[str, str]
     passwords: Mapping[str, str]
+    secrets: str
 
     @classmethod
     def kept_in(cls, file: Path) -> Keys:
-        """Those of the file; made and written when there is none."""
-        if not file.exists():
-            kept = {
-                "tokens": f"local={_secret()}",
-                "signing": {name: f"{name}={_secret()}" for name in (GATEWAY, WORKFLOW)},
-                "passwords": {name: secrets.token_urlsafe(24) for name in DATABASES.values()},
-            }
+        """Those of the file; what an earlier version did not need is made and written."""
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        made = {
+            "tokens": f"local={_secret()}",
+            "signing": {name: f"{name}={_secret()}" for name in (GATEWAY, WORKFLOW)},
+            "passwords": {name: secrets.token_urlsafe(24) for name in DATABASES.values()},
+            "secrets": f"local={_secret()}",
+        }
+        if made.keys() - kept.keys():
+            kept = made | kept
             write_closed(file, json.dumps(kept, indent=1))
-        return cls(**json.loads(file.read_text()))
+        return cls(**kept)
 
     @property
     def public(self) -> str:
@@ -102,6 +106,8 @@ def environment(
         settings[_DATABASE_URL] = databases[service]
     if service in keys.signing:
         settings["SIGMA_IDENTITY_SIGNING_KEY"] = keys.signing[service]
+    if service == WORKFLOW:
+        settings["SIGMA_SECRET_KEYS"] = keys.secrets
     if service in (GATEWAY, AUTH):
         settings["SIGMA_TOKEN_KEYS"] = keys.tokens
     passed_on = {

@@ -1,4 +1,4 @@
-"""Generates keys: `python -m shared.identity.keys identity gateway`, and `... keys token`.
+"""Generates keys: `python -m shared.identity.keys identity gateway`, `... token`, `... secret`.
 
 Prints the environment variables, each with a comment that says which processes need it. Nothing is
 stored: replace a lost key by a new one.
@@ -42,6 +42,14 @@ def token_key(name: str) -> str:
     )
 
 
+def secret_key(name: str) -> str:
+    """A new key for secrets that are stored, as one line for environments."""
+    return (
+        "# Secret. For workflow_service. The first key of the list seals, all open:\n"
+        f"SIGMA_SECRET_KEYS={name}={_secret()}\n"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -54,14 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = kinds.add_parser("identity", help=summary, description=summary)
     kind.add_argument("issuer", choices=SIGNERS, help="the process that signs: %(choices)s")
     kind.set_defaults(make=lambda asked: identity_key(asked.issuer))
-    summary = "Make a key with which login tokens are signed."
-    kind = kinds.add_parser("token", help=summary, description=summary)
-    kind.add_argument(
-        "--name",
-        type=_name,
-        help="the name of the key, different from those in use; made up when it is left out",
-    )
-    kind.set_defaults(make=lambda asked: token_key(asked.name or f"key-{secrets.token_hex(4)}"))
+    for name, summary, make in (
+        ("token", "Make a key with which login tokens are signed.", token_key),
+        ("secret", "Make a key with which stored secrets are sealed.", secret_key),
+    ):
+        kind = kinds.add_parser(name, help=summary, description=summary)
+        kind.add_argument(
+            "--name",
+            type=_name,
+            help="the name of the key, different from those in use; made up when it is left out",
+        )
+        kind.set_defaults(
+            make=lambda asked, make=make: make(asked.name or f"key-{secrets.token_hex(4)}")
+        )
     asked = parser.parse_args(arguments)
     sys.stdout.write(asked.make(asked))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -223,6 +224,7 @@ def apps() -> dict[str, web.Application]:
         "database_url": database_url,
         "token_keys": "k=" + "A" * 43 + "=",
         **dict.fromkeys(("auth_url", "records_url", "workflow_url"), "http://127.0.0.1:9"),
+        "secret_keys": f"test={base64.b64encode(bytes(32)).decode()}",
     }
     made: dict[str, web.Application] = {}
     services: list[tuple[str, Any, Any]] = [

@@ -6,6 +6,8 @@ nothing leaves its outbox, so a test can read there what would be told.
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -88,6 +90,7 @@ class Services:
     def __init__(self, servers: Servers, keyring: Keyring) -> None:
         self.servers = servers
         self.keyring = keyring
+        self.secret_keys = f"test={base64.b64encode(secrets.token_bytes(32)).decode()}"
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -140,6 +143,8 @@ class Services:
             # On a busy machine a request may well have to wait for longer than in operation; a test
             # of the wait itself sets its own.
             "wait_seconds": PATIENCE_S,
+            "secret_keys": self.secret_keys,
+            "outbound_allow": "127.0.0.1",
         }
         filled |= dict.fromkeys(("auth_url", "records_url", "workflow_url"), NOBODY)
         if "identity_signing_key" in config.model_fields:

@@ -44,6 +44,7 @@ class Stack:
         self.keyring = Keyring(WORKFLOW)
         self.amqp_url = servers.rabbit.vhost()
         self.databases = {name: servers.postgres.database(name) for name in WITH_DATABASE}
+        self._secret_keys = f"test={base64.b64encode(secrets.token_bytes(32)).decode()}"
         self._token_keys = f"test={base64.b64encode(secrets.token_bytes(32)).decode()}"
         self._processes: dict[str, Process] = {}
         self._extra: list[Process] = []
@@ -87,6 +88,10 @@ class Stack:
             env["SIGMA_DATABASE_CONNECTIONS_MAX"] = "8"
         if service in (GATEWAY, WORKFLOW):
             env["SIGMA_IDENTITY_SIGNING_KEY"] = self.keyring.signing_key(service)
+        if service == WORKFLOW:
+            env["SIGMA_SECRET_KEYS"] = self._secret_keys
+            # Where the tests' receivers are.
+            env["SIGMA_OUTBOUND_ALLOW"] = "127.0.0.1"
         if service in (GATEWAY, AUTH):
             env["SIGMA_TOKEN_KEYS"] = self._token_keys
         return env

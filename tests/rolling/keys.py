@@ -18,12 +18,15 @@ class Keys:
         self.signing = {issuer: f"{issuer}={_secret()}" for issuer in SIGNERS}
         self._public = [public_key_of(key) for key in self.signing.values()]
         self._tokens = [f"first={_secret()}"]
+        self._secrets = f"first={_secret()}"
         self._next = {issuer: f"{issuer}={_secret()}" for issuer in SIGNERS}
 
     def environment(self, service: str) -> dict[str, str]:
         env = {"SIGMA_IDENTITY_KEYS": ",".join(self._public)}
         if service in self.signing:
             env["SIGMA_IDENTITY_SIGNING_KEY"] = self.signing[service]
+        if service == WORKFLOW:
+            env["SIGMA_SECRET_KEYS"] = self._secrets
         if service in (GATEWAY, AUTH):
             env["SIGMA_TOKEN_KEYS"] = ",".join(self._tokens)
         return env

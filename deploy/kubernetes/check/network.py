@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from itertools import chain
 from typing import Any, Final
 
@@ -36,6 +37,14 @@ _NAMESPACES: Final = (
 names under which DNS and operators are usually installed."""
 _ANYWHERE: Final = frozenset((443, 6443))
 """Operators' pods ask the Kubernetes API, which no selector names."""
+_INSIDE: Final = (
+    "10.0.0.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "172.16.0.1",
+    "192.168.0.1",
+    "fd00::1",
+)
 _DIRECTIONS: Final = ("Ingress", "Egress")
 
 
@@ -143,6 +152,26 @@ def the_way_in(manifests: Manifests) -> Iterator[str]:
             yield f"{pod.title} lets Prometheus in at {sorted(measured)}, not at its internal port"
 
 
+def the_way_out(manifests: Manifests) -> Iterator[str]:
+    """Only workflow_service may call addresses outside that users name, and only public ones."""
+    for pod in manifests.pods:
+        if pod.program is None:
+            continue
+        blocks = [
+            peer["ipBlock"]
+            for policy in _policies(manifests, "Egress", pod)
+            for rule in policy["spec"].get("egress", [])
+            for peer in rule.get("to", [])
+            if "ipBlock" in peer
+        ]
+        sends = pod.program.serves and pod.program.module == "workflow_service"
+        if bool(blocks) != sends:
+            yield f"{pod.title} {'may' if blocks else 'may not'} call addresses that users name"
+        for address in _INSIDE:
+            if any(_holds(block, address) for block in blocks):
+                yield f"{pod.title} may call {address}, which is not public"
+
+
 def names_are_resolved(manifests: Manifests) -> Iterator[str]:
     """Every pod may ask the cluster's DNS, over UDP and over TCP."""
     for pod in manifests.pods:
@@ -166,6 +195,7 @@ RULES: Final = (
     arrows,
     own_servers,
     the_way_in,
+    the_way_out,
     names_are_resolved,
 )
 
@@ -297,6 +327,13 @@ def _outside_servers(manifests: Manifests, source: Pod) -> Iterator[str]:
     if anywhere != wanted:
         may, needs = sorted(anywhere), sorted(wanted)
         yield f"{source.title} may call outside the cluster {may}, not {needs}"
+
+
+def _holds(block: Document, address: str) -> bool:
+    asked = ip_address(address)
+    return asked in ip_network(block["cidr"]) and not any(
+        asked in ip_network(one) for one in block.get("except", [])
+    )
 
 
 def _ports_open_to(manifests: Manifests, pod: Pod, namespace: Mapping[str, Any]) -> Iterator[int]:

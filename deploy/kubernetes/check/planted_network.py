@@ -152,6 +152,16 @@ ERRORS: Final = (
         "Deployment auth-service-worker lets Prometheus in at []",
         put(_POLICY, "auth-service", "spec podSelector matchExpressions 0 values", ["api"]),
     ),
+    planted(
+        network.the_way_out,
+        "Deployment workflow-service-worker may call 169.254.169.254, which is not public",
+        drop(_POLICY, "workflow-service", "spec egress 2 to 0 ipBlock except"),
+    ),
+    planted(
+        network.the_way_out,
+        "Deployment workflow-service-worker may not call addresses that users name",
+        drop(_POLICY, "workflow-service", "spec egress 2"),
+    ),
     planted(network.names_are_resolved, "cannot ask DNS over UDP", drop(_POLICY, "dns")),
     planted(
         network.names_are_resolved,

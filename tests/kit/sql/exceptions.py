@@ -37,6 +37,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "records_service/value_uses/store.py:workspaces_unknown": _DUE,
     "records_service/workflow_copies/store.py:claim_retirements": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
+    "workflow_service/secrets/store.py:page": "after a change of keys, all secrets are sealed anew",
 }
 
 _PARTITIONS = "makes, attaches and drops partitions, which Citus does on every node (not tried)"

@@ -22,9 +22,11 @@ from shared.identity.signed import SIGNERS
 from shared.identity.tokens import Claims, TokenKeys
 from tests.kit.pages import commands
 from tests.kit.servers import ROOT
+from workflow_service.secrets.vault import CannotOpen, Place, Vault
 
 IDENTITY_STEPS = ("identity-publish", "identity-sign", "identity-remove")
 TOKEN_STEPS = ("token-publish", "token-sign", "token-remove")
+SECRET_STEPS = ("secret-publish", "secret-seal", "secret-remove")
 GATEWAY, WORKFLOW, AUTH = "gateway", "workflow_service", "auth_service"
 
 
@@ -40,6 +42,10 @@ class Settings:
     @property
     def verifier(self) -> IdentityVerifier:
         return IdentityVerifier.parse(self.files["common"]["SIGMA_IDENTITY_KEYS"])
+
+    @property
+    def vault(self) -> Vault:
+        return Vault.parse(self.files[WORKFLOW]["SIGMA_SECRET_KEYS"])
 
     def tokens(self, service: str) -> TokenKeys:
         return TokenKeys.parse(self.files[service]["SIGMA_TOKEN_KEYS"])
@@ -77,7 +83,11 @@ def config(tmp_path: Path) -> Path:
             f"SIGMA_TOKEN_KEYS={token}",
             "SIGMA_PORT=8080",
         ],
-        WORKFLOW: [f"SIGMA_IDENTITY_SIGNING_KEY={signing[WORKFLOW]}", "SIGMA_PORT=8083"],
+        WORKFLOW: [
+            f"SIGMA_IDENTITY_SIGNING_KEY={signing[WORKFLOW]}",
+            f"SIGMA_SECRET_KEYS={value_of(keys.secret_key('first'), 'SIGMA_SECRET_KEYS')}",
+            "SIGMA_PORT=8083",
+        ],
         "records_service": ["SIGMA_PORT=8082"],
     }
     for name, lines in files.items():
@@ -99,6 +109,7 @@ def test_the_commands_print_new_keys():
     IdentitySigner.parse(value_of(printed, "SIGMA_IDENTITY_SIGNING_KEY"))
     IdentityVerifier.parse(value_of(printed, "SIGMA_IDENTITY_KEYS"))
     TokenKeys.parse(value_of(printed, "SIGMA_TOKEN_KEYS"))
+    Vault.parse(value_of(printed, "SIGMA_SECRET_KEYS"))
 
 
 def rotated(config: Path, steps: tuple[str, ...], signer: str = GATEWAY) -> list[Settings]:
@@ -149,3 +160,16 @@ def test_while_a_token_key_is_replaced_nobody_is_logged_out(config: Path):
     with pytest.raises(Unauthorized):
         steps[-1].tokens(GATEWAY).verify(steps[0].tokens(AUTH).sign(claims))
     assert "," not in steps[-1].files[GATEWAY]["SIGMA_TOKEN_KEYS"]
+
+
+def test_while_a_secret_key_is_replaced_every_secret_can_be_opened(config: Path):
+    steps = rotated(config, SECRET_STEPS)
+    place = Place("ws-acme", "webhook", "wh-shop")
+    for before, after in pairwise(steps[:-1]):
+        for seals, opens in ((before, after), (after, before)):
+            assert opens.vault.open(seals.vault.seal("secret", place), place) == "secret"
+    sealed = steps[-2].vault.seal("secret", place)
+    assert steps[-1].vault.open(sealed, place) == "secret"
+    with pytest.raises(CannotOpen):
+        steps[-1].vault.open(steps[0].vault.seal("secret", place), place)
+    assert "," not in steps[-1].files[WORKFLOW]["SIGMA_SECRET_KEYS"]

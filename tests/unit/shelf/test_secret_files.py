@@ -226,7 +226,7 @@ def test_make_run_and_its_commands_leave_out_the_files_of_what_they_set(monkeypa
     monkeypatch.setenv("SIGMA_DATABASE_URL_FILE", "/run/secrets/url")
     monkeypatch.setenv("sigma_amqp_url_file", "/run/secrets/amqp")
     monkeypatch.setenv("SIGMA_RATE_LIMIT_STORAGE_FILE", "/run/secrets/redis")
-    keys = settings.Keys("local=x", {}, {})
+    keys = settings.Keys("local=x", {}, {}, "local=y")
     databases = {settings.RECORDS: URL}
     made = settings.environment(settings.RECORDS, keys, settings.Ports(), databases, "amqp://x")
     assert {name for name in made if name.upper().endswith("_FILE")} == {

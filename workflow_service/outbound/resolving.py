@@ -1,0 +1,107 @@
+"""Resolves names for outgoing connections: only to addresses that these may lead to."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import AsyncResolver
+from cachetools import TTLCache
+
+from shared.errors import truncated
+from workflow_service.outbound.addresses import Allowed, Unresolved, literal
+
+LOOKUP_TIMEOUT_S: Final = 5.0
+REMEMBERED_S: Final = 10.0
+REMEMBERED_MAX: Final = 10_000
+LOOKUPS_MAX: Final = 200
+"""At a time; what is more fails at once, as if the name server did not answer."""
+
+_LOCAL: Final = "localhost"
+
+
+class Lookup(Protocol):
+    """Finds the addresses of a name, without judging them."""
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        """The addresses, at least one. Raises `OSError` if there are none."""
+
+
+class Dns:
+    """Asks the name servers of the system, in no thread: a slow one makes nobody else wait."""
+
+    def __init__(self) -> None:
+        self._resolver: AsyncResolver | None = None
+
+    async def __call__(self, host: str) -> Sequence[str]:
+        """The addresses as the system's configuration says, at least one."""
+        name = host.lower().rstrip(".")
+        if name == _LOCAL or name.endswith(f".{_LOCAL}"):
+            # RFC 6761: no name server is asked, and some answer nothing.
+            return ["127.0.0.1"]
+        if self._resolver is None:
+            self._resolver = AsyncResolver(timeout=LOOKUP_TIMEOUT_S / 2, tries=2)
+        found = await self._resolver.resolve(host, 0, socket.AF_UNSPEC)
+        return [one["host"] for one in found]
+
+    async def close(self) -> None:
+        """Give up what is asked."""
+        if self._resolver is not None:
+            await self._resolver.close()
+
+
+class CheckedResolver(AbstractResolver):
+    """For clients made of aiohttp: gives them no address that was not checked.
+
+    They do not ask it about a host that is an address itself: `Outbound.resolve` does.
+    """
+
+    def __init__(self, allowed: Allowed, lookup: Lookup) -> None:
+        self._allowed = allowed
+        self._lookup = lookup
+        self._running = 0
+        self._failed: TTLCache[str, str] = TTLCache(REMEMBERED_MAX, REMEMBERED_S)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises `RefusedAddress` or `Unresolved`."""
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in await self.addresses(host)
+            if family == socket.AF_UNSPEC or (family == socket.AF_INET6) == (":" in address)
+        ]
+
+    async def addresses(self, host: str) -> list[str]:
+        """The addresses of the host that a connection may lead to, at least one."""
+        address = literal(host)
+        if address is not None:
+            return self._allowed.checked([str(address)], host)
+        if host in self._failed:
+            raise Unresolved(self._failed[host])
+        if self._running >= LOOKUPS_MAX:
+            raise Unresolved(f"Host '{truncated(host)}' cannot be resolved at the moment")
+        self._running += 1
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                found = await self._lookup(host)
+        except (OSError, TimeoutError, UnicodeError):
+            # Not remembered for long: the name may get an address. A dead one costs few questions.
+            self._failed[host] = f"Host '{truncated(host)}' cannot be resolved"
+            raise Unresolved(self._failed[host]) from None
+        finally:
+            self._running -= 1
+        return self._allowed.checked(found, host)
+
+    async def close(self) -> None:
+        """Belongs to `Outbound`, not to a client that uses it."""

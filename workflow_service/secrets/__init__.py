@@ -1,0 +1,1 @@
+"""Secrets that must be readable again, sealed before they are stored."""
