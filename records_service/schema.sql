@@ -404,7 +404,8 @@ CREATE TABLE public.category_assignments (
     category_id text NOT NULL,
     catalog_id text NOT NULL,
     record_created_at timestamp with time zone NOT NULL
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 
 CREATE TABLE public.conversion_holders (
     workspace_id text NOT NULL,
@@ -453,7 +454,8 @@ CREATE TABLE public.feed (
     placed_at timestamp with time zone DEFAULT now() NOT NULL,
     bytes integer NOT NULL,
     document json
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 ALTER TABLE ONLY public.feed ALTER COLUMN document SET COMPRESSION lz4;
 
 ALTER TABLE public.feed ALTER COLUMN "position" ADD GENERATED ALWAYS AS IDENTITY (
@@ -668,7 +670,8 @@ CREATE TABLE public.record_lives (
     last_version bigint NOT NULL,
     next_version bigint NOT NULL,
     CONSTRAINT record_goes_on_counting CHECK ((next_version = (last_version + 1)))
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 
 CREATE TABLE public.records (
     workspace_id text NOT NULL,
@@ -683,7 +686,8 @@ CREATE TABLE public.records (
     updated_by text NOT NULL,
     external_key text,
     converted jsonb
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 ALTER TABLE ONLY public.records ALTER COLUMN "values" SET COMPRESSION lz4;
 
 CREATE TABLE public.roles (
@@ -755,7 +759,8 @@ CREATE TABLE public.search_numbers (
     schema_id text NOT NULL,
     state_id text,
     bucket smallint NOT NULL
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 
 CREATE TABLE public.search_records (
     workspace_id text NOT NULL,
@@ -768,7 +773,7 @@ CREATE TABLE public.search_records (
     number_keys bigint[],
     numbers double precision[]
 )
-WITH (fillfactor='90');
+WITH (fillfactor='90', autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 
 CREATE TABLE public.search_scored (
     workspace_id text NOT NULL,
@@ -788,7 +793,8 @@ CREATE TABLE public.search_scores (
     state_id text,
     bucket smallint NOT NULL,
     score smallint NOT NULL
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 
 CREATE TABLE public.search_sorted (
     workspace_id text NOT NULL,
@@ -809,7 +815,8 @@ CREATE TABLE public.search_sorts (
     bucket smallint NOT NULL,
     number double precision NOT NULL,
     text text NOT NULL COLLATE pg_catalog."C"
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 
 CREATE TABLE public.search_texts (
     workspace_id text NOT NULL,
@@ -824,7 +831,8 @@ CREATE TABLE public.search_texts (
     options text[] NOT NULL,
     folded_of text[] NOT NULL,
     folded text[] NOT NULL
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 ALTER TABLE ONLY public.search_texts ALTER COLUMN keys SET COMPRESSION lz4;
 ALTER TABLE ONLY public.search_texts ALTER COLUMN grams SET COMPRESSION lz4;
 ALTER TABLE ONLY public.search_texts ALTER COLUMN attributes SET COMPRESSION lz4;
@@ -889,7 +897,8 @@ CREATE TABLE public.unique_values (
     value_hash bytea NOT NULL,
     record_id text NOT NULL,
     variant_id text
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 
 CREATE TABLE public.usage (
     workspace_id text NOT NULL,
@@ -952,7 +961,8 @@ CREATE TABLE public.variants (
     created_by text NOT NULL,
     updated_by text NOT NULL,
     converted jsonb
-);
+)
+WITH (autovacuum_analyze_scale_factor='0', autovacuum_analyze_threshold='10000');
 ALTER TABLE ONLY public.variants ALTER COLUMN "values" SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.alembic_version

@@ -31,7 +31,9 @@ from records_service.writes import store as writes
 from records_service.writes.marking import mark
 from records_service.writes.model import QuotaExceeded, StripeExhausted
 from records_service.writes.quota import any_stripe, make_room
+from records_service.writes.statistics import analyze_grown
 from shared.database import REQUEST_TRANSACTION, Conn
+from shared.errors import ServiceUnavailable, UpstreamTimeout
 
 
 async def write_rows(
@@ -107,6 +109,7 @@ class Writer:
             if is_own:
                 async with _alongside(self._judge_ahead(rows, start + len(results), judged)):
                     await _store(work, judged)
+                await self._make_known(len(judged.settled.creates))
             else:
                 # In one transaction, one connection does everything.
                 await _store(work, judged)
@@ -118,6 +121,13 @@ class Writer:
             except QuotaExceeded as error:
                 # Judged again: the rows for which there is no place fail.
                 places = error.places
+
+    async def _make_known(self, created: int) -> None:
+        if created:
+            # The rows are stored, whatever becomes of this.
+            with suppress(ServiceUnavailable, UpstreamTimeout):
+                context = self._context
+                await analyze_grown(context.database, context.workspace_id, created)
 
     def _judged_ahead(self, first: Row) -> Judged | None:
         """The wave that begins with this row, if it is judged; it is tried once."""

@@ -31,6 +31,8 @@ REMOVED_AT_ONCE: Final = 2_000
 MEASURED_OLDEST: Final = 20_000
 MEASURED_NEWEST: Final = 1_000
 
+_COLUMNS: Final = """
+    o.id, o.workspace_id, o.type, o.subject, o.version, o.event_id, o.staged_at, o.document"""
 _IS_FOR_FEED: Final = "o.type <> 'records.job'"
 _IS_PLACED: Final = """
     EXISTS (SELECT FROM feed WHERE feed.workspace_id = o.workspace_id AND feed.outbox_id = o.id)"""
@@ -42,7 +44,12 @@ PUBLISHABLE: Final = """
 
 Not EXISTS: beside OR, PostgreSQL answers that from a hash table of the whole feed.
 """
-SESSION: Final = {"enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off"}
+SESSION: Final = {
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+}
 """As of the relay: plans are made while the outbox is empty, and kept."""
 
 
@@ -80,21 +87,29 @@ async def place(conn: Conn, *, after: int, gaps: Sequence[int], swept_until: int
 
     Where more is left to sweep than is placed at once, nothing later is placed. Raises
     `asyncpg.UniqueViolationError` for a row that somebody else has placed meanwhile.
+
+    Each row is read whole where it is found, not by its id alone and joined again. Of an outbox
+    that was empty when it was analysed, the planner expects one row: then to read all ids that it
+    has is as good as to look one up, and a join compares all rows with all.
     """
     row = await conn.fetchrow(
         f"""
         WITH swept AS MATERIALIZED (
-            SELECT o.id FROM outbox o
+            SELECT {_COLUMNS} FROM outbox o
              WHERE o.id <= $3 AND {_IS_FOR_FEED} AND NOT {_IS_PLACED}
              ORDER BY o.id LIMIT $4
+        ), late AS MATERIALIZED (
+            SELECT {_COLUMNS} FROM outbox o WHERE o.id = ANY($2::bigint[])
+        ), later AS MATERIALIZED (
+            SELECT {_COLUMNS} FROM outbox o
+             WHERE o.id > $1 AND (SELECT count(*) FROM swept) < $4
+             ORDER BY o.id LIMIT $4
         ), found AS MATERIALIZED (
-            SELECT id FROM swept
-             UNION
-            SELECT o.id FROM outbox o WHERE o.id = ANY($2::bigint[])
-             UNION
-            (SELECT o.id FROM outbox o
-              WHERE o.id > $1 AND (SELECT count(*) FROM swept) < $4
-              ORDER BY o.id LIMIT $4)
+            SELECT * FROM swept
+             UNION ALL
+            SELECT * FROM late WHERE id NOT IN (SELECT id FROM swept)
+             UNION ALL
+            SELECT * FROM later
         ), placed AS (
             INSERT INTO feed (workspace_id, outbox_id, type, subject, version, event_id, staged_at,
                               bytes, document)
@@ -106,8 +121,7 @@ async def place(conn: Conn, *, after: int, gaps: Sequence[int], swept_until: int
                                           WHERE r.workspace_id = o.workspace_id
                                             AND r.days < {HISTORY_DAYS})
                         THEN NULL ELSE o.document END
-              FROM found f
-              JOIN outbox o ON o.id = f.id
+              FROM found o
              WHERE {_IS_FOR_FEED}
              ORDER BY o.id
             RETURNING workspace_id
