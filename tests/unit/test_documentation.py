@@ -70,7 +70,7 @@ def test_a_decision_that_is_referred_to_exists():
 def test_a_number_is_of_one_decision_and_heads_it():
     pages = sorted((ROOT / "docs/adr").glob("0*.md"))
     numbers = [int(page.name[:4]) for page in pages]
-    assert numbers == list(range(1, len(pages) + 1))
+    assert len(numbers) == len(set(numbers))
     for number, page in zip(numbers, pages, strict=True):
         assert page.read_text().startswith(f"# {number}. "), page.name
 
