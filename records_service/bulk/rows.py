@@ -17,11 +17,13 @@ import orjson
 from records_service.bulk.model import ROWS_MAX, BulkRow, Draft, Row
 from shared.errors import ApiError, PayloadTooLarge, ValidationError
 from shared.http.limits import USUAL_BODY
+from shared.http.messages import unknown_fields
 from shared.http.requests import parse_body
 
 Find = Callable[[bytes], Iterator[bytes]]
 """Finds the rows of a body."""
 
+_OPERATIONS: Final = "operations"
 _STEP: Final = 1 << 20
 _MARK: Final = re.compile(rb'["\[\]{}]')
 _END_OF_SCALAR: Final = re.compile(rb"[,\]}\s]")
@@ -52,7 +54,7 @@ def _lines(body: bytes) -> Iterator[bytes]:
 
 
 def operations(body: bytes) -> Iterator[bytes]:
-    """The rows of a body `{"operations": [...]}`; other fields are ignored.
+    """The rows of a body `{"operations": [...]}`, which has no other fields.
 
     Raises `ValidationError` where that is not what it is, `PayloadTooLarge` for too many rows.
     """
@@ -72,14 +74,13 @@ def _operations(body: bytes) -> list[tuple[int, int]] | None:
     at = _next(body, at + 1)
     while body[at : at + 1] != b"}":
         end = _end_of_value(body, at)
-        is_rows = _text(body[at:end]) == "operations"
+        name = _text(body[at:end])
+        if name != _OPERATIONS:
+            raise ValidationError.of(unknown_fields([name], [_OPERATIONS]))
         at = _next(body, end)
         _expect(body, at, b":")
         at = _next(body, at + 1)
-        if is_rows:
-            found, at = _elements(body, at)
-        else:
-            at = _end_of_value(body, at)
+        found, at = _elements(body, at)
         at = _next(body, at)
         if body[at : at + 1] == b",":
             at = _next(body, at + 1)

@@ -12,6 +12,7 @@ from pydantic import Field
 from records_service.attributes.model import AttributeType
 from records_service.model_objects.model import Body, Id
 from records_service.schema_walks.model import Meanwhile, Walk
+from shared.http.shapes import Closed
 
 
 class OnFailure(StrEnum):
@@ -21,7 +22,7 @@ class OnFailure(StrEnum):
     DROP = "drop"
 
 
-class ConversionDraft(Body):
+class ConversionDraft(Body, Closed):
     """What an attribute is to be converted to."""
 
     id: Id | None = None

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from records_service.model_objects.model import Body, Id
-from shared.http.shapes import Shape
+from shared.http.shapes import Closed, Shape
 
 NAME_LENGTH_MAX: Final = 255
 
@@ -71,7 +71,7 @@ class ReasonEffect(StrEnum):
 _Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
 
 
-class ExplainRequest(Body):
+class ExplainRequest(Body, Closed):
     """Who wants to do what with which thing.
 
     One of `entityId`, `schemaId`, `catalogId` and `resource` names the thing.

@@ -155,6 +155,7 @@ def _shown(entry: Entry, changes: list[dict[str, Any]]) -> dict[str, Any]:
         "id": f"aud-{entry.id}",
         "entityId": entry.record_id,
         "variantId": entry.variant_id,
+        "version": entry.version,
         "action": entry.action,
         "userId": entry.user_id,
         "timestamp": entry.at,

@@ -29,6 +29,7 @@ class Entry:
     id: int
     record_id: str
     variant_id: str | None
+    version: int | None
     action: str
     user_id: str
     at: datetime
@@ -73,6 +74,9 @@ class AuditEntryAnswer(Shape):
     """Id of the record."""
     variant_id: str | None = Field(alias="variantId")
     """Id of the variant of the record that changed; null if the record itself did."""
+    version: int | None
+    """The version of the record that the change made, to read or restore it; of a change of a
+    variant, the version that its record had. Null for entries from before versions were kept."""
     action: AuditAction
     """What happened."""
     user_id: str = Field(alias="userId")

@@ -14,7 +14,8 @@ from aiohttp import BodyPartReader, hdrs, web
 from records_service.imports.job_model import ImportQuery
 from records_service.imports.receiving import NOTHING_RECEIVED, Received
 from shared.errors import PayloadTooLarge, UnsupportedMediaType, ValidationError, truncated
-from shared.http.messages import refusal, shown
+from shared.http.messages import refusal, shown, unknown_fields
+from shared.http.shapes import names_of
 
 NDJSON: Final = "application/x-ndjson"
 FIELDS_MAX: Final = 20
@@ -60,7 +61,12 @@ async def read_form(request: web.Request, receive: Receive) -> Form:
     """
     if request.headers.get(hdrs.CONTENT_ENCODING):
         raise UnsupportedMediaType("A file is sent without Content-Encoding")
-    sent = {name: value for name, value in request.query.items() if name in _FIELDS}
+    ValidationError.check(
+        unknown_fields(
+            (each for each in request.query if each not in _FIELDS), names_of(ImportQuery)
+        )
+    )
+    sent: dict[str, Any] = dict(request.query)
     if request.content_type in (NDJSON, "application/jsonl"):
         query = _query(sent)
         file = _Hashed(request.content.iter_any())

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from shared.http.bounds import AtMost
-from shared.http.shapes import DescribedAs, Shape
+from shared.http.shapes import Closed, DescribedAs, Shape
 
 ROWS_MAX: Final = 10_000
 COLUMNS_MAX: Final = 16_384
@@ -40,7 +40,7 @@ class ImportAction(StrEnum):
     UPDATE = "update"
 
 
-class ImportRows(Shape):
+class ImportRows(Closed):
     """Rows to import, each a map of column names to cells."""
 
     model_config = ConfigDict(populate_by_name=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 
@@ -15,17 +16,19 @@ from records_service.bulk.model import OnMatch, OnMissing, Options, Result, Row
 from records_service.context import Context
 from records_service.imports.rows import ReadRow
 from records_service.records.model import Id, SentValues
+from records_service.tabular.columns import CATEGORIES_COLUMN
 from records_service.variants import commands, store
-from records_service.variants.model import VariantChanges, VariantDraft
+from records_service.variants.model import VariantAnswer, VariantChanges, VariantDraft
 from shared.database import Conn, lent
 from shared.errors import ApiError, Conflict, NotFound, ValidationError, truncated
-from shared.http.shapes import Shape
+from shared.http.shapes import Closed, names_of
 
 
-class VariantRow(Shape):
+class VariantRow(Closed):
     """A variant in a JSON file; an update replaces the attributes that are named."""
 
     model_config = ConfigDict(populate_by_name=True)
+    sent_back: ClassVar[frozenset[str]] = frozenset({*names_of(VariantAnswer), CATEGORIES_COLUMN})
 
     id: Id | None = None
     entity_id: Id | None = Field(default=None, alias="entityId")

@@ -13,7 +13,7 @@ from records_service.records.projection import ProjectionQuery
 from shared.database.paging import Paged, PageQuery
 from shared.http.bounds import AtMost
 from shared.http.naming import ExternalKey
-from shared.http.shapes import DescribedAs, Shape
+from shared.http.shapes import Closed, DescribedAs, Shape
 from shared.http.times import Instant
 from shared.ids import ID_PATTERN
 
@@ -104,7 +104,7 @@ class RecordChanges(_Body):
     must not send it."""
 
 
-class ValueChange(_Body):
+class ValueChange(Closed):
     """A value for one scope."""
 
     scope: Scope | None = Field(default=None, examples=[{"dim-market": "seg-dk"}])

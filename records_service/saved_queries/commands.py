@@ -16,6 +16,7 @@ from records_service.saved_queries.model import (
     SavedQueryDraft,
 )
 from records_service.search.criteria import Reader
+from records_service.search.naming import check_known
 from records_service.search.scored import asks_for_scores
 from records_service.writes.effects import now
 from shared.errors import LimitExceeded, PermissionDenied
@@ -29,6 +30,7 @@ async def save(context: Context, draft: SavedQueryDraft) -> SavedQuery:
     there are. Raises `ValidationError` as a search does, `Conflict` for a taken id, or
     `LimitExceeded`.
     """
+    check_known(draft.criteria, draft.sort)
     if context.identity.may_read:
         blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
         options = Options()

@@ -24,6 +24,7 @@ from records_service.search.model import (
     Filter,
 )
 from records_service.search.naming import (
+    NAMES_OF_ATTRIBUTE,
     alias_of,
     check_criteria_operator,
     check_options,
@@ -66,7 +67,6 @@ FIELDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
 _POSITIVE: Final = {"equals": "in", "notEquals": "in", "notIn": "in"}
 _NEGATED: Final = frozenset({"notEquals", "notIn", "isEmpty"})
 _TIMES: Final = frozenset({"createdAt", "updatedAt"})
-_NAMES_OF_ATTRIBUTE: Final = ("attribute", "attributeAlias", "attributeId")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ class Reader:
         # Also where it changes nothing: what is wrong is told.
         scope = self.scope(sent["scope"], f"{at}/scope") if sent.get("scope") is not None else None
         if sent.get("criteria") is not None:
-            if any(sent.get(name) is not None for name in (*_NAMES_OF_ATTRIBUTE, "field")):
+            if any(sent.get(name) is not None for name in (*NAMES_OF_ATTRIBUTE, "field")):
                 raise ValidationError.at(
                     at, f"Field '{place_name(at)}' must be a group or a comparison, got both"
                 )
@@ -306,7 +306,7 @@ class Reader:
     def _target(self, sent: Mapping[str, Any], at: str) -> Searched | str:
         named = {
             name: sent[name]
-            for name in (*_NAMES_OF_ATTRIBUTE, "field")
+            for name in (*NAMES_OF_ATTRIBUTE, "field")
             if sent.get(name) is not None
         }
         if len(named) != 1:

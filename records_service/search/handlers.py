@@ -9,6 +9,7 @@ from records_service.context import context_of
 from records_service.records.projection import Projection, projection_of
 from records_service.search.criteria import Reader
 from records_service.search.model import FACETS_MAX, FullTextBody, SearchBody, SearchPage, TextQuery
+from records_service.search.naming import check_known
 from records_service.search.scored import asks_for_scores
 from records_service.search.searching import by_criteria, by_words, search
 from records_service.search.showing import shown
@@ -45,6 +46,7 @@ async def search_records(request: web.Request) -> web.StreamResponse:
     """
     context = await context_of(request)
     asked = await read_body(request, SearchBody)
+    check_known(asked.criteria, asked.sort)
     compiled = by_criteria(asked, asked.sort)
     return await search(
         context,

@@ -14,7 +14,7 @@ from records_service.records.projection import NAMES_MAX, ProjectionQuery
 from records_service.search_texts.words import QUERY_MAX
 from shared.database.paging import PageQuery
 from shared.http.bounds import AtMost
-from shared.http.shapes import DescribedAs, Shape
+from shared.http.shapes import Closed, DescribedAs, Shape
 
 CRITERIA_MAX: Final = 100
 """Of one list; also of a whole search, those in groups included."""
@@ -177,7 +177,7 @@ class Shown(PageQuery):
 Query = Annotated[str, Field(max_length=QUERY_MAX, examples=["coastal windbreaker"])]
 
 
-class FullTextBody(Shown):
+class FullTextBody(Shown, Closed):
     """A search in texts."""
 
     query: Query = Field(validation_alias=AliasChoices("query", "q"), examples=["coastal wind"])
@@ -230,7 +230,7 @@ class SearchPage(RecordPage):
     asked for."""
 
 
-class SearchBody(Shown, Filter):
+class SearchBody(Shown, Filter, Closed):
     """A search by criteria."""
 
     sort: Annotated[

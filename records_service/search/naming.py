@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from records_service.attributes.model import Attribute, AttributeType, SubAttribute
-from records_service.search.model import OPERATORS
-from shared.errors import ValidationError, truncated
+from records_service.search.model import CRITERIA_MAX, DEPTH_MAX, OPERATORS, Criterion, Sort
+from shared.errors import VIOLATIONS_MAX, ValidationError, Violation, truncated
 from shared.http.json_types import js_type
+from shared.http.messages import unknown_fields
+from shared.http.shapes import names_of
+
+NAMES_OF_ATTRIBUTE: Final = ("attribute", "attributeAlias", "attributeId")
+_CRITERION_NAMES: Final = frozenset({*names_of(Criterion), *NAMES_OF_ATTRIBUTE})
+_SORT_NAMES: Final = frozenset({*names_of(Sort), *NAMES_OF_ATTRIBUTE})
 
 
 def readings(name: str) -> Iterator[tuple[str, str | None]]:
@@ -59,6 +66,36 @@ def object_at(sent: Any, at: str) -> Mapping[str, Any]:
 def place_name(at: str) -> str:
     """A place as messages name it: `criteria.0.value`."""
     return at.removeprefix("/").replace("/", ".")
+
+
+def check_known(criteria: Sequence[Any], sort: Sequence[Any]) -> None:
+    """Raise `ValidationError` for fields of criteria and sort keys that nothing reads.
+
+    Where a search is sent, but not where a saved one runs: it may be older than this rule.
+    """
+    unknown = _unknown_in(criteria, "/criteria", 1)
+    for index, one in enumerate(sort):
+        if isinstance(one, dict):
+            unknown += unknown_fields(_besides(one, _SORT_NAMES), names_of(Sort), f"/sort/{index}")
+    ValidationError.check(unknown)
+
+
+def _unknown_in(criteria: Any, at: str, depth: int) -> list[Violation]:
+    found: list[Violation] = []
+    if not isinstance(criteria, list) or depth > DEPTH_MAX:
+        return found
+    for index, one in enumerate(criteria[:CRITERIA_MAX]):
+        if isinstance(one, dict):
+            place = f"{at}/{index}"
+            found += unknown_fields(_besides(one, _CRITERION_NAMES), names_of(Criterion), place)
+            found += _unknown_in(one.get("criteria"), f"{place}/criteria", depth + 1)
+            if len(found) >= VIOLATIONS_MAX:
+                break
+    return found
+
+
+def _besides(sent: Mapping[str, Any], known: frozenset[str]) -> list[str]:
+    return list(islice((name for name in sent if name not in known), VIOLATIONS_MAX))
 
 
 def said(value: Any) -> str:

@@ -26,6 +26,7 @@ from shared.http.json_types import js_type
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
 PATTERN_WORK_MAX = 100_000_000
 _FORM = ("scope", "value")
+_KNOWN = frozenset(_FORM)
 _EVERYWHERE: Scope = {}
 
 Place: TypeAlias = "str | tuple[Place, str | int]"
@@ -125,6 +126,9 @@ class EntriesCheck:
                     where, f"Entry {index} of '{self._alias}' must be an object {{scope, value}}"
                 )
                 continue
+            if not _KNOWN.issuperset(entry):
+                self._report_unknown(entry, index, where, faults)
+                continue
             scope = entry.get("scope")
             if scope != {}:
                 scope = self._check_scope(scope, where, faults)
@@ -145,6 +149,18 @@ class EntriesCheck:
                 else:
                     entries.append({"scope": scope, "value": checked})
         return entries
+
+    def _report_unknown(
+        self, entry: Mapping[str, Any], index: int, where: Place, faults: Faults
+    ) -> None:
+        # Without a misspelt `scope`, the value would be that of everywhere.
+        for name in entry:
+            if name not in _KNOWN:
+                faults.report(
+                    (where, name),
+                    f"Unknown field '{truncated(name)}' in entry {index} of '{self._alias}':"
+                    f" expected {', '.join(_FORM)}",
+                )
 
     def scope_of(self, entry: Mapping[str, Any], place: Place, faults: Faults) -> Scope | None:
         """The scope of an entry as it is stored, None where it is reported as unusable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pydantic
@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from shared.errors import ValidationError, Violation, counted, truncated
 from shared.http.json_types import js_type
 from shared.http.numbers import NOT_KEPT, plain_number
+from shared.http.shapes import UNKNOWN_FIELD
 
 SHOWN_VIOLATIONS_MAX: Final = 100
 ERRORS_LOOKED_AT_MAX: Final = 20_000
@@ -84,9 +85,10 @@ _LENGTHS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "too_short": lambda bound: f"must have at least {counted(bound['min_length'], 'item')}",
 }
 
-_REASONS: Final[Mapping[str, str]] = {
-    "missing": "is required",
-    "extra_forbidden": "is not known",
+_REASONS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "missing": lambda _: "is required",
+    "extra_forbidden": lambda _: "is not known",
+    UNKNOWN_FIELD: lambda context: _not_known(context["known"]),
 }
 
 
@@ -96,7 +98,7 @@ _ALIKE: Final = frozenset(
         *("string_type", "int_type", "float_type", "bool_type", "int_from_float"),
         *("list_type", "dict_type", "model_type", "string_pattern_mismatch", "number_not_kept"),
         *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of"),
-        *("string_too_long", "string_too_short", "too_long", "too_short"),
+        *("string_too_long", "string_too_short", "too_long", "too_short", UNKNOWN_FIELD),
     }
 )
 """What is wrong with a value whether it comes as JSON or as what JSON was read into."""
@@ -130,6 +132,23 @@ def field_at(path: Sequence[str | int]) -> str:
     if not path:
         return "Body"
     return f"Field '{truncated('.'.join(map(str, path)))}'"
+
+
+def _not_known(known: Sequence[str]) -> str:
+    expected = known[0] if len(known) == 1 else f"one of {', '.join(known)}"
+    return f"is not known: expected {expected}"
+
+
+def unknown_fields(sent: Iterable[str], known: Sequence[str], at: str = "") -> list[Violation]:
+    """What is wrong with the fields of an object, sent at this place, that are not known."""
+    return [
+        Violation(
+            f"{at}{pointer_to([name])}",
+            f"{field_at([*at.split('/')[1:], name])} {_not_known(known)}",
+        )
+        for name in sent
+        if name not in known
+    ]
 
 
 def refusal(error: pydantic.ValidationError, sent: Any) -> ValidationError:
@@ -191,7 +210,8 @@ def _message(field: str, problem: ErrorDetails, others: Sequence[ErrorDetails]) 
     if kind in ("value_error", "assertion_error"):
         reason = str(context["error"])
         return reason if "'" in reason else f"{field}: {reason}"
-    return f"{field} {_REASONS.get(kind, 'is not valid')}"
+    reason_of = _REASONS.get(kind)
+    return f"{field} {'is not valid' if reason_of is None else reason_of(context)}"
 
 
 def _expected(value: Any, others: Sequence[ErrorDetails]) -> str:

@@ -1,9 +1,12 @@
 """Reads what a client sent: a JSON body or a query string, as a model or as a clear refusal.
 
 Bodies are read strictly (`"1"` is no number, `true` is none either); a query string knows only
-text, so there `limit=50` is a number, in digits and nothing else. What a model does not name is
-ignored. What could not be stored, or not be written again as it was sent, is refused
-(`shared.http.exactness`).
+text, so there `limit=50` is a number, in digits and nothing else. What could not be stored, or not
+be written again as it was sent, is refused (`shared.http.exactness`).
+
+A field that a model does not name is ignored in a body, unless the model is `Closed`. A parameter
+that it does not name is refused: a list without its misspelt filter is another list
+(docs/adr/0091).
 
 What a body costs is bounded before it is parsed: its bytes by its route, and the number of values
 in it for all routes alike. A large one is parsed in another thread.
@@ -36,8 +39,8 @@ from shared.http.exactness import (
     may_have_negative_zeros,
     with_plain_zeros,
 )
-from shared.http.messages import field_at, refusal, shown, wants_json
-from shared.http.shapes import Shape
+from shared.http.messages import field_at, refusal, shown, unknown_fields, wants_json
+from shared.http.shapes import Shape, names_of
 from shared.process.offload import LARGE_BYTES, OFFLOAD
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -220,24 +223,28 @@ def _check_depth(sent: Any) -> None:
 
 
 def read_query(request: web.Request, model: type[ModelT]) -> ModelT:
-    """The query string as a model; parameters that it does not name are ignored.
+    """The query string as a model.
 
-    Raises `ValidationError` with everything that is wrong with it.
+    Raises `ValidationError` with everything that is wrong with it, also for a parameter that the
+    model does not name.
     """
     query = request.query
     found: list[Violation] = []
     sent: dict[str, Any] = {}
     if query:
-        lists = _list_parameters(model)
+        lists, parameters = _list_parameters(model), _parameters(model)
         for name in query:
             if name in sent:
+                continue
+            if name not in parameters:
+                found += unknown_fields([name], names_of(model))
                 continue
             values = query.getall(name)
             if name in lists:
                 sent[name] = values
                 continue
             sent[name] = values[0]
-            if len(values) > 1 and name in _parameters(model):
+            if len(values) > 1:
                 found.append(Violation(f"/{name}", f"Field '{name}' may be given only once"))
         whole_numbers = _whole_numbers(model)
         found += [
@@ -309,9 +316,8 @@ def unpacked(raw: bytes, encoding: str, bytes_max: int) -> bytes:
 
 @lru_cache(maxsize=256)
 def _parameters(model: type[BaseModel]) -> frozenset[str]:
-    return frozenset(
-        name for field, info in model.model_fields.items() for name in (field, info.alias) if name
-    )
+    also = model.model_fields if model.model_config.get("populate_by_name") else ()
+    return frozenset({*names_of(model), *also})
 
 
 @lru_cache(maxsize=256)

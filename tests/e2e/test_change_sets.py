@@ -89,6 +89,27 @@ async def test_a_key_proposes_and_people_decide(sigma: Workspace):
     assert stats["partiallyApplied"] == 1 and sum(stats.values()) == 1
 
 
+async def test_a_misspelt_field_of_a_proposal_is_refused(sigma: Workspace):
+    """A change without its scope would be one of the value of everywhere."""
+    body = {"title": "Prices", "operations": [update(1, 10, {"attribute": "price", "scop": {}})]}
+    answer = await sigma.admin.post("/change-sets", body)
+    assert answer.outcome == error(
+        400,
+        "VALIDATION_ERROR",
+        "Field 'operations.0.changes.1.scop' is not known: expected one of attribute, scope,"
+        " oldValue, newValue, confidence, reasoning",
+    )
+    body["operations"] = [{**update(1, 10), "recordId": "ent-2"}]
+    answer = await sigma.admin.post("/change-sets", body)
+    assert answer.body["message"] == (
+        "Field 'operations.0.recordId' is not known: expected one of id, type, schemaId, entityId,"
+        " variantId, parentId, changes"
+    )
+    await propose(sigma.admin, update(1, 10))
+    read = (await sigma.admin.get("/change-sets/cs-1")).ok()
+    (await sigma.admin.put("/change-sets/cs-1", read)).ok()
+
+
 async def test_a_change_set_can_be_revised_with_what_reviewers_said(sigma: Workspace):
     author = await sigma.user("role-editor")
     await propose(author, update(1, 10), update(2, 20))

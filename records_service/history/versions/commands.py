@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from records_service.blueprint.compiled_schema import CompiledSchema
 from records_service.context import Context
 from records_service.history.versions.finding import find_version
-from records_service.history.versions.walk import visible_then_and_now
+from records_service.history.versions.walk import of_todays_types, visible_then_and_now
 from records_service.records.commands import save
 from records_service.records.loading import LoadedRecord, load_options, load_record
 from records_service.records.relations import find_related
@@ -12,7 +15,7 @@ from records_service.values.entries import Entries, Values
 from records_service.writes.attempts import one_at_a_time, retry_on_stale
 from records_service.writes.changes import differences, merged
 from records_service.writes.model import Record
-from shared.errors import PermissionDenied, ValidationError
+from shared.errors import PermissionDenied, ValidationError, truncated
 from shared.process.offload import Large
 
 
@@ -52,7 +55,8 @@ async def restore(context: Context, record_id: str, version: int) -> LoadedRecor
             options=options,
         )
     except ValidationError as error:
-        raise _refusal(version, error) from None
+        retyped = await context.run(is_large, _of_other_types, then, schema)
+        raise _refusal(version, error, retyped) from None
     return await save(context, loaded, values, record.external_key, is_large=is_large)
 
 
@@ -70,9 +74,22 @@ def _wanted(
     }
 
 
-def _refusal(version: int, error: ValidationError) -> ValidationError:
+def _of_other_types(then: Values, schema: CompiledSchema) -> list[str]:
+    """Aliases of the attributes whose values of that version are of another type than today's."""
+    shown = of_todays_types(then, schema)
+    return [
+        attribute.alias
+        for attribute_id, attribute in schema.attributes.items()
+        if len(shown.get(attribute_id, ())) < len(then.get(attribute_id, ()))
+    ]
+
+
+def _refusal(version: int, error: ValidationError, retyped: Sequence[str]) -> ValidationError:
     more = len(error.violations) - 1
     besides = f" (and {more} more)" if more else ""
+    if retyped:
+        # What a conversion has made of values is stored in no version before it (ADR 60).
+        besides += f". The type of '{truncated(retyped[0])}' has changed since version {version}"
     return ValidationError(
         f"Version {version} cannot be restored: {error.message}{besides}",
         violations=error.violations,

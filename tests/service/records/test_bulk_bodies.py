@@ -72,9 +72,7 @@ async def test_what_is_no_list_of_operations_is_refused(apparel, body, message):
 
 async def test_the_ends_of_operations_are_found_whatever_is_in_them(apparel):
     tricky = row("ent-a", sku='}]"\\', name="[{\\")
-    body = (
-        b' {"note": "operations]", "operations" : [ ' + orjson.dumps(tricky) + b' , null,3 ,"]" ]}'
-    )
+    body = b' {"op\\u0065rations" : [ ' + orjson.dumps(tricky) + b' , null,3 ,"]" ]}'
     answer = await apparel.admin.post(
         "/records/bulk", data=body, headers={"Content-Type": "application/json"}
     )

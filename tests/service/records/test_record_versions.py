@@ -257,7 +257,8 @@ async def test_what_the_schema_has_lost_or_is_of_another_type_is_left_out(admin,
     refused = await restore(admin, 5)
     assert refused.status == 400
     assert refused.body["message"] == (
-        "Version 5 cannot be restored: Attribute 'note' expects type 'number', got 'string'"
+        "Version 5 cannot be restored: Attribute 'note' expects type 'number', got 'string'."
+        " The type of 'note' has changed since version 5"
     )
     assert [one["pointer"] for one in refused.body["errors"]] == ["/values/note/0/value"]
     price = {"alias": "price", "name": "price", "type": "number", "validation": {"min": 10}}
@@ -269,6 +270,17 @@ async def test_what_the_schema_has_lost_or_is_of_another_type_is_left_out(admin,
     (await admin.delete("/attributes/attr-note")).ok()
     assert (await at(admin, 7))["values"].keys() == {"name", "color"}
     assert (await restore(admin, 7)).headers["ETag"] == '"7"'
+
+
+async def test_an_entry_of_the_history_names_the_version_to_restore(admin: Caller):
+    body = schema_body("x", NAMES, workflowId="wf-lifecycle", variantEnabled=True)
+    (await admin.put("/schemas/schema-x", body)).ok()
+    (await admin.post(f"{A}/variants", {"id": "var-a"})).ok()
+    for path in (f"{A}/audit", "/audit?entityId=ent-a"):
+        found = (await admin.get(path)).body["items"]
+        versions = [(one["version"], one["variantId"]) for one in found]
+        assert versions == [(4, "var-a"), (4, None), (3, None), (2, None), (1, None)]
+    assert (await restore(admin, 1)).ok()["values"] == (await at(admin, 1))["values"]
 
 
 async def test_a_restore_is_an_update(admin: Caller, workspace: RecordsWorkspace):
