@@ -11,6 +11,7 @@ from auth_service.api_keys.commands import API_KEYS_MAX
 from auth_service.clients import RECORDS, WORKFLOWS
 from auth_service.config import Config
 from auth_service.effective_permissions import handlers as effective_permissions
+from auth_service.grants import handlers as grants
 from auth_service.identities import handlers as identities
 from auth_service.reactions import hold_ids
 from auth_service.roles import handlers as roles
@@ -29,6 +30,7 @@ from shared.http import new_service
 from shared.http.access import access_routes
 from shared.http.address_check import ServiceAddress, check_addresses
 from shared.http.client import upstream
+from shared.identity import IdentitySigner
 from shared.identity.tokens import TokenKeys
 from shared.launch import Role
 from shared.messaging import topology
@@ -46,6 +48,7 @@ _TABLES: Final = (
     api_keys.routes,
     identities.routes,
     identities.me_routes,
+    grants.routes,
 )
 ROUTES: Final = (*_TABLES, access_routes(_TABLES))
 
@@ -82,6 +85,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ],
         name=NAME,
     )
+    app[grants.SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     app[TOKEN_KEYS] = TokenKeys.parse(config.token_keys.get_secret_value())
     app[LOGIN_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
     app[sessions.QUICK_LOGIN_ENABLED] = config.quick_login_enabled

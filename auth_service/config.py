@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr
 
 from shared.identity.tokens import TokenKeys
-from shared.process.config import DatabaseConfig, Port
+from shared.process.config import DatabaseConfig, Port, signs_as
 
 
 def _parses_as_token_keys(keys: SecretStr) -> SecretStr:
@@ -16,10 +16,11 @@ def _parses_as_token_keys(keys: SecretStr) -> SecretStr:
 
 
 class Config(DatabaseConfig):
-    """The keys that tokens are signed with, whom to ask about schemas, and how hard to hash."""
+    """The keys of tokens and identities, whom to ask about schemas, and how hard to hash."""
 
     port: Port = 8081
     internal_port: Port = 9081
+    identity_signing_key: Annotated[SecretStr, signs_as("auth_service")]
     token_keys: Annotated[SecretStr, AfterValidator(_parses_as_token_keys)]
     records_url: AnyHttpUrl
     workflow_url: AnyHttpUrl

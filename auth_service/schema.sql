@@ -89,6 +89,25 @@ CREATE TABLE public.former_users (
     deleted_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.grants (
+    workspace_id text NOT NULL,
+    service text NOT NULL,
+    kind text NOT NULL,
+    subject_id text NOT NULL,
+    user_id text GENERATED ALWAYS AS (
+CASE
+    WHEN (kind = 'user'::text) THEN subject_id
+    ELSE NULL::text
+END) STORED,
+    api_key_id text GENERATED ALWAYS AS (
+CASE
+    WHEN (kind = 'api_key'::text) THEN subject_id
+    ELSE NULL::text
+END) STORED,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT grants_kind_check CHECK ((kind = ANY (ARRAY['user'::text, 'api_key'::text])))
+);
+
 CREATE TABLE public.idempotency_keys (
     workspace_id text NOT NULL,
     caller text NOT NULL,
@@ -221,6 +240,9 @@ ALTER TABLE ONLY public.api_keys
 ALTER TABLE ONLY public.former_users
     ADD CONSTRAINT former_users_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.grants
+    ADD CONSTRAINT grants_pkey PRIMARY KEY (workspace_id, service, kind, subject_id);
+
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (workspace_id, caller, key);
 
@@ -261,6 +283,10 @@ CREATE INDEX api_keys_by_hash ON public.api_keys USING btree (key_hash);
 
 CREATE INDEX api_keys_in_order ON public.api_keys USING btree (workspace_id, created_at, id);
 
+CREATE INDEX grants_by_api_key ON public.grants USING btree (workspace_id, api_key_id) WHERE (api_key_id IS NOT NULL);
+
+CREATE INDEX grants_by_user ON public.grants USING btree (workspace_id, user_id) WHERE (user_id IS NOT NULL);
+
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
@@ -283,6 +309,12 @@ CREATE CONSTRAINT TRIGGER count_roles AFTER INSERT OR DELETE OR UPDATE OF name, 
 
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES public.workspaces(workspace_id);
+
+ALTER TABLE ONLY public.grants
+    ADD CONSTRAINT grants_of_api_keys FOREIGN KEY (workspace_id, api_key_id) REFERENCES public.api_keys(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.grants
+    ADD CONSTRAINT grants_of_users FOREIGN KEY (workspace_id, user_id) REFERENCES public.users(workspace_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.roles
     ADD CONSTRAINT roles_workspace_id_fkey FOREIGN KEY (workspace_id) REFERENCES public.workspaces(workspace_id);

@@ -36,7 +36,7 @@ def servers() -> Iterator[Servers]:
 @pytest.fixture(scope="session")
 def keyring() -> Keyring:
     """The keys with which a test of one service acts as anybody."""
-    return Keyring("workflow_service")
+    return Keyring("auth_service", "workflow_service")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.identity import GATEWAY, public_key_of
+from shared.identity import GATEWAY, SIGNERS, public_key_of
 from shared.process.secret_files import SUFFIX
 
 AUTH, RECORDS, WORKFLOW = "auth_service", "records_service", "workflow_service"
@@ -69,14 +69,14 @@ class Keys:
         kept = json.loads(file.read_text()) if file.exists() else {}
         made = {
             "tokens": f"local={_secret()}",
-            "signing": {name: f"{name}={_secret()}" for name in (GATEWAY, WORKFLOW)},
+            "signing": {name: f"{name}={_secret()}" for name in SIGNERS},
             "passwords": {name: secrets.token_urlsafe(24) for name in DATABASES.values()},
             "secrets": f"local={_secret()}",
         }
-        if made.keys() - kept.keys():
-            kept = made | kept
-            write_closed(file, json.dumps(kept, indent=1))
-        return cls(**kept)
+        whole = made | kept | {"signing": made["signing"] | kept.get("signing", {})}
+        if whole != kept:
+            write_closed(file, json.dumps(whole, indent=1))
+        return cls(**whole)
 
     @property
     def public(self) -> str:

@@ -2,8 +2,9 @@
 
 The gateway turns a credential into an `Identity` and signs it (Ed25519, a JWT valid for 60 seconds
 in the header `X-Sigma-Identity`). Services hold public keys only: they can verify who the caller is
-but cannot impersonate anybody. The issuer `gateway` speaks for users and API keys; any other issuer
-speaks only for itself (`kind: service`).
+but cannot impersonate anybody. Two issuers speak for users and API keys: `gateway`, which has
+checked the credential, and `auth_service`, which lends the identity of an absent user to what they
+set up (ADR 84). Any other issuer speaks only for itself (`kind: service`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from shared.errors import PermissionDenied, Unauthorized
 
 IDENTITY_HEADER = "X-Sigma-Identity"
 GATEWAY = "gateway"
-SIGNERS = (GATEWAY, "workflow_service")
+AUTH = "auth_service"
+SIGNERS = (GATEWAY, AUTH, "workflow_service")
 """The processes that sign identities."""
+_SPEAK_FOR_CALLERS = (GATEWAY, AUTH)
 ADMIN_ROLE = "role-admin"
 LIFETIME_S = 60
 _ALGORITHM = "EdDSA"
@@ -199,7 +202,7 @@ class IdentityVerifier:
         except (jwt.PyJWTError, KeyError, TypeError, ValueError):
             raise Unauthorized("Missing authentication") from None
         speaks_for_itself = identity.kind == "service" and identity.id == issuer
-        if not (speaks_for_itself or (issuer == GATEWAY and identity.kind != "service")):
+        if not (speaks_for_itself or (issuer in _SPEAK_FOR_CALLERS and identity.kind != "service")):
             raise Unauthorized("Missing authentication")
         if now >= expires + _CLOCK_SKEW_S:
             raise Unauthorized("Missing authentication")

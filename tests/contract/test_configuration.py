@@ -172,6 +172,7 @@ def test_what_is_wrong_is_told_in_plain_words_all_at_once():
         "SIGMA_AMQP_URL": "foo-secret",
         "SIGMA_DATABASE_URL": "mysql://x-secret",
         "SIGMA_IDENTITY_KEYS": "secret",
+        "SIGMA_IDENTITY_SIGNING_KEY": "gateway=c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw==",
         "SIGMA_TOKEN_KEYS": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlYw==",
         "SIGMA_RECORDS_URL": "records:8082",
         "SIGMA_WORKFLOW_URL": "http://workflows:8083",
@@ -198,6 +199,7 @@ def test_what_is_wrong_is_told_in_plain_words_all_at_once():
             "expected an address such as postgresql://user:password@host:5432/database"
         ),
         "SIGMA_IDENTITY_KEYS": "expected <name>=<key in base64>, found no name or no key",
+        "SIGMA_IDENTITY_SIGNING_KEY": "key 'gateway' has 31 bytes, expected 32",
         "SIGMA_TOKEN_KEYS": "entry 1 has no name or no key, expected <name>=<key in base64>",
         "SIGMA_RECORDS_URL": "expected an address such as http://records:8082",
         "SIGMA_LOG_LEVEL": "expected 'debug', 'info', 'warning' or 'error'",

@@ -214,7 +214,7 @@ def test_it_is_what_the_documentation_says():
 
 def apps() -> dict[str, web.Application]:
     """The four services as they are put together, not started."""
-    keyring = Keyring("workflow_service")
+    keyring = Keyring("auth_service", "workflow_service")
     database_url = "postgresql://nobody@127.0.0.1:9/nothing"
     filled: dict[str, Any] = {
         "port": 0,

@@ -41,7 +41,7 @@ class Stack:
     def __init__(self, servers: Servers, folder: Path) -> None:
         self.servers = servers
         self.folder = folder
-        self.keyring = Keyring(WORKFLOW)
+        self.keyring = Keyring(AUTH, WORKFLOW)
         self.amqp_url = servers.rabbit.vhost()
         self.databases = {name: servers.postgres.database(name) for name in WITH_DATABASE}
         self._secret_keys = f"test={base64.b64encode(secrets.token_bytes(32)).decode()}"
@@ -86,7 +86,7 @@ class Stack:
         if service in WITH_DATABASE:
             env["SIGMA_DATABASE_URL"] = self.databases[service]
             env["SIGMA_DATABASE_CONNECTIONS_MAX"] = "8"
-        if service in (GATEWAY, WORKFLOW):
+        if service in (GATEWAY, AUTH, WORKFLOW):
             env["SIGMA_IDENTITY_SIGNING_KEY"] = self.keyring.signing_key(service)
         if service == WORKFLOW:
             env["SIGMA_SECRET_KEYS"] = self._secret_keys

@@ -8,7 +8,7 @@ import secrets
 from deploy.local.settings import AUTH, WORKFLOW
 from shared.identity import GATEWAY, public_key_of
 
-SIGNERS = (GATEWAY, WORKFLOW)
+SIGNERS = (GATEWAY, AUTH, WORKFLOW)
 
 
 class Keys:

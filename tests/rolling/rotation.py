@@ -1,6 +1,6 @@
 """Replaces all keys as docs/operations.md, Rotate keys, says: publish, sign, remove.
 
-It is stricter where it can be: both signers change at once, services are replaced at the same time,
+It is stricter where it can be: all signers change at once, services are replaced at the same time,
 and a public key is removed as soon as the processes that signed with it have ended.
 """
 

@@ -77,7 +77,11 @@ def config(tmp_path: Path) -> Path:
     public = ",".join(map(public_key_of, signing.values()))
     files = {
         "common": ["SIGMA_HOST=127.0.0.1", f"SIGMA_IDENTITY_KEYS={public}", "SIGMA_AUTH_URL=x"],
-        AUTH: [f"SIGMA_TOKEN_KEYS={token}", "SIGMA_PORT=8081"],
+        AUTH: [
+            f"SIGMA_IDENTITY_SIGNING_KEY={signing[AUTH]}",
+            f"SIGMA_TOKEN_KEYS={token}",
+            "SIGMA_PORT=8081",
+        ],
         GATEWAY: [
             f"SIGMA_IDENTITY_SIGNING_KEY={signing[GATEWAY]}",
             f"SIGMA_TOKEN_KEYS={token}",

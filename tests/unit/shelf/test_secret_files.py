@@ -145,6 +145,7 @@ def test_all_problems_of_files_and_of_variables_are_told_at_once(
         "SIGMA_AMQP_URL and SIGMA_AMQP_URL_FILE are both set, expected one of them",
         "SIGMA_IDENTITY_KEYS_FILE: expected <name>=<key in base64>, found no name or no key",
         f"SIGMA_DATABASE_URL_FILE: {file} does not exist",
+        "SIGMA_IDENTITY_SIGNING_KEY is missing",
         "SIGMA_TOKEN_KEYS_FILE: entry 1 has no name or no key, expected <name>=<key in base64>",
         "SIGMA_RECORDS_URL is missing",
         "SIGMA_WORKFLOW_URL is missing",
@@ -157,6 +158,7 @@ def test_every_secret_and_the_public_keys_beside_them_can_be_files():
         "SIGMA_AMQP_URL_FILE",
         "SIGMA_DATABASE_URL_FILE",
         "SIGMA_IDENTITY_KEYS_FILE",
+        "SIGMA_IDENTITY_SIGNING_KEY_FILE",
         "SIGMA_TOKEN_KEYS_FILE",
     }
     assert set(file_variables(GatewayConfig).values()) == {
