@@ -22,7 +22,13 @@ from shared.messaging.relay import relay
 from shared.process.waiting import KeyedSemaphore
 from workflow_service.applications import handlers as applications
 from workflow_service.change_sets import handlers as change_sets
-from workflow_service.clients import AUTH, RECORDS, REMOTE_CALL_SLOTS, SIGNER
+from workflow_service.clients import (
+    APPLICATION_SLOTS,
+    AUTH,
+    RECORDS,
+    REMOTE_CALL_SLOTS,
+    SIGNER,
+)
 from workflow_service.config import Config
 from workflow_service.outbound.addresses import Allowed
 from workflow_service.outbound.client import outbound
@@ -81,6 +87,9 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     )
     app[REMOTE_CALL_SLOTS] = KeyedSemaphore(
         max(1, config.database_connections_max // 4), wait_s=config.wait_seconds
+    )
+    app[APPLICATION_SLOTS] = KeyedSemaphore(
+        max(1, config.database_connections_max // 8), wait_s=config.wait_seconds
     )
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     app[VAULT] = Vault.parse(config.secret_keys.get_secret_value())

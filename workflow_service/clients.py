@@ -28,6 +28,10 @@ REMOTE_CALL_SLOTS: Final = web.AppKey("remote_call_slots", KeyedSemaphore)
 """Slots for tasks that hold a connection while another service answers, or wait for those. When it
 hangs they wait for as long as `shared.http.client` does, and the other connections serve everybody
 else."""
+APPLICATION_SLOTS: Final = web.AppKey("application_slots", KeyedSemaphore)
+"""Slots for applications of change sets, which hold a connection for longer than those do."""
+APPLY_S: Final = 60.0
+"""How long an application may take: 10,000 operations take some ten seconds."""
 SIGNER: Final = web.AppKey("signer", IdentitySigner)
 
 
@@ -60,6 +64,10 @@ class Clients:
     def slot(self) -> AbstractAsyncContextManager[None]:
         """A slot of the bulkhead, for a transaction during which other services are asked."""
         return self._request.app[REMOTE_CALL_SLOTS].of(REMOTE_CALL_SLOTS)
+
+    def application_slot(self) -> AbstractAsyncContextManager[None]:
+        """A slot for an application, of which others than applications do not wait."""
+        return self._request.app[APPLICATION_SLOTS].of(APPLICATION_SLOTS)
 
     async def missing_roles(self, role_ids: Sequence[str]) -> list[str]:
         """Those of the roles that the workspace does not have; the other roles are claimed.
@@ -202,6 +210,7 @@ class Clients:
                 "operations": orjson.dumps(operations).decode(),
             },
             call=call_of(self._request),
+            timeout_s=APPLY_S,
         )
         return answer
 

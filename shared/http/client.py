@@ -92,18 +92,20 @@ class Upstream:
         call: Call | None = None,
         identity_token: str | None = None,
         reads: bool = False,
+        timeout_s: float | None = None,
     ) -> Any:
         """The parsed answer, None when it is empty.
 
         Passes on the caller's identity (or `identity_token` instead), request id, trace, what is
         left of the deadline and whether it is a dry run. `reads` says of a POST
-        that it changes nothing; of a GET it is known.
+        that it changes nothing; of a GET it is known. `timeout_s` is for what takes longer than
+        most requests.
 
         Raises the error that the service answered; `ServiceUnavailable` when nothing happened,
         because it cannot be reached or because it broke off a read; `UpstreamTimeout` when it does
         not answer in time, or broke off what may have changed something.
         """
-        timeout_s = self._timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         headers: dict[str, str] = {hdrs.ACCEPT: JSON}
         if call is not None:
             headers[REQUEST_ID_HEADER] = call.request_id

@@ -24,7 +24,7 @@ from shared.identity import Identity
 from workflow_service.change_sets import store
 from workflow_service.change_sets.commands import changed, locked
 from workflow_service.change_sets.model import ChangeSet, Status
-from workflow_service.clients import Clients
+from workflow_service.clients import APPLY_S, Clients
 from workflow_service.proposals import store as operations
 from workflow_service.proposals.model import Decision
 
@@ -47,7 +47,8 @@ async def apply(
     nothing was changed, and the change set stays approved.
     """
     for _ in range(ATTEMPTS_MAX):
-        async with clients.slot(), db.transaction() as conn:
+        async with clients.application_slot(), db.transaction() as conn:
+            await store.wait_idle(conn, APPLY_S)
             old = await locked(conn, identity, change_set_id, expected, (Status.APPROVED,))
             approved = await operations.all_of(
                 conn, old.workspace_id, old.id, status=Decision.APPROVED

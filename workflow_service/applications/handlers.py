@@ -12,7 +12,7 @@ from workflow_service.applications import commands
 from workflow_service.applications.model import ApplicationDraft
 from workflow_service.change_sets.handlers import CHANGE_SET, answer
 from workflow_service.change_sets.model import ChangeSetAnswer
-from workflow_service.clients import Clients
+from workflow_service.clients import APPLY_S, Clients
 
 routes = Routes(
     tag="Change sets", examples={"id": CHANGE_SET}, parameters={"id": "Id of the change set."}
@@ -25,6 +25,7 @@ routes = Routes(
     role="`write` on each attribute that is changed; for deletions, what deleting a record needs",
     body=ApplicationDraft,
     body_bytes_max=SMALL_BODY,
+    deadline_s=APPLY_S,
     answers=ChangeSetAnswer,
     summary="Apply a change set",
     errors=(Conflict, LimitExceeded, NotFound, PreconditionFailed),

@@ -170,3 +170,11 @@ async def counts(conn: Conn, workspace_id: str) -> dict[str, int]:
         "SELECT status, number FROM change_set_counts WHERE workspace_id = $1", workspace_id
     )
     return {row["status"]: row["number"] for row in rows}
+
+
+async def wait_idle(conn: Conn, seconds: float) -> None:
+    """Let this transaction be open for as long as another service works."""
+    milliseconds = f"{seconds * 1000:.0f}ms"
+    await conn.fetchval(
+        "SELECT set_config('idle_in_transaction_session_timeout', $1, true)", milliseconds
+    )

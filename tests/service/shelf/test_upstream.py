@@ -48,6 +48,11 @@ def far_routes() -> Routes:
         await asyncio.sleep(30)
         return json_response(None)
 
+    @table.internal_get("/internal/soon")
+    async def soon(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return json_response(None)
+
     @table.internal_get("/internal/not-json")
     async def not_json(request: web.Request) -> web.StreamResponse:
         return web.Response(text="<html>")
@@ -82,7 +87,11 @@ def near_routes(far_url: str) -> Routes:
         try:
             return json_response(
                 await far.request(
-                    asked["method"], asked["path"], json=asked.get("json"), call=call_of(request)
+                    asked["method"],
+                    asked["path"],
+                    json=asked.get("json"),
+                    call=call_of(request),
+                    timeout_s=asked.get("longer"),
                 )
             )
         finally:
@@ -145,6 +154,8 @@ async def test_too_slow_is_504_and_away_is_503(near: Edge, start_edge: StartEdge
     assert (slow.status, slow.body["error"]) == (504, "UPSTREAM_TIMEOUT")
     slow = await ask(near, "/internal/late", headers={"X-Sigma-Deadline": "100"})
     assert (slow.status, slow.body["error"]) == (504, "UPSTREAM_TIMEOUT")
+    patient = await ask(near, "/internal/soon", timeout=0.1, longer=20)
+    assert patient.status == 200
     lonely = await start_edge(near_routes(NOBODY))
     away = await ask(lonely, "/internal/headers")
     assert away.outcome == error(503, "SERVICE_UNAVAILABLE", "Service unavailable")
