@@ -16,12 +16,13 @@ help: ## list the commands
 run: environment ## run the whole system with a demo workspace, until Ctrl-C (PORT=8080)
 	@$(VENV) -m deploy.local --port $(PORT)
 
-# Without a Redis, npm or curl, the tests that need it say that they are skipped.
+# Without a Redis, npm, sshd or curl, the tests that need it say that they are skipped.
 test: environment-dev ## all tests, on private servers (ARGS="-k word", WORKERS=0 for one process)
 	@$(VENV) -m deploy.local.binaries
 	@$(VENV) -m deploy.local.binaries redis-server || true
 	@$(VENV) -m deploy.local.binaries curl || true
 	@$(VENV) -m deploy.local.binaries npm || true
+	@$(VENV) -m deploy.local.binaries sshd=openssh-server || true
 	@$(VENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: environment-dev ## check format, lint, types and import rules
@@ -79,7 +80,7 @@ lock: ## update the lock files (ARGS=--upgrade for newer versions)
 	@deploy/local/lock.sh $(ARGS)
 
 environment:
-	@deploy/local/environment.sh requirements.lock
+	@deploy/local/environment.sh requirements-exports.lock
 
 environment-dev:
 	@deploy/local/environment.sh requirements-dev.lock

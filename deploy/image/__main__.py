@@ -17,12 +17,12 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         if asked.command == "context":
-            context.write(asked.folder)
+            context.write(asked.folder, exports=asked.exports)
             print(f"{asked.folder}: build it with `docker build {asked.folder}`; see README.md")
             return 0
         chosen = base.choose(asked.base, renew=asked.renew_base)
         if asked.command == "build":
-            made = build(chosen)
+            made = build(chosen, exports=asked.exports)
             print(f"{NAME}:{context.source().version} on {chosen}\n{made}")
             return 0
         from deploy.image.check import check  # noqa: PLC0415  needs servers, the others do not
@@ -47,11 +47,19 @@ def _parser() -> argparse.ArgumentParser:
     with_base.add_argument(
         "--renew-base", action="store_true", help="pull or make the base again, for its updates"
     )
-    commands.add_parser("build", parents=[with_base], help=f"build {NAME}:<version>")
+    contents = argparse.ArgumentParser(add_help=False)
+    contents.add_argument(
+        "--exports",
+        action="store_true",
+        help="with the clients that export jobs upload to S3, SFTP and Azure Blob Storage with",
+    )
+    commands.add_parser("build", parents=[with_base, contents], help=f"build {NAME}:<version>")
     commands.add_parser(
         "check", parents=[with_base], help="build it twice, and try all it promises"
     )
-    written = commands.add_parser("context", help="only write the folder to build from")
+    written = commands.add_parser(
+        "context", parents=[contents], help="only write the folder to build from"
+    )
     written.add_argument("folder", type=Path)
     return parser
 

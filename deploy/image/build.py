@@ -11,8 +11,11 @@ from deploy.image.podman import built
 NAME = "localhost/sigma-pim"
 
 
-def build(base_name: str, tag: str | None = None) -> str:
-    """Build it on this base without a network; the image's id. The default tag is its version."""
+def build(base_name: str, tag: str | None = None, *, exports: bool = False) -> str:
+    """Build it on this base without a network; the image's id. The default tag is its version.
+
+    With `exports`, it has what export jobs upload to S3, SFTP and Azure with.
+    """
     source = context.source()
     name = f"{NAME}:{tag or source.version}"
     labels = {
@@ -25,7 +28,7 @@ def build(base_name: str, tag: str | None = None) -> str:
     }
     with tempfile.TemporaryDirectory(prefix="sigma-image-") as temporary:
         folder = Path(temporary) / "context"
-        context.write(folder)
+        context.write(folder, exports=exports)
         return built(
             name,
             folder,

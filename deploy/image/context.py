@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTAINERFILE = ROOT / "deploy" / "image" / "Containerfile"
 PACKAGES = ("gateway", "auth_service", "records_service", "workflow_service", "shared")
 LOCKS = ("requirements.lock", "requirements-image.lock")
+EXPORTS_LOCK = "requirements-exports.lock"
+"""All of `requirements.lock`, and the clients of the destinations of export jobs."""
 PYTHON = "3.11"
 """That of both bases; wheels are fetched for it, whatever Python fetches them."""
+_INPUTS = (*LOCKS, EXPORTS_LOCK, str(CONTAINERFILE))
 _NOT_NEEDED = re.compile(r"(.*/)?(README\.md|schema\.sql|\.gitignore)")
 _GLIBC_MINORS = range(5, 37)
 """Wheels may ask for glibc 2.36 at most, which Debian 12 has."""
@@ -42,7 +46,7 @@ class Source:
 def source() -> Source:
     """The present state; `revision` ends in `-modified` if the product differs from the commit."""
     commit, epoch = _git("log", "-1", "--format=%H %ct").split()
-    changed = _git("status", "--porcelain", "--", *PACKAGES, *LOCKS, str(CONTAINERFILE), "LICENSE")
+    changed = _git("status", "--porcelain", "--", *PACKAGES, *_INPUTS, "LICENSE")
     return Source(VERSION, f"{commit}-modified" if changed else commit, int(epoch))
 
 
@@ -56,24 +60,26 @@ def product_files() -> list[str]:
     )
 
 
-def write(folder: Path) -> None:
-    """Fill the folder, which must be empty or missing."""
+def write(folder: Path, *, exports: bool = False) -> None:
+    """Fill the folder, which must be empty or missing; `exports` adds what jobs upload with."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise StartFailed("Context", f"{folder} is not empty", "Name a new folder.")
     for name in product_files():
         _copy(ROOT / name, folder / "product" / name)
-    for name in (*LOCKS, str(CONTAINERFILE.relative_to(ROOT))):
-        _copy(ROOT / name, folder / Path(name).name)
-    shutil.copytree(wheels(), folder / "wheels")
+    locks = _locks(exports=exports)
+    for name, lock in zip(LOCKS, locks, strict=True):
+        _copy(ROOT / lock, folder / name)
+    _copy(CONTAINERFILE, folder / CONTAINERFILE.name)
+    shutil.copytree(wheels(locks), folder / "wheels")
     for each in (folder, *folder.rglob("*")):
         # The image must not depend on the umask of whoever cloned the repository.
         each.chmod(0o755 if each.is_dir() or each.stat().st_mode & 0o100 else 0o644)
 
 
-def wheels() -> Path:
+def wheels(locks: Sequence[str] = LOCKS) -> Path:
     """A folder with exactly the locked wheels; fetched once for each state of the lock files."""
-    locked = hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in LOCKS))
+    locked = hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in locks))
     locked.update(" ".join(platforms(platform.machine())).encode())
     kept = ROOT / ".run" / "image" / f"wheels-{locked.hexdigest()[:16]}"
     if not kept.exists():
@@ -81,7 +87,7 @@ def wheels() -> Path:
             shutil.rmtree(former)
         fetched = kept.with_name(f"fetched-{kept.name}")
         shutil.rmtree(fetched, ignore_errors=True)
-        _download(fetched)
+        _download(fetched, locks)
         fetched.rename(kept)
     return kept
 
@@ -92,7 +98,12 @@ def platforms(machine: str) -> list[str]:
     return [*names, *(f"{legacy}_{machine}" for legacy in _LEGACY)]
 
 
-def _download(folder: Path) -> None:
+def _locks(*, exports: bool) -> tuple[str, ...]:
+    """What the image's `LOCKS` are copies of."""
+    return (EXPORTS_LOCK, *LOCKS[1:]) if exports else LOCKS
+
+
+def _download(folder: Path, locks: Sequence[str]) -> None:
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
         *("--only-binary", ":all:", "--require-hashes", "--no-deps", "--dest", str(folder)),
@@ -100,7 +111,7 @@ def _download(folder: Path) -> None:
     ]
     for name in platforms(platform.machine()):
         command += ["--platform", name]
-    for name in LOCKS:
+    for name in locks:
         command += ["-r", str(ROOT / name)]
     print("Fetching the locked wheels", flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -2,8 +2,8 @@
 
     python -m deploy.local.binaries [tool ...]
 
-makes sure of both, and of further programs by the names of their packages: `make test` and `make
-bench` begin with it.
+makes sure of both, and of further programs by the names of their packages, or as `program=package`:
+`make test` and `make bench` begin with it.
 
 A server that the environment names (`SIGMA_POSTGRES_URL`, `SIGMA_AMQP_URL`) needs no programs here.
 """
@@ -27,6 +27,8 @@ AMQP_URL = "SIGMA_AMQP_URL"
 POSTGRES_MAJOR_MIN = 15
 _POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
 _RABBIT_FOLDERS = ("/usr/lib/rabbitmq/bin", "/usr/lib/rabbitmq/lib/*/sbin", "/opt/rabbitmq*/sbin")
+_OF_SERVERS = "/usr/sbin:/usr/local/sbin"
+"""Not everybody's PATH has these."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _SYSTEMD = Path("/run/systemd/system")
 
@@ -86,7 +88,7 @@ def ensure_tool(name: str, package: str = "") -> Path:
     """
 
     def find() -> Path | None:
-        found = shutil.which(name)
+        found = shutil.which(name) or shutil.which(name, path=_OF_SERVERS)
         return Path(found) if found else None
 
     return find() or _installed(name, package or name, "", find)
@@ -185,7 +187,8 @@ def main() -> int:
         if not os.environ.get(AMQP_URL):
             ensure_rabbit()
         for tool in sys.argv[1:]:
-            ensure_tool(tool)
+            program, _, package = tool.partition("=")
+            ensure_tool(program, package)
     except StartFailed as failure:
         print(failure, file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ if [ -z "$uv" ]; then
     }
     uv=.run/lock-venv/bin/uv
 fi
-for name in requirements requirements-dev requirements-image requirements-kubernetes; do
+for name in requirements requirements-exports requirements-dev requirements-image requirements-kubernetes; do
     "$uv" pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
         --python-version 3.11 "$name.in" -o "$name.lock" "$@"
 done

@@ -1,4 +1,4 @@
-"""The programs and files of npm that tests need, as tests/clients/package-lock.json names them."""
+"""The programs and files of npm that tests need, as a package-lock.json names them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.kit.servers import ROOT
 
 CLIENTS = ROOT / "tests" / "clients"
 MODULES = CLIENTS / "node_modules"
+AZURITE = ROOT / "tests" / "azurite"
 
 
 async def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -38,7 +39,7 @@ async def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return output
 
 
-async def install_modules() -> None:
+async def install_modules(folder: Path = CLIENTS) -> None:
     """What package-lock.json says is in node_modules afterwards; nothing happens if it is already.
 
     Skips where that cannot be had, but not in CI.
@@ -47,9 +48,10 @@ async def install_modules() -> None:
     def give_up(why: str) -> None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
 
-    lock = hashlib.sha256((CLIENTS / "package-lock.json").read_bytes()).hexdigest()
-    mark = MODULES / ".holds"
-    with (CLIENTS / ".installing").open("w") as waiting:
+    lock_file = folder / "package-lock.json"
+    lock = hashlib.sha256(lock_file.read_bytes()).hexdigest()
+    mark = folder / "node_modules" / ".holds"
+    with (folder / ".installing").open("w") as waiting:
         await asyncio.to_thread(fcntl.flock, waiting, fcntl.LOCK_EX)
         if shutil.which("node") is None:
             give_up("there is no node on this machine (Debian: apt install npm)")
@@ -59,7 +61,7 @@ async def install_modules() -> None:
         if npm is None:
             give_up("there is no npm on this machine (Debian: apt install npm)")
         try:
-            await run(str(npm), "ci", "--prefer-offline", cwd=CLIENTS)
+            await run(str(npm), "ci", "--prefer-offline", cwd=folder)
         except AssertionError as failure:
-            give_up(f"npm cannot install what tests/clients/package-lock.json says: {failure}")
+            give_up(f"npm cannot install what {lock_file.relative_to(ROOT)} says: {failure}")
         mark.write_text(lock)

@@ -67,7 +67,7 @@ def test_the_context_has_the_same_modes_whatever_the_clone_has(tmp_path, monkeyp
     wheels.mkdir(mode=0o700)
     (wheels / "one.whl").write_bytes(b"x")
     (wheels / "one.whl").chmod(0o600)
-    monkeypatch.setattr(context, "wheels", lambda: wheels)
+    monkeypatch.setattr(context, "wheels", lambda _: wheels)
     folder = tmp_path / "context"
     context.write(folder)
     assert {path.name for path in folder.iterdir()} == {
@@ -82,6 +82,25 @@ def test_the_context_has_the_same_modes_whatever_the_clone_has(tmp_path, monkeyp
     assert {path.stat().st_mode & 0o777 for path in written if path.is_file()} <= {0o644, 0o755}
     with pytest.raises(StartFailed, match="not empty"):
         context.write(folder)
+
+
+@pytest.mark.parametrize("exports", [False, True])
+def test_what_jobs_upload_with_is_in_the_image_only_if_it_is_asked_for(
+    tmp_path, monkeypatch, exports
+):
+    asked = []
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    monkeypatch.setattr(context, "wheels", lambda locks: asked.append(locks) or wheels)
+    context.write(tmp_path / "context", exports=exports)
+    locked = (tmp_path / "context" / "requirements.lock").read_text()
+    assert [f"\n{name}==" in locked for name in ("aiobotocore", "asyncssh", "aiohttp")] == [
+        exports,
+        exports,
+        True,
+    ]
+    first = "requirements-exports.lock" if exports else "requirements.lock"
+    assert asked == [(first, "requirements-image.lock")]
 
 
 def test_wheels_are_those_for_the_base_and_not_for_this_python():

@@ -109,6 +109,8 @@ BOUNDED = {
     "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
     "workflow_service/transitions/gates.py": {"start", "target"},
     "workflow_service/outbound/client.py": {"field"},
+    "workflow_service/destinations/checking.py": {"FIELD", "field", "kind", "library"},
+    "workflow_service/destinations/sftp.py": {"given"},
     "workflow_service/secrets/masks.py": {"field"},
     "workflow_service/definitions/validation.py": {"dotted"},
     "workflow_service/author_rights/withholding.py": {"name"},

@@ -1,0 +1,87 @@
+"""Real servers for uploads, one of each kind for a test run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.kit.file_servers import AzureServer, S3Server, SftpServer, sshd_or_skip
+from tests.kit.npm_modules import AZURITE, install_modules
+from tests.kit.servers import run_now
+from workflow_service.destinations import File
+from workflow_service.outbound.addresses import Allowed
+from workflow_service.outbound.client import Outbound
+
+FILE = File("all-20260204T173000Z.csv", "run-1", "text/csv; charset=utf-8")
+
+
+@pytest.fixture
+async def outbound() -> AsyncIterator[Outbound]:
+    """The client of an operator who allows the servers of these tests."""
+    opened = Outbound(Allowed.parse("127.0.0.1"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    server = SftpServer(tmp_path_factory.mktemp("sftp"), sshd_or_skip())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    run_now(install_modules(AZURITE))
+    server = AzureServer(tmp_path_factory.mktemp("azure"))
+    yield server
+    server.close()
+
+
+@dataclass
+class Receiver:
+    """A server that takes files by POST."""
+
+    url: str = ""
+    status: int = 200
+    answers_first: bool = False
+    """Whether it answers before it has read the body."""
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    """Headers and bodies of the requests that came whole."""
+    cut: int = 0
+    """How many ended before their end."""
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.reached.set()
+        if self.answers_first or request.method == "HEAD":
+            return web.Response(status=self.status)
+        try:
+            body = await request.read()
+        except (ConnectionError, asyncio.CancelledError):
+            self.cut += 1
+            raise
+        self.heard.append((dict(request.headers), body))
+        return web.Response(status=self.status)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application(client_max_size=1 << 30)
+    app.router.add_route("*", "/hook", receiver.take)
+    async with TestServer(app, host="127.0.0.1") as server:
+        receiver.url = str(server.make_url("/hook"))
+        yield receiver

@@ -1,0 +1,23 @@
+"""Uploads the file of an export job to where its owner wants it.
+
+    async with opened(kind, config, File(name, run.id, media_type), outbound) as upload:
+        await upload.write(data)
+        path = await upload.commit()
+
+Under its name, a file is there whole or not at all.
+"""
+
+from workflow_service.destinations.checking import KINDS, check, secret_places
+from workflow_service.destinations.model import DeliveryFailed, File, Upload
+from workflow_service.destinations.uploading import opened, try_connection
+
+__all__ = [
+    "KINDS",
+    "DeliveryFailed",
+    "File",
+    "Upload",
+    "check",
+    "opened",
+    "secret_places",
+    "try_connection",
+]
