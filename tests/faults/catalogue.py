@@ -85,8 +85,8 @@ EXPERIMENTS: Final = (
     Experiment(
         "stop-broker",
         experiments.stop_broker,
-        planted.NEW_ID_WHEN_SENT_AGAIN,
-        Kind.DOUBLED,
+        planted.SILENCE_IS_CONSENT,
+        Kind.LOST_EVENT,
         replace(HARD, silent_s=25),
     ),
     Experiment(
