@@ -67,11 +67,8 @@ async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
 
 async def _read(context: Context, sent: ImportRows) -> list[ReadRow]:
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
-    named = (
-        each.id for each in blueprint.schemas.values() if sent.schema_id in (each.id, each.alias)
-    )
-    schema_id = sent.schema_id if sent.schema_id in blueprint.schemas else next(named, None)
-    if schema_id is None:
+    schema_id = blueprint.schema_id_of(sent.schema_id)
+    if schema_id not in blueprint.schemas:
         raise NotFound.of("Schema", sent.schema_id)
 
     options = ChosenOptions()

@@ -327,7 +327,10 @@ async def test_cells_that_are_no_texts(workspace: RecordsWorkspace, admin: Calle
         ),
         (
             {"a": "name[dim-language=seg-y]"},
-            "Column 'a': Unknown segment 'seg-y' of dimension 'dim-language'",
+            (
+                "Column 'a': Unknown segment 'seg-y' of dimension 'dim-language':"
+                " expected seg-en, seg-da"
+            ),
         ),
         ({"a": "price", "b": "price"}, "Columns 'a' and 'b' mean the same"),
         (
