@@ -86,6 +86,7 @@ _PREFIXES: Final = (
     ("permissions", Service.RECORDS, PermissionClass.DATA),
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
     ("change-sets", Service.WORKFLOW, PermissionClass.DATA),
+    ("webhooks", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),
 )

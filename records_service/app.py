@@ -31,6 +31,7 @@ from records_service.explanations.handlers import routes as explanation_routes
 from records_service.exports.handlers import routes as export_routes
 from records_service.exports.walk import EXPORTS, Exports
 from records_service.feed import store as feed
+from records_service.feed.delivering import routes as delivering_routes
 from records_service.feed.following import FOLLOWERS, READS, Followers, Reads
 from records_service.feed.handlers import routes as feed_routes
 from records_service.feed.news import hearing, waking_relay
@@ -160,6 +161,7 @@ ROUTES = (
     import_job_routes,
     explanation_routes,
     feed_routes,
+    delivering_routes,
 )
 
 

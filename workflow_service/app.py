@@ -30,6 +30,9 @@ from workflow_service.clients import (
     SIGNER,
 )
 from workflow_service.config import Config
+from workflow_service.deliveries import handlers as deliveries
+from workflow_service.dispatch.dispatcher import dispatching
+from workflow_service.dispatch.keeping import keeping
 from workflow_service.outbound.addresses import Allowed
 from workflow_service.outbound.client import outbound
 from workflow_service.previews import handlers as previews
@@ -41,6 +44,7 @@ from workflow_service.secrets.resealing import resealing
 from workflow_service.secrets.vault import VAULT, Vault
 from workflow_service.transitions import handlers as transitions
 from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
+from workflow_service.webhooks import handlers as webhooks
 from workflow_service.workflows import handlers as workflows
 from workflow_service.workflows.commands import SOURCE, WORKFLOWS_MAX
 
@@ -53,6 +57,8 @@ _TABLES = (
     change_sets.routes,
     reviews.routes,
     applications.routes,
+    webhooks.routes,
+    deliveries.routes,
 )
 ROUTES = (*_TABLES, access_routes(_TABLES))
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
@@ -65,6 +71,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         consume(QUEUE, react, first=hold_ids),
         reconciliation(config),
         resealing,
+        dispatching(lease_s=config.relay_lease_seconds),
+        keeping,
     ]
     app = new_service(
         config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -223,6 +224,21 @@ class Clients:
             call=call_of(self._request),
         )
         return None if answer["results"] is None else answer
+
+    async def feed_position(self, since: datetime | None = None) -> int:
+        """The position of the change feed after which everything later than a moment comes.
+
+        Without a moment: everything from now on. Raises `Gone` if the feed lacks some of it.
+        """
+        answer = await self._request.app[RECORDS].request(
+            "POST",
+            "/internal/changes/position",
+            json={"since": since},
+            call=call_of(self._request),
+            reads=True,
+        )
+        position: int = answer["position"]
+        return position
 
     async def binds(self, workflow_id: str) -> bool:
         """Whether a schema is bound to the workflow, including schema saves in progress."""

@@ -167,6 +167,53 @@ CREATE TABLE public.unknown_names (
     model_version bigint NOT NULL
 );
 
+CREATE TABLE public.webhook_deliveries (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    webhook_id text NOT NULL,
+    number bigint NOT NULL,
+    event text NOT NULL,
+    subject text NOT NULL,
+    body text NOT NULL,
+    status text NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    attempts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    sent jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE public.webhook_deliveries ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.webhook_deliveries_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.webhooks (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    name text NOT NULL,
+    description text,
+    url text NOT NULL,
+    events text[] NOT NULL,
+    active boolean NOT NULL,
+    paused_reason text,
+    failing_since timestamp with time zone,
+    secret text,
+    former_secret text,
+    former_until timestamp with time zone,
+    "position" bigint NOT NULL,
+    version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    created_by text NOT NULL,
+    runs_as text NOT NULL,
+    runs_as_kind text NOT NULL
+);
+
 CREATE TABLE public.workflow_references (
     workspace_id text NOT NULL,
     workflow_id text NOT NULL,
@@ -230,6 +277,12 @@ ALTER TABLE ONLY public.sizes
 ALTER TABLE ONLY public.unknown_names
     ADD CONSTRAINT unknown_names_pkey PRIMARY KEY (workspace_id, name, workflow_id);
 
+ALTER TABLE ONLY public.webhook_deliveries
+    ADD CONSTRAINT webhook_deliveries_pkey PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.webhooks
+    ADD CONSTRAINT webhooks_id_taken PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.workflow_references
     ADD CONSTRAINT workflow_references_pkey PRIMARY KEY (workspace_id, workflow_id, schema_id);
 
@@ -261,6 +314,16 @@ CREATE INDEX outbox_in_order ON public.outbox USING btree (id);
 
 CREATE INDEX unknown_names_of_workflow ON public.unknown_names USING btree (workspace_id, workflow_id);
 
+CREATE INDEX webhook_deliveries_by_status ON public.webhook_deliveries USING btree (workspace_id, webhook_id, status, number);
+
+CREATE INDEX webhook_deliveries_due ON public.webhook_deliveries USING btree (due_at) WHERE (status = 'pending'::text);
+
+CREATE INDEX webhook_deliveries_in_order ON public.webhook_deliveries USING btree (workspace_id, webhook_id, number);
+
+CREATE INDEX webhooks_in_order ON public.webhooks USING btree (workspace_id, created_at, id);
+
+CREATE INDEX webhooks_paused ON public.webhooks USING btree (workspace_id) WHERE (paused_reason IS NOT NULL);
+
 CREATE INDEX workflow_references_by_check ON public.workflow_references USING btree (checked_at);
 
 CREATE INDEX workflow_references_of_schema ON public.workflow_references USING btree (workspace_id, schema_id);
@@ -282,6 +345,9 @@ ALTER TABLE ONLY public.change_set_operations
 
 ALTER TABLE ONLY public.unknown_names
     ADD CONSTRAINT unknown_names_workspace_id_workflow_id_fkey FOREIGN KEY (workspace_id, workflow_id) REFERENCES public.workflows(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.webhook_deliveries
+    ADD CONSTRAINT webhook_deliveries_of FOREIGN KEY (workspace_id, webhook_id) REFERENCES public.webhooks(workspace_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.workflow_references
     ADD CONSTRAINT workflow_is_referenced FOREIGN KEY (workspace_id, workflow_id) REFERENCES public.workflows(workspace_id, id);

@@ -122,6 +122,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "change_set_annotations",
             "change_set_messages",
             "change_set_counts",
+            "webhooks",
+            "webhook_deliveries",
             "news",
             "sizes",
             "outbox",
@@ -129,6 +131,6 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
         ),
         local=("inbox", "alembic_version"),
         triggers={"workflows": ("count_workflows",)},
-        numbered={"outbox": "id"},
+        numbered={"outbox": "id", "webhook_deliveries": "number"},
     ),
 }

@@ -49,7 +49,16 @@ TAGS: Final = (
         "Option lists",
         "Jobs",
     ),
-    *("Catalogs", "Categories", "Workflows", "Change sets", "Roles", "Permissions", "API keys"),
+    *(
+        "Catalogs",
+        "Categories",
+        "Workflows",
+        "Change sets",
+        "Webhooks",
+        "Roles",
+        "Permissions",
+        "API keys",
+    ),
     "Health",
 )
 """In the order in which a newcomer needs them."""

@@ -40,8 +40,6 @@ AWAY = (
     asyncpg.InterfaceError,
     OSError,
 )
-# Some errors of a lost connection are no AMQPError: that of a closed channel is a RuntimeError.
-LOST = aio_pika.exceptions.CONNECTION_EXCEPTIONS
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS inbox (
@@ -70,7 +68,7 @@ async def main() -> None:
     while True:
         try:
             await read(pool)
-        except LOST as error:
+        except (aio_pika.exceptions.AMQPError, OSError) as error:
             print(f"broker: {error!r}", flush=True)
         await asyncio.sleep(PAUSE_S)
 
@@ -115,7 +113,7 @@ async def declare(channel: aio_pika.abc.AbstractChannel) -> aio_pika.abc.Abstrac
 async def take(pool: Any, message: aio_pika.abc.AbstractIncomingMessage) -> None:
     """Process one message and acknowledge it afterwards."""
     # If the acknowledgement does not reach the broker, nothing is lost: it delivers again.
-    with contextlib.suppress(*LOST):
+    with contextlib.suppress(aio_pika.exceptions.AMQPError, OSError):
         try:
             event = json.loads(message.body)
             while not await handled(pool, event):  # noqa: ASYNC110  there is nothing to wait for

@@ -140,14 +140,12 @@ class Work:
                     moved |= await move_first(conn, self.context.workspace_id, schema_id, ids)
         return moved
 
-    async def schemas(
-        self, blueprint: Blueprint, names: Sequence[str]
-    ) -> dict[str, CompiledSchema]:
-        """Those of these schemas that exist, each under the id or alias that names it."""
+    async def schemas(self, blueprint: Blueprint, ids: Sequence[str]) -> dict[str, CompiledSchema]:
+        """Those of these schemas that exist."""
         found: dict[str, CompiledSchema] = {}
-        for name in names:
+        for schema_id in ids:
             try:
-                found[name] = await compiled_schema(blueprint, blueprint.schema_id_of(name))
+                found[schema_id] = await compiled_schema(blueprint, schema_id)
             except NotFound:
                 continue
         return found

@@ -91,9 +91,7 @@ _BY_RESOURCE: Final[Mapping[PermissionResource, Mapping[PermissionAction, At | R
         PermissionAction.WRITE: At("POST", "/jobs/{id}/cancel"),
     },
     PermissionResource.CHANNELS: _without_routes(Requirement(Permission.READ), administrators=True),
-    PermissionResource.WEBHOOKS: _without_routes(
-        Requirement(Permission.READ, administrators=True), administrators=True
-    ),
+    PermissionResource.WEBHOOKS: _collection("/webhooks", WORKFLOW_SERVICE),
     PermissionResource.EXPORT_JOBS: _without_routes(
         Requirement(Permission.READ, Flag.EXPORT), flag=Flag.EXPORT
     ),

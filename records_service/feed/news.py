@@ -51,9 +51,14 @@ class News:
         """Whether followers are to leave, because the process stops."""
 
     @contextmanager
-    def following(self, workspace_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when there may be more to read; whoever waits clears it before."""
-        wake = asyncio.Event()
+    def following(
+        self, workspace_id: str, wake: asyncio.Event | None = None
+    ) -> Iterator[asyncio.Event]:
+        """An event that is set when there may be more to read; whoever waits clears it before.
+
+        Who follows several workspaces passes one event for all.
+        """
+        wake = wake or asyncio.Event()
         self._followers[workspace_id].add(wake)
         try:
             yield wake

@@ -221,6 +221,59 @@ async def last_position(conn: Conn, workspace_id: str) -> int:
     return position
 
 
+async def last_positions(database: Database, workspace_ids: Collection[str]) -> dict[str, int]:
+    """Workspace -> the position of its last event, of those that have one."""
+    rows = await database.fetch(
+        """
+        SELECT asked.workspace_id, last.position
+          FROM unnest($1::text[]) AS asked (workspace_id)
+         CROSS JOIN LATERAL (SELECT f.position FROM feed f
+                              WHERE f.workspace_id = asked.workspace_id
+                              ORDER BY f.position DESC LIMIT 1) AS last
+        """,
+        list(workspace_ids),
+    )
+    return {row["workspace_id"]: row["position"] for row in rows}
+
+
+async def ends(conn: Conn, workspace_id: str) -> tuple[int, int]:
+    """The position up to which events of a workspace have been removed, and its last."""
+    removed: int = await conn.fetchval(
+        """
+        SELECT coalesce((SELECT until FROM feed_removed WHERE workspace_id = $1), 0)
+        """,
+        workspace_id,
+    )
+    return removed, await last_position(conn, workspace_id)
+
+
+async def position_at(conn: Conn, workspace_id: str, since: datetime) -> tuple[int, bool]:
+    """The position before the first event that was placed after a time.
+
+    And whether all that came after it is still there. Events are placed in the order of their
+    positions, so the place is found by halving.
+    """
+    low, high = await ends(conn, workspace_id)
+    removed, is_whole = low, low == 0
+    while low < high:
+        middle = (low + high) // 2
+        row = await conn.fetchrow(
+            """
+            SELECT position, placed_at <= $3 AS is_before FROM feed
+             WHERE workspace_id = $1 AND position > $2
+             ORDER BY position LIMIT 1
+            """,
+            workspace_id,
+            middle,
+            since,
+        )
+        if row is not None and row["is_before"]:
+            low, is_whole = row["position"], True
+        else:
+            high = middle
+    return (low, is_whole) if is_whole else (removed, False)
+
+
 async def states(
     conn: Conn, workspace_id: str, record_ids: Collection[str]
 ) -> dict[str, str | None]:

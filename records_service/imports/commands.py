@@ -33,33 +33,25 @@ class ImportedRow:
     errors: Sequence[CellError]
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """The rows in their order, and the first 100 columns that were not imported."""
-
-    rows: Sequence[ImportedRow]
-    unmapped_columns: Sequence[str]
-
-
 class _NothingStays(Exception):
     """Ends the transaction of a preview."""
 
 
-async def execute(context: Context, sent: ImportRows) -> Imported:
+async def execute(context: Context, sent: ImportRows) -> list[ImportedRow]:
     """Create and update records, one for each row; good rows stay whatever the others are.
 
     Raises `NotFound` for the schema, `ValidationError` for columns that cannot be understood.
     """
-    rows, unmapped = await _read(context, sent)
+    rows = await _read(context, sent)
     results = await write_rows(context, _sized(rows), Options(), must_exist=True)
-    return Imported(_told(rows, results), unmapped)
+    return _told(rows, results)
 
 
-async def preview(context: Context, sent: ImportRows) -> Imported:
+async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
     """What `execute` would do: the same, in a transaction that is rolled back."""
-    rows, unmapped = await _read(context, sent)
+    rows = await _read(context, sent)
 
-    async def attempt() -> Imported:
+    async def attempt() -> list[ImportedRow]:
         results: list[Result] = []
         with suppress(_NothingStays):
             async with (
@@ -68,31 +60,34 @@ async def preview(context: Context, sent: ImportRows) -> Imported:
             ):
                 results = await write_rows(context, _sized(rows), Options(), conn, must_exist=True)
                 raise _NothingStays
-        return Imported(_told(rows, results), unmapped)
+        return _told(rows, results)
 
     return await until_current(context, attempt, PAUSE_S)
 
 
-async def _read(context: Context, sent: ImportRows) -> tuple[list[ReadRow], Sequence[str]]:
+async def _read(context: Context, sent: ImportRows) -> list[ReadRow]:
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
-    schema_id = blueprint.schema_id_of(sent.schema_id)
-    if schema_id not in blueprint.schemas:
+    named = (
+        each.id for each in blueprint.schemas.values() if sent.schema_id in (each.id, each.alias)
+    )
+    schema_id = sent.schema_id if sent.schema_id in blueprint.schemas else next(named, None)
+    if schema_id is None:
         raise NotFound.of("Schema", sent.schema_id)
 
     options = ChosenOptions()
 
-    def read() -> tuple[list[ReadRow], Sequence[str]]:
+    def read() -> list[ReadRow]:
         header = dict.fromkeys(column for row in sent.rows for column in row)
         columns = understand_columns(header, sent.column_mapping, {}, blueprint)
         reader = RowReader(columns, schema_id, blueprint, context.role, options)
-        return [reader.read(row, typed=False) for row in sent.rows], columns.unmapped
+        return [reader.read(row, typed=False) for row in sent.rows]
 
-    found = await context.run(context.has_large_body, read)
+    rows = await context.run(context.has_large_body, read)
     if options.wanted:
         async with context.database.acquire() as conn:
             await look_up(conn, context.workspace_id, options)
-        found = await context.run(context.has_large_body, read)
-    return found
+        rows = await context.run(context.has_large_body, read)
+    return rows
 
 
 def _sized(rows: Sequence[ReadRow]) -> list[tuple[ReadRow, int]]:

@@ -37,8 +37,7 @@ async def preview_import(request: web.Request) -> web.StreamResponse:
     """What an import of these rows would do, by the same rules; nothing is stored."""
     sent = await read_body(request, ImportRows)
     commands.check_cells(sent)
-    imported = await commands.preview(await context_of(request), sent)
-    rows = imported.rows
+    rows = await commands.preview(await context_of(request), sent)
     valid = sum(row.outcome is not Outcome.FAILED for row in rows)
     answer = {
         "total": len(rows),
@@ -53,7 +52,6 @@ async def preview_import(request: web.Request) -> web.StreamResponse:
             }
             for number, row in enumerate(rows, start=1)
         ],
-        "unmappedColumns": imported.unmapped_columns,
     }
     return await whole_answer(request, answer)
 
@@ -78,8 +76,7 @@ async def execute_import(request: web.Request) -> web.StreamResponse:
     """
     sent = await read_body(request, ImportRows)
     commands.check_cells(sent)
-    imported = await commands.execute(await context_of(request), sent)
-    rows = imported.rows
+    rows = await commands.execute(await context_of(request), sent)
     counts = Counter(row.outcome for row in rows)
     answer = {
         "created": counts[Outcome.CREATED],
@@ -92,7 +89,6 @@ async def execute_import(request: web.Request) -> web.StreamResponse:
             for error in row.errors
         ],
         "ids": [row.id for row in rows if row.outcome is not Outcome.FAILED],
-        "unmappedColumns": imported.unmapped_columns,
     }
     return await whole_answer(request, answer)
 

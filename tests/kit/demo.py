@@ -6,7 +6,9 @@ from typing import Any
 
 from deploy.local import catalogue, web_shop
 from deploy.openapi.change_set_examples import PROPOSED
+from deploy.openapi.webhook_examples import WEBHOOK
 from tests.kit.direct import DirectWorkspace
+from tests.kit.made_delivery import make_delivery
 from tests.kit.made_job import make_job
 from tests.kit.workspace import Workspace
 
@@ -39,4 +41,6 @@ async def seed_demo(sigma: Workspace | DirectWorkspace) -> None:
     row, sent_as = b'{"_id": "ent-coastal-wb"}', {"Content-Type": "application/x-ndjson"}
     (await sigma.admin.post("/imports?id=imp-spring", data=row, headers=sent_as)).ok()
     (await sigma.admin.post("/change-sets", dict(PROPOSED))).ok()
+    (await sigma.admin.post("/webhooks", dict(WEBHOOK))).ok()
+    await make_delivery(sigma.workflow_database, sigma.id)
     await make_job(sigma.records_database, sigma.id)

@@ -124,6 +124,11 @@ class DirectWorkspace(ModelBuilder):
         """The URL of the database of records_service."""
         return self.services.running["records_service"].database.url
 
+    @property
+    def workflow_database(self) -> str:
+        """The URL of the database of workflow_service."""
+        return self.services.running["workflow_service"].database.url
+
     def user(self, role: str, flags: Iterable[Flag] = ()) -> Caller:
         return self.services.caller(identities.user(self.id, role, flags=flags))
 

@@ -45,6 +45,8 @@ KINDS = {
     "changeSet": "cs",
     "operation": "op",
     "annotation": "ann",
+    "webhook": "wh",
+    "delivery": "dlv",
 }
 PREFIXES = {*KINDS.values()}
 # What a body needs besides, so that the service looks at the field.

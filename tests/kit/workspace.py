@@ -135,6 +135,11 @@ class Workspace(ModelBuilder):
         """The URL of the database of records_service."""
         return self.stack.databases["records_service"]
 
+    @property
+    def workflow_database(self) -> str:
+        """The URL of the database of workflow_service."""
+        return self.stack.databases["workflow_service"]
+
     async def api_key(self, permissions: Iterable[str] = tuple(Permission)) -> Caller:
         """A caller with a new API key that holds these permissions, all five by default."""
         body = {"name": "test", "permissions": [str(permission) for permission in permissions]}

@@ -59,6 +59,19 @@ FILL = {
                '{{}}', CASE WHEN n % 3000 = 7 THEN 'val-2' WHEN n % 5 = 4 THEN 'val-3'
                             WHEN n > 3 THEN 'val-1' END""",
 }
+WEBHOOKS = {
+    "webhooks": """
+        INSERT INTO webhooks (workspace_id, id, name, url, events, active, position, version,
+                              created_at, updated_at, created_by, runs_as, runs_as_kind)
+        SELECT {ws}, 'wh-' || n, '{padding}', 'https://x.example', '{{entity.created}}', false, 0,
+               1, now(), now(), 'u', 'u', 'user'""",
+    "webhook_deliveries": """
+        INSERT INTO webhook_deliveries (workspace_id, id, webhook_id, event, subject, body, status)
+        SELECT {ws}, 'dlv-' || n, CASE WHEN n % 2 = 0 THEN 'wh-1' ELSE 'wh-2' END,
+               'entity.created', 'ent-' || n, '{padding}',
+               CASE WHEN n % 3000 = 8 THEN 'failed' WHEN n % 3000 = 10 THEN 'pending'
+                    ELSE 'succeeded' END""",
+}
 CHANGE_SETS = {
     "change_sets": """
         INSERT INTO change_sets (workspace_id, id, title, status, source_type, source, operations,

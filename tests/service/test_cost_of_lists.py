@@ -27,6 +27,7 @@ from tests.service.rows_of_lists import (
     MODEL_ROWS,
     MODEL_TABLES,
     ROLES,
+    WEBHOOKS,
 )
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
@@ -42,6 +43,7 @@ RARE_FLAGS = (Flag.MANAGE_SCHEMAS, Flag.IMPORT)
 OF_A_RARE_USER: dict[str, list[dict[str, str]]] = {
     # A user whose role is limited sees only their own.
     "/jobs": [{}, {"kind": "make-unique"}, {"status": "failed"}, {"kind": "convert"}],
+    "/webhooks/wh-1/deliveries": [{}, {"status": "failed"}, {"status": "dropped"}],
     "/imports": [{}],
     # Of most schemas, the role sees nothing but ids.
     "/records": [{}, {"schemaId": "schema-rare"}],
@@ -199,6 +201,7 @@ async def filled(direct: DirectServices) -> DirectWorkspace:
         insert = insert.replace("{more}", more[0]).replace("{one}", more[1])
         await fill(direct.running[service], workspace.id, {table: insert}, own=MODEL_ROWS)
     await fill(direct.running["workflow_service"], workspace.id, CHANGE_SETS, own=ROWS)
+    await fill(direct.running["workflow_service"], workspace.id, WEBHOOKS, own=ROWS)
     auth = direct.running["auth_service"]
     await fill(auth, workspace.id, {"roles": ROLES}, own=MODEL_ROWS)
     await fill(auth, workspace.id, {"api_keys": API_KEYS}, own=50)
@@ -273,5 +276,5 @@ async def test_every_paged_list_is_among_them():
     }
     # Measured by benchmarks/search.py: what it costs depends on what the text matches.
     paged.discard("/search/text")
-    known = dict.fromkeys(("ent-1", "imp-1", "ctg-a", "ol-a", "cs-1"), "{id}")
+    known = dict.fromkeys(("ent-1", "imp-1", "ctg-a", "ol-a", "cs-1", "wh-1"), "{id}")
     assert paged <= {"/".join(known.get(part, part) for part in path.split("/")) for path in OPENED}

@@ -63,7 +63,7 @@ BY_WORD = {
         for word in (
             *("schemas", "attributes", "dimensions", "option-lists", "roles", "workflows"),
             *("api-keys", "catalogs", "categories", "saved-queries", "imports", "jobs", "changes"),
-            "change-sets",
+            *("change-sets", "webhooks"),
         )
     },
     "audit": "history",

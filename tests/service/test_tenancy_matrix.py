@@ -19,6 +19,7 @@ from tests.kit.demo import seed_demo
 from tests.kit.described import GUARDED, READS, Operation
 from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.id_places import PREFIXES, body_places, path_places, query_places
+from tests.kit.made_delivery import make_delivery
 from tests.kit.made_job import make_job
 from tests.kit.sigma import Answer, Caller
 from tests.kit.workspace import entries
@@ -30,7 +31,7 @@ SECRET = "s3cr3t-of-another-workspace"
 PLACES_AT_LEAST = {"path": 28, "query": 5, "body": 50}
 # In the order in which nothing of the owner's is in use any more.
 OWNED = (
-    *("change-sets", "saved-queries", "catalogs", "records", "schemas", "attributes"),
+    *("webhooks", "change-sets", "saved-queries", "catalogs", "records", "schemas", "attributes"),
     *("option-lists", "dimensions", "workflows", "roles"),
 )
 # An administrator made what these change.
@@ -71,6 +72,11 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     annotation = {"id": f"ann-{THEIRS}", "attribute": THEIRS, "text": SECRET, "comment": SECRET}
     path = f"/change-sets/cs-{THEIRS}/operations/op-{THEIRS}/annotate"
     (await owner.admin.post(path, annotation)).ok()
+    webhook = {"id": f"wh-{THEIRS}", "url": f"https://{THEIRS}.example/", "name": SECRET}
+    webhook |= {"events": ["entity.created"], "active": False}
+    (await owner.admin.post("/webhooks", webhook)).ok()
+    delivery = (f"dlv-{THEIRS}", f"wh-{THEIRS}", SECRET)
+    await make_delivery(owner.workflow_database, owner.id, *delivery)
 
 
 async def everything(caller: Caller) -> dict[str, Any]:

@@ -71,6 +71,9 @@ _HOST_NAME: Final = re.compile(
 class OutboundFailed(Exception):
     """A request to an address of a user did not succeed; the message is fit for that user."""
 
+    is_unsent = False
+    """Whether it is sure that the other side has not got the request."""
+
 
 class RefusedAddress(OutboundFailed, OSError, ValueError):
     """The address is not public, and the operator does not allow it.
@@ -78,9 +81,13 @@ class RefusedAddress(OutboundFailed, OSError, ValueError):
     An `OSError`, so that clients treat it as a connection that failed.
     """
 
+    is_unsent = True
+
 
 class Unresolved(OutboundFailed, OSError):
     """The host has no address at the moment."""
+
+    is_unsent = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ _HOST: Final[ContextVar[str | None]] = ContextVar("outbound_host", default=None)
 class Unreachable(OutboundFailed):
     """No connection, or it ended before the answer did."""
 
+    def __init__(self, message: str, *, is_unsent: bool = False) -> None:
+        super().__init__(message)
+        self.is_unsent = is_unsent
+
 
 class TooSlow(OutboundFailed):
     """The answer did not come in time."""
@@ -276,7 +280,8 @@ def _described(error: BaseException, host: str) -> OutboundFailed:
             reason = "did not answer in HTTP"
         case _:
             reason = "cannot be reached"
-    return Unreachable(f"Host '{truncated(host)}' {reason}")
+    is_unsent = isinstance(error, aiohttp.ClientConnectorError) or isinstance(cause, TimeoutError)
+    return Unreachable(f"Host '{truncated(host)}' {reason}", is_unsent=is_unsent)
 
 
 OUTBOUND: Final = web.AppKey("outbound", Outbound)

@@ -15,4 +15,7 @@ class SealedColumn:
     column: str
 
 
-COLUMNS: Final[tuple[SealedColumn, ...]] = ()
+COLUMNS: Final[tuple[SealedColumn, ...]] = (
+    SealedColumn("webhooks", "webhook", "secret"),
+    SealedColumn("webhooks", "webhook", "former_secret"),
+)

@@ -14,6 +14,7 @@ _FEED = "one process places the events of all workspaces in their feeds"
 _METRIC = "a metric of the whole installation, every five seconds"
 _PARTITION = "a partition has the entries of all workspaces: it is needed if one needs it"
 _DUE = "background work asks what is due in all workspaces, and claims it row by row"
+_DISPATCH = "one process sends to the webhooks of all workspaces"
 
 SPANNING: Final[Mapping[str, str]] = {
     "shared/messaging/outbox_reading.py:read": _RELAY,
@@ -26,6 +27,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "records_service/feed/store.py:place": _FEED,
     "records_service/feed/store.py:oldest_waiting": _METRIC,
     "records_service/feed/store.py:with_old_events": _DUE,
+    "records_service/feed/store.py:last_positions": "tells one asker of news in many workspaces",
     "records_service/history/retention/store.py:due": _DUE,
     "records_service/imports/store.py:expired": _DUE,
     "records_service/imports/store.py:waiting_beside_free_lanes": _DUE,
@@ -37,6 +39,10 @@ SPANNING: Final[Mapping[str, str]] = {
     "records_service/value_uses/store.py:workspaces_unknown": _DUE,
     "records_service/workflow_copies/store.py:claim_retirements": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
+    "workflow_service/deliveries/store.py:oldest_due": _METRIC,
+    "workflow_service/deliveries/store.py:waiting_webhooks": _DISPATCH,
+    "workflow_service/webhooks/store.py:page_of_all": _DISPATCH,
+    "workflow_service/webhooks/store.py:paused": _METRIC,
     "workflow_service/secrets/store.py:page": "after a change of keys, all secrets are sealed anew",
 }
 

@@ -128,10 +128,7 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ),
     (
         {"criteria": [where("title", "isEmpty", scope={"dim-language": "x"})]},
-        (
-            "Field 'criteria.0.scope': Unknown segment 'x' of dimension 'dim-language':"
-            " expected seg-en, seg-da"
-        ),
+        "Field 'criteria.0.scope': Unknown segment 'x' of dimension 'dim-language'",
     ),
     (
         {"sort": [{"attribute": "size"}]},

@@ -43,6 +43,7 @@ CLASSES = {
     "saved-queries": ("records_service", DATA),
     "workflows": ("workflow_service", MODEL),
     "change-sets": ("workflow_service", DATA),
+    "webhooks": ("workflow_service", MODEL),
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),
     "auth": ("auth_service", (None, None, None)),
@@ -106,7 +107,7 @@ def test_a_post_that_only_computes_needs_to_read(method: str, path: str, permiss
         "/",
         "/internal/identities",
         "/api/v1/internal/identities",
-        "/api/v1/webhooks",
+        "/api/v1/channels",
     ],
 )
 def test_any_other_address_belongs_to_nobody(path: str):
@@ -213,7 +214,7 @@ def test_a_description_that_does_not_say_it_clearly_is_not_served(said: dict[str
 def test_what_is_not_described_takes_no_more_than_what_is(word: str):
     largest = (
         SMALL_BODY
-        if word in ("audit", "auth", "api-keys", "permissions")
+        if word in ("audit", "auth", "api-keys", "permissions", "webhooks")
         else POLICY.body_bytes_max
     )
     for method in ("GET", "POST", "DELETE", "TRACE"):

@@ -112,6 +112,8 @@ BOUNDED = {
     "workflow_service/destinations/checking.py": {"FIELD", "field", "kind", "library"},
     "workflow_service/destinations/sftp.py": {"given"},
     "workflow_service/secrets/masks.py": {"field"},
+    "workflow_service/webhooks/commands.py": {"field"},
+    "workflow_service/webhooks/signing.py": {"field", "PREFIX"},
     "workflow_service/definitions/validation.py": {"dotted"},
     "workflow_service/author_rights/withholding.py": {"name"},
 }

@@ -1,0 +1,1 @@
+"""Deliveries: what is sent to webhooks, attempt by attempt."""

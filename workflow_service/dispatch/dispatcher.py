@@ -1,0 +1,248 @@
+"""One process sends to webhooks, the others stand by.
+
+It alone knows what is sent, and in which order. It holds the leadership as the relay does
+(docs/adr/0011). It hears of changed webhooks by `NOTIFY`, and of new events by a question to
+records_service that waits for the answer; nothing polls a table. A webhook that has something to
+send has a lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+import asyncpg
+import structlog
+from aiohttp import web
+
+from shared.database import DATABASE, Conn
+from shared.errors import ApiError, ServiceUnavailable
+from shared.messaging.connection import cancel_all
+from shared.messaging.leadership import end_stale_leader
+from workflow_service.clients import RECORDS, SIGNER
+from workflow_service.deliveries import store as deliveries
+from workflow_service.dispatch.intake import Identities
+from workflow_service.dispatch.lane import Lane, Places
+from workflow_service.webhooks import store as webhooks
+
+LOCK_KEY: Final = 0x5167_4D61_7765_6268
+LEAD_RETRY_S: Final = 0.5
+AGAIN_AFTER_S: Final = 0.5
+RENEWALS_PER_LEASE: Final = 5
+STOP_WAIT_S: Final = 2.0
+NEWS_WAIT_S: Final = 8
+"""Shorter than what a call to another service may take."""
+NEWS_PAUSE_S: Final = 0.02
+WORKSPACES_AT_ONCE: Final = 500
+WEBHOOKS_AT_ONCE: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Sends what there is to send, for all workspaces."""
+
+    def __init__(self, app: web.Application, *, lease_s: float) -> None:
+        self._app = app
+        self._lease_s = lease_s
+        self._stopping = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._places = Places()
+        self._identities = Identities()
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._active: dict[str, set[str]] = defaultdict(set)
+        self._heard: dict[str, int] = {}
+        self._followed_changed = asyncio.Event()
+        self.touched: set[tuple[str, str]] = set()
+        """Webhooks that had something to send; whoever removes old deliveries takes them out."""
+        self.leads = False
+
+    async def run(self) -> None:
+        """Lead when nobody else does, until `stop`."""
+        while not self._stopping.is_set():
+            await self._app[DATABASE].migrated.wait()
+            try:
+                await self._session()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("webhooks_interrupted", error=repr(error))
+            except ServiceUnavailable:
+                pass
+            except Exception:
+                log.exception("webhooks_failed")
+            finally:
+                self.leads = False
+                await self._end_lanes()
+            if not self._stopping.is_set():
+                await asyncio.sleep(AGAIN_AFTER_S)
+
+    def stop(self) -> None:
+        """Store what is being sent, then end."""
+        self._stopping.set()
+        for lane in self._lanes.values():
+            lane.stop()
+
+    async def _session(self) -> None:
+        conn = await self._app[DATABASE].connect(application_name="workflow_service webhooks")
+        following: asyncio.Task[None] | None = None
+        try:
+            while not await conn.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+                if self._stopping.is_set():
+                    return
+                if await end_stale_leader(conn, LOCK_KEY, self._lease_s):
+                    log.warning("webhooks_taken_over", silent_for_s=self._lease_s)
+                await asyncio.sleep(LEAD_RETRY_S)
+            self._lost.clear()
+            conn.add_termination_listener(lambda _conn: self._lost.set())
+            await conn.add_listener(webhooks.CHANGED_CHANNEL, self._told)
+            log.info("webhooks_lead")
+            self.leads = True
+            await self._begin()
+            following = asyncio.create_task(self._follow(), name="webhooks follow")
+            await self._hold(conn)
+        finally:
+            if following is not None:
+                await cancel_all(following)
+            await self._end_lanes()
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await conn.close(timeout=1)
+
+    async def _hold(self, conn: Conn) -> None:
+        """Keep the leadership until it is lost, or this process stops."""
+        while not (self._stopping.is_set() or self._lost.is_set()):
+            await conn.fetchval("SELECT 1", timeout=self._lease_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._lease_s / RENEWALS_PER_LEASE):
+                    await self._stopping.wait()
+        if self._stopping.is_set() and self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_WAIT_S)
+
+    async def _begin(self) -> None:
+        """Find all webhooks, and give a lane to those for which deliveries wait."""
+        self._active.clear()
+        self._heard.clear()
+        after = ("", "")
+        while True:
+            page = await webhooks.page_of_all(self._app[DATABASE], after, WEBHOOKS_AT_ONCE)
+            for webhook in page:
+                self.touched.add((webhook.workspace_id, webhook.id))
+                if webhook.active:
+                    self._note_active(webhook.workspace_id, webhook.id, webhook.position)
+            if len(page) < WEBHOOKS_AT_ONCE:
+                break
+            after = (page[-1].workspace_id, page[-1].id)
+        for workspace_id, webhook_id in await deliveries.waiting_webhooks(self._app[DATABASE]):
+            self._lane(workspace_id, webhook_id)
+
+    def _note_active(self, workspace_id: str, webhook_id: str, position: int) -> None:
+        self._active[workspace_id].add(webhook_id)
+        if workspace_id not in self._heard:
+            self._heard[workspace_id] = position
+            self._followed_changed.set()
+        self._heard[workspace_id] = min(self._heard[workspace_id], position)
+
+    def _told(self, _conn: Any, _pid: int, _channel: str, payload: object) -> None:
+        workspace_id, _, webhook_id = str(payload).partition(" ")
+        self._lane(workspace_id, webhook_id).changed()
+
+    def _lane(self, workspace_id: str, webhook_id: str) -> Lane:
+        """The lane of a webhook, which runs from now on if it did not."""
+        key = (workspace_id, webhook_id)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = Lane(self._app, workspace_id, webhook_id, self._places, self._identities)
+            self._lanes[key] = lane
+            task = asyncio.create_task(self._run(key, lane), name=f"webhook {webhook_id}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return lane
+
+    async def _run(self, key: tuple[str, str], lane: Lane) -> None:
+        lane.loaded = self._loaded
+        self.touched.add(key)
+        try:
+            await lane.run()
+        except Exception:
+            log.exception("webhook_lane_ended", webhook_id=lane.webhook_id)
+            await asyncio.sleep(AGAIN_AFTER_S)
+        finally:
+            if self._lanes.get(key) is lane:
+                del self._lanes[key]
+
+    def _loaded(self, lane: Lane) -> None:
+        """A lane has read its webhook: is it to hear of events?"""
+        webhook = lane.webhook
+        if webhook is not None and webhook.active:
+            if lane.webhook_id not in self._active.get(lane.workspace_id, ()):
+                self._note_active(lane.workspace_id, lane.webhook_id, webhook.position)
+            return
+        followed = self._active.get(lane.workspace_id)
+        if followed is not None:
+            followed.discard(lane.webhook_id)
+            if not followed:
+                del self._active[lane.workspace_id]
+                del self._heard[lane.workspace_id]
+                self._followed_changed.set()
+
+    async def _follow(self) -> None:
+        """Hear of events in the workspaces that have an active webhook."""
+        while True:
+            self._followed_changed.clear()
+            followed = sorted(self._heard)
+            tasks = [
+                asyncio.create_task(
+                    self._hear(followed[begin : begin + WORKSPACES_AT_ONCE]), name="webhooks hear"
+                )
+                for begin in range(0, len(followed), WORKSPACES_AT_ONCE)
+            ]
+            try:
+                await self._followed_changed.wait()
+            finally:
+                await cancel_all(*tasks)
+
+    async def _hear(self, workspace_ids: Iterable[str]) -> None:
+        while True:
+            after = {one: self._heard[one] for one in workspace_ids if one in self._heard}
+            try:
+                answer = await self._app[RECORDS].request(
+                    "POST",
+                    "/internal/changes/news",
+                    json={"after": after, "wait": NEWS_WAIT_S},
+                    identity_token=self._app[SIGNER].sign_service(),
+                    reads=True,
+                )
+            except ApiError as error:
+                log.info("webhooks_hear_nothing", error=error.message)
+                await asyncio.sleep(AGAIN_AFTER_S)
+                continue
+            for workspace_id, position in answer["workspaces"].items():
+                if self._heard.get(workspace_id, position) < position:
+                    self._heard[workspace_id] = position
+                for webhook_id in self._active.get(workspace_id, ()):
+                    self._lane(workspace_id, webhook_id).told()
+            await asyncio.sleep(NEWS_PAUSE_S)
+
+    async def _end_lanes(self) -> None:
+        await cancel_all(*self._tasks)
+        self._lanes.clear()
+
+
+DISPATCHER: Final = web.AppKey("webhook_dispatcher", Dispatcher)
+
+
+def dispatching(*, lease_s: float) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Send to webhooks while the service runs."""
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        dispatcher = Dispatcher(app, lease_s=lease_s)
+        app[DISPATCHER] = dispatcher
+        running = asyncio.create_task(dispatcher.run(), name="webhooks")
+        yield
+        dispatcher.stop()
+        await asyncio.wait({running}, timeout=STOP_WAIT_S + 1)
+        await cancel_all(running)
+
+    return opened
