@@ -22,6 +22,7 @@ from records_service.search_scores.views import Stored, stored_of
 from records_service.values.completeness import is_empty
 from records_service.values.entries import Values
 from shared.database import Conn
+from shared.database.pieces import Room
 from shared.process.offload import in_thread
 
 AT_ONCE: Final = 2_500
@@ -77,14 +78,14 @@ async def score_more(conn: Conn, blueprint: Blueprint) -> bool:
     for one in waiting[:SCHEMAS_AT_ONCE]:
         views = wanted[one.schema_id].views
         rows_max = max(room // len(views), 1)
-        found = await store.next_records(
-            conn, workspace_id, one.schema_id, one.after, rows_max=rows_max
+        found, is_full = await store.next_records(
+            conn, workspace_id, one.schema_id, one.after, room=Room(rows_max)
         )
         if found:
             await store.write(conn, blueprint, one.schema_id, found, views)
             others = [(each.id, each.created_at) for each in found]
             await store.remove_others(conn, workspace_id, others, [each.key for each in views])
-        is_done = len(found) < rows_max
+        is_done = not is_full
         after = None if is_done else (found[-1].created_at, found[-1].id)
         await store.keep(conn, workspace_id, replace(one, after=after, is_done=is_done))
         scored += len(found)

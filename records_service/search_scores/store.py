@@ -12,8 +12,9 @@ from records_service.search_index.terms import bucket_of
 from records_service.search_scores.sql import score_in_sql
 from records_service.search_scores.views import View
 from records_service.workflow_copies.moves import moves_as_json, state_in_sql
-from shared.database import Conn
+from shared.database import Conn, Record
 from shared.database.listing import BEGINNING, Position
+from shared.database.pieces import Room, first_piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,14 @@ async def forget(conn: Conn, workspace_id: str, schema_ids: Sequence[str]) -> No
 
 
 async def next_records(
-    conn: Conn, workspace_id: str, schema_id: str, after: Position | None, *, rows_max: int
-) -> list[Scored]:
-    """The next records of a schema, in the order of their creation."""
-    rows = await conn.fetch(
+    conn: Conn, workspace_id: str, schema_id: str, after: Position | None, *, room: Room
+) -> tuple[list[Scored], bool]:
+    """The next records of a schema in the order of their creation, and whether there may be more.
+
+    A record has up to ten megabytes, so a slice is bounded by bytes as well.
+    """
+    rows, is_full = await first_piece(
+        conn,
         """
         SELECT id, created_at, state_id, values::text FROM records
          WHERE workspace_id = $1
@@ -130,9 +135,16 @@ async def next_records(
         workspace_id,
         schema_id,
         *(after or BEGINNING),
-        rows_max,
+        room.rows,
+        size_of=_size,
+        room=room,
     )
-    return [Scored(row["id"], row["created_at"], row["state_id"], row["values"]) for row in rows]
+    found = [Scored(row["id"], row["created_at"], row["state_id"], row["values"]) for row in rows]
+    return found, is_full
+
+
+def _size(row: Record) -> int:
+    return len(row["values"])
 
 
 async def write(

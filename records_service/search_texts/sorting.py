@@ -23,6 +23,7 @@ from records_service.search_texts.sort_keys import Sorted, View, sort_row, sorte
 from records_service.search_texts.sort_store import Row, Sorting
 from records_service.search_texts.store import Stored
 from shared.database import Conn
+from shared.database.pieces import Room
 from shared.process.offload import in_thread
 
 AT_ONCE: Final = 2_500
@@ -73,9 +74,10 @@ async def sort_more(conn: Conn, blueprint: Blueprint) -> bool:
         views = wanted[one.schema_id].views
         rows_max = max(min(room // max(len(views), 1), RECORDS_AT_ONCE), 1)
         records: Sequence[Read] = ()
+        is_full = False
         if views or one.schema_id in known:
-            records = await next_records(
-                conn, workspace_id, one.schema_id, one.after, rows_max=rows_max
+            records, is_full = await next_records(
+                conn, workspace_id, one.schema_id, one.after, room=Room(rows_max)
             )
         if records:
             rows = await in_thread(_rows, views, records)
@@ -83,7 +85,7 @@ async def sort_more(conn: Conn, blueprint: Blueprint) -> bool:
             places = [(each.id, each.created_at) for each in records]
             keys = [each.key for each in views]
             await sort_store.remove_others(conn, workspace_id, places, keys)
-        is_done = len(records) < rows_max
+        is_done = not is_full
         after = None if is_done else (records[-1].created_at, records[-1].id)
         await sort_store.keep(conn, workspace_id, replace(one, after=after, is_done=is_done))
         done += len(records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from records_service.search_scores import store as scores_store
 from records_service.search_scores.views import stored_of
 from records_service.search_texts import indexing, waking_store
 from records_service.search_texts import store as texts_store
+from shared.database.pieces import Room
 from tests.kit.records_workspace import RecordsWorkspace
 from tests.kit.sigma import Caller
 from tests.service.records.costed import Costed
@@ -333,8 +335,25 @@ async def test_scoring_reads_no_other_records_of_the_schema(workspace: RecordsWo
         stored = stored_of(blueprint, "schema-large")
         assert stored is not None
         costed: Any = Costed(conn)
-        records = await scores_store.next_records(
-            conn, workspace.id, "schema-large", None, rows_max=few
+        records, is_full = await scores_store.next_records(
+            conn, workspace.id, "schema-large", None, room=Room(few)
         )
+        assert is_full
         await scores_store.write(costed, blueprint, "schema-large", records, stored.views)
     assert costed.pages < few * len(stored.views) * pages_each
+
+
+async def test_a_slice_is_bounded_by_bytes_as_well(workspace: RecordsWorkspace):
+    """A thousand of the largest records would be more than a process has."""
+    await workspace.attribute("note", validation={"required": True})
+    await workspace.schema("large", ["note"])
+    for number in range(3):
+        values = {"note": str(number) * 3_000_000}
+        await workspace.record("schema-large", values, id=f"ent-{number}")
+    async with workspace.database.transaction() as conn:
+        next_records = partial(scores_store.next_records, conn, workspace.id, "schema-large")
+        found, is_full = await next_records(None, room=Room(1_000))
+        assert ([each.id for each in found], is_full) == (["ent-0", "ent-1"], True)
+        after = found[-1].created_at, found[-1].id
+        found, is_full = await next_records(after, room=Room(1_000))
+        assert ([each.id for each in found], is_full) == (["ent-2"], False)
