@@ -23,9 +23,14 @@ async def _follow(url: str) -> None:
         async with queue.iterator(no_ack=True) as messages:
             async for message in messages:
                 event = json.loads(message.body)
-                if event["type"] != EventType.AUTH_WATERMARK:
+                if is_news(event["type"]):
                     data = json.dumps(event["data"], ensure_ascii=False)
                     print(f"{event['type']} {event['subject']} {data}", flush=True)
+
+
+def is_news(event_type: str) -> bool:
+    """Whether it tells of a change: heartbeats, and turns of background jobs, tell of none."""
+    return event_type != EventType.AUTH_WATERMARK and not event_type.endswith(".job")
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ import json
 import os
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -185,20 +186,16 @@ async def existing(workspace_id: str) -> None:
 async def read_existing(
     pool: Any,
     workspace_id: str,
-    page_of: Callable[[int, int], Awaitable[dict[str, Any] | None]],
+    page_of: Callable[[str | None, int], Awaitable[dict[str, Any] | None]],
     size: int = PAGE,
 ) -> None:
-    """Read the list from its end to its beginning.
+    """Read the list from its beginning to its end.
 
-    A deletion moves the records behind it to lower positions. Read from the end, an unread record
-    can only move inside the part that is still to be read; read from the beginning, it could move
-    into the part that has been read, and be missed.
+    Each page begins where the one before it ended: records that come or go meanwhile move none.
     """
-    first = await page_of(0, 1)
-    end = 0 if first is None else int(first["total"])
-    while end > 0:
-        begin = max(0, end - size)
-        page = await page_of(begin, end - begin)
+    cursor: str | None = None
+    while True:
+        page = await page_of(cursor, size)
         if page is None:
             size = max(1, size // 2)
             continue
@@ -210,12 +207,15 @@ async def read_existing(
                    ON CONFLICT DO NOTHING""",
             [(workspace_id, item["id"], item["lifecycleStateId"]) for item in page["items"]],
         )
-        end = begin
+        cursor = page["nextCursor"]
+        if cursor is None:
+            return
 
 
-async def listed(offset: int, limit: int) -> dict[str, Any] | None:
-    """A page of exactly this part of the list; None if it would be too large for one answer."""
-    address = f"{os.environ['SIGMA_URL']}/api/v1/records?offset={offset}&limit={limit}"
+async def listed(cursor: str | None, limit: int) -> dict[str, Any] | None:
+    """The page that begins here; None if it would be too large for one answer."""
+    query = {"limit": limit, "total": "none"} | ({} if cursor is None else {"cursor": cursor})
+    address = f"{os.environ['SIGMA_URL']}/api/v1/records?{urllib.parse.urlencode(query)}"
     # The address is the operator's own.
     request = urllib.request.Request(
         address, headers={"X-Sigma-ApiKey": os.environ["SIGMA_API_KEY"]}

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from deploy.local import binaries
+from deploy.local.events import is_news
 from deploy.local.failure import StartFailed
 from deploy.local.listening import is_free, listens
 from deploy.local.settings import Keys, Ports, environment
 from deploy.local.system import choose_ports
 from deploy.local.watch import DEATHS_MAX, DEATHS_WITHIN_S, PAUSE_S_MAX, Part, Watch
+from shared.events import EventType
 
 ROOT = Path(__file__).parents[3]
 
@@ -157,3 +159,9 @@ def test_all_missing_packages_are_told_in_one_line(monkeypatch: pytest.MonkeyPat
         binaries.check_installable(lacking)
     assert "not installed: postgresql, rabbitmq-server;" in str(told.value)
     assert "Run: sudo apt install postgresql rabbitmq-server" in str(told.value)
+
+
+def test_only_events_that_tell_of_a_change_are_printed():
+    hidden = {each for each in EventType if not is_news(each)}
+    assert {EventType.AUTH_WATERMARK, EventType.RECORDS_JOB} <= hidden
+    assert not any(each.endswith(("ed", "transition")) for each in hidden)
