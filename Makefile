@@ -7,7 +7,7 @@ PACKAGES := gateway auth_service records_service workflow_service shared
 VENV := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check images images-check kubernetes-check kubernetes-run format load bench rolling openapi graph schema events \
+.PHONY: help run test check images images-check kubernetes-check kubernetes-run format load bench rolling faults openapi graph schema events \
 	migrate clean lock environment environment-dev environment-kubernetes
 
 help: ## list the commands
@@ -57,6 +57,11 @@ bench: environment-dev ## measure speed, each figure next to its floor (some min
 
 rolling: environment-dev ## restart every service under load; nobody may notice (ARGS="--drain 0")
 	@$(VENV) -m tests.rolling $(ARGS)
+
+faults: environment-dev ## break everything while clients write; nothing may be lost (ARGS="kill-broker", ARGS=--planted)
+	@$(VENV) -m deploy.local.binaries
+	@$(VENV) -m deploy.local.binaries iptables || true
+	@$(VENV) -m tests.faults $(ARGS)
 
 openapi: environment-dev ## write gateway/openapi.json and the page of errors
 	@$(VENV) -m deploy.openapi

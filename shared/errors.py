@@ -35,6 +35,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, Self
 
 QUOTED_LENGTH_MAX: Final = 100
+NAMES_SHOWN_MAX: Final = 10
 VIOLATIONS_MAX: Final = 100
 """The maximum number of violations of an error; the first one is its message."""
 
@@ -45,6 +46,14 @@ def truncated(value: Any) -> str:
     return text if len(text) <= QUOTED_LENGTH_MAX else text[:QUOTED_LENGTH_MAX] + "…"
 
 
+def some_of(names: Iterable[str]) -> str:
+    """The first ten names of many for a message, and how many more there are."""
+    every = list(names)
+    shown = ", ".join(truncated(name) for name in every[:NAMES_SHOWN_MAX])
+    more = len(every) - NAMES_SHOWN_MAX
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def counted(number: int, thing: str) -> str:
     """The number with its noun, such as `1 role` or `2 roles`; the plural must end in -s."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
@@ -52,10 +61,19 @@ def counted(number: int, thing: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One problem in a request: its place (a JSON pointer such as `/values/sku`) and a message."""
+    """One problem in a request: its place (a JSON pointer such as `/values/sku`) and a message.
+
+    `detail` says more than a message whose words the contract has: the problem document shows it.
+    """
 
     pointer: str
     message: str
+    detail: str | None = None
+
+    def moved(self, pointer: str, named: str = "") -> Violation:
+        """The same at another place, with its name before the message."""
+        detail = None if self.detail is None else named + self.detail
+        return Violation(pointer, named + self.message, detail)
 
 
 class ApiError(Exception):
@@ -216,9 +234,12 @@ class Conflict(ApiError):
         return cls(f"{kind} with id '{truncated(resource_id)}' already exists")
 
     @classmethod
-    def in_use(cls, kind: str, resource_id: str) -> Self:
-        """A deletion of an object to which another object still refers."""
-        return cls(f"{kind} '{truncated(resource_id)}' is in use and cannot be deleted")
+    def in_use(cls, kind: str, resource_id: str, by: str | None = None) -> Self:
+        """A deletion of an object to which others still refer; a problem document names these."""
+        message = f"{kind} '{truncated(resource_id)}' is in use and cannot be deleted"
+        if by is None:
+            return cls(message)
+        return cls(message, violations=(Violation("", message, f"{message}: {by}"),))
 
 
 class Gone(ApiError):

@@ -17,7 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aio_pika
@@ -133,8 +133,10 @@ class PrivateRabbit(PrivateServer):
     stop_signal = signal.SIGTERM
     administrator = "sigma"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, also_on: Sequence[str] = ()) -> None:
+        """`also_on`: more addresses on which it listens, at the same port."""
         super().__init__(folder)
+        self._also_on = also_on
         self._port_mapper: ChildProcess | None = None
 
     @property
@@ -203,10 +205,11 @@ class PrivateRabbit(PrivateServer):
             (self.folder / name).mkdir(exist_ok=True)
             self._own(self.folder / name, 0o700)
         self._write("enabled_plugins", "[].\n")
+        listeners = {"default": HOST} | {f"also_{n}": at for n, at in enumerate(self._also_on)}
         self._write(
             "rabbitmq.conf",
-            f"listeners.tcp.default = {HOST}:{self.port}\n"
-            f"default_user = {self.administrator}\n"
+            "".join(f"listeners.tcp.{name} = {at}:{self.port}\n" for name, at in listeners.items())
+            + f"default_user = {self.administrator}\n"
             f"default_pass = {self._memory['password']}\n"
             "default_permissions.configure = .*\n"
             "default_permissions.read = .*\n"

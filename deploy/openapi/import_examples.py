@@ -44,6 +44,7 @@ IMPORTS: Final[Mapping[str, Examples]] = {
             "valid": 1,
             "invalid": 0,
             "rows": [{"row": 1, "valid": True, "action": "create", "errors": []}],
+            "unmappedColumns": [],
         },
     ),
     "executeImport": Examples(
@@ -55,6 +56,7 @@ IMPORTS: Final[Mapping[str, Examples]] = {
             "failed": 0,
             "errors": [],
             "ids": ["ent-7k2m0c2h3v4x5y6z7a8b"],
+            "unmappedColumns": [],
         },
     ),
     "beginImport": Examples(

@@ -41,6 +41,8 @@ AWAY = (
     asyncpg.InterfaceError,
     OSError,
 )
+# Some errors of a lost connection are no AMQPError: that of a closed channel is a RuntimeError.
+LOST = aio_pika.exceptions.CONNECTION_EXCEPTIONS
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS inbox (
@@ -69,7 +71,7 @@ async def main() -> None:
     while True:
         try:
             await read(pool)
-        except (aio_pika.exceptions.AMQPError, OSError) as error:
+        except LOST as error:
             print(f"broker: {error!r}", flush=True)
         await asyncio.sleep(PAUSE_S)
 
@@ -114,7 +116,7 @@ async def declare(channel: aio_pika.abc.AbstractChannel) -> aio_pika.abc.Abstrac
 async def take(pool: Any, message: aio_pika.abc.AbstractIncomingMessage) -> None:
     """Process one message and acknowledge it afterwards."""
     # If the acknowledgement does not reach the broker, nothing is lost: it delivers again.
-    with contextlib.suppress(aio_pika.exceptions.AMQPError, OSError):
+    with contextlib.suppress(*LOST):
         try:
             event = json.loads(message.body)
             while not await handled(pool, event):  # noqa: ASYNC110  there is nothing to wait for

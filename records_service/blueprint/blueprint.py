@@ -92,6 +92,19 @@ class Blueprint:
             return True
         return any(map(self.chooses_from_large, form.attributes))
 
+    def schema_id_of(self, name: str) -> str:
+        """The id of the schema with this id or, failing that, alias; else the name itself.
+
+        So a name that nothing has finds nothing, and is named where it has to be there.
+        """
+        if name in self.schemas:
+            return name
+        known: Mapping[str, str] | None = self.derived.get("schema_ids_by_alias")
+        if known is None:
+            known = {each.alias: each.id for each in self.schemas.values()}
+            self.derived["schema_ids_by_alias"] = known
+        return known.get(name, name)
+
     @property
     def attribute_ids_by_name(self) -> Mapping[str, str]:
         """The id behind each alias or, failing that, id: data speak aliases."""

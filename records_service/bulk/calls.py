@@ -180,9 +180,7 @@ def refusal(bad: Sequence[tuple[Result, ApiError]]) -> ApiError:
 def _violations(index: int, error: ApiError) -> list[Violation]:
     if not error.violations:
         return [Violation(f"/{index}", _named(index, error.message))]
-    return [
-        Violation(f"/{index}{one.pointer}", _named(index, one.message)) for one in error.violations
-    ]
+    return [one.moved(f"/{index}{one.pointer}", _named(index, "")) for one in error.violations]
 
 
 def _named(index: int, message: str) -> str:

@@ -199,7 +199,7 @@ def _updated(index: int, asked: Draft, stored: Stored, basis: Basis) -> Candidat
     state = schema.state_of(old.state_id)
     sent = _other_fields(asked)
     if sent is not None:
-        fixed_fields.check_fixed_fields(basis.identity, old, state, sent)
+        fixed_fields.check_fixed_fields(basis.identity, old, schema, state, sent)
     values = merged(
         old.values,
         _without_key(asked, old, schema, basis),

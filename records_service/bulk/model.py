@@ -94,7 +94,7 @@ class BulkRow(Closed):
     external_key: ExternalKey | None = Field(default=None, alias="externalKey")
     """What another system calls it. On an update it stays if it is left out; null removes it."""
     schema_id: str | None = Field(default=None, alias="schemaId", examples=["schema-apparel"])
-    """Id of the schema; may be left out on an update."""
+    """Id or alias of the schema; may be left out on an update."""
     values: SentValues = Field(default_factory=dict)
     """The values."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")

@@ -86,7 +86,7 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
         return Result(one.index, BulkOutcome.UNCHANGED, one.id, one.old.version)
     if one.old is None and around.places == 0:
         raise LimitExceeded(f"Entity limit of {identity.record_limit} reached")
-    _check_unique(one, around.holders)
+    _check_unique(one, around.holders, tells=identity.unrestricted and identity.may_read)
     record = _next_record(one, around.versions, identity)
     settled.unmarked.add(one.schema, "records", record.id, record.values)
     if one.old is None:
@@ -130,9 +130,10 @@ def _settle(one: Candidate, around: Surroundings, identity: Identity, settled: S
     return Result(one.index, outcome, record.id, record.version)
 
 
-def _check_unique(one: Candidate, holders: Mapping[Key, str]) -> None:
+def _check_unique(one: Candidate, holders: Mapping[Key, str], *, tells: bool) -> None:
     for key in one.claimed:
-        if holders.get(key.key, one.id) != one.id:
+        holder = holders.get(key.key, one.id)
+        if holder != one.id:
             if key.attribute_id == EXTERNAL_KEY:
                 taken = external_key_taken("Entity", key.value)
                 raise Conflict(taken.message, violations=[Violation("/externalKey", taken.message)])
@@ -141,7 +142,14 @@ def _check_unique(one: Candidate, holders: Mapping[Key, str]) -> None:
                 f"Value '{truncated(key.value)}' for attribute '{truncated(alias)}' must be unique"
             )
             place = pointer(("/values", alias))
-            raise Conflict(message, violations=[Violation(place, message)])
+            detail = f"{message}: {_named(holder)} has it" if tells else None
+            raise Conflict(message, violations=[Violation(place, message, detail)])
+
+
+def _named(holder: str) -> str:
+    # A variant's id ends with what no id has (bulk/store.py).
+    is_variant = holder.endswith("/")
+    return f"variant '{holder[:-1]}'" if is_variant else f"record '{holder}'"
 
 
 def _next_record(one: Candidate, versions: Mapping[str, int], identity: Identity) -> Record:

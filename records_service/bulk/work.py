@@ -140,12 +140,14 @@ class Work:
                     moved |= await move_first(conn, self.context.workspace_id, schema_id, ids)
         return moved
 
-    async def schemas(self, blueprint: Blueprint, ids: Sequence[str]) -> dict[str, CompiledSchema]:
-        """Those of these schemas that exist."""
+    async def schemas(
+        self, blueprint: Blueprint, names: Sequence[str]
+    ) -> dict[str, CompiledSchema]:
+        """Those of these schemas that exist, each under the id or alias that names it."""
         found: dict[str, CompiledSchema] = {}
-        for schema_id in ids:
+        for name in names:
             try:
-                found[schema_id] = await compiled_schema(blueprint, schema_id)
+                found[name] = await compiled_schema(blueprint, blueprint.schema_id_of(name))
             except NotFound:
                 continue
         return found

@@ -103,10 +103,10 @@ async def _reasons(
 
 
 async def _about_schema(
-    context: Context, subject: Subject, schema_id: str, asked: ExplainRequest
+    context: Context, subject: Subject, name: str, asked: ExplainRequest
 ) -> AsyncIterator[Reason]:
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
-    schema = await compiled_schema(blueprint, schema_id)
+    schema = await compiled_schema(blueprint, blueprint.schema_id_of(name))
     attribute_id = _attribute(schema, asked.attribute)
     yield await route_reason(subject, _OF_SCHEMAS[asked.action])
     for each in _of_schema(subject, schema, attribute_id, asked.action):

@@ -45,7 +45,7 @@ from records_service.values.relations import Related
 from records_service.variants.rendering import render as render_variant
 from records_service.workflow_copies.moves import moves_as_json
 from records_service.writes.model import Record
-from shared.errors import NotFound, ValidationError, truncated
+from shared.errors import ValidationError, truncated
 from shared.http.json_types import js_type
 from shared.process.offload import in_thread
 
@@ -93,7 +93,7 @@ async def understand(context: Context, query: ExportQuery, asked_format: Format)
         columns = Columns.RESOLVED
     schema = None
     if query.schema_id is not None:
-        schema = await compiled_schema(blueprint, _schema_id(blueprint, query.schema_id))
+        schema = await compiled_schema(blueprint, blueprint.schema_id_of(query.schema_id))
     schema_id = None if schema is None else schema.definition.id
     moves = moves_as_json(blueprint.state_moves) if blueprint.state_moves else None
     defaults = {each.id: each.default_segment_id for each in blueprint.dimensions.values()}
@@ -252,15 +252,6 @@ def _records(
         replace(record, state_id=schemas[record.schema_id].state_id_of(record.state_id))
         for record in records
     ]
-
-
-def _schema_id(blueprint: Blueprint, name: str) -> str:
-    if name in blueprint.schemas:
-        return name
-    for schema in blueprint.schemas.values():
-        if schema.alias == name:
-            return schema.id
-    raise NotFound.of("Schema", name)
 
 
 def _states(blueprint: Blueprint, query: ExportQuery) -> list[str | None]:

@@ -49,6 +49,8 @@ class Columns:
     targets: Mapping[str, Target]
     fixed: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    unmapped: tuple[str, ...] = ()
+    """The first of the columns that are not imported, though nobody said so."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class _Found:
     fixed: list[tuple[str, str]] = field(default_factory=list)
     """(column of the table, own name)"""
     warnings: list[str] = field(default_factory=list)
+    unmapped: list[str] = field(default_factory=list)
     faults: list[Violation] = field(default_factory=list)
 
 
@@ -90,6 +93,7 @@ def understand_columns(
                         Violation(pointer, f"Unknown attribute '{truncated(alias)}'")
                     )
                 else:
+                    found.unmapped.append(column)
                     found.warnings.append(
                         f"Column '{truncated(column)}' is not imported: no attribute has this alias"
                     )
@@ -109,6 +113,7 @@ def understand_columns(
         targets=found.targets,
         fixed={name: column for column, name in found.fixed},
         warnings=tuple(found.warnings[:WARNINGS_MAX]),
+        unmapped=tuple(truncated(column) for column in found.unmapped[:WARNINGS_MAX]),
     )
 
 
@@ -128,6 +133,7 @@ def _fixed(column: str, name: str, found: _Found) -> None:
     if name != STATE_COLUMN:
         found.fixed.append((column, name))
     else:
+        found.unmapped.append(column)
         found.warnings.append(
             f"Column '{truncated(column)}' is not imported: states change by transitions only"
         )

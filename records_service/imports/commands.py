@@ -33,25 +33,33 @@ class ImportedRow:
     errors: Sequence[CellError]
 
 
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """The rows in their order, and the first 100 columns that were not imported."""
+
+    rows: Sequence[ImportedRow]
+    unmapped_columns: Sequence[str]
+
+
 class _NothingStays(Exception):
     """Ends the transaction of a preview."""
 
 
-async def execute(context: Context, sent: ImportRows) -> list[ImportedRow]:
+async def execute(context: Context, sent: ImportRows) -> Imported:
     """Create and update records, one for each row; good rows stay whatever the others are.
 
     Raises `NotFound` for the schema, `ValidationError` for columns that cannot be understood.
     """
-    rows = await _read(context, sent)
+    rows, unmapped = await _read(context, sent)
     results = await write_rows(context, _sized(rows), Options(), must_exist=True)
-    return _told(rows, results)
+    return Imported(_told(rows, results), unmapped)
 
 
-async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
+async def preview(context: Context, sent: ImportRows) -> Imported:
     """What `execute` would do: the same, in a transaction that is rolled back."""
-    rows = await _read(context, sent)
+    rows, unmapped = await _read(context, sent)
 
-    async def attempt() -> list[ImportedRow]:
+    async def attempt() -> Imported:
         results: list[Result] = []
         with suppress(_NothingStays):
             async with (
@@ -60,34 +68,31 @@ async def preview(context: Context, sent: ImportRows) -> list[ImportedRow]:
             ):
                 results = await write_rows(context, _sized(rows), Options(), conn, must_exist=True)
                 raise _NothingStays
-        return _told(rows, results)
+        return Imported(_told(rows, results), unmapped)
 
     return await until_current(context, attempt, PAUSE_S)
 
 
-async def _read(context: Context, sent: ImportRows) -> list[ReadRow]:
+async def _read(context: Context, sent: ImportRows) -> tuple[list[ReadRow], Sequence[str]]:
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
-    named = (
-        each.id for each in blueprint.schemas.values() if sent.schema_id in (each.id, each.alias)
-    )
-    schema_id = sent.schema_id if sent.schema_id in blueprint.schemas else next(named, None)
-    if schema_id is None:
+    schema_id = blueprint.schema_id_of(sent.schema_id)
+    if schema_id not in blueprint.schemas:
         raise NotFound.of("Schema", sent.schema_id)
 
     options = ChosenOptions()
 
-    def read() -> list[ReadRow]:
+    def read() -> tuple[list[ReadRow], Sequence[str]]:
         header = dict.fromkeys(column for row in sent.rows for column in row)
         columns = understand_columns(header, sent.column_mapping, {}, blueprint)
         reader = RowReader(columns, schema_id, blueprint, context.role, options)
-        return [reader.read(row, typed=False) for row in sent.rows]
+        return [reader.read(row, typed=False) for row in sent.rows], columns.unmapped
 
-    rows = await context.run(context.has_large_body, read)
+    found = await context.run(context.has_large_body, read)
     if options.wanted:
         async with context.database.acquire() as conn:
             await look_up(conn, context.workspace_id, options)
-        rows = await context.run(context.has_large_body, read)
-    return rows
+        found = await context.run(context.has_large_body, read)
+    return found
 
 
 def _sized(rows: Sequence[ReadRow]) -> list[tuple[ReadRow, int]]:

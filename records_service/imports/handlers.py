@@ -37,7 +37,8 @@ async def preview_import(request: web.Request) -> web.StreamResponse:
     """What an import of these rows would do, by the same rules; nothing is stored."""
     sent = await read_body(request, ImportRows)
     commands.check_cells(sent)
-    rows = await commands.preview(await context_of(request), sent)
+    imported = await commands.preview(await context_of(request), sent)
+    rows = imported.rows
     valid = sum(row.outcome is not Outcome.FAILED for row in rows)
     answer = {
         "total": len(rows),
@@ -52,6 +53,7 @@ async def preview_import(request: web.Request) -> web.StreamResponse:
             }
             for number, row in enumerate(rows, start=1)
         ],
+        "unmappedColumns": imported.unmapped_columns,
     }
     return await whole_answer(request, answer)
 
@@ -76,7 +78,8 @@ async def execute_import(request: web.Request) -> web.StreamResponse:
     """
     sent = await read_body(request, ImportRows)
     commands.check_cells(sent)
-    rows = await commands.execute(await context_of(request), sent)
+    imported = await commands.execute(await context_of(request), sent)
+    rows = imported.rows
     counts = Counter(row.outcome for row in rows)
     answer = {
         "created": counts[Outcome.CREATED],
@@ -89,6 +92,7 @@ async def execute_import(request: web.Request) -> web.StreamResponse:
             for error in row.errors
         ],
         "ids": [row.id for row in rows if row.outcome is not Outcome.FAILED],
+        "unmappedColumns": imported.unmapped_columns,
     }
     return await whole_answer(request, answer)
 

@@ -33,6 +33,19 @@ ImportRow = TypeAliasType(
 SentRow = Annotated[dict[str, Any], AtMost(COLUMNS_MAX), DescribedAs(ImportRow)]
 
 
+UnmappedColumns = TypeAliasType(
+    "UnmappedColumns",
+    Annotated[
+        list[str],
+        Field(
+            description="The first 100 columns that are not imported, because they are neither"
+            " mapped (null says so on purpose) nor named like an attribute.",
+            examples=[["Color name"]],
+        ),
+    ],
+)
+
+
 class ImportAction(StrEnum):
     """What a row does."""
 
@@ -98,6 +111,8 @@ class ImportPreview(Shape):
     """How many would fail."""
     rows: list[PreviewedRow]
     """Each row, in order."""
+    unmapped_columns: UnmappedColumns = Field(alias="unmappedColumns")
+    """The columns that are not imported."""
 
 
 class ImportFault(Shape):
@@ -130,3 +145,5 @@ class ImportSummary(Shape):
     """What is wrong with those, in the order of the rows."""
     ids: list[str] = Field(examples=[["ent-7k2m0c2h3v4x5y6z7a8b"]])
     """Ids of the records of the other rows, in the order of the rows."""
+    unmapped_columns: UnmappedColumns = Field(alias="unmappedColumns")
+    """The columns that are not imported."""

@@ -197,12 +197,10 @@ def _checked(header: list[str], fault: str | None) -> list[str]:
 
 
 def _schema_id(name: str | None, blueprint: Blueprint) -> str | None:
-    if name is None or name in blueprint.schemas:
-        return name
-    for schema in blueprint.schemas.values():
-        if schema.alias == name:
-            return schema.id
-    raise NotFound.of("Schema", name)
+    schema_id = None if name is None else blueprint.schema_id_of(name)
+    if schema_id is not None and schema_id not in blueprint.schemas:
+        raise NotFound.of("Schema", schema_id)
+    return schema_id
 
 
 def _json_object(field: str, sent: str | None) -> dict[str, Any]:

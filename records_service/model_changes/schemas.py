@@ -13,7 +13,7 @@ from records_service.model_objects.commands import model_change
 from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.schemas import store as schemas
-from records_service.schemas.binding import WorkflowBinding
+from records_service.schemas.binding import WorkflowBinding, workflow_id_of
 from records_service.schemas.commands import check_body, stage_schema_event
 from records_service.schemas.counting import check_counting, check_withheld
 from records_service.schemas.groups import attribute_names, body_of
@@ -38,6 +38,9 @@ async def replace(
     values and its state.
     """
     workspace_id = context.workspace_id
+    if draft.workflow_id is not None:
+        named = await workflow_id_of(context, schema_id, draft.workflow_id)
+        draft = draft.model_copy(update={"workflow_id": named})
     async with context.database.acquire() as conn:
         _, asked = await _judge(context, conn, schema_id, draft)
     workflow_id = asked.get("workflowId")

@@ -17,7 +17,7 @@ from records_service.option_lists.model import OptionListDraft
 from records_service.permissions.store import schemas_with_values
 from records_service.previews import change
 from records_service.previews.walk import preview
-from records_service.schemas.binding import WorkflowBinding
+from records_service.schemas.binding import WorkflowBinding, workflow_id_of
 from records_service.schemas.counting import check_counting
 from records_service.schemas.model import SchemaDraft
 
@@ -27,6 +27,9 @@ Preview = Mapping[str, Any]
 
 async def of_schema(context: Context, schema_id: str, draft: SchemaDraft) -> Preview:
     """What a PUT of a schema would do. Raises what it raises, except for `Conflict`."""
+    if draft.workflow_id is not None:
+        named = await workflow_id_of(context, schema_id, draft.workflow_id)
+        draft = draft.model_copy(update={"workflow_id": named})
     async with context.database.acquire() as conn:
         old, body = await schemas.drafted(context, conn, schema_id, draft)
     new = replace(old, alias=draft.alias, body=body)

@@ -95,7 +95,7 @@ def located(error: ApiError, place: str, operation_id: str) -> ApiError:
         moved,
         named + error.message,
         headers=error.headers,
-        violations=(Violation(place + one.pointer, named + one.message) for one in violations),
+        violations=(one.moved(place + one.pointer, named) for one in violations),
     )
     return moved
 
@@ -129,9 +129,9 @@ async def _subjects(
         row["schema_id"] for row in records.values()
     }
     schemas = {
-        schema_id: await compiled_schema(blueprint, schema_id)
-        for schema_id in schema_ids
-        if schema_id is not None and schema_id in blueprint.schemas
+        name: await compiled_schema(blueprint, schema_id)
+        for name in schema_ids
+        if name is not None and (schema_id := blueprint.schema_id_of(name)) in blueprint.schemas
     }
     is_large = size > INLINE_BYTES_MAX
     documents = await context.run(is_large, _documents, list(records.values()))
@@ -139,8 +139,8 @@ async def _subjects(
     found = []
     for one in operations:
         record = records.get(one.entity_id or "")
-        schema_id = one.schema_id if record is None else record["schema_id"]
-        schema = schemas.get(schema_id or "")
+        named = one.schema_id if record is None else record["schema_id"]
+        schema = schemas.get(named or "")
         if one.is_of_variant:
             variant = variants.get(one.variant_id or "")
             exists = variant is not None and variant["record_id"] == one.entity_id

@@ -94,7 +94,7 @@ async def _create(context: Context, draft: RecordDraft, record_id: str) -> Loade
 async def _create_under(
     context: Context, draft: RecordDraft, record_id: str, blueprint: Blueprint
 ) -> LoadedRecord:
-    schema = await compiled_schema(blueprint, draft.schema_id)
+    schema = await compiled_schema(blueprint, blueprint.schema_id_of(draft.schema_id))
     state_id = first_state(schema)
     state = schema.state_of(state_id)
     if draft.lifecycle_state_id is not None:
@@ -157,7 +157,7 @@ async def update(context: Context, record_id: str, changes: RecordChanges) -> Lo
     if since is not None:
         since.check_state("lifecycle_state_id" in changes.model_fields_set)
     is_large = context.has_large_body or isinstance(loaded.record.values, Large)
-    check_fixed_fields(context.identity, loaded.record, loaded.state, changes)
+    check_fixed_fields(context.identity, loaded.record, loaded.schema, loaded.state, changes)
     related = await _related_of_required(context, loaded, is_large=is_large)
     options = await load_options(context, loaded.schema, changes.values, is_large=is_large)
     values = await context.run(

@@ -13,7 +13,11 @@ from shared.identity import Identity
 
 
 def check_fixed_fields(
-    identity: Identity, record: Record, state: State | None, changes: RecordChanges
+    identity: Identity,
+    record: Record,
+    schema: CompiledSchema,
+    state: State | None,
+    changes: RecordChanges,
 ) -> None:
     """Raise `ValidationError` for another schema or state than those of the record.
 
@@ -29,7 +33,7 @@ def check_fixed_fields(
             )
             if name in changes.model_fields_set
         )
-    if changes.schema_id is not None and changes.schema_id != record.schema_id:
+    if changes.schema_id not in (None, record.schema_id, schema.definition.alias):
         raise ValidationError.at(
             "/schemaId",
             f"Field 'schemaId' cannot change: expected '{truncated(record.schema_id)}',"

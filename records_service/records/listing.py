@@ -176,9 +176,8 @@ def _filters(asked: RecordFilter, ids: tuple[str, ...] | None, blueprint: Bluepr
     Both may be named by id or alias; a name that nothing has finds nothing.
     """
     schema_name, state_name = asked.schema_id, asked.lifecycle_state_id
-    if schema_name is not None and schema_name not in blueprint.schemas:
-        named = (schema.id for schema in blueprint.schemas.values() if schema.alias == schema_name)
-        schema_name = next(named, schema_name)
+    if schema_name is not None:
+        schema_name = blueprint.schema_id_of(schema_name)
     state_ids = None
     if state_name is not None:
         states = (workflow.state_named(state_name) for workflow in blueprint.workflows.values())

@@ -79,7 +79,7 @@ class RecordDraft(_Body):
     external_key: ExternalKey | None = Field(default=None, alias="externalKey")
     """What another system calls it. Unique among records."""
     schema_id: str = Field(alias="schemaId", examples=["schema-apparel"])
-    """Id of the schema."""
+    """Id or alias of the schema."""
     values: SentValues = Field(default_factory=dict)
     """The values."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")
@@ -97,8 +97,8 @@ class RecordChanges(_Body):
     values: SentValues
     """The new values."""
     schema_id: str | None = Field(default=None, alias="schemaId")
-    """Id of the schema, if it is sent; it cannot change. An API key without `read` must not send
-    it."""
+    """Id or alias of the schema, if it is sent; it cannot change. An API key without `read` must
+    not send it."""
     lifecycle_state_id: str | None = Field(default=None, alias="lifecycleStateId")
     """The current state, if it is sent; it changes by transitions only. An API key without `read`
     must not send it."""

@@ -76,3 +76,19 @@ class WorkflowBinding:
             raise ValidationError.at(
                 "/workflowId", f"Field 'workflowId': {error.message}"
             ) from None
+
+
+async def workflow_id_of(context: Context, schema_id: str, name: str | None) -> str | None:
+    """The id of the workflow that a schema names by its id or alias, which means the id first.
+
+    Only what is no id of a workflow that is known here is asked for. Raises as `refer` does.
+    """
+    if name is None:
+        return None
+    async with context.database.acquire() as conn:
+        if await workflow_copies.get_many(conn, context.workspace_id, [name]):
+            return name
+    workflow = WorkflowBinding(context, schema_id, name)
+    await workflow.look()
+    assert workflow.definition is not None
+    return str(workflow.definition["id"])

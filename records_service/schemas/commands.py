@@ -13,7 +13,7 @@ from records_service.model_objects.labels import check_labels
 from records_service.model_objects.model import ModelObject
 from records_service.permissions.rules import Role
 from records_service.schemas import store
-from records_service.schemas.binding import WorkflowBinding
+from records_service.schemas.binding import WorkflowBinding, workflow_id_of
 from records_service.schemas.counting import check_counting
 from records_service.schemas.groups import attribute_names, body_of, with_ids
 from records_service.schemas.model import SCHEMA, SchemaDraft
@@ -36,7 +36,9 @@ async def create(context: Context, draft: SchemaDraft) -> ModelObject:
         await check_labels(conn, workspace_id, draft)
         await check_body(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         await store.check_free(conn, workspace_id, schema_id, draft.alias)
-    workflow = WorkflowBinding(context, schema_id, draft.workflow_id)
+    workflow_id = await workflow_id_of(context, schema_id, draft.workflow_id)
+    sent["workflowId"] = workflow_id
+    workflow = WorkflowBinding(context, schema_id, workflow_id)
     async with workflow.place(), model_change(context.app, workspace_id, workflow.refer) as conn:
         body = await check_body(conn, workspace_id, role, schema_id, draft.alias, None, sent)
         schema = await model_objects.insert(

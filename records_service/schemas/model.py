@@ -97,8 +97,8 @@ class SchemaDraft(Body):
     variant_enabled: bool = Field(alias="variantEnabled")
     """Whether records of this schema may have variants."""
     workflow_id: str | None = Field(default=None, alias="workflowId")
-    """Id of the workflow of its records; null if they have no lifecycle. A caller with a role may
-    not take away or replace one whose states hide attributes or make them read-only."""
+    """Id or alias of the workflow of its records; null if they have no lifecycle. A caller with a
+    role may not take away or replace one whose states hide attributes or make them read-only."""
     attribute_groups: Annotated[list[AttributeGroupDraft], AtMost(GROUPS_MAX)] = Field(
         default_factory=list, alias="attributeGroups"
     )

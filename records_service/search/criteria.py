@@ -178,10 +178,7 @@ class Reader:
 
     def schema(self, name: str) -> str:
         """The id of the schema with this id or alias; a name that nothing has finds nothing."""
-        schemas = self._blueprint.schemas
-        if name in schemas:
-            return name
-        return next((each.id for each in schemas.values() if each.alias == name), name)
+        return self._blueprint.schema_id_of(name)
 
     def states(self, name: str) -> list[str]:
         """The ids of all states with this id or alias, in every workflow."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from records_service.dimensions.model import Dimension
-from shared.errors import truncated
+from shared.errors import some_of, truncated
 from shared.http.json_types import js_type
 
 Scope = Mapping[str, str]
@@ -65,7 +65,8 @@ def with_ids(
         segment_id = dimensions[dimension_id].segment_ids_by_name.get(segment)
         if segment_id is None:
             raise UnusableScope(
-                f"Unknown segment '{truncated(segment)}' of dimension '{truncated(dimension_id)}'"
+                f"Unknown segment '{truncated(segment)}' of dimension '{truncated(dimension_id)}':"
+                f" expected {some_of(each.id for each in dimensions[dimension_id].segments)}"
             )
         if dimension_id in found:
             raise UnusableScope(

@@ -98,14 +98,14 @@ def _text_check(alias: str, rules: Validation) -> ValueCheck:
         if not isinstance(value, str):
             faults.report(place, _wrong_type(alias, "string", value))
         elif longest is not None and len(value) > longest:
-            faults.report(place, f"Value for '{alias}' exceeds maximum length {longest}")
+            message = f"Value for '{alias}' exceeds maximum length {longest}"
+            faults.report(place, message, f"{message}, got {len(value)}")
         elif pattern is not None:
             if not faults.may_match(pattern.programsize, len(value)):
                 faults.report(place, f"Value for '{alias}' is too long to be matched: {len(value)}")
             elif pattern.search(value) is None:
-                faults.report(
-                    place, f"Value for '{alias}' does not match pattern '{shown_pattern}'"
-                )
+                message = f"Value for '{alias}' does not match pattern '{shown_pattern}'"
+                faults.report(place, message, f"{message}, got '{truncated(value)}'")
         return value
 
     return check
@@ -120,9 +120,11 @@ def _number_check(alias: str, rules: Validation) -> ValueCheck:
         elif not math.isfinite(value):
             faults.report(place, f"Value for '{alias}' must be a finite number")
         elif least is not None and value < least:
-            faults.report(place, f"Value for '{alias}' must be at least {least}")
+            message = f"Value for '{alias}' must be at least {least}"
+            faults.report(place, message, f"{message}, got {value}")
         elif most is not None and value > most:
-            faults.report(place, f"Value for '{alias}' must be at most {most}")
+            message = f"Value for '{alias}' must be at most {most}"
+            faults.report(place, message, f"{message}, got {value}")
         return value
 
     return check

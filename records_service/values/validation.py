@@ -20,7 +20,7 @@ from records_service.values.entries import (
     dimension_ids_by_name,
     with_ids,
 )
-from shared.errors import VIOLATIONS_MAX, ValidationError, Violation, truncated
+from shared.errors import VIOLATIONS_MAX, ValidationError, Violation, some_of, truncated
 from shared.http.json_types import js_type
 
 ENTRIES_PER_ATTRIBUTE_MAX = 1_000
@@ -59,12 +59,14 @@ class Faults:
         self._pattern_work += pattern_size * text_length
         return self._pattern_work <= PATTERN_WORK_MAX
 
-    def report(self, place: Place, message: str) -> None:
+    def report(self, place: Place, message: str, detail: str | None = None) -> None:
         """Take note of what is wrong at a place; raise `ValidationError` with the hundredth.
+
+        `detail` says more than a message whose words the contract has.
 
         Nobody reads the rest, and a message for each of very many would hold the event loop.
         """
-        self.found.append(Violation(pointer(place), message))
+        self.found.append(Violation(pointer(place), message, detail))
         if len(self.found) == VIOLATIONS_MAX:
             self.check()
 
@@ -238,4 +240,8 @@ class ScopeCheck:
             raise UnusableScope(
                 f"Attribute '{self._alias}' does not vary by dimension '{truncated(name)}'"
             )
-        raise UnusableScope(f"Unknown dimension '{truncated(name)}' in a scope of '{self._alias}'")
+        expected = some_of(self._dimension_ids) or "none"
+        raise UnusableScope(
+            f"Unknown dimension '{truncated(name)}' in a scope of '{self._alias}':"
+            f" expected {expected}"
+        )

@@ -66,9 +66,7 @@ async def variants_of_schema(
 
 def _schema_id(name: str | None, blueprint: Blueprint) -> str | None:
     """The id of the schema with this id or alias; a name that nothing has finds nothing."""
-    if name is None or name in blueprint.schemas:
-        return name
-    return next((each.id for each in blueprint.schemas.values() if each.alias == name), name)
+    return None if name is None else blueprint.schema_id_of(name)
 
 
 async def _read(

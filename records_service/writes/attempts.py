@@ -24,6 +24,7 @@ from records_service.model_objects.store import external_key_taken
 from records_service.values.validation import pointer
 from records_service.writes import store
 from records_service.writes.create_batching import WRITE_SLOTS
+from records_service.writes.holders import holder_of
 from records_service.writes.model import Record, StaleModel, StaleRecord
 from records_service.writes.settling import settle_first
 from records_service.writes.state_moves import move_first
@@ -196,8 +197,10 @@ async def taken_keys_are_conflicts(
             taken = await store.find_taken(conn, context.workspace_id, unique_keys)
         if taken is None:
             raise UniqueKeyReleased from error
+        holder = await holder_of(context, taken)
         alias = schema.attributes[taken.attribute_id].alias
         value = next(each.value for each in unique_keys if each.key == taken.key)
         message = f"Value '{truncated(value)}' for attribute '{truncated(alias)}' must be unique"
         place = pointer(("/values", alias))
-        raise Conflict(message, violations=[Violation(place, message)]) from error
+        detail = None if holder is None else f"{message}: {holder} has it"
+        raise Conflict(message, violations=[Violation(place, message, detail)]) from error

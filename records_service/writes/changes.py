@@ -159,7 +159,7 @@ def with_value(
     if stored_scope is None or faults.found:
         # One entry was sent, so the pointer of the error contains no list index.
         raise ValidationError.of(
-            Violation(v.pointer.removeprefix("/values/0"), v.message) for v in faults.found
+            each.moved(each.pointer.removeprefix("/values/0")) for each in faults.found
         )
     key = scope_key(stored_scope)
     kept = [entry for entry in old.get(attribute_id, ()) if scope_key(entry["scope"]) != key]

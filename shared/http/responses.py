@@ -89,7 +89,7 @@ def problem(error: ApiError) -> dict[str, Any]:
         "detail": error.message,
         "code": error.code,
         "errors": [
-            {"pointer": violation.pointer, "detail": violation.message}
+            {"pointer": violation.pointer, "detail": violation.detail or violation.message}
             for violation in error.violations
         ],
         **error.more,

@@ -72,11 +72,11 @@ class Process:
         }
         self.changed = False
 
-    def start(self, *, role: str | None = None, **env: str) -> None:
-        """Start it, in another role or with more settings if given; see `wait_ready`."""
+    def start(self, *, role: str | None = None, root: Path | None = None, **env: str) -> None:
+        """Start it, in another role, from another tree or with more settings; see `wait_ready`."""
         assert not self.alive, f"{self.name} runs already"
         self._env.update(env)
-        self.changed = self.changed or bool(env) or role is not None
+        self.changed = self.changed or bool(env) or role is not None or root is not None
         outside = {
             name: value for name, value in os.environ.items() if not name.startswith("SIGMA_")
         }
@@ -85,7 +85,7 @@ class Process:
             {**outside, **self._env},
             self.log,
             guard="KILL",
-            cwd=self._root,
+            cwd=root or self._root,
         )
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from deploy.local.servers import PrivatePostgres, PrivateRabbit
+from deploy.local.settings import HOST
 from shared.database import migrations
 
 T = TypeVar("T")
@@ -168,12 +169,23 @@ class Rabbit:
 class Servers:
     """Both servers, each opened when somebody first asks for it."""
 
-    def __init__(self, *, own: bool = False, postgres: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        own: bool = False,
+        postgres: Mapping[str, str] | None = None,
+        also_on: Sequence[str] = (),
+    ) -> None:
         """`own`: private ones whatever the environment says, because a test will stop them.
 
-        `postgres` are settings of a private server.
+        `postgres` are settings of a private server. Private servers listen `also_on` these
+        addresses.
         """
-        self._settings = postgres
+        self._also_on = also_on
+        self._settings = {
+            **({"listen_addresses": ",".join((HOST, *also_on))} if also_on else {}),
+            **(postgres or {}),
+        }
         self._postgres_url = None if own else os.environ.get("SIGMA_POSTGRES_URL")
         self._amqp_url = None if own else os.environ.get("SIGMA_AMQP_URL")
         self._opened: list[Postgres | Rabbit] = []
@@ -196,7 +208,7 @@ class Servers:
     def rabbit(self) -> Rabbit:
         if self._amqp_url is not None:
             return self._kept(Rabbit(self._amqp_url))
-        server = PrivateRabbit(self._private_folder() / "rabbit")
+        server = PrivateRabbit(self._private_folder() / "rabbit", also_on=self._also_on)
         server.start()
         return self._kept(Rabbit(server.url, server))
 

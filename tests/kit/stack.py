@@ -38,9 +38,11 @@ class Stack:
     `.internal_url`, `.stop()`, `.kill()`, `.start()`, `.wait_ready()`, `.log`.
     """
 
-    def __init__(self, servers: Servers, folder: Path) -> None:
+    def __init__(self, servers: Servers, folder: Path, code: Path = ROOT) -> None:
+        """`code`: the tree from which the services run."""
         self.servers = servers
         self.folder = folder
+        self.code = code
         self.keyring = Keyring(AUTH, WORKFLOW)
         self.amqp_url = servers.rabbit.vhost()
         self.databases = {name: servers.postgres.database(name) for name in WITH_DATABASE}
@@ -53,7 +55,7 @@ class Stack:
         self._session: aiohttp.ClientSession
         self.auth_database: Database
         for name in SERVICES:
-            self._processes[name] = Process(name, folder)
+            self._processes[name] = Process(name, folder, root=code)
         for name, process in self._processes.items():
             process.configure(self.environment(name))
             process.start()
@@ -117,7 +119,7 @@ class Stack:
     async def another(self, service: str, role: str = "all", **env: str) -> Process:
         """One more process of this service, until the test ends: a second gateway, say."""
         name = f"{service}-{len(self._extra) + 2}-{secrets.token_hex(2)}"
-        process = Process(name, self.folder, module=service, role=role)
+        process = Process(name, self.folder, module=service, role=role, root=self.code)
         process.configure(self.environment(service))
         self._extra.append(process)
         process.start(**env)

@@ -1,32 +1,23 @@
 """Two listeners: the documented example consumer as a process, and a queue that hears everything.
 
-The example consumer (docs/how-to/example_consumer.py) shows what the documented rules make of the
-events: its count of changes betrays an event that is lost or takes effect twice. The plain queue
-shows what the broker delivered, for all services and by version.
+The plain queue shows what the broker delivered, for all services and by version.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import aio_pika
-import asyncpg
 
-from deploy.local.child_process import ChildProcess
-from tests.kit.eventually import eventually
-from tests.kit.servers import ROOT
+from tests.kit.example_consumer import ExampleConsumer
 from tests.rolling.ledger import Ledger
 from tests.rolling.load import WORKSPACE
 
-EXAMPLE = ROOT / "docs" / "how-to" / "example_consumer.py"
 EXCHANGE, QUEUE = "sigma.events", "rolling_listener"
 BINDINGS = ("entity.*", "workflow.*", "auth.role.*")
 HEARD_WITHIN_S = 60.0
@@ -50,8 +41,7 @@ class Listeners:
     def __init__(self, amqp_url: str, database_url: str, folder: Path) -> None:
         self._open = AsyncExitStack()
         self._amqp_url = amqp_url
-        self._database_url = database_url
-        self._log = folder / "example_consumer.log"
+        self._example = ExampleConsumer(amqp_url, database_url, folder)
         self._deliveries: Counter[str] = Counter()
         self._ids: dict[tuple[str, int], set[str]] = {}
         self._last: dict[str, int] = {}
@@ -70,13 +60,8 @@ class Listeners:
         for binding in BINDINGS:
             await queue.bind(exchange, binding)
         await queue.consume(self._take)
-        env = {name: one for name, one in os.environ.items() if not name.startswith("SIGMA_")}
-        env |= {"SIGMA_AMQP_URL": self._amqp_url, "FOLLOWER_DATABASE_URL": self._database_url}
-        example = ChildProcess([sys.executable, str(EXAMPLE)], env, self._log, guard="KILL")
-        self._open.push_async_callback(asyncio.to_thread, example.end, signal.SIGTERM, 5.0)
-        self._database = await asyncpg.create_pool(self._database_url, min_size=1, max_size=1)
-        self._open.push_async_callback(self._database.close)
-        await eventually(lambda: "following" in self._log.read_text(), 30)
+        self._open.push_async_callback(self._example.close)
+        await self._example.start()
 
     async def close(self) -> None:
         await self._open.aclose()
@@ -88,13 +73,13 @@ class Listeners:
         ends = loop.time() + HEARD_WITHIN_S
         followed: dict[str, int] = {}
         while loop.time() < ends:
-            followed = await self._followed()
+            followed = await self._example.followed(WORKSPACE)
             behind = [i.id for i in ledger.records.values() if followed.get(i.id, 0) < i.version]
             if not behind and all(each in self._ids for each in expected):
                 break
             await asyncio.sleep(0.5)
         await asyncio.sleep(QUIET_S)
-        followed = await self._followed()
+        followed = await self._example.followed(WORKSPACE)
         lost = [
             f"{subject} version {n}" for subject, n in expected if (subject, n) not in self._ids
         ]
@@ -104,7 +89,7 @@ class Listeners:
             if followed.get(item.id, 0) < item.version
         ]
         doubled = [f"{key}: {len(ids)} ids" for key, ids in self._ids.items() if len(ids) > 1]
-        changes = await self._changes()
+        changes = await self._example.changes(WORKSPACE)
         distinct = sum(subject in followed for subject, _ in self._ids)
         if changes > distinct:
             doubled.append(f"the example consumer counted {changes} changes of {distinct}")
@@ -124,15 +109,3 @@ class Listeners:
                     self._late.append(f"{subject} version {version}")
                 self._last[subject] = version
         await message.ack()
-
-    async def _followed(self) -> dict[str, int]:
-        rows = await self._database.fetch(
-            "SELECT record_id, version FROM followed_records WHERE workspace_id = $1", WORKSPACE
-        )
-        return {row["record_id"]: row["version"] for row in rows}
-
-    async def _changes(self) -> int:
-        changes = await self._database.fetchval(
-            "SELECT changes FROM activity WHERE workspace_id = $1", WORKSPACE
-        )
-        return int(changes or 0)

@@ -7,8 +7,8 @@ nobody committed after a week.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
@@ -96,8 +96,8 @@ class AzureBlobUpload:
         self._config = config
         self._key = key
         self._media_type = file.media_type
-        # All blocks of a blob have ids of one length. Those of other runs are not committed.
-        self._of_run = hashlib.sha256(file.run_id.encode()).hexdigest()[:16]
+        # All blocks of a blob have ids of one length. Those of other tries are not committed.
+        self._try = secrets.token_hex(8)
         self._blocks: list[BlobBlock] = []
         self._waiting = bytearray()
 
@@ -127,7 +127,7 @@ class AzureBlobUpload:
         number = len(self._blocks)
         if number == BLOCKS_MAX:
             raise DeliveryFailed(f"The file is larger than {BLOCK_BYTES * BLOCKS_MAX >> 30} GiB")
-        block_id = base64.b64encode(f"{self._of_run}{number:08d}".encode()).decode()
+        block_id = base64.b64encode(f"{self._try}{number:08d}".encode()).decode()
         with _causes(self._config):
             await self._client.stage_block(block_id, io.BytesIO(block), length=len(block))
         self._blocks.append(BlobBlock(block_id))

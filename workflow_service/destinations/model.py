@@ -20,7 +20,7 @@ class File:
     name: str
     """Its name in a folder, such as `products-20260204T173000Z.csv.gz`."""
     run_id: str
-    """The same when a run that was killed starts anew: what it left is then replaced."""
+    """The same when a run that was killed starts anew: what it left is then removed."""
     media_type: str
 
 

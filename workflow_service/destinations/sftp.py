@@ -1,12 +1,14 @@
 """Uploads to a server that speaks SFTP.
 
-The file is written under a name that begins with a dot, and renamed when it is whole. A run that
-starts anew writes over what its first try left.
+The file is written under a name that begins with a dot, and renamed when it is whole. Each try of a
+run has a name of its own: a process that comes back after another one has taken the run over must
+not write into that one's file. A try removes what earlier ones have left.
 """
 
 from __future__ import annotations
 
 import posixpath
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
@@ -22,6 +24,8 @@ from workflow_service.outbound.client import Outbound
 
 WRITE_BYTES: Final = 1 << 20
 """Written at once, in many requests that do not wait for each other."""
+LOOKED_AT_MAX: Final = 10_000
+"""Of the names in the folder; what is left in a fuller one stays there."""
 LOGIN_TIMEOUT_S: Final = 20
 KEEPALIVE_S: Final = 15
 KEEPALIVES_MAX: Final = 3
@@ -33,10 +37,12 @@ async def opened(config: SftpConfig, file: File, outbound: Outbound) -> AsyncIte
     """An upload of this file."""
     async with _client(config, outbound) as client:
         path = full_path(config.path, file.name)
-        hidden = posixpath.join(posixpath.dirname(path), f".sigma-{file.run_id}.part")
+        folder = posixpath.dirname(path)
+        of_run = f".sigma-{file.run_id}-"
+        hidden = posixpath.join(folder, f"{of_run}{secrets.token_hex(8)}.part")
         with _causes(path):
-            # Emptied first: what an earlier try left may be longer.
-            writing = await client.open(hidden, "wb")
+            await _remove_leftovers(client, folder, of_run)
+            writing = await client.open(hidden, "xb")
         yield SftpUpload(client, writing, hidden, path)
 
 
@@ -86,6 +92,18 @@ async def _client(config: SftpConfig, outbound: Outbound) -> AsyncIterator[async
         connection.close()
         with suppress(OSError, asyncssh.Error):
             await connection.wait_closed()
+
+
+async def _remove_leftovers(client: asyncssh.SFTPClient, folder: str, of_run: str) -> None:
+    looked_at = 0
+    async for entry in client.scandir(folder or "."):
+        name = str(entry.filename)
+        if name.startswith(of_run):
+            with suppress(asyncssh.SFTPNoSuchFile):
+                await client.remove(posixpath.join(folder, name))
+        looked_at += 1
+        if looked_at == LOOKED_AT_MAX:
+            return
 
 
 class SftpUpload:

@@ -188,9 +188,10 @@ async def delete(
         await _delete(db, workspace_id, workflow_id, expected, known)
 
 
-async def refer(db: Database, workspace_id: str, schema_id: str, workflow_id: str) -> Workflow:
+async def refer(db: Database, workspace_id: str, schema_id: str, name: str) -> Workflow:
     """Register that a schema will be saved with this workflow, so that it cannot be deleted."""
     async with db.transaction() as conn:
+        workflow_id = await store.id_of(conn, workspace_id, name)
         await references.register(conn, workspace_id, schema_id, workflow_id)
         return await store.get(conn, workspace_id, workflow_id)
 

@@ -60,6 +60,18 @@ async def get_unless_revised(conn: Conn, workspace_id: str, workflow_id: str) ->
     return None if row is None else _workflow(row)
 
 
+async def id_of(conn: Conn, workspace_id: str, name: str) -> str:
+    """The id of the workflow with this id or, failing that, alias; else the name itself."""
+    found: str | None = await conn.fetchval(
+        """SELECT id FROM workflows
+            WHERE workspace_id = $1 AND (id = $2 OR alias = $2)
+            ORDER BY id = $2 DESC LIMIT 1""",
+        workspace_id,
+        name,
+    )
+    return name if found is None else found
+
+
 async def get_unless_known(
     conn: Conn, workspace_id: str, workflow_id: str, known_version: int
 ) -> Record:

@@ -166,7 +166,7 @@ async def test_xlsx_holds_the_same_cells(workspace: RecordsWorkspace):
         ({"scope": '{"dim-x":"y"}'}, "Unknown dimension 'dim-x'"),
         (
             {"scope": '{"dim-language":"seg-x"}'},
-            "Unknown segment 'seg-x' of dimension 'dim-language'",
+            "Unknown segment 'seg-x' of dimension 'dim-language': expected seg-en",
         ),
         (
             {"scope": "{}", "columns": "perScope"},

@@ -327,7 +327,10 @@ async def test_cells_that_are_no_texts(workspace: RecordsWorkspace, admin: Calle
         ),
         (
             {"a": "name[dim-language=seg-y]"},
-            "Column 'a': Unknown segment 'seg-y' of dimension 'dim-language'",
+            (
+                "Column 'a': Unknown segment 'seg-y' of dimension 'dim-language':"
+                " expected seg-en, seg-da"
+            ),
         ),
         ({"a": "price", "b": "price"}, "Columns 'a' and 'b' mean the same"),
         (
@@ -369,3 +372,14 @@ async def test_a_key_that_may_not_read_is_told_what_became_of_its_rows(
     await build(workspace)
     done = await execute(workspace.api_key("update-data"), {"sku": "1"}, {"price": "x"})
     assert (done["created"], done["failed"], len(done["ids"])) == (1, 1, 1)
+
+
+async def test_columns_that_are_not_imported_are_told(workspace: RecordsWorkspace, admin: Caller):
+    await build(workspace)
+    row = {"Navn": "x", "sku": "S-1", "Preis": "1", "lifecycleStateId": "state-x", "Note": "n"}
+    mapping = {"Preis": "price", "Note": None}
+    told = ["Navn", "lifecycleStateId"]
+    sent = {"schemaId": "schema-x", "rows": [row], "columnMapping": mapping}
+    assert (await admin.post("/import/preview", sent)).ok()["unmappedColumns"] == told
+    assert (await admin.post("/import/execute", sent)).ok()["unmappedColumns"] == told
+    assert (await execute(admin, {"sku": "S-2"}))["unmappedColumns"] == []

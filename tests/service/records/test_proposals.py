@@ -257,7 +257,10 @@ async def test_a_proposal_names_what_there_is(shop: RecordsWorkspace):
         (update(9), "Operation 'op-9': Entity 'ent-9' not found"),
         (
             update(1, change("name", None, "x", language="klingon")),
-            "Operation 'op-1': Unknown segment 'klingon' of dimension 'dim-language'",
+            (
+                "Operation 'op-1': Unknown segment 'klingon' of dimension 'dim-language':"
+                " expected seg-en, seg-da"
+            ),
         ),
     ):
         assert (await inspect(shop.admin, "propose", operation)).body["message"] == message

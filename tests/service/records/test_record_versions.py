@@ -332,8 +332,10 @@ async def test_what_no_longer_fits_is_refused_with_a_list(admin: Caller, workspa
     assert refused.body["message"].startswith("Version 1 cannot be restored: ")
     assert refused.body["message"].endswith(" (and 2 more)")
     assert {one["pointer"]: one["detail"] for one in refused.body["errors"]} == {
-        "/values/name/0/scope": "Unknown segment 'seg-en' of dimension 'dim-language'",
-        "/values/price/0/value": "Value for 'price' must be at least 10",
+        "/values/name/0/scope": (
+            "Unknown segment 'seg-en' of dimension 'dim-language': expected seg-da"
+        ),
+        "/values/price/0/value": "Value for 'price' must be at least 10, got 1",
         "/values/color/0/value": "Value 'val-red' for 'color' is not in option list 'ol-colors'",
     }
     assert (await admin.get(A)).body["version"] == 4

@@ -57,7 +57,9 @@ async def test_a_scope_may_name_by_alias_and_is_answered_by_ids(admin):
     )
     unknown = await set_danish(None, {"tongue": "da"})
     assert unknown.outcome == error(
-        400, "VALIDATION_ERROR", "Unknown dimension 'tongue' in a scope of 'name'"
+        400,
+        "VALIDATION_ERROR",
+        "Unknown dimension 'tongue' in a scope of 'name': expected dim-language",
     )
 
 
@@ -76,7 +78,10 @@ async def test_completeness_may_be_asked_for_by_alias(admin):
         told = (await admin.get("/records/ent-a/completeness", params={"scope": scope})).ok()
         assert told["missingIn"] == missing
     for scope, message in (
-        ('{"language": "xx"}', "Unknown segment 'xx' of dimension 'dim-language'"),
+        (
+            '{"language": "xx"}',
+            "Unknown segment 'xx' of dimension 'dim-language': expected seg-en, seg-da",
+        ),
         ('{"tongue": "da"}', "Unknown dimension 'tongue'"),
         (
             '{"language": "da", "dim-language": "seg-da"}',

@@ -128,7 +128,10 @@ REFUSED: list[tuple[dict[str, Any], str | None]] = [
     ),
     (
         {"criteria": [where("title", "isEmpty", scope={"dim-language": "x"})]},
-        "Field 'criteria.0.scope': Unknown segment 'x' of dimension 'dim-language'",
+        (
+            "Field 'criteria.0.scope': Unknown segment 'x' of dimension 'dim-language':"
+            " expected seg-en, seg-da"
+        ),
     ),
     (
         {"sort": [{"attribute": "size"}]},

@@ -175,6 +175,32 @@ async def test_a_broker_and_a_database_that_go_away_cost_nothing(
     assert await waiting(bus, QUEUE.dead) == 0
 
 
+async def test_a_broker_that_goes_away_before_the_acknowledgement_costs_nothing(
+    amqp_url: str, database_url: str, bus: Bus, follower_db: Database
+):
+    async with Wire(amqp_url) as broker, following(broker.url, database_url):
+        await tell(bus, news(EventType.ENTITY_CREATED, "ent-1", 1))
+        await eventually(lambda: _is(changes(follower_db), 1))
+        async with follower_db.transaction() as conn:
+            await conn.fetch("SELECT changes FROM activity FOR UPDATE")
+            await tell(bus, news(EventType.ENTITY_CREATED, "ent-2", 1))
+            await eventually(lambda: _is(waits_for_a_lock(follower_db), 1))
+            broker.cut()
+        await eventually(lambda: _is(changes(follower_db), 2))
+        broker.mend()
+        await tell(bus, news(EventType.ENTITY_CREATED, "ent-3", 1))
+        await eventually(lambda: _is(changes(follower_db), 3), within_s=20)
+
+
+async def waits_for_a_lock(db: Database) -> int:
+    return int(
+        await db.fetchval(
+            """SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+        )
+    )
+
+
 def example() -> Any:
     spec = importlib.util.spec_from_file_location("example_consumer", EXAMPLE)
     assert spec is not None

@@ -190,7 +190,7 @@ def test_a_value_that_keeps_the_rules_is_stored(attribute, value, stored):
         ([{"scope": "seg-dk", "value": 1}], "Scope of 'price' must be an object, got string"),
         (
             [{"scope": {"dim-moon": "seg-x"}, "value": 1}],
-            "Unknown dimension 'dim-moon' in a scope of 'price'",
+            "Unknown dimension 'dim-moon' in a scope of 'price': expected dim-market",
         ),
         (
             [{"scope": {"dim-language": "seg-en"}, "value": 1}],
@@ -198,7 +198,7 @@ def test_a_value_that_keeps_the_rules_is_stored(attribute, value, stored):
         ),
         (
             [{"scope": {"dim-market": "seg-xx"}, "value": 1}],
-            "Unknown segment 'seg-xx' of dimension 'dim-market'",
+            "Unknown segment 'seg-xx' of dimension 'dim-market': expected seg-dk, seg-se",
         ),
         (
             [{"scope": {"dim-market": ["seg-dk"]}, "value": 1}],
@@ -210,7 +210,7 @@ def test_a_value_that_keeps_the_rules_is_stored(attribute, value, stored):
         ),
         (
             [{"scope": {"market": "xx"}, "value": 1}],
-            "Unknown segment 'xx' of dimension 'dim-market'",
+            "Unknown segment 'xx' of dimension 'dim-market': expected seg-dk, seg-se",
         ),
         (
             [{"scope": {"language": "en"}, "value": 1}],

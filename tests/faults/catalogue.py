@@ -1,0 +1,136 @@
+"""Every experiment, with the bug that has to turn it red.
+
+Still to come with what they are about: an export run, a sync and a storm of webhooks. Each is one
+more row here; a webhook's receiver is one more listener of the scene.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tests.faults import background, experiments, planted
+from tests.faults.checker import Kind
+from tests.faults.experiments import FULL, Fault, Form
+from tests.faults.planted import Bug
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """`name` for the command line; the rest is what `run.py` needs to know."""
+
+    name: str
+    fault: Fault
+    bug: Bug
+    finds: Kind
+    """What the checker has to say of the bug."""
+    planted_form: Form
+    """Enough to meet the bug for certain."""
+    gateway_dies: bool = False
+    """Whether a request may go without any answer."""
+    cuts: bool = False
+    """Whether it needs a network of its own."""
+
+
+HARD: Final = replace(
+    FULL,
+    kills=8,
+    server_kills=3,
+    away_s=5,
+    silent_s=5,
+    writes=0,
+    patience_s=20,
+    clients=32,
+    pause_s=0.0,
+)
+"""Many writes are under way at each moment, so that a kill certainly meets one."""
+
+EXPERIMENTS: Final = (
+    Experiment(
+        "kill-services",
+        experiments.kill_services,
+        planted.RETRY_WITHOUT_IDEMPOTENCY,
+        Kind.DOUBLED,
+        HARD,
+        gateway_dies=True,
+    ),
+    Experiment(
+        "kill-postgres",
+        experiments.kill_postgres,
+        planted.COMMIT_BEFORE_IT_IS_DURABLE,
+        Kind.LOST_WRITE,
+        HARD,
+    ),
+    Experiment(
+        "kill-broker",
+        experiments.kill_broker,
+        planted.DELETE_BEFORE_CONFIRM,
+        Kind.LOST_EVENT,
+        HARD,
+    ),
+    Experiment(
+        "without-postgres",
+        experiments.without_postgres,
+        planted.ENVELOPE_WITH_A_CAUSE,
+        Kind.ANSWER,
+        HARD,
+    ),
+    Experiment(
+        "without-broker",
+        experiments.without_broker,
+        planted.NEWEST_FIRST,
+        Kind.INVERSION,
+        HARD,
+    ),
+    Experiment(
+        "stop-broker",
+        experiments.stop_broker,
+        planted.SILENCE_IS_CONSENT,
+        Kind.LOST_EVENT,
+        replace(HARD, silent_s=25),
+    ),
+    Experiment(
+        "cut-broker",
+        experiments.cut_off_broker,
+        planted.SILENCE_IS_CONSENT,
+        Kind.LOST_EVENT,
+        replace(HARD, silent_s=30),
+        cuts=True,
+    ),
+    Experiment(
+        "cut-postgres",
+        experiments.cut_off_postgres,
+        planted.UNKNOWN_IS_REFUSED,
+        Kind.FALSE_REFUSAL,
+        replace(HARD, silent_s=20),
+        cuts=True,
+    ),
+    Experiment(
+        "kill-import",
+        background.kill_in_an_import,
+        planted.ACKNOWLEDGE_BEFORE_COMMIT,
+        Kind.UNFINISHED,
+        replace(HARD, pause_s=0.5, clients=4),
+    ),
+    Experiment(
+        "kill-apply",
+        background.kill_in_an_application,
+        planted.ATTEMPT_IS_FORGOTTEN,
+        Kind.UNFINISHED,
+        replace(HARD, pause_s=0.5, clients=4, server_kills=8),
+    ),
+    Experiment(
+        "poison",
+        experiments.poison,
+        planted.POISON_IS_SWALLOWED,
+        Kind.SET_ASIDE,
+        replace(HARD, writes=8_000, pause_s=0.05),
+    ),
+    Experiment(
+        "full-disk",
+        experiments.full_disk,
+        planted.NEW_ID_WHEN_SENT_AGAIN,
+        Kind.DOUBLED,
+        replace(HARD, silent_s=20),
+    ),
+)

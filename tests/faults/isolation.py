@@ -1,0 +1,73 @@
+"""A network of the run's own, and silent cuts in it.
+
+Root runs the whole harness in a new network namespace: nothing outside can be reached or disturbed,
+and a cut that is left behind ends with it. In there each service reaches PostgreSQL and RabbitMQ at
+a loopback address of its own, so that the link of one service can be cut. Packets are dropped, not
+refused: nobody is told that the other side is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.kit.stack import SERVICES
+
+INSIDE: Final = "FAULTS_OWN_NETWORK"
+ADDRESSES: Final = {service: f"127.0.1.{n}" for n, service in enumerate(SERVICES, start=1)}
+
+
+def why_not() -> str:
+    """Why links cannot be cut here; empty if they can."""
+    if os.geteuid() != 0:
+        return "a network namespace needs root"
+    missing = [name for name in ("unshare", "ip", "iptables") if shutil.which(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
+
+
+def enter(arguments: Sequence[str]) -> None:
+    """Start this program again in a network of its own, unless it is there or cannot be."""
+    if INSIDE in os.environ or why_not():
+        return
+    os.environ[INSIDE] = "1"
+    command = ["unshare", "--net", sys.executable, "-m", "tests.faults", *arguments]
+    os.execvp(command[0], command)
+
+
+def open_loopback() -> bool:
+    """Whether the process is in a network of its own, whose loopback interface is up now."""
+    if INSIDE not in os.environ:
+        return False
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    return True
+
+
+def seen_from(service: str, url: str) -> str:
+    """The address of a server as this service reaches it."""
+    at = urlsplit(url)
+    user, _, place = at.netloc.rpartition("@")
+    _, _, port = place.rpartition(":")
+    return urlunsplit(at._replace(netloc=f"{user}@{ADDRESSES[service]}:{port}"))
+
+
+@contextmanager
+def cut(service: str, port: int) -> Iterator[None]:
+    """Drop every packet between a service and the server on this port, in both directions."""
+    address = ADDRESSES[service]
+    rules = [
+        ["-d", address, "-p", "tcp", "--dport", str(port), "-j", "DROP"],
+        ["-s", address, "-p", "tcp", "--sport", str(port), "-j", "DROP"],
+    ]
+    for rule in rules:
+        subprocess.run(["iptables", "-I", "INPUT", *rule], check=True)
+    try:
+        yield
+    finally:
+        for rule in rules:
+            subprocess.run(["iptables", "-D", "INPUT", *rule], check=True)
