@@ -43,6 +43,10 @@ class BaseContext:
         """Whether the body is so large that work on it belongs in a thread."""
         return self.call.has_large_body
 
+    def told(self, by: str) -> str | None:
+        """What uses an object, for the refusal to delete it; None for a caller who may not read."""
+        return by if self.identity.may_read else None
+
     def check_version(self, title: str, resource_id: str, version: int) -> None:
         """Raise `PreconditionFailed` if `If-Match` names another version than the stored one.
 

@@ -89,24 +89,25 @@ def of_schema(narrowing: Narrowing, name: str) -> Narrowing:
     )
 
 
-async def is_used(conn: Conn, workspace_id: str, attribute_id: str) -> bool:
-    """Whether a schema groups it or another attribute's guard looks at it."""
-    used: bool = await conn.fetchval(
+async def uses_of(conn: Conn, workspace_id: str, attribute_id: str) -> tuple[list[str], list[str]]:
+    """The schemas that group it, and the other attributes whose guards look at it."""
+    row = await conn.fetchrow(
         """
-        SELECT EXISTS (SELECT FROM schemas
-                        WHERE workspace_id = $1
-                          AND jsonb_path_exists(body, '$.attributeGroups[*].attributeIds[*]
-                                                       ? (@ == $id)',
-                                                jsonb_build_object('id', $2::text)))
-            OR EXISTS (SELECT FROM attributes
-                        WHERE workspace_id = $1 AND id <> $2
-                          AND jsonb_path_exists(body, '$.guards[*].attributeId ? (@ == $id)',
-                                                jsonb_build_object('id', $2::text)))
+        SELECT ARRAY(SELECT id FROM schemas
+                      WHERE workspace_id = $1
+                        AND jsonb_path_exists(body, '$.attributeGroups[*].attributeIds[*]
+                                                     ? (@ == $id)',
+                                              jsonb_build_object('id', $2::text))) AS schemas,
+               ARRAY(SELECT id FROM attributes
+                      WHERE workspace_id = $1 AND id <> $2
+                        AND jsonb_path_exists(body, '$.guards[*].attributeId ? (@ == $id)',
+                                              jsonb_build_object('id', $2::text))) AS guarded
         """,
         workspace_id,
         attribute_id,
     )
-    return used
+    assert row is not None
+    return row["schemas"], row["guarded"]
 
 
 async def countables(conn: Conn, workspace_id: str, attribute_ids: Collection[str]) -> list[Record]:

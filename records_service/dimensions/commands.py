@@ -17,7 +17,7 @@ from records_service.model_objects.searching import Searcher
 from records_service.permissions.reach import check_readable
 from records_service.value_uses import store as value_uses
 from shared.database import Conn
-from shared.errors import Conflict, ValidationError
+from shared.errors import Conflict, ValidationError, some_of
 from shared.events import EventType
 from shared.ids import new_id
 
@@ -79,8 +79,10 @@ async def delete(context: BaseContext, dimension_id: str) -> None:
     async with model_change(context.app, workspace_id) as conn:
         old = await model_objects.get(conn, DIMENSION, workspace_id, dimension_id)
         context.check_version(DIMENSION.title, old.id, old.version)
-        if await store.varying(conn, workspace_id, old.id):
-            raise Conflict.in_use(DIMENSION.title, old.id)
+        varying = await store.varying(conn, workspace_id, old.id)
+        if varying:
+            by = context.told(f"attributes vary by it ({some_of(varying)})")
+            raise Conflict.in_use(DIMENSION.title, old.id, by)
         await model_objects.delete(conn, DIMENSION, workspace_id, old.id)
         await stage_event(conn, EventType.DIMENSION_DELETED, workspace_id, old)
 

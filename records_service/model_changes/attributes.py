@@ -47,7 +47,7 @@ from records_service.uniqueness import commands as uniqueness
 from records_service.value_removal import commands as value_removal
 from records_service.value_uses import store as value_uses
 from shared.database import Conn
-from shared.errors import Conflict, truncated
+from shared.errors import Conflict, some_of, truncated
 from shared.events import EventType
 from shared.timestamps import format_timestamp
 
@@ -153,8 +153,14 @@ async def delete(context: Context, attribute_id: str) -> str | None:
             "",
             "This deletes values that your role may not write",
         )
-        if await attributes.is_used(conn, workspace_id, attribute_id):
-            raise Conflict.in_use(ATTRIBUTE.title, attribute_id)
+        schemas, guarded = await attributes.uses_of(conn, workspace_id, attribute_id)
+        if schemas or guarded:
+            by = (
+                f"schemas have it ({some_of(schemas)})"
+                if schemas
+                else f"guards of attributes look at it ({some_of(guarded)})"
+            )
+            raise Conflict.in_use(ATTRIBUTE.title, attribute_id, context.told(by))
         await uniqueness.forget(conn, workspace_id, attribute_id)
         await conversions.cancel(conn, workspace_id, attribute_id, "The attribute was deleted")
         job_id = await value_removal.remove_or_request(conn, context.identity, attribute_id)

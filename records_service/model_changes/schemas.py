@@ -22,7 +22,7 @@ from records_service.search_index import building
 from records_service.search_scores import store as scores
 from records_service.workflow_copies import store as workflow_copies
 from shared.database import Conn
-from shared.errors import Conflict, ServiceUnavailable, truncated
+from shared.errors import Conflict, ServiceUnavailable, some_of, truncated
 from shared.events import EventType
 
 
@@ -81,10 +81,12 @@ async def delete(context: BaseContext, schema_id: str) -> None:
     async with model_change(context.app, workspace_id) as conn:
         old = await model_objects.get(conn, SCHEMA, workspace_id, schema_id)
         context.check_version(SCHEMA.title, old.id, old.version)
-        if await store.has_records(conn, workspace_id, schema_id) or await schemas.is_target(
-            conn, workspace_id, schema_id
-        ):
-            raise Conflict.in_use(SCHEMA.title, schema_id)
+        if await store.has_records(conn, workspace_id, schema_id):
+            raise Conflict.in_use(SCHEMA.title, schema_id, context.told("it has records"))
+        pointing = await schemas.pointing_to(conn, workspace_id, schema_id)
+        if pointing:
+            by = context.told(f"attributes point to its records ({some_of(pointing)})")
+            raise Conflict.in_use(SCHEMA.title, schema_id, by)
         await model_objects.insert_former_alias(conn, SCHEMA, workspace_id, old)
         await model_objects.delete(conn, SCHEMA, workspace_id, schema_id)
         await store.forget_schema(conn, workspace_id, schema_id)

@@ -38,7 +38,7 @@ from records_service.option_lists.removal import check_id_is_free, remove_or_req
 from records_service.permissions.reach import check_readable
 from records_service.permissions.rules import Role
 from shared.database import Conn
-from shared.errors import Conflict, LimitExceeded, ValidationError, truncated
+from shared.errors import Conflict, LimitExceeded, ValidationError, some_of, truncated
 from shared.events import EventType
 from shared.ids import new_id
 
@@ -146,8 +146,10 @@ async def delete(context: BaseContext, list_id: str) -> None:
     workspace_id = context.workspace_id
     async with model_change(context.app, workspace_id) as conn:
         old = await current(context, conn, list_id)
-        if await usage_store.choosing(conn, workspace_id, list_id):
-            raise Conflict.in_use(OPTION_LIST.title, list_id)
+        choosing = await usage_store.choosing(conn, workspace_id, list_id)
+        if choosing:
+            by = context.told(f"attributes choose from it ({some_of(choosing)})")
+            raise Conflict.in_use(OPTION_LIST.title, list_id, by)
         if await remove_or_request(conn, workspace_id, old):
             await model_objects.delete(conn, OPTION_LIST, workspace_id, list_id)
         await stage_event(conn, EventType.OPTION_LIST_DELETED, workspace_id, old)

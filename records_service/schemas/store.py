@@ -44,18 +44,17 @@ async def required_under(conn: Conn, workspace_id: str, workflow_id: str) -> set
     return {row["id"] for row in rows}
 
 
-async def is_target(conn: Conn, workspace_id: str, schema_id: str) -> bool:
-    """Whether a relation points to this schema."""
-    used: bool = await conn.fetchval(
+async def pointing_to(conn: Conn, workspace_id: str, schema_id: str) -> list[str]:
+    """The attributes with a relation to this schema, or with a field that is one."""
+    rows = await conn.fetch(
         """
-        SELECT EXISTS (SELECT FROM attributes
-                        WHERE workspace_id = $1
-                          AND (body->>'targetSchemaId' = $2
-                               OR jsonb_path_exists(body, '$.attributes.**.targetSchemaId
-                                                           ? (@ == $id)',
-                                                    jsonb_build_object('id', $2::text))))
+        SELECT id FROM attributes
+         WHERE workspace_id = $1
+           AND (body->>'targetSchemaId' = $2
+                OR jsonb_path_exists(body, '$.attributes.**.targetSchemaId ? (@ == $id)',
+                                     jsonb_build_object('id', $2::text)))
         """,
         workspace_id,
         schema_id,
     )
-    return used
+    return [row["id"] for row in rows]

@@ -87,3 +87,32 @@ async def test_a_taken_value_says_who_has_it_to_those_who_see_it_there(admin, wo
     (await admin.post("/records/ent-a/transition", {"toStateId": "state-locked"})).ok()
     answer = await seeing.post("/records", draft, headers=PROBLEM)
     assert await details(answer) == {"/values/sku": message}
+
+
+async def test_what_is_in_use_says_by_what(admin, workspace):
+    await workspace.option_list("colors", ["red"])
+    await workspace.attribute("color", "option", optionListId="ol-colors")
+    await workspace.attribute("twin", "relation", targetSchemaId="schema-y")
+    guard = {"attributeId": "attr-color", "operator": "isEmpty"}
+    await workspace.attribute("shade", guards=[guard])
+    await workspace.record("schema-x", id="ent-a")
+    remover = workspace.api_key("delete-model")
+    for path, kind, name, by in (
+        ("dimensions", "Dimension", "dim-language", "attributes vary by it (attr-name)"),
+        ("option-lists", "Option list", "ol-colors", "attributes choose from it (attr-color)"),
+        ("attributes", "Attribute", "attr-sku", "schemas have it (schema-x, schema-y)"),
+        (
+            "attributes",
+            "Attribute",
+            "attr-color",
+            "guards of attributes look at it (attr-shade)",
+        ),
+        ("schemas", "Schema", "schema-x", "it has records"),
+        ("schemas", "Schema", "schema-y", "attributes point to its records (attr-twin)"),
+    ):
+        refused = await admin.delete(f"/{path}/{name}", headers=PROBLEM)
+        message = f"{kind} '{name}' is in use and cannot be deleted"
+        assert (refused.status, refused.body["message"]) == (409, message)
+        assert await details(refused) == {"": f"{message}: {by}"}
+        untold = await remover.delete(f"/{path}/{name}", headers=PROBLEM)
+        assert (untold.status, untold.body["errors"]) == (409, [])
