@@ -87,6 +87,7 @@ _PREFIXES: Final = (
     ("workflows", Service.WORKFLOW, PermissionClass.MODEL),
     ("change-sets", Service.WORKFLOW, PermissionClass.DATA),
     ("webhooks", Service.WORKFLOW, PermissionClass.MODEL),
+    ("channels", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),
 )

@@ -21,6 +21,7 @@ from records_service.catalogs.categories.commands import TREE_CHANGE_SLOTS
 from records_service.catalogs.categories.handlers import catalog_routes as tree_routes
 from records_service.catalogs.categories.handlers import routes as category_routes
 from records_service.catalogs.handlers import routes as catalog_routes
+from records_service.channel_records.handlers import routes as channel_record_routes
 from records_service.clients import AUTH_SERVICE, WORKFLOW_SERVICE
 from records_service.completeness.handlers import routes as completeness_routes
 from records_service.config import Config
@@ -157,6 +158,7 @@ ROUTES = (
     workflow_copy_routes,
     workflow_preview_routes,
     export_routes,
+    channel_record_routes,
     import_routes,
     import_job_routes,
     explanation_routes,

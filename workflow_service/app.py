@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from shared.database import postgres
@@ -22,6 +24,7 @@ from shared.messaging.relay import relay
 from shared.process.waiting import KeyedSemaphore
 from workflow_service.applications import handlers as applications
 from workflow_service.change_sets import handlers as change_sets
+from workflow_service.channels import handlers as channels
 from workflow_service.clients import (
     APPLICATION_SLOTS,
     AUTH,
@@ -30,6 +33,8 @@ from workflow_service.clients import (
     SIGNER,
 )
 from workflow_service.config import Config
+from workflow_service.connectors.model import CHANNEL_TYPES
+from workflow_service.connectors.types import channel_types
 from workflow_service.deliveries import handlers as deliveries
 from workflow_service.dispatch.dispatcher import dispatching
 from workflow_service.dispatch.keeping import keeping
@@ -42,6 +47,8 @@ from workflow_service.reviews import handlers as reviews
 from workflow_service.role_claims import handlers as role_claims
 from workflow_service.secrets.resealing import resealing
 from workflow_service.secrets.vault import VAULT, Vault
+from workflow_service.sync import handlers as sync
+from workflow_service.sync.running import WAKE, synchronising
 from workflow_service.transitions import handlers as transitions
 from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
 from workflow_service.webhooks import handlers as webhooks
@@ -59,6 +66,8 @@ _TABLES = (
     applications.routes,
     webhooks.routes,
     deliveries.routes,
+    channels.routes,
+    sync.routes,
 )
 ROUTES = (*_TABLES, access_routes(_TABLES))
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
@@ -73,6 +82,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         resealing,
         dispatching(lease_s=config.relay_lease_seconds),
         keeping,
+        synchronising,
     ]
     app = new_service(
         config,
@@ -104,6 +114,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[WORKFLOWS_MAX] = Bound(
         "workflows", "workflow", config.workflows_max, config.workflows_bytes_max
     )
+    app[CHANNEL_TYPES] = channel_types()
+    app[WAKE] = asyncio.Event()
     app[DEFINITIONS] = Definitions()
     app[PIECES] = pieces()
     return app

@@ -97,6 +97,19 @@ CREATE TABLE public.change_sets (
     applied_by text
 );
 
+CREATE TABLE public.channels (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    alias text NOT NULL,
+    type text NOT NULL,
+    body jsonb NOT NULL,
+    config text NOT NULL,
+    key bytea NOT NULL,
+    version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL
+);
+
 CREATE TABLE public.deleted_workflows (
     workspace_id text NOT NULL,
     id text NOT NULL,
@@ -158,6 +171,56 @@ CREATE TABLE public.sizes (
     kind text NOT NULL,
     objects bigint NOT NULL,
     bytes bigint NOT NULL
+);
+
+CREATE TABLE public.sync_errors (
+    workspace_id text NOT NULL,
+    channel_id text NOT NULL,
+    run_id text NOT NULL,
+    place bigint NOT NULL,
+    item text NOT NULL,
+    entity_id text,
+    external_id text,
+    message text NOT NULL,
+    detail text
+);
+
+CREATE TABLE public.sync_mappings (
+    workspace_id text NOT NULL,
+    channel_id text NOT NULL,
+    id text NOT NULL,
+    entity_id text NOT NULL,
+    variant_id text DEFAULT ''::text NOT NULL,
+    external_id text,
+    attempt text,
+    sent jsonb DEFAULT '{}'::jsonb NOT NULL,
+    seen jsonb,
+    checksum text DEFAULT ''::text NOT NULL,
+    last_mark text,
+    created_at timestamp with time zone NOT NULL,
+    last_synced_at timestamp with time zone
+);
+
+CREATE TABLE public.sync_runs (
+    workspace_id text NOT NULL,
+    channel_id text NOT NULL,
+    id text NOT NULL,
+    direction text NOT NULL,
+    status text NOT NULL,
+    caller_kind text NOT NULL,
+    caller_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    completed_at timestamp with time zone,
+    created bigint DEFAULT 0 NOT NULL,
+    updated bigint DEFAULT 0 NOT NULL,
+    skipped bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    error text,
+    step text NOT NULL,
+    place jsonb,
+    checkpoint text,
+    holder text,
+    due_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.unknown_names (
@@ -253,6 +316,12 @@ ALTER TABLE ONLY public.change_set_operations
 ALTER TABLE ONLY public.change_sets
     ADD CONSTRAINT change_sets_id_taken PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.channels
+    ADD CONSTRAINT channels_alias_taken UNIQUE (workspace_id, alias);
+
+ALTER TABLE ONLY public.channels
+    ADD CONSTRAINT channels_id_taken PRIMARY KEY (workspace_id, id);
+
 ALTER TABLE ONLY public.deleted_workflows
     ADD CONSTRAINT deleted_workflows_pkey PRIMARY KEY (workspace_id, id);
 
@@ -273,6 +342,15 @@ ALTER TABLE ONLY public.outbox
 
 ALTER TABLE ONLY public.sizes
     ADD CONSTRAINT sizes_pkey PRIMARY KEY (workspace_id, kind);
+
+ALTER TABLE ONLY public.sync_errors
+    ADD CONSTRAINT sync_errors_pkey PRIMARY KEY (workspace_id, channel_id, run_id, item);
+
+ALTER TABLE ONLY public.sync_mappings
+    ADD CONSTRAINT sync_mappings_pkey PRIMARY KEY (workspace_id, channel_id, entity_id, variant_id);
+
+ALTER TABLE ONLY public.sync_runs
+    ADD CONSTRAINT sync_runs_pkey PRIMARY KEY (workspace_id, channel_id, id);
 
 ALTER TABLE ONLY public.unknown_names
     ADD CONSTRAINT unknown_names_pkey PRIMARY KEY (workspace_id, name, workflow_id);
@@ -306,11 +384,27 @@ CREATE INDEX change_sets_by_status ON public.change_sets USING btree (workspace_
 
 CREATE INDEX change_sets_in_order ON public.change_sets USING btree (workspace_id, created_at, id);
 
+CREATE INDEX channels_in_order ON public.channels USING btree (workspace_id, created_at, id);
+
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
 
 CREATE INDEX outbox_in_order ON public.outbox USING btree (id);
+
+CREATE INDEX sync_errors_in_order ON public.sync_errors USING btree (workspace_id, channel_id, run_id, place);
+
+CREATE UNIQUE INDEX sync_mappings_external_id_taken ON public.sync_mappings USING btree (workspace_id, channel_id, external_id) WHERE (variant_id = ''::text);
+
+CREATE INDEX sync_mappings_in_order ON public.sync_mappings USING btree (workspace_id, channel_id, created_at, id);
+
+CREATE INDEX sync_mappings_lost ON public.sync_mappings USING btree (workspace_id, channel_id, entity_id) WHERE (attempt IS NOT NULL);
+
+CREATE INDEX sync_runs_due ON public.sync_runs USING btree (due_at) WHERE (status = 'running'::text);
+
+CREATE INDEX sync_runs_in_order ON public.sync_runs USING btree (workspace_id, channel_id, created_at, id);
+
+CREATE UNIQUE INDEX sync_runs_one_at_a_time ON public.sync_runs USING btree (workspace_id, channel_id) WHERE (status = 'running'::text);
 
 CREATE INDEX unknown_names_of_workflow ON public.unknown_names USING btree (workspace_id, workflow_id);
 
@@ -342,6 +436,15 @@ ALTER TABLE ONLY public.change_set_messages
 
 ALTER TABLE ONLY public.change_set_operations
     ADD CONSTRAINT change_set_operations_of FOREIGN KEY (workspace_id, change_set_id) REFERENCES public.change_sets(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.sync_errors
+    ADD CONSTRAINT sync_errors_of FOREIGN KEY (workspace_id, channel_id, run_id) REFERENCES public.sync_runs(workspace_id, channel_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.sync_mappings
+    ADD CONSTRAINT sync_mappings_of FOREIGN KEY (workspace_id, channel_id) REFERENCES public.channels(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.sync_runs
+    ADD CONSTRAINT sync_runs_of FOREIGN KEY (workspace_id, channel_id) REFERENCES public.channels(workspace_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.unknown_names
     ADD CONSTRAINT unknown_names_workspace_id_workflow_id_fkey FOREIGN KEY (workspace_id, workflow_id) REFERENCES public.workflows(workspace_id, id) ON DELETE CASCADE;

@@ -17,8 +17,10 @@ import orjson
 import auth_service.app
 import records_service.app
 import workflow_service.app
+from deploy.openapi.channel_examples import CHANNELS
 from deploy.openapi.description import describe
 from deploy.openapi.examples import EXAMPLES
+from deploy.openapi.webhook_examples import WEBHOOKS
 from gateway.app import health
 from shared.http import Routes
 
@@ -49,16 +51,8 @@ TAGS: Final = (
         "Option lists",
         "Jobs",
     ),
-    *(
-        "Catalogs",
-        "Categories",
-        "Workflows",
-        "Change sets",
-        "Webhooks",
-        "Roles",
-        "Permissions",
-        "API keys",
-    ),
+    *("Catalogs", "Categories", "Workflows", "Change sets", "Webhooks", "Channels", "Sync"),
+    *("Roles", "Permissions", "API keys"),
     "Health",
 )
 """In the order in which a newcomer needs them."""
@@ -68,7 +62,7 @@ def document() -> dict[str, Any]:
     """The description as the code has it now."""
     version = tomllib.loads(_PROJECT.read_text())["project"]["version"]
     tables = [table for tables in TABLES.values() for table in tables]
-    described = describe(TITLE, version, tables, EXAMPLES)
+    described = describe(TITLE, version, tables, {**EXAMPLES, **CHANNELS, **WEBHOOKS})
     described["info"]["description"] = INTRODUCTION
     described["tags"].sort(key=lambda tag: TAGS.index(tag["name"]))
     return described

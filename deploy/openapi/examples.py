@@ -18,7 +18,6 @@ from deploy.openapi.schemas import Examples
 from deploy.openapi.search_examples import search_examples
 from deploy.openapi.session_examples import ADMIN, SESSIONS
 from deploy.openapi.variants import VARIANTS
-from deploy.openapi.webhook_examples import WEBHOOKS
 
 _Json = dict[str, Any]
 
@@ -395,7 +394,6 @@ EXAMPLES: Final[Mapping[str, Examples]] = {
     ),
     **PREVIEWS,
     **CHANGE_SETS,
-    **WEBHOOKS,
     **VARIANTS,
     **history_examples(_PRODUCT["id"], _UPDATED_AT, _PAGE),
 }

@@ -90,7 +90,7 @@ _BY_RESOURCE: Final[Mapping[PermissionResource, Mapping[PermissionAction, At | R
         PermissionAction.READ: At("GET", "/jobs"),
         PermissionAction.WRITE: At("POST", "/jobs/{id}/cancel"),
     },
-    PermissionResource.CHANNELS: _without_routes(Requirement(Permission.READ), administrators=True),
+    PermissionResource.CHANNELS: _collection("/channels", WORKFLOW_SERVICE),
     PermissionResource.WEBHOOKS: _collection("/webhooks", WORKFLOW_SERVICE),
     PermissionResource.EXPORT_JOBS: _without_routes(
         Requirement(Permission.READ, Flag.EXPORT), flag=Flag.EXPORT

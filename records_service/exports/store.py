@@ -72,7 +72,13 @@ async def last_of(conn: Conn, workspace_id: str, wanted: Filter) -> Position | N
 
 
 async def read_part(
-    conn: Conn, workspace_id: str, wanted: Filter, after: Position | None, last: Position
+    conn: Conn,
+    workspace_id: str,
+    wanted: Filter,
+    after: Position | None,
+    last: Position,
+    *,
+    rows_max: int = ROWS_AT_ONCE,
 ) -> Part:
     """The records behind a position, with their values as text."""
     condition, arguments = _condition(workspace_id, wanted)
@@ -104,7 +110,7 @@ async def read_part(
         *arguments,
         *(after or BEGINNING),
         *last,
-        ROWS_AT_ONCE,
+        rows_max,
         BYTES_AT_ONCE,
     )
     if not rows:
@@ -218,7 +224,13 @@ async def read_scopes(
 
 
 async def assigned_after(
-    conn: Conn, workspace_id: str, catalog_id: str, role: Role | None, after: Position
+    conn: Conn,
+    workspace_id: str,
+    catalog_id: str,
+    role: Role | None,
+    after: Position,
+    *,
+    rows_max: int = ROWS_AT_ONCE,
 ) -> list[Position]:
     """The next records that are assigned anywhere in a catalog, each once, oldest first."""
     arguments: list[Any] = [workspace_id]
@@ -237,7 +249,7 @@ async def assigned_after(
         """,  # noqa: S608 - made of constants
         *arguments,
         *after,
-        ROWS_AT_ONCE,
+        rows_max,
     )
     return [(row["record_created_at"], row["record_id"]) for row in rows]
 

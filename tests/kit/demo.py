@@ -6,17 +6,21 @@ from typing import Any
 
 from deploy.local import catalogue, web_shop
 from deploy.openapi.change_set_examples import PROPOSED
+from deploy.openapi.channel_examples import CHANNEL, LOG
 from deploy.openapi.webhook_examples import WEBHOOK
 from tests.kit.direct import DirectWorkspace
 from tests.kit.made_delivery import make_delivery
 from tests.kit.made_job import make_job
+from tests.kit.made_sync import make_sync
 from tests.kit.workspace import Workspace
 
 API_KEY = "apikey-sync-prod"
+NOTHING_THERE = "http://127.0.0.1:9/products"
+"""Where a connection is refused at once, without a name server."""
 
 
 async def seed_demo(sigma: Workspace | DirectWorkspace) -> None:
-    """What `make run` puts into its demo workspace, an API key that nobody uses, and a job."""
+    """What `make run` has in its demo workspace, an API key that nobody uses, a job, a channel."""
     key = {"id": API_KEY, "name": "Nightly sync", "permissions": ["read"]}
     bodies: list[tuple[str, dict[str, Any]]] = [
         ("/api-keys", key),
@@ -44,3 +48,6 @@ async def seed_demo(sigma: Workspace | DirectWorkspace) -> None:
     (await sigma.admin.post("/webhooks", dict(WEBHOOK))).ok()
     await make_delivery(sigma.workflow_database, sigma.id)
     await make_job(sigma.records_database, sigma.id)
+    config = CHANNEL["config"] | {"url": NOTHING_THERE}
+    (await sigma.admin.post("/channels", CHANNEL | {"config": config})).ok()
+    await make_sync(sigma.workflow_database, sigma.id, CHANNEL["id"], LOG)

@@ -74,6 +74,8 @@ class DirectServices:
             settings: dict[str, Any] = {n: u for n, u in urls.items() if n in config.model_fields}
             if "token_keys" in config.model_fields:
                 settings["token_keys"] = TOKEN_KEYS
+            if "outbound_allow" in config.model_fields:
+                settings["outbound_allow"] = "127.0.0.1"
             self.running[name] = await self._services.start(
                 create_app, config, port=port, **settings
             )

@@ -43,6 +43,8 @@ KINDS = {
     "import": "imp",
     "job": "job",
     "changeSet": "cs",
+    "channel": "ch",
+    "log": "synclog",
     "operation": "op",
     "annotation": "ann",
     "webhook": "wh",

@@ -56,6 +56,8 @@ KEYS = {**{f"apikey-{one}": [one] for one in Permission}, "apikey-all": list(Per
 NOT_EXPLAINED = {
     "POST /api/v1/roles/{id}/resolve",  # what a caller may ask about others is no action
     "POST /api/v1/permissions/explain",
+    # Whoever may export starts a push; that is no action on channels.
+    *(f"POST /api/v1/channels/{{id}}/{one}" for one in ("test-connection", "sync", "push", "pull")),
 }
 BY_WORD = {
     **{
@@ -63,7 +65,7 @@ BY_WORD = {
         for word in (
             *("schemas", "attributes", "dimensions", "option-lists", "roles", "workflows"),
             *("api-keys", "catalogs", "categories", "saved-queries", "imports", "jobs", "changes"),
-            *("change-sets", "webhooks"),
+            *("change-sets", "webhooks", "channels"),
         )
     },
     "audit": "history",

@@ -15,12 +15,13 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from tests.kit.demo import seed_demo
+from tests.kit.demo import NOTHING_THERE, seed_demo
 from tests.kit.described import GUARDED, READS, Operation
 from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.id_places import PREFIXES, body_places, path_places, query_places
 from tests.kit.made_delivery import make_delivery
 from tests.kit.made_job import make_job
+from tests.kit.made_sync import make_sync
 from tests.kit.sigma import Answer, Caller
 from tests.kit.workspace import entries
 
@@ -31,7 +32,8 @@ SECRET = "s3cr3t-of-another-workspace"
 PLACES_AT_LEAST = {"path": 28, "query": 5, "body": 50}
 # In the order in which nothing of the owner's is in use any more.
 OWNED = (
-    *("webhooks", "change-sets", "saved-queries", "catalogs", "records", "schemas", "attributes"),
+    *("webhooks", "channels", "change-sets", "saved-queries", "catalogs", "records"),
+    *("schemas", "attributes"),
     *("option-lists", "dimensions", "workflows", "roles"),
 )
 # An administrator made what these change.
@@ -77,6 +79,10 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     (await owner.admin.post("/webhooks", webhook)).ok()
     delivery = (f"dlv-{THEIRS}", f"wh-{THEIRS}", SECRET)
     await make_delivery(owner.workflow_database, owner.id, *delivery)
+    channel = {"id": f"ch-{THEIRS}", "alias": THEIRS, "type": "custom", "name": SECRET}
+    channel["config"] = {"url": NOTHING_THERE}
+    (await owner.admin.post("/channels", channel)).ok()
+    await make_sync(owner.workflow_database, owner.id, f"ch-{THEIRS}", f"synclog-{THEIRS}")
 
 
 async def everything(caller: Caller) -> dict[str, Any]:

@@ -18,4 +18,5 @@ class SealedColumn:
 COLUMNS: Final[tuple[SealedColumn, ...]] = (
     SealedColumn("webhooks", "webhook", "secret"),
     SealedColumn("webhooks", "webhook", "former_secret"),
+    SealedColumn("channels", "channel", "config"),
 )

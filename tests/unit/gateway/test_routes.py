@@ -15,7 +15,7 @@ from gateway.routes import (
     split_target,
 )
 from shared.errors import MethodNotAllowed, ValidationError
-from shared.http import SMALL_BODY
+from shared.http import NAMES_BODY, SMALL_BODY
 from shared.identity import Permission
 
 POLICY = Policy(body_bytes_max=10 << 20, deadline_s=30.0)
@@ -44,6 +44,7 @@ CLASSES = {
     "workflows": ("workflow_service", MODEL),
     "change-sets": ("workflow_service", DATA),
     "webhooks": ("workflow_service", MODEL),
+    "channels": ("workflow_service", MODEL),
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),
     "auth": ("auth_service", (None, None, None)),
@@ -107,7 +108,7 @@ def test_a_post_that_only_computes_needs_to_read(method: str, path: str, permiss
         "/",
         "/internal/identities",
         "/api/v1/internal/identities",
-        "/api/v1/channels",
+        "/api/v1/products",
     ],
 )
 def test_any_other_address_belongs_to_nobody(path: str):
@@ -212,11 +213,8 @@ def test_a_description_that_does_not_say_it_clearly_is_not_served(said: dict[str
 
 @pytest.mark.parametrize("word", CLASSES)
 def test_what_is_not_described_takes_no_more_than_what_is(word: str):
-    largest = (
-        SMALL_BODY
-        if word in ("audit", "auth", "api-keys", "permissions", "webhooks")
-        else POLICY.body_bytes_max
-    )
+    small = dict.fromkeys(("audit", "auth", "api-keys", "permissions", "webhooks"), SMALL_BODY)
+    largest = (small | {"channels": NAMES_BODY}).get(word, POLICY.body_bytes_max)
     for method in ("GET", "POST", "DELETE", "TRACE"):
         policy = operation(method, f"/api/v1/{word}/not-described").policy
         assert policy == replace(POLICY, body_bytes_max=largest)

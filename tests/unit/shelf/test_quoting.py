@@ -91,6 +91,8 @@ BOUNDED = {
     },
     "records_service/conversions/rules.py": {"self._alias"},
     "records_service/writes/changes.py": {"alias"},
+    "records_service/writes/holders.py": {"row['record_id']", "row['variant_id']"},
+    "records_service/bulk/settling.py": {"holder", "holder[:-1]"},
     "records_service/transitions/decisions.py": {"start"},
     "records_service/values/types.py": {
         "alias",
@@ -108,6 +110,9 @@ BOUNDED = {
     "shared/http/versions.py": {"name"},
     "shared/http/messages.py": {"bound['pattern']", "got", "kind", "text"},
     "workflow_service/transitions/gates.py": {"start", "target"},
+    "workflow_service/channels/commands.py": {"seen.type"},
+    "workflow_service/sync/commands.py": {"channel.type"},
+    "workflow_service/sync/running.py": {"channel.type"},
     "workflow_service/outbound/client.py": {"field"},
     "workflow_service/destinations/checking.py": {"FIELD", "field", "kind", "library"},
     "workflow_service/destinations/sftp.py": {"given"},

@@ -17,7 +17,9 @@ import pytest
 ROOT = Path(__file__).parents[3]
 SERVICES = ("auth_service", "records_service", "workflow_service")
 OF_THE_SHELF = {"outbox", "inbox", "news", "sizes", "idempotency_keys", "alembic_version"}
-WRITES = re.compile(r"\b(?:INSERT\s+INTO|(?<!FOR )(?<!DO )UPDATE|DELETE\s+FROM)\s+(\w+|\{\w+\S*\})")
+WRITES = re.compile(
+    r"\b(?:INSERT\s+INTO|(?<!FOR )(?<!DO )UPDATE|DELETE\s+FROM)\s+([A-Za-z_]\w*|\{\w+\S*\})"
+)
 
 
 def written_tables(source: str) -> Iterator[str]:

@@ -1,0 +1,81 @@
+"""Creates and updates records as a channel has them, by the rules of an import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from records_service.attributes.model import Attribute, AttributeType
+from records_service.blueprint.blueprint import BLUEPRINTS
+from records_service.bulk.model import BulkOutcome as Outcome
+from records_service.bulk.model import Options
+from records_service.channel_records.model import ChannelRow, ChannelRows
+from records_service.channel_records.names import schema_named, scope_named
+from records_service.context import Context
+from records_service.imports.columns import Columns, understand_columns
+from records_service.imports.rows import RowReader
+from records_service.imports.writing import write_rows
+from records_service.option_lists.lookup import Options as ChosenOptions
+from records_service.option_lists.lookup_store import look_up
+from records_service.tabular.cells import CLEAR, escaped
+from records_service.tabular.columns import ID_COLUMN
+
+
+async def write(context: Context, asked: ChannelRows) -> list[dict[str, Any]]:
+    """What became of each row, in order: `created`, `updated`, `unchanged`, or why it failed.
+
+    Only the scope of the channel is written, of attributes that vary by it; other scopes stay.
+    Raises `NotFound` for the schema, `ValidationError` for a scope or an attribute that there is
+    not.
+    """
+    blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
+    schema_id = schema_named(blueprint, asked.schema_id)
+    header = dict.fromkeys(name for row in asked.rows for name in row.values)
+    scope = scope_named(blueprint, asked.scope)
+    columns = understand_columns(
+        [ID_COLUMN, *header], {name: name for name in header}, scope, blueprint
+    )
+    options = ChosenOptions()
+    reader = RowReader(columns, schema_id, blueprint, context.role, options)
+    cells = [_cells(row, columns) for row in asked.rows]
+    rows = [reader.read(each, typed=True) for each in cells]
+    if options.wanted:
+        async with context.database.acquire() as conn:
+            await look_up(conn, context.workspace_id, options)
+        rows = [reader.read(each, typed=True) for each in cells]
+    results = await write_rows(context, [(row, 0) for row in rows], Options())
+    return [
+        {
+            "id": sent.id,
+            "outcome": str(result.outcome),
+            "message": None
+            if result.outcome is not Outcome.FAILED
+            else row.errors[0].message
+            if row.errors
+            else None
+            if result.error is None
+            else result.error.message,
+        }
+        for sent, row, result in zip(asked.rows, rows, results, strict=True)
+    ]
+
+
+def _cells(row: ChannelRow, columns: Columns) -> Mapping[str, Any]:
+    return {
+        ID_COLUMN: row.id,
+        **{
+            name: _cell(value, columns.targets[name].attribute)
+            for name, value in row.values.items()
+        },
+    }
+
+
+def _cell(value: Any, attribute: Attribute) -> Any:
+    r"""A value as a member of a JSON row: a text is a text, and null clears."""
+    if value is None or value == "":
+        return CLEAR
+    if isinstance(value, str):
+        # A text of several values would be split at bars.
+        is_whole = attribute.multiple and attribute.type is AttributeType.TEXT
+        return [value] if is_whole else escaped(value)
+    return value

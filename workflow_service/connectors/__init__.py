@@ -1,0 +1,1 @@
+"""What a channel speaks to: one connector for each type of target."""

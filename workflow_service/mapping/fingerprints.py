@@ -1,0 +1,39 @@
+"""Fingerprints of what a target was sent: what is equal has the same, and none tells its value.
+
+They are keyed with a key of the channel, so that nobody who reads one can find out by trying which
+value it is of.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+Fingerprints = Mapping[str, str]
+"""Target field -> fingerprint of its value."""
+
+
+def fingerprint(key: bytes, value: Any) -> str:
+    """The fingerprint of one value; 5 and 5.0 are the same."""
+    text = orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
+    return base64.b64encode(blake2b(text, key=key, digest_size=12).digest()).decode()
+
+
+def checksum(key: bytes, fingerprints: Fingerprints) -> str:
+    """One fingerprint for all fields of an object."""
+    text = orjson.dumps(dict(fingerprints), option=orjson.OPT_SORT_KEYS)
+    return blake2b(text, key=key, digest_size=32).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return value

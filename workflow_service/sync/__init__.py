@@ -1,0 +1,1 @@
+"""Synchronises channels with their targets, in the background."""

@@ -1,0 +1,272 @@
+"""Works on synchronisations in the background: claims one that is due, and goes on where it was.
+
+A synchronisation is held for some seconds at a time, which its process renews. If that dies,
+another one takes it over, and repeats what was under way; nothing of that takes effect twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections import Counter as Tally
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import Counter, Gauge
+
+from shared.database import DATABASE
+from shared.errors import ApiError, ServiceUnavailable, UpstreamTimeout
+from workflow_service.channels import store as channels
+from workflow_service.channels.commands import opened
+from workflow_service.channels.model import Channel
+from workflow_service.connectors.model import (
+    CHANNEL_TYPES,
+    CHECKPOINT_LENGTH_MAX,
+    Connector,
+    TargetFailed,
+)
+from workflow_service.mapping.mapping import ChannelMapping, Source
+from workflow_service.sync_runs import store
+from workflow_service.sync_runs.model import STEPS, Run, Step
+from workflow_service.sync_runs.pulling import pull_page
+from workflow_service.sync_runs.pushing import find_lost, push_page
+from workflow_service.sync_runs.records import (
+    PATIENCE_S,
+    NobodyToActFor,
+    Records,
+    lent_tokens,
+    mapping_of,
+)
+from workflow_service.sync_runs.store import LEASE_S, Lost
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 8
+"""Synchronisations that a process works on; mostly they wait for their targets."""
+OF_WORKSPACE: Final = 2
+LOOK_S: Final = 0.5
+"""Between two looks for one that is due: one statement on an index of those that run."""
+RENEW_S: Final = LEASE_S / 3
+AGAIN_S: Final = 5.0
+
+RUNS: Final = Counter(
+    "sigma_sync_runs_total", "Synchronisations that ended", ["type", "direction", "status"]
+)
+RUNNING: Final = Gauge("sigma_sync_running", "Synchronisations that this process works on")
+WAKE: Final = web.AppKey("wake_sync", asyncio.Event)
+
+
+def synchronising(app: web.Application) -> AsyncIterator[None]:
+    """Work on synchronisations while the service runs."""
+    return _synchronising(app)
+
+
+async def _synchronising(app: web.Application) -> AsyncIterator[None]:
+    worker = asyncio.create_task(_work(app), name="synchronisations")
+    yield
+    worker.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await worker
+
+
+async def _work(app: web.Application) -> None:
+    db = app[DATABASE]
+    await db.migrated.wait()
+    active: dict[asyncio.Task[None], str] = {}
+    try:
+        while True:
+            active = {task: of for task, of in active.items() if not task.done()}
+            RUNNING.set(len(active))
+            run = None
+            if len(active) < AT_ONCE:
+                busy = [of for of, n in Tally(active.values()).items() if n >= OF_WORKSPACE]
+                run = await _claimed(app, busy)
+            if run is None:
+                app[WAKE].clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(app[WAKE].wait(), LOOK_S)
+                continue
+            task = asyncio.create_task(_held(app, run), name=f"sync {run.id}")
+            active[task] = run.workspace_id
+    finally:
+        for task in active:
+            task.cancel()
+        await asyncio.gather(*active, return_exceptions=True)
+
+
+async def _claimed(app: web.Application, busy: Sequence[str]) -> Run | None:
+    """One that is due, and is this process's from now on."""
+    try:
+        async with app[DATABASE].acquire() as conn:
+            for row in await store.due(conn, busy):
+                run = await store.claim(
+                    conn, row["workspace_id"], row["channel_id"], row["id"], secrets.token_hex(8)
+                )
+                if run is not None:
+                    return run
+    except (ServiceUnavailable, UpstreamTimeout):
+        pass
+    except Exception:
+        log.exception("syncs_not_claimed")
+    return None
+
+
+async def _held(app: web.Application, run: Run) -> None:
+    """Work on one synchronisation, and hold it meanwhile."""
+    db = app[DATABASE]
+    work = asyncio.create_task(_worked(app, run))
+    try:
+        while True:
+            done, _ = await asyncio.wait({work}, timeout=RENEW_S)
+            if done:
+                break
+            try:
+                async with db.acquire() as conn:
+                    await store.renew(conn, run)
+            except Lost:
+                log.warning("sync_lost", channel=run.channel_id, run=run.id)
+                work.cancel()
+            except (ServiceUnavailable, UpstreamTimeout):
+                continue
+    except asyncio.CancelledError:
+        # The process stops: another one may go on at once.
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2), db.acquire() as conn:
+                await store.release(conn, run, 0)
+        raise
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+async def _worked(app: web.Application, run: Run) -> None:
+    db = app[DATABASE]
+    error: str | None = None
+    kind = "-"
+    try:
+        async with db.acquire() as conn:
+            channel = opened(app, await channels.get(conn, run.workspace_id, run.channel_id))
+        kind = channel.type
+        await _go_on(app, run, channel)
+    except Lost:
+        return
+    except (TargetFailed, NobodyToActFor) as failure:
+        error = str(failure)
+    except (ServiceUnavailable, UpstreamTimeout):
+        log.warning("sync_waits", channel=run.channel_id, run=run.id)
+        with contextlib.suppress(ServiceUnavailable, UpstreamTimeout):
+            async with db.acquire() as conn:
+                await store.release(conn, run, AGAIN_S)
+        return
+    except ApiError as refused:
+        error = refused.message
+    except Exception:
+        log.exception("sync_failed", channel=run.channel_id, run=run.id)
+        error = "Internal server error"
+    async with db.acquire() as conn:
+        ended = await store.finish(conn, run, error)
+    if ended is not None:
+        RUNS.labels(kind, str(run.direction), str(ended.status)).inc()
+        log.info(
+            "sync_ended",
+            workspace=run.workspace_id,
+            channel=run.channel_id,
+            run=run.id,
+            status=str(ended.status),
+            error=error,
+        )
+
+
+async def _go_on(app: web.Application, run: Run, channel: Channel) -> None:
+    """Do the steps that are left."""
+    kind = app[CHANNEL_TYPES][channel.type]
+    if kind.connect is None:
+        raise TargetFailed(f"Channels of type '{channel.type}' have no connector")
+    token = lent_tokens(app, run.workspace_id, run.caller_kind, run.caller_id)  # type: ignore[arg-type]
+    records = Records(app, channel, token, PATIENCE_S)
+    mapping = mapping_of(channel)
+    await token()
+    steps = STEPS[run.direction]
+    step, place = run.step, run.place
+    async with kind.connect(app, channel.config, _Checkpoint(app, run)) as connector:
+        # Also before a pull: what a lost create has made is no new object of the target.
+        await find_lost(app[DATABASE], run, mapping, connector)
+        while step is not Step.DONE:
+            following = (*steps, Step.DONE)[steps.index(step) + 1]
+            if step is Step.PULL:
+                await _pull(app, run, mapping, connector, records, place, following)
+            else:
+                await _push(
+                    app, run, mapping, connector, records, place, following, kind.items_at_once
+                )
+            step, place = following, None
+
+
+async def _pull(
+    app: web.Application,
+    run: Run,
+    mapping: ChannelMapping,
+    connector: Connector,
+    records: Records,
+    place: str | None,
+    following: Step,
+) -> None:
+    while True:
+        page = await connector.pull(place)
+        then = (following, None) if page.next is None else (Step.PULL, page.next)
+        await pull_page(app[DATABASE], run, mapping, records, page.items, then=then)
+        place = page.next
+        if place is None:
+            return
+
+
+async def _push(
+    app: web.Application,
+    run: Run,
+    mapping: ChannelMapping,
+    connector: Connector,
+    records: Records,
+    place: Any,
+    following: Step,
+    items_at_once: int,
+) -> None:
+    while True:
+        some, place = await _gathered(records, place, items_at_once)
+        then = (following, None) if place is None else (Step.PUSH, place)
+        await push_page(app[DATABASE], run, mapping, connector, some, then=then)
+        if place is None:
+            return
+
+
+async def _gathered(
+    records: Records, place: Any, items_at_once: int
+) -> tuple[Sequence[Source], Any]:
+    """As many records as the connector takes at once, and where the next ones begin."""
+    found: list[Source] = []
+    while True:
+        page = await records.page(place)
+        found += page.records
+        place = page.next
+        if place is None or len(found) >= items_at_once:
+            return found, place
+
+
+class _Checkpoint:
+    """What a connector notes, kept with the run."""
+
+    def __init__(self, app: web.Application, run: Run) -> None:
+        self._app = app
+        self._run = run
+        self.value = run.checkpoint
+
+    async def save(self, value: str | None) -> None:
+        """Keep it in a transaction of its own."""
+        if value is not None and len(value) > CHECKPOINT_LENGTH_MAX:
+            raise ValueError("a checkpoint is too long")
+        async with self._app[DATABASE].acquire() as conn:
+            await store.note(conn, self._run, value)
+        self.value = value

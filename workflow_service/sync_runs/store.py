@@ -1,0 +1,365 @@
+"""The SQL of synchronisations and of what failed in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from shared.database import Conn, Record, mapping_constraints
+from shared.database.listing import BEGINNING, Narrowing, Piece, Position
+from shared.database.paging import Key, Order, Part, Place, Total
+from shared.errors import Conflict, NotFound, truncated
+from workflow_service.sync_runs.model import (
+    ERRORS_SHOWN,
+    Counts,
+    Direction,
+    Failure,
+    Run,
+    Status,
+    Step,
+)
+
+LEASE_S: Final = 30.0
+DUE_AT_ONCE: Final = 8
+LOGS_MAX: Final = 500
+"""Of one channel; the oldest go when one begins."""
+FAILURES_MAX: Final = 10_000
+"""That are kept of one synchronisation; all are counted."""
+_COLUMNS: Final = """
+    workspace_id, channel_id, id, direction, status, caller_kind, caller_id, created_at,
+    completed_at, created, updated, skipped, failed, error, step, place, checkpoint, holder
+"""
+_RUNS_OF_COLUMNS: Final = ", ".join(f"r.{name.strip()}" for name in _COLUMNS.split(","))
+ERRORS_IN_ORDER: Final[Order] = (Key("place", int), Key("item", str))
+
+
+class Lost(Exception):
+    """Another process has the synchronisation, or it has been deleted with its channel."""
+
+
+def parsed(row: Record) -> Run:
+    """The synchronisation in a row."""
+    fields = {name: row[name] for name in Run.__dataclass_fields__}
+    return Run(
+        **{
+            **fields,
+            "direction": Direction(row["direction"]),
+            "status": Status(row["status"]),
+            "step": Step(row["step"]),
+        }
+    )
+
+
+async def begin(conn: Conn, run: Run) -> None:
+    """Store a new synchronisation, due at once; `Conflict` while the channel has another."""
+    with mapping_constraints(
+        {
+            "sync_runs_one_at_a_time": lambda: Conflict(
+                f"Channel '{truncated(run.channel_id)}' is being synchronised at the moment"
+            )
+        }
+    ):
+        await conn.execute(
+            """
+            INSERT INTO sync_runs
+                   (workspace_id, channel_id, id, direction, status, caller_kind, caller_id,
+                    created_at, step, due_at)
+            VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, now())
+            """,
+            run.workspace_id,
+            run.channel_id,
+            run.id,
+            run.direction,
+            run.caller_kind,
+            run.caller_id,
+            run.created_at,
+            run.step,
+        )
+    await conn.execute(
+        """
+        DELETE FROM sync_runs
+         WHERE workspace_id = $1 AND channel_id = $2
+           AND id IN (SELECT id FROM sync_runs
+                       WHERE workspace_id = $1 AND channel_id = $2
+                       ORDER BY created_at DESC, id DESC
+                      OFFSET $3 LIMIT 10)
+        """,
+        run.workspace_id,
+        run.channel_id,
+        LOGS_MAX,
+    )
+
+
+async def get(conn: Conn, workspace_id: str, channel_id: str, run_id: str) -> Run:
+    """A synchronisation; `NotFound`."""
+    row = await conn.fetchrow(
+        f"""
+        SELECT {_COLUMNS} FROM sync_runs
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3
+        """,  # noqa: S608 - constants
+        workspace_id,
+        channel_id,
+        run_id,
+    )
+    if row is None:
+        raise NotFound.of("Sync log", run_id)
+    return parsed(row)
+
+
+async def page(
+    conn: Conn, workspace_id: str, after: Position, channel_id: str, narrowing: Narrowing
+) -> Piece:
+    """Rows of synchronisations, newest first, with their first errors; whether more follow."""
+    arguments = [*narrowing.arguments]
+    rows = await conn.fetch(
+        f"""
+        SELECT {_RUNS_OF_COLUMNS},
+               (SELECT coalesce(jsonb_agg(jsonb_build_array(
+                           e.entity_id, e.external_id, e.message, e.detail) ORDER BY e.place), '[]')
+                  FROM (SELECT entity_id, external_id, message, detail, place FROM sync_errors
+                         WHERE workspace_id = $1 AND channel_id = r.channel_id AND run_id = r.id
+                         ORDER BY place
+                         LIMIT {ERRORS_SHOWN}) e)::text AS errors
+          FROM sync_runs r
+         WHERE workspace_id = $1
+           AND ($3 = '' OR (created_at, id) < ($2, $3)) AND $5
+           {narrowing.condition}
+           AND channel_id = ${len(arguments) + 6}
+         ORDER BY created_at DESC, id DESC
+         LIMIT $4
+        """,  # noqa: S608 - constants
+        workspace_id,
+        *(after or BEGINNING),
+        narrowing.rows,
+        True,
+        *arguments,
+        channel_id,
+    )
+    return rows, len(rows) == narrowing.rows
+
+
+async def errors_of(conn: Conn, run: Run, place: Place) -> tuple[Part[Record], Total | None]:
+    """What failed, in order, and how much in all."""
+    arguments: list[Any] = [run.workspace_id, run.channel_id, run.id]
+    source = "sync_errors WHERE workspace_id = $1 AND channel_id = $2 AND run_id = $3"
+    columns = "place, item, entity_id, external_id, message, detail"
+    selected = place.select(columns, source, arguments)
+    rows = await conn.fetch(
+        f"""
+        SELECT wanted.*, head.counted
+          FROM ({place.count(source)}) head (counted)
+          LEFT JOIN ({selected}) wanted ON true
+         ORDER BY wanted.place, wanted.item
+        """,  # noqa: S608 - constants
+        *arguments,
+    )
+    part = place.part([row for row in rows if row["item"] is not None])
+    return part, await place.total(conn, part, rows[0]["counted"], source, arguments)
+
+
+async def first_errors(conn: Conn, run: Run) -> Sequence[Record]:
+    """The first that failed."""
+    return await conn.fetch(
+        """
+        SELECT entity_id, external_id, message, detail FROM sync_errors
+         WHERE workspace_id = $1 AND channel_id = $2 AND run_id = $3
+         ORDER BY place
+         LIMIT $4
+        """,
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        ERRORS_SHOWN,
+    )
+
+
+async def due(conn: Conn, busy: Sequence[str]) -> list[Record]:
+    """Synchronisations that nobody works on, of other workspaces than the busy ones.
+
+    Asked of all workspaces; each is claimed by itself.
+    """
+    return await conn.fetch(
+        """
+        SELECT workspace_id, channel_id, id FROM sync_runs
+         WHERE status = 'running' AND due_at <= now() AND workspace_id <> ALL($1::text[])
+         ORDER BY due_at
+         LIMIT $2
+        """,
+        list(busy),
+        DUE_AT_ONCE,
+    )
+
+
+async def claim(
+    conn: Conn, workspace_id: str, channel_id: str, run_id: str, holder: str
+) -> Run | None:
+    """The synchronisation, which is the holder's for `LEASE_S`; None if another has it."""
+    row = await conn.fetchrow(
+        f"""
+        UPDATE sync_runs SET holder = $4, due_at = now() + make_interval(secs => $5)
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND status = 'running'
+           AND due_at <= now()
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608 - constants
+        workspace_id,
+        channel_id,
+        run_id,
+        holder,
+        LEASE_S,
+    )
+    return None if row is None else parsed(row)
+
+
+async def renew(conn: Conn, run: Run) -> None:
+    """Hold a synchronisation for another `LEASE_S`; raises `Lost`."""
+    tag = await conn.execute(
+        """
+        UPDATE sync_runs SET due_at = now() + make_interval(secs => $5)
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
+           AND status = 'running'
+        """,
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        run.holder,
+        LEASE_S,
+    )
+    _check(tag)
+
+
+async def release(conn: Conn, run: Run, after_s: float) -> None:
+    """Let another process go on with it, after a while."""
+    await conn.execute(
+        """
+        UPDATE sync_runs SET holder = NULL, due_at = now() + make_interval(secs => $5)
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
+           AND status = 'running'
+        """,
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        run.holder,
+        after_s,
+    )
+
+
+async def advance(conn: Conn, run: Run, step: Step, place: Any) -> None:
+    """Note how far a synchronisation is; raises `Lost`. The transaction has its effect as well."""
+    tag = await conn.execute(
+        """
+        UPDATE sync_runs SET step = $5, place = $6
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
+           AND status = 'running'
+        """,
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        run.holder,
+        step,
+        place,
+    )
+    _check(tag)
+
+
+async def note(conn: Conn, run: Run, checkpoint: str | None) -> None:
+    """Keep what a connector notes; raises `Lost`."""
+    tag = await conn.execute(
+        """
+        UPDATE sync_runs SET checkpoint = $5
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
+           AND status = 'running'
+        """,
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        run.holder,
+        checkpoint,
+    )
+    _check(tag)
+
+
+async def add(conn: Conn, run: Run, counts: Counts) -> None:
+    """Count what became of some; what failed is counted and kept once. Raises `Lost`."""
+    failed = await _keep_failures(conn, run, counts.failures) if counts.failures else 0
+    tag = await conn.execute(
+        """
+        UPDATE sync_runs
+           SET created = created + $5, updated = updated + $6, skipped = skipped + $7,
+               failed = failed + $8
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
+           AND status = 'running'
+        """,
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        run.holder,
+        counts.created,
+        counts.updated,
+        counts.skipped,
+        failed,
+    )
+    _check(tag)
+
+
+async def _keep_failures(conn: Conn, run: Run, failures: Sequence[Failure]) -> int:
+    """How many are new. Beyond `FAILURES_MAX`, a page that is repeated may count them again."""
+    new: int = await conn.fetchval(
+        """
+        WITH before AS (
+            SELECT failed FROM sync_runs
+             WHERE workspace_id = $1 AND channel_id = $2 AND id = $3
+        ), named AS (
+            SELECT f.*, before.failed + f.number AS place
+              FROM before, unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+                           WITH ORDINALITY AS f (item, entity_id, external_id, message, detail,
+                                                 number)
+        ), stored AS (
+            INSERT INTO sync_errors (workspace_id, channel_id, run_id, place, item, entity_id,
+                                     external_id, message, detail)
+            SELECT $1, $2, $3, place, item, entity_id, external_id, message, detail
+              FROM named
+             WHERE place <= $9
+                ON CONFLICT (workspace_id, channel_id, run_id, item) DO NOTHING
+            RETURNING 1
+        )
+        SELECT (SELECT count(*) FROM stored) + (SELECT count(*) FROM named WHERE place > $9)
+        """,
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        [each.item for each in failures],
+        [each.entity_id for each in failures],
+        [each.external_id for each in failures],
+        [each.message for each in failures],
+        [each.detail for each in failures],
+        FAILURES_MAX,
+    )
+    return new
+
+
+async def finish(conn: Conn, run: Run, error: str | None) -> Run | None:
+    """End a synchronisation, with the status that its counts say; None if it is lost."""
+    row = await conn.fetchrow(
+        f"""
+        UPDATE sync_runs
+           SET status = CASE WHEN $5::text IS NULL AND failed = 0 THEN 'success'
+                             WHEN created + updated + skipped > 0 THEN 'partial'
+                             ELSE 'failed' END,
+               error = $5, completed_at = now(), step = 'done', place = NULL, holder = NULL,
+               checkpoint = NULL
+         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
+           AND status = 'running'
+        RETURNING {_COLUMNS}
+        """,  # noqa: S608 - constants
+        run.workspace_id,
+        run.channel_id,
+        run.id,
+        run.holder,
+        error,
+    )
+    return None if row is None else parsed(row)
+
+
+def _check(tag: str) -> None:
+    if not tag.endswith(" 1"):
+        raise Lost
