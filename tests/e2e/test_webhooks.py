@@ -151,7 +151,7 @@ async def ended(sigma: Workspace, count: int):
 
 async def test_a_receiver_that_hangs_delays_no_other(sigma: Workspace, receiver: Receiver):
     receiver.answers = lambda got: 60.0 if got.path == "/hangs" else 200
-    for number in range(3):
+    for number in range(6):
         await hook(sigma, f"{receiver.url}/hangs", id=f"wh-hangs-{number}")
     await hook(sigma, f"{receiver.url}/works", id="wh-works")
     for number in range(40):
@@ -292,6 +292,46 @@ def everything_came(receiver: Receiver, records: list[str]) -> bool:
     for found in versions.values():
         assert found == sorted(set(found))
     return all(found == list(range(1, 12)) for found in versions.values())
+
+
+async def test_after_a_rotation_both_secrets_sign_for_a_day(sigma: Workspace, receiver: Receiver):
+    await hook(sigma, f"{receiver.url}/shop")
+    new = (await sigma.admin.post("/webhooks/wh-1/rotate-secret", {})).ok()["secret"]
+    await sigma.record("schema-shirt", {"name": "one"})
+    (got,) = await eventually(lambda: receiver.received)
+    assert got.is_signed_with(new) and got.has_standard(SECRET)
+    await changed(sigma, "former_until = now() - interval '1 second'")
+    await sigma.record("schema-shirt", {"name": "two"})
+    _, got = await eventually(lambda: len(receiver.received) == 2 and receiver.received)
+    assert got.is_signed_with(new) and not got.has_standard(SECRET)
+
+
+async def test_a_receiver_that_fails_for_five_days_is_paused(sigma: Workspace, receiver: Receiver):
+    await hook(sigma, f"{receiver.url}/shop")
+    receiver.answers = lambda _: 503
+    await sigma.record("schema-shirt", {"name": "one"})
+    await eventually(lambda: attempted(sigma, 1))
+    await changed(sigma, "failing_since = now() - interval '6 days'")
+    await due_now(sigma)
+
+    async def paused() -> Any:
+        return (await sigma.admin.get("/webhooks/wh-1")).ok()["pausedReason"]
+
+    assert await eventually(paused) == "No delivery succeeded for 5 days"
+    await eventually(lambda: statuses(sigma, ["dropped"]))
+
+
+async def changed(sigma: Workspace, what: str) -> None:
+    """As if time had passed for the webhook."""
+    conn = await asyncpg.connect(sigma.stack.databases["workflow_service"])
+    try:
+        await conn.execute(
+            f"UPDATE webhooks SET {what} WHERE workspace_id = $1",
+            sigma.id,
+        )
+        await conn.execute("SELECT pg_notify('sigma_webhooks', $1)", f"{sigma.id} wh-1")
+    finally:
+        await conn.close()
 
 
 async def test_an_address_inside_is_refused_when_it_is_saved(sigma: Workspace):

@@ -43,7 +43,6 @@ RARE_FLAGS = (Flag.MANAGE_SCHEMAS, Flag.IMPORT)
 OF_A_RARE_USER: dict[str, list[dict[str, str]]] = {
     # A user whose role is limited sees only their own.
     "/jobs": [{}, {"kind": "make-unique"}, {"status": "failed"}, {"kind": "convert"}],
-    "/webhooks/wh-1/deliveries": [{}, {"status": "failed"}, {"status": "dropped"}],
     "/imports": [{}],
     # Of most schemas, the role sees nothing but ids.
     "/records": [{}, {"schemaId": "schema-rare"}],
@@ -122,6 +121,7 @@ OPENED = {
         {"entityId": "ent-77"},
         {"entityId": "ent-77", "status": "draft"},
     ],
+    "/webhooks/wh-1/deliveries": [{}, {"status": "failed"}, {"status": "dropped"}],
     "/change-sets/cs-1/operations": [{}, {"status": "pending"}, {"status": "rejected"}],
     "/imports": [{}],
     "/imports/imp-1/errors": [{}],

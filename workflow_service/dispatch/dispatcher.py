@@ -161,16 +161,18 @@ class Dispatcher:
         return lane
 
     async def _run(self, key: tuple[str, str], lane: Lane) -> None:
-        lane.loaded = self._loaded
         self.touched.add(key)
+        lane.loaded = self._loaded
         try:
             await lane.run()
         except Exception:
-            log.exception("webhook_lane_ended", webhook_id=lane.webhook_id)
+            log.exception("webhook_lane_failed", webhook_id=lane.webhook_id)
             await asyncio.sleep(AGAIN_AFTER_S)
-        finally:
-            if self._lanes.get(key) is lane:
-                del self._lanes[key]
+            del self._lanes[key]
+            # A new one reads anew what there is.
+            self._lane(*key)
+        else:
+            del self._lanes[key]
 
     def _loaded(self, lane: Lane) -> None:
         """A lane has read its webhook: is it to hear of events?"""

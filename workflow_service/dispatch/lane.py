@@ -35,6 +35,8 @@ PENDING_MAX: Final = 1_000
 SENT_AT_ONCE: Final = 16
 SENT_OF_WORKSPACE: Final = 64
 SENT_OF_PROCESS: Final = 1_000
+LANES_SENDING_MAX: Final = 4_000
+"""Each lane may have one request beyond the bounds of its workspace and of the process."""
 FAILURES_BEFORE_ONE: Final = 3
 BODIES_BYTES_MAX: Final = 32 << 20
 """Bodies that are kept in memory until they are sent; all others are read again."""
@@ -53,11 +55,15 @@ class Places:
     body_bytes: int = 0
     _waiting: set[asyncio.Event] = field(default_factory=set)
 
-    def take(self, workspace_id: str, wake: asyncio.Event) -> bool:
-        """Take a place; if there is none, `wake` is set when one is free."""
-        if (
-            self.of_workspace[workspace_id] >= SENT_OF_WORKSPACE
-            or self.of_workspace.total() >= SENT_OF_PROCESS
+    def take(self, workspace_id: str, wake: asyncio.Event, *, is_first: bool) -> bool:
+        """Take a place; if there is none, `wake` is set when one is free.
+
+        The first request of a lane waits for nobody's receiver.
+        """
+        total = self.of_workspace.total()
+        if total >= LANES_SENDING_MAX or not (
+            is_first
+            or (self.of_workspace[workspace_id] < SENT_OF_WORKSPACE and total < SENT_OF_PROCESS)
         ):
             self._waiting.add(wake)
             return False
@@ -148,7 +154,8 @@ class Lane:
                     async with asyncio.timeout(wait_s):
                         await self._wake.wait()
                 except TimeoutError:
-                    if is_idle and not len(self._queue) and not self._is_stale:
+                    # It may have been woken at the last moment.
+                    if is_idle and not (len(self._queue) or self._wake.is_set()):
                         return
         finally:
             for task in (*self._sending, *self._background.values()):
@@ -230,7 +237,8 @@ class Lane:
             one = self._queue.take(now)
             if one is None:
                 return
-            if not self._places.take(self.workspace_id, self._wake):
+            is_first = not self._sending
+            if not self._places.take(self.workspace_id, self._wake, is_first=is_first):
                 self._queue.give_back(one)
                 return
             task = asyncio.create_task(self._deliver(one), name="webhook delivery")
