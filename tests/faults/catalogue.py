@@ -1,18 +1,20 @@
 """Every experiment, with the bug that has to turn it red.
 
-Still to come with what they are about: an export run, a sync and a storm of webhooks. Each is one
-more row here; a webhook's receiver is one more listener of the scene.
+An export run and a sync that are killed are one more row each, once they are there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tests.faults import background, experiments, planted
+from tests.faults import background, experiments, planted, webhooks
 from tests.faults.checker import Kind
 from tests.faults.experiments import FULL, Fault, Form
+from tests.faults.listeners import Ear
 from tests.faults.planted import Bug
+from tests.kit.sigma import Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Experiment:
     """Whether a request may go without any answer."""
     cuts: bool = False
     """Whether it needs a network of its own."""
+    more_ears: tuple[tuple[str, Callable[[Caller], Ear]], ...] = ()
+    """Listeners beside the bus and the feed."""
 
 
 HARD: Final = replace(
@@ -100,8 +104,8 @@ EXPERIMENTS: Final = (
     Experiment(
         "cut-postgres",
         experiments.cut_off_postgres,
-        planted.UNKNOWN_IS_REFUSED,
-        Kind.FALSE_REFUSAL,
+        planted.ENVELOPE_WITH_A_CAUSE,
+        Kind.ANSWER,
         replace(HARD, silent_s=20),
         cuts=True,
     ),
@@ -116,7 +120,7 @@ EXPERIMENTS: Final = (
         "kill-apply",
         background.kill_in_an_application,
         planted.ATTEMPT_IS_FORGOTTEN,
-        Kind.UNFINISHED,
+        Kind.DOUBLED,
         replace(HARD, pause_s=0.5, clients=4, server_kills=8),
     ),
     Experiment(
@@ -132,5 +136,13 @@ EXPERIMENTS: Final = (
         planted.NEW_ID_WHEN_SENT_AGAIN,
         Kind.DOUBLED,
         replace(HARD, silent_s=20),
+    ),
+    Experiment(
+        "webhook-storm",
+        webhooks.storm,
+        planted.RETRIED_DELIVERIES_HOLD_UP_NOBODY,
+        Kind.INVERSION,
+        replace(HARD, server_kills=1, patience_s=40),
+        more_ears=(("webhook", webhooks.WebhookEar),),
     ),
 )

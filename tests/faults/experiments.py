@@ -127,7 +127,7 @@ async def cut_off_broker(scene: Scene, form: Form) -> None:
     """Packets between records_service and the broker are dropped; writes go on meanwhile."""
     await asyncio.sleep(1)
     before = scene.writers.acknowledged
-    with cut(RECORDS, broker(scene).port):
+    async with cut(RECORDS, broker(scene).port):
         await asyncio.sleep(form.silent_s)
     _note_if_no_writes(scene, before)
     await scene.recovered("records_service and RabbitMQ apart", LINK_HEALED)
@@ -135,8 +135,9 @@ async def cut_off_broker(scene: Scene, form: Form) -> None:
 
 async def cut_off_postgres(scene: Scene, form: Form) -> None:
     """Packets between records_service and the database are dropped."""
-    await asyncio.sleep(1)
-    with cut(RECORDS, postgres(scene).port):
+    # Until most statements are prepared: one that is not asks twice, and writes only then.
+    await asyncio.sleep(6)
+    async with cut(RECORDS, postgres(scene).port):
         await asyncio.sleep(form.silent_s)
     await scene.recovered("records_service and PostgreSQL apart", LINK_HEALED)
 

@@ -8,12 +8,13 @@ refused: nobody is told that the other side is gone.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,6 +22,8 @@ from tests.kit.stack import SERVICES
 
 INSIDE: Final = "FAULTS_OWN_NETWORK"
 ADDRESSES: Final = {service: f"127.0.1.{n}" for n, service in enumerate(SERVICES, start=1)}
+
+ONE_WAY_S: Final = 0.5
 
 
 def why_not() -> str:
@@ -56,18 +59,26 @@ def seen_from(service: str, url: str) -> str:
     return urlunsplit(at._replace(netloc=f"{user}@{ADDRESSES[service]}:{port}"))
 
 
-@contextmanager
-def cut(service: str, port: int) -> Iterator[None]:
-    """Drop every packet between a service and the server on this port, in both directions."""
+@asynccontextmanager
+async def cut(service: str, port: int) -> AsyncIterator[None]:
+    """Drop every packet between a service and the server on this port.
+
+    Those from the server first: what is under way is done there, and nobody hears of it.
+    """
     address = ADDRESSES[service]
-    rules = [
-        ["-d", address, "-p", "tcp", "--dport", str(port), "-j", "DROP"],
+    rules = (
         ["-s", address, "-p", "tcp", "--sport", str(port), "-j", "DROP"],
-    ]
-    for rule in rules:
-        subprocess.run(["iptables", "-I", "INPUT", *rule], check=True)
+        ["-d", address, "-p", "tcp", "--dport", str(port), "-j", "DROP"],
+    )
     try:
+        for rule in rules:
+            await _iptables("-I", rule)
+            await asyncio.sleep(ONE_WAY_S)
         yield
     finally:
         for rule in rules:
-            subprocess.run(["iptables", "-D", "INPUT", *rule], check=True)
+            await _iptables("-D", rule)
+
+
+async def _iptables(what: str, rule: Sequence[str]) -> None:
+    await asyncio.to_thread(subprocess.run, ["iptables", what, "INPUT", *rule], check=True)

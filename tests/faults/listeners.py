@@ -30,6 +30,9 @@ GONE: Final = 410
 class Ear:
     """What one listener has heard of the records of a workspace, in the order of arrival."""
 
+    exactly_once = False
+    """Whether it may hear each event only once."""
+
     def __init__(self) -> None:
         self.heard: list[Change] = []
         self.tokens: set[str] = set()
@@ -42,6 +45,10 @@ class Ear:
             tokens = tokens_of(data["changes"])
             self.heard.append(Change(data["entityId"], data["version"], tokens, event["id"]))
             self.tokens.update(tokens)
+
+    async def start(self) -> None:
+        """It hears of everything that is written after this."""
+        raise NotImplementedError
 
     def listen(self, listening: Callable[[], Awaitable[None]]) -> None:
         """Listen from now on, again and again."""
@@ -70,7 +77,6 @@ class BusEar(Ear):
         self._queue = f"faults.{workspace_id}"
 
     async def start(self) -> None:
-        """Its queue exists when this returns."""
         async with await aio_pika.connect(self._url) as connection:
             await self._declared(await connection.channel())
         self.listen(self._read)
@@ -109,15 +115,16 @@ class BusEar(Ear):
 class FeedEar(Ear):
     """Follows `GET /changes` through the gateway by long poll, from one token to the next."""
 
+    exactly_once = True
+
     def __init__(self, caller: Caller) -> None:
         super().__init__()
         self._caller = caller
         self._token = ""
         self.gone = False
-        """Whether a token was refused as too old, which must not happen within an hour."""
+        """Whether a token was refused as too old, which is wrong within seven days."""
 
     async def start(self) -> None:
-        """It follows everything that is written after this."""
         self._token = (await self._caller.get("/changes")).ok()["next"]
         self.listen(self._read)
 

@@ -137,16 +137,6 @@ SILENCE_IS_CONSENT: Final = Bug(
         ),
     ),
 )
-UNKNOWN_IS_REFUSED: Final = Bug(
-    "a write whose outcome is unknown is answered with 503",
-    (
-        Change(
-            "shared/database/constraints.py",
-            "if may_have_written(sent):",
-            "if False and may_have_written(sent):",
-        ),
-    ),
-)
 ACKNOWLEDGE_BEFORE_COMMIT: Final = Bug(
     "a consumer acknowledges a message before its effect is committed",
     (
@@ -178,6 +168,18 @@ ATTEMPT_IS_FORGOTTEN: Final = Bug(
     "a change set is applied again when its first application was not heard of",
     (Change("records_service/proposals/store.py", "return begun is not None", "return True"),),
 )
+RETRIED_DELIVERIES_HOLD_UP_NOBODY: Final = Bug(
+    "later deliveries of a record do not wait for one that is to be tried again",
+    (
+        Change(
+            "workflow_service/dispatch/lane.py",
+            "            self._queue.put_off(one, asyncio.get_running_loop().time() + delay_s)",
+            "            due = asyncio.get_running_loop().time() + delay_s\n"
+            "            self._queue.end(one)\n"
+            "            self._queue.add(Waiting(one.id, one.id, one.tries + 1, due))",
+        ),
+    ),
+)
 BUGS: Final = (
     RETRY_WITHOUT_IDEMPOTENCY,
     COMMIT_BEFORE_IT_IS_DURABLE,
@@ -186,8 +188,8 @@ BUGS: Final = (
     NEWEST_FIRST,
     NEW_ID_WHEN_SENT_AGAIN,
     SILENCE_IS_CONSENT,
-    UNKNOWN_IS_REFUSED,
     ACKNOWLEDGE_BEFORE_COMMIT,
     POISON_IS_SWALLOWED,
     ATTEMPT_IS_FORGOTTEN,
+    RETRIED_DELIVERIES_HOLD_UP_NOBODY,
 )

@@ -24,5 +24,6 @@ def roll(say: Callable[[str], None], *, planted: bool) -> bool:
     good = bool(failed) if planted else done.returncode == 0
     verdict = ("found" if good else "NOT FOUND") if planted else ("green" if good else "RED")
     say(f"{NAME}{', planted: a process stops without draining' if planted else ''}: {verdict}")
-    say("\n".join(f"  {line}" for line in said[-16:]) or done.stderr)
+    said = said[-16:] + ([] if good else done.stderr.strip().splitlines()[-5:])
+    say("\n".join(f"  {line}" for line in said))
     return good

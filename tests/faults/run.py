@@ -102,6 +102,7 @@ async def run(experiment: Experiment, stack: Stack, folder: Path, form: Form) ->
             clients=form.clients,
             pause_s=form.pause_s,
             patience_s=form.patience_s,
+            more_ears=dict(experiment.more_ears),
         ) as scene,
     ):
         try:

@@ -9,7 +9,7 @@ async with Scene(stack, folder, "kill-broker", clients=16) as scene:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,7 +30,7 @@ from tests.faults.history import (
     Write,
     tokens_of,
 )
-from tests.faults.listeners import BusEar, FeedEar
+from tests.faults.listeners import BusEar, Ear, FeedEar
 from tests.faults.writers import Writers
 from tests.kit.eventually import eventually
 from tests.kit.example_consumer import ExampleConsumer
@@ -68,8 +68,12 @@ class Scene:
         clients: int = 16,
         pause_s: float = 0.15,
         patience_s: float = 90.0,
+        more_ears: Mapping[str, Callable[[Caller], Ear]] | None = None,
     ) -> None:
-        """`patience_s`: waited for what does not come, then it counts as lost or as too late."""
+        """`patience_s`: waited for what does not come, then it counts as lost or as too late.
+
+        `more_ears` are made with the administrator, and hear of everything from the first write on.
+        """
         self.stack = stack
         self.name = name
         self.found = History()
@@ -77,6 +81,7 @@ class Scene:
         self._clients = clients
         self._pause_s = pause_s
         self._patience_s = patience_s
+        self._more_ears = more_ears or {}
         self._open = AsyncExitStack()
         self._versions: dict[str, int] = {}
         """Workflow id -> the version that was acknowledged last."""
@@ -105,12 +110,12 @@ class Scene:
         self.example = ExampleConsumer(self.stack.amqp_url, database, self._folder)
         self._open.push_async_callback(self.example.close)
         await self.example.start()
-        self.bus = BusEar(self.stack.amqp_url, self.id)
-        self._open.push_async_callback(self.bus.close)
-        await self.bus.start()
         self.feed = FeedEar(self.admin)
-        self._open.push_async_callback(self.feed.close)
-        await self.feed.start()
+        self.ears: dict[str, Ear] = {"bus": BusEar(self.stack.amqp_url, self.id), "feed": self.feed}
+        self.ears |= {name: make(self.admin) for name, make in self._more_ears.items()}
+        for ear in self.ears.values():
+            self._open.push_async_callback(ear.close)
+            await ear.start()
         for number in range(COPIES):
             made = await self.workspace.workflow(f"copy-{number}")
             self._versions[made["id"]] = 1
@@ -130,7 +135,7 @@ class Scene:
         told = {w.token for w in self.writers.writes if w.outcome is Outcome.ACKNOWLEDGED}
         with suppress(AssertionError):
             await eventually(
-                lambda: told <= self.bus.tokens and told <= self.feed.tokens, self._patience_s
+                lambda: all(told <= ear.tokens for ear in self.ears.values()), self._patience_s
             )
         self._took(f"{what}: events", loop.time() - healed_s, limits.events_s)
 
@@ -153,8 +158,8 @@ class Scene:
         # What comes twice, or comes from nothing, may come a little later.
         await asyncio.sleep(QUIET_S)
         found.records = await self._shown()
-        found.listeners["bus"] = Listener(tuple(self.bus.heard))
-        found.listeners["feed"] = Listener(tuple(self.feed.heard), exactly_once=True)
+        for name, ear in self.ears.items():
+            found.listeners[name] = Listener(tuple(ear.heard), exactly_once=ear.exactly_once)
         found.effects["example consumer"] = Effects(
             expected={change.record: change.version for change in found.changes},
             found=await self.example.followed(self.id),
@@ -166,7 +171,7 @@ class Scene:
 
     async def _all_is_heard(self) -> bool:
         everything = {(change.record, change.version) for change in self.found.changes}
-        for ear in (self.bus, self.feed):
+        for ear in self.ears.values():
             if everything - {(change.record, change.version) for change in ear.heard}:
                 return False
         if await self.example.changes(self.id) < len(everything):
