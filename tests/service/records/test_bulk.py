@@ -279,7 +279,9 @@ async def test_atomic_is_all_or_nothing(apparel):
     assert answer.body["errors"] == [
         {
             "pointer": "/2/values/sku",
-            "detail": "Row 2: Value 'B' for attribute 'sku' must be unique",
+            "detail": (
+                "Row 2: Value 'B' for attribute 'sku' must be unique: record 'ent-b' has it"
+            ),
         },
         {"pointer": "/3/values/x", "detail": "Row 3: Unknown attribute 'x'"},
     ]
