@@ -88,6 +88,7 @@ _PREFIXES: Final = (
     ("change-sets", Service.WORKFLOW, PermissionClass.DATA),
     ("webhooks", Service.WORKFLOW, PermissionClass.MODEL),
     ("channels", Service.WORKFLOW, PermissionClass.MODEL),
+    ("export-jobs", Service.WORKFLOW, PermissionClass.MODEL),
     ("roles", Service.AUTH, PermissionClass.MODEL),
     ("api-keys", Service.AUTH, PermissionClass.USERS_ONLY),
 )

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from shared.errors import truncated
 from shared.http import call_of
+from shared.identity import Identity
 from workflow_service.clients import AUTH, SIGNER
 
 SubjectKind = Literal["user", "api_key"]
@@ -31,6 +32,11 @@ class Gone:
     """Nobody to act for; `reason` is a sentence for people."""
 
     reason: str
+
+
+def subject_kind(identity: Identity) -> SubjectKind:
+    """What kind of caller this is, to be stored beside its id."""
+    return "user" if identity.kind == "user" else "api_key"
 
 
 async def grant(request: web.Request) -> None:

@@ -38,6 +38,10 @@ from workflow_service.connectors.types import channel_types
 from workflow_service.deliveries import handlers as deliveries
 from workflow_service.dispatch.dispatcher import dispatching
 from workflow_service.dispatch.keeping import keeping
+from workflow_service.export_jobs import handlers as export_jobs
+from workflow_service.export_jobs.commands import CONNECTION_TESTS
+from workflow_service.export_runs import handlers as runs_of_exports
+from workflow_service.export_runs.running import export_runs
 from workflow_service.outbound.addresses import Allowed
 from workflow_service.outbound.client import outbound
 from workflow_service.previews import handlers as previews
@@ -68,6 +72,8 @@ _TABLES = (
     deliveries.routes,
     channels.routes,
     sync.routes,
+    export_jobs.routes,
+    runs_of_exports.routes,
 )
 ROUTES = (*_TABLES, access_routes(_TABLES))
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.WORKFLOW_QUEUE)
@@ -83,6 +89,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         dispatching(lease_s=config.relay_lease_seconds),
         keeping,
         synchronising,
+        export_runs,
     ]
     app = new_service(
         config,
@@ -109,6 +116,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[APPLICATION_SLOTS] = KeyedSemaphore(
         max(1, config.database_connections_max // 8), wait_s=config.wait_seconds
     )
+    app[CONNECTION_TESTS] = KeyedSemaphore(2, wait_s=config.wait_seconds)
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     app[VAULT] = Vault.parse(config.secret_keys.get_secret_value())
     app[WORKFLOWS_MAX] = Bound(

@@ -116,6 +116,39 @@ CREATE TABLE public.deleted_workflows (
     version bigint NOT NULL
 );
 
+CREATE TABLE public.export_jobs (
+    workspace_id text NOT NULL,
+    id text NOT NULL,
+    body jsonb NOT NULL,
+    sealed text NOT NULL,
+    status text NOT NULL,
+    created_by text NOT NULL,
+    runs_as text NOT NULL,
+    runs_as_kind text NOT NULL,
+    version bigint NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    last_run_at timestamp with time zone,
+    next_run_at timestamp with time zone
+);
+
+CREATE TABLE public.export_runs (
+    workspace_id text NOT NULL,
+    job_id text NOT NULL,
+    id text NOT NULL,
+    status text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    completed_at timestamp with time zone,
+    record_count bigint,
+    file_size bigint,
+    replaced_characters bigint,
+    destination_path text,
+    error text,
+    attempt integer DEFAULT 0 NOT NULL,
+    worker text,
+    leased_until timestamp with time zone
+);
+
 CREATE TABLE public.heard_schemas (
     workspace_id text NOT NULL,
     schema_id text NOT NULL,
@@ -325,6 +358,12 @@ ALTER TABLE ONLY public.channels
 ALTER TABLE ONLY public.deleted_workflows
     ADD CONSTRAINT deleted_workflows_pkey PRIMARY KEY (workspace_id, id);
 
+ALTER TABLE ONLY public.export_jobs
+    ADD CONSTRAINT export_jobs_id_taken PRIMARY KEY (workspace_id, id);
+
+ALTER TABLE ONLY public.export_runs
+    ADD CONSTRAINT export_runs_id_taken PRIMARY KEY (workspace_id, job_id, id);
+
 ALTER TABLE ONLY public.heard_schemas
     ADD CONSTRAINT heard_schemas_pkey PRIMARY KEY (workspace_id, schema_id);
 
@@ -386,6 +425,14 @@ CREATE INDEX change_sets_in_order ON public.change_sets USING btree (workspace_i
 
 CREATE INDEX channels_in_order ON public.channels USING btree (workspace_id, created_at, id);
 
+CREATE INDEX export_jobs_by_due ON public.export_jobs USING btree (next_run_at) WHERE (next_run_at IS NOT NULL);
+
+CREATE INDEX export_runs_by_lease ON public.export_runs USING btree (leased_until) WHERE (status = 'running'::text);
+
+CREATE INDEX export_runs_in_order ON public.export_runs USING btree (workspace_id, job_id, started_at, id);
+
+CREATE UNIQUE INDEX export_runs_one_at_a_time ON public.export_runs USING btree (workspace_id, job_id) WHERE (status = 'running'::text);
+
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (stored_at);
 
 CREATE INDEX inbox_by_age ON public.inbox USING btree (received_at);
@@ -436,6 +483,9 @@ ALTER TABLE ONLY public.change_set_messages
 
 ALTER TABLE ONLY public.change_set_operations
     ADD CONSTRAINT change_set_operations_of FOREIGN KEY (workspace_id, change_set_id) REFERENCES public.change_sets(workspace_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.export_runs
+    ADD CONSTRAINT export_runs_of FOREIGN KEY (workspace_id, job_id) REFERENCES public.export_jobs(workspace_id, id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.sync_errors
     ADD CONSTRAINT sync_errors_of FOREIGN KEY (workspace_id, channel_id, run_id) REFERENCES public.sync_runs(workspace_id, channel_id, id) ON DELETE CASCADE;

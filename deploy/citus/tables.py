@@ -128,6 +128,8 @@ ON_CITUS: Final[Mapping[str, Tables]] = {
             "sync_runs",
             "sync_errors",
             "sync_mappings",
+            "export_jobs",
+            "export_runs",
             "news",
             "sizes",
             "outbox",

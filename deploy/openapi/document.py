@@ -20,6 +20,7 @@ import workflow_service.app
 from deploy.openapi.channel_examples import CHANNELS
 from deploy.openapi.description import describe
 from deploy.openapi.examples import EXAMPLES
+from deploy.openapi.export_job_examples import EXPORT_JOBS
 from deploy.openapi.webhook_examples import WEBHOOKS
 from gateway.app import health
 from shared.http import Routes
@@ -52,7 +53,7 @@ TAGS: Final = (
         "Jobs",
     ),
     *("Catalogs", "Categories", "Workflows", "Change sets", "Webhooks", "Channels", "Sync"),
-    *("Roles", "Permissions", "API keys"),
+    *("Export jobs", "Roles", "Permissions", "API keys"),
     "Health",
 )
 """In the order in which a newcomer needs them."""
@@ -62,7 +63,9 @@ def document() -> dict[str, Any]:
     """The description as the code has it now."""
     version = tomllib.loads(_PROJECT.read_text())["project"]["version"]
     tables = [table for tables in TABLES.values() for table in tables]
-    described = describe(TITLE, version, tables, {**EXAMPLES, **CHANNELS, **WEBHOOKS})
+    described = describe(
+        TITLE, version, tables, {**EXAMPLES, **CHANNELS, **EXPORT_JOBS, **WEBHOOKS}
+    )
     described["info"]["description"] = INTRODUCTION
     described["tags"].sort(key=lambda tag: TAGS.index(tag["name"]))
     return described

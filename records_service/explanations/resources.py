@@ -92,9 +92,7 @@ _BY_RESOURCE: Final[Mapping[PermissionResource, Mapping[PermissionAction, At | R
     },
     PermissionResource.CHANNELS: _collection("/channels", WORKFLOW_SERVICE),
     PermissionResource.WEBHOOKS: _collection("/webhooks", WORKFLOW_SERVICE),
-    PermissionResource.EXPORT_JOBS: _without_routes(
-        Requirement(Permission.READ, Flag.EXPORT), flag=Flag.EXPORT
-    ),
+    PermissionResource.EXPORT_JOBS: _collection("/export-jobs", WORKFLOW_SERVICE),
 }
 
 

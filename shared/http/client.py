@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
@@ -41,6 +42,9 @@ connection with an answer while it drains, and at the end of the drain those tha
 have been idle for longer than this. So no request is sent over a connection that is being closed.
 """
 ANSWER_BYTES_MAX: Final = 32 << 20
+STREAM_SILENCE_S: Final = 30.0
+"""How long a stream may bring nothing while it is read."""
+_ENVELOPE_BYTES_MAX: Final = 64 << 10
 _PASSED_ON: Final = (IDENTITY_HEADER, TRACE_HEADER, "tracestate")
 _ERRORS_BEGIN: Final = 400
 _FAILURES_BEGIN: Final = 500
@@ -134,6 +138,56 @@ class Upstream:
             blame(error, self._name)
             raise
         return self._understood(status, payload, answer_headers)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, *, identity_token: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The body of a GET of any length, in pieces as they come.
+
+        Raises the error that the service answered, and `ServiceUnavailable`, also between two
+        pieces, when it cannot be reached, breaks off or falls silent.
+        """
+        if self._session is None:
+            self._session = new_session()
+        headers = {IDENTITY_HEADER: identity_token}
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=STREAM_SILENCE_S
+        )
+        with tracing.client_span(hdrs.METH_GET, self._name, headers):
+            try:
+                answer = await self._session.get(
+                    self._base_url + path,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=timeout,
+                    trace_request_ctx=_Sending(),
+                )
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._broke_off(error) from None
+        try:
+            if answer.status >= _ERRORS_BEGIN:
+                payload = await answer.content.read(_ENVELOPE_BYTES_MAX)
+                self._understood(answer.status, payload, answer.headers)
+            ASKED.labels(self._name, "OK").inc()
+            yield self._pieces(answer)
+        finally:
+            # What is left of the body is not waited for.
+            answer.close()
+
+    async def _pieces(self, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        try:
+            async for piece in answer.content.iter_any():
+                yield piece
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._broke_off(error) from None
+
+    def _broke_off(self, error: Exception) -> ServiceUnavailable:
+        log.warning("upstream_broke_off", name=self._name, error=repr(error))
+        failure = ServiceUnavailable()
+        ASKED.labels(self._name, failure.code).inc()
+        blame(failure, self._name)
+        return failure
 
     async def close(self) -> None:
         """Close the connections that this object opened itself."""

@@ -159,6 +159,16 @@ GET    /api/v1/channels/{id}/sync-logs           read          200
 GET    /api/v1/channels/{id}/sync-logs/{logId}   read          200
 GET    /api/v1/channels/{id}/sync-logs/{logId}/errors read     200
 GET    /api/v1/channels/{id}/sync-mappings       read          200
+GET    /api/v1/export-jobs                       read          200
+POST   /api/v1/export-jobs                       update-model  201
+GET    /api/v1/export-jobs/{id}                  read          200
+PUT    /api/v1/export-jobs/{id}                  update-model  200
+DELETE /api/v1/export-jobs/{id}                  delete-model  204
+POST   /api/v1/export-jobs/{id}/pause            update-model  200
+POST   /api/v1/export-jobs/{id}/resume           update-model  200
+GET    /api/v1/export-jobs/{id}/runs             read          200
+POST   /api/v1/export-jobs/{id}/runs             update-data   201
+POST   /api/v1/export-jobs/{id}/test-connection  update-model  200
 GET    /api/v1/api-keys                          people        200
 POST   /api/v1/api-keys                          people        201
 POST   /api/v1/api-keys/{id}/deactivate          people        200

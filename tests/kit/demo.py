@@ -7,6 +7,7 @@ from typing import Any
 from deploy.local import catalogue, web_shop
 from deploy.openapi.change_set_examples import PROPOSED
 from deploy.openapi.channel_examples import CHANNEL, LOG
+from deploy.openapi.export_job_examples import EXPORT_JOB
 from deploy.openapi.webhook_examples import WEBHOOK
 from tests.kit.direct import DirectWorkspace
 from tests.kit.made_delivery import make_delivery
@@ -47,6 +48,7 @@ async def seed_demo(sigma: Workspace | DirectWorkspace) -> None:
     (await sigma.admin.post("/change-sets", dict(PROPOSED))).ok()
     (await sigma.admin.post("/webhooks", dict(WEBHOOK))).ok()
     await make_delivery(sigma.workflow_database, sigma.id)
+    (await sigma.admin.post("/export-jobs", dict(EXPORT_JOB))).ok()
     await make_job(sigma.records_database, sigma.id)
     config = CHANNEL["config"] | {"url": NOTHING_THERE}
     (await sigma.admin.post("/channels", CHANNEL | {"config": config})).ok()

@@ -64,7 +64,8 @@ class DirectServices:
         self.session = services.session
         self.running: dict[str, RunningService] = {}
 
-    async def start(self) -> None:
+    async def start(self, **more: Any) -> None:
+        """`more` are settings, for every service that has them."""
         ports = _free_ports(len(_CREATORS))
         urls = {
             f"{name.removesuffix('_service')}_url": f"http://127.0.0.1:{port}"
@@ -72,6 +73,7 @@ class DirectServices:
         }
         for (name, create_app, config), port in zip(_CREATORS, ports, strict=True):
             settings: dict[str, Any] = {n: u for n, u in urls.items() if n in config.model_fields}
+            settings |= {n: value for n, value in more.items() if n in config.model_fields}
             if "token_keys" in config.model_fields:
                 settings["token_keys"] = TOKEN_KEYS
             if "outbound_allow" in config.model_fields:

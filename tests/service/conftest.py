@@ -1,4 +1,4 @@
-"""An empty database, errors as Citus makes them, and how lists are rendered."""
+"""An empty database, errors as Citus makes them, how lists are rendered, and servers for files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import pytest_asyncio
 from shared.database import listing
 from tests.kit import citus
 from tests.kit.direct import DirectServices
+from tests.kit.file_servers import AzureServer, S3Server, SftpServer, sshd_or_skip
 from tests.kit.identities import Keyring
-from tests.kit.servers import Servers
+from tests.kit.npm_modules import AZURITE, install_modules
+from tests.kit.servers import Servers, run_now
 from tests.kit.service import Services
 from tests.kit.sql import recording
 
@@ -90,3 +92,25 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> Rendered:
     monkeypatch.setattr(listing, "_render", noting)
     monkeypatch.setattr(listing, "_INLINE_BYTES_MAX", 10)
     return noted
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    server = SftpServer(tmp_path_factory.mktemp("sftp"), sshd_or_skip())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
+    run_now(install_modules(AZURITE))
+    server = AzureServer(tmp_path_factory.mktemp("azure"))
+    yield server
+    server.close()

@@ -58,6 +58,8 @@ NOT_EXPLAINED = {
     "POST /api/v1/permissions/explain",
     # Whoever may export starts a push; that is no action on channels.
     *(f"POST /api/v1/channels/{{id}}/{one}" for one in ("test-connection", "sync", "push", "pull")),
+    # To run a job is no action on export jobs.
+    "POST /api/v1/export-jobs/{id}/runs",
 }
 BY_WORD = {
     **{
@@ -65,7 +67,7 @@ BY_WORD = {
         for word in (
             *("schemas", "attributes", "dimensions", "option-lists", "roles", "workflows"),
             *("api-keys", "catalogs", "categories", "saved-queries", "imports", "jobs", "changes"),
-            *("change-sets", "webhooks", "channels"),
+            *("change-sets", "webhooks", "channels", "export-jobs"),
         )
     },
     "audit": "history",

@@ -310,8 +310,6 @@ async def test_the_record_limit_is_a_reason_of_the_workspace(direct, workspace):
 async def test_what_has_no_route_yet_is_answered_by_the_rules_of_the_api(workspace):
     exporter = workspace.user("role-reads", [Flag.EXPORT])
     expected = {
-        ("export-jobs", "read"): (True, False, True),
-        ("export-jobs", "manage"): (True, False, True),
         ("channels", "read"): (True, True, True),
         ("channels", "delete"): (False, False, True),
         ("webhooks", "read"): (False, False, True),

@@ -15,6 +15,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from deploy.openapi.export_job_examples import EXPORT_JOB
 from tests.kit.demo import NOTHING_THERE, seed_demo
 from tests.kit.described import GUARDED, READS, Operation
 from tests.kit.direct import DirectServices, DirectWorkspace
@@ -33,7 +34,7 @@ PLACES_AT_LEAST = {"path": 28, "query": 5, "body": 50}
 # In the order in which nothing of the owner's is in use any more.
 OWNED = (
     *("webhooks", "channels", "change-sets", "saved-queries", "catalogs", "records"),
-    *("schemas", "attributes"),
+    *("schemas", "attributes", "export-jobs"),
     *("option-lists", "dimensions", "workflows", "roles"),
 )
 # An administrator made what these change.
@@ -74,6 +75,8 @@ async def seed_foreign(owner: DirectWorkspace) -> None:
     annotation = {"id": f"ann-{THEIRS}", "attribute": THEIRS, "text": SECRET, "comment": SECRET}
     path = f"/change-sets/cs-{THEIRS}/operations/op-{THEIRS}/annotate"
     (await owner.admin.post(path, annotation)).ok()
+    job = {**EXPORT_JOB, "id": f"job-{THEIRS}", "description": SECRET, "name": SECRET}
+    (await owner.admin.post("/export-jobs", job)).ok()
     webhook = {"id": f"wh-{THEIRS}", "url": f"https://{THEIRS}.example/", "name": SECRET}
     webhook |= {"events": ["entity.created"], "active": False}
     (await owner.admin.post("/webhooks", webhook)).ok()

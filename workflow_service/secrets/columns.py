@@ -19,4 +19,5 @@ COLUMNS: Final[tuple[SealedColumn, ...]] = (
     SealedColumn("webhooks", "webhook", "secret"),
     SealedColumn("webhooks", "webhook", "former_secret"),
     SealedColumn("channels", "channel", "config"),
+    SealedColumn("export_jobs", "export job", "sealed"),
 )

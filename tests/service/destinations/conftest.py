@@ -1,18 +1,15 @@
-"""Real servers for uploads, one of each kind for a test run."""
+"""The client for uploads, and a receiver of files. The other servers are in the folder above."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.kit.file_servers import AzureServer, S3Server, SftpServer, sshd_or_skip
-from tests.kit.npm_modules import AZURITE, install_modules
-from tests.kit.servers import run_now
 from workflow_service.destinations import File
 from workflow_service.outbound.addresses import Allowed
 from workflow_service.outbound.client import Outbound
@@ -26,28 +23,6 @@ async def outbound() -> AsyncIterator[Outbound]:
     opened = Outbound(Allowed.parse("127.0.0.1"))
     yield opened
     await opened.close()
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
-    server = SftpServer(tmp_path_factory.mktemp("sftp"), sshd_or_skip())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureServer]:
-    run_now(install_modules(AZURITE))
-    server = AzureServer(tmp_path_factory.mktemp("azure"))
-    yield server
-    server.close()
 
 
 @dataclass

@@ -45,6 +45,7 @@ CLASSES = {
     "change-sets": ("workflow_service", DATA),
     "webhooks": ("workflow_service", MODEL),
     "channels": ("workflow_service", MODEL),
+    "export-jobs": ("workflow_service", MODEL),
     "roles": ("auth_service", MODEL),
     "api-keys": ("auth_service", (None, None, None)),
     "auth": ("auth_service", (None, None, None)),

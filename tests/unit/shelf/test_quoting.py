@@ -116,6 +116,8 @@ BOUNDED = {
     "workflow_service/outbound/client.py": {"field"},
     "workflow_service/destinations/checking.py": {"FIELD", "field", "kind", "library"},
     "workflow_service/destinations/sftp.py": {"given"},
+    "workflow_service/export_jobs/commands.py": {"field", "name"},
+    "workflow_service/export_jobs/destination.py": {"FIELD", "field", "name"},
     "workflow_service/secrets/masks.py": {"field"},
     "workflow_service/webhooks/commands.py": {"field"},
     "workflow_service/webhooks/signing.py": {"field", "PREFIX"},

@@ -1,0 +1,1 @@
+"""Export jobs: what is exported, when, in which format, and where the file goes."""

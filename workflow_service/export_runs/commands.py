@@ -1,0 +1,113 @@
+"""Begins runs, by hand and by schedule, and records those that were made elsewhere."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+from prometheus_client import Counter
+
+from shared.database import Database
+from shared.errors import ValidationError
+from shared.ids import new_id
+from workflow_service.export_jobs import store as jobs
+from workflow_service.export_jobs.commands import next_run
+from workflow_service.export_runs import store
+from workflow_service.export_runs.model import Claim, Run, RunDraft
+
+PREFIX: Final = "run"
+DUE_AT_ONCE: Final = 20
+
+BEGUN: Final = Counter("sigma_export_runs_begun_total", "Runs of export jobs", ["by"])
+SKIPPED: Final = Counter(
+    "sigma_export_schedules_skipped_total",
+    "Times of schedules at which the run before was still under way",
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def start(db: Database, workspace_id: str, job_id: str) -> Run:
+    """Begin a run now. Raises `NotFound`, or `Conflict` while another one is running."""
+    async with db.transaction() as conn:
+        await jobs.get(conn, workspace_id, job_id, lock=True)
+        run = await store.begin(conn, workspace_id, job_id, new_id(PREFIX))
+        await jobs.note_run(conn, workspace_id, job_id, run.started_at)
+        await store.remove_old(conn, workspace_id, job_id)
+        await jobs.tell(conn)
+    BEGUN.labels("hand").inc()
+    return run
+
+
+async def record(db: Database, workspace_id: str, job_id: str, draft: RunDraft) -> Run:
+    """Store a run that was made elsewhere. Raises `NotFound` or `ValidationError`."""
+    async with db.transaction() as conn:
+        await jobs.get(conn, workspace_id, job_id, lock=True)
+        now = await jobs.now(conn)
+        completed_at = draft.completedAt or max(now, draft.startedAt or now)
+        started_at = draft.startedAt or completed_at
+        if completed_at < started_at:
+            raise ValidationError.at(
+                "/completedAt", "Field 'completedAt' must not be before 'startedAt'"
+            )
+        run = Run(
+            job_id=job_id,
+            id=new_id(PREFIX),
+            status=draft.status or "success",
+            started_at=started_at,
+            completed_at=completed_at,
+            record_count=draft.recordCount,
+            file_size=draft.fileSize,
+            destination_path=draft.destinationPath,
+            error=draft.error,
+        )
+        await store.record(conn, workspace_id, run)
+        await jobs.note_run(conn, workspace_id, job_id, run.started_at)
+        await store.remove_old(conn, workspace_id, job_id)
+    return run
+
+
+async def start_due(db: Database) -> int:
+    """Begin a run of each job that is due; how many jobs were due.
+
+    A job is locked while its next time is set, so each time has one run, however many processes do
+    this. After a time without workers a job is due once, whatever was left out. While a run is
+    under way, a time is left out.
+    """
+    async with db.acquire() as conn:
+        found = await jobs.due(conn, DUE_AT_ONCE)
+    for due in found:
+        async with db.transaction() as conn:
+            job = await jobs.take_due(conn, due)
+            if job is None:
+                continue
+            now = await jobs.now(conn)
+            await jobs.set_due(conn, job, next_run(job.body, now))
+            if await store.is_running(conn, job.workspace_id, job.id):
+                SKIPPED.inc()
+                log.warning("export_schedule_skipped", workspace_id=job.workspace_id, job_id=job.id)
+                continue
+            run = await store.begin(conn, job.workspace_id, job.id, new_id(PREFIX))
+            await jobs.note_run(conn, job.workspace_id, job.id, run.started_at)
+            await store.remove_old(conn, job.workspace_id, job.id)
+        BEGUN.labels("schedule").inc()
+    return len(found)
+
+
+async def claim(db: Database, worker: str, lease_s: float, per_workspace: int) -> Claim | None:
+    """The run that has waited longest, of a workspace with room for one more; None if none has."""
+    full: list[str] = []
+    while True:
+        async with db.acquire() as conn:
+            waiting = await store.waiting(conn, 1, full)
+        if not waiting:
+            return None
+        (run,) = waiting
+        async with db.transaction() as conn:
+            await store.lock_claims(conn, run.workspace_id)
+            if not await store.has_room(conn, run.workspace_id, per_workspace):
+                full.append(run.workspace_id)
+                continue
+            taken = await store.claim(conn, run, worker, lease_s)
+        if taken is not None:
+            return taken

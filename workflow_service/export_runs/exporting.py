@@ -1,0 +1,106 @@
+"""Does one run: streams the records of its creator into a file at the destination."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from shared.errors import ApiError, PermissionDenied, ServiceUnavailable, UpstreamTimeout, truncated
+from shared.process.offload import in_thread
+from workflow_service import acting
+from workflow_service.clients import RECORDS
+from workflow_service.destinations import DeliveryFailed, File, opened
+from workflow_service.export_jobs import destination as destinations
+from workflow_service.export_jobs.commands import export_path
+from workflow_service.export_runs.model import ERROR_LENGTH_MAX, PATH_LENGTH_MAX, Claim, Done
+from workflow_service.formats import (
+    Compression,
+    CutOff,
+    Format,
+    Writer,
+    file_name,
+    media_type,
+    writer,
+)
+from workflow_service.outbound.client import OUTBOUND
+from workflow_service.secrets.vault import VAULT, CannotOpen, Place
+
+IN_THREAD_BYTES_MIN: Final = 4 << 10
+"""A smaller piece takes less time than the way to a thread and back."""
+
+
+class Interrupted(Exception):
+    """Another service is away. The run can be started anew."""
+
+
+class LeaseLost(Exception):
+    """The run is no longer this worker's."""
+
+
+async def export(
+    app: web.Application, claim: Claim, holds_lease: Callable[[], Awaitable[bool]]
+) -> Done:
+    """The file, or why there is none. Nothing is visible at the destination before the end.
+
+    Raises `Interrupted`, or `LeaseLost` if `holds_lease` says so before the file appears.
+    """
+    try:
+        return await _export(app, claim, holds_lease)
+    except (ServiceUnavailable, UpstreamTimeout) as error:
+        raise Interrupted(error.message) from None
+    except CutOff:
+        raise Interrupted("records_service broke off within a record") from None
+    except PermissionDenied:
+        return Done(
+            error=f"'{truncated(claim.runs_as)}', with whose rights the job runs, may not export"
+            " records"
+        )
+    except (ApiError, DeliveryFailed, CannotOpen) as error:
+        return Done(error=str(error)[:ERROR_LENGTH_MAX])
+
+
+async def _export(
+    app: web.Application, claim: Claim, holds_lease: Callable[[], Awaitable[bool]]
+) -> Done:
+    kind = claim.body["destinationType"]
+    place = Place(claim.workspace_id, destinations.KIND, claim.job_id)
+    destination = destinations.opened(kind, claim.sealed, app[VAULT], place)
+    lent = await acting.identity_of(app, claim.workspace_id, claim.runs_as_kind, claim.runs_as)
+    if isinstance(lent, acting.Gone):
+        return Done(error=lent.reason)
+    made, compression = Format(claim.body["format"]), Compression(claim.body["compression"])
+    file = File(
+        file_name(claim.body["name"], claim.started_at, made, compression),
+        claim.run_id,
+        media_type(made, compression),
+    )
+    writing, size = writer(made, compression), 0
+    async with (
+        app[RECORDS].stream(export_path(claim.body), identity_token=lent) as pieces,
+        opened(kind, destination.config, file, app[OUTBOUND]) as upload,
+    ):
+        async for piece in pieces:
+            data = await _fed(writing, piece)
+            if data:
+                size += len(data)
+                await upload.write(data)
+        data = await in_thread(writing.finish)
+        size += len(data)
+        await upload.write(data)
+        if not await holds_lease():
+            raise LeaseLost
+        path = await upload.commit()
+    return Done(
+        record_count=writing.records,
+        file_size=size,
+        replaced_characters=writing.replaced,
+        destination_path=path[:PATH_LENGTH_MAX],
+    )
+
+
+async def _fed(writing: Writer, piece: bytes) -> bytes:
+    if len(piece) < IN_THREAD_BYTES_MIN:
+        return writing.feed(piece)
+    return await in_thread(writing.feed, piece)

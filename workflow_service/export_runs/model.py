@@ -1,0 +1,142 @@
+"""A run as it is sent, stored and returned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+from typing_extensions import TypeAliasType
+
+from shared.http.shapes import Closed, Shape
+from shared.http.times import Moment
+from workflow_service.acting import SubjectKind
+
+RUNS_KEPT: Final = 200
+"""Of one job; older ones are removed when another begins."""
+ERROR_LENGTH_MAX: Final = 1_000
+PATH_LENGTH_MAX: Final = 2_048
+
+RunStatus = TypeAliasType(
+    "RunStatus",
+    Annotated[Literal["running", "success", "failed"], Field(description="What became of a run.")],
+)
+RunOutcome = TypeAliasType(
+    "RunOutcome",
+    Annotated[
+        Literal["success", "failed"], Field(description="What became of a run that has ended.")
+    ],
+)
+Number = Annotated[int, Field(ge=0, le=1 << 53)]
+
+
+class RunDraft(Closed):
+    """A run that was made elsewhere. Without any field, a run is started now."""
+
+    status: RunOutcome | None = None
+    """What became of the run."""
+    startedAt: Moment | None = None  # noqa: N815 - as in JSON
+    """When it began. Default: now."""
+    completedAt: Moment | None = None  # noqa: N815 - as in JSON
+    """When it ended. Default: now."""
+    recordCount: Number | None = None  # noqa: N815 - as in JSON
+    """The number of records in the file."""
+    fileSize: Number | None = None  # noqa: N815 - as in JSON
+    """The size of the file in bytes."""
+    destinationPath: Annotated[str, Field(max_length=PATH_LENGTH_MAX)] | None = None  # noqa: N815
+    """Where the file is."""
+    error: Annotated[str, Field(max_length=ERROR_LENGTH_MAX)] | None = None
+    """Why the run failed."""
+
+
+class RunAnswer(Shape):
+    """A run of an export job."""
+
+    id: str = Field(examples=["run-k3v9t2"])
+    """The id."""
+    jobId: str = Field(examples=["job-nightly-prices"])  # noqa: N815 - as in JSON
+    """Id of the export job."""
+    status: RunStatus
+    """What became of it."""
+    startedAt: datetime  # noqa: N815 - as in JSON
+    """When it began."""
+    completedAt: datetime | None  # noqa: N815 - as in JSON
+    """When it ended."""
+    recordCount: int | None  # noqa: N815 - as in JSON
+    """The number of records in the file."""
+    fileSize: int | None  # noqa: N815 - as in JSON
+    """The size of the file in bytes, as it was sent."""
+    replacedCharacters: int | None  # noqa: N815 - as in JSON
+    """The number of characters that XML forbids, which U+FFFD stands for in the file."""
+    destinationPath: str | None  # noqa: N815 - as in JSON
+    """Where the file is."""
+    error: str | None
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run, without its lease."""
+
+    job_id: str
+    id: str
+    status: str
+    started_at: datetime
+    completed_at: datetime | None = None
+    record_count: int | None = None
+    file_size: int | None = None
+    replaced_characters: int | None = None
+    destination_path: str | None = None
+    error: str | None = None
+
+    def public(self) -> dict[str, Any]:
+        """The run as it is answered."""
+        return {
+            "id": self.id,
+            "jobId": self.job_id,
+            "status": self.status,
+            "startedAt": self.started_at,
+            "completedAt": self.completed_at,
+            "recordCount": self.record_count,
+            "fileSize": self.file_size,
+            "replacedCharacters": self.replaced_characters,
+            "destinationPath": self.destination_path,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A run that no worker has."""
+
+    workspace_id: str
+    job_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that this process works on, and its job as it was at that moment."""
+
+    workspace_id: str
+    job_id: str
+    run_id: str
+    worker: str
+    attempt: int
+    started_at: datetime
+    body: dict[str, Any]
+    sealed: str
+    runs_as: str
+    runs_as_kind: SubjectKind
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a run: the file, or `error`."""
+
+    record_count: int | None = None
+    file_size: int | None = None
+    replaced_characters: int | None = None
+    destination_path: str | None = None
+    error: str | None = None

@@ -1,0 +1,203 @@
+"""The worker: begins what is due, and does runs under leases that it renews.
+
+    asleep until the next schedule or the end of the next lease; NOTIFY and a run's end wake it
+    schedules that are due become runs (`commands.start_due`)
+    a run that waits is claimed, if this process and the workspace of the run have room for it
+
+A run whose process was killed waits again when its lease ends, and is started anew by any worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final
+
+import asyncpg
+import structlog
+from aiohttp import web
+from prometheus_client import Counter, Gauge, Histogram
+
+from shared.database import DATABASE, Database
+from shared.errors import ApiError
+from workflow_service.export_jobs import store as jobs
+from workflow_service.export_runs import commands, store
+from workflow_service.export_runs.exporting import Interrupted, LeaseLost, export
+from workflow_service.export_runs.model import Claim, Done
+
+RUNS_AT_ONCE: Final = 4
+"""Of one process."""
+RUNS_PER_WORKSPACE: Final = 2
+"""Of all processes."""
+LEASE_S: Final = 30.0
+RENEW_S: Final = 8.0
+ASLEEP_S_MAX: Final = 30.0
+ASLEEP_S_MIN: Final = 0.5
+AGAIN_AFTER_S: Final = (10.0, 60.0, 300.0)
+"""After an interruption by another service."""
+ATTEMPTS_MAX: Final = 1 + len(AGAIN_AFTER_S)
+APPLICATION_NAME: Final = "workflow_service-export-runs"
+
+ENDED: Final = Counter(
+    "sigma_export_runs_ended_total", "Runs of export jobs that ended, by outcome", ["outcome"]
+)
+SECONDS: Final = Histogram(
+    "sigma_export_run_seconds",
+    "Duration of runs of export jobs",
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600),
+)
+RUNNING: Final = Gauge("sigma_export_runs_running", "Runs that this process works on")
+LATE: Final = Gauge(
+    "sigma_export_schedule_late_seconds", "How long the schedule that is most overdue is due"
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def export_runs(app: web.Application) -> AsyncIterator[None]:
+    """Run export jobs while the service runs; what is under way at its end is given back."""
+    worker = Worker(app)
+    task = asyncio.create_task(worker.run(), name="export_runs")
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    await worker.stop()
+
+
+class Worker:
+    """The runs of one process."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._app = app
+        self._db: Database = app[DATABASE]
+        self._runs: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Begin and do runs until cancelled."""
+        while True:
+            await self._db.migrated.wait()
+            try:
+                await self._listen()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ApiError) as error:
+                log.warning("export_runs_interrupted", error=repr(error))
+            except Exception:
+                log.exception("export_runs_failed")
+            await asyncio.sleep(ASLEEP_S_MIN)
+
+    async def stop(self) -> None:
+        """Give back what is under way, for another process to start anew at once."""
+        for task in self._runs:
+            task.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        conn = await self._db.connect(application_name=APPLICATION_NAME)
+        try:
+            await conn.add_listener(jobs.CHANNEL, lambda *_: self._wake.set())
+            while not conn.is_closed():
+                self._wake.clear()
+                asleep_s = await self._begin()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(asleep_s):
+                        await self._wake.wait()
+        finally:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await conn.close(timeout=1)
+
+    async def _begin(self) -> float:
+        """Begin what can be begun; after how many seconds to look again."""
+        async with self._db.acquire() as conn:
+            due = await store.until_next(conn)
+        LATE.set(max(0.0, -(due["schedule"] or 0.0)))
+        while await commands.start_due(self._db) == commands.DUE_AT_ONCE:
+            pass
+        while len(self._runs) < RUNS_AT_ONCE:
+            worker = secrets.token_hex(8)
+            claim = await commands.claim(self._db, worker, LEASE_S, RUNS_PER_WORKSPACE)
+            if claim is None:
+                break
+            task = asyncio.create_task(self._do(claim), name=f"export_run {claim.run_id}")
+            self._runs.add(task)
+            task.add_done_callback(self._ended)
+        RUNNING.set(len(self._runs))
+        async with self._db.acquire() as conn:
+            due = await store.until_next(conn)
+        nearest = [at for at in (due["schedule"], due["lease"]) if at is not None]
+        return min(ASLEEP_S_MAX, max(ASLEEP_S_MIN, min(nearest, default=ASLEEP_S_MAX)))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._runs.discard(task)
+        RUNNING.set(len(self._runs))
+        self._wake.set()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("export_run_lost", exc_info=task.exception())
+
+    async def _do(self, claim: Claim) -> None:
+        """Do a run, and store what came of it."""
+        told = {"workspace_id": claim.workspace_id, "job_id": claim.job_id, "run_id": claim.run_id}
+        began = asyncio.get_running_loop().time()
+        try:
+            done = await self._under_lease(claim)
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                await self._give_back(claim, 0.0, counts=False)
+            raise
+        except LeaseLost:
+            ENDED.labels("lost").inc()
+            log.warning("export_run_taken", **told)
+            return
+        except Interrupted as error:
+            if claim.attempt < ATTEMPTS_MAX:
+                log.warning("export_run_interrupted", **told, error=str(error))
+                await self._give_back(claim, AGAIN_AFTER_S[claim.attempt - 1], counts=True)
+                return
+            done = Done(error=f"After {claim.attempt} attempts: {error}")
+        except Exception:
+            log.exception("export_run_failed", **told)
+            done = Done(error="Internal error")
+        async with self._db.acquire() as conn:
+            is_ours = await store.finish(conn, claim, done)
+        if is_ours:
+            SECONDS.observe(asyncio.get_running_loop().time() - began)
+            ENDED.labels("success" if done.error is None else "failed").inc()
+            log.info("export_run_ended", **told, records=done.record_count, error=done.error)
+
+    async def _under_lease(self, claim: Claim) -> Done:
+        if claim.attempt > ATTEMPTS_MAX:
+            return Done(error=f"The process that made the file ended {claim.attempt - 1} times")
+
+        async def holds_lease() -> bool:
+            async with self._db.acquire() as conn:
+                return await store.renew(conn, claim, LEASE_S)
+
+        work = asyncio.ensure_future(export(self._app, claim, holds_lease))
+        loop = asyncio.get_running_loop()
+        held_until = loop.time() + LEASE_S
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=RENEW_S)
+                if work.done():
+                    break
+                try:
+                    if not await holds_lease():
+                        raise LeaseLost
+                    held_until = loop.time() + LEASE_S
+                except ApiError:
+                    # The database is away. Nobody can take the run over before the lease ends.
+                    if loop.time() > held_until - RENEW_S:
+                        raise LeaseLost from None
+            return await work
+        finally:
+            if not work.done():
+                work.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await work
+
+    async def _give_back(self, claim: Claim, after_s: float, *, counts: bool) -> None:
+        async with self._db.transaction() as conn:
+            await store.give_back(conn, claim, after_s, counts=counts)
+            await jobs.tell(conn)
