@@ -39,6 +39,9 @@ def is_for_people(operation: dict[str, Any]) -> bool:
     return operation["security"] == [{"bearer": []}]
 
 
+NOBODY, EVENTS = "http://127.0.0.1:9/", ["entity.deleted"]
+
+
 async def things_to_delete(sigma):
     """One of each, in use nowhere."""
     await sigma.dimension("spare", ["one", "two"])
@@ -51,6 +54,7 @@ async def things_to_delete(sigma):
         ("/catalogs", {"id": "cat-spare", "alias": "spare", "name": "Spare"}),
         ("/catalogs/cat-spare/categories", {"id": "ctg-spare", "alias": "spare", "name": "Spare"}),
         ("/saved-queries", {"id": "sq-spare", "name": "Spare"}),
+        ("/webhooks", {"id": "wh-spare", "name": "Spare", "url": NOBODY, "events": EVENTS}),
     ):
         (await sigma.admin.post(path, body)).ok()
 
@@ -76,6 +80,9 @@ async def test_the_system_is_as_it_is_described(stack, tmp_path):
     # what is in use is neither deleted nor made into anything, and an import of one row has ended.
     hard = {e for e in endpoints if e.startswith(("PUT ", "DELETE ", "POST /api/v1/auth/"))}
     hard |= {f"POST /api/v1/imports/{{id}}/{word}" for word in ("cancel", "resume")}
+    # The webhook of the demo's delivery is paused, and a time that nobody chose is in the future.
+    hard |= {"POST /api/v1/webhooks/{id}/deliveries/{deliveryId}/redeliver"}
+    hard |= {"POST /api/v1/webhooks/{id}/replay"}
     assert endpoints - accepted(told) <= hard
 
 
