@@ -87,6 +87,26 @@ CHANGE_SETS = {
                CASE WHEN n % 3000 = 8 THEN 'rejected' ELSE 'pending' END, 'ent-' || n,
                '[]'""",
 }
+CHANNELS = {
+    "channels": """
+        INSERT INTO channels (workspace_id, id, alias, type, body, config, key, version, created_at,
+                              updated_at)
+        SELECT {ws}, 'ch-' || n, 'ch-' || n, 'custom', '{{}}', '{padding}', '', 1,
+               timestamptz '2024-01-01' + n * interval '1 s', now()""",
+    "sync_runs": """
+        INSERT INTO sync_runs (workspace_id, channel_id, id, direction, status, caller_kind,
+                               caller_id, created_at, step, due_at)
+        SELECT {ws}, CASE WHEN n % 2 = 0 THEN 'ch-1' ELSE 'ch-' || n END, 'synclog-' || n, 'push',
+               'success', 'user', 'u', timestamptz '2024-01-01' + n * interval '1 s', 'done',
+               now()""",
+    "sync_errors": """
+        INSERT INTO sync_errors (workspace_id, channel_id, run_id, place, item, message)
+        SELECT {ws}, 'ch-1', 'synclog-2', n, 'ent-' || n, '{padding}'""",
+    "sync_mappings": """
+        INSERT INTO sync_mappings (workspace_id, channel_id, id, entity_id, external_id, created_at)
+        SELECT {ws}, 'ch-1', 'map-' || n, 'ent-' || n, n::text,
+               timestamptz '2024-01-01' + n * interval '1 s'""",
+}
 # As many objects of a model as one has; their bodies are those of what was made first.
 MODEL_ROWS = 2_000
 MODEL = """

@@ -22,6 +22,7 @@ from tests.kit.service import RunningService
 from tests.service.rows_of_lists import (
     API_KEYS,
     CHANGE_SETS,
+    CHANNELS,
     FILL,
     MODEL,
     MODEL_ROWS,
@@ -123,6 +124,9 @@ OPENED = {
     ],
     "/webhooks/wh-1/deliveries": [{}, {"status": "failed"}, {"status": "dropped"}],
     "/change-sets/cs-1/operations": [{}, {"status": "pending"}, {"status": "rejected"}],
+    "/channels/ch-1/sync-logs": [{"limit": "50"}],
+    "/channels/ch-1/sync-logs/synclog-2/errors": [{}],
+    "/channels/ch-1/sync-mappings": [{"limit": "50"}, {"limit": "50", "entityId": "ent-77"}],
     "/imports": [{}],
     "/imports/imp-1/errors": [{}],
     "/categories/ctg-a/entities": [{}, {"includeSubcategories": "true"}],
@@ -202,6 +206,7 @@ async def filled(direct: DirectServices) -> DirectWorkspace:
         await fill(direct.running[service], workspace.id, {table: insert}, own=MODEL_ROWS)
     await fill(direct.running["workflow_service"], workspace.id, CHANGE_SETS, own=ROWS)
     await fill(direct.running["workflow_service"], workspace.id, WEBHOOKS, own=ROWS)
+    await fill(direct.running["workflow_service"], workspace.id, CHANNELS, own=ROWS)
     auth = direct.running["auth_service"]
     await fill(auth, workspace.id, {"roles": ROLES}, own=MODEL_ROWS)
     await fill(auth, workspace.id, {"api_keys": API_KEYS}, own=50)
@@ -276,5 +281,6 @@ async def test_every_paged_list_is_among_them():
     }
     # Measured by benchmarks/search.py: what it costs depends on what the text matches.
     paged.discard("/search/text")
-    known = dict.fromkeys(("ent-1", "imp-1", "ctg-a", "ol-a", "cs-1", "wh-1"), "{id}")
+    known = dict.fromkeys(("ent-1", "imp-1", "ctg-a", "ol-a", "cs-1", "wh-1", "ch-1"), "{id}")
+    known["synclog-2"] = "{logId}"
     assert paged <= {"/".join(known.get(part, part) for part in path.split("/")) for path in OPENED}
