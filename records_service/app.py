@@ -96,7 +96,7 @@ from records_service.variants.handlers import routes as variant_routes
 from records_service.workflow_copies.handlers import routes as workflow_copy_routes
 from records_service.writes.attempts import CHANGE_SLOTS, RECORD_SLOTS
 from records_service.writes.create_batching import WRITE_SLOTS, create_batcher
-from shared.database import postgres
+from shared.database import ConnectionSlots, postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
@@ -111,7 +111,6 @@ from shared.messaging.consuming import by_type, consume
 from shared.messaging.job_turns import job_turns
 from shared.messaging.jobs import Slice
 from shared.messaging.relay import relay
-from shared.process.waiting import KeyedSemaphore
 
 NAME = "records_service"
 QUEUE = next(queue for queue in topology.QUEUES if queue.name == topology.RECORDS_QUEUE)
@@ -218,18 +217,18 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[FOLLOWERS] = Followers(config.followers_max)
     app[PREVIEWS], app[PREVIEW_SLICES] = slots(connections, config.wait_seconds)
     writers = max(1, connections // 2)
-    app[MODEL_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
-    app[TREE_CHANGE_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
-    app[REMOTE_CALL_SLOTS] = KeyedSemaphore(max(1, connections // 4), wait_s=config.wait_seconds)
-    app[WRITE_SLOTS] = KeyedSemaphore(writers, wait_s=config.wait_seconds)
-    app[CHANGE_SLOTS] = KeyedSemaphore(2 * writers, wait_s=config.wait_seconds)
-    app[RECORD_SLOTS] = KeyedSemaphore(wait_s=config.wait_seconds)
-    app[CALLS_OF_WORKSPACE] = KeyedSemaphore(
+    app[MODEL_CHANGE_SLOTS] = ConnectionSlots(wait_s=config.wait_seconds)
+    app[TREE_CHANGE_SLOTS] = ConnectionSlots(wait_s=config.wait_seconds)
+    app[REMOTE_CALL_SLOTS] = ConnectionSlots(max(1, connections // 4), wait_s=config.wait_seconds)
+    app[WRITE_SLOTS] = ConnectionSlots(writers, wait_s=config.wait_seconds)
+    app[CHANGE_SLOTS] = ConnectionSlots(2 * writers, wait_s=config.wait_seconds)
+    app[RECORD_SLOTS] = ConnectionSlots(wait_s=config.wait_seconds)
+    app[CALLS_OF_WORKSPACE] = ConnectionSlots(
         CALLS_OF_WORKSPACE_MAX,
         wait_s=config.wait_seconds,
         message="Too many bulk calls of this workspace are running at once",
     )
-    app[CALLS] = KeyedSemaphore(
+    app[CALLS] = ConnectionSlots(
         CALLS_MAX,
         wait_s=config.wait_seconds,
         message="Too many bulk calls are running at once",
@@ -237,7 +236,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[VALUE_INDEX] = InUse()
     app[BLUEPRINTS] = Blueprints()
     app[ROLES] = Roles()
-    app[ROLE_LOOKUPS] = KeyedSemaphore(wait_s=config.wait_seconds)
+    app[ROLE_LOOKUPS] = ConnectionSlots(wait_s=config.wait_seconds)
     app[RENDER_CACHE] = RenderCache()
     app[PAGE_CACHE] = PageCache()
     app[COUNTS] = Counts()

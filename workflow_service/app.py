@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from shared.database import postgres
+from shared.database import ConnectionSlots, postgres
 from shared.database.listing import PIECES, pieces
 from shared.database.retries import retry_safe
 from shared.database.schema_version import schema_version
@@ -21,7 +21,6 @@ from shared.messaging import topology
 from shared.messaging.connection import rabbitmq
 from shared.messaging.consuming import consume
 from shared.messaging.relay import relay
-from shared.process.waiting import KeyedSemaphore
 from workflow_service.applications import handlers as applications
 from workflow_service.change_sets import handlers as change_sets
 from workflow_service.channels import handlers as channels
@@ -110,13 +109,13 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
         ],
         name=NAME,
     )
-    app[REMOTE_CALL_SLOTS] = KeyedSemaphore(
+    app[REMOTE_CALL_SLOTS] = ConnectionSlots(
         max(1, config.database_connections_max // 4), wait_s=config.wait_seconds
     )
-    app[APPLICATION_SLOTS] = KeyedSemaphore(
+    app[APPLICATION_SLOTS] = ConnectionSlots(
         max(1, config.database_connections_max // 8), wait_s=config.wait_seconds
     )
-    app[CONNECTION_TESTS] = KeyedSemaphore(2, wait_s=config.wait_seconds)
+    app[CONNECTION_TESTS] = ConnectionSlots(2, wait_s=config.wait_seconds)
     app[SIGNER] = IdentitySigner.parse(config.identity_signing_key.get_secret_value())
     app[VAULT] = Vault.parse(config.secret_keys.get_secret_value())
     app[WORKFLOWS_MAX] = Bound(

@@ -21,7 +21,7 @@ from records_service.previews.store import Slice
 from records_service.previews.tally import Tally, rows_of
 from records_service.records.store import schema_ids_of
 from records_service.values.relations import NOTHING_LOOKED_FOR, Related
-from shared.database import Conn
+from shared.database import Conn, ConnectionSlots
 from shared.database.listing import Position
 from shared.errors import ServiceUnavailable
 from shared.process.waiting import KeyedSemaphore
@@ -50,12 +50,12 @@ PREVIEW_SLICES: Final = web.AppKey("preview_slices", KeyedSemaphore)
 
 def slots(connections_max: int, wait_s: float) -> tuple[KeyedSemaphore, KeyedSemaphore]:
     """`PREVIEWS` and `PREVIEW_SLICES` of a process with so many connections."""
-    of_workspace = KeyedSemaphore(
+    of_workspace = ConnectionSlots(
         PREVIEWS_OF_WORKSPACE_MAX,
         wait_s=wait_s,
         message="Too many previews of this workspace are being computed at once",
     )
-    return of_workspace, KeyedSemaphore(
+    return of_workspace, ConnectionSlots(
         max(1, connections_max // CONNECTIONS_SHARE),
         wait_s=wait_s,
         message="Too many previews are being computed at once",

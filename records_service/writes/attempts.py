@@ -28,7 +28,7 @@ from records_service.writes.holders import holder_of
 from records_service.writes.model import Record, StaleModel, StaleRecord
 from records_service.writes.settling import settle_first
 from records_service.writes.state_moves import move_first
-from shared.database import REQUEST_TRANSACTION, Conn, mapping_constraints
+from shared.database import Conn, mapping_constraints
 from shared.errors import Conflict, ServiceUnavailable, Violation, truncated
 from shared.messaging import outbox
 from shared.process.waiting import KeyedSemaphore
@@ -127,22 +127,11 @@ async def writing(
         await _settle_first(context, record)
     async with (
         taken_keys_are_conflicts(context, record, schema, unique_keys, variant_id),
-        _place(context),
+        context.app[WRITE_SLOTS].of(context.workspace_id),
         context.database.acquire() as conn,
     ):
         yield conn
     outbox.wake(context.app)
-
-
-@asynccontextmanager
-async def _place(context: Context) -> AsyncIterator[None]:
-    """One of the places for writes; whoever has lent the transaction has one already."""
-    bound = REQUEST_TRANSACTION.get()
-    if bound is not None and bound.is_lent:
-        yield
-        return
-    async with context.app[WRITE_SLOTS].of(context.workspace_id):
-        yield
 
 
 async def _move_first(context: Context, record: Record) -> None:

@@ -4,6 +4,7 @@ pool             the connections of a process, lent for a statement or a transac
 connection       one connection: its settings, its time limits, JSON
 constraints      what a failed statement means to the caller
 request_transactions  one transaction for all that a request does
+slots            who may wait for a connection, how many at a time
 retries          requests with `Idempotency-Key` or `Prefer: dry-run`
 idempotency      the answers that are kept for an `Idempotency-Key`
 migrations       `python -m shared.database.migrations <service>`
@@ -25,11 +26,13 @@ from shared.database.connection import (
 from shared.database.constraints import is_unavailable, mapping_constraints, violated
 from shared.database.pool import DATABASE, Database, Lease, postgres
 from shared.database.request_transactions import REQUEST_TRANSACTION, lent, unbound
+from shared.database.slots import ConnectionSlots
 
 __all__ = [
     "DATABASE",
     "REQUEST_TRANSACTION",
     "Conn",
+    "ConnectionSlots",
     "Database",
     "Lease",
     "Record",

@@ -52,11 +52,7 @@ def unbound() -> Iterator[None]:
 class RequestTransaction:
     """An open transaction; `bind` begins and ends it."""
 
-    def __init__(
-        self, database: Database, conn: PooledConnection, *, is_lent: bool = False
-    ) -> None:
-        """`is_lent`: it is one of a command that has its place for writes already."""
-        self.is_lent = is_lent
+    def __init__(self, database: Database, conn: PooledConnection) -> None:
         self._database = database
         self._conn = conn
         self._turn = asyncio.Lock()
@@ -185,7 +181,7 @@ def lent(database: Database, conn: Conn) -> Iterator[None]:
         yield
         return
     assert isinstance(conn, PooledConnection)
-    bound = RequestTransaction(database, conn, is_lent=True)
+    bound = RequestTransaction(database, conn)
     token = REQUEST_TRANSACTION.set(bound)
     try:
         yield

@@ -26,7 +26,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from typing import Final, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -213,9 +213,12 @@ class KeyedSemaphore:
         self._message = message
         self._wanted: WeakValueDictionary[Hashable, _Places] = WeakValueDictionary()
 
-    @asynccontextmanager
-    async def of(self, key: Hashable) -> AsyncIterator[None]:
+    def of(self, key: Hashable) -> AbstractAsyncContextManager[None]:
         """Acquire a slot for this key; raises `ServiceUnavailable` if too many tasks wait."""
+        return self._place(key)
+
+    @asynccontextmanager
+    async def _place(self, key: Hashable) -> AsyncIterator[None]:
         places = self._wanted.get(key)
         if places is None:
             places = self._wanted[key] = _Places(self._places, self._wait_s, self._message)
