@@ -1,0 +1,1 @@
+"""The connector of channels of the type `shopify`."""

@@ -1,0 +1,1 @@
+"""Speaks the GraphQL Admin API of Shopify, within the points that it gives."""
