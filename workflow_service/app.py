@@ -50,6 +50,7 @@ from workflow_service.reviews import handlers as reviews
 from workflow_service.role_claims import handlers as role_claims
 from workflow_service.secrets.resealing import resealing
 from workflow_service.secrets.vault import VAULT, Vault
+from workflow_service.shopify.channel_type import shopify
 from workflow_service.sync import handlers as sync
 from workflow_service.sync.running import WAKE, synchronising
 from workflow_service.transitions import handlers as transitions
@@ -121,7 +122,8 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     app[WORKFLOWS_MAX] = Bound(
         "workflows", "workflow", config.workflows_max, config.workflows_bytes_max
     )
-    app[CHANNEL_TYPES] = channel_types()
+    shopify_url = str(config.shopify_url) if config.shopify_url else None
+    app[CHANNEL_TYPES] = channel_types(shopify(shopify_url))
     app[WAKE] = asyncio.Event()
     app[DEFINITIONS] = Definitions()
     app[PIECES] = pieces()

@@ -27,6 +27,7 @@ class Config(DatabaseConfig):
     """`SIGMA_REFERENCE_*` say how often references to workflows are compared with the schemas.
 
     As often states that have been retired for `retirement_pending_seconds` are looked at.
+    `shopify_url` is asked instead of all shops of Shopify.
     """
 
     port: Port = 8083
@@ -36,6 +37,7 @@ class Config(DatabaseConfig):
     identity_signing_key: Annotated[SecretStr, signs_as("workflow_service")]
     secret_keys: Annotated[SecretStr, AfterValidator(_parses_as_secret_keys)]
     outbound_allow: Annotated[str, AfterValidator(_parses_as_allowed)] | None = None
+    shopify_url: AnyHttpUrl | None = None
     reference_compare_seconds: Seconds = 30
     reference_pending_seconds: Seconds = 60
     reference_confirmed_seconds: Seconds = 3_600

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from shared.errors import ValidationError
+from shared.errors import ValidationError, truncated
 from shared.http.json_types import js_type
 from workflow_service.connectors.model import ChannelType, Checkpoint, Config, Connector
 from workflow_service.outbound.client import OUTBOUND
@@ -40,7 +40,7 @@ def shopify(server: str | None) -> ChannelType:
             raise _at(
                 "shopUrl",
                 "Field 'config.shopUrl' expects the address of a shop such as"
-                f" https://my-shop.myshopify.com, got '{config['shopUrl'][:100]}'",
+                f" https://my-shop.myshopify.com, got '{truncated(config['shopUrl'])}'",
             )
         token = config["apiKey"]
         if len(token) > TOKEN_LENGTH_MAX or not token.isascii() or not token.isprintable():
