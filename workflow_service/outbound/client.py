@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import aiohttp
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage
 from yarl import URL
 
 from shared.errors import ValidationError, truncated
@@ -36,6 +37,7 @@ IDLE_S_MAX: Final = 4.0
 """Many servers close a connection that was idle for five seconds."""
 ANSWER_BYTES_MAX: Final = 1 << 20
 URL_LENGTH_MAX: Final = 2_048
+INTERIM_MAX: Final = 20
 USER_AGENT: Final = "Sigma-PIM"
 _SCHEMES: Final = ("http", "https")
 Socket = socket.socket
@@ -66,6 +68,31 @@ class OutboundAnswer:
     is_cut: bool = False
 
 
+class _Answer(aiohttp.ClientResponse):
+    """Gives up on a server that sends one interim answer (1xx) after the other.
+
+    aiohttp reads on and on, and each of them takes time from everybody else.
+    """
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """The answer; `ClientResponseError` after too many interim ones."""
+        protocol = connection.protocol
+        read, left = protocol.read, INTERIM_MAX + 1
+
+        async def read_one() -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise BadHttpMessage("too many interim answers")
+            return await read()
+
+        protocol.read = read_one
+        try:
+            return await super().start(connection)
+        finally:
+            del protocol.read
+
+
 class Outbound:
     """Requests to addresses that users name. Made while the event loop runs.
 
@@ -89,6 +116,7 @@ class Outbound:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             trust_env=False,
+            response_class=_Answer,
             # A small answer may be made of gigabytes.
             auto_decompress=False,
             headers={hdrs.USER_AGENT: USER_AGENT, hdrs.ACCEPT_ENCODING: "identity"},

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import zlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -222,3 +222,27 @@ async def test_a_url_that_cannot_be_asked_is_refused_when_it_is_saved(url: str, 
         with pytest.raises(ValidationError) as refused:
             await outbound.check_url(url, "url")
     assert refused.value.message == f"Field 'url' {told}"
+
+
+@pytest.mark.parametrize("interim", [b"100 Continue", b"103 Early Hints"])
+async def test_interim_answers_without_end_are_given_up(interim: bytes):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with suppress(OSError):
+            for _ in range(100 if interim.startswith(b"100") else 10_000):
+                writer.write(b"HTTP/1.1 %b\r\n\r\n" % interim)
+                await writer.drain()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    outbound = Outbound(Allowed.parse("127.0.0.1"))
+    try:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(Unreachable, match="did not answer in HTTP"):
+            async with outbound.request("POST", url, data=b"{}"):
+                pass
+    finally:
+        await outbound.close()
+        server.close()
