@@ -22,6 +22,7 @@ from shared.http import NAMES_BODY, SMALL_BODY, Routes, identity_of, json_respon
 from shared.http.bounds import AtMost
 from shared.http.responses import JSON
 from shared.http.shapes import Shape
+from shared.identity import Permission
 
 ASKED_BY: Final = "workflow_service"
 WAIT_S_MAX: Final = 20
@@ -73,7 +74,12 @@ async def wait_for_news(request: web.Request) -> web.StreamResponse:
 
 @routes.internal_post("/internal/changes/page", body=PageQuestion, body_bytes_max=SMALL_BODY)
 async def read_page(request: web.Request) -> web.StreamResponse:
-    """Events behind a position, as the caller may see them; `lost` if some were removed before."""
+    """Events behind a position, as the caller may see them; `lost` if some were removed before.
+
+    Raises `PermissionDenied` for an API key that may not read.
+    """
+    # No route of the public API has asked this of the caller, who is absent.
+    identity_of(request).require(Permission.READ)
     context = await context_of(request)
     asked = await read_body(request, PageQuestion)
     position, lost = asked.after, False

@@ -16,6 +16,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from shared.database import DATABASE
+from shared.errors import PermissionDenied, truncated
 from shared.ids import new_id
 from workflow_service import acting
 from workflow_service.clients import RECORDS
@@ -76,13 +77,22 @@ async def take(app: web.Application, identities: Identities, webhook: Webhook) -
     Raises `OwnerGone`, and `ApiError` while another service cannot be asked.
     """
     token = await identities.of(app, webhook)
-    page = await app[RECORDS].request(
-        "POST",
-        "/internal/changes/page",
-        json={"after": webhook.position, "limit": PAGE},
-        identity_token=token,
-        reads=True,
-    )
+    try:
+        page = await app[RECORDS].request(
+            "POST",
+            "/internal/changes/page",
+            json={"after": webhook.position, "limit": PAGE},
+            identity_token=token,
+            reads=True,
+        )
+    except PermissionDenied:
+        if webhook.runs_as_kind == "user":
+            # Every user may read; the role was being replaced.
+            raise
+        raise OwnerGone(
+            f"The API key '{truncated(webhook.runs_as)}', for whom this runs,"
+            " lacks the permission 'read'"
+        ) from None
     if page["lost"]:
         LOST.inc()
         log.error("webhook_events_lost", workspace_id=webhook.workspace_id, webhook_id=webhook.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,6 +16,7 @@ from shared.database import DATABASE
 from shared.errors import Conflict, ValidationError, truncated
 from shared.http import identity_of
 from shared.http.versions import Versions, check_version
+from shared.identity import Identity
 from shared.ids import check_same_id, new_id
 from workflow_service import acting
 from workflow_service.clients import Clients
@@ -30,9 +32,11 @@ _SECRET_BYTES: Final = 24
 async def create(request: web.Request, draft: WebhookDraft) -> Webhook:
     """A new webhook, to which everything is sent that happens from now on.
 
-    Raises `Conflict` for a taken id, `LimitExceeded`, and `ValidationError` for its URL or secret.
+    Raises `Conflict` for a taken id, `LimitExceeded`, and `ValidationError` for its URL or secret,
+    and for an API key that may not read what would be sent.
     """
     identity = identity_of(request)
+    _check_reads(identity)
     if draft.secret is not None:
         signing.check(kept_or_new(draft.secret, None, "secret"), "secret")
     await request.app[OUTBOUND].check_url(draft.url, "url")
@@ -77,6 +81,7 @@ async def change(
             raise ValidationError.at(f"/{field}", f"Field '{field}' cannot be null")
     async with request.app[DATABASE].acquire() as conn:
         await store.get(conn, identity.workspace_id, webhook_id)
+    _check_reads(identity)
     if changes.url is not None:
         await request.app[OUTBOUND].check_url(changes.url, "url")
     await acting.grant(request)
@@ -109,10 +114,20 @@ async def delete(request: web.Request, webhook_id: str, expected: Versions) -> N
 
 
 async def rotate_secret(request: web.Request, webhook_id: str, asked: NewSecret) -> str:
-    """The new secret. For a day, deliveries are signed with the former one as well."""
-    workspace_id = identity_of(request).workspace_id
+    """The new secret. For a day, deliveries are signed with the former one as well.
+
+    Raises `NotFound`, or `ValidationError` for the new secret.
+    """
+    identity = identity_of(request)
+    workspace_id = identity.workspace_id
     secret = asked.secret
     if secret is None:
+        if not identity.may_read:
+            raise ValidationError.at(
+                "/secret",
+                "Field 'secret' is required of an API key without the permission 'read':"
+                " it would not be shown a generated one",
+            )
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
     signing.check(kept_or_new(secret, None, "secret"), "secret")
     async with request.app[DATABASE].transaction() as conn:
@@ -124,7 +139,8 @@ async def rotate_secret(request: web.Request, webhook_id: str, asked: NewSecret)
             replace(
                 old,
                 secret=_sealed(request.app, workspace_id, webhook_id, secret),
-                former_secret=old.secret if former is not None else None,
+                # What cannot be opened signs nothing.
+                former_secret=old.secret if former else None,
                 former_until=now + timedelta(hours=store.FORMER_SECRET_HOURS),
                 version=old.version + 1,
                 updated_at=now,
@@ -174,16 +190,32 @@ def opened(app: web.Application, webhook: Webhook) -> str | None:
 def secrets_of(app: web.Application, webhook: Webhook) -> list[str] | None:
     """What to sign with, the present secret first; None if it cannot be opened."""
     place = _place(webhook.workspace_id, webhook.id)
-    sealed = [webhook.secret, None if is_over(webhook) else webhook.former_secret]
     try:
-        return [app[VAULT].open(one, place) for one in sealed if one is not None]
+        found = [] if webhook.secret is None else [app[VAULT].open(webhook.secret, place)]
     except CannotOpen:
         return None
+    if webhook.former_secret is not None and not is_over(webhook):
+        with suppress(CannotOpen):
+            found.append(app[VAULT].open(webhook.former_secret, place))
+    return found
 
 
 def is_over(webhook: Webhook) -> bool:
     """Whether the former secret counts no more."""
     return webhook.former_until is None or datetime.now(UTC) > webhook.former_until
+
+
+def _check_reads(identity: Identity) -> None:
+    """Refuse an owner to whom nothing could be sent.
+
+    Not as a permission that the route needs: each route needs one, which everybody can look up.
+    """
+    if not identity.may_read:
+        raise ValidationError.at(
+            "/events",
+            "Field 'events' names events of records, which an API key without the permission"
+            " 'read' may not have",
+        )
 
 
 def _changed(app: web.Application, old: Webhook, sent: Mapping[str, Any]) -> Webhook:

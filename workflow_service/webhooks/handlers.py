@@ -83,7 +83,8 @@ async def list_webhooks(request: web.Request) -> web.StreamResponse:
 async def create_webhook(request: web.Request) -> web.StreamResponse:
     """Creates a webhook, to which everything is sent that happens from now on.
 
-    A payload has what its owner may see: the user or API key that saved the webhook last.
+    A payload has what its owner may see: the user or API key that saved the webhook last. An API
+    key needs `read` as well.
     """
     draft = await read_body(request, WebhookDraft)
     webhook = await commands.create(request, draft)
