@@ -9,7 +9,7 @@ from aiohttp import web
 
 from shared.database import DATABASE, Record
 from shared.database.paging import page_response, place_of
-from shared.errors import Conflict, NotFound
+from shared.errors import Conflict, NotFound, truncated
 from shared.http import Routes, identity_of, json_response, read_query
 from shared.identity import Permission
 from shared.ids import new_id
@@ -105,18 +105,24 @@ async def redeliver(request: web.Request) -> web.StreamResponse:
     administrators=True,
     answers=Delivery,
     summary="Try a webhook out",
-    errors=(NotFound,),
+    errors=(NotFound, Conflict),
 )
 async def try_webhook(request: web.Request) -> web.StreamResponse:
     """Sends `webhook.test` to the webhook, also to one that is paused.
 
-    Its delivery tells soon what came of it.
+    Its delivery tells soon what came of it. 409 while 20 tests wait to be sent.
     """
     workspace_id, webhook_id = identity_of(request).workspace_id, request.match_info["id"]
     delivery_id, now = new_id("dlv"), datetime.now(UTC)
     body = payload(delivery_id, TEST_EVENT, format_timestamp(now), workspace_id, {})
     async with request.app[DATABASE].transaction() as conn:
-        await webhooks.get(conn, workspace_id, webhook_id)
+        await webhooks.get(conn, workspace_id, webhook_id, lock=True)
+        # Nothing else bounds them: they are sent to a webhook that is paused or full as well.
+        if await store.tests_pending(conn, workspace_id, webhook_id) >= store.TESTS_PENDING_MAX:
+            raise Conflict(
+                f"Webhook '{truncated(webhook_id)}' has {store.TESTS_PENDING_MAX} tests that wait"
+                " to be sent"
+            )
         new = store.New(delivery_id, TEST_EVENT, delivery_id, body)
         await store.insert(conn, workspace_id, webhook_id, [new])
         await webhooks.tell(conn, workspace_id, webhook_id)

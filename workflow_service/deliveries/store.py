@@ -15,6 +15,7 @@ KEPT_DAYS: Final = 30
 KEPT_MAX: Final = 10_000
 """Finished deliveries of one webhook."""
 REMOVED_AT_ONCE: Final = 1_000
+TESTS_PENDING_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,21 @@ async def pending(conn: Conn, workspace_id: str, webhook_id: str, limit: int) ->
         webhook_id,
         limit,
     )
+
+
+async def tests_pending(conn: Conn, workspace_id: str, webhook_id: str) -> int:
+    """How many tests of a webhook wait; it is not counted beyond `TESTS_PENDING_MAX`."""
+    count: int = await conn.fetchval(
+        """
+        SELECT count(*) FROM (SELECT FROM webhook_deliveries
+                               WHERE workspace_id = $1 AND webhook_id = $2 AND status = 'pending'
+                                 AND event = 'webhook.test' LIMIT $3) AS waiting
+        """,
+        workspace_id,
+        webhook_id,
+        TESTS_PENDING_MAX,
+    )
+    return count
 
 
 async def body(conn: Conn, workspace_id: str, delivery_id: str) -> str | None:
@@ -206,12 +222,12 @@ async def remove_old(conn: Conn, workspace_id: str, webhook_id: str) -> int:
         WITH gone AS (
             DELETE FROM webhook_deliveries
              WHERE workspace_id = $1 AND webhook_id = $2 AND id = ANY(ARRAY(
+                   -- What still waits may be the oldest, and hides nothing that has ended.
                    SELECT old.id FROM (
-                          SELECT id, status, created_at, number FROM webhook_deliveries
-                           WHERE workspace_id = $1 AND webhook_id = $2
+                          SELECT id, created_at, number FROM webhook_deliveries
+                           WHERE workspace_id = $1 AND webhook_id = $2 AND status <> 'pending'
                            ORDER BY number LIMIT $3) AS old
-                    WHERE old.status <> 'pending'
-                      AND (old.created_at < now() - make_interval(days => $4)
+                    WHERE (old.created_at < now() - make_interval(days => $4)
                            OR old.number <= (SELECT number FROM webhook_deliveries
                                               WHERE workspace_id = $1 AND webhook_id = $2
                                               ORDER BY number DESC OFFSET $5 LIMIT 1))))
@@ -241,9 +257,19 @@ async def oldest_due(database: Database) -> float:
     return age_s
 
 
-async def waiting_webhooks(database: Database) -> list[tuple[str, str]]:
-    """Workspace and id of each webhook for which a delivery waits."""
+async def waiting(database: Database, webhooks: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Workspace and id of those webhooks for which a delivery waits."""
     rows = await database.fetch(
-        "SELECT DISTINCT workspace_id, webhook_id FROM webhook_deliveries WHERE status = 'pending'"
+        """
+        SELECT asked.workspace_id, asked.webhook_id
+          FROM unnest($1::text[], $2::text[]) AS asked (workspace_id, webhook_id)
+         -- Looked up for each one: how many wait does not matter.
+         CROSS JOIN LATERAL (SELECT d.id FROM webhook_deliveries d
+                              WHERE d.workspace_id = asked.workspace_id
+                                AND d.webhook_id = asked.webhook_id AND d.status = 'pending'
+                              LIMIT 1) AS one
+        """,
+        [workspace_id for workspace_id, _ in webhooks],
+        [webhook_id for _, webhook_id in webhooks],
     )
     return [(row["workspace_id"], row["webhook_id"]) for row in rows]

@@ -61,6 +61,11 @@ class Dispatcher:
         """Webhooks that had something to send; whoever removes old deliveries takes them out."""
         self.leads = False
 
+    @property
+    def lanes(self) -> set[tuple[str, str]]:
+        """Workspace and id of each webhook that has a lane."""
+        return set(self._lanes)
+
     async def run(self) -> None:
         """Lead when nobody else does, until `stop`."""
         while not self._stopping.is_set():
@@ -131,11 +136,12 @@ class Dispatcher:
                 self.touched.add((webhook.workspace_id, webhook.id))
                 if webhook.active:
                     self._note_active(webhook.workspace_id, webhook.id, webhook.position)
+            keys = [(webhook.workspace_id, webhook.id) for webhook in page]
+            for key in await deliveries.waiting(self._app[DATABASE], keys):
+                self._lane(*key)
             if len(page) < WEBHOOKS_AT_ONCE:
                 break
             after = (page[-1].workspace_id, page[-1].id)
-        for workspace_id, webhook_id in await deliveries.waiting_webhooks(self._app[DATABASE]):
-            self._lane(workspace_id, webhook_id)
 
     def _note_active(self, workspace_id: str, webhook_id: str, position: int) -> None:
         self._active[workspace_id].add(webhook_id)
@@ -218,6 +224,11 @@ class Dispatcher:
                 )
             except ApiError as error:
                 log.info("webhooks_hear_nothing", error=error.message)
+                await asyncio.sleep(AGAIN_AFTER_S)
+                continue
+            except Exception:
+                # Nobody else would ask again.
+                log.exception("webhooks_hear_failed")
                 await asyncio.sleep(AGAIN_AFTER_S)
                 continue
             for workspace_id, position in answer["workspaces"].items():

@@ -67,6 +67,7 @@ async def _remove(app: web.Application) -> None:
             rounds += 1
             if rounds % ALL_EVERY == 0:
                 await _touch_all(app)
+            dispatcher.touched |= dispatcher.lanes
             while dispatcher.touched:
                 await remove_old(app, *dispatcher.touched.pop())
         except (ServiceUnavailable, UpstreamTimeout):

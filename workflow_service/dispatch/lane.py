@@ -251,17 +251,22 @@ class Lane:
         self._wake.set()
 
     async def _deliver(self, one: Waiting) -> None:
+        try:
+            await self._attempt(one)
+        except Exception as error:
+            # Whatever went wrong, the deliveries behind it must not wait for ever.
+            if not isinstance(error, ApiError):
+                log.exception("webhook_delivery_failed", webhook_id=self.webhook_id)
+            one.due = asyncio.get_running_loop().time() + AGAIN_AFTER_S
+            self._queue.give_back(one)
+
+    async def _attempt(self, one: Waiting) -> None:
         body = self._bodies.pop(one.id, None)
         if body is not None:
             self._places.body_bytes -= len(body)
         else:
-            try:
-                async with self._app[DATABASE].acquire() as conn:
-                    text = await deliveries.body(conn, self.workspace_id, one.id)
-            except ApiError:
-                one.due = asyncio.get_running_loop().time() + AGAIN_AFTER_S
-                self._queue.give_back(one)
-                return
+            async with self._app[DATABASE].acquire() as conn:
+                text = await deliveries.body(conn, self.workspace_id, one.id)
             if text is None:
                 self._queue.end(one)
                 return

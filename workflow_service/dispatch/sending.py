@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
+import structlog
 from aiohttp import hdrs
 from prometheus_client import Counter
 
@@ -28,6 +29,9 @@ ATTEMPTS: Final = Counter(
     "sigma_webhook_attempts_total", "Requests to receivers of webhooks, by outcome", ["outcome"]
 )
 _SUCCEEDED, _REFUSED, _FAILED = map(ATTEMPTS.labels, ("succeeded", "refused", "failed"))
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,10 @@ async def attempt(
                 status, answer = got.status, got.body
         except OutboundFailed as failure:
             error = str(failure)
+        except Exception:
+            # A receiver may find what no client expects; it counts as its failure.
+            log.exception("webhook_attempt_failed", delivery_id=delivery_id)
+            error = "The request could not be made"
     if status is not None and status not in _SUCCESS:
         error = f"The receiver answered {status}"
         if status in _REDIRECT:

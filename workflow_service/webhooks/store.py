@@ -201,18 +201,23 @@ async def note_success(conn: Conn, webhook: Webhook) -> None:
 async def pause(
     conn: Conn, webhook: Webhook, reason: str, *, failing_days: int | None = None
 ) -> bool:
-    """Send nothing more; only if it has failed for so many days, where that is the reason."""
+    """Send nothing more; only if it has failed for so many days, where that is the reason.
+
+    Nothing happens to a webhook that has another owner by now.
+    """
     status = await conn.execute(
         """
         UPDATE webhooks SET active = false, paused_reason = $3, updated_at = now(),
                             version = version + 1
-         WHERE workspace_id = $1 AND id = $2 AND active
+         WHERE workspace_id = $1 AND id = $2 AND active AND runs_as = $5 AND runs_as_kind = $6
            AND ($4::int IS NULL OR failing_since < now() - make_interval(days => $4::int))
         """,
         webhook.workspace_id,
         webhook.id,
         reason,
         failing_days,
+        webhook.runs_as,
+        webhook.runs_as_kind,
     )
     return status == "UPDATE 1"
 

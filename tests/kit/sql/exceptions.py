@@ -43,7 +43,7 @@ SPANNING: Final[Mapping[str, str]] = {
     "workflow_service/export_runs/store.py:until_next": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
     "workflow_service/deliveries/store.py:oldest_due": _METRIC,
-    "workflow_service/deliveries/store.py:waiting_webhooks": _DISPATCH,
+    "workflow_service/deliveries/store.py:waiting": _DISPATCH,
     "workflow_service/webhooks/store.py:page_of_all": _DISPATCH,
     "workflow_service/webhooks/store.py:paused": _METRIC,
     "workflow_service/sync_runs/store.py:due": _DUE,
