@@ -75,9 +75,7 @@ async def replace(
         check_version(KIND, channel_id, known.version, expected)
         if known.config != seen.config:
             # A secret was replaced meanwhile: what a mask stands for is another one now.
-            config = configs.with_secrets(
-                draft.config, known.config, app[CHANNEL_TYPES][known.type].plain
-            )
+            config = _meant(app, draft, known.config)
         row = await store.update(
             conn,
             workspace_id,
@@ -131,7 +129,7 @@ async def _checked(
     app = request.app
     kind = app[CHANNEL_TYPES][draft.type]
     check_mappings(draft, kind.check_target)
-    config = configs.with_secrets(draft.config, stored, kind.plain)
+    config = _meant(app, draft, stored)
     kind.check(config)
     for name in kind.urls:
         await app[OUTBOUND].check_url(config[name], f"config.{name}")
@@ -165,6 +163,11 @@ async def _checked(
         "dimensionScope": names["scope"],
         "active": draft.active,
     }
+
+
+def _meant(app: web.Application, draft: ChannelDraft, stored: Mapping[str, Any]) -> dict[str, Any]:
+    kind = app[CHANNEL_TYPES][draft.type]
+    return configs.with_secrets(draft.config, stored, kind.plain, kind.urls)
 
 
 def check_mappings(draft: ChannelDraft, check_target: Any) -> None:

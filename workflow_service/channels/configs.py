@@ -7,10 +7,11 @@ is hidden rather than shown.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+from yarl import URL
 
 from shared.errors import ValidationError, truncated
 from shared.http.messages import pointer_to
@@ -38,22 +39,34 @@ def masked(config: Mapping[str, Any], plain: frozenset[str]) -> dict[str, Any]:
 
 
 def with_secrets(
-    sent: Mapping[str, Any], stored: Mapping[str, Any], plain: frozenset[str]
+    sent: Mapping[str, Any],
+    stored: Mapping[str, Any],
+    plain: frozenset[str],
+    urls: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The configuration that is meant: the mask of a stored secret leaves it as it is.
 
-    Raises `ValidationError` for the mask of another one, which nobody means as a secret, and for a
-    configuration that is too large or too deep.
+    `urls` are the members that say where requests, and the secrets with them, go. Raises
+    `ValidationError` for the mask of another secret, which nobody means as one, for any mask where
+    requests would go to another host, and for a configuration that is too large or too deep.
     """
     check_size(sent)
+    moved = next((each for each in urls if _origin(sent, each) != _origin(stored, each)), None)
 
     def kept_or_new(text: str, path: tuple[str | int, ...]) -> str:
         if not text.endswith(HIDDEN):
             return text
         known = _at(stored, path)
-        if isinstance(known, str) and hmac.compare_digest(text.encode(), mask(known).encode()):
-            return known
         name = ".".join(map(str, ("config", *path)))
+        if isinstance(known, str) and hmac.compare_digest(text.encode(), mask(known).encode()):
+            if moved is None:
+                return known
+            # Who may not read a secret would otherwise have it sent to a host of their own.
+            raise ValidationError.at(
+                pointer_to(["config", *path]),
+                f"Field '{truncated(name)}' is a mask, which leaves the secret as it is, and"
+                f" 'config.{moved}' leads to another host: expected the secret itself",
+            )
         raise ValidationError.at(
             pointer_to(["config", *path]),
             f"Field '{truncated(name)}' is the mask of another secret: expected the secret itself,"
@@ -99,6 +112,16 @@ def _at(config: Any, path: tuple[str | int, ...]) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return node
+
+
+def _origin(config: Mapping[str, Any], name: str) -> Any:
+    """Scheme, host and port of an address; what is none is compared as it is."""
+    value = config.get(name)
+    try:
+        url = URL(value) if isinstance(value, str) else URL()
+    except ValueError:
+        return value
+    return (url.scheme, url.host, url.port) if url.host else value
 
 
 def _depth(value: Any) -> int:
