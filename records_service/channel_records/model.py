@@ -54,6 +54,9 @@ class ChannelRow(Shape):
     """Id of the record; it is created where there is none."""
     values: Annotated[dict[str, Any], AtMost(ATTRIBUTES_MAX)]
     """Attribute id or alias -> value."""
+    whole: Annotated[dict[str, Any], AtMost(ATTRIBUTES_MAX)] | None = None
+    """The same of all attributes, for a record that was there: one that was deleted is made of
+    them, where `values` alone would make a part of it."""
 
 
 class ChannelRows(_Asked):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from records_service.attributes.model import Attribute, AttributeType
 from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.bulk.model import BulkOutcome as Outcome
-from records_service.bulk.model import Options
-from records_service.channel_records.model import ChannelRow, ChannelRows
+from records_service.bulk.model import Options, Result
+from records_service.channel_records.model import ChannelRows
 from records_service.channel_records.names import schema_named, scope_named
 from records_service.context import Context
 from records_service.imports.columns import Columns, understand_columns
-from records_service.imports.rows import RowReader
+from records_service.imports.rows import ReadRow, RowReader
 from records_service.imports.writing import write_rows
 from records_service.option_lists.lookup import Options as ChosenOptions
 from records_service.option_lists.lookup_store import look_up
 from records_service.tabular.cells import CLEAR, escaped
 from records_service.tabular.columns import ID_COLUMN
+from shared.errors import NotFound
 
 
 async def write(context: Context, asked: ChannelRows) -> list[dict[str, Any]]:
@@ -30,20 +31,43 @@ async def write(context: Context, asked: ChannelRows) -> list[dict[str, Any]]:
     """
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
     schema_id = schema_named(blueprint, asked.schema_id)
-    header = dict.fromkeys(name for row in asked.rows for name in row.values)
+    header = dict.fromkeys(name for row in asked.rows for name in (*row.values, *(row.whole or ())))
     scope = scope_named(blueprint, asked.scope)
     columns = understand_columns(
         [ID_COLUMN, *header], {name: name for name in header}, scope, blueprint
     )
     options = ChosenOptions()
     reader = RowReader(columns, schema_id, blueprint, context.role, options)
-    cells = [_cells(row, columns) for row in asked.rows]
-    rows = [reader.read(each, typed=True) for each in cells]
-    if options.wanted:
-        async with context.database.acquire() as conn:
-            await look_up(conn, context.workspace_id, options)
+
+    async def written(
+        sent: Sequence[tuple[str, Mapping[str, Any]]], *, must_exist: bool
+    ) -> list[tuple[ReadRow, Result]]:
+        cells = [_cells(record_id, values, columns) for record_id, values in sent]
         rows = [reader.read(each, typed=True) for each in cells]
-    results = await write_rows(context, [(row, 0) for row in rows], Options())
+        if options.wanted:
+            async with context.database.acquire() as conn:
+                await look_up(conn, context.workspace_id, options)
+            rows = [reader.read(each, typed=True) for each in cells]
+        results = await write_rows(
+            context, [(row, 0) for row in rows], Options(), must_exist=must_exist
+        )
+        return list(zip(rows, results, strict=True))
+
+    known = [each for each in asked.rows if each.whole is not None]
+    done = dict(
+        zip(
+            (each.id for each in known),
+            await written([(each.id, each.values) for each in known], must_exist=True),
+            strict=True,
+        )
+    )
+    gone = {each for each, (_, result) in done.items() if isinstance(result.error, NotFound)}
+    left = [
+        (each.id, each.values if each.whole is None else each.whole)
+        for each in asked.rows
+        if each.whole is None or each.id in gone
+    ]
+    done |= zip((each for each, _ in left), await written(left, must_exist=False), strict=True)
     return [
         {
             "id": sent.id,
@@ -56,17 +80,15 @@ async def write(context: Context, asked: ChannelRows) -> list[dict[str, Any]]:
             if result.error is None
             else result.error.message,
         }
-        for sent, row, result in zip(asked.rows, rows, results, strict=True)
+        for sent in asked.rows
+        for row, result in (done[sent.id],)
     ]
 
 
-def _cells(row: ChannelRow, columns: Columns) -> Mapping[str, Any]:
+def _cells(record_id: str, values: Mapping[str, Any], columns: Columns) -> Mapping[str, Any]:
     return {
-        ID_COLUMN: row.id,
-        **{
-            name: _cell(value, columns.targets[name].attribute)
-            for name, value in row.values.items()
-        },
+        ID_COLUMN: record_id,
+        **{name: _cell(value, columns.targets[name].attribute) for name, value in values.items()},
     }
 
 

@@ -42,6 +42,16 @@ async def check_exists(conn: Conn, workspace_id: str, channel_id: str) -> None:
         raise NotFound.of(KIND, channel_id)
 
 
+async def is_active(conn: Conn, workspace_id: str, channel_id: str) -> bool:
+    """Whether there is such a channel, and it can be synchronised."""
+    found: bool | None = await conn.fetchval(
+        "SELECT (body->>'active')::boolean FROM channels WHERE workspace_id = $1 AND id = $2",
+        workspace_id,
+        channel_id,
+    )
+    return bool(found)
+
+
 async def page(
     conn: Conn, workspace_id: str, after: Position, narrowing: Narrowing = WHOLE
 ) -> Piece:

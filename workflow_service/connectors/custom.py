@@ -21,6 +21,7 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from shared.errors import truncated
+from shared.process.offload import in_thread
 from workflow_service.connectors.custom_config import PLAIN, CustomConfig, check
 from workflow_service.connectors.model import (
     ITEMS_AT_ONCE,
@@ -29,6 +30,7 @@ from workflow_service.connectors.model import (
     Config,
     Interrupted,
     Item,
+    NoList,
     Page,
     Pulled,
     Refused,
@@ -48,6 +50,7 @@ _OK: Final = range(200, 300)
 _GONE: Final = (404, 410)
 _FAILURES_BEGIN: Final = 500
 _REFUSES_CALLER: Final = (401, 403)
+_HAS_NO_LIST: Final = (400, 404, 405, 410, 501)
 
 
 class CustomConnector:
@@ -57,6 +60,8 @@ class CustomConnector:
         self._config = config
         self._target = target
         self._failed_in_a_row = 0
+        self._held: tuple[int, Answer] | None = None
+        """The page that was asked for last, as it came: it may be read in parts."""
 
     async def test(self) -> Tested:
         """Read the first page."""
@@ -165,6 +170,25 @@ class CustomConnector:
         return Sent(item.entity_id, external_id)
 
     async def _page(self, number: int) -> list[Any]:
+        before = self._held
+        if before is not None and before[0] == number:
+            answer = before[1]
+        else:
+            answer = await self._asked_for(number)
+            self._held = number, answer
+        # Its objects take many times as much as its bytes: few pages are parsed at a time.
+        found = await in_thread(answer.json)
+        if not isinstance(found, list):
+            raise NoList(f"Page {number} of the list: expected a JSON array of objects")
+        if found and before is not None and before[0] == number - 1 and before[1] == answer:
+            raise TargetFailed(
+                f"Page {number} of the list is the same as page {number - 1}: expected an empty"
+                " array behind the last page; does the target know the parameter"
+                f" '{truncated(self._config.list_param)}'?"
+            )
+        return found
+
+    async def _asked_for(self, number: int) -> Answer:
         url = str(URL(self._config.url).update_query({self._config.list_param: str(number)}))
         try:
             answer = await self._target.ask(
@@ -173,13 +197,13 @@ class CustomConnector:
         except Unanswered as error:
             raise TargetFailed(str(error)) from None
         if answer.status not in _OK:
+            reason = f"Page {number} of the list: GET answered {answer.status}, expected an array"
+            raise NoList(reason) if answer.status in _HAS_NO_LIST else TargetFailed(reason)
+        if answer.is_cut:
             raise TargetFailed(
-                f"Page {number} of the list: GET answered {answer.status}, expected an array"
+                f"Page {number} of the list: expected at most {PAGE_BYTES_MAX} bytes"
             )
-        found = answer.json()
-        if not isinstance(found, list):
-            raise TargetFailed(f"Page {number} of the list: expected a JSON array of objects")
-        return found
+        return answer
 
     def _pulled(self, found: Any, number: int) -> Pulled:
         external_id = None
@@ -197,7 +221,8 @@ def _external_id(found: Any) -> str | None:
     if isinstance(found, int) and not isinstance(found, bool):
         return str(found)
     usable = isinstance(found, str) and 0 < len(found) <= EXTERNAL_ID_LENGTH_MAX
-    return found if usable and "\x00" not in found else None
+    # The last two would lead an update out of the collection.
+    return found if usable and "\x00" not in found and found not in (".", "..") else None
 
 
 @asynccontextmanager

@@ -26,6 +26,10 @@ class TargetFailed(Exception):
     """
 
 
+class NoList(TargetFailed):
+    """The target has no list of its objects, and will have none if it is asked again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A record as the target is to have it."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -24,7 +24,12 @@ RETRY_AFTER_MAX_S: Final = 300.0
 THROTTLED_MAX: Final = 8
 """How often one request waits because the target asks for it (429)."""
 DETAIL_LENGTH_MAX: Final = 500
+_READ_FOR_DETAIL: Final = 64 << 10
+"""More than is shown: a secret that stands across the end of that is still known as one."""
 ANSWER_BYTES_MAX: Final = 1 << 20
+HIDDEN: Final = "********"
+SECRET_LENGTH_MIN: Final = 6
+"""Shorter words are in many texts by chance."""
 _THROTTLED: Final = 429
 _AWAY: Final = 503
 _FAILURES_BEGIN: Final = 500
@@ -42,10 +47,16 @@ class Answer:
     body: bytes
     is_cut: bool = False
 
+    secrets: Sequence[str] = field(default=(), repr=False)
+    """What was sent and must not be shown, also where the target repeats it."""
+
     @property
     def text(self) -> str:
-        """Its beginning."""
-        return self.body[: 4 * DETAIL_LENGTH_MAX].decode(errors="replace")[:DETAIL_LENGTH_MAX]
+        """Its beginning, without secrets."""
+        text = self.body[:_READ_FOR_DETAIL].decode(errors="replace")
+        for secret in self.secrets:
+            text = text.replace(secret, HIDDEN)
+        return text[:DETAIL_LENGTH_MAX]
 
     def json(self) -> Any:
         """Its content, None if that is no JSON or was too large."""
@@ -61,6 +72,7 @@ class Target:
     def __init__(self, app: web.Application, headers: Mapping[str, str]) -> None:
         self._app = app
         self._headers = headers
+        self._secrets = _words(headers.values())
 
     async def ask(
         self,
@@ -94,7 +106,7 @@ class Target:
                     timeout_s=TIMEOUT_S,
                     answer_bytes_max=answer_bytes_max,
                 ) as answer:
-                    found = Answer(answer.status, answer.body, answer.is_cut)
+                    found = Answer(answer.status, answer.body, answer.is_cut, self._secrets)
                     asked = answer.headers.get(hdrs.RETRY_AFTER)
             except OutboundFailed as error:
                 pause_s = next(pauses, None)
@@ -122,6 +134,12 @@ class Target:
                     await asyncio.sleep(waits_s)
                     continue
             return found
+
+
+def _words(texts: Iterable[str]) -> Sequence[str]:
+    """The texts and the words in them, the longest first: of `Bearer x`, `x` is the secret."""
+    found = {word for text in texts for word in (text.strip(), *text.split())}
+    return sorted((each for each in found if len(each) >= SECRET_LENGTH_MIN), key=len, reverse=True)
 
 
 def retry_after_s(header: str | None) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,9 +17,16 @@ Fingerprints = Mapping[str, str]
 """Target field -> fingerprint of its value."""
 
 
+LEVELS_MAX: Final = 100
+
+
+class UnusableTree(ValueError):
+    """A value that no attribute can have: too deep, or with NUL. The message says which."""
+
+
 def fingerprint(key: bytes, value: Any) -> str:
-    """The fingerprint of one value; 5 and 5.0 are the same."""
-    text = orjson.dumps(_plain(value), option=orjson.OPT_SORT_KEYS)
+    """The fingerprint of one value; 5 and 5.0 are the same. Raises `UnusableTree`."""
+    text = orjson.dumps(_plain(value, LEVELS_MAX), option=orjson.OPT_SORT_KEYS)
     return base64.b64encode(blake2b(text, key=key, digest_size=12).digest()).decode()
 
 
@@ -29,11 +36,15 @@ def checksum(key: bytes, fingerprints: Fingerprints) -> str:
     return blake2b(text, key=key, digest_size=32).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, levels: int) -> Any:
+    if levels < 0:
+        raise UnusableTree(f"expected at most {LEVELS_MAX} levels of arrays and objects")
     if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
         return int(value)
+    if isinstance(value, str) and "\x00" in value:
+        raise UnusableTree("contains a NUL character")
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(each, levels - 1) for each in value]
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {_plain(name, levels): _plain(each, levels - 1) for name, each in value.items()}
     return value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import truncated
 from workflow_service.mapping import paths
-from workflow_service.mapping.fingerprints import Fingerprints, fingerprint
+from workflow_service.mapping.fingerprints import Fingerprints, UnusableTree, fingerprint
 from workflow_service.mapping.paths import ABSENT, VARIANTS, Path
 from workflow_service.mapping.transforms import UnusableValue, transformed
 
@@ -116,6 +117,7 @@ class ChannelMapping:
         """What an object of the target has at the mapped fields, without what is known already.
 
         A field that the object does not have is absent; null is a value that was removed there.
+        Raises `Unmappable` for a value that no attribute can have.
         """
         values: dict[str, Any] = {}
         for each in self.fields:
@@ -126,7 +128,10 @@ class ChannelMapping:
                 if not known or any(each.target in one for one in known):
                     values[each.target] = None
                 continue
-            seen = fingerprint(self.key, value)
+            try:
+                seen = fingerprint(self.key, value)
+            except UnusableTree as fault:
+                raise Unmappable(f"Field '{truncated(each.target)}': {fault}") from None
             if all(one.get(each.target) != seen for one in known):
                 values[each.target] = value
         return Mapped(values)
@@ -141,16 +146,25 @@ class ChannelMapping:
             }
         )
 
-    def is_same(self, of_target: Any, sent: Fingerprints) -> bool:
-        """Whether an object of the target has at each field what was sent; variants aside."""
-        compared = [
-            each for each in self.fields if each.target in sent and not _is_of_variants(each.path)
-        ]
-        found = [(each.target, paths.get(of_target, each.path)) for each in compared]
-        return bool(found) and all(
-            value is not ABSENT and fingerprint(self.key, value) == sent[target]
-            for target, value in found
-        )
+    def comparable(self, sent: Fingerprints) -> Fingerprints:
+        """Those fingerprints of what was sent by which its object is known again: no variants."""
+        return {
+            each.target: sent[each.target]
+            for each in self.fields
+            if each.target in sent and not _is_of_variants(each.path)
+        }
+
+    def shown(self, of_target: Any) -> Fingerprints:
+        """The fingerprints of what an object of the target has; variants aside."""
+        found: dict[str, str] = {}
+        for each in self.fields:
+            if not _is_of_variants(each.path):
+                value = paths.get(of_target, each.path)
+                if value is not ABSENT:
+                    # What no attribute can have was not sent from here.
+                    with suppress(UnusableTree):
+                        found[each.target] = fingerprint(self.key, value)
+        return found
 
     def values_for(self, changed: Mapped) -> dict[str, Any]:
         """Attribute id -> value to be written: the first of several fields of one attribute."""

@@ -126,11 +126,22 @@ async def _held(app: web.Application, run: Run) -> None:
             try:
                 async with db.acquire() as conn:
                     await store.renew(conn, run)
+                    is_active = await channels.is_active(conn, run.workspace_id, run.channel_id)
             except Lost:
                 log.warning("sync_lost", channel=run.channel_id, run=run.id)
                 work.cancel()
             except (ServiceUnavailable, UpstreamTimeout):
                 continue
+            except Exception:
+                # The work must not go on without anybody who holds it.
+                log.exception("sync_not_renewed", channel=run.channel_id, run=run.id)
+            else:
+                if not is_active:
+                    # What the target has confirmed is stored on the way out.
+                    work.cancel()
+                    await asyncio.wait({work})
+                    if work.cancelled():
+                        await _end(app, run, "-", "The channel was deactivated")
     except asyncio.CancelledError:
         # The process stops: another one may go on at once.
         work.cancel()
@@ -167,7 +178,11 @@ async def _worked(app: web.Application, run: Run) -> None:
     except Exception:
         log.exception("sync_failed", channel=run.channel_id, run=run.id)
         error = "Internal server error"
-    async with db.acquire() as conn:
+    await _end(app, run, kind, error)
+
+
+async def _end(app: web.Application, run: Run, kind: str, error: str | None) -> None:
+    async with app[DATABASE].acquire() as conn:
         ended = await store.finish(conn, run, error)
     if ended is not None:
         RUNS.labels(kind, str(run.direction), str(ended.status)).inc()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -58,8 +60,20 @@ class _Nothing:
 async def test_connection(request: web.Request, channel: Channel) -> Tested:
     """Whether the target can be reached; raises `TargetFailed`, `ValidationError`."""
     connect = connect_of(request.app, channel)
-    async with connect(request.app, channel.config, _Nothing()) as connector:
-        return await connector.test()
+    with _in_time():
+        async with (
+            asyncio.timeout(TIME_S),
+            connect(request.app, channel.config, _Nothing()) as connector,
+        ):
+            return await connector.test()
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise TargetFailed(f"The target did not answer within {TIME_S:g} seconds") from None
 
 
 async def tried(request: web.Request, channel: Channel, run: Run) -> Trial:
@@ -82,7 +96,9 @@ async def tried(request: web.Request, channel: Channel, run: Run) -> Trial:
     try:
         async with connect(app, channel.config, _Nothing()) as connector:
             if Step.PULL in STEPS[run.direction]:
-                await _pull(app, trial, run, channel, mapping, connector, records, until)
+                with _in_time():
+                    async with asyncio.timeout(TIME_S):
+                        await _pull(app, trial, run, channel, mapping, connector, records, until)
             if Step.PUSH in STEPS[run.direction]:
                 await _push(app, trial, run, mapping, records, until)
     except TargetFailed as failure:
@@ -147,9 +163,10 @@ async def _pull(
             ids = [each.external_id for each in page.items]
             known = await mapping_store.of_objects(conn, run, ids)
         plan = pulling.planned(mapping, page.items, known)
-        for result in await records.write(plan.rows) if plan.rows else ():
+        for result in await records.write(plan.rows, plan.whole) if plan.rows else ():
             _count(trial, plan, result, aliases)
         trial.counts.skipped += len(plan.unchanged) + plan.ignored
+        trial.fail(plan.failures)
         place = page.next
         if place is None:
             return

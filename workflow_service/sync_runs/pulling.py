@@ -8,9 +8,10 @@ from typing import Any
 
 from shared.database import Database
 from shared.ids import new_id
+from shared.process.offload import in_thread
 from workflow_service.connectors.model import Pulled
 from workflow_service.mapping.fingerprints import checksum
-from workflow_service.mapping.mapping import ChannelMapping, Mapped
+from workflow_service.mapping.mapping import ChannelMapping, Mapped, Unmappable
 from workflow_service.sync_runs import mapping_store, store
 from workflow_service.sync_runs.mapping_store import Agreed
 from workflow_service.sync_runs.model import Counts, Failure, Known, Run, Step
@@ -31,6 +32,9 @@ class Plan:
     new: dict[str, str] = field(default_factory=dict)
     """Object -> the record that is to be made of it."""
     unchanged: list[str] = field(default_factory=list)
+    whole: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Record -> all that its object has, for one that was deleted here meanwhile."""
+    failures: list[Failure] = field(default_factory=list)
     ignored: int = 0
     """Objects with none of the mapped fields."""
 
@@ -47,11 +51,14 @@ def planned(
         record = known.get(item.external_id)
         if record is not None and mark is not None and record.last_mark == mark:
             continue
-        states = [] if record is None else [each for each in (record.sent, record.seen) if each]
-        changed = mapping.changed(item.fields, states)
-        if record is not None and record.variants:
-            # Which variant a field would be of is not known from its place.
-            changed = mapping.without_variants(changed)
+        try:
+            changed, whole = _changes(mapping, item, record)
+        except Unmappable as fault:
+            entity_id = None if record is None else record.entity_id
+            plan.failures.append(
+                Failure(item.external_id, str(fault), None, entity_id, item.external_id)
+            )
+            continue
         if not changed.values:
             if record is None:
                 plan.ignored += 1
@@ -66,9 +73,25 @@ def planned(
                 continue
             plan.new[item.external_id] = entity_id
         plan.rows[entity_id] = mapping.values_for(changed)
+        if whole is not None:
+            plan.whole[entity_id] = mapping.values_for(whole)
         plan.external_ids[entity_id] = item.external_id
         plan.changed[entity_id] = changed
     return plan
+
+
+def _changes(
+    mapping: ChannelMapping, item: Pulled, record: Known | None
+) -> tuple[Mapped, Mapped | None]:
+    """What is news of an object; and all of it, if its record had something of it before."""
+    states = [] if record is None else [each for each in (record.sent, record.seen) if each]
+    changed = mapping.changed(item.fields, states)
+    whole = mapping.changed(item.fields, []) if states else None
+    if record is not None and record.variants:
+        # Which variant a field would be of is not known from its place.
+        changed = mapping.without_variants(changed)
+        whole = None if whole is None else mapping.without_variants(whole)
+    return changed, whole
 
 
 async def pull_page(
@@ -86,13 +109,13 @@ async def pull_page(
     """
     async with db.acquire() as conn:
         known = await mapping_store.of_objects(conn, run, [each.external_id for each in items])
-    plan = planned(mapping, items, known, run.mark(Step.PULL))
+    plan = await in_thread(planned, mapping, items, known, run.mark(Step.PULL))
     if plan.new:
         ids = [new_id("map") for _ in plan.new]
         async with db.acquire() as conn:
             await mapping_store.intend_records(conn, run, plan.new, ids)
-    results = await records.write(plan.rows) if plan.rows else []
-    counts = Counts(skipped=len(plan.unchanged) + plan.ignored)
+    results = await records.write(plan.rows, plan.whole) if plan.rows else []
+    counts = Counts(skipped=len(plan.unchanged) + plan.ignored, failures=[*plan.failures])
     agreed: list[Agreed] = []
     forgotten: list[str] = []
     of_entity = {each.entity_id: each for each in known.values()}

@@ -9,13 +9,14 @@ from typing import Any
 
 from shared.database import Database
 from shared.ids import new_id
+from shared.process.offload import in_thread
 from workflow_service.connectors.model import (
     Connector,
     Interrupted,
     Item,
+    NoList,
     Refused,
     Sent,
-    TargetFailed,
 )
 from workflow_service.mapping.fingerprints import checksum
 from workflow_service.mapping.mapping import ChannelMapping, Mapped, Source, Unmappable
@@ -99,7 +100,7 @@ async def push_page(
     """
     async with db.acquire() as conn:
         known = await mapping_store.of_entities(conn, run, [each.id for each in records])
-    plan = planned(mapping, records, known, run.mark(Step.PUSH))
+    plan = await in_thread(planned, mapping, records, known, run.mark(Step.PUSH))
     creates = {each.entity_id: each.key for each in plan.items if each.external_id is None}
     if creates:
         async with db.acquire() as conn:
@@ -226,12 +227,16 @@ async def _compared(
     connector: Connector,
     lost: Sequence[Known],
 ) -> dict[str, str]:
-    """Entity id -> external id, by equal fields; an object that is known already is left out."""
-    left = {each.entity_id: each for each in lost}
+    """Entity id -> external id, by equal fields; an object that is known already is left out.
+
+    Raises `TargetFailed` where the list cannot be read at the moment: nobody knows then what would
+    be created twice. A target without a list has nothing to compare.
+    """
+    left = LostCreates(mapping, lost)
     found: dict[str, str] = {}
     after: str | None = None
     try:
-        while left:
+        while left.some:
             page = await connector.pull(after)
             async with db.acquire() as conn:
                 taken = await mapping_store.taken(
@@ -240,15 +245,46 @@ async def _compared(
             for each in page.items:
                 if each.external_id in taken:
                     continue
-                same = next(
-                    (one for one in left.values() if mapping.is_same(each.fields, one.sent)), None
-                )
-                if same is not None:
-                    found[same.entity_id] = each.external_id
-                    del left[same.entity_id]
+                entity_id = left.take(each.fields)
+                if entity_id is not None:
+                    found[entity_id] = each.external_id
             if page.next is None:
                 break
             after = page.next
-    except TargetFailed:
+    except NoList:
         return found
     return found
+
+
+class LostCreates:
+    """Creates of unknown outcome, by what was sent: an object costs the same however many."""
+
+    def __init__(self, mapping: ChannelMapping, lost: Sequence[Known]) -> None:
+        self._mapping = mapping
+        by_fields: dict[tuple[str, ...], dict[tuple[str, ...], list[str]]] = {}
+        for each in reversed(lost):
+            sent = mapping.comparable(each.sent)
+            if sent:
+                alike = by_fields.setdefault(tuple(sent), {})
+                alike.setdefault(tuple(sent.values()), []).append(each.entity_id)
+        # What has more in common with an object is it rather.
+        self._by_fields = dict(sorted(by_fields.items(), key=lambda of: -len(of[0])))
+
+    @property
+    def some(self) -> bool:
+        """Whether any is left that could be found."""
+        return bool(self._by_fields)
+
+    def take(self, of_target: Any) -> str | None:
+        """The record that this object is, which is then no longer among them."""
+        shown = self._mapping.shown(of_target)
+        for fields, alike in self._by_fields.items():
+            values = tuple(shown.get(each, "") for each in fields)
+            if values in alike:
+                entity_id = alike[values].pop()
+                if not alike[values]:
+                    del alike[values]
+                if not alike:
+                    del self._by_fields[fields]
+                return entity_id
+        return None

@@ -72,15 +72,22 @@ class Records:
         ]
         return RecordPage(found, answer["next"])
 
-    async def write(self, rows: Mapping[str, Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """What became of each record: id -> attribute id -> value. Repeating it changes nothing."""
+    async def write(
+        self, rows: Mapping[str, Mapping[str, Any]], whole: Mapping[str, Mapping[str, Any]]
+    ) -> Sequence[Mapping[str, Any]]:
+        """What became of each record: id -> attribute id -> value. Repeating it changes nothing.
+
+        One that is not there is made of `whole`, if that has it.
+        """
         body = self._channel.body
         answer = await self._ask(
             "write",
             {
                 "schemaId": body["schemaId"],
                 "scope": body["dimensionScope"],
-                "rows": [{"id": each, "values": rows[each]} for each in rows],
+                "rows": [
+                    {"id": each, "values": rows[each], "whole": whole.get(each)} for each in rows
+                ],
             },
         )
         results: Sequence[Mapping[str, Any]] = answer["results"]

@@ -330,8 +330,8 @@ async def _keep_failures(conn: Conn, run: Run, failures: Sequence[Failure]) -> i
         [each.item for each in failures],
         [each.entity_id for each in failures],
         [each.external_id for each in failures],
-        [each.message for each in failures],
-        [each.detail for each in failures],
+        [_storable(each.message) for each in failures],
+        [None if each.detail is None else _storable(each.detail) for each in failures],
         FAILURES_MAX,
     )
     return new
@@ -358,6 +358,11 @@ async def finish(conn: Conn, run: Run, error: str | None) -> Run | None:
         error,
     )
     return None if row is None else parsed(row)
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL keeps no NUL, and what a target answers may have some."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _check(tag: str) -> None:
