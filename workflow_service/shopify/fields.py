@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from shared.errors import truncated
 from shared.http.json_types import js_type
 
 
@@ -28,7 +29,7 @@ class Field:
             return self.convert(value)
         except ValueError:
             got = "another string" if isinstance(value, str) else js_type(value)
-            raise Unfit(f"'{path}' expects {self.expects}, got {got}") from None
+            raise Unfit(f"'{truncated(path)}' expects {self.expects}, got {got}") from None
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from shared.errors import truncated
 from workflow_service.connectors.model import Item
 from workflow_service.shopify.fields import PRODUCT, TEXT, VARIANT, Unfit, converted
 
@@ -166,15 +167,15 @@ def _check(rows: Sequence[_Row], kept: Sequence[Present]) -> None:
         missing = [name for name in names if name not in row.options]
         whose = f"Variant '{row.variant_id}'" if row.variant_id else "The record"
         if missing:
-            raise Unfit(f"{whose} has no value for the option '{missing[0]}'")
+            raise Unfit(f"{whose} has no value for the option '{truncated(missing[0])}'")
         if _key(row.options) in taken:
             raise Unfit(f"{whose} has the same option values as another variant of the product")
         taken.add(_key(row.options))
     others = next((variant for variant in kept if set(variant.options) != set(names)), None)
     if others:
         raise Unfit(
-            f"The product has variants with the options {', '.join(others.options)} at the shop,"
-            f" the mapping gives {', '.join(names)}"
+            f"The product has variants with the options {truncated(', '.join(others.options))}"
+            f" at the shop, the mapping gives {truncated(', '.join(names))}"
         )
 
 
