@@ -382,3 +382,18 @@ async def test_tests_that_wait_are_bounded(sigma: Workspace, receiver: Receiver)
     answers = [await sigma.admin.post("/webhooks/wh-1/test") for _ in range(21)]
     assert [one.status for one in answers] == [200] * 20 + [409]
     assert answers[-1].body["message"] == "Webhook 'wh-1' has 20 tests that wait to be sent"
+
+
+async def test_many_changes_of_a_record_that_fails_hold_up_no_other(
+    sigma: Workspace, receiver: Receiver
+):
+    await hook(sigma, f"{receiver.url}/shop")
+    receiver.answers = lambda got: 500 if got.about[1] == "ent-1" else 200
+    await sigma.record("schema-shirt", {"name": "0"}, id="ent-1")
+    rows = [
+        {"id": "ent-1", "values": {"name": [{"scope": {}, "value": str(number)}]}}
+        for number in range(1_000)
+    ]
+    (await sigma.admin.post("/records/bulk", {"operations": rows})).ok()
+    await sigma.record("schema-shirt", {"name": "other"}, id="ent-2")
+    await eventually(lambda: of(receiver, "ent-2"), within_s=30)

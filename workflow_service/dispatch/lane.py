@@ -30,8 +30,10 @@ from workflow_service.webhooks import store as webhooks
 from workflow_service.webhooks.commands import is_over, secrets_of
 from workflow_service.webhooks.model import Webhook
 
-PENDING_MAX: Final = 1_000
-"""Deliveries that wait for one webhook; later events wait in the feed."""
+RECORDS_MAX: Final = 1_000
+"""Records about which deliveries wait for one webhook; later events wait in the feed."""
+PENDING_MAX: Final = 10_000
+"""Deliveries that wait for one webhook: many of a record that fails must not hold up others."""
 SENT_AT_ONCE: Final = 16
 SENT_OF_WORKSPACE: Final = 64
 SENT_OF_PROCESS: Final = 1_000
@@ -208,7 +210,12 @@ class Lane:
         elif self._has_more:
             if len(self._queue) < PENDING_MAX // 2:
                 self.changed()
-        elif self._is_behind and webhook.active and len(self._queue) + intake.PAGE <= PENDING_MAX:
+        elif (
+            self._is_behind
+            and webhook.active
+            and len(self._queue) + intake.PAGE <= PENDING_MAX
+            and self._queue.records + intake.PAGE <= RECORDS_MAX
+        ):
             self._begin("taking", self._take)
 
     def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> None:

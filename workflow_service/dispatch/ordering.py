@@ -41,6 +41,11 @@ class Queue:
     def __contains__(self, delivery_id: str) -> bool:
         return delivery_id in self._known
 
+    @property
+    def records(self) -> int:
+        """How many records they are about."""
+        return len(self._of)
+
     def add(self, one: Waiting) -> None:
         """It waits behind those of its record; nothing happens if it is known."""
         if one.id in self._known:
