@@ -52,7 +52,7 @@ from workflow_service.secrets.resealing import resealing
 from workflow_service.secrets.vault import VAULT, Vault
 from workflow_service.shopify.channel_type import shopify
 from workflow_service.sync import handlers as sync
-from workflow_service.sync.running import WAKE, synchronising
+from workflow_service.sync.running import GIVING_WAY, WAKE, synchronising
 from workflow_service.transitions import handlers as transitions
 from workflow_service.transitions.definition_cache import DEFINITIONS, Definitions
 from workflow_service.webhooks import handlers as webhooks
@@ -125,6 +125,7 @@ def create_app(config: Config, role: Role = "all") -> web.Application:
     shopify_url = str(config.shopify_url) if config.shopify_url else None
     app[CHANNEL_TYPES] = channel_types(shopify(shopify_url))
     app[WAKE] = asyncio.Event()
+    app[GIVING_WAY] = set()
     app[DEFINITIONS] = Definitions()
     app[PIECES] = pieces()
     return app

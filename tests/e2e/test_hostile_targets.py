@@ -205,3 +205,28 @@ async def test_nothing_is_created_again_while_the_list_that_would_show_it_is_awa
         target.interfere = None
         assert counts(await ended(sigma.admin, "push")) == ("success", 0, 0, 1, 0)
         assert len(target.products) == 1
+
+
+async def test_endless_lists_let_the_third_channel_of_their_workspace_through(
+    sigma: Workspace, target: RestTarget
+):
+    pages = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse | None:
+        nonlocal pages
+        pages += 1
+        await asyncio.sleep(0.2)
+        return web.json_response([{"id": f"{pages}"}])
+
+    async with RestTarget().serve() as slow:
+        slow.interfere = endless
+        for number in (1, 2):
+            draft = channel(slow) | {"id": f"ch-slow-{number}", "alias": f"slow-{number}"}
+            (await sigma.admin.post("/channels", draft)).ok()
+            (await sigma.admin.post(f"/channels/ch-slow-{number}/pull")).ok()
+        (await sigma.admin.post("/channels", channel(target))).ok()
+        assert counts(await ended(sigma.admin, "pull")) == ("success", 0, 0, 0, 0)
+        for number in (1, 2):
+            logs = (await sigma.admin.get(f"/channels/ch-slow-{number}/sync-logs")).ok()
+            assert [one["status"] for one in logs] == ["running"]
+            (await sigma.admin.delete(f"/channels/ch-slow-{number}")).ok()

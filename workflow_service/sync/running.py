@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections import Counter as Tally
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
@@ -44,9 +45,11 @@ from workflow_service.sync_runs.store import LEASE_S, Lost
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 8
+AT_ONCE: Final = 32
 """Synchronisations that a process works on; mostly they wait for their targets."""
 OF_WORKSPACE: Final = 2
+TURN_S: Final = 10.0
+"""After this, one gives way behind its page to others that wait, of its workspace or of any."""
 LOOK_S: Final = 0.5
 """Between two looks for one that is due: one statement on an index of those that run."""
 RENEW_S: Final = LEASE_S / 3
@@ -57,6 +60,12 @@ RUNS: Final = Counter(
 )
 RUNNING: Final = Gauge("sigma_sync_running", "Synchronisations that this process works on")
 WAKE: Final = web.AppKey("wake_sync", asyncio.Event)
+GIVING_WAY: Final[web.AppKey[set[str]]] = web.AppKey("giving_way")
+"""Workspaces whose synchronisations others wait for."""
+
+
+class _TurnOver(Exception):
+    """Others wait, and this one has had its turn: it goes on when it is due again."""
 
 
 def synchronising(app: web.Application) -> AsyncIterator[None]:
@@ -85,6 +94,7 @@ async def _work(app: web.Application) -> None:
                 busy = [of for of, n in Tally(active.values()).items() if n >= OF_WORKSPACE]
                 run = await _claimed(app, busy)
             if run is None:
+                await _look_who_waits(app, list(active.values()))
                 app[WAKE].clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(app[WAKE].wait(), LOOK_S)
@@ -95,6 +105,16 @@ async def _work(app: web.Application) -> None:
         for task in active:
             task.cancel()
         await asyncio.gather(*active, return_exceptions=True)
+
+
+async def _look_who_waits(app: web.Application, active: Sequence[str]) -> None:
+    waiting: set[str] = set()
+    if active:
+        with contextlib.suppress(ServiceUnavailable, UpstreamTimeout):
+            async with app[DATABASE].acquire() as conn:
+                waiting = {row["workspace_id"] for row in await store.due(conn, ())}
+    app[GIVING_WAY].clear()
+    app[GIVING_WAY].update(active if len(active) >= AT_ONCE and waiting else waiting)
 
 
 async def _claimed(app: web.Application, busy: Sequence[str]) -> Run | None:
@@ -165,6 +185,11 @@ async def _worked(app: web.Application, run: Run) -> None:
         await _go_on(app, run, channel)
     except Lost:
         return
+    except _TurnOver:
+        async with db.acquire() as conn:
+            await store.release(conn, run, 0)
+        app[WAKE].set()
+        return
     except (TargetFailed, NobodyToActFor) as failure:
         error = str(failure)
     except (ServiceUnavailable, UpstreamTimeout):
@@ -210,14 +235,14 @@ async def _go_on(app: web.Application, run: Run, channel: Channel) -> None:
     async with kind.connect(app, channel.config, _Checkpoint(app, run)) as connector:
         # Also before a pull: what a lost create has made is no new object of the target.
         await find_lost(app[DATABASE], run, mapping, connector)
+        turn = _Turn(app, run)
         while step is not Step.DONE:
             following = (*steps, Step.DONE)[steps.index(step) + 1]
             if step is Step.PULL:
-                await _pull(app, run, mapping, connector, records, place, following)
+                await _pull(app, run, mapping, connector, records, place, following, turn)
             else:
-                await _push(
-                    app, run, mapping, connector, records, place, following, kind.items_at_once
-                )
+                at_once = kind.items_at_once
+                await _push(app, run, mapping, connector, records, place, following, turn, at_once)
             step, place = following, None
 
 
@@ -229,6 +254,7 @@ async def _pull(
     records: Records,
     place: str | None,
     following: Step,
+    turn: _Turn,
 ) -> None:
     while True:
         page = await connector.pull(place)
@@ -237,6 +263,7 @@ async def _pull(
         place = page.next
         if place is None:
             return
+        turn.check()
 
 
 async def _push(
@@ -247,6 +274,7 @@ async def _push(
     records: Records,
     place: Any,
     following: Step,
+    turn: _Turn,
     items_at_once: int,
 ) -> None:
     while True:
@@ -255,6 +283,7 @@ async def _push(
         await push_page(app[DATABASE], run, mapping, connector, some, then=then)
         if place is None:
             return
+        turn.check()
 
 
 async def _gathered(
@@ -268,6 +297,20 @@ async def _gathered(
         place = page.next
         if place is None or len(found) >= items_at_once:
             return found, place
+
+
+class _Turn:
+    """How long a synchronisation goes on while others wait for it."""
+
+    def __init__(self, app: web.Application, run: Run) -> None:
+        self._app = app
+        self._of = run.workspace_id
+        self._until = time.monotonic() + TURN_S
+
+    def check(self) -> None:
+        """Raise `_TurnOver` if it is to give way; what it has done is stored."""
+        if time.monotonic() > self._until and self._of in self._app[GIVING_WAY]:
+            raise _TurnOver
 
 
 class _Checkpoint:
