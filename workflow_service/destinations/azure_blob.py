@@ -20,6 +20,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob.aio import BlobClient, ExponentialRetry
 
+from workflow_service.destinations.answers import BoundedResponse
 from workflow_service.destinations.causes import reason_of
 from workflow_service.destinations.model import DeliveryFailed, File, key_of
 from workflow_service.destinations.shapes import AzureBlobConfig, blob_endpoint
@@ -57,6 +58,7 @@ async def opened(
                 use_dns_cache=False,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=BoundedResponse,
             auto_decompress=False,
             trust_env=False,
         ) as session,
@@ -139,6 +141,9 @@ def _causes(config: AzureBlobConfig) -> Iterator[None]:
     try:
         yield
     except HttpResponseError as error:
+        if error.status_code is None:
+            # The body of the answer could not be read.
+            raise DeliveryFailed(reason_of(error, "The account")) from None
         code = getattr(error, "error_code", None) or error.status_code
         cause = _CAUSES.get(str(getattr(code, "value", code)), "The account answered '{code}'")
         raise DeliveryFailed(

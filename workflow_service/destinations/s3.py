@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore.exceptions import (
     BotoCoreError,
@@ -21,6 +23,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
+from workflow_service.destinations.answers import BoundedResponse
 from workflow_service.destinations.causes import reason_of
 from workflow_service.destinations.model import DeliveryFailed, File, key_of
 from workflow_service.destinations.shapes import S3Config
@@ -92,6 +95,7 @@ async def _client(config: S3Config, outbound: Outbound) -> AsyncIterator[Any]:
         response_checksum_validation="when_required",
         proxies={},
         ignore_configured_endpoint_urls=True,
+        http_session_cls=_Session,
     )
     async with made.create_client(
         "s3",
@@ -102,7 +106,33 @@ async def _client(config: S3Config, outbound: Outbound) -> AsyncIterator[Any]:
         config=settings,
         verify=True,
     ) as client:
+        client.meta.events.register_last("before-parameter-build.s3", _stays_in_region)
         yield client
+
+
+def _stays_in_region(context: dict[str, Any], **_: Any) -> None:
+    """Let no answer lead to another region.
+
+    To find it the client asks for the bucket, again and again if that is answered by a redirect.
+    """
+    context["s3_redirect"]["redirected"] = True
+
+
+class _Session(AIOHTTPSession):  # type: ignore[misc]  # the library has no types
+    """Follows no redirects, which S3 does not have, and bounds answers."""
+
+    async def _get_session(self, proxy_url: str | None) -> _Requests:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+        session._response_class = BoundedResponse  # noqa: SLF001 - the library makes the session
+        return _Requests(session)
+
+
+class _Requests:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def request(self, method: str, **options: Any) -> aiohttp.ClientResponse:
+        return await self._session.request(method, **options, allow_redirects=False)
 
 
 class S3Upload:

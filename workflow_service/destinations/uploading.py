@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
@@ -23,6 +28,9 @@ from workflow_service.outbound.addresses import OutboundFailed
 from workflow_service.outbound.client import Outbound
 
 ABORT_TIMEOUT_S: Final = 20
+STEP_S_MAX: Final = 240.0
+"""For connecting, one piece of the file, or its end. The clients know shorter times, but none for a
+server that takes a byte now and then, or only keeps the connection."""
 _MODULES: Final = {
     S3: "workflow_service.destinations.s3",
     AZURE_BLOB: "workflow_service.destinations.azure_blob",
@@ -50,7 +58,10 @@ async def opened(
     """
     destination = await _destination(kind)
     try:
-        async with destination.opened(_read(kind, config), file, outbound) as upload:
+        async with AsyncExitStack() as stack:
+            opening = destination.opened(_read(kind, config), file, outbound)
+            async with _in_time():
+                upload = await stack.enter_async_context(opening)
             ending = _Ending(upload)
             try:
                 yield ending
@@ -81,10 +92,12 @@ class _Ending:
         self._committed = False
 
     async def write(self, data: bytes) -> None:
-        await self._upload.write(data)
+        async with _in_time():
+            await self._upload.write(data)
 
     async def commit(self) -> str:
-        path = await self._upload.commit()
+        async with _in_time():
+            path = await self._upload.commit()
         self._committed = True
         return path
 
@@ -97,6 +110,19 @@ class _Ending:
             with suppress(DeliveryFailed, TimeoutError):
                 async with asyncio.timeout(ABORT_TIMEOUT_S):
                     await self._upload.abort()
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Raise `DeliveryFailed` if the other side takes too long for this step."""
+    limit = asyncio.timeout(STEP_S_MAX)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DeliveryFailed(f"The destination did not go on for {STEP_S_MAX:g} seconds") from None
 
 
 async def _destination(kind: str) -> _Destination:

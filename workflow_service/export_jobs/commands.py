@@ -192,14 +192,15 @@ async def _runs_as(request: web.Request, old: ExportJob) -> tuple[str, acting.Su
     """Whose rights a changed job runs with.
 
     They never become more than those of whoever changed it, for the file goes where that one says;
-    nor more than they were. An administrator or a key takes a job over whose owner is gone.
+    nor more than they were. Who may read everything, an administrator or a key, takes a job over
+    only if its owner is gone.
     """
     identity = identity_of(request)
     mine = (identity.id, acting.subject_kind(identity))
     theirs = (old.runs_as, old.runs_as_kind)
     if mine == theirs:
         return theirs
-    if identity.unrestricted:
+    if identity.unrestricted and identity.may_read:
         kind, subject_id = old.runs_as_kind, old.runs_as
         lent = await acting.identity_of(request.app, old.workspace_id, kind, subject_id)
         if not isinstance(lent, acting.Gone):

@@ -98,8 +98,8 @@ async def replace_export_job(request: web.Request) -> web.StreamResponse:
     """Changes a job. Fields that are left out stay; `status` is changed by pause and resume.
 
     A job that a user with another role than `role-admin` changes runs with that user's rights from
-    then on. Administrators and API keys leave its rights as they are, and take over a job whose
-    creator is gone.
+    then on, and so it does with those of an API key without the permission `read`. Administrators
+    and other API keys leave its rights as they are, and take over a job whose creator is gone.
     """
     changes = await read_body(request, ExportJobChanges)
     expected = if_match(request.headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -17,6 +18,8 @@ from workflow_service.export_runs.model import Claim, Run, RunDraft
 
 PREFIX: Final = "run"
 DUE_AT_ONCE: Final = 20
+CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
+"""How far the clock of whoever records a run may be ahead."""
 
 BEGUN: Final = Counter("sigma_export_runs_begun_total", "Runs of export jobs", ["by"])
 SKIPPED: Final = Counter(
@@ -44,6 +47,10 @@ async def record(db: Database, workspace_id: str, job_id: str, draft: RunDraft) 
     async with db.transaction() as conn:
         await jobs.get(conn, workspace_id, job_id, lock=True)
         now = await jobs.now(conn)
+        for name, at in (("startedAt", draft.startedAt), ("completedAt", draft.completedAt)):
+            # It would hide later runs, of which the newest are kept.
+            if at is not None and at > now + CLOCKS_DIFFER_MAX:
+                raise ValidationError.at(f"/{name}", f"Field '{name}' must not be in the future")
         completed_at = draft.completedAt or max(now, draft.startedAt or now)
         started_at = draft.startedAt or completed_at
         if completed_at < started_at:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -27,6 +28,8 @@ from workflow_service.formats import (
 from workflow_service.outbound.client import OUTBOUND
 from workflow_service.secrets.vault import VAULT, CannotOpen, Place
 
+RUN_S_MAX: Final = 2 * 3600.0
+"""A destination that is slower keeps a place that the runs of others wait for."""
 IN_THREAD_BYTES_MIN: Final = 4 << 10
 """A smaller piece takes less time than the way to a thread and back."""
 
@@ -46,8 +49,14 @@ async def export(
 
     Raises `Interrupted`, or `LeaseLost` if `holds_lease` says so before the file appears.
     """
+    limit = asyncio.timeout(RUN_S_MAX)
     try:
-        return await _export(app, claim, holds_lease)
+        async with limit:
+            return await _export(app, claim, holds_lease)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return Done(error=f"The run took longer than {RUN_S_MAX / 3600:g} hours")
     except (ServiceUnavailable, UpstreamTimeout) as error:
         raise Interrupted(error.message) from None
     except CutOff:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+from tests.kit import identities
 from tests.kit.eventually import eventually
 from tests.kit.sigma import error
 from tests.service.exports.conftest import Exports
@@ -162,6 +163,30 @@ async def test_nobody_gets_more_rights_by_changing_the_job_of_another(exports: E
     assert changed["runsAs"] == "user-editor"
 
 
+async def test_a_key_that_may_not_read_gets_no_file_by_changing_the_job_of_another(
+    exports: Exports,
+):
+    permissions = ["update-model", "update-data"]
+    await exports.auth.execute(
+        """INSERT INTO api_keys (workspace_id, id, name, permissions, key_hash, active, version,
+                                 created_by, created_at)
+           VALUES ($1, 'apikey-blind', 'Blind', $2, 'none', true, 1, 'user-admin', now())""",
+        exports.workspace.id,
+        permissions,
+    )
+    blind = exports.direct.caller(
+        identities.api_key(exports.workspace.id, permissions, key_id="apikey-blind")
+    )
+    await exports.worker()
+    job = await exports.job()
+    url = exports.receiver.url + "/theirs"
+    (await blind.put(f"/export-jobs/{job['id']}", {"destinationConfig": {"url": url}})).ok()
+    changed = (await exports.admin.get(f"/export-jobs/{job['id']}")).ok()
+    run = await exports.run(job["id"])
+    assert (changed["runsAs"], run["status"]) == ("apikey-blind", "failed")
+    assert exports.receiver.files == []
+
+
 async def test_a_destination_that_refuses_fails_the_run_with_its_answer(exports: Exports):
     await exports.worker()
     exports.receiver.status = 507
@@ -228,6 +253,13 @@ async def test_a_run_made_elsewhere_is_recorded(exports: Exports):
     assert refused.outcome == error(
         400, "VALIDATION_ERROR", "Field 'completedAt' must not be before 'startedAt'"
     )
+    for field in ("startedAt", "completedAt"):
+        refused = await exports.admin.post(
+            path, {"status": "success", field: "9999-01-01T00:00:00Z"}
+        )
+        assert refused.outcome == error(
+            400, "VALIDATION_ERROR", f"Field '{field}' must not be in the future"
+        )
     assert (await exports.admin.post(path, {"recordCount": 1})).status == 400
     assert (await exports.admin.post(path, {"status": "running"})).status == 400
 

@@ -13,7 +13,7 @@ from tests.kit.eventually import eventually
 from tests.kit.file_servers import SftpServer, sshd_or_skip
 from tests.kit.processes import Process
 from tests.service.exports.conftest import LOCAL, Exports
-from workflow_service.export_runs import running
+from workflow_service.export_runs import exporting, running
 
 MANY = 30_000
 
@@ -130,4 +130,13 @@ async def test_a_deleted_job_ends_its_run(exports: Exports, monkeypatch: pytest.
     before = lost._value.get()
     assert (await exports.admin.delete(f"/export-jobs/{job['id']}")).status == 204
     await eventually(lambda: lost._value.get() == before + 1)
+    exports.receiver.held.set()
+
+
+async def test_a_run_has_a_longest_duration(exports: Exports, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exporting, "RUN_S_MAX", 1.8)
+    exports.receiver.held = asyncio.Event()
+    await exports.worker()
+    run = await exports.run((await exports.job())["id"])
+    assert (run["status"], run["error"]) == ("failed", "The run took longer than 0.0005 hours")
     exports.receiver.held.set()
