@@ -19,6 +19,7 @@ from records_service.option_lists.lookup import Options as ChosenOptions
 from records_service.option_lists.lookup_store import look_up
 from records_service.tabular.cells import CLEAR, escaped
 from records_service.tabular.columns import ID_COLUMN
+from records_service.values.entries import completed
 from shared.errors import NotFound
 
 
@@ -26,13 +27,16 @@ async def write(context: Context, asked: ChannelRows) -> list[dict[str, Any]]:
     """What became of each row, in order: `created`, `updated`, `unchanged`, or why it failed.
 
     Only the scope of the channel is written, of attributes that vary by it; other scopes stay.
+    Dimensions that it does not name stand at their default segments, as where records are read:
+    otherwise a value would be written that the next push does not read.
     Raises `NotFound` for the schema, `ValidationError` for a scope or an attribute that there is
     not.
     """
     blueprint = await context.app[BLUEPRINTS].get(context.database, context.workspace_id)
     schema_id = schema_named(blueprint, asked.schema_id)
     header = dict.fromkeys(name for row in asked.rows for name in (*row.values, *(row.whole or ())))
-    scope = scope_named(blueprint, asked.scope)
+    defaults = {each.id: each.default_segment_id for each in blueprint.dimensions.values()}
+    scope = completed(scope_named(blueprint, asked.scope), defaults)
     columns = understand_columns(
         [ID_COLUMN, *header], {name: name for name in header}, scope, blueprint
     )

@@ -198,6 +198,23 @@ async def test_a_pull_creates_and_updates_by_mapping(sigma: Workspace, target: R
     assert "cheap" in log["errors"][0]["message"]
 
 
+async def test_a_pull_writes_where_a_push_reads(sigma: Workspace, target: RestTarget):
+    await shirts(sigma, 1)
+    english = {"dim-language": "seg-en"}
+    own = {"scope": english, "value": "Ours"}
+    (await sigma.admin.patch("/records/ent-0000/values/title", own)).ok()
+    (await sigma.admin.post("/channels", channel(target, dimensionScope={}))).ok()
+    await ended(sigma.admin, "push")
+    assert target.products["1000"]["title"] == "Ours"
+    target.products["1000"]["title"] = "Theirs"
+    await ended(sigma.admin, "sync")
+    # English is the default: a value without scope would be hidden by it, and be sent back.
+    assert target.products["1000"]["title"] == "Theirs"
+    values = (await sigma.admin.get("/records/ent-0000")).ok()["values"]["title"]
+    assert {"scope": english, "value": "Theirs"} in values
+    assert {"scope": {}, "value": "Shirt 0"} in values
+
+
 async def test_a_create_whose_answer_was_lost_makes_no_second_product(sigma: Workspace):
     await shirts(sigma, 10)
     async with RestTarget(keeps_keys=False).serve() as target:
