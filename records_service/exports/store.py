@@ -78,7 +78,7 @@ async def read_part(
     after: Position | None,
     last: Position,
     *,
-    rows_max: int = ROWS_AT_ONCE,
+    rows_max: int | None = None,
 ) -> Part:
     """The records behind a position, with their values as text."""
     condition, arguments = _condition(workspace_id, wanted)
@@ -110,7 +110,7 @@ async def read_part(
         *arguments,
         *(after or BEGINNING),
         *last,
-        rows_max,
+        rows_max or ROWS_AT_ONCE,
         BYTES_AT_ONCE,
     )
     if not rows:
@@ -230,7 +230,7 @@ async def assigned_after(
     role: Role | None,
     after: Position,
     *,
-    rows_max: int = ROWS_AT_ONCE,
+    rows_max: int | None = None,
 ) -> list[Position]:
     """The next records that are assigned anywhere in a catalog, each once, oldest first."""
     arguments: list[Any] = [workspace_id]
@@ -249,7 +249,7 @@ async def assigned_after(
         """,  # noqa: S608 - made of constants
         *arguments,
         *after,
-        rows_max,
+        rows_max or ROWS_AT_ONCE,
     )
     return [(row["record_created_at"], row["record_id"]) for row in rows]
 

@@ -229,7 +229,7 @@ async def test_a_refused_value_is_told_with_row_attribute_and_message_and_the_re
             2,
             ["title-fr_FR"],
             "VALIDATION_ERROR",
-            "Value for 'title' exceeds maximum length 20",
+            "Value for 'title' exceeds maximum length 20, got 21",
         ),
         (
             "records",

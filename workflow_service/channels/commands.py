@@ -61,9 +61,9 @@ async def replace(
     Raises what `create` raises, `NotFound`, `PreconditionFailed`.
     """
     app, workspace_id = request.app, identity_of(request).workspace_id
-    check_same_id(channel_id, draft.id)
     async with app[DATABASE].acquire() as conn:
         seen = opened(app, await store.get(conn, workspace_id, channel_id))
+    check_same_id(channel_id, draft.id)
     if draft.type != seen.type:
         raise ValidationError.at(
             "/type",

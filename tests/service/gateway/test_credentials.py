@@ -123,7 +123,7 @@ async def test_the_scheme_is_read_in_any_case(system: System):
 async def test_an_unknown_address_is_told_only_to_those_who_are_known(system: System):
     for path in (
         "/api/v1/nowhere",
-        "/api/v1/channels",
+        "/api/v1/nothing-such",
         "/api/v1/",
         "/api/v2/records",
         "/internal/identities",

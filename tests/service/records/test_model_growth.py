@@ -92,7 +92,7 @@ CHECKS: dict[str, Check] = {
     "values of an attribute": lambda conn, ws: attributes.has_values(
         conn, ws, "attr-rare", Searcher()
     ),
-    "uses of an attribute": lambda conn, ws: attributes.is_used(conn, ws, "attr-color"),
+    "uses of an attribute": lambda conn, ws: attributes.uses_of(conn, ws, "attr-color"),
     "values that a deleted attribute takes along": lambda conn, ws: writes.remove_values(
         conn, ws, "attr-rare", "schema-small", None, rows_max=100
     ),
@@ -104,7 +104,7 @@ CHECKS: dict[str, Check] = {
         conn, ws, "ol-colors", ["val-red"], Searcher()
     ),
     "records of a schema": lambda conn, ws: model_changes.has_records(conn, ws, "schema-none"),
-    "relations to a schema": lambda conn, ws: schemas.is_target(conn, ws, "schema-big"),
+    "relations to a schema": lambda conn, ws: schemas.pointing_to(conn, ws, "schema-big"),
     "records in a state": lambda conn, ws: workflow_copies.state_in_use(
         conn, ws, "wf-x", ["state-x"]
     ),

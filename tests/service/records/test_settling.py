@@ -72,7 +72,10 @@ async def seen(workspace: RecordsWorkspace) -> list[Any]:
         asked = {"criteria": [named, criterion]}
         found.append(values((await admin.post("/search", asked)).ok()["items"]))
     found.append(
-        [one["id"] for one in (await admin.post("/search", {"query": "Parka"})).ok()["items"]]
+        [
+            one["id"]
+            for one in (await admin.post("/search/full-text", {"query": "Parka"})).ok()["items"]
+        ]
     )
     found.append((await admin.get("/records/ent-4/completeness")).ok())
     found.append(values((await admin.get("/export")).ok()))

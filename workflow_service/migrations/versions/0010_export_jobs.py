@@ -28,9 +28,11 @@ def upgrade() -> None:
             last_run_at  timestamptz,
             next_run_at  timestamptz,
             CONSTRAINT export_jobs_id_taken PRIMARY KEY (workspace_id, id)
-        );
-        CREATE INDEX export_jobs_by_due ON export_jobs (next_run_at) WHERE next_run_at IS NOT NULL;
+        )
         """
+    )
+    run_sql(
+        "CREATE INDEX export_jobs_by_due ON export_jobs (next_run_at) WHERE next_run_at IS NOT NULL"
     )
     run_sql(
         """
@@ -52,10 +54,20 @@ def upgrade() -> None:
             CONSTRAINT export_runs_id_taken PRIMARY KEY (workspace_id, job_id, id),
             CONSTRAINT export_runs_of FOREIGN KEY (workspace_id, job_id)
                 REFERENCES export_jobs (workspace_id, id) ON DELETE CASCADE
-        );
-        CREATE INDEX export_runs_in_order ON export_runs (workspace_id, job_id, started_at, id);
+        )
+        """
+    )
+    run_sql(
+        "CREATE INDEX export_runs_in_order ON export_runs (workspace_id, job_id, started_at, id)"
+    )
+    run_sql(
+        """
         CREATE UNIQUE INDEX export_runs_one_at_a_time
-            ON export_runs (workspace_id, job_id) WHERE status = 'running';
-        CREATE INDEX export_runs_by_lease ON export_runs (leased_until) WHERE status = 'running';
+            ON export_runs (workspace_id, job_id) WHERE status = 'running'
+        """
+    )
+    run_sql(
+        """
+        CREATE INDEX export_runs_by_lease ON export_runs (leased_until) WHERE status = 'running'
         """
     )
