@@ -100,18 +100,11 @@ async def test_no_address_that_reads_tells_the_secret(sigma, editor):
 
 
 async def test_a_filter_over_what_is_hidden_finds_no_less_and_no_more(editor):
-    everything = (await editor.get("/records")).ok()
-    assert everything["items"]
-    for query in ("margin=s3cr3t", "values.margin=x", "attr-margin=x"):
-        told, unknown = [
-            await editor.get(f"/records?{asked}")
-            for asked in (query, query.replace("margin", "nothing"))
-        ]
-        assert (told.status, unknown.status) == (400, 400)
-        assert told.body["message"].replace("margin", "nothing") == unknown.body["message"]
-    refused, unknown = [await editor.get(f"/records?sort={one}") for one in ("margin", "nothing")]
-    assert refused.status == 400
-    assert refused.body["message"].replace("margin", "nothing") == unknown.body["message"]
+    for query in ("margin=s3cr3t", "values.margin=x", "attr-margin=x", "sort=margin"):
+        refused = await editor.get(f"/records?{query}")
+        unknown = await editor.get(f"/records?{query.replace('margin', 'nothing')}")
+        assert refused.status == 400
+        assert refused.body["message"].replace("margin", "nothing") == unknown.body["message"]
 
 
 async def test_completeness_tells_nothing_of_what_is_hidden(sigma, editor):
@@ -408,6 +401,7 @@ async def test_a_new_attribute_is_hidden_unless_the_role_says_all(sigma, editor)
 
 
 BULK_TELLS = {"index", "outcome", "status", "id", "version"}
+# These send what their owners may read; their own tests say what such a key is refused.
 OUTWARD = ("/api/v1/webhooks", "/api/v1/export-jobs", "/api/v1/channels")
 IMPORTS = {"previewImport", "executeImport", "beginImport", "cancelImport", "resumeImport"}
 IMPORTS |= {"cancelJob", "convertAttribute"}
@@ -470,13 +464,8 @@ async def test_a_key_that_may_not_read_learns_nothing_by_writing(sigma):
     }
     described = {
         one.described["operationId"]: one
-        for one in GUARDED
-        if one.permission in keys
-        and one.method != "DELETE"
-        and "/preview" not in one.path
-        # A webhook, job or channel sends what its owner may read; their tests say what such a key
-        # is refused.
-        and not one.path.startswith(OUTWARD)
+        for one in (each for each in GUARDED if not each.path.startswith(OUTWARD))
+        if one.permission in keys and one.method != "DELETE" and "/preview" not in one.path
     }
     assert writes.keys() == described.keys() - IMPORTS - {"restoreVersion"}
     for name, (written, names, body) in writes.items():
@@ -494,11 +483,10 @@ async def test_a_key_that_may_not_read_learns_nothing_by_writing(sigma):
         if written and name != "postMessage":
             assert answer.headers["ETag"].strip('"').isdigit(), one
         assert str(answer.status) in one.described["responses"], one
-    unchanged = await keys["update-data"].put("/records/ent-1", {"values": {}})
-    assert unchanged.ok() == {"id": "ent-1"}
+    blind = keys["update-data"]
+    assert (await blind.put("/records/ent-1", {"values": {}})).ok() == {"id": "ent-1"}
     # A version that is restored would be compared with today's.
-    restored = await keys["update-data"].post("/records/ent-1/restore", {"version": 1})
-    assert restored.status == 403
+    assert (await blind.post("/records/ent-1/restore", {"version": 1})).status == 403
     both = await sigma.api_key(["read", "update-data"])
     assert "values" in (await both.put("/records/ent-1", {"values": {}})).ok()
 

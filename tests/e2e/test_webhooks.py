@@ -172,7 +172,10 @@ async def test_a_paused_webhook_gets_nothing_and_what_waits_is_dropped(
     await eventually(lambda: statuses(sigma, ["dropped"]))
     receiver.received.clear()
     receiver.answers = lambda _: 200
+    until = (await sigma.admin.get("/changes")).ok()["next"]
     await rename(sigma, "ent-1", "two")
+    # It is heard of from what the feed has when it is active again.
+    assert (await sigma.admin.get(f"/changes?after={until}&wait=20")).ok()["items"]
     (await sigma.admin.put("/webhooks/wh-1", {"active": True})).ok()
     await rename(sigma, "ent-1", "three")
     await eventually(lambda: receiver.received)

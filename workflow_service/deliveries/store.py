@@ -79,7 +79,7 @@ async def tests_pending(conn: Conn, workspace_id: str, webhook_id: str) -> int:
     """How many tests of a webhook wait; it is not counted beyond `TESTS_PENDING_MAX`."""
     count: int = await conn.fetchval(
         """
-        SELECT count(*) FROM (SELECT FROM webhook_deliveries
+        SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries
                                WHERE workspace_id = $1 AND webhook_id = $2 AND status = 'pending'
                                  AND event = 'webhook.test' LIMIT $3) AS waiting
         """,

@@ -117,6 +117,7 @@ BOUNDED = {
     "workflow_service/destinations/checking.py": {"FIELD", "field", "kind", "library"},
     "workflow_service/destinations/sftp.py": {"given"},
     "workflow_service/export_jobs/commands.py": {"field", "name"},
+    "workflow_service/export_runs/commands.py": {"name"},
     "workflow_service/export_jobs/destination.py": {"FIELD", "field", "name"},
     "workflow_service/secrets/masks.py": {"field"},
     "workflow_service/shopify/channel_type.py": {"js_type(value)"},
