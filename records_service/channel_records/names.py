@@ -12,7 +12,7 @@ from records_service.catalogs.model import CATALOG
 from records_service.channel_records.model import ChannelNames
 from records_service.context import Context
 from records_service.model_objects import store as model_objects
-from records_service.values.entries import UnusableScope, dimension_ids_by_name, with_ids
+from records_service.values.entries import scope_named
 from shared.errors import NotFound, ValidationError, Violation, truncated
 
 
@@ -38,7 +38,7 @@ async def look_up(context: Context, asked: ChannelNames) -> Named:
         check_catalog_visible(context, asked.catalog_id)
         async with context.database.acquire() as conn:
             await model_objects.get(conn, CATALOG, context.workspace_id, asked.catalog_id)
-    scope = scope_named(blueprint, asked.scope)
+    scope = scope_named(asked.scope, blueprint.dimensions, "/dimensionScope")
     by_alias = {each.alias: each for each in blueprint.attributes.values()}
     found = [blueprint.attributes.get(name) or by_alias.get(name) for name in asked.attributes]
     ValidationError.check(
@@ -59,15 +59,3 @@ def schema_named(blueprint: Blueprint, name: str | None) -> str | None:
         if schema.alias == name:
             return schema.id
     raise NotFound.of("Schema", name)
-
-
-def scope_named(blueprint: Blueprint, scope: Mapping[str, str]) -> dict[str, str]:
-    """The scope by ids; raises `ValidationError`."""
-    dimensions = blueprint.dimensions
-    try:
-        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
-    except UnusableScope as fault:
-        message = str(fault)
-        if message in scope:
-            message = f"Unknown dimension '{truncated(message)}'"
-        raise ValidationError.at("/dimensionScope", message) from None

@@ -10,7 +10,7 @@ from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.bulk.model import BulkOutcome as Outcome
 from records_service.bulk.model import Options, Result
 from records_service.channel_records.model import ChannelRows
-from records_service.channel_records.names import schema_named, scope_named
+from records_service.channel_records.names import schema_named
 from records_service.context import Context
 from records_service.imports.columns import Columns, understand_columns
 from records_service.imports.rows import ReadRow, RowReader
@@ -19,7 +19,7 @@ from records_service.option_lists.lookup import Options as ChosenOptions
 from records_service.option_lists.lookup_store import look_up
 from records_service.tabular.cells import CLEAR, escaped
 from records_service.tabular.columns import ID_COLUMN
-from records_service.values.entries import completed
+from records_service.values.entries import completed, scope_named
 from shared.errors import NotFound
 
 
@@ -36,7 +36,7 @@ async def write(context: Context, asked: ChannelRows) -> list[dict[str, Any]]:
     schema_id = schema_named(blueprint, asked.schema_id)
     header = dict.fromkeys(name for row in asked.rows for name in (*row.values, *(row.whole or ())))
     defaults = {each.id: each.default_segment_id for each in blueprint.dimensions.values()}
-    scope = completed(scope_named(blueprint, asked.scope), defaults)
+    scope = completed(scope_named(asked.scope, blueprint.dimensions, "/dimensionScope"), defaults)
     columns = understand_columns(
         [ID_COLUMN, *header], {name: name for name in header}, scope, blueprint
     )

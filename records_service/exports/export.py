@@ -35,11 +35,9 @@ from records_service.records.rendering import render
 from records_service.tabular.columns import CATEGORIES_COLUMN
 from records_service.values.entries import (
     Scope,
-    UnusableScope,
     completed,
-    dimension_ids_by_name,
     scope_key,
-    with_ids,
+    scope_named,
 )
 from records_service.values.relations import Related
 from records_service.variants.rendering import render as render_variant
@@ -277,11 +275,4 @@ def _scope(sent: str | None, blueprint: Blueprint) -> dict[str, str]:
         raise ValidationError.at(
             "/scope", f"Field 'scope' must be a JSON object, got {js_type(scope)}"
         )
-    dimensions = blueprint.dimensions
-    try:
-        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
-    except UnusableScope as fault:
-        message = str(fault)
-        if message in scope:
-            message = f"Unknown dimension '{truncated(message)}'"
-        raise ValidationError.at("/scope", message) from None
+    return scope_named(scope, blueprint.dimensions, "/scope")

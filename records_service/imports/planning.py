@@ -23,7 +23,7 @@ from records_service.imports.receiving import Received
 from records_service.imports.unpacking import all_rows
 from records_service.tabular.sheet_texts import UnusableFile
 from records_service.tabular.workbooks import open_workbook
-from records_service.values.entries import UnusableScope, dimension_ids_by_name, with_ids
+from records_service.values.entries import scope_named
 from shared.errors import NotFound, ValidationError, truncated
 from shared.http.json_types import js_type
 
@@ -235,11 +235,4 @@ def _mapping(sent: str | None) -> dict[str, str | None]:
 
 def _scope(sent: str | None, blueprint: Blueprint) -> dict[str, str]:
     scope = _json_object("scope", sent)
-    dimensions = blueprint.dimensions
-    try:
-        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
-    except UnusableScope as fault:
-        message = str(fault)
-        if message in scope:
-            message = f"Unknown dimension '{truncated(message)}'"
-        raise ValidationError.at("/scope", message) from None
+    return scope_named(scope, blueprint.dimensions, "/scope")

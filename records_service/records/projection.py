@@ -24,10 +24,7 @@ from records_service.permissions.rules import AttributePermission, Role, permiss
 from records_service.schemas.model import SCHEMA
 from records_service.values.entries import (
     Scope,
-    UnknownDimension,
-    UnusableScope,
-    dimension_ids_by_name,
-    with_ids,
+    scope_named,
 )
 from shared.errors import ValidationError, Violation, truncated
 from shared.http.shapes import DescribedAs, Shape
@@ -104,15 +101,7 @@ def scope_of(text: str, blueprint: Blueprint) -> dict[str, str]:
         raise ValidationError.at("/scope", f"{expected}, got '{truncated(text)}'") from None
     if not isinstance(scope, dict):
         raise ValidationError.at("/scope", f"{expected}, got '{truncated(text)}'")
-    dimensions = blueprint.dimensions
-    try:
-        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
-    except UnknownDimension as unknown:
-        raise ValidationError.at(
-            "/scope", f"Unknown dimension '{truncated(unknown.args[0])}'"
-        ) from None
-    except UnusableScope as fault:
-        raise ValidationError.at("/scope", str(fault)) from None
+    return scope_named(scope, blueprint.dimensions, "/scope")
 
 
 def _attribute_ids(names: Sequence[str], blueprint: Blueprint, role: Role | None) -> frozenset[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from records_service.dimensions.model import Dimension
-from shared.errors import some_of, truncated
+from shared.errors import ValidationError, some_of, truncated
 from shared.http.json_types import js_type
 
 Scope = Mapping[str, str]
@@ -74,6 +74,22 @@ def with_ids(
             )
         found[dimension_id] = segment_id
     return found
+
+
+def scope_named(
+    scope: Mapping[str, Any], dimensions: Mapping[str, Dimension], pointer: str
+) -> dict[str, str]:
+    """A scope that may name all dimensions of a workspace, by ids; `pointer` is where it was sent.
+
+    Raises `ValidationError`.
+    """
+    try:
+        return with_ids(scope, dimension_ids_by_name(dimensions, dimensions), dimensions)
+    except UnknownDimension as unknown:
+        message = f"Unknown dimension '{truncated(unknown.args[0])}'"
+        raise ValidationError.at(pointer, message) from None
+    except UnusableScope as fault:
+        raise ValidationError.at(pointer, str(fault)) from None
 
 
 def scope_key(scope: Scope) -> tuple[tuple[str, str], ...]:
