@@ -39,6 +39,9 @@ from deploy.local.private_server import (
     run_apart,
 )
 
+STARTS_MAX = 3
+"""How often a broker is started whose ports were taken before it had them."""
+
 
 class PrivatePostgres(PrivateServer):
     """PostgreSQL as it comes: every setting that makes a commit durable is on."""
@@ -195,6 +198,24 @@ class PrivateRabbit(PrivateServer):
 
     def _start(self) -> None:
         programs = ensure_rabbit()
+        for left in reversed(range(STARTS_MAX)):
+            self._begin(programs)
+            try:
+                self._wait_until(self._declare_a_queue)
+            except StartFailed:
+                has_ended = not self.running
+                self.kill()
+                # Whoever looked for free ports at the same moment may have got one of ours.
+                if not (has_ended and left):
+                    raise
+            except BaseException:
+                self.kill()
+                raise
+            else:
+                return
+
+    def _begin(self, programs: Path) -> None:
+        """Start the node, at ports that are free at the moment."""
         if "node" not in self._memory:
             # The name is part of the data; two nodes of one name cannot live on one machine.
             self._remember(node=f"sigma-{secrets.token_hex(4)}@localhost")
@@ -227,11 +248,6 @@ class PrivateRabbit(PrivateServer):
             )
         self._running = self._spawn([str(programs / "rabbitmq-server")], environment, guard="TERM")
         self._remember(pid=self._running.pid)
-        try:
-            self._wait_until(self._declare_a_queue)
-        except BaseException:
-            self.kill()
-            raise
 
     def _end(self, how: signal.Signals) -> None:
         super()._end(how)

@@ -15,9 +15,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from deploy.local import catalogue, demo
+from deploy.local import catalogue, demo, servers
 from deploy.local.failure import StartFailed
-from deploy.local.servers import PrivatePostgres
+from deploy.local.servers import PrivatePostgres, PrivateRabbit
 from deploy.local.settings import SERVICES, Ports
 from deploy.local.system import choose_ports
 from tests.kit.eventually import eventually
@@ -298,3 +298,20 @@ def test_a_server_ends_with_whoever_started_it_and_keeps_what_was_committed(run)
     finally:
         server.stop()
     assert run.children() == []
+
+
+def test_a_broker_whose_port_is_taken_meanwhile_starts_at_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As if somebody had got the port between the look at it and its use."""
+    found = servers.free_port
+    with socket.socket() as taker:
+        taker.bind(("127.0.0.1", 0))
+        taker.listen()
+        broker = PrivateRabbit(tmp_path / "rabbit")
+        taken = [taker.getsockname()[1]]
+        monkeypatch.setattr(servers, "free_port", lambda: taken.pop() if taken else found())
+        broker.start()
+    assert broker.running
+    assert not taken
+    broker.stop()
