@@ -85,6 +85,10 @@ def _port(address: str) -> int:
 
 def _client_port(session: int) -> int | None:
     """The port of the client, as the title of the session's process has it."""
-    title = Path(f"/proc/{session}/cmdline").read_text(errors="replace")
+    try:
+        title = Path(f"/proc/{session}/cmdline").read_text(errors="replace")
+    except OSError:
+        # It ended since it was listed.
+        return None
     port = title.partition("127.0.0.1(")[2].partition(")")[0]
     return int(port) if port.isdigit() else None
