@@ -360,7 +360,9 @@ async def test_a_key_that_may_not_read_gets_nothing_by_a_webhook(
     # It could not see a generated secret, so nobody would know it.
     refused = await key.post("/webhooks/wh-1/rotate-secret", {})
     assert refused.status == 400 and "Field 'secret' is required" in refused.body["message"]
-    assert (await key.post("/webhooks/wh-1/rotate-secret", {"secret": "known"})).status == 200
+    assert (
+        await key.post("/webhooks/wh-1/rotate-secret", {"secret": "known to both sides"})
+    ).status == 200
     # As one that was made before keys without `read` were refused.
     auth = await asyncpg.connect(sigma.stack.databases["auth_service"])
     try:

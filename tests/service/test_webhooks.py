@@ -11,6 +11,7 @@ from tests.kit.direct import DirectServices, DirectWorkspace
 from tests.kit.made_delivery import make_delivery
 from tests.kit.sigma import error
 from workflow_service.deliveries import store
+from workflow_service.secrets.vault import VAULT, Place
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,6 +91,12 @@ async def test_a_new_secret_is_shown_once_and_is_nowhere_in_clear(sigma: DirectW
         ({"active": "yes"}, "Field 'active' expects type 'boolean', got 'string'"),
         ({"secret": ""}, "Field 'secret' must have at least 1 character"),
         ({"secret": "whsec_%"}, "Field 'secret' expects base64 behind 'whsec_'"),
+        ({"secret": "abcde"}, "Field 'secret' expects at least 16 characters, got 5"),
+        (
+            {"secret": "whsec_c2hvcnQ="},
+            "Field 'secret' expects base64 of at least 24 bytes behind 'whsec_', got 5 bytes",
+        ),
+        ({"url": "http://x.example:0/"}, "Field 'url' expects an absolute http or https URL"),
         ({"secret": "********abcd"}, "Field 'secret' is the mask of another secret"),
         ({"id": "WH 1"}, "Field 'id' must match pattern"),
     ],
@@ -148,6 +155,41 @@ async def test_a_paused_webhook_is_not_replayed_and_nothing_is_redelivered_to_it
     assert (await sigma.admin.post(f"{path}/redeliver")).outcome == error(
         409, "CONFLICT", "Delivery 'dlv-1' is still pending"
     )
+
+
+async def test_what_waits_is_dropped_when_a_webhook_is_paused_also_where_nothing_sends(
+    sigma: DirectWorkspace,
+):
+    (await sigma.admin.post("/webhooks", HOOK)).ok()
+    await make_delivery(sigma.workflow_database, sigma.id, "dlv-1", "wh-1")
+    (await sigma.admin.post("/webhooks/wh-1/deliveries/dlv-1/redeliver")).ok()
+    (await sigma.admin.post("/webhooks/wh-1/test")).ok()
+    for active in (False, True):
+        (await sigma.admin.put("/webhooks/wh-1", {"active": active})).ok()
+        listed = (await sigma.admin.get("/webhooks/wh-1/deliveries")).ok()["items"]
+        # A test is sent to a webhook that is paused, too.
+        assert [(one["event"], one["status"]) for one in listed] == [
+            ("webhook.test", "pending"),
+            ("entity.updated", "dropped"),
+        ]
+
+
+async def test_a_short_secret_of_former_times_stays_until_it_is_replaced(sigma: DirectWorkspace):
+    (await sigma.admin.post("/webhooks", HOOK)).ok()
+    workflow = sigma.services.running["workflow_service"]
+    sealed = workflow.app[VAULT].seal("short", Place(sigma.id, "webhook", "wh-1"))
+    await workflow.database.execute(
+        "UPDATE webhooks SET secret = $2 WHERE workspace_id = $1", sigma.id, sealed
+    )
+    shown = (await sigma.admin.get("/webhooks/wh-1")).ok()
+    assert shown["secret"] == "********"
+    (await sigma.admin.put("/webhooks/wh-1", shown)).ok()
+    assert (await stored(sigma))["secret"] == sealed
+    for path, ask in (("", sigma.admin.put), ("/rotate-secret", sigma.admin.post)):
+        refused = await ask(f"/webhooks/wh-1{path}", {"secret": "other"})
+        assert refused.outcome == error(
+            400, "VALIDATION_ERROR", "Field 'secret' expects at least 16 characters, got 5"
+        )
 
 
 async def test_old_deliveries_are_removed_and_what_waits_stays(sigma: DirectWorkspace):

@@ -90,7 +90,8 @@ async def redeliver(request: web.Request) -> web.StreamResponse:
     """Sends a delivery again that has ended, with the same id and body, up to four times."""
     workspace_id, webhook_id = identity_of(request).workspace_id, request.match_info["id"]
     async with request.app[DATABASE].transaction() as conn:
-        webhook = await webhooks.get(conn, workspace_id, webhook_id)
+        # Locked: nothing waits for a webhook that is being paused.
+        webhook = await webhooks.get(conn, workspace_id, webhook_id, lock=True)
         row = await _found(conn, request)
         if row["event"] != TEST_EVENT:
             check_active(webhook)

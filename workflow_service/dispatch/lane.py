@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -109,7 +109,7 @@ class Lane:
         self._has_more = False
         self._failures = 0
         self._sending: set[asyncio.Task[None]] = set()
-        self._judged: set[str] = set()
+        self._judged: set[str] | None = None
         self._bodies: dict[str, bytes] = {}
         self._results: list[Result] = []
         self._background: dict[str, asyncio.Task[None]] = {}
@@ -170,8 +170,16 @@ class Lane:
         Nothing is taken or stored meanwhile; of what is being sent, the results count.
         """
         self._is_stale = False
-        self._judged.clear()
         self._forget_bodies()
+        # Only meanwhile: a lane that is never without work would remember all that it ever sent.
+        judged: set[str] = set()
+        self._judged = judged
+        try:
+            await self._read(judged)
+        finally:
+            self._judged = None
+
+    async def _read(self, judged: Collection[str]) -> None:
         loop = asyncio.get_running_loop()
         async with self._app[DATABASE].transaction() as conn:
             webhook = await webhooks.find(conn, self.workspace_id, self.webhook_id)
@@ -188,7 +196,7 @@ class Lane:
         self._has_more = len(rows) == PENDING_MAX
         self._queue.keep({row["id"] for row in rows})
         for row in rows:
-            if row["id"] in self._judged:
+            if row["id"] in judged:
                 continue
             due = now + max(0.0, row["due_s"])
             if row["id"] in self._queue:
@@ -281,7 +289,8 @@ class Lane:
         result = await attempt(self._app[OUTBOUND], self._receiver, one.id, one.tries, body)
         self._failures = 0 if result.succeeded else self._failures + 1
         self._results.append(result)
-        self._judged.add(one.id)
+        if self._judged is not None:
+            self._judged.add(one.id)
         if _is_last(result):
             self._queue.end(one)
         else:
@@ -295,6 +304,8 @@ class Lane:
         results, self._results = self._results, []
         try:
             async with self._app[DATABASE].transaction() as conn:
+                # The webhook before its deliveries, as whoever pauses or deletes it locks them.
+                is_paused, since = await self._note(conn, webhook, results)
                 ended = [one for one in results if _is_last(one)]
                 if ended:
                     await deliveries.finish(conn, self.workspace_id, ended)
@@ -302,7 +313,8 @@ class Lane:
                     failed = [one for one in results if not one.succeeded and one.tries == tries]
                     if failed:
                         await deliveries.put_off(conn, self.workspace_id, failed, delay_s)
-                is_paused, since = await self._note(conn, webhook, results)
+                if is_paused:
+                    await deliveries.drop(conn, self.workspace_id, self.webhook_id)
         except BaseException:
             self._results = results + self._results
             raise
@@ -334,7 +346,8 @@ class Lane:
             taken = await intake.take(self._app, self._identities, webhook)
         except intake.OwnerGone as gone:
             async with self._app[DATABASE].transaction() as conn:
-                await webhooks.pause(conn, webhook, str(gone))
+                if await webhooks.pause(conn, webhook, str(gone)):
+                    await deliveries.drop(conn, self.workspace_id, self.webhook_id)
             self.changed()
             return
         except BaseException:

@@ -129,7 +129,8 @@ class Allowed:
         raise RefusedAddress(
             f"Address {address} is not public"
             if host is None or literal(host)
-            else f"Host '{truncated(host)}' leads to {address}, which is not a public address"
+            # Which one it is tells about names that only the operator's own name server knows.
+            else f"Host '{truncated(host)}' leads to an address that is not public"
         )
 
     def checked(self, addresses: Iterable[str], host: str) -> list[str]:

@@ -275,8 +275,8 @@ def _parsed(url: str) -> URL | None:
     """As the client reads it; None for what it cannot ask."""
     try:
         parsed = URL(url)
-        # Reading the port may fail as well.
-        usable = parsed.scheme in _SCHEMES and parsed.host and parsed.port is not None
+        # Reading the port may fail as well; nobody listens at port 0.
+        usable = parsed.scheme in _SCHEMES and parsed.host and parsed.port
     except ValueError:
         return None
     if not usable or any(character.isspace() or not character.isprintable() for character in url):

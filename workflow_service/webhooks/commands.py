@@ -20,6 +20,7 @@ from shared.identity import Identity
 from shared.ids import check_same_id, new_id
 from workflow_service import acting
 from workflow_service.clients import Clients
+from workflow_service.deliveries import store as deliveries
 from workflow_service.outbound.client import OUTBOUND
 from workflow_service.secrets.masks import kept_or_new, mask
 from workflow_service.secrets.vault import VAULT, CannotOpen, Place
@@ -101,6 +102,9 @@ async def change(
         if not new.active and "active" in sent:
             new = replace(new, paused_reason=None)
         await store.update(conn, new)
+        if old.active and not new.active:
+            # Here, and not when a process that sends hears of it: none may run at the moment.
+            await deliveries.drop(conn, old.workspace_id, old.id)
     return new
 
 

@@ -17,13 +17,31 @@ from shared.errors import ValidationError
 
 PREFIX: Final = "whsec_"
 SIGNATURE: Final = "X-Sigma-Signature"
+KEY_BYTES_MIN: Final = 24
+"""Of what stands behind the prefix, as Standard Webhooks says."""
+LENGTH_MIN: Final = 16
+"""Of any other secret, in characters."""
 
 
 def check(secret: str, field: str) -> None:
-    """Raise `ValidationError` for a secret that no receiver could use."""
-    if secret.startswith(PREFIX) and not _decoded(secret):
+    """Raise `ValidationError` for a secret that no receiver could use, or that is soon guessed."""
+    if not secret.startswith(PREFIX):
+        if len(secret) < LENGTH_MIN:
+            raise ValidationError.at(
+                f"/{field}",
+                f"Field '{field}' expects at least {LENGTH_MIN} characters, got {len(secret)}",
+            )
+        return
+    key = _decoded(secret)
+    if key is None:
         raise ValidationError.at(
             f"/{field}", f"Field '{field}' expects base64 behind '{PREFIX}', or another secret"
+        )
+    if len(key) < KEY_BYTES_MIN:
+        raise ValidationError.at(
+            f"/{field}",
+            f"Field '{field}' expects base64 of at least {KEY_BYTES_MIN} bytes behind '{PREFIX}',"
+            f" got {len(key)} bytes",
         )
 
 
