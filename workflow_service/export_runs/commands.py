@@ -106,10 +106,10 @@ async def claim(db: Database, worker: str, lease_s: float, per_workspace: int) -
     full: list[str] = []
     while True:
         async with db.acquire() as conn:
-            waiting = await store.waiting(conn, 1, full)
-        if not waiting:
+            found = await store.RUNS.waiting(conn, 1, full)
+        if not found:
             return None
-        (run,) = waiting
+        (run,) = found
         async with db.transaction() as conn:
             await store.lock_claims(conn, run.workspace_id)
             if not await store.has_room(conn, run.workspace_id, per_workspace):

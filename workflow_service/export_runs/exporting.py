@@ -38,21 +38,15 @@ class Interrupted(Exception):
     """Another service is away. The run can be started anew."""
 
 
-class LeaseLost(Exception):
-    """The run is no longer this worker's."""
-
-
-async def export(
-    app: web.Application, claim: Claim, holds_lease: Callable[[], Awaitable[bool]]
-) -> Done:
+async def export(app: web.Application, claim: Claim, renew: Callable[[], Awaitable[None]]) -> Done:
     """The file, or why there is none. Nothing is visible at the destination before the end.
 
-    Raises `Interrupted`, or `LeaseLost` if `holds_lease` says so before the file appears.
+    Raises `Interrupted`, and what `renew` raises, which is asked before the file appears.
     """
     limit = asyncio.timeout(RUN_S_MAX)
     try:
         async with limit:
-            return await _export(app, claim, holds_lease)
+            return await _export(app, claim, renew)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -70,9 +64,7 @@ async def export(
         return Done(error=str(error)[:ERROR_LENGTH_MAX])
 
 
-async def _export(
-    app: web.Application, claim: Claim, holds_lease: Callable[[], Awaitable[bool]]
-) -> Done:
+async def _export(app: web.Application, claim: Claim, renew: Callable[[], Awaitable[None]]) -> Done:
     kind = claim.body["destinationType"]
     place = Place(claim.workspace_id, destinations.KIND, claim.job_id)
     destination = destinations.opened(kind, claim.sealed, app[VAULT], place)
@@ -98,8 +90,7 @@ async def _export(
         data = await in_thread(writing.finish)
         size += len(data)
         await upload.write(data)
-        if not await holds_lease():
-            raise LeaseLost
+        await renew()
         path = await upload.commit()
     return Done(
         record_count=writing.records,

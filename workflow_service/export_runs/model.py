@@ -12,6 +12,7 @@ from typing_extensions import TypeAliasType
 from shared.http.shapes import Closed, Shape
 from shared.http.times import Moment
 from workflow_service.acting import SubjectKind
+from workflow_service.leases import Lease
 
 RUNS_KEPT: Final = 200
 """Of one job; older ones are removed when another begins."""
@@ -107,15 +108,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A run that no worker has."""
-
-    workspace_id: str
-    job_id: str
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Claim:
     """A run that this process works on, and its job as it was at that moment."""
 
@@ -129,6 +121,11 @@ class Claim:
     sealed: str
     runs_as: str
     runs_as_kind: SubjectKind
+
+    @property
+    def lease(self) -> Lease:
+        """The run as its worker's, whoever that is by now."""
+        return Lease(self.workspace_id, self.job_id, self.run_id, self.worker)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,9 @@ from shared.database import DATABASE, Database
 from shared.errors import ApiError
 from workflow_service.export_jobs import store as jobs
 from workflow_service.export_runs import commands, store
-from workflow_service.export_runs.exporting import Interrupted, LeaseLost, export
+from workflow_service.export_runs.exporting import Interrupted, export
 from workflow_service.export_runs.model import Claim, Done
+from workflow_service.leases import Lost
 
 RUNS_AT_ONCE: Final = 4
 """Of one process."""
@@ -146,7 +147,7 @@ class Worker:
             with suppress(Exception):
                 await self._give_back(claim, 0.0, counts=False)
             raise
-        except LeaseLost:
+        except Lost:
             ENDED.labels("lost").inc()
             log.warning("export_run_taken", **told)
             return
@@ -159,9 +160,9 @@ class Worker:
         except Exception:
             log.exception("export_run_failed", **told)
             done = Done(error="Internal error")
-        async with self._db.acquire() as conn:
-            is_ours = await store.finish(conn, claim, done)
-        if is_ours:
+        with suppress(Lost):
+            async with self._db.acquire() as conn:
+                await store.finish(conn, claim, done)
             SECONDS.observe(asyncio.get_running_loop().time() - began)
             ENDED.labels("success" if done.error is None else "failed").inc()
             log.info("export_run_ended", **told, records=done.record_count, error=done.error)
@@ -170,11 +171,11 @@ class Worker:
         if claim.attempt > ATTEMPTS_MAX:
             return Done(error=f"The process that made the file ended {claim.attempt - 1} times")
 
-        async def holds_lease() -> bool:
+        async def renew() -> None:
             async with self._db.acquire() as conn:
-                return await store.renew(conn, claim, LEASE_S)
+                await store.renew(conn, claim, LEASE_S)
 
-        work = asyncio.ensure_future(export(self._app, claim, holds_lease))
+        work = asyncio.ensure_future(export(self._app, claim, renew))
         loop = asyncio.get_running_loop()
         held_until = loop.time() + LEASE_S
         try:
@@ -183,13 +184,12 @@ class Worker:
                 if work.done():
                     break
                 try:
-                    if not await holds_lease():
-                        raise LeaseLost
+                    await renew()
                     held_until = loop.time() + LEASE_S
                 except ApiError:
                     # The database is away. Nobody can take the run over before the lease ends.
                     if loop.time() > held_until - RENEW_S:
-                        raise LeaseLost from None
+                        raise Lost from None
             return await work
         finally:
             if not work.done():
@@ -199,5 +199,5 @@ class Worker:
 
     async def _give_back(self, claim: Claim, after_s: float, *, counts: bool) -> None:
         async with self._db.transaction() as conn:
-            await store.give_back(conn, claim, after_s, counts=counts)
+            await store.release(conn, claim, after_s, counts=counts)
             await jobs.tell(conn)

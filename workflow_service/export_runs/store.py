@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from shared.database import Conn, Record, mapping_constraints
 from shared.errors import Conflict, truncated
-from workflow_service.export_runs.model import RUNS_KEPT, Claim, Done, Run, Waiting
+from workflow_service.export_runs.model import RUNS_KEPT, Claim, Done, Run
+from workflow_service.leases import LeasedTable, Waiting
 
+RUNS: Final = LeasedTable("export_runs", of="job_id", holder="worker", until="leased_until")
 _COLUMNS: Final = """
     job_id, id, status, started_at, completed_at, record_count, file_size, replaced_characters,
     destination_path, error
@@ -101,22 +102,6 @@ async def remove_old(conn: Conn, workspace_id: str, job_id: str) -> None:
     )
 
 
-async def waiting(conn: Conn, limit: int, without: Sequence[str]) -> list[Waiting]:
-    """Runs that wait for a worker, longest first, of any workspace but these."""
-    rows = await conn.fetch(
-        """
-        SELECT workspace_id, job_id, id AS run_id FROM export_runs
-         WHERE status = 'running' AND leased_until <= clock_timestamp()
-           AND workspace_id <> ALL ($2::text[])
-         ORDER BY leased_until
-         LIMIT $1
-        """,
-        limit,
-        without,
-    )
-    return [Waiting(**row) for row in rows]
-
-
 async def lock_claims(conn: Conn, workspace_id: str) -> None:
     """One claim in a workspace at a time, so that it never has more runs than it may."""
     await conn.execute(
@@ -137,80 +122,52 @@ async def has_room(conn: Conn, workspace_id: str, runs_max: int) -> bool:
     return under_way < runs_max
 
 
-async def claim(conn: Conn, run: Waiting, worker: str, lease_s: float) -> Claim | None:
-    """Take a run that waits; None if another worker was faster."""
-    row = await conn.fetchrow(
-        """
-        UPDATE export_runs AS run
-           SET worker = $4, attempt = run.attempt + 1,
-               leased_until = now() + make_interval(secs => $5)
-          FROM export_jobs AS job
-         WHERE run.workspace_id = $1 AND run.job_id = $2 AND run.id = $3
-           AND run.status = 'running' AND run.leased_until <= now()
-           AND job.workspace_id = $1 AND job.id = $2
-        RETURNING run.workspace_id, run.job_id, run.id AS run_id, run.worker, run.attempt,
-                  run.started_at, job.body, job.sealed, job.runs_as, job.runs_as_kind
-        """,
-        run.workspace_id,
-        run.job_id,
-        run.run_id,
+async def claim(conn: Conn, waiting: Waiting, worker: str, lease_s: float) -> Claim | None:
+    """Take a run that waits, in a transaction; None if another worker was faster."""
+    run = await RUNS.claim(
+        conn,
+        waiting,
         worker,
         lease_s,
+        also=", attempt = attempt + 1",
+        returning="workspace_id, job_id, id AS run_id, worker, attempt, started_at",
     )
-    return None if row is None else Claim(**row)
-
-
-async def renew(conn: Conn, claim: Claim, lease_s: float) -> bool:
-    """Go on; False if the run is no longer this worker's: it ended, or another one has it."""
-    tag = await conn.execute(
+    if run is None:
+        return None
+    # Its row is locked now, so the job is not deleted before the end of the transaction.
+    job = await conn.fetchrow(
         """
-        UPDATE export_runs SET leased_until = now() + make_interval(secs => $5)
-         WHERE workspace_id = $1 AND job_id = $2 AND id = $3 AND worker = $4
-           AND status = 'running'
+        SELECT body, sealed, runs_as, runs_as_kind FROM export_jobs
+         WHERE workspace_id = $1 AND id = $2
         """,
-        claim.workspace_id,
-        claim.job_id,
-        claim.run_id,
-        claim.worker,
-        lease_s,
+        waiting.workspace_id,
+        waiting.of_id,
     )
-    return tag == "UPDATE 1"
+    assert job is not None
+    return Claim(**run, **job)
 
 
-async def give_back(conn: Conn, claim: Claim, after_s: float, *, counts: bool) -> None:
+async def renew(conn: Conn, claim: Claim, lease_s: float) -> None:
+    """Go on with a run; raises `Lost` if it ended, or another worker has it."""
+    await RUNS.renew(conn, claim.lease, lease_s)
+
+
+async def release(conn: Conn, claim: Claim, after_s: float, *, counts: bool) -> None:
     """Let any worker start the run anew after this time; `counts` as an attempt or not."""
-    await conn.execute(
-        """
-        UPDATE export_runs
-           SET worker = NULL, attempt = attempt - $6,
-               leased_until = now() + make_interval(secs => $5)
-         WHERE workspace_id = $1 AND job_id = $2 AND id = $3 AND worker = $4
-           AND status = 'running'
-        """,
-        claim.workspace_id,
-        claim.job_id,
-        claim.run_id,
-        claim.worker,
-        after_s,
-        0 if counts else 1,
-    )
+    also = "" if counts else ", attempt = attempt - 1"
+    await RUNS.release(conn, claim.lease, after_s, also=also)
 
 
-async def finish(conn: Conn, claim: Claim, done: Done) -> bool:
-    """Store what came of a run; False if it is no longer this worker's."""
-    tag = await conn.execute(
+async def finish(conn: Conn, claim: Claim, done: Done) -> None:
+    """Store what came of a run; raises `Lost`."""
+    await RUNS.update(
+        conn,
+        claim.lease,
         """
-        UPDATE export_runs
-           SET status = $5, completed_at = now(), record_count = $6, file_size = $7,
-               replaced_characters = $8, destination_path = $9, error = $10, worker = NULL,
-               leased_until = NULL
-         WHERE workspace_id = $1 AND job_id = $2 AND id = $3 AND worker = $4
-           AND status = 'running'
+        status = $5, completed_at = now(), record_count = $6, file_size = $7,
+        replaced_characters = $8, destination_path = $9, error = $10, worker = NULL,
+        leased_until = NULL
         """,
-        claim.workspace_id,
-        claim.job_id,
-        claim.run_id,
-        claim.worker,
         "success" if done.error is None else "failed",
         done.record_count,
         done.file_size,
@@ -218,7 +175,6 @@ async def finish(conn: Conn, claim: Claim, done: Done) -> bool:
         done.destination_path,
         done.error,
     )
-    return tag == "UPDATE 1"
 
 
 async def until_next(conn: Conn) -> Record:

@@ -29,6 +29,7 @@ from workflow_service.connectors.model import (
     Connector,
     TargetFailed,
 )
+from workflow_service.leases import Lost
 from workflow_service.mapping.mapping import ChannelMapping, Source
 from workflow_service.sync_runs import store
 from workflow_service.sync_runs.model import STEPS, Run, Step
@@ -41,7 +42,7 @@ from workflow_service.sync_runs.records import (
     lent_tokens,
     mapping_of,
 )
-from workflow_service.sync_runs.store import LEASE_S, Lost
+from workflow_service.sync_runs.store import LEASE_S
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +113,8 @@ async def _look_who_waits(app: web.Application, active: Sequence[str]) -> None:
     if active:
         with contextlib.suppress(ServiceUnavailable, UpstreamTimeout):
             async with app[DATABASE].acquire() as conn:
-                waiting = {row["workspace_id"] for row in await store.due(conn, ())}
+                found = await store.RUNS.waiting(conn, store.DUE_AT_ONCE)
+                waiting = {each.workspace_id for each in found}
     app[GIVING_WAY].clear()
     app[GIVING_WAY].update(active if len(active) >= AT_ONCE and waiting else waiting)
 
@@ -121,10 +123,8 @@ async def _claimed(app: web.Application, busy: Sequence[str]) -> Run | None:
     """One that is due, and is this process's from now on."""
     try:
         async with app[DATABASE].acquire() as conn:
-            for row in await store.due(conn, busy):
-                run = await store.claim(
-                    conn, row["workspace_id"], row["channel_id"], row["id"], secrets.token_hex(8)
-                )
+            for each in await store.RUNS.waiting(conn, store.DUE_AT_ONCE, busy):
+                run = await store.claim(conn, each, secrets.token_hex(8))
                 if run is not None:
                     return run
     except (ServiceUnavailable, UpstreamTimeout):
@@ -207,18 +207,20 @@ async def _worked(app: web.Application, run: Run) -> None:
 
 
 async def _end(app: web.Application, run: Run, kind: str, error: str | None) -> None:
-    async with app[DATABASE].acquire() as conn:
-        ended = await store.finish(conn, run, error)
-    if ended is not None:
-        RUNS.labels(kind, str(run.direction), str(ended.status)).inc()
-        log.info(
-            "sync_ended",
-            workspace=run.workspace_id,
-            channel=run.channel_id,
-            run=run.id,
-            status=str(ended.status),
-            error=error,
-        )
+    try:
+        async with app[DATABASE].acquire() as conn:
+            ended = await store.finish(conn, run, error)
+    except Lost:
+        return
+    RUNS.labels(kind, str(run.direction), str(ended.status)).inc()
+    log.info(
+        "sync_ended",
+        workspace=run.workspace_id,
+        channel=run.channel_id,
+        run=run.id,
+        status=str(ended.status),
+        error=error,
+    )
 
 
 async def _go_on(app: web.Application, run: Run, channel: Channel) -> None:

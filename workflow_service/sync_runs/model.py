@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from workflow_service.leases import Lease
+
 ERRORS_SHOWN: Final = 20
 """In the answer with a log; all of them are on the pages of its errors."""
 
@@ -66,6 +68,11 @@ class Run:
     place: Any
     checkpoint: str | None
     holder: str | None
+
+    @property
+    def lease(self) -> Lease:
+        """The row as its holder's, whoever that is by now."""
+        return Lease(self.workspace_id, self.channel_id, self.id, self.holder or "")
 
     def mark(self, step: Step) -> str:
         """What records get with which this step has dealt: repeated, it leaves them."""

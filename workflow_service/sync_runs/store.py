@@ -9,6 +9,7 @@ from shared.database import Conn, Record, mapping_constraints
 from shared.database.listing import BEGINNING, Narrowing, Piece, Position
 from shared.database.paging import Key, Order, Part, Place, Total
 from shared.errors import Conflict, NotFound, truncated
+from workflow_service.leases import LeasedTable, Waiting
 from workflow_service.sync_runs.model import (
     ERRORS_SHOWN,
     Counts,
@@ -21,6 +22,7 @@ from workflow_service.sync_runs.model import (
 
 LEASE_S: Final = 30.0
 DUE_AT_ONCE: Final = 8
+RUNS: Final = LeasedTable("sync_runs", of="channel_id", holder="holder", until="due_at")
 LOGS_MAX: Final = 500
 """Of one channel; the oldest go when one begins."""
 FAILURES_MAX: Final = 10_000
@@ -31,10 +33,6 @@ _COLUMNS: Final = """
 """
 _RUNS_OF_COLUMNS: Final = ", ".join(f"r.{name.strip()}" for name in _COLUMNS.split(","))
 ERRORS_IN_ORDER: Final[Order] = (Key("place", int), Key("item", str))
-
-
-class Lost(Exception):
-    """Another process has the synchronisation, or it has been deleted with its channel."""
 
 
 def parsed(row: Record) -> Run:
@@ -173,132 +171,47 @@ async def first_errors(conn: Conn, run: Run) -> Sequence[Record]:
     )
 
 
-async def due(conn: Conn, busy: Sequence[str]) -> list[Record]:
-    """Synchronisations that nobody works on, of other workspaces than the busy ones.
-
-    Asked of all workspaces; each is claimed by itself.
-    """
-    return await conn.fetch(
-        """
-        SELECT workspace_id, channel_id, id FROM sync_runs
-         WHERE status = 'running' AND due_at <= now() AND workspace_id <> ALL($1::text[])
-         ORDER BY due_at
-         LIMIT $2
-        """,
-        list(busy),
-        DUE_AT_ONCE,
-    )
-
-
-async def claim(
-    conn: Conn, workspace_id: str, channel_id: str, run_id: str, holder: str
-) -> Run | None:
+async def claim(conn: Conn, waiting: Waiting, holder: str) -> Run | None:
     """The synchronisation, which is the holder's for `LEASE_S`; None if another has it."""
-    row = await conn.fetchrow(
-        f"""
-        UPDATE sync_runs SET holder = $4, due_at = now() + make_interval(secs => $5)
-         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND status = 'running'
-           AND due_at <= now()
-        RETURNING {_COLUMNS}
-        """,  # noqa: S608 - constants
-        workspace_id,
-        channel_id,
-        run_id,
-        holder,
-        LEASE_S,
-    )
+    row = await RUNS.claim(conn, waiting, holder, LEASE_S, returning=_COLUMNS)
     return None if row is None else parsed(row)
 
 
 async def renew(conn: Conn, run: Run) -> None:
     """Hold a synchronisation for another `LEASE_S`; raises `Lost`."""
-    tag = await conn.execute(
-        """
-        UPDATE sync_runs SET due_at = now() + make_interval(secs => $5)
-         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
-           AND status = 'running'
-        """,
-        run.workspace_id,
-        run.channel_id,
-        run.id,
-        run.holder,
-        LEASE_S,
-    )
-    _check(tag)
+    await RUNS.renew(conn, run.lease, LEASE_S)
 
 
 async def release(conn: Conn, run: Run, after_s: float) -> None:
     """Let another process go on with it, after a while."""
-    await conn.execute(
-        """
-        UPDATE sync_runs SET holder = NULL, due_at = now() + make_interval(secs => $5)
-         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
-           AND status = 'running'
-        """,
-        run.workspace_id,
-        run.channel_id,
-        run.id,
-        run.holder,
-        after_s,
-    )
+    await RUNS.release(conn, run.lease, after_s)
 
 
 async def advance(conn: Conn, run: Run, step: Step, place: Any) -> None:
     """Note how far a synchronisation is; raises `Lost`. The transaction has its effect as well."""
-    tag = await conn.execute(
-        """
-        UPDATE sync_runs SET step = $5, place = $6
-         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
-           AND status = 'running'
-        """,
-        run.workspace_id,
-        run.channel_id,
-        run.id,
-        run.holder,
-        step,
-        place,
-    )
-    _check(tag)
+    await RUNS.update(conn, run.lease, "step = $5, place = $6", step, place)
 
 
 async def note(conn: Conn, run: Run, checkpoint: str | None) -> None:
     """Keep what a connector notes; raises `Lost`."""
-    tag = await conn.execute(
-        """
-        UPDATE sync_runs SET checkpoint = $5
-         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
-           AND status = 'running'
-        """,
-        run.workspace_id,
-        run.channel_id,
-        run.id,
-        run.holder,
-        checkpoint,
-    )
-    _check(tag)
+    await RUNS.update(conn, run.lease, "checkpoint = $5", checkpoint)
 
 
 async def add(conn: Conn, run: Run, counts: Counts) -> None:
     """Count what became of some; what failed is counted and kept once. Raises `Lost`."""
     failed = await _keep_failures(conn, run, counts.failures) if counts.failures else 0
-    tag = await conn.execute(
+    await RUNS.update(
+        conn,
+        run.lease,
         """
-        UPDATE sync_runs
-           SET created = created + $5, updated = updated + $6, skipped = skipped + $7,
-               failed = failed + $8
-         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
-           AND status = 'running'
+        created = created + $5, updated = updated + $6, skipped = skipped + $7,
+        failed = failed + $8
         """,
-        run.workspace_id,
-        run.channel_id,
-        run.id,
-        run.holder,
         counts.created,
         counts.updated,
         counts.skipped,
         failed,
     )
-    _check(tag)
 
 
 async def _keep_failures(conn: Conn, run: Run, failures: Sequence[Failure]) -> int:
@@ -337,34 +250,24 @@ async def _keep_failures(conn: Conn, run: Run, failures: Sequence[Failure]) -> i
     return new
 
 
-async def finish(conn: Conn, run: Run, error: str | None) -> Run | None:
-    """End a synchronisation, with the status that its counts say; None if it is lost."""
-    row = await conn.fetchrow(
-        f"""
-        UPDATE sync_runs
-           SET status = CASE WHEN $5::text IS NULL AND failed = 0 THEN 'success'
-                             WHEN created + updated + skipped > 0 THEN 'partial'
-                             ELSE 'failed' END,
-               error = $5, completed_at = now(), step = 'done', place = NULL, holder = NULL,
-               checkpoint = NULL
-         WHERE workspace_id = $1 AND channel_id = $2 AND id = $3 AND holder = $4
-           AND status = 'running'
-        RETURNING {_COLUMNS}
-        """,  # noqa: S608 - constants
-        run.workspace_id,
-        run.channel_id,
-        run.id,
-        run.holder,
+async def finish(conn: Conn, run: Run, error: str | None) -> Run:
+    """End a synchronisation, with the status that its counts say; raises `Lost`."""
+    row = await RUNS.update(
+        conn,
+        run.lease,
+        """
+        status = CASE WHEN $5::text IS NULL AND failed = 0 THEN 'success'
+                      WHEN created + updated + skipped > 0 THEN 'partial'
+                      ELSE 'failed' END,
+        error = $5, completed_at = now(), step = 'done', place = NULL, holder = NULL,
+        checkpoint = NULL
+        """,
         error,
+        returning=_COLUMNS,
     )
-    return None if row is None else parsed(row)
+    return parsed(row)
 
 
 def _storable(text: str) -> str:
     """PostgreSQL keeps no NUL, and what a target answers may have some."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-
-
-def _check(tag: str) -> None:
-    if not tag.endswith(" 1"):
-        raise Lost

@@ -39,14 +39,13 @@ SPANNING: Final[Mapping[str, str]] = {
     "records_service/value_uses/store.py:workspaces_unknown": _DUE,
     "records_service/workflow_copies/store.py:claim_retirements": _DUE,
     "workflow_service/export_jobs/store.py:due": _DUE,
-    "workflow_service/export_runs/store.py:waiting": _DUE,
     "workflow_service/export_runs/store.py:until_next": _DUE,
     "workflow_service/references/store.py:claim_due": _DUE,
     "workflow_service/deliveries/store.py:oldest_due": _METRIC,
     "workflow_service/deliveries/store.py:waiting": _DISPATCH,
     "workflow_service/webhooks/store.py:page_of_all": _DISPATCH,
     "workflow_service/webhooks/store.py:paused": _METRIC,
-    "workflow_service/sync_runs/store.py:due": _DUE,
+    "workflow_service/leases.py:waiting": _DUE,
     "workflow_service/secrets/store.py:page": "after a change of keys, all secrets are sealed anew",
 }
 
