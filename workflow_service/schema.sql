@@ -75,7 +75,8 @@ CREATE TABLE public.change_set_operations (
     variant_id text,
     parent_id text,
     changes jsonb NOT NULL,
-    ratings jsonb DEFAULT '{}'::jsonb NOT NULL
+    ratings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    made text
 );
 
 CREATE TABLE public.change_sets (

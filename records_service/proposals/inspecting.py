@@ -21,6 +21,7 @@ from records_service.proposals.model import (
     Change,
     Inspected,
     InspectedChange,
+    Made,
     Operation,
     Purpose,
 )
@@ -138,12 +139,14 @@ async def _subjects(
     of_variants = await context.run(is_large, _documents, list(variants.values()))
     found = []
     for one in operations:
-        record = records.get(one.entity_id or "")
+        record = None if one.made is Made.RECORD else records.get(one.entity_id or "")
         named = one.schema_id if record is None else record["schema_id"]
         schema = schemas.get(named or "")
         if one.is_of_variant:
             variant = variants.get(one.variant_id or "")
-            exists = variant is not None and variant["record_id"] == one.entity_id
+            exists = (
+                one.made is None and variant is not None and variant["record_id"] == one.entity_id
+            )
             values = of_variants[one.variant_id or ""] if exists else _NO_VALUES
         else:
             exists = record is not None
@@ -177,7 +180,8 @@ def _inspected(
         )
     access = schema.access(context.role, subject.state_id)
     visible = set(access.visible)
-    if not subject.is_of_record and operation.type is not Action.CREATE and context.role:
+    is_gone = not subject.is_of_record and operation.made is None
+    if is_gone and operation.type is not Action.CREATE and context.role:
         # In which state a record was that is gone, nobody knows any more.
         for state_id in (None, *(schema.workflow.states if schema.workflow else ())):
             visible &= schema.access(context.role, state_id).visible.keys()
@@ -198,6 +202,8 @@ def _check_subject(operation: Operation, subject: _Subject) -> None:
             raise NotFound.of("Entity", operation.entity_id)
         raise NotFound.of("Schema", operation.schema_id or "")
     if operation.type is Action.CREATE or subject.exists or operation.schema_id is not None:
+        return
+    if operation.made is not None:
         return
     if operation.variant_id is not None:
         raise NotFound.of("Variant", operation.variant_id)

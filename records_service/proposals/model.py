@@ -37,6 +37,13 @@ class Purpose(StrEnum):
     """To approve or reject them: the caller must be able to make the changes."""
 
 
+class Made(StrEnum):
+    """What of that which an operation is about is created by one before it in its change set."""
+
+    RECORD = "record"
+    VARIANT = "variant"
+
+
 class _Asked(Shape):
     model_config = ConfigDict(populate_by_name=True)
 
@@ -63,6 +70,8 @@ class Operation(_Asked):
     """What it does."""
     schema_id: str | None = Field(default=None, alias="schemaId")
     """The schema of the record, as far as it is known."""
+    made: Annotated[Made, Field(strict=False)] | None = None
+    """What is not there yet, or is another one: operations before this one create it."""
     entity_id: str | None = Field(default=None, alias="entityId")
     """Id of the record."""
     variant_id: str | None = Field(default=None, alias="variantId")

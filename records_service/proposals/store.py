@@ -8,6 +8,8 @@ from typing import Any, Final
 from records_service.model_objects.converted_values import values_now
 from shared.database import Conn, Record
 
+HELD_MAX: Final = 100_000
+"""Unique values of which it is looked at who takes them, for one change set."""
 _ONLY: Final = """
     (SELECT jsonb_object_agg(entry.key, entry.value)
        FROM jsonb_each(({values})::jsonb) AS entry
@@ -47,6 +49,33 @@ async def variants_of(
         list(attribute_ids),
     )
     return {row["id"]: row for row in rows}
+
+
+async def unique_values_of(
+    conn: Conn, workspace_id: str, record_ids: Sequence[str]
+) -> dict[str, list[tuple[str, bytes]]] | None:
+    """Record id -> attribute and hash of each unique value that it and its variants hold.
+
+    None if they hold more than `HELD_MAX` of them.
+    """
+    if not record_ids:
+        return {}
+    rows = await conn.fetch(
+        """
+        SELECT record_id, attribute_id, value_hash FROM unique_values
+         WHERE workspace_id = $1 AND record_id = ANY($2::text[])
+         LIMIT $3
+        """,
+        workspace_id,
+        list(record_ids),
+        HELD_MAX + 1,
+    )
+    if len(rows) > HELD_MAX:
+        return None
+    held: dict[str, list[tuple[str, bytes]]] = {}
+    for row in rows:
+        held.setdefault(row["record_id"], []).append((row["attribute_id"], row["value_hash"]))
+    return held
 
 
 async def lock_variants(conn: Conn, workspace_id: str, ids: Sequence[str]) -> None:

@@ -254,13 +254,18 @@ async def set_value(
 
 
 @one_at_a_time("change")
-@retry_on_stale
 async def delete(context: Context, variant_id: str, record_id: str) -> None:
     """Delete a variant and all below it; their history stays.
 
     The role must be able to write at least one attribute of the schema, and see all of them.
     Raises `NotFound`, `PermissionDenied` or `PreconditionFailed`.
     """
+    await delete_from_row(context, variant_id, record_id)
+
+
+@retry_on_stale
+async def delete_from_row(context: Context, variant_id: str, record_id: str) -> None:
+    """As `delete`, in a transaction that may hold the locks that those before it wait for."""
     loaded = await load_variant(context, record_id, variant_id)
     # What only the state hides was hidden by no rule about this role.
     access = loaded.schema.access(context.role, None)

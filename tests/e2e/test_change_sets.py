@@ -89,6 +89,73 @@ async def test_a_key_proposes_and_people_decide(sigma: Workspace):
     assert stats["partiallyApplied"] == 1 and sum(stats.values()) == 1
 
 
+async def test_operations_are_based_on_those_before_them(sigma: Workspace):
+    """What one of them creates, changes or deletes is so for the next, also where it is shown."""
+
+    def variant(kind: str, variant_id: str, *prices: int) -> dict[str, Any]:
+        changes = [{"attribute": "price", "newValue": price} for price in prices]
+        about = {"id": f"{kind}-{variant_id}", "type": kind, "changes": changes}
+        return about | {"entityId": "ent-1", "variantId": variant_id}
+
+    again = update(1, 11) | {"id": "op-again"}
+    new = {"id": "op-new", "type": "create", "schemaId": "schema-shirt", "entityId": "ent-9"}
+    later = {"id": "op-later", "type": "update", "entityId": "ent-9"}
+    price = [{"attribute": "price", "newValue": 9}]
+    made = await propose(
+        sigma.admin,
+        variant("create", "var-1", 5),
+        variant("update", "var-1", 6),
+        update(1, 10),
+        again,
+        new | {"changes": price},
+        later | {"changes": [{"attribute": "price", "newValue": 90}]},
+        {"id": "op-end", "type": "delete", "entityId": "ent-2"},
+        new | {"id": "op-anew", "entityId": "ent-2", "changes": price},
+    )
+    values = [
+        (change["oldValue"], change["currentValue"], change["newValue"])
+        for one in made["operations"]
+        for change in one["changes"]
+    ]
+    told = [(5, 5, 6), (1, 1, 10), (10, 10, 11), (None, None, 9), (9, 9, 90), (None, None, 9)]
+    assert values[1:] == told
+    page = (await sigma.admin.get("/change-sets/cs-1/operations?offset=3&limit=1")).ok()["items"]
+    assert page[0]["changes"][0]["currentValue"] == 10
+    for action in ("submit", "approve"):
+        (await sigma.admin.post(f"/change-sets/cs-1/{action}")).ok()
+    applied = (await sigma.admin.post("/change-sets/cs-1/apply", {})).ok()["operations"]
+    assert [one["changes"][0]["currentValue"] for one in (applied[1], *applied[3:6])] == [
+        6,
+        11,
+        90,
+        90,
+    ]
+    assert await prices(sigma) == [11, 3, 90, 9]
+    end = {"id": "op-end", "type": "delete", "entityId": "ent-3"}
+    refused = await sigma.admin.post("/change-sets", {"operations": [end, update(3, 1)]})
+    assert refused.outcome == error(404, "NOT_FOUND", "Operation 'op-3': Entity 'ent-3' not found")
+    gone = variant("delete", "var-1") | {"id": "op-end"}
+    refused = await sigma.admin.post(
+        "/change-sets", {"operations": [gone, variant("update", "var-1", 7)]}
+    )
+    assert refused.body["message"] == "Operation 'update-var-1': Variant 'var-1' not found"
+
+
+async def test_an_operation_whose_base_was_rejected_is_refused(sigma: Workspace):
+    await propose(sigma.admin, update(1, 10), update(1, 11) | {"id": "op-again"})
+    await sigma.admin.post("/change-sets/cs-1/submit")
+    await sigma.admin.post("/change-sets/cs-1/operations/op-1/reject")
+    shown = (await sigma.admin.post("/change-sets/cs-1/approve")).ok()["operations"][1]
+    assert shown["changes"][0]["currentValue"] == 1
+    refused = await sigma.admin.post("/change-sets/cs-1/apply", {})
+    assert refused.outcome == error(
+        409,
+        "CONFLICT",
+        "Operation 'op-again': Attribute 'price' has changed since it was proposed: expected 10,"
+        " got 1",
+    )
+
+
 async def test_a_misspelt_field_of_a_proposal_is_refused(sigma: Workspace):
     """A change without its scope would be one of the value of everywhere."""
     body = {"title": "Prices", "operations": [update(1, 10, {"attribute": "price", "scop": {}})]}

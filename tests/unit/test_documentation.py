@@ -67,10 +67,10 @@ def test_a_decision_that_is_referred_to_exists():
             assert number in numbers, f"{path}: docs/adr/{number}"
 
 
-def test_a_number_is_of_one_decision_and_heads_it():
+def test_the_numbers_of_decisions_have_no_gap_and_head_them():
     pages = sorted((ROOT / "docs/adr").glob("0*.md"))
     numbers = [int(page.name[:4]) for page in pages]
-    assert len(numbers) == len(set(numbers))
+    assert numbers == list(range(1, len(numbers) + 1))
     for number, page in zip(numbers, pages, strict=True):
         assert page.read_text().startswith(f"# {number}. "), page.name
 

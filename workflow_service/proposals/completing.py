@@ -16,10 +16,12 @@ from shared.ids import new_id
 from workflow_service.clients import Clients
 from workflow_service.proposals.model import (
     BYTES_MAX,
+    Decision,
     Operation,
     OperationDraft,
     StoredChange,
 )
+from workflow_service.proposals.standing import Standing, creates_record
 
 Inspected = Mapping[str, Any]
 """What records_service says of one operation: `exists`, `schemaId`, and its `changes`."""
@@ -31,12 +33,8 @@ async def completed(clients: Clients, drafts: Sequence[OperationDraft]) -> list[
     Raises `ValidationError`, `NotFound`, or `PermissionDenied` for an attribute that is hidden.
     """
     ValidationError.check(_faults(drafts))
-    created: dict[str, str | None] = {}
-    asked = []
-    for draft in drafts:
-        if _creates_record(draft) and draft.entity_id is not None:
-            created[draft.entity_id] = draft.schema_id
-        asked.append(_asked(draft, created.get(draft.entity_id or "")))
+    asked = _all_asked(drafts)
+    standing = Standing()
     operations: list[Operation] = []
     size = 0
     while len(operations) < len(drafts):
@@ -45,7 +43,8 @@ async def completed(clients: Clients, drafts: Sequence[OperationDraft]) -> list[
             "propose", asked[start:], with_values=True, is_whole=False
         )
         for place, found in enumerate(inspected, start):
-            one = _operation(place, drafts[place], asked[place], found)
+            one = _operation(place, drafts[place], asked[place], found, standing)
+            standing.add(one, one.changes)
             size += len(to_json([change.document() for change in one.changes]))
             operations.append(one)
         if size > BYTES_MAX:
@@ -54,11 +53,6 @@ async def completed(clients: Clients, drafts: Sequence[OperationDraft]) -> list[
             )
     ValidationError.check(_repetitions(operations))
     return operations
-
-
-def _creates_record(draft: OperationDraft) -> bool:
-    is_of_variant = draft.variant_id is not None or draft.parent_id is not None
-    return draft.type == "create" and not is_of_variant
 
 
 def _faults(drafts: Sequence[OperationDraft]) -> Iterator[Violation]:
@@ -71,7 +65,7 @@ def _faults(drafts: Sequence[OperationDraft]) -> Iterator[Violation]:
                 f"{where}/id", f"Operation '{truncated(draft.id)}' is named twice in 'operations'"
             )
         seen.add(draft.id or "")
-        is_new_record = _creates_record(draft)
+        is_new_record = creates_record(draft)
         if is_new_record and draft.schema_id is None:
             yield Violation(
                 f"{where}/schemaId", "Field 'schemaId' is required for a record to create"
@@ -95,25 +89,46 @@ def _faults(drafts: Sequence[OperationDraft]) -> Iterator[Violation]:
             )
 
 
-def _asked(draft: OperationDraft, schema_id: str | None) -> dict[str, Any]:
-    """As records_service is asked; an earlier operation creates the record with this schema."""
-    return {
-        "id": draft.id or new_id("op"),
-        "type": draft.type,
-        "schemaId": draft.schema_id if _creates_record(draft) else schema_id,
-        "entityId": draft.entity_id,
-        "variantId": draft.variant_id,
-        "parentId": draft.parent_id,
-        "changes": [{"attribute": one.attribute, "scope": one.scope} for one in draft.changes],
-    }
+def _all_asked(drafts: Sequence[OperationDraft]) -> list[dict[str, Any]]:
+    """The operations as records_service is asked about them.
+
+    Raises `NotFound` for one on what an earlier one deletes.
+    """
+    standing = Standing()
+    asked = []
+    for place, draft in enumerate(drafts):
+        operation_id = draft.id or new_id("op")
+        standing.check_there(place, operation_id, draft)
+        asked.append(
+            {
+                "id": operation_id,
+                "type": draft.type,
+                "schemaId": draft.schema_id if creates_record(draft) else standing.schema_id(draft),
+                "entityId": draft.entity_id,
+                "variantId": draft.variant_id,
+                "parentId": draft.parent_id,
+                "changes": [
+                    {"attribute": one.attribute, "scope": one.scope} for one in draft.changes
+                ],
+                "made": standing.made(draft),
+            }
+        )
+        standing.add(draft)
+    return asked
 
 
 def _operation(
-    place: int, draft: OperationDraft, asked: Mapping[str, Any], found: Inspected
+    place: int,
+    draft: OperationDraft,
+    asked: Mapping[str, Any],
+    found: Inspected,
+    before: Standing,
 ) -> Operation:
     changes = []
     for sent, known in zip(draft.changes, found["changes"], strict=True):
-        old_value = sent.old_value if "old_value" in sent.model_fields_set else known["value"]
+        old_value = sent.old_value
+        if "old_value" not in sent.model_fields_set:
+            old_value = before.value(draft, known["attributeId"], known["scope"], known["value"])
         changes.append(
             StoredChange(
                 known["attributeId"],
@@ -135,6 +150,7 @@ def _operation(
         variant_id=draft.variant_id,
         parent_id=draft.parent_id,
         changes=changes,
+        made=asked["made"],
     )
 
 
@@ -154,20 +170,34 @@ def _repetitions(operations: Sequence[Operation]) -> Iterator[Violation]:
 
 
 async def with_values_of_now(
-    clients: Clients, operations: Sequence[Operation]
+    clients: Clients, operations: Sequence[Operation], before: Sequence[Operation] = ()
 ) -> list[dict[str, Any]]:
     """The operations as the caller may see them, with the values of now (`OperationAnswer`).
 
-    At least the first, and as many as have values that fit into one answer.
+    The value of now is the one that the operation would find: `before` are those on the same
+    records that come before the last of these, of which the ones that are to be applied count.
+    At least the first operation, and as many as have values that fit into one answer.
     """
     if not operations:
         return []
     asked = [one.about() for one in operations]
     inspected = await clients.inspect("read", asked, with_values=True, is_whole=False)
-    return [_with_values_of_now(*each) for each in zip(operations, inspected, strict=False)]
+    found = {one.id: each for one, each in zip(operations, inspected, strict=False)}
+    standing = Standing()
+    answers = []
+    for one in sorted({one.place: one for one in (*before, *operations)}.values(), key=_place):
+        if one.id in found:
+            answers.append(_with_values_of_now(one, found[one.id], standing))
+        if one.status in (Decision.PENDING, Decision.APPROVED):
+            standing.add(one, one.changes)
+    return answers
 
 
-def _with_values_of_now(operation: Operation, found: Inspected) -> dict[str, Any]:
+def _place(operation: Operation) -> int:
+    return operation.place
+
+
+def _with_values_of_now(operation: Operation, found: Inspected, before: Standing) -> dict[str, Any]:
     return {
         "id": operation.id,
         "type": operation.type,
@@ -182,7 +212,9 @@ def _with_values_of_now(operation: Operation, found: Inspected) -> dict[str, Any
                 "scope": known["scope"],
                 "oldValue": change.old_value,
                 "newValue": change.new_value,
-                "currentValue": known["value"],
+                "currentValue": before.value(
+                    operation, change.attribute_id, change.scope, known["value"]
+                ),
                 "confidence": change.confidence,
                 "reasoning": change.reasoning,
                 "rating": operation.ratings.get(change.attribute_id),

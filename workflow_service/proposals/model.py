@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
@@ -44,6 +44,8 @@ OperationType = TypeAliasType(
         Field(description="What an operation does with its record or variant."),
     ],
 )
+Made: TypeAlias = Literal["record", "variant"]
+"""What of that which an operation is about is created by one before it in its change set."""
 Rating = TypeAliasType(
     "Rating",
     Annotated[Literal["good", "bad"], Field(description="What a reviewer thinks of a change.")],
@@ -211,7 +213,10 @@ class StoredChange:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation as it is kept. `ratings` is attribute id -> rating."""
+    """One operation as it is kept. `ratings` is attribute id -> rating.
+
+    `made` is what operations before it create of that which it is about.
+    """
 
     id: str
     place: int
@@ -222,12 +227,15 @@ class Operation:
     variant_id: str | None
     parent_id: str | None
     changes: list[StoredChange]
+    made: Made | None = None
     ratings: dict[str, str] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:
         """As records_service is asked what it is about."""
         places = [{"attribute": one.attribute_id, "scope": one.scope} for one in self.changes]
-        return self.asked() | {"changes": places}
+        # Once it is applied, what those before it create is there.
+        made = None if self.status == Decision.APPLIED else self.made
+        return self.asked() | {"changes": places, "made": made}
 
     def asked(self) -> dict[str, Any]:
         """As records_service is asked to carry it out."""

@@ -12,7 +12,7 @@ from workflow_service.proposals.model import Decision, Operation, StoredChange
 
 IN_ORDER: Final[Order] = (Key("place", int), Key("id", str))
 _COLUMNS: Final = """
-    id, place, type, status, schema_id, entity_id, variant_id, parent_id, changes, ratings
+    id, place, type, status, schema_id, entity_id, variant_id, parent_id, changes, made, ratings
 """
 _OPERATIONS: Final = f"""
     SELECT {_COLUMNS} FROM change_set_operations WHERE workspace_id = $1 AND change_set_id = $2
@@ -56,6 +56,27 @@ async def first_of(
         workspace_id,
         change_set_id,
         limit,
+    )
+    return [parsed(row) for row in rows]
+
+
+async def before(
+    conn: Conn, workspace_id: str, change_set_id: str, operations: Sequence[Operation]
+) -> list[Operation]:
+    """The operations on the same records before the last of these that are to come, in order."""
+    entity_ids = {one.entity_id for one in operations if one.entity_id is not None}
+    if not entity_ids:
+        return []
+    rows = await conn.fetch(
+        f"""
+        {_OPERATIONS}
+           AND entity_id = ANY($3::text[]) AND place < $4 AND status IN ('pending', 'approved')
+         ORDER BY place
+        """,
+        workspace_id,
+        change_set_id,
+        sorted(entity_ids),
+        max(one.place for one in operations),
     )
     return [parsed(row) for row in rows]
 
@@ -147,17 +168,17 @@ async def replace_all(
         """
         INSERT INTO change_set_operations AS known
                (workspace_id, change_set_id, id, place, type, status, schema_id, entity_id,
-                variant_id, parent_id, changes)
+                variant_id, parent_id, changes, made)
         SELECT $1, $2, n.id, n.place, n.type, 'pending', n.schema_id, n.entity_id, n.variant_id,
-               n.parent_id, n.changes
+               n.parent_id, n.changes, n.made
           FROM unnest($3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[],
-                      $9::text[], $10::jsonb[])
-            AS n (id, place, type, schema_id, entity_id, variant_id, parent_id, changes)
+                      $9::text[], $10::jsonb[], $11::text[])
+            AS n (id, place, type, schema_id, entity_id, variant_id, parent_id, changes, made)
             ON CONFLICT (workspace_id, change_set_id, id)
             DO UPDATE SET place = excluded.place, type = excluded.type, status = excluded.status,
                           schema_id = excluded.schema_id, entity_id = excluded.entity_id,
                           variant_id = excluded.variant_id, parent_id = excluded.parent_id,
-                          changes = excluded.changes
+                          changes = excluded.changes, made = excluded.made
         """,
         workspace_id,
         change_set_id,
@@ -169,6 +190,7 @@ async def replace_all(
         [one.variant_id for one in operations],
         [one.parent_id for one in operations],
         [to_json([change.document() for change in one.changes]) for one in operations],
+        [one.made for one in operations],
     )
 
 

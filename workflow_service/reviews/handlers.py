@@ -274,8 +274,9 @@ async def list_operations(request: web.Request) -> web.StreamResponse:
     async with request.app[DATABASE].acquire() as conn:
         await store.get(conn, workspace_id, change_set_id)
         part, total = await operations.page(conn, workspace_id, change_set_id, asked.status, place)
-    found = [operations.parsed(row) for row in part.rows]
-    items = await with_values_of_now(Clients(request, identity.token), found)
+        found = [operations.parsed(row) for row in part.rows]
+        before = await operations.before(conn, workspace_id, change_set_id, found)
+    items = await with_values_of_now(Clients(request, identity.token), found, before)
     shown = fitting(
         [*items, *[None] * (len(found) - len(items))], limit_is_asked=place.limit_is_asked
     )
