@@ -44,9 +44,8 @@ async def lend_identity(request: web.Request) -> web.StreamResponse:
     if asker.kind != "service" or asker.id not in GRANTEES:
         raise PermissionDenied
     asked = await read_body(request, ActingQuestion)
-    lent_by = store.lent_by_user if asked.kind == "user" else store.lent_by_key
     async with request.app[DATABASE].acquire() as conn:
-        lent = await lent_by(conn, asked.workspace_id, asked.id, asker.id)
+        lent = await store.lent(conn, asked, asker.id)
     if isinstance(lent, Identity):
         return json_response({"identity": request.app[SIGNER].sign(lent)})
     return json_response({"absent": lent})

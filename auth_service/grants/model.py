@@ -16,6 +16,10 @@ Absence = Literal["deleted", "disabled", "noGrant"]
 """Why nobody can be acted for: gone; disabled, or a deactivated key; never granted."""
 
 
+SubjectKind = Literal["user", "api_key"]
+"""Who can grant."""
+
+
 class GrantDraft(BaseModel):
     """The caller lets this service act for it from now on."""
 
@@ -28,7 +32,7 @@ class ActingQuestion(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
     workspace_id: Annotated[str, Field(min_length=1, max_length=128)]
-    kind: Literal["user", "api_key"]
+    kind: SubjectKind
     id: Annotated[str, Field(min_length=1, max_length=128)]
 
 

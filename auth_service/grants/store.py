@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from auth_service.grants.model import Lent
+from collections.abc import Mapping
+from typing import Final
+
+from auth_service.grants.model import ActingQuestion, Lent, SubjectKind
 from auth_service.identities.model import key_identity, user_identity
 from shared.database import Conn, mapping_constraints
 from shared.errors import NotFound
 from shared.identity import Flag, Identity, Permission
+
+_SUBJECTS: Final[Mapping[SubjectKind, str]] = {
+    "user": """
+        SELECT u.active, u.role_id, r.version, r.flags, w.record_limit,
+               g.subject_id IS NOT NULL AS granted
+          FROM users AS u
+          JOIN roles AS r ON r.workspace_id = u.workspace_id AND r.id = u.role_id
+          JOIN workspaces AS w ON w.workspace_id = u.workspace_id
+          LEFT JOIN grants AS g
+                 ON g.workspace_id = u.workspace_id AND g.kind = 'user'
+                AND g.subject_id = u.id AND g.service = $3
+         WHERE u.workspace_id = $1 AND u.id = $2""",
+    "api_key": """
+        SELECT k.active, k.permissions, w.record_limit, g.subject_id IS NOT NULL AS granted
+          FROM api_keys AS k
+          JOIN workspaces AS w ON w.workspace_id = k.workspace_id
+          LEFT JOIN grants AS g
+                 ON g.workspace_id = k.workspace_id AND g.kind = 'api_key'
+                AND g.subject_id = k.id AND g.service = $3
+         WHERE k.workspace_id = $1 AND k.id = $2""",
+}
+"""A user or an API key with what they may do, and whether the service ($3) has their grant."""
 
 
 async def insert(conn: Conn, subject: Identity, service: str) -> None:
@@ -28,58 +53,23 @@ async def insert(conn: Conn, subject: Identity, service: str) -> None:
         )
 
 
-async def lent_by_user(conn: Conn, workspace_id: str, user_id: str, service: str) -> Lent:
-    """The user with the role of this moment, or why the service may not act for them."""
-    row = await conn.fetchrow(
-        """SELECT u.active, u.role_id, r.version, r.flags, w.record_limit,
-                  g.subject_id IS NOT NULL AS granted
-             FROM users AS u
-             JOIN roles AS r ON r.workspace_id = u.workspace_id AND r.id = u.role_id
-             JOIN workspaces AS w ON w.workspace_id = u.workspace_id
-             LEFT JOIN grants AS g
-                    ON g.workspace_id = u.workspace_id AND g.kind = 'user'
-                   AND g.subject_id = u.id AND g.service = $3
-            WHERE u.workspace_id = $1 AND u.id = $2""",
-        workspace_id,
-        user_id,
-        service,
-    )
+async def lent(conn: Conn, asked: ActingQuestion, service: str) -> Lent:
+    """Who is asked for, with the rights of this moment, or why the service may not act for them."""
+    row = await conn.fetchrow(_SUBJECTS[asked.kind], asked.workspace_id, asked.id, service)
     if row is None:
         return "deleted"
     if not row["granted"]:
         return "noGrant"
     if not row["active"]:
         return "disabled"
+    if asked.kind == "api_key":
+        permissions = frozenset(map(Permission, row["permissions"]))
+        return key_identity(asked.workspace_id, asked.id, permissions, row["record_limit"])
     return user_identity(
-        workspace_id,
-        user_id,
+        asked.workspace_id,
+        asked.id,
         role_id=row["role_id"],
         role_version=row["version"],
         flags=frozenset(map(Flag, row["flags"])),
         record_limit=row["record_limit"],
-    )
-
-
-async def lent_by_key(conn: Conn, workspace_id: str, key_id: str, service: str) -> Lent:
-    """The API key with its permissions, or why the service may not act for it."""
-    row = await conn.fetchrow(
-        """SELECT k.active, k.permissions, w.record_limit, g.subject_id IS NOT NULL AS granted
-             FROM api_keys AS k
-             JOIN workspaces AS w ON w.workspace_id = k.workspace_id
-             LEFT JOIN grants AS g
-                    ON g.workspace_id = k.workspace_id AND g.kind = 'api_key'
-                   AND g.subject_id = k.id AND g.service = $3
-            WHERE k.workspace_id = $1 AND k.id = $2""",
-        workspace_id,
-        key_id,
-        service,
-    )
-    if row is None:
-        return "deleted"
-    if not row["granted"]:
-        return "noGrant"
-    if not row["active"]:
-        return "disabled"
-    return key_identity(
-        workspace_id, key_id, frozenset(map(Permission, row["permissions"])), row["record_limit"]
     )
