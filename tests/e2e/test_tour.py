@@ -20,6 +20,7 @@ from tests.kit.pages import block
 from tests.kit.servers import ROOT
 
 README = ROOT / "README.md"
+CHANGE_SETS = ROOT / "docs" / "how-to" / "propose-changes.md"
 IMPORTS = ROOT / "docs" / "how-to" / "import-and-export.md"
 STEPS = ("log-in", "read", "create", "set-price", "transitions")
 PRICE_IN_DENMARK = {"scope": {"dim-market": "seg-dk"}, "value": 249}
@@ -113,6 +114,20 @@ async def test_the_example_of_an_import(stack, sigma, tmp_path):
         found = (await sigma.admin.get(f"/categories/ctg-{category}/entities?limit=100")).ok()
         assert listed <= {one["id"] for one in found["items"]}
         assert "ent-tide-tee" not in {one["id"] for one in found["items"]}
+
+
+async def test_the_example_of_a_change_set(stack, sigma):
+    needed("curl", "curl")
+    steps = ("make-a-key", "propose", "decide", "apply")
+    blocks = [block("log-in", page=README), *(block(name, page=CHANGE_SETS) for name in steps)]
+    output = await run(
+        "bash", "-euo", "pipefail", "-c", as_here("\necho\n".join(blocks), stack, sigma)
+    )
+    assert json.loads(output.splitlines()[-1]).get("status") == "applied", output
+    prices = (await sigma.admin.get("/records/ent-coastal-wb")).ok()["values"]["price"]
+    assert {"scope": {"dim-market": "seg-dk"}, "value": 849} in prices
+    assert (await sigma.admin.get("/records/ent-beanie")).status == 200
+    assert (await sigma.admin.get("/records/ent-old-cap")).status == 404
 
 
 PROGRAMS = pytest.mark.parametrize(
