@@ -151,6 +151,7 @@ async def _checked(
             "attributeId": attribute["id"],
             "targetField": each.target_field,
             "transform": each.transform,
+            "optionAs": each.option_as,
         }
         for each, attribute in zip(draft.field_mappings, names["attributes"], strict=True)
     ]
@@ -167,7 +168,7 @@ async def _checked(
 
 def _meant(app: web.Application, draft: ChannelDraft, stored: Mapping[str, Any]) -> dict[str, Any]:
     kind = app[CHANNEL_TYPES][draft.type]
-    return configs.with_secrets(draft.config, stored, kind.plain, kind.urls)
+    return configs.with_secrets(draft.config, stored, kind.plain, kind.servers)
 
 
 def check_mappings(draft: ChannelDraft, check_target: Any) -> None:

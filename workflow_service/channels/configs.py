@@ -7,11 +7,11 @@ is hidden rather than shown.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from yarl import URL
 
 from shared.errors import ValidationError, truncated
 from shared.http.messages import pointer_to
@@ -42,16 +42,18 @@ def with_secrets(
     sent: Mapping[str, Any],
     stored: Mapping[str, Any],
     plain: frozenset[str],
-    urls: Sequence[str] = (),
+    servers: Mapping[str, Callable[[Any], Hashable]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The configuration that is meant: the mask of a stored secret leaves it as it is.
 
-    `urls` are the members that say where requests, and the secrets with them, go. Raises
+    `servers` are the members that say where requests, and the secrets with them, go. Raises
     `ValidationError` for the mask of another secret, which nobody means as one, for any mask where
     requests would go to another host, and for a configuration that is too large or too deep.
     """
     check_size(sent)
-    moved = next((each for each in urls if _origin(sent, each) != _origin(stored, each)), None)
+    moved = next(
+        (name for name, of in servers.items() if of(sent.get(name)) != of(stored.get(name))), None
+    )
 
     def kept_or_new(text: str, path: tuple[str | int, ...]) -> str:
         if not text.endswith(HIDDEN):
@@ -112,16 +114,6 @@ def _at(config: Any, path: tuple[str | int, ...]) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return node
-
-
-def _origin(config: Mapping[str, Any], name: str) -> Any:
-    """Scheme, host and port of an address; what is none is compared as it is."""
-    value = config.get(name)
-    try:
-        url = URL(value) if isinstance(value, str) else URL()
-    except ValueError:
-        return value
-    return (url.scheme, url.host, url.port) if url.host else value
 
 
 def _depth(value: Any) -> int:

@@ -37,6 +37,7 @@ from workflow_service.connectors.model import (
     Sent,
     TargetFailed,
     Tested,
+    origin,
 )
 from workflow_service.connectors.requests import Answer, Target, Unanswered
 
@@ -233,4 +234,6 @@ async def _connected(
     yield CustomConnector(parsed, Target(app, parsed.headers))
 
 
-CUSTOM: Final = ChannelType(plain=PLAIN, check=check, connect=_connected, urls=("url",))
+CUSTOM: Final = ChannelType(
+    plain=PLAIN, check=check, connect=_connected, urls=("url",), servers={"url": origin}
+)

@@ -8,12 +8,13 @@ target through `workflow_service.outbound` only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from aiohttp import web
+from yarl import URL
 
 Config = Mapping[str, Any]
 """What a channel has under `config`, with its secrets in clear."""
@@ -168,6 +169,15 @@ def any_target(_: str) -> str | None:
     return None
 
 
+def origin(address: Any) -> Hashable:
+    """Scheme, host and port of an address; what is none stands for itself."""
+    try:
+        url = URL(address) if isinstance(address, str) else URL()
+    except ValueError:
+        url = URL()
+    return (url.scheme, url.host, url.port) if url.host else repr(address)
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelType:
     """What is known about the channels of one type.
@@ -187,6 +197,9 @@ class ChannelType:
     """Objects of one call to `push`."""
     urls: tuple[str, ...] = ()
     """Members of `config` that are addresses to which requests go: checked when they are saved."""
+    servers: Mapping[str, Callable[[Any], Hashable]] = field(default_factory=dict)
+    """Members of `config` that say which server the secrets are sent to, and what of them says so:
+    where that changes, the secrets have to be sent anew."""
 
 
 CHANNEL_TYPES: Final[web.AppKey[Mapping[str, ChannelType]]] = web.AppKey("channel_types")

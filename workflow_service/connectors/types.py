@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from workflow_service.connectors.custom import CUSTOM
-from workflow_service.connectors.model import ChannelType, Config
+from workflow_service.connectors.model import ChannelType, Config, origin
 
 _NAMES_OF_PLACES: Final = frozenset(
     {"marketplaceId", "region", "sellerId", "vendorCode", "url", "endpoint"}
@@ -15,7 +15,8 @@ _NAMES_OF_PLACES: Final = frozenset(
 
 def channel_types(shopify: ChannelType) -> Mapping[str, ChannelType]:
     """Type -> what is known about its channels, for `app[CHANNEL_TYPES]`."""
-    amazon = ChannelType(plain=_NAMES_OF_PLACES, check=_anything)
+    servers = dict.fromkeys(_NAMES_OF_PLACES, origin)
+    amazon = ChannelType(plain=_NAMES_OF_PLACES, check=_anything, servers=servers)
     return {
         "shopify": shopify,
         "amazon-1p": amazon,

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from shared.errors import ValidationError, truncated
 from shared.http.json_types import js_type
-from workflow_service.connectors.model import ChannelType, Checkpoint, Config, Connector
+from workflow_service.connectors.model import ChannelType, Checkpoint, Config, Connector, origin
 from workflow_service.outbound.client import OUTBOUND
 from workflow_service.shopify.connector import ShopifyConnector
 from workflow_service.shopify.fields import check_target
@@ -63,11 +63,14 @@ def shopify(server: str | None) -> ChannelType:
         connect=connect,
         check_target=check_target,
         items_at_once=ITEMS_AT_ONCE,
+        servers={"shopUrl": lambda address: shop_host(address) or origin(address)},
     )
 
 
 def shop_host(url: Any) -> str | None:
     """The host of a shop's address, with or without `https://`; None if it is none of Shopify's."""
+    if not isinstance(url, str):
+        return None
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host = parts.hostname or ""
