@@ -37,7 +37,9 @@ CHANNEL: Final[Mapping[str, Any]] = {
 LOG: Final = "synclog-20260308-001"
 _SHOWN: Final = {
     **CHANNEL,
-    "fieldMappings": [{"transform": None, **each} for each in CHANNEL["fieldMappings"]],
+    "fieldMappings": [
+        {"transform": None, "optionAs": "label", **each} for each in CHANNEL["fieldMappings"]
+    ],
     "config": {**CHANNEL["config"], "headers": {"Authorization": "Bearer********"}},
     "version": 1,
     "createdAt": _CREATED_AT,

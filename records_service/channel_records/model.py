@@ -50,10 +50,16 @@ class ChannelQuery(ChannelNames):
 class ChannelRow(Shape):
     """A record to be written: the values of attributes, null for one to be cleared."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     id: str
     """Id of the record; it is created where there is none."""
     values: Annotated[dict[str, Any], AtMost(ATTRIBUTES_MAX)]
     """Attribute id or alias -> value."""
+    own_values: Annotated[dict[str, Any], AtMost(ATTRIBUTES_MAX)] = Field(
+        default_factory=dict, alias="ownValues"
+    )
+    """The same, for a record without variants: of one that has some they are left out."""
     whole: Annotated[dict[str, Any], AtMost(ATTRIBUTES_MAX)] | None = None
     """The same of all attributes, for a record that was there: one that was deleted is made of
     them, where `values` alone would make a part of it."""
@@ -62,5 +68,7 @@ class ChannelRow(Shape):
 class ChannelRows(_Asked):
     """Records of one schema to be created and updated, in one scope."""
 
+    labelled: Attributes = Field(default_factory=list)
+    """Ids of attributes whose options are labels in this scope before they are ids and aliases."""
     rows: Annotated[list[ChannelRow], AtMost(RECORDS_AT_ONCE)]
     """The records."""

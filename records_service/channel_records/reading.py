@@ -12,6 +12,7 @@ from records_service.blueprint.blueprint import BLUEPRINTS
 from records_service.blueprint.compiled_schema import CompiledSchema, compiled_schema
 from records_service.channel_records.model import BYTES_AT_ONCE, ChannelQuery
 from records_service.channel_records.names import Named, look_up
+from records_service.channel_records.option_names import names_in
 from records_service.context import Context
 from records_service.exports import store
 from records_service.exports.families import Families
@@ -30,8 +31,8 @@ async def page(context: Context, asked: ChannelQuery) -> dict[str, Any]:
     """Some records, oldest first, and where the next page begins (null at the end).
 
     `values` has each visible attribute of those that were asked for, null where it has no value. So
-    an attribute that is absent is hidden from the caller, or the schema does not have it. Raises
-    what `look_up` raises.
+    an attribute that is absent is hidden from the caller, or the schema does not have it. `options`
+    has what the options in them are called. Raises what `look_up` raises.
     """
     named = await look_up(context, asked)
     part = await context.app[EXPORTS].read(
@@ -45,8 +46,11 @@ async def page(context: Context, asked: ChannelQuery) -> dict[str, Any]:
     related = await find_related(context, values)
     defaults = {each.id: each.default_segment_id for each in named.blueprint.dimensions.values()}
     scope = completed(named.scope, defaults)
+    records = await in_thread(_shown, context, kept, related, named.attributes, scope)
+    segment_ids = list(scope.values())
     return {
-        "records": await in_thread(_shown, context, kept, related, named.attributes, scope),
+        "records": records,
+        "options": await names_in(context, named.blueprint, named.attributes, records, segment_ids),
         "next": None if last is None else [last[0].isoformat(), last[1]],
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from records_service.option_lists.by_index import by_index
 from records_service.option_lists.grams import grams_sought
@@ -97,6 +97,38 @@ async def labels_of(
     found: dict[str, dict[str, str]] = {}
     for list_id, option_id, label in rows:
         found.setdefault(list_id, {})[option_id] = label
+    return found
+
+
+async def names_of(
+    conn: Conn,
+    workspace_id: str,
+    chosen: Mapping[str, Collection[str]],
+    segment_ids: Sequence[str],
+) -> dict[str, dict[str, dict[str, str]]]:
+    """List -> option -> `alias` and `label`, of those of these options that exist.
+
+    The label is that in the first of these languages that has one, else that of no language.
+    """
+    rows = await conn.fetch(
+        """
+        SELECT list_id, id, alias,
+               coalesce((SELECT v.labels ->> language.id
+                           FROM unnest($4::text[]) WITH ORDINALITY AS language (id, place)
+                          WHERE v.labels ->> language.id IS NOT NULL
+                          ORDER BY language.place
+                          LIMIT 1), label) AS label
+          FROM option_values v
+         WHERE workspace_id = $1 AND list_id = ANY($2::text[]) AND id = ANY($3::text[])
+        """,
+        workspace_id,
+        list(chosen),
+        sorted({option_id for option_ids in chosen.values() for option_id in option_ids}),
+        list(segment_ids),
+    )
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for list_id, option_id, alias, label in rows:
+        found.setdefault(list_id, {})[option_id] = {"alias": alias, "label": label}
     return found
 
 

@@ -118,6 +118,11 @@ class OptionList:
         }
 
     @cached_property
+    def by_id(self) -> Mapping[str, Option]:
+        """The options by their ids."""
+        return {value.id: value for value in self.values}
+
+    @cached_property
     def ids_by_label(self) -> Mapping[str, Sequence[str]]:
         """The ids of the options with each label."""
         found: dict[str, list[str]] = {}

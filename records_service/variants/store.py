@@ -102,6 +102,22 @@ async def records_of_variants(
     return {row["id"]: (row["record_id"], row["version"]) for row in rows}
 
 
+async def having_variants(conn: Conn, workspace_id: str, record_ids: Sequence[str]) -> set[str]:
+    """Those of these records that have variants."""
+    rows = await conn.fetch(
+        """
+        SELECT asked.id
+          FROM unnest($2::text[]) AS asked (id)
+         CROSS JOIN LATERAL (SELECT FROM variants v
+                              WHERE v.workspace_id = $1 AND v.record_id = asked.id
+                              LIMIT 1) AS found
+        """,
+        workspace_id,
+        list(record_ids),
+    )
+    return {row["id"] for row in rows}
+
+
 async def find_with_ancestors(
     conn: Conn, workspace_id: str, record_id: str, variant_id: str
 ) -> Found | None:

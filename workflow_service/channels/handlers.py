@@ -30,6 +30,7 @@ from workflow_service.channels.model import (
     ChannelListQuery,
 )
 from workflow_service.connectors.model import CHANNEL_TYPES
+from workflow_service.mapping.mapping import LABEL
 
 routes = Routes(
     tag="Channels",
@@ -132,7 +133,10 @@ def shown(app: web.Application, channel: Channel) -> dict[str, Any]:
     """The channel as it is answered."""
     plain = app[CHANNEL_TYPES][channel.type].plain
     mappings = [
-        {name: each[name] for name in ("sourceAttribute", "targetField", "transform")}
+        {
+            **{name: each[name] for name in ("sourceAttribute", "targetField", "transform")},
+            "optionAs": each.get("optionAs", LABEL),
+        }
         for each in channel.mappings
     ]
     return {

@@ -35,6 +35,16 @@ Transform = TypeAliasType(
         Field(description="What is done to a value on its way to the target."),
     ],
 )
+OptionAs = TypeAliasType(
+    "OptionAs",
+    Annotated[
+        Literal["label", "alias", "id"],
+        Field(
+            description="What stands for an option at the target. The label is that in the language"
+            " of `dimensionScope`, or the one without a language if there is none."
+        ),
+    ],
+)
 ChannelConfig = TypeAliasType(
     "ChannelConfig",
     Annotated[
@@ -85,6 +95,8 @@ class FieldMapping(_Body):
     and no other index of `variants` is named."""
     transform: Transform | None = None
     """What is done to the value on its way."""
+    option_as: OptionAs = Field(default="label", alias="optionAs")
+    """What stands for an option at the target; nothing else for values that are no options."""
 
 
 class ChannelDraft(_Body):

@@ -7,7 +7,8 @@ value it is of.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ Fingerprints = Mapping[str, str]
 
 
 LEVELS_MAX: Final = 100
+DIGITS_MAX: Final = 15
+"""Of a text that is compared as a number; more have no exact one."""
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 
 
 class UnusableTree(ValueError):
@@ -28,6 +32,21 @@ def fingerprint(key: bytes, value: Any) -> str:
     """The fingerprint of one value; 5 and 5.0 are the same. Raises `UnusableTree`."""
     text = orjson.dumps(_plain(value, LEVELS_MAX), option=orjson.OPT_SORT_KEYS)
     return base64.b64encode(blake2b(text, key=key, digest_size=12).digest()).decode()
+
+
+def told_apart(key: bytes, values: Sequence[Any]) -> str:
+    """The fingerprint of values of several variants, whatever a target makes of their spelling.
+
+    `12.50` is 12.5, an empty text is nothing, and case does not count. Raises `UnusableTree`.
+    """
+    return fingerprint(key, ["variants", *(_loose(_plain(each, LEVELS_MAX)) for each in values)])
+
+
+def _loose(value: Any) -> Any:
+    if isinstance(value, str):
+        text = value.strip().casefold()
+        return float(text) if len(text) <= DIGITS_MAX and _NUMBER.fullmatch(text) else text or None
+    return [_loose(each) for each in value] if isinstance(value, list) else value
 
 
 def checksum(key: bytes, fingerprints: Fingerprints) -> str:

@@ -163,8 +163,10 @@ async def _pull(
             ids = [each.external_id for each in page.items]
             known = await mapping_store.of_objects(conn, run, ids)
         plan = pulling.planned(mapping, page.items, known)
-        for result in await records.write(plan.rows, plan.whole) if plan.rows else ():
+        for result in await records.write(plan.rows) if plan.rows else ():
             _count(trial, plan, result, aliases)
+        for entity_id in plan.told:
+            _tell(trial, plan, entity_id, None)
         trial.counts.skipped += len(plan.unchanged) + plan.ignored
         trial.fail(plan.failures)
         place = page.next
@@ -186,9 +188,13 @@ def _count(
         trial.fail(
             [Failure(external_id, pulling.REFUSED, result["message"], shown_id, external_id)]
         )
-    elif outcome == "unchanged":
-        trial.counts.skipped += 1
+        return
+    _tell(trial, plan, entity_id, result)
+    if outcome == "unchanged":
+        trial.counts.skipped += not pulling.not_taken(plan, entity_id, result)
     else:
+        row = plan.rows[entity_id]
+        written = row.values if result["hasVariants"] else {**row.own, **row.values}
         trial.counts.created += outcome == "created"
         trial.counts.updated += outcome == "updated"
         trial.show(
@@ -196,5 +202,16 @@ def _count(
             target="record",
             entityId=shown_id,
             externalId=external_id,
-            fields={aliases[each]: value for each, value in plan.rows[entity_id].items()},
+            fields={aliases[each]: value for each, value in written.items()},
         )
+
+
+def _tell(
+    trial: Trial, plan: pulling.Plan, entity_id: str, result: Mapping[str, Any] | None
+) -> None:
+    """Fail what of an object goes to no record."""
+    left = pulling.not_taken(plan, entity_id, result)
+    external_id = plan.external_ids[entity_id]
+    if left:
+        shown_id = None if external_id in plan.new else entity_id
+        trial.fail([pulling.left_out(left, shown_id, external_id)])

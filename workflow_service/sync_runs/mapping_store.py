@@ -85,6 +85,7 @@ async def intend_creates(
     run: Run,
     attempts: Mapping[str, str],
     sent: Mapping[str, Mapping[str, str]],
+    seen: Mapping[str, Mapping[str, str] | None],
     ids: Sequence[str],
 ) -> None:
     """Note, before it is sent, which records are to be created: entity id -> key of the create."""
@@ -92,12 +93,12 @@ async def intend_creates(
     await conn.execute(
         """
         INSERT INTO sync_mappings AS known
-               (workspace_id, channel_id, id, entity_id, attempt, sent, created_at)
-        SELECT $1, $2, n.id, n.entity_id, n.attempt, n.sent, now()
-          FROM unnest($3::text[], $4::text[], $5::text[], $6::jsonb[])
-               AS n (id, entity_id, attempt, sent)
+               (workspace_id, channel_id, id, entity_id, attempt, sent, seen, created_at)
+        SELECT $1, $2, n.id, n.entity_id, n.attempt, n.sent, n.seen, now()
+          FROM unnest($3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[])
+               AS n (id, entity_id, attempt, sent, seen)
             ON CONFLICT (workspace_id, channel_id, entity_id, variant_id)
-            DO UPDATE SET attempt = excluded.attempt, sent = excluded.sent
+            DO UPDATE SET attempt = excluded.attempt, sent = excluded.sent, seen = excluded.seen
         """,
         run.workspace_id,
         run.channel_id,
@@ -105,6 +106,7 @@ async def intend_creates(
         entity_ids,
         [attempts[each] for each in entity_ids],
         [orjson.dumps(sent[each]) for each in entity_ids],
+        [_json(seen[each]) for each in entity_ids],
     )
 
 
@@ -146,7 +148,7 @@ async def agree(conn: Conn, run: Run, agreed: Sequence[Agreed], mark: str) -> No
         [each.entity_id for each in agreed],
         [each.external_id for each in agreed],
         [orjson.dumps(each.sent) for each in agreed],
-        [None if each.seen is None else orjson.dumps(each.seen) for each in agreed],
+        [_json(each.seen) for each in agreed],
         [each.checksum for each in agreed],
     )
 
@@ -270,6 +272,10 @@ async def page(
         after,
         narrowing.and_also("channel_id = {} AND external_id IS NOT NULL", channel_id),
     )
+
+
+def _json(fingerprints: Mapping[str, str] | None) -> bytes | None:
+    return None if fingerprints is None else orjson.dumps(fingerprints)
 
 
 def _known(rows: Sequence[Record]) -> dict[str, Known]:

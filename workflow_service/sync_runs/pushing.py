@@ -109,6 +109,7 @@ async def push_page(
                 run,
                 creates,
                 {each: mapping.fingerprints(plan.mapped[each]) for each in creates},
+                {each: mapping.seen_after(plan.mapped[each], None) for each in creates},
                 [new_id("map") for _ in creates],
             )
     outcomes: list[Sent | Refused] = []
@@ -161,7 +162,11 @@ async def _store(
             before = was.sent if was.external_id is not None else {}
             fresh = mapping.sent_after(plan.mapped[one.entity_id], before)
             agreed[one.entity_id] = Agreed(
-                one.entity_id, one.external_id, fresh, was.seen, checksum(mapping.key, fresh)
+                one.entity_id,
+                one.external_id,
+                fresh,
+                mapping.seen_after(plan.mapped[one.entity_id], was.seen),
+                checksum(mapping.key, fresh),
             )
             if items[one.entity_id].external_id is None:
                 counts.created += 1

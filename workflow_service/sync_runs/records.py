@@ -14,7 +14,7 @@ from shared.errors import ServiceUnavailable, UpstreamTimeout
 from workflow_service.acting import Gone, SubjectKind, identity_of
 from workflow_service.channels.model import Channel
 from workflow_service.clients import RECORDS
-from workflow_service.mapping.mapping import ChannelMapping, Field, Source
+from workflow_service.mapping.mapping import LABEL, ChannelMapping, Field, Source
 from workflow_service.mapping.paths import parse
 
 TOKEN_AGE_S_MAX: Final = 30.0
@@ -36,6 +36,17 @@ class RecordPage:
 
     records: Sequence[Source]
     next: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is to be written of one record: attribute id -> value."""
+
+    values: Mapping[str, Any]
+    own: Mapping[str, Any]
+    """What is written only if the record has no variants."""
+    whole: Mapping[str, Any] | None = None
+    """All that its object has, for a record that was deleted here meanwhile."""
 
 
 class Records:
@@ -67,17 +78,16 @@ class Records:
                 each["id"],
                 each["values"],
                 [(variant["id"], variant["values"]) for variant in each["variants"]],
+                answer["options"],
             )
             for each in answer["records"]
         ]
         return RecordPage(found, answer["next"])
 
-    async def write(
-        self, rows: Mapping[str, Mapping[str, Any]], whole: Mapping[str, Mapping[str, Any]]
-    ) -> Sequence[Mapping[str, Any]]:
-        """What became of each record: id -> attribute id -> value. Repeating it changes nothing.
+    async def write(self, rows: Mapping[str, Row]) -> Sequence[Mapping[str, Any]]:
+        """What became of each record (`id`, `outcome`, `message`), and whether it `hasVariants`.
 
-        One that is not there is made of `whole`, if that has it.
+        Repeating it changes nothing.
         """
         body = self._channel.body
         answer = await self._ask(
@@ -85,8 +95,10 @@ class Records:
             {
                 "schemaId": body["schemaId"],
                 "scope": body["dimensionScope"],
+                "labelled": mapping_of(self._channel).by_label,
                 "rows": [
-                    {"id": each, "values": rows[each], "whole": whole.get(each)} for each in rows
+                    {"id": id_, "values": row.values, "ownValues": row.own, "whole": row.whole}
+                    for id_, row in rows.items()
                 ],
             },
         )
@@ -139,6 +151,8 @@ def mapping_of(channel: Channel) -> ChannelMapping:
                 each["targetField"],
                 parse(each["targetField"]),
                 each["transform"],
+                # Channels that were saved before there was a choice have none.
+                each.get("optionAs", LABEL),
             )
             for each in channel.mappings
         ],
