@@ -147,7 +147,9 @@ CREATE TABLE public.export_runs (
     error text,
     attempt integer DEFAULT 0 NOT NULL,
     worker text,
-    leased_until timestamp with time zone
+    leased_until timestamp with time zone,
+    runs_as text,
+    runs_as_kind text
 );
 
 CREATE TABLE public.heard_schemas (

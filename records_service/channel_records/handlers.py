@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from records_service.channel_records import reading, writing
+from records_service.channel_records import reading, visibility, writing
 from records_service.channel_records.model import (
     ROWS_BODY,
     ChannelNames,
@@ -49,6 +49,16 @@ async def read_channel_records(request: web.Request) -> web.StreamResponse:
     identity.require_flag(Flag.EXPORT)
     asked = await read_body(request, ChannelQuery)
     return json_response(await reading.page(await context_of(request), asked))
+
+
+@routes.internal_post(
+    "/internal/channel-records/visible", body=ChannelNames, body_bytes_max=NAMES_BODY
+)
+async def judge_visibility(request: web.Request) -> web.StreamResponse:
+    """Whether the caller may see all that a channel with these names sends."""
+    asked_on_behalf_of(request)
+    asked = await read_body(request, ChannelNames)
+    return json_response({"all": await visibility.sees_all(await context_of(request), asked)})
 
 
 @routes.internal_post("/internal/channel-records/write", body=ChannelRows, body_bytes_max=ROWS_BODY)

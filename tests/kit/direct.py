@@ -82,6 +82,18 @@ class DirectServices:
                 create_app, config, port=port, **settings
             )
 
+    async def background(self) -> None:
+        """One more process of records_service and of workflow_service, for what they do later."""
+        broker = await self._services.broker()
+        for name, create_app, config in _CREATORS[1:]:
+            running = self.running[name].config
+            urls = {
+                n for n in config.model_fields if n in ("auth_url", "records_url", "workflow_url")
+            }
+            settings = {each: str(getattr(running, each)) for each in urls}
+            settings |= {"database_url": running.database_url, "amqp_url": broker}
+            await self._services.start(create_app, config, "worker", **settings)
+
     def caller(self, identity: Identity) -> DirectCaller:
         return DirectCaller(self, self._services.keyring.headers(identity))
 

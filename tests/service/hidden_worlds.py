@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from shared.identity import Flag
 from tests.kit.direct import DirectWorkspace
+from tests.kit.sigma import Answer, Caller
 from tests.kit.workspace import entries
 
+DRY = {"Prefer": "dry-run"}
+PROBLEMS = {"Accept": "application/problem+json"}
+TIMES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*(Z|\+00:00)")
+MADE_IDS = re.compile(
+    r"\b(?:(?:ent|var|imp|job|sq|ctg|cat|tr|synclog|map|run|dlv)-[0-9a-z]{16,}|aud-[0-9]+)\b"
+)
+OWN = re.compile(
+    r"\bws-[0-9a-f]{8}\b|127\.0\.0\.1:\d+|\"checksum\":\"[0-9a-f]{64}\""
+    r"|Catalog 'cat-(closed|shut)'|\bcursor=[\w-]+"
+)
+"""What any two workspaces differ in: id, ports, what is keyed, the catalog that a channel names."""
 SCHEMA = "schema-bag"
 HIDDEN = {
     "margin": "number",
@@ -122,3 +138,47 @@ ONE["ent-1"] |= dict.fromkeys(SCOPED, in_language("seg-da"))
 TWO["ent-1"] |= dict.fromkeys(SCOPED, in_language("seg-sv"))
 TWO["ent-3"]["tone"] = "val-low"
 """What a gate counts is the same in both: whether it is open tells of hidden values, on purpose."""
+
+
+Ask = tuple[str, str, Any, dict[str, str]]
+
+
+def told(answer: Answer) -> str:
+    """The whole answer, without times, made ids and what differs between any two answers."""
+    body = answer.body
+    if isinstance(body, dict) and body.get("nextCursor"):
+        body = body | {"nextCursor": "more"}
+    headers = {
+        str(name): value
+        for name, value in answer.headers.items()
+        if name.lower() not in ("date", "x-request-id", "content-length")
+    }
+    text = orjson.dumps([answer.status, body, headers], default=str).decode()
+    return masked(text)
+
+
+def masked(text: str) -> str:
+    """Without times, made ids and what differs between any two workspaces."""
+    return OWN.sub("own", MADE_IDS.sub("made", TIMES.sub("time", text)))
+
+
+async def compare(people: tuple[Caller, Caller], asks: list[Ask]) -> set[int]:
+    """Ask both the same; all that differs is told at once. Answers the statuses seen."""
+    found: list[str] = []
+    statuses: set[int] = set()
+    for method, path, body, headers in asks:
+        sent: list[Any] = [] if body is None else [body]
+        more: dict[str, Any] = {}
+        if isinstance(body, tuple):
+            line, params = body
+            sent, more = [], {"data": line, "params": params}
+            more["headers"] = {"Content-Type": "application/x-ndjson"}
+        one, two = await asyncio.gather(
+            *(who.having(headers).ask(method, path, *sent, **more) for who in people)
+        )
+        assert one.status != 500 and two.status != 500, (method, path, body)
+        statuses |= {one.status, two.status}
+        if told(one) != told(two):
+            found.append(f"{method} {path} {body}\n  {told(one)[:700]}\n  {told(two)[:700]}")
+    assert not found, "\n".join(found)
+    return statuses

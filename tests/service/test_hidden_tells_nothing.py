@@ -8,8 +8,6 @@ to the letter.
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,27 +17,25 @@ import pytest_asyncio
 
 from tests.kit.direct import DirectServices
 from tests.kit.records_workspace import RecordsWorkspace
-from tests.kit.sigma import Answer, Caller
 from tests.kit.workspace import entries
 from tests.service.hidden_worlds import (
+    DRY,
     FLAGS,
     HIDDEN,
     IN_REVIEW,
     ONE,
+    PROBLEMS,
     SCHEMA,
     SINCE,
     TWO,
+    Ask,
     World,
+    compare,
 )
 from tests.service.records.job_turns import finish
 from tests.service.records.text_index import index_all
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-DRY = {"Prefer": "dry-run"}
-PROBLEMS = {"Accept": "application/problem+json"}
-TIMES = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*(Z|\+00:00)")
-MADE_IDS = re.compile(r"\b(?:(?:ent|var|imp|job|sq|ctg|cat|tr)-[0-9a-z]{16,}|aud-[0-9]+)\b")
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -51,45 +47,6 @@ async def worlds(direct: DirectServices) -> tuple[World, World]:
     for world in made:
         await world.build()
     return made
-
-
-Ask = tuple[str, str, Any, dict[str, str]]
-
-
-def told(answer: Answer) -> str:
-    """The whole answer, without times, made ids and what differs between any two answers."""
-    body = answer.body
-    if isinstance(body, dict) and body.get("nextCursor"):
-        body = body | {"nextCursor": "more"}
-    headers = {
-        str(name): value
-        for name, value in answer.headers.items()
-        if name.lower() not in ("date", "x-request-id", "content-length")
-    }
-    text = orjson.dumps([answer.status, body, headers], default=str).decode()
-    return MADE_IDS.sub("made", TIMES.sub("time", text))
-
-
-async def compare(people: tuple[Caller, Caller], asks: list[Ask]) -> set[int]:
-    """Ask both the same; all that differs is told at once. Answers the statuses seen."""
-    found: list[str] = []
-    statuses: set[int] = set()
-    for method, path, body, headers in asks:
-        sent: list[Any] = [] if body is None else [body]
-        more: dict[str, Any] = {}
-        if isinstance(body, tuple):
-            line, params = body
-            sent, more = [], {"data": line, "params": params}
-            more["headers"] = {"Content-Type": "application/x-ndjson"}
-        one, two = await asyncio.gather(
-            *(who.having(headers).ask(method, path, *sent, **more) for who in people)
-        )
-        assert one.status != 500 and two.status != 500, (method, path, body)
-        statuses |= {one.status, two.status}
-        if told(one) != told(two):
-            found.append(f"{method} {path} {body}\n  {told(one)[:700]}\n  {told(two)[:700]}")
-    assert not found, "\n".join(found)
-    return statuses
 
 
 def words() -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,9 @@ from prometheus_client import Counter
 
 from shared.database import Database
 from shared.errors import ValidationError
+from shared.identity import Identity
 from shared.ids import new_id
+from workflow_service.acting import subject_kind
 from workflow_service.export_jobs import store as jobs
 from workflow_service.export_jobs.commands import next_run
 from workflow_service.export_runs import store
@@ -42,8 +44,9 @@ async def start(db: Database, workspace_id: str, job_id: str) -> Run:
     return run
 
 
-async def record(db: Database, workspace_id: str, job_id: str, draft: RunDraft) -> Run:
+async def record(db: Database, identity: Identity, job_id: str, draft: RunDraft) -> Run:
     """Store a run that was made elsewhere. Raises `NotFound` or `ValidationError`."""
+    workspace_id = identity.workspace_id
     async with db.transaction() as conn:
         await jobs.get(conn, workspace_id, job_id, lock=True)
         now = await jobs.now(conn)
@@ -67,6 +70,8 @@ async def record(db: Database, workspace_id: str, job_id: str, draft: RunDraft) 
             file_size=draft.fileSize,
             destination_path=draft.destinationPath,
             error=draft.error,
+            runs_as=identity.id,
+            runs_as_kind=subject_kind(identity),
         )
         await store.record(conn, workspace_id, run)
         await jobs.note_run(conn, workspace_id, job_id, run.started_at)

@@ -30,11 +30,12 @@ routes = Routes(
 )
 async def list_runs(request: web.Request) -> web.StreamResponse:
     """The last 200 runs, newest first."""
-    workspace_id, job_id = identity_of(request).workspace_id, request.match_info["id"]
+    identity, job_id = identity_of(request), request.match_info["id"]
+    workspace_id = identity.workspace_id
     async with request.app[DATABASE].acquire() as conn:
         await jobs.get(conn, workspace_id, job_id)
         runs = await store.find_all(conn, workspace_id, job_id)
-    return json_response([run.public() for run in runs])
+    return json_response([run.shown_to(identity) for run in runs])
 
 
 @routes.post(
@@ -53,11 +54,12 @@ async def create_run(request: web.Request) -> web.StreamResponse:
 
     With `status`: records a run that was made elsewhere. 409 to start one while one is running.
     """
-    db, workspace_id = request.app[DATABASE], identity_of(request).workspace_id
+    db, identity = request.app[DATABASE], identity_of(request)
+    workspace_id = identity.workspace_id
     job_id = request.match_info["id"]
     draft = await read_body(request, RunDraft) if request.body_exists else RunDraft()
     if draft.status is not None:
-        run = await commands.record(db, workspace_id, job_id, draft)
+        run = await commands.record(db, identity, job_id, draft)
     elif draft.model_fields_set:
         raise ValidationError.at(
             "/status",
@@ -66,4 +68,4 @@ async def create_run(request: web.Request) -> web.StreamResponse:
         )
     else:
         run = await commands.start(db, workspace_id, job_id)
-    return json_response(run.public(), status=201)
+    return json_response(run.shown_to(identity), status=201)

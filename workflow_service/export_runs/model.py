@@ -11,13 +11,15 @@ from typing_extensions import TypeAliasType
 
 from shared.http.shapes import Closed, Shape
 from shared.http.times import Moment
-from workflow_service.acting import SubjectKind
+from shared.identity import Identity
+from workflow_service.acting import SubjectKind, subject_kind
 from workflow_service.leases import Lease
 
 RUNS_KEPT: Final = 200
 """Of one job; older ones are removed when another begins."""
 ERROR_LENGTH_MAX: Final = 1_000
 PATH_LENGTH_MAX: Final = 2_048
+ERROR_OF_OTHERS: Final = "The run failed; administrators are shown why"
 
 RunStatus = TypeAliasType(
     "RunStatus",
@@ -65,15 +67,16 @@ class RunAnswer(Shape):
     completedAt: datetime | None  # noqa: N815 - as in JSON
     """When it ended."""
     recordCount: int | None  # noqa: N815 - as in JSON
-    """The number of records in the file."""
+    """The number of records in the file. Null for a role if the run had somebody else's rights."""
     fileSize: int | None  # noqa: N815 - as in JSON
-    """The size of the file in bytes, as it was sent."""
+    """The size of the file in bytes, as it was sent. Null as `recordCount` is."""
     replacedCharacters: int | None  # noqa: N815 - as in JSON
-    """The number of characters that XML forbids, which U+FFFD stands for in the file."""
+    """The number of characters that XML forbids, which U+FFFD stands for in the file. Null as
+    `recordCount` is."""
     destinationPath: str | None  # noqa: N815 - as in JSON
     """Where the file is."""
     error: str | None
-    """Why it failed."""
+    """Why it failed; in general terms where `recordCount` is not shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +93,28 @@ class Run:
     replaced_characters: int | None = None
     destination_path: str | None = None
     error: str | None = None
+    runs_as: str | None = None
+    runs_as_kind: SubjectKind | None = None
+    """Whose rights it had, or who recorded it; not known before a process works on it."""
 
-    def public(self) -> dict[str, Any]:
-        """The run as it is answered."""
+    def shown_to(self, identity: Identity) -> dict[str, Any]:
+        """The run as it is answered.
+
+        How much was exported with the rights of others tells of what is hidden from a role.
+        """
+        own = (self.runs_as_kind, self.runs_as) == (subject_kind(identity), identity.id)
+        is_whole = own or identity.unrestricted
         return {
             "id": self.id,
             "jobId": self.job_id,
             "status": self.status,
             "startedAt": self.started_at,
             "completedAt": self.completed_at,
-            "recordCount": self.record_count,
-            "fileSize": self.file_size,
-            "replacedCharacters": self.replaced_characters,
+            "recordCount": self.record_count if is_whole else None,
+            "fileSize": self.file_size if is_whole else None,
+            "replacedCharacters": self.replaced_characters if is_whole else None,
             "destinationPath": self.destination_path,
-            "error": self.error,
+            "error": self.error if is_whole or self.error is None else ERROR_OF_OTHERS,
         }
 
 

@@ -12,7 +12,7 @@ from workflow_service.leases import LeasedTable, Waiting
 RUNS: Final = LeasedTable("export_runs", of="job_id", holder="worker", until="leased_until")
 _COLUMNS: Final = """
     job_id, id, status, started_at, completed_at, record_count, file_size, replaced_characters,
-    destination_path, error
+    destination_path, error, runs_as, runs_as_kind
 """
 
 
@@ -68,8 +68,9 @@ async def record(conn: Conn, workspace_id: str, run: Run) -> None:
     await conn.execute(
         """
         INSERT INTO export_runs (workspace_id, job_id, id, status, started_at, completed_at,
-                                 record_count, file_size, destination_path, error)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                                 record_count, file_size, destination_path, error, runs_as,
+                                 runs_as_kind)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         """,
         workspace_id,
         run.job_id,
@@ -81,6 +82,8 @@ async def record(conn: Conn, workspace_id: str, run: Run) -> None:
         run.file_size,
         run.destination_path,
         run.error,
+        run.runs_as,
+        run.runs_as_kind,
     )
 
 
@@ -144,6 +147,9 @@ async def claim(conn: Conn, waiting: Waiting, worker: str, lease_s: float) -> Cl
         waiting.of_id,
     )
     assert job is not None
+    lease = waiting.lease(worker)
+    rights = job["runs_as"], job["runs_as_kind"]
+    await RUNS.update(conn, lease, "runs_as = $5, runs_as_kind = $6", *rights)
     return Claim(**run, **job)
 
 

@@ -21,6 +21,7 @@ from workflow_service.connectors.model import CHANNEL_TYPES, Connect
 from workflow_service.sync.running import WAKE
 from workflow_service.sync_runs import store
 from workflow_service.sync_runs.model import STEPS, Direction, Run, Status
+from workflow_service.sync_runs.records import Records
 
 WAIT_S: Final = 5.0
 """After this, a synchronisation is answered as it is: running."""
@@ -33,6 +34,21 @@ async def channel_of(request: web.Request) -> Channel:
     async with request.app[DATABASE].acquire() as conn:
         row = await channels.get(conn, workspace_id, request.match_info["id"])
     return opened(request.app, row)
+
+
+async def sees_all(request: web.Request) -> bool:
+    """Whether nothing that the channel of the request maps is hidden from the caller.
+
+    Raises `NotFound`, and `ServiceUnavailable` while records_service cannot be asked.
+    """
+    identity = identity_of(request)
+    if identity.unrestricted:
+        return True
+
+    async def own() -> str:
+        return identity.token
+
+    return await Records(request.app, await channel_of(request), own).sees_all()
 
 
 def connect_of(app: web.Application, channel: Channel) -> Connect:

@@ -132,10 +132,18 @@ async def pull_channel(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def list_sync_logs(request: web.Request) -> web.StreamResponse:
-    """The last 500 logs of the channel, newest first."""
+    """The last 500 logs of the channel, newest first.
+
+    Where the channel maps something that is hidden from the caller, only what they started: counts
+    and errors would tell of it.
+    """
     asked = read_query(request, SyncLogQuery)
     identity, channel_id = await _of_channel(request)
-    read = partial(store.page, channel_id=channel_id, narrowing=asked.narrowing())
+    narrowing = asked.narrowing()
+    if not await commands.sees_all(request):
+        narrowing = narrowing.and_also("caller_kind = {}", identity.kind)
+        narrowing = narrowing.and_also("caller_id = {}", identity.id)
+    read = partial(store.page, channel_id=channel_id, narrowing=narrowing)
 
     def rendered(row: Record) -> bytes:
         run = store.parsed(row)
@@ -186,9 +194,15 @@ async def list_sync_errors(request: web.Request) -> web.StreamResponse:
     errors=(NotFound,),
 )
 async def list_sync_mappings(request: web.Request) -> web.StreamResponse:
-    """Which object of the target each record is, in the order in which that became known."""
+    """Which object of the target each record is, in the order in which that became known.
+
+    Nothing where the channel maps something that is hidden from the caller: checksums would tell
+    when it changes.
+    """
     asked = read_query(request, SyncMappingQuery)
     _, channel_id = await _of_channel(request)
+    if not await commands.sees_all(request):
+        return json_response([])
     narrowing = asked.narrowing()
     if asked.entity_id is not None:
         narrowing = narrowing.and_also("entity_id = {}", asked.entity_id)
@@ -287,7 +301,11 @@ async def _of_channel(request: web.Request) -> tuple[Identity, str]:
 async def _run(request: web.Request) -> Run:
     identity, channel_id = await _of_channel(request)
     async with request.app[DATABASE].acquire() as conn:
-        return await store.get(conn, identity.workspace_id, channel_id, request.match_info["logId"])
+        run = await store.get(conn, identity.workspace_id, channel_id, request.match_info["logId"])
+    is_own = (run.caller_kind, run.caller_id) == (identity.kind, identity.id)
+    if not (is_own or await commands.sees_all(request)):
+        raise NotFound.of("Sync log", run.id)
+    return run
 
 
 async def _shown(request: web.Request, run: Run) -> dict[str, Any]:

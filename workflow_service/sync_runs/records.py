@@ -60,19 +60,14 @@ class Records:
         self._token = token
         self._patience_s = patience_s
 
+    async def sees_all(self) -> bool:
+        """Whether nothing that the channel may send is hidden from the caller."""
+        visible: bool = (await self._ask("visible", self._names()))["all"]
+        return visible
+
     async def page(self, after: Any) -> RecordPage:
         """The records behind a place. Raises `NotFound` or `ValidationError` for what is gone."""
-        body = self._channel.body
-        answer = await self._ask(
-            "read",
-            {
-                "schemaId": body["schemaId"],
-                "catalogId": body["catalogId"],
-                "scope": body["dimensionScope"],
-                "attributes": self._attributes(),
-                "after": after,
-            },
-        )
+        answer = await self._ask("read", {**self._names(), "after": after})
         found = [
             Source(
                 each["id"],
@@ -105,8 +100,16 @@ class Records:
         results: Sequence[Mapping[str, Any]] = answer["results"]
         return results
 
-    def _attributes(self) -> list[str]:
-        return list(dict.fromkeys(each["attributeId"] for each in self._channel.mappings))
+    def _names(self) -> dict[str, Any]:
+        body = self._channel.body
+        return {
+            "schemaId": body["schemaId"],
+            "catalogId": body["catalogId"],
+            "scope": body["dimensionScope"],
+            "attributes": list(
+                dict.fromkeys(each["attributeId"] for each in self._channel.mappings)
+            ),
+        }
 
     async def _ask(self, action: str, asked: Mapping[str, Any]) -> Any:
         until = time.monotonic() + self._patience_s
@@ -117,7 +120,7 @@ class Records:
                     f"/internal/channel-records/{action}",
                     json=asked,
                     identity_token=await self._token(),
-                    reads=action == "read",
+                    reads=action != "write",
                 )
             except (ServiceUnavailable, UpstreamTimeout):
                 if time.monotonic() > until:

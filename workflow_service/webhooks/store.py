@@ -154,16 +154,20 @@ async def delete(conn: Conn, workspace_id: str, webhook_id: str) -> None:
 
 
 async def move(conn: Conn, webhook: Webhook, position: int) -> bool:
-    """What is up to this position in the feed is taken; False if the webhook has changed."""
+    """What is up to this position in the feed is taken; False if the webhook has changed.
+
+    What its former owner could see, for one, is not sent to where its new owner wants it.
+    """
     status = await conn.execute(
         """
         UPDATE webhooks SET position = $4
-         WHERE workspace_id = $1 AND id = $2 AND position = $3 AND active
+         WHERE workspace_id = $1 AND id = $2 AND position = $3 AND active AND version = $5
         """,
         webhook.workspace_id,
         webhook.id,
         webhook.position,
         position,
+        webhook.version,
     )
     return status == "UPDATE 1"
 
