@@ -244,24 +244,32 @@ async def lock_records(
 async def entered(conn: Conn, workspace_id: str, records: Sequence[Held]) -> dict[str, Entered]:
     """What the index has of these records."""
     keys = [record.created_at for record in records], [record.id for record in records]
+    # Each is looked up, by the index that has this order. PostgreSQL often knows nothing yet of a
+    # workspace that is being built, and a join would read all that the index has of it.
     terms = await conn.fetch(
         """
-        SELECT s.record_id, s.state_id, s.terms, s.number_keys, s.numbers
-          FROM search_records s
-          JOIN unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
-            ON s.created_at = n.created_at AND s.record_id = n.id
-         WHERE s.workspace_id = $1
+        SELECT s.*
+          FROM unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
+         CROSS JOIN LATERAL (
+               SELECT s.record_id, s.state_id, s.terms, s.number_keys, s.numbers
+                 FROM search_records s
+                WHERE s.workspace_id = $1 AND s.created_at = n.created_at AND s.record_id = n.id
+                ORDER BY s.created_at, s.record_id
+               OFFSET 0) AS s
         """,
         workspace_id,
         *keys,
     )
     numbers = await conn.fetch(
         """
-        SELECT s.record_id, s.attribute_key, s.entry, s.number, s.state_id
-          FROM search_numbers s
-          JOIN unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
-            ON s.created_at = n.created_at AND s.record_id = n.id
-         WHERE s.workspace_id = $1
+        SELECT s.*
+          FROM unnest($2::timestamptz[], $3::text[]) AS n (created_at, id)
+         CROSS JOIN LATERAL (
+               SELECT s.record_id, s.attribute_key, s.entry, s.number, s.state_id
+                 FROM search_numbers s
+                WHERE s.workspace_id = $1 AND s.created_at = n.created_at AND s.record_id = n.id
+                ORDER BY s.created_at, s.record_id, s.attribute_key, s.entry
+               OFFSET 0) AS s
         """,
         workspace_id,
         *keys,

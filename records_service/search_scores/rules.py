@@ -40,6 +40,8 @@ class Rules:
     """The complex attributes with relations in them, which take more than a document to tell."""
     looks_at_relations: bool
     """Whether a score depends on which records there are."""
+    has_guards: bool
+    """Whether some attribute counts only if its guards let it."""
 
 
 def rules_of(
@@ -79,7 +81,13 @@ def rules_of(
                 size += len(found)
         if size > COUNTED_MAX:
             raise TooManyRules
-    return Rules(_json(counted), _json(forms.documents), forms.nested, forms.look_at_relations)
+    return Rules(
+        _json(counted),
+        _json(forms.documents),
+        forms.nested,
+        forms.look_at_relations,
+        forms.have_guards,
+    )
 
 
 def _counting(
@@ -112,6 +120,7 @@ class _Forms:
         self.documents: list[dict[str, Any]] = []
         self.nested: dict[str, Attribute] = {}
         self.look_at_relations = False
+        self.have_guards = False
         self._positions: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def position(self, attribute: Attribute, schema: CompiledSchema) -> int:
@@ -123,6 +132,7 @@ class _Forms:
             known = self._positions[key] = len(self.documents)
             document = self._form(attribute)
             if guards:
+                self.have_guards = True
                 document["guards"] = [
                     {
                         **self._form(schema.attributes[each.attribute_id]),

@@ -38,12 +38,18 @@ def score_in_sql(
                  FROM jsonb_array_elements_text(l.listed) AS p (place)
                 CROSS JOIN LATERAL (SELECT {forms} -> p.place::int AS form OFFSET 0) AS f
                 CROSS JOIN LATERAL (SELECT {value.of("f.form")} AS held OFFSET 0) AS h
+                {_guarded(value) if rules.has_guards else ""}
+               ) END
+          FROM (SELECT {listed} AS listed OFFSET 0) AS l)"""  # noqa: S608 - values are arguments
+
+
+def _guarded(value: _Value) -> str:
+    """The condition that the guards let the attribute of `f.form` count."""
+    return f"""
                 WHERE NOT EXISTS (
                       SELECT FROM jsonb_path_query(f.form, '$.guards[*]') AS g (guard)
                        CROSS JOIN LATERAL (SELECT {value.of("g.guard")} AS held OFFSET 0) AS w
-                       WHERE NOT {_holds("g.guard", "w.held")})
-               ) END
-          FROM (SELECT {listed} AS listed OFFSET 0) AS l)"""  # noqa: S608 - values are arguments
+                       WHERE NOT {_holds("g.guard", "w.held")})"""
 
 
 class _Value:
@@ -51,6 +57,7 @@ class _Value:
 
     def __init__(self, rules: Rules, scope: str, name: Name, document: str) -> None:
         self._scope, self._name, self._document = scope, name, document
+        self._looks_at_relations = rules.looks_at_relations
         self._nested = [
             f"WHEN {name(each, 'text')} THEN CASE WHEN"
             f" {self._is_left('e.e -> ' + _VALUE, definition.attributes)} THEN e.e -> {_VALUE} END"
@@ -59,12 +66,25 @@ class _Value:
 
     def of(self, form: str) -> str:
         """The expression, for an attribute as a document of the rules has it."""
+        entries = f"{self._document} -> ({form} ->> 'id')"
+        if self._looks_at_relations:
+            return self._best(entries, form)
+        # Of most attributes there is one entry or none, which takes a quarter of the time.
+        return f"""(
+            SELECT CASE jsonb_array_length(o.entries)
+                   WHEN 1 THEN CASE WHEN {self._scope} @> (o.entries -> 0 -> 'scope')
+                                    THEN o.entries -> 0 -> {_VALUE} END
+                   ELSE {self._best("o.entries", form)} END
+              FROM (SELECT {entries} AS entries OFFSET 0) AS o
+             WHERE o.entries IS NOT NULL)"""  # noqa: S608 - expressions
+
+    def _best(self, entries: str, form: str) -> str:
+        """The value of that of several entries which holds."""
         dimensions = f"jsonb_array_elements_text({form} -> 'dimensions') WITH ORDINALITY"
         # An entry that names deleted records alone is none; another entry may hold then.
         return f"""(
             SELECT l.living
-              FROM jsonb_array_elements({self._document} -> ({form} ->> 'id'))
-                   WITH ORDINALITY AS e (e, place)
+              FROM jsonb_array_elements({entries}) WITH ORDINALITY AS e (e, place)
              CROSS JOIN LATERAL (SELECT {self._living(form)} AS living OFFSET 0) AS l
              WHERE {self._scope} @> (e.e -> 'scope')
                AND (l.living = e.e -> {_VALUE} OR {_is_filled("l.living")})
@@ -77,6 +97,8 @@ class _Value:
     def _living(self, form: str) -> str:
         """The value of the entry `e.e` without relations to deleted records."""
         value = f"e.e -> {_VALUE}"
+        if not self._looks_at_relations:
+            return value
         target = f"{form} ->> 'target'"
         several = (
             f"(SELECT coalesce(jsonb_agg(i.i ORDER BY i.place), '[]')"  # noqa: S608

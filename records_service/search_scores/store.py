@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from records_service.blueprint.blueprint import Blueprint
 from records_service.search_index.terms import bucket_of
@@ -15,6 +15,10 @@ from records_service.workflow_copies.moves import moves_as_json, state_in_sql
 from shared.database import Conn, Record
 from shared.database.listing import BEGINNING, Position
 from shared.database.pieces import Room, first_piece
+
+ViewTable: TypeAlias = Literal["search_scores", "search_sorts"]
+"""What has a row for each record and view."""
+VIEW_TABLES: Final[tuple[ViewTable, ...]] = ("search_scores", "search_sorts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +180,18 @@ async def write(
 
     moves = blueprint.state_moves
     state = state_in_sql("r.", name(moves_as_json(moves), "text")) if moves else "r.state_id"
+    # Mostly all states ask for the same: then one score is that of several views.
+    alike: dict[tuple[str, str, str], list[View]] = {}
+    for view in views:
+        alike.setdefault((view.rules.counted, view.rules.forms, view.scope), []).append(view)
     scores = ", ".join(
-        f"({name(view.key, 'bigint')},"
-        f" {score_in_sql(view.rules, view.scope, state, name)}::smallint)"
-        for view in views
+        f"{score_in_sql(same[0].rules, same[0].scope, state, name)}::smallint AS score_{number}"
+        for number, same in enumerate(alike.values())
+    )
+    of_views = ", ".join(
+        f"({name(view.key, 'bigint')}, c.score_{number})"
+        for number, same in enumerate(alike.values())
+        for view in same
     )
     await conn.execute(
         f"""
@@ -190,7 +202,8 @@ async def write(
                   FROM unnest($3::text[], $4::smallint[], $5::timestamptz[], $6::text[],
                               $7::jsonb[])
                        AS n (id, bucket, created_at, state_id, values)) AS r
-         CROSS JOIN LATERAL (VALUES {scores}) AS s (view, score)
+         CROSS JOIN LATERAL (SELECT {scores} OFFSET 0) AS c
+         CROSS JOIN LATERAL (VALUES {of_views}) AS s (view, score)
          ORDER BY r.created_at, r.id, s.view
             ON CONFLICT (workspace_id, created_at, record_id, view)
             DO UPDATE SET schema_id = excluded.schema_id, state_id = excluded.state_id,
@@ -204,18 +217,46 @@ async def write(
 
 
 async def remove_others(
-    conn: Conn, workspace_id: str, records: Sequence[tuple[str, datetime]], views: Sequence[int]
+    conn: Conn,
+    workspace_id: str,
+    records: Sequence[tuple[str, datetime]],
+    views: Sequence[int],
+    *,
+    table: ViewTable = "search_scores",
 ) -> None:
-    """Forget all scores of these records but those of these views."""
-    await conn.execute(
-        """
-        DELETE FROM search_scores s
-         USING unnest($2::text[], $3::timestamptz[]) AS n (id, created_at)
-         WHERE s.workspace_id = $1 AND s.created_at = n.created_at AND s.record_id = n.id
-           AND s.view <> ALL($4::bigint[])
-        """,
+    """Remove all rows of these records but those of these views: mostly there are none.
+
+    They are looked up one by one, by the one index that has this order. A join with a table of
+    which PostgreSQL knows nothing yet, or the other index, might read all rows of the workspace.
+    """
+    others = await conn.fetch(
+        f"""
+        SELECT s.created_at, s.record_id, s.view
+          FROM unnest($2::text[], $3::timestamptz[]) AS n (id, created_at)
+         CROSS JOIN LATERAL (
+               SELECT s.created_at, s.record_id, s.view
+                 FROM {table} s
+                WHERE s.workspace_id = $1
+                  AND (s.created_at, s.record_id) >= (n.created_at, n.id)
+                  AND (s.created_at, s.record_id) <= (n.created_at, n.id)
+                  AND s.view <> ALL($4::bigint[])
+                ORDER BY s.created_at, s.record_id, s.view
+               OFFSET 0) AS s
+        """,  # noqa: S608 - a constant
         workspace_id,
         [record_id for record_id, _ in records],
         [created_at for _, created_at in records],
         views,
+    )
+    if not others:
+        return
+    await conn.execute(
+        f"""
+        DELETE FROM {table} s
+         USING unnest($2::timestamptz[], $3::text[], $4::bigint[]) AS n (created_at, id, view)
+         WHERE s.workspace_id = $1 AND s.created_at = n.created_at AND s.record_id = n.id
+           AND s.view = n.view
+        """,  # noqa: S608 - a constant
+        workspace_id,
+        *zip(*others, strict=True),
     )

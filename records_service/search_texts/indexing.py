@@ -80,8 +80,8 @@ class TextIndexing:
             found += len(records)
         if gone:
             await store.delete(conn, workspace_id, sorted(gone))
-            await scores.remove_others(conn, workspace_id, sorted(gone), [])
-            await sort_store.remove_others(conn, workspace_id, sorted(gone), [])
+            for table in scores.VIEW_TABLES:
+                await scores.remove_others(conn, workspace_id, sorted(gone), [], table=table)
         read = 0
         if progress.layout != wanted and not progress.is_done and found < AT_ONCE // 2:
             more, is_full = await store.read_next(

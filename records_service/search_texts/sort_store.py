@@ -122,24 +122,6 @@ async def write(conn: Conn, workspace_id: str, schema_id: str, rows: Sequence[Ro
     )
 
 
-async def remove_others(
-    conn: Conn, workspace_id: str, records: Sequence[tuple[str, datetime]], views: Sequence[int]
-) -> None:
-    """Remove all rows of these records but those of these views."""
-    await conn.execute(
-        """
-        DELETE FROM search_sorts s
-         USING unnest($2::text[], $3::timestamptz[]) AS n (id, created_at)
-         WHERE s.workspace_id = $1 AND s.created_at = n.created_at AND s.record_id = n.id
-           AND s.view <> ALL($4::bigint[])
-        """,
-        workspace_id,
-        [record_id for record_id, _ in records],
-        [created_at for _, created_at in records],
-        views,
-    )
-
-
 async def are_due(conn: Conn, workspace_id: str) -> bool:
     """Whether no code that notes no changes of orders writes records any more."""
     found: bool = await conn.fetchval(

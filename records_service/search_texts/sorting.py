@@ -17,7 +17,7 @@ from records_service.blueprint.blueprint import Blueprint
 from records_service.progress import commands as following
 from records_service.progress.model import NOBODY, Counts, JobKind, JobStatus
 from records_service.search_index.terms import bucket_of
-from records_service.search_scores.store import Read, next_records
+from records_service.search_scores.store import Read, next_records, remove_others
 from records_service.search_texts import sort_store
 from records_service.search_texts.sort_keys import Sorted, View, sort_row, sorted_of
 from records_service.search_texts.sort_store import Row, Sorting
@@ -84,7 +84,7 @@ async def sort_more(conn: Conn, blueprint: Blueprint) -> bool:
             await sort_store.write(conn, workspace_id, one.schema_id, rows)
             places = [(each.id, each.created_at) for each in records]
             keys = [each.key for each in views]
-            await sort_store.remove_others(conn, workspace_id, places, keys)
+            await remove_others(conn, workspace_id, places, keys, table="search_sorts")
         is_done = not is_full
         after = None if is_done else (records[-1].created_at, records[-1].id)
         await sort_store.keep(conn, workspace_id, replace(one, after=after, is_done=is_done))
