@@ -16,6 +16,7 @@ help: ## list the commands
 run: environment ## run the whole system with a demo workspace, until Ctrl-C (PORT=8080)
 	@$(VENV) -m deploy.local --port $(PORT)
 
+# The order of the files is that of tests/conftest.py.
 # Without a Redis, npm, sshd or curl, the tests that need it say that they are skipped.
 test: environment-dev ## all tests, on private servers (ARGS="-k word", WORKERS=0 for one process)
 	@$(VENV) -m deploy.local.binaries
@@ -23,7 +24,7 @@ test: environment-dev ## all tests, on private servers (ARGS="-k word", WORKERS=
 	@$(VENV) -m deploy.local.binaries curl || true
 	@$(VENV) -m deploy.local.binaries npm || true
 	@$(VENV) -m deploy.local.binaries sshd=openssh-server || true
-	@$(VENV) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(VENV) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: environment-dev ## check format, lint, types and import rules
 	$(VENV) -m ruff format --check .

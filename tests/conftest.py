@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -13,6 +14,12 @@ from tests.kit.service import Services
 from tests.kit.stack import Stack
 
 WORKERS_MAX = 4
+WORKERS_OF_A_CORE = 2
+"""Half of the time a test waits: for a poll, for a process that starts, for what must not come."""
+
+NOT_FOR_POWER_CUTS = {"fsync": "off", "full_page_writes": "off"}
+"""Settings of the PostgreSQL of a run. What is committed outlives a killed server, which tests do,
+and not a machine that loses its power, which they cannot do."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -22,13 +29,23 @@ def pytest_xdist_auto_num_workers() -> int:
     """
     if "SIGMA_AMQP_URL" in os.environ and RABBITMQCTL not in os.environ:
         return 1
-    return min(WORKERS_MAX, os.cpu_count() or 1)
+    return min(WORKERS_MAX, WORKERS_OF_A_CORE * (os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, then those with many tests.
+
+    A process that begins a long file when the others have nothing left keeps them all waiting.
+    """
+    tests = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: (item.path not in slow, -tests[item.path], str(item.path)))
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """PostgreSQL and RabbitMQ, from the environment or private."""
-    opened = Servers()
+    opened = Servers(postgres=NOT_FOR_POWER_CUTS)
     yield opened
     opened.close()
 
@@ -71,7 +88,7 @@ def own_servers(servers: Servers) -> Iterator[Servers]:
     if servers.may_be_stopped:
         yield servers
         return
-    opened = Servers(own=True)
+    opened = Servers(own=True, postgres=NOT_FOR_POWER_CUTS)
     yield opened
     opened.close()
 

@@ -105,7 +105,7 @@ async def test_what_people_manage_is_as_it_is_described(stack, tmp_path):
 async def tried(stack, folder: Path, key, *arguments: str) -> dict[str, Any]:
     """The report of one run in which nothing was found; the test fails with what was."""
     report, document = folder / "report.json", folder / "openapi.json"
-    document.write_bytes(orjson.dumps(without_retries()))
+    document.write_bytes(orjson.dumps(as_it_is_tried()))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
         *("run", str(document), "--url", stack.url, "--no-color", *arguments),
@@ -128,13 +128,18 @@ async def tried(stack, folder: Path, key, *arguments: str) -> dict[str, Any]:
     return told
 
 
-def without_retries() -> dict[str, Any]:
-    """The description without `Idempotency-Key` and `Prefer`.
+def as_it_is_tried() -> dict[str, Any]:
+    """The description without what one run cannot try, or not among other things.
 
-    Schemathesis sends one key with many requests, which is refused, and expects what a dry run has
-    made. `tests/service/test_retry_matrix.py` sends both headers to each endpoint.
+    Without `Idempotency-Key` and `Prefer`: Schemathesis sends one key with many requests, which is
+    refused, and expects what a dry run has made. `tests/service/test_retry_matrix.py` sends both
+    headers to each endpoint.
+
+    Without the greatest number of rows of an import (`tests/service/records/test_import_rows.py`):
+    every later preview, export and snapshot would read the 20,000 records that two imports make.
     """
     document: dict[str, Any] = orjson.loads(OPENAPI_FILE.read_bytes())
+    del document["components"]["schemas"]["ImportRows"]["properties"]["rows"]["maxItems"]
     left_out = [
         {"$ref": f"#/components/parameters/{name}"} for name in ("IdempotencyKey", "Prefer")
     ]

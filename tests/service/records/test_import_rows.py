@@ -303,6 +303,17 @@ async def test_the_record_limit_makes_the_other_creates_row_errors(
     assert done["errors"][0]["row"] == 3
 
 
+@pytest.mark.parametrize("act", ["preview", "execute"])
+async def test_more_than_10_000_rows_are_refused(workspace: RecordsWorkspace, act: str):
+    rows: list[dict[str, Any]] = [{}] * 10_001
+    refused = await workspace.admin.post(f"/import/{act}", body(*rows))
+    assert refused.outcome == error(
+        400, "VALIDATION_ERROR", "Field 'rows' must have at most 10000 items, got 10001"
+    )
+    # As many as are allowed are read: what is wrong is that there is no such schema.
+    assert (await workspace.admin.post(f"/import/{act}", body(*rows[1:]))).status == 404
+
+
 async def test_cells_that_are_no_texts(workspace: RecordsWorkspace, admin: Caller):
     await build(workspace)
     done = await execute(admin, {"sku": 17, "price": 2.5, "active": True, "name": None})
